@@ -1,0 +1,66 @@
+package components
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// BackupBucketArgs are the arguments of a BackupBucket.
+type BackupBucketArgs struct {
+	// Protect refuses to delete the bucket, or anything in it. Defaulted: true.
+	Protect *bool `pulumi:"protect"`
+	// VersionsKept is how many noncurrent versions of each object are kept,
+	// however old. Defaulted: 30.
+	VersionsKept int `pulumi:"versionsKept"`
+	// VersionDays is for how many days at least a noncurrent version is kept.
+	// Defaulted: 7.
+	VersionDays int `pulumi:"versionDays"`
+}
+
+// BackupBucket holds what must outlive every server: monitoring history and
+// certificates. Servers may write and delete objects there, but no version of
+// an object, so that nothing on a server can destroy a backup.
+type BackupBucket struct {
+	pulumi.ResourceState
+
+	Name pulumi.StringOutput `pulumi:"name"`
+	ARN  pulumi.StringOutput `pulumi:"arn"`
+}
+
+// NewBackupBucket makes a BackupBucket.
+func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, opts ...pulumi.ResourceOption) (*BackupBucket, error) {
+	if args == nil {
+		args = &BackupBucketArgs{}
+	}
+	protect := args.Protect == nil || *args.Protect
+	rule := lifecycleRule{versionsKept: args.VersionsKept, days: args.VersionDays}
+	if rule.versionsKept == 0 {
+		rule.versionsKept = 30
+	}
+	if rule.days == 0 {
+		rule.days = 7
+	}
+	if rule.versionsKept < 0 || rule.versionsKept > 100 || rule.days < 1 {
+		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), Args.VersionDays at least 1", name)
+	}
+
+	backup := &BackupBucket{}
+	if err := ctx.RegisterComponentResource(token("BackupBucket"), name, backup, opts...); err != nil {
+		return nil, err
+	}
+	bucket, err := newPrivateBucket(ctx, name, !protect, backup, pulumi.Protect(protect))
+	if err != nil {
+		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
+	}
+	if err := newLifecycle(ctx, name, bucket, rule); err != nil {
+		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
+	}
+
+	backup.Name = bucket.bucket.Bucket
+	backup.ARN = bucket.bucket.Arn
+	return backup, ctx.RegisterResourceOutputs(backup, pulumi.Map{
+		"name": backup.Name,
+		"arn":  backup.ARN,
+	})
+}

@@ -1,0 +1,136 @@
+package components
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// privateBucket is what the content bucket and the backup bucket share:
+// encrypted, versioned, TLS-only, owned by the account alone, never public.
+type privateBucket struct {
+	bucket *s3.BucketV2
+	// ready is what must hold before an object is put there.
+	ready []pulumi.Resource
+}
+
+// newPrivateBucket makes a bucket. With forceDestroy it is deleted together
+// with what is in it; without, only when it is empty.
+func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption) (*privateBucket, error) {
+	opts = append(opts, pulumi.Parent(parent))
+	bucket, err := s3.NewBucketV2(ctx, name, &s3.BucketV2Args{
+		BucketPrefix: pulumi.Sprintf("%s-%s-%s-", ctx.Project(), ctx.Stack(), name),
+		ForceDestroy: pulumi.Bool(forceDestroy),
+		Tags:         tags(ctx, name),
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	of := pulumi.Parent(bucket)
+
+	ownership, err := s3.NewBucketOwnershipControls(ctx, name, &s3.BucketOwnershipControlsArgs{
+		Bucket: bucket.ID(),
+		Rule:   &s3.BucketOwnershipControlsRuleArgs{ObjectOwnership: pulumi.String("BucketOwnerEnforced")},
+	}, of)
+	if err != nil {
+		return nil, err
+	}
+	block, err := s3.NewBucketPublicAccessBlock(ctx, name, &s3.BucketPublicAccessBlockArgs{
+		Bucket:                bucket.ID(),
+		BlockPublicAcls:       pulumi.Bool(true),
+		BlockPublicPolicy:     pulumi.Bool(true),
+		IgnorePublicAcls:      pulumi.Bool(true),
+		RestrictPublicBuckets: pulumi.Bool(true),
+	}, of)
+	if err != nil {
+		return nil, err
+	}
+	encryption, err := s3.NewBucketServerSideEncryptionConfigurationV2(ctx, name, &s3.BucketServerSideEncryptionConfigurationV2Args{
+		Bucket: bucket.ID(),
+		Rules: s3.BucketServerSideEncryptionConfigurationV2RuleArray{
+			&s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
+				ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
+					SseAlgorithm: pulumi.String("AES256"),
+				},
+			},
+		},
+	}, of)
+	if err != nil {
+		return nil, err
+	}
+	versioning, err := s3.NewBucketVersioningV2(ctx, name, &s3.BucketVersioningV2Args{
+		Bucket: bucket.ID(),
+		VersioningConfiguration: &s3.BucketVersioningV2VersioningConfigurationArgs{
+			Status: pulumi.String("Enabled"),
+		},
+	}, of)
+	if err != nil {
+		return nil, err
+	}
+	// The public access block decides whether a policy is accepted, so it is there first.
+	policy, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{
+		Bucket: bucket.ID(),
+		Policy: pulumi.JSONMarshal(tlsOnly(bucket.Arn)),
+	}, of, pulumi.DependsOn([]pulumi.Resource{block}))
+	if err != nil {
+		return nil, err
+	}
+	return &privateBucket{
+		bucket: bucket,
+		ready:  []pulumi.Resource{ownership, block, encryption, versioning, policy},
+	}, nil
+}
+
+// tlsOnly is a bucket policy that refuses requests without TLS.
+func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
+	return pulumi.Map{
+		"Version": pulumi.String("2012-10-17"),
+		"Statement": pulumi.Array{pulumi.Map{
+			"Sid":       pulumi.String("TLSOnly"),
+			"Effect":    pulumi.String("Deny"),
+			"Principal": pulumi.String("*"),
+			"Action":    pulumi.String("s3:*"),
+			"Resource":  pulumi.Array{arn, pulumi.Sprintf("%s/*", arn)},
+			"Condition": pulumi.Map{"Bool": pulumi.Map{"aws:SecureTransport": pulumi.String("false")}},
+		}},
+	}
+}
+
+// lifecycleRule are the settings that a lifecycle rule of a versioned bucket takes.
+type lifecycleRule struct {
+	// versionsKept noncurrent versions of each object are kept in any case;
+	// older ones are deleted days after they became noncurrent.
+	versionsKept int
+	days         int
+}
+
+// newLifecycle bounds what noncurrent versions and broken-off uploads cost.
+func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rule lifecycleRule) error {
+	expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{
+		NoncurrentDays: pulumi.Int(rule.days),
+	}
+	if rule.versionsKept > 0 {
+		expiration.NewerNoncurrentVersions = pulumi.Int(rule.versionsKept)
+	}
+	_, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
+		Bucket: bucket.bucket.ID(),
+		Rules: s3.BucketLifecycleConfigurationV2RuleArray{&s3.BucketLifecycleConfigurationV2RuleArgs{
+			Id:                          pulumi.String("bound-noncurrent-versions"),
+			Status:                      pulumi.String("Enabled"),
+			Filter:                      &s3.BucketLifecycleConfigurationV2RuleFilterArgs{Prefix: pulumi.String("")},
+			NoncurrentVersionExpiration: expiration,
+			Expiration: &s3.BucketLifecycleConfigurationV2RuleExpirationArgs{
+				ExpiredObjectDeleteMarker: pulumi.Bool(true),
+			},
+			AbortIncompleteMultipartUpload: &s3.BucketLifecycleConfigurationV2RuleAbortIncompleteMultipartUploadArgs{
+				DaysAfterInitiation: pulumi.Int(1),
+			},
+		}},
+		// S3 refuses rules on noncurrent versions of a bucket without versions.
+	}, pulumi.Parent(bucket.bucket), pulumi.DependsOn(bucket.ready))
+	if err != nil {
+		return fmt.Errorf("lifecycle: %w", err)
+	}
+	return nil
+}

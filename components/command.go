@@ -1,0 +1,112 @@
+package components
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// All command resources of the program are built here, so that each has one
+// meaning: it runs once for one set of triggers and at no other time.
+//
+// The command provider runs `create` again for any changed input when `update`
+// is unset, so update and delete are stated, and do nothing: what a command
+// made is replaced when a trigger changes, and goes with what it was made on.
+const nothing = ":"
+
+// localCommand is a command on the machine that runs pulumi.
+type localCommand struct {
+	// Script runs in bash; what it prints on stdout is the resource's output.
+	Script      string
+	Dir         string
+	Environment pulumi.StringMapInput
+	// Triggers are the hashes of all that the command's result depends on.
+	Triggers pulumi.Array
+	Timeout  string
+}
+
+func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
+		Create:                 pulumi.String(command.Script),
+		Update:                 pulumi.String(nothing),
+		Delete:                 pulumi.String(nothing),
+		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
+		Dir:                    pulumi.String(command.Dir),
+		Environment:            command.Environment,
+		Triggers:               command.Triggers,
+		AddPreviousOutputInEnv: pulumi.Bool(false),
+		Logging:                local.LoggingStderr,
+	}, append(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: command.Timeout}))...)
+	if err != nil {
+		return nil, fmt.Errorf("command %s: %w", name, err)
+	}
+	return resource, nil
+}
+
+// sshConnection is how the program reaches a new server. The host key is
+// pinned: anything else that answers at the address is refused.
+type sshConnection struct {
+	Host       pulumi.StringInput
+	Port       int
+	User       string
+	PrivateKey pulumi.StringInput
+	HostKey    pulumi.StringInput
+}
+
+func (c sshConnection) args() remote.ConnectionArgs {
+	return remote.ConnectionArgs{
+		Host:       c.Host,
+		Port:       pulumi.Float64(c.Port),
+		User:       pulumi.String(c.User),
+		PrivateKey: c.PrivateKey.ToStringOutput().ToStringPtrOutput(),
+		HostKey:    c.HostKey.ToStringOutput().ToStringPtrOutput(),
+		// A booting server refuses for as long as it takes; the resource's
+		// timeout is the limit.
+		DialErrorLimit: pulumi.Int(-1),
+		PerDialTimeout: pulumi.Int(5),
+	}
+}
+
+// serverLife are the options of what is done to one server once. Its address
+// changes when the VIP moves to it, and its bootstrap user is gone by then:
+// neither may make the program connect again. A replacement, which the triggers
+// decide, does use the new values: ignoring changes holds for updates only.
+func serverLife(server pulumi.Resource, timeout string, ignored ...string) pulumi.ResourceOption {
+	return pulumi.Composite(
+		pulumi.IgnoreChanges(append(ignored, "connection")),
+		pulumi.DeletedWith(server),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout}),
+	)
+}
+
+// newRemoteFile copies a file to a server.
+func newRemoteFile(ctx *pulumi.Context, name string, connection sshConnection, source pulumi.Asset, path string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.CopyToRemote, error) {
+	resource, err := remote.NewCopyToRemote(ctx, name, &remote.CopyToRemoteArgs{
+		Connection: connection.args(),
+		Source:     source,
+		RemotePath: pulumi.String(path),
+		Triggers:   triggers,
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("copy %s: %w", name, err)
+	}
+	return resource, nil
+}
+
+// newRemoteCommand runs a script on a server.
+func newRemoteCommand(ctx *pulumi.Context, name string, connection sshConnection, script string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	resource, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
+		Connection:             connection.args(),
+		Create:                 pulumi.String(script),
+		Update:                 pulumi.String(nothing),
+		Triggers:               triggers,
+		AddPreviousOutputInEnv: pulumi.Bool(false),
+		Logging:                remote.LoggingStdoutAndStderr,
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("command %s: %w", name, err)
+	}
+	return resource, nil
+}

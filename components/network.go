@@ -1,0 +1,122 @@
+package components
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// NetworkArgs are the arguments of a Network.
+type NetworkArgs struct {
+	// CIDRBlock is the VPC's address range, from /16 to /24. Its first /24 is the subnet.
+	CIDRBlock string `pulumi:"cidrBlock"`
+	// Region is the AWS region, which the S3 endpoint's name contains.
+	Region string `pulumi:"region"`
+}
+
+// Network is a VPC with one public subnet, and a gateway endpoint by which
+// S3 is reached without leaving AWS's network, and without cost.
+type Network struct {
+	pulumi.ResourceState
+
+	VpcID    pulumi.IDOutput `pulumi:"vpcId"`
+	SubnetID pulumi.IDOutput `pulumi:"subnetId"`
+
+	// Ready is what a server needs to reach the internet.
+	Ready []pulumi.Resource
+}
+
+// NewNetwork makes a Network.
+func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pulumi.ResourceOption) (*Network, error) {
+	if args == nil {
+		return nil, fmt.Errorf("network %s: %w", name, errNoArgs)
+	}
+	if err := required(map[string]bool{"CIDRBlock": args.CIDRBlock != "", "Region": args.Region != ""}); err != nil {
+		return nil, fmt.Errorf("network %s: %w", name, err)
+	}
+	subnetBlock, err := firstSubnet(args.CIDRBlock)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", name, err)
+	}
+
+	network := &Network{}
+	if err := ctx.RegisterComponentResource(token("Network"), name, network, opts...); err != nil {
+		return nil, err
+	}
+	parent := pulumi.Parent(network)
+
+	vpc, err := ec2.NewVpc(ctx, name, &ec2.VpcArgs{
+		CidrBlock:          pulumi.String(args.CIDRBlock),
+		EnableDnsSupport:   pulumi.Bool(true),
+		EnableDnsHostnames: pulumi.Bool(true),
+		Tags:               tags(ctx, name),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	subnet, err := ec2.NewSubnet(ctx, name, &ec2.SubnetArgs{
+		VpcId:     vpc.ID(),
+		CidrBlock: pulumi.String(subnetBlock),
+		Tags:      tags(ctx, name),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
+		VpcId: vpc.ID(),
+		Tags:  tags(ctx, name),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := ec2.NewRouteTable(ctx, name, &ec2.RouteTableArgs{
+		VpcId: vpc.ID(),
+		Routes: ec2.RouteTableRouteArray{&ec2.RouteTableRouteArgs{
+			CidrBlock: pulumi.String("0.0.0.0/0"),
+			GatewayId: gateway.ID(),
+		}},
+		Tags: tags(ctx, name),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	association, err := ec2.NewRouteTableAssociation(ctx, name, &ec2.RouteTableAssociationArgs{
+		SubnetId:     subnet.ID(),
+		RouteTableId: routes.ID(),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := ec2.NewVpcEndpoint(ctx, name+"-s3", &ec2.VpcEndpointArgs{
+		VpcId:           vpc.ID(),
+		ServiceName:     pulumi.Sprintf("com.amazonaws.%s.s3", args.Region),
+		VpcEndpointType: pulumi.String("Gateway"),
+		RouteTableIds:   pulumi.StringArray{routes.ID()},
+		Tags:            tags(ctx, name+"-s3"),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+
+	network.VpcID = vpc.ID()
+	network.SubnetID = subnet.ID()
+	network.Ready = []pulumi.Resource{association, endpoint}
+	return network, ctx.RegisterResourceOutputs(network, pulumi.Map{
+		"vpcId":    network.VpcID,
+		"subnetId": network.SubnetID,
+	})
+}
+
+// firstSubnet is the first /24 of a block.
+func firstSubnet(block string) (string, error) {
+	prefix, err := netip.ParsePrefix(block)
+	if err != nil {
+		return "", fmt.Errorf("CIDRBlock: %w", err)
+	}
+	if prefix.Bits() > 24 {
+		return "", fmt.Errorf("CIDRBlock %s is smaller than the /24 of its subnet", block)
+	}
+	return netip.PrefixFrom(prefix.Addr(), 24).String(), nil
+}

@@ -1,0 +1,142 @@
+package components
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.org/x/crypto/ssh"
+)
+
+// SshCAArgs are the arguments of an SshCA.
+type SshCAArgs struct {
+	// Names are the host names that the servers are called by.
+	Names []string `pulumi:"names"`
+	// Address is the VIP, so that a login by address is vouched for as well.
+	Address pulumi.StringInput `pulumi:"address"`
+	// Port is the port of the servers' SSH daemon.
+	Port int `pulumi:"port"`
+	// Protect refuses to delete the keys. Defaulted: true.
+	Protect *bool `pulumi:"protect"`
+}
+
+// SshCA is the certificate authority that vouches for every server, and the
+// host key and certificate that every server has. Because all servers of a
+// stack share them, a client trusts the next server as it trusts this one, and
+// needs a single line in its known_hosts.
+type SshCA struct {
+	pulumi.ResourceState
+
+	// HostPrivateKey is the servers' host key in OpenSSH's format. It is secret.
+	HostPrivateKey pulumi.StringOutput `pulumi:"hostPrivateKey"`
+	// HostPublicKey is the host key as one authorized_keys line.
+	HostPublicKey pulumi.StringOutput `pulumi:"hostPublicKey"`
+	// HostCertificate is the OpenSSH host certificate, as one line.
+	HostCertificate pulumi.StringOutput `pulumi:"hostCertificate"`
+	// KnownHosts is the @cert-authority line for a client's known_hosts.
+	KnownHosts pulumi.StringOutput `pulumi:"knownHosts"`
+}
+
+// NewSshCA makes an SshCA.
+func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.ResourceOption) (*SshCA, error) {
+	if args == nil {
+		return nil, fmt.Errorf("SSH CA %s: %w", name, errNoArgs)
+	}
+	if err := required(map[string]bool{"Names": len(args.Names) > 0, "Address": args.Address != nil, "Port": args.Port > 0}); err != nil {
+		return nil, fmt.Errorf("SSH CA %s: %w", name, err)
+	}
+	protect := pulumi.Protect(args.Protect == nil || *args.Protect)
+
+	ca := &SshCA{}
+	if err := ctx.RegisterComponentResource(token("SshCA"), name, ca, opts...); err != nil {
+		return nil, err
+	}
+	authority, err := tls.NewPrivateKey(ctx, name, &tls.PrivateKeyArgs{
+		Algorithm: pulumi.String("ED25519"),
+	}, pulumi.Parent(ca), protect)
+	if err != nil {
+		return nil, err
+	}
+	host, err := tls.NewPrivateKey(ctx, name+"-host", &tls.PrivateKeyArgs{
+		Algorithm: pulumi.String("ED25519"),
+	}, pulumi.Parent(ca), protect)
+	if err != nil {
+		return nil, err
+	}
+
+	certificate := pulumi.All(authority.PrivateKeyOpenssh, host.PublicKeyOpenssh, args.Address).ApplyT(
+		func(values []any) (string, error) {
+			return signHostCertificate(values[0].(string), values[1].(string), append(args.Names[:len(args.Names):len(args.Names)], values[2].(string)))
+		}).(pulumi.StringOutput)
+
+	ca.HostPrivateKey = pulumi.ToSecret(host.PrivateKeyOpenssh).(pulumi.StringOutput)
+	ca.HostPublicKey = host.PublicKeyOpenssh.ApplyT(strings.TrimSpace).(pulumi.StringOutput)
+	// Made with a secret key, but handed to whoever connects.
+	ca.HostCertificate = pulumi.Unsecret(certificate).(pulumi.StringOutput)
+	ca.KnownHosts = pulumi.All(authority.PublicKeyOpenssh, args.Address).ApplyT(func(values []any) string {
+		return knownHostsLine(append(args.Names[:len(args.Names):len(args.Names)], values[1].(string)), args.Port, values[0].(string))
+	}).(pulumi.StringOutput)
+
+	return ca, ctx.RegisterResourceOutputs(ca, pulumi.Map{
+		"hostPrivateKey":  ca.HostPrivateKey,
+		"hostPublicKey":   ca.HostPublicKey,
+		"hostCertificate": ca.HostCertificate,
+		"knownHosts":      ca.KnownHosts,
+	})
+}
+
+// signHostCertificate makes an OpenSSH host certificate. The same keys and
+// names give the same bytes, so that a plan shows no change where there is
+// none. It is valid as long as the host key is: to end it, replace that key.
+//
+// The format is OpenSSH's PROTOCOL.certkeys.
+func signHostCertificate(authority, hostKey string, names []string) (string, error) {
+	signer, err := ssh.ParsePrivateKey([]byte(authority))
+	if err != nil {
+		return "", fmt.Errorf("parse the CA's private key: %w", err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
+	if err != nil {
+		return "", fmt.Errorf("parse the host key: %w", err)
+	}
+	seed := sha256.Sum256(bytes.Join([][]byte{
+		signer.PublicKey().Marshal(), key.Marshal(), []byte(strings.Join(names, "\x00")),
+	}, []byte{0}))
+	certificate := &ssh.Certificate{
+		Key:             key,
+		Serial:          binary.BigEndian.Uint64(seed[:8]),
+		CertType:        ssh.HostCert,
+		KeyId:           names[0],
+		ValidPrincipals: names,
+		ValidBefore:     ssh.CertTimeInfinity,
+	}
+	// The nonce only has to differ between certificates that differ, so that it
+	// can come from what they contain. ED25519 signatures take no randomness.
+	if err := certificate.SignCert(nonce(seed), signer); err != nil {
+		return "", fmt.Errorf("sign the host certificate: %w", err)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(certificate))), nil
+}
+
+// nonce is a reader that gives the bytes of a certificate's nonce once.
+func nonce(seed [sha256.Size]byte) *bytes.Reader {
+	sum := sha256.Sum256(append([]byte("nonce"), seed[:]...))
+	return bytes.NewReader(sum[:])
+}
+
+// knownHostsLine is the line by which a client trusts the CA for these hosts
+// and no others; see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+func knownHostsLine(hosts []string, port int, authority string) string {
+	patterns := make([]string, len(hosts))
+	for i, host := range hosts {
+		patterns[i] = host
+		if port != 22 {
+			patterns[i] = fmt.Sprintf("[%s]:%d", host, port)
+		}
+	}
+	return fmt.Sprintf("@cert-authority %s %s", strings.Join(patterns, ","), strings.TrimSpace(authority))
+}

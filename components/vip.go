@@ -1,0 +1,63 @@
+package components
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// VIPArgs are the arguments of a VIP.
+type VIPArgs struct {
+	// Protect refuses to release the address. Defaulted: true.
+	Protect *bool `pulumi:"protect"`
+}
+
+// VIP is the persistent public address of the site, an Elastic IP. It outlives
+// every server and points to one of them.
+type VIP struct {
+	pulumi.ResourceState
+
+	// Address is the IPv4 address.
+	Address pulumi.StringOutput `pulumi:"address"`
+
+	name string
+	eip  *ec2.Eip
+}
+
+// NewVIP allocates the address. It points nowhere until PointTo.
+func NewVIP(ctx *pulumi.Context, name string, args *VIPArgs, opts ...pulumi.ResourceOption) (*VIP, error) {
+	if args == nil {
+		args = &VIPArgs{}
+	}
+	vip := &VIP{name: name}
+	if err := ctx.RegisterComponentResource(token("VIP"), name, vip, opts...); err != nil {
+		return nil, err
+	}
+	eip, err := ec2.NewEip(ctx, name, &ec2.EipArgs{
+		Domain: pulumi.String("vpc"),
+		Tags:   tags(ctx, name),
+	}, pulumi.Parent(vip), pulumi.Protect(args.Protect == nil || *args.Protect))
+	if err != nil {
+		return nil, err
+	}
+	vip.eip = eip
+	vip.Address = eip.PublicIp
+	return vip, ctx.RegisterResourceOutputs(vip, pulumi.Map{"address": vip.Address})
+}
+
+// PointTo moves the address to a server, once the server is provisioned.
+//
+// The association is created anew before the old one is deleted. EC2 takes the
+// address from the old server in the same step, so there is no moment at which
+// it points nowhere; deleting the old association afterwards finds it gone.
+func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer) error {
+	_, err := ec2.NewEipAssociation(ctx, v.name, &ec2.EipAssociationArgs{
+		AllocationId: v.eip.AllocationId,
+		InstanceId:   server.InstanceID,
+	}, pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Provisioned}))
+	if err != nil {
+		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
+	}
+	return nil
+}

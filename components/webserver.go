@@ -1,0 +1,300 @@
+package components
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/server"
+)
+
+// WebServerArgs are the arguments of a WebServer.
+type WebServerArgs struct {
+	// Network is where the server is.
+	Network *Network `pulumi:"network"`
+	// Content is where it takes the site from.
+	Content *ContentBucket `pulumi:"content"`
+	// Backup is what it may read and write.
+	Backup *BackupBucket `pulumi:"backup"`
+	// SshCA gives it its host key and certificate.
+	SshCA *SshCA `pulumi:"sshCA"`
+
+	// Bundle is what is shipped to the server and runs there.
+	Bundle server.Bundle `pulumi:"bundle"`
+	// Admins may log in and become root.
+	Admins []server.Admin `pulumi:"admins"`
+	// Region is the AWS region.
+	Region string `pulumi:"region"`
+	// AMI is the id of a Debian 13 image for the instance type's architecture.
+	AMI string `pulumi:"ami"`
+	// InstanceType is the EC2 instance type.
+	InstanceType string `pulumi:"instanceType"`
+	// SSHPort is the port of the SSH daemon.
+	SSHPort int `pulumi:"sshPort"`
+	// SSHAllowFrom are the CIDR blocks that reach the SSH port.
+	SSHAllowFrom []string `pulumi:"sshAllowFrom"`
+
+	// Generation forces a new server when it changes. Defaulted: 0.
+	Generation int `pulumi:"generation"`
+	// RootVolumeSize is in GiB. Defaulted: 20.
+	RootVolumeSize int `pulumi:"rootVolumeSize"`
+	// ReleasesKept is how many releases are kept beside the current one. Defaulted: 3.
+	ReleasesKept int `pulumi:"releasesKept"`
+	// ProvisioningTimeout is how many minutes the server has until it serves
+	// the site. Defaulted: 15.
+	ProvisioningTimeout int `pulumi:"provisioningTimeout"`
+}
+
+func (args *WebServerArgs) complete() error {
+	if args == nil {
+		return errNoArgs
+	}
+	if args.RootVolumeSize == 0 {
+		args.RootVolumeSize = 20
+	}
+	if args.ReleasesKept == 0 {
+		args.ReleasesKept = 3
+	}
+	if args.ProvisioningTimeout == 0 {
+		args.ProvisioningTimeout = 15
+	}
+	return required(map[string]bool{
+		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil,
+		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
+		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
+	})
+}
+
+// WebServer is one server. It is never updated: whatever it is made of, a
+// change of it makes a new one beside it.
+type WebServer struct {
+	pulumi.ResourceState
+
+	// InstanceID is the id of the EC2 instance.
+	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
+	// Provisioned is the step after which the server serves the site.
+	Provisioned pulumi.Resource
+}
+
+// NewWebServer makes a WebServer.
+func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ...pulumi.ResourceOption) (*WebServer, error) {
+	if err := args.complete(); err != nil {
+		return nil, fmt.Errorf("web server %s: %w", name, err)
+	}
+	web := &WebServer{}
+	if err := ctx.RegisterComponentResource(token("WebServer"), name, web, opts...); err != nil {
+		return nil, err
+	}
+	parent := pulumi.Parent(web)
+
+	profile, permissions, err := newInstanceProfile(ctx, name, args, parent)
+	if err != nil {
+		return nil, err
+	}
+	firewall, err := newSecurityGroup(ctx, name, args, parent)
+	if err != nil {
+		return nil, err
+	}
+
+	userData := pulumi.All(
+		args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate, args.Content.Name, args.Backup.Name,
+	).ApplyT(
+		func(values []any) (string, error) {
+			return server.UserData(server.UserDataArgs{
+				Admins:          args.Admins,
+				SSHPort:         args.SSHPort,
+				HostPrivateKey:  values[0].(string),
+				HostPublicKey:   values[1].(string),
+				HostCertificate: values[2].(string),
+				Environment: server.Environment{
+					ContentBucket: values[3].(string),
+					BackupBucket:  values[4].(string),
+					Region:        args.Region,
+					ReleasesKept:  args.ReleasesKept,
+				},
+				BundleHash: args.Bundle.Hash,
+				Generation: args.Generation,
+			})
+		}).(pulumi.StringOutput)
+
+	// A key pair for the one login that sets the server up. Whatever makes a new
+	// server makes a new key: none is ever used for two.
+	identity := pulumi.Unsecret(userData.ApplyT(func(userData string) string {
+		return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %s", args.AMI, args.InstanceType, args.RootVolumeSize, userData)))
+	}))
+	key, err := tls.NewPrivateKey(ctx, name+"-bootstrap", &tls.PrivateKeyArgs{
+		Algorithm: pulumi.String("ED25519"),
+	}, parent, pulumi.ReplacementTrigger(identity))
+	if err != nil {
+		return nil, err
+	}
+	keyPair, err := ec2.NewKeyPair(ctx, name+"-bootstrap", &ec2.KeyPairArgs{
+		PublicKey: key.PublicKeyOpenssh,
+		Tags:      tags(ctx, name+"-bootstrap"),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+
+	instance, err := ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
+		Ami:                 pulumi.String(args.AMI),
+		InstanceType:        pulumi.String(args.InstanceType),
+		SubnetId:            args.Network.SubnetID,
+		VpcSecurityGroupIds: pulumi.StringArray{firewall.ID()},
+		IamInstanceProfile:  profile.Name,
+		KeyName:             keyPair.KeyName,
+		UserData:            userData,
+		// The default is to stop the server, change it and start it again.
+		UserDataReplaceOnChange: pulumi.Bool(true),
+		// True, although the VIP comes later: with false, every refreshed plan
+		// of an instance with an Elastic IP wants a replacement.
+		AssociatePublicIpAddress: pulumi.Bool(true),
+		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
+			HttpTokens: pulumi.String("required"),
+			// One hop: the server itself, and no container on it.
+			HttpPutResponseHopLimit: pulumi.Int(1),
+		},
+		RootBlockDevice: &ec2.InstanceRootBlockDeviceArgs{
+			Encrypted:           pulumi.Bool(true),
+			VolumeType:          pulumi.String("gp3"),
+			VolumeSize:          pulumi.Int(args.RootVolumeSize),
+			DeleteOnTermination: pulumi.Bool(true),
+		},
+		// T4g instances start in unlimited mode otherwise, which can cost.
+		CreditSpecification: &ec2.InstanceCreditSpecificationArgs{CpuCredits: pulumi.String("standard")},
+		Tags:                tags(ctx, name),
+	}, parent,
+		pulumi.DependsOn(append([]pulumi.Resource{permissions, args.Content.Uploaded}, args.Network.Ready...)),
+		// Everything that EC2 would change on the running server.
+		pulumi.ReplaceOnChanges([]string{
+			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification",
+		}))
+	if err != nil {
+		return nil, err
+	}
+
+	provisioned, err := provision(ctx, name, args, instance, key)
+	if err != nil {
+		return nil, err
+	}
+	web.InstanceID = instance.ID()
+	web.Provisioned = provisioned
+	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
+}
+
+// provision ships the bundle to the server and sets it up, until it serves the site.
+func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (pulumi.Resource, error) {
+	connection := sshConnection{
+		Host:       instance.PublicIp,
+		Port:       args.SSHPort,
+		User:       server.BootstrapUser,
+		PrivateKey: key.PrivateKeyOpenssh,
+		HostKey:    args.SshCA.HostPublicKey,
+	}
+	triggers := pulumi.Array{instance.ID()}
+	timeout := fmt.Sprintf("%dm", args.ProvisioningTimeout)
+
+	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
+		pulumi.Parent(instance), serverLife(instance, timeout, "source"))
+	if err != nil {
+		return nil, err
+	}
+	return newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand, triggers,
+		pulumi.Parent(instance), serverLife(instance, timeout, "create"), pulumi.DependsOn([]pulumi.Resource{bundle}))
+}
+
+// newInstanceProfile makes the role of the servers, with all that they may do
+// and nothing else. permissions is what must exist before a server uses it.
+func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
+	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
+		AssumeRolePolicy: pulumi.JSONMarshal(pulumi.Map{
+			"Version": pulumi.String("2012-10-17"),
+			"Statement": pulumi.Array{pulumi.Map{
+				"Effect":    pulumi.String("Allow"),
+				"Principal": pulumi.Map{"Service": pulumi.String("ec2.amazonaws.com")},
+				"Action":    pulumi.String("sts:AssumeRole"),
+			}},
+		}),
+		Tags: tags(ctx, name),
+	}, parent)
+	if err != nil {
+		return nil, nil, err
+	}
+	permissions, err = iam.NewRolePolicy(ctx, name, &iam.RolePolicyArgs{
+		Role:   role.Name,
+		Policy: pulumi.JSONMarshal(serverPermissions(args.Content.ARN, args.Backup.ARN)),
+	}, parent)
+	if err != nil {
+		return nil, nil, err
+	}
+	profile, err = iam.NewInstanceProfile(ctx, name, &iam.InstanceProfileArgs{
+		Role: role.Name,
+		Tags: tags(ctx, name),
+	}, parent)
+	return profile, permissions, err
+}
+
+// serverPermissions are what a server may do. Without ListBucket, S3 answers
+// 403 instead of 404 for an object that is not there, and "no backup yet" would
+// look like "denied". Versions are out of reach: what a server overwrites or
+// deletes in the backup bucket can be brought back.
+func serverPermissions(content, backup pulumi.StringOutput) pulumi.Map {
+	allow := func(id string, actions []string, resources ...pulumi.Input) pulumi.Map {
+		return pulumi.Map{
+			"Sid":      pulumi.String(id),
+			"Effect":   pulumi.String("Allow"),
+			"Action":   pulumi.ToStringArray(actions),
+			"Resource": pulumi.Array(resources),
+		}
+	}
+	return pulumi.Map{
+		"Version": pulumi.String("2012-10-17"),
+		"Statement": pulumi.Array{
+			allow("List", []string{"s3:ListBucket"}, content, backup),
+			allow("ReadContent", []string{"s3:GetObject"}, pulumi.Sprintf("%s/*", content)),
+			allow("Backup", []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, pulumi.Sprintf("%s/*", backup)),
+		},
+	}
+}
+
+// newSecurityGroup opens the web's ports to everybody and SSH to those named.
+func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
+	everybody := pulumi.ToStringArray([]string{"0.0.0.0/0"})
+	ingress := func(description string, port int, from pulumi.StringArray) *ec2.SecurityGroupIngressArgs {
+		return &ec2.SecurityGroupIngressArgs{
+			Description: pulumi.String(description),
+			Protocol:    pulumi.String("tcp"),
+			FromPort:    pulumi.Int(port),
+			ToPort:      pulumi.Int(port),
+			CidrBlocks:  from,
+		}
+	}
+	egress := func(description string, port int) *ec2.SecurityGroupEgressArgs {
+		return &ec2.SecurityGroupEgressArgs{
+			Description: pulumi.String(description),
+			Protocol:    pulumi.String("tcp"),
+			FromPort:    pulumi.Int(port),
+			ToPort:      pulumi.Int(port),
+			CidrBlocks:  everybody,
+		}
+	}
+	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
+		Description: pulumi.String("The web server: HTTP, HTTPS and SSH"),
+		VpcId:       args.Network.VpcID,
+		Ingress: ec2.SecurityGroupIngressArray{
+			ingress("HTTP", 80, everybody),
+			ingress("HTTPS", 443, everybody),
+			ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)),
+		},
+		// The VPC's own resolver, time server and metadata service need no rule.
+		Egress: ec2.SecurityGroupEgressArray{
+			egress("Debian packages", 80),
+			egress("S3, container images", 443),
+		},
+		Tags: tags(ctx, name),
+	}, parent)
+}

@@ -1,0 +1,124 @@
+// The website as immutable infrastructure: one stack of it.
+package main
+
+import (
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/components"
+	"immutable-infra/server"
+	"immutable-infra/stack"
+)
+
+// workDir is where the program puts what it builds.
+const workDir = ".build"
+
+func main() {
+	pulumi.Run(func(ctx *pulumi.Context) error {
+		config, err := stack.Load(ctx)
+		if err != nil {
+			return err
+		}
+		bundle, err := server.BuildBundle(ctx.Context(), "agent", workDir, config.Architecture())
+		if err != nil {
+			return err
+		}
+		return deploy(ctx, config, bundle)
+	})
+}
+
+// deploy composes the stack.
+func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) error {
+	sourceHash, err := components.SiteHash(config.SiteDir)
+	if err != nil {
+		return err
+	}
+
+	// What outlives every server.
+	network, err := components.NewNetwork(ctx, "network", &components.NetworkArgs{
+		CIDRBlock: config.VpcCIDR,
+		Region:    config.Region,
+	})
+	if err != nil {
+		return err
+	}
+	content, err := components.NewContentBucket(ctx, "content", &components.ContentBucketArgs{
+		SiteDir:      config.SiteDir,
+		SourceHash:   sourceHash,
+		WorkDir:      workDir,
+		Region:       config.Region,
+		JekyllEnv:    config.JekyllEnv,
+		BuildCommand: config.BuildCommand,
+	})
+	if err != nil {
+		return err
+	}
+	backup, err := components.NewBackupBucket(ctx, "backup", &components.BackupBucketArgs{
+		Protect:      &config.Protect,
+		VersionsKept: config.BackupVersionsKept,
+		VersionDays:  config.BackupVersionDays,
+	})
+	if err != nil {
+		return err
+	}
+	vip, err := components.NewVIP(ctx, "vip", &components.VIPArgs{Protect: &config.Protect})
+	if err != nil {
+		return err
+	}
+	sshCA, err := components.NewSshCA(ctx, "ssh-ca", &components.SshCAArgs{
+		Names:   append([]string{config.Domain}, config.Aliases...),
+		Address: vip.Address,
+		Port:    config.SSHPort,
+		Protect: &config.Protect,
+	})
+	if err != nil {
+		return err
+	}
+
+	// The server: a new one for every change. The VIP moves when it is ready.
+	web, err := components.NewWebServer(ctx, "web", &components.WebServerArgs{
+		Network:             network,
+		Content:             content,
+		Backup:              backup,
+		SshCA:               sshCA,
+		Bundle:              bundle,
+		Admins:              admins(config.Admins),
+		Region:              config.Region,
+		AMI:                 config.AMI,
+		InstanceType:        config.InstanceType,
+		SSHPort:             config.SSHPort,
+		SSHAllowFrom:        config.SSHAllowFrom,
+		Generation:          config.Generation,
+		RootVolumeSize:      config.RootVolumeSize,
+		ReleasesKept:        config.ReleasesKept,
+		ProvisioningTimeout: config.ProvisioningTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	if err := vip.PointTo(ctx, web); err != nil {
+		return err
+	}
+
+	// Who watches it from outside.
+	url := pulumi.Sprintf("http://%s/", vip.Address)
+	if _, err := components.NewUptimeMonitor(ctx, "uptime", &components.UptimeMonitorArgs{URL: url}); err != nil {
+		return err
+	}
+
+	ctx.Export("url", url)
+	ctx.Export("vip", vip.Address)
+	ctx.Export("serverId", web.InstanceID)
+	ctx.Export("release", content.Release)
+	ctx.Export("contentBucket", content.Name)
+	ctx.Export("backupBucket", backup.Name)
+	ctx.Export("knownHosts", sshCA.KnownHosts)
+	return nil
+}
+
+func admins(configured []stack.Admin) []server.Admin {
+	var admins []server.Admin
+	for _, admin := range configured {
+		admins = append(admins, server.Admin{Name: admin.Name, Keys: admin.Keys})
+	}
+	return admins
+}

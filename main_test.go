@@ -1,0 +1,284 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+	"gopkg.in/yaml.v3"
+
+	"immutable-infra/internal/golden"
+	"immutable-infra/server"
+	"immutable-infra/stack"
+)
+
+// registered is one resource as the program asked for it.
+type registered struct {
+	Type, Name string
+	Inputs     resource.PropertyMap
+	Protect    bool
+}
+
+// cloud stands in for the engine and the providers: it records what is asked
+// for and answers with made-up ids.
+type cloud struct {
+	mutex     sync.Mutex
+	resources []registered
+}
+
+func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.resources = append(c.resources, registered{args.TypeToken, args.Name, args.Inputs, args.RegisterRPC.GetProtect()})
+
+	outputs := args.Inputs.Copy()
+	text := func(name, value string) { outputs[resource.PropertyKey(name)] = resource.NewStringProperty(value) }
+	text("arn", "arn:aws:mock:::"+args.Name)
+	switch args.TypeToken {
+	case "tls:index/privateKey:PrivateKey":
+		private, public, err := mockKey(args.Name)
+		if err != nil {
+			return "", nil, err
+		}
+		outputs["privateKeyOpenssh"] = resource.MakeSecret(resource.NewStringProperty(private))
+		text("publicKeyOpenssh", public)
+	case "aws:s3/bucketV2:BucketV2":
+		text("bucket", args.Name+"-bucket")
+	case "aws:ec2/eip:Eip":
+		text("publicIp", "198.51.100.7")
+		text("allocationId", "eipalloc-1")
+	case "aws:ec2/instance:Instance":
+		text("publicIp", "198.51.100.8")
+	case "aws:iam/role:Role", "aws:iam/instanceProfile:InstanceProfile":
+		text("name", args.Name)
+	case "aws:ec2/keyPair:KeyPair":
+		text("keyName", args.Name)
+	case "command:local:Command":
+		text("stdout", "0123456789abcdef\n")
+	}
+	return args.Name + "-id", outputs, nil
+}
+
+func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return nil, fmt.Errorf("the program is not expected to call %s", args.Token)
+}
+
+func mockKey(name string) (private, public string, err error) {
+	seed := make([]byte, ed25519.SeedSize)
+	copy(seed, name)
+	key := ed25519.NewKeyFromSeed(seed)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return "", "", err
+	}
+	half, err := ssh.NewPublicKey(key.Public())
+	if err != nil {
+		return "", "", err
+	}
+	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(half)), nil
+}
+
+// deployed is the stack's resources, as the repository configures the stack.
+func deployed(t *testing.T, stackName string) []registered {
+	t.Helper()
+	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
+	require.NoError(t, err)
+	var file struct{ Config map[string]any }
+	require.NoError(t, yaml.Unmarshal(content, &file))
+	values := map[string]string{}
+	for key, value := range file.Config {
+		key = strings.TrimPrefix(key, "immutable-infra:")
+		if text, ok := value.(string); ok {
+			values[key] = text
+			continue
+		}
+		encoded, err := json.Marshal(value)
+		require.NoError(t, err)
+		values[key] = string(encoded)
+	}
+	if stackName == "local" {
+		_, public, err := mockKey("admin")
+		require.NoError(t, err)
+		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
+	}
+	config, err := stack.Parse(values)
+	require.NoError(t, err)
+
+	mocks := &cloud{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)})
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
+	require.NoError(t, err)
+	return mocks.resources
+}
+
+func find(t *testing.T, resources []registered, kind, name string) registered {
+	t.Helper()
+	i := slices.IndexFunc(resources, func(r registered) bool { return r.Type == kind && (name == "" || r.Name == name) })
+	require.GreaterOrEqual(t, i, 0, "there is no %s %s", kind, name)
+	return resources[i]
+}
+
+func TestTheResourcesOfEachStackAreAsReviewed(t *testing.T) {
+	for _, stackName := range []string{"production", "test", "local"} {
+		var lines []string
+		for _, r := range deployed(t, stackName) {
+			line := r.Type + " " + r.Name
+			if r.Protect {
+				line += " (protected)"
+			}
+			lines = append(lines, line)
+		}
+		slices.Sort(lines)
+		golden.Equal(t, "resources-"+stackName+".txt", strings.Join(lines, "\n")+"\n")
+	}
+}
+
+func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
+	group := find(t, deployed(t, "production"), "aws:ec2/securityGroup:SecurityGroup", "web")
+	open := map[float64]string{}
+	for _, rule := range group.Inputs["ingress"].ArrayValue() {
+		rule := rule.ObjectValue()
+		require.Equal(t, "tcp", rule["protocol"].StringValue())
+		require.Equal(t, rule["fromPort"], rule["toPort"])
+		require.Len(t, rule["cidrBlocks"].ArrayValue(), 1)
+		open[rule["fromPort"].NumberValue()] = rule["cidrBlocks"].ArrayValue()[0].StringValue()
+	}
+	require.Equal(t, map[float64]string{80: "0.0.0.0/0", 443: "0.0.0.0/0", 12222: "192.0.2.7/32"}, open)
+
+	out := map[float64]bool{}
+	for _, rule := range group.Inputs["egress"].ArrayValue() {
+		out[rule.ObjectValue()["toPort"].NumberValue()] = true
+		require.Equal(t, "tcp", rule.ObjectValue()["protocol"].StringValue())
+	}
+	require.Equal(t, map[float64]bool{80: true, 443: true}, out)
+}
+
+func TestTheServersMetadataIsOutOfReachForItsContainers(t *testing.T) {
+	options := find(t, deployed(t, "production"), "aws:ec2/instance:Instance", "web").Inputs["metadataOptions"].ObjectValue()
+	require.Equal(t, "required", options["httpTokens"].StringValue())
+	require.Equal(t, 1.0, options["httpPutResponseHopLimit"].NumberValue())
+}
+
+func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
+	instance := find(t, deployed(t, "production"), "aws:ec2/instance:Instance", "web").Inputs
+	volume := instance["rootBlockDevice"].ObjectValue()
+	require.True(t, volume["encrypted"].BoolValue())
+	require.True(t, volume["deleteOnTermination"].BoolValue())
+	require.Equal(t, "gp3", volume["volumeType"].StringValue())
+	require.Equal(t, "standard", instance["creditSpecification"].ObjectValue()["cpuCredits"].StringValue())
+	require.True(t, instance["userDataReplaceOnChange"].BoolValue())
+}
+
+func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
+	resources := deployed(t, "production")
+	for _, bucket := range []string{"content", "backup"} {
+		block := find(t, resources, "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", bucket).Inputs
+		for _, setting := range []string{"blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"} {
+			require.True(t, block[resource.PropertyKey(setting)].BoolValue(), "%s of %s", setting, bucket)
+		}
+		encryption := find(t, resources, "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", bucket).Inputs
+		require.Contains(t, encryption["rules"].String(), "AES256")
+		versioning := find(t, resources, "aws:s3/bucketVersioningV2:BucketVersioningV2", bucket).Inputs
+		require.Equal(t, "Enabled", versioning["versioningConfiguration"].ObjectValue()["status"].StringValue())
+		ownership := find(t, resources, "aws:s3/bucketOwnershipControls:BucketOwnershipControls", bucket).Inputs
+		require.Equal(t, "BucketOwnerEnforced", ownership["rule"].ObjectValue()["objectOwnership"].StringValue())
+		policy := find(t, resources, "aws:s3/bucketPolicy:BucketPolicy", bucket).Inputs["policy"].StringValue()
+		require.JSONEq(t, fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{
+			"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+			"Resource": ["arn:aws:mock:::%[1]s", "arn:aws:mock:::%[1]s/*"],
+			"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, bucket), policy)
+		require.NotEmpty(t, find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", bucket).Inputs["rules"].ArrayValue())
+	}
+	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
+}
+
+func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
+	resources := deployed(t, "production")
+	var roles []string
+	for _, r := range resources {
+		if strings.HasPrefix(r.Type, "aws:iam/") {
+			roles = append(roles, r.Type+" "+r.Name)
+		}
+	}
+	slices.Sort(roles)
+	require.Equal(t, []string{"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web"}, roles)
+	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
+		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:mock:::content", "arn:aws:mock:::backup"]},
+		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:mock:::content/*"]},
+		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": ["arn:aws:mock:::backup/*"]}
+	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
+}
+
+func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
+	marked := 0
+	for _, r := range deployed(t, "production") {
+		for key, value := range r.Inputs {
+			if plain := plainText(value); strings.Contains(plain, "PRIVATE KEY") {
+				t.Errorf("%s %s: the input %s holds a private key in plain", r.Type, r.Name, key)
+			}
+			if value.ContainsSecrets() {
+				marked++
+			}
+		}
+	}
+	require.GreaterOrEqual(t, marked, 3, "user data and two connections are secret; if none is, this test sees nothing")
+}
+
+// plainText is all of a value that is not marked as secret.
+func plainText(value resource.PropertyValue) string {
+	switch {
+	case value.IsSecret():
+		return ""
+	case value.IsOutput():
+		if value.OutputValue().Secret {
+			return ""
+		}
+		return plainText(value.OutputValue().Element)
+	case value.IsArray():
+		var all strings.Builder
+		for _, element := range value.ArrayValue() {
+			all.WriteString(plainText(element))
+		}
+		return all.String()
+	case value.IsObject():
+		var all strings.Builder
+		for _, element := range value.ObjectValue() {
+			all.WriteString(plainText(element))
+		}
+		return all.String()
+	case value.IsString():
+		return value.StringValue()
+	}
+	return ""
+}
+
+func TestEveryConnectionToAServerPinsItsHostKey(t *testing.T) {
+	connections := 0
+	for _, r := range deployed(t, "production") {
+		connection, ok := r.Inputs["connection"]
+		if !ok {
+			continue
+		}
+		connections++
+		for connection.IsSecret() || connection.IsOutput() {
+			if connection.IsSecret() {
+				connection = connection.SecretValue().Element
+			} else {
+				connection = connection.OutputValue().Element
+			}
+		}
+		require.True(t, strings.HasPrefix(connection.ObjectValue()["hostKey"].StringValue(), "ssh-ed25519 "), r.Name)
+	}
+	require.Equal(t, 2, connections)
+}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// agentSource is the smallest program that can stand for the agent.
+func agentSource(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module agent\n\ngo 1.26\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() {}\n"), 0o644))
+	return dir
+}
+
+func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
+	bundle, err := BuildBundle(t.Context(), agentSource(t), t.TempDir(), "arm64")
+	require.NoError(t, err)
+
+	content, err := os.Open(bundle.Path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, content.Close()) }()
+	compressed, err := gzip.NewReader(content)
+	require.NoError(t, err)
+	archive := tar.NewReader(compressed)
+	modes := map[string]int64{}
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		modes[header.Name] = header.Mode
+		if header.Name == "agent" {
+			start := make([]byte, 20)
+			_, err := io.ReadFull(archive, start)
+			require.NoError(t, err)
+			require.Equal(t, []byte{0xb7, 0}, start[18:], "the agent is a program for arm64 (ELF machine 183)")
+		}
+	}
+	require.Equal(t, map[string]int64{
+		"agent": 0o755, "provision": 0o755, "compose.yaml": 0o644, "nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644,
+		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644,
+	}, modes)
+}
+
+func TestTheSameSourceMakesTheSameBundleAnywhere(t *testing.T) {
+	first, err := BuildBundle(t.Context(), agentSource(t), t.TempDir(), "amd64")
+	require.NoError(t, err)
+	second, err := BuildBundle(t.Context(), agentSource(t), t.TempDir(), "amd64")
+	require.NoError(t, err)
+	require.Equal(t, first.Hash, second.Hash)
+
+	a, err := os.ReadFile(first.Path)
+	require.NoError(t, err)
+	b, err := os.ReadFile(second.Path)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(a, b))
+}
+
+func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
+	dir := agentSource(t)
+	base, err := bundleHash(dir, "amd64")
+	require.NoError(t, err)
+
+	other, err := bundleHash(dir, "arm64")
+	require.NoError(t, err)
+	require.NotEqual(t, base, other, "another architecture is another bundle")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main_test.go"), []byte("package main\n"), 0o644))
+	same, err := bundleHash(dir, "amd64")
+	require.NoError(t, err)
+	require.Equal(t, base, same, "a test of the agent does not make a new server")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { println() }\n"), 0o644))
+	changed, err := bundleHash(dir, "amd64")
+	require.NoError(t, err)
+	require.NotEqual(t, base, changed)
+}
+
+func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {
+	dir, work := agentSource(t), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { undefined() }\n"), 0o644))
+	_, err := BuildBundle(t.Context(), dir, work, "amd64")
+	require.ErrorContains(t, err, "undefined: undefined")
+	left, err := filepath.Glob(filepath.Join(work, "bundle*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}

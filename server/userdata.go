@@ -1,0 +1,201 @@
+// Package server is what a server is made of: its cloud-init user data, and the
+// bundle that is shipped to it. Pure functions of their arguments; nothing of
+// Pulumi is in it.
+package server
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"sort"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// BootstrapUser is the login that provisions a new server, and that is removed then.
+const BootstrapUser = "bootstrap"
+
+// MaxUserData is the most that EC2 takes as user data, in bytes.
+const MaxUserData = 16 << 10
+
+// Admin is a person with a login on every server.
+type Admin struct {
+	// Name is the login name.
+	Name string
+	// Keys are authorized_keys lines.
+	Keys []string
+}
+
+// Environment is what a server has to know of the stack it belongs to.
+type Environment struct {
+	ContentBucket string
+	BackupBucket  string
+	Region        string
+	// ReleasesKept is how many releases are kept beside the current one.
+	ReleasesKept int
+}
+
+// UserDataArgs are the arguments of UserData; all are mandatory.
+type UserDataArgs struct {
+	Admins  []Admin
+	SSHPort int
+	// HostPrivateKey is the SSH host key in OpenSSH's format, HostPublicKey and
+	// HostCertificate are one line each.
+	HostPrivateKey  string
+	HostPublicKey   string
+	HostCertificate string
+	Environment     Environment
+	// BundleHash and Generation are written down on the server. Their part is
+	// to make the user data differ, and so to make a new server.
+	BundleHash string
+	Generation int
+}
+
+//go:embed boot
+var boot embed.FS
+
+// UserData renders the server's cloud-config.
+func UserData(args UserDataArgs) (string, error) {
+	files := []file{
+		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
+		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
+	}
+	booting, err := bootFiles()
+	if err != nil {
+		return "", err
+	}
+	config := cloudConfig{
+		Users:                 users(args.Admins),
+		DisableRoot:           true,
+		AllowPasswords:        false,
+		DeleteShippedHostKeys: true,
+		GenerateHostKeys:      []string{},
+		HostKeys:              hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate},
+		UpdatePackages:        true,
+		UpgradePackages:       true,
+		Packages:              []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
+		WriteFiles:            append(files, booting...),
+		RunCommands:           [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "bootstrap-expiry.timer"}},
+		PowerState:            powerState{Mode: "reboot", Message: "a package asks for it", Condition: "/usr/local/sbin/reboot-required"},
+	}
+	var text bytes.Buffer
+	text.WriteString("#cloud-config\n")
+	encoder := yaml.NewEncoder(&text)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(config); err != nil {
+		return "", fmt.Errorf("render user data: %w", err)
+	}
+	if text.Len() > MaxUserData {
+		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d: remove keys from admins", text.Len(), MaxUserData)
+	}
+	return text.String(), nil
+}
+
+// cloudConfig is the part of cloud-init's cloud-config format that is used here.
+type cloudConfig struct {
+	Users                 []user     `yaml:"users"`
+	DisableRoot           bool       `yaml:"disable_root"`
+	AllowPasswords        bool       `yaml:"ssh_pwauth"`
+	DeleteShippedHostKeys bool       `yaml:"ssh_deletekeys"`
+	GenerateHostKeys      []string   `yaml:"ssh_genkeytypes"`
+	HostKeys              hostKeys   `yaml:"ssh_keys"`
+	UpdatePackages        bool       `yaml:"package_update"`
+	UpgradePackages       bool       `yaml:"package_upgrade"`
+	Packages              []string   `yaml:"packages"`
+	WriteFiles            []file     `yaml:"write_files"`
+	RunCommands           [][]string `yaml:"runcmd"`
+	PowerState            powerState `yaml:"power_state"`
+}
+
+type user struct {
+	Name           string   `yaml:"name"`
+	Shell          string   `yaml:"shell"`
+	LockPassword   bool     `yaml:"lock_passwd"`
+	Sudo           string   `yaml:"sudo,omitempty"`
+	AuthorizedKeys []string `yaml:"ssh_authorized_keys,omitempty"`
+	System         bool     `yaml:"system,omitempty"`
+	NoCreateHome   bool     `yaml:"no_create_home,omitempty"`
+}
+
+type hostKeys struct {
+	Private     string `yaml:"ed25519_private"`
+	Public      string `yaml:"ed25519_public"`
+	Certificate string `yaml:"ed25519_certificate"`
+}
+
+type file struct {
+	Path        string `yaml:"path"`
+	Permissions string `yaml:"permissions,omitempty"`
+	Content     string `yaml:"content"`
+}
+
+type powerState struct {
+	Mode      string `yaml:"mode"`
+	Message   string `yaml:"message"`
+	Condition string `yaml:"condition"`
+}
+
+func users(admins []Admin) []user {
+	const sudo = "ALL=(ALL) NOPASSWD:ALL"
+	var all []user
+	for _, admin := range admins {
+		all = append(all, user{Name: admin.Name, Shell: "/bin/bash", LockPassword: true, Sudo: sudo, AuthorizedKeys: admin.Keys})
+	}
+	return append(all,
+		// Its key comes when the server is ready to be provisioned: see boot/bootstrap-login.
+		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
+		// What the agent runs as.
+		user{Name: "site-agent", Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true},
+	)
+}
+
+func sshdConfig(args UserDataArgs) string {
+	names := []string{BootstrapUser}
+	for _, admin := range args.Admins {
+		names = append(names, admin.Name)
+	}
+	sort.Strings(names)
+	return fmt.Sprintf(`Port %d
+# Named, because Debian's sshd-keygen makes keys of other types, which no certificate vouches for.
+HostKey /etc/ssh/ssh_host_ed25519_key
+AllowUsers %s
+AuthenticationMethods publickey
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin no
+X11Forwarding no
+`, args.SSHPort, strings.Join(names, " "))
+}
+
+// serverEnv is a file that both systemd and a shell can read.
+func serverEnv(args UserDataArgs) string {
+	return fmt.Sprintf(`CONTENT_BUCKET=%s
+BACKUP_BUCKET=%s
+AWS_REGION=%s
+RELEASES_KEPT=%d
+BUNDLE=%s
+GENERATION=%d
+`, args.Environment.ContentBucket, args.Environment.BackupBucket, args.Environment.Region, args.Environment.ReleasesKept, args.BundleHash, args.Generation)
+}
+
+// bootFiles are the files of the directory boot, where they belong on the server.
+func bootFiles() ([]file, error) {
+	var files []file
+	for _, place := range []struct{ name, path, permissions string }{
+		{"reboot-required", "/usr/local/sbin/reboot-required", "0755"},
+		{"bootstrap-login", "/usr/local/sbin/bootstrap-login", "0755"},
+		{"bootstrap-remove", "/usr/local/sbin/bootstrap-remove", "0755"},
+		{"bootstrap-login.service", "/etc/systemd/system/bootstrap-login.service", "0644"},
+		{"bootstrap-expiry.service", "/etc/systemd/system/bootstrap-expiry.service", "0644"},
+		{"bootstrap-expiry.timer", "/etc/systemd/system/bootstrap-expiry.timer", "0644"},
+		{"daemon.json", "/etc/docker/daemon.json", "0644"},
+	} {
+		content, err := boot.ReadFile("boot/" + place.name)
+		if err != nil {
+			return nil, fmt.Errorf("render user data: %w", err)
+		}
+		files = append(files, file{Path: place.path, Permissions: place.permissions, Content: string(content)})
+	}
+	return files, nil
+}

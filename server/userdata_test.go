@@ -1,0 +1,104 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"immutable-infra/internal/golden"
+)
+
+func exampleArgs() UserDataArgs {
+	return UserDataArgs{
+		Admins:          []Admin{{Name: "ada", Keys: []string{"ssh-ed25519 AAAAada ada@example"}}, {Name: "zoe", Keys: []string{"ssh-ed25519 AAAAzoe", "ssh-rsa AAAAzoe2"}}},
+		SSHPort:         12222,
+		HostPrivateKey:  "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+		HostPublicKey:   "ssh-ed25519 AAAAhost",
+		HostCertificate: "ssh-ed25519-cert-v01@openssh.com AAAAcert",
+		Environment:     Environment{ContentBucket: "content-1", BackupBucket: "backup-1", Region: "eu-central-1", ReleasesKept: 3},
+		BundleHash:      "0123456789abcdef",
+		Generation:      7,
+	}
+}
+
+func TestUserDataIsAsReviewed(t *testing.T) {
+	text, err := UserData(exampleArgs())
+	require.NoError(t, err)
+	golden.Equal(t, "user-data.yaml", text)
+}
+
+func TestUserDataLeavesRoomForFurtherKeys(t *testing.T) {
+	text, err := UserData(exampleArgs())
+	require.NoError(t, err)
+	require.Less(t, len(text), MaxUserData/2)
+}
+
+func TestUserDataThatEC2WouldRefuseIsRefusedHere(t *testing.T) {
+	args := exampleArgs()
+	for range 200 {
+		args.Admins[0].Keys = append(args.Admins[0].Keys, "ssh-rsa "+strings.Repeat("A", 500))
+	}
+	_, err := UserData(args)
+	require.ErrorContains(t, err, "EC2 takes 16384")
+}
+
+func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
+	text, err := UserData(exampleArgs())
+	require.NoError(t, err)
+	var config struct {
+		DisableRoot bool  `yaml:"disable_root"`
+		Passwords   *bool `yaml:"ssh_pwauth"`
+		Users       []struct {
+			Name string
+			Lock bool     `yaml:"lock_passwd"`
+			Keys []string `yaml:"ssh_authorized_keys"`
+		}
+		Files []file `yaml:"write_files"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	require.True(t, config.DisableRoot)
+	require.NotNil(t, config.Passwords)
+	require.False(t, *config.Passwords)
+
+	keys := map[string]int{}
+	for _, user := range config.Users {
+		require.True(t, user.Lock, user.Name)
+		keys[user.Name] = len(user.Keys)
+	}
+	require.Equal(t, map[string]int{"ada": 1, "zoe": 2, "bootstrap": 0, "site-agent": 0}, keys, "nobody else has a key, and the bootstrap user none before the boot is over")
+
+	var sshd string
+	for _, file := range config.Files {
+		if strings.HasPrefix(file.Path, "/etc/ssh/") {
+			sshd = file.Content
+		}
+	}
+	for _, line := range []string{"Port 12222", "PermitRootLogin no", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "AllowUsers ada bootstrap zoe", "HostKey /etc/ssh/ssh_host_ed25519_key"} {
+		require.Contains(t, strings.Split(sshd, "\n"), line)
+	}
+}
+
+func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
+	base, err := UserData(exampleArgs())
+	require.NoError(t, err)
+	for name, change := range map[string]func(*UserDataArgs){
+		"generation":      func(args *UserDataArgs) { args.Generation++ },
+		"bundle":          func(args *UserDataArgs) { args.BundleHash = "fedcba9876543210" },
+		"admin":           func(args *UserDataArgs) { args.Admins = args.Admins[:1] },
+		"port":            func(args *UserDataArgs) { args.SSHPort = 22 },
+		"host key":        func(args *UserDataArgs) { args.HostPrivateKey = "other" },
+		"certificate":     func(args *UserDataArgs) { args.HostCertificate = "other" },
+		"content bucket":  func(args *UserDataArgs) { args.Environment.ContentBucket = "other" },
+		"backup bucket":   func(args *UserDataArgs) { args.Environment.BackupBucket = "other" },
+		"releases kept":   func(args *UserDataArgs) { args.Environment.ReleasesKept++ },
+		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },
+	} {
+		args := exampleArgs()
+		change(&args)
+		changed, err := UserData(args)
+		require.NoError(t, err)
+		require.NotEqual(t, base, changed, name)
+	}
+}

@@ -1,0 +1,100 @@
+// Package stack is the typed configuration of one stack: what may be set, what
+// it defaults to, and what is wrong with it.
+package stack
+
+import "regexp"
+
+// Config is the configuration of one stack. The key of each field in
+// Pulumi.<stack>.yaml is in its tag; Pulumi.yaml describes every key.
+type Config struct {
+	// Region is the AWS region, from the key aws:region.
+	Region string
+
+	// Domain is the site's name, without a scheme: example.org.
+	Domain string `config:"domain"`
+	// Aliases are further names of the site.
+	Aliases []string `config:"aliases"`
+
+	// Admins may log in to every server and become root there.
+	Admins []Admin `config:"admins"`
+	// SSHPort is the port of the servers' SSH daemon.
+	SSHPort int `config:"sshPort"`
+	// SSHAllowFrom are the CIDR blocks that reach the SSH port. The machine
+	// that runs pulumi must be in one of them.
+	SSHAllowFrom []string `config:"sshAllowFrom"`
+
+	// AMI is the id of a Debian 13 image for the architecture of InstanceType.
+	AMI string `config:"ami"`
+	// InstanceType is the EC2 instance type; its family decides the architecture.
+	InstanceType string `config:"instanceType"`
+	// RootVolumeSize is in GiB.
+	RootVolumeSize int `config:"rootVolumeSize"`
+	// Generation forces a new server when it changes, though nothing else did.
+	Generation int `config:"generation"`
+	// ProvisioningTimeout is how many minutes a new server has from its first
+	// boot until it serves the site.
+	ProvisioningTimeout int `config:"provisioningTimeout"`
+	// VpcCIDR is the VPC's address range.
+	VpcCIDR string `config:"vpcCidr"`
+
+	// SiteDir is the directory of the Jekyll site, relative to the project.
+	SiteDir string `config:"siteDir"`
+	// BuildCommand builds the site into _site; "" chooses by whether there is a Gemfile.
+	BuildCommand string `config:"buildCommand"`
+	// JekyllEnv is JEKYLL_ENV of the build.
+	JekyllEnv string `config:"jekyllEnv"`
+	// ReleasesKept is how many releases a server keeps beside the current one.
+	ReleasesKept int `config:"releasesKept"`
+
+	// Protect refuses the deletion of what cannot be made again: the VIP, the
+	// backup bucket and the SSH keys.
+	Protect bool `config:"protect"`
+	// BackupVersionsKept is how many noncurrent versions of each backup object are kept.
+	BackupVersionsKept int `config:"backupVersionsKept"`
+	// BackupVersionDays is for how many days at least a noncurrent version is kept.
+	BackupVersionDays int `config:"backupVersionDays"`
+}
+
+// Admin is a person with a login on every server.
+type Admin struct {
+	// Name is the login name.
+	Name string `json:"name"`
+	// Keys are authorized_keys lines, or paths of files that hold such lines
+	// (beginning with "/", "./" or "~/"). After loading they are lines only.
+	Keys []string `json:"keys"`
+}
+
+// Defaults is the configuration of a stack that sets nothing. Pulumi.yaml
+// states the same values; a test compares them.
+func Defaults() Config {
+	return Config{
+		Aliases:             []string{},
+		Admins:              []Admin{},
+		SSHPort:             12222,
+		SSHAllowFrom:        []string{},
+		InstanceType:        "t4g.micro",
+		RootVolumeSize:      20,
+		Generation:          1,
+		ProvisioningTimeout: 15,
+		VpcCIDR:             "10.42.0.0/16",
+		SiteDir:             "site",
+		JekyllEnv:           "production",
+		ReleasesKept:        3,
+		Protect:             true,
+		BackupVersionsKept:  30,
+		BackupVersionDays:   7,
+	}
+}
+
+// graviton matches the instance families of AWS's ARM processors: a letter or
+// two, the generation, then a "g" among the attributes (t4g, m7gd, c6gn).
+var graviton = regexp.MustCompile(`^[a-z]+\d+g[a-z]*\.|^a1\.`)
+
+// Architecture is the instance type's architecture in Go's and Debian's words:
+// "arm64" or "amd64".
+func (c *Config) Architecture() string {
+	if graviton.MatchString(c.InstanceType) {
+		return "arm64"
+	}
+	return "amd64"
+}

@@ -1,0 +1,196 @@
+package stack
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// host matches a DNS host name (RFC 1123) of at least two labels, in lower case.
+var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+var (
+	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
+	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
+	region       = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	// login is what Debian's useradd accepts.
+	login = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+)
+
+// reservedLogins exist on every server or are used while it is provisioned.
+var reservedLogins = []string{"root", "bootstrap", "site-agent", "daemon", "bin", "sys", "nobody", "sshd", "www-data"}
+
+// validate checks what was read and completes it: key files become their lines.
+func (c *Config) validate() Problems {
+	v := &validator{}
+
+	v.check(regionKey, region.MatchString(c.Region), "%q is not an AWS region; write one such as eu-central-1", c.Region)
+
+	if c.Domain == "" {
+		v.add("domain", "not set; write the site's name: pulumi config set domain example.org")
+	} else {
+		v.hostName("domain", c.Domain)
+	}
+	for i, alias := range c.Aliases {
+		v.hostName(fmt.Sprintf("aliases[%d]", i), alias)
+		v.check(fmt.Sprintf("aliases[%d]", i), alias != c.Domain && !slices.Contains(c.Aliases[:i], alias), "%q is there already; remove it", alias)
+	}
+
+	v.admins(c.Admins)
+	v.between("sshPort", c.SSHPort, 1, 65535)
+	v.check("sshPort", c.SSHPort != 80 && c.SSHPort != 443, "%d belongs to the web server; choose another port, such as 12222", c.SSHPort)
+	if len(c.SSHAllowFrom) == 0 {
+		v.add("sshAllowFrom", `not set, so that nobody could provision a server; write the CIDR blocks that may reach SSH: pulumi config set --path 'sshAllowFrom[0]' 192.0.2.7/32`)
+	}
+	for i, block := range c.SSHAllowFrom {
+		v.cidr(fmt.Sprintf("sshAllowFrom[%d]", i), block)
+	}
+
+	if c.AMI == "" {
+		v.add("ami", "not set; write the id of a Debian 13 image in your region (owner 136693071363, name debian-13-%s-*)", c.Architecture())
+	} else {
+		v.check("ami", amiID.MatchString(c.AMI), "%q is not an AMI id; write one such as ami-0123456789abcdef0", c.AMI)
+	}
+	v.check("instanceType", instanceType.MatchString(c.InstanceType), "%q is not an instance type; write one such as t4g.micro", c.InstanceType)
+	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384)
+	v.between("generation", c.Generation, 0, 1<<31-1)
+	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 55)
+	v.vpc("vpcCidr", c.VpcCIDR)
+
+	v.directory("siteDir", c.SiteDir)
+	v.check("jekyllEnv", c.JekyllEnv != "", "is empty; write production or development")
+	v.between("releasesKept", c.ReleasesKept, 1, 100)
+	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
+	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
+	return v.problems
+}
+
+type validator struct {
+	problems Problems
+}
+
+func (v *validator) add(key, format string, args ...any) {
+	v.problems = append(v.problems, Problem{key, fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) check(key string, ok bool, format string, args ...any) {
+	if !ok {
+		v.add(key, format, args...)
+	}
+}
+
+func (v *validator) between(key string, value, low, high int) {
+	v.check(key, value >= low && value <= high, "%d is out of range; write a whole number from %d to %d", value, low, high)
+}
+
+func (v *validator) hostName(key, name string) {
+	v.check(key, len(name) <= 253 && host.MatchString(name),
+		"%q is not a host name; write it in lower case, without a scheme or a slash, such as example.org", name)
+}
+
+func (v *validator) cidr(key, block string) {
+	prefix, err := netip.ParsePrefix(block)
+	switch {
+	case err != nil || !prefix.Addr().Is4():
+		v.add(key, "%q is not an IPv4 CIDR block; write one such as 192.0.2.0/24", block)
+	case prefix != prefix.Masked():
+		v.add(key, "%q has bits set beyond its prefix; write %s", block, prefix.Masked())
+	}
+}
+
+func (v *validator) vpc(key, block string) {
+	before := len(v.problems)
+	v.cidr(key, block)
+	if len(v.problems) > before {
+		return
+	}
+	prefix := netip.MustParsePrefix(block)
+	// The limits are those of the EC2 API; a /24 of it becomes the subnet.
+	v.check(key, prefix.Bits() >= 16 && prefix.Bits() <= 24, "%q is not between /16 and /24; write one such as 10.42.0.0/16", block)
+	v.check(key, prefix.Addr().IsPrivate(), "%q is not in a private range; write one such as 10.42.0.0/16", block)
+}
+
+func (v *validator) directory(key, path string) {
+	info, err := os.Stat(path)
+	v.check(key, path != "" && err == nil && info.IsDir(), "there is no directory %q in the project; write the path of the Jekyll site, such as site", path)
+}
+
+func (v *validator) admins(admins []Admin) {
+	if len(admins) == 0 {
+		v.add("admins", `not set; write who may log in: pulumi config set --path 'admins[0].name' admin and pulumi config set --path 'admins[0].keys[0]' ~/.ssh/id_ed25519.pub`)
+	}
+	for i := range admins {
+		admin := &admins[i]
+		key := fmt.Sprintf("admins[%d]", i)
+		v.check(key+".name", login.MatchString(admin.Name), "%q is not a login name; write lower-case letters, digits, - and _, such as admin", admin.Name)
+		v.check(key+".name", !slices.Contains(reservedLogins, admin.Name), "%q is taken on every server; choose another name", admin.Name)
+		twin := slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name })
+		v.check(key+".name", !twin, "%q is there twice; put all keys of one admin into one entry", admin.Name)
+		v.check(key+".keys", len(admin.Keys) > 0, "has no key; write an authorized_keys line or the path of a public key file")
+
+		var lines []string
+		for j, entry := range admin.Keys {
+			read, reason := authorizedKeys(entry)
+			v.check(fmt.Sprintf("%s.keys[%d]", key, j), reason == "", "%s", reason)
+			lines = append(lines, read...)
+		}
+		admin.Keys = lines
+	}
+}
+
+// authorizedKeys reads an entry of an admin's keys, which is a line or the path
+// of a file of lines. The reason says why it is refused; it is "" if it is not.
+func authorizedKeys(entry string) (lines []string, reason string) {
+	if path, ok := keyFile(entry); ok {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Sprintf("cannot read the key file %s; write the path of a public key, or the key itself", entry)
+		}
+		for line := range strings.Lines(string(content)) {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if reason := checkKey(line); reason != "" {
+				return nil, fmt.Sprintf("in %s: %s", entry, reason)
+			}
+			lines = append(lines, line)
+		}
+		if len(lines) == 0 {
+			return nil, fmt.Sprintf("the key file %s holds no key", entry)
+		}
+		return lines, ""
+	}
+	return []string{strings.TrimSpace(entry)}, checkKey(entry)
+}
+
+func keyFile(entry string) (path string, ok bool) {
+	if rest, ok := strings.CutPrefix(entry, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return entry, true
+		}
+		return filepath.Join(home, rest), true
+	}
+	return entry, strings.HasPrefix(entry, "/") || strings.HasPrefix(entry, "./")
+}
+
+func checkKey(line string) (reason string) {
+	if strings.Contains(line, "PRIVATE KEY") {
+		return "this is a private key; write the public one (its file ends in .pub)"
+	}
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil || len(rest) > 0 {
+		return "not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
+	}
+	if key.Type() == ssh.InsecureKeyAlgoDSA {
+		return "DSA keys are no longer accepted by OpenSSH; write an ed25519 key"
+	}
+	return ""
+}
