@@ -1,0 +1,51 @@
+# The local cloud and the tests. `make up` is where to begin.
+
+LOCALCLOUD := .localcloud/bin/localcloud
+MODULES := . agent localcloud e2e
+SCRIPTS := components/scripts/build.sh components/scripts/sync.sh \
+	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
+	$(wildcard .ci/run tools/*.sh)
+
+.PHONY: help
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: localcloud ## Deploy the site to this machine, from nothing or on top of what is there
+	@$(LOCALCLOUD) up
+
+.PHONY: down
+down: localcloud ## Destroy it, and all of the local cloud
+	@$(LOCALCLOUD) down
+
+.PHONY: env
+env: localcloud ## Print the environment in which plain pulumi works: eval "$$(make -s env)"
+	@$(LOCALCLOUD) env
+
+.PHONY: status
+status: localcloud ## Show what runs, and how much memory it takes
+	@$(LOCALCLOUD) status
+
+.PHONY: test
+test: check e2e ## Run every test, the end-to-end ones included
+
+.PHONY: check
+check: ## Check format, lint and unit tests
+	@tools/need.sh shellcheck rclone
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
+	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for module in $(MODULES); do \
+	  echo "vet, staticcheck: $$module"; \
+	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
+	done
+	@for module in $(filter-out e2e,$(MODULES)); do go test -C $$module ./... || exit 1; done
+
+.PHONY: e2e
+e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
+	@tools/need.sh chromium openssh-client curl iproute2
+	E2E=1 go test -C e2e -count 1 -v -timeout 80m ./...
+
+.PHONY: localcloud
+localcloud:
+	@go build -C localcloud -o ../$(LOCALCLOUD) .

@@ -1,0 +1,207 @@
+// Package e2e uses the project as its users do: make, pulumi, curl, a browser
+// and OpenSSH's client, against the local cloud.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// project is a checkout with the environment of its local cloud.
+type project struct {
+	dir string
+	env []string
+}
+
+// outputs are the stack's outputs.
+type outputs struct {
+	URL           string `json:"url"`
+	VIP           string `json:"vip"`
+	ServerID      string `json:"serverId"`
+	Release       string `json:"release"`
+	ContentBucket string `json:"contentBucket"`
+	BackupBucket  string `json:"backupBucket"`
+	KnownHosts    string `json:"knownHosts"`
+}
+
+// root is the checkout that the tests belong to.
+func root(t *testing.T) *project {
+	t.Helper()
+	dir, err := filepath.Abs("..")
+	require.NoError(t, err)
+	return &project{dir: dir, env: os.Environ()}
+}
+
+// home is the local cloud's directory.
+func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
+
+// loadEnv takes over what `eval "$(make -s env)"` sets.
+func (p *project) loadEnv(t *testing.T) {
+	t.Helper()
+	result := p.run(t, time.Minute, "bash", "-c", `eval "$(make -s env)"; env -0`)
+	require.NoError(t, result.err, result.String())
+	p.env = strings.Split(strings.TrimRight(result.stdout, "\x00"), "\x00")
+}
+
+// copy is a second checkout of the same project on the same local cloud, in
+// which a test may change files.
+func (p *project) copy(t *testing.T) *project {
+	t.Helper()
+	dir := t.TempDir()
+	files := p.run(t, time.Minute, "bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
+	require.NoError(t, files.err, files.String())
+	for _, shared := range []string{".localcloud", ".build"} {
+		require.NoError(t, os.Symlink(filepath.Join(p.dir, shared), filepath.Join(dir, shared)))
+	}
+	return &project{dir: dir, env: p.env}
+}
+
+// result is what a command left.
+type result struct {
+	command        string
+	stdout, stderr string
+	err            error
+	took           time.Duration
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("%s (%.1f s): %v\n%s\n%s", r.command, r.took.Seconds(), r.err, r.stdout, r.stderr)
+}
+
+// status is the command's exit status, or -1 if it did not end by itself.
+func (r result) status() int {
+	var exit *exec.ExitError
+	if r.err == nil {
+		return 0
+	}
+	if errors.As(r.err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// run runs a command in the project. The limit ends it with everything it started.
+func (p *project) run(t *testing.T, limit time.Duration, name string, args ...string) result {
+	t.Helper()
+	return p.runInput(t, limit, "", name, args...)
+}
+
+func (p *project) runInput(t *testing.T, limit time.Duration, input, name string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	command := exec.CommandContext(ctx, "setsid", append([]string{"--wait", name}, args...)...)
+	command.Dir = p.dir
+	command.Env = p.env
+	command.Stdin = strings.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
+	command.WaitDelay = 30 * time.Second
+	start := time.Now()
+	err := command.Run()
+	return result{
+		command: name + " " + strings.Join(args, " "),
+		stdout:  stdout.String(), stderr: stderr.String(), err: err, took: time.Since(start),
+	}
+}
+
+// must runs a command that has to succeed, and returns what it printed.
+func (p *project) must(t *testing.T, limit time.Duration, name string, args ...string) string {
+	t.Helper()
+	result := p.run(t, limit, name, args...)
+	require.NoError(t, result.err, result.String())
+	return result.stdout
+}
+
+// pulumiUp runs a plain update of the stack.
+func (p *project) pulumiUp(t *testing.T, args ...string) result {
+	t.Helper()
+	return p.run(t, 15*time.Minute, "pulumi", append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
+}
+
+func (p *project) outputs(t *testing.T) outputs {
+	t.Helper()
+	var out outputs
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", "local")), &out))
+	return out
+}
+
+// resources are the URNs of the stack's resources with their ids.
+func (p *project) resources(t *testing.T) map[string]string {
+	t.Helper()
+	var state struct {
+		Deployment struct {
+			Resources []struct{ URN, ID string }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")), &state))
+	ids := map[string]string{}
+	for _, resource := range state.Deployment.Resources {
+		ids[resource.URN] = resource.ID
+	}
+	return ids
+}
+
+// resource is the id of the stack's resource with this type and name.
+func (p *project) resource(t *testing.T, kind, name string) string {
+	t.Helper()
+	for urn, id := range p.resources(t) {
+		if strings.HasSuffix(urn, kind+"::"+name) {
+			return id
+		}
+	}
+	require.Fail(t, "there is no "+kind+" "+name)
+	return ""
+}
+
+// ssh runs a command on the server as an admin, with OpenSSH's client, which
+// knows the stack's CA and nothing else and may not ask.
+func (p *project) ssh(t *testing.T, command string) result {
+	t.Helper()
+	return p.sshWith(t, nil, "admin", command)
+}
+
+func (p *project) sshWith(t *testing.T, options []string, user, command string) result {
+	t.Helper()
+	out := p.outputs(t)
+	knownHosts := filepath.Join(t.TempDir(), "known_hosts")
+	require.NoError(t, os.WriteFile(knownHosts, []byte(out.KnownHosts+"\n"), 0o600))
+	args := append([]string{
+		"-F", "none", "-p", "12222", "-i", filepath.Join(p.home(), "ssh", "id_ed25519"),
+		"-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile=" + knownHosts, "-o", "GlobalKnownHostsFile=none",
+		"-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
+	}, options...)
+	return p.run(t, 2*time.Minute, "ssh", append(args, user+"@"+out.VIP, command)...)
+}
+
+// eventually awaits a condition, and returns how long it took.
+func eventually(t *testing.T, limit time.Duration, condition func() (ok bool, seen string)) time.Duration {
+	t.Helper()
+	start := time.Now()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, seen := condition()
+		if ok {
+			return time.Since(start)
+		}
+		if time.Since(start) > limit {
+			require.Fail(t, fmt.Sprintf("not within %s", limit), seen)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,447 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// TestTheSite takes the project through its life on one machine, in this order:
+// each part finds the deployment that the ones before it left.
+func TestTheSite(t *testing.T) {
+	if os.Getenv("E2E") != "1" {
+		t.Skip("needs the local cloud, which `make test` starts; to run it alone: make e2e")
+	}
+	p := root(t)
+
+	step := func(name string, part func(t *testing.T, p *project)) {
+		if !t.Failed() {
+			t.Run(name, func(t *testing.T) { part(t, p) })
+		}
+	}
+	step("make up deploys it", makeUp)
+	p.loadEnv(t)
+
+	part := func(name string, part func(t *testing.T, p *project)) {
+		t.Run(name, func(t *testing.T) { part(t, p) })
+	}
+	part("the VIP serves what was built", servesTheBuild)
+	part("a browser shows it", browserShowsIt)
+	part("a preview right after shows no change", noChange)
+	part("an SSH client needs one line and asks nothing", sshLogin)
+	part("only three ports are open", openPorts)
+	part("buckets refuse what they must", bucketsRefuse)
+	part("metadata needs a token and is out of reach for containers", metadata)
+	part("the server's configuration is valid for its own cloud-init", cloudInit)
+	part("an edited post is served without a new server", editPost)
+	part("bad Liquid changes nothing", badLiquid)
+	part("invalid configurations are answered in one error each", invalidConfigurations)
+	part("it fits into a small server", memory)
+	part("make down leaves nothing and make up works again", downAndUp)
+}
+
+func makeUp(t *testing.T, p *project) {
+	up := p.run(t, 45*time.Minute, "make", "up")
+	require.NoError(t, up.err, up.String())
+	t.Logf("make up took %.0f s", up.took.Seconds())
+	require.Regexp(t, `http://198\.18\.\d+\.\d+/`, up.stdout)
+	require.Contains(t, up.stdout, "ssh ")
+}
+
+// get fetches a page through the VIP.
+func get(t *testing.T, url string) (status int, body string, header http.Header) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(content), response.Header
+}
+
+func servesTheBuild(t *testing.T, p *project) {
+	out := p.outputs(t)
+	require.Equal(t, fmt.Sprintf("http://%s/", out.VIP), out.URL)
+
+	site := filepath.Join(p.dir, "site", "_site")
+	files := 0
+	err := filepath.WalkDir(site, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) == ".php" {
+			return err
+		}
+		files++
+		relative, err := filepath.Rel(site, path)
+		require.NoError(t, err)
+		expected, err := os.ReadFile(path)
+		require.NoError(t, err)
+		if relative == "404.html" {
+			return nil
+		}
+		status, body, _ := get(t, out.URL+relative)
+		require.Equal(t, http.StatusOK, status, relative)
+		require.Equal(t, string(expected), body, relative)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, files, 10)
+
+	front, err := os.ReadFile(filepath.Join(site, "index.html"))
+	require.NoError(t, err)
+	require.Equal(t, string(front), p.must(t, time.Minute, "bash", "-c", `curl -sS "http://$(pulumi stack output vip)/"`))
+
+	notFound, err := os.ReadFile(filepath.Join(site, "404.html"))
+	require.NoError(t, err)
+	status, body, _ := get(t, out.URL+"no/such/page")
+	require.Equal(t, http.StatusNotFound, status)
+	require.Equal(t, string(notFound), body)
+
+	_, marker, _ := get(t, out.URL+".well-known/release")
+	require.Contains(t, marker, `"`+out.Release+`"`)
+}
+
+func browserShowsIt(t *testing.T, p *project) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.WindowSize(1280, 900))
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	defer cancel()
+	browser, cancel := chromedp.NewContext(allocator)
+	defer cancel()
+	browser, cancel = context.WithTimeout(browser, time.Minute)
+	defer cancel()
+
+	require.NoError(t, chromedp.Do(browser, chromedp.Navigate(p.outputs(t).URL)))
+	title, err := chromedp.Run(browser, chromedp.Title())
+	require.NoError(t, err)
+	require.Equal(t, "Notes on Immutable Infrastructure", title)
+
+	_, err = chromedp.Run(browser, chromedp.Poll[bool](`document.images.length > 0 && [...document.images].every(image => image.complete)`))
+	require.NoError(t, err)
+	loaded, err := chromedp.Run(browser, chromedp.Evaluate[bool](`document.images[0].naturalWidth > 0`))
+	require.NoError(t, err)
+	require.True(t, loaded, "the front page's first image did not load")
+
+	picture, err := chromedp.Run(browser, chromedp.CaptureScreenshot())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(p.home(), "screenshot.png"), picture, 0o644))
+}
+
+func noChange(t *testing.T, p *project) {
+	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	require.NoError(t, preview.err, preview.String())
+	t.Logf("preview took %.1f s", preview.took.Seconds())
+
+	refreshed := p.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	require.NoError(t, refreshed.err, refreshed.String())
+}
+
+func sshLogin(t *testing.T, p *project) {
+	login := p.ssh(t, "id -un && sudo id -un")
+	require.NoError(t, login.err, login.String())
+	require.Equal(t, "admin\nroot\n", login.stdout)
+	require.Empty(t, login.stderr, "not a word of warning")
+
+	password := p.sshWith(t, []string{"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive"}, "admin", "true")
+	require.Equal(t, 255, password.status(), password.String())
+	require.Contains(t, password.stderr, "Permission denied (publickey)")
+	for _, user := range []string{"root", "bootstrap"} {
+		refused := p.sshWith(t, nil, user, "true")
+		require.Equal(t, 255, refused.status(), refused.String())
+		require.Contains(t, refused.stderr, "Permission denied (publickey)")
+	}
+	users := p.ssh(t, "getent passwd bootstrap; ls /home; sudo grep -r bootstrap /etc/sudoers.d")
+	require.NotContains(t, users.stdout, "bootstrap", "the bootstrap user is gone")
+
+	offered := p.run(t, time.Minute, "ssh-keyscan", "-p", "12222", p.outputs(t).VIP)
+	require.NoError(t, offered.err, offered.String())
+	for line := range strings.Lines(offered.stdout) {
+		require.Contains(t, line, "ssh-ed25519 ", "the ED25519 key is the only host key")
+	}
+}
+
+func openPorts(t *testing.T, p *project) {
+	vip := p.outputs(t).VIP
+	for port, open := range map[int]bool{80: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 9090: false, 9100: false} {
+		dialer := net.Dialer{Timeout: 2 * time.Second}
+		connection, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", vip, port))
+		if open {
+			require.NoError(t, err, "port %d", port)
+			require.NoError(t, connection.Close())
+			continue
+		}
+		require.Error(t, err, "port %d is open", port)
+	}
+	private := p.ssh(t, "hostname -I")
+	require.NoError(t, private.err, private.String())
+	address := strings.Fields(private.stdout)[0]
+	_, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(t.Context(), "tcp", address+":80")
+	require.Error(t, err, "the server's private address is reached from outside")
+}
+
+func bucketsRefuse(t *testing.T, p *project) {
+	out := p.outputs(t)
+	anonymous := p.must(t, time.Minute, "bash", "-c",
+		`curl -sS -o /dev/null -w '%{http_code}' --cacert "$AWS_CA_BUNDLE" "$AWS_ENDPOINT_URL_S3/$0/site/index.html"`, out.ContentBucket)
+	require.Equal(t, "403", anonymous)
+
+	types := p.must(t, time.Minute, "bash", "-c", `rclone lsjson --no-modtime -R ":s3,env_auth=true,provider=AWS:$0/site" | tr '}' '\n'`, out.ContentBucket)
+	for suffix, kind := range map[string]string{
+		`/index.html"`: "text/html", `.css"`: "text/css", `.svg"`: "image/svg", `.png"`: "image/png", `.jpg"`: "image/jpeg", `feed.xml"`: "xml", `robots.txt"`: "text/plain",
+	} {
+		found := false
+		for line := range strings.Lines(types) {
+			if strings.Contains(line, suffix) {
+				found = true
+				require.Contains(t, line, `"MimeType":"`, line)
+				require.Contains(t, line, kind)
+			}
+		}
+		require.True(t, found, "there is no %s in the bucket:\n%s", suffix, types)
+	}
+
+	// What the server's own credentials may do, tried on the server.
+	script := fmt.Sprintf(`set -eu
+imds=http://169.254.169.254/latest
+token=$(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
+role=$(curl -fsS -H "X-aws-ec2-metadata-token: $token" $imds/meta-data/iam/security-credentials/)
+read -r id secret session <<EOF
+$(curl -fsS -H "X-aws-ec2-metadata-token: $token" $imds/meta-data/iam/security-credentials/$role | python3 -c 'import json,sys; c = json.load(sys.stdin); print(c["AccessKeyId"], c["SecretAccessKey"], c["Token"])')
+EOF
+s3() {
+  curl -sS -o /tmp/answer -w "$1 $3 %%{http_code}\n" --aws-sigv4 aws:amz:us-east-1:s3 -u "$id:$secret" -H "X-Amz-Security-Token: $session" -X "$1" "https://$2.s3.us-east-1.amazonaws.com/$3" -d "$4"
+}
+s3 GET %[1]s SHA256SUMS ''
+s3 GET %[1]s missing ''
+s3 PUT %[1]s site/index.html defaced
+s3 DELETE %[1]s site/index.html ''
+s3 PUT %[2]s a-test backup
+s3 GET %[2]s a-test ''
+s3 GET %[2]s missing ''
+s3 DELETE %[2]s a-test ''
+`, out.ContentBucket, out.BackupBucket)
+	tried := p.ssh(t, script)
+	require.NoError(t, tried.err, tried.String())
+	require.Equal(t, `GET SHA256SUMS 200
+GET missing 404
+PUT site/index.html 403
+DELETE site/index.html 403
+PUT a-test 200
+GET a-test 200
+GET missing 404
+DELETE a-test 204
+`, tried.stdout)
+}
+
+func metadata(t *testing.T, p *project) {
+	without := p.ssh(t, "curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://169.254.169.254/latest/meta-data/instance-id")
+	require.NoError(t, without.err, without.String())
+	require.Equal(t, "401", without.stdout)
+
+	const token = "http://169.254.169.254/latest/api/token"
+	fromServer := p.ssh(t, "curl -fsS --max-time 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+token)
+	require.NoError(t, fromServer.err, fromServer.String())
+	require.NotEmpty(t, fromServer.stdout)
+
+	// The same program, in a network like the containers' own.
+	fromContainer := p.ssh(t, `sudo docker run --rm --network site_default site/nginx true && sudo docker run --rm --network site_default site/nginx timeout 10 busybox wget -T 5 -q -O - `+token)
+	require.NotZero(t, fromContainer.status(), fromContainer.String())
+	require.Empty(t, fromContainer.stdout)
+
+	environment := p.ssh(t, "sudo docker inspect --format '{{json .Config.Env}} {{json .HostConfig.Binds}} {{json .Mounts}}' $(sudo docker ps -q)")
+	require.NoError(t, environment.err, environment.String())
+	require.NotContains(t, environment.stdout, "AWS_")
+	require.NotContains(t, environment.stdout, "docker.sock")
+}
+
+func cloudInit(t *testing.T, p *project) {
+	schema := p.ssh(t, "sudo cloud-init schema --system && sudo cloud-init status --long")
+	require.NoError(t, schema.err, schema.String())
+	require.Contains(t, schema.stdout, "Valid schema user-data")
+	require.Contains(t, schema.stdout, "status: done")
+	failed := p.ssh(t, "systemctl list-units --failed --no-legend --plain")
+	require.NoError(t, failed.err, failed.String())
+	require.Empty(t, failed.stdout, "no unit of the server failed")
+}
+
+func editPost(t *testing.T, p *project) {
+	before := p.outputs(t)
+	edited := p.copy(t)
+	posts, err := filepath.Glob(filepath.Join(edited.dir, "site", "_posts", "2026-*.md"))
+	require.NoError(t, err)
+	require.NotEmpty(t, posts)
+	post, err := os.ReadFile(posts[0])
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(posts[0], append(post, "\nA sentence that was not there before.\n"...), 0o644))
+	name := regexp.MustCompile(`(\d{4})-\d\d-\d\d-(.*)\.md`).FindStringSubmatch(filepath.Base(posts[0]))
+	url := fmt.Sprintf("%s%s/%s/", before.URL, name[1], name[2])
+
+	start := time.Now()
+	up := edited.pulumiUp(t)
+	require.NoError(t, up.err, up.String())
+	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
+		_, body, _ := get(t, url)
+		return strings.Contains(body, "A sentence that was not there before."), body
+	})
+	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(), up.took.Seconds())
+	after := edited.outputs(t)
+	require.Equal(t, before.ServerID, after.ServerID)
+	require.NotEqual(t, before.Release, after.Release)
+
+	idle := edited.pulumiUp(t, "--expect-no-changes")
+	require.NoError(t, idle.err, idle.String())
+
+	back := p.pulumiUp(t)
+	require.NoError(t, back.err, back.String())
+	require.Equal(t, before.Release, p.outputs(t).Release, "the same source gives the same release")
+	eventually(t, 70*time.Second, func() (bool, string) {
+		_, body, _ := get(t, before.URL+".well-known/release")
+		return strings.Contains(body, before.Release), body
+	})
+}
+
+// objects lists a bucket with the hash of each object.
+func (p *project) objects(t *testing.T, bucket string) string {
+	t.Helper()
+	return p.must(t, time.Minute, "rclone", "hashsum", "md5", ":s3,env_auth=true,provider=AWS:"+bucket)
+}
+
+func badLiquid(t *testing.T, p *project) {
+	out := p.outputs(t)
+	objects := p.objects(t, out.ContentBucket)
+	broken := p.copy(t)
+	require.NoError(t, os.WriteFile(filepath.Join(broken.dir, "site", "broken.md"), []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
+
+	up := broken.pulumiUp(t)
+	require.Error(t, up.err)
+	require.Contains(t, up.stdout+up.stderr, "Liquid syntax error")
+	require.Contains(t, up.stdout+up.stderr, "broken.md")
+
+	require.Equal(t, objects, p.objects(t, out.ContentBucket))
+	_, marker, _ := get(t, out.URL+".well-known/release")
+	require.Contains(t, marker, out.Release)
+	good := p.run(t, 5*time.Minute, "pulumi", "up", "--yes", "--stack", "local", "--non-interactive")
+	require.NoError(t, good.err, good.String())
+	require.Equal(t, out, p.outputs(t))
+}
+
+func invalidConfigurations(t *testing.T, p *project) {
+	content, err := os.ReadFile(filepath.Join(p.dir, "Pulumi.local.yaml"))
+	require.NoError(t, err)
+	before := p.resources(t)
+
+	for name, change := range map[string]map[string]any{
+		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil},
+		"URL as domain":      {"domain": "https://example.org/", "aliases": []string{"WWW"}},
+		"bad blocks":         {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
+		"bad keys":           {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
+		"missing key file":   {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
+		"misspelt keys":      {"instancetype": "t3.micro", "sshport": 22},
+		"out of range":       {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
+		"no image":           {"ami": "debian-13", "instanceType": "micro"},
+		"no site":            {"siteDir": "blog", "jekyllEnv": ""},
+		"not a whole number": {"sshPort": "twenty-two"},
+		"a bit of all":       {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var file map[string]map[string]any
+			var other struct {
+				Salt string `yaml:"encryptionsalt"`
+			}
+			require.NoError(t, yaml.Unmarshal(content, &other))
+			var config struct{ Config map[string]any }
+			require.NoError(t, yaml.Unmarshal(content, &config))
+			for key, value := range change {
+				if value == nil {
+					delete(config.Config, "immutable-infra:"+key)
+					continue
+				}
+				config.Config["immutable-infra:"+key] = value
+			}
+			file = map[string]map[string]any{"config": config.Config}
+			encoded, err := yaml.Marshal(file)
+			require.NoError(t, err)
+			path := filepath.Join(t.TempDir(), "Pulumi.local.yaml")
+			require.NoError(t, os.WriteFile(path, fmt.Appendf(encoded, "encryptionsalt: %s\n", other.Salt), 0o644))
+
+			up := p.run(t, 2*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive", "--config-file", path)
+			require.Error(t, up.err, up.String())
+			for key := range change {
+				require.Regexp(t, `(?m)\b`+key+`\b`, up.stdout+up.stderr)
+			}
+		})
+	}
+	require.Equal(t, before, p.resources(t), "no resource was touched")
+}
+
+func memory(t *testing.T, p *project) {
+	status := p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status")
+	t.Logf("\n%s", status)
+}
+
+// leftovers is everything of a local cloud that is on the machine outside its directory.
+func (p *project) leftovers(t *testing.T) string {
+	t.Helper()
+	script := `
+ip -o link | grep -vE ': (lo|eth0|ifb[0-9]+|docker0)[:@]' | cut -d: -f2
+ip route | grep 198.18 || true
+nft list tables 2>/dev/null | grep localcloud || true
+pgrep -af '[.]localcloud/' || true
+if docker info >/dev/null 2>&1; then
+  docker ps -aq --filter label=immutable-infra.localcloud
+  docker network ls -q --filter label=immutable-infra.localcloud
+  docker volume ls -q --filter label=immutable-infra.localcloud
+fi
+ls -d /run/localcloud* 2>/dev/null || true
+cat /proc/sys/net/ipv4/ip_forward`
+	command := exec.CommandContext(t.Context(), "bash", "-c", script)
+	out, err := command.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
+}
+
+func downAndUp(t *testing.T, p *project) {
+	down := p.run(t, 10*time.Minute, "make", "down")
+	require.NoError(t, down.err, down.String())
+	t.Logf("make down took %.0f s", down.took.Seconds())
+	require.Equal(t, beforeUp(t), p.leftovers(t))
+
+	entries, err := os.ReadDir(p.home())
+	require.NoError(t, err)
+	for _, entry := range entries {
+		require.Contains(t, []string{"bin", "cache", "screenshot.png"}, entry.Name(), "only caches are left below .localcloud")
+	}
+
+	up := p.run(t, 15*time.Minute, "make", "up")
+	require.NoError(t, up.err, up.String())
+	t.Logf("make up from nothing deployed took %.0f s, warm", up.took.Seconds())
+	require.Less(t, up.took, 3*time.Minute)
+	status, _, _ := get(t, p.outputs(t).URL)
+	require.Equal(t, http.StatusOK, status)
+}
+
+// beforeUp is what p.leftovers printed before the first `make up`; `make test` keeps it.
+func beforeUp(t *testing.T) string {
+	t.Helper()
+	return os.Getenv("E2E_BEFORE")
+}
