@@ -27,12 +27,18 @@ func TestTheSite(t *testing.T) {
 	}
 	p := root(t)
 
-	step := func(name string, part func(t *testing.T, p *project)) {
-		if !t.Failed() {
-			t.Run(name, func(t *testing.T) { part(t, p) })
+	p.must(t, 20*time.Minute, "make", "down")
+	before := p.leftovers(t)
+	t.Cleanup(func() {
+		down := exec.Command("make", "down")
+		down.Dir = p.dir
+		if out, err := down.CombinedOutput(); err != nil {
+			t.Errorf("make down: %v\n%s", err, out)
 		}
+	})
+	if !t.Run("make up deploys it", func(t *testing.T) { makeUp(t, p) }) {
+		return
 	}
-	step("make up deploys it", makeUp)
 	p.loadEnv(t)
 
 	part := func(name string, part func(t *testing.T, p *project)) {
@@ -50,7 +56,7 @@ func TestTheSite(t *testing.T) {
 	part("bad Liquid changes nothing", badLiquid)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
 	part("it fits into a small server", memory)
-	part("make down leaves nothing and make up works again", downAndUp)
+	part("make down leaves nothing and make up works again", func(t *testing.T, p *project) { downAndUp(t, p, before) })
 }
 
 func makeUp(t *testing.T, p *project) {
@@ -420,11 +426,11 @@ cat /proc/sys/net/ipv4/ip_forward`
 	return string(out)
 }
 
-func downAndUp(t *testing.T, p *project) {
+func downAndUp(t *testing.T, p *project, before string) {
 	down := p.run(t, 10*time.Minute, "make", "down")
 	require.NoError(t, down.err, down.String())
 	t.Logf("make down took %.0f s", down.took.Seconds())
-	require.Equal(t, beforeUp(t), p.leftovers(t))
+	require.Equal(t, before, p.leftovers(t))
 
 	entries, err := os.ReadDir(p.home())
 	require.NoError(t, err)
@@ -438,10 +444,4 @@ func downAndUp(t *testing.T, p *project) {
 	require.Less(t, up.took, 3*time.Minute)
 	status, _, _ := get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
-}
-
-// beforeUp is what p.leftovers printed before the first `make up`; `make test` keeps it.
-func beforeUp(t *testing.T) string {
-	t.Helper()
-	return os.Getenv("E2E_BEFORE")
 }
