@@ -12,6 +12,12 @@ if ! (cd _site && sha256sum --check --quiet --strict "$MANIFEST") >&2 2>/dev/nul
   bash -c "$BUILD" >/dev/null
 fi
 
+# rclone cannot use the AWS SDK's setting, but has one of its own for the same.
+if [ -n "${AWS_CA_BUNDLE:-}" ]; then
+  export RCLONE_CA_CERT="${RCLONE_CA_CERT:-$AWS_CA_BUNDLE}"
+  unset AWS_CA_BUNDLE
+fi
+
 remote=":s3,provider=AWS,env_auth=true,region=$REGION,no_check_bucket=true:$BUCKET"
 # Compared by hash; what is gone from the build is deleted last, and not at all
 # after an error.

@@ -1,0 +1,119 @@
+// Package bucket reads from an S3 bucket with the rights of the server's
+// instance role.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+)
+
+// What a GET can answer other than an object.
+var (
+	// ErrNotModified: the object still has the ETag that the caller knows.
+	ErrNotModified = errors.New("not modified")
+	// ErrNotFound: the bucket has no such object.
+	ErrNotFound = errors.New("not found")
+	// ErrNoBucket: there is no such bucket.
+	ErrNoBucket = errors.New("no such bucket")
+	// ErrDenied: the caller may not read the object. S3 gives the same answer
+	// for a missing object to a caller without s3:ListBucket.
+	ErrDenied = errors.New("access denied")
+)
+
+// responseHeaderTimeout bounds the wait for an answer to begin. How long a
+// body may take is up to the caller's context.
+const responseHeaderTimeout = 30 * time.Second
+
+// Bucket is one S3 bucket.
+type Bucket struct {
+	client *s3.Client
+	name   string
+}
+
+// Open prepares access to the named bucket; it sends nothing to S3. Region,
+// credentials and endpoint come from the SDK's default chain: environment,
+// shared config, instance role (IMDSv2). A non-empty region goes before the
+// chain's. Where an endpoint is configured (AWS_ENDPOINT_URL_S3 or
+// AWS_ENDPOINT_URL), the bucket is addressed by path, since such a server need
+// not have a name per bucket.
+func Open(ctx context.Context, name, region string) (*Bucket, error) {
+	httpClient := awshttp.NewBuildableClient().WithTransportOptions(func(transport *http.Transport) {
+		transport.ResponseHeaderTimeout = responseHeaderTimeout
+	})
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient)}
+	if region != "" {
+		options = append(options, config.WithRegion(region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("load AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("no AWS region: give --region or set AWS_REGION")
+	}
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = o.BaseEndpoint != nil
+		// Every byte is checked against the manifest's SHA-256; a checksum
+		// that S3 happens not to have is not worth a warning per object.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	})
+	return &Bucket{client: client, name: name}, nil
+}
+
+// URL names an object of the bucket in messages.
+func (b *Bucket) URL(key string) string {
+	return "s3://" + b.name + "/" + key
+}
+
+// Get starts to read the object at key. With a knownETag, an object that still
+// has it answers ErrNotModified and no bytes. Other errors are ErrNotFound,
+// ErrNoBucket, ErrDenied, or the SDK's; each names the object.
+func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error) {
+	input := &s3.GetObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)}
+	if knownETag != "" {
+		input.IfNoneMatch = aws.String(knownETag)
+	}
+	output, err := b.client.GetObject(ctx, input)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", b.URL(key), kind(err))
+	}
+	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
+}
+
+// kind puts one of this package's errors in front of an answer that it stands
+// for, keeping S3's own words, and returns any other error as it is.
+func kind(err error) error {
+	var response *awshttp.ResponseError
+	if !errors.As(err, &response) {
+		return err
+	}
+	var api smithy.APIError
+	reason := "no reason given"
+	code := ""
+	if errors.As(err, &api) {
+		code = api.ErrorCode()
+		reason = code + ": " + api.ErrorMessage()
+	}
+	switch response.HTTPStatusCode() {
+	case http.StatusNotModified:
+		return ErrNotModified
+	case http.StatusForbidden:
+		return fmt.Errorf("%w (%s)", ErrDenied, reason)
+	case http.StatusNotFound:
+		if code == "NoSuchBucket" {
+			return fmt.Errorf("%w (%s)", ErrNoBucket, reason)
+		}
+		return fmt.Errorf("%w (%s)", ErrNotFound, reason)
+	default:
+		return err
+	}
+}

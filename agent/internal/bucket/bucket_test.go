@@ -1,0 +1,110 @@
+package bucket_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/bucket/buckettest"
+)
+
+func TestAnObjectIsReadOnceAndThenOnlyWhenItChanged(t *testing.T) {
+	server := buckettest.Start(t)
+	server.Put("site/a b/ü+.html", "one")
+	content, err := bucket.Open(t.Context(), server.Bucket, "")
+	require.NoError(t, err)
+
+	object, err := content.Get(t.Context(), "site/a b/ü+.html", "")
+	require.NoError(t, err)
+	text, err := io.ReadAll(object.Body)
+	require.NoError(t, err)
+	require.NoError(t, object.Body.Close())
+	require.Equal(t, "one", string(text))
+
+	_, err = content.Get(t.Context(), "site/a b/ü+.html", object.ETag)
+	require.ErrorIs(t, err, bucket.ErrNotModified)
+
+	server.Put("site/a b/ü+.html", "two")
+	object, err = content.Get(t.Context(), "site/a b/ü+.html", object.ETag)
+	require.NoError(t, err)
+	text, err = io.ReadAll(object.Body)
+	require.NoError(t, err)
+	require.NoError(t, object.Body.Close())
+	require.Equal(t, "two", string(text))
+}
+
+func TestAMissingObjectAMissingBucketAndADeniedOneAreToldApart(t *testing.T) {
+	server := buckettest.Start(t)
+	content, err := bucket.Open(t.Context(), server.Bucket, "eu-central-1")
+	require.NoError(t, err)
+	other, err := bucket.Open(t.Context(), "other", "eu-central-1")
+	require.NoError(t, err)
+
+	_, err = content.Get(t.Context(), "SHA256SUMS", "")
+	require.ErrorIs(t, err, bucket.ErrNotFound)
+	require.EqualError(t, err, "get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)")
+
+	_, err = other.Get(t.Context(), "SHA256SUMS", "")
+	require.ErrorIs(t, err, bucket.ErrNoBucket)
+
+	server.Deny()
+	_, err = content.Get(t.Context(), "SHA256SUMS", "")
+	require.ErrorIs(t, err, bucket.ErrDenied)
+	require.EqualError(t, err, "get s3://content/SHA256SUMS: access denied (AccessDenied: AccessDenied in words)")
+}
+
+func TestWithoutARegionTheErrorSaysWhatToWrite(t *testing.T) {
+	buckettest.Start(t)
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	_, err := bucket.Open(t.Context(), "content", "")
+	require.EqualError(t, err, "no AWS region: give --region or set AWS_REGION")
+}
+
+// The server's role, and no key in a file or in the environment, opens the
+// bucket; a metadata service that refuses requests without a token is enough.
+func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
+	server := buckettest.Start(t)
+	server.Put("SHA256SUMS", "text")
+	var withoutToken atomic.Int32
+	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
+			_, _ = io.WriteString(w, "token")
+		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != "token":
+			withoutToken.Add(1)
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path == "/latest/meta-data/iam/security-credentials/":
+			_, _ = io.WriteString(w, "web-server")
+		case r.URL.Path == "/latest/meta-data/iam/security-credentials/web-server":
+			_, _ = io.WriteString(w, strings.ReplaceAll(`{"Code":"Success","Type":"AWS-HMAC",
+				"AccessKeyId":"AKIAROLE","SecretAccessKey":"s","Token":"t","Expiration":"EXPIRATION"}`,
+				"EXPIRATION", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(metadata.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.URL)
+	signedBy := make(chan string, 1)
+	server.OnGet(func(_ string, r *http.Request) { signedBy <- r.Header.Get("Authorization") })
+
+	content, err := bucket.Open(t.Context(), server.Bucket, "eu-central-1")
+	require.NoError(t, err)
+	object, err := content.Get(t.Context(), "SHA256SUMS", "")
+	require.NoError(t, err)
+	require.NoError(t, object.Body.Close())
+	require.Contains(t, <-signedBy, "Credential=AKIAROLE/")
+	require.Zero(t, withoutToken.Load())
+}

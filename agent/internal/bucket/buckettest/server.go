@@ -1,0 +1,157 @@
+// Package buckettest is an S3 server inside a test: as much of GetObject as
+// the agent uses, with the answers that AWS gives.
+package buckettest
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/xml"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Server is an S3 server with one bucket.
+type Server struct {
+	URL    string
+	Bucket string
+
+	mu       sync.Mutex
+	objects  map[string][]byte
+	requests []string
+	denied   bool
+	onGet    func(key string, request *http.Request)
+}
+
+// Start serves an empty bucket named "content" until the test ends, and points
+// the SDK's default chain at it.
+func Start(t *testing.T) *Server {
+	t.Helper()
+	server := &Server{Bucket: "content", objects: map[string][]byte{}}
+	listener := httptest.NewServer(server)
+	t.Cleanup(listener.Close)
+	// By name: the SDK addresses a bucket of a bare IP address by path whether
+	// it was told to or not.
+	server.URL = strings.Replace(listener.URL, "127.0.0.1", "localhost", 1)
+	for name, value := range Environment(server.URL, filepath.Join(t.TempDir(), "none")) {
+		t.Setenv(name, value)
+	}
+	return server
+}
+
+// Environment is what points an SDK at the server, and away from what the
+// machine may have of configuration of its own.
+func Environment(url, noFile string) map[string]string {
+	return map[string]string{
+		"AWS_ENDPOINT_URL_S3":         url,
+		"AWS_ENDPOINT_URL":            "",
+		"AWS_REGION":                  "eu-central-1",
+		"AWS_ACCESS_KEY_ID":           "AKIAEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY":       "secret",
+		"AWS_SESSION_TOKEN":           "",
+		"AWS_PROFILE":                 "",
+		"AWS_CONFIG_FILE":             noFile,
+		"AWS_SHARED_CREDENTIALS_FILE": noFile,
+		"AWS_EC2_METADATA_DISABLED":   "true",
+		"AWS_MAX_ATTEMPTS":            "1",
+	}
+}
+
+// Put stores an object.
+func (s *Server) Put(key, content string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[key] = []byte(content)
+}
+
+// Delete removes an object.
+func (s *Server) Delete(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
+}
+
+// Deny makes every request answer AccessDenied.
+func (s *Server) Deny() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied = true
+}
+
+// OnGet calls hook before each answer; the answer waits for it.
+func (s *Server) OnGet(hook func(key string, request *http.Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onGet = hook
+}
+
+// TakeRequests returns the requests since the last call, each as
+// "GET <key> <status>", sorted.
+func (s *Server) TakeRequests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests := s.requests
+	s.requests = nil
+	slices.Sort(requests)
+	return requests
+}
+
+// ServeHTTP answers path-style GetObject requests.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	s.mu.Lock()
+	hook := s.onGet
+	s.mu.Unlock()
+	if hook != nil {
+		hook(key, r)
+	}
+
+	s.mu.Lock()
+	content, exists := s.objects[key]
+	denied := s.denied
+	s.mu.Unlock()
+	sum := md5.Sum(content)
+	etag := `"` + hex.EncodeToString(sum[:]) + `"`
+	status, code := http.StatusOK, ""
+	switch {
+	case r.Method != http.MethodGet:
+		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
+	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
+		status, code = http.StatusForbidden, "AccessDenied"
+	case bucket != s.Bucket:
+		status, code = http.StatusNotFound, "NoSuchBucket"
+	case denied:
+		status, code = http.StatusForbidden, "AccessDenied"
+	case !exists:
+		status, code = http.StatusNotFound, "NoSuchKey"
+	case r.Header.Get("If-None-Match") == etag:
+		status = http.StatusNotModified
+	}
+	s.mu.Lock()
+	s.requests = append(s.requests, r.Method+" "+key+" "+strconv.Itoa(status))
+	s.mu.Unlock()
+
+	w.Header().Set("ETag", etag)
+	switch {
+	case status == http.StatusOK:
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		// A reader that went away is its own concern.
+		_, _ = w.Write(content)
+	case code != "":
+		type body struct {
+			XMLName xml.Name `xml:"Error"`
+			Code    string
+			Message string
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
+	default:
+		w.WriteHeader(status)
+	}
+}

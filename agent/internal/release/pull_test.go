@@ -1,0 +1,793 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/bucket/buckettest"
+)
+
+// site is one build: the content of each file by its path.
+type site map[string]string
+
+// manifest is the build's SHA256SUMS.
+func (s site) manifest() string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		fmt.Fprintf(&text, "%x  ./%s\n", sha256.Sum256([]byte(s[name])), name)
+	}
+	return text.String()
+}
+
+// id is the build's release id.
+func (s site) id() string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(s.manifest())))[:16]
+}
+
+// with is the build with one file added or changed.
+func (s site) with(name, content string) site {
+	changed := maps.Clone(s)
+	changed[name] = content
+	return changed
+}
+
+// server is a server under test: its disk, its bucket and its journal.
+type server struct {
+	*testing.T
+	s3      *buckettest.Server
+	pull    Pull
+	dir     string
+	journal *bytes.Buffer
+}
+
+// newServer has booted and never pulled.
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{T: t, s3: buckettest.Start(t), dir: filepath.Join(t.TempDir(), "site"), journal: &bytes.Buffer{}}
+	content, err := bucket.Open(t.Context(), s.s3.Bucket, "")
+	require.NoError(t, err)
+	s.pull = Pull{
+		Bucket:         content,
+		Keep:           3,
+		VerifiedMarker: filepath.Join(t.TempDir(), "site-verified"),
+		Limits:         DefaultLimits(),
+		Log: slog.New(slog.NewTextHandler(s.journal, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
+				if attr.Key == slog.TimeKey || attr.Key == "in" {
+					return slog.Attr{}
+				}
+				return attr
+			},
+		})),
+	}
+	s.useDir(s.dir)
+	return s
+}
+
+func (s *server) useDir(dir string) {
+	s.Helper()
+	releases, err := OpenReleases(dir)
+	require.NoError(s, err)
+	s.dir = dir
+	s.pull.Releases = releases
+}
+
+// upload does what a deploy does: files, then the manifest.
+func (s *server) upload(build site) {
+	for name, content := range build {
+		s.s3.Put("site/"+name, content)
+	}
+	s.s3.Put(ManifestName, build.manifest())
+}
+
+// run pulls once, as the timer does each minute.
+func (s *server) run() error {
+	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	defer cancel()
+	return s.pull.Run(ctx)
+}
+
+// mustPull pulls and expects success.
+func (s *server) mustPull() {
+	s.Helper()
+	require.NoError(s, s.run())
+	s.requireTidy()
+}
+
+// pullFails pulls and returns the error's text.
+func (s *server) pullFails() string {
+	s.Helper()
+	err := s.run()
+	require.Error(s, err)
+	s.requireTidy()
+	return err.Error()
+}
+
+// reboot empties the directory of the verified marker.
+func (s *server) reboot() {
+	s.Helper()
+	require.NoError(s, os.Remove(s.pull.VerifiedMarker))
+}
+
+// requireServed expects that exactly this build is served.
+func (s *server) requireServed(build site) {
+	s.Helper()
+	target, err := os.Readlink(filepath.Join(s.dir, "current"))
+	require.NoError(s, err)
+	require.Equal(s, "releases/"+build.id(), target)
+	served := site{}
+	root := filepath.Join(s.dir, "current", "site")
+	require.NoError(s, fs.WalkDir(os.DirFS(root), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(root, name))
+		served[name] = string(content)
+		return err
+	}))
+	require.Equal(s, build, served)
+	manifest, err := os.ReadFile(filepath.Join(s.dir, "current", "SHA256SUMS"))
+	require.NoError(s, err)
+	require.Equal(s, build.manifest(), string(manifest))
+}
+
+// requireTidy expects that nothing unfinished is left on disk.
+func (s *server) requireTidy() {
+	s.Helper()
+	for _, pattern := range []string{"*.tmp-*", "releases/*.tmp-*"} {
+		left, err := filepath.Glob(filepath.Join(s.dir, pattern))
+		require.NoError(s, err)
+		require.Empty(s, left)
+	}
+}
+
+// releases lists the ids on disk.
+func (s *server) releases() []string {
+	s.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.dir, "releases"))
+	require.NoError(s, err)
+	var ids []string
+	for _, entry := range entries {
+		ids = append(ids, entry.Name())
+	}
+	return ids
+}
+
+// file is the path of a file of a release on disk.
+func (s *server) file(build site, name string) string {
+	return filepath.Join(s.dir, "releases", build.id(), "site", name)
+}
+
+// overwrite changes a file of a release in place, as a failing disk does.
+func (s *server) overwrite(build site, name, content string) {
+	s.Helper()
+	require.NoError(s, os.WriteFile(s.file(build, name), []byte(content), 0o644))
+}
+
+func firstBuild() site {
+	return site{
+		"index.html":            "front page, first",
+		"404.html":              "Page not found",
+		"posts/a b/ü+.html":     "a post",
+		"assets/css/style.css":  "body {}",
+		".well-known/empty.txt": "",
+	}
+}
+
+func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	s.requireServed(build)
+
+	text, err := os.ReadFile(filepath.Join(s.dir, "current", "release.json"))
+	require.NoError(t, err)
+	var info Info
+	require.NoError(t, json.Unmarshal(text, &info))
+	require.Equal(t, Info{Release: build.id(), Files: 5, Bytes: 44}, info)
+	require.JSONEq(t, `{"release":"`+build.id()+`","files":5,"bytes":44}`, string(text))
+	require.Equal(t, `level=INFO msg="switched to release" release=`+build.id()+" files=5 bytes=44 downloaded=44 from=none\n", s.journal.String())
+}
+
+func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
+	s := newServer(t)
+	s.upload(firstBuild())
+	s.mustPull()
+	require.NoError(t, filepath.WalkDir(filepath.Join(s.dir, "releases"), func(path string, entry fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		stat, err := entry.Info()
+		require.NoError(t, err)
+		want := fs.FileMode(0o644)
+		if entry.IsDir() {
+			want = 0o755
+		}
+		require.Equal(t, want, stat.Mode().Perm(), path)
+		return nil
+	}))
+}
+
+func TestAnUnchangedMinuteCostsOneRequestAndSaysNothing(t *testing.T) {
+	s := newServer(t)
+	s.upload(firstBuild())
+	s.mustPull()
+	s.s3.TakeRequests()
+	s.journal.Reset()
+
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
+	require.Empty(t, s.journal.String())
+}
+
+func TestAForgottenETagCostsOneManifestAndNoSwitch(t *testing.T) {
+	s := newServer(t)
+	s.upload(firstBuild())
+	s.mustPull()
+	require.NoError(t, os.Remove(filepath.Join(s.dir, "manifest.etag")))
+	s.s3.TakeRequests()
+	s.journal.Reset()
+
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests())
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
+	require.Empty(t, s.journal.String())
+}
+
+func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	s.s3.TakeRequests()
+
+	second := first.with("posts/a b/ü+.html", "a better post")
+	s.upload(second)
+	s.mustPull()
+	s.requireServed(second)
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
+	require.Contains(t, s.journal.String(), "release="+second.id()+" files=5 bytes=51 downloaded=13 from="+first.id())
+
+	// The file that did not change is on the disk once.
+	one, err := os.Stat(s.file(first, "index.html"))
+	require.NoError(t, err)
+	two, err := os.Stat(s.file(second, "index.html"))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(one, two))
+}
+
+func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+
+	second := firstBuild()
+	delete(second, "posts/a b/ü+.html")
+	s.upload(second)
+	s.mustPull()
+	s.requireServed(second)
+}
+
+// A deploy is under way: site/ has files of the next build, SHA256SUMS is
+// still that of the one before.
+func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) {
+	first := firstBuild()
+	second := first.with("index.html", "front page, second").with("new.html", "new").with("404.html", "gone")
+
+	t.Run("server that already serves a release", func(t *testing.T) {
+		s := newServer(t)
+		s.upload(first)
+		s.mustPull()
+		s.s3.Put("site/index.html", second["index.html"])
+		s.mustPull()
+		s.requireServed(first)
+		s.upload(second)
+		s.mustPull()
+		s.requireServed(second)
+	})
+	t.Run("manifest of a build whose file was changed again", func(t *testing.T) {
+		s := newServer(t)
+		s.upload(first)
+		s.mustPull()
+		s.upload(second)
+		s.s3.Put("site/index.html", "front page, third")
+		require.Contains(t, s.pullFails(), "s3://content/site/index.html has SHA-256 ")
+		s.requireServed(first)
+		require.Equal(t, []string{first.id()}, s.releases())
+
+		third := second.with("index.html", "front page, third")
+		s.upload(third)
+		s.mustPull()
+		s.requireServed(third)
+	})
+	t.Run("manifest of a build whose file was deleted", func(t *testing.T) {
+		s := newServer(t)
+		s.upload(first)
+		s.mustPull()
+		s.upload(second)
+		s.s3.Delete("site/new.html")
+		require.Contains(t, s.pullFails(), "get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the bucket (a sync under way?)")
+		s.requireServed(first)
+
+		s.upload(second)
+		s.mustPull()
+		s.requireServed(second)
+	})
+	t.Run("new server", func(t *testing.T) {
+		s := newServer(t)
+		s.upload(first)
+		s.s3.Put("site/index.html", second["index.html"])
+		require.Contains(t, s.pullFails(), "(a sync under way?)")
+		require.NoFileExists(t, filepath.Join(s.dir, "current"))
+		s.upload(second)
+		s.mustPull()
+		s.requireServed(second)
+	})
+}
+
+func TestABadManifestKeepsWhatIsServed(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":         "",
+		"no front page": site{"about.html": "x"}.manifest(),
+		"traversal":     site{"index.html": "x", "../../../../etc/cron.d/x": "x"}.manifest(),
+		"prose":         "<html></html>\n",
+		"too large":     strings.Repeat("x", 2000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.pull.Limits.ManifestBytes = 1000
+			build := firstBuild()
+			s.upload(build)
+			s.mustPull()
+			s.s3.Put(ManifestName, text)
+			require.Contains(t, s.pullFails(), "s3://content/SHA256SUMS is refused: SHA256SUMS")
+			s.requireServed(build)
+
+			next := build.with("index.html", "mended")
+			s.upload(next)
+			s.mustPull()
+			s.requireServed(next)
+		})
+	}
+}
+
+func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	s.pull.Limits.Bytes = 1000
+	s.upload(first.with("film.mp4", strings.Repeat("x", 990)))
+	require.Contains(t, s.pullFails(), "the build is larger than 1000 bytes in all")
+	s.requireServed(first)
+}
+
+func TestAnEmptyBucketAndAMissingRightAreToldApart(t *testing.T) {
+	s := newServer(t)
+	require.Equal(t, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)", s.pullFails())
+
+	s.s3.Deny()
+	require.Equal(t, "get s3://content/SHA256SUMS: access denied (AccessDenied: AccessDenied in words): "+
+		"allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", s.pullFails())
+}
+
+func TestAManifestDeletedFromTheBucketKeepsWhatIsServed(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	s.s3.Delete(ManifestName)
+	require.Contains(t, s.pullFails(), "no build has been uploaded yet")
+	s.requireServed(build)
+}
+
+func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := site{"index.html": "front page, second"}
+	for i := range 50 {
+		second[fmt.Sprintf("%d.html", i)] = fmt.Sprint("page ", i)
+	}
+	s.upload(second)
+	ctx, stop := context.WithCancel(t.Context())
+	var answered atomic.Int32
+	s.s3.OnGet(func(string, *http.Request) {
+		if answered.Add(1) == 20 {
+			stop()
+		}
+	})
+	require.ErrorIs(t, s.pull.Run(ctx), context.Canceled)
+	s.requireTidy()
+	s.requireServed(first)
+	require.Equal(t, []string{first.id()}, s.releases())
+
+	s.mustPull()
+	s.requireServed(second)
+}
+
+// When nothing has to be downloaded, no transfer notices that the run is to end.
+func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
+	s := newServer(t)
+	manifest, err := ParseManifest([]byte(firstBuild().manifest()), DefaultLimits())
+	require.NoError(t, err)
+	build, err := s.pull.Releases.NewBuild(manifest, DefaultLimits())
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	require.ErrorIs(t, build.Fill(ctx, s.pull.Bucket, nil), context.Canceled)
+	require.NoError(t, build.Discard())
+	s.requireTidy()
+}
+
+func TestWhatAKilledRunLeftIsRemovedAndNothingElse(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	require.NoError(t, os.MkdirAll(filepath.Join(s.dir, "releases", build.id()+".tmp-123", "site"), 0o700))
+	require.NoError(t, os.Symlink("releases/x", filepath.Join(s.dir, "current.tmp-"+build.id())))
+	other := filepath.Join(s.dir, "notes.tmp-mine")
+	require.NoError(t, os.WriteFile(other, nil, 0o644))
+
+	require.NoError(t, s.run())
+	s.requireServed(build)
+	require.Equal(t, []string{build.id()}, s.releases())
+	require.NoFileExists(t, filepath.Join(s.dir, "current.tmp-"+build.id()))
+	require.FileExists(t, other)
+}
+
+func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	second := first.with("index.html", "front page, second")
+	s.upload(first)
+	s.mustPull()
+	s.upload(second)
+	s.mustPull()
+	s.s3.TakeRequests()
+
+	s.upload(first)
+	s.mustPull()
+	s.requireServed(first)
+	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests())
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
+}
+
+func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
+	damages := map[string]func(t *testing.T, s *server, build site){
+		"wrong bytes":      func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
+		"missing file":     func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
+		"file too many":    func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
+		"missing manifest": func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "../SHA256SUMS"))) },
+		"other manifest":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "../SHA256SUMS", b.with("x", "").manifest()) },
+		"empty info":       func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
+		"empty release": func(t *testing.T, s *server, b site) {
+			require.NoError(t, os.RemoveAll(s.file(b, "../")))
+			require.NoError(t, os.Mkdir(s.file(b, "../"), 0o755))
+		},
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			first := firstBuild()
+			second := first.with("index.html", "front page, second")
+			s.upload(first)
+			s.mustPull()
+			s.upload(second)
+			s.mustPull()
+			damage(t, s, first)
+
+			s.upload(first)
+			s.mustPull()
+			s.requireServed(first)
+			require.Contains(t, s.journal.String(), "a release on disk is not whole and will be replaced")
+		})
+	}
+}
+
+func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	s.overwrite(build, "404.html", "Page nxt found")
+	s.mustPull()
+
+	s.reboot()
+	s.s3.TakeRequests()
+	s.mustPull()
+	s.requireServed(build)
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200"}, s.s3.TakeRequests())
+	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.id())
+
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
+}
+
+func TestVerifyMendsRottenBytesWithoutABoot(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	s.overwrite(build, "404.html", "Page nxt found")
+	s.pull.Verify = true
+	s.mustPull()
+	s.requireServed(build)
+}
+
+func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	s.overwrite(first, "404.html", "Page nxt found")
+	second := first.with("index.html", "front page, second")
+	s.upload(second)
+	s.mustPull()
+	s.requireServed(second)
+}
+
+func TestAReleaseThatLostAFileIsMendedWithinAMinute(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, s *server, build site){
+		"deleted":       func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "404.html"))) },
+		"truncated":     func(_ *testing.T, s *server, b site) { s.overwrite(b, "404.html", "") },
+		"whole release": func(t *testing.T, s *server, b site) { require.NoError(t, os.RemoveAll(s.file(b, ".."))) },
+		"symlink": func(t *testing.T, s *server, b site) {
+			require.NoError(t, os.Remove(s.file(b, "404.html")))
+			require.NoError(t, os.Symlink("/etc/passwd", s.file(b, "404.html")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			build := firstBuild()
+			s.upload(build)
+			s.mustPull()
+			damage(t, s, build)
+			s.mustPull()
+			s.requireServed(build)
+		})
+	}
+}
+
+func TestACurrentLinkToNowhereIsReplaced(t *testing.T) {
+	for _, target := range []string{"releases/0000000000000000", "/nowhere", "releases/..", "releases"} {
+		t.Run(target, func(t *testing.T) {
+			s := newServer(t)
+			require.NoError(t, os.Symlink(target, filepath.Join(s.dir, "current")))
+			build := firstBuild()
+			s.upload(build)
+			s.mustPull()
+			s.requireServed(build)
+		})
+	}
+}
+
+func TestADirectoryInThePlaceOfTheLinkIsNotTouched(t *testing.T) {
+	s := newServer(t)
+	s.upload(firstBuild())
+	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "current"), 0o755))
+	require.Equal(t, filepath.Join(s.dir, "current")+" is not a symlink: move it out of the way", s.pullFails())
+}
+
+func TestADamagedReleaseIsStillServedWhileTheBucketIsOutOfReach(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	s.overwrite(build, "404.html", "Page nxt found")
+	s.reboot()
+	s.s3.Deny()
+	require.Contains(t, s.pullFails(), "access denied")
+	front, err := os.ReadFile(filepath.Join(s.dir, "current", "site", "index.html"))
+	require.NoError(t, err)
+	require.Equal(t, build["index.html"], string(front))
+}
+
+func TestOldReleasesArePrunedByLastUse(t *testing.T) {
+	s := newServer(t)
+	s.pull.Keep = 2
+	var builds []site
+	for i := range 5 {
+		builds = append(builds, firstBuild().with("index.html", fmt.Sprint("version ", i)))
+	}
+	for _, i := range []int{0, 1, 0, 2, 3} {
+		s.upload(builds[i])
+		s.mustPull()
+	}
+	require.ElementsMatch(t, []string{builds[3].id(), builds[2].id(), builds[0].id()}, s.releases())
+
+	s.upload(builds[4])
+	s.mustPull()
+	require.ElementsMatch(t, []string{builds[4].id(), builds[3].id(), builds[2].id()}, s.releases())
+	s.requireServed(builds[4])
+}
+
+// A reader that resolves `current` once, as a web server does for each request
+// with the real path, finds a complete release whenever it comes.
+func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
+	const versions = 30
+	s := newServer(t)
+	s.pull.Keep = versions
+	build := func(i int) site {
+		return firstBuild().with("index.html", fmt.Sprint(i)).with("version.txt", fmt.Sprint(i))
+	}
+	s.upload(build(0))
+	s.mustPull()
+
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	var reads, seen atomic.Int64
+	failures := make(chan error, 4)
+	for range cap(failures) {
+		readers.Go(func() {
+			last := ""
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				version, err := readPair(filepath.Join(s.dir, "current", "site"))
+				if err != nil {
+					failures <- err
+					return
+				}
+				reads.Add(1)
+				if version != last {
+					seen.Add(1)
+					last = version
+				}
+			}
+		})
+	}
+	for i := 1; i < versions; i++ {
+		s.upload(build(i))
+		s.mustPull()
+		if i%10 == 0 {
+			// Back to a release that is on disk.
+			s.upload(build(i - 5))
+			s.mustPull()
+		}
+	}
+	close(done)
+	readers.Wait()
+	close(failures)
+	for err := range failures {
+		require.NoError(t, err)
+	}
+	require.Greater(t, seen.Load(), int64(versions/2), "the readers must have been at it during the switches")
+	t.Logf("%d reads, %d changes seen", reads.Load(), seen.Load())
+}
+
+// readPair reads two files of a site that must be of the same version.
+func readPair(path string) (string, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return "", err
+	}
+	one, err := root.ReadFile("index.html")
+	if err != nil {
+		return "", errors.Join(err, root.Close())
+	}
+	two, err := root.ReadFile("version.txt")
+	if err != nil {
+		return "", errors.Join(err, root.Close())
+	}
+	if string(one) != string(two) {
+		return "", errors.Join(fmt.Errorf("index.html is of version %s, version.txt of %s", one, two), root.Close())
+	}
+	return string(one), root.Close()
+}
+
+// While an unsound current release is mended in place, the link never dangles.
+func TestAVisitorNeverSeesAGapWhileAReleaseIsMended(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	done := make(chan struct{})
+	failure := make(chan error, 1)
+	go func() {
+		defer close(failure)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if _, err := os.Stat(filepath.Join(s.dir, "current", "site", "index.html")); err != nil {
+				failure <- err
+				return
+			}
+		}
+	}()
+	for range 10 {
+		s.overwrite(build, "404.html", "")
+		s.mustPull()
+	}
+	close(done)
+	require.NoError(t, <-failure)
+}
+
+func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	begun := make(chan struct{})
+	goOn := make(chan struct{})
+	letGoOn := sync.OnceFunc(func() { close(goOn) })
+	defer letGoOn()
+	var once sync.Once
+	s.s3.OnGet(func(string, *http.Request) {
+		once.Do(func() { close(begun) })
+		<-goOn
+	})
+	results := make(chan error, 2)
+	go func() { results <- s.run() }()
+	select {
+	case <-begun:
+	case err := <-results:
+		require.NoError(t, err)
+	}
+
+	// A run that is told to stop while it waits does.
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	require.ErrorContains(t, s.pull.Run(ctx), "wait for another run to end: context deadline exceeded")
+
+	go func() { results <- s.run() }()
+	letGoOn()
+	require.NoError(t, <-results)
+	require.NoError(t, <-results)
+	s.requireServed(build)
+	require.Len(t, s.s3.TakeRequests(), len(build)+2)
+	require.Equal(t, 1, strings.Count(s.journal.String(), "switched to release"))
+}
+
+func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounting a small file system is not allowed here: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
+	s := newServer(t)
+	s.useDir(disk)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+
+	s.upload(first.with("film.mp4", strings.Repeat("x", 2<<20)))
+	require.Contains(t, s.pullFails(), "no space left on device")
+	s.requireServed(first)
+
+	second := first.with("film.mp4", strings.Repeat("x", 1<<19))
+	s.upload(second)
+	s.mustPull()
+	s.requireServed(second)
+}

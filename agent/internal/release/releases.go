@@ -1,0 +1,331 @@
+// Package release keeps the releases of the site on a server's disk and
+// brings new ones from the content bucket.
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names below the directory of releases. See README.md for the layout.
+const (
+	currentName  = "current"
+	releasesName = "releases"
+	siteName     = "site"
+	infoName     = "release.json"
+	etagName     = "manifest.etag"
+	lockName     = ".lock"
+
+	// temporaryMark is in the name of everything that is not finished.
+	temporaryMark = ".tmp-"
+)
+
+// Releases is the directory on a server that holds the releases of the site
+// and `current`, the symlink to the one that is served. A release's files are
+// never written again once it has its final name: that is what lets releases
+// share files by hard links and lets readers read without locks.
+type Releases struct {
+	dir string
+}
+
+// OpenReleases uses dir, an absolute or relative path, and creates what is
+// missing of it.
+func OpenReleases(dir string) (*Releases, error) {
+	if err := os.MkdirAll(filepath.Join(dir, releasesName), 0o755); err != nil {
+		return nil, fmt.Errorf("create directory of releases: %w", err)
+	}
+	return &Releases{dir: dir}, nil
+}
+
+// Lock waits until no other process works on the releases, or until ctx ends,
+// and returns the function that lets the next one begin. The kernel lets go of
+// the lock of a process that dies.
+func (r *Releases) Lock(ctx context.Context) (unlock func(), err error) {
+	file, err := os.OpenFile(filepath.Join(r.dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	locked := make(chan error, 1)
+	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
+	select {
+	case err := <-locked:
+		if err != nil {
+			file.Close()
+			return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
+		}
+		return func() { file.Close() }, nil
+	case <-ctx.Done():
+		// flock(2) cannot be called off: let go as soon as it returns.
+		go func() { <-locked; file.Close() }()
+		return nil, fmt.Errorf("wait for another run to end: %w", ctx.Err())
+	}
+}
+
+// RemoveTemporary removes what a killed run left unfinished. Call it under the
+// lock.
+func (r *Releases) RemoveTemporary() error {
+	for _, dir := range []string{r.dir, filepath.Join(r.dir, releasesName)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("look for unfinished releases: %w", err)
+		}
+		for _, entry := range entries {
+			if !isTemporary(entry.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+				return fmt.Errorf("remove unfinished release: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// Current is the id of the release that `current` points to, whether or not
+// that release exists. It is empty when `current` is missing or points
+// elsewhere.
+func (r *Releases) Current() (string, error) {
+	link := filepath.Join(r.dir, currentName)
+	target, err := os.Readlink(link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if errors.Is(err, syscall.EINVAL) {
+		return "", fmt.Errorf("%s is not a symlink: move it out of the way", link)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read current release: %w", err)
+	}
+	dir, id := filepath.Split(target)
+	if filepath.Clean(dir) != releasesName || !isID(id) {
+		return "", nil
+	}
+	return id, nil
+}
+
+// Exists tells whether a release of this id is on disk, sound or not.
+func (r *Releases) Exists(id string) (bool, error) {
+	_, err := os.Lstat(r.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for release %s: %w", id, err)
+	}
+	return true, nil
+}
+
+// Check finds out whether a release is whole: its manifest is the one that it
+// is named after, its site has every file of the manifest and no other, and
+// release.json counts the same. With contents, each file's bytes are hashed,
+// too. The error names the first thing that is wrong.
+func (r *Releases) Check(ctx context.Context, id string, contents bool, limits Limits) (Info, error) {
+	text, err := os.ReadFile(filepath.Join(r.path(id), ManifestName))
+	if err != nil {
+		return Info{}, fmt.Errorf("release %s: %w", id, err)
+	}
+	manifest, err := ParseManifest(text, limits)
+	if err != nil {
+		return Info{}, fmt.Errorf("release %s: %w", id, err)
+	}
+	if manifest.ID() != id {
+		return Info{}, fmt.Errorf("release %s: its %s is that of %s", id, ManifestName, manifest.ID())
+	}
+	info := Info{Release: id}
+	site := filepath.Join(r.path(id), siteName)
+	err = filepath.WalkDir(site, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		name, err := filepath.Rel(site, path)
+		if err != nil {
+			return err
+		}
+		want, listed := manifest.files[name]
+		if !listed {
+			return fmt.Errorf("%s is not in %s", path, ManifestName)
+		}
+		size, err := checkFile(path, entry, want, contents)
+		if err != nil {
+			return err
+		}
+		info.Files++
+		info.Bytes += size
+		return nil
+	})
+	if err != nil {
+		return Info{}, fmt.Errorf("release %s: %w", id, err)
+	}
+	if info.Files != len(manifest.files) {
+		return Info{}, fmt.Errorf("release %s: %d of %d files are missing", id, len(manifest.files)-info.Files, len(manifest.files))
+	}
+	written, err := readInfo(filepath.Join(r.path(id), infoName))
+	if err != nil {
+		return Info{}, fmt.Errorf("release %s: %w", id, err)
+	}
+	if written != info {
+		return Info{}, fmt.Errorf("release %s: %s says %+v, the files say %+v", id, infoName, written, info)
+	}
+	return info, nil
+}
+
+// checkFile checks one file of a release and returns its size. With contents,
+// its bytes must have the digest that the manifest gives it.
+func checkFile(path string, entry fs.DirEntry, want Digest, contents bool) (int64, error) {
+	if !entry.Type().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file", path)
+	}
+	if !contents {
+		stat, err := entry.Info()
+		if err != nil {
+			return 0, err
+		}
+		return stat.Size(), nil
+	}
+	got, size, err := digestFile(path)
+	if err != nil {
+		return 0, err
+	}
+	if got != want {
+		return 0, fmt.Errorf("%s has SHA-256 %s, the manifest says %s", path, got, want)
+	}
+	return size, nil
+}
+
+// Switch makes a release on disk the one that is served. Readers see the old
+// release or the new one, never neither: rename(2) replaces the symlink in one
+// step.
+func (r *Releases) Switch(id string) error {
+	// The time of its directory tells when a release was last in use.
+	now := time.Now()
+	if err := os.Chtimes(r.path(id), now, now); err != nil {
+		return fmt.Errorf("switch to release %s: %w", id, err)
+	}
+	link := filepath.Join(r.dir, currentName)
+	temporary := link + temporaryMark + id
+	// The target is relative, so that the link also holds where the directory
+	// is mounted under another name, as in a container.
+	if err := os.Symlink(filepath.Join(releasesName, id), temporary); err != nil {
+		return fmt.Errorf("switch to release %s: %w", id, err)
+	}
+	if err := os.Rename(temporary, link); err != nil {
+		return fmt.Errorf("switch to release %s: %w", id, errors.Join(err, os.Remove(temporary)))
+	}
+	if err := syncDir(r.dir); err != nil {
+		return fmt.Errorf("switch to release %s: %w", id, err)
+	}
+	return nil
+}
+
+// Prune removes all releases but the current one and the keep others that were
+// in use most recently.
+func (r *Releases) Prune(keep int) error {
+	current, err := r.Current()
+	if err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
+	entries, err := os.ReadDir(filepath.Join(r.dir, releasesName))
+	if err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
+	type candidate struct {
+		id   string
+		used time.Time
+	}
+	var others []candidate
+	for _, entry := range entries {
+		if !isID(entry.Name()) || entry.Name() == current {
+			continue
+		}
+		stat, err := entry.Info()
+		if err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+		others = append(others, candidate{entry.Name(), stat.ModTime()})
+	}
+	slices.SortFunc(others, func(a, b candidate) int { return b.used.Compare(a.used) })
+	for _, old := range others[min(keep, len(others)):] {
+		// Renamed first: a kill half way leaves something that is plainly not
+		// a release.
+		doomed := r.path(old.id) + temporaryMark + "pruned"
+		if err := os.Rename(r.path(old.id), doomed); err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+		if err := os.RemoveAll(doomed); err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+	}
+	return nil
+}
+
+// ETag is the ETag that the manifest of the release had in the bucket, or ""
+// when it is not known. Losing it costs one download of the manifest.
+func (r *Releases) ETag(id string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(r.dir, etagName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read ETag: %w", err)
+	}
+	release, etag, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
+	if !ok || release != id {
+		return "", nil
+	}
+	return etag, nil
+}
+
+// RememberETag records the ETag of a release's manifest for ETag.
+func (r *Releases) RememberETag(id, etag string) error {
+	if err := replaceFile(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n")); err != nil {
+		return fmt.Errorf("remember ETag: %w", err)
+	}
+	return nil
+}
+
+// install gives a finished build its final name, in the place of an unsound
+// release of that name if there is one.
+func (r *Releases) install(temporary, id string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		// Exchanged, so that `current` never points to nothing. The unsound
+		// one now has the temporary name, by which it is removed.
+		err = unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_EXCHANGE)
+	}
+	if err != nil {
+		return fmt.Errorf("rename %s to %s: %w", temporary, id, err)
+	}
+	return syncDir(filepath.Join(r.dir, releasesName))
+}
+
+func (r *Releases) path(id string) string {
+	return filepath.Join(r.dir, releasesName, id)
+}
+
+// isID tells whether a name is a release's id.
+func isID(name string) bool {
+	return len(name) == 2*idBytes && strings.Trim(name, "0123456789abcdef") == ""
+}
+
+// isTemporary tells whether a name is one that this package gives to what is
+// not finished.
+func isTemporary(name string) bool {
+	finished, _, marked := strings.Cut(name, temporaryMark)
+	return marked && (isID(finished) || finished == currentName || finished == etagName)
+}

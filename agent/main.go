@@ -1,0 +1,93 @@
+// Command agent is the one program of this project on every server. systemd
+// runs it as an unprivileged user; each verb does one job and ends.
+//
+//	agent pull --bucket NAME    bring the site's current build onto this server
+//
+// Exit codes: 0 the job is done (or there was nothing to do), 1 it failed and
+// what was served before is still served, 2 the command line is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const usage = `usage: agent <verb> [flags]
+
+verbs:
+  pull    bring the site's current build from the content bucket onto this server
+
+agent <verb> -h lists the flags of a verb.
+`
+
+// errUsage marks an error of the command line, as opposed to one of the work.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run carries out the verb that args begins with and returns the exit code.
+// Errors are logged here and nowhere below.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	// Files of a release are read by other users (nginx, PHP): their modes
+	// must not depend on the umask that the unit happens to have.
+	syscall.Umask(0o022)
+
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	level := new(slog.LevelVar)
+	log := newLogger(stderr, level)
+
+	var err error
+	switch verb := args[0]; verb {
+	case "pull":
+		err = pull(ctx, args[1:], stderr, log, level)
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stderr, usage)
+	default:
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull", errUsage, verb)
+	}
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	default:
+		log.Error(err.Error())
+		return exitFailed
+	}
+}
+
+// newLogger writes one line of key=value pairs per event, without the time,
+// which the journal adds.
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+			if len(groups) == 0 && attr.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attr
+		},
+	}))
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket/buckettest"
+)
+
+// asAgent in the environment makes the test binary behave as the agent.
+const asAgent = "AGENT_TEST_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asAgent) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// agent is the command `agent <args>`, run as a process of its own.
+func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), program, args...)
+	command.Env = append(os.Environ(), asAgent+"=1")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	return command, &stderr
+}
+
+// upload puts a build with this front page into the bucket.
+func upload(server *buckettest.Server, frontPage string) {
+	server.Put("site/index.html", frontPage)
+	server.Put("SHA256SUMS", fmt.Sprintf("%x  ./index.html\n", sha256.Sum256([]byte(frontPage))))
+}
+
+// await waits for an event that takes milliseconds.
+func await(t *testing.T, event <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-event:
+	case <-time.After(30 * time.Second):
+		require.FailNow(t, "the event did not come")
+	}
+}
+
+func requireFrontPage(t *testing.T, dir, want string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "current", "site", "index.html"))
+	require.NoError(t, err)
+	require.Equal(t, want, string(text))
+}
+
+func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"", exitUsage, "usage: agent <verb> [flags]"},
+		{"push", exitUsage, `usage: unknown verb "push": write agent pull`},
+		{"pull", exitUsage, "usage: agent pull: --bucket is missing: give the name of the content bucket"},
+		{"pull --bucket b --keep 0", exitUsage, "usage: agent pull: --keep is 0: give 1 or more"},
+		{"pull --bucket b --timeout 0s", exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},
+		{"pull --bucket b --keep many", exitUsage, `usage: agent pull: invalid value "many" for flag -keep`},
+		{"pull --bucket b now", exitUsage, `usage: agent pull: unexpected argument "now": flags only`},
+		{"help", exitDone, "usage: agent <verb> [flags]"},
+		{"pull -h", exitDone, "usage: agent pull --bucket NAME [flags]"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var stderr bytes.Buffer
+			require.Equal(t, c.code, run(t.Context(), strings.Fields(c.args), &stderr))
+			require.Contains(t, stderr.String(), c.says)
+		})
+	}
+}
+
+func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
+	server := buckettest.Start(t)
+	upload(server, "hello")
+	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site")}
+
+	var stderr bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Regexp(t, `^level=INFO msg="switched to release" release=[0-9a-f]{16} files=1 bytes=5 downloaded=5 from=none in=[0-9.]+m?s\n$`, stderr.String())
+
+	stderr.Reset()
+	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Empty(t, stderr.String())
+
+	require.Equal(t, exitDone, run(t.Context(), append(args, "--debug"), &stderr))
+	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
+}
+
+func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
+	server := buckettest.Start(t)
+	var stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir()}, &stderr))
+	require.Equal(t, "level=ERROR msg=\"pull: no build has been uploaded yet: "+
+		"get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)\"\n", stderr.String())
+}
+
+func TestAStalledTransferIsGivenUp(t *testing.T) {
+	server := buckettest.Start(t)
+	upload(server, "hello")
+	goOn := make(chan struct{})
+	defer close(goOn)
+	server.OnGet(func(string, *http.Request) { <-goOn })
+	var stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(),
+		[]string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir(), "--timeout", "50ms"}, &stderr))
+	require.Contains(t, stderr.String(), "context deadline exceeded")
+}
+
+func TestABootIsNoticedByTheEmptyRuntimeDirectory(t *testing.T) {
+	server := buckettest.Start(t)
+	upload(server, "hello")
+	runtimeDirectory := t.TempDir()
+	t.Setenv("RUNTIME_DIRECTORY", runtimeDirectory)
+	dir := filepath.Join(t.TempDir(), "site")
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir}
+	var stderr bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "current", "site", "index.html"), []byte("hexxo"), 0o644))
+
+	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	requireFrontPage(t, dir, "hexxo")
+	require.NoError(t, os.Remove(filepath.Join(runtimeDirectory, "site-verified")))
+	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	requireFrontPage(t, dir, "hello")
+}
+
+func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
+	server := buckettest.Start(t)
+	upload(server, "hello")
+	before := syscall.Umask(0o077)
+	defer syscall.Umask(before)
+	dir := t.TempDir()
+	var stderr bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", dir}, &stderr))
+	for path, want := range map[string]os.FileMode{
+		"releases": 0o755, "current": 0o755, "current/site": 0o755, "current/site/index.html": 0o644, "current/release.json": 0o644,
+	} {
+		stat, err := os.Stat(filepath.Join(dir, path))
+		require.NoError(t, err)
+		require.Equal(t, want, stat.Mode().Perm(), path)
+	}
+}
+
+// The machine takes the process away in the middle of a download, without a
+// chance to clean up.
+func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
+	server := buckettest.Start(t)
+	dir := filepath.Join(t.TempDir(), "site")
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir}
+	upload(server, "first")
+	command, stderr := agent(t, args...)
+	require.NoError(t, command.Run(), stderr)
+	requireFrontPage(t, dir, "first")
+
+	upload(server, "second")
+	downloading := make(chan struct{})
+	goOn := make(chan struct{})
+	letGoOn := sync.OnceFunc(func() { close(goOn) })
+	defer letGoOn()
+	var once sync.Once
+	server.OnGet(func(key string, _ *http.Request) {
+		if key == "site/index.html" {
+			once.Do(func() { close(downloading) })
+			<-goOn
+		}
+	})
+	command, _ = agent(t, args...)
+	require.NoError(t, command.Start())
+	await(t, downloading)
+	require.NoError(t, command.Process.Kill())
+	require.Error(t, command.Wait())
+	letGoOn()
+	requireFrontPage(t, dir, "first")
+	left, err := filepath.Glob(filepath.Join(dir, "releases", "*.tmp-*"))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "the kill must have come in the middle")
+
+	command, stderr = agent(t, args...)
+	require.NoError(t, command.Run(), stderr)
+	requireFrontPage(t, dir, "second")
+	require.NoDirExists(t, left[0])
+}
+
+// systemctl stop sends SIGTERM.
+func TestAStoppedPullCleansUp(t *testing.T) {
+	server := buckettest.Start(t)
+	upload(server, "first")
+	dir := filepath.Join(t.TempDir(), "site")
+	downloading := make(chan struct{})
+	goOn := make(chan struct{})
+	defer close(goOn)
+	server.OnGet(func(key string, _ *http.Request) {
+		if key == "site/index.html" {
+			close(downloading)
+			<-goOn
+		}
+	})
+	command, stderr := agent(t, "pull", "--bucket", server.Bucket, "--dir", dir)
+	require.NoError(t, command.Start())
+	await(t, downloading)
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	var exit *exec.ExitError
+	require.ErrorAs(t, command.Wait(), &exit)
+	require.Equal(t, exitFailed, exit.ExitCode())
+	require.Contains(t, stderr.String(), context.Canceled.Error())
+	left, err := os.ReadDir(filepath.Join(dir, "releases"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
