@@ -33,7 +33,7 @@ func required(args map[string]bool) error {
 	var missing []error
 	for name, given := range args {
 		if !given {
-			missing = append(missing, fmt.Errorf("Args.%s is mandatory", name))
+			missing = append(missing, fmt.Errorf("the mandatory argument %s is missing", name))
 		}
 	}
 	return errors.Join(missing...)

@@ -23,7 +23,7 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		message string
 	}{
 		"network without args": {func(ctx *pulumi.Context) error { _, err := NewNetwork(ctx, "n", nil); return err }, "network n: no Args given"},
-		"network, empty":       {func(ctx *pulumi.Context) error { _, err := NewNetwork(ctx, "n", &NetworkArgs{}); return err }, "Args.Region is mandatory"},
+		"network, empty":       {func(ctx *pulumi.Context) error { _, err := NewNetwork(ctx, "n", &NetworkArgs{}); return err }, "the mandatory argument Region is missing"},
 		"network, too small": {func(ctx *pulumi.Context) error {
 			_, err := NewNetwork(ctx, "n", &NetworkArgs{CIDRBlock: "10.0.0.0/28", Region: "x"})
 			return err
@@ -32,20 +32,20 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"content bucket, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewContentBucket(ctx, "c", &ContentBucketArgs{})
 			return err
-		}, "Args.SourceHash is mandatory"},
+		}, "the mandatory argument SourceHash is missing"},
 		"backup bucket": {func(ctx *pulumi.Context) error {
 			_, err := NewBackupBucket(ctx, "b", &BackupBucketArgs{VersionsKept: 101})
 			return err
 		}, "Args.VersionsKept must be from 1 to 100"},
 		"SSH CA without args":  {func(ctx *pulumi.Context) error { _, err := NewSshCA(ctx, "s", nil); return err }, "no Args given"},
-		"SSH CA, empty":        {func(ctx *pulumi.Context) error { _, err := NewSshCA(ctx, "s", &SshCAArgs{}); return err }, "Args.Names is mandatory"},
+		"SSH CA, empty":        {func(ctx *pulumi.Context) error { _, err := NewSshCA(ctx, "s", &SshCAArgs{}); return err }, "the mandatory argument Names is missing"},
 		"web server without":   {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", nil); return err }, "no Args given"},
-		"web server, empty":    {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", &WebServerArgs{}); return err }, "Args.Bundle is mandatory"},
+		"web server, empty":    {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", &WebServerArgs{}); return err }, "the mandatory argument Bundle is missing"},
 		"uptime monitor, none": {func(ctx *pulumi.Context) error { _, err := NewUptimeMonitor(ctx, "u", nil); return err }, "no Args given"},
 		"uptime monitor, no URL": {func(ctx *pulumi.Context) error {
 			_, err := NewUptimeMonitor(ctx, "u", &UptimeMonitorArgs{})
 			return err
-		}, "Args.URL is mandatory"},
+		}, "the mandatory argument URL is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := pulumi.RunErr(test.make, pulumi.WithMocks("immutable-infra", "test", noResources{t}))

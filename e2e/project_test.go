@@ -156,18 +156,6 @@ func (p *project) resources(t *testing.T) map[string]string {
 	return ids
 }
 
-// resource is the id of the stack's resource with this type and name.
-func (p *project) resource(t *testing.T, kind, name string) string {
-	t.Helper()
-	for urn, id := range p.resources(t) {
-		if strings.HasSuffix(urn, kind+"::"+name) {
-			return id
-		}
-	}
-	require.Fail(t, "there is no "+kind+" "+name)
-	return ""
-}
-
 // ssh runs a command on the server as an admin, with OpenSSH's client, which
 // knows the stack's CA and nothing else and may not ask.
 func (p *project) ssh(t *testing.T, command string) result {

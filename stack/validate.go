@@ -189,7 +189,7 @@ func checkKey(line string) (reason string) {
 	if err != nil || len(rest) > 0 {
 		return "not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
-	if key.Type() == ssh.InsecureKeyAlgoDSA {
+	if key.Type() == "ssh-dss" {
 		return "DSA keys are no longer accepted by OpenSSH; write an ed25519 key"
 	}
 	return ""
