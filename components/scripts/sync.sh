@@ -18,7 +18,11 @@ if [ -n "${AWS_CA_BUNDLE:-}" ]; then
   unset AWS_CA_BUNDLE
 fi
 
-remote=":s3,provider=AWS,env_auth=true,region=$REGION,no_check_bucket=true:$BUCKET"
+# Another S3 store than AWS's is named by rclone's own settings in the environment.
+export RCLONE_S3_PROVIDER="${RCLONE_S3_PROVIDER:-AWS}"
+# All settings are here or in the environment: no configuration file is read.
+export RCLONE_CONFIG=""
+remote=":s3,env_auth=true,region=$REGION,no_check_bucket=true:$BUCKET"
 # Compared by hash; what is gone from the build is deleted last, and not at all
 # after an error.
 rclone sync --checksum --fast-list --delete-after --stats-one-line --stats-log-level NOTICE --stats 0 _site "$remote/site"
