@@ -6,6 +6,9 @@ SCRIPTS := components/scripts/build.sh components/scripts/sync.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	$(wildcard .ci/run tools/*.sh)
 
+# Without C: the same static programs on every machine, and one build of each package.
+export CGO_ENABLED := 0
+
 .PHONY: help
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

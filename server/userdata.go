@@ -70,14 +70,15 @@ func UserData(args UserDataArgs) (string, error) {
 		DisableRoot:           true,
 		AllowPasswords:        false,
 		DeleteShippedHostKeys: true,
-		GenerateHostKeys:      []string{},
 		HostKeys:              hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate},
-		UpdatePackages:        true,
-		UpgradePackages:       true,
-		Packages:              []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
-		WriteFiles:            append(files, booting...),
-		RunCommands:           [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "bootstrap-expiry.timer"}},
-		PowerState:            powerState{Mode: "reboot", Message: "a package asks for it", Condition: "/usr/local/sbin/reboot-required"},
+		// What is named below and what it depends on, and nothing that it recommends.
+		Apt:             apt{Conf: "APT::Install-Recommends \"false\";\n"},
+		UpdatePackages:  true,
+		UpgradePackages: true,
+		Packages:        []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
+		WriteFiles:      append(files, booting...),
+		RunCommands:     [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "bootstrap-expiry.timer"}},
+		PowerState:      powerState{Mode: "reboot", Message: "a package asks for it", Condition: "/usr/local/sbin/reboot-required"},
 	}
 	var text bytes.Buffer
 	text.WriteString("#cloud-config\n")
@@ -98,8 +99,8 @@ type cloudConfig struct {
 	DisableRoot           bool       `yaml:"disable_root"`
 	AllowPasswords        bool       `yaml:"ssh_pwauth"`
 	DeleteShippedHostKeys bool       `yaml:"ssh_deletekeys"`
-	GenerateHostKeys      []string   `yaml:"ssh_genkeytypes"`
 	HostKeys              hostKeys   `yaml:"ssh_keys"`
+	Apt                   apt        `yaml:"apt"`
 	UpdatePackages        bool       `yaml:"package_update"`
 	UpgradePackages       bool       `yaml:"package_upgrade"`
 	Packages              []string   `yaml:"packages"`
@@ -128,6 +129,10 @@ type file struct {
 	Path        string `yaml:"path"`
 	Permissions string `yaml:"permissions,omitempty"`
 	Content     string `yaml:"content"`
+}
+
+type apt struct {
+	Conf string `yaml:"conf"`
 }
 
 type powerState struct {
@@ -161,6 +166,9 @@ func sshdConfig(args UserDataArgs) string {
 HostKey /etc/ssh/ssh_host_ed25519_key
 AllowUsers %s
 AuthenticationMethods publickey
+# The bootstrap user is refused until the boot is over, which must not shut its
+# address out. There is no password to guess.
+PerSourcePenalties authfail:0
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin no

@@ -1,0 +1,54 @@
+package cloud
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// GatewayConfig is what the gateway of a VPC is started with. It and the
+// GatewayState reach the gateway's container as files in one directory.
+type GatewayConfig struct {
+	VPC VPC
+	// Address is the gateway's own on localcloud's network.
+	Address  netip.Addr
+	S3       netip.Addr
+	Registry netip.Addr
+	// Region is the one region whose S3 endpoint exists.
+	Region string
+}
+
+const (
+	// GatewayConfigFile and GatewayStateFile are the files' names.
+	GatewayConfigFile = "gateway.json"
+	GatewayStateFile  = "state.json"
+	// GatewayDir is their directory in the gateway's container.
+	GatewayDir = "/vpc"
+)
+
+// Router is the VPC's default gateway: the first address of its CIDR block.
+func (v VPC) Router() netip.Addr { return v.CIDRBlock.Masked().Addr().Next() }
+
+// Resolver is the VPC's DNS server: the second address of its CIDR block.
+func (v VPC) Resolver() netip.Addr { return v.Router().Next() }
+
+// MAC is the hardware address of the network interface with a private
+// address: locally administered, and unique within the VPC.
+func MAC(private netip.Addr) string {
+	octets := private.As4()
+	return fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", octets[0], octets[1], octets[2], octets[3])
+}
+
+// PrivateHostname is the host name that AWS derives from a private address,
+// without its domain.
+func PrivateHostname(private netip.Addr) string {
+	octets := private.As4()
+	return fmt.Sprintf("ip-%d-%d-%d-%d", octets[0], octets[1], octets[2], octets[3])
+}
+
+// PrivateDomain is the domain of private host names in a region.
+func PrivateDomain(region string) string {
+	if region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return region + ".compute.internal"
+}

@@ -1,0 +1,278 @@
+package cloud_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/home"
+)
+
+const (
+	vpcID  = "vpc-0123456789abcdef0"
+	first  = "i-0000000000000000a"
+	second = "i-0000000000000000b"
+	port   = "12222"
+)
+
+// world is one VPC with up to two instances, as the aws plugin would make it.
+type world struct {
+	t      *testing.T
+	ctx    context.Context
+	local  *cloud.Local
+	signer ssh.Signer
+	user   []byte
+}
+
+// TestInstancesOnThisMachine boots real instances. It needs root, Docker's
+// engine, mmdebstrap and a few minutes, and so runs on request only:
+// LOCALCLOUD_IT=1, with LOCALCLOUD_HOME naming the home to use.
+func TestInstancesOnThisMachine(t *testing.T) {
+	if os.Getenv("LOCALCLOUD_IT") == "" {
+		t.Skip("boots real instances: set LOCALCLOUD_IT=1 and LOCALCLOUD_HOME to run it")
+	}
+	dir := os.Getenv(home.Variable)
+	require.NotEmpty(t, dir, "LOCALCLOUD_HOME")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	w := start(t, ctx, dir)
+
+	vip, spare := netip.MustParseAddr("198.18.1.10"), netip.MustParseAddr("198.18.1.11")
+	a := w.eni(first, "10.20.1.10", vip)
+	w.apply(a)
+	w.run(a)
+	began := time.Now()
+
+	t.Run("cloud-init reads its user data and ends without a warning", func(t *testing.T) {
+		w.await(vip)
+		require.Contains(t, w.must(t, vip, "cloud-init status --wait"), "status: done")
+		t.Logf("booted and done %.1f s after RunInstance", time.Since(began).Seconds())
+		require.Equal(t, "hello", w.must(t, vip, "cat /etc/greeting"))
+		require.Equal(t, "running", w.must(t, vip, "systemctl is-system-running --wait"))
+	})
+
+	t.Run("only the ports of the security group are open", func(t *testing.T) {
+		require.False(t, reachable(netip.AddrPortFrom(vip, 22)), "port 22 has no rule")
+		w.must(t, vip, "sudo systemd-run --unit=listen python3 -m http.server 8080")
+		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:8080/; do :; done")
+		require.False(t, reachable(netip.AddrPortFrom(vip, 8080)), "port 8080 has no rule")
+		a.Ingress = append(a.Ingress, cloud.Rule{Protocol: "tcp", FromPort: 8080, ToPort: 8080, CIDRs: world0()})
+		w.apply(a)
+		require.True(t, reachable(netip.AddrPortFrom(vip, 8080)), "port 8080 has a rule now")
+		route, err := exec.CommandContext(ctx, "ip", "route", "get", "10.20.1.10").CombinedOutput()
+		require.NoError(t, err)
+		require.NotContains(t, string(route), "dev localcloud", "this machine has no way to a private address")
+	})
+
+	t.Run("the metadata service wants a token", func(t *testing.T) {
+		require.Equal(t, "401", w.must(t, vip, "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/"))
+		require.Equal(t, first, w.must(t, vip, `T=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token); curl -s -H "X-aws-ec2-metadata-token: $T" http://169.254.169.254/latest/meta-data/instance-id`))
+	})
+
+	t.Run("S3 answers by its AWS names with a certificate that validates", func(t *testing.T) {
+		require.Contains(t, w.must(t, vip, "curl -sS https://s3.us-east-1.amazonaws.com/some-bucket/key"), "<BucketName>some-bucket<")
+		require.Contains(t, w.must(t, vip, "curl -sS https://some-bucket.s3.us-east-1.amazonaws.com/key"), "<BucketName>some-bucket<")
+	})
+
+	t.Run("docker builds from debian:trixie-slim", func(t *testing.T) {
+		w.must(t, vip, "sudo apt-get install -qy --no-install-recommends docker.io docker-cli docker-compose docker-buildx iptables >/dev/null")
+		out := w.must(t, vip, `mkdir -p b && printf 'FROM debian:trixie-slim\nRUN apt-get update -q && apt-get install -qy --no-install-recommends nginx curl\n' > b/Dockerfile && sudo docker build -q -t web b && sudo docker run -d --name web -p 80:80 web nginx -g 'daemon off;'`)
+		require.NotEmpty(t, out)
+		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:80/; do :; done")
+		require.True(t, reachable(netip.AddrPortFrom(vip, 80)))
+	})
+
+	t.Run("no container reaches the metadata service", func(t *testing.T) {
+		out, err := w.ssh(vip, "sudo docker exec web curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token")
+		require.Error(t, err)
+		require.Empty(t, out)
+	})
+
+	t.Run("a reboot comes back with the same disk", func(t *testing.T) {
+		before := w.must(t, vip, "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+		_, _ = w.ssh(vip, "sudo reboot") // the connection ends with the machine
+		require.Eventually(t, func() bool {
+			now, err := w.ssh(vip, "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+			return err == nil && now != before
+		}, time.Minute, 200*time.Millisecond)
+		require.Equal(t, "hello", w.must(t, vip, "cat /etc/greeting"))
+		require.Contains(t, w.must(t, vip, "cloud-init status --wait"), "status: done")
+	})
+
+	t.Run("an Elastic IP moves to another instance at once", func(t *testing.T) {
+		b := w.eni(second, "10.20.1.11", spare)
+		w.apply(a, b)
+		w.run(b)
+		w.await(spare)
+		w.must(t, vip, "sudo systemd-run --unit=closed python3 -m http.server 9999")
+		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:9999/; do :; done")
+		w.must(t, spare, "timeout 3 bash -c '</dev/tcp/10.20.1.10/12222'")
+		_, err := w.ssh(spare, "timeout 3 bash -c '</dev/tcp/10.20.1.10/9999'")
+		require.Error(t, err, "port 9999 has no rule for other instances either")
+		require.NotEqual(t, w.must(t, vip, "hostname"), w.must(t, spare, "hostname"))
+
+		established, err := w.dial(vip)
+		require.NoError(t, err)
+		defer established.Close()
+		a.PublicIP, b.PublicIP = netip.Addr{}, vip
+		w.apply(a, b)
+		require.Equal(t, "ip-10-20-1-11", w.must(t, vip, "hostname"))
+		require.False(t, reachable(netip.AddrPortFrom(spare, 12222)), "the spare address is gone")
+		cut := make(chan error, 1)
+		go func() { _, _, err := established.SendRequest("keepalive@openssh.com", true, nil); cut <- err }()
+		select {
+		case err := <-cut:
+			require.Error(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("the old connection still waits for an answer")
+		}
+	})
+
+	t.Run("a terminated instance is gone", func(t *testing.T) {
+		require.NoError(t, w.local.TerminateInstance(ctx, first))
+		_, err := w.local.InstanceState(ctx, first)
+		require.ErrorIs(t, err, cloud.ErrNotFound)
+		state, err := w.local.InstanceState(ctx, second)
+		require.NoError(t, err)
+		require.Equal(t, "running", state)
+	})
+}
+
+func start(t *testing.T, ctx context.Context, dir string) *world {
+	t.Helper()
+	require.NoError(t, home.Home(dir).Make())
+	local, err := cloud.Open(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if os.Getenv("LOCALCLOUD_KEEP") == "" {
+			require.NoError(t, local.Down(context.WithoutCancel(ctx)))
+		}
+	})
+	build := exec.CommandContext(ctx, "go", "build", "-o", home.Home(dir).Executable(), "immutable-infra/localcloud")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.FileExists(t, filepath.Join(home.Home(dir).Bin(), "versitygw"))
+	for _, step := range []func(context.Context) error{local.StartNetwork, local.LoadImages, local.StartS3, local.StartRegistry} {
+		began := time.Now()
+		require.NoError(t, step(ctx))
+		t.Logf("step: %.1f s", time.Since(began).Seconds())
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	signer, err := ssh.NewSignerFromKey(private)
+	require.NoError(t, err)
+	key, err := ssh.NewPublicKey(public)
+	require.NoError(t, err)
+	w := &world{t: t, ctx: ctx, local: local, signer: signer}
+	w.user = fmt.Appendf(nil, `#cloud-config
+users:
+  - name: admin
+    shell: /bin/bash
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    ssh_authorized_keys: [ %q ]
+write_files:
+  - path: /etc/greeting
+    content: hello
+  - path: /etc/ssh/sshd_config.d/10-port.conf
+    content: Port %s
+package_update: true
+package_upgrade: true
+`, bytes.TrimSpace(ssh.MarshalAuthorizedKey(key)), port)
+	require.NoError(t, local.CreateVPC(ctx, cloud.VPC{ID: vpcID, CIDRBlock: netip.MustParsePrefix("10.20.0.0/16")}))
+	return w
+}
+
+func world0() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }
+
+func (w *world) eni(id, private string, public netip.Addr) cloud.NetworkInterface {
+	return cloud.NetworkInterface{
+		InstanceID: id, PrivateIP: netip.MustParseAddr(private), PublicIP: public,
+		Ingress: []cloud.Rule{
+			{Protocol: "tcp", FromPort: 80, ToPort: 80, CIDRs: world0()},
+			{Protocol: "tcp", FromPort: 12222, ToPort: 12222, CIDRs: world0()},
+		},
+		Egress: []cloud.Rule{{Protocol: "-1", CIDRs: world0()}},
+		Metadata: cloud.Metadata{
+			AMI: cloud.ServerAMI, InstanceType: "t3.micro", AvailabilityZone: "us-east-1a", Region: "us-east-1",
+			AccountID: "000000000000", VpcID: vpcID, SubnetID: "subnet-0123456789abcdef0",
+			VpcCIDR: netip.MustParsePrefix("10.20.0.0/16"), SubnetCIDR: netip.MustParsePrefix("10.20.1.0/24"),
+			SecurityGroups: []string{"web"}, UserData: w.user, Architecture: "x86_64",
+			HopLimit: 1, TokensRequired: true, Enabled: true,
+		},
+	}
+}
+
+func (w *world) apply(interfaces ...cloud.NetworkInterface) {
+	w.t.Helper()
+	require.NoError(w.t, w.local.ApplyGateway(w.ctx, vpcID, cloud.GatewayState{Interfaces: interfaces}))
+}
+
+func (w *world) run(eni cloud.NetworkInterface) {
+	w.t.Helper()
+	require.NoError(w.t, w.local.RunInstance(w.ctx, cloud.InstanceSpec{
+		ID: eni.InstanceID, VpcID: vpcID, AMI: cloud.ServerAMI, InstanceType: "t3.micro", PrivateIP: eni.PrivateIP, Name: "web",
+	}))
+}
+
+func (w *world) await(address netip.Addr) {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool { _, err := w.ssh(address, "true"); return err == nil }, 90*time.Second, 500*time.Millisecond)
+}
+
+func (w *world) dial(address netip.Addr) (*ssh.Client, error) {
+	return ssh.Dial("tcp", net.JoinHostPort(address.String(), port), &ssh.ClientConfig{
+		User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(w.signer)}, Timeout: 3 * time.Second,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the host key is not what is tested here
+	})
+}
+
+func (w *world) ssh(address netip.Addr, command string) (string, error) {
+	client, err := w.dial(address)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	var stderr bytes.Buffer
+	session.Stderr = &stderr
+	out, err := session.Output(command)
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s%s", command, err, out, stderr.String())
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+func (w *world) must(t *testing.T, address netip.Addr, command string) string {
+	t.Helper()
+	out, err := w.ssh(address, command)
+	require.NoError(t, err)
+	return out
+}
+
+func reachable(address netip.AddrPort) bool {
+	connection, err := net.DialTimeout("tcp", address.String(), 2*time.Second)
+	if err != nil {
+		return false
+	}
+	connection.Close()
+	return true
+}

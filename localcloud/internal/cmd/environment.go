@@ -1,0 +1,104 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/home"
+)
+
+// variable is one environment variable.
+type variable struct {
+	name, value string
+}
+
+// environment is what a shell or a command needs to work with the local cloud.
+type environment []variable
+
+// environment returns the variables; it needs the S3 server's account, not the
+// server running.
+func (p *project) environment(ctx context.Context) (environment, error) {
+	s3, err := p.local.S3()
+	if err != nil {
+		return nil, err
+	}
+	path := p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())
+	variables := environment{
+		{"PATH", path},
+		{home.Variable, p.home.String()},
+		{"PULUMI_HOME", p.home.Pulumi()},
+		{"PULUMI_BACKEND_URL", "file://" + p.home.State()},
+		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},
+		{"PULUMI_SKIP_UPDATE_CHECK", "true"},
+		{"AWS_ACCESS_KEY_ID", s3.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", s3.SecretAccessKey},
+		{"AWS_REGION", s3.Region},
+		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
+		{"AWS_CA_BUNDLE", s3.CAFile},
+		// With the provider "AWS", rclone puts the bucket's name before the
+		// endpoint's, which does not work with an address.
+		{"RCLONE_S3_PROVIDER", "Other"},
+		{"RCLONE_S3_ENDPOINT", s3.Endpoint},
+		{"RCLONE_S3_FORCE_PATH_STYLE", "true"},
+		{"RCLONE_CA_CERT", s3.CAFile},
+	}
+	docker, own, err := p.engine.Find(ctx)
+	if err != nil && !errors.Is(err, engine.ErrNotRunning) {
+		return nil, err
+	}
+	if own {
+		variables = append(variables, variable{"DOCKER_HOST", docker.Host})
+	}
+	return variables, nil
+}
+
+// list is the form that os/exec takes.
+func (e environment) list() []string {
+	var list []string
+	for _, v := range e {
+		list = append(list, v.name+"="+v.value)
+	}
+	return list
+}
+
+// export is the form that a POSIX shell takes.
+func (e environment) export() string {
+	var text strings.Builder
+	for _, v := range e {
+		fmt.Fprintf(&text, "export %s=%s\n", v.name, shellQuote(v.value))
+	}
+	return text.String()
+}
+
+func shellQuote(value string) string {
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+}
+
+func withoutElement(list, element string) string {
+	var kept []string
+	for _, entry := range filepath.SplitList(list) {
+		if entry != element {
+			kept = append(kept, entry)
+		}
+	}
+	return strings.Join(kept, string(filepath.ListSeparator))
+}
+
+// envVerb prints the export lines.
+func envVerb(ctx context.Context) error {
+	p, err := openProject()
+	if err != nil {
+		return err
+	}
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Print(variables.export())
+	return err
+}

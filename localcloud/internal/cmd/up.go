@@ -1,0 +1,202 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/steps"
+	"immutable-infra/localcloud/internal/toolchain"
+)
+
+// upVerb starts the local cloud, or what is missing of it, and deploys.
+func upVerb(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	noDeploy := flags.Bool("no-deploy", false, "start the local cloud and stop before the deployment")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("up: it makes network devices and firewall rules: run it as root")
+	}
+	p, err := openProject()
+	if err != nil {
+		return err
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	printer := newPrinter()
+	if err := p.start(ctx, printer); err != nil {
+		return err
+	}
+	if *noDeploy {
+		return nil
+	}
+	return p.deploy(ctx, printer)
+}
+
+// lock keeps two starts or stops of one local cloud apart.
+func (p *project) lock() (unlock func(), err error) {
+	if err := p.home.Make(); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(p.home.Bin(), ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the local cloud: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("another `make up` or `make down` is at work in %s: wait until it ends", p.home)
+	}
+	return func() { file.Close() }, nil
+}
+
+// start brings up everything below the stack. Each step does nothing when its
+// work is done already.
+func (p *project) start(ctx context.Context, printer *steps.Printer) error {
+	tools := toolchain.Tools{Root: p.root, Home: p.home, Runner: p.runner}
+	if err := printer.Run(ctx, "install what is missing", func(ctx context.Context) error {
+		_, _, err := p.engine.Find(ctx)
+		return toolchain.InstallPackages(ctx, p.runner, err == nil)
+	}); err != nil {
+		return err
+	}
+	if err := printer.Run(ctx, "make keys", p.makeAdminKey); err != nil {
+		return err
+	}
+	recipes, err := cloud.Recipes()
+	if err != nil {
+		return err
+	}
+	// Building Go and unpacking packages keep two processors busy between them.
+	group, parallel := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := printer.Run(parallel, "build the Pulumi CLI", tools.Pulumi); err != nil {
+			return err
+		}
+		// A download that hangs does not keep the builds waiting.
+		group.Go(func() error { return printer.Run(parallel, "install Pulumi's plugins", tools.Plugins) })
+		return printer.Run(parallel, "build the S3 server", tools.S3)
+	})
+	group.Go(func() error { return p.buildImages(parallel, printer, recipes) })
+	group.Go(func() error { return printer.Run(parallel, "start the network", p.local.StartNetwork) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		name string
+		work func(context.Context) error
+	}{
+		{"load the images", p.local.LoadImages},
+		{"start S3", p.local.StartS3},
+		{"start the container registry", p.local.StartRegistry},
+		{"start what was running", p.local.Heal},
+		{"select stack " + stackName, p.selectStack},
+	} {
+		if err := printer.Run(ctx, step.name, step.work); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *project) buildImages(ctx context.Context, printer *steps.Printer, recipes []image.Recipe) error {
+	builder := image.Builder{Home: p.home, Runner: p.runner}
+	for _, recipe := range recipes {
+		if err := printer.Run(ctx, "build image "+recipe.Name, func(ctx context.Context) error {
+			_, err := builder.Archive(ctx, recipe)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// selectStack makes plain `pulumi preview` mean the local stack.
+func (p *project) selectStack(ctx context.Context) error {
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.releaseStaleLock(ctx, variables); err != nil {
+		return err
+	}
+	_, err = p.runPulumi(ctx, variables, "stack", "select", "--create", stackName)
+	return err
+}
+
+// outputs of the stack that the user is told.
+type outputs struct {
+	URL        string `json:"url"`
+	VIP        string `json:"vip"`
+	KnownHosts string `json:"knownHosts"`
+}
+
+// deploy runs the program, and says where the site is.
+func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return err
+	}
+	if err := printer.Run(ctx, "deploy stack "+stackName, func(ctx context.Context) error {
+		_, err := p.runner.Run(ctx, run.Command{
+			Name: p.pulumi(), Dir: p.root, Env: variables.list(), Stream: os.Stdout,
+			Args: []string{"up", "--yes", "--skip-preview", "--stack", stackName},
+		})
+		return shortened(err)
+	}); err != nil {
+		return err
+	}
+	answer, err := p.runPulumi(ctx, variables, "stack", "output", "--json", "--stack", stackName)
+	if err != nil {
+		return err
+	}
+	var found outputs
+	if err := json.Unmarshal([]byte(answer), &found); err != nil {
+		return fmt.Errorf("outputs of stack %s: %w", stackName, err)
+	}
+	knownHosts := filepath.Join(p.home.SSH(), "known_hosts")
+	if err := home.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
+		return err
+	}
+	port, err := p.runPulumi(ctx, variables, "config", "get", "sshPort", "--stack", stackName)
+	if err != nil {
+		port = defaultSSHPort // not set
+	}
+	fmt.Printf("\nThe site:  %s\nThe VIP:   %s\nLog in:    ssh -p %s -i %s -o UserKnownHostsFile=%s %s@%s\n",
+		found.URL, found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts), adminUser, found.VIP)
+	return nil
+}
+
+// shortened leaves out what was on the screen already.
+func shortened(err error) error {
+	var failed *run.Error
+	if errors.As(err, &failed) {
+		return &run.Error{Command: failed.Command, Err: failed.Err}
+	}
+	return err
+}
+
+// relative is a path as seen from the project's root, when it is below it.
+func (p *project) relative(path string) string {
+	if short, err := filepath.Rel(p.root, path); err == nil && filepath.IsLocal(short) {
+		return short
+	}
+	return path
+}

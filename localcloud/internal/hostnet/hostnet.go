@@ -1,0 +1,163 @@
+// Package hostnet prepares this machine's own network for localcloud: the
+// blackhole route that keeps stray traffic of "the internet" of localcloud on
+// the machine, the firewall table, and IP forwarding. Undo puts everything
+// back.
+package hostnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/run"
+)
+
+const (
+	// Range is the benchmarking range of RFC 2544, which no network routes.
+	Range = "198.18.0.0/15"
+	// Bridge is the host's interface on localcloud's network.
+	Bridge = "localcloud"
+	// table is the host's nftables table.
+	table = "localcloud"
+
+	forwarding = "/proc/sys/net/ipv4/ip_forward"
+	// ownerFile names the home that has the network, until the machine restarts.
+	ownerFile = "/run/localcloud.home"
+)
+
+// Host is this machine's network.
+type Host struct {
+	home   home.Home
+	runner run.Runner
+}
+
+// before is what Prepare found and Undo restores.
+type before struct {
+	IPForward string
+}
+
+// New returns the host's network as seen from one home.
+func New(h home.Home, runner run.Runner) *Host { return &Host{home: h, runner: runner} }
+
+// Prepare sets everything up. translate says whether localcloud has to
+// translate addresses towards the internet itself, because the engine does not.
+//
+// There is one such network on a machine: another local cloud that has it is
+// an error that names its home.
+func (h *Host) Prepare(ctx context.Context, translate bool) error {
+	if err := h.claim(); err != nil {
+		return err
+	}
+	if err := h.enableForwarding(); err != nil {
+		return err
+	}
+	// The connected network is more specific, so only what belongs to nobody ends here.
+	if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "replace", "blackhole", Range}}); err != nil {
+		return err
+	}
+	_, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules(translate))})
+	return err
+}
+
+// rules replaces the host's table as a whole. Instances reach no service of
+// this machine, except its DNS resolver, where that is its own.
+func rules(translate bool) string {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "table ip %s\ndelete table ip %s\ntable ip %s {\n", table, table, table)
+	fmt.Fprintf(&text, "\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n")
+	fmt.Fprintf(&text, "\t\tiifname %q ct state new meta l4proto { tcp, udp } th dport 53 accept\n", Bridge)
+	fmt.Fprintf(&text, "\t\tiifname %q ct state new drop\n\t}\n", Bridge)
+	fmt.Fprintf(&text, "\tchain forward {\n\t\ttype filter hook forward priority mangle; policy accept;\n")
+	fmt.Fprintf(&text, "\t\tiifname %q tcp flags syn tcp option maxseg size set rt mtu\n\t}\n", Bridge)
+	if translate {
+		fmt.Fprintf(&text, "\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n")
+		fmt.Fprintf(&text, "\t\tip saddr %s oifname != %q masquerade\n\t}\n", Range, Bridge)
+	}
+	fmt.Fprintf(&text, "}\n")
+	return text.String()
+}
+
+// claim records that this home has the network.
+func (h *Host) claim() error {
+	owner, err := os.ReadFile(ownerFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("who has localcloud's network: %w", err)
+	}
+	if other := strings.TrimSpace(string(owner)); other != "" && other != h.home.String() {
+		return fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there", other)
+	}
+	return home.WriteFile(ownerFile, []byte(h.home.String()+"\n"), 0o644)
+}
+
+// Undo removes the table and the route and restores IP forwarding. What is not
+// there, or belongs to another home, is left alone.
+func (h *Host) Undo(ctx context.Context) error {
+	owner, err := os.ReadFile(ownerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("who has localcloud's network: %w", err)
+	}
+	if strings.TrimSpace(string(owner)) != h.home.String() {
+		return nil
+	}
+	var problems []error
+	if _, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(
+		fmt.Sprintf("table ip %s\ndelete table ip %s\n", table, table))}); err != nil {
+		problems = append(problems, err)
+	}
+	routes, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "show", "type", "blackhole", Range}})
+	if err != nil {
+		problems = append(problems, err)
+	} else if len(bytes.TrimSpace(routes)) > 0 {
+		if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "del", "blackhole", Range}}); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	// An engine that was killed may have left its bridge.
+	if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"link", "show", "dev", Bridge}}); err == nil {
+		if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"link", "delete", "dev", Bridge}}); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	var found before
+	err = home.ReadJSON(h.recordFile(), &found)
+	switch {
+	case err == nil:
+		if err := os.WriteFile(forwarding, []byte(found.IPForward+"\n"), 0o644); err != nil {
+			problems = append(problems, fmt.Errorf("restore IP forwarding: %w", err))
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		problems = append(problems, err)
+	}
+	if len(problems) == 0 {
+		problems = append(problems, os.Remove(ownerFile))
+	}
+	return errors.Join(problems...)
+}
+
+func (h *Host) enableForwarding() error {
+	current, err := os.ReadFile(forwarding)
+	if err != nil {
+		return fmt.Errorf("read IP forwarding: %w", err)
+	}
+	// The first start is the one that saw the machine untouched.
+	if _, err := os.Stat(h.recordFile()); errors.Is(err, fs.ErrNotExist) {
+		if err := home.WriteJSON(h.recordFile(), before{IPForward: strings.TrimSpace(string(current))}); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(forwarding, []byte("1\n"), 0o644); err != nil {
+		return fmt.Errorf("enable IP forwarding: %w", err)
+	}
+	return nil
+}
+
+func (h *Host) recordFile() string { return filepath.Join(h.home.Cloud(), "host.json") }

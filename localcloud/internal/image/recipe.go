@@ -1,0 +1,159 @@
+// Package image builds the root file systems of localcloud with mmdebstrap and
+// gives them to the Docker engine.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Recipe says what a root file system is made of.
+type Recipe struct {
+	Name     string
+	Packages []string
+	// Files are added, all executable or not as Modes says.
+	Files []File
+	// Commands run in the finished system, before the files are added.
+	Commands []string
+	// Compress makes the archive a gzip, for a registry's layer.
+	Compress bool
+}
+
+// File is one file of a recipe.
+type File struct {
+	Path       string // without the leading slash
+	Content    []byte
+	Executable bool
+}
+
+//go:embed server
+var serverFiles embed.FS
+
+// Minbase is Debian 13 as the image debian:trixie-slim.
+func Minbase() Recipe {
+	return Recipe{Name: "minbase", Compress: true}
+}
+
+// Gateway is what the gateway of a VPC, the S3 server and the registry run in.
+func Gateway() Recipe {
+	return Recipe{Name: "gateway", Packages: []string{
+		"ca-certificates", "conntrack", "dnsmasq-base", "iproute2", "nftables",
+	}}
+}
+
+// Server is the AMI: Debian 13 with cloud-init, as Debian's official one.
+func Server() (Recipe, error) {
+	recipe := Recipe{
+		Name: "server",
+		Packages: []string{
+			"systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "kmod", "procps",
+			"cloud-init", "iproute2", "iputils-ping",
+			"openssh-server", "sudo", "ca-certificates", "curl", "less",
+		},
+		Commands: []string{
+			"dpkg-divert --local --rename --add /usr/bin/systemd-detect-virt",
+			"systemctl enable systemd-networkd.service",
+			// They act on hardware that the host owns.
+			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer cloud-init-hotplugd.socket",
+			// Every instance makes or is given its own.
+			"rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id",
+			": > /etc/machine-id",
+		},
+	}
+	for _, file := range []struct {
+		source, path string
+		executable   bool
+	}{
+		{"systemd-detect-virt", "usr/bin/systemd-detect-virt", true},
+		{"dmidecode", "usr/sbin/dmidecode", true},
+		{"localcloud-init", "usr/sbin/localcloud-init", true},
+		{"90_localcloud.cfg", "etc/cloud/cloud.cfg.d/90_localcloud.cfg", false},
+	} {
+		content, err := serverFiles.ReadFile("server/" + file.source)
+		if err != nil {
+			return Recipe{}, fmt.Errorf("server image: %w", err)
+		}
+		recipe.Files = append(recipe.Files, File{Path: file.path, Content: content, Executable: file.executable})
+	}
+	return recipe, nil
+}
+
+// Hash names a recipe's content.
+func (r Recipe) Hash() (string, error) {
+	data, err := json.Marshal(struct {
+		Recipe
+		Arguments []string
+	}{r, r.arguments("", "")})
+	if err != nil {
+		return "", fmt.Errorf("hash image %s: %w", r.Name, err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// FileName is the name of the recipe's archive in the cache.
+func (r Recipe) FileName() (string, error) {
+	hash, err := r.Hash()
+	if err != nil {
+		return "", err
+	}
+	name := r.Name + "-" + hash + ".tar"
+	if r.Compress {
+		name += ".gz"
+	}
+	return name, nil
+}
+
+// arguments is the command line of mmdebstrap that writes the archive to
+// target. overlay is a tar archive of the recipe's files.
+func (r Recipe) arguments(target, overlay string) []string {
+	args := []string{
+		"--variant=minbase", "--quiet",
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+	}
+	if len(r.Packages) > 0 {
+		args = append(args, "--include="+strings.Join(r.Packages, ","))
+	}
+	for _, command := range r.Commands {
+		args = append(args, fmt.Sprintf(`--customize-hook=chroot "$1" sh -c '%s'`, command))
+	}
+	if len(r.Files) > 0 {
+		args = append(args, "--customize-hook=tar-in "+overlay+" /")
+	}
+	return append(args, "trixie", target,
+		"deb http://deb.debian.org/debian trixie main",
+		"deb http://deb.debian.org/debian trixie-updates main",
+		"deb http://deb.debian.org/debian-security trixie-security main",
+	)
+}
+
+// overlay is the recipe's files as a tar archive.
+func (r Recipe) overlay() ([]byte, error) {
+	var buffer bytes.Buffer
+	archive := tar.NewWriter(&buffer)
+	for _, file := range r.Files {
+		mode := int64(0o644)
+		if file.Executable {
+			mode = 0o755
+		}
+		if err := archive.WriteHeader(&tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}); err != nil {
+			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
+		}
+		if _, err := archive.Write(file.Content); err != nil {
+			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
+	}
+	return buffer.Bytes(), nil
+}

@@ -1,0 +1,55 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAChangedRecipeIsBuiltAgain(t *testing.T) {
+	before, err := Server()
+	require.NoError(t, err)
+	name, err := before.FileName()
+	require.NoError(t, err)
+	again, err := before.FileName()
+	require.NoError(t, err)
+	require.Equal(t, name, again)
+
+	after, err := Server()
+	require.NoError(t, err)
+	after.Files[0].Content = append(after.Files[0].Content, '\n')
+	changed, err := after.FileName()
+	require.NoError(t, err)
+	require.NotEqual(t, name, changed)
+}
+
+func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
+	recipe, err := Server()
+	require.NoError(t, err)
+	overlay, err := recipe.overlay()
+	require.NoError(t, err)
+	modes := map[string]int64{}
+	archive := tar.NewReader(bytes.NewReader(overlay))
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		modes[header.Name] = header.Mode
+	}
+	require.Equal(t, map[string]int64{
+		"usr/bin/systemd-detect-virt":             0o755,
+		"usr/sbin/dmidecode":                      0o755,
+		"usr/sbin/localcloud-init":                0o755,
+		"etc/cloud/cloud.cfg.d/90_localcloud.cfg": 0o644,
+	}, modes)
+}
+
+func TestDebianIsInstalledWithItsSecurityUpdates(t *testing.T) {
+	require.Contains(t, Minbase().arguments("out.tar", ""), "deb http://deb.debian.org/debian-security trixie-security main")
+}

@@ -1,0 +1,144 @@
+// Package imds is the EC2 instance metadata service: version 2 with session
+// tokens, and version 1 where an instance's options allow it. The caller is
+// known by its source address.
+//
+// Paths and answers follow "Instance metadata categories" and "Use the Instance
+// Metadata Service" of the EC2 user guide.
+package imds
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"immutable-infra/localcloud/internal/cloud"
+)
+
+const (
+	tokenHeader = "X-aws-ec2-metadata-token"
+	ttlHeader   = "X-aws-ec2-metadata-token-ttl-seconds"
+	minTTL      = 1
+	maxTTL      = 21600
+)
+
+// Lookup finds the network interface with a private address.
+type Lookup func(private netip.Addr) (eni cloud.NetworkInterface, found bool, err error)
+
+// Handler answers the requests of every instance of a VPC.
+type Handler struct {
+	lookup Lookup
+	tokens tokens
+}
+
+// NewHandler returns a handler that asks lookup who is calling.
+func NewHandler(lookup Lookup) *Handler {
+	return &Handler{lookup: lookup, tokens: tokens{issued: map[string]session{}}}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Server", "EC2ws")
+	caller, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		fail(w, http.StatusBadRequest)
+		return
+	}
+	eni, found, err := h.lookup(caller.Addr().Unmap())
+	switch {
+	case err != nil:
+		fail(w, http.StatusInternalServerError)
+	case !found:
+		fail(w, http.StatusNotFound)
+	case !eni.Metadata.Enabled:
+		fail(w, http.StatusForbidden)
+	case r.Method == http.MethodPut:
+		h.issue(w, r, eni)
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		h.get(w, r, eni)
+	default:
+		fail(w, http.StatusMethodNotAllowed)
+	}
+}
+
+// issue answers PUT /latest/api/token.
+func (h *Handler) issue(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
+	if r.URL.Path != "/latest/api/token" {
+		fail(w, http.StatusNotFound)
+		return
+	}
+	// A request that came through a proxy is not the instance's own.
+	if r.Header.Get("X-Forwarded-For") != "" {
+		fail(w, http.StatusForbidden)
+		return
+	}
+	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
+	if err != nil || seconds < minTTL || seconds > maxTTL {
+		fail(w, http.StatusBadRequest)
+		return
+	}
+	token := h.tokens.issue(eni.InstanceID, time.Duration(seconds)*time.Second)
+	w.Header().Set("Content-Type", "text/plain")
+	w.Header().Set(ttlHeader, strconv.Itoa(seconds))
+	fmt.Fprint(w, token)
+}
+
+func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
+	token := r.Header.Get(tokenHeader)
+	if token == "" && eni.Metadata.TokensRequired {
+		fail(w, http.StatusUnauthorized)
+		return
+	}
+	if token != "" {
+		left, ok := h.tokens.check(token, eni.InstanceID)
+		if !ok {
+			fail(w, http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set(ttlHeader, strconv.Itoa(int(left.Seconds())))
+	}
+	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch {
+	case version == "":
+		fmt.Fprint(w, "1.0\n2021-03-23\nlatest")
+		return
+	case version != "latest" && !isVersion(version):
+		fail(w, http.StatusNotFound)
+		return
+	}
+	tree, err := newTree(eni, time.Now())
+	if err != nil {
+		fail(w, http.StatusInternalServerError)
+		return
+	}
+	content, found := tree.get(path)
+	if !found {
+		fail(w, http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	if path == "user-data" {
+		w.Header().Set("Content-Type", "application/octet-stream")
+	}
+	if _, err := w.Write(content); err != nil {
+		return // the caller is gone
+	}
+}
+
+// isVersion recognises "1.0" and dates such as "2021-03-23".
+func isVersion(version string) bool {
+	if version == "1.0" {
+		return true
+	}
+	_, err := time.Parse(time.DateOnly, version)
+	return err == nil
+}
+
+func fail(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(status)
+	text := fmt.Sprintf("%d - %s", status, http.StatusText(status))
+	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
+}

@@ -1,0 +1,175 @@
+// Package pki is the certificate authority of localcloud. It may vouch only
+// for the names that localcloud answers for, so that trusting it on a server
+// endangers nothing else.
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"immutable-infra/localcloud/internal/home"
+)
+
+const (
+	authorityLifetime   = 10 * 365 * 24 * time.Hour
+	certificateLifetime = 365 * 24 * time.Hour
+	// renewBefore leaves a long-lived local cloud room to be started again.
+	renewBefore = 30 * 24 * time.Hour
+)
+
+// Authority is a certificate authority kept as ca.pem and ca.key in one
+// directory.
+type Authority struct {
+	dir         string
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// Open loads the authority of a directory, or makes it. It may sign for
+// domains, their subdomains, and addresses in network.
+func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) {
+	a := &Authority{dir: dir}
+	certificate, key, err := load(a.CertificateFile(), filepath.Join(dir, "ca.key"))
+	if err == nil {
+		a.certificate, a.key = certificate, key
+		return a, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open certificate authority: %w", err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		Subject:                     pkix.Name{CommonName: "localcloud certificate authority"},
+		NotBefore:                   now.Add(-time.Hour),
+		NotAfter:                    now.Add(authorityLifetime),
+		IsCA:                        true,
+		BasicConstraintsValid:       true,
+		MaxPathLenZero:              true,
+		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         domains,
+		PermittedIPRanges:           []*net.IPNet{network},
+	}
+	if a.certificate, a.key, err = a.create(template, "ca"); err != nil {
+		return nil, fmt.Errorf("create certificate authority: %w", err)
+	}
+	return a, nil
+}
+
+// CertificateFile is the authority's own certificate, PEM.
+func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.pem") }
+
+// Issue makes sure that <name>.pem and <name>.key in the authority's directory
+// are a server certificate for the given names and addresses, and returns
+// their paths.
+func (a *Authority) Issue(name string, names []string, addresses []net.IP) (certificateFile, keyFile string, err error) {
+	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
+	current, _, err := load(certificateFile, keyFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", "", fmt.Errorf("issue certificate %s: %w", name, err)
+	}
+	now := time.Now()
+	if err == nil && current.CheckSignatureFrom(a.certificate) == nil &&
+		slices.Equal(current.DNSNames, names) &&
+		slices.EqualFunc(current.IPAddresses, addresses, net.IP.Equal) &&
+		now.Before(current.NotAfter.Add(-renewBefore)) {
+		return certificateFile, keyFile, nil
+	}
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "localcloud " + name},
+		NotBefore:   now.Add(-time.Hour),
+		NotAfter:    now.Add(certificateLifetime),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    names,
+		IPAddresses: addresses,
+	}
+	if _, _, err := a.create(template, name); err != nil {
+		return "", "", fmt.Errorf("issue certificate %s: %w", name, err)
+	}
+	return certificateFile, keyFile, nil
+}
+
+// create signs a certificate for a new key, with itself when the authority
+// has no certificate yet, and writes both.
+func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+		return nil, nil, err
+	}
+	parent, signer := a.certificate, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return nil, nil, err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The key first: a certificate without its key would be taken for a whole pair.
+	if err := home.WriteFile(filepath.Join(a.dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return nil, nil, err
+	}
+	if err := home.WriteFile(filepath.Join(a.dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		return nil, nil, err
+	}
+	return certificate, key, nil
+}
+
+func load(certificateFile, keyFile string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	der, err := block(certificateFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", certificateFile, err)
+	}
+	if der, err = block(keyFile); err != nil {
+		return nil, nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", keyFile, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, nil, fmt.Errorf("read %s: not an ECDSA key", keyFile)
+	}
+	return certificate, key, nil
+}
+
+func block(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	decoded, _ := pem.Decode(data)
+	if decoded == nil {
+		return nil, fmt.Errorf("read %s: not PEM", path)
+	}
+	return decoded.Bytes, nil
+}

@@ -1,0 +1,213 @@
+package awsplugin
+
+import (
+	"strings"
+	"testing"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+)
+
+func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
+	h := newHarness(t)
+	for name, c := range map[string]struct {
+		token  string
+		inputs object
+		want   string
+	}{
+		"a misspelt property": {
+			"aws:ec2/vpc:Vpc", object{"cidrBlok": "10.0.0.0/16", "cidrBlock": "10.0.0.0/16"},
+			`cidrBlok: unknown property "cidrBlok" of aws:ec2/vpc:Vpc; known are: assignGeneratedIpv6CidrBlock, cidrBlock`,
+		},
+		"a misspelt nested property": {
+			"aws:s3/bucketVersioningV2:BucketVersioningV2", object{"bucket": "b", "versioningConfiguration": object{"status": "Enabled", "state": "on"}},
+			`versioningConfiguration.state: unknown property "versioningConfiguration.state"`,
+		},
+		"a misspelt property in a list": {
+			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "gateway": "x"}}},
+			`routes[0].gateway: unknown property "routes[0].gateway"`,
+		},
+		"a property that AWS has": {
+			"aws:ec2/eip:Eip", object{"instance": "i-1"},
+			`instance: localcloud does not support property "instance" of aws:ec2/eip:Eip: use aws:ec2/eipAssociation:EipAssociation`,
+		},
+		"a deprecated setting of a bucket": {
+			"aws:s3/bucketV2:BucketV2", object{"versionings": []object{{"enabled": true}}},
+			`use aws:s3/bucketVersioningV2:BucketVersioningV2`,
+		},
+		"a nested property that AWS has": {
+			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "natGatewayId": "nat-1"}}},
+			`routes[0].natGatewayId: localcloud does not support property`,
+		},
+		"a value that it cannot honour": {
+			"aws:ec2/instance:Instance", object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true},
+			`monitoring: localcloud does not support this value of property "monitoring" of aws:ec2/instance:Instance; write one of [false]`,
+		},
+		"a value of the wrong type": {
+			"aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1", "cidrBlock": 10},
+			`cidrBlock: property "cidrBlock" of aws:ec2/subnet:Subnet: expected string, got a number`,
+		},
+		"a missing property": {
+			"aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1"},
+			`cidrBlock: missing required property "cidrBlock" of aws:ec2/subnet:Subnet`,
+		},
+		"two properties that exclude each other": {
+			"aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": "a", "keyNamePrefix": "b"},
+			`keyName: "keyName" conflicts with "keyNamePrefix"`,
+		},
+		"a tag that is no string": {
+			"aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/16", "tags": object{"n": 1}},
+			`tags.n: expected a string, got a number`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, failures := h.check(c.token, "x", c.inputs)
+			require.Len(t, failures, 1)
+			require.Contains(t, failures[0], c.want)
+		})
+	}
+}
+
+func TestAllProblemsOfAResourceAreToldAtOnce(t *testing.T) {
+	_, failures := newHarness(t).check("aws:ec2/instance:Instance", "x", object{"amy": "", "tenancy": "host"})
+	require.Len(t, failures, 5, "%v", failures)
+}
+
+func TestAnUnknownResourceTypeIsNamedBesideThoseThatExist(t *testing.T) {
+	h := newHarness(t)
+	_, err := h.server.Check(p.CheckRequest{Urn: urnOf("aws:rds/instance:Instance", "db"), Inputs: property.Map{}})
+	require.ErrorContains(t, err, "localcloud does not support resource type aws:rds/instance:Instance; it supports aws:ec2/eip:Eip, ")
+}
+
+func TestAPreviewPassesValuesThatAreNotKnownYet(t *testing.T) {
+	h := newHarness(t)
+	unknown := property.New(property.Computed)
+	checked, failures := h.check("aws:ec2/instance:Instance", "server", object{
+		"ami": testAMI, "instanceType": "t3.small", "subnetId": unknown, "userData": unknown.WithSecret(true),
+		"vpcSecurityGroupIds": property.New([]property.Value{unknown}), "metadataOptions": object{"httpTokens": unknown},
+	})
+	require.Empty(t, failures)
+	response, err := h.server.Create(p.CreateRequest{Urn: urnOf("aws:ec2/instance:Instance", "server"), Properties: checked, DryRun: true})
+	require.NoError(t, err)
+	require.Empty(t, h.cloud.instances)
+	for _, name := range []string{"publicIp", "privateIp", "arn", "availabilityZone"} {
+		require.True(t, response.Properties.Get(name).IsComputed(), name)
+	}
+	require.Equal(t, "t3.small", response.Properties.Get("instanceType").AsString())
+
+	_, failures = h.check("aws:iam/rolePolicy:RolePolicy", "p", object{
+		"role": "r", "policy": object{"Statement": []object{{"Effect": "Allow", "Action": "s3:GetObject", "Resource": unknown}}},
+	})
+	require.Empty(t, failures)
+}
+
+func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
+	h := newHarness(t)
+	for token, property := range map[string]string{
+		"aws:iam/role:Role":                       "name",
+		"aws:iam/rolePolicy:RolePolicy":           "name",
+		"aws:iam/instanceProfile:InstanceProfile": "name",
+		"aws:ec2/securityGroup:SecurityGroup":     "name",
+		"aws:ec2/keyPair:KeyPair":                 "keyName",
+		"aws:s3/bucketV2:BucketV2":                "bucket",
+	} {
+		inputs := object{}
+		switch token {
+		case "aws:iam/role:Role":
+			inputs["assumeRolePolicy"] = trustEC2
+		case "aws:iam/rolePolicy:RolePolicy":
+			inputs["role"], inputs["policy"] = "r", readContent
+		case "aws:ec2/securityGroup:SecurityGroup":
+			inputs["vpcId"] = "vpc-1"
+		case "aws:ec2/keyPair:KeyPair":
+			inputs["publicKey"] = testPublicKey
+		}
+		checked, failures := h.check(token, "Site", inputs)
+		require.Empty(t, failures, token)
+		name := checked.Get(property).AsString()
+		want := `^Site-[0-9a-f]{7}$`
+		if property == "bucket" {
+			want = `^site-[0-9a-f]{7}$`
+		}
+		require.Regexp(t, want, name, token)
+
+		again, err := h.server.Check(p.CheckRequest{Urn: urnOf(token, "Site"), State: checked, Inputs: toMap(inputs)})
+		require.NoError(t, err)
+		require.Equal(t, name, again.Inputs.Get(property).AsString(), token)
+		replacement, _ := h.check(token, "Site", inputs)
+		require.NotEqual(t, name, replacement.Get(property).AsString(), "a replacement gets a name of its own")
+	}
+	_, failures := h.check("aws:s3/bucketV2:BucketV2", strings.Repeat("a", 60), object{})
+	require.Len(t, failures, 1)
+	require.Contains(t, failures[0], "longer than 63 characters")
+	checked, _ := h.check("aws:ec2/keyPair:KeyPair", "k", object{"publicKey": testPublicKey, "keyNamePrefix": "site-"})
+	require.False(t, checked.Get("keyName").IsString())
+}
+
+func TestDefaultTagsAreOnEveryResourceThatCanHaveTags(t *testing.T) {
+	h := newHarness(t, object{"defaultTags": `{"tags":{"project":"site","stack":"local"}}`})
+	checked, _ := h.check("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16", "tags": object{"stack": "mine"}})
+	require.True(t, checked.Get("tags").Equals(toValue(object{"project": "site", "stack": "mine"})))
+	checked, _ = h.check("aws:iam/rolePolicy:RolePolicy", "p", object{"role": "r", "policy": readContent})
+	require.True(t, checked.Get("tags").IsNull())
+	v := h.create("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16"})
+	require.True(t, v.outputs.Get("tagsAll").Equals(toValue(object{"project": "site", "stack": "local"})))
+}
+
+func TestASecretInputStaysSecretInTheOutputs(t *testing.T) {
+	s := newSite(t)
+	secret := property.New("#cloud-config\npassword: x\n").WithSecret(true)
+	server := s.create("aws:ec2/instance:Instance", "server2", s.serverInputs(object{"userData": secret}))
+	require.True(t, server.outputs.Get("userData").Secret())
+	require.NotContains(t, server.get("userData"), "password")
+	require.True(t, s.refresh(server))
+	require.True(t, server.inputs.Get("userData").Equals(secret), "a refresh keeps the user data and its secrecy")
+	require.True(t, server.outputs.Get("userData").Secret())
+}
+
+func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
+	types, err := schema.Load()
+	require.NoError(t, err)
+	require.Len(t, types, len(resources()))
+	for token, r := range resources() {
+		require.Contains(t, types, token)
+		inputs := property.Map{}
+		for name, schema := range types[token].Inputs {
+			inputs = inputs.Set(name, sample(schema))
+		}
+		// Decoding refuses what the record has no field for. AWS's own errors
+		// come later, from operations on an empty cloud.
+		h := newHarness(t)
+		err := h.plugin.run(t.Context(), func(op *operation) error {
+			_, err := r.create(t.Context(), op, inputs)
+			return err
+		})
+		if err != nil {
+			require.NotContains(t, err.Error(), "decode inputs", token)
+		}
+	}
+}
+
+func sample(s *schema.Property) property.Value {
+	switch s.Type {
+	case "boolean":
+		return property.New(true)
+	case "integer":
+		return property.New(1.0)
+	case "map":
+		return property.New(map[string]property.Value{"a": property.New("b")})
+	case "object":
+		fields := map[string]property.Value{}
+		for name, nested := range s.Properties {
+			fields[name] = sample(nested)
+		}
+		return property.New(fields)
+	case "array", "set":
+		return property.New([]property.Value{sample(s.Items)})
+	default:
+		return property.New("x")
+	}
+}

@@ -1,0 +1,80 @@
+package awsplugin
+
+import (
+	"testing"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhatIsWrongInTheProvidersConfigurationIsToldByKey(t *testing.T) {
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	h := newHarness(t)
+	for name, c := range map[string]struct {
+		inputs object
+		key    string
+		want   string
+	}{
+		"no region":          {object{}, "region", "pulumi config set aws:region us-east-1"},
+		"a bad region":       {object{"region": "mars"}, "region", `"mars" is not an AWS region`},
+		"an unknown key":     {object{"region": "us-east-1", "regoin": "x"}, "regoin", "localcloud does not support the configuration key aws:regoin"},
+		"a key it has not":   {object{"region": "us-east-1", "profile": "x"}, "profile", "localcloud does not support the configuration key aws:profile"},
+		"another account":    {object{"region": "us-east-1", "allowedAccountIds": `["210987654321"]`}, "allowedAccountIds", "localcloud's is 123456789012"},
+		"tags without tags":  {object{"region": "us-east-1", "defaultTags": `{"a":"b"}`}, "defaultTags", `must have the form {"tags"`},
+		"a flag of no sense": {object{"region": "us-east-1", "skipMetadataApiCheck": "maybe"}, "skipMetadataApiCheck", "must be of type boolean"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, err := h.server.CheckConfig(p.CheckRequest{Inputs: toMap(c.inputs)})
+			require.NoError(t, err)
+			require.Len(t, response.Failures, 1, "%v", response.Failures)
+			require.Equal(t, c.key, response.Failures[0].Property)
+			require.Contains(t, response.Failures[0].Reason, c.want)
+			require.ErrorContains(t, h.server.Configure(p.ConfigureRequest{Args: toMap(c.inputs)}), c.want)
+		})
+	}
+}
+
+func TestTheProgramsConfigurationIsAccepted(t *testing.T) {
+	h := newHarness(t)
+	response, err := h.server.CheckConfig(p.CheckRequest{Inputs: toMap(object{
+		"region": "eu-central-1", "allowedAccountIds": `["123456789012"]`, "skipCredentialsValidation": "true",
+		"defaultTags": `{"tags":{"project":"site"}}`, "version": version,
+	})})
+	require.NoError(t, err)
+	require.Empty(t, response.Failures)
+	t.Setenv("AWS_REGION", "us-west-2")
+	response, err = h.server.CheckConfig(p.CheckRequest{})
+	require.NoError(t, err)
+	require.Empty(t, response.Failures)
+	require.Equal(t, "us-west-2", response.Inputs.Get("region").AsString())
+}
+
+func TestAnotherRegionReplacesTheProvider(t *testing.T) {
+	h := newHarness(t)
+	response, err := h.server.DiffConfig(p.DiffRequest{
+		OldInputs: toMap(object{"region": "us-east-1"}), Inputs: toMap(object{"region": "us-east-2"}),
+	})
+	require.NoError(t, err)
+	require.True(t, replaces(response))
+	response, err = h.server.DiffConfig(p.DiffRequest{
+		OldInputs: toMap(object{"region": "us-east-1"}), Inputs: toMap(object{"region": "us-east-1", "version": version}),
+	})
+	require.NoError(t, err)
+	require.False(t, response.HasChanges)
+}
+
+func TestTheCallersAccountIsTheOneThatARNsName(t *testing.T) {
+	h := newHarness(t)
+	response, err := h.server.Invoke(p.InvokeRequest{Token: "aws:index/getCallerIdentity:getCallerIdentity"})
+	require.NoError(t, err)
+	require.Equal(t, accountID, response.Return.Get("accountId").AsString())
+	_, err = h.server.Invoke(p.InvokeRequest{Token: "aws:ec2/getAmi:getAmi"})
+	require.ErrorContains(t, err, "localcloud does not support function aws:ec2/getAmi:getAmi")
+	_, err = h.server.Invoke(p.InvokeRequest{
+		Token: tokens.Type("aws:index/getCallerIdentity:getCallerIdentity"), Args: toMap(object{"id": property.New("x")}),
+	})
+	require.ErrorContains(t, err, `unknown argument "id"`)
+}

@@ -1,0 +1,114 @@
+package awsplugin
+
+import (
+	"testing"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
+	s := newSite(t)
+	for name, c := range map[string]struct {
+		change object
+		want   map[string]p.DiffKind
+	}{
+		"nothing": {object{}, map[string]p.DiffKind{}},
+		"a new AMI": {
+			object{"ami": "ami-2"},
+			map[string]p.DiffKind{"ami": p.UpdateReplace},
+		},
+		"user data that replaces": {
+			object{"userData": "#cloud-config\n# changed\n"},
+			map[string]p.DiffKind{"userData": p.UpdateReplace},
+		},
+		"user data that does not replace": {
+			object{"userData": "#cloud-config\n# changed\n", "userDataReplaceOnChange": false},
+			map[string]p.DiffKind{"userData": p.Update, "userDataReplaceOnChange": p.Update},
+		},
+		"unknown user data in a preview": {
+			object{"userData": property.New(property.Computed)},
+			map[string]p.DiffKind{"userData": p.UpdateReplace},
+		},
+		"an instance type": {
+			object{"instanceType": "t3.micro"},
+			map[string]p.DiffKind{"instanceType": p.Update},
+		},
+		"a metadata option": {
+			object{"metadataOptions": object{"httpTokens": "required", "httpPutResponseHopLimit": 2}},
+			map[string]p.DiffKind{"metadataOptions.httpPutResponseHopLimit": p.Update},
+		},
+		"the encryption of the root volume": {
+			object{"rootBlockDevice": object{"volumeType": "gp3", "volumeSize": 20, "encrypted": false}},
+			map[string]p.DiffKind{"rootBlockDevice.encrypted": p.UpdateReplace},
+		},
+		"the size of the root volume": {
+			object{"rootBlockDevice": object{"volumeType": "gp3", "volumeSize": 30, "encrypted": true}},
+			map[string]p.DiffKind{"rootBlockDevice.volumeSize": p.Update},
+		},
+		"a value that AWS had chosen": {
+			object{"availabilityZone": "us-east-1a"},
+			map[string]p.DiffKind{},
+		},
+		"a value other than AWS had chosen": {
+			object{"availabilityZone": "us-east-1b"},
+			map[string]p.DiffKind{"availabilityZone": p.AddReplace},
+		},
+		"a profile that is no longer given": {
+			object{"iamInstanceProfile": nil},
+			map[string]p.DiffKind{},
+		},
+		"a tag": {
+			object{"tags": object{"Name": "renamed"}},
+			map[string]p.DiffKind{"tags": p.Update},
+		},
+		"no tags": {
+			object{"tags": nil},
+			map[string]p.DiffKind{"tags": p.Delete},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, diff := s.diff(s.server, s.serverInputs(c.change))
+			kinds := map[string]p.DiffKind{}
+			for path, change := range diff.DetailedDiff {
+				kinds[path] = change.Kind
+			}
+			require.Equal(t, c.want, kinds)
+			require.Equal(t, len(c.want) > 0, diff.HasChanges)
+			require.False(t, diff.DeleteBeforeReplace, "the old server serves until the new one is ready")
+		})
+	}
+}
+
+func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
+	s := newSite(t)
+	_, diff := s.diff(s.group, object{
+		"vpcId": s.vpc.id,
+		"ingress": []object{
+			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}},
+			{"protocol": "tcp", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}, "description": "HTTP"},
+		},
+		"egress": []object{{"protocol": "tcp", "fromPort": 443, "toPort": 443, "prefixListIds": []string{s3PrefixListID}}},
+	})
+	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+	_, diff = s.diff(s.role, object{"assumeRolePolicy": "\n" + trustEC2 + "  "})
+	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+	_, diff = s.diff(s.key, object{"publicKey": testPublicKey + " with another comment\n"})
+	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+}
+
+func TestAReplacementDeletesFirstOnlyWhenTheNameIsFixed(t *testing.T) {
+	h := newHarness(t)
+	generated := h.create("aws:iam/role:Role", "r", object{"assumeRolePolicy": trustEC2})
+	_, diff := h.diff(generated, object{"assumeRolePolicy": trustEC2, "path": "/site/"})
+	require.True(t, replaces(diff))
+	require.False(t, diff.DeleteBeforeReplace)
+
+	fixed := h.create("aws:iam/role:Role", "r2", object{"name": "server", "assumeRolePolicy": trustEC2})
+	_, diff = h.diff(fixed, object{"name": "server", "assumeRolePolicy": trustEC2, "path": "/site/"})
+	require.True(t, replaces(diff))
+	require.True(t, diff.DeleteBeforeReplace)
+	_, diff = h.diff(fixed, object{"name": "server", "assumeRolePolicy": trustEC2, "description": "in place"})
+	require.False(t, diff.DeleteBeforeReplace)
+}

@@ -1,0 +1,84 @@
+package awsplugin
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
+	s := newSite(t)
+	vip := s.vip.get("publicIp")
+	public := func(server *live) string { return s.cloud.networkInterface(t, server.id).PublicIP.String() }
+
+	first := s.moveVIP(s.server)
+	require.Equal(t, vip, public(s.server))
+	require.Equal(t, vip, first.get("publicIp"))
+	require.True(t, s.refresh(s.server))
+	require.Equal(t, vip, s.server.get("publicIp"))
+
+	second := s.create("aws:ec2/instance:Instance", "second", s.serverInputs())
+	own := second.get("publicIp")
+	moved := s.moveVIP(second)
+	require.Equal(t, vip, public(second))
+	require.NotEqual(t, own, public(second))
+	require.Empty(t, s.state().Instances[second.id].AutoPublicIP, "its auto-assigned address is released")
+	require.NotEqual(t, vip, public(s.server))
+	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid(), "the old server gets a fresh address")
+
+	require.False(t, s.refresh(first), "the old association is dead")
+	require.NoError(t, s.delete(first), "and deleting it succeeds")
+	require.Equal(t, vip, public(second), "without moving the VIP")
+
+	require.NoError(t, s.delete(s.server))
+	require.Equal(t, vip, public(second))
+	require.NoError(t, s.delete(moved))
+	require.NotEqual(t, vip, public(second))
+	require.NoError(t, s.delete(s.vip))
+}
+
+func TestAServerThatAskedForNoPublicAddressHasNoneButTheVIP(t *testing.T) {
+	s := newSite(t)
+	server := s.create("aws:ec2/instance:Instance", "private", s.serverInputs(object{"associatePublicIpAddress": false}))
+	require.Empty(t, server.get("publicIp"))
+	association := s.moveVIP(server)
+	require.Equal(t, s.vip.get("publicIp"), s.cloud.networkInterface(t, server.id).PublicIP.String())
+
+	require.True(t, s.refresh(server))
+	_, diff := s.diff(server, s.serverInputs(object{"associatePublicIpAddress": false}))
+	require.True(t, replaces(diff), "as on AWS, a refresh sees the VIP as a change")
+
+	require.NoError(t, s.delete(association))
+	require.False(t, s.cloud.networkInterface(t, server.id).PublicIP.IsValid())
+}
+
+func TestAssociationsThatAWSRefusesAreRefused(t *testing.T) {
+	s := newSite(t)
+	const association = "aws:ec2/eipAssociation:EipAssociation"
+	s.refuses("InvalidAllocationID.NotFound", association, object{"allocationId": "eipalloc-1", "instanceId": s.server.id})
+	s.refuses("InvalidInstanceID.NotFound", association, object{"allocationId": s.vip.id, "instanceId": "i-1"})
+	s.moveVIP(s.server)
+	s.refuses("Resource.AlreadyAssociated", association, object{"allocationId": s.vip.id, "instanceId": s.server.id, "allowReassociation": false})
+
+	vpc := s.create("aws:ec2/vpc:Vpc", "closed", object{"cidrBlock": "10.1.0.0/16"})
+	subnet := s.create("aws:ec2/subnet:Subnet", "closed", object{"vpcId": vpc.id, "cidrBlock": "10.1.0.0/24"})
+	closed := s.create("aws:ec2/instance:Instance", "closed", object{"ami": testAMI, "instanceType": "t3.small", "subnetId": subnet.id})
+	s.refuses("Gateway.NotAttached", association, object{"allocationId": s.vip.id, "instanceId": closed.id})
+}
+
+func TestAnAddressIsNotGivenToAnotherRightAfterItsRelease(t *testing.T) {
+	h := newHarness(t)
+	first := h.create("aws:ec2/eip:Eip", "a", object{})
+	require.NoError(t, h.delete(first))
+	second := h.create("aws:ec2/eip:Eip", "b", object{})
+	require.NotEqual(t, first.get("publicIp"), second.get("publicIp"))
+}
+
+func TestNoMoreElasticIPsThanAWSGives(t *testing.T) {
+	h := newHarness(t)
+	for i := range maxAddresses {
+		h.create("aws:ec2/eip:Eip", fmt.Sprint(i), object{})
+	}
+	h.refuses("AddressLimitExceeded", "aws:ec2/eip:Eip", object{})
+}

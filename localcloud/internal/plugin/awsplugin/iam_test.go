@@ -1,0 +1,100 @@
+package awsplugin
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRolesThatAWSRefusesAreRefused(t *testing.T) {
+	s := newSite(t)
+	for name, c := range map[string]struct {
+		code, token string
+		inputs      object
+	}{
+		"a role's name twice":         {"EntityAlreadyExists", "aws:iam/role:Role", object{"name": s.role.id, "assumeRolePolicy": trustEC2}},
+		"a role with a bad name":      {"ValidationError", "aws:iam/role:Role", object{"name": "a b", "assumeRolePolicy": trustEC2}},
+		"a role with a short session": {"ValidationError", "aws:iam/role:Role", object{"assumeRolePolicy": trustEC2, "maxSessionDuration": 60}},
+		"a role that trusts no JSON":  {"MalformedPolicyDocument", "aws:iam/role:Role", object{"assumeRolePolicy": "trust me"}},
+		"a role that trusts nobody":   {"MalformedPolicyDocument", "aws:iam/role:Role", object{"assumeRolePolicy": readContent}},
+		"a policy of no role":         {"NoSuchEntity", "aws:iam/rolePolicy:RolePolicy", object{"role": "nobody", "policy": readContent}},
+		"a policy with a principal":   {"specifies a principal", "aws:iam/rolePolicy:RolePolicy", object{"role": s.role.id, "policy": denyInsecure}},
+		"a policy that is too long":   {"LimitExceeded", "aws:iam/rolePolicy:RolePolicy", object{"role": s.role.id, "policy": strings.ReplaceAll(readContent, "/*", "/"+strings.Repeat("a", maxRolePolicies)+"*")}},
+		"a profile of no role":        {"NoSuchEntity", "aws:iam/instanceProfile:InstanceProfile", object{"role": "nobody"}},
+		"a profile's name twice":      {"EntityAlreadyExists", "aws:iam/instanceProfile:InstanceProfile", object{"name": s.profile.id}},
+		"a path that is not a path":   {"ValidationError", "aws:iam/instanceProfile:InstanceProfile", object{"path": "site"}},
+	} {
+		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
+	}
+	require.NoError(t, s.delete(s.rolePolicy))
+	require.ErrorContains(t, s.delete(s.role), "must remove roles from instance profile first")
+}
+
+func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {
+	s := newNetwork(t)
+	s.content = s.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content"})
+	s.role = s.create("aws:iam/role:Role", "server", object{"assumeRolePolicy": trustEC2})
+	s.create("aws:iam/rolePolicy:RolePolicy", "server", object{"role": s.role.id, "policy": readContent})
+	s.profile = s.create("aws:iam/instanceProfile:InstanceProfile", "server", object{"role": s.role.id})
+	require.Empty(t, s.objects.accounts)
+	require.Empty(t, s.objects.buckets["site-content"].policy)
+
+	s.create("aws:ec2/instance:Instance", "server", object{
+		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "iamInstanceProfile": s.profile.id,
+	})
+	require.Len(t, s.objects.accounts, 1)
+	require.NotEmpty(t, s.objects.buckets["site-content"].policy)
+}
+
+func TestAChangedRolePolicyReachesTheBucketsAtOnce(t *testing.T) {
+	s := newSite(t)
+	actions := func() string {
+		var document struct {
+			Statement []struct {
+				Effect string
+				Action []string
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(s.objects.buckets["site-content"].policy), &document))
+		var all []string
+		for _, statement := range document.Statement {
+			if statement.Effect == "Allow" {
+				all = append(all, statement.Action...)
+			}
+		}
+		return strings.Join(all, " ")
+	}
+	require.Equal(t, "s3:GetObject s3:ListBucket", actions())
+	s.update(s.rolePolicy, object{"role": s.role.id, "policy": strings.Replace(readContent, "s3:GetObject", "s3:PutObject", 1)})
+	require.Equal(t, "s3:PutObject s3:ListBucket", actions())
+	require.NoError(t, s.delete(s.rolePolicy))
+	require.Empty(t, actions())
+}
+
+func TestABucketMadeAfterTheServerIsWithinItsReach(t *testing.T) {
+	s := newSite(t)
+	s.create("aws:iam/rolePolicy:RolePolicy", "all", object{
+		"role": s.role.id, "policy": strings.ReplaceAll(readContent, "site-content", "site-*"),
+	})
+	s.create("aws:s3/bucketV2:BucketV2", "late", object{"bucket": "site-late"})
+	require.Contains(t, s.objects.buckets["site-late"].policy, "arn:aws:s3:::site-late/*")
+}
+
+func TestADeletedRoleLeavesNothingOnTheBuckets(t *testing.T) {
+	s := newSite(t)
+	role := s.create("aws:iam/role:Role", "forced", object{"assumeRolePolicy": trustEC2, "forceDetachPolicies": true})
+	s.create("aws:iam/rolePolicy:RolePolicy", "forced", object{"role": role.id, "policy": readContent})
+	profile := s.create("aws:iam/instanceProfile:InstanceProfile", "forced", object{"role": role.id})
+	server := s.create("aws:ec2/instance:Instance", "forced", s.serverInputs(object{"iamInstanceProfile": profile.id}))
+	account := s.cloud.networkInterface(t, server.id).Metadata.Role.AccessKeyID
+	s.update(s.tls, object{"bucket": s.content.id, "policy": strings.Replace(readContent, `"Action"`, `"Principal":{"AWS":"`+role.get("arn")+`"},"Action"`, 2)})
+	require.Contains(t, s.objects.buckets["site-content"].policy, account)
+
+	require.NoError(t, s.delete(server))
+	require.NoError(t, s.delete(profile))
+	require.NoError(t, s.delete(role))
+	require.NotContains(t, s.objects.buckets["site-content"].policy, account)
+	require.NotContains(t, s.objects.accounts, account)
+}

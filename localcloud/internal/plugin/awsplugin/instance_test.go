@@ -1,0 +1,155 @@
+package awsplugin
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+func TestAServerComesUpWithWhatAWSWouldGiveIt(t *testing.T) {
+	s := newSite(t)
+	require.Regexp(t, `^i-[0-9a-f]{17}$`, s.server.id)
+	require.Equal(t, "arn:aws:ec2:us-east-1:123456789012:instance/"+s.server.id, s.server.get("arn"))
+	require.Equal(t, "10.0.1.4", s.server.get("privateIp"), "AWS keeps the first four addresses")
+	require.Equal(t, "ip-10-0-1-4.ec2.internal", s.server.get("privateDns"))
+	require.Equal(t, "198.18.1.1", s.server.get("publicIp"))
+	require.Equal(t, "ec2-198-18-1-1.compute-1.amazonaws.com", s.server.get("publicDns"))
+	require.Equal(t, "us-east-1a", s.server.get("availabilityZone"))
+	require.Equal(t, "running", s.server.get("instanceState"))
+	root := s.server.outputs.Get("rootBlockDevice").AsMap()
+	require.Equal(t, "/dev/xvda", root.Get("deviceName").AsString())
+	require.InDelta(t, 3000, root.Get("iops").AsNumber(), 0)
+
+	spec := s.cloud.instances[s.server.id]
+	require.Equal(t, "server", spec.Name)
+	require.Equal(t, "t3.small", spec.InstanceType)
+	m := s.cloud.networkInterface(t, s.server.id).Metadata
+	require.Equal(t, "#cloud-config\n", string(m.UserData))
+	require.Equal(t, testPublicKey, m.PublicKey)
+	require.True(t, m.TokensRequired)
+	require.Equal(t, 1, m.HopLimit)
+	require.True(t, m.Enabled)
+	require.Equal(t, s.role.id, m.Role.RoleName)
+	require.Equal(t, s.profile.get("arn"), m.Role.InstanceProfileARN)
+	require.Equal(t, s.objects.accounts[m.Role.AccessKeyID], m.Role.SecretAccessKey)
+}
+
+func TestServersThatAWSRefusesAreRefused(t *testing.T) {
+	s := newSite(t)
+	trustLambda := strings.ReplaceAll(trustEC2, "ec2.amazonaws.com", "lambda.amazonaws.com")
+	other := s.create("aws:iam/role:Role", "lambda", object{"assumeRolePolicy": trustLambda})
+	lambda := s.create("aws:iam/instanceProfile:InstanceProfile", "lambda", object{"role": other.id})
+	empty := s.create("aws:iam/instanceProfile:InstanceProfile", "empty", object{})
+	vpc := s.create("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16"})
+	foreign := s.create("aws:ec2/securityGroup:SecurityGroup", "foreign", object{"vpcId": vpc.id})
+	for name, c := range map[string]struct {
+		code   string
+		change object
+	}{
+		"an unknown AMI":                 {"InvalidAMIID.NotFound", object{"ami": "ami-1"}},
+		"an AMI of another architecture": {"does not match the architecture 'x86_64'", object{"instanceType": "t4g.small"}},
+		"an unknown subnet":              {"InvalidSubnetID.NotFound", object{"subnetId": "subnet-1"}},
+		"an unknown key pair":            {"InvalidKeyPair.NotFound", object{"keyName": "nobody"}},
+		"an unknown group":               {"InvalidGroup.NotFound", object{"vpcSecurityGroupIds": []string{"sg-1"}}},
+		"a group of another VPC":         {"different networks", object{"vpcSecurityGroupIds": []string{foreign.id}}},
+		"an unknown profile":             {"Invalid IAM Instance Profile name", object{"iamInstanceProfile": "nobody"}},
+		"a profile without a role":       {"has no associated IAM Roles", object{"iamInstanceProfile": empty.id}},
+		"a role that EC2 cannot assume":  {"EC2 cannot assume the role", object{"iamInstanceProfile": lambda.id}},
+		"an address outside the subnet":  {"does not fall within the subnet", object{"privateIp": "10.0.9.9"}},
+		"a reserved address":             {"does not fall within the subnet", object{"privateIp": "10.0.1.1"}},
+		"an address in use":              {"InvalidIPAddress.InUse", object{"privateIp": "10.0.1.4"}},
+		"another zone":                   {"does not match the subnet's", object{"availabilityZone": "us-east-1b"}},
+		"too much user data":             {"User data is limited to 16384 bytes", object{"userData": strings.Repeat("#", maxUserData+1)}},
+		"user data that is not base64":   {"InvalidUserData.Malformed", object{"userData": nil, "userDataBase64": "#"}},
+		"too many hops":                  {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
+		"throughput of a gp2 volume":     {"InvalidParameterCombination", object{"rootBlockDevice": object{"volumeType": "gp2", "throughput": 125}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.refuses(c.code, "aws:ec2/instance:Instance", s.serverInputs(c.change))
+			require.Len(t, s.cloud.instances, 1, "nothing was started")
+		})
+	}
+}
+
+func TestUserDataOfExactlyTheLimitArrivesWhole(t *testing.T) {
+	s := newSite(t)
+	data := strings.Repeat("\x1f", maxUserData)
+	server := s.create("aws:ec2/instance:Instance", "b", s.serverInputs(object{
+		"userData": nil, "userDataBase64": base64.StdEncoding.EncodeToString([]byte(data)),
+	}))
+	require.Equal(t, data, string(s.cloud.networkInterface(t, server.id).Metadata.UserData))
+}
+
+func TestAServerThatFailsToStartLeavesNothingBehind(t *testing.T) {
+	s := newSite(t)
+	before := s.state()
+	s.cloud.runError = errors.New("no memory left")
+	_, err := s.tryCreate("aws:ec2/instance:Instance", "second", s.serverInputs())
+	require.ErrorContains(t, err, "no memory left")
+	require.Len(t, s.state().Instances, len(before.Instances))
+	require.Len(t, s.cloud.gateways[s.vpc.id].Interfaces, 1)
+}
+
+func TestAServerThatAKilledProcessLeftUnfinishedIsRemoved(t *testing.T) {
+	s := newSite(t)
+	require.NoError(t, s.plugin.store.Update(t.Context(), func(tx *store.Transaction) error {
+		tx.Instances[s.server.id].Pending = true
+		return nil
+	}))
+	require.False(t, s.refresh(s.server))
+	require.Empty(t, s.cloud.instances)
+	require.NoError(t, s.delete(s.group), "it no longer holds what it used")
+}
+
+func TestAServerThatIsGoneIsFoundOutByARefresh(t *testing.T) {
+	s := newSite(t)
+	association := s.moveVIP(s.server)
+	delete(s.cloud.instances, s.server.id)
+	require.False(t, s.refresh(s.server))
+	require.False(t, s.refresh(association), "its Elastic IP is free again")
+	require.NoError(t, s.delete(s.vip))
+	require.NoError(t, s.delete(s.server), "deleting what is gone succeeds")
+}
+
+func TestSomeChangesOfAServerHappenInPlace(t *testing.T) {
+	s := newSite(t)
+	closed := s.create("aws:ec2/securityGroup:SecurityGroup", "closed", object{"vpcId": s.vpc.id})
+	s.update(s.server, s.serverInputs(object{
+		"vpcSecurityGroupIds": []string{closed.id},
+		"metadataOptions":     object{"httpTokens": "optional", "httpPutResponseHopLimit": 2},
+		"tags":                object{"Name": "renamed"},
+	}))
+	n := s.cloud.networkInterface(t, s.server.id)
+	require.Empty(t, n.Ingress)
+	require.Equal(t, 2, n.Metadata.HopLimit)
+	require.False(t, n.Metadata.TokensRequired)
+	require.True(t, s.server.outputs.Get("tagsAll").Equals(toValue(object{"Name": "renamed"})))
+	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"vpcSecurityGroupIds": []string{"sg-1"}}), false), "InvalidGroup.NotFound")
+}
+
+func TestAChangeThatWouldStopALiveServerIsRefusedInThePreviewAlready(t *testing.T) {
+	s := newSite(t)
+	for name, change := range map[string]object{
+		"instanceType":               {"instanceType": "t3.micro"},
+		"userData":                   {"userData": "#cloud-config\n# changed\n", "userDataReplaceOnChange": false},
+		"rootBlockDevice.volumeSize": {"rootBlockDevice": object{"volumeType": "gp3", "volumeSize": 30, "encrypted": true}},
+	} {
+		for _, dryRun := range []bool{true, false} {
+			err := s.tryUpdate(s.server, s.serverInputs(change), dryRun)
+			require.ErrorContains(t, err, "a change of "+name+" in place is not supported by localcloud: this project replaces servers")
+		}
+	}
+	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"a": "b"}}), true))
+}
+
+func TestAServersCredentialsGoWithItsProfile(t *testing.T) {
+	s := newSite(t)
+	require.NotNil(t, s.cloud.networkInterface(t, s.server.id).Metadata.Role)
+	require.NoError(t, s.delete(s.profile))
+	require.Nil(t, s.cloud.networkInterface(t, s.server.id).Metadata.Role)
+}

@@ -1,0 +1,121 @@
+package awsplugin
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNetworksThatAWSRefusesAreRefused(t *testing.T) {
+	s := newSite(t)
+	other := s.create("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16"})
+	tcp := func(from, to int, more object) object {
+		rule := object{"protocol": "tcp", "fromPort": from, "toPort": to}
+		for k, v := range more {
+			rule[k] = v
+		}
+		return rule
+	}
+	world := object{"cidrBlocks": []string{"0.0.0.0/0"}}
+	group := func(rules ...object) object { return object{"vpcId": s.vpc.id, "ingress": rules} }
+	for name, c := range map[string]struct {
+		code, token string
+		inputs      object
+	}{
+		"a VPC that is too big":            {"InvalidVpc.Range", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/8"}},
+		"a VPC with host bits":             {"write 10.0.0.0/16", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.1/16"}},
+		"a VPC without CIDR":               {"is not an IPv4 CIDR block", "aws:ec2/vpc:Vpc", object{"cidrBlock": "ten"}},
+		"a subnet of no VPC":               {"InvalidVpcID.NotFound", "aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1", "cidrBlock": "10.0.2.0/24"}},
+		"a subnet outside its VPC":         {"InvalidSubnet.Range", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.1.2.0/24"}},
+		"a subnet that overlaps":           {"InvalidSubnet.Conflict", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.0.1.128/25"}},
+		"a zone of another region":         {"InvalidParameterValue", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "eu-west-1a"}},
+		"a second internet gateway":        {"already has an internet gateway", "aws:ec2/internetGateway:InternetGateway", object{"vpcId": s.vpc.id}},
+		"a second route to the internet":   {"RouteAlreadyExists", "aws:ec2/route:Route", object{"routeTableId": s.table.id, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}},
+		"a route to no gateway":            {"InvalidGatewayID.NotFound", "aws:ec2/routeTable:RouteTable", object{"vpcId": s.vpc.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1"}}}},
+		"a route to another VPC's gateway": {"different networks", "aws:ec2/routeTable:RouteTable", object{"vpcId": other.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}}}},
+		"a second route table of a subnet": {"Resource.AlreadyAssociated", "aws:ec2/routeTableAssociation:RouteTableAssociation", object{"routeTableId": s.table.id, "subnetId": s.subnet.id}},
+		"an endpoint for another service":  {"InvalidServiceName", "aws:ec2/vpcEndpoint:VpcEndpoint", object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.dynamodb"}},
+		"a second endpoint of a table":     {"RouteAlreadyExists", "aws:ec2/vpcEndpoint:VpcEndpoint", object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.s3", "routeTableIds": []string{s.table.id}}},
+		"a group's name twice":             {"InvalidGroup.Duplicate", "aws:ec2/securityGroup:SecurityGroup", object{"vpcId": s.vpc.id, "name": "default"}},
+		"a group's name like an id":        {"cannot begin with sg-", "aws:ec2/securityGroup:SecurityGroup", object{"vpcId": s.vpc.id, "name": "sg-web"}},
+		"a rule twice":                     {"InvalidPermission.Duplicate", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, world), object{"protocol": "6", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a rule for nobody":                {"is for nobody", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, nil))},
+		"a rule with ports reversed":       {"Invalid TCP/UDP port range", "aws:ec2/securityGroup:SecurityGroup", group(tcp(443, 80, world))},
+		"a rule for all with ports":        {"must both be 0", "aws:ec2/securityGroup:SecurityGroup", group(object{"protocol": "-1", "fromPort": 0, "toPort": 65535, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a rule with host bits":            {"write 10.0.0.0/8", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"cidrBlocks": []string{"10.1.2.3/8"}}))},
+		"a rule for an unknown group":      {"InvalidGroup.NotFound", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"securityGroups": []string{"sg-1"}}))},
+		"a rule for an unknown list":       {"InvalidPrefixListID.NotFound", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"prefixListIds": []string{"pl-1"}}))},
+		"a protocol without a name":        {"Invalid value 'http'", "aws:ec2/securityGroup:SecurityGroup", group(object{"protocol": "http", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a key that is no key":             {"InvalidKey.Format", "aws:ec2/keyPair:KeyPair", object{"publicKey": "-----BEGIN"}},
+		"a key pair's name twice":          {"InvalidKeyPair.Duplicate", "aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": s.key.id}},
+	} {
+		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
+	}
+}
+
+func TestWhatIsInUseCannotBeDeleted(t *testing.T) {
+	s := newSite(t)
+	s.moveVIP(s.server)
+	for name, c := range map[string]struct {
+		code string
+		live *live
+	}{
+		"a VPC with a subnet":              {"DependencyViolation", s.vpc},
+		"a subnet with an instance":        {"DependencyViolation", s.subnet},
+		"a security group of an instance":  {"DependencyViolation", s.group},
+		"a route table of a subnet":        {"DependencyViolation", s.table},
+		"a gateway with public addresses":  {"mapped public address", s.gateway},
+		"an Elastic IP that is associated": {"InvalidIPAddress.InUse", s.vip},
+		"a role with a policy":             {"DeleteConflict", s.role},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorContains(t, s.delete(c.live), c.code)
+			require.True(t, s.refresh(c.live), "it is still there")
+		})
+	}
+}
+
+func TestAGroupThatAnotherGroupRefersToCannotBeDeleted(t *testing.T) {
+	s := newNetwork(t)
+	front := s.create("aws:ec2/securityGroup:SecurityGroup", "front", object{"vpcId": s.vpc.id})
+	back := s.create("aws:ec2/securityGroup:SecurityGroup", "back", object{"vpcId": s.vpc.id, "ingress": []object{
+		{"protocol": "tcp", "fromPort": 80, "toPort": 80, "securityGroups": []string{front.id}},
+	}})
+	require.ErrorContains(t, s.delete(front), "DependencyViolation")
+	require.NoError(t, s.delete(back))
+	require.NoError(t, s.delete(front))
+}
+
+func TestTheGatewayLearnsTheRulesOfAServersGroups(t *testing.T) {
+	s := newSite(t)
+	n := s.cloud.networkInterface(t, s.server.id)
+	require.Len(t, n.Ingress, 2)
+	require.Equal(t, "tcp", n.Ingress[0].Protocol)
+	require.Equal(t, 80, n.Ingress[0].FromPort)
+	require.Equal(t, "0.0.0.0/0", n.Ingress[0].CIDRs[0].String())
+	require.Len(t, n.Egress, 1, "a group has no egress but what it says")
+	require.Equal(t, "198.18.0.3/32", n.Egress[0].CIDRs[0].String(), "the prefix list is S3")
+
+	s.update(s.group, object{"vpcId": s.vpc.id, "ingress": []object{
+		{"protocol": "tcp", "fromPort": 22, "toPort": 22, "self": true},
+	}})
+	n = s.cloud.networkInterface(t, s.server.id)
+	require.Len(t, n.Ingress, 1)
+	require.Equal(t, n.PrivateIP.String()+"/32", n.Ingress[0].CIDRs[0].String(), "self is the members' addresses")
+	require.Len(t, n.Egress, 1, "rules that are no longer mentioned stay")
+}
+
+func TestWithoutARouteToTheInternetAPublicAddressIsNoUse(t *testing.T) {
+	s := newSite(t)
+	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
+	s.update(s.table, object{"vpcId": s.vpc.id, "routes": []object{}})
+	require.False(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
+
+	route := s.create("aws:ec2/route:Route", "internet", object{
+		"routeTableId": s.table.id, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id,
+	})
+	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
+	require.True(t, s.refresh(route))
+	require.NoError(t, s.delete(route))
+	require.False(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
+}

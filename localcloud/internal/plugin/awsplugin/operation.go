@@ -1,0 +1,118 @@
+package awsplugin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/aws/smithy-go"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+// accountID is the AWS account that everything belongs to: the one that AWS's
+// own documentation uses for examples.
+const accountID = "123456789012"
+
+// cleanUpTime bounds what is done after a failed or cancelled operation.
+const cleanUpTime = time.Minute
+
+// operation is one request of the engine, which has the store for itself.
+type operation struct {
+	*store.Transaction
+	plugin *plugin
+	cloud  cloud.Cloud
+	region string
+}
+
+// run runs an operation on the store.
+func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
+	config := pl.config.Load()
+	if config == nil {
+		return fmt.Errorf("the aws provider is not configured")
+	}
+	return pl.store.Update(ctx, func(tx *store.Transaction) error {
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.region}
+		if err := op.removeAbandoned(ctx); err != nil {
+			return err
+		}
+		return do(op)
+	})
+}
+
+// objects opens the S3 server.
+func (op *operation) objects() (objects, error) {
+	o, err := op.plugin.openObjects()
+	if err != nil {
+		return objects{}, fmt.Errorf("open the S3 server: %w", err)
+	}
+	return o, nil
+}
+
+// s3Prefixes are the addresses of S3, the contents of its prefix list.
+func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
+	o, err := op.objects()
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := url.Parse(o.endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("parse the S3 server's endpoint: %w", err)
+	}
+	addr, err := netip.ParseAddr(endpoint.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("the S3 server's endpoint %s has no address: %w", o.endpoint, err)
+	}
+	return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, nil
+}
+
+func (op *operation) ec2ARN(kind, id string) string {
+	return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", op.region, accountID, kind, id)
+}
+
+// newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
+func newID(prefix string) string {
+	return prefix + "-" + randomHex(17)
+}
+
+// newUniqueID returns an id in the form of IAM's: a prefix and 17 characters.
+func newUniqueID(prefix string) string {
+	return prefix + randomText()[:17]
+}
+
+// uniqueName completes a name prefix, in the form of the Terraform provider.
+func uniqueName(prefix string) string {
+	return prefix + time.Now().UTC().Format("20060102150405") + randomHex(12)
+}
+
+func randomHex(digits int) string {
+	return hex.EncodeToString(randomBytes())[:digits]
+}
+
+func randomText() string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(randomBytes())
+}
+
+// randomBytes needs no error: crypto/rand ends the program rather than fail.
+func randomBytes() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b)
+	return b
+}
+
+// apiError is an error in the form of AWS's APIs: a code that programs know,
+// and a message for people.
+func apiError(code, format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+// detached returns a context for cleaning up after ctx is done.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+}

@@ -1,0 +1,165 @@
+// Package s3server talks to the S3 server of the local cloud as its root
+// account: through S3's own API, and through the server's admin API for the
+// accounts that stand for roles.
+package s3server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+
+	"immutable-infra/localcloud/internal/cloud"
+)
+
+// Server is the S3 server.
+type Server struct {
+	settings cloud.S3
+	http     *http.Client
+	s3       *s3.Client
+}
+
+// New returns the server that settings describe. It makes no connection yet.
+func New(settings cloud.S3) (*Server, error) {
+	pem, err := os.ReadFile(settings.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the S3 server's CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the S3 server's CA file %s holds no certificate", settings.CAFile)
+	}
+	// No proxy: the server is on this machine.
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
+	return &Server{
+		settings: settings,
+		http:     client,
+		s3: s3.New(s3.Options{
+			BaseEndpoint: aws.String(settings.Endpoint),
+			Region:       settings.Region,
+			Credentials:  credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""),
+			HTTPClient:   client,
+			UsePathStyle: true,
+		}),
+	}, nil
+}
+
+// CreateBucket creates a bucket. The error code is BucketAlreadyOwnedByYou
+// when it exists.
+func (s *Server) CreateBucket(ctx context.Context, bucket string) error {
+	_, err := s.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &bucket})
+	return err
+}
+
+// BucketExists says whether the bucket is there.
+func (s *Server) BucketExists(ctx context.Context, bucket string) (bool, error) {
+	_, err := s.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
+	var notFound *types.NotFound
+	if errors.As(err, &notFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// DeleteBucket deletes an empty bucket, or one that is gone already. The
+// error code is BucketNotEmpty when an object, or a version of one, is left.
+func (s *Server) DeleteBucket(ctx context.Context, bucket string) error {
+	_, err := s.s3.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket})
+	return ignore(err, "NoSuchBucket")
+}
+
+// EmptyBucket deletes all objects with all their versions and delete markers,
+// and aborts all uploads.
+func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
+	uploads := s3.NewListMultipartUploadsPaginator(s.s3, &s3.ListMultipartUploadsInput{Bucket: &bucket})
+	for uploads.HasMorePages() {
+		page, err := uploads.NextPage(ctx)
+		if err != nil {
+			return ignore(err, "NoSuchBucket")
+		}
+		for _, upload := range page.Uploads {
+			input := &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: upload.Key, UploadId: upload.UploadId}
+			if _, err := s.s3.AbortMultipartUpload(ctx, input); err != nil {
+				return fmt.Errorf("abort the upload of %q: %w", aws.ToString(upload.Key), err)
+			}
+		}
+	}
+	for {
+		// Always the first page, as the ones before it are gone.
+		page, err := s.s3.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &bucket})
+		if err != nil {
+			return ignore(err, "NoSuchBucket")
+		}
+		var objects []types.ObjectIdentifier
+		for _, v := range page.Versions {
+			objects = append(objects, types.ObjectIdentifier{Key: v.Key, VersionId: v.VersionId})
+		}
+		for _, m := range page.DeleteMarkers {
+			objects = append(objects, types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId})
+		}
+		if len(objects) == 0 {
+			return nil
+		}
+		deleted, err := s.s3.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+			Bucket: &bucket,
+			Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
+		})
+		if err != nil {
+			return fmt.Errorf("delete objects: %w", err)
+		}
+		if len(deleted.Errors) > 0 {
+			first := deleted.Errors[0]
+			return fmt.Errorf("delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
+		}
+	}
+}
+
+// PutVersioning sets the versioning status, Enabled or Suspended.
+func (s *Server) PutVersioning(ctx context.Context, bucket, status string) error {
+	_, err := s.s3.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
+		Bucket:                  &bucket,
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatus(status)},
+	})
+	return err
+}
+
+// PutOwnership sets who owns new objects.
+func (s *Server) PutOwnership(ctx context.Context, bucket, ownership string) error {
+	_, err := s.s3.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
+		Bucket: &bucket,
+		OwnershipControls: &types.OwnershipControls{
+			Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnership(ownership)}},
+		},
+	})
+	return err
+}
+
+// PutPolicy sets the bucket policy, or removes it when the document is empty.
+// Its principals are access key ids.
+func (s *Server) PutPolicy(ctx context.Context, bucket, document string) error {
+	if document == "" {
+		_, err := s.s3.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: &bucket})
+		return ignore(err, "NoSuchBucketPolicy")
+	}
+	_, err := s.s3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &document})
+	return err
+}
+
+func ignore(err error, code string) error {
+	var apiErr smithy.APIError
+	if errors.As(err, &apiErr) && apiErr.ErrorCode() == code {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,233 @@
+package schema
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+)
+
+// DefaultsKey is where the checked inputs list the properties whose values the
+// provider generated, as the Terraform bridge does.
+const DefaultsKey = "__defaults"
+
+// Check validates a program's inputs, fills in defaults and generated names,
+// and returns every problem found. Unknown values pass: they are checked again
+// once they are known. A generated name is kept from oldInputs.
+func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure, error) {
+	c := checker{token: t.Token}
+	checked := c.object("", inputs, t.Inputs, t.Unsupported, t.Hints)
+	checked, err := t.autoname(name, oldInputs, checked, &c)
+	if err != nil {
+		return property.Map{}, nil, err
+	}
+	return checked, c.failures, nil
+}
+
+func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker) (property.Map, error) {
+	auto := t.Autoname
+	if auto == nil || has(inputs, auto.Property) || has(inputs, auto.PrefixProperty) {
+		return inputs, nil
+	}
+	generated := oldInputs.Get(auto.Property)
+	if !IsDefaulted(oldInputs, auto.Property) || !generated.IsString() {
+		suffix := make([]byte, 4)
+		if _, err := rand.Read(suffix); err != nil {
+			return property.Map{}, fmt.Errorf("generate a name: %w", err)
+		}
+		text := name + "-" + hex.EncodeToString(suffix)[:7]
+		if auto.Lowercase {
+			text = strings.ToLower(text)
+		}
+		if len(text) > auto.MaxLength {
+			c.fail(auto.Property, "the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
+				text, auto.MaxLength, auto.Property)
+		}
+		generated = property.New(text)
+	}
+	defaults := property.New([]property.Value{property.New(auto.Property)})
+	return inputs.Set(auto.Property, generated).Set(DefaultsKey, defaults), nil
+}
+
+// IsDefaulted says whether Check generated the value of the named property.
+func IsDefaulted(inputs property.Map, name string) bool {
+	defaults := inputs.Get(DefaultsKey)
+	if !defaults.IsArray() {
+		return false
+	}
+	for _, v := range defaults.AsArray().All {
+		if v.IsString() && v.AsString() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// checker collects the problems of one resource.
+type checker struct {
+	token    string
+	failures []p.CheckFailure
+}
+
+func (c *checker) fail(path, format string, args ...any) {
+	c.failures = append(c.failures, p.CheckFailure{Property: path, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) object(
+	path string, value property.Map, properties map[string]*Property, unsupported []string, hints map[string]string,
+) property.Map {
+	checked := map[string]property.Value{}
+	for name, v := range value.AllStable {
+		at := join(path, name)
+		schema, known := properties[name]
+		switch {
+		case strings.HasPrefix(name, "__") || v.IsNull():
+		case known:
+			checked[name] = c.value(at, v, schema)
+		case slices.Contains(unsupported, name):
+			reason := fmt.Sprintf("localcloud does not support property %q of %s", at, c.token)
+			if hint := hints[name]; hint != "" {
+				reason += ": " + hint
+			}
+			c.fail(at, "%s", reason)
+		default:
+			c.fail(at, "unknown property %q of %s; known are: %s",
+				at, c.token, strings.Join(slices.Sorted(maps.Keys(properties)), ", "))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		schema := properties[name]
+		if _, given := checked[name]; !given {
+			if schema.Required {
+				c.fail(join(path, name), "missing required property %q of %s", join(path, name), c.token)
+			}
+			if schema.Default != nil {
+				checked[name] = fromJSON(schema.Default)
+			}
+			continue
+		}
+		for _, other := range schema.ConflictsWith {
+			if _, both := checked[other]; both && name < other {
+				c.fail(join(path, name), "%q conflicts with %q: set only one of them", join(path, name), join(path, other))
+			}
+		}
+	}
+	return property.NewMap(checked)
+}
+
+func (c *checker) value(path string, v property.Value, schema *Property) property.Value {
+	v = coerce(v, schema)
+	if v.IsComputed() {
+		return v
+	}
+	if !c.typed(path, v, schema) {
+		return v
+	}
+	switch schema.Type {
+	case "object":
+		return property.WithGoValue(v, c.object(path, v.AsMap(), schema.Properties, schema.Unsupported, nil))
+	case "array", "set":
+		items := make([]property.Value, 0, v.AsArray().Len())
+		for i, item := range v.AsArray().All {
+			items = append(items, c.value(fmt.Sprintf("%s[%d]", path, i), item, schema.Items))
+		}
+		return property.WithGoValue(v, property.NewArray(items))
+	case "map":
+		for key, item := range v.AsMap().AllStable {
+			if !item.IsString() && !item.IsComputed() {
+				c.fail(join(path, key), "expected a string, got %s", kind(item))
+			}
+		}
+	}
+	if len(schema.Values) > 0 && !slices.Contains(schema.Values, toJSON(v)) {
+		shown, err := json.Marshal(schema.Values)
+		if err != nil {
+			shown = fmt.Append(nil, schema.Values)
+		}
+		c.fail(path, "localcloud does not support this value of property %q of %s; write one of %s", path, c.token, shown)
+	}
+	return v
+}
+
+func (c *checker) typed(path string, v property.Value, schema *Property) bool {
+	ok := false
+	switch schema.Type {
+	case "string":
+		ok = v.IsString()
+	case "boolean":
+		ok = v.IsBool()
+	case "integer":
+		ok = v.IsNumber() && v.AsNumber() == math.Trunc(v.AsNumber())
+	case "map", "object":
+		ok = v.IsMap()
+	case "array", "set":
+		ok = v.IsArray()
+	}
+	if !ok {
+		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
+	}
+	return ok
+}
+
+// coerce accepts what the bridge accepts in place of a string: the resource
+// whose id is meant, and an object for a JSON document.
+func coerce(v property.Value, schema *Property) property.Value {
+	switch {
+	case schema.Type == "string" && v.IsResourceReference():
+		ref := v.AsResourceReference()
+		if id, known := ref.IDString(); known {
+			return property.WithGoValue(v, id)
+		}
+		return property.WithGoValue(v, property.Computed)
+	case schema.Compare == "json" && v.IsMap():
+		if v.HasComputed() {
+			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
+		}
+		document, err := json.Marshal(toJSON(v))
+		if err != nil {
+			return v
+		}
+		return property.WithGoValue(v, string(document)).WithSecret(v.HasSecrets())
+	}
+	return v
+}
+
+func has(m property.Map, name string) bool {
+	v, ok := m.GetOk(name)
+	return ok && !v.IsNull()
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func kind(v property.Value) string {
+	switch {
+	case v.IsString():
+		return "a string"
+	case v.IsNumber():
+		return "a number"
+	case v.IsBool():
+		return "a boolean"
+	case v.IsArray():
+		return "a list"
+	case v.IsMap():
+		return "an object"
+	case v.IsAsset(), v.IsArchive():
+		return "an asset"
+	case v.IsResourceReference():
+		return "a resource"
+	default:
+		return "nothing"
+	}
+}

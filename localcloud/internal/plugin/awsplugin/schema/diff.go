@@ -1,0 +1,160 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"golang.org/x/crypto/ssh"
+)
+
+// Diff compares two sets of checked inputs. state is what the provider
+// returned last: a computed property that the program begins to set to the
+// value it already has is no change.
+//
+// Replacements delete the old resource first only when the program fixed the
+// resource's name, since two resources cannot have it at once.
+func (t *Type) Diff(oldInputs, newInputs, state property.Map) p.DiffResponse {
+	d := differ{changes: map[string]p.PropertyDiff{}, inputs: newInputs}
+	d.object("", oldInputs, newInputs, state, t.Inputs, false)
+
+	replaces := false
+	for _, change := range d.changes {
+		replaces = replaces || change.Kind == p.AddReplace || change.Kind == p.UpdateReplace || change.Kind == p.DeleteReplace
+	}
+	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !IsDefaulted(newInputs, t.Autoname.Property)
+	return p.DiffResponse{
+		HasChanges:          len(d.changes) > 0,
+		DetailedDiff:        d.changes,
+		DeleteBeforeReplace: replaces && fixedName,
+	}
+}
+
+type differ struct {
+	changes map[string]p.PropertyDiff
+	inputs  property.Map
+}
+
+func (d *differ) object(path string, oldMap, newMap, state property.Map, properties map[string]*Property, replace bool) {
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		d.value(join(path, name), oldMap.Get(name), newMap.Get(name), state.Get(name), properties[name], replace)
+	}
+}
+
+func (d *differ) value(path string, oldValue, newValue, state property.Value, schema *Property, replace bool) {
+	replace = replace || schema.ForceNew || d.flag(schema.ForceNewIf)
+
+	if newValue.IsNull() {
+		if !oldValue.IsNull() && !schema.Computed {
+			d.add(path, p.Delete, replace)
+		}
+		return
+	}
+	if schema.Type == "object" && newValue.IsMap() && (oldValue.IsNull() || oldValue.IsMap()) {
+		before := len(d.changes)
+		d.object(path, mapOf(oldValue), newValue.AsMap(), mapOf(state), schema.Properties, replace)
+		if oldValue.IsNull() && len(d.changes) == before && !schema.Computed {
+			d.add(path, p.Add, replace)
+		}
+		return
+	}
+	if oldValue.IsNull() {
+		if !schema.Computed || schema.Hashed || !equal(state, newValue, schema) {
+			d.add(path, p.Add, replace)
+		}
+		return
+	}
+	if schema.Type == "array" && newValue.IsArray() && oldValue.IsArray() && newValue.AsArray().Len() == oldValue.AsArray().Len() {
+		for i, item := range newValue.AsArray().All {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			stateItem := property.Value{}
+			if state.IsArray() && i < state.AsArray().Len() {
+				stateItem = state.AsArray().Get(i)
+			}
+			d.value(at, oldValue.AsArray().Get(i), item, stateItem, schema.Items, replace)
+		}
+		return
+	}
+	if !equal(oldValue, newValue, schema) {
+		d.add(path, p.Update, replace)
+	}
+}
+
+func (d *differ) add(path string, kind p.DiffKind, replace bool) {
+	if replace {
+		kind += "&replace"
+	}
+	d.changes[path] = p.PropertyDiff{Kind: kind, InputDiff: true}
+}
+
+func (d *differ) flag(name string) bool {
+	v := d.inputs.Get(name)
+	return name != "" && v.IsBool() && v.AsBool()
+}
+
+func mapOf(v property.Value) property.Map {
+	if v.IsMap() {
+		return v.AsMap()
+	}
+	return property.Map{}
+}
+
+// equal says whether two values of one property mean the same to AWS. An
+// unknown value equals nothing.
+func equal(a, b property.Value, schema *Property) bool {
+	if a.HasComputed() || b.HasComputed() {
+		return false
+	}
+	left, right := toJSON(a), toJSON(b)
+	switch {
+	case schema.Type == "set":
+		return reflect.DeepEqual(sorted(left), sorted(right))
+	case schema.Compare == "json" && a.IsString() && b.IsString():
+		return a.AsString() == b.AsString() || sameDocument(a.AsString(), b.AsString())
+	case schema.Compare == "publicKey" && a.IsString() && b.IsString():
+		return samePublicKey(a.AsString(), b.AsString())
+	default:
+		return reflect.DeepEqual(left, right)
+	}
+}
+
+// sorted orders the elements of a set by their JSON form.
+func sorted(v any) []string {
+	items, ok := v.([]any)
+	if !ok {
+		return nil
+	}
+	texts := make([]string, 0, len(items))
+	for _, item := range items {
+		text, err := json.Marshal(item)
+		if err != nil {
+			text = fmt.Append(nil, item)
+		}
+		texts = append(texts, string(text))
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+func sameDocument(a, b string) bool {
+	var left, right any
+	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
+		return false
+	}
+	return reflect.DeepEqual(left, right)
+}
+
+// samePublicKey ignores comments and white space, as EC2 does.
+func samePublicKey(a, b string) bool {
+	left, _, _, _, errLeft := ssh.ParseAuthorizedKey([]byte(a))
+	right, _, _, _, errRight := ssh.ParseAuthorizedKey([]byte(b))
+	if errLeft != nil || errRight != nil {
+		return a == b
+	}
+	return bytes.Equal(left.Marshal(), right.Marshal())
+}

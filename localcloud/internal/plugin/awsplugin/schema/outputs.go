@@ -1,0 +1,118 @@
+package schema
+
+import (
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+)
+
+// PreviewCreate returns the outputs of a resource that is yet to be made:
+// unknown where only AWS can say.
+func (t *Type) PreviewCreate(inputs property.Map) property.Map {
+	outputs := inputs.Delete(DefaultsKey)
+	for _, name := range t.Outputs {
+		outputs = outputs.Set(name, property.New(property.Computed))
+	}
+	for name, schema := range t.Inputs {
+		if schema.Computed && !has(outputs, name) {
+			outputs = outputs.Set(name, property.New(property.Computed))
+		}
+	}
+	return t.previewTags(outputs)
+}
+
+// PreviewUpdate returns the outputs of a resource after an update in place.
+func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
+	outputs := state
+	for name, schema := range t.Inputs {
+		value, given := inputs.GetOk(name)
+		switch {
+		case given && !schema.Hashed:
+			outputs = outputs.Set(name, value)
+		case !given && !schema.Computed:
+			outputs = outputs.Delete(name)
+		}
+	}
+	return t.previewTags(outputs)
+}
+
+func (t *Type) previewTags(outputs property.Map) property.Map {
+	if _, taggable := t.Inputs["tags"]; !taggable {
+		return outputs
+	}
+	tags := outputs.Get("tags")
+	if tags.IsNull() {
+		tags = property.New(map[string]property.Value{})
+	}
+	return outputs.Set("tagsAll", tags)
+}
+
+// MarkSecrets marks each output secret whose input of the same name holds a secret.
+func MarkSecrets(outputs, inputs property.Map) property.Map {
+	for name, input := range inputs.All {
+		if output, ok := outputs.GetOk(name); ok && input.HasSecrets() {
+			outputs = outputs.Set(name, output.WithSecret(true))
+		}
+	}
+	return outputs
+}
+
+// Refresh returns the inputs that would describe what is really there: the
+// given inputs, with the values that outputs show to have drifted. Without
+// inputs, as in an import, every input that has a value is taken over.
+func (t *Type) Refresh(inputs, outputs property.Map) property.Map {
+	if inputs.Len() == 0 {
+		for name, schema := range t.Inputs {
+			if v, ok := outputs.GetOk(name); ok && !v.IsNull() && !schema.Hashed {
+				inputs = inputs.Set(name, overlay(v, v, schema))
+			}
+		}
+		return inputs
+	}
+	for name, schema := range t.Inputs {
+		if input, given := inputs.GetOk(name); given && !schema.Hashed {
+			inputs = inputs.Set(name, overlay(input, outputs.Get(name), schema))
+		}
+	}
+	return inputs
+}
+
+// overlay keeps the form of an input where the output means the same.
+func overlay(input, output property.Value, schema *Property) property.Value {
+	switch {
+	case schema.Type == "object" && input.IsMap() && output.IsMap():
+		fields := map[string]property.Value{}
+		for name, v := range input.AsMap().All {
+			if nested, known := schema.Properties[name]; known {
+				fields[name] = overlay(v, output.AsMap().Get(name), nested)
+			}
+		}
+		return property.WithGoValue(input, fields)
+	case schema.Type == "array" && input.IsArray() && output.IsArray() && input.AsArray().Len() == output.AsArray().Len():
+		items := make([]property.Value, 0, input.AsArray().Len())
+		for i, v := range input.AsArray().All {
+			items = append(items, overlay(v, output.AsArray().Get(i), schema.Items))
+		}
+		return property.WithGoValue(input, items)
+	case output.IsNull() && isEmpty(input), equal(input, output, schema):
+		return input
+	default:
+		return output.WithSecret(input.Secret())
+	}
+}
+
+// isEmpty covers what the JSON form of a state leaves out.
+func isEmpty(v property.Value) bool {
+	switch {
+	case v.IsString():
+		return v.AsString() == ""
+	case v.IsBool():
+		return !v.AsBool()
+	case v.IsNumber():
+		return v.AsNumber() == 0
+	case v.IsArray():
+		return v.AsArray().Len() == 0
+	case v.IsMap():
+		return v.AsMap().Len() == 0
+	default:
+		return v.IsNull()
+	}
+}

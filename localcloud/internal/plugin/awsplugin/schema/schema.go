@@ -1,0 +1,80 @@
+// Package schema knows the AWS resource types that localcloud serves: their
+// properties under Pulumi's names, and what a change of each one means.
+//
+// schema.json holds the part of pulumi-aws 6.83.2 that localcloud stands in
+// for. Names and nesting come from its Go SDK; required, computed, default,
+// forceNew and conflictsWith from the Terraform provider that it bridges.
+// Where localcloud can honour only some values of a property, "values" lists
+// them; properties that exist on AWS and not here are listed as unsupported,
+// so that the error can tell them from a misspelt name.
+package schema
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+)
+
+//go:embed schema.json
+var source []byte
+
+// Type is one resource type.
+type Type struct {
+	Token    string               `json:"-"`
+	Autoname *Autoname            `json:"autoname"`
+	Inputs   map[string]*Property `json:"inputs"`
+	// Unsupported names the properties that AWS has and localcloud has not.
+	Unsupported []string `json:"unsupported"`
+	// Hints says what to write instead of an unsupported property.
+	Hints map[string]string `json:"hints"`
+	// Outputs names the properties that only the provider sets.
+	Outputs []string `json:"outputs"`
+}
+
+// Autoname says which property gets a generated name when the program gives none.
+type Autoname struct {
+	Property       string `json:"property"`
+	PrefixProperty string `json:"prefixProperty"`
+	MaxLength      int    `json:"maxLength"`
+	Lowercase      bool   `json:"lowercase"`
+}
+
+// Property is one input property, or the element type of a collection.
+type Property struct {
+	// Type is string, integer, boolean, map (of strings), object, array or set.
+	// A set is an array whose order means nothing.
+	Type        string               `json:"type"`
+	Items       *Property            `json:"items"`
+	Properties  map[string]*Property `json:"properties"`
+	Unsupported []string             `json:"unsupported"`
+
+	Required bool `json:"required"`
+	// Computed properties keep the value that AWS chose while the program gives none.
+	Computed bool `json:"computed"`
+	ForceNew bool `json:"forceNew"`
+	// ForceNewIf names the boolean property that makes a change replace the resource.
+	ForceNewIf    string   `json:"forceNewIf"`
+	Default       any      `json:"default"`
+	Values        []any    `json:"values"`
+	ConflictsWith []string `json:"conflictsWith"`
+	// Compare is "json" for a JSON document, "publicKey" for an OpenSSH public
+	// key, and empty for plain equality.
+	Compare string `json:"compare"`
+	// Hashed properties appear in the state as a hash of the input.
+	Hashed bool `json:"hashed"`
+}
+
+// Load returns all types by their tokens, such as aws:ec2/vpc:Vpc.
+func Load() (map[string]*Type, error) {
+	decoder := json.NewDecoder(bytes.NewReader(source))
+	decoder.DisallowUnknownFields()
+	var types map[string]*Type
+	if err := decoder.Decode(&types); err != nil {
+		return nil, fmt.Errorf("decode schema.json: %w", err)
+	}
+	for token, t := range types {
+		t.Token = token
+	}
+	return types, nil
+}

@@ -1,0 +1,247 @@
+package awsplugin
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
+)
+
+// versitygwBinary finds the real S3 server, or skips the test.
+func versitygwBinary(t *testing.T) string {
+	t.Helper()
+	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
+	if binary == "" && os.Getenv("LOCALCLOUD_HOME") != "" {
+		binary = filepath.Join(os.Getenv("LOCALCLOUD_HOME"), "bin", "versitygw")
+	}
+	if binary == "" {
+		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary, or LOCALCLOUD_HOME to a home that has been started")
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Skipf("no S3 server to test with: %s", err)
+	}
+	return binary
+}
+
+// startVersitygw runs a real S3 server with TLS on a loopback port.
+func startVersitygw(t *testing.T) cloud.S3 {
+	t.Helper()
+	binary := versitygwBinary(t)
+	dir := t.TempDir()
+	certFile, keyFile := throwAwayCertificate(t, dir)
+	for _, name := range []string{"data", "versions", "iam"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+
+	settings := cloud.S3{
+		Endpoint: "https://" + address, Region: "us-east-1", CAFile: certFile,
+		AccessKeyID: "AKIAROOT", SecretAccessKey: "root-secret-key",
+	}
+	command := exec.Command(binary, "--port", address, "--region", settings.Region, "--cert", certFile, "--key", keyFile,
+		"--access", settings.AccessKeyID, "--secret", settings.SecretAccessKey, "--iam-dir", filepath.Join(dir, "iam"), "--quiet",
+		"posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		require.NoError(t, command.Process.Kill())
+		_ = command.Wait() // Its only news is that it was killed.
+		if t.Failed() {
+			t.Log(output.String())
+		}
+	})
+	require.Eventually(t, func() bool {
+		connection, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		return connection.Close() == nil
+	}, 20*time.Second, 20*time.Millisecond, "versitygw does not listen")
+	return settings
+}
+
+func throwAwayCertificate(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "S3 test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
+	return certFile, keyFile
+}
+
+// client speaks S3 as an instance would.
+func client(t *testing.T, settings cloud.S3, provider aws.CredentialsProvider) *s3.Client {
+	t.Helper()
+	pemText, err := os.ReadFile(settings.CAFile)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(pemText))
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String(settings.Endpoint), Region: settings.Region, UsePathStyle: true, Credentials: provider,
+		HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}},
+	})
+}
+
+func code(err error) string {
+	var apiErr smithy.APIError
+	if errors.As(err, &apiErr) {
+		return apiErr.ErrorCode()
+	}
+	return ""
+}
+
+func put(ctx context.Context, c *s3.Client, bucket, key, body string) error {
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(body)})
+	return err
+}
+
+func get(ctx context.Context, c *s3.Client, bucket, key string) (string, error) {
+	object, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", err
+	}
+	defer object.Body.Close()
+	body, err := io.ReadAll(object.Body)
+	return string(body), err
+}
+
+func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testing.T) {
+	settings := startVersitygw(t)
+	server, err := s3server.New(settings)
+	require.NoError(t, err)
+	s := &site{harness: newHarness(t)}
+	s.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	s.cloudNetwork()
+
+	for name, denied := range map[string]string{"site-content": denyInsecure, "site-backup": strings.ReplaceAll(denyInsecure, "site-content", "site-backup")} {
+		b := s.create("aws:s3/bucketV2:BucketV2", name, object{"bucket": name, "forceDestroy": true})
+		s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", name, object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
+		s.create("aws:s3/bucketOwnershipControls:BucketOwnershipControls", name, object{"bucket": b.id, "rule": object{"objectOwnership": "BucketOwnerEnforced"}})
+		s.create("aws:s3/bucketPolicy:BucketPolicy", name, object{"bucket": b.id, "policy": denied})
+	}
+	s.role = s.create("aws:iam/role:Role", "server", object{"assumeRolePolicy": trustEC2})
+	s.profile = s.create("aws:iam/instanceProfile:InstanceProfile", "server", object{"role": s.role.id})
+	grants := s.create("aws:iam/rolePolicy:RolePolicy", "server", object{"role": s.role.id, "policy": object{
+		"Version": "2012-10-17",
+		"Statement": []object{
+			{"Effect": "Allow", "Action": "s3:GetObject", "Resource": []string{"arn:aws:s3:::site-content/*", "arn:aws:s3:::site-backup/*"}},
+			{"Effect": "Allow", "Action": []string{"s3:PutObject", "s3:DeleteObject"}, "Resource": "arn:aws:s3:::site-backup/*"},
+			{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": []string{"arn:aws:s3:::site-content", "arn:aws:s3:::site-backup"}},
+		},
+	}})
+	instance := s.create("aws:ec2/instance:Instance", "server", object{
+		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "iamInstanceProfile": s.profile.id,
+	})
+
+	ctx := t.Context()
+	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	require.NoError(t, put(ctx, root, "site-content", "index.html", "front page"))
+	account := s.cloud.networkInterface(t, instance.id).Metadata.Role
+	require.NotNil(t, account)
+	role := client(t, settings, credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""))
+
+	body, err := get(ctx, role, "site-content", "index.html")
+	require.NoError(t, err)
+	require.Equal(t, "front page", body)
+	require.Equal(t, "AccessDenied", code(put(ctx, role, "site-content", "index.html", "defaced")), "the content bucket is read-only")
+	_, err = get(ctx, role, "site-content", "missing.html")
+	require.Equal(t, "NoSuchKey", code(err), "a missing object is told from a denied one")
+	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("site-content")})
+	require.NoError(t, err)
+
+	require.NoError(t, put(ctx, role, "site-backup", "acme.json", "one"))
+	require.NoError(t, put(ctx, role, "site-backup", "acme.json", "two"))
+	body, err = get(ctx, role, "site-backup", "acme.json")
+	require.NoError(t, err)
+	require.Equal(t, "two", body)
+	versions, err := root.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String("site-backup")})
+	require.NoError(t, err)
+	require.Len(t, versions.Versions, 2, "the overwritten backup is kept")
+	_, err = role.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: aws.String("site-backup"), Key: aws.String("acme.json"), VersionId: versions.Versions[1].VersionId,
+	})
+	require.Equal(t, "AccessDenied", code(err), "the server cannot delete a version")
+	_, err = role.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("site-backup"), Key: aws.String("acme.json")})
+	require.NoError(t, err)
+	versions, err = root.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String("site-backup")})
+	require.NoError(t, err)
+	require.Len(t, versions.Versions, 2)
+	require.Len(t, versions.DeleteMarkers, 1)
+
+	anonymous := client(t, settings, aws.AnonymousCredentials{})
+	_, err = get(ctx, anonymous, "site-content", "index.html")
+	require.Equal(t, "AccessDenied", code(err), "the content bucket is private")
+	_, err = anonymous.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("site-content")})
+	require.Equal(t, "AccessDenied", code(err))
+
+	withToken := client(t, settings, credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, "token"))
+	_, err = get(ctx, withToken, "site-content", "index.html")
+	require.Equal(t, "InvalidToken", code(err), "so the metadata service must hand out an empty session token")
+
+	require.NoError(t, s.delete(grants))
+	_, err = get(ctx, role, "site-content", "index.html")
+	require.Equal(t, "AccessDenied", code(err), "without the policy, nothing is granted")
+}
+
+func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *testing.T) {
+	settings := startVersitygw(t)
+	server, err := s3server.New(settings)
+	require.NoError(t, err)
+	h := newHarness(t)
+	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	b := h.create("aws:s3/bucketV2:BucketV2", "backup", object{"bucket": "site-backup"})
+	h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "backup", object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
+	_, err = h.tryCreate("aws:s3/bucketV2:BucketV2", "again", object{"bucket": "site-backup"})
+	require.ErrorContains(t, err, "BucketAlreadyOwnedByYou")
+
+	ctx := t.Context()
+	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	require.NoError(t, put(ctx, root, b.id, "acme.json", "one"))
+	require.ErrorContains(t, h.delete(b), "BucketNotEmpty")
+	_, err = root.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.id, Key: aws.String("acme.json")})
+	require.NoError(t, err)
+	require.ErrorContains(t, h.delete(b), "BucketNotEmpty", "versions count")
+
+	h.update(b, object{"bucket": "site-backup", "forceDestroy": true})
+	require.NoError(t, h.delete(b))
+	require.False(t, h.refresh(b))
+}

@@ -1,0 +1,131 @@
+package commandplugin
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+)
+
+// copyTo are the inputs that copy source, a path on this machine.
+func copyTo(t *testing.T, server *sshServer, source, target string) map[string]property.Value {
+	t.Helper()
+	info, err := os.Stat(source)
+	require.NoError(t, err)
+	inputs := map[string]property.Value{
+		"connection": property.New(server.connection()), "remotePath": str(target),
+	}
+	if info.IsDir() {
+		archive, err := resource.NewPathArchive(source)
+		require.NoError(t, err)
+		inputs["source"] = property.New(archive)
+		return inputs
+	}
+	asset, err := resource.NewPathAsset(source)
+	require.NoError(t, err)
+	inputs["source"] = property.New(asset)
+	return inputs
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+func requireContent(t *testing.T, path, content string) {
+	t.Helper()
+	found, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, content, string(found))
+}
+
+func TestAFileIsCopiedToAPathIntoADirectoryAndOverAFile(t *testing.T) {
+	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
+	source := filepath.Join(here, "bundle.tgz")
+	write(t, source, "bundle")
+	write(t, filepath.Join(there, "old"), "something longer that was there before")
+
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "new"))))
+	requireContent(t, filepath.Join(there, "new"), "bundle")
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, there)))
+	requireContent(t, filepath.Join(there, "bundle.tgz"), "bundle")
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "old"))))
+	requireContent(t, filepath.Join(there, "old"), "bundle")
+}
+
+func TestADirectoryIsCopiedWithAllBelowIt(t *testing.T) {
+	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
+	source := filepath.Join(here, "bundle")
+	write(t, filepath.Join(source, "compose.yaml"), "compose")
+	write(t, filepath.Join(source, "nginx", "nginx.conf"), "nginx")
+
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, there)))
+	requireContent(t, filepath.Join(there, "bundle", "compose.yaml"), "compose")
+	requireContent(t, filepath.Join(there, "bundle", "nginx", "nginx.conf"), "nginx")
+
+	target := filepath.Join(there, "target")
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source+"/", target)))
+	requireContent(t, filepath.Join(target, "nginx", "nginx.conf"), "nginx")
+}
+
+func TestADirectoryIsNotCopiedOverAFile(t *testing.T) {
+	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
+	write(t, filepath.Join(here, "file"), "x")
+	write(t, filepath.Join(there, "file"), "kept")
+	err := newResource(t, copyURN).create(copyTo(t, server, here, filepath.Join(there, "file")))
+	require.ErrorContains(t, err, "exists but is not a directory")
+	requireContent(t, filepath.Join(there, "file"), "kept")
+}
+
+func TestACopyBelowAMissingDirectoryFails(t *testing.T) {
+	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
+	source := filepath.Join(here, "file")
+	write(t, source, "x")
+	err := newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "missing", "file")))
+	require.ErrorContains(t, err, "create the remote file")
+}
+
+func TestChangedContentIsCopiedAgainAndUnchangedContentIsNot(t *testing.T) {
+	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
+	source, target := filepath.Join(here, "file"), filepath.Join(there, "file")
+	write(t, source, "one")
+	copied := newResource(t, copyURN)
+	require.NoError(t, copied.create(copyTo(t, server, source, target)))
+	require.False(t, copied.diff(copyTo(t, server, source, target)).HasChanges)
+
+	write(t, source, "two")
+	inputs := copyTo(t, server, source, target)
+	require.True(t, copied.diff(inputs).HasChanges)
+	require.NoError(t, copied.update(inputs))
+	requireContent(t, target, "two")
+
+	logins := server.logins.Load()
+	moved := startSSHServer(t)
+	inputs = copyTo(t, moved, source, target)
+	require.NoError(t, copied.update(inputs))
+	require.Equal(t, logins, server.logins.Load())
+	require.Zero(t, moved.logins.Load(), "a changed connection alone copies nothing")
+}
+
+func TestAPreviewCopiesNothing(t *testing.T) {
+	server, here := startSSHServer(t), t.TempDir()
+	write(t, filepath.Join(here, "file"), "x")
+	newResource(t, copyURN).previewCreate(copyTo(t, server, here, filepath.Join(here, "target")))
+	require.Zero(t, server.logins.Load())
+}
+
+func TestASourceWithoutAPathIsRefused(t *testing.T) {
+	asset, err := resource.NewTextAsset("text")
+	require.NoError(t, err)
+	failures := newResource(t, copyURN).failures(map[string]property.Value{
+		"connection": property.New(startSSHServer(t).connection()),
+		"remotePath": str("/tmp/x"), "source": property.New(asset),
+	})
+	require.Len(t, failures, 1)
+	require.Equal(t, "source", failures[0].Property)
+	require.Contains(t, failures[0].Reason, "FileAsset")
+}

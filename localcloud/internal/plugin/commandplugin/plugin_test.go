@@ -1,0 +1,165 @@
+package commandplugin
+
+import (
+	"testing"
+
+	"github.com/blang/semver"
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi-go-provider/integration"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	localURN  = resource.URN("urn:pulumi:local::site::command:local:Command::build")
+	remoteURN = resource.URN("urn:pulumi:local::site::command:remote:Command::provision")
+	copyURN   = resource.URN("urn:pulumi:local::site::command:remote:CopyToRemote::bundle")
+)
+
+// testResource is one resource, taken through the calls that the engine makes.
+type testResource struct {
+	t       *testing.T
+	server  integration.Server
+	urn     resource.URN
+	timeout float64 // seconds, of create, update and delete; 0 is none
+	id      string
+	inputs  property.Map
+	state   property.Map
+}
+
+func newResource(t *testing.T, urn resource.URN) *testResource {
+	t.Helper()
+	provider, err := provider()
+	require.NoError(t, err)
+	server, err := integration.NewServer(t.Context(), name, semver.MustParse(version), integration.WithProvider(provider))
+	require.NoError(t, err)
+	return &testResource{t: t, server: server, urn: urn}
+}
+
+func (r *testResource) check(inputs map[string]property.Value) property.Map {
+	r.t.Helper()
+	checked, err := r.server.Check(p.CheckRequest{Urn: r.urn, Inputs: property.NewMap(inputs)})
+	require.NoError(r.t, err)
+	require.Empty(r.t, checked.Failures)
+	return checked.Inputs
+}
+
+func (r *testResource) failures(inputs map[string]property.Value) []p.CheckFailure {
+	r.t.Helper()
+	checked, err := r.server.Check(p.CheckRequest{Urn: r.urn, Inputs: property.NewMap(inputs)})
+	require.NoError(r.t, err)
+	return checked.Failures
+}
+
+func (r *testResource) create(inputs map[string]property.Value) error {
+	r.t.Helper()
+	return <-r.startCreate(inputs)
+}
+
+// startCreate returns where create's error, nil for none, will arrive.
+func (r *testResource) startCreate(inputs map[string]property.Value) <-chan error {
+	r.t.Helper()
+	checked := r.check(inputs)
+	ended := make(chan error, 1)
+	go func() {
+		created, err := r.server.Create(p.CreateRequest{Urn: r.urn, Properties: checked, Timeout: r.timeout})
+		if err == nil {
+			r.id, r.inputs, r.state = created.ID, checked, created.Properties
+		}
+		ended <- err
+	}()
+	return ended
+}
+
+func (r *testResource) previewCreate(inputs map[string]property.Value) property.Map {
+	r.t.Helper()
+	created, err := r.server.Create(p.CreateRequest{Urn: r.urn, Properties: r.check(inputs), DryRun: true})
+	require.NoError(r.t, err)
+	return created.Properties
+}
+
+func (r *testResource) diff(inputs map[string]property.Value) p.DiffResponse {
+	r.t.Helper()
+	diff, err := r.server.Diff(p.DiffRequest{
+		ID: r.id, Urn: r.urn, State: r.state, OldInputs: r.inputs, Inputs: r.check(inputs),
+	})
+	require.NoError(r.t, err)
+	return diff
+}
+
+func (r *testResource) update(inputs map[string]property.Value) error {
+	r.t.Helper()
+	checked := r.check(inputs)
+	updated, err := r.server.Update(p.UpdateRequest{
+		ID: r.id, Urn: r.urn, State: r.state, OldInputs: r.inputs, Inputs: checked, Timeout: r.timeout,
+	})
+	if err != nil {
+		return err
+	}
+	r.inputs, r.state = checked, updated.Properties
+	return nil
+}
+
+func (r *testResource) previewUpdate(inputs map[string]property.Value) property.Map {
+	r.t.Helper()
+	updated, err := r.server.Update(p.UpdateRequest{
+		ID: r.id, Urn: r.urn, State: r.state, OldInputs: r.inputs, Inputs: r.check(inputs), DryRun: true,
+	})
+	require.NoError(r.t, err)
+	return updated.Properties
+}
+
+func (r *testResource) delete() error {
+	r.t.Helper()
+	return r.server.Delete(p.DeleteRequest{
+		ID: r.id, Urn: r.urn, Properties: r.state, OldInputs: r.inputs, Timeout: r.timeout,
+	})
+}
+
+func (r *testResource) stdout() string { return r.state.Get("stdout").AsString() }
+
+func (r *testResource) stderr() string { return r.state.Get("stderr").AsString() }
+
+func str(value string) property.Value { return property.New(value) }
+
+func list(values ...string) property.Value {
+	var list []property.Value
+	for _, value := range values {
+		list = append(list, property.New(value))
+	}
+	return property.New(list)
+}
+
+func with(inputs map[string]property.Value, key string, value property.Value) map[string]property.Value {
+	changed := map[string]property.Value{key: value}
+	for otherKey, other := range inputs {
+		if otherKey != key {
+			changed[otherKey] = other
+		}
+	}
+	return changed
+}
+
+func TestTypesThatThePluginDoesNotHaveAreRefused(t *testing.T) {
+	resource := newResource(t, "urn:pulumi:local::site::command:remote:CopyFile::old")
+	_, err := resource.server.Check(p.CheckRequest{Urn: resource.urn, Inputs: property.Map{}})
+	require.ErrorContains(t, err, "CopyFile")
+}
+
+func TestMisspeltInputsAreRefused(t *testing.T) {
+	for _, urn := range []resource.URN{localURN, remoteURN, copyURN} {
+		var named []string
+		for _, failure := range newResource(t, urn).failures(map[string]property.Value{"creat": str("true")}) {
+			named = append(named, failure.Property)
+		}
+		require.Contains(t, named, "creat", string(urn))
+	}
+}
+
+func TestUnknownLoggingIsRefusedWithTheAllowedValues(t *testing.T) {
+	failures := newResource(t, localURN).failures(map[string]property.Value{"logging": str("all")})
+	require.Len(t, failures, 1)
+	require.Equal(t, "logging", failures[0].Property)
+	require.Contains(t, failures[0].Reason, "stdout, stderr, stdoutAndStderr, none")
+}

@@ -1,0 +1,240 @@
+package commandplugin
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+)
+
+// commandOn are the inputs of a remote command; settings override the
+// server's connection.
+func commandOn(server *sshServer, create string, settings map[string]property.Value) map[string]property.Value {
+	connection := server.connection()
+	for key, value := range settings {
+		connection[key] = value
+	}
+	return map[string]property.Value{"connection": property.New(connection), "create": str(create)}
+}
+
+func TestRemoteCommandRunsWithItsInputs(t *testing.T) {
+	inputs := commandOn(startSSHServer(t), `cat; echo; echo "$ALLOWED_NAME"; echo oops >&2`, nil)
+	inputs["stdin"] = str("from stdin")
+	inputs["environment"] = property.New(map[string]property.Value{"ALLOWED_NAME": str("from environment")})
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(inputs))
+	require.Equal(t, "from stdin\nfrom environment", command.stdout())
+	require.Equal(t, "oops", command.stderr())
+}
+
+func TestFailedRemoteCommandSaysHowAndWhatItWrote(t *testing.T) {
+	err := newResource(t, remoteURN).create(commandOn(startSSHServer(t), "echo broken >&2; exit 3", nil))
+	require.ErrorContains(t, err, "Process exited with status 3")
+	require.ErrorContains(t, err, "broken\n")
+	require.ErrorContains(t, err, `running "echo broken >&2; exit 3"`)
+}
+
+func TestEnvironmentThatTheServerRefusesFailsWithAdvice(t *testing.T) {
+	inputs := commandOn(startSSHServer(t), "true", nil)
+	inputs["environment"] = property.New(map[string]property.Value{"TOKEN": str("x")})
+	err := newResource(t, remoteURN).create(inputs)
+	require.ErrorContains(t, err, "TOKEN")
+	require.ErrorContains(t, err, "AcceptEnv")
+}
+
+func TestPreviousOutputThatTheServerRefusesDoesNotFail(t *testing.T) {
+	inputs := commandOn(startSSHServer(t), "echo made", nil)
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(inputs))
+	require.NoError(t, command.update(with(inputs, "update", str(`echo "updated $PULUMI_COMMAND_STDOUT"`))))
+	require.Equal(t, "updated ", command.stdout())
+}
+
+func TestRemoteCommandRunsAgainWhereTheConnectionMoved(t *testing.T) {
+	before, after := startSSHServer(t), startSSHServer(t)
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(commandOn(before, "echo run", nil)))
+	inputs := commandOn(after, "echo run", nil)
+	require.True(t, command.diff(inputs).HasChanges)
+	require.NoError(t, command.update(inputs))
+	require.EqualValues(t, 1, after.logins.Load())
+}
+
+func TestRemoteDeleteCommandRuns(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "deleted")
+	inputs := commandOn(startSSHServer(t), "true", nil)
+	inputs["delete"] = str("touch " + marker)
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(inputs))
+	require.NoFileExists(t, marker)
+	require.NoError(t, command.delete())
+	require.FileExists(t, marker)
+}
+
+func TestPreviewDoesNotConnect(t *testing.T) {
+	server := startSSHServer(t)
+	preview := newResource(t, remoteURN).previewCreate(commandOn(server, "echo", nil))
+	require.True(t, preview.Get("stdout").HasComputed())
+	require.Zero(t, server.logins.Load())
+}
+
+func TestPreviewAcceptsAConnectionThatIsNotKnownYet(t *testing.T) {
+	connection := startSSHServer(t).connection()
+	connection["host"] = property.New(property.Computed)
+	for _, unknown := range []property.Value{property.New(connection), property.New(property.Computed)} {
+		inputs := map[string]property.Value{"create": str("echo"), "connection": unknown.WithSecret(true)}
+		preview := newResource(t, remoteURN).previewCreate(inputs)
+		require.True(t, preview.Get("stdout").HasComputed())
+
+		command := newResource(t, remoteURN)
+		require.NoError(t, command.create(commandOn(startSSHServer(t), "echo", nil)))
+		require.True(t, command.diff(inputs).HasChanges)
+		require.True(t, command.previewUpdate(inputs).Get("stdout").HasComputed())
+	}
+}
+
+func TestTheWholeConnectionIsSecret(t *testing.T) {
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(commandOn(startSSHServer(t), "echo", nil)))
+	require.True(t, command.inputs.Get("connection").Secret())
+	require.True(t, command.state.Get("connection").Secret())
+}
+
+func TestConnectionDefaultsAreThoseOfTheRealPlugin(t *testing.T) {
+	checked := newResource(t, remoteURN).check(map[string]property.Value{
+		"connection": property.New(map[string]property.Value{"host": str("192.0.2.1")}),
+	})
+	connection := checked.Get("connection").AsMap()
+	require.Equal(t, "root", connection.Get("user").AsString())
+	require.InDelta(t, 22, connection.Get("port").AsNumber(), 0)
+	require.InDelta(t, 10, connection.Get("dialErrorLimit").AsNumber(), 0)
+	require.InDelta(t, 15, connection.Get("perDialTimeout").AsNumber(), 0)
+}
+
+func TestAnotherHostKeyThanThePinnedOneIsRefused(t *testing.T) {
+	server := startSSHServer(t)
+	other, _ := newKey(t)
+	inputs := commandOn(server, "echo", map[string]property.Value{
+		"hostKey":        str(string(ssh.MarshalAuthorizedKey(other.PublicKey()))),
+		"dialErrorLimit": property.New(0.0),
+	})
+	require.ErrorContains(t, newResource(t, remoteURN).create(inputs), "host key mismatch")
+	require.Zero(t, server.logins.Load())
+}
+
+func TestAnUnpinnedHostKeyIsNotChecked(t *testing.T) {
+	inputs := commandOn(startSSHServer(t), "echo in", map[string]property.Value{"hostKey": property.New(property.Null)})
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(inputs))
+	require.Equal(t, "in", command.stdout())
+}
+
+func TestPasswordLogsIn(t *testing.T) {
+	inputs := commandOn(startSSHServer(t), "echo in", map[string]property.Value{
+		"privateKey": property.New(property.Null), "password": str("correct"),
+	})
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(inputs))
+	require.Equal(t, "in", command.stdout())
+}
+
+func TestMalformedKeysAreNamedWithoutAnAttempt(t *testing.T) {
+	for _, key := range []string{"hostKey", "privateKey"} {
+		server := startSSHServer(t)
+		err := newResource(t, remoteURN).create(commandOn(server, "echo", map[string]property.Value{key: str("garbage")}))
+		require.ErrorContains(t, err, "connection."+key)
+		require.NotContains(t, err.Error(), "failed attempts")
+	}
+}
+
+func TestAServerThatIsNotReadyYetIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	server := startSSHServer(t)
+	server.hangUps.Store(2)
+	server.refusals.Store(2)
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(commandOn(server, "echo in", nil)))
+	require.Equal(t, "in", command.stdout())
+	require.Negative(t, server.refusals.Load())
+}
+
+func TestAttemptsEndAtDialErrorLimit(t *testing.T) {
+	err := newResource(t, remoteURN).create(commandOn(startSSHServer(t), "echo", map[string]property.Value{
+		"port": closedPort(t), "dialErrorLimit": property.New(2.0),
+	}))
+	require.ErrorContains(t, err, "after 3 failed attempts")
+	require.ErrorContains(t, err, "connection refused")
+}
+
+func TestTimeoutEndsUnlimitedAttemptsWithTheLastError(t *testing.T) {
+	t.Parallel()
+	command := newResource(t, remoteURN)
+	command.timeout = 1
+	started := time.Now()
+	err := command.create(commandOn(startSSHServer(t), "echo", map[string]property.Value{
+		"port": closedPort(t), "dialErrorLimit": property.New(-1.0),
+	}))
+	require.ErrorContains(t, err, "context deadline exceeded")
+	require.ErrorContains(t, err, "connection refused")
+	require.Less(t, time.Since(started), 3*time.Second)
+}
+
+func TestAServerThatNeverAnswersIsGivenUpAfterPerDialTimeout(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+	err = newResource(t, remoteURN).create(commandOn(startSSHServer(t), "echo", map[string]property.Value{
+		"port":           property.New(float64(silent.Addr().(*net.TCPAddr).Port)),
+		"perDialTimeout": property.New(1.0), "dialErrorLimit": property.New(0.0),
+	}))
+	require.ErrorContains(t, err, "after 1 failed attempts")
+	require.ErrorContains(t, err, "deadline exceeded")
+}
+
+func TestTimeoutEndsARemoteCommand(t *testing.T) {
+	t.Parallel()
+	command := newResource(t, remoteURN)
+	command.timeout = 1
+	started := time.Now()
+	err := command.create(commandOn(startSSHServer(t), "echo started; sleep 300", nil))
+	require.ErrorContains(t, err, "context deadline exceeded")
+	require.ErrorContains(t, err, "started")
+	require.Less(t, time.Since(started), 5*time.Second)
+}
+
+func TestCancelEndsAttempts(t *testing.T) {
+	server := startSSHServer(t)
+	server.hangUps.Store(1 << 30)
+	command := newResource(t, remoteURN)
+	failed := command.startCreate(commandOn(server, "echo", map[string]property.Value{
+		"dialErrorLimit": property.New(-1.0),
+	}))
+	require.Eventually(t, func() bool { return server.hangUps.Load() < 1<<30 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, command.server.Cancel())
+	require.ErrorContains(t, <-failed, "context canceled after")
+}
+
+func TestCommandRunsThroughABastion(t *testing.T) {
+	bastion, host := startSSHServer(t), startSSHServer(t)
+	command := newResource(t, remoteURN)
+	require.NoError(t, command.create(commandOn(host, "echo in", map[string]property.Value{
+		"proxy": property.New(bastion.connection()),
+	})))
+	require.Equal(t, "in", command.stdout())
+	require.EqualValues(t, 1, bastion.logins.Load())
+	require.EqualValues(t, 1, host.logins.Load())
+}
+
+// closedPort is a port on which nothing listens.
+func closedPort(t *testing.T) property.Value {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return property.New(float64(listener.Addr().(*net.TCPAddr).Port))
+}

@@ -1,0 +1,197 @@
+// Package registry is the container registry that instances take for Docker
+// Hub: it serves the images that this machine built, and passes every other
+// name through to the real registry where that can be reached.
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+const (
+	// Upstream is the registry behind the name docker.io.
+	Upstream = "registry-1.docker.io"
+
+	upstreamTimeout = 5 * time.Second
+	shutdownTimeout = 2 * time.Second
+)
+
+// Names are the references under which the minimal Debian image is served.
+func Names() []string { return []string{"library/debian:trixie-slim", "library/debian:13-slim"} }
+
+// Handler serves the built images and passes other names to Upstream.
+type Handler struct {
+	local    http.Handler
+	held     map[string]bool // repositories that are served here
+	upstream http.RoundTripper
+}
+
+// NewHandler returns a handler that serves the root file system in layerFile
+// (a gzipped tar archive) under Names, keeping blobs in blobDir. upstream makes
+// the requests to Upstream.
+func NewHandler(ctx context.Context, layerFile, architecture, blobDir string, upstream http.RoundTripper) (*Handler, error) {
+	h := &Handler{
+		local: ggcr.New(
+			ggcr.Logger(log.New(io.Discard, "", 0)),
+			ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobDir)),
+		),
+		held:     map[string]bool{},
+		upstream: upstream,
+	}
+	image, err := newImage(layerFile, architecture)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	for _, reference := range Names() {
+		if err := h.add(ctx, reference, image); err != nil {
+			return nil, fmt.Errorf("registry: add %s: %w", reference, err)
+		}
+	}
+	return h, nil
+}
+
+func newImage(layerFile, architecture string) (v1.Image, error) {
+	layer, err := tarball.LayerFromFile(layerFile)
+	if err != nil {
+		return nil, err
+	}
+	image, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.Architecture = architecture
+	config.OS = "linux"
+	config.Config.Cmd = []string{"bash"}
+	config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return mutate.ConfigFile(image, config)
+}
+
+// add pushes an image into the registry, without a socket.
+func (h *Handler) add(ctx context.Context, reference string, image v1.Image) error {
+	tag, err := name.NewTag("localhost/"+reference, name.Insecure)
+	if err != nil {
+		return err
+	}
+	if err := remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(inProcess{h.local})); err != nil {
+		return err
+	}
+	h.held[tag.RepositoryStr()] = true
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "localcloud's registry is read-only")
+		return
+	}
+	parts := pathPattern.FindStringSubmatch(r.URL.Path)
+	if parts == nil || h.held[parts[1]] {
+		h.local.ServeHTTP(w, r)
+		return
+	}
+	h.pass(w, r, parts[1])
+}
+
+var pathPattern = regexp.MustCompile(`^/v2/(.+)/(?:manifests|blobs|tags|referrers)/[^/]+$`)
+
+// pass asks the real registry, logged in as nobody.
+func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
+	ctx, cancel := context.WithTimeout(r.Context(), upstreamTimeout)
+	defer cancel()
+	repo, err := name.NewRepository(Upstream + "/" + repository)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "NAME_INVALID", err.Error())
+		return
+	}
+	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, []string{repo.Scope(transport.PullScope)})
+	if err != nil {
+		h.unreachable(w, repository, err)
+		return
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(request *httputil.ProxyRequest) {
+			request.SetURL(&url.URL{Scheme: "https", Host: Upstream})
+		},
+		Transport:    authenticated,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { h.unreachable(w, repository, err) },
+	}
+	proxy.ServeHTTP(w, r)
+}
+
+func (h *Handler) unreachable(w http.ResponseWriter, repository string, err error) {
+	refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
+		"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
+		strings.Join(Names(), " and "), repository, Upstream, err))
+}
+
+// refuse answers in the error format of the OCI distribution specification.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	body := map[string]any{"errors": []map[string]string{{"code": code, "message": message}}}
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		return // the caller is gone
+	}
+}
+
+// Serve serves the handler with TLS until the context ends.
+func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	stopped := context.AfterFunc(ctx, func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := server.Shutdown(closing); err != nil {
+			server.Close()
+		}
+	})
+	defer stopped()
+	if err := server.ServeTLS(listener, certificateFile, keyFile); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("registry: %w", err)
+	}
+	return nil
+}
+
+// inProcess is a RoundTripper that calls a handler.
+type inProcess struct {
+	handler http.Handler
+}
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	request := r.Clone(r.Context())
+	if request.Body == nil {
+		request.Body = http.NoBody
+	}
+	recorder := httptest.NewRecorder()
+	p.handler.ServeHTTP(recorder, request)
+	response := recorder.Result()
+	response.Request = r
+	return response, nil
+}

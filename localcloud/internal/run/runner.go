@@ -1,0 +1,70 @@
+// Package run runs commands. It is the one place of localcloud that starts a
+// process and waits for it, so that every failure reads the same.
+package run
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Command is one command line and its surroundings.
+type Command struct {
+	Name string
+	Args []string
+	// Dir is the working directory; "" means the current one.
+	Dir string
+	// Env is added to the environment of this process, as "KEY=value".
+	Env []string
+	// Stdin may be nil.
+	Stdin io.Reader
+	// Stream gets standard output and standard error as they come, beside
+	// what is captured. It may be nil.
+	Stream io.Writer
+}
+
+// Runner runs a command to its end and returns its standard output. The error
+// is an *Error.
+type Runner interface {
+	Run(ctx context.Context, command Command) ([]byte, error)
+}
+
+// Exec is the Runner that starts real processes.
+//
+// A cancelled context interrupts the command first (SIGINT) and kills it only
+// after Grace, so that a deployment can end its current step.
+type Exec struct {
+	Grace time.Duration
+}
+
+// Run implements Runner.
+func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, command.Name, command.Args...)
+	cmd.Dir = command.Dir
+	cmd.Env = append(os.Environ(), command.Env...)
+	cmd.Stdin = command.Stdin
+	// A process group of its own: Ctrl-C on the terminal reaches the command
+	// once, through the context, and not a second time through the terminal.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = max(e.Grace, 5*time.Second)
+
+	var stdout, both bytes.Buffer
+	shared := &lockedWriter{writers: []io.Writer{&both}}
+	if command.Stream != nil {
+		shared.writers = append(shared.writers, command.Stream)
+	}
+	cmd.Stdout = io.MultiWriter(&stdout, shared)
+	cmd.Stderr = shared
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return stdout.Bytes(), &Error{Command: command, Output: both.String(), Err: err}
+	}
+	return stdout.Bytes(), nil
+}

@@ -1,0 +1,119 @@
+// Package steps shows work as a list of steps, one line each: on a terminal a
+// line that moves while the step runs, elsewhere plain lines, and in the end a
+// check or a cross with the time it took.
+package steps
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+const redrawInterval = 120 * time.Millisecond
+
+// Printer prints steps. Steps may run at the same time.
+type Printer struct {
+	out      io.Writer
+	terminal bool
+
+	mu     sync.Mutex
+	active []*step
+	stop   chan struct{}
+	frame  int
+}
+
+type step struct {
+	name    string
+	started time.Time
+}
+
+// NewPrinter returns a printer; terminal says whether out is one.
+func NewPrinter(out io.Writer, terminal bool) *Printer {
+	return &Printer{out: out, terminal: terminal}
+}
+
+// Run runs one step and prints how it ended. It returns the step's error, with
+// the step's name before it.
+func (p *Printer) Run(ctx context.Context, name string, work func(context.Context) error) error {
+	current := &step{name: name, started: time.Now()}
+	p.begin(current)
+	err := work(ctx)
+	p.end(current, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *Printer) begin(current *step) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.active = append(p.active, current)
+	if !p.terminal {
+		fmt.Fprintf(p.out, " • %s\n", current.name)
+		return
+	}
+	if p.stop == nil {
+		p.stop = make(chan struct{})
+		go p.animate(p.stop)
+	}
+}
+
+func (p *Printer) end(current *step, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.active {
+		if other == current {
+			p.active = append(p.active[:i], p.active[i+1:]...)
+			break
+		}
+	}
+	mark := "✓"
+	if err != nil {
+		mark = "✗"
+	}
+	p.clearLine()
+	fmt.Fprintf(p.out, " %s %s (%.1f s)\n", mark, current.name, time.Since(current.started).Seconds())
+	if len(p.active) == 0 && p.stop != nil {
+		close(p.stop)
+		p.stop = nil
+	}
+}
+
+func (p *Printer) animate(stop <-chan struct{}) {
+	ticker := time.NewTicker(redrawInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			p.draw()
+		}
+	}
+}
+
+func (p *Printer) draw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.active) == 0 {
+		return
+	}
+	names := make([]string, len(p.active))
+	for i, current := range p.active {
+		names[i] = current.name
+	}
+	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+	p.frame = (p.frame + 1) % len(frames)
+	p.clearLine()
+	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "), time.Since(p.active[0].started).Seconds())
+}
+
+func (p *Printer) clearLine() {
+	if p.terminal {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}

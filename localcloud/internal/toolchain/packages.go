@@ -1,0 +1,103 @@
+// Package toolchain gets what localcloud needs from elsewhere: Debian packages,
+// the tools that are built from their Go modules, and Pulumi's plugins.
+package toolchain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"immutable-infra/localcloud/internal/run"
+)
+
+// requirement is a program that has to be on the machine.
+type requirement struct {
+	program string
+	debian  string // Debian's package
+	purpose string
+}
+
+func requirements() []requirement {
+	return []requirement{
+		{"docker", "docker.io", "Docker's client"},
+		{"dockerd", "docker.io", "Docker's engine"},
+		{"mmdebstrap", "mmdebstrap", "builds the servers' root file system"},
+		{"nft", "nftables", "the host's firewall table"},
+		{"ip", "iproute2", "network devices and routes"},
+		{"nsenter", "util-linux", "work in a gateway's network namespace"},
+		{"rclone", "rclone", "syncs the site to its bucket"},
+		{"jekyll", "jekyll", "builds the site"},
+	}
+}
+
+// InstallPackages installs the programs that are missing: on Debian as root by
+// apt; elsewhere the error says what to install. engineRuns says whether a
+// Docker engine answers already, which makes dockerd unnecessary.
+func InstallPackages(ctx context.Context, runner run.Runner, engineRuns bool) error {
+	var missing []requirement
+	for _, need := range requirements() {
+		if need.program == "dockerd" && engineRuns {
+			continue
+		}
+		if !onPath(need.program) {
+			missing = append(missing, need)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	debian, err := isDebian()
+	if err != nil {
+		return err
+	}
+	if !debian || os.Geteuid() != 0 {
+		return errors.New(instructions(missing))
+	}
+	var packages []string
+	for _, need := range missing {
+		packages = append(packages, need.debian)
+	}
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	environment := []string{"DEBIAN_FRONTEND=noninteractive"}
+	if _, err := runner.Run(ctx, run.Command{Name: "apt-get", Args: []string{"update", "--quiet"}, Env: environment}); err != nil {
+		return err
+	}
+	_, err = runner.Run(ctx, run.Command{Name: "apt-get", Env: environment,
+		Args: append([]string{"install", "--yes", "--quiet", "--no-install-recommends"}, packages...)})
+	return err
+}
+
+func instructions(missing []requirement) string {
+	var text strings.Builder
+	text.WriteString("these programs are missing; install them (on Debian, root installs them with `make up`):")
+	for _, need := range missing {
+		fmt.Fprintf(&text, "\n  %s: %s (Debian package %s)", need.program, need.purpose, need.debian)
+	}
+	return text.String()
+}
+
+// onPath also looks where Debian puts what only root runs.
+func onPath(program string) bool {
+	if _, err := exec.LookPath(program); err == nil {
+		return true
+	}
+	_, err := os.Stat("/usr/sbin/" + program)
+	return err == nil
+}
+
+func isDebian() (bool, error) {
+	release, err := os.ReadFile("/etc/os-release")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("which system is this: %w", err)
+	}
+	return strings.Contains("\n"+string(release), "\nID=debian\n"), nil
+}
