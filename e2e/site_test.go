@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -22,22 +23,26 @@ import (
 // TestTheSite takes the project through its life on one machine, in this order:
 // each part finds the deployment that the ones before it left.
 func TestTheSite(t *testing.T) {
-	if os.Getenv("E2E") != "1" {
-		t.Skip("needs the local cloud, which `make test` starts; to run it alone: make e2e")
+	mode := os.Getenv("E2E")
+	if mode == "" {
+		t.Skip("needs the local cloud, which `make test` starts; alone: make e2e, or E2E=attach for one that is up")
 	}
 	p := root(t)
 
-	p.must(t, 20*time.Minute, "make", "down")
-	before := p.leftovers(t)
-	t.Cleanup(func() {
-		down := exec.Command("make", "down")
-		down.Dir = p.dir
-		if out, err := down.CombinedOutput(); err != nil {
-			t.Errorf("make down: %v\n%s", err, out)
+	var before string
+	if mode != "attach" {
+		p.must(t, 20*time.Minute, "make", "down")
+		before = p.leftovers(t)
+		t.Cleanup(func() {
+			down := exec.Command("make", "down")
+			down.Dir = p.dir
+			if out, err := down.CombinedOutput(); err != nil {
+				t.Errorf("make down: %v\n%s", err, out)
+			}
+		})
+		if !t.Run("make up deploys it", func(t *testing.T) { makeUp(t, p) }) {
+			return
 		}
-	})
-	if !t.Run("make up deploys it", func(t *testing.T) { makeUp(t, p) }) {
-		return
 	}
 	p.loadEnv(t)
 
@@ -56,6 +61,9 @@ func TestTheSite(t *testing.T) {
 	part("bad Liquid changes nothing", badLiquid)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
 	part("it fits into a small server", memory)
+	if mode == "attach" {
+		return
+	}
 	part("make down leaves nothing and make up works again", func(t *testing.T, p *project) { downAndUp(t, p, before) })
 }
 
@@ -198,11 +206,11 @@ func openPorts(t *testing.T, p *project) {
 		}
 		require.Error(t, err, "port %d is open", port)
 	}
-	private := p.ssh(t, "hostname -I")
+	// Asked of the routing table, so that nothing is sent.
+	private := p.ssh(t, "curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
 	require.NoError(t, private.err, private.String())
-	address := strings.Fields(private.stdout)[0]
-	_, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(t.Context(), "tcp", address+":80")
-	require.Error(t, err, "the server's private address is reached from outside")
+	route := p.must(t, time.Minute, "bash", "-c", `ip route get "$0" || true`, private.stdout)
+	require.NotContains(t, route, "localcloud", "the machine has a way to the server's private address")
 }
 
 func bucketsRefuse(t *testing.T, p *project) {
@@ -329,7 +337,7 @@ func editPost(t *testing.T, p *project) {
 // objects lists a bucket with the hash of each object.
 func (p *project) objects(t *testing.T, bucket string) string {
 	t.Helper()
-	return p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum", "md5", ":s3,env_auth=true:"+bucket)
+	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum", "md5", ":s3,env_auth=true:"+bucket)
 }
 
 func badLiquid(t *testing.T, p *project) {
@@ -401,8 +409,29 @@ func invalidConfigurations(t *testing.T, p *project) {
 }
 
 func memory(t *testing.T, p *project) {
-	status := p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status")
-	t.Logf("\n%s", status)
+	var status struct {
+		Containers []struct {
+			Role                string
+			Memory, MemoryLimit int64
+		}
+		Memory int64
+	}
+	const mebibyte = 1 << 20
+	localcloud := filepath.Join(p.home(), "bin", "localcloud")
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, localcloud, "status", "--json")), &status))
+	servers := 0
+	for _, container := range status.Containers {
+		if container.Role != "instance" {
+			continue
+		}
+		servers++
+		t.Logf("the server takes %d MiB of %d MiB", container.Memory/mebibyte, container.MemoryLimit/mebibyte)
+		require.Positive(t, container.Memory)
+		require.EqualValues(t, 1024*mebibyte, container.MemoryLimit)
+	}
+	require.Equal(t, 1, servers)
+	t.Logf("the whole local cloud takes %d MiB", status.Memory/mebibyte)
+	require.Less(t, status.Memory, int64(3*1024*mebibyte))
 }
 
 // leftovers is everything of a local cloud that is on the machine outside its directory.
