@@ -42,7 +42,10 @@ check: ## Check format, lint and unit tests
 	  echo "vet, staticcheck: $$module"; \
 	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
 	done
-	@for module in $(filter-out e2e,$(MODULES)); do go test -C $$module ./... || exit 1; done
+	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+	@for module in $(filter-out e2e,$(MODULES)); do \
+	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
+	done
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down

@@ -12,7 +12,7 @@ const outputLines = 20
 // its output.
 type Error struct {
 	Command Command
-	Output  string // standard output and standard error, as they came
+	Output  string // standard output, and standard error after it
 	Err     error
 }
 

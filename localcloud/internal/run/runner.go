@@ -53,18 +53,17 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = max(e.Grace, 5*time.Second)
 
-	var stdout, both bytes.Buffer
-	shared := &lockedWriter{writers: []io.Writer{&both}}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if command.Stream != nil {
-		shared.writers = append(shared.writers, command.Stream)
+		stream := &lockedWriter{writer: command.Stream}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, stream), io.MultiWriter(&stderr, stream)
 	}
-	cmd.Stdout = io.MultiWriter(&stdout, shared)
-	cmd.Stderr = shared
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return stdout.Bytes(), &Error{Command: command, Output: both.String(), Err: err}
+		return stdout.Bytes(), &Error{Command: command, Output: stdout.String() + stderr.String(), Err: err}
 	}
 	return stdout.Bytes(), nil
 }
