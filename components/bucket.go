@@ -2,6 +2,7 @@ package components
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -20,7 +21,7 @@ type privateBucket struct {
 func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption) (*privateBucket, error) {
 	opts = append(opts, pulumi.Parent(parent))
 	bucket, err := s3.NewBucketV2(ctx, name, &s3.BucketV2Args{
-		BucketPrefix: pulumi.Sprintf("%s-%s-%s-", ctx.Project(), ctx.Stack(), name),
+		BucketPrefix: pulumi.String(bucketPrefix(ctx.Stack(), name)),
 		ForceDestroy: pulumi.Bool(forceDestroy),
 		Tags:         tags(ctx, name),
 	}, opts...)
@@ -80,6 +81,24 @@ func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, paren
 		bucket: bucket,
 		ready:  []pulumi.Resource{ownership, block, encryption, versioning, policy},
 	}, nil
+}
+
+// maxBucketPrefix is what S3's 63 characters leave beside the suffix that makes
+// a name unique among everybody's.
+const maxBucketPrefix = 37
+
+// bucketPrefix tells the buckets of an account apart by stack and purpose. Stack
+// names may hold characters that bucket names may not, and may be longer.
+func bucketPrefix(stack, name string) string {
+	allowed := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(stack))
+	suffix := "-" + name + "-"
+	allowed = allowed[:min(len(allowed), maxBucketPrefix-len(suffix))]
+	return strings.Trim(allowed, "-") + suffix
 }
 
 // tlsOnly is a bucket policy that refuses requests without TLS.

@@ -50,9 +50,13 @@ func (b Builder) Archive(ctx context.Context, recipe Recipe) (string, error) {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		return "", fmt.Errorf("image %s: %w", recipe.Name, err)
 	}
+	mirrors, err := sources(ctx, b.Runner)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", recipe.Name, err)
+	}
 	target := filepath.Join(work, name)
 	if _, err := b.Runner.Run(ctx, run.Command{
-		Name: "mmdebstrap", Args: recipe.arguments(target, overlayFile),
+		Name: "mmdebstrap", Args: recipe.arguments(target, overlayFile, mirrors),
 		Env: []string{"TMPDIR=" + work, "DEBIAN_FRONTEND=noninteractive"},
 	}); err != nil {
 		return "", fmt.Errorf("image %s: %w", recipe.Name, err)

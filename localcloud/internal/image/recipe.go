@@ -89,7 +89,7 @@ func (r Recipe) Hash() (string, error) {
 	data, err := json.Marshal(struct {
 		Recipe
 		Arguments []string
-	}{r, r.arguments("", "")})
+	}{r, r.arguments("", "", nil)})
 	if err != nil {
 		return "", fmt.Errorf("hash image %s: %w", r.Name, err)
 	}
@@ -111,8 +111,8 @@ func (r Recipe) FileName() (string, error) {
 }
 
 // arguments is the command line of mmdebstrap that writes the archive to
-// target. overlay is a tar archive of the recipe's files.
-func (r Recipe) arguments(target, overlay string) []string {
+// target. overlay is a tar archive of the recipe's files, sources are apt's.
+func (r Recipe) arguments(target, overlay string, sources []string) []string {
 	args := []string{
 		"--variant=minbase", "--quiet",
 		"--dpkgopt=path-exclude=/usr/share/man/*",
@@ -129,11 +129,7 @@ func (r Recipe) arguments(target, overlay string) []string {
 	if len(r.Files) > 0 {
 		args = append(args, "--customize-hook=tar-in "+overlay+" /")
 	}
-	return append(args, "trixie", target,
-		"deb http://deb.debian.org/debian trixie main",
-		"deb http://deb.debian.org/debian trixie-updates main",
-		"deb http://deb.debian.org/debian-security trixie-security main",
-	)
+	return append(append(args, suite, target), sources...)
 }
 
 // overlay is the recipe's files as a tar archive.

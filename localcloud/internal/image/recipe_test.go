@@ -50,6 +50,23 @@ func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
 	}, modes)
 }
 
-func TestDebianIsInstalledWithItsSecurityUpdates(t *testing.T) {
-	require.Contains(t, Minbase().arguments("out.tar", ""), "deb http://deb.debian.org/debian-security trixie-security main")
+func TestImagesComeFromTheMirrorsThatThisMachineUsesItself(t *testing.T) {
+	require.Equal(t, []string{
+		"deb http://mirror.example/debian trixie main",
+		"deb http://mirror.example/debian trixie-updates main",
+		"deb http://mirror.example/debian-security trixie-security main",
+	}, parseSources([]byte(`bookworm http://mirror.example/debian
+bookworm-updates http://mirror.example/debian
+bookworm-backports http://mirror.example/debian
+bookworm-security http://mirror.example/debian-security
+bookworm http://mirror.example/debian
+stable https://packages.example/apt
+tool-bookworm https://packages.example/tool
+`), "bookworm"))
+}
+
+func TestAnotherSystemsMirrorsAreNotUsed(t *testing.T) {
+	require.Equal(t, "bookworm", debianCodename([]byte("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n")))
+	require.Empty(t, debianCodename([]byte("ID=ubuntu\nVERSION_CODENAME=noble\n")))
+	require.Empty(t, debianCodename([]byte("ID=debian\n")), "Debian's unstable has none")
 }
