@@ -107,7 +107,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 
 	ctx.Export("url", url)
 	ctx.Export("vip", vip.Address)
-	ctx.Export("serverId", web.InstanceID)
+	ctx.Export("serverId", vip.ServerID)
 	ctx.Export("release", content.Release)
 	ctx.Export("contentBucket", content.Name)
 	ctx.Export("backupBucket", backup.Name)

@@ -27,6 +27,9 @@ type registered struct {
 	Type, Name string
 	Inputs     resource.PropertyMap
 	Protect    bool
+	// Replacing are the inputs whose change makes a new resource, though the
+	// provider would change the one that is there.
+	Replacing []string
 }
 
 // cloud stands in for the engine and the providers: it records what is asked
@@ -39,7 +42,10 @@ type cloud struct {
 func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.resources = append(c.resources, registered{args.TypeToken, args.Name, args.Inputs, args.RegisterRPC.GetProtect()})
+	c.resources = append(c.resources, registered{
+		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
+		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
+	})
 
 	outputs := args.Inputs.Copy()
 	text := func(name, value string) { outputs[resource.PropertyKey(name)] = resource.NewStringProperty(value) }
@@ -178,6 +184,15 @@ func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
 	require.Equal(t, "gp3", volume["volumeType"].StringValue())
 	require.Equal(t, "standard", instance["creditSpecification"].ObjectValue()["cpuCredits"].StringValue())
 	require.True(t, instance["userDataReplaceOnChange"].BoolValue())
+}
+
+func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
+	resources := deployed(t, "production")
+	require.ElementsMatch(t,
+		[]string{"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification"},
+		find(t, resources, "aws:ec2/instance:Instance", "web").Replacing)
+	require.ElementsMatch(t, []string{"ingress", "egress"}, find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
+	require.Equal(t, []string{"vpcId"}, find(t, resources, "aws:ec2/internetGateway:InternetGateway", "network").Replacing)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {

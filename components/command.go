@@ -11,10 +11,19 @@ import (
 // All command resources of the program are built here, so that each has one
 // meaning: it runs once for one set of triggers and at no other time.
 //
-// The command provider runs `create` again for any changed input when `update`
-// is unset, so update and delete are stated, and do nothing: what a command
-// made is replaced when a trigger changes, and goes with what it was made on.
+// The command provider runs something for any input that changed, and takes
+// what that prints for the resource's output. So all inputs but the triggers
+// are ignored in updates; a replacement, which the triggers decide, uses the new
+// values all the same. Update and delete are stated, and do nothing.
 const nothing = ":"
+
+// runsOnceOptions ignore what a command resource is made of until its triggers change.
+func runsOnceOptions() pulumi.ResourceOption {
+	return pulumi.IgnoreChanges([]string{
+		"create", "update", "delete", "interpreter", "dir", "environment", "logging", "addPreviousOutputInEnv",
+		"connection", "source", "remotePath",
+	})
+}
 
 // localCommand is a command on the machine that runs pulumi.
 type localCommand struct {
@@ -38,7 +47,7 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 		Triggers:               command.Triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 		Logging:                local.LoggingStderr,
-	}, append(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: command.Timeout}))...)
+	}, append(opts, runsOnceOptions(), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: command.Timeout}))...)
 	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", name, err)
 	}
@@ -71,11 +80,10 @@ func (c sshConnection) args() remote.ConnectionArgs {
 
 // serverLife are the options of what is done to one server once. Its address
 // changes when the VIP moves to it, and its bootstrap user is gone by then:
-// neither may make the program connect again. A replacement, which the triggers
-// decide, does use the new values: ignoring changes holds for updates only.
-func serverLife(server pulumi.Resource, timeout string, ignored ...string) pulumi.ResourceOption {
+// neither may make the program connect again.
+func serverLife(server pulumi.Resource, timeout string) pulumi.ResourceOption {
 	return pulumi.Composite(
-		pulumi.IgnoreChanges(append(ignored, "connection")),
+		runsOnceOptions(),
 		pulumi.DeletedWith(server),
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout}),
 	)

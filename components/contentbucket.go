@@ -113,7 +113,9 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 			"REGION":        pulumi.String(args.Region),
 			"BUILD":         pulumi.String(buildScript),
 		},
-		Triggers: append(triggers[:len(triggers):len(triggers)], bucket.bucket.Bucket),
+		// Each build is synced, though it has the source of an earlier one: a sync
+		// that failed in between has left the bucket half way to another build.
+		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
 	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))
 	if err != nil {
@@ -134,10 +136,13 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 // SiteHash is a hash over the source of a Jekyll site, without what Jekyll makes of it.
 func SiteHash(siteDir string) (string, error) {
 	hash, err := server.HashDir(siteDir, func(path string) bool {
-		top, _, _ := strings.Cut(path, "/")
-		switch top {
-		case "_site", ".jekyll-cache", ".sass-cache", ".bundle", "vendor", ".git":
-			return true
+		for _, output := range []string{
+			"_site", ".jekyll-cache", ".sass-cache", ".bundle", ".git",
+			"vendor/bundle", "vendor/cache", "vendor/gems", "vendor/ruby", // of bundler; Jekyll does not publish them either
+		} {
+			if strings.HasPrefix(path, output+"/") {
+				return true
+			}
 		}
 		return false
 	})

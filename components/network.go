@@ -67,7 +67,9 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
 		VpcId: vpc.ID(),
 		Tags:  tags(ctx, name),
-	}, parent)
+		// EC2 would rather move the gateway to another VPC, and refuses while the
+		// old one holds public addresses: it would never come off the old server.
+	}, parent, pulumi.ReplaceOnChanges([]string{"vpcId"}))
 	if err != nil {
 		return nil, err
 	}

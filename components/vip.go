@@ -20,6 +20,9 @@ type VIP struct {
 
 	// Address is the IPv4 address.
 	Address pulumi.StringOutput `pulumi:"address"`
+	// ServerID is the id of the instance that the address points to. It is
+	// there after PointTo.
+	ServerID pulumi.StringOutput `pulumi:"serverId"`
 
 	name string
 	eip  *ec2.Eip
@@ -52,12 +55,13 @@ func NewVIP(ctx *pulumi.Context, name string, args *VIPArgs, opts ...pulumi.Reso
 // address from the old server in the same step, so there is no moment at which
 // it points nowhere; deleting the old association afterwards finds it gone.
 func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer) error {
-	_, err := ec2.NewEipAssociation(ctx, v.name, &ec2.EipAssociationArgs{
+	association, err := ec2.NewEipAssociation(ctx, v.name, &ec2.EipAssociationArgs{
 		AllocationId: v.eip.AllocationId,
 		InstanceId:   server.InstanceID,
 	}, pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Provisioned}))
 	if err != nil {
 		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
 	}
+	v.ServerID = association.InstanceId
 	return nil
 }

@@ -44,8 +44,8 @@ type WebServerArgs struct {
 	RootVolumeSize int `pulumi:"rootVolumeSize"`
 	// ReleasesKept is how many releases are kept beside the current one. Defaulted: 3.
 	ReleasesKept int `pulumi:"releasesKept"`
-	// ProvisioningTimeout is how many minutes the server has until it serves
-	// the site. Defaulted: 15.
+	// ProvisioningTimeout is how many minutes the server has to boot, and again
+	// how many to serve the site then. Defaulted: 15.
 	ProvisioningTimeout int `pulumi:"provisioningTimeout"`
 }
 
@@ -199,12 +199,12 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	timeout := fmt.Sprintf("%dm", args.ProvisioningTimeout)
 
 	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
-		pulumi.Parent(instance), serverLife(instance, timeout, "source"))
+		pulumi.Parent(instance), serverLife(instance, timeout))
 	if err != nil {
 		return nil, err
 	}
 	return newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand, triggers,
-		pulumi.Parent(instance), serverLife(instance, timeout, "create"), pulumi.DependsOn([]pulumi.Resource{bundle}))
+		pulumi.Parent(instance), serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{bundle}))
 }
 
 // newInstanceProfile makes the role of the servers, with all that they may do
@@ -296,5 +296,8 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 			egress("S3, container images", 443),
 		},
 		Tags: tags(ctx, name),
-	}, parent)
+		// A server's firewall is part of it: changed in place, it could lock its
+		// owner out of the server that is there, for the sake of one that may
+		// never be.
+	}, parent, pulumi.ReplaceOnChanges([]string{"ingress", "egress"}))
 }

@@ -61,6 +61,7 @@ func TestTheSite(t *testing.T) {
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
+	part("a sync that broke off is mended by going back", halfSync)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
 	part("it fits into a small server", memory)
 	if mode == "attach" {
@@ -361,6 +362,33 @@ func badLiquid(t *testing.T, p *project) {
 	good := p.run(t, 5*time.Minute, "pulumi", "up", "--yes", "--stack", "local", "--non-interactive")
 	require.NoError(t, good.err, good.String())
 	require.Equal(t, out, p.outputs(t))
+}
+
+// halfSync lets a sync break off half-way. Going back to the source of before
+// must mend the bucket, or no further server could take the site from it.
+func halfSync(t *testing.T, p *project) {
+	before := p.outputs(t)
+	objects := p.objects(t, before.ContentBucket)
+	changed := p.copy(t)
+	pages, err := filepath.Glob(filepath.Join(changed.dir, "site", "_posts", "2026-*.md"))
+	require.NoError(t, err)
+	for _, page := range pages {
+		content, err := os.ReadFile(page)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(page, append(content, "\nHalf of this is uploaded.\n"...), 0o644))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(changed.dir, "site", "large.bin"), make([]byte, 200_000), 0o644))
+	changed.env = append(changed.env, "RCLONE_MAX_TRANSFER=100k", "RCLONE_CUTOFF_MODE=hard", "RCLONE_TRANSFERS=1", "RCLONE_RETRIES=1")
+	broken := changed.pulumiUp(t)
+	require.Error(t, broken.err)
+	require.NotEqual(t, objects, p.objects(t, before.ContentBucket), "the sync did not get far enough for this test")
+	_, marker, _ := get(t, before.URL+".well-known/release")
+	require.Contains(t, marker, before.Release)
+
+	back := p.pulumiUp(t)
+	require.NoError(t, back.err, back.String())
+	require.Equal(t, objects, p.objects(t, before.ContentBucket))
+	require.Equal(t, before, p.outputs(t))
 }
 
 func invalidConfigurations(t *testing.T, p *project) {

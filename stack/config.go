@@ -31,8 +31,8 @@ type Config struct {
 	RootVolumeSize int `config:"rootVolumeSize"`
 	// Generation forces a new server when it changes, though nothing else did.
 	Generation int `config:"generation"`
-	// ProvisioningTimeout is how many minutes a new server has from its first
-	// boot until it serves the site.
+	// ProvisioningTimeout is how many minutes a new server has to boot, and
+	// again how many to serve the site then.
 	ProvisioningTimeout int `config:"provisioningTimeout"`
 	// VpcCIDR is the VPC's address range.
 	VpcCIDR string `config:"vpcCidr"`

@@ -126,7 +126,7 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		"a size, not an instance type":  {change: map[string]string{"instanceType": "micro"}, errors: map[string]string{"instanceType": "t4g.micro"}},
 		"a root volume too small":       {change: map[string]string{"rootVolumeSize": "4"}, errors: map[string]string{"rootVolumeSize": "from 8"}},
 		"a negative generation":         {change: map[string]string{"generation": "-1"}, errors: map[string]string{"generation": "from 0"}},
-		"longer than bootstrap's login": {change: map[string]string{"provisioningTimeout": "90"}, errors: map[string]string{"provisioningTimeout": "to 55"}},
+		"longer than bootstrap's login": {change: map[string]string{"provisioningTimeout": "90"}, errors: map[string]string{"provisioningTimeout": "to 25"}},
 		"a public VPC range":            {change: map[string]string{"vpcCidr": "198.51.0.0/16"}, errors: map[string]string{"vpcCidr": "private"}},
 		"a VPC that is too small":       {change: map[string]string{"vpcCidr": "10.42.0.0/28"}, errors: map[string]string{"vpcCidr": "/16 and /24"}},
 		"a site that is not there":      {change: map[string]string{"siteDir": "blog"}, errors: map[string]string{"siteDir": `no directory "blog"`}},

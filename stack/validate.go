@@ -60,7 +60,7 @@ func (c *Config) validate() Problems {
 	v.check("instanceType", instanceType.MatchString(c.InstanceType), "%q is not an instance type; write one such as t4g.micro", c.InstanceType)
 	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384)
 	v.between("generation", c.Generation, 0, 1<<31-1)
-	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 55)
+	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25)
 	v.vpc("vpcCidr", c.VpcCIDR)
 
 	v.directory("siteDir", c.SiteDir)
