@@ -1,14 +1,21 @@
 package release
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
+
+	"immutable-infra/agent/internal/bucket"
 )
 
 const (
@@ -32,6 +39,33 @@ const (
 type Manifest struct {
 	text  []byte
 	files map[string]Digest
+}
+
+// FetchManifest reads the manifest from the content bucket and returns its ETag,
+// too, unless it still has knownETag: then the error is bucket.ErrNotModified.
+// An empty knownETag always reads.
+func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string, limits Limits) (Manifest, string, error) {
+	object, err := content.Get(ctx, ManifestName, knownETag)
+	switch {
+	case errors.Is(err, bucket.ErrNotFound):
+		return Manifest{}, "", fmt.Errorf("no build has been uploaded yet: %w", err)
+	case errors.Is(err, bucket.ErrDenied):
+		return Manifest{}, "", fmt.Errorf("%w: allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", err)
+	case err != nil:
+		return Manifest{}, "", err
+	}
+	defer object.Body.Close()
+	// One byte more than is accepted, for ParseManifest to see that it is too
+	// much.
+	text, err := io.ReadAll(io.LimitReader(object.Body, limits.ManifestBytes+1))
+	if err != nil {
+		return Manifest{}, "", fmt.Errorf("read %s: %w", content.URL(ManifestName), err)
+	}
+	manifest, err := ParseManifest(text, limits)
+	if err != nil {
+		return Manifest{}, "", fmt.Errorf("%s is refused: %w", content.URL(ManifestName), err)
+	}
+	return manifest, object.ETag, nil
 }
 
 // ParseManifest reads a manifest and refuses every one that could not be
@@ -83,6 +117,18 @@ func ParseManifest(text []byte, limits Limits) (Manifest, error) {
 func (m Manifest) ID() string {
 	sum := sha256.Sum256(m.text)
 	return hex.EncodeToString(sum[:idBytes])
+}
+
+// Files are the slash-separated paths of the build's files, sorted, with their
+// digests.
+func (m Manifest) Files() iter.Seq2[string, Digest] {
+	return func(yield func(string, Digest) bool) {
+		for _, name := range slices.Sorted(maps.Keys(m.files)) {
+			if !yield(name, m.files[name]) {
+				return
+			}
+		}
+	}
 }
 
 // parseLine reads one line of sha256sum's text format.

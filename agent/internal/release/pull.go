@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -60,7 +59,7 @@ func (p Pull) Run(ctx context.Context) error {
 		}
 	}
 
-	manifest, etag, err := p.manifest(ctx, knownETag)
+	manifest, etag, err := FetchManifest(ctx, p.Bucket, knownETag, p.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
 		p.Log.Debug("nothing new", "release", current)
 		return nil
@@ -122,32 +121,6 @@ func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 		}
 	}
 	return id, true, nil
-}
-
-// manifest reads the manifest from the bucket, unless it still has knownETag:
-// then the error is bucket.ErrNotModified.
-func (p Pull) manifest(ctx context.Context, knownETag string) (Manifest, string, error) {
-	object, err := p.Bucket.Get(ctx, ManifestName, knownETag)
-	switch {
-	case errors.Is(err, bucket.ErrNotFound):
-		return Manifest{}, "", fmt.Errorf("no build has been uploaded yet: %w", err)
-	case errors.Is(err, bucket.ErrDenied):
-		return Manifest{}, "", fmt.Errorf("%w: allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", err)
-	case err != nil:
-		return Manifest{}, "", err
-	}
-	defer object.Body.Close()
-	// One byte more than is accepted, for ParseManifest to see that it is too
-	// much.
-	text, err := io.ReadAll(io.LimitReader(object.Body, p.Limits.ManifestBytes+1))
-	if err != nil {
-		return Manifest{}, "", fmt.Errorf("read %s: %w", p.Bucket.URL(ManifestName), err)
-	}
-	manifest, err := ParseManifest(text, p.Limits)
-	if err != nil {
-		return Manifest{}, "", fmt.Errorf("%s is refused: %w", p.Bucket.URL(ManifestName), err)
-	}
-	return manifest, object.ETag, nil
 }
 
 // obtain makes sure that the release of the manifest is on disk and whole: as

@@ -47,6 +47,13 @@ func OpenReleases(dir string) (*Releases, error) {
 	return &Releases{dir: dir}, nil
 }
 
+// ReadReleases uses dir to look at, and creates nothing: for a caller that is
+// not the owner of the releases. Without such a directory there is no current
+// release.
+func ReadReleases(dir string) *Releases {
+	return &Releases{dir: dir}
+}
+
 // Lock waits until no other process works on the releases, or until ctx ends,
 // and returns the function that lets the next one begin. The kernel lets go of
 // the lock of a process that dies.
