@@ -1,10 +1,11 @@
-// Command agent is the one program of this project on every server. systemd
-// runs it as an unprivileged user; each verb does one job and ends.
+// Command agent is the one program of this project on every server. Each verb does
+// one job and ends.
 //
 //	agent pull --bucket NAME    bring the site's current build onto this server
+//	agent ready                 say whether visitors may be sent to this server
 //
-// Exit codes: 0 the job is done (or there was nothing to do), 1 it failed and
-// what was served before is still served, 2 the command line is wrong.
+// Exit codes: 0 the job is done (or there was nothing to do) and the server is
+// ready, 1 it failed or the server is not ready, 2 the command line is wrong.
 package main
 
 import (
@@ -29,6 +30,7 @@ const usage = `usage: agent <verb> [flags]
 
 verbs:
   pull    bring the site's current build from the content bucket onto this server
+  ready   say whether visitors may be sent to this server, and why not
 
 agent <verb> -h lists the flags of a verb.
 `
@@ -38,14 +40,14 @@ var errUsage = errors.New("usage")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run carries out the verb that args begins with and returns the exit code.
 // Errors are logged here and nowhere below.
-func run(ctx context.Context, args []string, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Files of a release are read by other users (nginx, PHP): their modes
 	// must not depend on the umask that the unit happens to have.
 	syscall.Umask(0o022)
@@ -61,10 +63,12 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	switch verb := args[0]; verb {
 	case "pull":
 		err = pull(ctx, args[1:], stderr, log, level)
+	case "ready":
+		err = ready(ctx, args[1:], stdout, stderr, log)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stderr, usage)
 	default:
-		err = fmt.Errorf("%w: unknown verb %q: write agent pull", errUsage, verb)
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull or agent ready", errUsage, verb)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -72,6 +76,8 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(stderr, err)
 		return exitUsage
+	case errors.Is(err, errNotReady):
+		return exitFailed
 	default:
 		log.Error(err.Error())
 		return exitFailed

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var stderr bytes.Buffer
-			require.Equal(t, c.code, run(t.Context(), strings.Fields(c.args), &stderr))
+			require.Equal(t, c.code, run(t.Context(), strings.Fields(c.args), io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})
 	}
@@ -96,21 +97,21 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site")}
 
 	var stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	require.Regexp(t, `^level=INFO msg="switched to release" release=[0-9a-f]{16} files=1 bytes=5 downloaded=5 from=none in=[0-9.]+m?s\n$`, stderr.String())
 
 	stderr.Reset()
-	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	require.Empty(t, stderr.String())
 
-	require.Equal(t, exitDone, run(t.Context(), append(args, "--debug"), &stderr))
+	require.Equal(t, exitDone, run(t.Context(), append(args, "--debug"), io.Discard, &stderr))
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
 }
 
 func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
 	server := buckettest.Start(t)
 	var stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir()}, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir()}, io.Discard, &stderr))
 	require.Equal(t, "level=ERROR msg=\"pull: no build has been uploaded yet: "+
 		"get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)\"\n", stderr.String())
 }
@@ -123,7 +124,7 @@ func TestAStalledTransferIsGivenUp(t *testing.T) {
 	server.OnGet(func(string, *http.Request) { <-goOn })
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(),
-		[]string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir(), "--timeout", "50ms"}, &stderr))
+		[]string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir(), "--timeout", "50ms"}, io.Discard, &stderr))
 	require.Contains(t, stderr.String(), "context deadline exceeded")
 }
 
@@ -135,13 +136,13 @@ func TestABootIsNoticedByTheEmptyRuntimeDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "site")
 	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir}
 	var stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "current", "site", "index.html"), []byte("hexxo"), 0o644))
 
-	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	requireFrontPage(t, dir, "hexxo")
 	require.NoError(t, os.Remove(filepath.Join(runtimeDirectory, "site-verified")))
-	require.Equal(t, exitDone, run(t.Context(), args, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	requireFrontPage(t, dir, "hello")
 }
 
@@ -152,7 +153,7 @@ func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
 	defer syscall.Umask(before)
 	dir := t.TempDir()
 	var stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", dir}, &stderr))
+	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", dir}, io.Discard, &stderr))
 	for path, want := range map[string]os.FileMode{
 		"releases": 0o755, "current": 0o755, "current/site": 0o755, "current/site/index.html": 0o644, "current/release.json": 0o644,
 	} {

@@ -1,0 +1,136 @@
+package readiness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Containers is the check that every service of a compose project exists, runs,
+// and is healthy when it has a health check.
+//
+// A service without a health check is believed as soon as it runs, even when it
+// is about to exit again: give each one a health check.
+type Containers struct {
+	// Project is the directory of compose.yaml.
+	Project string
+	Runner  Runner
+}
+
+// Name implements Check.
+func (c Containers) Name() string { return "containers" }
+
+// Look implements Check.
+func (c Containers) Look(ctx context.Context) Finding {
+	services, containers, err := c.list(ctx)
+	if err != nil {
+		return Finding{Detail: oneLine(err.Error()), Logs: []Log{unitLog("docker.service")}}
+	}
+	if len(services) == 0 {
+		return Finding{Detail: fmt.Sprintf("the compose project in %s has no services", c.Project)}
+	}
+	var sound, problems []string
+	var logs []Log
+	for _, service := range services {
+		if len(containers[service]) == 0 {
+			problems = append(problems, service+": has no container")
+			continue
+		}
+		for _, container := range containers[service] {
+			state, ok := container.judge()
+			if ok {
+				sound = append(sound, service+": "+state)
+				continue
+			}
+			problems = append(problems, service+": "+state)
+			logs = append(logs, serviceLog(c.Project, service))
+			if container.Health != "" {
+				logs = append(logs, probeLog(service, container.Name))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
+	}
+	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+}
+
+// list asks Compose which services there should be, sorted, and which
+// containers they have.
+func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
+	output, err := c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
+	if err != nil {
+		return nil, nil, err
+	}
+	services = strings.Fields(string(output))
+	slices.Sort(services)
+
+	output, err = c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
+	if err != nil {
+		return nil, nil, err
+	}
+	containers = map[string][]container{}
+	// One JSON object per line, since Compose 2.21.
+	decoder := json.NewDecoder(bytes.NewReader(output))
+	for {
+		var next container
+		err := decoder.Decode(&next)
+		if errors.Is(err, io.EOF) {
+			return services, containers, nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the output of docker compose ps: %w", err)
+		}
+		if !next.oneOff() {
+			containers[next.Service] = append(containers[next.Service], next)
+		}
+	}
+}
+
+// container is what `docker compose ps --format json` says of a container.
+type container struct {
+	Name    string
+	Service string
+	// State is the engine's word: created, running, paused, restarting,
+	// removing, exited or dead.
+	State string
+	// Status is the engine's sentence, such as "Restarting (1) 3 seconds ago".
+	Status string
+	// Health is starting, healthy or unhealthy, and empty when the container
+	// does not run or has no health check.
+	Health   string
+	ExitCode int
+	// Labels are name=value, separated by commas.
+	Labels string
+}
+
+// oneOff tells whether the container is left from a `docker compose run`, which
+// is nothing of the service's.
+func (c container) oneOff() bool {
+	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")
+}
+
+// judge says what state the container is in and whether that is as it should be.
+func (c container) judge() (state string, ok bool) {
+	switch {
+	case c.State == "running" && c.Health == "healthy":
+		return "healthy", true
+	case c.State == "running" && c.Health == "":
+		return "running", true
+	case c.State == "running" && c.Health == "starting":
+		return "starting, its health check has not succeeded yet", false
+	case c.State == "running":
+		return c.Health, false
+	case c.State == "exited":
+		return fmt.Sprintf("exited with code %d", c.ExitCode), false
+	case c.State == "restarting":
+		return fmt.Sprintf("restarting because it exits (%s)", c.Status), false
+	default:
+		return c.State, false
+	}
+}

@@ -1,0 +1,67 @@
+package readiness
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// logLines is how many lines of a log a report has.
+const logLines = 20
+
+// Log is a log that tells more about what fails.
+type Log struct {
+	// Name is what the log is of: a service of the compose project or a
+	// systemd unit.
+	Name string
+	// Command prints it.
+	Command Command
+}
+
+// serviceLog is the log of one service of a compose project.
+func serviceLog(project, service string) Log {
+	return Log{Name: service, Command: Command{
+		Dir:        project,
+		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(logLines), service},
+		WithStderr: true,
+	}}
+}
+
+// projectLog is the log of all services of a compose project.
+func projectLog(project string) Log {
+	return Log{Name: "containers", Command: Command{
+		Dir:        project,
+		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(logLines)},
+		WithStderr: true,
+	}}
+}
+
+// probeLog is what a container's health check said, which is in no other log.
+func probeLog(service, container string) Log {
+	return Log{Name: service + ": health check", Command: Command{
+		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
+	}}
+}
+
+// unitLog is the journal of a systemd unit.
+func unitLog(unit string) Log {
+	return Log{Name: unit, Command: Command{
+		Args: []string{"journalctl", "--unit", unit, "--no-pager", "--lines", strconv.Itoa(logLines), "--output", "cat"},
+	}}
+}
+
+// tail reads the last lines of the log. That it cannot be read is the one line
+// of it then: a report must not fail for want of a log.
+func (l Log) tail(ctx context.Context, runner Runner) []string {
+	output, err := runner.Run(ctx, l.Command)
+	if err != nil {
+		return []string{"this log cannot be read: " + oneLine(err.Error())}
+	}
+	var lines []string
+	for line := range strings.Lines(string(output)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, printable(line))
+		}
+	}
+	return lines[max(0, len(lines)-logLines):]
+}

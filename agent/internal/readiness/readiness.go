@@ -1,0 +1,161 @@
+// Package readiness finds out whether visitors may be sent to this server. It
+// is the one place that says what "ready" means.
+package readiness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"immutable-infra/agent/internal/release"
+)
+
+const (
+	// pollInterval is the pause between two looks.
+	pollInterval = time.Second
+	// lookGrace is what a look that begins at the deadline still has: one that
+	// is cut off finds nothing but that.
+	lookGrace = 10 * time.Second
+	// logsTimeout bounds the reading of all logs of a report.
+	logsTimeout = 10 * time.Second
+)
+
+// Readiness is all that must hold on a server before the VIP may move to it.
+type Readiness struct {
+	// Server names this server in the report.
+	Server string
+	// Releases is what the agent has on disk, for the report.
+	Releases *release.Releases
+	// Checks must all hold, in the order of the report.
+	Checks []Check
+	// Memory knows since when the checks are in their states.
+	Memory Memory
+	// Runner reads the logs of what fails.
+	Runner Runner
+	// Progress gets a line whenever a check changes its state during a wait.
+	Progress io.Writer
+	// Log gets what is wrong with the memory, which spoils no report.
+	Log *slog.Logger
+}
+
+// Await looks until every check holds at the same time, but not longer than
+// wait (and, past it, for as long as the last look and the reading of logs may
+// take: 20 seconds). With a wait of 0 it looks once. The report is that of the
+// last look. The error is that of ctx, when it ends before that.
+func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error) {
+	begin := time.Now()
+	deadline := begin.Add(wait)
+	states := r.Memory.load()
+	seen := map[string]bool{}
+	for {
+		findings := r.look(ctx, wait, deadline)
+		if err := ctx.Err(); err != nil {
+			return Report{}, fmt.Errorf("look whether the server is ready: %w", err)
+		}
+		results, changed := judge(r.Checks, findings, states)
+		if changed {
+			if err := r.Memory.save(states); err != nil {
+				r.Log.Warn(err.Error())
+			}
+		}
+		if wait > 0 {
+			r.progress(results, seen, time.Since(begin))
+		}
+		report := r.report(results)
+		if report.Ready {
+			return report, nil
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			report.Logs = r.logs(ctx, results, findings)
+			return report, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Report{}, fmt.Errorf("wait until the server is ready: %w", ctx.Err())
+		case <-time.After(min(pollInterval, left)):
+		}
+	}
+}
+
+// look carries out all checks at once and returns their findings in order.
+func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Finding {
+	if wait > 0 {
+		if earliest := time.Now().Add(lookGrace); earliest.After(deadline) {
+			deadline = earliest
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	findings := make([]Finding, len(r.Checks))
+	var group sync.WaitGroup
+	for i, check := range r.Checks {
+		group.Go(func() { findings[i] = check.Look(ctx) })
+	}
+	group.Wait()
+	return findings
+}
+
+// judge makes results of findings and keeps states up to date. changed tells
+// whether there is something new in states.
+func judge(checks []Check, findings []Finding, states map[string]remembered) (results []Result, changed bool) {
+	now := time.Now().UTC().Truncate(time.Second)
+	for i, finding := range findings {
+		name := checks[i].Name()
+		before, known := states[name]
+		ok := finding.Verdict == Holds || finding.Verdict == Undecided && before.OK
+		// A clock that was set back must not make a state begin in the future.
+		if !known || before.OK != ok || before.Since.IsZero() || before.Since.After(now) {
+			before = remembered{OK: ok, Since: now}
+			states[name] = before
+			changed = true
+		}
+		results = append(results, Result{Name: name, OK: ok, Since: before.Since, Detail: finding.Detail})
+	}
+	return results, changed
+}
+
+// progress writes a line for each check whose state is another than when it was
+// seen last, in this run.
+func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time.Duration) {
+	for _, result := range results {
+		if before, known := seen[result.Name]; known && before == result.OK {
+			continue
+		}
+		seen[result.Name] = result.OK
+		fmt.Fprintf(r.Progress, "%6.1f s  %-10s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
+	}
+}
+
+// report is the report of a look, without logs.
+func (r Readiness) report(results []Result) Report {
+	report := Report{Ready: true, Server: r.Server, Checks: results}
+	for _, result := range results {
+		report.Ready = report.Ready && result.OK
+	}
+	// What is wrong with the link to the release is the release check's to say.
+	report.Release, _ = r.Releases.Current()
+	return report
+}
+
+// logs reads the logs of what fails, each of them once.
+func (r Readiness) logs(ctx context.Context, results []Result, findings []Finding) map[string][]string {
+	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
+	defer cancel()
+	logs := map[string][]string{}
+	for i, result := range results {
+		if result.OK {
+			continue
+		}
+		for _, log := range findings[i].Logs {
+			if _, read := logs[log.Name]; !read {
+				logs[log.Name] = log.tail(ctx, r.Runner)
+			}
+		}
+	}
+	return logs
+}

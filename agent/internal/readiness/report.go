@@ -1,0 +1,88 @@
+package readiness
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report says whether a server is ready, and why not.
+type Report struct {
+	// Ready is whether every check holds.
+	Ready bool `json:"ready"`
+	// Server names the server: its EC2 instance id where it has one.
+	Server string `json:"server"`
+	// Release is the id of the release that the server has, or "".
+	Release string   `json:"release"`
+	Checks  []Result `json:"checks"`
+	// Logs are the last lines of the logs of what fails, by service or unit.
+	Logs map[string][]string `json:"logs,omitempty"`
+}
+
+// Result is the state of one check.
+type Result struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Since is when the check came into this state, to the second, in UTC.
+	Since time.Time `json:"since"`
+	// Detail is one line.
+	Detail string `json:"detail"`
+}
+
+// state is the word for a result.
+func (r Result) state() string {
+	if r.OK {
+		return "ok"
+	}
+	return "not ok"
+}
+
+// WriteJSON writes the report as one JSON object.
+func (r Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// WriteText writes the report for people: a table, and the logs below it.
+func (r Report) WriteText(w io.Writer) error {
+	var text strings.Builder
+	ready, current := "ready", r.Release
+	if !r.Ready {
+		ready = "not ready"
+	}
+	if current == "" {
+		current = "none"
+	}
+	fmt.Fprintf(&text, "%s: server %s, release %s\n\n", ready, r.Server, current)
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CHECK\tSTATE\tSINCE\tDETAIL")
+	for _, check := range r.Checks {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", check.Name, check.state(), check.Since.Format(time.RFC3339), check.Detail)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Logs)) {
+		fmt.Fprintf(&text, "\nlast lines of the log of %s:\n", name)
+		for _, line := range r.Logs[name] {
+			fmt.Fprintf(&text, "  %s\n", line)
+		}
+		if len(r.Logs[name]) == 0 {
+			fmt.Fprintln(&text, "  (empty)")
+		}
+	}
+	if _, err := io.WriteString(w, text.String()); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}

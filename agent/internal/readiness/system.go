@@ -1,0 +1,42 @@
+package readiness
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// commandTimeout bounds one command. The longest, `docker compose ps`, takes
+// a second on a busy server: one that takes this long hangs.
+const commandTimeout = 20 * time.Second
+
+// System runs commands on this server.
+type System struct{}
+
+// Run implements Runner.
+func (System) Run(ctx context.Context, command Command) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("no answer within %s", commandTimeout))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command.Args[0], command.Args[1:]...)
+	cmd.Dir = command.Dir
+	// A grandchild that keeps the pipe open must not keep us.
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if command.WithStderr {
+		cmd.Stderr = &stdout
+	}
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return stdout.Bytes(), nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s: %w", command, context.Cause(ctx))
+	case stderr.Len() > 0:
+		return nil, fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(stderr.Bytes()))
+	default:
+		return nil, fmt.Errorf("%s: %w", command, err)
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/readiness"
+	"immutable-infra/agent/internal/release"
+)
+
+const (
+	// pullTimer is the timer of `agent pull`.
+	pullTimer   = "agent-pull.timer"
+	pullService = "agent-pull.service"
+
+	// instanceIDPath is where cloud-init notes the EC2 instance id.
+	instanceIDPath = "/var/lib/cloud/data/instance-id"
+)
+
+// errNotReady is the error of a server that is not ready. The report, which was
+// printed, says the rest.
+var errNotReady = errors.New("not ready")
+
+// ready runs `agent ready`: it reads the flags and prints the report of
+// readiness.Readiness on stdout, and what happens until then on stderr.
+func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
+	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	var (
+		wait       = flags.Duration("wait", 0, "wait for at most this `time` until the server is ready (default 0s: look once)")
+		bucketName = flags.String("bucket", "", "`name` of the content bucket (default: CONTENT_BUCKET of --env-file)")
+		region     = flags.String("region", "", "AWS `region` of the bucket (default: AWS_REGION of --env-file, or the SDK's default chain)")
+		envFile    = flags.String("env-file", serverEnvPath, "`file` with the server's environment")
+		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
+		project    = flags.String("project", "/opt/site", "`directory` of the compose project")
+		address    = flags.String("url", "http://127.0.0.1", "`address` of the web server, without a path")
+		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
+		asJSON     = flags.Bool("json", false, "print the report as JSON")
+	)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: agent ready [flags]")
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%w: agent ready: %w", errUsage, err)
+	}
+	environment, err := readServerEnv(*envFile)
+	if err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	*bucketName = cmp.Or(*bucketName, environment["CONTENT_BUCKET"])
+	*region = cmp.Or(*region, environment["AWS_REGION"])
+	web, err := url.Parse(*address)
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("%w: agent ready: unexpected argument %q: flags only", errUsage, flags.Arg(0))
+	case *wait < 0:
+		return fmt.Errorf("%w: agent ready: --wait is %s: give a duration, such as 10m, or 0s to look once", errUsage, *wait)
+	case *bucketName == "":
+		return fmt.Errorf("%w: agent ready: --bucket is missing, and %s names no CONTENT_BUCKET: give the name of the content bucket", errUsage, *envFile)
+	case err != nil || (web.Scheme != "http" && web.Scheme != "https") || web.Host == "" || strings.Trim(web.Path, "/") != "":
+		return fmt.Errorf("%w: agent ready: --url is %q: give an address without a path, such as http://127.0.0.1", errUsage, *address)
+	}
+
+	content, err := bucket.Open(ctx, *bucketName, *region)
+	if err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	server, err := serverName(instanceIDPath)
+	if err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	// Root looks here at what belongs to another user: nothing is created.
+	releases := release.ReadReleases(*dir)
+	system := readiness.System{}
+	report, err := readiness.Readiness{
+		Server:   server,
+		Releases: releases,
+		Checks: []readiness.Check{
+			readiness.Containers{Project: *project, Runner: system},
+			&readiness.Served{
+				Bucket:      content,
+				Releases:    releases,
+				Limits:      release.DefaultLimits(),
+				URL:         web,
+				Project:     *project,
+				PullService: pullService,
+			},
+			readiness.Timers{Units: []string{pullTimer}, Runner: system},
+		},
+		Memory:   readiness.Memory{Path: *state},
+		Runner:   system,
+		Progress: stderr,
+		Log:      log,
+	}.Await(ctx, *wait)
+	if err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	write := report.WriteText
+	if *asJSON {
+		write = report.WriteJSON
+	}
+	if err := write(stdout); err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	if !report.Ready {
+		return errNotReady
+	}
+	return nil
+}
+
+// serverName is the EC2 instance id, by which everybody else knows this server,
+// or the host name where cloud-init noted none.
+func serverName(instanceIDPath string) (string, error) {
+	if id, err := os.ReadFile(instanceIDPath); err == nil && strings.TrimSpace(string(id)) != "" {
+		return strings.TrimSpace(string(id)), nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("find the host name: %w", err)
+	}
+	return name, nil
+}

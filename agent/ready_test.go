@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket/buckettest"
+)
+
+// The words of the programs that stand in for Docker and systemd on a server
+// where all is well.
+const (
+	soundDocker = `case "$*" in
+"compose config --services") echo web ;;
+"compose ps --all --format json") echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"healthy","ExitCode":0}' ;;
+esac`
+	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
+printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n'`
+)
+
+// install puts a program of the given words before those of the machine.
+func install(t *testing.T, dir, name, script string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+}
+
+// newServer is a server that is ready. It returns the directory of the programs
+// that stand in for others and the command line.
+func newServer(t *testing.T) (programs string, args []string) {
+	t.Helper()
+	s3 := buckettest.Start(t)
+	upload(s3, "hello")
+	dir := filepath.Join(t.TempDir(), "site")
+	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
+	web := http.NewServeMux()
+	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	web.HandleFunc("/index.html", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	web.HandleFunc("/.well-known/release", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, filepath.Join(dir, "current", "release.json"))
+	})
+	listener := httptest.NewServer(web)
+	t.Cleanup(listener.Close)
+
+	programs = t.TempDir()
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	install(t, programs, "docker", soundDocker)
+	install(t, programs, "systemctl", soundSystemctl)
+	install(t, programs, "journalctl", "echo the journal of $2")
+	env := filepath.Join(t.TempDir(), "server.env")
+	require.NoError(t, os.WriteFile(env, []byte("CONTENT_BUCKET="+s3.Bucket+"\nAWS_REGION=eu-central-1\nRELEASES_KEPT=3\n"), 0o644))
+	return programs, []string{
+		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
+		"--state", filepath.Join(t.TempDir(), "state.json"),
+	}
+}
+
+func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
+	_, args := newServer(t)
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stdout)
+	require.Regexp(t, `^ready: server \S+, release [0-9a-f]{16}
+
+CHECK       STATE  SINCE                 DETAIL
+containers  ok     20\S{17}Z  web: healthy
+release     ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
+timers      ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded
+$`, stdout.String())
+	require.Empty(t, stderr.String())
+}
+
+func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
+	programs, args := newServer(t)
+	install(t, programs, "systemctl", strings.ReplaceAll(soundSystemctl, "=active", "=inactive"))
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), append(args, "--json"), &stdout, &stderr))
+	require.Empty(t, stderr.String(), "the report says it all")
+	var report struct {
+		Ready   bool
+		Server  string
+		Release string
+		Checks  []struct {
+			Name, Since, Detail string
+			OK                  bool
+		}
+		Logs map[string][]string
+	}
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &report))
+	require.False(t, report.Ready)
+	require.NotEmpty(t, report.Server)
+	require.Len(t, report.Release, 16)
+	require.Len(t, report.Checks, 3)
+	require.True(t, report.Checks[0].OK)
+	require.True(t, report.Checks[1].OK)
+	require.Equal(t, "timers", report.Checks[2].Name)
+	require.False(t, report.Checks[2].OK)
+	require.Equal(t, "agent-pull.timer: inactive", report.Checks[2].Detail)
+	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
+}
+
+func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
+	programs, args := newServer(t)
+	// Healthy from the second look on.
+	install(t, programs, "docker", `case "$*" in
+"compose config --services") echo web ;;
+*) health=healthy; [ -e asked ] || health=starting; touch asked
+   echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"'$health'"}' ;;
+esac`)
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
+	require.Regexp(t, `^   0\.\d s  containers  not ok  web: starting, its health check has not succeeded yet
+   0\.\d s  release     ok      .*
+   0\.\d s  timers      ok      .*
+   1\.\d s  containers  ok      web: healthy
+$`, stderr.String())
+	require.Regexp(t, "^ready: ", stdout.String())
+}
+
+func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"", exitUsage, "usage: agent ready: --bucket is missing, and none names no CONTENT_BUCKET: give the name of the content bucket"},
+		{"--bucket b --wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to look once"},
+		{"--bucket b --wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
+		{"--bucket b --url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as http://127.0.0.1`},
+		{"--bucket b --url http://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "http://127.0.0.1/blog"`},
+		{"--bucket b now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
+		{"-h", exitDone, "usage: agent ready [flags]"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var stderr bytes.Buffer
+			args := append([]string{"ready", "--env-file", "none"}, strings.Fields(c.args)...)
+			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
+			require.Contains(t, stderr.String(), c.says)
+		})
+	}
+}
+
+func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.env")
+	require.NoError(t, os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
+	values, err := readServerEnv(path)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"CONTENT_BUCKET": "content-1", "AWS_REGION": "eu-central-1"}, values)
+
+	_, err = readServerEnv(t.TempDir())
+	require.ErrorContains(t, err, "read the server's environment")
+}
+
+func TestTheServerIsNamedAsEC2NamesIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "instance-id")
+	require.NoError(t, os.WriteFile(path, []byte("i-0123456789abcdef0\n"), 0o644))
+	name, err := serverName(path)
+	require.NoError(t, err)
+	require.Equal(t, "i-0123456789abcdef0", name)
+
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	name, err = serverName(path + "-missing")
+	require.NoError(t, err)
+	require.Equal(t, host, name)
+}
