@@ -30,6 +30,8 @@ type registered struct {
 	// Replacing are the inputs whose change makes a new resource, though the
 	// provider would change the one that is there.
 	Replacing []string
+	// Timeout is how long its creation may take.
+	Timeout string
 }
 
 // cloud stands in for the engine and the providers: it records what is asked
@@ -45,6 +47,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	c.resources = append(c.resources, registered{
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
+		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(),
 	})
 
 	outputs := args.Inputs.Copy()
@@ -193,6 +196,12 @@ func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
 		find(t, resources, "aws:ec2/instance:Instance", "web").Replacing)
 	require.ElementsMatch(t, []string{"ingress", "egress"}, find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
 	require.Equal(t, []string{"vpcId"}, find(t, resources, "aws:ec2/internetGateway:InternetGateway", "network").Replacing)
+}
+
+func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
+	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
+	require.Equal(t, "15m", provision.Timeout)
+	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/provision 870\n", "half a minute less than 15")
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {

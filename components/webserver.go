@@ -3,6 +3,7 @@ package components
 import (
 	"crypto/sha256"
 	"fmt"
+	"time"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
@@ -11,6 +12,10 @@ import (
 
 	"immutable-infra/server"
 )
+
+// reportTime is kept back from the time that a server has to become ready, so
+// that its report of why it is not comes before Pulumi gives up on it.
+const reportTime = 30 * time.Second
 
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
@@ -45,7 +50,7 @@ type WebServerArgs struct {
 	// ReleasesKept is how many releases are kept beside the current one. Defaulted: 3.
 	ReleasesKept int `pulumi:"releasesKept"`
 	// ProvisioningTimeout is how many minutes the server has to boot, and again
-	// how many to serve the site then. Defaulted: 15.
+	// how many it has to become ready then. Defaulted: 15.
 	ProvisioningTimeout int `pulumi:"provisioningTimeout"`
 }
 
@@ -76,7 +81,7 @@ type WebServer struct {
 
 	// InstanceID is the id of the EC2 instance.
 	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
-	// Provisioned is the step after which the server serves the site.
+	// Provisioned is the step after which the server is ready.
 	Provisioned pulumi.Resource
 }
 
@@ -186,7 +191,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision ships the bundle to the server and sets it up, until it serves the site.
+// provision ships the bundle to the server and sets it up, until it is ready.
 func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (pulumi.Resource, error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
@@ -203,7 +208,8 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	return newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand, triggers,
+	within := time.Duration(args.ProvisioningTimeout)*time.Minute - reportTime
+	return newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand(within), triggers,
 		pulumi.Parent(instance), serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{bundle}))
 }
 

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/dirhash"
 )
@@ -22,14 +23,24 @@ import (
 // bootstrap user's home directory.
 const BundleUploadPath = "bundle.tar.gz"
 
-// ProvisionCommand unpacks the bundle on a server, sets the server up, and
-// removes the login by which this is done.
-const ProvisionCommand = `set -eu
+// provisionCommand has the seconds of ProvisionCommand as its argument.
+const provisionCommand = `set -eu
 sudo install -d -m 0755 /opt/site
 sudo tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
-sudo /opt/site/provision
+sudo /opt/site/provision %d
 sudo /usr/local/sbin/bootstrap-remove
 `
+
+// ProvisionCommand unpacks the bundle on a server, sets the server up until it
+// is ready, and removes the login by which this is done. A server that is not
+// ready in time, to the second, makes it fail and report why, which takes up to
+// 20 seconds more.
+//
+// The command is part of what a bundle's hash names; the time is not, so that
+// another time makes no new server.
+func ProvisionCommand(within time.Duration) string {
+	return fmt.Sprintf(provisionCommand, int(within.Seconds()))
+}
 
 //go:embed files
 var files embed.FS
@@ -77,7 +88,7 @@ func bundleHash(agentDir, architecture string) (string, error) {
 		return "", fmt.Errorf("hash the agent's source: %w", err)
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\n%s\n%s\n", architecture, agent, ProvisionCommand)
+	fmt.Fprintf(sum, "%s\n%s\n%s\n", architecture, agent, provisionCommand)
 	err = fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -85,6 +86,11 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 	changed, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
 	require.NotEqual(t, base, changed)
+}
+
+func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
+	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/provision 90\nsudo /usr/local/sbin/bootstrap-remove\n")
+	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
 }
 
 func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {

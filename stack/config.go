@@ -32,7 +32,7 @@ type Config struct {
 	// Generation forces a new server when it changes, though nothing else did.
 	Generation int `config:"generation"`
 	// ProvisioningTimeout is how many minutes a new server has to boot, and
-	// again how many to serve the site then.
+	// again how many it has to become ready then.
 	ProvisioningTimeout int `config:"provisioningTimeout"`
 	// VpcCIDR is the VPC's address range.
 	VpcCIDR string `config:"vpcCidr"`

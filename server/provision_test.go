@@ -1,0 +1,121 @@
+package server
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// provisionedServer is where the script provision runs with programs that stand
+// in for those of a server: each notes how it was called and succeeds.
+type provisionedServer struct {
+	*testing.T
+	bundle, programs, calls string
+}
+
+func newProvisionedServer(t *testing.T) *provisionedServer {
+	t.Helper()
+	s := &provisionedServer{T: t, bundle: t.TempDir(), programs: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
+	script, err := files.ReadFile("files/provision")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
+	for _, name := range []string{"cloud-init", "install", "systemctl", "journalctl", "docker", "agent"} {
+		s.install(name, "")
+	}
+	return s
+}
+
+// install makes a program do more than note its call.
+func (s *provisionedServer) install(name, script string) {
+	s.Helper()
+	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.calls + "\n" + script + "\n"
+	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
+}
+
+// provision runs the script and returns its output, how the programs were
+// called, and its error.
+func (s *provisionedServer) provision(args ...string) (output string, calls []string, err error) {
+	s.Helper()
+	command := exec.CommandContext(s.Context(), filepath.Join(s.bundle, "provision"), args...)
+	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
+	text, err := command.CombinedOutput()
+	noted, readErr := os.ReadFile(s.calls)
+	if readErr != nil {
+		require.ErrorIs(s, readErr, os.ErrNotExist)
+	}
+	return string(text), strings.Split(strings.TrimSpace(string(noted)), "\n"), err
+}
+
+func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
+	s := newProvisionedServer(t)
+	s.install("agent", "echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1'")
+	output, calls, err := s.provision("870")
+	require.NoError(t, err, output)
+	require.Equal(t, "agent\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
+
+	last := calls[len(calls)-1]
+	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
+	require.NoError(t, err, last)
+	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
+	require.LessOrEqual(t, seconds, 870)
+	require.Contains(t, calls, "docker compose --progress plain up --detach")
+	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer")
+}
+
+func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
+	for name, test := range map[string]struct {
+		program, script string
+		says            []string
+	}{
+		"cloud-init failed": {
+			"cloud-init", `case "$*" in "status --wait") exit 1 ;; *) echo "status: error"; echo "no package docker.io" ;; esac`,
+			[]string{"no package docker.io", "cloud-init failed: the lines above say why"},
+		},
+		"the site cannot be brought": {
+			"systemctl", `[ "$*" != "start agent-pull.service" ]`,
+			[]string{"the agent could not bring the site from the content bucket"},
+		},
+		"an image does not build": {
+			"docker", `case "$*" in *build*) echo "COPY nginx.conf: not found" >&2; exit 17 ;; esac`,
+			[]string{"COPY nginx.conf: not found", "an image could not be built: the lines above say why"},
+		},
+		"containers do not start": {
+			"docker", `case "$*" in *up*) echo "port is already allocated" >&2; exit 1 ;; esac`,
+			[]string{"port is already allocated", "the containers could not be started: the lines above say why"},
+		},
+		"not ready": {
+			"agent", `echo "not ready: server i-1"; exit 1`,
+			[]string{"not ready: server i-1", "seconds after provisioning began: its report is above"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newProvisionedServer(t)
+			s.install(test.program, test.script)
+			output, _, err := s.provision("870")
+			require.Error(t, err)
+			for _, says := range test.says {
+				require.Contains(t, output, says)
+			}
+		})
+	}
+}
+
+func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
+	s := newProvisionedServer(t)
+	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running" ;; esac`)
+	output, calls, err := s.provision("1")
+	require.Error(t, err)
+	require.Equal(t, "status: running\ncloud-init did not end in time: the lines above say how far it is\n", output)
+	require.Equal(t, []string{"cloud-init status --wait", "cloud-init status --long"}, calls)
+}
+
+func TestAProvisioningWithoutATimeIsRefused(t *testing.T) {
+	output, _, err := newProvisionedServer(t).provision()
+	require.Error(t, err)
+	require.Contains(t, output, "usage: provision SECONDS")
+}
