@@ -6,8 +6,16 @@ import (
 	"strings"
 )
 
-// logLines is how many lines of a log a report has.
-const logLines = 20
+const (
+	// logLines is how many lines of a log a report has.
+	logLines = 20
+	// containerLogLines is how many lines of a container's log are read for
+	// them. It is more, since a look leaves a line per file in a web server's
+	// log, and those are left out.
+	containerLogLines = 2000
+	// userAgent is by what the agent's own requests are known in such a log.
+	userAgent = "agent-ready"
+)
 
 // Log is a log that tells more about what fails.
 type Log struct {
@@ -22,7 +30,7 @@ type Log struct {
 func serviceLog(project, service string) Log {
 	return Log{Name: service, Command: Command{
 		Dir:        project,
-		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(logLines), service},
+		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
 		WithStderr: true,
 	}}
 }
@@ -31,7 +39,7 @@ func serviceLog(project, service string) Log {
 func projectLog(project string) Log {
 	return Log{Name: "containers", Command: Command{
 		Dir:        project,
-		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(logLines)},
+		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(containerLogLines)},
 		WithStderr: true,
 	}}
 }
@@ -50,16 +58,17 @@ func unitLog(unit string) Log {
 	}}
 }
 
-// tail reads the last lines of the log. That it cannot be read is the one line
+// tail reads the last lines of the log, without what the agent itself caused in
+// it. That it cannot be read is the one line
 // of it then: a report must not fail for want of a log.
 func (l Log) tail(ctx context.Context, runner Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
 		return []string{"this log cannot be read: " + oneLine(err.Error())}
 	}
-	var lines []string
+	lines := []string{}
 	for line := range strings.Lines(string(output)) {
-		if line = strings.TrimSpace(line); line != "" {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, userAgent) {
 			lines = append(lines, printable(line))
 		}
 	}

@@ -81,6 +81,11 @@ func TestALogIsItsLastLinesWithoutWhatATerminalObeys(t *testing.T) {
 	require.Equal(t, []string{"old", "[31mred", "last\uFFFD"}, read[logLines-3:])
 }
 
+func TestAnEmptyLogIsAnEmptyListForMachines(t *testing.T) {
+	log := unitLog("agent-pull.service")
+	require.Equal(t, []string{}, log.tail(t.Context(), answers{log.Command.String(): "\n"}))
+}
+
 func TestALogThatCannotBeReadSaysSoInTheReport(t *testing.T) {
 	require.Equal(t, []string{"this log cannot be read: journalctl --unit x.service --no-pager --lines 20 --output cat: exit status 1: no journal"},
 		unitLog("x.service").tail(t.Context(), fails("no journal\n")))

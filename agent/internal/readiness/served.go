@@ -212,6 +212,7 @@ func (s *Served) get(ctx context.Context, path string, read func(io.Reader) erro
 	if err != nil {
 		return fmt.Sprintf("%s: %s", path, err)
 	}
+	request.Header.Set("User-Agent", userAgent)
 	response, err := s.client.Do(request)
 	if err != nil {
 		// Without the method and address that url.Error puts before it.

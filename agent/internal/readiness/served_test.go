@@ -163,6 +163,29 @@ func TestTheReleaseHoldsWhenEachFileIsServedWithItsBytes(t *testing.T) {
 	}, s.web.requests, "every file by each of its paths, but none that is not served as it is")
 }
 
+func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
+	s := newServer(t, exampleSite())
+	var accessLog strings.Builder
+	accessLog.WriteString("web-1  | open() \"/srv/site/current/site/a.css\" failed (13: Permission denied)\n")
+	logging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.web.ServeHTTP(w, r)
+		s.web.mutex.Lock()
+		defer s.web.mutex.Unlock()
+		for range logLines {
+			fmt.Fprintf(&accessLog, "web-1  | 172.18.0.1 - - \"GET %s HTTP/1.1\" 200 5225 \"-\" %q\n", r.URL.Path, r.UserAgent())
+		}
+	}))
+	t.Cleanup(logging.Close)
+	address, err := url.Parse(logging.URL)
+	require.NoError(t, err)
+	s.served.URL = address
+	require.Equal(t, Holds, s.look().Verdict)
+
+	log := projectLog("/opt/site")
+	require.Equal(t, []string{`web-1  | open() "/srv/site/current/site/a.css" failed (13: Permission denied)`},
+		log.tail(t.Context(), answers{log.Command.String(): accessLog.String()}))
+}
+
 func TestAWaitReadsTheListOfFilesOnce(t *testing.T) {
 	s := newServer(t, exampleSite())
 	require.Equal(t, Holds, s.look().Verdict)
