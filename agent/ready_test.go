@@ -117,10 +117,10 @@ func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
 esac`)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
-	require.Regexp(t, `^   0\.\d s  containers  not ok  web: starting, its health check has not succeeded yet
-   0\.\d s  release     ok      .*
-   0\.\d s  timers      ok      .*
-   1\.\d s  containers  ok      web: healthy
+	require.Regexp(t, `^ +\d+\.\d s  containers  not ok  web: starting, its health check has not succeeded yet
+ +\d+\.\d s  release     ok      .*
+ +\d+\.\d s  timers      ok      .*
+ +\d+\.\d s  containers  ok      web: healthy
 $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
 }

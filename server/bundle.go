@@ -33,8 +33,8 @@ sudo /usr/local/sbin/bootstrap-remove
 
 // ProvisionCommand unpacks the bundle on a server, sets the server up until it
 // is ready, and removes the login by which this is done. A server that is not
-// ready in time, to the second, makes it fail and report why, which takes up to
-// 20 seconds more.
+// ready in time makes it fail and report why, which takes up to about 20 seconds
+// more. The time is passed on in whole seconds.
 //
 // The command is part of what a bundle's hash names; the time is not, so that
 // another time makes no new server.

@@ -43,7 +43,7 @@ type Readiness struct {
 
 // Await looks until every check holds at the same time, but not longer than
 // wait (and, past it, for as long as the last look and the reading of logs may
-// take: 20 seconds). With a wait of 0 it looks once. The report is that of the
+// take: about 20 seconds). With a wait of 0 it looks once. The report is that of the
 // last look. The error is that of ctx, when it ends before that.
 func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error) {
 	begin := time.Now()
