@@ -59,6 +59,7 @@ func TestTheSite(t *testing.T) {
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
+	part("the agent says whether the server is ready, and why not", agentReady)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a sync that broke off is mended by going back", halfSync)
@@ -301,6 +302,51 @@ func cloudInit(t *testing.T, p *project) {
 	failed := p.ssh(t, "systemctl list-units --failed --no-legend --plain")
 	require.NoError(t, failed.err, failed.String())
 	require.Empty(t, failed.stdout, "no unit of the server failed")
+}
+
+// agentReady asks the server itself, as it is and with its web server stopped.
+func agentReady(t *testing.T, p *project) {
+	type report struct {
+		Ready   bool
+		Release string
+		Checks  []struct {
+			Name, Since, Detail string
+			OK                  bool
+		}
+		Logs map[string]any
+	}
+	look := func() (result, report) {
+		asked := p.ssh(t, "sudo agent ready --json")
+		var answer report
+		require.NoError(t, json.Unmarshal([]byte(asked.stdout), &answer), asked.String())
+		return asked, answer
+	}
+
+	asked, answer := look()
+	require.NoError(t, asked.err, asked.String())
+	require.True(t, answer.Ready)
+	require.Equal(t, p.outputs(t).Release, answer.Release)
+	var names []string
+	for _, check := range answer.Checks {
+		require.True(t, check.OK, asked.stdout)
+		names = append(names, check.Name)
+		_, err := time.Parse(time.RFC3339, check.Since)
+		require.NoError(t, err)
+	}
+	require.ElementsMatch(t, []string{"containers", "release", "timers"}, names)
+
+	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
+	require.NoError(t, stopped.err, stopped.String())
+	asked, answer = look()
+	require.Equal(t, 1, asked.status(), asked.String())
+	require.False(t, answer.Ready)
+	for _, check := range answer.Checks {
+		require.Equal(t, check.Name == "timers", check.OK, asked.stdout)
+	}
+	require.NotEmpty(t, answer.Logs, asked.stdout)
+
+	started := p.ssh(t, "sudo docker compose --project-directory /opt/site start web && sudo agent ready --wait 1m")
+	require.NoError(t, started.err, started.String())
 }
 
 func editPost(t *testing.T, p *project) {
