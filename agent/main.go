@@ -97,3 +97,22 @@ func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 		},
 	}))
 }
+
+// parseFlags reads the flags of a verb, after which flags is named. The error
+// of wrong flags is an errUsage; that of a request for help, which is answered
+// on stderr, is flag.ErrHelp.
+func parseFlags(flags *flag.FlagSet, args []string, usage string, stderr io.Writer) error {
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, usage)
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%w: %s: %w", errUsage, flags.Name(), err)
+	}
+	return nil
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ import (
 // directory of releases, and leaves the work to release.Pull.
 func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger, level *slog.LevelVar) error {
 	flags := flag.NewFlagSet("agent pull", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	var (
 		bucketName = flags.String("bucket", "", "`name` of the content bucket (required)")
 		region     = flags.String("region", "", "AWS `region` of the bucket (default: AWS_REGION, or the shared config file's)")
@@ -29,16 +27,8 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		timeout    = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run begins anew")
 		debug      = flags.Bool("debug", false, "log runs that change nothing, too")
 	)
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: agent pull --bucket NAME [flags]")
-		flags.SetOutput(stderr)
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: agent pull: %w", errUsage, err)
+	if err := parseFlags(flags, args, "usage: agent pull --bucket NAME [flags]", stderr); err != nil {
+		return err
 	}
 	switch {
 	case flags.NArg() > 0:

@@ -34,7 +34,6 @@ var errNotReady = errors.New("not ready")
 // readiness.Readiness on stdout, and what happens until then on stderr.
 func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	var (
 		wait       = flags.Duration("wait", 0, "wait for at most this `time` until the server is ready (default 0s: look once)")
 		bucketName = flags.String("bucket", "", "`name` of the content bucket (default: CONTENT_BUCKET of --env-file)")
@@ -46,16 +45,8 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
 		asJSON     = flags.Bool("json", false, "print the report as JSON")
 	)
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: agent ready [flags]")
-		flags.SetOutput(stderr)
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: agent ready: %w", errUsage, err)
+	if err := parseFlags(flags, args, "usage: agent ready [flags]", stderr); err != nil {
+		return err
 	}
 	environment, err := readServerEnv(*envFile)
 	if err != nil {

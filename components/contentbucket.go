@@ -91,12 +91,11 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
 		"MANIFEST":      pulumi.String(manifest),
 	}
-	triggers := pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
 		Script:      buildScript,
 		Dir:         args.SiteDir,
 		Environment: environment,
-		Triggers:    triggers,
+		Triggers:    pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
 		Timeout:     "30m",
 	}, pulumi.Parent(content))
 	if err != nil {
