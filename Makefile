@@ -2,7 +2,7 @@
 
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent localcloud e2e
-SCRIPTS := components/scripts/build.sh components/scripts/sync.sh \
+SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	$(wildcard .ci/run tools/*.sh)
 

@@ -80,6 +80,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		Content:             content,
 		Backup:              backup,
 		SshCA:               sshCA,
+		VIP:                 vip,
 		Bundle:              bundle,
 		Admins:              admins(config.Admins),
 		Region:              config.Region,
@@ -95,7 +96,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 	if err != nil {
 		return err
 	}
-	if err := vip.PointTo(ctx, web); err != nil {
+	if err := vip.PointTo(ctx, web, content.Release); err != nil {
 		return err
 	}
 

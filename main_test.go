@@ -70,8 +70,6 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		text("publicIp", "198.51.100.8")
 	case "aws:iam/role:Role", "aws:iam/instanceProfile:InstanceProfile":
 		text("name", args.Name)
-	case "aws:ec2/keyPair:KeyPair":
-		text("keyName", args.Name)
 	case "command:local:Command":
 		text("stdout", "0123456789abcdef\n")
 	}
@@ -200,8 +198,31 @@ func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
 
 func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
-	require.Equal(t, "15m", provision.Timeout)
+	require.Equal(t, "15m0s", provision.Timeout)
 	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/provision 870\n", "half a minute less than 15")
+}
+
+func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
+	resources := deployed(t, "production")
+	for name, url := range map[string]string{"web-reachable": "http://198.51.100.8", "vip-verify": "http://198.51.100.7"} {
+		visit := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
+		require.Equal(t, url, visit["URL"].StringValue(), name)
+		require.Equal(t, "web-id", visit["SERVER"].StringValue(), name)
+		require.Equal(t, "0123456789abcdef", visit["RELEASE"].StringValue(), name)
+	}
+	// Registration follows dependencies: with the mocks, one by one.
+	var order []string
+	for _, r := range resources {
+		switch r.Name {
+		case "web-provision", "web-reachable", "web-handover", "vip-verify":
+			order = append(order, r.Name)
+		case "vip":
+			if r.Type == "aws:ec2/eipAssociation:EipAssociation" {
+				order = append(order, "move")
+			}
+		}
+	}
+	require.Equal(t, []string{"web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
@@ -304,5 +325,5 @@ func TestEveryConnectionToAServerPinsItsHostKey(t *testing.T) {
 		}
 		require.True(t, strings.HasPrefix(connection.ObjectValue()["hostKey"].StringValue(), "ssh-ed25519 "), r.Name)
 	}
-	require.Equal(t, 2, connections)
+	require.Equal(t, 3, connections)
 }

@@ -1,7 +1,10 @@
 package components
 
 import (
+	_ "embed" // the scripts
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
@@ -28,7 +31,8 @@ func runsOnceOptions() pulumi.ResourceOption {
 // localCommand is a command on the machine that runs pulumi.
 type localCommand struct {
 	// Script runs in bash; what it prints on stdout is the resource's output.
-	Script      string
+	Script string
+	// Dir is where it runs. Defaulted: the project's directory.
 	Dir         string
 	Environment pulumi.StringMapInput
 	// Triggers are the hashes of all that the command's result depends on.
@@ -37,12 +41,16 @@ type localCommand struct {
 }
 
 func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	var dir pulumi.StringPtrInput
+	if command.Dir != "" {
+		dir = pulumi.String(command.Dir)
+	}
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String(command.Script),
 		Update:                 pulumi.String(nothing),
 		Delete:                 pulumi.String(nothing),
 		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
-		Dir:                    pulumi.String(command.Dir),
+		Dir:                    dir,
 		Environment:            command.Environment,
 		Triggers:               command.Triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
@@ -52,6 +60,37 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 		return nil, fmt.Errorf("command %s: %w", name, err)
 	}
 	return resource, nil
+}
+
+//go:embed scripts/visit.sh
+var visitScript string
+
+// visit is a look at the site as a visitor has it, from the machine that runs
+// pulumi.
+type visit struct {
+	// Address is the IPv4 address that is visited.
+	Address pulumi.StringInput
+	// Server is the id of the instance that must answer, Release what it must serve.
+	Server  pulumi.StringInput
+	Release pulumi.StringInput
+	// Within is how long this may take to come true.
+	Within   time.Duration
+	Triggers pulumi.Array
+}
+
+func newVisit(ctx *pulumi.Context, name string, visit visit, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	return newLocalCommand(ctx, name, localCommand{
+		Script: visitScript,
+		Environment: pulumi.StringMap{
+			"URL":     pulumi.Sprintf("http://%s", visit.Address),
+			"SERVER":  visit.Server,
+			"RELEASE": visit.Release,
+			"WITHIN":  pulumi.String(strconv.Itoa(int(visit.Within.Seconds()))),
+		},
+		Triggers: visit.Triggers,
+		// The script ends by itself, and says more than Pulumi would.
+		Timeout: (visit.Within + reportTime).String(),
+	}, opts...)
 }
 
 // sshConnection is how the program reaches a new server. The host key is
@@ -81,11 +120,11 @@ func (c sshConnection) args() remote.ConnectionArgs {
 // serverLife are the options of what is done to one server once. Its address
 // changes when the VIP moves to it, and its bootstrap user is gone by then:
 // neither may make the program connect again.
-func serverLife(server pulumi.Resource, timeout string) pulumi.ResourceOption {
+func serverLife(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
 	return pulumi.Composite(
 		runsOnceOptions(),
 		pulumi.DeletedWith(server),
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout}),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout.String()}),
 	)
 }
 

@@ -2,10 +2,15 @@ package components
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
+
+// moveTime is how long the new server may take to answer at the address. EC2
+// speaks of some seconds.
+const moveTime = time.Minute
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
@@ -49,19 +54,28 @@ func NewVIP(ctx *pulumi.Context, name string, args *VIPArgs, opts ...pulumi.Reso
 	return vip, ctx.RegisterResourceOutputs(vip, pulumi.Map{"address": vip.Address})
 }
 
-// PointTo moves the address to a server, once the server is provisioned.
+// PointTo moves the address to a server, once the server is ready and the one
+// before it has handed over, and then visits the site there: release is what it
+// must serve. The engine deletes the old server after that.
 //
 // The association is created anew before the old one is deleted. EC2 takes the
 // address from the old server in the same step, so there is no moment at which
 // it points nowhere; deleting the old association afterwards finds it gone.
-func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer) error {
+func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, release pulumi.StringInput) error {
 	association, err := ec2.NewEipAssociation(ctx, v.name, &ec2.EipAssociationArgs{
 		AllocationId: v.eip.AllocationId,
 		InstanceId:   server.InstanceID,
-	}, pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Provisioned}))
+	}, pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Ready}))
 	if err != nil {
 		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
 	}
 	v.ServerID = association.InstanceId
-	return nil
+	_, err = newVisit(ctx, v.name+"-verify", visit{
+		Address:  v.Address,
+		Server:   association.InstanceId,
+		Release:  release,
+		Within:   moveTime,
+		Triggers: pulumi.Array{association.ID()},
+	}, pulumi.Parent(v))
+	return err
 }

@@ -13,9 +13,15 @@ import (
 	"immutable-infra/server"
 )
 
-// reportTime is kept back from the time that a server has to become ready, so
-// that its report of why it is not comes before Pulumi gives up on it.
-const reportTime = 30 * time.Second
+const (
+	// reportTime is kept back from the time that a step has, so that its report
+	// of what went wrong comes before Pulumi gives up on it.
+	reportTime = 30 * time.Second
+	// reachTime is how long a server that is ready may be out of reach from outside.
+	reachTime = 30 * time.Second
+	// handoverTime is how long a new server waits for the one before it to hand over.
+	handoverTime = 30 * time.Second
+)
 
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
@@ -27,6 +33,8 @@ type WebServerArgs struct {
 	Backup *BackupBucket `pulumi:"backup"`
 	// SshCA gives it its host key and certificate.
 	SshCA *SshCA `pulumi:"sshCA"`
+	// VIP is the address by which it knows whether it is the server that visitors see.
+	VIP *VIP `pulumi:"vip"`
 
 	// Bundle is what is shipped to the server and runs there.
 	Bundle server.Bundle `pulumi:"bundle"`
@@ -68,7 +76,7 @@ func (args *WebServerArgs) complete() error {
 		args.ProvisioningTimeout = 15
 	}
 	return required(map[string]bool{
-		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil,
+		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
 		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
 		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
 	})
@@ -81,8 +89,8 @@ type WebServer struct {
 
 	// InstanceID is the id of the EC2 instance.
 	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
-	// Provisioned is the step after which the server is ready.
-	Provisioned pulumi.Resource
+	// Ready is the step after which the VIP may move to it.
+	Ready pulumi.Resource
 }
 
 // NewWebServer makes a WebServer.
@@ -105,19 +113,22 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
-	userData := pulumi.All(
-		args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate, args.Content.Name, args.Backup.Name,
-	).ApplyT(
-		func(values []any) (string, error) {
+	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
+		return pulumi.All(
+			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
+			args.Content.Name, args.Backup.Name, args.VIP.Address, bootstrapKey,
+		).ApplyT(func(values []any) (string, error) {
 			return server.UserData(server.UserDataArgs{
 				Admins:          args.Admins,
 				SSHPort:         args.SSHPort,
 				HostPrivateKey:  values[0].(string),
 				HostPublicKey:   values[1].(string),
 				HostCertificate: values[2].(string),
+				BootstrapKey:    values[6].(string),
 				Environment: server.Environment{
 					ContentBucket: values[3].(string),
 					BackupBucket:  values[4].(string),
+					VIP:           values[5].(string),
 					Region:        args.Region,
 					ReleasesKept:  args.ReleasesKept,
 				},
@@ -125,22 +136,16 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 				Generation: args.Generation,
 			})
 		}).(pulumi.StringOutput)
+	}
 
-	// A key pair for the one login that sets the server up. Whatever makes a new
-	// server makes a new key: none is ever used for two.
-	identity := pulumi.Unsecret(userData.ApplyT(func(userData string) string {
+	// A key for the logins that set the server up. Whatever makes a new server
+	// makes a new key: none is ever used for two.
+	identity := pulumi.Unsecret(render(pulumi.String("")).ApplyT(func(userData string) string {
 		return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %s", args.AMI, args.InstanceType, args.RootVolumeSize, userData)))
 	}))
 	key, err := tls.NewPrivateKey(ctx, name+"-bootstrap", &tls.PrivateKeyArgs{
 		Algorithm: pulumi.String("ED25519"),
 	}, parent, pulumi.ReplacementTrigger(identity))
-	if err != nil {
-		return nil, err
-	}
-	keyPair, err := ec2.NewKeyPair(ctx, name+"-bootstrap", &ec2.KeyPairArgs{
-		PublicKey: key.PublicKeyOpenssh,
-		Tags:      tags(ctx, name+"-bootstrap"),
-	}, parent)
 	if err != nil {
 		return nil, err
 	}
@@ -151,10 +156,11 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		SubnetId:            args.Network.SubnetID,
 		VpcSecurityGroupIds: pulumi.StringArray{firewall.ID()},
 		IamInstanceProfile:  profile.Name,
-		KeyName:             keyPair.KeyName,
-		UserData:            userData,
+		UserData:            render(key.PublicKeyOpenssh),
 		// The default is to stop the server, change it and start it again.
 		UserDataReplaceOnChange: pulumi.Bool(true),
+		// A server that nobody claims ends itself: see the server's boot files.
+		InstanceInitiatedShutdownBehavior: pulumi.String("terminate"),
 		// True, although the VIP comes later: with false, every refreshed plan
 		// of an instance with an Elastic IP wants a replacement.
 		AssociatePublicIpAddress: pulumi.Bool(true),
@@ -182,17 +188,18 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
-	provisioned, err := provision(ctx, name, args, instance, key)
+	ready, err := provision(ctx, name, args, instance, key)
 	if err != nil {
 		return nil, err
 	}
 	web.InstanceID = instance.ID()
-	web.Provisioned = provisioned
+	web.Ready = ready
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision ships the bundle to the server and sets it up, until it is ready.
-func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (pulumi.Resource, error) {
+// provision ships the bundle to the server, sets it up until it is ready, looks
+// at it from outside, and has the server before it hand over.
+func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
 		Port:       args.SSHPort,
@@ -201,16 +208,33 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 		HostKey:    args.SshCA.HostPublicKey,
 	}
 	triggers := pulumi.Array{instance.ID()}
-	timeout := fmt.Sprintf("%dm", args.ProvisioningTimeout)
+	timeout := time.Duration(args.ProvisioningTimeout) * time.Minute
+	parent := pulumi.Parent(instance)
 
 	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
-		pulumi.Parent(instance), serverLife(instance, timeout))
+		parent, serverLife(instance, timeout))
 	if err != nil {
 		return nil, err
 	}
-	within := time.Duration(args.ProvisioningTimeout)*time.Minute - reportTime
-	return newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand(within), triggers,
-		pulumi.Parent(instance), serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{bundle}))
+	provisioned, err := newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand(timeout-reportTime), triggers,
+		parent, serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{bundle}))
+	if err != nil {
+		return nil, err
+	}
+	// The server has looked at itself from inside. Between it and its visitors
+	// are its firewall and the network.
+	reached, err := newVisit(ctx, name+"-reachable", visit{
+		Address:  instance.PublicIp,
+		Server:   instance.ID(),
+		Release:  args.Content.Release,
+		Within:   reachTime,
+		Triggers: triggers,
+	}, parent, pulumi.DependsOn([]pulumi.Resource{provisioned}))
+	if err != nil {
+		return nil, err
+	}
+	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime), triggers,
+		parent, serverLife(instance, handoverTime+reportTime), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
 // newInstanceProfile makes the role of the servers, with all that they may do

@@ -28,18 +28,27 @@ const provisionCommand = `set -eu
 sudo install -d -m 0755 /opt/site
 sudo tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
 sudo /opt/site/provision %d
-sudo /usr/local/sbin/bootstrap-remove
 `
 
-// ProvisionCommand unpacks the bundle on a server, sets the server up until it
-// is ready, and removes the login by which this is done. A server that is not
-// ready in time makes it fail and report why, which takes up to about 20 seconds
-// more. The time is passed on in whole seconds.
+// handoverCommand has the seconds of HandoverCommand as its argument.
+const handoverCommand = "sudo agent handover --wait %ds\n"
+
+// ProvisionCommand unpacks the bundle on a server and sets the server up until it
+// is ready. A server that is not ready in time makes it fail and report why,
+// which takes up to about 20 seconds more. The time is passed on in whole seconds.
 //
 // The command is part of what a bundle's hash names; the time is not, so that
 // another time makes no new server.
 func ProvisionCommand(within time.Duration) string {
 	return fmt.Sprintf(provisionCommand, int(within.Seconds()))
+}
+
+// HandoverCommand announces a server that is ready to the one before it, and
+// waits for that one to hand over. A server that does not answer within that
+// time does not make it fail. The login by which this is done is removed by the
+// server itself, when the VIP has arrived there.
+func HandoverCommand(within time.Duration) string {
+	return fmt.Sprintf(handoverCommand, int(within.Seconds()))
 }
 
 //go:embed files
@@ -88,7 +97,7 @@ func bundleHash(agentDir, architecture string) (string, error) {
 		return "", fmt.Errorf("hash the agent's source: %w", err)
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\n%s\n%s\n", architecture, agent, provisionCommand)
+	fmt.Fprintf(sum, "%s\n%s\n%s\n%s\n", architecture, agent, provisionCommand, handoverCommand)
 	err = fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -50,7 +50,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 	}
 	require.Equal(t, map[string]int64{
 		"agent": 0o755, "provision": 0o755, "compose.yaml": 0o644, "nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644,
-		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644,
+		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
 	}, modes)
 }
 
@@ -89,8 +89,12 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 }
 
 func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
-	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/provision 90\nsudo /usr/local/sbin/bootstrap-remove\n")
+	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/provision 90\n")
 	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
+}
+
+func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
+	require.Equal(t, "sudo agent handover --wait 30s\n", HandoverCommand(30*time.Second))
 }
 
 func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {

@@ -64,7 +64,8 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer")
+	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-watch.service bootstrap-remove.path")
+	require.Contains(t, calls, "systemctl disable --quiet --now unclaimed.timer")
 }
 
 func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {

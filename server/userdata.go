@@ -13,7 +13,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// BootstrapUser is the login that provisions a new server, and that is removed then.
+// BootstrapUser is the login that provisions a new server. It is removed when the
+// VIP has arrived there.
 const BootstrapUser = "bootstrap"
 
 // MaxUserData is the most that EC2 takes as user data, in bytes.
@@ -31,7 +32,10 @@ type Admin struct {
 type Environment struct {
 	ContentBucket string
 	BackupBucket  string
-	Region        string
+	// VIP is the site's address, by which a server knows whether it is the one
+	// that visitors see.
+	VIP    string
+	Region string
 	// ReleasesKept is how many releases are kept beside the current one.
 	ReleasesKept int
 }
@@ -45,7 +49,10 @@ type UserDataArgs struct {
 	HostPrivateKey  string
 	HostPublicKey   string
 	HostCertificate string
-	Environment     Environment
+	// BootstrapKey is the public key of the login that provisions the server,
+	// one line.
+	BootstrapKey string
+	Environment  Environment
 	// BundleHash and Generation are written down on the server. Their part is
 	// to make the user data differ, and so to make a new server.
 	BundleHash string
@@ -60,6 +67,7 @@ func UserData(args UserDataArgs) (string, error) {
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
+		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
 	}
 	booting, err := bootFiles()
 	if err != nil {
@@ -77,7 +85,7 @@ func UserData(args UserDataArgs) (string, error) {
 		UpgradePackages: true,
 		Packages:        []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
 		WriteFiles:      append(files, booting...),
-		RunCommands:     [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "bootstrap-expiry.timer"}},
+		RunCommands:     [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "unclaimed.timer"}},
 		PowerState:      powerState{Mode: "reboot", Message: "a package asks for it", Condition: "/usr/local/sbin/reboot-required"},
 	}
 	var text bytes.Buffer
@@ -180,11 +188,12 @@ X11Forwarding no
 func serverEnv(args UserDataArgs) string {
 	return fmt.Sprintf(`CONTENT_BUCKET=%s
 BACKUP_BUCKET=%s
+VIP=%s
 AWS_REGION=%s
 RELEASES_KEPT=%d
 BUNDLE=%s
 GENERATION=%d
-`, args.Environment.ContentBucket, args.Environment.BackupBucket, args.Environment.Region, args.Environment.ReleasesKept, args.BundleHash, args.Generation)
+`, args.Environment.ContentBucket, args.Environment.BackupBucket, args.Environment.VIP, args.Environment.Region, args.Environment.ReleasesKept, args.BundleHash, args.Generation)
 }
 
 // bootFiles are the files of the directory boot, where they belong on the server.
@@ -195,8 +204,9 @@ func bootFiles() ([]file, error) {
 		{"bootstrap-login", "/usr/local/sbin/bootstrap-login", "0755"},
 		{"bootstrap-remove", "/usr/local/sbin/bootstrap-remove", "0755"},
 		{"bootstrap-login.service", "/etc/systemd/system/bootstrap-login.service", "0644"},
-		{"bootstrap-expiry.service", "/etc/systemd/system/bootstrap-expiry.service", "0644"},
-		{"bootstrap-expiry.timer", "/etc/systemd/system/bootstrap-expiry.timer", "0644"},
+		{"bootstrap-remove.service", "/etc/systemd/system/bootstrap-remove.service", "0644"},
+		{"unclaimed.service", "/etc/systemd/system/unclaimed.service", "0644"},
+		{"unclaimed.timer", "/etc/systemd/system/unclaimed.timer", "0644"},
 		{"daemon.json", "/etc/docker/daemon.json", "0644"},
 	} {
 		content, err := boot.ReadFile("boot/" + place.name)

@@ -17,7 +17,8 @@ func exampleArgs() UserDataArgs {
 		HostPrivateKey:  "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
 		HostPublicKey:   "ssh-ed25519 AAAAhost",
 		HostCertificate: "ssh-ed25519-cert-v01@openssh.com AAAAcert",
-		Environment:     Environment{ContentBucket: "content-1", BackupBucket: "backup-1", Region: "eu-central-1", ReleasesKept: 3},
+		BootstrapKey:    "ssh-ed25519 AAAAbootstrap\n",
+		Environment:     Environment{ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3},
 		BundleHash:      "0123456789abcdef",
 		Generation:      7,
 	}
@@ -92,6 +93,8 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		"certificate":     func(args *UserDataArgs) { args.HostCertificate = "other" },
 		"content bucket":  func(args *UserDataArgs) { args.Environment.ContentBucket = "other" },
 		"backup bucket":   func(args *UserDataArgs) { args.Environment.BackupBucket = "other" },
+		"VIP":             func(args *UserDataArgs) { args.Environment.VIP = "198.51.100.8" },
+		"bootstrap key":   func(args *UserDataArgs) { args.BootstrapKey = "other" },
 		"releases kept":   func(args *UserDataArgs) { args.Environment.ReleasesKept++ },
 		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },
 	} {

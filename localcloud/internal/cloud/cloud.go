@@ -42,9 +42,16 @@ type Cloud interface {
 	RunInstance(ctx context.Context, spec InstanceSpec) error
 	// TerminateInstance ends an instance and deletes its volumes.
 	TerminateInstance(ctx context.Context, id string) error
-	// InstanceState returns "running", "stopped", or an error that wraps ErrNotFound.
+	// InstanceState returns InstanceRunning, InstanceStopped, or an error that
+	// wraps ErrNotFound. An instance that switched itself off is stopped.
 	InstanceState(ctx context.Context, id string) (string, error)
 }
+
+// The states of an instance, in EC2's words.
+const (
+	InstanceRunning = "running"
+	InstanceStopped = "stopped"
+)
 
 // Image is what is known of an AMI.
 type Image struct {

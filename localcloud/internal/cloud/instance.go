@@ -88,7 +88,7 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	args := []string{"run", "--detach", "--tty", "--name", network + "-" + name,
 		"--network", "container:" + interfaceContainer(spec.ID),
 		"--memory", strconv.FormatInt(limit, 10), "--memory-swap", strconv.FormatInt(limit, 10),
-		"--restart", "unless-stopped",
+		"--restart", "on-failure",
 		"--log-opt", "max-size=1m"}
 	args = append(args, machineFlags()...)
 	args = append(args, l.labels(labelRole, roleInstance, labelVPC, spec.VpcID, labelInstance, spec.ID)...)
@@ -149,9 +149,9 @@ func (l *Local) InstanceState(ctx context.Context, id string) (string, error) {
 	}
 	switch current.State.Status {
 	case "running", "restarting":
-		return "running", nil
+		return InstanceRunning, nil
 	}
-	return "stopped", nil
+	return InstanceStopped, nil
 }
 
 func (l *Local) findInstance(ctx context.Context, docker engine.Docker, id string) (engine.Container, error) {

@@ -142,13 +142,23 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		}
 	})
 
+	t.Run("an instance that is switched off from within stays off", func(t *testing.T) {
+		// The connection may or may not live to see the command's end.
+		_, _ = w.ssh(vip, "sudo systemctl poweroff")
+		require.Eventually(t, func() bool {
+			state, err := w.local.InstanceState(ctx, second)
+			require.NoError(t, err)
+			return state == cloud.InstanceStopped
+		}, time.Minute, 200*time.Millisecond)
+	})
+
 	t.Run("a terminated instance is gone", func(t *testing.T) {
 		require.NoError(t, w.local.TerminateInstance(ctx, first))
 		_, err := w.local.InstanceState(ctx, first)
 		require.ErrorIs(t, err, cloud.ErrNotFound)
 		state, err := w.local.InstanceState(ctx, second)
 		require.NoError(t, err)
-		require.Equal(t, "running", state)
+		require.Equal(t, cloud.InstanceStopped, state)
 	})
 }
 

@@ -73,6 +73,7 @@ func Server() (Recipe, error) {
 		{"systemd-detect-virt", "usr/bin/systemd-detect-virt", true},
 		{"dmidecode", "usr/sbin/dmidecode", true},
 		{"localcloud-init", "usr/sbin/localcloud-init", true},
+		{"localcloud-shutdown", "usr/lib/systemd/system-shutdown/localcloud", true},
 		{"90_localcloud.cfg", "etc/cloud/cloud.cfg.d/90_localcloud.cfg", false},
 	} {
 		content, err := serverFiles.ReadFile("server/" + file.source)

@@ -43,10 +43,11 @@ func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
 		modes[header.Name] = header.Mode
 	}
 	require.Equal(t, map[string]int64{
-		"usr/bin/systemd-detect-virt":             0o755,
-		"usr/sbin/dmidecode":                      0o755,
-		"usr/sbin/localcloud-init":                0o755,
-		"etc/cloud/cloud.cfg.d/90_localcloud.cfg": 0o644,
+		"usr/bin/systemd-detect-virt":                0o755,
+		"usr/sbin/dmidecode":                         0o755,
+		"usr/sbin/localcloud-init":                   0o755,
+		"usr/lib/systemd/system-shutdown/localcloud": 0o755,
+		"etc/cloud/cloud.cfg.d/90_localcloud.cfg":    0o644,
 	}, modes)
 }
 

@@ -212,7 +212,9 @@ type fakeCloud struct {
 	gateways  map[string]cloud.GatewayState
 	instances map[string]cloud.InstanceSpec
 	// runError makes RunInstance fail.
-	runError error
+	// switchedOff are the instances that shut themselves down.
+	switchedOff map[string]bool
+	runError    error
 }
 
 func newFakeCloud() *fakeCloud {
@@ -273,7 +275,10 @@ func (c *fakeCloud) InstanceState(_ context.Context, id string) (string, error) 
 	if _, ok := c.instances[id]; !ok {
 		return "", cloud.ErrNotFound
 	}
-	return "running", nil
+	if c.switchedOff[id] {
+		return cloud.InstanceStopped, nil
+	}
+	return cloud.InstanceRunning, nil
 }
 
 // networkInterface is what the gateway was last told of an instance.

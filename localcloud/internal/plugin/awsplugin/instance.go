@@ -1,6 +1,7 @@
 package awsplugin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
 	"encoding/base64"
@@ -22,10 +23,19 @@ import (
 // maxUserData is EC2's limit, in bytes before base64.
 const maxUserData = 16384
 
+// What EC2 does with an instance that shuts itself down.
+const (
+	shutdownStops      = "stop"
+	shutdownTerminates = "terminate"
+)
+
 // instance launches and terminates instances.
 type instance struct{}
 
 func (instance) create(ctx context.Context, op *operation, inputs property.Map) (string, error) {
+	if err := op.removeSwitchedOff(ctx); err != nil {
+		return "", err
+	}
 	i, err := op.newInstance(ctx, inputs)
 	if err != nil {
 		return "", err
@@ -68,6 +78,26 @@ func (op *operation) launch(ctx context.Context, i *store.InstanceRecord) error 
 	return nil
 }
 
+// removeSwitchedOff terminates the instances that shut themselves down and that
+// asked to be terminated then.
+func (op *operation) removeSwitchedOff(ctx context.Context) error {
+	for id, i := range op.Instances {
+		if i.Pending || i.Instance.InstanceInitiatedShutdownBehavior != shutdownTerminates {
+			continue
+		}
+		state, err := op.cloud.InstanceState(ctx, id)
+		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return fmt.Errorf("ask for the state of instance %s: %w", id, err)
+		}
+		if err == nil && state == cloud.InstanceStopped {
+			if err := op.removeInstance(ctx, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (instance) read(ctx context.Context, op *operation, id string) (any, error) {
 	i, err := found(op.Instances, id)
 	if err != nil {
@@ -83,6 +113,12 @@ func (instance) read(ctx context.Context, op *operation, id string) (any, error)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
+	}
+	if state == cloud.InstanceStopped && i.Instance.InstanceInitiatedShutdownBehavior == shutdownTerminates {
+		if err := op.removeInstance(ctx, i); err != nil {
+			return nil, err
+		}
+		return nil, errGone
 	}
 	shown := i.Instance
 	shown.InstanceState = state
@@ -134,6 +170,9 @@ func (instance) update(ctx context.Context, op *operation, id string, inputs pro
 		i.Instance.MaintenanceOptions = next.MaintenanceOptions
 	}
 	i.Instance.CreditSpecification = next.CreditSpecification
+	if next.InstanceInitiatedShutdownBehavior != "" {
+		i.Instance.InstanceInitiatedShutdownBehavior = next.InstanceInitiatedShutdownBehavior
+	}
 	i.Instance.UserDataReplaceOnChange = next.UserDataReplaceOnChange
 	i.Instance.Tags = next.Tags
 	i.Instance.VolumeTags = next.VolumeTags
@@ -254,7 +293,7 @@ func (op *operation) newInstance(ctx context.Context, inputs property.Map) (*sto
 	in.Arn = op.ec2ARN("instance", in.ID)
 	in.PrimaryNetworkInterfaceID = newID("eni")
 	in.PrivateDNS = op.privateDNS(in.PrivateIP)
-	in.InstanceInitiatedShutdownBehavior = "stop"
+	in.InstanceInitiatedShutdownBehavior = cmp.Or(in.InstanceInitiatedShutdownBehavior, shutdownStops)
 	in.Tenancy = "default"
 	if in.MaintenanceOptions == nil {
 		in.MaintenanceOptions = &store.MaintenanceOptions{AutoRecovery: "default"}

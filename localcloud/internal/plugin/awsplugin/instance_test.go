@@ -116,6 +116,24 @@ func TestAServerThatIsGoneIsFoundOutByARefresh(t *testing.T) {
 	require.NoError(t, s.delete(s.server), "deleting what is gone succeeds")
 }
 
+func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T) {
+	for name, find := range map[string]func(s *site, server *live){
+		"by a refresh":       func(s *site, server *live) { require.False(t, s.refresh(server)) },
+		"by the next launch": func(s *site, _ *live) { s.create("aws:ec2/instance:Instance", "next", s.serverInputs()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			server := s.create("aws:ec2/instance:Instance", "second", s.serverInputs(object{"instanceInitiatedShutdownBehavior": "terminate"}))
+			s.cloud.switchedOff = map[string]bool{server.id: true, s.server.id: true}
+			find(s, server)
+			require.NotContains(t, s.cloud.instances, server.id)
+			require.NotContains(t, s.state().Instances, server.id)
+			require.True(t, s.refresh(s.server), "the other one is stopped")
+			require.Equal(t, "stopped", s.server.get("instanceState"))
+		})
+	}
+}
+
 func TestSomeChangesOfAServerHappenInPlace(t *testing.T) {
 	s := newSite(t)
 	closed := s.create("aws:ec2/securityGroup:SecurityGroup", "closed", object{"vpcId": s.vpc.id})
