@@ -29,6 +29,11 @@ env: localcloud ## Print the environment in which plain pulumi works: eval "$$(m
 status: localcloud ## Show what runs, and how much memory it takes
 	@$(LOCALCLOUD) status
 
+.PHONY: rollback
+rollback: ## Bring the stack STACK back to the commit deployed before, or to the commit TO
+	@tools/need.sh jq
+	@tools/rollback.sh "$(STACK)" $(TO)
+
 .PHONY: test
 test: check e2e ## Run every test, the end-to-end ones included
 

@@ -60,6 +60,8 @@ func TestTheSite(t *testing.T) {
 	part("metadata needs a token and is out of reach for containers", metadata)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("the agent says whether the server is ready, and why not", agentReady)
+	part("a server that reboots is back with what it served", reboot)
+	part("the server hands over, and resumes when its successor does not come", handover)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a sync that broke off is mended by going back", halfSync)
@@ -93,6 +95,26 @@ func get(t *testing.T, url string) (status int, body string, header http.Header)
 	content, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return response.StatusCode, string(content), response.Header
+}
+
+// served is which server answers at an address, and with which release; what
+// cannot be had is empty.
+func (p *project) served(address string) (server, release string) {
+	ask := func(what string) string {
+		client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Get("http://" + address + "/.well-known/" + what)
+		if err != nil {
+			return ""
+		}
+		defer func() { _ = response.Body.Close() }()
+		var answer map[string]any
+		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+			return ""
+		}
+		value, _ := answer[what].(string)
+		return value
+	}
+	return ask("server"), ask("release")
 }
 
 func servesTheBuild(t *testing.T, p *project) {
@@ -189,6 +211,11 @@ func sshLogin(t *testing.T, p *project) {
 		require.Equal(t, 255, refused.status(), refused.String())
 		require.Contains(t, refused.stderr, "Permission denied (publickey)")
 	}
+	// The server removes it when it sees that the VIP has arrived.
+	eventually(t, 30*time.Second, func() (bool, string) {
+		bootstrap := p.ssh(t, "getent passwd bootstrap")
+		return bootstrap.status() == 2, bootstrap.String()
+	})
 	users := p.ssh(t, "getent passwd bootstrap; ls /home; sudo grep -r bootstrap /etc/sudoers.d")
 	require.NotContains(t, users.stdout, "bootstrap", "the bootstrap user is gone")
 
@@ -333,7 +360,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"containers", "release", "timers"}, names)
+	require.ElementsMatch(t, []string{"agent", "containers", "disk", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
@@ -341,12 +368,72 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, check.Name == "timers", check.OK, asked.stdout)
+		require.Equal(t, check.Name == "agent" || check.Name == "disk", check.OK, asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
 	started := p.ssh(t, "sudo docker compose --project-directory /opt/site start web && sudo agent ready --wait 1m")
 	require.NoError(t, started.err, started.String())
+}
+
+// reboot restarts the server from within. It is back when its first process is
+// another one and the site is served as before.
+func reboot(t *testing.T, p *project) {
+	out := p.outputs(t)
+	booted := p.ssh(t, "ps -o lstart= -p 1")
+	require.NoError(t, booted.err, booted.String())
+	start := time.Now()
+	p.ssh(t, "sudo systemctl reboot")
+	var back time.Duration
+	eventually(t, 2*time.Minute, func() (bool, string) {
+		again := p.ssh(t, "ps -o lstart= -p 1")
+		return again.err == nil && again.stdout != booted.stdout, again.String()
+	})
+	eventually(t, time.Minute, func() (bool, string) {
+		server, release := p.served(out.VIP)
+		back = time.Since(start)
+		return server == out.ServerID && release == out.Release, server + " " + release
+	})
+	t.Logf("a server was back %.1f s after the order to reboot", back.Seconds())
+	ready := p.ssh(t, "sudo agent ready --wait 1m")
+	require.NoError(t, ready.err, ready.String())
+	gone := p.sshWith(t, nil, "bootstrap", "true")
+	require.Contains(t, gone.stderr, "Permission denied (publickey)")
+}
+
+// handover announces a successor that never comes.
+func handover(t *testing.T, p *project) {
+	out := p.outputs(t)
+	var holder struct{ Server string }
+	require.NoError(t, json.Unmarshal([]byte(p.object(t, out.BackupBucket, "handover/holder.json")), &holder))
+	require.Equal(t, out.ServerID, holder.Server)
+
+	connection := func() string {
+		_, _, header := get(t, out.URL)
+		return strings.Join(header.Values("Connection"), ", ")
+	}
+	require.NotContains(t, connection(), "close")
+
+	now := time.Now().UTC()
+	announcement := fmt.Sprintf(`{"id":"i-nobody-%d","server":"i-nobody","announced":%q,"expires":%q}`,
+		now.UnixNano(), now.Format(time.RFC3339Nano), now.Add(15*time.Second).Format(time.RFC3339Nano))
+	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat", ":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
+	require.NoError(t, put.err, put.String())
+
+	asked := eventually(t, 15*time.Second, func() (bool, string) {
+		header := connection()
+		return strings.Contains(header, "close"), header
+	})
+	answered := eventually(t, 15*time.Second, func() (bool, string) {
+		answer := p.object(t, out.BackupBucket, "handover/answer.json")
+		return strings.Contains(answer, "i-nobody-") && strings.Contains(answer, out.ServerID), answer
+	})
+	t.Logf("visitors were asked to reconnect %.1f s after an announcement, and it was answered %.1f s later", asked.Seconds(), answered.Seconds())
+	eventually(t, time.Minute, func() (bool, string) {
+		header := connection()
+		return !strings.Contains(header, "close"), header
+	})
+	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
 }
 
 func editPost(t *testing.T, p *project) {
@@ -383,6 +470,12 @@ func editPost(t *testing.T, p *project) {
 		_, body, _ := get(t, before.URL+".well-known/release")
 		return strings.Contains(body, before.Release), body
 	})
+}
+
+// object is the content of an object in a bucket.
+func (p *project) object(t *testing.T, bucket, key string) string {
+	t.Helper()
+	return p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "cat", ":s3,env_auth=true:"+bucket+"/"+key)
 }
 
 // objects lists a bucket with the hash of each object.
