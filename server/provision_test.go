@@ -24,7 +24,7 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
-	for _, name := range []string{"cloud-init", "install", "systemctl", "journalctl", "docker", "agent"} {
+	for _, name := range []string{"cloud-init", "install", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
 		s.install(name, "")
 	}
 	return s
@@ -75,7 +75,7 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 	}{
 		"cloud-init failed": {
 			"cloud-init", `case "$*" in "status --wait") exit 1 ;; *) echo "status: error"; echo "no package docker.io" ;; esac`,
-			[]string{"no package docker.io", "cloud-init failed: the lines above say why"},
+			[]string{"no package docker.io", "cloud-init failed: the lines above say why", "The server boots anew"},
 		},
 		"the site cannot be brought": {
 			"systemctl", `[ "$*" != "start agent-pull.service" ]`,
@@ -104,6 +104,16 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestABootThatFailedIsTriedAgain(t *testing.T) {
+	s := newProvisionedServer(t)
+	s.install("cloud-init", `[ "$*" != "status --wait" ]`)
+	_, calls, err := s.provision("870")
+	require.Error(t, err)
+	require.Equal(t, []string{
+		"cloud-init status --wait", "cloud-init status --long", "cloud-init clean", "systemd-run --quiet --on-active=5s systemctl reboot",
+	}, calls)
 }
 
 func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
