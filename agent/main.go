@@ -3,6 +3,8 @@
 //
 //	agent pull --bucket NAME    bring the site's current build onto this server
 //	agent ready                 say whether visitors may be sent to this server
+//	agent watch --vip ADDRESS   give way to a successor, for as long as it runs
+//	agent handover              have the server before this one give way
 //
 // Exit codes: 0 the job is done (or there was nothing to do) and the server is
 // ready, 1 it failed or the server is not ready, 2 the command line is wrong.
@@ -29,8 +31,10 @@ const (
 const usage = `usage: agent <verb> [flags]
 
 verbs:
-  pull    bring the site's current build from the content bucket onto this server
-  ready   say whether visitors may be sent to this server, and why not
+  pull       bring the site's current build from the content bucket onto this server
+  ready      say whether visitors may be sent to this server, and why not
+  watch      watch whether this server has the VIP, and give way to a successor
+  handover   have the server that has the VIP give way to this one
 
 agent <verb> -h lists the flags of a verb.
 `
@@ -65,10 +69,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = pull(ctx, args[1:], stderr, log, level)
 	case "ready":
 		err = ready(ctx, args[1:], stdout, stderr, log)
+	case "watch":
+		err = watch(ctx, args[1:], stderr, log)
+	case "handover":
+		err = announce(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stderr, usage)
 	default:
-		err = fmt.Errorf("%w: unknown verb %q: write agent pull or agent ready", errUsage, verb)
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch or handover", errUsage, verb)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

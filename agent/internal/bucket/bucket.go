@@ -1,11 +1,13 @@
-// Package bucket reads from an S3 bucket with the rights of the server's
+// Package bucket reads and writes objects of an S3 bucket with the rights of the server's
 // instance role.
 package bucket
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -87,6 +89,34 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 		return nil, fmt.Errorf("get %s: %w", b.URL(key), kind(err))
 	}
 	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
+}
+
+// Read reads a whole object, of at most limit bytes: see Get.
+func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+	object, err := b.Get(ctx, key, knownETag)
+	if err != nil {
+		return nil, "", err
+	}
+	content, err = io.ReadAll(io.LimitReader(object.Body, limit+1))
+	if err = errors.Join(err, object.Body.Close()); err != nil {
+		return nil, "", fmt.Errorf("get %s: %w", b.URL(key), err)
+	}
+	if int64(len(content)) > limit {
+		return nil, "", fmt.Errorf("get %s: it has more than %d bytes", b.URL(key), limit)
+	}
+	return content, object.ETag, nil
+}
+
+// Put writes a whole object. Errors are ErrNoBucket, ErrDenied, or the SDK's;
+// each names the object.
+func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentType string) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+	})
+	if err != nil {
+		return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
+	}
+	return nil
 }
 
 // kind puts one of this package's errors in front of an answer that it stands
