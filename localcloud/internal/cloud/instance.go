@@ -253,9 +253,9 @@ func (l *Local) plugIn(ctx context.Context, docker engine.Docker, vpcID, id stri
 		return err
 	}
 	inGateway := []string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}
-	// Named after the address, which is unique in the VPC and shorter than an id.
-	octets := private.As4()
-	port := fmt.Sprintf("eni%02x%02x%02x%02x", octets[0], octets[1], octets[2], octets[3])
+	// A device's name has at most 15 characters. By the id, not by the address,
+	// which the next instance may get while the kernel still takes this device away.
+	port := fmt.Sprintf("eni%.12s", strings.TrimPrefix(id, "i-"))
 	if _, err := l.runner.Run(ctx, run.Command{Name: "nsenter", Args: append(slices.Clone(inGateway), "link", "show", "dev", port)}); err != nil {
 		if _, err := l.runner.Run(ctx, run.Command{Name: "ip", Args: []string{
 			"link", "add", port, "netns", strconv.Itoa(gateway.State.Pid), "type", "veth",
