@@ -3,31 +3,26 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/netip"
-	"strings"
+	"os"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/handover"
 )
 
 // watch runs `agent watch`: it reads the flags and leaves the work to
-// handover.Watcher until ctx is done.
+// handover.Watcher until ctx ends. That it was told to end is no error.
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
 		backup       = backupFlags(flags)
-		vip          = flags.String("vip", "", "the stack's persistent `address` (default: VIP of --env-file)")
-		holderFile   = flags.String("holder-file", "", "`file` that is there while this server has the VIP (default: none)")
+		vip          = flags.String("vip", "", "the stack's persistent IPv4 `address` (default: VIP of --env-file)")
+		holderFile   = flags.String("holder-file", runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "holder"), "`file` that is there while this server has the VIP; empty for none")
 		drainingFile = flags.String("draining-file", "/srv/site/draining", "`file` that is there while visitors are to be asked to reconnect")
 		poll         = flags.Duration("poll", 2*time.Second, "look every so much `time`")
 		drain        = flags.Duration("drain", 3*time.Second, "ask visitors to reconnect for this `time` before the answer")
@@ -39,31 +34,35 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	address, err := netip.ParseAddr(cmp.Or(*vip, environment["VIP"]))
+	*vip = cmp.Or(*vip, environment["VIP"])
+	address, err := netip.ParseAddr(*vip)
 	switch {
-	case err != nil:
-		return fmt.Errorf("%w: agent watch: --vip, or VIP in %s: %w: give the stack's address, such as 198.51.100.7", errUsage, *backup.envFile, err)
+	case *vip == "":
+		return fmt.Errorf("%w: agent watch: --vip is missing, and %s names no VIP: give the stack's address", errUsage, *backup.envFile)
+	case err != nil || !address.Is4():
+		return fmt.Errorf("%w: agent watch: --vip is %q: give an IPv4 address, such as 198.51.100.7", errUsage, *vip)
+	case *drainingFile == "":
+		return fmt.Errorf("%w: agent watch: --draining-file is empty: give the file that the web server looks for", errUsage)
 	case *poll <= 0:
 		return fmt.Errorf("%w: agent watch: --poll is %s: give a duration above zero, such as 2s", errUsage, *poll)
 	case *drain < 0:
-		return fmt.Errorf("%w: agent watch: --drain is %s: give a duration, such as 3s", errUsage, *drain)
+		return fmt.Errorf("%w: agent watch: --drain is %s: give a duration, such as 3s, or 0s", errUsage, *drain)
 	}
 	store, server, err := backup.open(ctx)
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	metadata := imds.New(imds.Options{})
 	watcher := handover.Watcher{
-		Server:        server,
-		VIP:           address,
-		PublicAddress: func(ctx context.Context) (netip.Addr, error) { return publicAddress(ctx, metadata) },
-		Store:         store,
-		Data:          handover.NoData{},
-		HolderFile:    *holderFile,
-		DrainingFile:  *drainingFile,
-		Poll:          *poll,
-		Drain:         *drain,
-		Log:           log,
+		Server:       server,
+		VIP:          address,
+		Metadata:     handover.NewIMDS(),
+		Store:        store,
+		Data:         handover.NoData{},
+		HolderFile:   *holderFile,
+		DrainingFile: *drainingFile,
+		Poll:         *poll,
+		Drain:        *drain,
+		Log:          log,
 	}
 	watcher.Run(ctx)
 	return nil
@@ -84,8 +83,11 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if _, err := backup.complete(flags); err != nil {
 		return err
 	}
-	if *wait <= 0 || *wait >= *window {
-		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give durations above zero, the second one longer", errUsage, *wait, *window)
+	switch {
+	case *wait <= 0:
+		return fmt.Errorf("%w: agent handover: --wait is %s: give a duration above zero, such as 30s", errUsage, *wait)
+	case *wait >= *window:
+		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it", errUsage, *wait, *window)
 	}
 	store, server, err := backup.open(ctx)
 	if err != nil {
@@ -142,28 +144,4 @@ func (b backupBucket) open(ctx context.Context) (store *bucket.Bucket, server st
 	}
 	server, err = serverName(instanceIDPath)
 	return store, server, err
-}
-
-// publicAddress asks the instance metadata service. Without a public address,
-// which is a 404 there, it returns none.
-func publicAddress(ctx context.Context, metadata *imds.Client) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	output, err := metadata.GetMetadata(ctx, &imds.GetMetadataInput{Path: "public-ipv4"})
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusNotFound {
-		return netip.Addr{}, nil
-	}
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask the metadata service for the public address: %w", err)
-	}
-	text, err := io.ReadAll(io.LimitReader(output.Content, 64))
-	if err = errors.Join(err, output.Content.Close()); err != nil {
-		return netip.Addr{}, fmt.Errorf("ask the metadata service for the public address: %w", err)
-	}
-	address, err := netip.ParseAddr(strings.TrimSpace(string(text)))
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("the metadata service's public address: %w", err)
-	}
-	return address, nil
 }

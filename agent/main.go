@@ -1,9 +1,9 @@
 // Command agent is the one program of this project on every server. Each verb does
-// one job and ends.
+// one job and ends, but for watch, which runs until it is stopped.
 //
 //	agent pull --bucket NAME    bring the site's current build onto this server
 //	agent ready                 say whether visitors may be sent to this server
-//	agent watch --vip ADDRESS   give way to a successor, for as long as it runs
+//	agent watch                 give way to a successor, for as long as it runs
 //	agent handover              have the server before this one give way
 //
 // Exit codes: 0 the job is done (or there was nothing to do) and the server is
@@ -33,7 +33,7 @@ const usage = `usage: agent <verb> [flags]
 verbs:
   pull       bring the site's current build from the content bucket onto this server
   ready      say whether visitors may be sent to this server, and why not
-  watch      watch whether this server has the VIP, and give way to a successor
+  watch      watch whether this server has the VIP, and give way to a successor; runs until stopped
   handover   have the server that has the VIP give way to this one
 
 agent <verb> -h lists the flags of a verb.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -62,7 +61,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		Releases:       releases,
 		Keep:           *keep,
 		Verify:         *verify,
-		VerifiedMarker: verifiedMarker(os.Getenv("RUNTIME_DIRECTORY")),
+		VerifiedMarker: runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "site-verified"),
 		Limits:         release.DefaultLimits(),
 		Log:            log,
 	}.Run(ctx)
@@ -70,17 +69,4 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		return fmt.Errorf("pull: %w", err)
 	}
 	return nil
-}
-
-// verifiedMarker is the file that says that the current release was hashed in
-// full since the machine booted. It lies in the runtime directory that systemd
-// gives the unit, which a boot empties. Without one there is no marker, and
-// each run verifies.
-func verifiedMarker(runtimeDirectory string) string {
-	// systemd joins several runtime directories by colons; the first is ours.
-	directories := filepath.SplitList(runtimeDirectory)
-	if len(directories) == 0 {
-		return ""
-	}
-	return filepath.Join(directories[0], "site-verified")
 }

@@ -9,8 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/readiness"
@@ -21,9 +22,8 @@ const (
 	// pullTimer is the timer of `agent pull`.
 	pullTimer   = "agent-pull.timer"
 	pullService = "agent-pull.service"
-
-	// instanceIDPath is where cloud-init notes the EC2 instance id.
-	instanceIDPath = "/var/lib/cloud/data/instance-id"
+	// watchService is the service of `agent watch`.
+	watchService = "agent-watch.service"
 )
 
 // errNotReady is the error of a server that is not ready. The report, which was
@@ -90,7 +90,13 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				Project:     *project,
 				PullService: pullService,
 			},
-			readiness.Timers{Units: []string{pullTimer}, Runner: system},
+			readiness.Units{
+				Timers:   []string{pullTimer},
+				Services: []string{watchService},
+				Runner:   system,
+				Now:      readiness.Monotonic,
+			},
+			readiness.Disk{Paths: []string{"/", *dir}, Statfs: unix.Statfs},
 		},
 		Memory:   readiness.Memory{Path: *state},
 		Runner:   system,
@@ -111,17 +117,4 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		return errNotReady
 	}
 	return nil
-}
-
-// serverName is the EC2 instance id, by which everybody else knows this server,
-// or the host name where cloud-init noted none.
-func serverName(instanceIDPath string) (string, error) {
-	if id, err := os.ReadFile(instanceIDPath); err == nil && strings.TrimSpace(string(id)) != "" {
-		return strings.TrimSpace(string(id)), nil
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("find the host name: %w", err)
-	}
-	return name, nil
 }

@@ -25,7 +25,8 @@ const (
 "compose ps --all --format json") echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"healthy","ExitCode":0}' ;;
 esac`
 	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
-printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n'`
+printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
+printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nActiveEnterTimestampMonotonic=1\nNRestarts=0\n'`
 )
 
 // install puts a program of the given words before those of the machine.
@@ -73,14 +74,15 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 CHECK       STATE  SINCE                 DETAIL
 containers  ok     20\S{17}Z  web: healthy
 release     ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
-timers      ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded
+agent       ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-watch\.service: active
+disk        ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
 $`, stdout.String())
 	require.Empty(t, stderr.String())
 }
 
 func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	programs, args := newServer(t)
-	install(t, programs, "systemctl", strings.ReplaceAll(soundSystemctl, "=active", "=inactive"))
+	install(t, programs, "systemctl", strings.Replace(soundSystemctl, "=active", "=inactive", 1))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), append(args, "--json"), &stdout, &stderr))
 	require.Empty(t, stderr.String(), "the report says it all")
@@ -98,13 +100,23 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.False(t, report.Ready)
 	require.NotEmpty(t, report.Server)
 	require.Len(t, report.Release, 16)
-	require.Len(t, report.Checks, 3)
+	require.Len(t, report.Checks, 4)
 	require.True(t, report.Checks[0].OK)
 	require.True(t, report.Checks[1].OK)
-	require.Equal(t, "timers", report.Checks[2].Name)
+	require.True(t, report.Checks[3].OK)
+	require.Equal(t, "agent", report.Checks[2].Name)
 	require.False(t, report.Checks[2].OK)
 	require.Equal(t, "agent-pull.timer: inactive", report.Checks[2].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
+}
+
+func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
+	programs, args := newServer(t)
+	install(t, programs, "systemctl", strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running", "=activating\\nSubState=auto-restart").Replace(soundSystemctl))
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
+	require.Regexp(t, `(?m)^agent       not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
+	require.Contains(t, stdout.String(), "\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
 func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
@@ -119,7 +131,8 @@ esac`)
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
 	require.Regexp(t, `^ +\d+\.\d s  containers  not ok  web: starting, its health check has not succeeded yet
  +\d+\.\d s  release     ok      .*
- +\d+\.\d s  timers      ok      .*
+ +\d+\.\d s  agent       ok      .*
+ +\d+\.\d s  disk        ok      .*
  +\d+\.\d s  containers  ok      web: healthy
 $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
@@ -146,29 +159,4 @@ func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
 			require.Contains(t, stderr.String(), c.says)
 		})
 	}
-}
-
-func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
-	values, err := readServerEnv(path)
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"CONTENT_BUCKET": "content-1", "AWS_REGION": "eu-central-1"}, values)
-
-	_, err = readServerEnv(t.TempDir())
-	require.ErrorContains(t, err, "read the server's environment")
-}
-
-func TestTheServerIsNamedAsEC2NamesIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "instance-id")
-	require.NoError(t, os.WriteFile(path, []byte("i-0123456789abcdef0\n"), 0o644))
-	name, err := serverName(path)
-	require.NoError(t, err)
-	require.Equal(t, "i-0123456789abcdef0", name)
-
-	host, err := os.Hostname()
-	require.NoError(t, err)
-	name, err = serverName(path + "-missing")
-	require.NoError(t, err)
-	require.Equal(t, host, name)
 }

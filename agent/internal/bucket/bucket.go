@@ -1,5 +1,5 @@
-// Package bucket reads and writes objects of an S3 bucket with the rights of the server's
-// instance role.
+// Package bucket reads and writes the objects of an S3 bucket with the rights of
+// the server's instance role.
 package bucket
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// What a GET can answer other than an object.
+// What S3 can answer other than what was asked for.
 var (
 	// ErrNotModified: the object still has the ETag that the caller knows.
 	ErrNotModified = errors.New("not modified")
@@ -26,8 +26,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrNoBucket: there is no such bucket.
 	ErrNoBucket = errors.New("no such bucket")
-	// ErrDenied: the caller may not read the object. S3 gives the same answer
-	// for a missing object to a caller without s3:ListBucket.
+	// ErrDenied: the caller may not read or write the object. S3 gives the same
+	// answer for a missing object to a caller without s3:ListBucket.
 	ErrDenied = errors.New("access denied")
 )
 
@@ -67,6 +67,9 @@ func Open(ctx context.Context, name, region string) (*Bucket, error) {
 		// Every byte is checked against the manifest's SHA-256; a checksum
 		// that S3 happens not to have is not worth a warning per object.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		// What is sent is covered by its SHA-256 in the signature; a checksum
+		// besides would come after the body, which not every S3 server reads.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	})
 	return &Bucket{client: client, name: name}, nil
 }
@@ -107,8 +110,8 @@ func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (
 	return content, object.ETag, nil
 }
 
-// Put writes a whole object. Errors are ErrNoBucket, ErrDenied, or the SDK's;
-// each names the object.
+// Put writes a whole object: a reader gets the old one or the new one. Errors are
+// ErrNoBucket, ErrDenied, or the SDK's; each names the object.
 func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),

@@ -40,6 +40,60 @@ func TestAnObjectIsReadOnceAndThenOnlyWhenItChanged(t *testing.T) {
 	require.Equal(t, "two", string(text))
 }
 
+func TestAnObjectThatIsPutIsReadBack(t *testing.T) {
+	server := buckettest.Start(t)
+	content, err := bucket.Open(t.Context(), server.Bucket, "")
+	require.NoError(t, err)
+	for _, text := range []string{`{"server":"i-1"}`, `{"server":"i-2"}`, ""} {
+		require.NoError(t, content.Put(t.Context(), "handover/holder.json", []byte(text), "application/json"))
+		stored, exists := server.Object("handover/holder.json")
+		require.True(t, exists)
+		require.Equal(t, buckettest.Object{Content: text, ContentType: "application/json"}, stored)
+
+		object, err := content.Get(t.Context(), "handover/holder.json", "")
+		require.NoError(t, err)
+		read, err := io.ReadAll(object.Body)
+		require.NoError(t, err)
+		require.NoError(t, object.Body.Close())
+		require.Equal(t, text, string(read))
+	}
+	const get, put = "GET handover/holder.json 200", "PUT handover/holder.json 200"
+	require.Equal(t, []string{get, get, get, put, put, put}, server.TakeRequests())
+}
+
+func TestASmallObjectIsReadAsAWhole(t *testing.T) {
+	server := buckettest.Start(t)
+	server.Put("handover/holder.json", "12345678")
+	content, err := bucket.Open(t.Context(), server.Bucket, "")
+	require.NoError(t, err)
+
+	text, etag, err := content.Read(t.Context(), "handover/holder.json", "", 8)
+	require.NoError(t, err)
+	require.Equal(t, "12345678", string(text))
+	_, _, err = content.Read(t.Context(), "handover/holder.json", etag, 8)
+	require.ErrorIs(t, err, bucket.ErrNotModified)
+	_, _, err = content.Read(t.Context(), "handover/holder.json", "", 7)
+	require.EqualError(t, err, "get s3://content/handover/holder.json: it has more than 7 bytes")
+	_, _, err = content.Read(t.Context(), "handover/answer.json", "", 8)
+	require.ErrorIs(t, err, bucket.ErrNotFound)
+}
+
+func TestAPutThatFailsIsToldLikeAGet(t *testing.T) {
+	server := buckettest.Start(t)
+	content, err := bucket.Open(t.Context(), server.Bucket, "")
+	require.NoError(t, err)
+	other, err := bucket.Open(t.Context(), "other", "")
+	require.NoError(t, err)
+
+	require.ErrorIs(t, other.Put(t.Context(), "a", []byte("text"), "text/plain"), bucket.ErrNoBucket)
+	server.DenyPuts()
+	err = content.Put(t.Context(), "a", []byte("text"), "text/plain")
+	require.ErrorIs(t, err, bucket.ErrDenied)
+	require.EqualError(t, err, "put s3://content/a: access denied (AccessDenied: AccessDenied in words)")
+	_, exists := server.Object("a")
+	require.False(t, exists)
+}
+
 func TestAMissingObjectAMissingBucketAndADeniedOneAreToldApart(t *testing.T) {
 	server := buckettest.Start(t)
 	content, err := bucket.Open(t.Context(), server.Bucket, "eu-central-1")

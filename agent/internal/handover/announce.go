@@ -10,96 +10,111 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// answerPoll is how often a successor looks for the answer.
+// answerPoll is the pause between two looks for an answer.
 const answerPoll = 250 * time.Millisecond
 
-// Successor is the side of a server that is ready for the VIP.
+// Successor is what a new server does when it is ready: it announces itself to the
+// server that has the VIP and waits for that one to hand over.
 type Successor struct {
-	// Server is this server's EC2 instance id.
+	// Server names this server.
 	Server string
 	Store  Store
 	Data   Data
-	// Wait is how long the server that has the VIP may take to hand over.
+	// Wait is the longest wait for an answer. A server that is dead gives none,
+	// and must not keep its successor from taking its place.
 	Wait time.Duration
-	// Window is how long that server then waits for the VIP to move.
+	// Window is how long the announcement is in force: until then the VIP should
+	// have moved.
 	Window time.Duration
-	// Out is told what happened, in one line.
+	// Out gets a line about what came of it.
 	Out io.Writer
 }
 
-// Announce has the server that has the VIP hand over. Nobody there to do that,
-// or nobody who answers in time, is not an error: a dead server must not keep
-// its successor from taking its place.
+// Announce announces this server, waits, and restores the data of the server before.
 func (s Successor) Announce(ctx context.Context) error {
-	holder, etag, err := read[Holder](ctx, s.Store, HolderKey, "")
+	holder, _, err := read[Holder](ctx, s.Store, HolderKey, "")
+	before := holder.Server
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
-		return s.say("no server before this one")
-	case err != nil && etag == "":
-		return err
+		s.say("no server before this one")
+		return nil
+	case errors.Is(err, errInvalid):
+		// It has the VIP, whatever its name.
+		before = "the server before this one"
+		s.say("%s: announcing this server all the same", err)
 	case err != nil:
-		// Whoever wrote that may answer all the same.
-		holder.Server = "the server before"
-	case holder.Server == s.Server:
-		return s.say("this server has the VIP already")
+		return fmt.Errorf("find out which server has the VIP: %w", withAdvice(err))
+	case before == s.Server:
+		s.say("this server has the VIP already")
+		return nil
 	}
 
-	now := time.Now()
+	begin := time.Now()
 	announcement := Announcement{
-		ID:        fmt.Sprintf("%s-%d", s.Server, now.UnixNano()),
+		ID:        fmt.Sprintf("%s-%d", s.Server, begin.UnixNano()),
 		Server:    s.Server,
-		Announced: now.UTC(),
-		Expires:   now.Add(s.Window).UTC(),
+		Announced: begin.UTC(),
+		Expires:   begin.Add(s.Window).UTC(),
 	}
 	if err := write(ctx, s.Store, AnnouncementKey, announcement); err != nil {
-		return err
+		return fmt.Errorf("announce this server: %w", withAdvice(err))
 	}
-	answer, err := s.await(ctx, announcement)
-	if err != nil {
-		return err
-	}
-	if answer == nil {
-		if err := s.say("%s did not answer within %s: going on without its last data", holder.Server, s.Wait); err != nil {
-			return err
-		}
-	} else if err := s.say("%s handed over after %.1f s", answer.Server, time.Since(now).Seconds()); err != nil {
-		return err
+	answered, err := s.await(ctx, announcement.ID)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for %s to hand over: %w", before, ctx.Err())
+	case answered:
+		s.say("%s handed over after %.1f s", before, time.Since(begin).Seconds())
+	case err != nil:
+		s.say("%s did not answer within %s: going on without its last data (%s)", before, s.Wait, err)
+	default:
+		s.say("%s did not answer within %s: going on without its last data", before, s.Wait)
 	}
 	if err := s.Data.Restore(ctx); err != nil {
-		return fmt.Errorf("restore the data: %w", err)
+		return fmt.Errorf("restore the data of %s: %w", before, err)
 	}
 	return nil
 }
 
-// await returns the answer, or nil if there is none in time.
-func (s Successor) await(ctx context.Context, announcement Announcement) (*Answer, error) {
-	deadline := time.After(s.Wait)
-	tick := time.NewTicker(answerPoll)
-	defer tick.Stop()
-	known := ""
+// await waits for the answer to an announcement. The error is that of the last
+// look, if there is no answer in the end.
+func (s Successor) await(ctx context.Context, id string) (answered bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Wait)
+	defer cancel()
+	ticker := time.NewTicker(answerPoll)
+	defer ticker.Stop()
+	etag := ""
+	var last error
 	for {
+		answer, fetched, err := read[Answer](ctx, s.Store, AnswerKey, etag)
+		switch {
+		case err == nil && answer.Announcement == id:
+			return true, nil
+		case err == nil:
+			// It answers another announcement.
+			etag, last = fetched, nil
+		case errors.Is(err, bucket.ErrNotModified), errors.Is(err, bucket.ErrNotFound):
+			last = nil
+		case ctx.Err() == nil:
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-deadline:
-			return nil, nil
-		case <-tick.C:
-		}
-		answer, etag, err := read[Answer](ctx, s.Store, AnswerKey, known)
-		switch {
-		case err == nil && answer.Announcement == announcement.ID:
-			return &answer, nil
-		case err == nil:
-			// That of an earlier handover.
-			known = etag
-		case etag != "", errors.Is(err, bucket.ErrNotModified), errors.Is(err, bucket.ErrNotFound):
-		default:
-			return nil, err
+			return false, last
+		case <-ticker.C:
 		}
 	}
 }
 
-func (s Successor) say(format string, args ...any) error {
-	_, err := fmt.Fprintf(s.Out, "handover: "+format+"\n", args...)
+// say writes a line.
+func (s Successor) say(format string, args ...any) {
+	fmt.Fprintf(s.Out, "handover: "+format+"\n", args...)
+}
+
+// withAdvice adds to an error of the bucket where to look, as far as one can tell.
+func withAdvice(err error) error {
+	if errors.Is(err, bucket.ErrDenied) {
+		return fmt.Errorf("%w: look at what the role of this server may do in the backup bucket", err)
+	}
 	return err
 }

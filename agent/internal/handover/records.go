@@ -10,6 +10,7 @@ package handover
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -21,8 +22,15 @@ const (
 	AnswerKey       = "handover/answer.json"
 )
 
-// recordLimit is more than any record has, in bytes.
-const recordLimit = 4 << 10
+const (
+	// recordLimit is more than any record has, in bytes.
+	recordLimit = 4 << 10
+	// requestTimeout bounds one request to the bucket, its retries included.
+	requestTimeout = 10 * time.Second
+)
+
+// errInvalid marks a record that was read and is not understood.
+var errInvalid = errors.New("not understood")
 
 // Holder is which server has the VIP.
 type Holder struct {
@@ -59,45 +67,46 @@ type Store interface {
 	Put(ctx context.Context, key string, content []byte, contentType string) error
 }
 
-// Data is what a server collects and its successor goes on with.
-type Data interface {
-	// Release stops collecting and brings the last of it to the bucket.
-	Release(ctx context.Context) error
-	// Resume starts to collect again on the server that released.
-	Resume(ctx context.Context) error
-	// Restore brings what was released to the successor.
-	Restore(ctx context.Context) error
+// record is one of the records.
+type record interface {
+	// complete tells whether it says what it is there to say.
+	complete() bool
 }
 
-// NoData is the Data of servers that collect nothing.
-type NoData struct{}
+func (h Holder) complete() bool       { return h.Server != "" }
+func (a Announcement) complete() bool { return a.ID != "" && a.Server != "" && !a.Expires.IsZero() }
+func (a Answer) complete() bool       { return a.Announcement != "" && a.Server != "" }
 
-// Release implements Data.
-func (NoData) Release(context.Context) error { return nil }
+// live tells whether the announcement is in force. None never is.
+func (a Announcement) live() bool {
+	return time.Now().Before(a.Expires)
+}
 
-// Resume implements Data.
-func (NoData) Resume(context.Context) error { return nil }
-
-// Restore implements Data.
-func (NoData) Restore(context.Context) error { return nil }
-
-// read fetches a record. The ETag is returned with the error of a record that
-// cannot be understood, so that it need not be read again.
-func read[Record any](ctx context.Context, store Store, key, knownETag string) (record Record, etag string, err error) {
+// read fetches a record. Its errors are those of Store.Read, and errInvalid: that
+// one comes with the ETag, so that the record need not be read again.
+func read[R record](ctx context.Context, store Store, key, knownETag string) (fetched R, etag string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	content, etag, err := store.Read(ctx, key, knownETag, recordLimit)
 	if err != nil {
-		return record, "", err
+		return fetched, "", err
 	}
-	if err := json.Unmarshal(content, &record); err != nil {
-		return record, etag, fmt.Errorf("read %s: %w", key, err)
+	if err := json.Unmarshal(content, &fetched); err != nil {
+		return fetched, etag, fmt.Errorf("%s is %w: %w", key, errInvalid, err)
 	}
-	return record, etag, nil
+	if !fetched.complete() {
+		return fetched, etag, fmt.Errorf("%s is %w: a value is missing", key, errInvalid)
+	}
+	return fetched, etag, nil
 }
 
-func write(ctx context.Context, store Store, key string, record any) error {
+// write stores a record.
+func write(ctx context.Context, store Store, key string, record record) error {
 	content, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	return store.Put(ctx, key, append(content, '\n'), "application/json")
 }

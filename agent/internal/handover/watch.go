@@ -13,200 +13,217 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// Watcher is the side of the server that has the VIP. It finds out whether this
-// is that server, and gives way to a successor that announces itself.
+// Watcher is what each server does all its life: it records that it has the VIP as
+// soon as that is so, and gives way to a successor that announces itself.
 type Watcher struct {
-	// Server is this server's EC2 instance id.
-	Server string
-	// VIP is the address that the server of the moment has.
-	VIP netip.Addr
-	// PublicAddress is this server's address at the moment, or none.
-	PublicAddress func(ctx context.Context) (netip.Addr, error)
-	Store         Store
-	Data          Data
-	// HolderFile is there while this server has the VIP. Optional.
+	// Server names this server.
+	Server   string
+	VIP      netip.Addr
+	Store    Store
+	Metadata Metadata
+	Data     Data
+	// HolderFile is there while this server is recorded as the one that has the
+	// VIP; "" is no file.
 	HolderFile string
-	// DrainingFile is there while visitors are to be asked to reconnect.
+	// DrainingFile is there while visitors are to be asked to come back on new
+	// connections.
 	DrainingFile string
-	// Poll is how often the address and the bucket are looked at.
+	// Poll is the pause between two looks.
 	Poll time.Duration
-	// Drain is how long visitors are asked to reconnect before the answer.
+	// Drain is how long visitors are asked before this server hands over.
 	Drain time.Duration
 	Log   *slog.Logger
 
-	holds    bool
+	troubles troubles
+
+	// known is whether the metadata service has answered yet, and holds whether
+	// this server had the VIP by its last answer, since when.
+	known bool
+	holds bool
+	since time.Time
+	// recorded and flagged are whether the bucket and HolderFile say that it has.
 	recorded bool
-	// etag is that of the last announcement that was read.
-	etag     string
-	current  *drain
-	problems map[string]string
+	flagged  bool
+
+	// etag is that of the announcement that needs nothing more to be done, and
+	// over the id of one that is over because the VIP has been away since.
+	etag string
+	over string
+	// looked is whether the bucket has told yet what is announced.
+	looked bool
+
+	// draining is whether visitors are asked to reconnect, since when.
+	draining      bool
+	drainingSince time.Time
+	// successor is for whom. After a restart of the agent it is not known.
+	successor Announcement
 }
 
-// drain is a handover under way, or done while the VIP is not yet gone.
-type drain struct {
-	announcement Announcement
-	since        time.Time
-	answered     bool
-}
-
-// Run watches until ctx is done. What goes wrong is logged, when it begins and
-// when it changes, and tried again.
+// Run watches until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	w.begin()
+	ticker := time.NewTicker(w.Poll)
+	defer ticker.Stop()
 	for {
+		w.step(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
-			w.step(ctx, time.Now())
-			timer.Reset(w.pause(time.Now()))
+		case <-ticker.C:
 		}
 	}
 }
 
-// pause is how long to wait for the next step: less when an answer is due.
-func (w *Watcher) pause(now time.Time) time.Duration {
-	if w.current == nil || w.current.answered {
-		return w.Poll
+// begin finds out what the process before this one left.
+func (w *Watcher) begin() {
+	w.troubles = troubles{log: w.Log, kinds: map[string]string{}}
+	if _, err := os.Lstat(w.DrainingFile); err == nil {
+		w.draining, w.drainingSince = true, time.Now()
 	}
-	return min(w.Poll, max(w.current.since.Add(w.Drain).Sub(now), 100*time.Millisecond))
 }
 
-// step looks at the address and at the bucket, and does what follows.
-func (w *Watcher) step(ctx context.Context, now time.Time) {
-	w.try("find the public address", func() error { return w.lookAtAddress(ctx) })
+// step is one look, and all that follows from it.
+func (w *Watcher) step(ctx context.Context) {
+	w.observe(ctx)
+	if !w.known {
+		return
+	}
 	if !w.holds {
+		// What is drained stays so: others serve now.
+		w.troubles.note("take back the holder file", remove(w.HolderFile))
 		return
 	}
-	w.try("record who has the VIP", func() error { return w.record(ctx, now) })
-	w.try("look for a successor", func() error { return w.lookForSuccessor(ctx, now) })
-	switch {
-	case w.current == nil:
-		// One may be left of a process that was killed.
-		w.try("stop draining", func() error { return remove(w.DrainingFile) })
-	case now.After(w.current.announcement.Expires):
-		w.Log.Warn("the announced successor did not get the VIP: resuming", "successor", w.current.announcement.Server)
-		w.resume(ctx)
-	case !w.current.answered && now.Sub(w.current.since) >= w.Drain:
-		w.try("hand over", func() error { return w.answer(ctx, now) })
-	}
+	w.record(ctx)
+	w.follow(ctx)
+	w.resume(ctx)
 }
 
-// try does something, and logs its error unless it is the one of the last time.
-func (w *Watcher) try(what string, do func() error) {
-	problem := ""
-	if err := do(); err != nil {
-		problem = err.Error()
-	}
-	if problem == w.problems[what] {
+// observe finds out whether this server has the VIP. While that cannot be found
+// out, it is as it was.
+func (w *Watcher) observe(ctx context.Context) {
+	address, err := w.Metadata.PublicIPv4(ctx)
+	if !w.troubles.note("ask the metadata service", err) {
 		return
-	}
-	if w.problems == nil {
-		w.problems = map[string]string{}
-	}
-	w.problems[what] = problem
-	if problem == "" {
-		w.Log.Info(what + ": succeeded again")
-		return
-	}
-	w.Log.Error(what + ": " + problem)
-}
-
-func (w *Watcher) lookAtAddress(ctx context.Context) error {
-	address, err := w.PublicAddress(ctx)
-	if err != nil {
-		return err
 	}
 	holds := address == w.VIP
-	if holds == w.holds {
-		return nil
+	if w.known && holds == w.holds {
+		return
 	}
-	w.holds = holds
+	returned := w.known && holds
+	w.known, w.holds = true, holds
+	w.recorded, w.flagged = false, false
 	if !holds {
-		w.Log.Info("the VIP has left this server", "vip", w.VIP)
-		w.recorded = false
-		if w.HolderFile == "" {
-			return nil
-		}
-		return remove(w.HolderFile)
+		w.Log.Info("this server does not have the VIP", "vip", w.VIP)
+		return
 	}
+	w.since = time.Now()
 	w.Log.Info("this server has the VIP", "vip", w.VIP)
-	if w.current != nil {
-		// It came back.
-		w.resume(ctx)
+	if returned && w.draining {
+		// Somebody moved it back: what was announced before is over.
+		w.over, w.successor = w.successor.ID, Announcement{}
 	}
-	return nil
 }
 
-// record tells the successors to come that there is somebody to wait for.
-func (w *Watcher) record(ctx context.Context, now time.Time) error {
-	if w.recorded {
-		return nil
+// record says in the bucket and on the disk that this server has the VIP.
+func (w *Watcher) record(ctx context.Context) {
+	if !w.recorded {
+		err := write(ctx, w.Store, HolderKey, Holder{Server: w.Server, Since: w.since.UTC()})
+		w.recorded = w.troubles.note("record that this server has the VIP", err)
 	}
-	if err := write(ctx, w.Store, HolderKey, Holder{Server: w.Server, Since: now.UTC()}); err != nil {
-		return err
+	if w.recorded && !w.flagged && w.HolderFile != "" {
+		w.flagged = w.troubles.note("make the holder file", touch(w.HolderFile))
 	}
-	if w.HolderFile != "" {
-		if err := touch(w.HolderFile); err != nil {
-			return err
-		}
-	}
-	w.recorded = true
-	return nil
 }
 
-func (w *Watcher) lookForSuccessor(ctx context.Context, now time.Time) error {
+// follow reads what is announced, and hands over to a successor.
+func (w *Watcher) follow(ctx context.Context) {
+	const job = "read the announcement"
 	announcement, etag, err := read[Announcement](ctx, w.Store, AnnouncementKey, w.etag)
 	switch {
 	case errors.Is(err, bucket.ErrNotModified), errors.Is(err, bucket.ErrNotFound):
-		return nil
-	case err != nil && etag == "":
-		return err
+		// Nothing new.
+		w.looked = true
+		w.troubles.note(job, nil)
+		return
+	case errors.Is(err, errInvalid):
+		w.etag, w.looked = etag, true
+		w.troubles.note(job, nil)
+		w.Log.Warn("ignored an announcement", "error", err)
+		return
+	case !w.troubles.note(job, err):
+		return
 	}
-	w.etag = etag
-	if err != nil {
-		w.Log.Error("an announcement that cannot be read is ignored", "error", err)
-		return nil
+	w.looked = true
+	if announcement.Server == w.Server || announcement.ID == w.over || !announcement.live() || w.handOver(ctx, announcement) {
+		w.etag = etag
 	}
-	if announcement.Server == w.Server || announcement.ID == "" || !now.Before(announcement.Expires) {
-		return nil
-	}
-	w.Log.Info("a successor is ready: asking visitors to reconnect", "successor", announcement.Server, "until", announcement.Expires)
-	w.current = &drain{announcement: announcement, since: now}
-	return touch(w.DrainingFile)
 }
 
-// answer hands over. The successor does not wait for longer than the announcement lasts.
-func (w *Watcher) answer(ctx context.Context, now time.Time) error {
-	announcement := w.current.announcement
-	ctx, cancel := context.WithDeadline(ctx, announcement.Expires)
+// handOver asks visitors to come back on new connections, brings the last data to
+// the bucket and answers the announcement. It tells whether that is done; until it
+// is, it is done again from the beginning.
+func (w *Watcher) handOver(ctx context.Context, to Announcement) (done bool) {
+	if w.successor.ID != to.ID {
+		w.successor = to
+		w.Log.Info("handing over: asking visitors to reconnect", "successor", to.Server, "until", to.Expires)
+	}
+	if !w.draining {
+		w.draining, w.drainingSince = true, time.Now()
+	}
+	// Without the file the move will cut visitors' open connections. That is no
+	// reason to let the successor wait in vain.
+	w.troubles.note("make the draining file", touch(w.DrainingFile))
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(time.Until(w.drainingSince.Add(w.Drain))):
+	}
+
+	releasing, cancel := context.WithDeadline(ctx, to.Expires)
 	defer cancel()
-	if err := w.Data.Release(ctx); err != nil {
-		return fmt.Errorf("release the data: %w", err)
+	if !w.troubles.note("hand over the last data", w.Data.Release(releasing)) {
+		return false
 	}
-	if err := write(ctx, w.Store, AnswerKey, Answer{Announcement: announcement.ID, Server: w.Server, Answered: now.UTC()}); err != nil {
-		return err
+	answer := Answer{Announcement: to.ID, Server: w.Server, Answered: time.Now().UTC()}
+	if !w.troubles.note("answer the announcement", write(ctx, w.Store, AnswerKey, answer)) {
+		return false
 	}
-	w.current.answered = true
-	w.Log.Info("handed over", "successor", announcement.Server)
+	w.Log.Info("handed over", "successor", to.Server)
+	return true
+}
+
+// resume ends the draining of a server that has the VIP, unless an announcement
+// is in force. One that could not be read yet may be.
+func (w *Watcher) resume(ctx context.Context) {
+	if !w.draining || !w.looked || w.successor.live() {
+		return
+	}
+	if !w.troubles.note("take back the draining file", remove(w.DrainingFile)) {
+		return
+	}
+	if !w.troubles.note("collect data again", w.Data.Resume(ctx)) {
+		return
+	}
+	if w.successor.ID != "" {
+		w.Log.Warn("the successor did not come: this server goes on", "successor", w.successor.Server)
+	} else {
+		w.Log.Info("no handover is going on: this server goes on")
+	}
+	w.draining = false
+}
+
+// touch makes a file whose existence is all that it says.
+func touch(path string) error {
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return fmt.Errorf("make a flag file: %w", err)
+	}
 	return nil
 }
 
-// resume serves visitors and collects data as before the announcement.
-func (w *Watcher) resume(ctx context.Context) {
-	w.current = nil
-	w.try("stop draining", func() error { return remove(w.DrainingFile) })
-	w.try("resume collecting", func() error { return w.Data.Resume(ctx) })
-}
-
-func touch(path string) error {
-	return os.WriteFile(path, nil, 0o644)
-}
-
+// remove removes such a file if there is one.
 func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return fmt.Errorf("remove a flag file: %w", err)
 	}
 	return nil
 }

@@ -12,10 +12,10 @@ import (
 )
 
 // Containers is the check that every service of a compose project exists, runs,
-// and is healthy when it has a health check.
+// and is healthy.
 //
-// A service without a health check is believed as soon as it runs, even when it
-// is about to exit again: give each one a health check.
+// A service without a health check never counts as ready: that it runs at this
+// moment does not say that it will not exit in the next one.
 type Containers struct {
 	// Project is the directory of compose.yaml.
 	Project string
@@ -121,7 +121,7 @@ func (c container) judge() (state string, ok bool) {
 	case c.State == "running" && c.Health == "healthy":
 		return "healthy", true
 	case c.State == "running" && c.Health == "":
-		return "running", true
+		return "has no health check", false
 	case c.State == "running" && c.Health == "starting":
 		return "starting, its health check has not succeeded yet", false
 	case c.State == "running":

@@ -15,12 +15,12 @@ const (
 const healthyWeb = `{"Command":"\"nginx -g 'daemon of…\"","CreatedAt":"2026-11-23 04:10:02 +0000 UTC","ExitCode":0,"Health":"healthy","ID":"5b3f6d6a1c2e","Image":"site/nginx","Labels":"com.docker.compose.config-hash=1b2c,com.docker.compose.container-number=1,com.docker.compose.depends_on=,com.docker.compose.oneoff=False,com.docker.compose.project=site,com.docker.compose.service=web","LocalVolumes":"0","Mounts":"/srv/site","Name":"site-web-1","Names":"site-web-1","Networks":"site_default","Ports":"0.0.0.0:80-\u003e8080/tcp","Project":"site","Publishers":[{"URL":"0.0.0.0","TargetPort":8080,"PublishedPort":80,"Protocol":"tcp"}],"RunningFor":"8 seconds ago","Service":"web","Size":"0B","State":"running","Status":"Up 7 seconds (healthy)"}
 `
 
-func TestContainersHoldWhenEachServiceRunsAndNoneIsUnhealthy(t *testing.T) {
+func TestContainersHoldWhenEachServiceIsHealthy(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\n",
-		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"","ExitCode":0}` + "\n",
+		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"healthy","ExitCode":0}` + "\n",
 	}}.Look(t.Context())
-	require.Equal(t, Finding{Verdict: Holds, Detail: "php: running; web: healthy"}, finding)
+	require.Equal(t, Finding{Verdict: Holds, Detail: "php: healthy; web: healthy"}, finding)
 }
 
 func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
@@ -75,6 +75,11 @@ func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
 			ps:     `{"Name":"site-web-1","Service":"web","State":"running","Health":"unhealthy"}`,
 			detail: "web: unhealthy",
 			logs:   []string{"web", "web: health check"},
+		},
+		"without a health check": {
+			ps:     `{"Name":"site-web-1","Service":"web","State":"running","Health":"","ExitCode":0}`,
+			detail: "web: has no health check",
+			logs:   []string{"web"},
 		},
 		"one replica of two": {
 			ps:     healthyWeb + `{"Name":"site-web-2","Service":"web","State":"exited","Health":"","ExitCode":2}`,

@@ -1,11 +1,12 @@
-// Package buckettest is an S3 server inside a test: as much of GetObject as
-// the agent uses, with the answers that AWS gives.
+// Package buckettest is an S3 server inside a test: as much of GetObject and
+// PutObject as the agent uses, with the answers that AWS gives.
 package buckettest
 
 import (
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/xml"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -21,18 +22,25 @@ type Server struct {
 	URL    string
 	Bucket string
 
-	mu       sync.Mutex
-	objects  map[string][]byte
-	requests []string
-	denied   bool
-	onGet    func(key string, request *http.Request)
+	mu         sync.Mutex
+	objects    map[string]Object
+	requests   []string
+	denied     bool
+	deniedPuts bool
+	onGet      func(key string, request *http.Request)
+}
+
+// Object is an object of the server.
+type Object struct {
+	Content     string
+	ContentType string
 }
 
 // Start serves an empty bucket named "content" until the test ends, and points
 // the SDK's default chain at it.
 func Start(t *testing.T) *Server {
 	t.Helper()
-	server := &Server{Bucket: "content", objects: map[string][]byte{}}
+	server := &Server{Bucket: "content", objects: map[string]Object{}}
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
 	// By name: the SDK addresses a bucket of a bare IP address by path whether
@@ -66,7 +74,15 @@ func Environment(url, noFile string) map[string]string {
 func (s *Server) Put(key, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.objects[key] = []byte(content)
+	s.objects[key] = Object{Content: content}
+}
+
+// Object returns an object, and whether there is one.
+func (s *Server) Object(key string) (object Object, exists bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	object, exists = s.objects[key]
+	return object, exists
 }
 
 // Delete removes an object.
@@ -83,7 +99,14 @@ func (s *Server) Deny() {
 	s.denied = true
 }
 
-// OnGet calls hook before each answer; the answer waits for it.
+// DenyPuts makes every request that writes answer AccessDenied.
+func (s *Server) DenyPuts() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deniedPuts = true
+}
+
+// OnGet calls hook before each answer to a GET; the answer waits for it.
 func (s *Server) OnGet(hook func(key string, request *http.Request)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +114,7 @@ func (s *Server) OnGet(hook func(key string, request *http.Request)) {
 }
 
 // TakeRequests returns the requests since the last call, each as
-// "GET <key> <status>", sorted.
+// "GET <key> <status>" or "PUT <key> <status>", sorted.
 func (s *Server) TakeRequests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,25 +124,34 @@ func (s *Server) TakeRequests() []string {
 	return requests
 }
 
-// ServeHTTP answers path-style GetObject requests.
+// ServeHTTP answers path-style GetObject and PutObject requests.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	s.mu.Lock()
 	hook := s.onGet
 	s.mu.Unlock()
-	if hook != nil {
+	if hook != nil && r.Method == http.MethodGet {
 		hook(key, r)
+	}
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		// The sender went away: an upload that broke off stores nothing.
+		return
 	}
 
 	s.mu.Lock()
-	content, exists := s.objects[key]
-	denied := s.denied
+	object, exists := s.objects[key]
+	denied := s.denied || s.deniedPuts && r.Method == http.MethodPut
 	s.mu.Unlock()
+	content := []byte(object.Content)
+	if r.Method == http.MethodPut {
+		content = sent
+	}
 	sum := md5.Sum(content)
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	status, code := http.StatusOK, ""
 	switch {
-	case r.Method != http.MethodGet:
+	case r.Method != http.MethodGet && r.Method != http.MethodPut:
 		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
 	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
 		status, code = http.StatusForbidden, "AccessDenied"
@@ -127,6 +159,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, code = http.StatusNotFound, "NoSuchBucket"
 	case denied:
 		status, code = http.StatusForbidden, "AccessDenied"
+	case r.Method == http.MethodPut:
+		s.mu.Lock()
+		s.objects[key] = Object{Content: string(sent), ContentType: r.Header.Get("Content-Type")}
+		s.mu.Unlock()
 	case !exists:
 		status, code = http.StatusNotFound, "NoSuchKey"
 	case r.Header.Get("If-None-Match") == etag:
@@ -138,6 +174,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	w.Header().Set("ETag", etag)
 	switch {
+	case status == http.StatusOK && r.Method == http.MethodPut:
+		w.WriteHeader(status)
 	case status == http.StatusOK:
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 		// A reader that went away is its own concern.

@@ -1,0 +1,26 @@
+package handover
+
+import "context"
+
+// Data is what a server collects and its successor goes on with. Each method may
+// be called again after it failed or was cut short, and after it succeeded.
+type Data interface {
+	// Release ends the collecting and brings to the bucket what is not there yet.
+	Release(ctx context.Context) error
+	// Resume begins to collect again, where the successor did not come.
+	Resume(ctx context.Context) error
+	// Restore brings here what the server before this one left in the bucket.
+	Restore(ctx context.Context) error
+}
+
+// NoData is the Data of servers that collect nothing.
+type NoData struct{}
+
+// Release implements Data.
+func (NoData) Release(context.Context) error { return nil }
+
+// Resume implements Data.
+func (NoData) Resume(context.Context) error { return nil }
+
+// Restore implements Data.
+func (NoData) Restore(context.Context) error { return nil }

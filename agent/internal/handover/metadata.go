@@ -1,0 +1,54 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Metadata tells a server what its cloud knows of it.
+type Metadata interface {
+	// PublicIPv4 is the server's public address, or the zero Addr if it has none.
+	PublicIPv4(ctx context.Context) (netip.Addr, error)
+}
+
+// IMDS is EC2's instance metadata service.
+type IMDS struct {
+	client *imds.Client
+}
+
+// NewIMDS prepares requests to the metadata service; it sends none.
+func NewIMDS() IMDS {
+	// Version 2 only, as everywhere on our servers.
+	return IMDS{client: imds.New(imds.Options{EnableFallback: aws.FalseTernary})}
+}
+
+// PublicIPv4 implements Metadata.
+func (m IMDS) PublicIPv4(ctx context.Context) (netip.Addr, error) {
+	output, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: "public-ipv4"})
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusNotFound {
+		return netip.Addr{}, nil
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("ask for the public address: %w", err)
+	}
+	defer output.Content.Close()
+	text, err := io.ReadAll(output.Content)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("ask for the public address: %w", err)
+	}
+	address, err := netip.ParseAddr(strings.TrimSpace(string(text)))
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("understand the public address: %w", err)
+	}
+	return address, nil
+}

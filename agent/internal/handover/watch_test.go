@@ -1,0 +1,474 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+)
+
+const hasIt = "level=INFO msg=\"this server has the VIP\" vip=198.51.100.7\n"
+
+func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		require.Equal(t, Holder{Server: "i-old", Since: time.Now().UTC()}, stored[Holder](t, s.bucket, HolderKey))
+		require.True(t, exists(s.holder))
+		stat, err := os.Stat(s.holder)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o644), stat.Mode().Perm())
+
+		after(time.Hour)
+		require.Equal(t, []string{"PUT " + HolderKey}, writes(s.bucket.takeRequests()))
+		require.Equal(t, hasIt, s.takeLog(), "an uneventful hour is not worth a line")
+		require.False(t, exists(s.draining))
+	})
+}
+
+func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
+	for name, address := range map[string]netip.Addr{"another address": another, "no address": none} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, address, func(s *server) { require.NoError(t, os.WriteFile(s.holder, nil, 0o644)) })
+				defer s.stop()
+				s.bucket.announce(t, "i-new", time.Hour)
+				after(time.Minute)
+				require.Empty(t, s.bucket.takeRequests())
+				require.False(t, exists(s.holder), "also when it is left from a time when the server had it")
+				require.False(t, exists(s.draining))
+				require.Equal(t, "level=INFO msg=\"this server does not have the VIP\" vip=198.51.100.7\n", s.takeLog())
+			})
+		})
+	}
+}
+
+func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, another)
+		defer s.stop()
+		begin := time.Now().UTC()
+		after(59 * time.Second)
+		s.cloud.answer(vip, nil)
+		after(time.Second)
+		require.Equal(t, Holder{Server: "i-old", Since: begin.Add(time.Minute)}, stored[Holder](t, s.bucket, HolderKey))
+		require.True(t, exists(s.holder))
+
+		s.cloud.answer(another, nil)
+		after(2 * time.Second)
+		require.False(t, exists(s.holder))
+		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "to say who has it now is up to that one")
+
+		s.bucket.takeRequests()
+		s.cloud.answer(vip, nil)
+		after(10 * time.Second)
+		require.Equal(t, []string{"PUT " + HolderKey}, writes(s.bucket.takeRequests()))
+		require.True(t, exists(s.holder))
+	})
+}
+
+func TestANewProcessRecordsTheVIPOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		after(time.Minute)
+		s.restart()
+		defer s.stop()
+		require.Equal(t, []string{"PUT " + HolderKey, "PUT " + HolderKey}, writes(s.bucket.takeRequests()))
+	})
+}
+
+func TestTheBootstrapLoginStaysUntilTheVIPIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.bucket.fail("PUT "+HolderKey, errors.New("no route to host")) })
+		defer s.stop()
+		after(time.Minute)
+		require.False(t, exists(s.holder))
+		s.bucket.fail("PUT "+HolderKey, nil)
+		after(2 * time.Second)
+		require.True(t, exists(s.holder))
+		require.Equal(t, hasIt+
+			"level=WARN msg=\"record that this server has the VIP: failed\" error=\"no route to host\"\n"+
+			"level=INFO msg=\"record that this server has the VIP: works again\"\n", s.takeLog())
+	})
+}
+
+func TestASilentMetadataServiceChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, none, func(s *server) { s.cloud.answer(none, errors.New("timeout")) })
+		defer s.stop()
+		after(time.Minute)
+		require.Empty(t, s.bucket.takeRequests(), "whether it has the VIP is not known yet")
+
+		s.cloud.answer(vip, nil)
+		after(2 * time.Second)
+		require.True(t, exists(s.holder))
+		s.bucket.takeRequests()
+		s.cloud.answer(none, errors.New("timeout"))
+		after(time.Minute)
+		require.True(t, exists(s.holder))
+		require.Empty(t, writes(s.bucket.takeRequests()))
+		id := s.bucket.announce(t, "i-new", time.Minute)
+		after(10 * time.Second)
+		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement, "it goes on handing over")
+		require.Equal(t, 2, strings.Count(s.log.String(), "ask the metadata service: failed"))
+		require.Equal(t, 1, strings.Count(s.log.String(), "ask the metadata service: works again"))
+	})
+}
+
+func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		after(time.Second)
+		s.takeLog()
+		s.bucket.takeRequests()
+		id := s.bucket.announce(t, "i-new", 2*time.Minute)
+
+		after(time.Second)
+		require.True(t, exists(s.draining), "visitors are asked to reconnect at the next look")
+		stat, err := os.Stat(s.draining)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o644), stat.Mode().Perm(), "the web server looks for it")
+		require.Empty(t, s.data.taken())
+
+		after(2900 * time.Millisecond)
+		require.Empty(t, s.data.taken(), "visitors have three seconds to do so")
+		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey))
+		answered := s.data.taken
+		s.data.onRelease(func(context.Context) error {
+			require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey), "the answer comes after the data")
+			return nil
+		})
+		after(100 * time.Millisecond)
+		require.Equal(t, []string{"release"}, answered())
+		require.Equal(t, Answer{Announcement: id, Server: "i-old", Answered: time.Now().UTC()}, stored[Answer](t, s.bucket, AnswerKey))
+
+		after(20 * time.Second)
+		require.Equal(t, []string{"PUT " + AnswerKey}, writes(s.bucket.takeRequests()), "one answer is enough")
+		s.cloud.answer(another, nil)
+		after(time.Hour)
+		require.True(t, exists(s.draining), "a server that others have replaced stays as it is")
+		require.False(t, exists(s.holder))
+		require.Equal(t, []string{"release"}, s.data.taken())
+		require.Equal(t, "level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
+			"level=INFO msg=\"handed over\" successor=i-new\n"+
+			"level=INFO msg=\"this server does not have the VIP\" vip=198.51.100.7\n", s.takeLog())
+	})
+}
+
+func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.bucket.announce(t, "i-new", 2*time.Minute)
+		after(119 * time.Second)
+		require.True(t, exists(s.draining))
+		s.takeLog()
+		// Its look comes after at most another one's length.
+		after(3 * time.Second)
+		require.False(t, exists(s.draining))
+		require.Equal(t, []string{"release", "resume"}, s.data.taken())
+		require.Equal(t, "level=WARN msg=\"the successor did not come: this server goes on\" successor=i-new\n", s.takeLog())
+
+		after(time.Hour)
+		require.False(t, exists(s.draining))
+		require.Equal(t, []string{"release", "resume"}, s.data.taken())
+		require.Empty(t, s.takeLog())
+	})
+}
+
+func TestAServerGoesOnThoughTheBucketIsOutOfReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.bucket.announce(t, "i-new", time.Minute)
+		after(10 * time.Second)
+		require.True(t, exists(s.draining))
+		s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host"))
+		after(time.Minute)
+		require.False(t, exists(s.draining))
+	})
+}
+
+func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
+	for name, answers := range map[string]bool{"after it answered": true, "though it could not answer": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip)
+				defer s.stop()
+				if !answers {
+					s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+				}
+				s.bucket.announce(t, "i-new", time.Hour)
+				after(11 * time.Second)
+				s.cloud.answer(none, nil)
+				after(20 * time.Second)
+				require.True(t, exists(s.draining))
+				s.takeLog()
+
+				s.bucket.fail("PUT "+AnswerKey, nil)
+				s.cloud.answer(vip, nil)
+				after(10 * time.Second)
+				require.False(t, exists(s.draining), "the announcement is in force, and over nevertheless")
+				require.Contains(t, s.data.taken(), "resume")
+				require.Equal(t, hasIt+"level=INFO msg=\"no handover is going on: this server goes on\"\n", s.takeLog())
+				require.True(t, exists(s.holder))
+
+				id := s.bucket.announce(t, "i-newer", time.Hour)
+				after(10 * time.Second)
+				require.True(t, exists(s.draining), "the next update is as any other")
+				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+			})
+		})
+	}
+}
+
+func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
+	for _, successor := range []string{"i-new", "i-newer"} {
+		t.Run(successor, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip)
+				defer s.stop()
+				first := s.bucket.announce(t, "i-new", time.Minute)
+				after(31 * time.Second)
+				require.Equal(t, first, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+
+				second := s.bucket.announce(t, successor, time.Minute)
+				after(time.Second)
+				require.Equal(t, second, stored[Answer](t, s.bucket, AnswerKey).Announcement, "visitors have been asked for long enough")
+				after(55 * time.Second)
+				require.True(t, exists(s.draining), "the first announcement has expired, the second has not")
+				after(10 * time.Second)
+				require.False(t, exists(s.draining))
+				require.Equal(t, []string{"release", "release", "resume"}, s.data.taken())
+				require.Contains(t, s.takeLog(), "did not come: this server goes on\" successor="+successor+"\n")
+			})
+		})
+	}
+}
+
+func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
+	for name, announce := range map[string]func(t *testing.T, m *memory){
+		"this server itself":    func(t *testing.T, m *memory) { m.announce(t, "i-old", time.Hour) },
+		"one that is too late":  func(t *testing.T, m *memory) { m.announce(t, "i-new", 0) },
+		"one of another format": func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"expires": 1}`) },
+		"one without an id": func(_ *testing.T, m *memory) {
+			m.write(AnnouncementKey, `{"server":"i-new","expires":"2038-01-19T00:00:00Z"}`)
+		},
+		"one without a server": func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`) },
+		"one without an end":   func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","server":"i-new"}`) },
+		"half of one":          func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","ser`) },
+		"nothing":              func(_ *testing.T, m *memory) { m.write(AnnouncementKey, ``) },
+		"far too much":         func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip)
+				defer s.stop()
+				after(time.Second)
+				s.bucket.takeRequests()
+				announce(t, s.bucket)
+				after(time.Minute)
+				require.Empty(t, writes(s.bucket.takeRequests()))
+				require.False(t, exists(s.draining))
+				require.Empty(t, s.data.taken())
+				require.LessOrEqual(t, strings.Count(s.log.String(), "ignored an announcement"), 1)
+
+				id := s.bucket.announce(t, "i-new", time.Minute)
+				after(10 * time.Second)
+				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement, "the next one counts")
+			})
+		})
+	}
+}
+
+func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.takeLog()
+		s.bucket.write(AnnouncementKey, "hello")
+		after(time.Hour)
+		require.Equal(t, "level=WARN msg=\"ignored an announcement\" "+
+			"error=\"handover/announcement.json is not understood: invalid character 'h' looking for beginning of value\"\n", s.takeLog())
+		s.bucket.write(AnnouncementKey, "{}")
+		after(time.Minute)
+		require.Equal(t, "level=WARN msg=\"ignored an announcement\" "+
+			"error=\"handover/announcement.json is not understood: a value is missing\"\n", s.takeLog())
+	})
+}
+
+func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+		id := s.bucket.announce(t, "i-new", time.Minute)
+		after(31 * time.Second)
+		s.bucket.fail("PUT "+AnswerKey, nil)
+		after(2 * time.Second)
+		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+		require.Equal(t, 1, strings.Count(s.log.String(), "answer the announcement: failed"))
+		require.Equal(t, 1, strings.Count(s.log.String(), "handing over: "))
+		require.Equal(t, 1, strings.Count(s.log.String(), "handed over"))
+	})
+}
+
+func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+		s.bucket.announce(t, "i-new", time.Minute)
+		after(65 * time.Second)
+		require.False(t, exists(s.draining))
+		s.bucket.fail("PUT "+AnswerKey, nil)
+		after(time.Hour)
+		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey), "nobody asks any longer")
+	})
+}
+
+func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.data.onRelease(func(context.Context) error { return errors.New("half of it is missing") })
+		id := s.bucket.announce(t, "i-new", time.Minute)
+		after(20 * time.Second)
+		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey))
+		require.Equal(t, 1, strings.Count(s.log.String(), "hand over the last data: failed\" error=\"half of it is missing\""))
+		s.data.onRelease(nil)
+		after(2 * time.Second)
+		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+	})
+}
+
+func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.data.onRelease(func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		s.bucket.announce(t, "i-new", time.Minute)
+		after(59 * time.Second)
+		require.True(t, exists(s.draining))
+		after(5 * time.Second)
+		require.False(t, exists(s.draining))
+		require.Equal(t, []string{"release", "resume"}, s.data.taken())
+	})
+}
+
+func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.draining = filepath.Join(filepath.Dir(s.draining), "missing", "draining") })
+		defer s.stop()
+		id := s.bucket.announce(t, "i-new", time.Minute)
+		after(10 * time.Second)
+		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+		require.Contains(t, s.takeLog(), "level=WARN msg=\"make the draining file: failed\" error=\"make a flag file: open ")
+	})
+}
+
+func TestAFailureIsToldWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.takeLog()
+		begin := time.Now()
+		for time.Since(begin) < 10*time.Minute {
+			// As S3 does: no answer is quite like the one before.
+			s.bucket.fail("GET "+AnnouncementKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
+			after(2 * time.Second)
+		}
+		require.Equal(t, "level=WARN msg=\"read the announcement: failed\" error=\"status 503, request 0s\"\n", s.takeLog())
+		s.bucket.fail("GET "+AnnouncementKey, bucket.ErrDenied)
+		after(10 * time.Minute)
+		require.Equal(t, "level=WARN msg=\"read the announcement: failed\" error=\"access denied\"\n", s.takeLog())
+		s.bucket.fail("GET "+AnnouncementKey, nil)
+		after(10 * time.Minute)
+		require.Equal(t, "level=INFO msg=\"read the announcement: works again\"\n", s.takeLog())
+	})
+}
+
+func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
+	for name, prepare := range map[string]func(*server){
+		"no announcement":             func(*server) {},
+		"one that has expired":        func(s *server) { s.bucket.announce(s.t, "i-new", 0) },
+		"one of this server":          func(s *server) { s.bucket.announce(s.t, "i-old", time.Hour) },
+		"one that is not understood":  func(s *server) { s.bucket.write(AnnouncementKey, "hello") },
+		"a bucket that comes up late": func(s *server) { s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip, leaveDraining, prepare)
+				defer s.stop()
+				if strings.HasPrefix(name, "a bucket") {
+					after(time.Minute)
+					require.True(t, exists(s.draining), "what is announced is not known yet")
+					s.bucket.fail("GET "+AnnouncementKey, nil)
+					after(2 * time.Second)
+				}
+				require.False(t, exists(s.draining))
+				require.Equal(t, []string{"resume"}, s.data.taken())
+				require.Contains(t, s.takeLog(), "level=INFO msg=\"no handover is going on: this server goes on\"\n")
+			})
+		})
+	}
+}
+
+func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		id := s.bucket.announce(t, "i-new", time.Minute)
+		after(3 * time.Second)
+		s.restart()
+		defer func() { s.stop() }()
+		after(4 * time.Second)
+		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+		require.True(t, exists(s.draining))
+		s.restart()
+		after(30 * time.Second)
+		require.True(t, exists(s.draining))
+		after(30 * time.Second)
+		require.False(t, exists(s.draining))
+	})
+}
+
+func TestAReplacedServerStaysDrainedThroughARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, none, leaveDraining)
+		defer s.stop()
+		after(time.Hour)
+		require.True(t, exists(s.draining))
+	})
+}
+
+func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
+	for name, moment := range map[string]time.Duration{"between looks": time.Second, "while visitors reconnect": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip)
+				after(time.Second)
+				s.bucket.announce(t, "i-new", time.Minute)
+				after(moment - time.Second)
+				s.takeLog()
+				begin := time.Now()
+				s.stop()
+				require.Zero(t, time.Since(begin))
+				require.Empty(t, s.takeLog())
+			})
+		})
+	}
+}

@@ -1,0 +1,281 @@
+package handover
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+)
+
+// memory is a bucket in memory. It is safe for use by several servers.
+type memory struct {
+	mutex    sync.Mutex
+	objects  map[string]string
+	requests []string
+	// failures are what requests answer instead, by "GET key" or "PUT key".
+	failures map[string]error
+}
+
+func newMemory() *memory {
+	return &memory{objects: map[string]string{}, failures: map[string]error{}}
+}
+
+func (m *memory) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+	if err := m.request(ctx, "GET "+key); err != nil {
+		return nil, "", err
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	text, exists := m.objects[key]
+	etag = "etag of " + text
+	switch {
+	case !exists:
+		return nil, "", bucket.ErrNotFound
+	case knownETag == etag:
+		return nil, "", bucket.ErrNotModified
+	case int64(len(text)) > limit:
+		return nil, "", errors.New("it is too large")
+	default:
+		return []byte(text), etag, nil
+	}
+}
+
+func (m *memory) Put(ctx context.Context, key string, content []byte, contentType string) error {
+	if contentType != "application/json" {
+		return errors.New("the records are JSON")
+	}
+	if err := m.request(ctx, "PUT "+key); err != nil {
+		return err
+	}
+	m.write(key, string(content))
+	return nil
+}
+
+// request takes down a request and says what is wrong with it.
+func (m *memory) request(ctx context.Context, what string) error {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.requests = append(m.requests, what)
+	if err := m.failures[what]; err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// fail makes a request answer an error, or none of its own with nil.
+func (m *memory) fail(what string, err error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.failures[what] = err
+}
+
+func (m *memory) write(key, text string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.objects[key] = text
+}
+
+// takeRequests returns the requests since the last call.
+func (m *memory) takeRequests() []string {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	requests := m.requests
+	m.requests = nil
+	return requests
+}
+
+// writes keeps those of the requests that write.
+func writes(requests []string) []string {
+	return slices.DeleteFunc(requests, func(request string) bool { return strings.HasPrefix(request, "GET ") })
+}
+
+// stored reads a record, which is empty if there is none.
+func stored[R record](t *testing.T, m *memory, key string) R {
+	t.Helper()
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	var read R
+	if text := m.objects[key]; text != "" {
+		require.NoError(t, json.Unmarshal([]byte(text), &read))
+	}
+	return read
+}
+
+// announce writes the announcement of a server, in force for this long, and
+// returns its id.
+func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
+	t.Helper()
+	now := time.Now().UTC()
+	announcement := Announcement{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Announced: now, Expires: now.Add(window)}
+	text, err := json.Marshal(announcement)
+	require.NoError(t, err)
+	m.write(AnnouncementKey, string(text))
+	return announcement.ID
+}
+
+// cloud is a metadata service.
+type cloud struct {
+	mutex   sync.Mutex
+	address netip.Addr
+	err     error
+}
+
+func (c *cloud) PublicIPv4(context.Context) (netip.Addr, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.address, c.err
+}
+
+func (c *cloud) answer(address netip.Addr, err error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.address, c.err = address, err
+}
+
+// collected is Data that takes down what is asked of it.
+type collected struct {
+	mutex sync.Mutex
+	calls []string
+	// release is what Release does, if it is not nil.
+	release func(ctx context.Context) error
+}
+
+func (c *collected) call(name string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.calls = append(c.calls, name)
+}
+
+func (c *collected) taken() []string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return slices.Clone(c.calls)
+}
+
+func (c *collected) onRelease(release func(ctx context.Context) error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.release = release
+}
+
+func (c *collected) Release(ctx context.Context) error {
+	c.call("release")
+	c.mutex.Lock()
+	release := c.release
+	c.mutex.Unlock()
+	if release != nil {
+		return release(ctx)
+	}
+	return nil
+}
+
+func (c *collected) Resume(context.Context) error {
+	c.call("resume")
+	return nil
+}
+
+func (c *collected) Restore(context.Context) error {
+	c.call("restore")
+	return nil
+}
+
+var (
+	vip     = netip.MustParseAddr("198.51.100.7")
+	another = netip.MustParseAddr("203.0.113.20")
+	none    = netip.Addr{}
+)
+
+// server is a server named i-old on which `agent watch` runs, in a synctest
+// bubble. It looks in each even second, beginning with 0.
+type server struct {
+	t        *testing.T
+	bucket   *memory
+	cloud    *cloud
+	data     *collected
+	log      *bytes.Buffer
+	draining string
+	holder   string
+	stop     func()
+}
+
+// start starts a server with this public address, after prepare has had its way.
+func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
+	t.Helper()
+	dir := t.TempDir()
+	s := &server{
+		t:        t,
+		bucket:   newMemory(),
+		cloud:    &cloud{address: address},
+		data:     &collected{},
+		log:      &bytes.Buffer{},
+		draining: filepath.Join(dir, "draining"),
+		holder:   filepath.Join(dir, "holder"),
+		stop:     func() {},
+	}
+	for _, change := range prepare {
+		change(s)
+	}
+	s.restart()
+	return s
+}
+
+// restart ends the process that watches and starts another one.
+func (s *server) restart() {
+	s.t.Helper()
+	s.stop()
+	watcher := &Watcher{
+		Server: "i-old", VIP: vip, Store: s.bucket, Metadata: s.cloud, Data: s.data,
+		HolderFile: s.holder, DrainingFile: s.draining,
+		Poll: 2 * time.Second, Drain: 3 * time.Second,
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
+				if attr.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return attr
+			},
+		})),
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); watcher.Run(ctx) }()
+	s.stop = func() { cancel(); <-ended }
+	synctest.Wait()
+}
+
+// after lets time pass.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// takeLog returns the lines that were logged since the last call.
+func (s *server) takeLog() string {
+	text := s.log.String()
+	s.log.Reset()
+	return text
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// leaveDraining is a server whose agent ended while it was draining.
+func leaveDraining(s *server) {
+	require.NoError(s.t, os.WriteFile(s.draining, nil, 0o644))
+}

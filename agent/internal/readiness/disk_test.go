@@ -1,0 +1,77 @@
+package readiness
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// disks answers for a server whose releases lie on a disk of their own.
+func disks(releases unix.Statfs_t) Disk {
+	return Disk{
+		Paths: []string{"/", "/srv/site"},
+		Statfs: func(path string, answer *unix.Statfs_t) error {
+			*answer = unix.Statfs_t{Bsize: 4096, Bfree: 200_000, Bavail: 180_000, Files: 1_000_000, Ffree: 900_000}
+			if path == "/srv/site" {
+				*answer = releases
+			}
+			return nil
+		},
+	}
+}
+
+func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
+	for name, test := range map[string]struct {
+		releases unix.Statfs_t
+		verdict  Verdict
+		detail   string
+	}{
+		"just enough": {
+			unix.Statfs_t{Bsize: 4096, Bavail: 16_384, Files: 2000, Ffree: 1000}, Holds,
+			"/: 703 MiB free, 64 MiB needed; /srv/site: 64 MiB free, 64 MiB needed",
+		},
+		"a block too few": {
+			unix.Statfs_t{Bsize: 4096, Bavail: 16_383, Files: 2000, Ffree: 1000}, Fails,
+			"/srv/site: 63 MiB free, 64 MiB needed",
+		},
+		"free for root only": {
+			unix.Statfs_t{Bsize: 4096, Bfree: 100_000, Files: 2000, Ffree: 1000}, Fails,
+			"/srv/site: 0 MiB free, 64 MiB needed",
+		},
+		"no room for files": {
+			unix.Statfs_t{Bsize: 4096, Bavail: 100_000, Files: 2000, Ffree: 999}, Fails,
+			"/srv/site: room for 999 more files, 1000 needed",
+		},
+		"without a fixed number of files": {
+			unix.Statfs_t{Bsize: 4096, Bavail: 100_000}, Holds,
+			"/: 703 MiB free, 64 MiB needed; /srv/site: 390 MiB free, 64 MiB needed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, Finding{Verdict: test.verdict, Detail: test.detail}, disks(test.releases).Look(t.Context()))
+		})
+	}
+}
+
+func TestADiskThatIsNotThereIsNotReady(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	finding := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Look(t.Context())
+	require.Equal(t, Finding{Detail: missing + ": no such file or directory"}, finding)
+}
+
+func TestAFullDiskIsNotReady(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("no small disk can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
+	finding := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Look(t.Context())
+	require.Equal(t, Finding{Detail: disk + ": 1 MiB free, 64 MiB needed"}, finding)
+}

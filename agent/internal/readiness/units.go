@@ -1,0 +1,188 @@
+package readiness
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// settleTime is how long a service must have been active. One that exits as
+	// soon as it has started is active for a moment, too.
+	settleTime = 5 * time.Second
+	// settleTimeRestarted is the same for a service that has exited before: one
+	// that exits again and again may last a while each time.
+	settleTimeRestarted = 30 * time.Second
+)
+
+// Units is the check that the agent's own systemd units do their work: timers are
+// active and the last run of the service of each did not fail; services that run
+// all the time are active, and stay so.
+type Units struct {
+	// Timers are the names of timers. The service of NAME.timer is NAME.service.
+	Timers []string
+	// Services are the names of services that run all the time.
+	Services []string
+	Runner   Runner
+	// Now is the time on the clock that systemd's timestamps are of: Monotonic.
+	Now func() (time.Duration, error)
+}
+
+// Monotonic is the time that CLOCK_MONOTONIC has counted.
+func Monotonic() (time.Duration, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+	}
+	return time.Duration(now.Nano()), nil
+}
+
+// Name implements Check.
+func (u Units) Name() string { return "agent" }
+
+// Look implements Check.
+func (u Units) Look(ctx context.Context) Finding {
+	units, err := u.show(ctx)
+	if err != nil {
+		return Finding{Detail: oneLine(err.Error())}
+	}
+	// After systemd's answer, so that no unit is active since the future.
+	now, err := u.Now()
+	if err != nil {
+		return Finding{Detail: oneLine(err.Error())}
+	}
+	var sound, problems, running []string
+	var logs []Log
+	for _, timer := range u.Timers {
+		service := serviceOf(timer)
+		if problem := units[timer].timerProblem(); problem != "" {
+			problems = append(problems, timer+": "+problem)
+			logs = append(logs, unitLog(timer))
+		}
+		problem, ended := units[service].lastRun()
+		switch {
+		case problem != "":
+			problems = append(problems, service+": "+problem)
+			logs = append(logs, unitLog(service))
+		case !ended:
+			running = append(running, service+": runs, its result is not known yet")
+		default:
+			sound = append(sound, timer+": active, last run succeeded")
+		}
+	}
+	for _, service := range u.Services {
+		if problem := units[service].serviceProblem(now); problem != "" {
+			problems = append(problems, service+": "+problem)
+			logs = append(logs, unitLog(service))
+			continue
+		}
+		sound = append(sound, service+": active")
+	}
+	switch {
+	case len(problems) > 0:
+		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
+	case len(running) > 0:
+		return Finding{Verdict: Undecided, Detail: strings.Join(running, "; ")}
+	default:
+		return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	}
+}
+
+// serviceOf is the service that a timer starts.
+func serviceOf(timer string) string {
+	return strings.TrimSuffix(timer, ".timer") + ".service"
+}
+
+// show asks systemd about all units at once, and returns what it says by unit and
+// property. A unit that does not exist is there as well, with LoadState not-found.
+func (u Units) show(ctx context.Context) (map[string]unit, error) {
+	var names []string
+	for _, timer := range u.Timers {
+		names = append(names, timer, serviceOf(timer))
+	}
+	names = append(names, u.Services...)
+	output, err := u.Runner.Run(ctx, Command{Args: append([]string{
+		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
+	}, names...)})
+	if err != nil {
+		return nil, err
+	}
+	units := map[string]unit{}
+	for block := range strings.SplitSeq(strings.TrimSpace(string(output)), "\n\n") {
+		properties := unit{}
+		for line := range strings.Lines(block) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			properties[name] = value
+		}
+		units[properties["Id"]] = properties
+	}
+	for _, name := range names {
+		if units[name] == nil {
+			return nil, fmt.Errorf("systemctl show says nothing of %s", name)
+		}
+	}
+	return units, nil
+}
+
+// unit is the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
+type unit map[string]string
+
+// timerProblem says what is wrong with a timer, or "".
+func (u unit) timerProblem() string {
+	switch {
+	case u["LoadState"] != "loaded":
+		return "not installed (" + u["LoadState"] + ")"
+	case u["ActiveState"] != "active":
+		return u["ActiveState"]
+	case u["SubState"] == "elapsed":
+		return "active, but it will not run again (elapsed)"
+	default:
+		return ""
+	}
+}
+
+// lastRun says what was wrong with the last run of a service, or "". While it
+// runs, ended is false: systemd has then forgotten the run before.
+func (u unit) lastRun() (problem string, ended bool) {
+	switch {
+	case u["LoadState"] != "loaded":
+		return "not installed (" + u["LoadState"] + ")", true
+	case u["Result"] != "success":
+		return fmt.Sprintf("last run failed (%s, status %s)", u["Result"], u["ExecMainStatus"]), true
+	case u["ActiveState"] == "activating" || u["ActiveState"] == "deactivating":
+		return "", false
+	case u["ExecMainExitTimestampMonotonic"] == "0":
+		return "has not run since boot", true
+	default:
+		return "", true
+	}
+}
+
+// serviceProblem says what is wrong with a service that should run all the time,
+// or "". now is the time on systemd's monotonic clock.
+func (u unit) serviceProblem(now time.Duration) string {
+	restarts := ""
+	settle := settleTime
+	if u["NRestarts"] != "" && u["NRestarts"] != "0" {
+		restarts = ", restarts: " + u["NRestarts"]
+		settle = settleTimeRestarted
+	}
+	switch {
+	case u["LoadState"] != "loaded":
+		return "not installed (" + u["LoadState"] + ")"
+	case u["ActiveState"] != "active":
+		return fmt.Sprintf("%s (%s, result %s)%s", u["ActiveState"], u["SubState"], u["Result"], restarts)
+	}
+	since, err := strconv.ParseInt(u["ActiveEnterTimestampMonotonic"], 10, 64)
+	if err != nil {
+		return fmt.Sprintf("active since %q, which is not understood", u["ActiveEnterTimestampMonotonic"])
+	}
+	if active := now - time.Duration(since)*time.Microsecond; active < settle {
+		return fmt.Sprintf("active for %.1f s, %.0f s needed%s", active.Seconds(), settle.Seconds(), restarts)
+	}
+	return ""
+}

@@ -1,0 +1,233 @@
+package readiness
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const showPull = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
+
+const (
+	waitingTimer = `Result=success
+Id=agent-pull.timer
+LoadState=loaded
+ActiveState=active
+SubState=waiting
+`
+	succeededService = `Result=success
+ExecMainExitTimestampMonotonic=93042173
+ExecMainStatus=0
+Id=agent-pull.service
+LoadState=loaded
+ActiveState=inactive
+SubState=dead
+`
+)
+
+func lookAtTimers(t *testing.T, runner Runner) Finding {
+	t.Helper()
+	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Look(t.Context())
+}
+
+func TestTimersHoldWhenActiveAndTheLastRunSucceeded(t *testing.T) {
+	finding := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
+	require.Equal(t, Finding{Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
+}
+
+// replacer returns a function that changes a text, and fails if it does not.
+func replacer(t *testing.T) func(text string, changes ...string) string {
+	return func(text string, changes ...string) string {
+		t.Helper()
+		changed := strings.NewReplacer(changes...).Replace(text)
+		require.NotEqual(t, text, changed)
+		return changed
+	}
+}
+
+func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
+	replaced := replacer(t)
+	for name, test := range map[string]struct {
+		timer, service string
+		verdict        Verdict
+		detail         string
+		logs           []string
+	}{
+		"stopped": {
+			timer:  replaced(waitingTimer, "active", "inactive", "waiting", "dead"),
+			detail: "agent-pull.timer: inactive",
+			logs:   []string{"agent-pull.timer"},
+		},
+		"elapsed": {
+			timer:  replaced(waitingTimer, "waiting", "elapsed"),
+			detail: "agent-pull.timer: active, but it will not run again (elapsed)",
+			logs:   []string{"agent-pull.timer"},
+		},
+		"not installed": {
+			timer:   replaced(waitingTimer, "=loaded", "=not-found", "=active", "=inactive"),
+			service: replaced(succeededService, "=loaded", "=not-found"),
+			detail:  "agent-pull.timer: not installed (not-found); agent-pull.service: not installed (not-found)",
+			logs:    []string{"agent-pull.timer", "agent-pull.service"},
+		},
+		"failed run": {
+			service: replaced(succeededService, "Result=success", "Result=exit-code", "Status=0", "Status=1", "=inactive", "=failed", "=dead", "=failed"),
+			detail:  "agent-pull.service: last run failed (exit-code, status 1)",
+			logs:    []string{"agent-pull.service"},
+		},
+		"killed run": {
+			service: replaced(succeededService, "Result=success", "Result=signal", "Status=0", "Status=9", "=inactive", "=failed", "=dead", "=failed"),
+			detail:  "agent-pull.service: last run failed (signal, status 9)",
+			logs:    []string{"agent-pull.service"},
+		},
+		"never ran": {
+			service: replaced(succeededService, "93042173", "0"),
+			detail:  "agent-pull.service: has not run since boot",
+			logs:    []string{"agent-pull.service"},
+		},
+		"runs now": {
+			timer:   replaced(waitingTimer, "waiting", "running"),
+			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
+			verdict: Undecided,
+			detail:  "agent-pull.service: runs, its result is not known yet",
+		},
+		"runs now, but the timer is dead": {
+			timer:   replaced(waitingTimer, "active", "failed"),
+			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
+			detail:  "agent-pull.timer: failed",
+			logs:    []string{"agent-pull.timer"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.timer == "" {
+				test.timer = waitingTimer
+			}
+			if test.service == "" {
+				test.service = succeededService
+			}
+			finding := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
+			require.Equal(t, test.detail, finding.Detail)
+			require.Equal(t, test.verdict, finding.Verdict)
+			require.Equal(t, test.logs, logNames(finding))
+		})
+	}
+}
+
+func TestASilentSystemdIsNotReady(t *testing.T) {
+	require.Equal(t, Finding{Detail: showPull + ": exit status 1: Failed to connect to bus"}, lookAtTimers(t, fails("Failed to connect to bus\n")))
+	require.Equal(t, Finding{Detail: "systemctl show says nothing of agent-pull.service"}, lookAtTimers(t, answers{showPull: waitingTimer}))
+}
+
+const showWatch = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
+
+// runningService is active since the 100th second of the machine.
+const runningService = `Result=success
+NRestarts=0
+ExecMainExitTimestampMonotonic=0
+ExecMainStatus=0
+Id=agent-watch.service
+LoadState=loaded
+ActiveState=active
+SubState=running
+ActiveEnterTimestampMonotonic=100000000
+`
+
+// lookAtService looks at a service in a second of the machine.
+func lookAtService(t *testing.T, show string, second float64) Finding {
+	t.Helper()
+	now := func() (time.Duration, error) { return time.Duration(second * float64(time.Second)), nil }
+	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Look(t.Context())
+}
+
+func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
+	replaced := replacer(t)
+	sound := Finding{Verdict: Holds, Detail: "agent-watch.service: active"}
+	require.Equal(t, sound, lookAtService(t, runningService, 105))
+	restarted := replaced(runningService, "NRestarts=0", "NRestarts=1")
+	require.Equal(t, sound, lookAtService(t, restarted, 130), "a restart is forgiven")
+	restarted = replaced(restarted, "Result=success", "Result=signal")
+	require.Equal(t, sound, lookAtService(t, restarted, 130), "the result is that of the run before")
+}
+
+func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
+	replaced := replacer(t)
+	for name, test := range map[string]struct {
+		show   string
+		second float64
+		detail string
+	}{
+		"just started": {runningService, 104.9, "active for 4.9 s, 5 s needed"},
+		"just restarted": {
+			replaced(runningService, "NRestarts=0", "NRestarts=7"), 101.25,
+			"active for 1.2 s, 30 s needed, restarts: 7",
+		},
+		"killed now and then": {
+			replaced(runningService, "NRestarts=0", "NRestarts=2"), 129,
+			"active for 29.0 s, 30 s needed, restarts: 2",
+		},
+		"about to be restarted": {
+			replaced(runningService, "NRestarts=0", "NRestarts=7", "=active", "=activating", "=running", "=auto-restart", "=success", "=signal"), 200,
+			"activating (auto-restart, result signal), restarts: 7",
+		},
+		"failed": {
+			replaced(runningService, "=active", "=failed", "=running", "=failed", "=success", "=exit-code"), 200,
+			"failed (failed, result exit-code)",
+		},
+		"stopped": {
+			replaced(runningService, "=active", "=inactive", "=running", "=dead"), 200,
+			"inactive (dead, result success)",
+		},
+		"not installed": {
+			replaced(runningService, "=loaded", "=not-found", "=active", "=inactive", "=running", "=dead"), 200,
+			"not installed (not-found)",
+		},
+		"of a time that is not understood": {
+			replaced(runningService, "=100000000", "=n/a"), 200,
+			`active since "n/a", which is not understood`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			finding := lookAtService(t, test.show, test.second)
+			require.Equal(t, Fails, finding.Verdict)
+			require.Equal(t, "agent-watch.service: "+test.detail, finding.Detail)
+			require.Equal(t, []string{"agent-watch.service"}, logNames(finding))
+		})
+	}
+}
+
+func TestAServiceIsNotWaitedForAsAPullIs(t *testing.T) {
+	replaced := replacer(t)
+	units := Units{
+		Timers:   []string{"agent-pull.timer"},
+		Services: []string{"agent-watch.service"},
+		Now:      func() (time.Duration, error) { return time.Hour, nil },
+	}
+	show := strings.TrimSuffix(showPull, " agent-pull.timer agent-pull.service") + " agent-pull.timer agent-pull.service agent-watch.service"
+	pulling := replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start")
+
+	units.Runner = answers{show: waitingTimer + "\n" + succeededService + "\n" + runningService}
+	require.Equal(t, Finding{
+		Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded; agent-watch.service: active",
+	}, units.Look(t.Context()))
+
+	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + runningService}
+	require.Equal(t, Undecided, units.Look(t.Context()).Verdict)
+
+	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + replaced(runningService, "=active", "=failed")}
+	require.Equal(t, Fails, units.Look(t.Context()).Verdict)
+}
+
+func TestTheClockIsTheOneOfSystemd(t *testing.T) {
+	before, err := Monotonic()
+	require.NoError(t, err)
+	require.Positive(t, before)
+	after, err := Monotonic()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, after, before)
+
+	broken := func() (time.Duration, error) { return 0, errors.New("read the monotonic clock: no clock") }
+	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Look(t.Context())
+	require.Equal(t, Finding{Detail: "read the monotonic clock: no clock"}, finding)
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket/buckettest"
+)
+
+// serveMetadata is a metadata service of version 2 of a server with this public
+// address.
+func serveMetadata(t *testing.T, address string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
+			_, _ = io.WriteString(w, "token")
+		case r.URL.Path == "/latest/meta-data/public-ipv4":
+			_, _ = io.WriteString(w, address)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL)
+}
+
+// environment writes the file that tells a server about its stack.
+func environment(t *testing.T, lines ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "server.env")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
+	return path
+}
+
+// record reads a record of the bucket, and nil if there is none.
+func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
+	t.Helper()
+	object, exists := s3.Object(key)
+	if !exists {
+		return nil
+	}
+	require.Equal(t, "application/json", object.ContentType)
+	var read map[string]string
+	require.NoError(t, json.Unmarshal([]byte(object.Content), &read))
+	return read
+}
+
+// eventually waits for what takes milliseconds.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	require.Eventually(t, holds, 30*time.Second, 10*time.Millisecond)
+}
+
+func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
+	s3 := buckettest.Start(t)
+	serveMetadata(t, "198.51.100.7")
+	dir := t.TempDir()
+	t.Setenv("RUNTIME_DIRECTORY", dir)
+	draining := filepath.Join(dir, "draining")
+	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7")
+	command, stderr := agent(t, "watch", "--env-file", env, "--draining-file", draining, "--poll", "10ms", "--drain", "10ms")
+	require.NoError(t, command.Start())
+
+	eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "holder")); return err == nil })
+	host, err := serverName("none")
+	require.NoError(t, err)
+	require.Equal(t, host, record(t, s3, "handover/holder.json")["server"])
+
+	now := time.Now().UTC()
+	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
+		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
+	eventually(t, func() bool { return record(t, s3, "handover/answer.json")["announcement"] == "i-new-1" })
+	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
+	require.FileExists(t, draining)
+
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, command.Wait(), stderr)
+	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
+level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
+level=INFO msg="handed over" successor=i-new
+$`, stderr.String())
+}
+
+func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"--vip 192.0.2.7", exitUsage, "usage: agent watch: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
+		{"--bucket b", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
+		{"--bucket b --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
+		{"--bucket b --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
+		{"--bucket b --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
+		{"--bucket b --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
+		{"--bucket b --vip 192.0.2.7 --draining-file=", exitUsage, "usage: agent watch: --draining-file is empty: give the file that the web server looks for"},
+		{"--bucket b --vip 192.0.2.7 now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
+		{"-h", exitDone, "usage: agent watch [flags]"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var stderr bytes.Buffer
+			args := append([]string{"watch", "--env-file", "none"}, strings.Fields(c.args)...)
+			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
+			require.Contains(t, stderr.String(), c.says)
+		})
+	}
+}
