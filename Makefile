@@ -51,12 +51,18 @@ check: ## Check format, lint and unit tests
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
 	done
+	@go test -C e2e ./internal/...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
 	@tools/need.sh chromium openssh-client curl iproute2
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m ./...
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
+
+.PHONY: bench
+bench: up ## Measure what visitors see of replacements, in the project's way and in the original's
+	@tools/need.sh openssh-client
+	E2E=bench go test -C e2e -count 1 -v -timeout 3h -run '^TestSwitchover$$' .
 
 .PHONY: localcloud
 localcloud:
