@@ -11,7 +11,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: localcloud ## Deploy the site to this machine, from nothing or on top of what is there
@@ -63,6 +63,16 @@ e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
 bench: up ## Measure what visitors see of replacements, in the project's way and in the original's
 	@tools/need.sh openssh-client
 	E2E=bench go test -C e2e -count 1 -v -timeout 3h -run '^TestSwitchover$$' .
+
+.PHONY: test-broken
+test-broken: up ## Replace the server by broken ones, each in another way, and by good ones again
+	@tools/need.sh openssh-client curl
+	E2E=broken go test -C e2e -count 1 -v -timeout 90m -run TestBrokenServers .
+
+.PHONY: test-killed
+test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement, or at that of SEED
+	@tools/need.sh openssh-client
+	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run TestKilledEngine .
 
 .PHONY: localcloud
 localcloud:
