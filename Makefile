@@ -11,7 +11,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: localcloud ## Deploy the site to this machine, from nothing or on top of what is there
@@ -51,12 +51,28 @@ check: ## Check format, lint and unit tests
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
 	done
+	@go test -C e2e ./internal/...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
 	@tools/need.sh chromium openssh-client curl iproute2
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m ./...
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
+
+.PHONY: bench
+bench: up ## Measure what visitors see of replacements, in the project's way and in the original's
+	@tools/need.sh openssh-client
+	E2E=bench go test -C e2e -count 1 -v -timeout 3h -run '^TestSwitchover$$' .
+
+.PHONY: test-broken
+test-broken: up ## Replace the server by broken ones, each in another way, and by good ones again
+	@tools/need.sh openssh-client curl
+	E2E=broken go test -C e2e -count 1 -v -timeout 90m -run TestBrokenServers .
+
+.PHONY: test-killed
+test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement, or at that of SEED
+	@tools/need.sh openssh-client
+	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run TestKilledEngine .
 
 .PHONY: localcloud
 localcloud:

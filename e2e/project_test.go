@@ -8,15 +8,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/e2e/internal/engine"
 )
 
 // project is a checkout with the environment of its local cloud.
@@ -66,6 +70,24 @@ func (p *project) copy(t *testing.T) *project {
 		require.NoError(t, os.Symlink(filepath.Join(p.dir, shared), filepath.Join(dir, shared)))
 	}
 	return &project{dir: dir, env: p.env}
+}
+
+// replace replaces a text in a file of a copy until the test ends. The text must
+// be there exactly once.
+func (p *project) replace(t *testing.T, file, old, new string) {
+	t.Helper()
+	path := filepath.Join(p.dir, file)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(content), old), "%s should have this exactly once: %s", file, old)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(content), old, new, 1)), 0o644))
+	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, content, 0o644)) })
+}
+
+// set adds a setting to the configuration of a copy until the test ends.
+func (p *project) set(t *testing.T, key string, value int) {
+	t.Helper()
+	p.replace(t, "Pulumi.local.yaml", "\nconfig:\n", fmt.Sprintf("\nconfig:\n  immutable-infra:%s: %d\n", key, value))
 }
 
 // result is what a command left.
@@ -133,6 +155,38 @@ func (p *project) pulumiUp(t *testing.T, args ...string) result {
 	return p.run(t, 15*time.Minute, "pulumi", append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 }
 
+// pulumiUpFollowed runs a plain update and follows what the engine does meanwhile.
+func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
+	t.Helper()
+	// A pipe in place of a log file: each event is read when it is written, and
+	// the preview's are not overwritten by the update's.
+	path := filepath.Join(t.TempDir(), "events")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	events, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	require.NoError(t, err)
+	defer events.Close()
+	// As long as there is a writer, the pipe does not end.
+	open, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+
+	var log engine.Log
+	var followed error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		log, followed = engine.Follow(events, time.Now)
+		// Should that have failed, the engine must not wait for a reader.
+		_, _ = io.Copy(io.Discard, events)
+	}()
+	// The flag is hidden without that variable.
+	hidden := &project{dir: p.dir, env: append(slices.Clone(p.env), "PULUMI_DEBUG_COMMANDS=true")}
+	up := hidden.pulumiUp(t, "--event-log", path, "--color", "never")
+	require.NoError(t, open.Close())
+	<-done
+	require.NoError(t, followed)
+	return up, log
+}
+
 func (p *project) outputs(t *testing.T) outputs {
 	t.Helper()
 	var out outputs
@@ -165,7 +219,12 @@ func (p *project) ssh(t *testing.T, command string) result {
 
 func (p *project) sshWith(t *testing.T, options []string, user, command string) result {
 	t.Helper()
-	out := p.outputs(t)
+	return p.run(t, 2*time.Minute, "ssh", append(p.sshArgs(t, p.outputs(t), options, user), command)...)
+}
+
+// sshArgs are the arguments of OpenSSH's client but for the command.
+func (p *project) sshArgs(t *testing.T, out outputs, options []string, user string) []string {
+	t.Helper()
 	knownHosts := filepath.Join(t.TempDir(), "known_hosts")
 	require.NoError(t, os.WriteFile(knownHosts, []byte(out.KnownHosts+"\n"), 0o600))
 	args := append([]string{
@@ -173,7 +232,7 @@ func (p *project) sshWith(t *testing.T, options []string, user, command string) 
 		"-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile=" + knownHosts, "-o", "GlobalKnownHostsFile=none",
 		"-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
 	}, options...)
-	return p.run(t, 2*time.Minute, "ssh", append(args, user+"@"+out.VIP, command)...)
+	return append(args, user+"@"+out.VIP)
 }
 
 // eventually awaits a condition, and returns how long it took.

@@ -1,0 +1,142 @@
+// Package engine follows what Pulumi's engine does in an update, by its event
+// log. The times in the log are whole seconds, so events are timed by their
+// arrival: the log has to be read while it is written.
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Log is what the engine did.
+type Log struct {
+	// Previewed is when the preview was over, or zero.
+	Previewed time.Time
+	// Steps are in the order in which they began.
+	Steps []Step
+	// Lines are what commands printed.
+	Lines []Line
+}
+
+// Step is one thing that the engine did to one resource.
+type Step struct {
+	// Op is Pulumi's word, such as "create-replacement".
+	Op string
+	// URN of the resource. Type and Name are parts of it.
+	URN, Type, Name string
+	// Ended is zero when the engine was stopped before.
+	Began, Ended time.Time
+	Failed       bool
+}
+
+// Line is what a resource's command printed.
+type Line struct {
+	At time.Time
+	// Name is the resource's.
+	Name     string
+	Severity string
+	Text     string
+}
+
+// Creates tells whether the step made the resource, be it in the place of another.
+func (s Step) Creates() bool { return s.Op == "create" || s.Op == "create-replacement" }
+
+// Deletes tells whether the step deleted the resource, be it one that was replaced.
+func (s Step) Deletes() bool { return s.Op == "delete" || s.Op == "delete-replaced" }
+
+// changes tells whether a provider had something to do in a step, unlike in
+// those that only note something in the state.
+func (s Step) changes() bool { return s.Creates() || s.Deletes() || s.Op == "update" }
+
+// event is as much of Pulumi's apitype.EngineEvent as is needed.
+type event struct {
+	Summary *struct {
+		IsPreview bool `json:"isPreview"`
+	} `json:"summaryEvent"`
+	Pre        *stepEvent `json:"resourcePreEvent"`
+	Outputs    *stepEvent `json:"resOutputsEvent"`
+	Failed     *stepEvent `json:"resOpFailedEvent"`
+	Diagnostic *struct {
+		URN      string `json:"urn"`
+		Message  string `json:"message"`
+		Severity string `json:"severity"`
+	} `json:"diagnosticEvent"`
+}
+
+type stepEvent struct {
+	Metadata struct {
+		Op   string `json:"op"`
+		URN  string `json:"urn"`
+		Type string `json:"type"`
+	} `json:"metadata"`
+	Planning bool `json:"planning"`
+}
+
+func (e *stepEvent) step() Step {
+	return Step{Op: e.Metadata.Op, URN: e.Metadata.URN, Type: e.Metadata.Type, Name: nameOf(e.Metadata.URN)}
+}
+
+// nameOf is the last part of a URN.
+func nameOf(urn string) string { return urn[strings.LastIndex(urn, ":")+1:] }
+
+// Follow reads an event log to its end. now is what an event's arrival is timed by.
+func Follow(events io.Reader, now func() time.Time) (Log, error) {
+	var log Log
+	// An event holds whole resources, which makes for long lines.
+	lines := bufio.NewReader(events)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return log, fmt.Errorf("follow the engine: %w", err)
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			var e event
+			if err := json.Unmarshal(line, &e); err != nil {
+				return log, fmt.Errorf("follow the engine: an event is not JSON: %w", err)
+			}
+			log.add(e, now())
+		}
+		if err != nil {
+			return log, nil
+		}
+	}
+}
+
+func (l *Log) add(e event, at time.Time) {
+	switch {
+	case e.Summary != nil && e.Summary.IsPreview:
+		l.Previewed = at
+	case e.Pre != nil && !e.Pre.Planning:
+		if step := e.Pre.step(); step.changes() {
+			step.Began = at
+			l.Steps = append(l.Steps, step)
+		}
+	case e.Outputs != nil && !e.Outputs.Planning:
+		l.end(e.Outputs.step(), at, false)
+	case e.Failed != nil:
+		l.end(e.Failed.step(), at, true)
+	case e.Diagnostic != nil && e.Diagnostic.URN != "":
+		for text := range strings.Lines(e.Diagnostic.Message) {
+			if text = strings.TrimSpace(text); text != "" {
+				l.Lines = append(l.Lines, Line{At: at, Name: nameOf(e.Diagnostic.URN), Severity: e.Diagnostic.Severity, Text: text})
+			}
+		}
+	}
+}
+
+// end notes that a step is over.
+func (l *Log) end(ended Step, at time.Time, failed bool) {
+	for i := range l.Steps {
+		step := &l.Steps[i]
+		if step.Ended.IsZero() && step.Op == ended.Op && step.URN == ended.URN {
+			step.Ended, step.Failed = at, failed
+			return
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+)
+
+// crowd is visitors of one kind with all that they saw.
+type crowd struct {
+	visitors Visitors
+	running  sync.WaitGroup
+
+	mutex    sync.Mutex
+	clients  []*client
+	answers  []answer
+	failures []Failure
+	requests int
+	// next is when each visitor's next request is due.
+	next []time.Time
+	// behind is how late a request was sent at worst.
+	behind time.Duration
+}
+
+// answer is a page as it should be.
+type answer struct {
+	at   time.Time
+	took time.Duration
+}
+
+func newCrowd(visitors Visitors) *crowd { return &crowd{visitors: visitors} }
+
+// send has one client ask for the pages in turn, beginning with page first.
+// Each has an attacker of its own, and so a connection: attackers give a
+// connection that is free to whoever comes next, so that of many shared ones
+// only a few would ever be used.
+func (c *crowd) send(ctx context.Context, client *client, schedule schedule, first int) {
+	pages := c.visitors.pages()
+	var asked atomic.Uint64
+	targets := func(target *vegeta.Target) error {
+		page := pages[(uint64(first)+asked.Add(1)-1)%uint64(len(pages))]
+		target.Method, target.URL = "GET", c.visitors.URL+page
+		return nil
+	}
+	began := time.Now()
+	// One worker to begin with: vegeta adds one whenever all of them await an answer.
+	attacker := vegeta.NewAttacker(vegeta.Client(&client.Client), vegeta.Workers(1))
+	results := attacker.Attack(targets, pacer{schedule: schedule, ctx: ctx}, 0, "")
+	c.clients = append(c.clients, client)
+	c.running.Go(func() {
+		sent := uint64(0)
+		for result := range results {
+			sent++
+			c.record(result, began.Add(schedule.due(result.Seq)))
+		}
+		c.mutex.Lock()
+		defer c.mutex.Unlock()
+		c.next = append(c.next, began.Add(schedule.due(sent)))
+	})
+}
+
+// record keeps what became of a request.
+func (c *crowd) record(result *vegeta.Result, due time.Time) {
+	page := strings.TrimPrefix(result.URL, c.visitors.URL)
+	var err error
+	// Without a status there is no answer, or less than one. With one, vegeta
+	// repeats the status as an error.
+	if result.Code == 0 {
+		err = errors.New(result.Error)
+	}
+	kind, detail := judge(int(result.Code), result.Body, err, c.visitors.Pages[page])
+
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.requests++
+	c.behind = max(c.behind, result.Timestamp.Sub(due))
+	if kind != "" {
+		c.failures = append(c.failures, Failure{At: result.Timestamp, Took: result.Latency, Page: page, Kind: kind, Detail: detail})
+		return
+	}
+	c.answers = append(c.answers, answer{at: result.Timestamp.Add(result.Latency), took: result.Latency})
+}
+
+// summary awaits what is in flight.
+func (c *crowd) summary(began, ended time.Time) Summary {
+	c.running.Wait()
+	slices.SortFunc(c.failures, func(a, b Failure) int { return a.At.Compare(b.At) })
+	s := Summary{Requests: c.requests, Failures: c.failures, Behind: c.behind}
+	s.LongestGap, s.GapAt = longestGap(c.answers, began, ended)
+	s.P50, s.P99, s.Max = quantile(c.answers, 0.50), quantile(c.answers, 0.99), quantile(c.answers, 1)
+	// What was due before the end and never sent was late until then.
+	for _, due := range c.next {
+		s.Behind = max(s.Behind, ended.Sub(due))
+	}
+	for _, client := range c.clients {
+		s.Reconnects += int(client.reconnects.Load())
+		s.Repeated += int(client.repeated.Load())
+		s.Resets += int(client.resets.Load())
+		client.transport.CloseIdleConnections()
+	}
+	return s
+}

@@ -1,0 +1,51 @@
+package load
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// judge says what is wrong with an answer: kind is "" when it is the page with
+// the SHA-256 wanted.
+func judge(status int, body []byte, err error, want string) (kind, detail string) {
+	switch {
+	case err != nil:
+		return kindOf(err.Error()), err.Error()
+	case status != http.StatusOK:
+		return fmt.Sprintf("status %d", status), http.StatusText(status)
+	case want == "":
+		return "", ""
+	}
+	digest := sha256.Sum256(body)
+	if got := hex.EncodeToString(digest[:]); got != want {
+		return "wrong body", fmt.Sprintf("%d bytes with SHA-256 %s", len(body), got)
+	}
+	return "", ""
+}
+
+// kindOf sorts an error by its words, which is all that vegeta leaves of it.
+func kindOf(message string) string {
+	for _, kind := range []struct{ words, kind string }{
+		{"connection reset by peer", "reset"},
+		{"broken pipe", "reset"},
+		{"connection refused", "refused"},
+		{"Client.Timeout", "timeout"},
+		{"i/o timeout", "timeout"},
+		{"connection timed out", "timeout"},
+		{"context deadline exceeded", "timeout"},
+		{"EOF", "eof"},
+		{"server closed idle connection", "eof"},
+		{"no route to host", "unreachable"},
+		{"network is unreachable", "unreachable"},
+		{"cannot assign requested address", "client"},
+		{"too many open files", "client"},
+	} {
+		if strings.Contains(message, kind.words) {
+			return kind.kind
+		}
+	}
+	return "other"
+}

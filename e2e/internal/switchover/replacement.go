@@ -1,0 +1,119 @@
+// Package switchover judges replacements of the server by what was seen of
+// them from outside, and reports them in figures.
+package switchover
+
+import (
+	"fmt"
+	"time"
+
+	"immutable-infra/e2e/internal/engine"
+	"immutable-infra/e2e/internal/load"
+)
+
+// GapLimit is the time within which visitors must have had a good answer.
+const GapLimit = 250 * time.Millisecond
+
+// associationType is what moves the VIP when it is created.
+const associationType = "aws:ec2/eipAssociation:EipAssociation"
+
+// Replacement is one update that made a new server, as it was seen.
+type Replacement struct {
+	Generation int
+	// Began and Ended are of the whole `pulumi up`.
+	Began, Ended time.Time
+	Engine       engine.Log
+	Load         load.Report
+	Logins       []Login
+}
+
+// Login is one login by SSH that ran a command that does nothing.
+type Login struct {
+	At     time.Time
+	Took   time.Duration
+	Status int
+	Stderr string
+}
+
+// moves are the steps that moved the VIP.
+func (r Replacement) moves() []engine.Step {
+	var moves []engine.Step
+	for _, step := range r.Engine.Steps {
+		if step.Creates() && step.Type == associationType && !step.Ended.IsZero() {
+			moves = append(moves, step)
+		}
+	}
+	return moves
+}
+
+// inFlight tells whether something that was sent at a time and took a while was
+// under way while the VIP moved. A connection that a move cuts cannot be answered.
+func (r Replacement) inFlight(at time.Time, took time.Duration) bool {
+	for _, move := range r.moves() {
+		if !at.After(move.Ended) && !at.Add(took).Before(move.Began) {
+			return true
+		}
+	}
+	return false
+}
+
+// moved is how long it took until the VIP was at the new server, or zero.
+func (r Replacement) moved() time.Duration {
+	moves := r.moves()
+	if len(moves) == 0 {
+		return 0
+	}
+	return moves[len(moves)-1].Ended.Sub(r.Began)
+}
+
+// split divides failures into those in flight at a move, which are its price,
+// and others.
+func (r Replacement) split(failures []load.Failure) (inFlight, others []load.Failure) {
+	for _, failure := range failures {
+		if r.inFlight(failure.At, failure.Took) {
+			inFlight = append(inFlight, failure)
+		} else {
+			others = append(others, failure)
+		}
+	}
+	return inFlight, others
+}
+
+// Problems is what no visitor and no admin may see in a replacement. None is good.
+func (r Replacement) Problems() []string {
+	var problems []string
+	if len(r.moves()) != 1 {
+		problems = append(problems, fmt.Sprintf("the VIP moved %d times", len(r.moves())))
+	}
+	for _, visitors := range []struct {
+		name    string
+		summary load.Summary
+	}{{"a fresh visitor", r.Load.Fresh}, {"a visitor with a connection", r.Load.KeepAlive}} {
+		_, others := r.split(visitors.summary.Failures)
+		for _, failure := range others {
+			problems = append(problems, fmt.Sprintf("%s had %q for %s, sent %s, after %s, not while the VIP moved: %s",
+				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond), failure.Detail))
+		}
+	}
+	if gap := r.Load.Fresh.LongestGap; gap >= GapLimit {
+		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good",
+			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit))
+	}
+	if len(r.Logins) == 0 {
+		problems = append(problems, "nobody logged in")
+	}
+	for _, login := range r.Logins {
+		switch {
+		case login.Status == 0 && login.Stderr != "":
+			problems = append(problems, fmt.Sprintf("a login %s was told something: %s", r.clock(login.At), login.Stderr))
+		case login.Status != 0 && !r.inFlight(login.At, login.Took):
+			problems = append(problems, fmt.Sprintf("a login %s failed with status %d after %s, not while the VIP moved: %s",
+				r.clock(login.At), login.Status, login.Took.Round(time.Millisecond), login.Stderr))
+		}
+	}
+	return problems
+}
+
+// clock is a time as seen from the beginning of the update.
+func (r Replacement) clock(at time.Time) string {
+	return fmt.Sprintf("%.1f s after the update began", at.Sub(r.Began).Seconds())
+}

@@ -1,0 +1,277 @@
+package switchover
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"immutable-infra/e2e/internal/engine"
+	"immutable-infra/e2e/internal/load"
+)
+
+// examples is how many failures a report shows in full.
+const examples = 10
+
+// Report is the figures of replacements that were made in the same way.
+type Report struct {
+	Way          string `json:"way"`
+	Replacements int    `json:"replacements"`
+	// Fresh and KeepAlive are of all replacements together: numbers are sums,
+	// longest gap, maximum and behind are the worst, quantiles the medians.
+	Fresh     Visits `json:"fresh"`
+	KeepAlive Visits `json:"keepAlive"`
+	Logins    Logins `json:"logins"`
+	// Median is of each figure by itself, so that parts need not add up.
+	Median Times    `json:"median"`
+	Each   []Figure `json:"each"`
+}
+
+// Figure is the figures of one replacement.
+type Figure struct {
+	Generation int `json:"generation"`
+	Times
+	Fresh     Visits `json:"fresh"`
+	KeepAlive Visits `json:"keepAlive"`
+	Logins    Logins `json:"logins"`
+	// Lines are what the steps on the new server printed.
+	Lines []Line `json:"lines"`
+	// Failures are the first ones that were not in flight when the VIP moved.
+	Failures []load.Failure `json:"failures"`
+	Problems []string       `json:"problems"`
+}
+
+// Visits is what visitors of one kind saw.
+type Visits struct {
+	Requests int `json:"requests"`
+	// InFlight and Other are failures by their kind: those that were under way
+	// while the VIP moved, and the others.
+	InFlight     map[string]int `json:"failedInFlight"`
+	Other        map[string]int `json:"failedOther"`
+	LongestGapMs float64        `json:"longestGapMs"`
+	MedianGapMs  float64        `json:"medianLongestGapMs,omitempty"`
+	P50Ms        float64        `json:"p50Ms"`
+	P99Ms        float64        `json:"p99Ms"`
+	MaxMs        float64        `json:"maxMs"`
+	// See load.Summary.
+	Reconnects int     `json:"reconnects"`
+	Repeated   int     `json:"repeated"`
+	Resets     int     `json:"resets"`
+	BehindMs   float64 `json:"behindMs"`
+}
+
+// Logins is what became of logins by SSH.
+type Logins struct {
+	Tried int `json:"tried"`
+	// Cut are those that failed while the VIP moved.
+	Cut    int `json:"cut"`
+	Failed int `json:"failed"`
+	// Told are those that worked, and wrote something on stderr.
+	Told int `json:"told"`
+}
+
+// Times is how long a replacement took.
+type Times struct {
+	UpMs float64 `json:"upMs"`
+	// MovedMs is from the beginning until the VIP was at the new server.
+	MovedMs float64 `json:"movedMs"`
+	Parts   []Part  `json:"parts"`
+}
+
+// Part is a part of a replacement. Parts may overlap.
+type Part struct {
+	Name   string  `json:"name"`
+	FromMs float64 `json:"fromMs"`
+	TookMs float64 `json:"tookMs"`
+}
+
+// Line is what a step on the new server printed.
+type Line struct {
+	AtMs float64 `json:"atMs"`
+	Step string  `json:"step"`
+	Text string  `json:"text"`
+}
+
+// NewReport makes the report of replacements.
+func NewReport(way string, replacements []Replacement) Report {
+	report := Report{Way: way, Replacements: len(replacements), Each: []Figure{}}
+	var fresh, keepAlive []Visits
+	var times []Times
+	for _, r := range replacements {
+		figure := r.figure()
+		report.Each = append(report.Each, figure)
+		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times, figure.Times)
+		report.Logins = report.Logins.plus(figure.Logins)
+	}
+	report.Fresh, report.KeepAlive, report.Median = together(fresh), together(keepAlive), medianTimes(times)
+	return report
+}
+
+func (r Replacement) figure() Figure {
+	figure := Figure{
+		Generation: r.Generation,
+		Times:      r.times(),
+		Fresh:      r.visits(r.Load.Fresh),
+		KeepAlive:  r.visits(r.Load.KeepAlive),
+		Lines:      []Line{},
+		Failures:   []load.Failure{},
+		Problems:   []string{},
+	}
+	for _, login := range r.Logins {
+		figure.Logins = figure.Logins.plus(r.judge(login))
+	}
+	for _, line := range r.Engine.Lines {
+		figure.Lines = append(figure.Lines, Line{AtMs: r.offset(line.At), Step: line.Name, Text: line.Text})
+	}
+	for _, failures := range [][]load.Failure{r.Load.Fresh.Failures, r.Load.KeepAlive.Failures} {
+		_, others := r.split(failures)
+		figure.Failures = append(figure.Failures, others...)
+	}
+	slices.SortFunc(figure.Failures, func(a, b load.Failure) int { return a.At.Compare(b.At) })
+	figure.Failures = figure.Failures[:min(len(figure.Failures), examples)]
+	problems := r.Problems()
+	figure.Problems = append(figure.Problems, problems[:min(len(problems), examples)]...)
+	return figure
+}
+
+func (r Replacement) visits(s load.Summary) Visits {
+	inFlight, others := r.split(s.Failures)
+	return Visits{
+		Requests: s.Requests, InFlight: byKind(inFlight), Other: byKind(others),
+		LongestGapMs: load.Milliseconds(s.LongestGap),
+		P50Ms:        load.Milliseconds(s.P50), P99Ms: load.Milliseconds(s.P99), MaxMs: load.Milliseconds(s.Max),
+		Reconnects: s.Reconnects, Repeated: s.Repeated, Resets: s.Resets, BehindMs: load.Milliseconds(s.Behind),
+	}
+}
+
+func byKind(failures []load.Failure) map[string]int {
+	kinds := map[string]int{}
+	for _, failure := range failures {
+		kinds[failure.Kind]++
+	}
+	return kinds
+}
+
+func (r Replacement) judge(login Login) Logins {
+	judged := Logins{Tried: 1}
+	switch {
+	case login.Status == 0 && login.Stderr != "":
+		judged.Told = 1
+	case login.Status != 0 && r.inFlight(login.At, login.Took):
+		judged.Cut = 1
+	case login.Status != 0:
+		judged.Failed = 1
+	}
+	return judged
+}
+
+func (l Logins) plus(other Logins) Logins {
+	return Logins{Tried: l.Tried + other.Tried, Cut: l.Cut + other.Cut, Failed: l.Failed + other.Failed, Told: l.Told + other.Told}
+}
+
+// offset is a time from the beginning of the update, in milliseconds.
+func (r Replacement) offset(at time.Time) float64 { return load.Milliseconds(at.Sub(r.Began)) }
+
+func (r Replacement) times() Times {
+	times := Times{UpMs: r.offset(r.Ended), MovedMs: load.Milliseconds(r.moved()), Parts: []Part{}}
+	add := func(name string, from, to time.Time) {
+		times.Parts = append(times.Parts, Part{Name: name, FromMs: r.offset(from), TookMs: load.Milliseconds(to.Sub(from))})
+	}
+	// The update's program runs anew when the preview is over.
+	program := r.Began
+	if !r.Engine.Previewed.IsZero() {
+		add("preview", r.Began, r.Engine.Previewed)
+		program = r.Engine.Previewed
+	}
+	last := program
+	for i, step := range r.Engine.Steps {
+		if i == 0 {
+			add("program until its first change", program, step.Began)
+		}
+		if step.Ended.IsZero() {
+			continue
+		}
+		add(partName(step), step.Began, step.Ended)
+		if step.Ended.After(last) {
+			last = step.Ended
+		}
+	}
+	add("end after the last change", last, r.Ended)
+	return times
+}
+
+// partName is the step in words, with the last word of the type, since
+// resources of different types have the same name.
+func partName(step engine.Step) string {
+	verb := step.Op
+	switch {
+	case step.Creates():
+		verb = "create"
+	case step.Deletes():
+		verb = "delete"
+	}
+	return verb + " " + step.Name + " (" + step.Type[strings.LastIndex(step.Type, ":")+1:] + ")"
+}
+
+// together adds up what visitors of one kind saw in several replacements.
+func together(each []Visits) Visits {
+	total := Visits{InFlight: map[string]int{}, Other: map[string]int{}}
+	for _, v := range each {
+		total.Requests += v.Requests
+		for kind, count := range v.InFlight {
+			total.InFlight[kind] += count
+		}
+		for kind, count := range v.Other {
+			total.Other[kind] += count
+		}
+		total.LongestGapMs = max(total.LongestGapMs, v.LongestGapMs)
+		total.MaxMs = max(total.MaxMs, v.MaxMs)
+		total.Reconnects += v.Reconnects
+		total.Repeated += v.Repeated
+		total.Resets += v.Resets
+		total.BehindMs = max(total.BehindMs, v.BehindMs)
+	}
+	total.MedianGapMs = medianOf(each, func(v Visits) float64 { return v.LongestGapMs })
+	total.P50Ms = medianOf(each, func(v Visits) float64 { return v.P50Ms })
+	total.P99Ms = medianOf(each, func(v Visits) float64 { return v.P99Ms })
+	return total
+}
+
+// medianTimes takes the median of each figure, of each part that there is.
+func medianTimes(each []Times) Times {
+	parts := map[string][]Part{}
+	for _, times := range each {
+		for _, part := range times.Parts {
+			parts[part.Name] = append(parts[part.Name], part)
+		}
+	}
+	median := Times{
+		UpMs:    medianOf(each, func(t Times) float64 { return t.UpMs }),
+		MovedMs: medianOf(each, func(t Times) float64 { return t.MovedMs }),
+		Parts:   []Part{},
+	}
+	for name, same := range parts {
+		median.Parts = append(median.Parts, Part{
+			Name:   name,
+			FromMs: medianOf(same, func(p Part) float64 { return p.FromMs }),
+			TookMs: medianOf(same, func(p Part) float64 { return p.TookMs }),
+		})
+	}
+	slices.SortFunc(median.Parts, func(a, b Part) int {
+		return cmp.Or(cmp.Compare(a.FromMs, b.FromMs), cmp.Compare(a.Name, b.Name))
+	})
+	return median
+}
+
+// medianOf is the median of a figure of each, the upper one of the two in the middle.
+func medianOf[T any](each []T, figure func(T) float64) float64 {
+	if len(each) == 0 {
+		return 0
+	}
+	figures := make([]float64, 0, len(each))
+	for _, one := range each {
+		figures = append(figures, figure(one))
+	}
+	slices.Sort(figures)
+	return figures[len(figures)/2]
+}

@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// firstGeneration is beyond what anybody would have configured.
+	firstGeneration = 1000
+	// workLimit is how long what an engine had under way may go on after it
+	// was killed.
+	workLimit = 2 * time.Minute
+	// pluginLimit is how long a plugin may take to notice that it has lost its
+	// engine: Pulumi's library looks every five minutes.
+	pluginLimit = 6 * time.Minute
+)
+
+// TestKilledEngine kills Pulumi at a random moment of a replacement, many times
+// over, and runs it again.
+func TestKilledEngine(t *testing.T) {
+	if os.Getenv("E2E") != "killed" {
+		t.Skip("needs a local cloud that is up and takes three quarters of an hour: make test-killed")
+	}
+	p := root(t)
+	p.loadEnv(t)
+	p.converges(t)
+	replaced := p.copy(t)
+
+	var duration time.Duration
+	measured := t.Run("nobody kills it", func(t *testing.T) {
+		replaced.set(t, "generation", firstGeneration)
+		visitors := replaced.visit(t, p.outputs(t).VIP)
+		up := replaced.converges(t)
+		cut := visitors.seen(t).unharmed(t)
+		duration = up.took
+		t.Logf("a replacement takes %.1f s; requests cut by the move of the VIP: %d", duration.Seconds(), cut)
+	})
+	if !measured {
+		return
+	}
+	var plugins []int
+	for _, seed := range seeds(t) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			moment := time.Duration(rand.New(rand.NewSource(seed)).Float64() * float64(duration))
+			t.Logf("killed after %.1f s of %.1f s", moment.Seconds(), duration.Seconds())
+			replaced.set(t, "generation", firstGeneration+int(seed))
+			plugins = append(plugins, killAndGoOn(t, replaced, moment)...)
+		})
+	}
+	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+	t.Run("what killed engines left has ended by itself", func(t *testing.T) {
+		eventually(t, pluginLimit, func() (bool, string) {
+			plugins = slices.DeleteFunc(plugins, func(pid int) bool { return !lives(pid) })
+			return len(plugins) == 0, commandLines(plugins)
+		})
+	})
+}
+
+// seeds are those asked for: a single one, or as many as SEEDS says.
+func seeds(t *testing.T) []int64 {
+	t.Helper()
+	if os.Getenv("SEED") != "" {
+		return []int64{int64(number(t, "SEED", 0))}
+	}
+	var all []int64
+	for seed := range number(t, "SEEDS", 20) {
+		all = append(all, int64(seed)+1)
+	}
+	return all
+}
+
+// killAndGoOn kills an update at a moment and runs it again. It returns the
+// plugins that the killed engine left.
+func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int) {
+	before := p.outputs(t)
+	visitors := p.visit(t, before.VIP)
+	plugins, output := p.upUntil(t, moment)
+	at := lastLine(output)
+	t.Logf("its last words: %s", at)
+
+	up := p.pulumiUp(t)
+	if strings.Contains(up.stdout+up.stderr, "pulumi cancel") {
+		require.Error(t, up.err, up.String())
+		t.Log("it had left a lock: pulumi cancel")
+		p.must(t, time.Minute, "pulumi", "cancel", "--yes", "--stack", "local")
+		up = p.pulumiUp(t)
+	}
+	seen := visitors.seen(t)
+	require.NoError(t, up.err, output+up.String())
+	cut := seen.unharmed(t)
+	t.Logf("the update after it took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
+	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
+	p.forgetPending(t)
+	p.converged(t)
+	return plugins
+}
+
+// forgetPending takes away what is only a warning: that Pulumi does not know what
+// became of a creation that was interrupted. What it would have made is among
+// the orphans, then.
+func (p *project) forgetPending(t *testing.T) {
+	t.Helper()
+	pending := slices.DeleteFunc(p.orphans(t), func(found string) bool { return !strings.HasPrefix(found, "pending operation: creating ") })
+	if len(pending) == 0 {
+		return
+	}
+	t.Logf("it left %s", strings.Join(pending, "; "))
+	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local", "--non-interactive")
+}
+
+// upUntil starts an update and kills its engine, and nothing else, at a moment,
+// unless it was over by then. When it returns, nothing of the update is under
+// way; the engine's plugins may still live, idle.
+func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, output string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, log.Close()) }()
+	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local", "--non-interactive")
+	engine.Dir, engine.Env = p.dir, p.env
+	// A file, and not a pipe: the plugins may keep it open.
+	engine.Stdout, engine.Stderr = log, log
+	// What it starts is known by its session.
+	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	require.NoError(t, engine.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Wait() }()
+
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+		t.Log("it was over before")
+	case <-time.After(moment):
+		for _, process := range processes(t) {
+			if process.parent == engine.Process.Pid {
+				plugins = append(plugins, process.pid)
+			}
+		}
+		require.NoError(t, engine.Process.Kill())
+		<-ended
+	}
+
+	// What a plugin has started: the program, a build, commands.
+	working := func() []int {
+		var pids []int
+		for _, process := range processes(t) {
+			if process.session == engine.Process.Pid && !slices.Contains(plugins, process.pid) {
+				pids = append(pids, process.pid)
+			}
+		}
+		return pids
+	}
+	took := eventually(t, workLimit, func() (bool, string) {
+		pids := working()
+		return len(pids) == 0, commandLines(pids)
+	})
+	if took > time.Second {
+		t.Logf("what it had under way ended %.1f s later", took.Seconds())
+	}
+	content, err := os.ReadFile(log.Name())
+	require.NoError(t, err)
+	return plugins, string(content)
+}
+
+// lastLine is the last line of an output that is not empty.
+func lastLine(output string) string {
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// process is one that has not ended.
+type process struct{ pid, parent, session int }
+
+func processes(t *testing.T) []process {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	require.NoError(t, err)
+	var all []process
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if process, ok := readProcess(pid); ok {
+			all = append(all, process)
+		}
+	}
+	return all
+}
+
+// readProcess reads /proc/PID/stat: see proc_pid_stat(5). A process that only
+// waits for its parent to take note of its end has ended.
+func readProcess(pid int) (process, bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, false
+	}
+	// After the name in parentheses, which may have any character: state,
+	// parent, process group, session.
+	var state string
+	var parent, group, session int
+	if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent, &group, &session); err != nil {
+		return process{}, false
+	}
+	return process{pid, parent, session}, state != "Z" && state != "X"
+}
+
+func lives(pid int) bool {
+	_, lives := readProcess(pid)
+	return lives
+}
+
+// commandLines are the command lines of processes, one per line.
+func commandLines(pids []int) string {
+	var lines strings.Builder
+	for _, pid := range pids {
+		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(&lines, "%d: %s\n", pid, bytes.ReplaceAll(arguments, []byte{0}, []byte(" ")))
+	}
+	return lines.String()
+}

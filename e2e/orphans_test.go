@@ -1,0 +1,290 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// thing is something that AWS would know, by its Pulumi type and its id.
+type thing struct{ kind, id string }
+
+const (
+	instanceKind    = "aws:ec2/instance:Instance"
+	associationKind = "aws:ec2/eipAssociation:EipAssociation"
+	policyKind      = "aws:iam/rolePolicy:RolePolicy"
+)
+
+// recordedKinds are the Pulumi types of the collections in the local cloud's
+// record of what exists.
+func recordedKinds() map[string]string {
+	return map[string]string{
+		"vpcs":                   "aws:ec2/vpc:Vpc",
+		"subnets":                "aws:ec2/subnet:Subnet",
+		"internetGateways":       "aws:ec2/internetGateway:InternetGateway",
+		"routeTables":            "aws:ec2/routeTable:RouteTable",
+		"routeTableAssociations": "aws:ec2/routeTableAssociation:RouteTableAssociation",
+		"vpcEndpoints":           "aws:ec2/vpcEndpoint:VpcEndpoint",
+		"securityGroups":         "aws:ec2/securityGroup:SecurityGroup",
+		"keyPairs":               "aws:ec2/keyPair:KeyPair",
+		"instances":              instanceKind,
+		"addresses":              "aws:ec2/eip:Eip",
+		"roles":                  "aws:iam/role:Role",
+		"instanceProfiles":       "aws:iam/instanceProfile:InstanceProfile",
+		"buckets":                "aws:s3/bucketV2:BucketV2",
+	}
+}
+
+// recorded is all that exists in the local cloud by its own record, without
+// what comes with a VPC.
+func recorded(document []byte) ([]thing, error) {
+	var collections map[string]json.RawMessage
+	if err := json.Unmarshal(document, &collections); err != nil {
+		return nil, err
+	}
+	kinds := recordedKinds()
+	var things []thing
+	ofVPC := map[string]bool{}
+	for name, collection := range collections {
+		if name == "lastPublicAddress" {
+			continue
+		}
+		kind, known := kinds[name]
+		if !known {
+			return nil, fmt.Errorf("the local cloud's record has a collection %s, which this test does not know", name)
+		}
+		var entries map[string]struct {
+			DefaultSecurityGroupID, MainRouteTableID string                     // of a VPC
+			AssociationID                            string                     // of an address
+			Policies                                 map[string]json.RawMessage // of a role
+		}
+		if err := json.Unmarshal(collection, &entries); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		for id, entry := range entries {
+			things = append(things, thing{kind, id})
+			ofVPC[entry.DefaultSecurityGroupID] = true
+			ofVPC[entry.MainRouteTableID] = true
+			if entry.AssociationID != "" {
+				things = append(things, thing{associationKind, entry.AssociationID})
+			}
+			for policy := range entry.Policies {
+				things = append(things, thing{policyKind, id + ":" + policy})
+			}
+		}
+	}
+	return slices.DeleteFunc(things, func(t thing) bool { return ofVPC[t.id] }), nil
+}
+
+// deployment is the part of `pulumi stack export` that is looked at here.
+type deployment struct {
+	Deployment struct {
+		Resources []struct {
+			URN, Type, ID string
+			Delete        bool
+		}
+		PendingOperations []struct {
+			Type     string
+			Resource struct{ URN string }
+		} `json:"pending_operations"`
+	}
+}
+
+// containers are the local cloud's containers for one instance, with their states by role.
+type containers map[string]string
+
+// differences says where the cloud's record, what runs, and the stack do not
+// agree, and what the stack has not finished. It is empty when all is well.
+func differences(things []thing, running map[string]containers, stack deployment) []string {
+	var found []string
+	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+
+	compared := map[string]bool{associationKind: true, policyKind: true}
+	for kind := range maps.Values(recordedKinds()) {
+		compared[kind] = true
+	}
+	known := map[thing]int{}
+	for _, resource := range stack.Deployment.Resources {
+		if resource.Delete {
+			note("%s (%s) is still to be deleted by the stack", resource.URN, resource.ID)
+		}
+		if compared[resource.Type] {
+			known[thing{resource.Type, resource.ID}]++
+		}
+	}
+	for _, operation := range stack.Deployment.PendingOperations {
+		note("pending operation: %s %s", operation.Type, operation.Resource.URN)
+	}
+
+	exists := map[thing]bool{}
+	for _, thing := range things {
+		exists[thing] = true
+		if known[thing] == 0 {
+			note("%s %s exists, and the stack does not know it", thing.kind, thing.id)
+		}
+		if thing.kind != instanceKind {
+			continue
+		}
+		for _, role := range []string{"instance", "interface"} {
+			if state := running[thing.id][role]; state != "running" {
+				note("the container of instance %s with the role %s is in the state %q", thing.id, role, state)
+			}
+		}
+	}
+	for thing, times := range known {
+		if !exists[thing] {
+			note("%s %s is in the stack, and does not exist", thing.kind, thing.id)
+		}
+		if times > 1 {
+			note("%s %s is in the stack %d times", thing.kind, thing.id, times)
+		}
+	}
+	for id := range running {
+		if !exists[thing{instanceKind, id}] {
+			note("containers of instance %s exist, and the cloud's record does not have it", id)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// orphans says what exists in the local cloud and is not in the stack, and the
+// other way round: see differences.
+func (p *project) orphans(t *testing.T) []string {
+	t.Helper()
+	document, err := os.ReadFile(filepath.Join(p.home(), "cloud", "aws.json"))
+	require.NoError(t, err)
+	things, err := recorded(document)
+	require.NoError(t, err)
+
+	var status struct {
+		Containers []struct{ Role, InstanceID, State string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status", "--json")), &status))
+	running := map[string]containers{}
+	for _, container := range status.Containers {
+		if container.InstanceID == "" {
+			continue
+		}
+		if running[container.InstanceID] == nil {
+			running[container.InstanceID] = containers{}
+		}
+		running[container.InstanceID][container.Role] = container.State
+	}
+
+	var stack deployment
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")), &stack))
+	require.NotEmpty(t, stack.Deployment.Resources)
+	return append(differences(things, running, stack), p.danglingVolumes(t)...)
+}
+
+// converges requires that one more update, with nothing done by hand, brings the
+// stack to where it should be, with nothing left over.
+func (p *project) converges(t *testing.T) result {
+	t.Helper()
+	up := p.pulumiUp(t)
+	require.NoError(t, up.err, up.String())
+	p.converged(t)
+	return up
+}
+
+// converged requires that the server which serves is the stack's, that there is
+// nothing to change, and that nothing is left over.
+func (p *project) converged(t *testing.T) {
+	t.Helper()
+	out := p.outputs(t)
+	server, release := p.served(out.VIP)
+	require.Equal(t, out.ServerID, server)
+	require.Equal(t, out.Release, release)
+	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	require.NoError(t, preview.err, preview.String())
+	require.Empty(t, p.orphans(t))
+}
+
+// danglingVolumes are volumes that no container has. They carry no label, so on
+// an engine that is not the local cloud's own nobody can tell whose they are.
+func (p *project) danglingVolumes(t *testing.T) []string {
+	t.Helper()
+	own := slices.ContainsFunc(p.env, func(variable string) bool {
+		return strings.HasPrefix(variable, "DOCKER_HOST=") && strings.Contains(variable, "localcloud")
+	})
+	if !own {
+		return nil
+	}
+	var found []string
+	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter", "dangling=true")) {
+		found = append(found, "no container has the volume "+volume)
+	}
+	return found
+}
+
+func TestOrphansAreFound(t *testing.T) {
+	const record = `{
+		"vpcs": {"vpc-1": {"defaultSecurityGroupId": "sg-default", "mainRouteTableId": "rtb-main"}},
+		"securityGroups": {"sg-default": {}, "sg-1": {}},
+		"routeTables": {"rtb-main": {}},
+		"instances": {"i-1": {"instance": {"id": "i-1"}}},
+		"addresses": {"eipalloc-1": {"associationId": "eipassoc-1"}},
+		"roles": {"web": {"policies": {"read": {}}}},
+		"lastPublicAddress": 7
+	}`
+	const stack = `{"deployment": {"resources": [
+		{"urn": "a", "type": "pulumi:pulumi:Stack"},
+		{"urn": "b", "type": "aws:ec2/vpc:Vpc", "id": "vpc-1"},
+		{"urn": "c", "type": "aws:ec2/securityGroup:SecurityGroup", "id": "sg-1"},
+		{"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"},
+		{"urn": "e", "type": "aws:ec2/eip:Eip", "id": "eipalloc-1"},
+		{"urn": "f", "type": "aws:ec2/eipAssociation:EipAssociation", "id": "eipassoc-1"},
+		{"urn": "g", "type": "aws:iam/role:Role", "id": "web"},
+		{"urn": "h", "type": "aws:iam/rolePolicy:RolePolicy", "id": "web:read"}
+	]}}`
+	const runs = `{"i-1": {"instance": "running", "interface": "running"}}`
+
+	for name, c := range map[string]struct {
+		in, old, new string // what is replaced in one of the documents
+		found        string
+	}{
+		"nothing is wrong":            {},
+		"an instance nobody knows":    {"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it"},
+		"an association nobody knows": {"record", "eipassoc-1", "eipassoc-2", "aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it"},
+		"a policy nobody knows":       {"record", `"read": {}`, `"read": {}, "write": {}`, "aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it"},
+		"a group that is gone":        {"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist"},
+		"a resource twice":            {"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`, "aws:ec2/instance:Instance i-1 is in the stack 2 times"},
+		"an unfinished deletion":      {"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack"},
+		"a pending operation":         {"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`, "pending operation: creating z"},
+		"a container too many":        {"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`, "containers of instance i-2 exist, and the cloud's record does not have it"},
+		"a server that does not run":  {"runs", `"instance": "running"`, `"instance": "exited"`, `the container of instance i-1 with the role instance is in the state "exited"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			documents := map[string]string{"record": record, "stack": stack, "runs": runs}
+			if c.in != "" {
+				require.Contains(t, documents[c.in], c.old)
+				documents[c.in] = strings.Replace(documents[c.in], c.old, c.new, 1)
+			}
+			things, err := recorded([]byte(documents["record"]))
+			require.NoError(t, err)
+			var exported deployment
+			require.NoError(t, json.Unmarshal([]byte(documents["stack"]), &exported))
+			var running map[string]containers
+			require.NoError(t, json.Unmarshal([]byte(documents["runs"]), &running))
+
+			found := differences(things, running, exported)
+			if c.found == "" {
+				require.Empty(t, found)
+				return
+			}
+			require.Contains(t, found, c.found)
+		})
+	}
+
+	_, err := recorded([]byte(`{"loadBalancers": {}}`))
+	require.ErrorContains(t, err, "loadBalancers")
+}

@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/e2e/internal/load"
+	"immutable-infra/e2e/internal/switchover"
+)
+
+// way is one way to replace a server.
+type way struct {
+	name string
+	// replacements is how many are made, when the variable does not say it.
+	variable     string
+	replacements int
+	// change makes a copy of the project work in this way.
+	change func(t *testing.T, p *project)
+	// strict makes every problem that somebody saw a failure of the test.
+	strict bool
+}
+
+func ways() []way {
+	return []way{
+		{name: "project", variable: "REPLACEMENTS", replacements: 10, change: func(*testing.T, *project) {}, strict: true},
+		{name: "original", variable: "ORIGINAL_REPLACEMENTS", replacements: 3, change: likeTheOriginal},
+	}
+}
+
+// TestSwitchover replaces the server again and again while visitors come and an
+// admin logs in, and measures what they see. What the project does is compared
+// with the way of the system that it is modelled on.
+func TestSwitchover(t *testing.T) {
+	if os.Getenv("E2E") != "bench" {
+		t.Skip("needs a local cloud that is up and takes half an hour: make bench")
+	}
+	chosen := os.Getenv("WAY")
+	known := slices.IndexFunc(ways(), func(w way) bool { return w.name == chosen }) >= 0
+	require.True(t, chosen == "" || known, "WAY is project or original, and both when it is not set")
+	p := root(t)
+	p.loadEnv(t)
+
+	reports := []switchover.Report{}
+	for _, way := range ways() {
+		if chosen != "" && chosen != way.name {
+			continue
+		}
+		t.Run(way.name, func(t *testing.T) {
+			var replacements []switchover.Replacement
+			// What was measured is told, however this ends.
+			defer func() { reports = append(reports, switchover.NewReport(way.name, replacements)) }()
+			changed := p.copy(t)
+			way.change(t, changed)
+			// Builds the program, which is no part of a replacement.
+			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
+			for i := range number(t, way.variable, way.replacements) {
+				t.Run(strconv.Itoa(i+1), func(t *testing.T) {
+					r := replaceServer(t, changed)
+					replacements = append(replacements, r)
+					if way.strict {
+						require.Empty(t, r.Problems(), "somebody noticed")
+					}
+				})
+			}
+		})
+	}
+	t.Run("the project as it is converges", func(t *testing.T) {
+		back := p.pulumiUp(t)
+		require.NoError(t, back.err, back.String())
+		noChange(t, p)
+	})
+
+	encoded, err := json.MarshalIndent(reports, "", "  ")
+	require.NoError(t, err)
+	file := filepath.Join(p.dir, ".build", "switchover.json")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, append(encoded, '\n'), 0o644))
+	t.Logf("%s:\n%s", file, encoded)
+}
+
+// likeTheOriginal takes away what is between a server that runs and the address:
+// readiness, the handover, and the look at the site after the move.
+//
+// The address comes first then and takes the place of the server's own one, so
+// that the server has to be set up through it.
+func likeTheOriginal(t *testing.T, p *project) {
+	p.replace(t, "components/vip.go", `pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Ready}))`, `pulumi.Parent(v))`)
+	p.replace(t, "components/vip.go", "v.ServerID = association.InstanceId\n", "v.ServerID = association.InstanceId\n\treturn nil\n")
+	p.replace(t, "components/webserver.go", "Host:       instance.PublicIp,\n", "Host: args.VIP.Address,\n")
+	p.replace(t, "components/webserver.go", "Address:  instance.PublicIp,\n", "Address: args.VIP.Address,\n")
+	p.replace(t, "components/webserver.go", "return newRemoteCommand(ctx, name+\"-handover\"", "return reached, nil\n\treturn newRemoteCommand(ctx, name+\"-handover\"")
+}
+
+// replaceServer makes a new server under load.
+func replaceServer(t *testing.T, p *project) switchover.Replacement {
+	t.Helper()
+	before := p.outputs(t)
+	// One that no server had before.
+	generation := int(time.Now().Unix())
+	p.set(t, "generation", generation)
+
+	visitors, err := load.Start(t.Context(), load.Visitors{
+		URL: "http://" + before.VIP, Pages: pages(t), Fresh: 200, KeepAlive: 50, KeepAliveRate: 2,
+	})
+	require.NoError(t, err)
+	admin := newAdmin(t, p, before)
+	stop := admin.keepLoggingIn()
+
+	r := switchover.Replacement{Generation: generation, Began: time.Now()}
+	up, log := p.pulumiUpFollowed(t)
+	r.Ended, r.Engine = time.Now(), log
+	// The new server lets admins in at once.
+	last := admin.logIn()
+	r.Logins = append(stop(), last)
+	r.Load = visitors.Stop()
+	require.NoError(t, up.err, up.String())
+
+	after := p.outputs(t)
+	require.NotEqual(t, before.ServerID, after.ServerID)
+	eventually(t, time.Minute, func() (bool, string) {
+		server, release := p.served(after.VIP)
+		return server == after.ServerID && release == after.Release, server + " " + release
+	})
+	t.Logf("generation %d took %.1f s; the longest gap was %d ms; %d of %d requests failed", generation, up.took.Seconds(),
+		r.Load.Fresh.LongestGap.Milliseconds(), len(r.Load.Fresh.Failures)+len(r.Load.KeepAlive.Failures), r.Load.Fresh.Requests+r.Load.KeepAlive.Requests)
+	return r
+}
+
+// pages are some of each kind that the site has, with their hashes.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	site := filepath.Join(root(t).dir, "site", "_site")
+	digests := map[string]string{}
+	for _, pattern := range []string{"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg"} {
+		files, err := filepath.Glob(filepath.Join(site, pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, "no %s in %s, where the site is built", pattern, site)
+		content, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		name, err := filepath.Rel(site, files[0])
+		require.NoError(t, err)
+		digests["/"+strings.TrimSuffix(filepath.ToSlash(name), "index.html")] = fmt.Sprintf("%x", sha256.Sum256(content))
+	}
+	return digests
+}
+
+// admin logs in with OpenSSH's client, which checks the host certificate and may
+// not ask.
+type admin struct {
+	t    *testing.T
+	p    *project
+	args []string
+}
+
+func newAdmin(t *testing.T, p *project, out outputs) admin {
+	t.Helper()
+	return admin{t: t, p: p, args: append(p.sshArgs(t, out, nil, "admin"), "true")}
+}
+
+// logIn logs in once.
+func (a admin) logIn() switchover.Login {
+	start := time.Now()
+	// A login that was cut may wait for ever.
+	done := a.p.run(a.t, 20*time.Second, "ssh", a.args...)
+	return switchover.Login{At: start, Took: done.took, Status: done.status(), Stderr: strings.TrimSpace(done.stderr)}
+}
+
+// keepLoggingIn logs in once a second, whether the last login is over or not,
+// until it is stopped.
+func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
+	var mutex sync.Mutex
+	var logins []switchover.Login
+	var running sync.WaitGroup
+	end := make(chan struct{})
+	running.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-a.t.Context().Done():
+				return
+			case <-tick.C:
+				running.Go(func() {
+					login := a.logIn()
+					mutex.Lock()
+					defer mutex.Unlock()
+					logins = append(logins, login)
+				})
+			}
+		}
+	})
+	return func() []switchover.Login {
+		close(end)
+		running.Wait()
+		slices.SortFunc(logins, func(x, y switchover.Login) int { return x.At.Compare(y.At) })
+		return logins
+	}
+}
+
+// number is an environment variable's, or another.
+func number(t *testing.T, variable string, other int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return other
+	}
+	value, err := strconv.Atoi(text)
+	require.NoError(t, err, variable)
+	require.Positive(t, value, variable)
+	return value
+}
