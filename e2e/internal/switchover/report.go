@@ -24,7 +24,7 @@ type Report struct {
 	Logins    Logins `json:"logins"`
 	// Median is of each figure by itself, so that parts need not add up.
 	Median Times    `json:"median"`
-	Each   []Figure `json:"each"`
+	Each   []Figure `json:"each,omitempty"`
 }
 
 // Figure is the figures of one replacement.
@@ -94,7 +94,7 @@ type Line struct {
 
 // NewReport makes the report of replacements.
 func NewReport(way string, replacements []Replacement) Report {
-	report := Report{Way: way, Replacements: len(replacements), Each: []Figure{}}
+	report := Report{Way: way, Replacements: len(replacements)}
 	var fresh, keepAlive []Visits
 	var times []Times
 	for _, r := range replacements {
