@@ -62,6 +62,7 @@ func TestTheSite(t *testing.T) {
 	part("the agent says whether the server is ready, and why not", agentReady)
 	part("a server that reboots is back with what it served", reboot)
 	part("the server hands over, and resumes when its successor does not come", handover)
+	part("an update is another server, so is its roll-back, and no visitor notices", rollback)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a sync that broke off is mended by going back", halfSync)
@@ -433,6 +434,46 @@ func handover(t *testing.T, p *project) {
 		return !strings.Contains(answer, "Connection: close"), answer
 	})
 	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
+}
+
+// rollback deploys a commit with another generation, and goes back.
+func rollback(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	commit := func(message string) {
+		checkout.must(t, time.Minute, "bash", "-c", `git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`, message)
+	}
+	commit("first")
+	first := checkout.pulumiUp(t, "--expect-no-changes")
+	require.NoError(t, first.err, first.String())
+	configuration, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+	require.NoError(t, err)
+	checkout.set(t, "generation", 2)
+
+	before := p.outputs(t)
+	visitors := p.visit(t, before.VIP)
+	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
+	require.Error(t, refused.err, "there are changes that are in no commit")
+	require.Contains(t, refused.stderr, "Pulumi.local.yaml")
+
+	commit("second")
+	second := checkout.pulumiUp(t)
+	require.NoError(t, second.err, second.String())
+	between := p.outputs(t)
+	require.NotEqual(t, before.ServerID, between.ServerID)
+
+	back := checkout.run(t, 15*time.Minute, "make", "rollback", "STACK=local")
+	require.NoError(t, back.err, back.String())
+	restored, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, string(configuration), string(restored))
+	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID, "a new server, not one from before")
+	p.converged(t)
+
+	t.Logf("the update took %.0f s, the roll-back %.0f s; requests cut by the two moves of the VIP: %d",
+		second.took.Seconds(), back.took.Seconds(), visitors.seen(t).unharmed(t))
+	server, release := p.served(before.VIP)
+	require.Equal(t, p.outputs(t).ServerID, server)
+	require.Equal(t, before.Release, release)
 }
 
 func editPost(t *testing.T, p *project) {
