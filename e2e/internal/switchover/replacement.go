@@ -95,8 +95,8 @@ func (r Replacement) Problems() []string {
 		}
 	}
 	if gap := r.Load.Fresh.LongestGap; gap >= GapLimit {
-		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good",
-			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit))
+		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good; this machine sent requests up to %s late",
+			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, r.Load.Fresh.Behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
 		problems = append(problems, "nobody logged in")

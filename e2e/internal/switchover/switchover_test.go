@@ -35,7 +35,7 @@ func good() Replacement {
 			Lines: []engine.Line{{At: at(20), Name: "web-provision", Severity: "info", Text: "containers"}},
 		},
 		Load: load.Report{
-			Fresh:     load.Summary{Requests: 9000, LongestGap: 100 * time.Millisecond, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond, Max: time.Second},
+			Fresh:     load.Summary{Requests: 9000, LongestGap: 100 * time.Millisecond, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond, Max: time.Second, Behind: 4 * time.Millisecond},
 			KeepAlive: load.Summary{Requests: 4500, LongestGap: 50 * time.Millisecond, P50: time.Millisecond, P99: 10 * time.Millisecond, Max: time.Second, Reconnects: 3},
 		},
 		Logins: []Login{{At: at(1), Took: time.Second}, {At: at(40.5), Took: 10 * time.Second, Status: 255, Stderr: "Connection reset by peer"}},
@@ -88,7 +88,7 @@ func TestEachProblemIsTold(t *testing.T) {
 		problem string
 	}{
 		"a gap": {func(r *Replacement) { r.Load.Fresh.LongestGap, r.Load.Fresh.GapAt = 250*time.Millisecond, at(40.1) },
-			"no fresh visitor had an answer for 250ms from 40.1 s after the update began on; at most 250ms is good"},
+			"no fresh visitor had an answer for 250ms from 40.1 s after the update began on; at most 250ms is good; this machine sent requests up to 4ms late"},
 		"a failure": {func(r *Replacement) { r.Load.KeepAlive.Failures = []load.Failure{failed(10, 20*time.Millisecond)} },
 			`a visitor with a connection had "reset" for /, sent 10.0 s after the update began, after 20ms, not while the VIP moved: connection reset by peer`},
 		"a question": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },
@@ -134,7 +134,7 @@ func TestAReportAddsUpNumbersAndTakesTheWorstGapAndTheMedianOfTimes(t *testing.T
 	require.Equal(t, 3, report.Replacements)
 	require.Equal(t, Visits{
 		Requests: 27000, InFlight: map[string]int{"reset": 2}, Other: map[string]int{"reset": 1},
-		LongestGapMs: 3000, MedianGapMs: 120, P50Ms: 2, P99Ms: 30, MaxMs: 1000,
+		LongestGapMs: 3000, MedianGapMs: 120, P50Ms: 2, P99Ms: 30, MaxMs: 1000, BehindMs: 4,
 	}, report.Fresh)
 	require.Equal(t, 9, report.KeepAlive.Reconnects)
 	require.Equal(t, Logins{Tried: 6, Cut: 3}, report.Logins)
