@@ -17,7 +17,7 @@ type brokenServer struct {
 	name string
 	// breaks changes a copy of the project.
 	breaks func(t *testing.T, broken *project)
-	// causes must all be in the output of the update that fails.
+	// causes must all be in what the failed update says at its end.
 	causes []string
 	// late is that the server becomes ready when its time is over.
 	late bool
@@ -151,7 +151,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 
 	require.Error(t, up.err, up.String())
 	for _, cause := range c.causes {
-		t.Logf("after %.0f s: %s", up.took.Seconds(), lineOf(t, up, cause))
+		t.Logf("after %.0f s: %s", up.took.Seconds(), lineOf(t, diagnostics(t, up), cause))
 	}
 	require.Zero(t, seen.unharmed(t), "the VIP moved")
 	require.Empty(t, seen.moves)
@@ -162,16 +162,25 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 }
 
 // lineOf is the line of a command's output that matches, which there must be.
-func lineOf(t *testing.T, up result, cause string) string {
+func lineOf(t *testing.T, output, expression string) string {
 	t.Helper()
-	pattern := regexp.MustCompile(cause)
-	for line := range strings.Lines(up.stdout + up.stderr) {
+	pattern := regexp.MustCompile(expression)
+	for line := range strings.Lines(output) {
 		if pattern.MatchString(line) {
 			return strings.TrimSpace(line)
 		}
 	}
-	require.Fail(t, "the output does not say: "+cause, up.String())
+	require.Fail(t, "no line matches "+expression, output)
 	return ""
+}
+
+// diagnostics are what Pulumi says at the end of an update that failed. What it
+// shows in passing is not there to be read any more.
+func diagnostics(t *testing.T, up result) string {
+	t.Helper()
+	_, said, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
+	require.True(t, found, up.String())
+	return said
 }
 
 // lateServer repeats the update whose server was too late: it goes on with that
@@ -206,7 +215,7 @@ func deafServer(t *testing.T, p, broken *project) {
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
-	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up, before.ServerID+` did not answer within 30s`), cut)
+	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
 	broken.converged(t)
 }
