@@ -74,7 +74,7 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 		says            []string
 	}{
 		"cloud-init failed": {
-			"cloud-init", `case "$*" in "status --wait") exit 1 ;; *) echo "status: error"; echo "no package docker.io" ;; esac`,
+			"cloud-init", `case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
 			[]string{"no package docker.io", "cloud-init failed: the lines above say why", "The server boots anew"},
 		},
 		"the site cannot be brought": {
@@ -108,7 +108,7 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 
 func TestABootThatFailedIsTriedAgain(t *testing.T) {
 	s := newProvisionedServer(t)
-	s.install("cloud-init", `[ "$*" != "status --wait" ]`)
+	s.install("cloud-init", `[ "$1" != status ]`)
 	_, calls, err := s.provision("870")
 	require.Error(t, err)
 	require.Equal(t, []string{
@@ -118,7 +118,7 @@ func TestABootThatFailedIsTriedAgain(t *testing.T) {
 
 func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
 	s := newProvisionedServer(t)
-	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running" ;; esac`)
+	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running"; exit 1 ;; esac`)
 	output, calls, err := s.provision("1")
 	require.Error(t, err)
 	require.Equal(t, "status: running\ncloud-init did not end in time: the lines above say how far it is\n", output)
