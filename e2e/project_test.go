@@ -124,13 +124,13 @@ func (p *project) runInput(t *testing.T, limit time.Duration, input, name string
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	command := exec.CommandContext(ctx, "setsid", append([]string{"--wait", name}, args...)...)
+	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = p.dir
 	command.Env = p.env
 	command.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
 	command.WaitDelay = 30 * time.Second
 	start := time.Now()

@@ -171,13 +171,16 @@ type admin struct {
 
 func newAdmin(t *testing.T, p *project, out outputs) admin {
 	t.Helper()
-	return admin{t: t, p: p, args: append(p.sshArgs(t, out, nil, "admin"), "true")}
+	// A connection that is cut while the server's answer is awaited says nothing
+	// by itself.
+	alive := []string{"-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=2"}
+	return admin{t: t, p: p, args: append(p.sshArgs(t, out, alive, "admin"), "true")}
 }
 
 // logIn logs in once.
 func (a admin) logIn() switchover.Login {
 	start := time.Now()
-	// A login that was cut may wait for ever.
+	// Before it is logged in, the client waits for ever.
 	done := a.p.run(a.t, 20*time.Second, "ssh", a.args...)
 	return switchover.Login{At: start, Took: done.took, Status: done.status(), Stderr: strings.TrimSpace(done.stderr)}
 }
