@@ -71,7 +71,10 @@ func Run(ctx context.Context, runner run.Runner) error {
 func createBridge(ctx context.Context, runner run.Runner, config cloud.GatewayConfig) error {
 	bits := strconv.Itoa(config.VPC.CIDRBlock.Bits())
 	commands := [][]string{
-		{"link", "add", inside, "type", "bridge"},
+		// Without an address of its own, a bridge takes one of its ports', and
+		// another when that port goes: the instances would send to the old one
+		// until they ask again, half a minute later.
+		{"link", "add", inside, "address", cloud.MAC(config.VPC.Router()), "type", "bridge"},
 		{"address", "add", config.VPC.Router().String() + "/" + bits, "dev", inside},
 		{"address", "add", config.VPC.Resolver().String() + "/" + bits, "dev", inside},
 		{"address", "add", metadataAddress + "/32", "dev", inside},
