@@ -3,9 +3,11 @@ package langhost
 import (
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/require"
@@ -205,4 +207,19 @@ func TestTheEngineIsKnownFromTheCommandLineOrTheHandshake(t *testing.T) {
 	_, err = host.Run(t.Context(), request(t, dir, nil))
 	require.NoError(t, err)
 	require.Equal(t, engine, stdout.String())
+}
+
+func TestAHostWhoseEngineIsGoneEnds(t *testing.T) {
+	engine, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := engine.Addr().String()
+	require.NoError(t, engine.Close())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(t.Context(), []string{address}, time.Millisecond) }()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it still waits for an engine that is gone")
+	}
 }

@@ -10,22 +10,37 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
 )
 
-// Serve runs the language host until ctx ends or the engine interrupts it. args
-// are the command line without the program's name: the engine's address, after
-// flags that only old engines set. The port is printed on standard output.
+// engineLook is how often the host looks whether its engine is there.
+const engineLook = time.Minute
+
+// Serve runs the language host until ctx ends, the engine interrupts it, or the
+// engine is gone. args are the command line without the program's name: the
+// engine's address, after flags that only old engines set. The port is printed
+// on standard output.
 func Serve(ctx context.Context, args []string) error {
+	return serve(ctx, args, engineLook)
+}
+
+func serve(ctx context.Context, args []string, look time.Duration) error {
 	engineAddress, err := parseArgs(args)
 	if err != nil {
 		return fmt.Errorf("read the command line: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
+	if engineAddress != "" {
+		// An engine that is killed tells nobody.
+		if err := rpcutil.Healthcheck(ctx, engineAddress, look, stop); err != nil {
+			return fmt.Errorf("watch the engine: %w", err)
+		}
+	}
 
 	cancel := make(chan bool)
 	context.AfterFunc(ctx, func() { close(cancel) })
