@@ -69,7 +69,7 @@ func brokenServers() []brokenServer {
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "index index.html;", "index 404.html;"),
+		breaks: replaced(nginx, "location / {", "location = / { try_files /404.html =404; }\n        location / {"),
 		causes: []string{`release .*: / has other bytes than in the bucket`},
 	}, {
 		name:   "a full disk",
