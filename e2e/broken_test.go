@@ -89,7 +89,7 @@ func brokenServers() []brokenServer {
 		causes: []string{`host key mismatch`},
 	}, {
 		name: "readiness when the time is over",
-		// The probe notes when it was made first, and succeeds three minutes later.
+		// The probe notes when it was made first, and succeeds two minutes later.
 		breaks: replaced(compose, probe, `["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]`),
 		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
 		late:   true,
