@@ -69,7 +69,7 @@ func brokenServers() []brokenServer {
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "index index.html;", "index 404.html;"),
+		breaks: replaced(nginx, "location / {", "location = / { try_files /404.html =404; }\n        location / {"),
 		causes: []string{`release .*: / has other bytes than in the bucket`},
 	}, {
 		name:   "a full disk",
@@ -89,7 +89,7 @@ func brokenServers() []brokenServer {
 		causes: []string{`host key mismatch`},
 	}, {
 		name: "readiness when the time is over",
-		// The probe notes when it was made first, and succeeds three minutes later.
+		// The probe notes when it was made first, and succeeds two minutes later.
 		breaks: replaced(compose, probe, `["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]`),
 		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
 		late:   true,

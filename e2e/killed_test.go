@@ -55,7 +55,7 @@ func TestKilledEngine(t *testing.T) {
 	for _, seed := range seeds(t) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			moment := time.Duration(rand.New(rand.NewSource(seed)).Float64() * float64(duration))
-			t.Logf("killed after %.1f s of %.1f s", moment.Seconds(), duration.Seconds())
+			t.Logf("to be killed after %.1f s of %.1f s", moment.Seconds(), duration.Seconds())
 			replaced.set(t, "generation", firstGeneration+int(seed))
 			plugins = append(plugins, killAndGoOn(t, replaced, moment)...)
 		})
@@ -100,10 +100,11 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int)
 	}
 	seen := visitors.seen(t)
 	require.NoError(t, up.err, output+up.String())
+	// Before anything may fail: the next seed is to find nothing of this one.
+	p.forgetPending(t)
 	cut := seen.unharmed(t)
 	t.Logf("the update after it took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
 	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
-	p.forgetPending(t)
 	p.converged(t)
 	return plugins
 }
@@ -150,6 +151,7 @@ func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, ou
 			}
 		}
 		require.NoError(t, engine.Process.Kill())
+		t.Logf("killed at %s", time.Now().Format(clock))
 		<-ended
 	}
 

@@ -23,6 +23,8 @@ const (
 	// moveLimit is how long a move may take at most: what fails in a longer
 	// time is not excused by it.
 	moveLimit = time.Second
+	// clock is how times are shown.
+	clock = "15:04:05.000"
 )
 
 // visitors come to the site through the VIP while something happens to it.
@@ -38,6 +40,10 @@ type visitors struct {
 type move struct {
 	from, to    string
 	began, over time.Time
+}
+
+func (m move) String() string {
+	return fmt.Sprintf("from %s to %s, between %s and %s", m.from, m.to, m.began.Format(clock), m.over.Format(clock))
 }
 
 // seen is what visitors saw.
@@ -128,7 +134,7 @@ func (v *visitors) seen(t *testing.T) seen {
 func (s seen) failures() (atMoves, others []string) {
 	for _, failure := range append(s.report.Fresh.Failures, s.report.KeepAlive.Failures...) {
 		line := fmt.Sprintf("%s, sent %s, ended after %.0f ms: %s: %s",
-			failure.Page, failure.At.Format("15:04:05.000"), load.Milliseconds(failure.Took), failure.Kind, failure.Detail)
+			failure.Page, failure.At.Format(clock), load.Milliseconds(failure.Took), failure.Kind, failure.Detail)
 		if s.inFlight(failure) {
 			atMoves = append(atMoves, line)
 		} else {
