@@ -124,7 +124,8 @@ func (p *project) runInput(t *testing.T, limit time.Duration, input, name string
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	command := exec.CommandContext(ctx, name, args...)
+	// By env, which looks for it where the project's PATH says.
+	command := exec.CommandContext(ctx, "env", append([]string{name}, args...)...)
 	command.Dir = p.dir
 	command.Env = p.env
 	command.Stdin = strings.NewReader(input)
