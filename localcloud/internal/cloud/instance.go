@@ -253,9 +253,9 @@ func (l *Local) plugIn(ctx context.Context, docker engine.Docker, vpcID, id stri
 		return err
 	}
 	inGateway := []string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}
-	// A device's name has at most 15 characters. By the id, not by the address,
+	// A device's name has at most 15 characters. By the id's end, not by the address,
 	// which the next instance may get while the kernel still takes this device away.
-	port := fmt.Sprintf("eni%.12s", strings.TrimPrefix(id, "i-"))
+	port := "eni" + id[max(0, len(id)-12):]
 	if _, err := l.runner.Run(ctx, run.Command{Name: "nsenter", Args: append(slices.Clone(inGateway), "link", "show", "dev", port)}); err != nil {
 		if _, err := l.runner.Run(ctx, run.Command{Name: "ip", Args: []string{
 			"link", "add", port, "netns", strconv.Itoa(gateway.State.Pid), "type", "veth",
