@@ -54,7 +54,7 @@ func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
 // loadEnv takes over what `eval "$(make -s env)"` sets.
 func (p *project) loadEnv(t *testing.T) {
 	t.Helper()
-	result := p.run(t, time.Minute, "bash", "-c", `eval "$(make -s env)"; env -0`)
+	result := p.run(t, time.Minute, "bash", "-c", `variables=$(make -s env) && eval "$variables" && env -0`)
 	require.NoError(t, result.err, result.String())
 	p.env = strings.Split(strings.TrimRight(result.stdout, "\x00"), "\x00")
 }
