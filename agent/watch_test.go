@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,26 +16,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service of version 2 of a server with this public
+// serveMetadata is the metadata service of a server with this public
 // address.
 func serveMetadata(t *testing.T, address string) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
-			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
-			_, _ = io.WriteString(w, "token")
-		case r.URL.Path == "/latest/meta-data/public-ipv4":
-			_, _ = io.WriteString(w, address)
-		default:
+	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/latest/meta-data/public-ipv4" {
 			w.WriteHeader(http.StatusNotFound)
+			return
 		}
-	}))
-	t.Cleanup(server.Close)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL)
+		_, _ = io.WriteString(w, address)
+	})
 }
 
 // environment writes the file that tells a server about its stack.

@@ -3,9 +3,7 @@ package bucket_test
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/imdstest"
 )
 
 func TestAnObjectIsReadOnceAndThenOnlyWhenItChanged(t *testing.T) {
@@ -127,30 +126,20 @@ func TestWithoutARegionTheErrorSaysWhatToWrite(t *testing.T) {
 func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("SHA256SUMS", "text")
-	var withoutToken atomic.Int32
-	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
-			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
-			_, _ = io.WriteString(w, "token")
-		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != "token":
-			withoutToken.Add(1)
-			w.WriteHeader(http.StatusUnauthorized)
-		case r.URL.Path == "/latest/meta-data/iam/security-credentials/":
+	metadata := imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/latest/meta-data/iam/security-credentials/":
 			_, _ = io.WriteString(w, "web-server")
-		case r.URL.Path == "/latest/meta-data/iam/security-credentials/web-server":
+		case "/latest/meta-data/iam/security-credentials/web-server":
 			_, _ = io.WriteString(w, strings.ReplaceAll(`{"Code":"Success","Type":"AWS-HMAC",
 				"AccessKeyId":"AKIAROLE","SecretAccessKey":"s","Token":"t","Expiration":"EXPIRATION"}`,
 				"EXPIRATION", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
-	}))
-	t.Cleanup(metadata.Close)
+	})
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.URL)
 	signedBy := make(chan string, 1)
 	server.OnGet(func(_ string, r *http.Request) { signedBy <- r.Header.Get("Authorization") })
 
@@ -160,5 +149,5 @@ func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, object.Body.Close())
 	require.Contains(t, <-signedBy, "Credential=AKIAROLE/")
-	require.Zero(t, withoutToken.Load())
+	require.Zero(t, metadata.Refused.Load())
 }

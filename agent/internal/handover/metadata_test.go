@@ -3,34 +3,26 @@ package handover
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service of version 2 with this answer about the
+// serveMetadata is a metadata service with this answer about the
 // public address.
 func serveMetadata(t *testing.T, status int, text string) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
-			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
-			_, _ = io.WriteString(w, "token")
-		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != "token":
-			w.WriteHeader(http.StatusUnauthorized)
-		case r.URL.Path == "/latest/meta-data/public-ipv4":
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, text)
-		default:
+	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/latest/meta-data/public-ipv4" {
 			w.WriteHeader(http.StatusTeapot)
+			return
 		}
-	}))
-	t.Cleanup(server.Close)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+	})
 }
 
 func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {

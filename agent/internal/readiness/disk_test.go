@@ -1,13 +1,13 @@
 package readiness
 
 import (
-	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/disktest"
 )
 
 // disks answers for a server whose releases lie on a disk of their own.
@@ -64,14 +64,7 @@ func TestADiskThatIsNotThereIsNotReady(t *testing.T) {
 }
 
 func TestAFullDiskIsNotReady(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can mount a small disk")
-	}
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("no small disk can be mounted here: %v", err)
-	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
+	disk := disktest.Small(t)
 	finding := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Look(t.Context())
 	require.Equal(t, Finding{Detail: disk + ": 1 MiB free, 64 MiB needed"}, finding)
 }

@@ -2,7 +2,6 @@ package readiness
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,29 +19,10 @@ import (
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/agent/internal/release/releasetest"
 )
 
-// site is one build: the content of each file by its path.
-type site map[string]string
-
-func (s site) manifest() string {
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(&text, "%x  ./%s\n", sha256.Sum256([]byte(s[name])), name)
-	}
-	return text.String()
-}
-
-func (s site) id() string {
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(s.manifest())))[:16]
-}
-
-// with is the build with one file added or changed.
-func (s site) with(name, content string) site {
-	changed := maps.Clone(s)
-	changed[name] = content
-	return changed
-}
+type site = releasetest.Site
 
 func exampleSite() site {
 	return site{
@@ -124,7 +104,7 @@ func newServer(t *testing.T, build site) *server {
 	}
 	s.upload(build)
 	s.pull()
-	s.web.serve(build.id(), build)
+	s.web.serve(build.ID(), build)
 	return s
 }
 
@@ -133,7 +113,7 @@ func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
 	}
-	s.s3.Put(release.ManifestName, build.manifest())
+	s.s3.Put(release.ManifestName, build.Manifest())
 }
 
 // pull does what the agent's timer does.
@@ -155,7 +135,7 @@ func (s *server) look() Finding {
 func TestTheReleaseHoldsWhenEachFileIsServedWithItsBytes(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Finding{Verdict: Holds, Detail: build.id() + ": every file is served as it is in the bucket (files: 7)"}, s.look())
+	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every file is served as it is in the bucket (files: 7)"}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css", "/index.html",
@@ -208,7 +188,7 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			s := newServer(t, build)
 			served := maps.Clone(build)
 			test.change(served)
-			s.web.serve(build.id(), served)
+			s.web.serve(build.ID(), served)
 			finding := s.look()
 			require.Equal(t, Fails, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
@@ -220,10 +200,10 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 func TestASiteThatIsAllWrongIsToldInAFewLines(t *testing.T) {
 	build := exampleSite()
 	for i := range 200 {
-		build = build.with(fmt.Sprintf("many/%d.txt", i), "content")
+		build = build.With(fmt.Sprintf("many/%d.txt", i), "content")
 	}
 	s := newServer(t, build)
-	s.web.serve(build.id(), site{"404.html": "Page not found"})
+	s.web.serve(build.ID(), site{"404.html": "Page not found"})
 	finding := s.look()
 	require.Equal(t, enoughProblems, strings.Count(finding.Detail, ": status 404 Not Found; "))
 	require.Regexp(t, "; perhaps more$", finding.Detail)
@@ -233,15 +213,15 @@ func TestASiteThatIsAllWrongIsToldInAFewLines(t *testing.T) {
 func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
 	old := exampleSite()
 	s := newServer(t, old)
-	build := old.with("index.html", "front page, new")
+	build := old.With("index.html", "front page, new")
 	s.upload(build)
 	finding := s.look()
 	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.id(), build.id()), finding.Detail)
+	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), finding.Detail)
 	require.Equal(t, []string{"agent-pull.service"}, logNames(finding))
 
 	s.pull()
-	s.web.serve(build.id(), build)
+	s.web.serve(build.ID(), build)
 	require.Equal(t, Holds, s.look().Verdict)
 }
 
@@ -251,7 +231,7 @@ func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
 	s.served.Releases = release.ReadReleases(filepath.Join(t.TempDir(), "site"))
 	finding := s.look()
 	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, "no release is on this server yet, the content bucket has "+build.id(), finding.Detail)
+	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), finding.Detail)
 }
 
 func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
@@ -260,7 +240,7 @@ func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	s.web.serve("0123456789abcdef", build)
 	finding := s.look()
 	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.id()), finding.Detail)
+	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()), finding.Detail)
 	require.Equal(t, []string{"containers"}, logNames(finding))
 }
 

@@ -3,21 +3,17 @@ package release
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,31 +21,11 @@ import (
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/disktest"
+	"immutable-infra/agent/internal/release/releasetest"
 )
 
-// site is one build: the content of each file by its path.
-type site map[string]string
-
-// manifest is the build's SHA256SUMS.
-func (s site) manifest() string {
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(&text, "%x  ./%s\n", sha256.Sum256([]byte(s[name])), name)
-	}
-	return text.String()
-}
-
-// id is the build's release id.
-func (s site) id() string {
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(s.manifest())))[:16]
-}
-
-// with is the build with one file added or changed.
-func (s site) with(name, content string) site {
-	changed := maps.Clone(s)
-	changed[name] = content
-	return changed
-}
+type site = releasetest.Site
 
 // server is a server under test: its disk, its bucket and its journal.
 type server struct {
@@ -97,7 +73,7 @@ func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
 	}
-	s.s3.Put(ManifestName, build.manifest())
+	s.s3.Put(ManifestName, build.Manifest())
 }
 
 // run pulls once, as the timer does each minute.
@@ -134,7 +110,7 @@ func (s *server) requireServed(build site) {
 	s.Helper()
 	target, err := os.Readlink(filepath.Join(s.dir, "current"))
 	require.NoError(s, err)
-	require.Equal(s, "releases/"+build.id(), target)
+	require.Equal(s, "releases/"+build.ID(), target)
 	served := site{}
 	root := filepath.Join(s.dir, "current", "site")
 	require.NoError(s, fs.WalkDir(os.DirFS(root), ".", func(name string, entry fs.DirEntry, err error) error {
@@ -148,7 +124,7 @@ func (s *server) requireServed(build site) {
 	require.Equal(s, build, served)
 	manifest, err := os.ReadFile(filepath.Join(s.dir, "current", "SHA256SUMS"))
 	require.NoError(s, err)
-	require.Equal(s, build.manifest(), string(manifest))
+	require.Equal(s, build.Manifest(), string(manifest))
 }
 
 // requireTidy expects that nothing unfinished is left on disk.
@@ -175,7 +151,7 @@ func (s *server) releases() []string {
 
 // file is the path of a file of a release on disk.
 func (s *server) file(build site, name string) string {
-	return filepath.Join(s.dir, "releases", build.id(), "site", name)
+	return filepath.Join(s.dir, "releases", build.ID(), "site", name)
 }
 
 // overwrite changes a file of a release in place, as a failing disk does.
@@ -205,9 +181,9 @@ func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
 	require.NoError(t, err)
 	var info Info
 	require.NoError(t, json.Unmarshal(text, &info))
-	require.Equal(t, Info{Release: build.id(), Files: 5, Bytes: 44}, info)
-	require.JSONEq(t, `{"release":"`+build.id()+`","files":5,"bytes":44}`, string(text))
-	require.Equal(t, `level=INFO msg="switched to release" release=`+build.id()+" files=5 bytes=44 downloaded=44 from=none\n", s.journal.String())
+	require.Equal(t, Info{Release: build.ID(), Files: 5, Bytes: 44}, info)
+	require.JSONEq(t, `{"release":"`+build.ID()+`","files":5,"bytes":44}`, string(text))
+	require.Equal(t, `level=INFO msg="switched to release" release=`+build.ID()+" files=5 bytes=44 downloaded=44 from=none\n", s.journal.String())
 }
 
 func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
@@ -261,12 +237,12 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	s.mustPull()
 	s.s3.TakeRequests()
 
-	second := first.with("posts/a b/ü+.html", "a better post")
+	second := first.With("posts/a b/ü+.html", "a better post")
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)
 	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
-	require.Contains(t, s.journal.String(), "release="+second.id()+" files=5 bytes=51 downloaded=13 from="+first.id())
+	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
 	// The file that did not change is on the disk once.
 	one, err := os.Stat(s.file(first, "index.html"))
@@ -293,7 +269,7 @@ func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
 // still that of the one before.
 func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) {
 	first := firstBuild()
-	second := first.with("index.html", "front page, second").with("new.html", "new").with("404.html", "gone")
+	second := first.With("index.html", "front page, second").With("new.html", "new").With("404.html", "gone")
 
 	t.Run("server that already serves a release", func(t *testing.T) {
 		s := newServer(t)
@@ -314,9 +290,9 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s.s3.Put("site/index.html", "front page, third")
 		require.Contains(t, s.pullFails(), "s3://content/site/index.html has SHA-256 ")
 		s.requireServed(first)
-		require.Equal(t, []string{first.id()}, s.releases())
+		require.Equal(t, []string{first.ID()}, s.releases())
 
-		third := second.with("index.html", "front page, third")
+		third := second.With("index.html", "front page, third")
 		s.upload(third)
 		s.mustPull()
 		s.requireServed(third)
@@ -349,8 +325,8 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 func TestABadManifestKeepsWhatIsServed(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":         "",
-		"no front page": site{"about.html": "x"}.manifest(),
-		"traversal":     site{"index.html": "x", "../../../../etc/cron.d/x": "x"}.manifest(),
+		"no front page": site{"about.html": "x"}.Manifest(),
+		"traversal":     site{"index.html": "x", "../../../../etc/cron.d/x": "x"}.Manifest(),
 		"prose":         "<html></html>\n",
 		"too large":     strings.Repeat("x", 2000),
 	} {
@@ -364,7 +340,7 @@ func TestABadManifestKeepsWhatIsServed(t *testing.T) {
 			require.Contains(t, s.pullFails(), "s3://content/SHA256SUMS is refused: SHA256SUMS")
 			s.requireServed(build)
 
-			next := build.with("index.html", "mended")
+			next := build.With("index.html", "mended")
 			s.upload(next)
 			s.mustPull()
 			s.requireServed(next)
@@ -378,7 +354,7 @@ func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
 	s.upload(first)
 	s.mustPull()
 	s.pull.Limits.Bytes = 1000
-	s.upload(first.with("film.mp4", strings.Repeat("x", 990)))
+	s.upload(first.With("film.mp4", strings.Repeat("x", 990)))
 	require.Contains(t, s.pullFails(), "the build is larger than 1000 bytes in all")
 	s.requireServed(first)
 }
@@ -422,7 +398,7 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 	require.ErrorIs(t, s.pull.Run(ctx), context.Canceled)
 	s.requireTidy()
 	s.requireServed(first)
-	require.Equal(t, []string{first.id()}, s.releases())
+	require.Equal(t, []string{first.ID()}, s.releases())
 
 	s.mustPull()
 	s.requireServed(second)
@@ -431,7 +407,7 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 // When nothing has to be downloaded, no transfer notices that the run is to end.
 func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	s := newServer(t)
-	manifest, err := ParseManifest([]byte(firstBuild().manifest()), DefaultLimits())
+	manifest, err := ParseManifest([]byte(firstBuild().Manifest()), DefaultLimits())
 	require.NoError(t, err)
 	build, err := s.pull.Releases.NewBuild(manifest, DefaultLimits())
 	require.NoError(t, err)
@@ -446,22 +422,22 @@ func TestWhatAKilledRunLeftIsRemovedAndNothingElse(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
-	require.NoError(t, os.MkdirAll(filepath.Join(s.dir, "releases", build.id()+".tmp-123", "site"), 0o700))
-	require.NoError(t, os.Symlink("releases/x", filepath.Join(s.dir, "current.tmp-"+build.id())))
+	require.NoError(t, os.MkdirAll(filepath.Join(s.dir, "releases", build.ID()+".tmp-123", "site"), 0o700))
+	require.NoError(t, os.Symlink("releases/x", filepath.Join(s.dir, "current.tmp-"+build.ID())))
 	other := filepath.Join(s.dir, "notes.tmp-mine")
 	require.NoError(t, os.WriteFile(other, nil, 0o644))
 
 	require.NoError(t, s.run())
 	s.requireServed(build)
-	require.Equal(t, []string{build.id()}, s.releases())
-	require.NoFileExists(t, filepath.Join(s.dir, "current.tmp-"+build.id()))
+	require.Equal(t, []string{build.ID()}, s.releases())
+	require.NoFileExists(t, filepath.Join(s.dir, "current.tmp-"+build.ID()))
 	require.FileExists(t, other)
 }
 
 func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
-	second := first.with("index.html", "front page, second")
+	second := first.With("index.html", "front page, second")
 	s.upload(first)
 	s.mustPull()
 	s.upload(second)
@@ -482,7 +458,7 @@ func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 		"missing file":     func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
 		"file too many":    func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
 		"missing manifest": func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "../SHA256SUMS"))) },
-		"other manifest":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "../SHA256SUMS", b.with("x", "").manifest()) },
+		"other manifest":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "../SHA256SUMS", b.With("x", "").Manifest()) },
 		"empty info":       func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
 		"empty release": func(t *testing.T, s *server, b site) {
 			require.NoError(t, os.RemoveAll(s.file(b, "../")))
@@ -493,7 +469,7 @@ func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
 			first := firstBuild()
-			second := first.with("index.html", "front page, second")
+			second := first.With("index.html", "front page, second")
 			s.upload(first)
 			s.mustPull()
 			s.upload(second)
@@ -521,7 +497,7 @@ func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
 	s.mustPull()
 	s.requireServed(build)
 	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200"}, s.s3.TakeRequests())
-	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.id())
+	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.ID())
 
 	s.mustPull()
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
@@ -544,7 +520,7 @@ func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
 	s.upload(first)
 	s.mustPull()
 	s.overwrite(first, "404.html", "Page nxt found")
-	second := first.with("index.html", "front page, second")
+	second := first.With("index.html", "front page, second")
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)
@@ -611,17 +587,17 @@ func TestOldReleasesArePrunedByLastUse(t *testing.T) {
 	s.pull.Keep = 2
 	var builds []site
 	for i := range 5 {
-		builds = append(builds, firstBuild().with("index.html", fmt.Sprint("version ", i)))
+		builds = append(builds, firstBuild().With("index.html", fmt.Sprint("version ", i)))
 	}
 	for _, i := range []int{0, 1, 0, 2, 3} {
 		s.upload(builds[i])
 		s.mustPull()
 	}
-	require.ElementsMatch(t, []string{builds[3].id(), builds[2].id(), builds[0].id()}, s.releases())
+	require.ElementsMatch(t, []string{builds[3].ID(), builds[2].ID(), builds[0].ID()}, s.releases())
 
 	s.upload(builds[4])
 	s.mustPull()
-	require.ElementsMatch(t, []string{builds[4].id(), builds[3].id(), builds[2].id()}, s.releases())
+	require.ElementsMatch(t, []string{builds[4].ID(), builds[3].ID(), builds[2].ID()}, s.releases())
 	s.requireServed(builds[4])
 }
 
@@ -632,7 +608,7 @@ func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
 	s := newServer(t)
 	s.pull.Keep = versions
 	build := func(i int) site {
-		return firstBuild().with("index.html", fmt.Sprint(i)).with("version.txt", fmt.Sprint(i))
+		return firstBuild().With("index.html", fmt.Sprint(i)).With("version.txt", fmt.Sprint(i))
 	}
 	s.upload(build(0))
 	s.mustPull()
@@ -768,25 +744,18 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 }
 
 func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small file system needs root")
-	}
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounting a small file system is not allowed here: %v", err)
-	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, 0)) })
+	disk := disktest.Small(t)
 	s := newServer(t)
 	s.useDir(disk)
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
 
-	s.upload(first.with("film.mp4", strings.Repeat("x", 2<<20)))
+	s.upload(first.With("film.mp4", strings.Repeat("x", 2<<20)))
 	require.Contains(t, s.pullFails(), "no space left on device")
 	s.requireServed(first)
 
-	second := first.with("film.mp4", strings.Repeat("x", 1<<19))
+	second := first.With("film.mp4", strings.Repeat("x", 1<<19))
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)

@@ -1,0 +1,27 @@
+// Package disktest is disks for tests.
+package disktest
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// Small mounts a file system of one MiB until the test ends, and returns its
+// directory. The test is skipped where that is not allowed.
+func Small(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("no small disk can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Errorf("unmount the small disk: %v", err)
+		}
+	})
+	return disk
+}

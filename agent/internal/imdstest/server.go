@@ -1,0 +1,40 @@
+// Package imdstest is an instance metadata service inside a test. It is of
+// version 2: without a token it refuses.
+package imdstest
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+)
+
+// Server is a metadata service.
+type Server struct {
+	// Refused counts the requests that came without the token.
+	Refused atomic.Int32
+}
+
+// Serve has answer answer requests that come with the token, until the test ends,
+// and points the SDK at it. Their paths begin with /latest/meta-data/.
+func Serve(t *testing.T, answer http.HandlerFunc) *Server {
+	t.Helper()
+	server := &Server{}
+	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
+			_, _ = io.WriteString(w, "token")
+		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != "token":
+			server.Refused.Add(1)
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			answer(w, r)
+		}
+	}))
+	t.Cleanup(listener.Close)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", listener.URL)
+	return server
+}
