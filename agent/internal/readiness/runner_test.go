@@ -75,10 +75,10 @@ func TestALogHasWhatWasWrittenOnStderr(t *testing.T) {
 
 func TestALogIsItsLastLinesWithoutWhatATerminalObeys(t *testing.T) {
 	log := unitLog("agent-pull.service")
-	lines := strings.Repeat("old\n", 30) + "\x1b[31mred\r\n\nlast\xff"
+	lines := strings.Repeat("old\n", 30) + "\x1b[2K\x1b[31mweb-1  | \x1b[0mred\r\n\nlast\xff"
 	read := log.tail(t.Context(), answers{log.Command.String(): lines})
 	require.Len(t, read, logLines)
-	require.Equal(t, []string{"old", "[31mred", "last\uFFFD"}, read[logLines-3:])
+	require.Equal(t, []string{"old", "web-1  | red", "last\uFFFD"}, read[logLines-3:])
 }
 
 func TestAnEmptyLogIsAnEmptyListForMachines(t *testing.T) {

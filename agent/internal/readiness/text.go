@@ -1,6 +1,7 @@
 package readiness
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -16,6 +17,9 @@ func oneLine(text string) string {
 	return strings.Join(lines, "; ")
 }
 
+// escapeSequence is a terminal's control sequence, as ECMA-48 defines them.
+var escapeSequence = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
+
 // printable takes away what a terminal would obey: logs contain what strangers
 // sent.
 func printable(line string) string {
@@ -27,5 +31,5 @@ func printable(line string) string {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(line, "\uFFFD"))
+	}, escapeSequence.ReplaceAllString(strings.ToValidUTF8(line, "\uFFFD"), ""))
 }
