@@ -55,6 +55,10 @@ func (h Home) String() string { return string(h) }
 // Bin holds localcloud itself and the tools that it builds.
 func (h Home) Bin() string { return filepath.Join(string(h), "bin") }
 
+// Programs holds the executables of Pulumi programs, one for each checkout that
+// was deployed from.
+func (h Home) Programs() string { return filepath.Join(string(h), "programs") }
+
 // Cache holds root file systems and what was learnt about this machine; it
 // survives `down`.
 func (h Home) Cache() string { return filepath.Join(string(h), "cache") }

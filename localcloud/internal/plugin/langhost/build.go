@@ -48,11 +48,11 @@ func executableFor(ctx context.Context, dir string) (string, func() error, error
 		}
 		return filepath.Join(temporary, "program"), func() error { return os.RemoveAll(temporary) }, nil
 	}
-	if err := os.MkdirAll(localcloud.Bin(), 0o755); err != nil {
+	if err := os.MkdirAll(localcloud.Programs(), 0o755); err != nil {
 		return "", nil, err
 	}
 	hash := sha256.Sum256([]byte(dir))
-	executable := filepath.Join(localcloud.Bin(), "program-"+hex.EncodeToString(hash[:8]))
+	executable := filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
 	lock := flock.New(executable + ".lock")
 	if _, err := lock.TryLockContext(ctx, lockInterval); err != nil {
 		return "", nil, fmt.Errorf("wait for another build of it: %w", err)

@@ -141,7 +141,7 @@ func TestBadRuntimeOptionsAreNamed(t *testing.T) {
 func TestAnUnchangedProgramIsNotLinkedAgain(t *testing.T) {
 	dir := program(t, `fmt.Print("one")`)
 	run(t, dir, nil)
-	built, err := filepath.Glob(filepath.Join(dir, "localcloud", "bin", "program-*"))
+	built, err := filepath.Glob(filepath.Join(dir, "localcloud", "programs", "*"))
 	require.NoError(t, err)
 	require.NotEmpty(t, built)
 	before, err := os.Stat(built[0])
