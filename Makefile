@@ -51,7 +51,7 @@ check: ## Check format, lint and unit tests
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
 	done
-	@go test -C e2e ./internal/...
+	@go test -C e2e ./...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down

@@ -134,6 +134,10 @@ func TestBrokenServers(t *testing.T) {
 			t.Run("the next good update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
 		})
 	}
+	t.Run("a boot with a warning", func(t *testing.T) {
+		t.Run("is no reason to fail", func(t *testing.T) { warnedServer(t, p, broken) })
+		t.Run("nor is the next update", func(t *testing.T) { mendServer(t, p) })
+	})
 	t.Run("an old server that does not answer", func(t *testing.T) {
 		t.Run("the update waits for it, and succeeds", func(t *testing.T) { deafServer(t, p, broken) })
 		t.Run("so does the next one", func(t *testing.T) { mendServer(t, p) })
@@ -202,6 +206,22 @@ func mendServer(t *testing.T, p *project) {
 	up := p.converges(t)
 	cut := visitors.seen(t).unharmed(t)
 	t.Logf("the update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
+}
+
+// warnedServer makes a server whose cloud-init ends with a warning, about a key
+// that it does not know.
+func warnedServer(t *testing.T, p, broken *project) {
+	before := p.outputs(t)
+	broken.replace(t, "server/userdata.go", `text.WriteString("#cloud-config\n")`, `text.WriteString("#cloud-config\nno_such_key: true\n")`)
+
+	visitors := broken.visit(t, before.VIP)
+	up := broken.pulumiUp(t)
+	cut := visitors.seen(t).unharmed(t)
+	require.NoError(t, up.err, up.String())
+	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
+	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), `failed schema validation`), cut)
+	require.Equal(t, "2\n", p.ssh(t, "cloud-init status >/dev/null; echo $?").stdout)
+	broken.converged(t)
 }
 
 // deafServer replaces a server on which nothing listens for its successor.
