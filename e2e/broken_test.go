@@ -70,7 +70,7 @@ func brokenServers() []brokenServer {
 	}, {
 		name:   "wrong content",
 		breaks: replaced(nginx, "location / {", "location = / { try_files /404.html =404; }\n        location / {"),
-		causes: []string{`release .*: / has other bytes than in the bucket`},
+		causes: []string{`release +not ok .*/ has other bytes than in the bucket`},
 	}, {
 		name:   "a full disk",
 		breaks: replaced(userData, commands, `[][]string{{"install", "-d", "/srv/site"}, {"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"}, {"systemctl", "daemon-reload"}`),
