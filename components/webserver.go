@@ -23,6 +23,19 @@ const (
 	handoverTime = 30 * time.Second
 )
 
+// ACME is an authority that issues certificates by the protocol of RFC 8555.
+type ACME struct {
+	// Directory is the URL of its directory.
+	Directory string `pulumi:"directory"`
+	// Email is where it may write to. Optional.
+	Email string `pulumi:"email"`
+	// Roots are its root certificates in PEM, RootsFile the path of a file with
+	// the same on the machine that runs pulumi. Optional: by default, it is
+	// one that every system trusts.
+	Roots     string `pulumi:"roots"`
+	RootsFile string `pulumi:"rootsFile"`
+}
+
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
 	// Network is where the server is.
@@ -40,6 +53,12 @@ type WebServerArgs struct {
 	Bundle server.Bundle `pulumi:"bundle"`
 	// Admins may log in and become root.
 	Admins []server.Admin `pulumi:"admins"`
+	// Domain is the site's name.
+	Domain string `pulumi:"domain"`
+	// Aliases are further names, which lead visitors to that one. Optional.
+	Aliases []string `pulumi:"aliases"`
+	// ACME says who issues the site's certificate.
+	ACME ACME `pulumi:"acme"`
 	// Region is the AWS region.
 	Region string `pulumi:"region"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
@@ -77,7 +96,7 @@ func (args *WebServerArgs) complete() error {
 	}
 	return required(map[string]bool{
 		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
-		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
+		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "", "Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "",
 		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
 	})
 }
@@ -91,6 +110,9 @@ type WebServer struct {
 	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
 	// Ready is the step after which the VIP may move to it.
 	Ready pulumi.Resource
+
+	// domain and roots are how it is visited.
+	domain, roots string
 }
 
 // NewWebServer makes a WebServer.
@@ -98,7 +120,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	if err := args.complete(); err != nil {
 		return nil, fmt.Errorf("web server %s: %w", name, err)
 	}
-	web := &WebServer{}
+	web := &WebServer{domain: args.Domain, roots: args.ACME.RootsFile}
 	if err := ctx.RegisterComponentResource(token("WebServer"), name, web, opts...); err != nil {
 		return nil, err
 	}
@@ -131,6 +153,11 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					VIP:           values[5].(string),
 					Region:        args.Region,
 					ReleasesKept:  args.ReleasesKept,
+					Domain:        args.Domain,
+					Aliases:       args.Aliases,
+					ACMEDirectory: args.ACME.Directory,
+					ACMEEmail:     args.ACME.Email,
+					ACMECA:        args.ACME.Roots,
 				},
 				BundleHash: args.Bundle.Hash,
 				Generation: args.Generation,
@@ -224,7 +251,11 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	// The server has looked at itself from inside. Between it and its visitors
 	// are its firewall and the network.
 	reached, err := newVisit(ctx, name+"-reachable", visit{
-		Address:  instance.PublicIp,
+		Name:    args.Domain,
+		Address: instance.PublicIp,
+		// The first server of all has none: an authority looks for it at the VIP.
+		AnyCertificate: true,
+
 		Server:   instance.ID(),
 		Release:  args.Content.Release,
 		Within:   reachTime,

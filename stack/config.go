@@ -15,6 +15,23 @@ type Config struct {
 	// Aliases are further names of the site.
 	Aliases []string `config:"aliases"`
 
+	// ZoneID is the id of the Route 53 hosted zone that holds the names, or "":
+	// then somebody makes the DNS records by hand.
+	ZoneID string `config:"zoneId"`
+	// DNSRecords are further records of the zone.
+	DNSRecords []DNSRecord `config:"dnsRecords"`
+
+	// ACMEDirectory is the URL of the directory of the authority (RFC 8555) that
+	// issues the site's certificate.
+	ACMEDirectory string `config:"acmeDirectory"`
+	// ACMEEmail is where that authority may write to. Optional: "".
+	ACMEEmail string `config:"acmeEmail"`
+	// ACMECA is the path of a PEM file with the roots of that authority, or ""
+	// where it is one that every system trusts.
+	ACMECA string `config:"acmeCA"`
+	// ACMERoots is what is in the file ACMECA.
+	ACMERoots string
+
 	// Admins may log in to every server and become root there.
 	Admins []Admin `config:"admins"`
 	// SSHPort is the port of the servers' SSH daemon.
@@ -55,6 +72,25 @@ type Config struct {
 	BackupVersionDays int `config:"backupVersionDays"`
 }
 
+// Names are all names of the site: its own, which is the first, its aliases, and
+// that of its monitoring.
+func (c *Config) Names() []string {
+	return append(append([]string{c.Domain}, c.Aliases...), "monitoring."+c.Domain)
+}
+
+// DNSRecord is a set of DNS records with one name and type.
+type DNSRecord struct {
+	// Name is a full name: example.org.
+	Name string `json:"name"`
+	// Type is AAAA, CAA, CNAME, MX, NS, SRV, TXT or A.
+	Type string `json:"type"`
+	// TTL is in seconds. Defaulted: 3600.
+	TTL int `json:"ttl"`
+	// Values are in the form of a zone file, such as "10 mail.example.org."; the
+	// text of a TXT record is without quotes.
+	Values []string `json:"values"`
+}
+
 // Admin is a person with a login on every server.
 type Admin struct {
 	// Name is the login name.
@@ -69,6 +105,8 @@ type Admin struct {
 func Defaults() Config {
 	return Config{
 		Aliases:             []string{},
+		DNSRecords:          []DNSRecord{},
+		ACMEDirectory:       "https://acme-v02.api.letsencrypt.org/directory",
 		Admins:              []Admin{},
 		SSHPort:             12222,
 		SSHAllowFrom:        []string{},

@@ -153,6 +153,8 @@ func set(field reflect.Value, raw string) error {
 		}
 	case []string:
 		return decode(raw, field, `a list of strings, such as ["a", "b"]`)
+	case []DNSRecord:
+		return decode(raw, field, `a list such as [{"name": "example.org", "type": "MX", "ttl": 3600, "values": ["10 mail.example.org."]}]`)
 	case []Admin:
 		return decode(raw, field, `a list such as [{"name": "admin", "keys": ["ssh-ed25519 AAAA..."]}]`)
 	default:

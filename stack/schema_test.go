@@ -76,6 +76,8 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 			inProject(t)
 			require.NoError(t, os.MkdirAll(".localcloud/ssh", 0o755))
 			require.NoError(t, os.WriteFile(".localcloud/ssh/id_ed25519.pub", []byte(publicKey(t)), 0o644))
+			require.NoError(t, os.Mkdir(".localcloud/tls", 0o755))
+			require.NoError(t, os.WriteFile(".localcloud/tls/acme.pem", certificate(t), 0o644))
 
 			var project project
 			readYAML(t, filepath.Join(root, "Pulumi."+stack+".yaml"), &project)

@@ -1,8 +1,12 @@
 package stack
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +23,10 @@ var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
 	region       = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	zoneID       = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// recordName matches the name of a DNS record, which may have labels that
+	// begin with an underscore, and may begin with a wildcard.
+	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	// login is what Debian's useradd accepts.
 	login = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 )
@@ -40,6 +48,21 @@ func (c *Config) validate() Problems {
 	for i, alias := range c.Aliases {
 		v.hostName(fmt.Sprintf("aliases[%d]", i), alias)
 		v.check(fmt.Sprintf("aliases[%d]", i), alias != c.Domain && !slices.Contains(c.Aliases[:i], alias), "%q is there already; remove it", alias)
+	}
+
+	v.check("zoneId", c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ, or leave it out to make the DNS records by hand", c.ZoneID)
+	v.dnsRecords(c)
+
+	directory, err := url.Parse(c.ACMEDirectory)
+	v.check("acmeDirectory", err == nil && directory.Scheme == "https" && directory.Host != "", "%q is not the URL of an ACME directory; write one such as %s", c.ACMEDirectory, Defaults().ACMEDirectory)
+	if c.ACMEEmail != "" {
+		address, err := mail.ParseAddress(c.ACMEEmail)
+		v.check("acmeEmail", err == nil && address.Address == c.ACMEEmail, "%q is not an e-mail address; write one such as admin@example.org, or leave it out", c.ACMEEmail)
+	}
+	if c.ACMECA != "" {
+		var reason string
+		c.ACMERoots, reason = roots(c.ACMECA)
+		v.check("acmeCA", reason == "", "%s; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", reason)
 	}
 
 	v.admins(c.Admins)
@@ -92,6 +115,69 @@ func (v *validator) between(key string, value, low, high int) {
 func (v *validator) hostName(key, name string) {
 	v.check(key, len(name) <= 253 && host.MatchString(name),
 		"%q is not a host name; write it in lower case, without a scheme or a slash, such as example.org", name)
+}
+
+// recordTypes are the types of DNS records that a stack may add.
+var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
+
+// dnsRecords checks the further records and completes them.
+func (v *validator) dnsRecords(c *Config) {
+	type set struct{ name, kind string }
+	known := map[set]bool{}
+	for _, name := range c.Names() {
+		known[set{name, "A"}] = true
+	}
+	for i := range c.DNSRecords {
+		record := &c.DNSRecords[i]
+		key := fmt.Sprintf("dnsRecords[%d]", i)
+		v.check(key+".name", len(record.Name) <= 253 && recordName.MatchString(record.Name),
+			"%q is not the full name of a record; write it in lower case, without a dot at its end, such as www.example.org", record.Name)
+		v.check(key+".type", slices.Contains(recordTypes, record.Type), "%q is not a type that can be set; write one of %s", record.Type, strings.Join(recordTypes, ", "))
+		if record.TTL == 0 {
+			record.TTL = 3600
+		}
+		v.between(key+".ttl", record.TTL, 1, 604800)
+		v.check(key+".values", len(record.Values) > 0 && !slices.Contains(record.Values, ""), "has none, or an empty one; write a list such as [\"10 mail.example.org.\"]")
+		v.check(key+".values", record.Type != "CNAME" || len(record.Values) < 2, "a name has one CNAME, and here are %d; write one value", len(record.Values))
+		v.check(key+".name", !known[set{record.Name, record.Type}], "%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names", record.Name, record.Type)
+		known[set{record.Name, record.Type}] = true
+	}
+	for i, record := range c.DNSRecords {
+		if record.Type != "CNAME" {
+			continue
+		}
+		for other := range known {
+			if other.name == record.Name && other.kind != "CNAME" {
+				v.add(fmt.Sprintf("dnsRecords[%d].type", i), "%s has a record of type %s, and so cannot have a CNAME; remove one of them", record.Name, other.kind)
+				break
+			}
+		}
+	}
+}
+
+// roots reads a PEM file of certificates. The reason says why it is refused.
+func roots(path string) (text, reason string) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Sprintf("cannot read %s", path)
+	}
+	certificates := 0
+	for rest := content; ; certificates++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return "", fmt.Sprintf("%s has a %s in it, not only certificates", path, block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return "", fmt.Sprintf("%s has a certificate that cannot be read", path)
+		}
+	}
+	if certificates == 0 {
+		return "", fmt.Sprintf("there is no certificate in %s", path)
+	}
+	return string(content), ""
 }
 
 func (v *validator) cidr(key, block string) {
