@@ -201,7 +201,7 @@ func (p *project) converges(t *testing.T) result {
 func (p *project) converged(t *testing.T) {
 	t.Helper()
 	out := p.outputs(t)
-	server, release := p.served(out.VIP)
+	server, release := p.served(t)
 	require.Equal(t, out.ServerID, server)
 	require.Equal(t, out.Release, release)
 	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")

@@ -117,7 +117,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	p.set(t, "generation", generation)
 
 	visitors, err := load.Start(t.Context(), load.Visitors{
-		URL: "http://" + before.VIP, Pages: pages(t), Fresh: 200, KeepAlive: 50, KeepAliveRate: 2,
+		URL: siteURL, Roots: p.roots(t), Pages: pages(t), Fresh: 200, KeepAlive: 50, KeepAliveRate: 2,
 	})
 	require.NoError(t, err)
 	admin := newAdmin(t, p, before)
@@ -135,7 +135,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	after := p.outputs(t)
 	require.NotEqual(t, before.ServerID, after.ServerID)
 	eventually(t, time.Minute, func() (bool, string) {
-		server, release := p.served(after.VIP)
+		server, release := p.served(t)
 		return server == after.ServerID && release == after.Release, server + " " + release
 	})
 	t.Logf("generation %d took %.1f s; the longest gap was %d ms; %d of %d requests failed", generation, up.took.Seconds(),
