@@ -95,7 +95,7 @@ func brokenServers() []brokenServer {
 		late:   true,
 	}, {
 		name:   "a closed port",
-		breaks: replaced(firewall, `ingress("HTTP", 80, everybody),`, ``),
+		breaks: replaced(firewall, `ingress("HTTPS", 443, everybody),`, ``),
 		causes: []string{`is not served as it should be after \d+ seconds`, `/\.well-known/server should name i-\w+, and is: curl: .*(timed out|Failed to connect)`},
 	}}
 }
