@@ -55,6 +55,11 @@ func TestTheSite(t *testing.T) {
 	part("a browser shows it", browserShowsIt)
 	part("a preview right after shows no change", noChange)
 	part("an SSH client needs one line and asks nothing", sshLogin)
+	part("names lead to it, as its DNS records say", names)
+	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
+	part("testssl.sh finds no issue", tlsAsTestsslSeesIt)
+	part("PHP pages of the release run, and nothing else does", php)
+	part("containers are small and may do little", sizes)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
@@ -440,6 +445,7 @@ func rollback(t *testing.T, p *project) {
 	checkout.set(t, "generation", 2)
 
 	before := p.outputs(t)
+	certificate := p.certificate(t, siteName)
 	visitors := p.visit(t)
 	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
 	require.Error(t, refused.err, "there are changes that are in no commit")
@@ -450,6 +456,7 @@ func rollback(t *testing.T, p *project) {
 	require.NoError(t, second.err, second.String())
 	between := p.outputs(t)
 	require.NotEqual(t, before.ServerID, between.ServerID)
+	sameCertificate(t, certificate, p.certificate(t, siteName))
 
 	back := checkout.run(t, 15*time.Minute, "make", "rollback", "STACK=local")
 	require.NoError(t, back.err, back.String())
