@@ -132,7 +132,7 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 
 // php asks for a page that runs, and for what must not.
 func php(t *testing.T, p *project) {
-	status, body, header := p.get(t, siteURL+"/api/now.php")
+	status, body, header := p.get(t, siteURL+"/api/hello.php")
 	require.Equal(t, http.StatusOK, status, body)
 	require.NotContains(t, body, "<?php")
 	require.Contains(t, header.Get("Content-Type"), "json")
@@ -142,7 +142,7 @@ func php(t *testing.T, p *project) {
 	t.Cleanup(func() { p.ssh(t, "sudo rm -f /srv/site/upload.php") })
 	for _, path := range []string{
 		"/missing.php", "/../upload.php", "/..%2fupload.php", "/%2e%2e/%2e%2e/upload.php", "/upload.php", "/index.html/x.php",
-		"/assets/css/site.css/x.php", "/api/now.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
+		"/assets/css/site.css/x.php", "/api/hello.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
 	} {
 		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w", "%{http_code}", siteURL+path)
 		require.Contains(t, []string{"404", "400"}, asked, path)
