@@ -127,7 +127,7 @@ func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time
 			continue
 		}
 		seen[result.Name] = result.OK
-		fmt.Fprintf(r.Progress, "%6.1f s  %-10s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
+		fmt.Fprintf(r.Progress, "%6.1f s  %-11s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
 	}
 }
 

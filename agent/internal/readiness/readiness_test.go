@@ -90,9 +90,9 @@ func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
 		require.True(t, report.Ready)
 		require.Equal(t, 12*time.Second, time.Since(begin), "ready is ready: nothing more is waited for")
 		require.Empty(t, report.Logs)
-		require.Equal(t, `   0.0 s  containers  not ok  web: starting
-   0.0 s  release     ok      as it should be
-  12.0 s  containers  ok      web: healthy
+		require.Equal(t, `   0.0 s  containers   not ok  web: starting
+   0.0 s  release      ok      as it should be
+  12.0 s  containers   ok      web: healthy
 `, progress.String())
 		require.Equal(t, begin.Add(12*time.Second).UTC(), report.Checks[0].Since)
 		require.Equal(t, begin.UTC(), report.Checks[1].Since)
