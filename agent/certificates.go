@@ -29,6 +29,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 		bucket     = backupFlags(flags)
 		names      = certificateFlags(flags)
 		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
+		metrics    = metricsFlag(flags)
 	)
 	if err := parseFlags(flags, args, "usage: agent backup [flags]", stderr); err != nil {
 		return err
@@ -58,6 +59,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	if err := saving.Run(ctx); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
+	noteSuccess(log, *metrics, "agent_last_backup_timestamp_seconds", "When the backup bucket last had all that this server has to back up.")
 	return nil
 }
 

@@ -23,24 +23,31 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	text := certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(text), 0o600))
 	holder := filepath.Join(t.TempDir(), "holder")
-	args := append([]string{"backup", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", holder}, flags...)
+	metrics := filepath.Join(t.TempDir(), "backup.prom")
+	args := append([]string{"backup", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", holder, "--metrics", metrics}, flags...)
 
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
 	require.Empty(t, s3.TakeRequests())
 	require.Empty(t, stderr.String(), "this is how most of a server's first minutes are")
+	require.NoFileExists(t, metrics, "nothing was backed up")
 
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
 	stored, _ := s3.Object(acmeKey)
 	require.Equal(t, text, stored.Content)
 	require.Equal(t, "level=INFO msg=\"backed up the certificates\" names=example.org to="+acmeKey+"\n", stderr.String())
+	noted, err := os.ReadFile(metrics)
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^agent_last_backup_timestamp_seconds \d{10}$`, string(noted))
 
 	stderr.Reset()
+	require.NoError(t, os.Remove(metrics))
 	s3.DenyPuts()
 	s3.Delete(acmeKey)
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.Contains(t, stderr.String(), "level=ERROR msg=\"backup: back up the certificates: put s3://content/"+acmeKey+": access denied")
+	require.NoFileExists(t, metrics)
 }
 
 func TestARestoreSaysWhatItFound(t *testing.T) {

@@ -108,6 +108,25 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
 }
 
+func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
+	server := buckettest.Start(t)
+	metrics := filepath.Join(t.TempDir(), "pull.prom")
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site"), "--metrics", metrics}
+	var stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
+	require.NoFileExists(t, metrics)
+	upload(server, "hello")
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
+	text, err := os.ReadFile(metrics)
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^agent_last_pull_timestamp_seconds \d{10}$`, string(text))
+
+	stderr.Reset()
+	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "the release is what counts")
+	require.Contains(t, stderr.String(), "level=WARN msg=\"write metrics: ")
+}
+
 func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
 	server := buckettest.Start(t)
 	var stderr bytes.Buffer
