@@ -27,7 +27,7 @@ const (
 type ACME struct {
 	// Directory is the URL of its directory.
 	Directory string `pulumi:"directory"`
-	// Email is where it may write to. Optional.
+	// Email is where it may write to, and names the account there.
 	Email string `pulumi:"email"`
 	// Roots are its root certificates in PEM, RootsFile the path of a file with
 	// the same on the machine that runs pulumi. Optional: by default, it is
@@ -96,7 +96,7 @@ func (args *WebServerArgs) complete() error {
 	}
 	return required(map[string]bool{
 		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
-		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "", "Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "",
+		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "", "Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "", "ACME.Email": args.ACME.Email != "",
 		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
 	})
 }

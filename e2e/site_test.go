@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -356,7 +357,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"agent", "containers", "disk", "release"}, names)
+	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
@@ -364,7 +365,7 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, check.Name == "agent" || check.Name == "disk", check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk"}, check.Name), check.OK, asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
@@ -573,7 +574,7 @@ func invalidConfigurations(t *testing.T, p *project) {
 	before := p.resources(t)
 
 	for name, change := range map[string]map[string]any{
-		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil},
+		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
 		"URL as domain":      {"domain": "https://example.org/", "aliases": []string{"WWW"}},
 		"bad blocks":         {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
 		"bad keys":           {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},

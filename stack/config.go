@@ -24,7 +24,8 @@ type Config struct {
 	// ACMEDirectory is the URL of the directory of the authority (RFC 8555) that
 	// issues the site's certificate.
 	ACMEDirectory string `config:"acmeDirectory"`
-	// ACMEEmail is where that authority may write to. Optional: "".
+	// ACMEEmail is where that authority may write to. Traefik knows its account
+	// there by it, and without it makes another one whenever it starts.
 	ACMEEmail string `config:"acmeEmail"`
 	// ACMECA is the path of a PEM file with the roots of that authority, or ""
 	// where it is one that every system trusts.

@@ -41,6 +41,7 @@ func valid(t *testing.T) map[string]string {
 		"admins":       fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, publicKey(t)),
 		"sshAllowFrom": `["192.0.2.7/32"]`,
 		"ami":          "ami-0123456789abcdef0",
+		"acmeEmail":    "admin@example.org",
 	}
 }
 
@@ -52,6 +53,7 @@ func TestTheLeastThatAStackHasToSetIsCompletedByDefaults(t *testing.T) {
 	expected := Defaults()
 	expected.Region = "eu-central-1"
 	expected.Domain = "example.org"
+	expected.ACMEEmail = "admin@example.org"
 	expected.Admins = []Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
 	expected.SSHAllowFrom = []string{"192.0.2.7/32"}
 	expected.AMI = "ami-0123456789abcdef0"
@@ -129,10 +131,10 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		errors map[string]string
 	}{
 		"nothing is set": {
-			remove: []string{"aws:region", "domain", "admins", "sshAllowFrom", "ami"},
+			remove: []string{"aws:region", "domain", "admins", "sshAllowFrom", "ami", "acmeEmail"},
 			errors: map[string]string{
 				"aws:region": "eu-central-1", "domain": "pulumi config set domain example.org", "admins": "pulumi config set --path 'admins[0].name' admin",
-				"sshAllowFrom": "192.0.2.7/32", "ami": "136693071363",
+				"sshAllowFrom": "192.0.2.7/32", "ami": "136693071363", "acmeEmail": "pulumi config set acmeEmail",
 			},
 		},
 		"a URL as the domain":           {change: map[string]string{"domain": "https://example.org/"}, errors: map[string]string{"domain": "without a scheme"}},

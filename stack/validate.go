@@ -55,9 +55,11 @@ func (c *Config) validate() Problems {
 
 	directory, err := url.Parse(c.ACMEDirectory)
 	v.check("acmeDirectory", err == nil && directory.Scheme == "https" && directory.Host != "", "%q is not the URL of an ACME directory; write one such as %s", c.ACMEDirectory, Defaults().ACMEDirectory)
-	if c.ACMEEmail != "" {
+	if c.ACMEEmail == "" {
+		v.add("acmeEmail", "not set; write your e-mail address, by which the certificate authority knows your account: pulumi config set acmeEmail admin@example.org")
+	} else {
 		address, err := mail.ParseAddress(c.ACMEEmail)
-		v.check("acmeEmail", err == nil && address.Address == c.ACMEEmail, "%q is not an e-mail address; write one such as admin@example.org, or leave it out", c.ACMEEmail)
+		v.check("acmeEmail", err == nil && address.Address == c.ACMEEmail, "%q is not an e-mail address; write one such as admin@example.org", c.ACMEEmail)
 	}
 	if c.ACMECA != "" {
 		var reason string
