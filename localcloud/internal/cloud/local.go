@@ -166,7 +166,7 @@ func (l *Local) authority() (*pki.Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pki.Open(l.home.TLS(), []string{"amazonaws.com", "docker.io", "docker.com"}, allowed)
+	return pki.Open(l.home.TLS(), []string{"amazonaws.com", "docker.io", "docker.com", "victorops.com"}, allowed)
 }
 
 // Heal starts again what is missing of the VPCs and instances that exist: after

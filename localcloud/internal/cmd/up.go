@@ -105,6 +105,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		{"load the images", p.local.LoadImages},
 		{"start S3", p.local.StartS3},
 		{"start the container registry", p.local.StartRegistry},
+		{"start the VictorOps double", p.local.StartVictorOps},
 		{"start what was running", p.local.Heal},
 		{"select stack " + stackName, p.selectStack},
 	} {

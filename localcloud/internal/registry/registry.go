@@ -6,7 +6,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -28,6 +27,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -35,7 +36,6 @@ const (
 	Upstream = "registry-1.docker.io"
 
 	upstreamTimeout = 5 * time.Second
-	shutdownTimeout = 2 * time.Second
 )
 
 // Names are the references under which the minimal Debian image is served.
@@ -164,16 +164,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 
 // Serve serves the handler with TLS until the context ends.
 func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stopped := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := server.Shutdown(closing); err != nil {
-			server.Close()
-		}
-	})
-	defer stopped()
-	if err := server.ServeTLS(listener, certificateFile, keyFile); !errors.Is(err, http.ErrServerClosed) {
+	if err := https.Serve(ctx, handler, listener, certificateFile, keyFile); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
 	return nil
