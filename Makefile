@@ -4,7 +4,7 @@ LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent localcloud e2e
 SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
-	$(wildcard .ci/run tools/*.sh)
+	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
@@ -48,8 +48,10 @@ check: ## Check format, lint and unit tests
 	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
 	done
 	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
-	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
+	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
+	    go test -C $$module ./... || exit 1; \
 	done
 	@go test -C e2e ./...
 

@@ -659,6 +659,7 @@ if docker info >/dev/null 2>&1; then
   docker volume ls -q --filter label=immutable-infra.localcloud
 fi
 ls -d /run/localcloud* 2>/dev/null || true
+sha256sum /etc/hosts
 cat /proc/sys/net/ipv4/ip_forward`
 	command := exec.CommandContext(t.Context(), "bash", "-c", script)
 	out, err := command.CombinedOutput()

@@ -3,9 +3,6 @@ package cloud
 import (
 	"context"
 	"net"
-	"net/netip"
-
-	"immutable-infra/localcloud/internal/victorops"
 )
 
 const (
@@ -19,8 +16,6 @@ const (
 	roleVictorOps      = "victorops"
 )
 
-func victorOpsAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
-
 // StartVictorOps starts the VictorOps double and waits until it answers.
 func (l *Local) StartVictorOps(ctx context.Context) error {
 	docker, err := l.client(ctx)
@@ -31,12 +26,12 @@ func (l *Local) StartVictorOps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	certificate, key, err := authority.Issue("victorops", []string{victorops.Host}, []net.IP{victorOpsAddress().AsSlice()})
+	certificate, key, err := authority.Issue("victorops", []string{VictorOpsName}, []net.IP{victorOpsAddress().AsSlice()})
 	if err != nil {
 		return err
 	}
 	return l.startService(ctx, docker, service{
-		name: victorOpsContainer, role: roleVictorOps, address: victorOpsAddress(),
+		name: victorOpsContainer, role: roleVictorOps, address: victorOpsAddress(), port: httpsPort,
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",
 			certificate + ":/tls/victorops.pem:ro",

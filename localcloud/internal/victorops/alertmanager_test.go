@@ -81,7 +81,7 @@ func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *ale
 	}
 	write("run/secrets/victorops.key", key+"\n")
 	write("etc/site/alertmanager.yaml", replaced(read("alertmanager.yaml"),
-		"https://"+victorops.Host, endpoint.URL, "/run/", root+"/run/",
+		"https://alert.victorops.com", endpoint.URL, "/run/", root+"/run/",
 		"group_wait: 15s", "group_wait: 100ms", "group_interval: 1m", "group_interval: 200ms"))
 	write("entrypoint", replaced(read("entrypoint"),
 		"/run/", root+"/run/", "/etc/site/", root+"/etc/site/", "/tmp/", root+"/", "=/alertmanager", "="+root+"/data",

@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// Host is the name of the endpoint.
-	Host = "alert.victorops.com"
-
 	// kept is how many alerts are remembered: more than any test sends.
 	kept = 1000
 	// largestBody is the most that is read of a request, in bytes.
