@@ -381,10 +381,15 @@ func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.
 func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("run/agent-watch/holder", "")
-	s.write("srv/site/draining", "")
+	s.write("opt/site/traefik/states/draining.yaml", "http: {}\n")
+	s.write("srv/traefik/dynamic/state.yaml", "serving: {}\n")
 	lines := s.collect()
 	require.Contains(t, lines, "server_has_vip 1")
-	require.Contains(t, lines, "server_draining 1")
+	require.Contains(t, lines, "server_draining 0")
+
+	// The agent puts the file there as it was shipped.
+	s.write("srv/traefik/dynamic/state.yaml", "http: {}\n")
+	require.Contains(t, s.collect(), "server_draining 1")
 }
 
 func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
