@@ -6,7 +6,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -25,6 +24,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -32,7 +33,6 @@ const (
 	Upstream = "registry-1.docker.io"
 
 	upstreamTimeout = 5 * time.Second
-	shutdownTimeout = 2 * time.Second
 )
 
 // Handler serves the built images and passes other names to Upstream.
@@ -139,16 +139,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 
 // Serve serves the handler with TLS until the context ends.
 func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stopped := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := server.Shutdown(closing); err != nil {
-			server.Close()
-		}
-	})
-	defer stopped()
-	if err := server.ServeTLS(listener, certificateFile, keyFile); !errors.Is(err, http.ErrServerClosed) {
+	if err := https.Serve(ctx, handler, listener, certificateFile, keyFile); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
 	return nil
