@@ -97,6 +97,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		Domain:              config.Domain,
 		Aliases:             config.Aliases,
 		ACME:                acme(config),
+		Monitoring:          monitoring(config),
 		Region:              config.Region,
 		AMI:                 config.AMI,
 		InstanceType:        config.InstanceType,
@@ -139,6 +140,18 @@ func acme(config *stack.Config) components.ACME {
 		Email:     config.ACMEEmail,
 		Roots:     config.ACMERoots,
 		RootsFile: config.ACMECA,
+	}
+}
+
+func monitoring(config *stack.Config) components.Monitoring {
+	return components.Monitoring{
+		Retention:           config.MetricsRetention,
+		VictorOpsKey:        config.VictorOpsKey,
+		VictorOpsRouting:    config.VictorOpsRouting,
+		Grafana:             config.Grafana,
+		GitHubID:            config.GrafanaGitHubID,
+		GitHubSecret:        config.GrafanaGitHubSecret,
+		GitHubOrganizations: config.GrafanaGitHubOrganizations,
 	}
 }
 

@@ -36,6 +36,24 @@ type ACME struct {
 	RootsFile string `pulumi:"rootsFile"`
 }
 
+// Monitoring is what a server measures of itself, and who hears of it.
+type Monitoring struct {
+	// Retention is for how long it keeps that, as Prometheus writes it.
+	// Defaulted: 90d.
+	Retention string `pulumi:"retention"`
+	// VictorOpsKey is the key of a REST integration. Optional: without it, nobody is told.
+	VictorOpsKey string `pulumi:"victorOpsKey"`
+	// VictorOpsRouting is the routing key. Defaulted: default.
+	VictorOpsRouting string `pulumi:"victorOpsRouting"`
+	// Grafana runs Grafana. Defaulted: false.
+	Grafana bool `pulumi:"grafana"`
+	// GitHubID, GitHubSecret and GitHubOrganizations say who may log in to Grafana.
+	// Optional.
+	GitHubID            string   `pulumi:"gitHubId"`
+	GitHubSecret        string   `pulumi:"gitHubSecret"`
+	GitHubOrganizations []string `pulumi:"gitHubOrganizations"`
+}
+
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
 	// Network is where the server is.
@@ -59,6 +77,8 @@ type WebServerArgs struct {
 	Aliases []string `pulumi:"aliases"`
 	// ACME says who issues the site's certificate.
 	ACME ACME `pulumi:"acme"`
+	// Monitoring says what is measured and who hears of it.
+	Monitoring Monitoring `pulumi:"monitoring"`
 	// Region is the AWS region.
 	Region string `pulumi:"region"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
@@ -90,6 +110,12 @@ func (args *WebServerArgs) complete() error {
 	}
 	if args.ReleasesKept == 0 {
 		args.ReleasesKept = 3
+	}
+	if args.Monitoring.Retention == "" {
+		args.Monitoring.Retention = "90d"
+	}
+	if args.Monitoring.VictorOpsRouting == "" {
+		args.Monitoring.VictorOpsRouting = "default"
 	}
 	if args.ProvisioningTimeout == 0 {
 		args.ProvisioningTimeout = 15
@@ -158,6 +184,15 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					ACMEDirectory: args.ACME.Directory,
 					ACMEEmail:     args.ACME.Email,
 					ACMECA:        args.ACME.Roots,
+
+					MetricsRetention: args.Monitoring.Retention,
+					VictorOpsKey:     args.Monitoring.VictorOpsKey,
+					VictorOpsRouting: args.Monitoring.VictorOpsRouting,
+
+					Grafana:                    args.Monitoring.Grafana,
+					GrafanaGitHubID:            args.Monitoring.GitHubID,
+					GrafanaGitHubSecret:        args.Monitoring.GitHubSecret,
+					GrafanaGitHubOrganizations: args.Monitoring.GitHubOrganizations,
 				},
 				BundleHash: args.Bundle.Hash,
 				Generation: args.Generation,

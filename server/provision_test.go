@@ -25,7 +25,7 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
-	for _, name := range []string{"cloud-init", "install", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
+	for _, name := range []string{"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
 		s.install(name, "")
 	}
 	return s
@@ -65,7 +65,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path")
+	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path server-metrics.timer")
 	require.Contains(t, calls, "systemctl disable --quiet --now unclaimed.timer")
 }
 

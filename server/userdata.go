@@ -53,11 +53,32 @@ type Environment struct {
 	// ACMECA is the certificates, in PEM, by which that authority is trusted
 	// besides those that every system trusts; "" is none.
 	ACMECA string
+
+	// MetricsRetention is for how long Prometheus keeps what it measured, in its
+	// own form, such as 90d.
+	MetricsRetention string
+	// VictorOpsKey is where alerts may go, "" is nowhere; VictorOpsRouting is the
+	// routing key there.
+	VictorOpsKey     string
+	VictorOpsRouting string
+	// Grafana runs Grafana, with logins by a GitHub OAuth app where it has an id.
+	Grafana                    bool
+	GrafanaGitHubID            string
+	GrafanaGitHubSecret        string
+	GrafanaGitHubOrganizations []string
 }
 
 // siteNames are all names that need a certificate.
 func (e Environment) siteNames() []string {
 	return append(append([]string{e.Domain}, e.Aliases...), "monitoring."+e.Domain)
+}
+
+// profiles are the profiles of the compose project that run.
+func (e Environment) profiles() string {
+	if e.Grafana {
+		return "grafana"
+	}
+	return ""
 }
 
 // UserDataArgs are the arguments of UserData; all are mandatory.
@@ -89,6 +110,9 @@ func UserData(args UserDataArgs) (string, error) {
 		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
+		// Empty where there is no such secret: what has it as a mount needs the file.
+		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Environment.VictorOpsKey},
+		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Environment.GrafanaGitHubSecret},
 	}
 	booting, err := bootFiles()
 	if err != nil {
@@ -224,6 +248,11 @@ func serverEnv(args UserDataArgs) string {
 		{"SITE_NAMES", strings.Join(environment.siteNames(), ",")},
 		{"ACME_DIRECTORY", environment.ACMEDirectory},
 		{"ACME_EMAIL", environment.ACMEEmail},
+		{"METRICS_RETENTION", environment.MetricsRetention},
+		{"VICTOROPS_ROUTING", environment.VictorOpsRouting},
+		{"COMPOSE_PROFILES", environment.profiles()},
+		{"GF_AUTH_GITHUB_CLIENT_ID", environment.GrafanaGitHubID},
+		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, " ")},
 		{"BUNDLE", args.BundleHash},
 		{"GENERATION", args.Generation},
 	} {

@@ -64,6 +64,23 @@ type Config struct {
 	// ReleasesKept is how many releases a server keeps beside the current one.
 	ReleasesKept int `config:"releasesKept"`
 
+	// MetricsRetention is for how long a server keeps what it measured, as
+	// Prometheus writes it: 90d.
+	MetricsRetention string `config:"metricsRetention"`
+	// VictorOpsKey is the key of the REST integration of VictorOps (now Splunk
+	// On-Call) that alerts go to. Optional, and secret: without it, nobody is told.
+	VictorOpsKey string `config:"victorOpsKey"`
+	// VictorOpsRouting is the routing key there.
+	VictorOpsRouting string `config:"victorOpsRouting"`
+	// Grafana runs Grafana at monitoring.<domain>.
+	Grafana bool `config:"grafana"`
+	// GrafanaGitHubID and GrafanaGitHubSecret are of the GitHub OAuth app by which
+	// people log in to Grafana. Optional; the second is secret.
+	GrafanaGitHubID     string `config:"grafanaGitHubId"`
+	GrafanaGitHubSecret string `config:"grafanaGitHubSecret"`
+	// GrafanaGitHubOrganizations are the GitHub organizations whose members may log in.
+	GrafanaGitHubOrganizations []string `config:"grafanaGitHubOrganizations"`
+
 	// Protect refuses the deletion of what cannot be made again: the VIP, the
 	// backup bucket and the SSH keys.
 	Protect bool `config:"protect"`
@@ -119,9 +136,15 @@ func Defaults() Config {
 		SiteDir:             "site",
 		JekyllEnv:           "production",
 		ReleasesKept:        3,
-		Protect:             true,
-		BackupVersionsKept:  30,
-		BackupVersionDays:   7,
+		MetricsRetention:    "90d",
+		VictorOpsRouting:    "default",
+		Grafana:             true,
+
+		GrafanaGitHubOrganizations: []string{},
+
+		Protect:            true,
+		BackupVersionsKept: 30,
+		BackupVersionDays:  7,
 	}
 }
 

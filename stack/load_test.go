@@ -191,6 +191,14 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		"roots that are not there":      {change: map[string]string{"acmeCA": "missing.pem"}, errors: map[string]string{"acmeCA": "cannot read missing.pem"}},
 		"a private key as roots":        {change: map[string]string{"acmeCA": "key.pem"}, errors: map[string]string{"acmeCA": "has a PRIVATE KEY in it"}},
 		"roots without a certificate":   {change: map[string]string{"acmeCA": "empty.pub"}, errors: map[string]string{"acmeCA": "no certificate in empty.pub"}},
+		"a retention without a unit":    {change: map[string]string{"metricsRetention": "90"}, errors: map[string]string{"metricsRetention": "90d"}},
+		"a key that is no key":          {change: map[string]string{"victorOpsKey": "alerts"}, errors: map[string]string{"victorOpsKey": "pulumi config set --secret victorOpsKey"}},
+		"a routing key with a slash":    {change: map[string]string{"victorOpsRouting": "a/b"}, errors: map[string]string{"victorOpsRouting": "not a routing key"}},
+		"GitHub's id without a secret": {
+			change: map[string]string{"grafanaGitHubId": "Iv1.0123"},
+			errors: map[string]string{"grafanaGitHubSecret": "grafanaGitHubId", "grafanaGitHubOrganizations": "everybody"},
+		},
+		"an organization with a space": {change: map[string]string{"grafanaGitHubOrganizations": `["my org"]`}, errors: map[string]string{"grafanaGitHubOrganizations[0]": "GitHub organization"}},
 		"much at once": {
 			change: map[string]string{"domain": "x", "sshPort": "0", "protect": "1", "ami": "ami-x", "sshAllowFrom": `["any"]`, "colour": "red"},
 			errors: map[string]string{"domain": "", "sshPort": "", "protect": "", "ami": "", "sshAllowFrom[0]": "", "colour": ""},

@@ -27,6 +27,11 @@ var (
 	// recordName matches the name of a DNS record, which may have labels that
 	// begin with an underscore, and may begin with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// duration is Prometheus' form of a time.
+	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
+	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 	// login is what Debian's useradd accepts.
 	login = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 )
@@ -91,6 +96,15 @@ func (c *Config) validate() Problems {
 	v.directory("siteDir", c.SiteDir)
 	v.check("jekyllEnv", c.JekyllEnv != "", "is empty; write production or development")
 	v.between("releasesKept", c.ReleasesKept, 1, 100)
+	v.check("metricsRetention", duration.MatchString(c.MetricsRetention), "%q is not a duration of Prometheus; write one such as 90d or 1y", c.MetricsRetention)
+	v.check("victorOpsKey", c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "is not the key of a REST integration, which is like 01234567-89ab-cdef-0123-456789abcdef; write it with pulumi config set --secret victorOpsKey, or leave it out")
+	v.check("victorOpsRouting", routingKey.MatchString(c.VictorOpsRouting), "%q is not a routing key; write the one that you made in Splunk On-Call, such as default", c.VictorOpsRouting)
+	v.check("grafanaGitHubSecret", (c.GrafanaGitHubSecret == "") == (c.GrafanaGitHubID == ""), "goes with grafanaGitHubId: set both, the secret with pulumi config set --secret grafanaGitHubSecret, or none")
+	v.check("grafanaGitHubId", c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "%q is not the client id of a GitHub OAuth app", c.GrafanaGitHubID)
+	v.check("grafanaGitHubOrganizations", c.GrafanaGitHubID == "" || len(c.GrafanaGitHubOrganizations) > 0, "not set, so that everybody with a GitHub account could log in; write the organizations whose members may")
+	for i, organization := range c.GrafanaGitHubOrganizations {
+		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
+	}
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
 	return v.problems
