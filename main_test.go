@@ -118,6 +118,7 @@ func deployed(t *testing.T, stackName string) []registered {
 		require.NoError(t, err)
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
 		values["acmeCA"] = ""
+		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
 	}
 	config, err := stack.Parse(values)
 	require.NoError(t, err)

@@ -83,6 +83,16 @@ func TestTheInstanceTypesFamilyDecidesTheArchitecture(t *testing.T) {
 	}
 }
 
+func TestASecretInPlainTextIsRefused(t *testing.T) {
+	values := map[string]string{"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": ""}
+	require.Empty(t, plainSecrets(values, func(string) bool { return true }))
+	problems := plainSecrets(values, func(string) bool { return false })
+	require.Len(t, problems, 1)
+	require.Equal(t, "victorOpsKey", problems[0].Key)
+	require.Contains(t, problems[0].Reason, "pulumi config set --secret victorOpsKey")
+	require.NotContains(t, problems.Error(), "cdef")
+}
+
 func TestFurtherRecordsAreCompleted(t *testing.T) {
 	inProject(t)
 	values := valid(t)

@@ -83,6 +83,9 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 			readYAML(t, filepath.Join(root, "Pulumi."+stack+".yaml"), &project)
 			values := map[string]string{}
 			for key, value := range project.Config {
+				if encrypted, ok := value.(map[string]any); ok && encrypted["secure"] != nil {
+					value = "01234567-89ab-cdef-0123-456789abcdef"
+				}
 				values[strings.TrimPrefix(key, "immutable-infra:")] = raw(t, value)
 			}
 			config, err := Parse(values)

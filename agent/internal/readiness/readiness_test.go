@@ -166,6 +166,23 @@ last lines of the log of web:
 	})
 }
 
+func TestWhoeverDoesNotWaitToTheEndHasSeenTheLogOfWhatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", sound))
+		report, err := r.Await(t.Context(), 10*time.Minute)
+		require.NoError(t, err)
+		require.True(t, report.Ready)
+		require.Equal(t, `   0.0 s  containers   not ok  web: starting
+   0.0 s  release      ok      as it should be
+         last lines of the log of web:
+  starting up
+  bind: address in use
+         waiting for up to 9m30s more
+ 300.0 s  containers   ok      web: healthy
+`, progress.String())
+	})
+}
+
 func TestReadyAtTheVeryDeadlineIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", 2500*time.Millisecond))
