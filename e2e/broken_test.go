@@ -65,11 +65,11 @@ func brokenServers() []brokenServer {
 		causes: []string{`web: restarting because it exits`, `unknown directive "sendfiel"`},
 	}, {
 		name:   "a container that never turns healthy",
-		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8081/"),
+		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8083/"),
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "location / {", "location = / { try_files /404.html =404; }\n        location / {"),
+		breaks: replaced(nginx, "root /srv/site/current/site;", "root /srv/site/current/site;\n        location = / { try_files /404.html =404; }"),
 		causes: []string{`release .*: / has other bytes than in the bucket`},
 	}, {
 		name:   "a full disk",

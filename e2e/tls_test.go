@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +120,9 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 	accepted := testsslAccepted()
 	var issues []string
 	for _, f := range findings {
+		if !slices.Contains([]string{"MEDIUM", "HIGH", "CRITICAL"}, f.Severity) {
+			continue // a warning is about the machine that testssl.sh runs on
+		}
 		line := fmt.Sprintf("%s %s: %s", f.Severity, f.ID, f.Finding)
 		if reason, ok := accepted[f.ID]; ok {
 			t.Logf("accepted: %s (%s)", line, reason)
@@ -130,6 +135,23 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 	t.Logf("testssl.sh took %.0f s", run.took.Seconds())
 }
 
+// headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
+func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
+	run := p.run(t, 5*time.Minute, "tools/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(), siteName)
+	if run.status() == 3 {
+		t.Skip(run.stderr)
+	}
+	require.NoError(t, run.err, run.String())
+	var judged struct {
+		Scan  struct{ Score, TestsFailed int }
+		Tests map[string]struct{ Result string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(run.stdout), &judged), run.stdout)
+	require.GreaterOrEqual(t, judged.Scan.Score, 120, run.stdout)
+	require.Zero(t, judged.Scan.TestsFailed, run.stdout)
+	t.Logf("the observatory's score is %d, by %d tests", judged.Scan.Score, len(judged.Tests))
+}
+
 // php asks for a page that runs, and for what must not.
 func php(t *testing.T, p *project) {
 	status, body, header := p.get(t, siteURL+"/api/hello.php")
@@ -139,7 +161,7 @@ func php(t *testing.T, p *project) {
 
 	upload := p.ssh(t, `printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
 	require.NoError(t, upload.err, upload.String())
-	t.Cleanup(func() { p.ssh(t, "sudo rm -f /srv/site/upload.php") })
+	defer func() { require.NoError(t, p.ssh(t, "sudo rm /srv/site/upload.php").err) }()
 	for _, path := range []string{
 		"/missing.php", "/../upload.php", "/..%2fupload.php", "/%2e%2e/%2e%2e/upload.php", "/upload.php", "/index.html/x.php",
 		"/assets/css/site.css/x.php", "/api/hello.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
@@ -153,26 +175,35 @@ func php(t *testing.T, p *project) {
 	}
 }
 
-// sizes tells what each container takes, and what its image has.
+// sizes tells what each container takes, and what its image has. The limits are in
+// the compose files, and tested there: not every kernel enforces them.
 func sizes(t *testing.T, p *project) {
-	asked := p.ssh(t, `sudo docker stats --no-stream --format '{{.Name}} {{.MemUsage}}'; sudo docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}'; sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Memory}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
-	require.NoError(t, asked.err, asked.String())
-	t.Logf("\n%s", asked.stdout)
-	var inspected []string
-	for line := range strings.Lines(asked.stdout) {
-		if strings.HasPrefix(line, "/site-") {
-			inspected = append(inspected, line)
-		}
+	const mebibyte = 1 << 20
+	measured := p.ssh(t, "cat /srv/metrics/server.prom")
+	require.NoError(t, measured.err, measured.String())
+	sum := 0
+	for _, found := range regexp.MustCompile(`(?m)^cgroup_memory_bytes\{name="(.+)"\} (\d+)$`).FindAllStringSubmatch(measured.stdout, -1) {
+		bytes, err := strconv.Atoi(found[2])
+		require.NoError(t, err)
+		t.Logf("%4d MiB  %s", bytes/mebibyte, found[1])
+		sum += bytes
 	}
-	require.NotEmpty(t, inspected)
-	for _, line := range inspected {
+	t.Logf("%4d MiB  together", sum/mebibyte)
+	require.Positive(t, sum)
+	require.Less(t, sum, 800*mebibyte, "it fits into 1 GB, beside the kernel and what it caches of the site")
+
+	images := p.ssh(t, `sudo docker image ls --format '{{.Size}} {{.Repository}}:{{.Tag}}'`)
+	require.NoError(t, images.err, images.String())
+	t.Logf("images:\n%s", images.stdout)
+
+	inspected := p.ssh(t, `sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
+	require.NoError(t, inspected.err, inspected.String())
+	lines := strings.Split(strings.TrimSpace(inspected.stdout), "\n")
+	require.GreaterOrEqual(t, len(lines), 8)
+	for _, line := range lines {
 		fields := strings.Fields(line)
 		require.NotContains(t, []string{"root", "0", "true"}, fields[1], "runs as root: %s", line)
-		require.Equal(t, "true", fields[2], "can write on its root: %s", line)
-		require.NotEqual(t, "0", fields[3], "has no memory limit: %s", line)
-		require.Contains(t, line, "[ALL]")
-		require.Contains(t, line, "no-new-privileges")
-		require.Contains(t, line, "healthy")
+		require.Equal(t, []string{"true", "[ALL]", "[no-new-privileges:true]", "healthy"}, fields[2:], line)
 	}
 }
 
