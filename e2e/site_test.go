@@ -60,9 +60,11 @@ func TestTheSite(t *testing.T) {
 	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
 	part("testssl.sh finds no issue", tlsAsTestsslSeesIt)
 	part("the HTTP Observatory has nothing to add", headersAsTheObservatorySeesThem)
+	part("pages may have moved or be gone, and files are kept as long as they are the same", webRules)
 	part("PHP pages of the release run, and nothing else does", php)
 	part("containers are small and may do little", sizes)
 	part("everything is measured, and each panel of the dashboards has data", measured)
+	part("Grafana shows the dashboards", grafana)
 	part("an alert arrives at VictorOps, and so does that it is over", alertsArrive)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
@@ -492,12 +494,18 @@ func editPost(t *testing.T, p *project) {
 	start := time.Now()
 	up := edited.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
+	// PHP runs all the time, and belongs to the old release or to the new one.
+	after := edited.outputs(t)
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
+		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
+		require.Equal(t, http.StatusOK, status, ran)
+		require.Regexp(t, `"release":"(`+before.Release+`|`+after.Release+`)"`, ran)
 		_, body, _ := p.get(t, url)
 		return strings.Contains(body, "A sentence that was not there before."), body
 	})
+	_, ran, _ := p.get(t, siteURL+"/api/hello.php")
+	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP sees the switch at once")
 	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(), up.took.Seconds())
-	after := edited.outputs(t)
 	require.Equal(t, before.ServerID, after.ServerID)
 	require.NotEqual(t, before.Release, after.Release)
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 const (
@@ -81,6 +82,64 @@ func httpsOnly(t *testing.T, p *project) {
 	}
 	require.Empty(t, header.Get("X-Powered-By"))
 	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is told")
+}
+
+// webRules are what the web server adds to the files of a release.
+func webRules(t *testing.T, p *project) {
+	status, front, header := p.get(t, siteURL+"/")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is asked for anew")
+	asset := regexp.MustCompile(`/assets/[^"]+-[0-9a-f]{16}\.css`).FindString(front)
+	require.NotEmpty(t, asset, front)
+	status, _, header = p.get(t, siteURL+asset)
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, header.Get("Cache-Control"), "immutable", "what has its hash in its name never changes")
+	status, _, header = p.get(t, siteURL+regexp.MustCompile(`[0-9a-f]{16}`).ReplaceAllString(asset, "0123456789abcdef"))
+	require.Equal(t, http.StatusOK, status, "a page from before may ask for what the file was called then")
+	require.Equal(t, "no-cache", header.Get("Cache-Control"))
+
+	var moves struct {
+		Moved []struct{ From, To string }
+		Gone  []string
+	}
+	content, err := os.ReadFile(filepath.Join(p.dir, "site", "_data", "redirects.yml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &moves))
+	require.NotEmpty(t, moves.Moved)
+	require.NotEmpty(t, moves.Gone)
+	for _, move := range moves.Moved {
+		status, _, header := p.get(t, siteURL+move.From)
+		require.Equal(t, http.StatusMovedPermanently, status, move.From)
+		require.Equal(t, move.To, header.Get("Location"), move.From)
+	}
+	for _, gone := range moves.Gone {
+		status, _, _ := p.get(t, siteURL+gone)
+		require.Equal(t, http.StatusGone, status, gone)
+	}
+	for encoding, wanted := range map[string]string{"gzip": "gzip", "br": "br", "identity": ""} {
+		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o", "/dev/null", "-w", "%header{content-encoding}", siteURL)
+		require.Equal(t, wanted, answer, encoding)
+	}
+}
+
+// grafana is tried where its image can be had.
+func grafana(t *testing.T, p *project) {
+	compose := "sudo COMPOSE_PROFILES=grafana docker compose --project-directory /opt/site "
+	monitoring := "https://monitoring." + siteName
+	pulled := p.ssh(t, compose+"pull --quiet grafana")
+	if pulled.err != nil {
+		status, _, _ := p.get(t, monitoring)
+		require.Equal(t, http.StatusBadGateway, status, "the name has its certificate, and nobody behind it")
+		t.Skipf("its image cannot be pulled here: %s", strings.TrimSpace(pulled.stderr))
+	}
+	started := p.ssh(t, compose+"up --detach --wait grafana")
+	require.NoError(t, started.err, started.String())
+	defer func() { require.NoError(t, p.ssh(t, compose+"rm --stop --force grafana").err) }()
+	status, body, _ := p.get(t, monitoring+"/api/search?type=dash-db")
+	require.Equal(t, http.StatusOK, status, body)
+	var found []struct{ UID string }
+	require.NoError(t, json.Unmarshal([]byte(body), &found), body)
+	require.Len(t, found, 3)
 }
 
 // names asks the local cloud's DNS server, and this machine's resolver.
