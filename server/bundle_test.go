@@ -57,9 +57,9 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
 
 		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
-		"prometheus/Dockerfile": 0o644, "prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
-		"alertmanager/Dockerfile": 0o644, "alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
-		"node/Dockerfile": 0o644, "nginx-exporter/Dockerfile": 0o644, "blackbox/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,
+		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
+		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
+		"monitoring/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,
 		"grafana/dashboards/replacements.json": 0o644, "grafana/dashboards/server.json": 0o644, "grafana/dashboards/site.json": 0o644,
 		"grafana/provisioning/alerting/alertmanager.yaml": 0o644, "grafana/provisioning/dashboards/site.yaml": 0o644, "grafana/provisioning/datasources/prometheus.yaml": 0o644,
 	}, modes)

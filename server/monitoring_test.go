@@ -232,6 +232,8 @@ func TestEachAlertSaysWhatToDoAndIsTested(t *testing.T) {
 type service struct {
 	Image       string
 	Build       string
+	User        string
+	PullPolicy  string `yaml:"pull_policy"`
 	Profiles    []string
 	Ports       []string
 	ReadOnly    bool     `yaml:"read_only"`
@@ -255,6 +257,7 @@ func monitoring(t *testing.T) map[string]service {
 }
 
 func TestWhatMeasuresTheServerCannotHarmIt(t *testing.T) {
+	var built []string
 	for name, service := range monitoring(t) {
 		require.Empty(t, service.Ports, "%s is reached in the network of the project only", name)
 		// With the host's network, it would reach the instance's credentials.
@@ -269,14 +272,23 @@ func TestWhatMeasuresTheServerCannotHarmIt(t *testing.T) {
 			data := "/srv/" + name + ":"
 			require.True(t, strings.HasSuffix(volume, ":ro") || strings.HasPrefix(volume, data), "%s may write to %s", name, volume)
 		}
-		if service.Build == "" {
+		if service.User != "" {
+			require.Regexp(t, `^[1-9]\d*:[1-9]\d*$`, service.User, "%s is not root", name)
+		}
+		if service.Image != "site/monitoring" {
 			require.Regexp(t, `:\d+\.\d+\.\d+$`, service.Image, "%s has an exact version", name)
 			continue
 		}
-		recipe, err := files.ReadFile("files/" + service.Build + "/Dockerfile")
-		require.NoError(t, err)
-		require.Regexp(t, `(?m)^USER (nobody:nogroup|[1-9]\d*:[1-9]\d*)$`, string(recipe), "%s is not root", name)
+		if service.Build != "" {
+			built = append(built, name)
+			continue
+		}
+		require.Equal(t, "never", service.PullPolicy, "%s has what is built here, and nothing of that name elsewhere", name)
 	}
+	require.Equal(t, []string{"prometheus"}, built, "one service builds the image of all")
+	recipe, err := files.ReadFile("files/monitoring/Dockerfile")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^USER nobody:nogroup$`, string(recipe))
 }
 
 func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
