@@ -41,7 +41,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 .PHONY: check
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
-	@tools/unpack.sh .localcloud/debian prometheus prometheus-alertmanager
+	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
@@ -53,9 +53,9 @@ check: ## Check format, lint and unit tests
 	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
-	    PATH="$(CURDIR)/.localcloud/debian/usr/bin:$$PATH" go test -C $$module ./... || exit 1; \
+	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C $$module ./... || exit 1; \
 	done
-	@PATH="$(CURDIR)/.localcloud/debian/usr/bin:$$PATH" go test -C e2e ./...
+	@PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down

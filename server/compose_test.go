@@ -11,11 +11,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// composeService is the part of a service in compose.yaml that these tests look at.
+// composeService is the part of a service in a compose file that these tests look at.
 type composeService struct {
 	Image       string
 	Build       string
 	User        string
+	PullPolicy  string `yaml:"pull_policy"`
+	Profiles    []string
 	Ports       []string
 	ReadOnly    bool     `yaml:"read_only"`
 	CapDrop     []string `yaml:"cap_drop"`
@@ -30,9 +32,9 @@ type composeService struct {
 	Command     []string
 }
 
-func composeServices(t *testing.T) map[string]composeService {
+func composeServices(t *testing.T, file string) map[string]composeService {
 	t.Helper()
-	text, err := files.ReadFile("files/compose.yaml")
+	text, err := files.ReadFile("files/" + file)
 	require.NoError(t, err)
 	var project struct{ Services map[string]composeService }
 	require.NoError(t, yaml.Unmarshal(text, &project))
@@ -41,7 +43,7 @@ func composeServices(t *testing.T) map[string]composeService {
 }
 
 func TestNoContainerMayDoMoreThanItMust(t *testing.T) {
-	for name, service := range composeServices(t) {
+	for name, service := range composeServices(t, "compose.yaml") {
 		require.True(t, service.ReadOnly, name)
 		require.Equal(t, []string{"ALL"}, service.CapDrop, name)
 		require.Empty(t, service.CapAdd, name)
@@ -67,7 +69,7 @@ func TestNoContainerMayDoMoreThanItMust(t *testing.T) {
 }
 
 func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
-	for name, service := range composeServices(t) {
+	for name, service := range composeServices(t, "compose.yaml") {
 		if name == "traefik" {
 			require.Equal(t, []string{"80:8080", "443:8443"}, service.Ports)
 			continue
@@ -79,7 +81,7 @@ func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
 func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
 	// The agent's account: the agent writes acme.json, and Traefik refuses one that
 	// others than its owner can read.
-	require.Equal(t, "900:900", composeServices(t)["traefik"].User)
+	require.Equal(t, "900:900", composeServices(t, "compose.yaml")["traefik"].User)
 	require.Equal(t, 900, agentUID)
 }
 
@@ -93,7 +95,7 @@ func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
 }
 
 func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
-	command := composeServices(t)["traefik"].Command
+	command := composeServices(t, "compose.yaml")["traefik"].Command
 	require.Contains(t, command, "--global.checknewversion=false")
 	require.Contains(t, command, "--global.sendanonymoususage=false")
 	for _, flag := range command {

@@ -228,32 +228,9 @@ func TestEachAlertSaysWhatToDoAndIsTested(t *testing.T) {
 	}
 }
 
-// service is what is asked of the services of a compose file.
-type service struct {
-	Image       string
-	Build       string
-	User        string
-	PullPolicy  string `yaml:"pull_policy"`
-	Profiles    []string
-	Ports       []string
-	ReadOnly    bool     `yaml:"read_only"`
-	CapDrop     []string `yaml:"cap_drop"`
-	SecurityOpt []string `yaml:"security_opt"`
-	MemLimit    string   `yaml:"mem_limit"`
-	PidsLimit   int      `yaml:"pids_limit"`
-	Volumes     []string
-	NetworkMode string `yaml:"network_mode"`
-	Healthcheck struct{ Test []string }
-}
-
-func monitoring(t *testing.T) map[string]service {
+func monitoring(t *testing.T) map[string]composeService {
 	t.Helper()
-	text, err := files.ReadFile("files/compose.monitoring.yaml")
-	require.NoError(t, err)
-	var project struct{ Services map[string]service }
-	require.NoError(t, yaml.Unmarshal(text, &project))
-	require.NotEmpty(t, project.Services)
-	return project.Services
+	return composeServices(t, "compose.monitoring.yaml")
 }
 
 func TestWhatMeasuresTheServerCannotHarmIt(t *testing.T) {
@@ -266,7 +243,7 @@ func TestWhatMeasuresTheServerCannotHarmIt(t *testing.T) {
 		require.Equal(t, []string{"ALL"}, service.CapDrop, name)
 		require.Equal(t, []string{"no-new-privileges:true"}, service.SecurityOpt, name)
 		require.NotZero(t, service.PidsLimit, name)
-		require.NotEmpty(t, service.Healthcheck.Test, "%s is never ready without a health check", name)
+		require.NotEmpty(t, service.HealthCheck.Test, "%s is never ready without a health check", name)
 		for _, volume := range service.Volumes {
 			require.NotContains(t, volume, "docker.sock", name)
 			data := "/srv/" + name + ":"
