@@ -4,7 +4,8 @@ LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent localcloud e2e
 SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
-	$(wildcard .ci/run tools/*.sh)
+	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
+	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
@@ -40,6 +41,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 .PHONY: check
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
+	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
@@ -48,14 +50,16 @@ check: ## Check format, lint and unit tests
 	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
 	done
 	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
-	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C $$module ./... || exit 1; \
+	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
+	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C $$module ./... || exit 1; \
 	done
-	@go test -C e2e ./...
+	@PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@tools/need.sh chromium openssh-client curl iproute2 jq git
+	@tools/need.sh chromium openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 

@@ -2,6 +2,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"immutable-infra/components"
@@ -64,6 +66,15 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 	if err != nil {
 		return err
 	}
+	dns, err := components.NewDNS(ctx, "dns", &components.DNSArgs{
+		Names:   config.Names(),
+		Address: vip.Address,
+		ZoneID:  config.ZoneID,
+		Records: records(config.DNSRecords),
+	})
+	if err != nil {
+		return err
+	}
 	sshCA, err := components.NewSshCA(ctx, "ssh-ca", &components.SshCAArgs{
 		Names:   append([]string{config.Domain}, config.Aliases...),
 		Address: vip.Address,
@@ -83,6 +94,10 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		VIP:                 vip,
 		Bundle:              bundle,
 		Admins:              admins(config.Admins),
+		Domain:              config.Domain,
+		Aliases:             config.Aliases,
+		ACME:                acme(config),
+		Monitoring:          monitoring(config),
 		Region:              config.Region,
 		AMI:                 config.AMI,
 		InstanceType:        config.InstanceType,
@@ -96,24 +111,56 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 	if err != nil {
 		return err
 	}
-	if err := vip.PointTo(ctx, web, content.Release); err != nil {
+	if err := vip.PointTo(ctx, web, dns, content.Release); err != nil {
 		return err
 	}
 
 	// Who watches it from outside.
-	url := pulumi.Sprintf("http://%s/", vip.Address)
-	if _, err := components.NewUptimeMonitor(ctx, "uptime", &components.UptimeMonitorArgs{URL: url}); err != nil {
+	url := fmt.Sprintf("https://%s/", config.Domain)
+	if _, err := components.NewUptimeMonitor(ctx, "uptime", &components.UptimeMonitorArgs{URL: pulumi.String(url)}); err != nil {
 		return err
 	}
 
-	ctx.Export("url", url)
+	ctx.Export("url", pulumi.String(url))
 	ctx.Export("vip", vip.Address)
 	ctx.Export("serverId", vip.ServerID)
 	ctx.Export("release", content.Release)
 	ctx.Export("contentBucket", content.Name)
 	ctx.Export("backupBucket", backup.Name)
 	ctx.Export("knownHosts", sshCA.KnownHosts)
+	if config.ZoneID == "" {
+		ctx.Export("dnsRecords", dns.ByHand)
+	}
 	return nil
+}
+
+func acme(config *stack.Config) components.ACME {
+	return components.ACME{
+		Directory: config.ACMEDirectory,
+		Email:     config.ACMEEmail,
+		Roots:     config.ACMERoots,
+		RootsFile: config.ACMECA,
+	}
+}
+
+func monitoring(config *stack.Config) components.Monitoring {
+	return components.Monitoring{
+		Retention:           config.MetricsRetention,
+		VictorOpsKey:        config.VictorOpsKey,
+		VictorOpsRouting:    config.VictorOpsRouting,
+		Grafana:             config.Grafana,
+		GitHubID:            config.GrafanaGitHubID,
+		GitHubSecret:        config.GrafanaGitHubSecret,
+		GitHubOrganizations: config.GrafanaGitHubOrganizations,
+	}
+}
+
+func records(configured []stack.DNSRecord) []components.Record {
+	var records []components.Record
+	for _, record := range configured {
+		records = append(records, components.Record(record))
+	}
+	return records
 }
 
 func admins(configured []stack.Admin) []server.Admin {

@@ -117,6 +117,8 @@ func deployed(t *testing.T, stackName string) []registered {
 		_, public, err := mockKey("admin")
 		require.NoError(t, err)
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
+		values["acmeCA"] = ""
+		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
 	}
 	config, err := stack.Parse(values)
 	require.NoError(t, err)
@@ -127,6 +129,24 @@ func deployed(t *testing.T, stackName string) []registered {
 	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
 	require.NoError(t, err)
 	return mocks.resources
+}
+
+func TestDNSRecordsFollowTheVIPAndNothingElse(t *testing.T) {
+	for _, stackName := range []string{"production", "test", "local"} {
+		var lines []string
+		for _, r := range deployed(t, stackName) {
+			if r.Type != "aws:route53/record:Record" {
+				continue
+			}
+			line := fmt.Sprintf("%s %s %.0f", r.Inputs["name"].StringValue(), r.Inputs["type"].StringValue(), r.Inputs["ttl"].NumberValue())
+			for _, value := range r.Inputs["records"].ArrayValue() {
+				line += " " + value.StringValue()
+			}
+			lines = append(lines, line)
+		}
+		slices.Sort(lines)
+		golden.Equal(t, "dns-"+stackName+".txt", strings.Join(append(lines, ""), "\n"))
+	}
 }
 
 func find(t *testing.T, resources []registered, kind, name string) registered {
@@ -204,9 +224,14 @@ func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 	resources := deployed(t, "production")
-	for name, url := range map[string]string{"web-reachable": "http://198.51.100.8", "vip-verify": "http://198.51.100.7"} {
+	for name, expected := range map[string]struct{ address, certificate string }{
+		"web-reachable": {"198.51.100.8", "any"},
+		"vip-verify":    {"198.51.100.7", "valid"},
+	} {
 		visit := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
-		require.Equal(t, url, visit["URL"].StringValue(), name)
+		require.Equal(t, "example.org", visit["NAME"].StringValue(), name)
+		require.Equal(t, expected.address, visit["ADDRESS"].StringValue(), name)
+		require.Equal(t, expected.certificate, visit["CERTIFICATE"].StringValue(), name)
 		require.Equal(t, "web-id", visit["SERVER"].StringValue(), name)
 		require.Equal(t, "0123456789abcdef", visit["RELEASE"].StringValue(), name)
 	}

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/handover"
+	"immutable-infra/agent/internal/traefik"
 )
 
 // watch runs `agent watch`: it reads the flags and leaves the work to
@@ -20,18 +22,22 @@ import (
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
-		backup       = backupFlags(flags)
-		vip          = flags.String("vip", "", "the stack's persistent IPv4 `address` (default: VIP of --env-file)")
-		holderFile   = flags.String("holder-file", runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "holder"), "`file` that is there while this server has the VIP; empty for none")
-		drainingFile = flags.String("draining-file", "/srv/site/draining", "`file` that is there while visitors are to be asked to reconnect")
-		poll         = flags.Duration("poll", 2*time.Second, "look every so much `time`")
-		drain        = flags.Duration("drain", 3*time.Second, "ask visitors to reconnect for this `time` before the answer")
+		backup     = backupFlags(flags)
+		names      = certificateFlags(flags)
+		vip        = flags.String("vip", "", "the stack's persistent IPv4 `address` (default: VIP of --env-file)")
+		holderFile = flags.String("holder-file", runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "holder"), "`file` that is there while this server has the VIP; empty for none")
+		states     = flags.String("states", "/opt/site/traefik/states", "`directory` of Traefik's configuration in each state")
+		poll       = flags.Duration("poll", 2*time.Second, "look every so much `time`")
+		drain      = flags.Duration("drain", 3*time.Second, "ask visitors to reconnect for this `time` before the answer")
 	)
 	if err := parseFlags(flags, args, "usage: agent watch [flags]", stderr); err != nil {
 		return err
 	}
 	environment, err := backup.complete(flags)
 	if err != nil {
+		return err
+	}
+	if err := names.complete(flags, environment); err != nil {
 		return err
 	}
 	*vip = cmp.Or(*vip, environment["VIP"])
@@ -41,8 +47,6 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 		return fmt.Errorf("%w: agent watch: --vip is missing, and %s names no VIP: give the stack's address", errUsage, *backup.envFile)
 	case err != nil || !address.Is4():
 		return fmt.Errorf("%w: agent watch: --vip is %q: give an IPv4 address, such as 198.51.100.7", errUsage, *vip)
-	case *drainingFile == "":
-		return fmt.Errorf("%w: agent watch: --draining-file is empty: give the file that the web server looks for", errUsage)
 	case *poll <= 0:
 		return fmt.Errorf("%w: agent watch: --poll is %s: give a duration above zero, such as 2s", errUsage, *poll)
 	case *drain < 0:
@@ -52,14 +56,20 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
+	// A server that has the VIP never restores.
+	data, err := names.data(store, "", io.Discard, log)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
 	watcher := handover.Watcher{
 		Server:       server,
 		VIP:          address,
 		Metadata:     handover.NewIMDS(),
 		Store:        store,
-		Data:         handover.NoData{},
+		Data:         data,
+		Front:        traefik.StateFile{Path: filepath.Join(*names.traefik, "dynamic", "state.yaml"), Shipped: *states},
+		Certificates: names,
 		HolderFile:   *holderFile,
-		DrainingFile: *drainingFile,
 		Poll:         *poll,
 		Drain:        *drain,
 		Log:          log,
@@ -70,17 +80,23 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 
 // announce runs `agent handover`: it reads the flags and leaves the work to
 // handover.Successor.
-func announce(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent handover", flag.ContinueOnError)
 	var (
-		backup = backupFlags(flags)
-		wait   = flags.Duration("wait", 30*time.Second, "wait for at most this `time` until the server that has the VIP has handed over")
-		window = flags.Duration("window", 2*time.Minute, "`time` from now after which that server resumes if it still has the VIP")
+		backup  = backupFlags(flags)
+		names   = certificateFlags(flags)
+		project = projectFlag(flags)
+		wait    = flags.Duration("wait", 30*time.Second, "wait for at most this `time` until the server that has the VIP has handed over")
+		window  = flags.Duration("window", 2*time.Minute, "`time` from now after which that server resumes if it still has the VIP")
 	)
 	if err := parseFlags(flags, args, "usage: agent handover [flags]", stderr); err != nil {
 		return err
 	}
-	if _, err := backup.complete(flags); err != nil {
+	environment, err := backup.complete(flags)
+	if err != nil {
+		return err
+	}
+	if err := names.complete(flags, environment); err != nil {
 		return err
 	}
 	switch {
@@ -93,10 +109,14 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}
+	data, err := names.data(store, *project, stdout, log)
+	if err != nil {
+		return fmt.Errorf("handover: %w", err)
+	}
 	err = handover.Successor{
 		Server: server,
 		Store:  store,
-		Data:   handover.NoData{},
+		Data:   data,
 		Wait:   *wait,
 		Window: *window,
 		Out:    stdout,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,14 +14,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
 
+// siteFlags are the flags of a verb that has to do with the certificates of a new
+// server, whose directory is returned.
+func siteFlags(t *testing.T) (traefik string, flags []string) {
+	t.Helper()
+	traefik = t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
+	return traefik, []string{"--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik}
+}
+
+// handoverArgs is the command line of `agent handover` on such a server.
+func handoverArgs(t *testing.T, flags ...string) []string {
+	t.Helper()
+	_, site := siteFlags(t)
+	return append(append([]string{"handover", "--env-file", "none"}, site...), flags...)
+}
+
 func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	s3 := buckettest.Start(t)
 	var stdout, stderr bytes.Buffer
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1")
+	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
 	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no server before this one\n", stdout.String())
 	require.Empty(t, stderr.String())
@@ -34,7 +53,7 @@ func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
 		}
 	})
 	var stdout, stderr bytes.Buffer
-	args := []string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "20s", "--window", "3m"}
+	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "20s", "--window", "3m")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old handed over after \d\.\d s\n$`, stdout.String())
 	require.Empty(t, stderr.String())
@@ -50,11 +69,35 @@ func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
 	require.Equal(t, 3*time.Minute, expires.Sub(announced))
 }
 
+func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T) {
+	s3 := buckettest.Start(t)
+	s3.Put("handover/holder.json", oldHolds)
+	traefik, flags := siteFlags(t)
+	renewed := certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
+	s3.Put("certificates/c361ddfb95553cdf/acme.json", renewed)
+	programs, project := t.TempDir(), t.TempDir()
+	install(t, programs, "docker", `echo "$*" >>calls; case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+
+	var stdout, stderr bytes.Buffer
+	args := append([]string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "50ms", "--project", project}, flags...)
+	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
+	require.Regexp(t, `^handover: i-old did not answer within 50ms: going on without its last data
+restored other certificates than before: example\.org: valid until 20\S+Z
+$`, stdout.String())
+	text, err := os.ReadFile(filepath.Join(traefik, "acme", "acme.json"))
+	require.NoError(t, err)
+	require.Equal(t, renewed, string(text))
+	calls, err := os.ReadFile(filepath.Join(project, "calls"))
+	require.NoError(t, err)
+	require.Contains(t, string(calls), "restart --no-deps traefik\n")
+}
+
 func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	var stdout, stderr bytes.Buffer
-	args := []string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "50ms"}
+	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "50ms")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: i-old did not answer within 50ms: going on without its last data\n", stdout.String())
 }
@@ -64,7 +107,7 @@ func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
 	s3.Put("handover/holder.json", oldHolds)
 	s3.DenyPuts()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"handover", "--env-file", "none", "--bucket", s3.Bucket}, &stdout, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), handoverArgs(t, "--bucket", s3.Bucket), &stdout, &stderr))
 	require.Empty(t, stdout.String())
 	require.Equal(t, "level=ERROR msg=\"handover: announce this server: put s3://content/handover/announcement.json: "+
 		"access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket\"\n", stderr.String())
@@ -77,9 +120,10 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{"", exitUsage, "usage: agent handover: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b --wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
-		{"--bucket b --wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
-		{"--bucket b --window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
+		{"--bucket b --names n --acme-directory d --wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
+		{"--bucket b --names n --acme-directory d --wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
+		{"--bucket b --names n --acme-directory d --window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
+		{"--bucket b", exitUsage, "usage: agent handover: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
 		{"--bucket b --wait long", exitUsage, `usage: agent handover: invalid value "long" for flag -wait`},
 		{"--bucket b now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},
 		{"-h", exitDone, "usage: agent handover [flags]"},

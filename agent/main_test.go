@@ -73,7 +73,7 @@ func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{"", exitUsage, "usage: agent <verb> [flags]"},
-		{"push", exitUsage, `usage: unknown verb "push": write agent pull, ready, watch or handover`},
+		{"push", exitUsage, `usage: unknown verb "push": write agent pull, ready, watch, handover, backup or restore`},
 		{"pull", exitUsage, "usage: agent pull: --bucket is missing: give the name of the content bucket"},
 		{"pull --bucket b --keep 0", exitUsage, "usage: agent pull: --keep is 0: give 1 or more"},
 		{"pull --bucket b --timeout 0s", exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},
@@ -106,6 +106,25 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--debug"), io.Discard, &stderr))
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
+}
+
+func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
+	server := buckettest.Start(t)
+	metrics := filepath.Join(t.TempDir(), "pull.prom")
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site"), "--metrics", metrics}
+	var stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
+	require.NoFileExists(t, metrics)
+	upload(server, "hello")
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
+	text, err := os.ReadFile(metrics)
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^agent_last_pull_timestamp_seconds \d{10}$`, string(text))
+
+	stderr.Reset()
+	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "the release is what counts")
+	require.Contains(t, stderr.String(), "level=WARN msg=\"write metrics: ")
 }
 
 func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {

@@ -24,6 +24,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		keep       = flags.Int("keep", 3, "`number` of releases to keep besides the current one, at least 1")
 		verify     = flags.Bool("verify", false, "hash every file of the current release even if that was done since boot")
 		timeout    = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run begins anew")
+		metrics    = metricsFlag(flags)
 		debug      = flags.Bool("debug", false, "log runs that change nothing, too")
 	)
 	if err := parseFlags(flags, args, "usage: agent pull --bucket NAME [flags]", stderr); err != nil {
@@ -68,5 +69,6 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
+	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds", "When this server last had the release of the content bucket.")
 	return nil
 }

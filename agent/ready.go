@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 
@@ -24,6 +25,8 @@ const (
 	pullService = "agent-pull.service"
 	// watchService is the service of `agent watch`.
 	watchService = "agent-watch.service"
+	// backupTimer is the timer of `agent backup`.
+	backupTimer = "agent-backup.timer"
 )
 
 // errNotReady is the error of a server that is not ready. The report, which was
@@ -40,8 +43,11 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		region     = flags.String("region", "", "AWS `region` of the bucket (default: AWS_REGION of --env-file, or the SDK's default chain)")
 		envFile    = flags.String("env-file", serverEnvPath, "`file` with the server's environment")
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
-		project    = flags.String("project", "/opt/site", "`directory` of the compose project")
-		address    = flags.String("url", "http://127.0.0.1", "`address` of the web server, without a path")
+		project    = projectFlag(flags)
+		address    = flags.String("url", "https://127.0.0.1", "`address` of the site's front on this server, without a path")
+		domain     = flags.String("domain", "", "the site's `name` (default: DOMAIN of --env-file)")
+		names      = certificateFlags(flags)
+		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
 		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
 		asJSON     = flags.Bool("json", false, "print the report as JSON")
 	)
@@ -54,6 +60,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	}
 	*bucketName = cmp.Or(*bucketName, environment["CONTENT_BUCKET"])
 	*region = cmp.Or(*region, environment["AWS_REGION"])
+	*domain = cmp.Or(*domain, environment["DOMAIN"])
 	web, err := url.Parse(*address)
 	switch {
 	case flags.NArg() > 0:
@@ -62,8 +69,13 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		return fmt.Errorf("%w: agent ready: --wait is %s: give a duration, such as 10m, or 0s to look once", errUsage, *wait)
 	case *bucketName == "":
 		return fmt.Errorf("%w: agent ready: --bucket is missing, and %s names no CONTENT_BUCKET: give the name of the content bucket", errUsage, *envFile)
-	case err != nil || (web.Scheme != "http" && web.Scheme != "https") || web.Host == "" || strings.Trim(web.Path, "/") != "":
-		return fmt.Errorf("%w: agent ready: --url is %q: give an address without a path, such as http://127.0.0.1", errUsage, *address)
+	case *domain == "":
+		return fmt.Errorf("%w: agent ready: --domain is missing, and %s names no DOMAIN: give the site's name", errUsage, *envFile)
+	case err != nil || web.Scheme != "https" || web.Host == "" || strings.Trim(web.Path, "/") != "":
+		return fmt.Errorf("%w: agent ready: --url is %q: give an address without a path, such as https://127.0.0.1", errUsage, *address)
+	}
+	if err := names.complete(flags, environment); err != nil {
+		return err
 	}
 
 	content, err := bucket.Open(ctx, *bucketName, *region)
@@ -87,11 +99,20 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				Releases:    releases,
 				Limits:      release.DefaultLimits(),
 				URL:         web,
+				Host:        *domain,
 				Project:     *project,
 				PullService: pullService,
 			},
+			readiness.Certificates{
+				Address:    net.JoinHostPort(web.Hostname(), cmp.Or(web.Port(), "443")),
+				Names:      names.list(),
+				File:       names.file(),
+				Record:     names.record(),
+				HolderFile: *holderFile,
+				Project:    *project,
+			},
 			readiness.Units{
-				Timers:   []string{pullTimer},
+				Timers:   []string{pullTimer, backupTimer},
 				Services: []string{watchService},
 				Runner:   system,
 				Now:      readiness.Monotonic,

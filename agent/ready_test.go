@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,10 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
 // The words of the programs that stand in for Docker and systemd on a server
@@ -26,6 +29,8 @@ const (
 esac`
 	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
 printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
+printf 'Id=agent-backup.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
+printf 'Id=agent-backup.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
 printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nActiveEnterTimestampMonotonic=1\nNRestarts=0\n'`
 )
 
@@ -49,19 +54,26 @@ func newServer(t *testing.T) (programs string, args []string) {
 	web.HandleFunc("/.well-known/release", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, "current", "release.json"))
 	})
-	listener := httptest.NewServer(web)
+	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
+	pair := certificatestest.New(t, end, "site.example.org", "monitoring.site.example.org")
+	listener := httptest.NewUnstartedServer(web)
+	listener.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS(t)}}
+	listener.StartTLS()
 	t.Cleanup(listener.Close)
+	traefik := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
 
 	programs = t.TempDir()
 	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
 	install(t, programs, "docker", soundDocker)
 	install(t, programs, "systemctl", soundSystemctl)
 	install(t, programs, "journalctl", "echo the journal of $2")
-	env := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(env, []byte("CONTENT_BUCKET="+s3.Bucket+"\nAWS_REGION=eu-central-1\nRELEASES_KEPT=3\n"), 0o644))
+	env := environment(t, "CONTENT_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "RELEASES_KEPT=3", "DOMAIN=site.example.org",
+		"SITE_NAMES=site.example.org,monitoring.site.example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
 	return programs, []string{
 		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
-		"--state", filepath.Join(t.TempDir(), "state.json"),
+		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file", filepath.Join(traefik, "holder"),
 	}
 }
 
@@ -71,11 +83,12 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stdout)
 	require.Regexp(t, `^ready: server \S+, release [0-9a-f]{16}
 
-CHECK       STATE  SINCE                 DETAIL
-containers  ok     20\S{17}Z  web: healthy
-release     ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
-agent       ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-watch\.service: active
-disk        ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
+CHECK        STATE  SINCE                 DETAIL
+containers   ok     20\S{17}Z  web: healthy
+release      ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
+certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19
+agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
+disk         ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
 $`, stdout.String())
 	require.Empty(t, stderr.String())
 }
@@ -100,13 +113,12 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.False(t, report.Ready)
 	require.NotEmpty(t, report.Server)
 	require.Len(t, report.Release, 16)
-	require.Len(t, report.Checks, 4)
-	require.True(t, report.Checks[0].OK)
-	require.True(t, report.Checks[1].OK)
-	require.True(t, report.Checks[3].OK)
-	require.Equal(t, "agent", report.Checks[2].Name)
-	require.False(t, report.Checks[2].OK)
-	require.Equal(t, "agent-pull.timer: inactive", report.Checks[2].Detail)
+	require.Len(t, report.Checks, 5)
+	for _, check := range report.Checks {
+		require.Equal(t, check.Name != "agent", check.OK, check.Name)
+	}
+	require.Equal(t, "agent", report.Checks[3].Name)
+	require.Equal(t, "agent-pull.timer: inactive", report.Checks[3].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
@@ -115,7 +127,7 @@ func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 	install(t, programs, "systemctl", strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running", "=activating\\nSubState=auto-restart").Replace(soundSystemctl))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
-	require.Regexp(t, `(?m)^agent       not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
+	require.Regexp(t, `(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
 	require.Contains(t, stdout.String(), "\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
@@ -129,11 +141,12 @@ func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
 esac`)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
-	require.Regexp(t, `^ +\d+\.\d s  containers  not ok  web: starting, its health check has not succeeded yet
- +\d+\.\d s  release     ok      .*
- +\d+\.\d s  agent       ok      .*
- +\d+\.\d s  disk        ok      .*
- +\d+\.\d s  containers  ok      web: healthy
+	require.Regexp(t, `^ +\d+\.\d s  containers   not ok  web: starting, its health check has not succeeded yet
+ +\d+\.\d s  release      ok      .*
+ +\d+\.\d s  certificate  ok      .*
+ +\d+\.\d s  agent        ok      .*
+ +\d+\.\d s  disk         ok      .*
+ +\d+\.\d s  containers   ok      web: healthy
 $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
 }
@@ -147,8 +160,11 @@ func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
 		{"", exitUsage, "usage: agent ready: --bucket is missing, and none names no CONTENT_BUCKET: give the name of the content bucket"},
 		{"--bucket b --wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to look once"},
 		{"--bucket b --wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
-		{"--bucket b --url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as http://127.0.0.1`},
-		{"--bucket b --url http://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "http://127.0.0.1/blog"`},
+		{"--bucket b", exitUsage, "usage: agent ready: --domain is missing, and none names no DOMAIN: give the site's name"},
+		{"--bucket b --domain d --url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
+		{"--bucket b --domain d --url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
+		{"--bucket b --domain d --url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
+		{"--bucket b --domain d", exitUsage, "usage: agent ready: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
 		{"--bucket b now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
 		{"-h", exitDone, "usage: agent ready [flags]"},
 	} {

@@ -16,6 +16,9 @@ const (
 
 	// instanceIDPath is where cloud-init notes the EC2 instance id.
 	instanceIDPath = "/var/lib/cloud/data/instance-id"
+
+	// holderPath is where `agent watch` as a unit has its holder file.
+	holderPath = "/run/agent-watch/holder"
 )
 
 // readServerEnv reads a file of lines NAME=value. Without the file there are no

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/certificates/certificatestest"
 	"immutable-infra/agent/internal/imdstest"
 )
 
@@ -64,27 +65,46 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	serveMetadata(t, "198.51.100.7")
 	dir := t.TempDir()
 	t.Setenv("RUNTIME_DIRECTORY", dir)
-	draining := filepath.Join(dir, "draining")
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7")
-	command, stderr := agent(t, "watch", "--env-file", env, "--draining-file", draining, "--poll", "10ms", "--drain", "10ms")
+	traefik, states := t.TempDir(), t.TempDir()
+	for _, dir := range []string{"dynamic", "acme"} {
+		require.NoError(t, os.Mkdir(filepath.Join(traefik, dir), 0o700))
+	}
+	for _, state := range []string{"waiting", "serving", "draining"} {
+		require.NoError(t, os.WriteFile(filepath.Join(states, state+".yaml"), []byte(state), 0o644))
+	}
+	certificates := certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
+	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificates), 0o600))
+	requireState := func(want string) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(traefik, "dynamic", "state.yaml"))
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+	}
+	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
+	command, stderr := agent(t, "watch", "--env-file", env, "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms")
 	require.NoError(t, command.Start())
 
 	eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "holder")); return err == nil })
 	host, err := serverName("none")
 	require.NoError(t, err)
 	require.Equal(t, host, record(t, s3, "handover/holder.json")["server"])
+	requireState("serving")
 
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
 	eventually(t, func() bool { return record(t, s3, "handover/answer.json")["announcement"] == "i-new-1" })
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
-	require.FileExists(t, draining)
+	requireState("draining")
+	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
+	require.True(t, exists, "what a successor needs is there before the answer")
+	require.Equal(t, certificates, backup.Content)
 
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), stderr)
 	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
 level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
+level=INFO msg="backed up the certificates" names=example\.org to=certificates/c361ddfb95553cdf/acme\.json
 level=INFO msg="handed over" successor=i-new
 $`, stderr.String())
 }
@@ -96,12 +116,13 @@ func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{"--vip 192.0.2.7", exitUsage, "usage: agent watch: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
-		{"--bucket b --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
-		{"--bucket b --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
-		{"--bucket b --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
-		{"--bucket b --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
-		{"--bucket b --vip 192.0.2.7 --draining-file=", exitUsage, "usage: agent watch: --draining-file is empty: give the file that the web server looks for"},
+		{"--bucket b", exitUsage, "usage: agent watch: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
+		{"--bucket b --names n", exitUsage, "usage: agent watch: --acme-directory is missing, and the server's environment has no ACME_DIRECTORY: give the URL of the certificate authority's directory"},
+		{"--bucket b --names n --acme-directory d", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
+		{"--bucket b --names n --acme-directory d --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
+		{"--bucket b --names n --acme-directory d --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
+		{"--bucket b --names n --acme-directory d --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
+		{"--bucket b --names n --acme-directory d --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
 		{"--bucket b --vip 192.0.2.7 now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
 		{"-h", exitDone, "usage: agent watch [flags]"},
 	} {

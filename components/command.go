@@ -68,8 +68,16 @@ var visitScript string
 // visit is a look at the site as a visitor has it, from the machine that runs
 // pulumi.
 type visit struct {
-	// Address is the IPv4 address that is visited.
+	// Name is the site's, Address the IPv4 address at which it is visited.
+	Name    string
 	Address pulumi.StringInput
+	// Roots is the path of a PEM file with the authorities whose certificates are
+	// trusted. Defaulted: those of the machine.
+	Roots string
+	// AnyCertificate visits a server before it has the site's address, when it may
+	// be that it could not have a certificate yet. What it has, the server
+	// itself has checked.
+	AnyCertificate bool
 	// Server is the id of the instance that must answer, Release what it must serve.
 	Server  pulumi.StringInput
 	Release pulumi.StringInput
@@ -79,13 +87,20 @@ type visit struct {
 }
 
 func newVisit(ctx *pulumi.Context, name string, visit visit, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	certificate := "valid"
+	if visit.AnyCertificate {
+		certificate = "any"
+	}
 	return newLocalCommand(ctx, name, localCommand{
 		Script: visitScript,
 		Environment: pulumi.StringMap{
-			"URL":     pulumi.Sprintf("http://%s", visit.Address),
-			"SERVER":  visit.Server,
-			"RELEASE": visit.Release,
-			"WITHIN":  pulumi.String(strconv.Itoa(int(visit.Within.Seconds()))),
+			"NAME":        pulumi.String(visit.Name),
+			"ADDRESS":     visit.Address,
+			"ROOTS":       pulumi.String(visit.Roots),
+			"CERTIFICATE": pulumi.String(certificate),
+			"SERVER":      visit.Server,
+			"RELEASE":     visit.Release,
+			"WITHIN":      pulumi.String(strconv.Itoa(int(visit.Within.Seconds()))),
 		},
 		Triggers: visit.Triggers,
 		// The script ends by itself, and says more than Pulumi would.

@@ -41,6 +41,8 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"SSH CA, empty":        {func(ctx *pulumi.Context) error { _, err := NewSshCA(ctx, "s", &SshCAArgs{}); return err }, "the mandatory argument Names is missing"},
 		"web server without":   {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", nil); return err }, "no Args given"},
 		"web server, empty":    {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", &WebServerArgs{}); return err }, "the mandatory argument Bundle is missing"},
+		"DNS without args":     {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", nil); return err }, "DNS d: no Args given"},
+		"DNS, empty":           {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", &DNSArgs{}); return err }, "the mandatory argument Address is missing"},
 		"uptime monitor, none": {func(ctx *pulumi.Context) error { _, err := NewUptimeMonitor(ctx, "u", nil); return err }, "no Args given"},
 		"uptime monitor, no URL": {func(ctx *pulumi.Context) error {
 			_, err := NewUptimeMonitor(ctx, "u", &UptimeMonitorArgs{})

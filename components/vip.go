@@ -8,9 +8,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// moveTime is how long the new server may take to answer at the address. EC2
-// speaks of some seconds.
-const moveTime = time.Minute
+// moveTime is how long the new server may take to answer at the address with a
+// certificate that is valid. EC2 speaks of some seconds for the address; the
+// first server of all asks for its certificate only then, and an authority may
+// take a minute.
+const moveTime = 2 * time.Minute
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
@@ -55,23 +57,25 @@ func NewVIP(ctx *pulumi.Context, name string, args *VIPArgs, opts ...pulumi.Reso
 }
 
 // PointTo moves the address to a server, once the server is ready and the one
-// before it has handed over, and then visits the site there: release is what it
-// must serve. The engine deletes the old server after that.
+// before it has handed over, and then visits the site there, by its name: release
+// is what it must serve. The engine deletes the old server after that.
 //
 // The association is created anew before the old one is deleted. EC2 takes the
 // address from the old server in the same step, so there is no moment at which
 // it points nowhere; deleting the old association afterwards finds it gone.
-func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, release pulumi.StringInput) error {
+func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, dns *DNS, release pulumi.StringInput) error {
 	association, err := ec2.NewEipAssociation(ctx, v.name, &ec2.EipAssociationArgs{
 		AllocationId: v.eip.AllocationId,
 		InstanceId:   server.InstanceID,
-	}, pulumi.Parent(v), pulumi.DependsOn([]pulumi.Resource{server.Ready}))
+	}, pulumi.Parent(v), pulumi.DependsOn(append([]pulumi.Resource{server.Ready}, dns.Ready...)))
 	if err != nil {
 		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
 	}
 	v.ServerID = association.InstanceId
 	_, err = newVisit(ctx, v.name+"-verify", visit{
+		Name:     server.domain,
 		Address:  v.Address,
+		Roots:    server.roots,
 		Server:   association.InstanceId,
 		Release:  release,
 		Within:   moveTime,

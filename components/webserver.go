@@ -23,6 +23,37 @@ const (
 	handoverTime = 30 * time.Second
 )
 
+// ACME is an authority that issues certificates by the protocol of RFC 8555.
+type ACME struct {
+	// Directory is the URL of its directory.
+	Directory string `pulumi:"directory"`
+	// Email is where it may write to, and names the account there.
+	Email string `pulumi:"email"`
+	// Roots are its root certificates in PEM, RootsFile the path of a file with
+	// the same on the machine that runs pulumi. Optional: by default, it is
+	// one that every system trusts.
+	Roots     string `pulumi:"roots"`
+	RootsFile string `pulumi:"rootsFile"`
+}
+
+// Monitoring is what a server measures of itself, and who hears of it.
+type Monitoring struct {
+	// Retention is for how long it keeps that, as Prometheus writes it.
+	// Defaulted: 90d.
+	Retention string `pulumi:"retention"`
+	// VictorOpsKey is the key of a REST integration. Optional: without it, nobody is told.
+	VictorOpsKey string `pulumi:"victorOpsKey"`
+	// VictorOpsRouting is the routing key. Defaulted: default.
+	VictorOpsRouting string `pulumi:"victorOpsRouting"`
+	// Grafana runs Grafana. Defaulted: false.
+	Grafana bool `pulumi:"grafana"`
+	// GitHubID, GitHubSecret and GitHubOrganizations say who may log in to Grafana.
+	// Optional.
+	GitHubID            string   `pulumi:"gitHubId"`
+	GitHubSecret        string   `pulumi:"gitHubSecret"`
+	GitHubOrganizations []string `pulumi:"gitHubOrganizations"`
+}
+
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
 	// Network is where the server is.
@@ -40,6 +71,14 @@ type WebServerArgs struct {
 	Bundle server.Bundle `pulumi:"bundle"`
 	// Admins may log in and become root.
 	Admins []server.Admin `pulumi:"admins"`
+	// Domain is the site's name.
+	Domain string `pulumi:"domain"`
+	// Aliases are further names, which lead visitors to that one. Optional.
+	Aliases []string `pulumi:"aliases"`
+	// ACME says who issues the site's certificate.
+	ACME ACME `pulumi:"acme"`
+	// Monitoring says what is measured and who hears of it.
+	Monitoring Monitoring `pulumi:"monitoring"`
 	// Region is the AWS region.
 	Region string `pulumi:"region"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
@@ -72,12 +111,18 @@ func (args *WebServerArgs) complete() error {
 	if args.ReleasesKept == 0 {
 		args.ReleasesKept = 3
 	}
+	if args.Monitoring.Retention == "" {
+		args.Monitoring.Retention = "90d"
+	}
+	if args.Monitoring.VictorOpsRouting == "" {
+		args.Monitoring.VictorOpsRouting = "default"
+	}
 	if args.ProvisioningTimeout == 0 {
 		args.ProvisioningTimeout = 15
 	}
 	return required(map[string]bool{
 		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
-		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
+		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "", "Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "", "ACME.Email": args.ACME.Email != "",
 		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
 	})
 }
@@ -91,6 +136,9 @@ type WebServer struct {
 	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
 	// Ready is the step after which the VIP may move to it.
 	Ready pulumi.Resource
+
+	// domain and roots are how it is visited.
+	domain, roots string
 }
 
 // NewWebServer makes a WebServer.
@@ -98,7 +146,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	if err := args.complete(); err != nil {
 		return nil, fmt.Errorf("web server %s: %w", name, err)
 	}
-	web := &WebServer{}
+	web := &WebServer{domain: args.Domain, roots: args.ACME.RootsFile}
 	if err := ctx.RegisterComponentResource(token("WebServer"), name, web, opts...); err != nil {
 		return nil, err
 	}
@@ -131,6 +179,20 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					VIP:           values[5].(string),
 					Region:        args.Region,
 					ReleasesKept:  args.ReleasesKept,
+					Domain:        args.Domain,
+					Aliases:       args.Aliases,
+					ACMEDirectory: args.ACME.Directory,
+					ACMEEmail:     args.ACME.Email,
+					ACMECA:        args.ACME.Roots,
+
+					MetricsRetention: args.Monitoring.Retention,
+					VictorOpsKey:     args.Monitoring.VictorOpsKey,
+					VictorOpsRouting: args.Monitoring.VictorOpsRouting,
+
+					Grafana:                    args.Monitoring.Grafana,
+					GrafanaGitHubID:            args.Monitoring.GitHubID,
+					GrafanaGitHubSecret:        args.Monitoring.GitHubSecret,
+					GrafanaGitHubOrganizations: args.Monitoring.GitHubOrganizations,
 				},
 				BundleHash: args.Bundle.Hash,
 				Generation: args.Generation,
@@ -224,7 +286,11 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	// The server has looked at itself from inside. Between it and its visitors
 	// are its firewall and the network.
 	reached, err := newVisit(ctx, name+"-reachable", visit{
-		Address:  instance.PublicIp,
+		Name:    args.Domain,
+		Address: instance.PublicIp,
+		// The first server of all has none: an authority looks for it at the VIP.
+		AnyCertificate: true,
+
 		Server:   instance.ID(),
 		Release:  args.Content.Release,
 		Within:   reachTime,

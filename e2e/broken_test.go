@@ -65,11 +65,11 @@ func brokenServers() []brokenServer {
 		causes: []string{`web: restarting because it exits`, `unknown directive "sendfiel"`},
 	}, {
 		name:   "a container that never turns healthy",
-		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8081/"),
+		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8083/"),
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "location / {", "location = / { try_files /404.html =404; }\n        location / {"),
+		breaks: replaced(nginx, "root /srv/site/current/site;", "root /srv/site/current/site;\n        location = / { try_files /404.html =404; }"),
 		causes: []string{`release +not ok .*/ has other bytes than in the bucket`},
 	}, {
 		name:   "a full disk",
@@ -95,7 +95,7 @@ func brokenServers() []brokenServer {
 		late:   true,
 	}, {
 		name:   "a closed port",
-		breaks: replaced(firewall, `ingress("HTTP", 80, everybody),`, ``),
+		breaks: replaced(firewall, `ingress("HTTPS", 443, everybody),`, ``),
 		causes: []string{`is not served as it should be after \d+ seconds`, `/\.well-known/server should name i-\w+, and is: curl: .*(timed out|Failed to connect)`},
 	}}
 }
@@ -149,7 +149,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	c.breaks(t, broken)
 	broken.set(t, "provisioningTimeout", brokenTimeout)
 
-	visitors := broken.visit(t, before.VIP)
+	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)
 	seen := visitors.seen(t)
 
@@ -159,7 +159,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	}
 	require.Zero(t, seen.unharmed(t), "the VIP moved")
 	require.Empty(t, seen.moves)
-	server, release := broken.served(before.VIP)
+	server, release := broken.served(t)
 	require.Equal(t, before.ServerID, server)
 	require.Equal(t, before.Release, release)
 	require.Equal(t, before, broken.outputs(t), "the stack says what is so")
@@ -192,7 +192,7 @@ func diagnostics(t *testing.T, up result) string {
 func lateServer(t *testing.T, broken *project, c brokenServer) {
 	before := broken.outputs(t)
 	c.breaks(t, broken)
-	visitors := broken.visit(t, before.VIP)
+	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
@@ -202,7 +202,7 @@ func lateServer(t *testing.T, broken *project, c brokenServer) {
 }
 
 func mendServer(t *testing.T, p *project) {
-	visitors := p.visit(t, p.outputs(t).VIP)
+	visitors := p.visit(t)
 	up := p.converges(t)
 	cut := visitors.seen(t).unharmed(t)
 	t.Logf("the update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
@@ -214,7 +214,7 @@ func warnedServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
 	broken.replace(t, "server/userdata.go", `text.WriteString("#cloud-config\n")`, `text.WriteString("#cloud-config\nno_such_key: true\n")`)
 
-	visitors := broken.visit(t, before.VIP)
+	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
@@ -231,7 +231,7 @@ func deafServer(t *testing.T, p, broken *project) {
 	require.NoError(t, stopped.err, stopped.String())
 	broken.set(t, "generation", 2000)
 
-	visitors := broken.visit(t, before.VIP)
+	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())

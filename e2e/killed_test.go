@@ -42,7 +42,7 @@ func TestKilledEngine(t *testing.T) {
 	var duration time.Duration
 	measured := t.Run("nobody kills it", func(t *testing.T) {
 		replaced.set(t, "generation", firstGeneration)
-		visitors := replaced.visit(t, p.outputs(t).VIP)
+		visitors := replaced.visit(t)
 		up := replaced.converges(t)
 		cut := visitors.seen(t).unharmed(t)
 		duration = up.took
@@ -86,7 +86,7 @@ func seeds(t *testing.T) []int64 {
 // plugins that the killed engine left.
 func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int) {
 	before := p.outputs(t)
-	visitors := p.visit(t, before.VIP)
+	visitors := p.visit(t)
 	plugins, output := p.upUntil(t, moment)
 	at := lastLine(output)
 	t.Logf("its last words: %s", at)

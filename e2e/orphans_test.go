@@ -40,6 +40,7 @@ func recordedKinds() map[string]string {
 		"roles":                  "aws:iam/role:Role",
 		"instanceProfiles":       "aws:iam/instanceProfile:InstanceProfile",
 		"buckets":                "aws:s3/bucketV2:BucketV2",
+		"records":                "aws:route53/record:Record",
 	}
 }
 
@@ -201,7 +202,7 @@ func (p *project) converges(t *testing.T) result {
 func (p *project) converged(t *testing.T) {
 	t.Helper()
 	out := p.outputs(t)
-	server, release := p.served(out.VIP)
+	server, release := p.served(t)
 	require.Equal(t, out.ServerID, server)
 	require.Equal(t, out.Release, release)
 	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
@@ -234,6 +235,7 @@ func TestOrphansAreFound(t *testing.T) {
 		"instances": {"i-1": {"instance": {"id": "i-1"}}},
 		"addresses": {"eipalloc-1": {"associationId": "eipassoc-1"}},
 		"roles": {"web": {"policies": {"read": {}}}},
+		"records": {"Z1_www.example.org_A": {"records": ["198.18.1.1"], "ttl": 300}},
 		"lastPublicAddress": 7
 	}`
 	const stack = `{"deployment": {"resources": [
@@ -244,7 +246,8 @@ func TestOrphansAreFound(t *testing.T) {
 		{"urn": "e", "type": "aws:ec2/eip:Eip", "id": "eipalloc-1"},
 		{"urn": "f", "type": "aws:ec2/eipAssociation:EipAssociation", "id": "eipassoc-1"},
 		{"urn": "g", "type": "aws:iam/role:Role", "id": "web"},
-		{"urn": "h", "type": "aws:iam/rolePolicy:RolePolicy", "id": "web:read"}
+		{"urn": "h", "type": "aws:iam/rolePolicy:RolePolicy", "id": "web:read"},
+		{"urn": "i", "type": "aws:route53/record:Record", "id": "Z1_www.example.org_A"}
 	]}}`
 	const runs = `{"i-1": {"instance": "running", "interface": "running"}}`
 
@@ -256,6 +259,7 @@ func TestOrphansAreFound(t *testing.T) {
 		"an instance nobody knows":    {"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it"},
 		"an association nobody knows": {"record", "eipassoc-1", "eipassoc-2", "aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it"},
 		"a policy nobody knows":       {"record", `"read": {}`, `"read": {}, "write": {}`, "aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it"},
+		"a record nobody knows":       {"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`, "aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it"},
 		"a group that is gone":        {"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist"},
 		"a resource twice":            {"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`, "aws:ec2/instance:Instance i-1 is in the stack 2 times"},
 		"an unfinished deletion":      {"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack"},

@@ -4,14 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +56,16 @@ func TestTheSite(t *testing.T) {
 	part("a browser shows it", browserShowsIt)
 	part("a preview right after shows no change", noChange)
 	part("an SSH client needs one line and asks nothing", sshLogin)
+	part("names lead to it, as its DNS records say", names)
+	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
+	part("testssl.sh finds no issue", tlsAsTestsslSeesIt)
+	part("the HTTP Observatory has nothing to add", headersAsTheObservatorySeesThem)
+	part("pages may have moved or be gone, and files are kept as long as they are the same", webRules)
+	part("PHP pages of the release run, and nothing else does", php)
+	part("containers are small and may do little", sizes)
+	part("everything is measured, and each panel of the dashboards has data", measured)
+	part("Grafana shows the dashboards", grafana)
+	part("an alert arrives at VictorOps, and so does that it is over", alertsArrive)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
@@ -79,48 +90,13 @@ func makeUp(t *testing.T, p *project) {
 	up := p.run(t, 45*time.Minute, "make", "up")
 	require.NoError(t, up.err, up.String())
 	t.Logf("make up took %.0f s", up.took.Seconds())
-	require.Regexp(t, `http://198\.18\.\d+\.\d+/`, up.stdout)
+	require.Contains(t, up.stdout, siteURL+"/")
 	require.Contains(t, up.stdout, "ssh ")
-}
-
-// get fetches a page through the VIP.
-func get(t *testing.T, url string) (status int, body string, header http.Header) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, response.Body.Close()) }()
-	content, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return response.StatusCode, string(content), response.Header
-}
-
-// served is which server answers at an address, and with which release; what
-// cannot be had is empty.
-func (p *project) served(address string) (server, release string) {
-	ask := func(what string) string {
-		client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		response, err := client.Get("http://" + address + "/.well-known/" + what)
-		if err != nil {
-			return ""
-		}
-		defer func() { _ = response.Body.Close() }()
-		var answer map[string]any
-		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-			return ""
-		}
-		value, _ := answer[what].(string)
-		return value
-	}
-	return ask("server"), ask("release")
 }
 
 func servesTheBuild(t *testing.T, p *project) {
 	out := p.outputs(t)
-	require.Equal(t, fmt.Sprintf("http://%s/", out.VIP), out.URL)
+	require.Equal(t, siteURL+"/", out.URL)
 
 	site := filepath.Join(p.dir, "site", "_site")
 	files := 0
@@ -136,7 +112,7 @@ func servesTheBuild(t *testing.T, p *project) {
 		if relative == "404.html" {
 			return nil
 		}
-		status, body, _ := get(t, out.URL+relative)
+		status, body, _ := p.get(t, out.URL+relative)
 		require.Equal(t, http.StatusOK, status, relative)
 		require.Equal(t, string(expected), body, relative)
 		return nil
@@ -146,15 +122,15 @@ func servesTheBuild(t *testing.T, p *project) {
 
 	front, err := os.ReadFile(filepath.Join(site, "index.html"))
 	require.NoError(t, err)
-	require.Equal(t, string(front), p.must(t, time.Minute, "bash", "-c", `curl -sS "http://$(pulumi stack output vip)/"`))
+	require.Equal(t, string(front), p.must(t, time.Minute, "bash", "-c", `curl -sS --cacert "$0" "$(pulumi stack output url)"`, p.authority()))
 
 	notFound, err := os.ReadFile(filepath.Join(site, "404.html"))
 	require.NoError(t, err)
-	status, body, _ := get(t, out.URL+"no/such/page")
+	status, body, _ := p.get(t, out.URL+"no/such/page")
 	require.Equal(t, http.StatusNotFound, status)
 	require.Equal(t, string(notFound), body)
 
-	_, marker, _ := get(t, out.URL+".well-known/release")
+	_, marker, _ := p.get(t, out.URL+".well-known/release")
 	require.Contains(t, marker, `"`+out.Release+`"`)
 }
 
@@ -165,6 +141,7 @@ func browserShowsIt(t *testing.T, p *project) {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-quic", true),
+		chromedp.Env("HOME="+p.trustingHome(t)),
 		chromedp.WindowSize(1280, 900))
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	defer cancel()
@@ -173,7 +150,11 @@ func browserShowsIt(t *testing.T, p *project) {
 	browser, cancel = context.WithTimeout(browser, time.Minute)
 	defer cancel()
 
-	require.NoError(t, chromedp.Do(browser, chromedp.Navigate(p.outputs(t).URL)))
+	// By HTTP, as visitors type it.
+	require.NoError(t, chromedp.Do(browser, chromedp.Navigate("http"+strings.TrimPrefix(p.outputs(t).URL, "https"))))
+	location, err := chromedp.Run(browser, chromedp.Evaluate[string](`location.href`))
+	require.NoError(t, err)
+	require.Equal(t, p.outputs(t).URL, location)
 	title, err := chromedp.Run(browser, chromedp.Title())
 	require.NoError(t, err)
 	require.Equal(t, "Notes on Immutable Infrastructure", title)
@@ -187,6 +168,26 @@ func browserShowsIt(t *testing.T, p *project) {
 	picture, err := chromedp.Run(browser, chromedp.CaptureScreenshot())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(p.home(), "screenshot.png"), picture, 0o644))
+}
+
+// trustingHome is a home directory in which a browser finds the local cloud's
+// authorities.
+func (p *project) trustingHome(t *testing.T) string {
+	t.Helper()
+	home := t.TempDir()
+	database := filepath.Join(home, ".pki", "nssdb")
+	require.NoError(t, os.MkdirAll(database, 0o700))
+	p.must(t, time.Minute, "certutil", "-d", "sql:"+database, "-N", "--empty-password")
+	content, err := os.ReadFile(p.authority())
+	require.NoError(t, err)
+	for number := 1; ; number++ {
+		var block *pem.Block
+		if block, content = pem.Decode(content); block == nil {
+			return home
+		}
+		one := p.runInput(t, time.Minute, string(pem.EncodeToMemory(block)), "certutil", "-d", "sql:"+database, "-A", "-t", "C,,", "-n", fmt.Sprintf("localcloud %d", number))
+		require.NoError(t, one.err, one.String())
+	}
 }
 
 func noChange(t *testing.T, p *project) {
@@ -229,7 +230,7 @@ func sshLogin(t *testing.T, p *project) {
 
 func openPorts(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
-	for port, open := range map[int]bool{80: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 9090: false, 9100: false} {
+	for port, open := range map[int]bool{80: true, 443: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 8081: false, 8082: false, 8443: false, 9000: false, 9090: false, 9093: false, 9100: false, 9113: false} {
 		dialer := net.Dialer{Timeout: 2 * time.Second}
 		connection, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", vip, port))
 		if open {
@@ -361,7 +362,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"agent", "containers", "disk", "release"}, names)
+	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
@@ -369,7 +370,7 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, check.Name == "agent" || check.Name == "disk", check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk"}, check.Name), check.OK, asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
@@ -391,7 +392,7 @@ func reboot(t *testing.T, p *project) {
 		return again.err == nil && again.stdout != booted.stdout, again.String()
 	})
 	eventually(t, time.Minute, func() (bool, string) {
-		server, release := p.served(out.VIP)
+		server, release := p.served(t)
 		back = time.Since(start)
 		return server == out.ServerID && release == out.Release, server + " " + release
 	})
@@ -410,7 +411,7 @@ func handover(t *testing.T, p *project) {
 	require.Equal(t, out.ServerID, holder.Server)
 
 	headers := func() string {
-		return p.must(t, time.Minute, "curl", "-sS", "-o", "/dev/null", "-D", "-", out.URL)
+		return p.must(t, time.Minute, "curl", "-sS", "--http1.1", "--cacert", p.authority(), "-o", "/dev/null", "-D", "-", out.URL)
 	}
 	require.NotContains(t, headers(), "Connection: close")
 
@@ -450,7 +451,8 @@ func rollback(t *testing.T, p *project) {
 	checkout.set(t, "generation", 2)
 
 	before := p.outputs(t)
-	visitors := p.visit(t, before.VIP)
+	certificate := p.certificate(t, siteName)
+	visitors := p.visit(t)
 	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
 	require.Error(t, refused.err, "there are changes that are in no commit")
 	require.Contains(t, refused.stderr, "Pulumi.local.yaml")
@@ -460,6 +462,7 @@ func rollback(t *testing.T, p *project) {
 	require.NoError(t, second.err, second.String())
 	between := p.outputs(t)
 	require.NotEqual(t, before.ServerID, between.ServerID)
+	sameCertificate(t, certificate, p.certificate(t, siteName))
 
 	back := checkout.run(t, 15*time.Minute, "make", "rollback", "STACK=local")
 	require.NoError(t, back.err, back.String())
@@ -471,7 +474,7 @@ func rollback(t *testing.T, p *project) {
 
 	t.Logf("the update took %.0f s, the roll-back %.0f s; requests cut by the two moves of the VIP: %d",
 		second.took.Seconds(), back.took.Seconds(), visitors.seen(t).unharmed(t))
-	server, release := p.served(before.VIP)
+	server, release := p.served(t)
 	require.Equal(t, p.outputs(t).ServerID, server)
 	require.Equal(t, before.Release, release)
 }
@@ -491,12 +494,18 @@ func editPost(t *testing.T, p *project) {
 	start := time.Now()
 	up := edited.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
+	// PHP runs all the time, and belongs to the old release or to the new one.
+	after := edited.outputs(t)
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
-		_, body, _ := get(t, url)
+		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
+		require.Equal(t, http.StatusOK, status, ran)
+		require.Regexp(t, `"release":"(`+before.Release+`|`+after.Release+`)"`, ran)
+		_, body, _ := p.get(t, url)
 		return strings.Contains(body, "A sentence that was not there before."), body
 	})
+	_, ran, _ := p.get(t, siteURL+"/api/hello.php")
+	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP sees the switch at once")
 	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(), up.took.Seconds())
-	after := edited.outputs(t)
 	require.Equal(t, before.ServerID, after.ServerID)
 	require.NotEqual(t, before.Release, after.Release)
 
@@ -507,7 +516,7 @@ func editPost(t *testing.T, p *project) {
 	require.NoError(t, back.err, back.String())
 	require.Equal(t, before.Release, p.outputs(t).Release, "the same source gives the same release")
 	eventually(t, 70*time.Second, func() (bool, string) {
-		_, body, _ := get(t, before.URL+".well-known/release")
+		_, body, _ := p.get(t, before.URL+".well-known/release")
 		return strings.Contains(body, before.Release), body
 	})
 }
@@ -536,7 +545,7 @@ func badLiquid(t *testing.T, p *project) {
 	require.Contains(t, up.stdout+up.stderr, "broken.md")
 
 	require.Equal(t, objects, p.objects(t, out.ContentBucket))
-	_, marker, _ := get(t, out.URL+".well-known/release")
+	_, marker, _ := p.get(t, out.URL+".well-known/release")
 	require.Contains(t, marker, out.Release)
 	good := p.run(t, 5*time.Minute, "pulumi", "up", "--yes", "--stack", "local", "--non-interactive")
 	require.NoError(t, good.err, good.String())
@@ -561,7 +570,7 @@ func halfSync(t *testing.T, p *project) {
 	broken := changed.pulumiUp(t)
 	require.Error(t, broken.err)
 	require.NotEqual(t, objects, p.objects(t, before.ContentBucket), "the sync did not get far enough for this test")
-	_, marker, _ := get(t, before.URL+".well-known/release")
+	_, marker, _ := p.get(t, before.URL+".well-known/release")
 	require.Contains(t, marker, before.Release)
 
 	back := p.pulumiUp(t)
@@ -576,7 +585,7 @@ func invalidConfigurations(t *testing.T, p *project) {
 	before := p.resources(t)
 
 	for name, change := range map[string]map[string]any{
-		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil},
+		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
 		"URL as domain":      {"domain": "https://example.org/", "aliases": []string{"WWW"}},
 		"bad blocks":         {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
 		"bad keys":           {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
@@ -659,6 +668,7 @@ if docker info >/dev/null 2>&1; then
   docker volume ls -q --filter label=immutable-infra.localcloud
 fi
 ls -d /run/localcloud* 2>/dev/null || true
+sha256sum /etc/hosts
 cat /proc/sys/net/ipv4/ip_forward`
 	command := exec.CommandContext(t.Context(), "bash", "-c", script)
 	out, err := command.CombinedOutput()
@@ -696,7 +706,7 @@ func interruptedUp(t *testing.T, p *project) {
 	again := p.run(t, 15*time.Minute, "make", "up")
 	require.NoError(t, again.err, seen.String()+again.String())
 	t.Logf("the make up after it took %.0f s", again.took.Seconds())
-	status, _, _ := get(t, p.outputs(t).URL)
+	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
 }
 
@@ -716,6 +726,6 @@ func downAndUp(t *testing.T, p *project, before string) {
 	require.NoError(t, up.err, up.String())
 	t.Logf("make up from nothing deployed took %.0f s, warm", up.took.Seconds())
 	require.Less(t, up.took, 3*time.Minute)
-	status, _, _ := get(t, p.outputs(t).URL)
+	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
 }

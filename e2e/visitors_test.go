@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -53,30 +52,29 @@ type seen struct {
 }
 
 // visit sends visitors until seen is called.
-func (p *project) visit(t *testing.T, vip string) *visitors {
+func (p *project) visit(t *testing.T) *visitors {
 	t.Helper()
-	url := "http://" + vip
 	pages := map[string]string{}
 	for _, page := range []string{"/", "/about/", "/feed.xml", "/assets/css/site.css", "/assets/images/one-serving.jpg", "/.well-known/release"} {
-		status, body, _ := get(t, url+page)
+		status, body, _ := p.get(t, siteURL+page)
 		require.Equal(t, http.StatusOK, status, page)
 		digest := sha256.Sum256([]byte(body))
 		pages[page] = hex.EncodeToString(digest[:])
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	run, err := load.Start(ctx, load.Visitors{URL: url, Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
+	run, err := load.Start(ctx, load.Visitors{URL: siteURL, Roots: p.roots(t), Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
 	if err != nil {
 		cancel()
 		require.NoError(t, err)
 	}
 	v := &visitors{run: run, endLooks: cancel, moves: make(chan []move, 1)}
-	go func() { v.moves <- watchMoves(ctx, url) }()
+	client := p.client(t, moveLimit/2)
+	go func() { v.moves <- watchMoves(ctx, client) }()
 	return v
 }
 
 // watchMoves looks which server has the VIP, until the context ends.
-func watchMoves(ctx context.Context, url string) []move {
-	client := http.Client{Timeout: moveLimit / 2, Transport: &http.Transport{DisableKeepAlives: true}}
+func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string
 	var lastLook time.Time
@@ -85,7 +83,7 @@ func watchMoves(ctx context.Context, url string) []move {
 	for {
 		began := time.Now()
 		// A look in vain is no news: it is for the visitors to notice.
-		if server, err := lookAt(ctx, &client, url); err == nil {
+		if server, err := ask(ctx, client, "server"); err == nil {
 			if last != "" && server != last {
 				moves = append(moves, move{from: last, to: server, began: lastLook, over: time.Now()})
 			}
@@ -97,24 +95,6 @@ func watchMoves(ctx context.Context, url string) []move {
 		case <-tick.C:
 		}
 	}
-}
-
-// lookAt asks which server answers.
-func lookAt(ctx context.Context, client *http.Client, url string) (server string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/.well-known/server", nil)
-	if err != nil {
-		return "", err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var answer struct{ Server string }
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return "", err
-	}
-	return answer.Server, nil
 }
 
 // seen sends the visitors home, and returns what they saw. It is called once.

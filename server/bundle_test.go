@@ -49,8 +49,19 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]int64{
-		"agent": 0o755, "provision": 0o755, "compose.yaml": 0o644, "nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644,
+		"agent": 0o755, "provision": 0o755, "compose.yaml": 0o644,
+		"nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644,
+		"php/Dockerfile": 0o644, "php/php-fpm.conf": 0o644, "php/site.ini": 0o644,
+		"traefik/site.yaml": 0o644, "traefik/states/waiting.yaml": 0o644, "traefik/states/serving.yaml": 0o644, "traefik/states/draining.yaml": 0o644,
+		"systemd/agent-backup.service": 0o644, "systemd/agent-backup.timer": 0o644,
 		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
+
+		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
+		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
+		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
+		"monitoring/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,
+		"grafana/dashboards/replacements.json": 0o644, "grafana/dashboards/server.json": 0o644, "grafana/dashboards/site.json": 0o644,
+		"grafana/provisioning/alerting/alertmanager.yaml": 0o644, "grafana/provisioning/dashboards/site.yaml": 0o644, "grafana/provisioning/datasources/prometheus.yaml": 0o644,
 	}, modes)
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
-	for _, name := range []string{"cloud-init", "install", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
+	for _, name := range []string{"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
 		s.install(name, "")
 	}
 	return s
@@ -53,10 +54,10 @@ func (s *provisionedServer) provision(args ...string) (output string, calls []st
 
 func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	s := newProvisionedServer(t)
-	s.install("agent", "echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1'")
+	s.install("agent", `case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
 	output, calls, err := s.provision("870")
 	require.NoError(t, err, output)
-	require.Equal(t, "agent\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
+	require.Equal(t, "agent\ncertificates\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
 
 	last := calls[len(calls)-1]
 	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
@@ -64,7 +65,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-watch.service bootstrap-remove.path")
+	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path server-metrics.timer")
 	require.Contains(t, calls, "systemctl disable --quiet --now unclaimed.timer")
 }
 
@@ -89,8 +90,16 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 			"docker", `case "$*" in *up*) echo "port is already allocated" >&2; exit 1 ;; esac`,
 			[]string{"port is already allocated", "the containers could not be started: the lines above say why"},
 		},
+		"an image cannot be pulled": {
+			"docker", `case "$*" in *pull\ --ignore*) echo "traefik: manifest unknown" >&2; exit 18 ;; esac`,
+			[]string{"traefik: manifest unknown", "an image could not be pulled: the lines above say why"},
+		},
+		"the certificates cannot be restored": {
+			"agent", `[ "$1" != restore ] || { echo "restore: access denied" >&2; exit 1; }`,
+			[]string{"restore: access denied", "the certificates of the server before this one could not be restored"},
+		},
 		"not ready": {
-			"agent", `echo "not ready: server i-1"; exit 1`,
+			"agent", `[ "$1" != ready ] || { echo "not ready: server i-1"; exit 1; }`,
 			[]string{"not ready: server i-1", "seconds after provisioning began: its report is above"},
 		},
 	} {
@@ -104,6 +113,28 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
+	s := newProvisionedServer(t)
+	output, calls, err := s.provision("870")
+	require.NoError(t, err, output)
+	restored := slices.Index(calls, "agent restore")
+	require.Positive(t, restored)
+	require.Greater(t, slices.Index(calls, "docker compose --progress plain up --detach"), restored)
+
+	require.Contains(t, calls, "install -d -m 0700 -o site-agent -g site-agent /srv/traefik/acme")
+	require.Contains(t, calls, "install -m 0644 traefik/site.yaml /srv/traefik/dynamic/site.yaml")
+	require.Contains(t, calls, "install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
+}
+
+func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
+	s := newProvisionedServer(t)
+	output, _, err := s.provision("870")
+	require.NoError(t, err, output)
+	target, err := os.Readlink(filepath.Join(s.bundle, ".env"))
+	require.NoError(t, err)
+	require.Equal(t, "/etc/immutable-infra/server.env", target)
 }
 
 func TestABootThatFailedIsTriedAgain(t *testing.T) {

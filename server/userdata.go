@@ -17,6 +17,10 @@ import (
 // VIP has arrived there.
 const BootstrapUser = "bootstrap"
 
+// agentUID is the user id of what the agent runs as. It is also Traefik's in its
+// container, where there are no names: see compose.yaml.
+const agentUID = 900
+
 // MaxUserData is the most that EC2 takes as user data, in bytes.
 const MaxUserData = 16 << 10
 
@@ -38,6 +42,43 @@ type Environment struct {
 	Region string
 	// ReleasesKept is how many releases are kept beside the current one.
 	ReleasesKept int
+
+	// Domain is the site's name, and Aliases further ones that lead to it.
+	Domain  string
+	Aliases []string
+	// ACMEDirectory is the URL of the certificate authority's directory, and
+	// ACMEEmail the address of the account there.
+	ACMEDirectory string
+	ACMEEmail     string
+	// ACMECA is the certificates, in PEM, by which that authority is trusted
+	// besides those that every system trusts; "" is none.
+	ACMECA string
+
+	// MetricsRetention is for how long Prometheus keeps what it measured, in its
+	// own form, such as 90d.
+	MetricsRetention string
+	// VictorOpsKey is where alerts may go, "" is nowhere; VictorOpsRouting is the
+	// routing key there.
+	VictorOpsKey     string
+	VictorOpsRouting string
+	// Grafana runs Grafana, with logins by a GitHub OAuth app where it has an id.
+	Grafana                    bool
+	GrafanaGitHubID            string
+	GrafanaGitHubSecret        string
+	GrafanaGitHubOrganizations []string
+}
+
+// siteNames are all names that need a certificate.
+func (e Environment) siteNames() []string {
+	return append(append([]string{e.Domain}, e.Aliases...), "monitoring."+e.Domain)
+}
+
+// profiles are the profiles of the compose project that run.
+func (e Environment) profiles() string {
+	if e.Grafana {
+		return "grafana"
+	}
+	return ""
 }
 
 // UserDataArgs are the arguments of UserData; all are mandatory.
@@ -68,6 +109,10 @@ func UserData(args UserDataArgs) (string, error) {
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
+		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
+		// Empty where there is no such secret: what has it as a mount needs the file.
+		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Environment.VictorOpsKey},
+		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Environment.GrafanaGitHubSecret},
 	}
 	booting, err := bootFiles()
 	if err != nil {
@@ -96,7 +141,7 @@ func UserData(args UserDataArgs) (string, error) {
 		return "", fmt.Errorf("render user data: %w", err)
 	}
 	if text.Len() > MaxUserData {
-		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d: remove keys from admins", text.Len(), MaxUserData)
+		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d: remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
 	}
 	return text.String(), nil
 }
@@ -119,6 +164,7 @@ type cloudConfig struct {
 
 type user struct {
 	Name           string   `yaml:"name"`
+	UID            int      `yaml:"uid,omitempty"`
 	Shell          string   `yaml:"shell"`
 	LockPassword   bool     `yaml:"lock_passwd"`
 	Sudo           string   `yaml:"sudo,omitempty"`
@@ -159,7 +205,7 @@ func users(admins []Admin) []user {
 		// Its key comes when the server is ready to be provisioned: see boot/bootstrap-login.
 		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
 		// What the agent runs as.
-		user{Name: "site-agent", Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true},
+		user{Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true},
 	)
 }
 
@@ -184,16 +230,35 @@ X11Forwarding no
 `, args.SSHPort, strings.Join(names, " "))
 }
 
-// serverEnv is a file that both systemd and a shell can read.
+// serverEnv is a file that systemd, Compose and a shell can read.
 func serverEnv(args UserDataArgs) string {
-	return fmt.Sprintf(`CONTENT_BUCKET=%s
-BACKUP_BUCKET=%s
-VIP=%s
-AWS_REGION=%s
-RELEASES_KEPT=%d
-BUNDLE=%s
-GENERATION=%d
-`, args.Environment.ContentBucket, args.Environment.BackupBucket, args.Environment.VIP, args.Environment.Region, args.Environment.ReleasesKept, args.BundleHash, args.Generation)
+	environment := args.Environment
+	var text strings.Builder
+	for _, line := range []struct {
+		name  string
+		value any
+	}{
+		{"CONTENT_BUCKET", environment.ContentBucket},
+		{"BACKUP_BUCKET", environment.BackupBucket},
+		{"VIP", environment.VIP},
+		{"AWS_REGION", environment.Region},
+		{"RELEASES_KEPT", environment.ReleasesKept},
+		{"DOMAIN", environment.Domain},
+		{"ALIASES", strings.Join(environment.Aliases, ",")},
+		{"SITE_NAMES", strings.Join(environment.siteNames(), ",")},
+		{"ACME_DIRECTORY", environment.ACMEDirectory},
+		{"ACME_EMAIL", environment.ACMEEmail},
+		{"METRICS_RETENTION", environment.MetricsRetention},
+		{"VICTOROPS_ROUTING", environment.VictorOpsRouting},
+		{"COMPOSE_PROFILES", environment.profiles()},
+		{"GF_AUTH_GITHUB_CLIENT_ID", environment.GrafanaGitHubID},
+		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, " ")},
+		{"BUNDLE", args.BundleHash},
+		{"GENERATION", args.Generation},
+	} {
+		fmt.Fprintf(&text, "%s=%v\n", line.name, line.value)
+	}
+	return text.String()
 }
 
 // bootFiles are the files of the directory boot, where they belong on the server.

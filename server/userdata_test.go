@@ -18,9 +18,14 @@ func exampleArgs() UserDataArgs {
 		HostPublicKey:   "ssh-ed25519 AAAAhost",
 		HostCertificate: "ssh-ed25519-cert-v01@openssh.com AAAAcert",
 		BootstrapKey:    "ssh-ed25519 AAAAbootstrap\n",
-		Environment:     Environment{ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3},
-		BundleHash:      "0123456789abcdef",
-		Generation:      7,
+		Environment: Environment{
+			ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3,
+			Domain: "example.org", Aliases: []string{"www.example.org", "example.com"},
+			ACMEDirectory: "https://acme.example.org/dir", ACMEEmail: "ada@example.org",
+			ACMECA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		},
+		BundleHash: "0123456789abcdef",
+		Generation: 7,
 	}
 }
 
@@ -95,6 +100,11 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		"backup bucket":   func(args *UserDataArgs) { args.Environment.BackupBucket = "other" },
 		"VIP":             func(args *UserDataArgs) { args.Environment.VIP = "198.51.100.8" },
 		"bootstrap key":   func(args *UserDataArgs) { args.BootstrapKey = "other" },
+		"domain":          func(args *UserDataArgs) { args.Environment.Domain = "example.net" },
+		"alias":           func(args *UserDataArgs) { args.Environment.Aliases = args.Environment.Aliases[:1] },
+		"ACME directory":  func(args *UserDataArgs) { args.Environment.ACMEDirectory = "https://acme.example.net/dir" },
+		"ACME account":    func(args *UserDataArgs) { args.Environment.ACMEEmail = "zoe@example.org" },
+		"ACME CA":         func(args *UserDataArgs) { args.Environment.ACMECA = "" },
 		"releases kept":   func(args *UserDataArgs) { args.Environment.ReleasesKept++ },
 		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },
 	} {
@@ -104,4 +114,26 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, base, changed, name)
 	}
+}
+
+func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
+	lines := func(change func(*Environment)) []string {
+		args := exampleArgs()
+		change(&args.Environment)
+		return strings.Split(serverEnv(args), "\n")
+	}
+	all := lines(func(*Environment) {})
+	require.Contains(t, all, "ALIASES=www.example.org,example.com")
+	require.Contains(t, all, "SITE_NAMES=example.org,www.example.org,example.com,monitoring.example.org")
+	without := lines(func(environment *Environment) { environment.Aliases = nil })
+	require.Contains(t, without, "ALIASES=")
+	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
+}
+
+func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {
+	args := exampleArgs()
+	args.Environment.ACMECA = ""
+	text, err := UserData(args)
+	require.NoError(t, err)
+	require.Contains(t, text, "  - path: /etc/immutable-infra/acme-ca.pem\n    content: \"\"\n", "Compose mounts it all the same")
 }

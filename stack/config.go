@@ -15,6 +15,24 @@ type Config struct {
 	// Aliases are further names of the site.
 	Aliases []string `config:"aliases"`
 
+	// ZoneID is the id of the Route 53 hosted zone that holds the names, or "":
+	// then somebody makes the DNS records by hand.
+	ZoneID string `config:"zoneId"`
+	// DNSRecords are further records of the zone.
+	DNSRecords []DNSRecord `config:"dnsRecords"`
+
+	// ACMEDirectory is the URL of the directory of the authority (RFC 8555) that
+	// issues the site's certificate.
+	ACMEDirectory string `config:"acmeDirectory"`
+	// ACMEEmail is where that authority may write to. Traefik knows its account
+	// there by it, and without it makes another one whenever it starts.
+	ACMEEmail string `config:"acmeEmail"`
+	// ACMECA is the path of a PEM file with the roots of that authority, or ""
+	// where it is one that every system trusts.
+	ACMECA string `config:"acmeCA"`
+	// ACMERoots is what is in the file ACMECA.
+	ACMERoots string
+
 	// Admins may log in to every server and become root there.
 	Admins []Admin `config:"admins"`
 	// SSHPort is the port of the servers' SSH daemon.
@@ -46,6 +64,23 @@ type Config struct {
 	// ReleasesKept is how many releases a server keeps beside the current one.
 	ReleasesKept int `config:"releasesKept"`
 
+	// MetricsRetention is for how long a server keeps what it measured, as
+	// Prometheus writes it: 90d.
+	MetricsRetention string `config:"metricsRetention"`
+	// VictorOpsKey is the key of the REST integration of VictorOps (now Splunk
+	// On-Call) that alerts go to. Optional, and secret: without it, nobody is told.
+	VictorOpsKey string `config:"victorOpsKey"`
+	// VictorOpsRouting is the routing key there.
+	VictorOpsRouting string `config:"victorOpsRouting"`
+	// Grafana runs Grafana at monitoring.<domain>.
+	Grafana bool `config:"grafana"`
+	// GrafanaGitHubID and GrafanaGitHubSecret are of the GitHub OAuth app by which
+	// people log in to Grafana. Optional; the second is secret.
+	GrafanaGitHubID     string `config:"grafanaGitHubId"`
+	GrafanaGitHubSecret string `config:"grafanaGitHubSecret"`
+	// GrafanaGitHubOrganizations are the GitHub organizations whose members may log in.
+	GrafanaGitHubOrganizations []string `config:"grafanaGitHubOrganizations"`
+
 	// Protect refuses the deletion of what cannot be made again: the VIP, the
 	// backup bucket and the SSH keys.
 	Protect bool `config:"protect"`
@@ -53,6 +88,25 @@ type Config struct {
 	BackupVersionsKept int `config:"backupVersionsKept"`
 	// BackupVersionDays is for how many days at least a noncurrent version is kept.
 	BackupVersionDays int `config:"backupVersionDays"`
+}
+
+// Names are all names of the site: its own, which is the first, its aliases, and
+// that of its monitoring.
+func (c *Config) Names() []string {
+	return append(append([]string{c.Domain}, c.Aliases...), "monitoring."+c.Domain)
+}
+
+// DNSRecord is a set of DNS records with one name and type.
+type DNSRecord struct {
+	// Name is a full name: example.org.
+	Name string `json:"name"`
+	// Type is AAAA, CAA, CNAME, MX, NS, SRV, TXT or A.
+	Type string `json:"type"`
+	// TTL is in seconds. Defaulted: 3600.
+	TTL int `json:"ttl"`
+	// Values are in the form of a zone file, such as "10 mail.example.org."; the
+	// text of a TXT record is without quotes.
+	Values []string `json:"values"`
 }
 
 // Admin is a person with a login on every server.
@@ -69,6 +123,8 @@ type Admin struct {
 func Defaults() Config {
 	return Config{
 		Aliases:             []string{},
+		DNSRecords:          []DNSRecord{},
+		ACMEDirectory:       "https://acme-v02.api.letsencrypt.org/directory",
 		Admins:              []Admin{},
 		SSHPort:             12222,
 		SSHAllowFrom:        []string{},
@@ -80,9 +136,15 @@ func Defaults() Config {
 		SiteDir:             "site",
 		JekyllEnv:           "production",
 		ReleasesKept:        3,
-		Protect:             true,
-		BackupVersionsKept:  30,
-		BackupVersionDays:   7,
+		MetricsRetention:    "90d",
+		VictorOpsRouting:    "default",
+		Grafana:             true,
+
+		GrafanaGitHubOrganizations: []string{},
+
+		Protect:            true,
+		BackupVersionsKept: 30,
+		BackupVersionDays:  7,
 	}
 }
 

@@ -30,10 +30,27 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 		values[key] = ""
 	}
 	config, err := Parse(values)
+	if plain := plainSecrets(values, func(key string) bool { return ctx.IsConfigSecret(qualified(ctx.Project(), key)) }); len(plain) > 0 {
+		var problems Problems
+		errors.As(err, &problems)
+		err = append(problems, plain...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration of stack %s: %w", ctx.Stack(), err)
 	}
 	return config, nil
+}
+
+// plainSecrets are the secrets that are not encrypted. Pulumi's own schema for a
+// secret takes no default, and so no secret that may be left out.
+func plainSecrets(values map[string]string, encrypted func(key string) bool) Problems {
+	var problems Problems
+	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret"} {
+		if values[key] != "" && !encrypted(key) {
+			problems = append(problems, Problem{key, fmt.Sprintf("is a secret, and not encrypted; write it with pulumi config set --secret %s, and take the plain one for known to others", key)})
+		}
+	}
+	return problems
 }
 
 const regionKey = "aws:region"
@@ -153,6 +170,8 @@ func set(field reflect.Value, raw string) error {
 		}
 	case []string:
 		return decode(raw, field, `a list of strings, such as ["a", "b"]`)
+	case []DNSRecord:
+		return decode(raw, field, `a list such as [{"name": "example.org", "type": "MX", "ttl": 3600, "values": ["10 mail.example.org."]}]`)
 	case []Admin:
 		return decode(raw, field, `a list such as [{"name": "admin", "keys": ["ssh-ed25519 AAAA..."]}]`)
 	default:

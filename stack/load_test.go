@@ -2,9 +2,13 @@ package stack
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +41,7 @@ func valid(t *testing.T) map[string]string {
 		"admins":       fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, publicKey(t)),
 		"sshAllowFrom": `["192.0.2.7/32"]`,
 		"ami":          "ami-0123456789abcdef0",
+		"acmeEmail":    "admin@example.org",
 	}
 }
 
@@ -48,6 +53,7 @@ func TestTheLeastThatAStackHasToSetIsCompletedByDefaults(t *testing.T) {
 	expected := Defaults()
 	expected.Region = "eu-central-1"
 	expected.Domain = "example.org"
+	expected.ACMEEmail = "admin@example.org"
 	expected.Admins = []Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
 	expected.SSHAllowFrom = []string{"192.0.2.7/32"}
 	expected.AMI = "ami-0123456789abcdef0"
@@ -77,12 +83,56 @@ func TestTheInstanceTypesFamilyDecidesTheArchitecture(t *testing.T) {
 	}
 }
 
+func TestASecretInPlainTextIsRefused(t *testing.T) {
+	values := map[string]string{"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": ""}
+	require.Empty(t, plainSecrets(values, func(string) bool { return true }))
+	problems := plainSecrets(values, func(string) bool { return false })
+	require.Len(t, problems, 1)
+	require.Equal(t, "victorOpsKey", problems[0].Key)
+	require.Contains(t, problems[0].Reason, "pulumi config set --secret victorOpsKey")
+	require.NotContains(t, problems.Error(), "cdef")
+}
+
+func TestFurtherRecordsAreCompleted(t *testing.T) {
+	inProject(t)
+	values := valid(t)
+	values["dnsRecords"] = `[{"name": "_dmarc.example.org", "type": "TXT", "values": ["v=DMARC1; p=reject"]}, {"name": "*.blog.example.org", "type": "CNAME", "ttl": 60, "values": ["example.org."]}]`
+	config, err := Parse(values)
+	require.NoError(t, err)
+	require.Equal(t, []DNSRecord{
+		{Name: "_dmarc.example.org", Type: "TXT", TTL: 3600, Values: []string{"v=DMARC1; p=reject"}},
+		{Name: "*.blog.example.org", Type: "CNAME", TTL: 60, Values: []string{"example.org."}},
+	}, config.DNSRecords)
+}
+
+func TestTheRootsOfAnAuthorityAreReadFromTheirFile(t *testing.T) {
+	inProject(t)
+	root := certificate(t)
+	require.NoError(t, os.WriteFile("roots.pem", append(root, root...), 0o644))
+	values := valid(t)
+	values["acmeCA"] = "roots.pem"
+	config, err := Parse(values)
+	require.NoError(t, err)
+	require.Equal(t, string(root)+string(root), config.ACMERoots)
+}
+
+// certificate is one that signed itself, in PEM.
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 // Each case changes a valid configuration; the error names these keys, with
 // these words, and no other key.
 func TestEveryProblemIsNamedInOneError(t *testing.T) {
 	inProject(t)
 	require.NoError(t, os.WriteFile("private", []byte("-----BEGIN OPENSSH PRIVATE KEY-----\n"), 0o600))
 	require.NoError(t, os.WriteFile("empty.pub", []byte("# nothing\n"), 0o600))
+	require.NoError(t, os.WriteFile("key.pem", []byte("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"), 0o600))
 	key := publicKey(t)
 
 	for name, test := range map[string]struct {
@@ -91,10 +141,10 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		errors map[string]string
 	}{
 		"nothing is set": {
-			remove: []string{"aws:region", "domain", "admins", "sshAllowFrom", "ami"},
+			remove: []string{"aws:region", "domain", "admins", "sshAllowFrom", "ami", "acmeEmail"},
 			errors: map[string]string{
 				"aws:region": "eu-central-1", "domain": "pulumi config set domain example.org", "admins": "pulumi config set --path 'admins[0].name' admin",
-				"sshAllowFrom": "192.0.2.7/32", "ami": "136693071363",
+				"sshAllowFrom": "192.0.2.7/32", "ami": "136693071363", "acmeEmail": "pulumi config set acmeEmail",
 			},
 		},
 		"a URL as the domain":           {change: map[string]string{"domain": "https://example.org/"}, errors: map[string]string{"domain": "without a scheme"}},
@@ -137,6 +187,28 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		"a region that is none":         {change: map[string]string{"aws:region": "europe"}, errors: map[string]string{"aws:region": "eu-central-1"}},
 		"a misspelt key":                {change: map[string]string{"instancetype": "t3.micro"}, errors: map[string]string{"instancetype": "did you mean instanceType?"}},
 		"a key that nobody knows":       {change: map[string]string{"frobnicate": "1"}, errors: map[string]string{"frobnicate": "no such key"}},
+		"a zone's name, not its id":     {change: map[string]string{"zoneId": "example.org"}, errors: map[string]string{"zoneId": "not the id of a hosted zone"}},
+		"a record without a type":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].type": "write one of A, AAAA, CAA"}},
+		"a record's name with a dot":    {change: map[string]string{"dnsRecords": `[{"name": "example.org.", "type": "TXT", "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].name": "without a dot at its end"}},
+		"a record without values":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT"}]`}, errors: map[string]string{"dnsRecords[0].values": "has none"}},
+		"a record with a TTL of a year": {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT", "ttl": 31536000, "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].ttl": "from 1 to 604800"}},
+		"a second address of the site":  {change: map[string]string{"dnsRecords": `[{"name": "monitoring.example.org", "type": "A", "values": ["192.0.2.1"]}]`}, errors: map[string]string{"dnsRecords[0].name": "the site's own names"}},
+		"a record in two entries":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["1 a."]}, {"name": "example.org", "type": "MX", "values": ["2 b."]}]`}, errors: map[string]string{"dnsRecords[1].name": "one entry"}},
+		"a CNAME for the site":          {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "CNAME", "values": ["elsewhere.example."]}]`}, errors: map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}},
+		"two CNAMEs for one name":       {change: map[string]string{"dnsRecords": `[{"name": "blog.example.org", "type": "CNAME", "values": ["a.example.", "b.example."]}]`}, errors: map[string]string{"dnsRecords[0].values": "one CNAME"}},
+		"an ACME directory by HTTP":     {change: map[string]string{"acmeDirectory": "http://acme.example/dir"}, errors: map[string]string{"acmeDirectory": "https://acme-v02.api.letsencrypt.org/directory"}},
+		"a name as e-mail address":      {change: map[string]string{"acmeEmail": "Admin <admin@example.org>"}, errors: map[string]string{"acmeEmail": "admin@example.org"}},
+		"roots that are not there":      {change: map[string]string{"acmeCA": "missing.pem"}, errors: map[string]string{"acmeCA": "cannot read missing.pem"}},
+		"a private key as roots":        {change: map[string]string{"acmeCA": "key.pem"}, errors: map[string]string{"acmeCA": "has a PRIVATE KEY in it"}},
+		"roots without a certificate":   {change: map[string]string{"acmeCA": "empty.pub"}, errors: map[string]string{"acmeCA": "no certificate in empty.pub"}},
+		"a retention without a unit":    {change: map[string]string{"metricsRetention": "90"}, errors: map[string]string{"metricsRetention": "90d"}},
+		"a key that is no key":          {change: map[string]string{"victorOpsKey": "alerts"}, errors: map[string]string{"victorOpsKey": "pulumi config set --secret victorOpsKey"}},
+		"a routing key with a slash":    {change: map[string]string{"victorOpsRouting": "a/b"}, errors: map[string]string{"victorOpsRouting": "not a routing key"}},
+		"GitHub's id without a secret": {
+			change: map[string]string{"grafanaGitHubId": "Iv1.0123"},
+			errors: map[string]string{"grafanaGitHubSecret": "grafanaGitHubId", "grafanaGitHubOrganizations": "everybody"},
+		},
+		"an organization with a space": {change: map[string]string{"grafanaGitHubOrganizations": `["my org"]`}, errors: map[string]string{"grafanaGitHubOrganizations[0]": "GitHub organization"}},
 		"much at once": {
 			change: map[string]string{"domain": "x", "sshPort": "0", "protect": "1", "ami": "ami-x", "sshAllowFrom": `["any"]`, "colour": "red"},
 			errors: map[string]string{"domain": "", "sshPort": "", "protect": "", "ami": "", "sshAllowFrom[0]": "", "colour": ""},

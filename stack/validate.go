@@ -1,8 +1,12 @@
 package stack
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +23,15 @@ var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
 	region       = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	zoneID       = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// recordName matches the name of a DNS record, which may have labels that
+	// begin with an underscore, and may begin with a wildcard.
+	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// duration is Prometheus' form of a time.
+	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
+	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 	// login is what Debian's useradd accepts.
 	login = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 )
@@ -40,6 +53,23 @@ func (c *Config) validate() Problems {
 	for i, alias := range c.Aliases {
 		v.hostName(fmt.Sprintf("aliases[%d]", i), alias)
 		v.check(fmt.Sprintf("aliases[%d]", i), alias != c.Domain && !slices.Contains(c.Aliases[:i], alias), "%q is there already; remove it", alias)
+	}
+
+	v.check("zoneId", c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ, or leave it out to make the DNS records by hand", c.ZoneID)
+	v.dnsRecords(c)
+
+	directory, err := url.Parse(c.ACMEDirectory)
+	v.check("acmeDirectory", err == nil && directory.Scheme == "https" && directory.Host != "", "%q is not the URL of an ACME directory; write one such as %s", c.ACMEDirectory, Defaults().ACMEDirectory)
+	if c.ACMEEmail == "" {
+		v.add("acmeEmail", "not set; write your e-mail address, by which the certificate authority knows your account: pulumi config set acmeEmail admin@example.org")
+	} else {
+		address, err := mail.ParseAddress(c.ACMEEmail)
+		v.check("acmeEmail", err == nil && address.Address == c.ACMEEmail, "%q is not an e-mail address; write one such as admin@example.org", c.ACMEEmail)
+	}
+	if c.ACMECA != "" {
+		var reason string
+		c.ACMERoots, reason = roots(c.ACMECA)
+		v.check("acmeCA", reason == "", "%s; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", reason)
 	}
 
 	v.admins(c.Admins)
@@ -66,6 +96,15 @@ func (c *Config) validate() Problems {
 	v.directory("siteDir", c.SiteDir)
 	v.check("jekyllEnv", c.JekyllEnv != "", "is empty; write production or development")
 	v.between("releasesKept", c.ReleasesKept, 1, 100)
+	v.check("metricsRetention", duration.MatchString(c.MetricsRetention), "%q is not a duration of Prometheus; write one such as 90d or 1y", c.MetricsRetention)
+	v.check("victorOpsKey", c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "is not the key of a REST integration, which is like 01234567-89ab-cdef-0123-456789abcdef; write it with pulumi config set --secret victorOpsKey, or leave it out")
+	v.check("victorOpsRouting", routingKey.MatchString(c.VictorOpsRouting), "%q is not a routing key; write the one that you made in Splunk On-Call, such as default", c.VictorOpsRouting)
+	v.check("grafanaGitHubSecret", (c.GrafanaGitHubSecret == "") == (c.GrafanaGitHubID == ""), "goes with grafanaGitHubId: set both, the secret with pulumi config set --secret grafanaGitHubSecret, or none")
+	v.check("grafanaGitHubId", c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "%q is not the client id of a GitHub OAuth app", c.GrafanaGitHubID)
+	v.check("grafanaGitHubOrganizations", c.GrafanaGitHubID == "" || len(c.GrafanaGitHubOrganizations) > 0, "not set, so that everybody with a GitHub account could log in; write the organizations whose members may")
+	for i, organization := range c.GrafanaGitHubOrganizations {
+		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
+	}
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
 	return v.problems
@@ -92,6 +131,69 @@ func (v *validator) between(key string, value, low, high int) {
 func (v *validator) hostName(key, name string) {
 	v.check(key, len(name) <= 253 && host.MatchString(name),
 		"%q is not a host name; write it in lower case, without a scheme or a slash, such as example.org", name)
+}
+
+// recordTypes are the types of DNS records that a stack may add.
+var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
+
+// dnsRecords checks the further records and completes them.
+func (v *validator) dnsRecords(c *Config) {
+	type set struct{ name, kind string }
+	known := map[set]bool{}
+	for _, name := range c.Names() {
+		known[set{name, "A"}] = true
+	}
+	for i := range c.DNSRecords {
+		record := &c.DNSRecords[i]
+		key := fmt.Sprintf("dnsRecords[%d]", i)
+		v.check(key+".name", len(record.Name) <= 253 && recordName.MatchString(record.Name),
+			"%q is not the full name of a record; write it in lower case, without a dot at its end, such as www.example.org", record.Name)
+		v.check(key+".type", slices.Contains(recordTypes, record.Type), "%q is not a type that can be set; write one of %s", record.Type, strings.Join(recordTypes, ", "))
+		if record.TTL == 0 {
+			record.TTL = 3600
+		}
+		v.between(key+".ttl", record.TTL, 1, 604800)
+		v.check(key+".values", len(record.Values) > 0 && !slices.Contains(record.Values, ""), "has none, or an empty one; write a list such as [\"10 mail.example.org.\"]")
+		v.check(key+".values", record.Type != "CNAME" || len(record.Values) < 2, "a name has one CNAME, and here are %d; write one value", len(record.Values))
+		v.check(key+".name", !known[set{record.Name, record.Type}], "%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names", record.Name, record.Type)
+		known[set{record.Name, record.Type}] = true
+	}
+	for i, record := range c.DNSRecords {
+		if record.Type != "CNAME" {
+			continue
+		}
+		for other := range known {
+			if other.name == record.Name && other.kind != "CNAME" {
+				v.add(fmt.Sprintf("dnsRecords[%d].type", i), "%s has a record of type %s, and so cannot have a CNAME; remove one of them", record.Name, other.kind)
+				break
+			}
+		}
+	}
+}
+
+// roots reads a PEM file of certificates. The reason says why it is refused.
+func roots(path string) (text, reason string) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Sprintf("cannot read %s", path)
+	}
+	certificates := 0
+	for rest := content; ; certificates++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return "", fmt.Sprintf("%s has a %s in it, not only certificates", path, block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return "", fmt.Sprintf("%s has a certificate that cannot be read", path)
+		}
+	}
+	if certificates == 0 {
+		return "", fmt.Sprintf("there is no certificate in %s", path)
+	}
+	return string(content), ""
 }
 
 func (v *validator) cidr(key, block string) {

@@ -27,7 +27,7 @@ if [ -z "$commit" ]; then
     map(select(.kind == "update" and .environment["git.head"] != null)) as $updates
     | $updates[0].environment["git.head"] as $latest
     | first($updates[] | select(.result == "succeeded" and .environment["git.dirty"] != "true") | .environment["git.head"] | select(. != $latest)) // ""')
-  [ -n "$commit" ] || fail "the history of stack $stack has no successful update of an earlier commit. Name one: make rollback STACK=$stack TO=commit"
+  [ -n "$commit" ] || fail "the history of stack $stack has no successful update of an earlier commit. Only updates from a checkout without uncommitted changes can be found again. Name a commit: make rollback STACK=$stack TO=commit"
 fi
 git rev-parse --quiet --verify "$commit^{commit}" >/dev/null || fail "there is no commit $commit in this clone. Fetch it, or name another: make rollback STACK=$stack TO=commit"
 

@@ -34,7 +34,7 @@ func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
 		require.Equal(t, "handover: i-old handed over after 3.8 s\n", out.String())
 		require.Equal(t, []string{"release"}, old.data.taken())
 		require.Equal(t, []string{"restore"}, data.taken())
-		require.True(t, exists(old.draining))
+		require.Equal(t, Draining, old.front.is())
 		announcement := stored[Announcement](t, old.bucket, AnnouncementKey)
 		require.Equal(t, "i-new", announcement.Server)
 		require.Equal(t, begin.UTC(), announcement.Announced)

@@ -12,15 +12,3 @@ type Data interface {
 	// Restore brings here what the server before this one left in the bucket.
 	Restore(ctx context.Context) error
 }
-
-// NoData is the Data of servers that collect nothing.
-type NoData struct{}
-
-// Release implements Data.
-func (NoData) Release(context.Context) error { return nil }
-
-// Resume implements Data.
-func (NoData) Resume(context.Context) error { return nil }
-
-// Restore implements Data.
-func (NoData) Restore(context.Context) error { return nil }

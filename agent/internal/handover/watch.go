@@ -8,26 +8,34 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
 )
 
-// Watcher is what each server does all its life: it records that it has the VIP as
-// soon as that is so, and gives way to a successor that announces itself.
+const (
+	// askPause is the time from the arrival of the VIP to the first look whether all
+	// certificates are there, and askLimit the longest between two looks. In
+	// between it doubles: Let's Encrypt forgives five failures an hour for each name.
+	askPause = 2 * time.Minute
+	askLimit = time.Hour
+)
+
+// Watcher is what each server does all its life: it serves and records that it has
+// the VIP as soon as that is so, and gives way to a successor that announces itself.
 type Watcher struct {
 	// Server names this server.
-	Server   string
-	VIP      netip.Addr
-	Store    Store
-	Metadata Metadata
-	Data     Data
+	Server       string
+	VIP          netip.Addr
+	Store        Store
+	Metadata     Metadata
+	Data         Data
+	Front        Front
+	Certificates Certificates
 	// HolderFile is there while this server is recorded as the one that has the
 	// VIP; "" is no file.
 	HolderFile string
-	// DrainingFile is there while visitors are to be asked to come back on new
-	// connections.
-	DrainingFile string
 	// Poll is the pause between two looks.
 	Poll time.Duration
 	// Drain is how long visitors are asked before this server hands over.
@@ -51,6 +59,14 @@ type Watcher struct {
 	over string
 	// looked is whether the bucket has told yet what is announced.
 	looked bool
+
+	// shown is the state that the front is in, or "" while that is not known.
+	shown State
+	// pause is the time between the last look at the certificates and the next one,
+	// and missed whether the last one missed some.
+	pause    time.Duration
+	nextLook time.Time
+	missed   bool
 
 	// draining is whether visitors are asked to reconnect, since when.
 	draining      bool
@@ -77,7 +93,11 @@ func (w *Watcher) Run(ctx context.Context) {
 // begin finds out what the process before this one left.
 func (w *Watcher) begin() {
 	w.troubles = troubles{log: w.Log, kinds: map[string]string{}}
-	if _, err := os.Lstat(w.DrainingFile); err == nil {
+	state, err := w.Front.State()
+	w.troubles.note("read the state", err)
+	w.shown = state
+	w.pause, w.nextLook = askPause, time.Now().Add(askPause)
+	if state == Draining {
 		w.draining, w.drainingSince = true, time.Now()
 	}
 }
@@ -89,13 +109,60 @@ func (w *Watcher) step(ctx context.Context) {
 		return
 	}
 	if !w.holds {
-		// What is drained stays so: others serve now.
 		w.troubles.note("take back the holder file", remove(w.HolderFile))
+		// What is drained stays so: others serve now.
+		if !w.draining {
+			w.show(Waiting)
+		}
 		return
+	}
+	// First, so that visitors do not wait for a certificate longer than they must.
+	if !w.draining {
+		w.show(Serving)
 	}
 	w.record(ctx)
 	w.follow(ctx)
 	w.resume(ctx)
+	w.ask()
+}
+
+// show puts the front into a state, unless it was the last to do so.
+func (w *Watcher) show(state State) (ok bool) {
+	if w.shown == state {
+		return true
+	}
+	if !w.troubles.note("switch to a state", w.Front.Set(state)) {
+		w.shown = ""
+		return false
+	}
+	w.shown = state
+	w.pause, w.nextLook = askPause, time.Now().Add(askPause)
+	return true
+}
+
+// ask has the front ask for certificates that are missing although it has asked
+// before: a DNS record that was late, or a certificate authority that was away.
+func (w *Watcher) ask() {
+	if w.shown != Serving || time.Now().Before(w.nextLook) {
+		return
+	}
+	missing, err := w.Certificates.Missing()
+	if !w.troubles.note("look at the certificates", err) {
+		w.nextLook = time.Now().Add(askPause)
+		return
+	}
+	if len(missing) == 0 {
+		if w.missed {
+			w.Log.Info("all certificates are there")
+		}
+		w.missed, w.pause, w.nextLook = false, askPause, time.Now().Add(askLimit)
+		return
+	}
+	w.missed = true
+	w.pause = min(2*w.pause, askLimit)
+	w.nextLook = time.Now().Add(w.pause)
+	w.Log.Warn("certificates are missing: asking for them once more", "names", strings.Join(missing, ","), "next", w.pause)
+	w.troubles.note("switch to a state", w.Front.Set(Serving))
 }
 
 // observe finds out whether this server has the VIP. While that cannot be found
@@ -170,9 +237,9 @@ func (w *Watcher) handOver(ctx context.Context, to Announcement) (done bool) {
 	if !w.draining {
 		w.draining, w.drainingSince = true, time.Now()
 	}
-	// Without the file the move will cut visitors' open connections. That is no
-	// reason to let the successor wait in vain.
-	w.troubles.note("make the draining file", touch(w.DrainingFile))
+	// Otherwise the move will cut visitors' open connections. That is no reason to
+	// let the successor wait in vain.
+	w.show(Draining)
 	select {
 	case <-ctx.Done():
 		return false
@@ -198,7 +265,7 @@ func (w *Watcher) resume(ctx context.Context) {
 	if !w.draining || !w.looked || w.successor.live() {
 		return
 	}
-	if !w.troubles.note("take back the draining file", remove(w.DrainingFile)) {
+	if !w.show(Serving) {
 		return
 	}
 	if !w.troubles.note("collect data again", w.Data.Resume(ctx)) {

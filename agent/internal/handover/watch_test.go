@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -32,7 +31,7 @@ func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
 		after(time.Hour)
 		require.Equal(t, []string{"PUT " + HolderKey}, writes(s.bucket.takeRequests()))
 		require.Equal(t, hasIt, s.takeLog(), "an uneventful hour is not worth a line")
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 	})
 }
 
@@ -46,7 +45,7 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 				after(time.Minute)
 				require.Empty(t, s.bucket.takeRequests())
 				require.False(t, exists(s.holder), "also when it is left from a time when the server had it")
-				require.False(t, exists(s.draining))
+				require.Equal(t, Waiting, s.front.is())
 				require.Equal(t, "level=INFO msg=\"this server does not have the VIP\" vip=198.51.100.7\n", s.takeLog())
 			})
 		})
@@ -135,10 +134,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", 2*time.Minute)
 
 		after(time.Second)
-		require.True(t, exists(s.draining), "visitors are asked to reconnect at the next look")
-		stat, err := os.Stat(s.draining)
-		require.NoError(t, err)
-		require.Equal(t, os.FileMode(0o644), stat.Mode().Perm(), "the web server looks for it")
+		require.Equal(t, Draining, s.front.is(), "visitors are asked to reconnect at the next look")
 		require.Empty(t, s.data.taken())
 
 		after(2900 * time.Millisecond)
@@ -157,7 +153,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		require.Equal(t, []string{"PUT " + AnswerKey}, writes(s.bucket.takeRequests()), "one answer is enough")
 		s.cloud.answer(another, nil)
 		after(time.Hour)
-		require.True(t, exists(s.draining), "a server that others have replaced stays as it is")
+		require.Equal(t, Draining, s.front.is(), "a server that others have replaced stays as it is")
 		require.False(t, exists(s.holder))
 		require.Equal(t, []string{"release"}, s.data.taken())
 		require.Equal(t, "level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
@@ -172,16 +168,16 @@ func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
 		defer s.stop()
 		s.bucket.announce(t, "i-new", 2*time.Minute)
 		after(119 * time.Second)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 		s.takeLog()
 		// Its look comes after at most another one's length.
 		after(3 * time.Second)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
 		require.Equal(t, "level=WARN msg=\"the successor did not come: this server goes on\" successor=i-new\n", s.takeLog())
 
 		after(time.Hour)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
 		require.Empty(t, s.takeLog())
 	})
@@ -193,10 +189,10 @@ func TestAServerGoesOnThoughTheBucketIsOutOfReach(t *testing.T) {
 		defer s.stop()
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 		s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host"))
 		after(time.Minute)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 	})
 }
 
@@ -213,20 +209,20 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				after(11 * time.Second)
 				s.cloud.answer(none, nil)
 				after(20 * time.Second)
-				require.True(t, exists(s.draining))
+				require.Equal(t, Draining, s.front.is())
 				s.takeLog()
 
 				s.bucket.fail("PUT "+AnswerKey, nil)
 				s.cloud.answer(vip, nil)
 				after(10 * time.Second)
-				require.False(t, exists(s.draining), "the announcement is in force, and over nevertheless")
+				require.Equal(t, Serving, s.front.is(), "the announcement is in force, and over nevertheless")
 				require.Contains(t, s.data.taken(), "resume")
 				require.Equal(t, hasIt+"level=INFO msg=\"no handover is going on: this server goes on\"\n", s.takeLog())
 				require.True(t, exists(s.holder))
 
 				id := s.bucket.announce(t, "i-newer", time.Hour)
 				after(10 * time.Second)
-				require.True(t, exists(s.draining), "the next update is as any other")
+				require.Equal(t, Draining, s.front.is(), "the next update is as any other")
 				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
 			})
 		})
@@ -247,9 +243,9 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 				after(time.Second)
 				require.Equal(t, second, stored[Answer](t, s.bucket, AnswerKey).Announcement, "visitors have been asked for long enough")
 				after(55 * time.Second)
-				require.True(t, exists(s.draining), "the first announcement has expired, the second has not")
+				require.Equal(t, Draining, s.front.is(), "the first announcement has expired, the second has not")
 				after(10 * time.Second)
-				require.False(t, exists(s.draining))
+				require.Equal(t, Serving, s.front.is())
 				require.Equal(t, []string{"release", "release", "resume"}, s.data.taken())
 				require.Contains(t, s.takeLog(), "did not come: this server goes on\" successor="+successor+"\n")
 			})
@@ -280,7 +276,7 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 				announce(t, s.bucket)
 				after(time.Minute)
 				require.Empty(t, writes(s.bucket.takeRequests()))
-				require.False(t, exists(s.draining))
+				require.Equal(t, Serving, s.front.is())
 				require.Empty(t, s.data.taken())
 				require.LessOrEqual(t, strings.Count(s.log.String(), "ignored an announcement"), 1)
 
@@ -331,7 +327,7 @@ func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
 		s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(65 * time.Second)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 		s.bucket.fail("PUT "+AnswerKey, nil)
 		after(time.Hour)
 		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey), "nobody asks any longer")
@@ -363,21 +359,22 @@ func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
 		})
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(59 * time.Second)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 		after(5 * time.Second)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
 	})
 }
 
 func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := start(t, vip, func(s *server) { s.draining = filepath.Join(filepath.Dir(s.draining), "missing", "draining") })
+		s := start(t, vip)
 		defer s.stop()
+		s.front.fail(errors.New("read-only file system"))
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
 		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
-		require.Contains(t, s.takeLog(), "level=WARN msg=\"make the draining file: failed\" error=\"make a flag file: open ")
+		require.Contains(t, s.takeLog(), "level=WARN msg=\"switch to a state: failed\" error=\"read-only file system\"\n")
 	})
 }
 
@@ -416,11 +413,11 @@ func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
 				defer s.stop()
 				if strings.HasPrefix(name, "a bucket") {
 					after(time.Minute)
-					require.True(t, exists(s.draining), "what is announced is not known yet")
+					require.Equal(t, Draining, s.front.is(), "what is announced is not known yet")
 					s.bucket.fail("GET "+AnnouncementKey, nil)
 					after(2 * time.Second)
 				}
-				require.False(t, exists(s.draining))
+				require.Equal(t, Serving, s.front.is())
 				require.Equal(t, []string{"resume"}, s.data.taken())
 				require.Contains(t, s.takeLog(), "level=INFO msg=\"no handover is going on: this server goes on\"\n")
 			})
@@ -437,12 +434,12 @@ func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
 		defer func() { s.stop() }()
 		after(4 * time.Second)
 		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 		s.restart()
 		after(30 * time.Second)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 		after(30 * time.Second)
-		require.False(t, exists(s.draining))
+		require.Equal(t, Serving, s.front.is())
 	})
 }
 
@@ -451,7 +448,7 @@ func TestAReplacedServerStaysDrainedThroughARestart(t *testing.T) {
 		s := start(t, none, leaveDraining)
 		defer s.stop()
 		after(time.Hour)
-		require.True(t, exists(s.draining))
+		require.Equal(t, Draining, s.front.is())
 	})
 }
 
@@ -471,4 +468,104 @@ func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, another)
+		defer s.stop()
+		after(time.Hour)
+		require.Equal(t, []State{Waiting}, s.front.taken(), "a certificate authority would ask another server")
+		s.cloud.answer(vip, nil)
+		after(2 * time.Second)
+		require.Equal(t, []State{Serving}, s.front.taken())
+		after(time.Hour)
+		require.Empty(t, s.front.taken(), "nothing is switched without need")
+		s.cloud.answer(none, nil)
+		after(2 * time.Second)
+		require.Equal(t, []State{Waiting}, s.front.taken())
+	})
+}
+
+func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) {
+			s.bucket.fail("PUT "+HolderKey, errors.New("no route to host"))
+			s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host"))
+		})
+		defer s.stop()
+		require.Equal(t, Serving, s.front.is())
+	})
+}
+
+func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.front.err = errors.New("no space left on device") })
+		defer s.stop()
+		after(time.Minute)
+		require.Empty(t, s.front.taken())
+		s.front.fail(nil)
+		after(2 * time.Second)
+		require.Equal(t, []State{Serving}, s.front.taken())
+		require.Equal(t, 1, strings.Count(s.log.String(), "switch to a state: failed"))
+	})
+}
+
+func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		after(time.Minute)
+		s.front.taken()
+		s.restart()
+		defer s.stop()
+		after(time.Hour)
+		require.Empty(t, s.front.taken())
+	})
+}
+
+func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.certificates.miss("www.example.org") })
+		defer s.stop()
+		s.takeLog()
+		var asked []time.Duration
+		for begin := time.Now(); time.Since(begin) < 6*time.Hour; after(2 * time.Second) {
+			for range s.front.taken() {
+				asked = append(asked, time.Since(begin))
+			}
+		}
+		require.Equal(t, []time.Duration{
+			0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute, 62 * time.Minute,
+			122 * time.Minute, 182 * time.Minute, 242 * time.Minute, 302 * time.Minute,
+		}, asked, "five times in the first hour, which is what Let's Encrypt forgives")
+		require.Equal(t, len(asked)-1, strings.Count(s.log.String(), "certificates are missing: asking for them once more\" names=www.example.org next="))
+
+		s.certificates.miss()
+		s.takeLog()
+		after(24 * time.Hour)
+		require.Empty(t, s.front.taken())
+		require.Equal(t, "level=INFO msg=\"all certificates are there\"\n", s.takeLog())
+		require.Less(t, s.certificates.looks, 40, "what is there is looked at once an hour")
+	})
+}
+
+func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.certificates.err = errors.New("acme.json is not understood") })
+		defer s.stop()
+		s.front.taken()
+		after(time.Hour)
+		require.Empty(t, s.front.taken())
+		require.Equal(t, 1, strings.Count(s.log.String(), "look at the certificates: failed"))
+	})
+}
+
+func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
+		defer s.stop()
+		s.bucket.announce(t, "i-new", time.Hour)
+		after(30 * time.Minute)
+		require.Equal(t, []State{Serving, Draining}, s.front.taken())
+	})
 }

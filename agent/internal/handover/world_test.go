@@ -193,6 +193,74 @@ func (c *collected) Restore(context.Context) error {
 	return nil
 }
 
+// front is a Front that takes down the states that it is put into.
+type front struct {
+	mutex  sync.Mutex
+	state  State
+	states []State
+	err    error
+}
+
+func (f *front) State() (State, error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return f.state, nil
+}
+
+func (f *front) Set(state State) error {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.err != nil {
+		return f.err
+	}
+	f.state = state
+	f.states = append(f.states, state)
+	return nil
+}
+
+// is tells the state; one that was never set is "".
+func (f *front) is() State {
+	state, _ := f.State()
+	return state
+}
+
+// taken returns the states since the last call.
+func (f *front) taken() []State {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	states := f.states
+	f.states = nil
+	return states
+}
+
+// fail makes the switch to a state fail, or work with nil.
+func (f *front) fail(err error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.err = err
+}
+
+// certificates are those of which these names have none.
+type certificates struct {
+	mutex   sync.Mutex
+	missing []string
+	err     error
+	looks   int
+}
+
+func (c *certificates) Missing() ([]string, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.looks++
+	return c.missing, c.err
+}
+
+func (c *certificates) miss(names ...string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.missing = names
+}
+
 var (
 	vip     = netip.MustParseAddr("198.51.100.7")
 	another = netip.MustParseAddr("203.0.113.20")
@@ -202,29 +270,30 @@ var (
 // server is a server named i-old on which `agent watch` runs, in a synctest
 // bubble. It looks in each even second, beginning with 0.
 type server struct {
-	t        *testing.T
-	bucket   *memory
-	cloud    *cloud
-	data     *collected
-	log      *bytes.Buffer
-	draining string
-	holder   string
-	stop     func()
+	t            *testing.T
+	bucket       *memory
+	cloud        *cloud
+	data         *collected
+	front        *front
+	certificates *certificates
+	log          *bytes.Buffer
+	holder       string
+	stop         func()
 }
 
 // start starts a server with this public address, after prepare has had its way.
 func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	t.Helper()
-	dir := t.TempDir()
 	s := &server{
-		t:        t,
-		bucket:   newMemory(),
-		cloud:    &cloud{address: address},
-		data:     &collected{},
-		log:      &bytes.Buffer{},
-		draining: filepath.Join(dir, "draining"),
-		holder:   filepath.Join(dir, "holder"),
-		stop:     func() {},
+		t:            t,
+		bucket:       newMemory(),
+		cloud:        &cloud{address: address},
+		data:         &collected{},
+		front:        &front{},
+		certificates: &certificates{},
+		log:          &bytes.Buffer{},
+		holder:       filepath.Join(t.TempDir(), "holder"),
+		stop:         func() {},
 	}
 	for _, change := range prepare {
 		change(s)
@@ -239,7 +308,7 @@ func (s *server) restart() {
 	s.stop()
 	watcher := &Watcher{
 		Server: "i-old", VIP: vip, Store: s.bucket, Metadata: s.cloud, Data: s.data,
-		HolderFile: s.holder, DrainingFile: s.draining,
+		Front: s.front, Certificates: s.certificates, HolderFile: s.holder,
 		Poll: 2 * time.Second, Drain: 3 * time.Second,
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
@@ -277,5 +346,5 @@ func exists(path string) bool {
 
 // leaveDraining is a server whose agent ended while it was draining.
 func leaveDraining(s *server) {
-	require.NoError(s.t, os.WriteFile(s.draining, nil, 0o644))
+	s.front.state = Draining
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +23,11 @@ const (
 	lookGrace = 10 * time.Second
 	// logsTimeout bounds the reading of all logs of a report.
 	logsTimeout = 10 * time.Second
+	// patience is after how much waiting the logs of what fails are shown, before
+	// its end. A server that is in order is ready by then.
+	patience = 30 * time.Second
+	// explainLines is how many lines of each log are shown then.
+	explainLines = 5
 )
 
 // Readiness is all that must hold on a server before the VIP may move to it.
@@ -35,7 +42,8 @@ type Readiness struct {
 	Memory Memory
 	// Runner reads the logs of what fails.
 	Runner Runner
-	// Progress gets a line whenever a check changes its state during a wait.
+	// Progress gets a line whenever a check changes its state during a wait, and,
+	// once, the logs of what fails when it lasts.
 	Progress io.Writer
 	// Log gets what is wrong with the memory, which spoils no report.
 	Log *slog.Logger
@@ -50,6 +58,7 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	deadline := begin.Add(wait)
 	states := r.Memory.load()
 	seen := map[string]bool{}
+	explained := false
 	for {
 		findings := r.look(ctx, wait, deadline)
 		if err := ctx.Err(); err != nil {
@@ -72,6 +81,10 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 		if left <= 0 {
 			report.Logs = r.logs(ctx, results, findings)
 			return report, nil
+		}
+		if !explained && time.Since(begin) >= patience {
+			r.explain(r.logs(ctx, results, findings), left)
+			explained = true
 		}
 		select {
 		case <-ctx.Done():
@@ -127,8 +140,17 @@ func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time
 			continue
 		}
 		seen[result.Name] = result.OK
-		fmt.Fprintf(r.Progress, "%6.1f s  %-10s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
+		fmt.Fprintf(r.Progress, "%6.1f s  %-11s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
 	}
+}
+
+// explain says why it takes so long, for somebody who will not wait to the end.
+func (r Readiness) explain(logs map[string][]string, left time.Duration) {
+	for _, name := range slices.Sorted(maps.Keys(logs)) {
+		lines := logs[name]
+		fmt.Fprintf(r.Progress, "         last lines of the log of %s:\n%s", name, indented(lines[max(0, len(lines)-explainLines):]))
+	}
+	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }
 
 // report is the report of a look, without logs.

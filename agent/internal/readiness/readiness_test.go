@@ -90,9 +90,9 @@ func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
 		require.True(t, report.Ready)
 		require.Equal(t, 12*time.Second, time.Since(begin), "ready is ready: nothing more is waited for")
 		require.Empty(t, report.Logs)
-		require.Equal(t, `   0.0 s  containers  not ok  web: starting
-   0.0 s  release     ok      as it should be
-  12.0 s  containers  ok      web: healthy
+		require.Equal(t, `   0.0 s  containers   not ok  web: starting
+   0.0 s  release      ok      as it should be
+  12.0 s  containers   ok      web: healthy
 `, progress.String())
 		require.Equal(t, begin.Add(12*time.Second).UTC(), report.Checks[0].Since)
 		require.Equal(t, begin.UTC(), report.Checks[1].Since)
@@ -163,6 +163,23 @@ last lines of the log of web:
   }
 }
 `, text.String())
+	})
+}
+
+func TestWhoeverDoesNotWaitToTheEndHasSeenTheLogOfWhatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", sound))
+		report, err := r.Await(t.Context(), 10*time.Minute)
+		require.NoError(t, err)
+		require.True(t, report.Ready)
+		require.Equal(t, `   0.0 s  containers   not ok  web: starting
+   0.0 s  release      ok      as it should be
+         last lines of the log of web:
+  starting up
+  bind: address in use
+         waiting for up to 9m30s more
+ 300.0 s  containers   ok      web: healthy
+`, progress.String())
 	})
 }
 

@@ -73,16 +73,22 @@ func (r Report) WriteText(w io.Writer) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Logs)) {
-		fmt.Fprintf(&text, "\nlast lines of the log of %s:\n", name)
-		for _, line := range r.Logs[name] {
-			fmt.Fprintf(&text, "  %s\n", line)
-		}
-		if len(r.Logs[name]) == 0 {
-			fmt.Fprintln(&text, "  (empty)")
-		}
+		fmt.Fprintf(&text, "\nlast lines of the log of %s:\n%s", name, indented(r.Logs[name]))
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// indented are the lines of a log below a heading.
+func indented(lines []string) string {
+	if len(lines) == 0 {
+		return "  (empty)\n"
+	}
+	var text strings.Builder
+	for _, line := range lines {
+		fmt.Fprintf(&text, "  %s\n", line)
+	}
+	return text.String()
 }

@@ -3,6 +3,7 @@ package readiness
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,16 +36,18 @@ const (
 	markerBytes = 4 << 10
 )
 
-// Served is the check that the web server serves the release that the content
-// bucket holds, every file with its bytes.
+// Served is the check that the site's front serves the release that the content
+// bucket holds, every file with its bytes, and that PHP files run.
 type Served struct {
 	// Bucket is the content bucket.
 	Bucket *bucket.Bucket
 	// Releases is what the agent has on disk.
 	Releases *release.Releases
 	Limits   release.Limits
-	// URL is the web server's address, without a path.
+	// URL is the address of the site's front on this server, without a path.
 	URL *url.URL
+	// Host is the site's name, by which it is asked for.
+	Host string
 	// Project is the directory of compose.yaml, for the web server's log.
 	Project string
 	// PullService is the systemd unit that brings releases, for its log.
@@ -62,7 +65,7 @@ func (s *Served) Name() string { return "release" }
 // Look implements Check. Looks must not overlap.
 func (s *Served) Look(ctx context.Context) Finding {
 	if s.client == nil {
-		s.client = newClient()
+		s.client = newClient(s.Host)
 	}
 	if err := s.fetchManifest(ctx); err != nil {
 		return Finding{Detail: oneLine(err.Error())}
@@ -85,7 +88,7 @@ func (s *Served) Look(ctx context.Context) Finding {
 	if problem := s.checkMarker(ctx, id); problem != "" {
 		return Finding{Detail: problem, Logs: []Log{projectLog(s.Project)}}
 	}
-	files, problems := s.checkFiles(ctx)
+	files, scripts, problems := s.checkFiles(ctx)
 	if len(problems) > 0 {
 		detail := strings.Join(problems, "; ")
 		if len(problems) >= enoughProblems {
@@ -93,15 +96,22 @@ func (s *Served) Look(ctx context.Context) Finding {
 		}
 		return Finding{Detail: detail, Logs: []Log{projectLog(s.Project)}}
 	}
-	return Finding{Verdict: Holds, Detail: fmt.Sprintf("%s: every file is served as it is in the bucket (files: %d)", id, files)}
+	detail := fmt.Sprintf("%s: every file is served as it is in the bucket (files: %d)", id, files)
+	if scripts > 0 {
+		detail += fmt.Sprintf(", PHP runs (files: %d)", scripts)
+	}
+	return Finding{Verdict: Holds, Detail: detail}
 }
 
-// newClient asks this machine: past any proxy, without following redirects,
-// which are not the file that was asked for, and for the bytes as they are.
-func newClient() *http.Client {
+// newClient asks this machine for a site: past any proxy, without following
+// redirects, which are not the file that was asked for, and for the bytes as they are.
+// Who vouches for the certificate is looked at elsewhere: the first server of all
+// has none yet.
+func newClient(host string) *http.Client {
 	return &http.Client{
 		Timeout: requestTimeout,
 		Transport: &http.Transport{
+			TLSClientConfig:       &tls.Config{ServerName: host, InsecureSkipVerify: true},
 			DisableCompression:    true,
 			MaxIdleConnsPerHost:   parallelRequests,
 			ResponseHeaderTimeout: headerTimeout,
@@ -142,47 +152,58 @@ func (s *Served) checkMarker(ctx context.Context, id string) string {
 }
 
 // checkFiles asks for every file of the release by each of its paths. It
-// returns the number of files and what is wrong with them, sorted.
-func (s *Served) checkFiles(ctx context.Context) (files int, problems []string) {
+// returns the numbers of files that are served as they are and of those that run,
+// and what is wrong with them, sorted.
+func (s *Served) checkFiles(ctx context.Context) (files, scripts int, problems []string) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group errgroup.Group
 	group.SetLimit(parallelRequests)
 	var mutex sync.Mutex
+	check := func(look func() string) {
+		group.Go(func() error {
+			problem := look()
+			mutex.Lock()
+			defer mutex.Unlock()
+			// Those that were called off when there were enough are not
+			// the web server's fault.
+			if problem != "" && len(problems) < enoughProblems {
+				problems = append(problems, problem)
+			}
+			if len(problems) == enoughProblems {
+				stop()
+			}
+			return nil
+		})
+	}
 	for name, digest := range s.manifest.Files() {
+		if runs(name) {
+			scripts++
+			check(func() string { return s.checkScript(ctx, "/"+name, digest) })
+			continue
+		}
 		paths := servedAs(name)
 		if len(paths) > 0 {
 			files++
 		}
 		for _, path := range paths {
-			group.Go(func() error {
-				problem := s.checkFile(ctx, path, digest)
-				mutex.Lock()
-				defer mutex.Unlock()
-				// Those that were called off when there were enough are not
-				// the web server's fault.
-				if problem != "" && len(problems) < enoughProblems {
-					problems = append(problems, problem)
-				}
-				if len(problems) == enoughProblems {
-					stop()
-				}
-				return nil
-			})
+			check(func() string { return s.checkFile(ctx, path, digest) })
 		}
 	}
 	// No request returns an error: what it found is among the problems.
 	_ = group.Wait()
 	slices.Sort(problems)
-	return files, problems
+	return files, scripts, problems
 }
 
+// runs tells whether a file of the site is a program.
+func runs(name string) bool { return strings.HasSuffix(name, ".php") }
+
 // servedAs is the paths of the URLs by which a file of the site is served as it
-// is. A PHP file runs, and the root's 404.html is the answer to what is missing:
-// neither can be asked for.
+// is. The root's 404.html is the answer to what is missing and cannot be asked for.
 func servedAs(name string) []string {
 	switch {
-	case strings.HasSuffix(name, ".php") || name == "404.html":
+	case name == "404.html":
 		return nil
 	case path.Base(name) == "index.html":
 		return []string{"/" + name, "/" + strings.TrimSuffix(name, "index.html")}
@@ -204,14 +225,48 @@ func (s *Served) checkFile(ctx context.Context, path string, want release.Digest
 	return problem
 }
 
-// get asks the web server for a path, which is not escaped yet, and has read
-// read the body of an answer with status 200. It says what went wrong, or "".
+// checkScript says what is wrong with a PHP file, or "". What it answers is its own
+// affair, as long as that is not its source, and there is something that runs it.
+func (s *Served) checkScript(ctx context.Context, path string, source release.Digest) string {
+	return s.ask(ctx, path, func(response *http.Response) (problem string) {
+		hash := sha256.New()
+		if _, err := io.Copy(hash, response.Body); err != nil {
+			return oneLine(err.Error())
+		}
+		switch {
+		case release.Digest(hash.Sum(nil)) == source:
+			return "its source is served, it does not run"
+		case response.StatusCode >= http.StatusInternalServerError:
+			return "status " + response.Status
+		default:
+			return ""
+		}
+	})
+}
+
+// get asks for a path and has read read the body of an answer with status 200. It
+// says what went wrong, or "".
 func (s *Served) get(ctx context.Context, path string, read func(io.Reader) error) string {
+	return s.ask(ctx, path, func(response *http.Response) (problem string) {
+		if response.StatusCode != http.StatusOK {
+			return "status " + response.Status
+		}
+		if err := read(response.Body); err != nil {
+			return oneLine(err.Error())
+		}
+		return ""
+	})
+}
+
+// ask asks the site's front for a path, which is not escaped yet, and has judge look
+// at the answer. It says what went wrong, after the path, or "".
+func (s *Served) ask(ctx context.Context, path string, judge func(*http.Response) (problem string)) string {
 	address := url.URL{Scheme: s.URL.Scheme, Host: s.URL.Host, Path: path}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
 		return fmt.Sprintf("%s: %s", path, err)
 	}
+	request.Host = s.Host
 	request.Header.Set("User-Agent", userAgent)
 	response, err := s.client.Do(request)
 	if err != nil {
@@ -223,11 +278,8 @@ func (s *Served) get(ctx context.Context, path string, read func(io.Reader) erro
 		return fmt.Sprintf("%s: %s", path, oneLine(err.Error()))
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Sprintf("%s: status %s", path, response.Status)
-	}
-	if err := read(response.Body); err != nil {
-		return fmt.Sprintf("%s: %s", path, oneLine(err.Error()))
+	if problem := judge(response); problem != "" {
+		return path + ": " + problem
 	}
 	return ""
 }

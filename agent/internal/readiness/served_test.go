@@ -45,6 +45,8 @@ type webServer struct {
 	release  string
 	files    site
 	requests []string
+	// php answers for PHP files.
+	php http.HandlerFunc
 }
 
 func (w *webServer) serve(release string, files site) {
@@ -58,6 +60,10 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 	defer w.mutex.Unlock()
 	path := request.URL.Path
 	w.requests = append(w.requests, path)
+	if request.Host != "site.example.org" || request.TLS.ServerName != "site.example.org" {
+		response.WriteHeader(http.StatusMisdirectedRequest)
+		return
+	}
 	if path == "/.well-known/release" {
 		fmt.Fprintf(response, `{"release": %q, "files": %d, "bytes": 0}`, w.release, len(w.files))
 		return
@@ -67,7 +73,11 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		name += "index.html"
 	}
 	content, exists := w.files[name]
-	if !exists || strings.HasSuffix(name, ".php") || name == "404.html" {
+	if exists && strings.HasSuffix(name, ".php") {
+		w.php(response, request)
+		return
+	}
+	if !exists || name == "404.html" {
 		response.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(response, w.files["404.html"])
 		return
@@ -88,7 +98,8 @@ type server struct {
 func newServer(t *testing.T, build site) *server {
 	t.Helper()
 	s := &server{T: t, s3: buckettest.Start(t), dir: filepath.Join(t.TempDir(), "site"), web: &webServer{}}
-	listener := httptest.NewServer(s.web)
+	s.web.php = func(response http.ResponseWriter, _ *http.Request) { fmt.Fprint(response, "hello") }
+	listener := httptest.NewTLSServer(s.web)
 	t.Cleanup(listener.Close)
 	address, err := url.Parse(listener.URL)
 	require.NoError(t, err)
@@ -99,6 +110,7 @@ func newServer(t *testing.T, build site) *server {
 		Releases:    release.ReadReleases(s.dir),
 		Limits:      release.DefaultLimits(),
 		URL:         address,
+		Host:        "site.example.org",
 		Project:     "/opt/site",
 		PullService: "agent-pull.service",
 	}
@@ -135,10 +147,10 @@ func (s *server) look() Finding {
 func TestTheReleaseHoldsWhenEachFileIsServedWithItsBytes(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every file is served as it is in the bucket (files: 7)"}, s.look())
+	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every file is served as it is in the bucket (files: 7), PHP runs (files: 1)"}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
-		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css", "/index.html",
+		"/", "/.well-known/empty.txt", "/.well-known/release", "/api/hello.php", "/assets/404.html", "/assets/style.css", "/index.html",
 		"/odd/100%25 ?#&;=:@.txt", "/posts/", "/posts/a b/ü+.html", "/posts/index.html",
 	}, s.web.requests, "every file by each of its paths, but none that is not served as it is")
 }
@@ -147,7 +159,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 	s := newServer(t, exampleSite())
 	var accessLog strings.Builder
 	accessLog.WriteString("web-1  | open() \"/srv/site/current/site/a.css\" failed (13: Permission denied)\n")
-	logging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	logging := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.web.ServeHTTP(w, r)
 		s.web.mutex.Lock()
 		defer s.web.mutex.Unlock()
@@ -190,6 +202,34 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			test.change(served)
 			s.web.serve(build.ID(), served)
 			finding := s.look()
+			require.Equal(t, Fails, finding.Verdict)
+			require.Equal(t, test.detail, finding.Detail)
+			require.Equal(t, []string{"containers"}, logNames(finding))
+		})
+	}
+}
+
+func TestAPHPFileMayAnswerWhateverItLikesButItsSource(t *testing.T) {
+	for name, test := range map[string]struct {
+		php    http.HandlerFunc
+		detail string
+	}{
+		"a page":               {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<p>hello") }, ""},
+		"nothing":              {func(http.ResponseWriter, *http.Request) {}, ""},
+		"not by this method":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }, ""},
+		"a redirect":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, ""},
+		"its source":           {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<?php echo 'hello';") }, "/api/hello.php: its source is served, it does not run"},
+		"that PHP is away":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "/api/hello.php: status 502 Bad Gateway"},
+		"that PHP is not well": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "/api/hello.php: status 500 Internal Server Error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, exampleSite())
+			s.web.php = test.php
+			finding := s.look()
+			if test.detail == "" {
+				require.Equal(t, Holds, finding.Verdict, finding.Detail)
+				return
+			}
 			require.Equal(t, Fails, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, []string{"containers"}, logNames(finding))
@@ -246,7 +286,7 @@ func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 
 func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	s := newServer(t, exampleSite())
-	closed := httptest.NewServer(s.web)
+	closed := httptest.NewTLSServer(s.web)
 	address, err := url.Parse(closed.URL)
 	require.NoError(t, err)
 	closed.Close()
@@ -258,7 +298,7 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 
 func TestARedirectIsNotThePage(t *testing.T) {
 	s := newServer(t, exampleSite())
-	redirecting := httptest.NewServer(http.RedirectHandler(s.served.URL.String(), http.StatusMovedPermanently))
+	redirecting := httptest.NewTLSServer(http.RedirectHandler(s.served.URL.String(), http.StatusMovedPermanently))
 	t.Cleanup(redirecting.Close)
 	address, err := url.Parse(redirecting.URL)
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,13 +12,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // client is how one visitor asks, and what befell its connections.
 type client struct {
 	http.Client
-	transport *http.Transport
+	transport transport
 
 	// reconnects are connections that replaced one which the site had not
 	// announced to close.
@@ -35,23 +37,42 @@ type client struct {
 	announced bool
 }
 
+// transport is net/http's, or that of HTTP/2.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
 // newClient asks past any proxy, without following redirects, and for the bytes
-// as they are. keep keeps a single connection.
-func newClient(timeout time.Duration, keep bool) *client {
+// as they are. keep keeps a single connection: over HTTPS, one of HTTP/2.
+func newClient(v Visitors, keep bool) *client {
 	c := &client{}
-	c.transport = &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return c.dial(ctx, keep, network, address)
-		},
-		DisableCompression: true,
-		DisableKeepAlives:  !keep,
-	}
-	if keep {
-		c.transport.MaxConnsPerHost = 1
+	switch {
+	case keep && v.secure():
+		c.transport = &http2.Transport{
+			DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+				return c.dialHTTP2(ctx, network, address, config)
+			},
+			TLSClientConfig:    &tls.Config{RootCAs: v.Roots},
+			DisableCompression: true,
+		}
+	default:
+		plain := &http.Transport{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return c.dial(ctx, keep, network, address)
+			},
+			TLSClientConfig:    &tls.Config{RootCAs: v.Roots},
+			DisableCompression: true,
+			DisableKeepAlives:  !keep,
+		}
+		if keep {
+			plain.MaxConnsPerHost = 1
+		}
+		c.transport = plain
 	}
 	c.Client = http.Client{
 		Transport:     c,
-		Timeout:       timeout,
+		Timeout:       v.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
@@ -68,11 +89,34 @@ func (c *client) RoundTrip(request *http.Request) (*http.Response, error) {
 		c.repeated.Add(again)
 	}
 	if err == nil && response.Close {
-		c.mutex.Lock()
-		c.announced = true
-		c.mutex.Unlock()
+		c.announce()
 	}
 	return response, err
+}
+
+// announce notes that the site said it would close the connection.
+func (c *client) announce() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.announced = true
+}
+
+// dialHTTP2 connects, and hears it when the site announces the connection's end.
+func (c *client) dialHTTP2(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+	plain, err := c.dial(ctx, true, network, address)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(plain, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		plain.Close()
+		return nil, err
+	}
+	if got := secured.ConnectionState().NegotiatedProtocol; got != http2.NextProtoTLS {
+		secured.Close()
+		return nil, fmt.Errorf("%s speaks %q, not HTTP/2", address, got)
+	}
+	return newFrames(secured, c.announce), nil
 }
 
 func (c *client) dial(ctx context.Context, keep bool, network, address string) (net.Conn, error) {

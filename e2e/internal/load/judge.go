@@ -38,6 +38,7 @@ func kindOf(message string) string {
 		{"context deadline exceeded", "timeout"},
 		{"EOF", "eof"},
 		{"server closed idle connection", "eof"},
+		{"tls: failed to verify certificate", "certificate"},
 		{"no route to host", "unreachable"},
 		{"network is unreachable", "unreachable"},
 		{"cannot assign requested address", "client"},

@@ -5,6 +5,7 @@ package load
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,8 +20,11 @@ const defaultTimeout = 10 * time.Second
 
 // Visitors are who asks for pages, all at the same time.
 type Visitors struct {
-	// URL is the site's, without a path, such as http://198.18.1.1.
+	// URL is the site's, without a path, such as https://example.org.
 	URL string
+	// Roots are the authorities whose certificates are trusted. Defaulted: those
+	// of the machine.
+	Roots *x509.CertPool
 	// Pages is the SHA-256, in hex, of each page by its path. An empty one
 	// stands for any body with status 200.
 	Pages map[string]string
@@ -44,7 +48,7 @@ func (v *Visitors) complete() error {
 	}
 	switch {
 	case base.Scheme == "" || base.Host == "" || base.Path != "":
-		return fmt.Errorf("URL of the site is %q: it has to be like http://198.18.1.1, without a path", v.URL)
+		return fmt.Errorf("URL of the site is %q: it has to be like https://example.org, without a path", v.URL)
 	case len(v.Pages) == 0:
 		return errors.New("no page to ask for")
 	case v.Fresh < 0 || v.KeepAlive < 0 || v.KeepAliveRate < 0 || v.Timeout < 0:
@@ -62,6 +66,8 @@ func (v *Visitors) complete() error {
 	}
 	return nil
 }
+
+func (v *Visitors) secure() bool { return strings.HasPrefix(v.URL, "https://") }
 
 // pages returns the paths in a fixed order.
 func (v *Visitors) pages() []string { return slices.Sorted(maps.Keys(v.Pages)) }
@@ -95,20 +101,20 @@ func Start(ctx context.Context, v Visitors) (*Run, error) {
 
 	r := &Run{began: time.Now(), cancel: cancel, ended: ended, fresh: newCrowd(v), keepAlive: newCrowd(v)}
 	if v.Fresh > 0 {
-		r.fresh.send(ctx, newClient(v.Timeout, false), schedule{interval: time.Second / time.Duration(v.Fresh)}, 0)
+		r.fresh.send(ctx, newClient(v, false), schedule{interval: time.Second / time.Duration(v.Fresh)}, 0)
 	}
 	for i := range v.KeepAlive {
 		interval := time.Second / time.Duration(v.KeepAliveRate)
 		// Spread, or all of them would ask at the same moment.
 		phase := interval * time.Duration(i) / time.Duration(v.KeepAlive)
-		r.keepAlive.send(ctx, newClient(v.Timeout, true), schedule{phase: phase, interval: interval}, i)
+		r.keepAlive.send(ctx, newClient(v, true), schedule{phase: phase, interval: interval}, i)
 	}
 	return r, nil
 }
 
 // lookAtEachPage finds out that the run is set up well, before it begins.
 func (v *Visitors) lookAtEachPage(ctx context.Context) error {
-	client := newClient(v.Timeout, false)
+	client := newClient(*v, false)
 	for _, path := range v.pages() {
 		status, body, err := client.get(ctx, v.URL+path)
 		if kind, detail := judge(status, body, err, v.Pages[path]); kind != "" {

@@ -3,8 +3,11 @@ package load
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -244,6 +247,74 @@ func TestAConnectionThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) {
 	require.Empty(t, report.KeepAlive.Failures)
 	require.Zero(t, report.KeepAlive.Reconnects)
 	require.Zero(t, report.KeepAlive.Repeated)
+}
+
+// secureSite is a site that speaks HTTP/2 and HTTP/1.1 over TLS.
+func secureSite(t *testing.T) (s *site, roots *x509.CertPool) {
+	t.Helper()
+	s = newSite(t)
+	secure := httptest.NewUnstartedServer(s.Config.Handler)
+	secure.EnableHTTP2 = true
+	secure.Config.ConnState = s.Config.ConnState
+	// Clients that go away are no news.
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	s.Server = secure
+	roots = x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	return s, roots
+}
+
+func TestOverHTTPSThoseWhoStaySpeakHTTP2(t *testing.T) {
+	s, roots := secureSite(t)
+	var mutex sync.Mutex
+	spoken := map[int]int{}
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		spoken[r.ProtoMajor]++
+		good(w, r)
+	})
+	run := s.start(t, Visitors{Roots: roots, KeepAlive: 3, KeepAliveRate: 20, Fresh: 20})
+	s.awaitRequests(t, 30)
+	report := run.Stop()
+	require.Empty(t, append(report.Fresh.Failures, report.KeepAlive.Failures...))
+	require.Equal(t, map[int]int{1: report.Fresh.Requests + 1, 2: report.KeepAlive.Requests}, spoken)
+	require.EqualValues(t, report.Fresh.Requests+1+3, s.connections.Load())
+}
+
+func TestAConnectionOfHTTP2ThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) {
+	s, roots := secureSite(t)
+	run := s.start(t, Visitors{Roots: roots, KeepAlive: 3, KeepAliveRate: 20})
+	s.awaitRequests(t, 6)
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		good(w, r)
+	})
+	s.awaitRequests(t, 12)
+	report := run.Stop()
+	require.GreaterOrEqual(t, s.connections.Load(), int64(3+3), "each visitor connected again")
+	require.Empty(t, report.KeepAlive.Failures)
+	require.Zero(t, report.KeepAlive.Reconnects)
+	require.Zero(t, report.KeepAlive.Repeated)
+}
+
+func TestAConnectionOfHTTP2ThatIsCutIsReplaced(t *testing.T) {
+	s, roots := secureSite(t)
+	run := s.start(t, Visitors{Roots: roots, KeepAlive: 1, KeepAliveRate: 5})
+	s.awaitRequests(t, 2)
+	s.CloseClientConnections()
+	s.awaitRequests(t, 2)
+	report := run.Stop()
+	require.Empty(t, report.KeepAlive.Failures)
+	require.Equal(t, 1, report.KeepAlive.Reconnects)
+}
+
+func TestASiteThatIsNotTrustedIsNotVisited(t *testing.T) {
+	s, _ := secureSite(t)
+	_, err := Start(t.Context(), Visitors{URL: s.URL, Pages: map[string]string{"/": ""}})
+	require.ErrorContains(t, err, "/ before the first visitor: certificate")
 }
 
 func TestVisitorsDoNotWaitForEachOther(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"net/netip"
 	"time"
+
+	"immutable-infra/localcloud/internal/names"
 )
 
 // ErrNotFound is returned for an instance or a VPC that is not there.
@@ -35,6 +37,10 @@ type Cloud interface {
 	// Established connections of a public address that moved, or that is gone,
 	// are cut.
 	ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error
+
+	// ApplyRecords makes the given record sets those of the hosted zone, for the
+	// DNS and on this machine itself. Names of OwnRecords are not among them.
+	ApplyRecords(ctx context.Context, records []names.Record) error
 
 	// RunInstance starts an instance whose NetworkInterface is already part of
 	// the applied GatewayState. It returns when the machine runs, not when

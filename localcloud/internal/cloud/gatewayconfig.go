@@ -13,6 +13,10 @@ type GatewayConfig struct {
 	Address  netip.Addr
 	S3       netip.Addr
 	Registry netip.Addr
+	// DNS is the name server of the zone ZoneName.
+	DNS netip.Addr
+	// VictorOps is where alerts go that are meant for the real one.
+	VictorOps netip.Addr
 	// Region is the one region whose S3 endpoint exists.
 	Region string
 }

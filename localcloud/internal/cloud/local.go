@@ -42,21 +42,28 @@ const (
 	labelRole     = engine.Label + ".role"
 	labelVPC      = engine.Label + ".vpc"
 	labelInstance = engine.Label + ".instance"
+	// labelSpec names what a service was started with.
+	labelSpec = engine.Label + ".spec"
 
 	roleGateway   = "gateway"
 	roleInterface = "interface"
 	roleInstance  = "instance"
 	roleS3        = "s3"
 	roleRegistry  = "registry"
+	roleDNS       = "dns"
+	roleACME      = "acme"
 
 	// program is where localcloud itself is in its own containers.
 	program = "/localcloud"
 )
 
-func hostAddress() netip.Addr     { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
-func s3Address() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
-func registryAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
-func firstGateway() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
+func hostAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
+func s3Address() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
+func registryAddress() netip.Addr  { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
+func dnsAddress() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
+func acmeAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
+func victorOpsAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
+func firstGateway() netip.Addr     { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
 
 // Local is the Cloud on this machine. Opening it is cheap; what it needs to
 // run is started by Start and found again by every process that opens it.
@@ -166,7 +173,7 @@ func (l *Local) authority() (*pki.Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pki.Open(l.home.TLS(), []string{"amazonaws.com", "docker.io", "docker.com"}, allowed)
+	return pki.Open(l.home.TLS(), []string{"amazonaws.com", "docker.io", "docker.com", ZoneName, VictorOpsName}, allowed)
 }
 
 // Heal starts again what is missing of the VPCs and instances that exist: after

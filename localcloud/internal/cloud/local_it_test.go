@@ -20,6 +20,7 @@ import (
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/names"
 )
 
 const (
@@ -88,12 +89,39 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://some-bucket.s3.us-east-1.amazonaws.com/key"), "<BucketName>some-bucket<")
 	})
 
+	t.Run("names of the zone resolve on the instance and on this machine", func(t *testing.T) {
+		const name = "site." + cloud.ZoneName
+		lookup := "getent ahostsv4 " + name + " | head -n 1 | cut -d ' ' -f 1"
+		for _, address := range []netip.Addr{vip, spare} {
+			require.NoError(t, w.local.ApplyRecords(ctx, []names.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
+			require.Eventually(t, func() bool { return w.must(t, vip, lookup) == address.String() }, 10*time.Second, 200*time.Millisecond)
+			here, err := exec.CommandContext(ctx, "sh", "-c", lookup).CombinedOutput()
+			require.NoError(t, err, string(here))
+			require.Equal(t, address.String(), strings.TrimSpace(string(here)))
+		}
+		require.NoError(t, w.local.ApplyRecords(ctx, nil))
+		require.Equal(t, "198.18.0.7", w.must(t, vip, "getent ahostsv4 "+cloud.VictorOpsName+" | head -n 1 | cut -d ' ' -f 1"))
+	})
+
+	t.Run("the ACME server answers by its name with a certificate that validates", func(t *testing.T) {
+		require.Contains(t, w.must(t, vip, "curl -sS https://acme.localcloud.test/dir"), "newOrder")
+		bundle := filepath.Join(home.Home(dir).TLS(), "acme.pem")
+		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle, "https://acme.localcloud.test/dir").CombinedOutput()
+		require.NoError(t, err, string(here))
+		require.Contains(t, string(here), "newOrder")
+	})
+
 	t.Run("docker builds from debian:trixie-slim", func(t *testing.T) {
 		w.must(t, vip, "sudo apt-get install -qy --no-install-recommends docker.io docker-cli docker-compose docker-buildx iptables >/dev/null")
 		out := w.must(t, vip, `mkdir -p b && printf 'FROM debian:trixie-slim\nRUN apt-get update -q && apt-get install -qy --no-install-recommends nginx curl\n' > b/Dockerfile && sudo docker build -q -t web b && sudo docker run -d --name web -p 80:80 web nginx -g 'daemon off;'`)
 		require.NotEmpty(t, out)
 		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:80/; do :; done")
 		require.True(t, reachable(netip.AddrPortFrom(vip, 80)))
+	})
+
+	t.Run("docker runs Traefik's image as upstream's", func(t *testing.T) {
+		require.Contains(t, w.must(t, vip, "sudo docker run --rm traefik:v3.6.12 version"), "3.6.12")
+		require.Contains(t, w.must(t, vip, "sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.6.12 --help"), "--entrypoints")
 	})
 
 	t.Run("no container reaches the metadata service", func(t *testing.T) {
@@ -176,8 +204,12 @@ func start(t *testing.T, ctx context.Context, dir string) *world {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.FileExists(t, filepath.Join(home.Home(dir).Bin(), "versitygw"))
-	for _, step := range []func(context.Context) error{local.StartNetwork, local.LoadImages, local.StartS3, local.StartRegistry} {
+	for _, tool := range []string{"versitygw", "pebble", "traefik"} {
+		require.FileExists(t, filepath.Join(home.Home(dir).Bin(), tool))
+	}
+	for _, step := range []func(context.Context) error{
+		local.StartNetwork, local.LoadImages, local.StartS3, local.StartRegistry, local.StartDNS, local.StartACME,
+	} {
 		began := time.Now()
 		require.NoError(t, step(ctx))
 		t.Logf("step: %.1f s", time.Since(began).Seconds())

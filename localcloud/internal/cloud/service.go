@@ -3,6 +3,8 @@ package cloud
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +23,7 @@ import (
 const (
 	s3Container       = network + "-s3"
 	registryContainer = network + "-registry"
+	httpsPort         = 443
 	startTimeout      = 30 * time.Second
 	pollInterval      = 100 * time.Millisecond
 )
@@ -80,7 +83,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	}
 	// Secrets go by the environment of the docker command, not by its command line.
 	return l.startService(ctx, docker, service{
-		name: s3Container, role: roleS3, address: s3Address(),
+		name: s3Container, role: roleS3, address: s3Address(), port: httpsPort,
 		mounts: []string{
 			filepath.Join(l.home.Bin(), "versitygw") + ":/versitygw:ro",
 			l.home.S3() + ":/s3",
@@ -110,41 +113,63 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	layer, err := l.builder.Archive(ctx, image.Minbase())
+	minbase, err := l.builder.Archive(ctx, image.Minbase())
+	if err != nil {
+		return err
+	}
+	traefik, err := l.traefikLayer(ctx)
 	if err != nil {
 		return err
 	}
 	return l.startService(ctx, docker, service{
-		name: registryContainer, role: roleRegistry, address: registryAddress(),
+		name: registryContainer, role: roleRegistry, address: registryAddress(), port: httpsPort,
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",
-			layer + ":/minbase.tar.gz:ro",
+			minbase + ":/minbase.tar.gz:ro",
+			traefik + ":/traefik.tar.gz:ro",
 			certificate + ":/tls/registry.pem:ro",
 			key + ":/tls/registry.key:ro",
 		},
 		command: []string{program, "registry",
-			"-layer", "/minbase.tar.gz", "-architecture", runtime.GOARCH,
+			"-minbase", "/minbase.tar.gz", "-traefik", "/traefik.tar.gz", "-architecture", runtime.GOARCH,
 			"-certificate", "/tls/registry.pem", "-key", "/tls/registry.key"},
 	})
 }
 
-// service is a container on localcloud's network that listens on port 443.
+// PackTraefik makes the layer of the Traefik image that StartRegistry serves,
+// if the cache has none of the Traefik in the home's bin directory.
+func (l *Local) PackTraefik(ctx context.Context) error {
+	_, err := l.traefikLayer(ctx)
+	return err
+}
+
+func (l *Local) traefikLayer(ctx context.Context) (string, error) {
+	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
+}
+
+// service is a container on localcloud's network.
 type service struct {
-	name, role  string
-	address     netip.Addr
+	name, role string
+	address    netip.Addr
+	// port is a TCP port on which it accepts connections when it is ready.
+	port        uint16
 	mounts      []string
 	environment []string
 	command     []string
+	// config is the content of its configuration file, if it reads one that the
+	// rest does not tell.
+	config string
 }
 
-// startService starts a service, anew when it is not running, and waits until
-// it accepts connections.
+// startService starts a service, anew when it does not run as described, and
+// waits until it accepts connections.
 func (l *Local) startService(ctx context.Context, docker engine.Docker, s service) error {
 	current, err := docker.Inspect(ctx, s.name)
 	if err != nil && !errors.Is(err, engine.ErrNoContainer) {
 		return err
 	}
-	if !current.State.Running {
+	spec := s.spec()
+	if !current.State.Running || current.Config.Labels[labelSpec] != spec {
 		if err := docker.Remove(ctx, s.name); err != nil {
 			return err
 		}
@@ -154,7 +179,7 @@ func (l *Local) startService(ctx context.Context, docker engine.Docker, s servic
 		}
 		args := []string{"run", "--detach", "--name", s.name, "--hostname", s.role, "--network", network,
 			"--ip", s.address.String(), "--restart", "unless-stopped"}
-		args = append(args, l.labels(labelRole, s.role)...)
+		args = append(args, l.labels(labelRole, s.role, labelSpec, spec)...)
 		for _, mount := range s.mounts {
 			args = append(args, "--volume", mount)
 		}
@@ -167,11 +192,17 @@ func (l *Local) startService(ctx context.Context, docker engine.Docker, s servic
 			return err
 		}
 	}
-	if err := awaitPort(ctx, netip.AddrPortFrom(s.address, 443)); err != nil {
+	if err := awaitPort(ctx, netip.AddrPortFrom(s.address, s.port)); err != nil {
 		logs, logsErr := docker.Run(ctx, "logs", "--tail", "10", s.name)
 		return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", s.name, err, logs), logsErr)
 	}
 	return nil
+}
+
+// spec tells two descriptions of a service apart.
+func (s service) spec() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
+	return hex.EncodeToString(sum[:8])
 }
 
 func (l *Local) environmentFile(s service) (string, error) {

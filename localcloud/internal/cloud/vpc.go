@@ -98,6 +98,10 @@ func (l *Local) startGateway(ctx context.Context, docker engine.Docker, config G
 	if err != nil {
 		return err
 	}
+	// Anew: an older localcloud may have written it.
+	if err := home.WriteJSON(filepath.Join(l.vpcDir(config.VPC.ID), GatewayConfigFile), config); err != nil {
+		return err
+	}
 	args := []string{"run", "--detach", "--name", name, "--hostname", config.VPC.ID,
 		"--network", network, "--ip", config.Address.String(),
 		"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--security-opt", "systempaths=unconfined",
@@ -170,7 +174,7 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	for taken[address] {
 		address = address.Next()
 	}
-	config = GatewayConfig{VPC: vpc, Address: address, S3: s3Address(), Registry: registryAddress(), Region: Region}
+	config = gatewayConfig(vpc, address)
 	if err := os.MkdirAll(l.vpcDir(vpc.ID), 0o700); err != nil {
 		return GatewayConfig{}, err
 	}
@@ -184,7 +188,14 @@ func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("VPC %s: %w", id, ErrNotFound)
 	}
-	return config, err
+	return gatewayConfig(config.VPC, config.Address), err
+}
+
+func gatewayConfig(vpc VPC, address netip.Addr) GatewayConfig {
+	return GatewayConfig{
+		VPC: vpc, Address: address, Region: Region,
+		S3: s3Address(), Registry: registryAddress(), DNS: dnsAddress(), VictorOps: victorOpsAddress(),
+	}
 }
 
 // readState returns the state that was last applied to a VPC's gateway.

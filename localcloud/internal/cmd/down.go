@@ -36,6 +36,9 @@ func downVerb(ctx context.Context, args []string) error {
 		// What the stack made is inside the local cloud and goes with it.
 		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n", stackName, err)
 	}
+	if err := endPlugins(ctx, p.home.Executable()); err != nil {
+		return err
+	}
 	return printer.Run(ctx, "remove the local cloud", p.local.Down)
 }
 

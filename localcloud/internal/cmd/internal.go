@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"immutable-infra/localcloud/internal/gateway"
+	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/registry"
 	"immutable-infra/localcloud/internal/run"
 )
@@ -34,7 +34,8 @@ func gatewayVerb(ctx context.Context, args []string) error {
 // registryVerb is what runs in the registry's container.
 func registryVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("registry", flag.ContinueOnError)
-	layer := flags.String("layer", "", "gzipped tar archive of the minimal root file system")
+	minbase := flags.String("minbase", "", "layer of the minimal root file system, a gzipped tar archive")
+	traefik := flags.String("traefik", "", "layer of Traefik on top of it, a gzipped tar archive")
 	architecture := flags.String("architecture", "amd64", "architecture of the root file system, in Go's words")
 	certificate := flags.String("certificate", "", "certificate file, PEM")
 	key := flags.String("key", "", "key file, PEM")
@@ -43,12 +44,8 @@ func registryVerb(ctx context.Context, args []string) error {
 	}
 	upstream := http.DefaultTransport.(*http.Transport).Clone()
 	upstream.DialContext = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
-	blobs, err := os.MkdirTemp("", "blobs-*")
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	defer os.RemoveAll(blobs)
-	handler, err := registry.NewHandler(ctx, *layer, *architecture, blobs, upstream)
+	images := []registry.Image{registry.Debian(*minbase), registry.Traefik(*minbase, *traefik)}
+	handler, err := registry.NewHandler(ctx, images, *architecture, upstream)
 	if err != nil {
 		return err
 	}
@@ -57,4 +54,24 @@ func registryVerb(ctx context.Context, args []string) error {
 		return fmt.Errorf("registry: %w", err)
 	}
 	return registry.Serve(ctx, handler, listener, *certificate, *key)
+}
+
+// dnsVerb is what runs in the name server's container.
+func dnsVerb(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("dns", flag.ContinueOnError)
+	zone := flags.String("zone", "", "zone file, JSON")
+	listen := flags.String("listen", "", "address and port, for UDP and TCP")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	stream, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return fmt.Errorf("name server: %w", err)
+	}
+	packets, err := net.ListenPacket("udp", *listen)
+	if err != nil {
+		stream.Close()
+		return fmt.Errorf("name server: %w", err)
+	}
+	return names.Serve(ctx, names.NewHandler(*zone), stream, packets)
 }

@@ -40,6 +40,10 @@ func Run(ctx context.Context, args []string) error {
 		return gatewayVerb(ctx, rest)
 	case "registry":
 		return registryVerb(ctx, rest)
+	case "dns":
+		return dnsVerb(ctx, rest)
+	case "victorops":
+		return victorOpsVerb(ctx, rest)
 	}
 	return fmt.Errorf("unknown verb %q\n%s", verb, usage)
 }

@@ -91,23 +91,39 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		}
 		// A download that hangs does not keep the builds waiting.
 		group.Go(func() error { return printer.Run(parallel, "install Pulumi's plugins", tools.Plugins) })
-		return printer.Run(parallel, "build the S3 server", tools.S3)
+		return runAll(parallel, printer,
+			step{"build the S3 server", tools.S3},
+			step{"build the ACME server", tools.ACME},
+			step{"build Traefik", tools.Traefik},
+			step{"pack Traefik for the container registry", p.local.PackTraefik},
+		)
 	})
 	group.Go(func() error { return p.buildImages(parallel, printer, recipes) })
 	group.Go(func() error { return printer.Run(parallel, "start the network", p.local.StartNetwork) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		name string
-		work func(context.Context) error
-	}{
-		{"load the images", p.local.LoadImages},
-		{"start S3", p.local.StartS3},
-		{"start the container registry", p.local.StartRegistry},
-		{"start what was running", p.local.Heal},
-		{"select stack " + stackName, p.selectStack},
-	} {
+	return runAll(ctx, printer,
+		step{"load the images", p.local.LoadImages},
+		step{"start S3", p.local.StartS3},
+		step{"start the container registry", p.local.StartRegistry},
+		step{"start the name server", p.local.StartDNS},
+		step{"start the ACME server", p.local.StartACME},
+		step{"start the VictorOps double", p.local.StartVictorOps},
+		step{"start what was running", p.local.Heal},
+		step{"select stack " + stackName, p.selectStack},
+	)
+}
+
+// step is a piece of work with the name that the user sees.
+type step struct {
+	name string
+	work func(context.Context) error
+}
+
+// runAll runs steps one after the other.
+func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
+	for _, step := range all {
 		if err := printer.Run(ctx, step.name, step.work); err != nil {
 			return err
 		}
@@ -179,8 +195,8 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	if err != nil {
 		port = defaultSSHPort // not set
 	}
-	fmt.Printf("\nThe site:  %s\nThe VIP:   %s\nLog in:    ssh -p %s -i %s -o UserKnownHostsFile=%s %s@%s\n",
-		found.URL, found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts), adminUser, found.VIP)
+	fmt.Printf("\nThe site:  %s (curl --cacert %s)\nThe VIP:   %s\nLog in:    ssh -p %s -i %s -o UserKnownHostsFile=%s %s@%s\n",
+		found.URL, p.relative(p.home.AuthorityFile()), found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts), adminUser, found.VIP)
 	return nil
 }
 

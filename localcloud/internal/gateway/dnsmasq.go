@@ -9,8 +9,8 @@ import (
 )
 
 // dnsmasqConfig is the configuration of the VPC's DHCP and DNS server. The
-// names of AWS and Docker Hub that servers use lead to localcloud; no other
-// name of AWS resolves, so that nothing here ever talks to the real one.
+// names of AWS, Docker Hub and VictorOps that servers use lead to localcloud; no
+// other name of AWS resolves, so that nothing here ever talks to the real one.
 func dnsmasqConfig(config cloud.GatewayConfig) string {
 	block := config.VPC.CIDRBlock.Masked()
 	mask := net.IP(net.CIDRMask(block.Bits(), 32))
@@ -33,7 +33,12 @@ func dnsmasqConfig(config cloud.GatewayConfig) string {
 		"local=/" + cloud.PrivateDomain(config.Region) + "/",
 		"local=/amazonaws.com/",
 		fmt.Sprintf("address=/s3.%s.amazonaws.com/%s", config.Region, config.S3),
+		// Without "local", questions for an IPv6 address would leave the machine.
+		"local=/registry-1.docker.io/",
 		fmt.Sprintf("address=/registry-1.docker.io/%s", config.Registry),
+		"local=/" + cloud.VictorOpsName + "/",
+		fmt.Sprintf("address=/%s/%s", cloud.VictorOpsName, config.VictorOps),
+		fmt.Sprintf("server=/%s/%s", cloud.ZoneName, config.DNS),
 	}
 	return strings.Join(lines, "\n") + "\n"
 }

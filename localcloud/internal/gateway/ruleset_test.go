@@ -16,7 +16,8 @@ func config() cloud.GatewayConfig {
 	return cloud.GatewayConfig{
 		VPC:     cloud.VPC{ID: "vpc-1", CIDRBlock: netip.MustParsePrefix("10.42.0.0/16")},
 		Address: netip.MustParseAddr("198.18.0.16"), S3: netip.MustParseAddr("198.18.0.3"),
-		Registry: netip.MustParseAddr("198.18.0.4"), Region: "us-east-1",
+		Registry: netip.MustParseAddr("198.18.0.4"), DNS: netip.MustParseAddr("198.18.0.5"),
+		VictorOps: netip.MustParseAddr("198.18.0.7"), Region: "us-east-1",
 	}
 }
 
@@ -97,6 +98,18 @@ func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
 	require.Contains(t, text, "\naddress=/s3.us-east-1.amazonaws.com/198.18.0.3\n")
 	require.Contains(t, text, "\naddress=/registry-1.docker.io/198.18.0.4\n")
 	require.Contains(t, text, "\ndhcp-option=option:dns-server,10.42.0.2\n")
+}
+
+func TestTheZonesNamesComeFromItsNameServer(t *testing.T) {
+	text := dnsmasqConfig(config())
+	require.Contains(t, text, "\nserver=/localcloud.test/198.18.0.5\n")
+	require.NotContains(t, text, "local=/localcloud.test/", "then nobody would be asked")
+}
+
+func TestAlertsNeverLeaveTheMachine(t *testing.T) {
+	text := dnsmasqConfig(config())
+	require.Contains(t, text, "\naddress=/alert.victorops.com/198.18.0.7\n")
+	require.Contains(t, text, "\nlocal=/alert.victorops.com/\n", "nor does the question for an IPv6 address")
 }
 
 func TestEveryInterfaceHasALeaseAndAName(t *testing.T) {

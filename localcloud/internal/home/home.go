@@ -75,6 +75,10 @@ func (h Home) Cloud() string { return filepath.Join(string(h), "cloud") }
 // TLS holds the certificate authority and the servers' certificates.
 func (h Home) TLS() string { return filepath.Join(string(h), "tls") }
 
+// AuthorityFile has the certificates of the authorities that the local cloud's
+// certificates are from, the site's included.
+func (h Home) AuthorityFile() string { return filepath.Join(h.TLS(), "acme.pem") }
+
 // SSH holds the key of the local stack's admin user.
 func (h Home) SSH() string { return filepath.Join(string(h), "ssh") }
 

@@ -1,7 +1,7 @@
 // Package hostnet prepares this machine's own network for localcloud: the
 // blackhole route that keeps stray traffic of "the internet" of localcloud on
-// the machine, the firewall table, and IP forwarding. Undo puts everything
-// back.
+// the machine, the firewall table, IP forwarding, and the names of the hosted
+// zone. Undo puts everything back.
 package hostnet
 
 import (
@@ -29,12 +29,15 @@ const (
 	forwarding = "/proc/sys/net/ipv4/ip_forward"
 	// ownerFile names the home that has the network, until the machine restarts.
 	ownerFile = "/run/localcloud.home"
+	hostsFile = "/etc/hosts"
 )
 
 // Host is this machine's network.
 type Host struct {
 	home   home.Home
 	runner run.Runner
+	owner  string // file, see ownerFile
+	hosts  string // file, see hosts(5)
 }
 
 // before is what Prepare found and Undo restores.
@@ -43,7 +46,9 @@ type before struct {
 }
 
 // New returns the host's network as seen from one home.
-func New(h home.Home, runner run.Runner) *Host { return &Host{home: h, runner: runner} }
+func New(h home.Home, runner run.Runner) *Host {
+	return &Host{home: h, runner: runner, owner: ownerFile, hosts: hostsFile}
+}
 
 // Prepare sets everything up. translate says whether localcloud has to
 // translate addresses towards the internet itself, because the engine does not.
@@ -85,30 +90,44 @@ func rules(translate bool) string {
 
 // claim records that this home has the network.
 func (h *Host) claim() error {
-	owner, err := os.ReadFile(ownerFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("who has localcloud's network: %w", err)
+	if _, err := h.owned(); err != nil {
+		return err
 	}
-	if other := strings.TrimSpace(string(owner)); other != "" && other != h.home.String() {
-		return fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there", other)
-	}
-	return home.WriteFile(ownerFile, []byte(h.home.String()+"\n"), 0o644)
+	return home.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
 }
 
-// Undo removes the table and the route and restores IP forwarding. What is not
-// there, or belongs to another home, is left alone.
+// owned says whether this home has the network. That another has it is an error.
+func (h *Host) owned() (bool, error) {
+	owner, err := os.ReadFile(h.owner)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("who has localcloud's network: %w", err)
+	}
+	other := strings.TrimSpace(string(owner))
+	if other != "" && other != h.home.String() {
+		return false, fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there", other)
+	}
+	return other != "", nil
+}
+
+// Undo removes the names, the table and the route and restores IP forwarding.
+// What is not there, or belongs to another home, is left alone.
 func (h *Host) Undo(ctx context.Context) error {
-	owner, err := os.ReadFile(ownerFile)
+	// Unlike the rest, the names outlive a restart of the machine.
+	namesErr := h.removeNames()
+	owner, err := os.ReadFile(h.owner)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return namesErr
 	}
 	if err != nil {
-		return fmt.Errorf("who has localcloud's network: %w", err)
+		return errors.Join(namesErr, fmt.Errorf("who has localcloud's network: %w", err))
 	}
 	if strings.TrimSpace(string(owner)) != h.home.String() {
-		return nil
+		return namesErr
 	}
 	var problems []error
+	if namesErr != nil {
+		problems = append(problems, namesErr)
+	}
 	if _, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(
 		fmt.Sprintf("table ip %s\ndelete table ip %s\n", table, table))}); err != nil {
 		problems = append(problems, err)
@@ -138,7 +157,7 @@ func (h *Host) Undo(ctx context.Context) error {
 		problems = append(problems, err)
 	}
 	if len(problems) == 0 {
-		problems = append(problems, os.Remove(ownerFile))
+		problems = append(problems, os.Remove(h.owner))
 	}
 	return errors.Join(problems...)
 }

@@ -103,6 +103,25 @@ func (a *Authority) Issue(name string, names []string, addresses []net.IP) (cert
 	return certificateFile, keyFile, nil
 }
 
+// Verify checks that a client which trusts the authority accepts a certificate
+// file of its own for a name.
+func (a *Authority) Verify(certificateFile, name string) error {
+	der, err := block(certificateFile)
+	if err != nil {
+		return fmt.Errorf("verify certificate: %w", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("verify certificate %s: %w", certificateFile, err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.certificate)
+	if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
+		return fmt.Errorf("verify certificate %s: %w", certificateFile, err)
+	}
+	return nil
+}
+
 // create signs a certificate for a new key, with itself when the authority
 // has no certificate yet, and writes both.
 func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, *ecdsa.PrivateKey, error) {

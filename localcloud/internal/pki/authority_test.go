@@ -80,3 +80,14 @@ func TestACertificateIsKeptUntilItsNamesChange(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, first, changed)
 }
+
+func TestTheAuthorityKnowsWhatAClientWouldRefuse(t *testing.T) {
+	authority := open(t, t.TempDir())
+	certificate, _, err := authority.Issue("s3", []string{"s3.us-east-1.amazonaws.com"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, authority.Verify(certificate, "s3.us-east-1.amazonaws.com"))
+	require.Error(t, authority.Verify(certificate, "sts.us-east-1.amazonaws.com"), "another name")
+	certificate, _, err = authority.Issue("acme", []string{"acme.example.org"}, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, authority.Verify(certificate, "acme.example.org"), "not permitted")
+}

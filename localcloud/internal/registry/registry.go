@@ -6,7 +6,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -23,11 +22,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -35,65 +33,42 @@ const (
 	Upstream = "registry-1.docker.io"
 
 	upstreamTimeout = 5 * time.Second
-	shutdownTimeout = 2 * time.Second
 )
-
-// Names are the references under which the minimal Debian image is served.
-func Names() []string { return []string{"library/debian:trixie-slim", "library/debian:13-slim"} }
 
 // Handler serves the built images and passes other names to Upstream.
 type Handler struct {
 	local    http.Handler
 	held     map[string]bool // repositories that are served here
+	names    []string        // all references that are served here
 	upstream http.RoundTripper
 }
 
-// NewHandler returns a handler that serves the root file system in layerFile
-// (a gzipped tar archive) under Names, keeping blobs in blobDir. upstream makes
-// the requests to Upstream.
-func NewHandler(ctx context.Context, layerFile, architecture, blobDir string, upstream http.RoundTripper) (*Handler, error) {
+// NewHandler returns a handler that serves images for one architecture, in Go's
+// words. upstream makes the requests to Upstream.
+func NewHandler(ctx context.Context, images []Image, architecture string, upstream http.RoundTripper) (*Handler, error) {
+	blobs := newBlobStore()
 	h := &Handler{
-		local: ggcr.New(
-			ggcr.Logger(log.New(io.Discard, "", 0)),
-			ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobDir)),
-		),
+		local:    ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs)),
 		held:     map[string]bool{},
 		upstream: upstream,
 	}
-	image, err := newImage(layerFile, architecture)
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
-	}
-	for _, reference := range Names() {
-		if err := h.add(ctx, reference, image); err != nil {
-			return nil, fmt.Errorf("registry: add %s: %w", reference, err)
+	for _, image := range images {
+		built, err := image.build(architecture, blobs)
+		if err != nil {
+			return nil, fmt.Errorf("registry: %s: %w", strings.Join(image.References, ", "), err)
+		}
+		for _, reference := range image.References {
+			if err := h.add(ctx, reference, built); err != nil {
+				return nil, fmt.Errorf("registry: add %s: %w", reference, err)
+			}
+			h.names = append(h.names, reference)
 		}
 	}
 	return h, nil
 }
 
-func newImage(layerFile, architecture string) (v1.Image, error) {
-	layer, err := tarball.LayerFromFile(layerFile)
-	if err != nil {
-		return nil, err
-	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, err
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	config = config.DeepCopy()
-	config.Architecture = architecture
-	config.OS = "linux"
-	config.Config.Cmd = []string{"bash"}
-	config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	return mutate.ConfigFile(image, config)
-}
-
-// add pushes an image into the registry, without a socket.
+// add pushes an image into the registry, without a socket. Its layers are there
+// already.
 func (h *Handler) add(ctx context.Context, reference string, image v1.Image) error {
 	tag, err := name.NewTag("localhost/"+reference, name.Insecure)
 	if err != nil {
@@ -149,7 +124,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string
 func (h *Handler) unreachable(w http.ResponseWriter, repository string, err error) {
 	refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
 		"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
-		strings.Join(Names(), " and "), repository, Upstream, err))
+		strings.Join(h.names, ", "), repository, Upstream, err))
 }
 
 // refuse answers in the error format of the OCI distribution specification.
@@ -164,16 +139,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 
 // Serve serves the handler with TLS until the context ends.
 func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stopped := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := server.Shutdown(closing); err != nil {
-			server.Close()
-		}
-	})
-	defer stopped()
-	if err := server.ServeTLS(listener, certificateFile, keyFile); !errors.Is(err, http.ErrServerClosed) {
+	if err := https.Serve(ctx, handler, listener, certificateFile, keyFile); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
 	return nil

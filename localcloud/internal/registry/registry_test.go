@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
 
@@ -28,23 +29,26 @@ func offline(*http.Request) (*http.Response, error) { return nil, errors.New("ne
 
 func serve(t *testing.T, next upstream) *httptest.Server {
 	t.Helper()
-	handler, err := registry.NewHandler(t.Context(), rootFileSystem(t), "amd64", t.TempDir(), next)
+	root := layer(t, "etc/debian_version", "13.0\n")
+	traefik := layer(t, "usr/local/bin/traefik", strings.Repeat("a large program ", 1<<16))
+	images := []registry.Image{registry.Debian(root), registry.Traefik(root, traefik)}
+	handler, err := registry.NewHandler(t.Context(), images, "amd64", next)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server
 }
 
-// rootFileSystem is a layer with one file.
-func rootFileSystem(t *testing.T) string {
+// layer is a gzipped tar archive with one file.
+func layer(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "layer.tar.gz")
 	file, err := os.Create(path)
 	require.NoError(t, err)
 	compressed := gzip.NewWriter(file)
 	archive := tar.NewWriter(compressed)
-	require.NoError(t, archive.WriteHeader(&tar.Header{Name: "etc/debian_version", Mode: 0o644, Size: 5}))
-	_, err = archive.Write([]byte("13.0\n"))
+	require.NoError(t, archive.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}))
+	_, err = archive.Write([]byte(content))
 	require.NoError(t, err)
 	require.NoError(t, archive.Close())
 	require.NoError(t, compressed.Close())
@@ -52,25 +56,47 @@ func rootFileSystem(t *testing.T) string {
 	return path
 }
 
+// pull reads an image with all its layers, as an engine does.
+func pull(t *testing.T, server *httptest.Server, reference string) (config *v1.ConfigFile, layers []string) {
+	t.Helper()
+	tag, err := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/" + reference)
+	require.NoError(t, err)
+	image, err := remote.Image(tag, remote.WithContext(t.Context()))
+	require.NoError(t, err)
+	config, err = image.ConfigFile()
+	require.NoError(t, err)
+	all, err := image.Layers()
+	require.NoError(t, err)
+	for _, layer := range all {
+		content, err := layer.Uncompressed()
+		require.NoError(t, err)
+		text, err := io.ReadAll(content)
+		require.NoError(t, err)
+		layers = append(layers, string(text))
+	}
+	return config, layers
+}
+
 func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
 	server := serve(t, offline)
-	for _, reference := range registry.Names() {
-		tag, err := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/" + reference)
-		require.NoError(t, err)
-		image, err := remote.Image(tag, remote.WithContext(t.Context()))
-		require.NoError(t, err)
-		config, err := image.ConfigFile()
-		require.NoError(t, err)
+	for _, reference := range []string{"library/debian:trixie-slim", "library/debian:13-slim"} {
+		config, layers := pull(t, server, reference)
 		require.Equal(t, "amd64", config.Architecture)
-		layers, err := image.Layers()
-		require.NoError(t, err)
+		require.Equal(t, []string{"bash"}, config.Config.Cmd)
 		require.Len(t, layers, 1)
-		content, err := layers[0].Uncompressed()
-		require.NoError(t, err)
-		all, err := io.ReadAll(content)
-		require.NoError(t, err)
-		require.Contains(t, string(all), "13.0\n")
+		require.Contains(t, layers[0], "13.0\n")
 	}
+}
+
+func TestTraefikIsPulledFromHereAndStartsAsUpstreams(t *testing.T) {
+	config, layers := pull(t, serve(t, offline), "library/traefik:v3.6.12")
+	require.Equal(t, "amd64", config.Architecture)
+	require.Equal(t, []string{"/entrypoint.sh"}, config.Config.Entrypoint)
+	require.Equal(t, []string{"traefik"}, config.Config.Cmd)
+	require.Contains(t, config.Config.Env[0], "/usr/local/bin:", "the program is on the path")
+	require.Len(t, layers, 2)
+	require.Contains(t, layers[0], "13.0\n", "on top of the minimal Debian")
+	require.Contains(t, layers[1], "a large program")
 }
 
 func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
@@ -80,7 +106,7 @@ func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, response.StatusCode)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(body), "library/debian:trixie-slim and library/debian:13-slim, not library/nginx")
+	require.Contains(t, string(body), "library/debian:trixie-slim, library/debian:13-slim, library/traefik:v3.6.12, not library/nginx")
 	require.Contains(t, string(body), "network is unreachable")
 }
 

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/modfile"
 
+	"immutable-infra/localcloud/internal/image"
 	"immutable-infra/localcloud/internal/run"
 )
 
@@ -35,7 +37,7 @@ func (b *builder) Run(_ context.Context, command run.Command) ([]byte, error) {
 func withTools(t *testing.T, runner run.Runner) Tools {
 	t.Helper()
 	tools := project(t, runner)
-	for _, tool := range []string{"pulumi", "versitygw"} {
+	for _, tool := range []string{"pulumi", "versitygw", "pebble", "traefik"} {
 		module := filepath.Join(tools.Root, "localcloud", "tools", tool)
 		require.NoError(t, os.MkdirAll(module, 0o755))
 		for _, name := range []string{"go.mod", "go.sum"} {
@@ -66,6 +68,34 @@ func TestAToolIsBuiltOnceForOneVersion(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(tools.Root, "localcloud", "tools", "versitygw", "go.sum"), []byte("newer"), 0o644))
 	require.NoError(t, tools.S3(t.Context()))
 	require.Equal(t, 2, machine.builds)
+}
+
+func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
+	machine := &builder{}
+	tools := withTools(t, machine)
+	for tool, build := range map[string]func(context.Context) error{
+		"versitygw": tools.S3, "pebble": tools.ACME, "traefik": tools.Traefik,
+	} {
+		require.NoError(t, build(t.Context()))
+		require.FileExists(t, filepath.Join(tools.Home.Bin(), tool))
+		module, err := os.ReadFile(filepath.Join("..", "..", "tools", tool, "go.mod"))
+		require.NoError(t, err)
+		require.Contains(t, string(module), "module immutable-infra/localcloud/tools/"+tool+"\n")
+	}
+	require.Equal(t, 3, machine.builds)
+}
+
+func TestTraefiksImageHasTheVersionOfWhatIsBuilt(t *testing.T) {
+	path := filepath.Join("..", "..", "tools", "traefik", "go.mod")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	module, err := modfile.Parse(path, data, nil)
+	require.NoError(t, err)
+	versions := map[string]string{}
+	for _, dependency := range module.Require {
+		versions[dependency.Mod.Path] = dependency.Mod.Version
+	}
+	require.Equal(t, image.TraefikVersion, versions["github.com/traefik/traefik/v3"])
 }
 
 func TestANewEnoughPulumiOfTheUsersIsTaken(t *testing.T) {

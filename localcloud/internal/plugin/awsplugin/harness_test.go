@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -211,10 +212,13 @@ type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState
 	instances map[string]cloud.InstanceSpec
+	records   []names.Record
 	// runError makes RunInstance fail.
 	// switchedOff are the instances that shut themselves down.
 	switchedOff map[string]bool
 	runError    error
+	// recordsError makes ApplyRecords fail.
+	recordsError error
 }
 
 func newFakeCloud() *fakeCloud {
@@ -248,6 +252,11 @@ func (c *fakeCloud) ApplyGateway(_ context.Context, vpcID string, state cloud.Ga
 	}
 	c.gateways[vpcID] = state
 	return nil
+}
+
+func (c *fakeCloud) ApplyRecords(_ context.Context, records []names.Record) error {
+	c.records = records
+	return c.recordsError
 }
 
 func (c *fakeCloud) RunInstance(_ context.Context, spec cloud.InstanceSpec) error {

@@ -105,6 +105,7 @@ func resources() map[string]resource {
 		"aws:ec2/instance:Instance":                           instance{},
 		"aws:ec2/eip:Eip":                                     eip{},
 		"aws:ec2/eipAssociation:EipAssociation":               eipAssociation{},
+		"aws:route53/record:Record":                           record{},
 		"aws:iam/role:Role":                                   role{},
 		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
 		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},

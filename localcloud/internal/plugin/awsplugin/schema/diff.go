@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -118,6 +119,8 @@ func equal(a, b property.Value, schema *Property) bool {
 		return a.AsString() == b.AsString() || sameDocument(a.AsString(), b.AsString())
 	case schema.Compare == "publicKey" && a.IsString() && b.IsString():
 		return samePublicKey(a.AsString(), b.AsString())
+	case schema.Compare == "domain" && a.IsString() && b.IsString():
+		return NormalDomain(a.AsString()) == NormalDomain(b.AsString())
 	default:
 		return reflect.DeepEqual(left, right)
 	}
@@ -147,6 +150,12 @@ func sameDocument(a, b string) bool {
 		return false
 	}
 	return reflect.DeepEqual(left, right)
+}
+
+// NormalDomain is a domain name without its final dot, in lower case, as
+// Route 53 has it.
+func NormalDomain(name string) string {
+	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
 // samePublicKey ignores comments and white space, as EC2 does.

@@ -16,6 +16,7 @@ type State struct {
 	Roles                  map[string]*RoleRecord            `json:"roles"`
 	InstanceProfiles       map[string]*InstanceProfile       `json:"instanceProfiles"`
 	Buckets                map[string]*BucketRecord          `json:"buckets"`
+	Records                map[string]*RecordSet             `json:"records"`
 
 	// LastPublicAddress makes the next public address a new one, so that a
 	// client that still talks to a released address meets nobody.
@@ -37,5 +38,6 @@ func newState() *State {
 		Roles:                  map[string]*RoleRecord{},
 		InstanceProfiles:       map[string]*InstanceProfile{},
 		Buckets:                map[string]*BucketRecord{},
+		Records:                map[string]*RecordSet{},
 	}
 }

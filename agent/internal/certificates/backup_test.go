@@ -1,0 +1,149 @@
+package certificates
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/certificates/certificatestest"
+)
+
+const key = "certificates/0123456789abcdef/acme.json"
+
+// inMonths is a time at which the certificates of these tests end.
+func inMonths(months int) time.Time { return time.Now().AddDate(0, months, 0) }
+
+// newBackup is the backup of a server whose acme.json does not exist yet.
+func newBackup(t *testing.T) (backup Backup, s3 *buckettest.Server, log *bytes.Buffer) {
+	t.Helper()
+	s3 = buckettest.Start(t)
+	store, err := bucket.Open(t.Context(), s3.Bucket, "")
+	require.NoError(t, err)
+	log = &bytes.Buffer{}
+	return Backup{Store: store, Key: key, File: filepath.Join(t.TempDir(), "acme.json"), Log: slog.New(slog.NewTextHandler(log, nil))}, s3, log
+}
+
+// write does what Traefik does.
+func (b Backup) write(t *testing.T, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(b.File, []byte(text), 0o600))
+}
+
+func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
+	backup, s3, log := newBackup(t)
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "www.example.org"))
+	backup.write(t, text)
+	require.NoError(t, backup.Run(t.Context()))
+	stored, exists := s3.Object(key)
+	require.True(t, exists)
+	require.Equal(t, buckettest.Object{Content: text, ContentType: "application/json"}, stored)
+	require.Contains(t, log.String(), "msg=\"backed up the certificates\" names=example.org,www.example.org to="+key+"\n")
+
+	log.Reset()
+	s3.TakeRequests()
+	require.NoError(t, backup.Run(t.Context()))
+	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "what is there is not sent again")
+	require.Empty(t, log.String())
+
+	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"), certificatestest.New(t, inMonths(6), "www.example.org"))
+	backup.write(t, renewed)
+	require.NoError(t, backup.Run(t.Context()))
+	stored, _ = s3.Object(key)
+	require.Equal(t, renewed, stored.Content)
+}
+
+func TestABackupThatWasDeletedIsMadeAgain(t *testing.T) {
+	backup, s3, _ := newBackup(t)
+	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+	require.NoError(t, backup.Run(t.Context()))
+	s3.Delete(key)
+	require.NoError(t, backup.Run(t.Context()))
+	_, exists := s3.Object(key)
+	require.True(t, exists)
+}
+
+func TestAServerThatHasNoCertificateYetHasNothingToBackUp(t *testing.T) {
+	for name, text := range map[string]string{
+		"Traefik has not asked for any": "",
+		"it is waiting for the first":   certificatestest.Storage(t),
+		"it has none of any kind":       "{}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			backup, s3, _ := newBackup(t)
+			require.NoError(t, backup.Run(t.Context()), "there is no file yet")
+			backup.write(t, text)
+			require.NoError(t, backup.Run(t.Context()))
+			require.Empty(t, s3.TakeRequests())
+		})
+	}
+}
+
+// Traefik writes the file in place: whoever reads it meanwhile gets a part of it.
+func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
+	backup, s3, _ := newBackup(t)
+	before := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
+	backup.write(t, before)
+	require.NoError(t, backup.Run(t.Context()))
+	s3.TakeRequests()
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"))
+	for length := 1; length < len(text); length += 97 {
+		backup.write(t, text[:length])
+		require.ErrorContains(t, backup.Run(t.Context()), backup.File+" is left as it is in the bucket: it is not what Traefik writes: ", "%d bytes of %d", length, len(text))
+	}
+	require.Empty(t, s3.TakeRequests())
+}
+
+func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
+	pair := certificatestest.New(t, inMonths(3), "example.org")
+	other := certificatestest.New(t, inMonths(3), "example.org")
+	for name, test := range map[string]struct{ text, says string }{
+		"no account": {
+			strings.ReplaceAll(certificatestest.Storage(t, pair), `"uri": "https://acme.example.org/account/1"`, `"uri": ""`),
+			"there is no account of acme in it",
+		},
+		"another key": {
+			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate, Key: other.Key}),
+			"its certificate 1 of acme is broken: tls: private key does not match public key",
+		},
+		"half a certificate": {
+			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
+			"its certificate 1 of acme is broken: ",
+		},
+		"something else": {`[1]`, "it is not what Traefik writes: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backup, s3, _ := newBackup(t)
+			backup.write(t, test.text)
+			require.ErrorContains(t, backup.Run(t.Context()), test.says)
+			require.Empty(t, s3.TakeRequests())
+		})
+	}
+}
+
+func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
+	const advice = "access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket"
+	for name, deny := range map[string]func(*buckettest.Server){"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts} {
+		t.Run(name, func(t *testing.T) {
+			backup, s3, _ := newBackup(t)
+			backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+			deny(s3)
+			require.ErrorContains(t, backup.Run(t.Context()), advice)
+		})
+	}
+}
+
+func TestEachCertificateAuthorityHasABackupOfItsOwn(t *testing.T) {
+	const directory, ca = "https://acme.example.org/dir", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	// echo https://acme.example.org/dir | sha256sum
+	require.Equal(t, "certificates/c361ddfb95553cdf/acme.json", Key(directory, ""))
+	require.NotEqual(t, Key(directory, ""), Key(directory, ca), "a test authority that was set up anew has the same URL")
+	require.NotEqual(t, Key(directory, ""), Key("https://acme.example.net/dir", ""))
+}

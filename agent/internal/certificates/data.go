@@ -1,0 +1,38 @@
+package certificates
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Data is the certificates as a handover sees them: it is a handover.Data.
+type Data struct {
+	Backup    Backup
+	Restoring Restore
+	// Restart has Traefik read acme.json again, and serve by it.
+	Restart func(ctx context.Context) error
+	// Out gets a line when there were other certificates than before.
+	Out io.Writer
+}
+
+// Release brings to the bucket what is not there yet. Traefik goes on renewing:
+// should the successor not come, nothing was lost.
+func (d Data) Release(ctx context.Context) error { return d.Backup.Run(ctx) }
+
+// Resume has nothing to do.
+func (d Data) Resume(context.Context) error { return nil }
+
+// Restore brings what the server before this one left. If that is something new,
+// Traefik is started again.
+func (d Data) Restore(ctx context.Context) error {
+	result, err := d.Restoring.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if !result.Changed {
+		return nil
+	}
+	fmt.Fprintf(d.Out, "restored other certificates than before: %s\n", result)
+	return d.Restart(ctx)
+}

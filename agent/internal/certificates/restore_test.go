@@ -1,0 +1,260 @@
+package certificates
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/certificates/certificatestest"
+)
+
+// newRestore is the restore of a new server, whose Traefik has never run.
+func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.Server) {
+	t.Helper()
+	s3 = buckettest.Start(t)
+	store, err := bucket.Open(t.Context(), s3.Bucket, "")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "acme"), 0o700))
+	return Restore{Store: store, Key: key, Names: names, File: filepath.Join(dir, "acme", "acme.json"), Record: filepath.Join(dir, "restored.json")}, s3
+}
+
+// restored is what is in acme.json, and the record.
+func (r Restore) restored(t *testing.T) (text string, record Record) {
+	t.Helper()
+	content, err := os.ReadFile(r.File)
+	require.NoError(t, err)
+	record, err = ReadRecord(r.Record)
+	require.NoError(t, err)
+	return string(content), record
+}
+
+func TestANewServerHasTheCertificatesOfTheOneBefore(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org", "www.example.org")
+	end := inMonths(3)
+	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
+	s3.Put(key, text)
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.True(t, result.Found)
+	require.True(t, result.Changed)
+	require.Empty(t, result.Missing)
+	until := end.UTC().Format(time.RFC3339)
+	require.Equal(t, "example.org: valid until "+until+"; www.example.org: valid until "+until, result.String())
+	restored, record := restore.restored(t)
+	require.Equal(t, text, restored)
+	require.Equal(t, Record{}, record)
+	stat, err := os.Stat(restore.File)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), stat.Mode().Perm(), "Traefik takes no other")
+
+	result, err = restore.Run(t.Context())
+	require.NoError(t, err)
+	require.False(t, result.Changed, "there is nothing new")
+	left, err := os.ReadDir(filepath.Dir(restore.File))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+func TestTraefikOwnsWhatRootRestored(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	restore, s3 := newRestore(t, "example.org")
+	require.NoError(t, os.Chown(filepath.Dir(restore.File), 900, 901))
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+	_, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	stat, err := os.Stat(restore.File)
+	require.NoError(t, err)
+	owner := stat.Sys().(*syscall.Stat_t)
+	require.Equal(t, [2]uint32{900, 901}, [2]uint32{owner.Uid, owner.Gid})
+}
+
+func TestTheFirstServerHasNoCertificatesAndGoesOn(t *testing.T) {
+	restore, _ := newRestore(t, "example.org", "www.example.org")
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Result{Missing: []string{"example.org", "www.example.org"}}, result)
+	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives", result.String())
+	require.NoFileExists(t, restore.File)
+	record, err := ReadRecord(restore.Record)
+	require.NoError(t, err)
+	require.Equal(t, Record{Missing: []string{"example.org", "www.example.org"}}, record)
+}
+
+func TestWhatAServerHasByItselfStaysWhenThereIsNoBackup(t *testing.T) {
+	restore, _ := newRestore(t, "example.org", "www.example.org")
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
+	require.NoError(t, os.WriteFile(restore.File, []byte(text), 0o600))
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.False(t, result.Changed)
+	restored, record := restore.restored(t)
+	require.Equal(t, text, restored)
+	require.Equal(t, Record{Missing: []string{"www.example.org"}}, record)
+}
+
+func TestANewNameOfTheSiteIsToldAndDoesNotStopAnUpdate(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org", "new.example.org")
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.True(t, result.Changed)
+	require.Equal(t, []string{"new.example.org"}, result.Missing)
+	require.Contains(t, result.String(), "; new.example.org: asked for when the VIP arrives")
+	_, record := restore.restored(t)
+	require.Equal(t, Record{Missing: []string{"new.example.org"}}, record)
+}
+
+func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org", "www.example.org", "old.example.org")
+	good := certificatestest.New(t, inMonths(3), "example.org")
+	s3.Put(key, certificatestest.Storage(t, good,
+		certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"),
+		certificatestest.New(t, time.Now().Add(-time.Minute), "old.example.org")))
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing, "Traefik does not ask for what it has")
+	text, record := restore.restored(t)
+	require.JSONEq(t, certificatestest.Storage(t, good), text, "the account and the rest are as they were")
+	require.Equal(t, result.Missing, record.Missing)
+
+	result, err = restore.Run(t.Context())
+	require.NoError(t, err)
+	require.False(t, result.Changed)
+}
+
+func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org", "www.example.org", "monitoring.example.org")
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"), certificatestest.New(t, inMonths(2), "*.example.org")))
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, result.Missing)
+	longest, exists := result.Storage.For("www.example.org")
+	require.True(t, exists)
+	require.Equal(t, []string{"*.example.org"}, longest.Leaf.DNSNames)
+}
+
+func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
+	good := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
+	const ofNoUse = key + " in the backup bucket is of no use: "
+	const whatToDo = ": bring back an earlier version of it, or delete it to have new certificates issued"
+	for name, test := range map[string]struct {
+		prepare func(*buckettest.Server)
+		says    []string
+	}{
+		"denied": {
+			func(s3 *buckettest.Server) { s3.Deny() },
+			[]string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"},
+		},
+		"half of it":      {func(s3 *buckettest.Server) { s3.Put(key, good[:len(good)/2]) }, []string{ofNoUse, whatToDo}},
+		"nothing":         {func(s3 *buckettest.Server) { s3.Put(key, "") }, []string{ofNoUse, whatToDo}},
+		"no certificates": {func(s3 *buckettest.Server) { s3.Put(key, certificatestest.Storage(t)) }, []string{ofNoUse + "there is no certificate in it", whatToDo}},
+		"no account": {
+			func(s3 *buckettest.Server) { s3.Put(key, strings.Replace(good, `"Account"`, `"Other"`, 1)) },
+			[]string{ofNoUse + "its account of acme is not what Traefik writes", whatToDo},
+		},
+		"far too much": {func(s3 *buckettest.Server) { s3.Put(key, strings.Repeat("x", 2<<20)) }, []string{"it has more than 1048576 bytes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			restore, s3 := newRestore(t, "example.org")
+			test.prepare(s3)
+			_, err := restore.Run(t.Context())
+			for _, says := range test.says {
+				require.ErrorContains(t, err, says)
+			}
+			require.NoFileExists(t, restore.File)
+			require.NoFileExists(t, restore.Record)
+		})
+	}
+}
+
+func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org")
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
+	s3.Put(key, text)
+	_, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	s3.Put(key, text[:len(text)-10])
+	_, err = restore.Run(t.Context())
+	require.Error(t, err)
+	restored, _ := restore.restored(t)
+	require.Equal(t, text, restored)
+}
+
+func TestTheRecordIsForMachinesToo(t *testing.T) {
+	restore, _ := newRestore(t, "example.org")
+	_, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	text, err := os.ReadFile(restore.Record)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"missing":["example.org"]}`, string(text))
+
+	require.NoError(t, os.WriteFile(restore.Record, []byte("{"), 0o644))
+	_, err = ReadRecord(restore.Record)
+	var syntax *json.SyntaxError
+	require.ErrorAs(t, err, &syntax)
+	require.ErrorContains(t, err, restore.Record)
+}
+
+func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
+	old, s3, _ := newBackup(t)
+	old.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
+	require.NoError(t, Data{Backup: old}.Release(t.Context()))
+	restore, _ := newRestore(t, "example.org")
+	restore.Store = old.Store
+	_, err := restore.Run(t.Context())
+	require.NoError(t, err)
+
+	var out bytes.Buffer
+	restarts := 0
+	successor := Data{Restoring: restore, Out: &out, Restart: func(context.Context) error { restarts++; return nil }}
+	require.NoError(t, successor.Restore(t.Context()))
+	require.Zero(t, restarts, "what has not changed is served already")
+	require.Empty(t, out.String())
+
+	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
+	old.write(t, renewed)
+	require.NoError(t, Data{Backup: old}.Release(t.Context()))
+	stored, _ := s3.Object(key)
+	require.Equal(t, renewed, stored.Content)
+	require.NoError(t, successor.Restore(t.Context()))
+	require.Equal(t, 1, restarts)
+	require.Contains(t, out.String(), "restored other certificates than before: example.org: valid until ")
+	restored, _ := restore.restored(t)
+	require.Equal(t, renewed, restored)
+	require.NoError(t, successor.Resume(t.Context()))
+}
+
+func TestATraefikThatDoesNotComeBackStopsAHandover(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org")
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+	successor := Data{Restoring: restore, Out: io.Discard, Restart: func(context.Context) error { return errors.New("it is unhealthy") }}
+	require.EqualError(t, successor.Restore(t.Context()), "it is unhealthy")
+}
+
+func TestAFileThatIsNotThereYetHoldsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "acme.json")
+	storage, err := ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, []string{"example.org"}, storage.Missing([]string{"example.org"}))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err = ReadFile(path)
+	require.NoError(t, err, "Traefik makes an empty one")
+	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
+	_, err = ReadFile(path)
+	require.ErrorContains(t, err, path+": it is not what Traefik writes: ")
+}

@@ -1,0 +1,165 @@
+// Package certificates brings the certificates of the site's names to the backup
+// bucket and back: what Traefik has of an ACME certificate authority must outlive
+// the server that asked for it.
+package certificates
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+)
+
+// MinimumValidity is how long a certificate must be valid to be of use to a new
+// server. Traefik renews once a day, but cannot as long as the VIP is elsewhere: this
+// leaves it one day at least on which it can.
+const MinimumValidity = 48 * time.Hour
+
+// Storage is what Traefik's acme.json holds. Its zero value holds nothing.
+type Storage struct {
+	resolvers    map[string]resolver
+	certificates []Certificate
+}
+
+// Certificate is one that acme.json holds, with its private key.
+type Certificate struct {
+	Leaf *x509.Certificate
+
+	resolver string
+	raw      json.RawMessage
+}
+
+// resolver is a part of acme.json. What is not looked at is kept as it is.
+type resolver struct {
+	Account      json.RawMessage
+	Certificates []json.RawMessage
+}
+
+// account is what is looked at of an account with a certificate authority.
+type account struct {
+	Registration *struct {
+		URI string `json:"uri"`
+	}
+	PrivateKey []byte
+}
+
+// Parse reads acme.json. Everything in it must be as Traefik writes it: each
+// certificate must be readable, and have its key.
+func Parse(text []byte) (Storage, error) {
+	storage := Storage{resolvers: map[string]resolver{}}
+	if err := json.Unmarshal(text, &storage.resolvers); err != nil {
+		return Storage{}, fmt.Errorf("it is not what Traefik writes: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(storage.resolvers)) {
+		for i, raw := range storage.resolvers[name].Certificates {
+			var pair struct {
+				Certificate []byte `json:"certificate"`
+				Key         []byte `json:"key"`
+			}
+			if err := json.Unmarshal(raw, &pair); err != nil {
+				return Storage{}, fmt.Errorf("its certificate %d of %s is not what Traefik writes: %w", i+1, name, err)
+			}
+			read, err := tls.X509KeyPair(pair.Certificate, pair.Key)
+			if err != nil {
+				return Storage{}, fmt.Errorf("its certificate %d of %s is broken: %w", i+1, name, err)
+			}
+			storage.certificates = append(storage.certificates, Certificate{Leaf: read.Leaf, resolver: name, raw: raw})
+		}
+	}
+	return storage, nil
+}
+
+// ReadFile reads acme.json. One that is not there, or empty, as it is until
+// Traefik has asked for something, holds nothing.
+func ReadFile(path string) (Storage, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
+		return Storage{}, nil
+	}
+	if err != nil {
+		return Storage{}, fmt.Errorf("read the certificates: %w", err)
+	}
+	storage, err := Parse(text)
+	if err != nil {
+		return Storage{}, fmt.Errorf("read the certificates: %s: %w", path, err)
+	}
+	return storage, nil
+}
+
+// Certificates are all that it holds.
+func (s Storage) Certificates() []Certificate { return s.certificates }
+
+// For is the certificate for a name that is valid longest; false is none.
+func (s Storage) For(name string) (longest Certificate, exists bool) {
+	for _, certificate := range s.certificates {
+		if certificate.Leaf.VerifyHostname(name) == nil && (!exists || certificate.Leaf.NotAfter.After(longest.Leaf.NotAfter)) {
+			longest, exists = certificate, true
+		}
+	}
+	return longest, exists
+}
+
+// Holds tells whether a certificate is among those that it holds.
+func (s Storage) Holds(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
+}
+
+// Missing are those of the names for which there is no certificate.
+func (s Storage) Missing(names []string) []string {
+	var missing []string
+	for _, name := range names {
+		if _, exists := s.For(name); !exists {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// sound says what keeps it from being worth a backup: there must be a certificate,
+// and the account that renews it.
+func (s Storage) sound() error {
+	if len(s.certificates) == 0 {
+		return errors.New("there is no certificate in it")
+	}
+	for _, certificate := range s.certificates {
+		var owner account
+		if err := json.Unmarshal(s.resolvers[certificate.resolver].Account, &owner); err != nil {
+			return fmt.Errorf("its account of %s is not what Traefik writes: %w", certificate.resolver, err)
+		}
+		if owner.Registration == nil || owner.Registration.URI == "" || len(owner.PrivateKey) == 0 {
+			return fmt.Errorf("there is no account of %s in it, and certificates are of no use without the one that renews them", certificate.resolver)
+		}
+	}
+	return nil
+}
+
+// until is what it holds without the certificates that end before that time. The
+// text is that of acme.json.
+func (s Storage) until(end time.Time) (kept Storage, text []byte, err error) {
+	kept.resolvers = map[string]resolver{}
+	for name, all := range s.resolvers {
+		kept.resolvers[name] = resolver{Account: all.Account}
+	}
+	for _, certificate := range s.certificates {
+		if certificate.Leaf.NotAfter.Before(end) {
+			continue
+		}
+		kept.certificates = append(kept.certificates, certificate)
+		of := kept.resolvers[certificate.resolver]
+		of.Certificates = append(of.Certificates, certificate.raw)
+		kept.resolvers[certificate.resolver] = of
+	}
+	// As Traefik writes it.
+	text, err = json.MarshalIndent(kept.resolvers, "", "  ")
+	if err != nil {
+		return Storage{}, nil, fmt.Errorf("write the certificates: %w", err)
+	}
+	return kept, text, nil
+}

@@ -1,0 +1,40 @@
+package metrics
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheExporterFindsWholeMetrics(t *testing.T) {
+	dir := t.TempDir()
+	file := Textfile{Path: filepath.Join(dir, "pull.prom")}
+	for _, value := range []float64{1795651422.25, 1795651483} {
+		require.NoError(t, file.Write(Gauge{Name: "agent_last_pull_timestamp_seconds", Help: "When it was.", Value: value}, Gauge{Name: "agent_files", Help: "How many.", Value: 3}))
+	}
+	text, err := os.ReadFile(file.Path)
+	require.NoError(t, err)
+	require.Equal(t, `# HELP agent_last_pull_timestamp_seconds When it was.
+# TYPE agent_last_pull_timestamp_seconds gauge
+agent_last_pull_timestamp_seconds 1795651483
+# HELP agent_files How many.
+# TYPE agent_files gauge
+agent_files 3
+`, string(text))
+	stat, err := os.Stat(file.Path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o644), stat.Mode().Perm())
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+func TestWithoutAFileNobodyIsTold(t *testing.T) {
+	require.NoError(t, Textfile{}.Write(Gauge{Name: "agent_files"}))
+}
+
+func TestMetricsThatCannotBeWrittenAreAnError(t *testing.T) {
+	require.ErrorContains(t, Textfile{Path: filepath.Join(t.TempDir(), "missing", "pull.prom")}.Write(), "write metrics: ")
+}

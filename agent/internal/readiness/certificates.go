@@ -1,0 +1,126 @@
+package readiness
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"immutable-infra/agent/internal/certificates"
+)
+
+// noneYet is said of a name whose first certificate can only be had when the VIP
+// is here.
+const noneYet = "none yet: asked for when the VIP arrives"
+
+// Certificates is the check that each name of the site is served with its own
+// certificate, one of acme.json that is valid long enough.
+//
+// A name of which nothing was backed up has none before the VIP arrives: the
+// certificate authority looks for the server at the VIP. Until then that is in order.
+type Certificates struct {
+	// Address is host:port of the site's front on this server.
+	Address string
+	// Names are those of the site.
+	Names []string
+	// File is the path of acme.json, and Record that of what was restored.
+	File, Record string
+	// HolderFile is there while this server has the VIP.
+	HolderFile string
+	// Project is the directory of compose.yaml, for Traefik's log.
+	Project string
+}
+
+// Name implements Check.
+func (c Certificates) Name() string { return "certificate" }
+
+// Look implements Check.
+func (c Certificates) Look(ctx context.Context) Finding {
+	stored, err := certificates.ReadFile(c.File)
+	if err != nil {
+		return Finding{Detail: oneLine(err.Error())}
+	}
+	awaited, err := c.awaited()
+	if err != nil {
+		return Finding{Detail: oneLine(err.Error())}
+	}
+	var sound, waiting, problems []string
+	for _, name := range c.Names {
+		leaf, err := c.served(ctx, name)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %s", name, oneLine(err.Error())))
+			continue
+		}
+		_, exists := stored.For(name)
+		switch problem := judgeLeaf(stored, leaf, name); {
+		case problem == "":
+			sound = append(sound, fmt.Sprintf("%s: until %s", name, leaf.NotAfter.UTC().Format(time.DateOnly)))
+		case !exists && slices.Contains(awaited, name):
+			waiting = append(waiting, name)
+		case !exists:
+			problems = append(problems, name+": there is no certificate")
+		default:
+			problems = append(problems, name+": "+problem)
+		}
+	}
+	switch {
+	case len(problems) > 0:
+		return Finding{Detail: strings.Join(problems, "; "), Logs: []Log{serviceLog(c.Project, "traefik")}}
+	case len(waiting) == len(c.Names):
+		return Finding{Verdict: Holds, Detail: noneYet}
+	case len(waiting) > 0:
+		sound = append(sound, strings.Join(waiting, ", ")+": "+noneYet)
+	}
+	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+}
+
+// awaited are the names that need not have a certificate yet.
+func (c Certificates) awaited() ([]string, error) {
+	_, err := os.Lstat(c.HolderFile)
+	if err == nil {
+		return nil, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("find out whether this server has the VIP: %w", err)
+	}
+	record, err := certificates.ReadRecord(c.Record)
+	return record.Missing, err
+}
+
+// judgeLeaf says what is wrong with the certificate with which a name is served, or "".
+func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
+	switch {
+	case !stored.Holds(leaf):
+		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)", strings.Join(leaf.DNSNames, ", "))
+	case leaf.VerifyHostname(name) != nil:
+		return fmt.Sprintf("is served with the certificate of %s", strings.Join(leaf.DNSNames, ", "))
+	case time.Until(leaf.NotAfter) < certificates.MinimumValidity:
+		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed", leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
+	default:
+		return ""
+	}
+}
+
+// served is the certificate with which a name is served.
+func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, headerTimeout, fmt.Errorf("no answer within %s", headerTimeout))
+	defer cancel()
+	// Who vouches for it is not asked here: that depends on where one looks from.
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
+	connection, err := dialer.DialContext(ctx, "tcp", c.Address)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	defer connection.Close()
+	// Such a connection it is, and a server has at least one certificate.
+	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+}

@@ -1,0 +1,182 @@
+package readiness
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/certificates/certificatestest"
+)
+
+// front is the site's front on a server, with a certificate for some names and one
+// that nobody asked for.
+type front struct {
+	*testing.T
+	check     Certificates
+	served    map[string]certificatestest.Pair
+	otherwise certificatestest.Pair
+}
+
+// newFront is that of a server of example.org and www.example.org that was restored
+// without any certificate and does not have the VIP.
+func newFront(t *testing.T) *front {
+	t.Helper()
+	dir := t.TempDir()
+	f := &front{T: t, served: map[string]certificatestest.Pair{}, otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default")}
+	listener := httptest.NewUnstartedServer(http.NotFoundHandler())
+	listener.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		pair, exists := f.served[hello.ServerName]
+		if !exists {
+			pair = f.otherwise
+		}
+		certificate := pair.TLS(t)
+		return &certificate, nil
+	}}
+	listener.StartTLS()
+	t.Cleanup(listener.Close)
+	f.check = Certificates{
+		Address: listener.Listener.Addr().String(),
+		Names:   []string{"example.org", "www.example.org"},
+		File:    filepath.Join(dir, "acme.json"), Record: filepath.Join(dir, "restored.json"), HolderFile: filepath.Join(dir, "holder"),
+		Project: "/opt/site",
+	}
+	f.record(`{"missing":["example.org","www.example.org"]}`)
+	return f
+}
+
+// record writes what was restored.
+func (f *front) record(text string) {
+	f.Helper()
+	require.NoError(f, os.WriteFile(f.check.Record, []byte(text), 0o644))
+}
+
+// store writes acme.json, and has Traefik serve by it.
+func (f *front) store(pairs ...certificatestest.Pair) {
+	f.Helper()
+	require.NoError(f, os.WriteFile(f.check.File, []byte(certificatestest.Storage(f.T, pairs...)), 0o600))
+	for _, pair := range pairs {
+		for _, name := range pair.Names {
+			f.served[name] = pair
+		}
+	}
+}
+
+// hold gives the server the VIP.
+func (f *front) hold() {
+	f.Helper()
+	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
+}
+
+func (f *front) look() Finding {
+	f.Helper()
+	return f.check.Look(f.Context())
+}
+
+func TestEachNameIsServedWithItsCertificate(t *testing.T) {
+	f := newFront(t)
+	f.hold()
+	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
+	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
+	require.Equal(t, Finding{Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19"}, f.look())
+}
+
+func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
+	f := newFront(t)
+	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives"}, f.look())
+
+	f.hold()
+	finding := f.look()
+	require.Equal(t, Fails, finding.Verdict, "with the VIP it must have it")
+	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate", finding.Detail)
+	require.Equal(t, []string{"traefik"}, logNames(finding))
+
+	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
+	finding = f.look()
+	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, "www.example.org: there is no certificate", finding.Detail)
+}
+
+func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
+	f := newFront(t)
+	f.record(`{"missing":["www.example.org"]}`)
+	finding := f.look()
+	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, "example.org: there is no certificate", finding.Detail, "a backup had it, and it is gone")
+
+	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
+	require.Equal(t, Finding{
+		Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives",
+	}, f.look())
+}
+
+func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
+	later := time.Now().AddDate(0, 3, 0)
+	for name, test := range map[string]struct {
+		prepare func(f *front)
+		detail  string
+	}{
+		"nobody restored anything": {
+			func(f *front) { require.NoError(f, os.Remove(f.check.Record)) },
+			`^example\.org: there is no certificate; www\.example\.org: there is no certificate$`,
+		},
+		"Traefik has not read it": {
+			func(f *front) {
+				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
+				delete(f.served, "www.example.org")
+			},
+			`^www\.example\.org: is served with another certificate than those of acme\.json \(traefik\.default\)$`,
+		},
+		"Traefik serves an old one": {
+			func(f *front) {
+				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
+				f.served["www.example.org"] = certificatestest.New(t, later, "www.example.org")
+			},
+			`^www\.example\.org: is served with another certificate than those of acme\.json \(www\.example\.org\)$`,
+		},
+		"that of another name": {
+			func(f *front) {
+				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, later, "www.example.org"))
+				f.served["www.example.org"] = f.served["example.org"]
+			},
+			`^www\.example\.org: is served with the certificate of example\.org$`,
+		},
+		"about to end": {
+			func(f *front) {
+				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
+			},
+			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed$`,
+		},
+		"a file that is broken": {
+			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
+			`^read the certificates: .*acme\.json: it is not what Traefik writes: `,
+		},
+		"a record that is broken": {
+			func(f *front) { f.record("{") },
+			`^read what was restored: .*restored\.json: `,
+		},
+		"nobody answers": {
+			func(f *front) {
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				require.NoError(f, err)
+				f.check.Address = listener.Addr().String()
+				require.NoError(f, listener.Close())
+			},
+			`^example\.org: dial tcp \S+: connect: connection refused; www\.example\.org: `,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFront(t)
+			test.prepare(f)
+			finding := f.look()
+			require.Equal(t, Fails, finding.Verdict)
+			require.Regexp(t, test.detail, finding.Detail)
+		})
+	}
+}

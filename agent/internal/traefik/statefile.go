@@ -1,0 +1,77 @@
+// Package traefik is what the agent does with the Traefik that stands in front of
+// the site: it switches its state, and starts it again.
+package traefik
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"immutable-infra/agent/internal/handover"
+)
+
+// StateFile is the part of Traefik's dynamic configuration that depends on the state
+// of the server: a copy of one of the files that the bundle has for it. Traefik
+// watches its directory.
+type StateFile struct {
+	// Path is the file's path.
+	Path string
+	// Shipped is the directory with a file NAME.yaml for each state NAME.
+	Shipped string
+}
+
+// State tells which of the shipped files it is a copy of; it is "" for none, and
+// when there is no file.
+func (f StateFile) State() (handover.State, error) {
+	text, err := os.ReadFile(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the state of Traefik: %w", err)
+	}
+	for _, state := range []handover.State{handover.Waiting, handover.Serving, handover.Draining} {
+		shipped, err := f.shipped(state)
+		if err != nil {
+			return "", err
+		}
+		if bytes.Equal(shipped, text) {
+			return state, nil
+		}
+	}
+	return "", nil
+}
+
+// Set replaces the file as a whole: Traefik, which looks as soon as something
+// happens in the directory, must never see a part of it. It is written beside the
+// directory, where Traefik does not look.
+func (f StateFile) Set(state handover.State) error {
+	text, err := f.shipped(state)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".tmp-*")
+	if err != nil {
+		return fmt.Errorf("write the state of Traefik: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
+		return fmt.Errorf("write the state of Traefik: %w", err)
+	}
+	if err := os.Rename(file.Name(), f.Path); err != nil {
+		return fmt.Errorf("write the state of Traefik: %w", err)
+	}
+	return nil
+}
+
+func (f StateFile) shipped(state handover.State) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(f.Shipped, string(state)+".yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("read what is shipped for a state of Traefik: %w", err)
+	}
+	return text, nil
+}

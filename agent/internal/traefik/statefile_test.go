@@ -1,0 +1,83 @@
+package traefik
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/disktest"
+	"immutable-infra/agent/internal/handover"
+)
+
+// newStateFile is the file of a server that is set up like the real one, with a
+// text for each state.
+func newStateFile(t *testing.T, root string) StateFile {
+	t.Helper()
+	f := StateFile{Path: filepath.Join(root, "dynamic", "state.yaml"), Shipped: t.TempDir()}
+	require.NoError(t, os.Mkdir(filepath.Dir(f.Path), 0o755))
+	for _, state := range []string{"waiting", "serving", "draining"} {
+		require.NoError(t, os.WriteFile(filepath.Join(f.Shipped, state+".yaml"), []byte("# "+state+"\n"), 0o644))
+	}
+	return f
+}
+
+func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
+	root := t.TempDir()
+	f := newStateFile(t, root)
+	state, err := f.State()
+	require.NoError(t, err)
+	require.Empty(t, state, "nobody has set one")
+	for _, want := range []handover.State{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
+		before, beforeErr := os.Stat(f.Path)
+		require.NoError(t, f.Set(want))
+		text, err := os.ReadFile(f.Path)
+		require.NoError(t, err)
+		require.Equal(t, "# "+string(want)+"\n", string(text))
+		after, err := os.Stat(f.Path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o644), after.Mode().Perm())
+		if beforeErr == nil {
+			require.False(t, os.SameFile(before, after), "another file has its name, also in the same state: that is what Traefik notices")
+		}
+		state, err := f.State()
+		require.NoError(t, err)
+		require.Equal(t, want, state)
+	}
+	for _, dir := range []string{root, filepath.Dir(f.Path)} {
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, left, 1, "nothing else is left")
+	}
+}
+
+func TestAStateThatIsNotAmongTheShippedOnesIsNotKnown(t *testing.T) {
+	f := newStateFile(t, t.TempDir())
+	require.NoError(t, os.WriteFile(f.Path, []byte("# of another bundle\n"), 0o644))
+	state, err := f.State()
+	require.NoError(t, err)
+	require.Empty(t, state)
+}
+
+func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
+	root := disktest.Small(t)
+	f := newStateFile(t, root)
+	require.NoError(t, f.Set(handover.Serving))
+	full, err := os.Create(filepath.Join(root, "full"))
+	require.NoError(t, err)
+	_, err = full.Write(make([]byte, 2<<20))
+	require.Error(t, err)
+	require.NoError(t, full.Close())
+
+	require.ErrorContains(t, f.Set(handover.Draining), "write the state of Traefik: ")
+	state, err := f.State()
+	require.NoError(t, err)
+	require.Equal(t, handover.Serving, state)
+}
+
+func TestAnIncompleteBundleIsAnErrorThatNamesTheFile(t *testing.T) {
+	f := newStateFile(t, t.TempDir())
+	require.NoError(t, os.Remove(filepath.Join(f.Shipped, "draining.yaml")))
+	require.ErrorContains(t, f.Set(handover.Draining), "draining.yaml: no such file")
+}

@@ -1,0 +1,141 @@
+package components
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/route53"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// addressTTL is for how many seconds resolvers keep the site's address. It
+// outlives every server: what is gained by a short time is that of moving the
+// site to another VIP.
+const addressTTL = 300
+
+// DNSArgs are the arguments of a DNS.
+type DNSArgs struct {
+	// Names are the names that lead to the site.
+	Names []string `pulumi:"names"`
+	// Address is the IPv4 address that they lead to.
+	Address pulumi.StringInput `pulumi:"address"`
+	// ZoneID is the id of the Route 53 hosted zone that holds the names.
+	// Optional: without it, no record is made, and ByHand lists them.
+	ZoneID string `pulumi:"zoneId"`
+	// Records are further records of the zone. Optional.
+	Records []Record `pulumi:"records"`
+}
+
+// Record is a set of DNS records with one name and type.
+type Record struct {
+	// Name is a full name, without a dot at its end.
+	Name string `pulumi:"name"`
+	Type string `pulumi:"type"`
+	// TTL is in seconds.
+	TTL int `pulumi:"ttl"`
+	// Values are in the form of a zone file, but the text of a TXT record is
+	// without quotes.
+	Values []string `pulumi:"values"`
+}
+
+// DNS is the site's records in the Domain Name System. They follow the VIP and
+// know nothing of servers.
+type DNS struct {
+	pulumi.ResourceState
+
+	// ByHand lists, as lines of a zone file, the records that somebody has to make
+	// where no zone was given.
+	ByHand pulumi.StringArrayOutput `pulumi:"byHand"`
+	// Ready are the records that were made.
+	Ready []pulumi.Resource
+}
+
+// NewDNS makes a DNS.
+func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.ResourceOption) (*DNS, error) {
+	if args == nil {
+		return nil, fmt.Errorf("DNS %s: %w", name, errNoArgs)
+	}
+	if err := required(map[string]bool{"Names": len(args.Names) > 0, "Address": args.Address != nil}); err != nil {
+		return nil, fmt.Errorf("DNS %s: %w", name, err)
+	}
+	dns := &DNS{}
+	if err := ctx.RegisterComponentResource(token("DNS"), name, dns, opts...); err != nil {
+		return nil, err
+	}
+
+	var sets []any
+	record := func(host, kind string, ttl int, values pulumi.StringArrayInput) error {
+		if args.ZoneID == "" {
+			sets = append(sets, zoneFileLines(host, kind, ttl, values))
+			return nil
+		}
+		made, err := route53.NewRecord(ctx, fmt.Sprintf("%s-%s-%s", name, host, strings.ToLower(kind)), &route53.RecordArgs{
+			ZoneId:  pulumi.String(args.ZoneID),
+			Name:    pulumi.String(host),
+			Type:    pulumi.String(kind),
+			Ttl:     pulumi.Int(ttl),
+			Records: values,
+		}, pulumi.Parent(dns))
+		if err != nil {
+			return fmt.Errorf("record %s of %s: %w", kind, host, err)
+		}
+		dns.Ready = append(dns.Ready, made)
+		return nil
+	}
+	for _, host := range args.Names {
+		if err := record(host, "A", addressTTL, pulumi.StringArray{args.Address}); err != nil {
+			return nil, err
+		}
+	}
+	for _, further := range args.Records {
+		values := further.Values
+		if further.Type == "TXT" {
+			values = texts(values)
+		}
+		if err := record(further.Name, further.Type, further.TTL, pulumi.ToStringArray(values)); err != nil {
+			return nil, err
+		}
+	}
+	dns.ByHand = pulumi.All(sets...).ApplyT(func(sets []any) []string {
+		lines := []string{}
+		for _, set := range sets {
+			lines = append(lines, set.([]string)...)
+		}
+		return lines
+	}).(pulumi.StringArrayOutput)
+	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"byHand": dns.ByHand})
+}
+
+// zoneFileLines are a set of records in the format of RFC 1035, section 5.
+func zoneFileLines(host, kind string, ttl int, values pulumi.StringArrayInput) pulumi.StringArrayOutput {
+	return values.ToStringArrayOutput().ApplyT(func(values []string) []string {
+		var lines []string
+		for _, value := range values {
+			if kind == "TXT" {
+				value = `"` + strings.ReplaceAll(value, `""`, `" "`) + `"`
+			}
+			lines = append(lines, fmt.Sprintf("%s. %d IN %s %s", host, ttl, kind, value))
+		}
+		return lines
+	}).(pulumi.StringArrayOutput)
+}
+
+// longestText is how many bytes one string of a TXT record may have.
+const longestText = 255
+
+// texts are the values of a TXT record as the provider takes them: it puts them
+// into quotes, and a text that is too long for one string has to have its quotes
+// inside already.
+func texts(values []string) []string {
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+	var quoted []string
+	for _, value := range values {
+		var parts []string
+		for len(value) > longestText {
+			parts = append(parts, escape.Replace(value[:longestText]))
+			value = value[longestText:]
+		}
+		quoted = append(quoted, strings.Join(append(parts, escape.Replace(value)), `""`))
+	}
+	return quoted
+}

@@ -1,0 +1,172 @@
+// Package dashboards reads what Grafana's dashboards ask of Prometheus, and fills
+// in what Grafana would.
+package dashboards
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Dashboard is one dashboard's file.
+type Dashboard struct {
+	// UID is the dashboard's name in URLs.
+	UID   string
+	Title string
+	// queries are as they are in the file.
+	queries []Query
+}
+
+// Query is one expression of a dashboard.
+type Query struct {
+	// Dashboard is the title of the dashboard.
+	Dashboard string
+	// Of says whose expression it is: a panel, a variable or an annotation.
+	Of Owner
+	// Name is the title of the panel, or the name of the variable or annotation.
+	Name string
+	// Ref tells the expressions of one panel apart: A, B, ...
+	Ref string
+	// Expr is in PromQL.
+	Expr string
+	// Instant is whether it is asked for one moment, and not for a range.
+	Instant bool
+}
+
+// String names the query, as for a failed test.
+func (q Query) String() string {
+	return fmt.Sprintf("%s: %s %q %s: %s", q.Dashboard, q.Of, q.Name, q.Ref, q.Expr)
+}
+
+// Owner is what a query belongs to.
+type Owner string
+
+// The owners of queries. A panel and a variable without data are broken; an
+// annotation has data only when something has happened.
+const (
+	Panel      Owner = "panel"
+	Variable   Owner = "variable"
+	Annotation Owner = "annotation"
+)
+
+// Load reads all dashboards (*.json) in a directory, sorted by file name. A
+// directory without any is an error.
+func Load(dir string) ([]Dashboard, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("dashboards in %s: %w", dir, err)
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("there are no dashboards in %s", dir)
+	}
+	var all []Dashboard
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("dashboard: %w", err)
+		}
+		dashboard, err := parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("dashboard %s: %w", path, err)
+		}
+		all = append(all, dashboard)
+	}
+	return all, nil
+}
+
+// Queries are the expressions of a dashboard, each filled in with the values. A
+// variable that has no value is an error.
+func (d Dashboard) Queries(values Values) ([]Query, error) {
+	var filled []Query
+	for _, query := range d.queries {
+		expr, err := values.fill(query.Expr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", query, err)
+		}
+		query.Expr = expr
+		filled = append(filled, query)
+	}
+	return filled, nil
+}
+
+// file is the part of Grafana's format that has expressions in it.
+type file struct {
+	UID        string
+	Title      string
+	Panels     []panel
+	Templating struct {
+		List []struct {
+			Name  string
+			Type  string
+			Query json.RawMessage
+		}
+	}
+	Annotations struct {
+		List []struct{ Name, Expr string }
+	}
+}
+
+type panel struct {
+	Title   string
+	Type    string
+	Targets []struct {
+		RefID   string
+		Expr    string
+		Instant bool
+	}
+	// Panels are those of a row that is closed.
+	Panels []panel
+}
+
+func parse(text []byte) (Dashboard, error) {
+	var f file
+	if err := json.Unmarshal(text, &f); err != nil {
+		return Dashboard{}, err
+	}
+	if f.UID == "" || f.Title == "" {
+		return Dashboard{}, fmt.Errorf("it has no uid or no title")
+	}
+	d := Dashboard{UID: f.UID, Title: f.Title}
+	for _, variable := range f.Templating.List {
+		if variable.Type != "query" {
+			continue
+		}
+		expr, err := labelValues(variable.Query)
+		if err != nil {
+			return Dashboard{}, fmt.Errorf("variable %s: %w", variable.Name, err)
+		}
+		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Variable, Name: variable.Name, Ref: "A", Expr: expr, Instant: true})
+	}
+	for _, annotation := range f.Annotations.List {
+		if annotation.Expr == "" {
+			continue // Grafana's own
+		}
+		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Annotation, Name: annotation.Name, Ref: "A", Expr: annotation.Expr})
+	}
+	if err := d.addPanels(f.Panels); err != nil {
+		return Dashboard{}, err
+	}
+	return d, nil
+}
+
+func (d *Dashboard) addPanels(panels []panel) error {
+	for _, p := range panels {
+		if err := d.addPanels(p.Panels); err != nil {
+			return err
+		}
+		if p.Type == "row" || p.Type == "text" {
+			continue
+		}
+		if len(p.Targets) == 0 {
+			return fmt.Errorf("panel %q asks for nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			if target.Expr == "" {
+				return fmt.Errorf("panel %q, query %s: it has no expression", p.Title, target.RefID)
+			}
+			d.queries = append(d.queries, Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})
+		}
+	}
+	return nil
+}

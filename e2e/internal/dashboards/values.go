@@ -1,0 +1,62 @@
+package dashboards
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Values are what a dashboard's variables stand for.
+type Values struct {
+	// Range is the time that is shown, Step the distance of two points in it.
+	Range, Step time.Duration
+	// Scrape is the time between two measurements, as the data source says.
+	Scrape time.Duration
+	// Variables are the dashboard's own, such as "server". A value stands in a
+	// regular expression: ".*" is all.
+	Variables map[string]string
+}
+
+// fill replaces $name, ${name} and ${name:format} in an expression, and [[name]],
+// which Grafana knows as well. $1 belongs to label_replace, and $ at the end of a
+// regular expression is one.
+func (v Values) fill(expr string) (string, error) {
+	var missing []string
+	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr, func(found string) string {
+		name, _, _ := strings.Cut(strings.Trim(found, "${}[]"), ":")
+		value, known := v.value(name)
+		if !known {
+			missing = append(missing, name)
+		}
+		return value
+	})
+	if len(missing) > 0 {
+		return "", fmt.Errorf("there is no value for %s", strings.Join(missing, ", "))
+	}
+	return filled, nil
+}
+
+func (v Values) value(name string) (value string, known bool) {
+	interval := max(v.Step, v.Scrape)
+	switch name {
+	case "__range":
+		return seconds(v.Range) + "s", true
+	case "__range_s":
+		return seconds(v.Range), true
+	case "__range_ms":
+		return strconv.FormatInt(v.Range.Milliseconds(), 10), true
+	case "__interval":
+		return seconds(interval) + "s", true
+	case "__interval_ms":
+		return strconv.FormatInt(interval.Milliseconds(), 10), true
+	case "__rate_interval":
+		// As Grafana: long enough for rate() to see a measurement that is late.
+		return seconds(max(interval+v.Scrape, 4*v.Scrape)) + "s", true
+	}
+	value, known = v.Variables[name]
+	return value, known
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -1,0 +1,55 @@
+package load
+
+import (
+	"io"
+	"net"
+
+	"golang.org/x/net/http2"
+)
+
+// frames is a connection of HTTP/2, on the client's side, that tells of a GOAWAY:
+// that the site takes no more requests on it (RFC 9113, section 6.8). Go's client
+// obeys it without a word.
+type frames struct {
+	net.Conn
+	seen *io.PipeWriter
+}
+
+// newFrames calls goAway, once, when the frame arrives.
+func newFrames(connection net.Conn, goAway func()) *frames {
+	reader, writer := io.Pipe()
+	go func() {
+		framer := http2.NewFramer(io.Discard, reader)
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				// What follows is of no interest, and must not block.
+				reader.Close()
+				return
+			}
+			if _, announced := frame.(*http2.GoAwayFrame); announced {
+				goAway()
+				reader.Close()
+				return
+			}
+		}
+	}()
+	return &frames{Conn: connection, seen: writer}
+}
+
+func (f *frames) Read(buffer []byte) (int, error) {
+	n, err := f.Conn.Read(buffer)
+	if n > 0 {
+		// An error is that nobody listens any more.
+		_, _ = f.seen.Write(buffer[:n])
+	}
+	if err != nil {
+		f.seen.Close()
+	}
+	return n, err
+}
+
+func (f *frames) Close() error {
+	f.seen.Close()
+	return f.Conn.Close()
+}

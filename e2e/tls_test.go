@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	siteName  = "site.localcloud.test"
+	aliasName = "www." + siteName
+)
+
+// handshake connects to the site and trusts the local cloud's authorities alone.
+func (p *project) handshake(t *testing.T, name string, change func(*tls.Config)) (tls.ConnectionState, error) {
+	t.Helper()
+	config := &tls.Config{RootCAs: p.roots(t), ServerName: name}
+	change(config)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: config}
+	connection, err := dialer.DialContext(t.Context(), "tcp", name+":443")
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer connection.Close()
+	return connection.(*tls.Conn).ConnectionState(), nil
+}
+
+// certificate is the one that the site shows for a name.
+func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
+	t.Helper()
+	state, err := p.handshake(t, name, func(*tls.Config) {})
+	require.NoError(t, err)
+	return state.PeerCertificates[0]
+}
+
+// httpsOnly asks as visitors and as those who try what they should not.
+func httpsOnly(t *testing.T, p *project) {
+	for name, leads := range map[string]string{
+		"http://" + siteName + "/about/?a=b":   siteURL + "/about/?a=b",
+		"http://" + aliasName + "/about/?a=b":  "https://" + aliasName + "/about/?a=b",
+		"https://" + aliasName + "/about/?a=b": siteURL + "/about/?a=b",
+	} {
+		status, _, header := p.get(t, name)
+		require.Contains(t, []int{http.StatusMovedPermanently, http.StatusPermanentRedirect}, status, name)
+		require.Equal(t, leads, header.Get("Location"), name)
+	}
+	verified := p.run(t, time.Minute, "openssl", "s_client", "-connect", siteName+":443", "-servername", siteName,
+		"-CAfile", p.authority(), "-verify_hostname", siteName, "-verify_return_error", "-brief")
+	require.NoError(t, verified.err, verified.String())
+	require.Contains(t, verified.stdout+verified.stderr, "Verification: OK")
+
+	for _, name := range []string{siteName, aliasName, "monitoring." + siteName} {
+		certificate := p.certificate(t, name)
+		require.NoError(t, certificate.VerifyHostname(name))
+		require.Greater(t, time.Until(certificate.NotAfter), 30*24*time.Hour)
+	}
+	state, err := p.handshake(t, siteName, func(config *tls.Config) { config.NextProtos = []string{"h2", "http/1.1"} })
+	require.NoError(t, err)
+	require.Equal(t, "h2", state.NegotiatedProtocol)
+	_, err = p.handshake(t, siteName, func(config *tls.Config) { config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	require.ErrorContains(t, err, "protocol version")
+
+	_, _, header := p.get(t, siteURL)
+	require.Regexp(t, `max-age=31536000; *includeSubDomains; *preload`, header.Get("Strict-Transport-Security"))
+	for _, name := range []string{"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy"} {
+		require.NotEmpty(t, header.Get(name), name)
+	}
+	require.Empty(t, header.Get("X-Powered-By"))
+	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is told")
+}
+
+// webRules are what the web server adds to the files of a release.
+func webRules(t *testing.T, p *project) {
+	status, front, header := p.get(t, siteURL+"/")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is asked for anew")
+	asset := regexp.MustCompile(`/assets/[^"]+-[0-9a-f]{16}\.css`).FindString(front)
+	require.NotEmpty(t, asset, front)
+	status, _, header = p.get(t, siteURL+asset)
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, header.Get("Cache-Control"), "immutable", "what has its hash in its name never changes")
+	status, _, header = p.get(t, siteURL+regexp.MustCompile(`[0-9a-f]{16}`).ReplaceAllString(asset, "0123456789abcdef"))
+	require.Equal(t, http.StatusOK, status, "a page from before may ask for what the file was called then")
+	require.Equal(t, "no-cache", header.Get("Cache-Control"))
+
+	var moves struct {
+		Moved []struct{ From, To string }
+		Gone  []string
+	}
+	content, err := os.ReadFile(filepath.Join(p.dir, "site", "_data", "redirects.yml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &moves))
+	require.NotEmpty(t, moves.Moved)
+	require.NotEmpty(t, moves.Gone)
+	for _, move := range moves.Moved {
+		status, _, header := p.get(t, siteURL+move.From)
+		require.Equal(t, http.StatusMovedPermanently, status, move.From)
+		require.Equal(t, move.To, header.Get("Location"), move.From)
+	}
+	for _, gone := range moves.Gone {
+		status, _, _ := p.get(t, siteURL+gone)
+		require.Equal(t, http.StatusGone, status, gone)
+	}
+	for encoding, wanted := range map[string]string{"gzip": "gzip", "br": "br", "identity": ""} {
+		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o", "/dev/null", "-w", "%header{content-encoding}", siteURL)
+		require.Equal(t, wanted, answer, encoding)
+	}
+}
+
+// grafana is tried where its image can be had.
+func grafana(t *testing.T, p *project) {
+	compose := "sudo COMPOSE_PROFILES=grafana docker compose --project-directory /opt/site "
+	monitoring := "https://monitoring." + siteName
+	pulled := p.ssh(t, compose+"pull --quiet grafana")
+	if pulled.err != nil {
+		status, _, _ := p.get(t, monitoring)
+		require.Equal(t, http.StatusBadGateway, status, "the name has its certificate, and nobody behind it")
+		t.Skipf("its image cannot be pulled here: %s", strings.TrimSpace(pulled.stderr))
+	}
+	started := p.ssh(t, compose+"up --detach --wait grafana")
+	require.NoError(t, started.err, started.String())
+	defer func() { require.NoError(t, p.ssh(t, compose+"rm --stop --force grafana").err) }()
+	status, body, _ := p.get(t, monitoring+"/api/search?type=dash-db")
+	require.Equal(t, http.StatusOK, status, body)
+	var found []struct{ UID string }
+	require.NoError(t, json.Unmarshal([]byte(body), &found), body)
+	require.Len(t, found, 3)
+}
+
+// names asks the local cloud's DNS server, and this machine's resolver.
+func names(t *testing.T, p *project) {
+	vip := p.outputs(t).VIP
+	ask := func(name, kind string) string {
+		return strings.TrimSpace(p.must(t, time.Minute, "dig", "+norecurse", "+short", "@198.18.0.5", name, kind))
+	}
+	for _, name := range []string{siteName, aliasName, "monitoring." + siteName} {
+		require.Equal(t, vip, ask(name, "A"), name)
+		require.Equal(t, vip, strings.Fields(p.must(t, time.Minute, "getent", "ahostsv4", name))[0], name)
+	}
+	require.Equal(t, `0 issue "acme.localcloud.test"`, ask(siteName, "CAA"))
+	require.Equal(t, `"v=spf1 -all"`, ask(siteName, "TXT"))
+	missing := p.must(t, time.Minute, "dig", "+norecurse", "@198.18.0.5", "nowhere."+siteName, "A")
+	require.Contains(t, missing, "status: NXDOMAIN")
+}
+
+// testsslAccepted are findings of testssl.sh that are no issue of this site, with
+// the reason.
+func testsslAccepted() map[string]string {
+	return map[string]string{
+		"BREACH":          "pages are compressed, and have no secret in them: nobody logs in to this site",
+		"cert_revocation": "the test authority offers no revocation list; Let's Encrypt does",
+	}
+}
+
+// tlsAsTestsslSeesIt lets testssl.sh judge.
+func tlsAsTestsslSeesIt(t *testing.T, p *project) {
+	file := filepath.Join(t.TempDir(), "testssl.json")
+	run := p.run(t, 9*time.Minute, "testssl", "--quiet", "--color", "0", "--warnings", "batch", "--add-ca", p.authority(),
+		"--ip", p.outputs(t).VIP, "--severity", "MEDIUM", "--jsonfile", file, siteURL)
+	content, err := os.ReadFile(file)
+	require.NoError(t, err, run.String())
+	var findings []struct{ ID, Severity, Finding string }
+	require.NoError(t, json.Unmarshal(content, &findings), string(content))
+	accepted := testsslAccepted()
+	var issues []string
+	for _, f := range findings {
+		if !slices.Contains([]string{"MEDIUM", "HIGH", "CRITICAL"}, f.Severity) {
+			continue // a warning is about the machine that testssl.sh runs on
+		}
+		line := fmt.Sprintf("%s %s: %s", f.Severity, f.ID, f.Finding)
+		if reason, ok := accepted[f.ID]; ok {
+			t.Logf("accepted: %s (%s)", line, reason)
+			continue
+		}
+		issues = append(issues, line)
+	}
+	require.Empty(t, issues)
+	require.Contains(t, run.stdout, "Testing vulnerabilities", "it ran to its end: %s", run.String())
+	t.Logf("testssl.sh took %.0f s", run.took.Seconds())
+}
+
+// headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
+func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
+	run := p.run(t, 5*time.Minute, "tools/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(), siteName)
+	if run.status() == 3 {
+		t.Skip(run.stderr)
+	}
+	require.NoError(t, run.err, run.String())
+	var judged struct {
+		Scan  struct{ Score, TestsFailed int }
+		Tests map[string]struct{ Result string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(run.stdout), &judged), run.stdout)
+	require.GreaterOrEqual(t, judged.Scan.Score, 120, run.stdout)
+	require.Zero(t, judged.Scan.TestsFailed, run.stdout)
+	t.Logf("the observatory's score is %d, by %d tests", judged.Scan.Score, len(judged.Tests))
+}
+
+// php asks for a page that runs, and for what must not.
+func php(t *testing.T, p *project) {
+	status, body, header := p.get(t, siteURL+"/api/hello.php")
+	require.Equal(t, http.StatusOK, status, body)
+	require.NotContains(t, body, "<?php")
+	require.Contains(t, header.Get("Content-Type"), "json")
+
+	upload := p.ssh(t, `printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
+	require.NoError(t, upload.err, upload.String())
+	defer func() { require.NoError(t, p.ssh(t, "sudo rm /srv/site/upload.php").err) }()
+	for _, path := range []string{
+		"/missing.php", "/../upload.php", "/..%2fupload.php", "/%2e%2e/%2e%2e/upload.php", "/upload.php", "/index.html/x.php",
+		"/assets/css/site.css/x.php", "/api/hello.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
+	} {
+		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w", "%{http_code}", siteURL+path)
+		require.Contains(t, []string{"404", "400"}, asked, path)
+	}
+	for _, path := range []string{"/nginx_status", "/fpm-status", "/fpm_status", "/fpm_ping"} {
+		status, _, _ := p.get(t, siteURL+path)
+		require.Equal(t, http.StatusNotFound, status, path)
+	}
+}
+
+// sizes tells what each container takes, and what its image has. The limits are in
+// the compose files, and tested there: not every kernel enforces them.
+func sizes(t *testing.T, p *project) {
+	const mebibyte = 1 << 20
+	measured := p.ssh(t, "cat /srv/metrics/server.prom")
+	require.NoError(t, measured.err, measured.String())
+	sum := 0
+	for _, found := range regexp.MustCompile(`(?m)^cgroup_memory_bytes\{name="(.+)"\} (\d+)$`).FindAllStringSubmatch(measured.stdout, -1) {
+		bytes, err := strconv.Atoi(found[2])
+		require.NoError(t, err)
+		t.Logf("%4d MiB  %s", bytes/mebibyte, found[1])
+		sum += bytes
+	}
+	t.Logf("%4d MiB  together", sum/mebibyte)
+	require.Positive(t, sum)
+	require.Less(t, sum, 800*mebibyte, "it fits into 1 GB, beside the kernel and what it caches of the site")
+
+	images := p.ssh(t, `sudo docker image ls --format '{{.Size}} {{.Repository}}:{{.Tag}}'`)
+	require.NoError(t, images.err, images.String())
+	t.Logf("images:\n%s", images.stdout)
+
+	inspected := p.ssh(t, `sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
+	require.NoError(t, inspected.err, inspected.String())
+	lines := strings.Split(strings.TrimSpace(inspected.stdout), "\n")
+	require.GreaterOrEqual(t, len(lines), 8)
+	for _, line := range lines {
+		fields := strings.Fields(line)
+		require.NotContains(t, []string{"root", "0", "true"}, fields[1], "runs as root: %s", line)
+		require.Equal(t, []string{"true", "[ALL]", "[no-new-privileges:true]", "healthy"}, fields[2:], line)
+	}
+}
+
+// sameCertificate requires that a new server has the certificate of the one before.
+func sameCertificate(t *testing.T, before, after *x509.Certificate) {
+	t.Helper()
+	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber, after.SerialNumber)
+	require.True(t, slices.Equal(before.DNSNames, after.DNSNames))
+}

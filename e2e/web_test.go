@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// siteURL is the site's, by the configuration of the stack local.
+const siteURL = "https://site.localcloud.test"
+
+// authority is a file with the authorities that the local cloud's certificates
+// are from.
+func (p *project) authority() string { return filepath.Join(p.home(), "tls", "acme.pem") }
+
+// roots are the same authorities, and no others.
+func (p *project) roots(t *testing.T) *x509.CertPool {
+	t.Helper()
+	content, err := os.ReadFile(p.authority())
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(content), p.authority())
+	return roots
+}
+
+// client asks each time on a new connection, and follows no redirect.
+func (p *project) client(t *testing.T, timeout time.Duration) *http.Client {
+	t.Helper()
+	return &http.Client{
+		Timeout:       timeout,
+		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: p.roots(t)}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// get fetches a page as a visitor does.
+func (p *project) get(t *testing.T, url string) (status int, body string, header http.Header) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	response, err := p.client(t, 10*time.Second).Do(request)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(content), response.Header
+}
+
+// ask asks the site for what it says of itself: its server, or its release.
+func ask(ctx context.Context, client *http.Client, what string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, siteURL+"/.well-known/"+what, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	var answer map[string]any
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return "", fmt.Errorf("%s: %w", request.URL, err)
+	}
+	value, _ := answer[what].(string)
+	return value, nil
+}
+
+// served is which server answers, and with which release; what cannot be had is
+// empty.
+func (p *project) served(t *testing.T) (server, release string) {
+	t.Helper()
+	client := p.client(t, 5*time.Second)
+	server, _ = ask(t.Context(), client, "server")
+	release, _ = ask(t.Context(), client, "release")
+	return server, release
+}

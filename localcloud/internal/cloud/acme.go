@@ -1,0 +1,195 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"immutable-infra/localcloud/internal/home"
+)
+
+const (
+	acmeContainer = network + "-acme"
+	// acmeManagementPort is where Pebble tells its root certificates.
+	acmeManagementPort = 15000
+	// acmeValidity is how long certificates hold: as those of Let's Encrypt, in seconds.
+	acmeValidity = 90 * 24 * 60 * 60
+	// acmeRetryAfter is when a client should ask again for an order, in seconds.
+	acmeRetryAfter = 1
+
+	// maxRoots is more root certificates than Pebble ever has.
+	maxRoots = 16
+	// maxRootSize is more than a root certificate has, in bytes.
+	maxRootSize = 64 << 10
+)
+
+// StartACME starts the ACME authority, which asks the server of StartDNS for
+// names, and waits until it answers. Then it writes acme.pem beside the local
+// cloud's own authority: that, which vouches for the ACME server, and the root
+// certificates of what the ACME server issues. Those are new with each of its
+// starts.
+func (l *Local) StartACME(ctx context.Context) error {
+	docker, err := l.client(ctx)
+	if err != nil {
+		return err
+	}
+	authority, err := l.authority()
+	if err != nil {
+		return err
+	}
+	certificate, key, err := authority.Issue("pebble", []string{acmeName}, []net.IP{acmeAddress().AsSlice()})
+	if err != nil {
+		return err
+	}
+	if err := authority.Verify(certificate, acmeName); err != nil {
+		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not vouch for %s; "+
+			"run `make down`, then `make up`: %w", acmeName, err)
+	}
+	config, err := pebbleConfig(pebbleSettings{
+		listen:      netip.AddrPortFrom(acmeAddress(), httpsPort),
+		management:  netip.AddrPortFrom(acmeAddress(), acmeManagementPort),
+		certificate: "/tls/pebble.pem", key: "/tls/pebble.key",
+		httpPort: 80, tlsPort: httpsPort,
+	})
+	if err != nil {
+		return err
+	}
+	configFile := filepath.Join(l.home.Cloud(), "pebble.json")
+	if err := home.WriteFile(configFile, config, 0o600); err != nil {
+		return err
+	}
+	if err := l.startService(ctx, docker, service{
+		name: acmeContainer, role: roleACME, address: acmeAddress(), port: httpsPort,
+		mounts: []string{
+			filepath.Join(l.home.Bin(), "pebble") + ":/pebble:ro",
+			configFile + ":/pebble.json:ro",
+			certificate + ":/tls/pebble.pem:ro",
+			key + ":/tls/pebble.key:ro",
+		},
+		// Neither waits nor refuses at random, both of which Pebble does to test clients.
+		environment: []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0"},
+		command:     []string{"/pebble", "-config", "/pebble.json", "-dnsserver", netip.AddrPortFrom(dnsAddress(), dnsPort).String()},
+		config:      string(config),
+	}); err != nil {
+		return err
+	}
+	own, err := os.ReadFile(authority.CertificateFile())
+	if err != nil {
+		return fmt.Errorf("ACME server: %w", err)
+	}
+	roots, err := awaitRoots(ctx, own, netip.AddrPortFrom(acmeAddress(), acmeManagementPort))
+	if err != nil {
+		return fmt.Errorf("ACME server: %w", err)
+	}
+	return home.WriteFile(filepath.Join(l.home.TLS(), "acme.pem"), append(own, roots...), 0o644)
+}
+
+// pebbleSettings is what differs between one Pebble and another.
+type pebbleSettings struct {
+	listen, management netip.AddrPort
+	certificate, key   string // files, PEM
+	// httpPort and tlsPort are the ports of the servers that a challenge is about.
+	httpPort, tlsPort int
+}
+
+// pebbleConfig is Pebble's configuration file.
+func pebbleConfig(s pebbleSettings) ([]byte, error) {
+	type object = map[string]any
+	document, err := json.MarshalIndent(object{"pebble": object{
+		"listenAddress":           s.listen,
+		"managementListenAddress": s.management,
+		"certificate":             s.certificate,
+		"privateKey":              s.key,
+		"httpPort":                s.httpPort,
+		"tlsPort":                 s.tlsPort,
+		"keyAlgorithm":            "ecdsa",
+		"retryAfter":              object{"authz": acmeRetryAfter, "order": acmeRetryAfter},
+		"profiles":                object{"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity}},
+	}}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("configure the ACME server: %w", err)
+	}
+	return append(document, '\n'), nil
+}
+
+// awaitRoots asks Pebble's management interface for its root certificates until
+// it answers, and returns them as PEM. authority is what its own certificate
+// validates against, PEM.
+func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) ([]byte, error) {
+	trusted := x509.NewCertPool()
+	if !trusted.AppendCertsFromPEM(authority) {
+		return nil, errors.New("localcloud's certificate authority is no PEM certificate")
+	}
+	// No proxy: the server is on this machine.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	var problem error
+	for {
+		roots, err := fetchRoots(ctx, client, management)
+		if err == nil {
+			return roots, nil
+		}
+		// That the time is over says less than what was wrong before.
+		if problem == nil || ctx.Err() == nil {
+			problem = err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("its root certificate cannot be had: %w", problem)
+		case <-poll.C:
+		}
+	}
+}
+
+// fetchRoots asks for one root certificate after the other, until there is none.
+func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrPort) ([]byte, error) {
+	var roots []byte
+	for i := range maxRoots {
+		address := fmt.Sprintf("https://%s/roots/%d", management, i)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return nil, err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(io.LimitReader(response.Body, maxRootSize))
+		response.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", address, err)
+		}
+		if response.StatusCode == http.StatusNotFound && i > 0 {
+			return roots, nil
+		}
+		if response.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%s: %s", address, response.Status)
+		}
+		block, _ := pem.Decode(body)
+		if block == nil {
+			return nil, fmt.Errorf("%s: the answer is not PEM", address)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, fmt.Errorf("%s: %w", address, err)
+		}
+		roots = append(append(roots, bytes.TrimSpace(body)...), '\n')
+	}
+	return nil, fmt.Errorf("more than %d root certificates", maxRoots)
+}

@@ -1,0 +1,12 @@
+package cmd
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheVictorOpsDoubleTakesNoAlertsWithoutAKey(t *testing.T) {
+	t.Setenv("VICTOROPS_KEY", "")
+	require.ErrorContains(t, Run(t.Context(), []string{"victorops"}), "VICTOROPS_KEY is empty")
+}

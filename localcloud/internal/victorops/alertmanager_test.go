@@ -1,0 +1,272 @@
+package victorops_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/victorops"
+)
+
+// alertmanager is a real one, started by the entrypoint of the servers' image with
+// their configuration. Only the waiting times and VictorOps' address differ.
+type alertmanager struct {
+	*testing.T
+	url     string
+	log     *buffer
+	command *exec.Cmd
+}
+
+// buffer is written by a process and read by a test.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(text []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(text)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *alertmanager {
+	t.Helper()
+	program, err := exec.LookPath("prometheus-alertmanager")
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Skip("prometheus-alertmanager is not on the PATH: `make check` unpacks it, from Debian's package of that name")
+	}
+	require.NoError(t, err)
+	source := filepath.Join("..", "..", "..", "server", "files", "alertmanager")
+	root := t.TempDir()
+	address := freeAddress(t)
+	write := func(path, text string) {
+		path = filepath.Join(root, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(source, name))
+		require.NoError(t, err)
+		return string(text)
+	}
+	replaced := func(text string, pairs ...string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			require.Contains(t, text, pairs[i])
+		}
+		return strings.NewReplacer(pairs...).Replace(text)
+
+	}
+	write("run/secrets/victorops.key", key+"\n")
+	write("etc/site/alertmanager.yaml", replaced(read("alertmanager.yaml"),
+		"https://alert.victorops.com", endpoint.URL, "/run/", root+"/run/",
+		"group_wait: 15s", "group_wait: 100ms", "group_interval: 1m", "group_interval: 200ms"))
+	write("entrypoint", replaced(read("entrypoint"),
+		"/run/", root+"/run/", "/etc/site/", root+"/etc/site/", "/tmp/", root+"/", "=/alertmanager", "="+root+"/data",
+		// All that it can tell of the key, it tells.
+		"--log.level=warn", "--log.level=debug --web.listen-address="+address))
+	write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: endpoint.Certificate().Raw})))
+
+	a := &alertmanager{T: t, url: "http://" + address, log: &buffer{}}
+	a.command = exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(root, "entrypoint"))
+	if _, err := os.Stat("/usr/share/prometheus/alertmanager"); errors.Is(err, fs.ErrNotExist) {
+		// Debian's looks for its templates where the package puts them. One that was
+		// unpacked elsewhere sees them there.
+		share := filepath.Join(filepath.Dir(program), "..", "share")
+		a.command = exec.CommandContext(t.Context(), "unshare", "--mount", "/bin/sh", "-c",
+			`mount --bind "$0" /usr/share && exec /bin/sh "$1"`, share, filepath.Join(root, "entrypoint"))
+		if os.Geteuid() != 0 {
+			t.Skip("prometheus-alertmanager is unpacked, not installed: only root can start it")
+		}
+	}
+	a.command.Env = append(os.Environ(), "DOMAIN=example.org", "VICTOROPS_ROUTING=site", "SSL_CERT_FILE="+filepath.Join(root, "ca.pem"))
+	a.command.Stdout, a.command.Stderr = a.log, a.log
+	a.command.Cancel = func() error { return a.command.Process.Signal(syscall.SIGTERM) }
+	require.NoError(t, a.command.Start())
+	t.Cleanup(func() {
+		_ = a.command.Wait() // ended by the test's context
+		if t.Failed() {
+			t.Log(a.log)
+		}
+	})
+	a.eventually(func() bool {
+		response, err := http.Get(a.url + "/-/ready")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}, "it starts")
+	return a
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	return listener.Addr().String()
+}
+
+func (a *alertmanager) eventually(condition func() bool, what string) {
+	a.Helper()
+	require.Eventually(a, condition, 20*time.Second, 20*time.Millisecond, what)
+}
+
+// fire tells of an alert as Prometheus does; resolve that it is over.
+func (a *alertmanager) fire(name, server, severity string)    { a.post(name, server, severity, time.Hour) }
+func (a *alertmanager) resolve(name, server, severity string) { a.post(name, server, severity, 0) }
+
+func (a *alertmanager) post(name, server, severity string, left time.Duration) {
+	a.Helper()
+	body, err := json.Marshal([]any{map[string]any{
+		"labels":      map[string]string{"alertname": name, "server": server, "severity": severity},
+		"annotations": map[string]string{"summary": name + " on " + server, "todo": "Look.", "runbook": "docs/alerts.md"},
+		"endsAt":      time.Now().Add(left),
+	}})
+	require.NoError(a, err)
+	response, err := http.Post(a.url+"/api/v2/alerts", "application/json", bytes.NewReader(body))
+	require.NoError(a, err)
+	defer response.Body.Close()
+	require.Equal(a, http.StatusOK, response.StatusCode)
+}
+
+// story is what was told of each incident, in order, such as "CRITICAL RECOVERY",
+// by the name that is displayed.
+func story(server *victorops.Server) map[string]string {
+	told := map[string]string{}
+	for _, message := range server.Messages() {
+		name := fmt.Sprint(message.Fields["entity_display_name"])
+		told[name] = strings.TrimSpace(told[name] + " " + message.Type)
+	}
+	return told
+}
+
+func TestAnAlertIsAnIncidentOfItsServerAndIsOverWhenItIs(t *testing.T) {
+	server := victorops.New(key)
+	endpoint := httptest.NewTLSServer(server)
+	t.Cleanup(endpoint.Close)
+	a := startAlertmanager(t, endpoint, key)
+
+	a.fire("SiteDown", "i-1", "critical")
+	a.fire("SiteDown", "i-2", "critical")
+	a.eventually(func() bool { return len(story(server)) == 2 }, "both are told")
+	a.resolve("SiteDown", "i-1", "critical")
+	const first, second = "SiteDown on example.org (i-1)", "SiteDown on example.org (i-2)"
+	a.eventually(func() bool { return story(server)[first] == "CRITICAL RECOVERY" }, "the first is over")
+	require.Equal(t, "CRITICAL", story(server)[second], "the other is not")
+
+	ids := map[string]bool{}
+	for _, message := range server.Messages() {
+		ids[message.EntityID] = true
+		require.Equal(t, "site", message.RoutingKey)
+	}
+	require.Len(t, ids, 2, "an incident for each server")
+	opened := server.Messages()[0]
+	require.Contains(t, opened.Fields["state_message"], "Look.\ndocs/alerts.md")
+	require.Contains(t, opened.Fields["state_message"], "https://monitoring.example.org/")
+	require.Contains(t, opened.Fields["entity_display_name"], fmt.Sprint(opened.Fields["server"]))
+
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", a.command.Process.Pid))
+	require.NoError(t, err)
+	require.Contains(t, string(command), "--config.file", "it is Alertmanager by now")
+	require.NotContains(t, string(command), key)
+	require.NotContains(t, a.log.String(), key)
+}
+
+func TestAnIncidentGetsWorseInsteadOfBecomingTwo(t *testing.T) {
+	server := victorops.New(key)
+	endpoint := httptest.NewTLSServer(server)
+	t.Cleanup(endpoint.Close)
+	a := startAlertmanager(t, endpoint, key)
+
+	const name = "DiskFull on example.org (i-1)"
+	told := func(expected string) {
+		t.Helper()
+		a.eventually(func() bool { return story(server)[name] == expected }, expected)
+	}
+	a.fire("DiskFull", "i-1", "warning")
+	told("WARNING")
+	a.fire("DiskFull", "i-1", "critical")
+	told("WARNING CRITICAL")
+	a.resolve("DiskFull", "i-1", "critical")
+	a.resolve("DiskFull", "i-1", "warning")
+	a.eventually(func() bool { return strings.HasSuffix(story(server)[name], "RECOVERY") }, "it is over")
+	ids := map[string]bool{}
+	for _, message := range server.Messages() {
+		ids[message.EntityID] = true
+	}
+	require.Len(t, ids, 1)
+}
+
+func TestSymptomsOfASiteThatIsDownAreNotTold(t *testing.T) {
+	server := victorops.New(key)
+	endpoint := httptest.NewTLSServer(server)
+	t.Cleanup(endpoint.Close)
+	a := startAlertmanager(t, endpoint, key)
+
+	a.fire("Watchdog", "i-1", "none")
+	a.fire("SiteDown", "i-1", "critical")
+	a.eventually(func() bool { return len(story(server)) == 1 }, "the cause is told")
+	a.fire("TargetGone", "i-1", "warning")
+	a.fire("TargetGone", "i-2", "warning")
+	a.fire("MemoryLow", "i-1", "warning")
+	a.eventually(func() bool { return len(story(server)) == 3 }, "what is no symptom is told")
+	require.Equal(t, map[string]string{
+		"SiteDown on example.org (i-1)":   "CRITICAL",
+		"TargetGone on example.org (i-2)": "WARNING",
+		"MemoryLow on example.org (i-1)":  "WARNING",
+	}, story(server))
+}
+
+func TestAnAlertSurvivesAnOutageOfVictorOps(t *testing.T) {
+	server := victorops.New(key)
+	endpoint := httptest.NewTLSServer(server)
+	t.Cleanup(endpoint.Close)
+	a := startAlertmanager(t, endpoint, key)
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, endpoint.URL+"/localcloud/outage", strings.NewReader(`{"status": 503, "times": 2}`))
+	require.NoError(t, err)
+	response, err := endpoint.Client().Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	a.fire("SiteDown", "i-1", "critical")
+	a.eventually(func() bool { return len(server.Messages()) == 1 }, "it arrives after two refusals")
+}
+
+func TestAKeyThatIsRefusedIsNotInTheLog(t *testing.T) {
+	server := victorops.New("another")
+	endpoint := httptest.NewTLSServer(server)
+	t.Cleanup(endpoint.Close)
+	a := startAlertmanager(t, endpoint, key)
+
+	a.fire("SiteDown", "i-1", "critical")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
+	endpoint.Close()
+	a.fire("MemoryLow", "i-2", "warning")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") }, "it says that nobody is there")
+	require.NotContains(t, a.log.String(), key)
+	require.Empty(t, server.Messages())
+}

@@ -1,0 +1,130 @@
+package victorops_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/victorops"
+)
+
+const key = "5a3c1e70-secret"
+
+func serve(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(victorops.New(key))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// send makes a request and returns the status and the body, where it is JSON.
+func send(t *testing.T, method, url, body string) (status int, answer map[string]any) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	if response.Header.Get("Content-Type") == "application/json" {
+		require.NoError(t, json.Unmarshal(text, &answer), string(text))
+	}
+	return response.StatusCode, answer
+}
+
+func received(t *testing.T, url string) (messages []victorops.Message) {
+	t.Helper()
+	response, err := http.Get(url + "/localcloud/alerts")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), key)
+	require.NoError(t, json.Unmarshal(text, &messages), string(text))
+	return messages
+}
+
+const alerts = "/integrations/generic/20131114/alert/"
+
+func TestAnAlertIsKeptInTheOrderAndTheWordsItCameIn(t *testing.T) {
+	url := serve(t).URL
+	require.Empty(t, received(t, url))
+	for _, body := range []string{
+		`{"message_type": "CRITICAL", "entity_id": "disk/i-1", "state_message": "5 % left", "server": "i-1"}`,
+		`{"message_type": "recovery", "entity_id": "disk/i-1"}`,
+	} {
+		status, answer := send(t, http.MethodPost, url+alerts+key+"/site", body)
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, map[string]any{"result": "success", "entity_id": "disk/i-1"}, answer)
+	}
+	messages := received(t, url)
+	require.Len(t, messages, 2)
+	require.Equal(t, "CRITICAL", messages[0].Type)
+	require.Equal(t, "site", messages[0].RoutingKey)
+	require.Equal(t, "5 % left", messages[0].Fields["state_message"])
+	require.Equal(t, "i-1", messages[0].Fields["server"], "fields of one's own are taken")
+	require.Equal(t, "RECOVERY", messages[1].Type, "small letters will do")
+	require.False(t, messages[1].Received.Before(messages[0].Received))
+
+	status, _ := send(t, http.MethodDelete, url+"/localcloud/alerts", "")
+	require.Equal(t, http.StatusNoContent, status)
+	require.Empty(t, received(t, url))
+}
+
+func TestAnIncidentWithoutANameIsGivenOne(t *testing.T) {
+	url := serve(t).URL
+	_, first := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
+	_, second := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
+	require.NotEmpty(t, first["entity_id"])
+	require.NotEqual(t, first["entity_id"], second["entity_id"])
+	require.Equal(t, first["entity_id"], received(t, url)[0].EntityID)
+}
+
+func TestWhatVictorOpsWouldRefuseIsRefused(t *testing.T) {
+	url := serve(t).URL
+	for name, test := range map[string]struct {
+		method, path, body string
+		status             int
+		says               string
+	}{
+		"another key":         {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`, http.StatusNotFound, "no such API key"},
+		"no JSON":             {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest, "not a JSON object"},
+		"null":                {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object"},
+		"no message type":     {http.MethodPost, alerts + key + "/site", `{"entity_id": "a"}`, http.StatusBadRequest, "message_type is missing: write one of CRITICAL,"},
+		"unknown type":        {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest, `message_type is "PANIC"`},
+		"a number for a name": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`, http.StatusBadRequest, "entity_id is not a string"},
+		"no routing key":      {http.MethodPost, alerts + key + "/", `{"message_type": "INFO"}`, http.StatusNotFound, ""},
+		"read":                {http.MethodGet, alerts + key + "/site", ``, http.StatusMethodNotAllowed, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, answer := send(t, test.method, url+test.path, test.body)
+			require.Equal(t, test.status, status)
+			if test.says != "" {
+				require.Equal(t, "failure", answer["result"])
+				require.Contains(t, answer["message"], test.says)
+			}
+		})
+	}
+	require.Empty(t, received(t, url), "nothing that was refused is kept")
+}
+
+func TestAnOutageIsOverAfterAsManyAlertsAsItWasToLast(t *testing.T) {
+	url := serve(t).URL
+	status, _ := send(t, http.MethodPut, url+"/localcloud/outage", `{"status": 503, "times": 2}`)
+	require.Equal(t, http.StatusNoContent, status)
+	for _, expected := range []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK} {
+		status, _ := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
+		require.Equal(t, expected, status)
+	}
+	require.Len(t, received(t, url), 1)
+
+	status, answer := send(t, http.MethodPut, url+"/localcloud/outage", `{"status": 200, "times": 2}`)
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, answer["message"], "write a status from 400 to 599")
+}

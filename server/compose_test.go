@@ -1,0 +1,192 @@
+package server
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// composeService is the part of a service in a compose file that these tests look at.
+type composeService struct {
+	Image       string
+	Build       string
+	User        string
+	PullPolicy  string `yaml:"pull_policy"`
+	Profiles    []string
+	Ports       []string
+	ReadOnly    bool     `yaml:"read_only"`
+	CapDrop     []string `yaml:"cap_drop"`
+	CapAdd      []string `yaml:"cap_add"`
+	Privileged  bool
+	SecurityOpt []string `yaml:"security_opt"`
+	MemLimit    string   `yaml:"mem_limit"`
+	PidsLimit   int      `yaml:"pids_limit"`
+	NetworkMode string   `yaml:"network_mode"`
+	Volumes     []string
+	HealthCheck struct{ Test []string }
+	Command     []string
+}
+
+func composeServices(t *testing.T, file string) map[string]composeService {
+	t.Helper()
+	text, err := files.ReadFile("files/" + file)
+	require.NoError(t, err)
+	var project struct{ Services map[string]composeService }
+	require.NoError(t, yaml.Unmarshal(text, &project))
+	require.NotEmpty(t, project.Services)
+	return project.Services
+}
+
+func TestNoContainerMayDoMoreThanItMust(t *testing.T) {
+	for name, service := range composeServices(t, "compose.yaml") {
+		require.True(t, service.ReadOnly, name)
+		require.Equal(t, []string{"ALL"}, service.CapDrop, name)
+		require.Empty(t, service.CapAdd, name)
+		require.False(t, service.Privileged, name)
+		require.Contains(t, service.SecurityOpt, "no-new-privileges:true", name)
+		require.NotEmpty(t, service.MemLimit, name)
+		require.Positive(t, service.PidsLimit, name)
+		require.Empty(t, service.NetworkMode, name)
+		require.NotEmpty(t, service.HealthCheck.Test, "%s never counts as ready without a health check", name)
+		for _, volume := range service.Volumes {
+			require.NotContains(t, volume, "docker.sock", name)
+		}
+		if service.Build != "" {
+			dockerfile, err := files.ReadFile("files/" + service.Build + "/Dockerfile")
+			require.NoError(t, err)
+			require.Regexp(t, `(?m)^FROM debian:trixie-slim$`, string(dockerfile), name)
+			require.Regexp(t, `(?m)^USER (?:[a-z-]+|[1-9]\d*(?::\d+)?)$`, string(dockerfile), "%s runs as root", name)
+			require.NotRegexp(t, `(?m)^USER root$`, string(dockerfile), name)
+			continue
+		}
+		require.Regexp(t, `:v?\d+\.\d+\.\d+$`, service.Image, "the tag must be exact")
+	}
+}
+
+func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
+	for name, service := range composeServices(t, "compose.yaml") {
+		if name == "traefik" {
+			require.Equal(t, []string{"80:8080", "443:8443"}, service.Ports)
+			continue
+		}
+		require.Empty(t, service.Ports, name)
+	}
+}
+
+func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
+	// The agent's account: the agent writes acme.json, and Traefik refuses one that
+	// others than its owner can read.
+	require.Equal(t, "900:900", composeServices(t, "compose.yaml")["traefik"].User)
+	require.Equal(t, 900, agentUID)
+}
+
+func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
+	text, err := files.ReadFile("files/compose.yaml")
+	require.NoError(t, err)
+	environment := serverEnv(exampleArgs())
+	for _, variable := range regexp.MustCompile(`\$\{(\w+)`).FindAllStringSubmatch(string(text), -1) {
+		require.Contains(t, "\n"+environment, "\n"+variable[1]+"=")
+	}
+}
+
+func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
+	command := composeServices(t, "compose.yaml")["traefik"].Command
+	require.Contains(t, command, "--global.checknewversion=false")
+	require.Contains(t, command, "--global.sendanonymoususage=false")
+	for _, flag := range command {
+		require.NotContains(t, flag, "--api")
+		require.NotContains(t, flag, "docker")
+	}
+}
+
+// renderTraefik does with a file what Traefik's file provider does.
+func renderTraefik(t *testing.T, name string, environment map[string]string) map[string]any {
+	t.Helper()
+	text, err := files.ReadFile("files/traefik/" + name)
+	require.NoError(t, err)
+	parsed, err := template.New(name).Funcs(template.FuncMap{
+		"env":       func(name string) string { return environment[name] },
+		"split":     strings.Split,
+		"now":       func() time.Time { return time.Unix(2145916800, 0) },
+		"unixEpoch": func(at time.Time) int64 { return at.Unix() },
+	}).Parse(string(text))
+	require.NoError(t, err)
+	var rendered strings.Builder
+	require.NoError(t, parsed.Execute(&rendered, false))
+	var configuration map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(rendered.String()), &configuration), rendered.String())
+	return configuration
+}
+
+// at follows keys into a configuration.
+func at(t *testing.T, configuration map[string]any, keys ...string) any {
+	t.Helper()
+	var value any = configuration
+	for _, key := range keys {
+		inner, ok := value.(map[string]any)
+		require.True(t, ok && inner[key] != nil, "there is no %s of %v in %v", key, keys, configuration)
+		value = inner[key]
+	}
+	return value
+}
+
+func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
+	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org,example.com"}
+	configuration := renderTraefik(t, "site.yaml", environment)
+	for router, rule := range map[string]string{
+		"to-https":   "PathPrefix(`/`)",
+		"site":       "Host(`example.org`)",
+		"aliases":    "Host(`www.example.org`) || Host(`example.com`)",
+		"monitoring": "Host(`monitoring.example.org`)",
+	} {
+		require.Equal(t, rule, at(t, configuration, "http", "routers", router, "rule"))
+		middlewares := at(t, configuration, "http", "routers", router, "middlewares").([]any)
+		require.Equal(t, "state", middlewares[0], "each answer of a server that drains must say so: %s", router)
+		if router == "to-https" {
+			continue
+		}
+		require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
+		require.Contains(t, middlewares, "always-https", router)
+	}
+	require.Equal(t, "https://example.org/${1}", at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
+
+	environment["ALIASES"] = ""
+	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
+	require.Len(t, routers, 3)
+	require.NotContains(t, routers, "aliases")
+}
+
+func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
+	environment := map[string]string{"SITE_NAMES": "example.org,www.example.org,monitoring.example.org"}
+	for _, state := range []string{"serving", "draining"} {
+		configuration := renderTraefik(t, "states/"+state+".yaml", environment)
+		require.Equal(t, map[string]any{
+			"certResolver": "acme",
+			"domains":      []any{map[string]any{"main": "example.org"}, map[string]any{"main": "www.example.org"}, map[string]any{"main": "monitoring.example.org"}},
+		}, at(t, configuration, "http", "routers", "certificates", "tls"), state)
+	}
+	waiting := renderTraefik(t, "states/waiting.yaml", environment)
+	require.NotContains(t, at(t, waiting, "http"), "routers", "nobody could be validated")
+}
+
+func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
+	for state, headers := range map[string]map[string]any{
+		"waiting":  {"Server": ""},
+		"serving":  {"Server": ""},
+		"draining": {"Server": "", "Connection": "close"},
+	} {
+		configuration := renderTraefik(t, "states/"+state+".yaml", map[string]string{"SITE_NAMES": "example.org"})
+		require.Equal(t, headers, at(t, configuration, "http", "middlewares", "state", "headers", "customResponseHeaders"), state)
+	}
+}
+
+// Traefik asks for what is missing when its configuration changes, and only then.
+func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
+	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
+	require.Equal(t, "2145916800", at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
+}

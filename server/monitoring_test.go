@@ -1,0 +1,421 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// tool is the path of a program of Prometheus' or Alertmanager's packages. Without
+// it, the test is skipped.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and prometheus-alertmanager", name)
+	}
+	require.NoError(t, err)
+	return path
+}
+
+func runTool(t *testing.T, name string, args ...string) {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), tool(t, name), args...).CombinedOutput()
+	require.NoError(t, err, "%s %s:\n%s", name, strings.Join(args, " "), output)
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	require.NotEmpty(t, found, pattern)
+	return found
+}
+
+func TestRulesGiveWhatTheirTestsSay(t *testing.T) {
+	runTool(t, "promtool", append([]string{"test", "rules"}, glob(t, "testdata/rules/*.yaml")...)...)
+}
+
+// container runs the entrypoint of an image with a program that stands in for the
+// one it becomes.
+type container struct {
+	// root holds what the container would have: run and tmp.
+	root string
+	// image is the image's directory in files.
+	image string
+	// program is what the entrypoint becomes.
+	program     string
+	environment []string
+}
+
+// start returns what the program was called with, one argument a line, or the
+// entrypoint's complaint.
+func (c container) start(t *testing.T) (arguments string, err error) {
+	t.Helper()
+	here, err := filepath.Abs("files")
+	require.NoError(t, err)
+	script, err := files.ReadFile("files/" + c.image + "/entrypoint")
+	require.NoError(t, err)
+	inside := strings.NewReplacer("/etc/site/", filepath.Join(here, c.image)+"/", "/run/", c.root+"/run/", "/tmp/", c.root+"/tmp/")
+	entrypoint := filepath.Join(c.root, "entrypoint")
+	require.NoError(t, os.WriteFile(entrypoint, []byte(inside.Replace(string(script))), 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
+	programs := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(programs, c.program), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o755))
+
+	command := exec.CommandContext(t.Context(), "/bin/sh", entrypoint)
+	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+// config is the configuration that the entrypoint wrote, with the paths of an
+// image's files turned into those of the files here.
+func (c container) config(t *testing.T) (path, text string) {
+	t.Helper()
+	path = filepath.Join(c.root, "tmp", c.image+".yaml")
+	written, err := os.ReadFile(path)
+	require.NoError(t, err)
+	here, err := filepath.Abs("files")
+	require.NoError(t, err)
+	text = strings.ReplaceAll(string(written), "/etc/site/", filepath.Join(here, c.image)+"/")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	return path, text
+}
+
+func newPrometheus(t *testing.T, serverJSON string) container {
+	t.Helper()
+	c := container{root: t.TempDir(), image: "prometheus", program: "prometheus", environment: []string{"DOMAIN=example.org", "METRICS_RETENTION=30d"}}
+	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "run"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(c.root, "run", "server.json"), []byte(serverJSON), 0o644))
+	return c
+}
+
+func TestPrometheusKnowsWhichServerItMeasures(t *testing.T) {
+	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
+	arguments, err := c.start(t)
+	require.NoError(t, err, arguments)
+	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
+	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
+
+	path, text := c.config(t)
+	require.NotContains(t, text, "@SERVER@")
+	var config struct {
+		Jobs []struct {
+			Name    string `yaml:"job_name"`
+			Targets []struct {
+				Labels map[string]string
+			} `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	require.NotEmpty(t, config.Jobs)
+	for _, job := range config.Jobs {
+		for _, target := range job.Targets {
+			require.Equal(t, map[string]string{"server": "i-0123456789abcdef0"}, target.Labels, job.Name)
+		}
+	}
+	runTool(t, "promtool", "check", "config", path)
+}
+
+func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
+	output, err := newPrometheus(t, "{}\n").start(t)
+	require.Error(t, err)
+	require.Contains(t, output, "server.json names no server")
+}
+
+// newAlertmanager has a key of VictorOps, unless that is empty.
+func newAlertmanager(t *testing.T, key, routing string) container {
+	t.Helper()
+	c := container{root: t.TempDir(), image: "alertmanager", program: "prometheus-alertmanager", environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing}}
+	secrets := filepath.Join(c.root, "run", "secrets")
+	require.NoError(t, os.MkdirAll(secrets, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(secrets, "victorops.key"), []byte(key), 0o600))
+	return c
+}
+
+func TestAlertsGoToVictorOpsWhereThereIsAKey(t *testing.T) {
+	for name, test := range map[string]struct {
+		key, receiver string
+	}{
+		"a key":  {"2f0bfa2a-5e0f\n", "victorops"},
+		"no key": {"", "nobody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newAlertmanager(t, test.key, "site")
+			arguments, err := c.start(t)
+			require.NoError(t, err, arguments)
+			require.NotContains(t, arguments, "2f0bfa2a", "who lists the processes sees no key")
+			path, text := c.config(t)
+			require.NotContains(t, text, "2f0bfa2a")
+			require.NotContains(t, text, "@")
+			var config struct {
+				Route struct{ Receiver string }
+			}
+			require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+			require.Equal(t, test.receiver, config.Route.Receiver)
+			runTool(t, "amtool", "check-config", path)
+		})
+	}
+}
+
+func TestAKeyThatLeadsNowhereIsAnError(t *testing.T) {
+	for _, routing := range []string{"", "a/b", "two words"} {
+		output, err := newAlertmanager(t, "2f0bfa2a-5e0f", routing).start(t)
+		require.Error(t, err, routing)
+		require.Contains(t, output, "set victorOpsRouting to a routing key of letters")
+		require.NotContains(t, output, "2f0bfa2a")
+	}
+}
+
+// alert is a rule of a rules file that is an alert.
+type alert struct {
+	Alert       string
+	Labels      map[string]string
+	Annotations map[string]string
+}
+
+func alerts(t *testing.T) []alert {
+	t.Helper()
+	var found []alert
+	for _, path := range glob(t, "files/prometheus/rules/*.yaml") {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var rules struct {
+			Groups []struct{ Rules []alert }
+		}
+		require.NoError(t, yaml.Unmarshal(text, &rules))
+		for _, group := range rules.Groups {
+			for _, rule := range group.Rules {
+				if rule.Alert != "" {
+					found = append(found, rule)
+				}
+			}
+		}
+	}
+	require.NotEmpty(t, found)
+	return found
+}
+
+func TestEachAlertSaysWhatToDoAndIsTested(t *testing.T) {
+	guide, err := os.ReadFile("../docs/alerts.md")
+	require.NoError(t, err)
+	var tests strings.Builder
+	for _, path := range glob(t, "testdata/rules/*.yaml") {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		tests.Write(text)
+	}
+	names := map[string]bool{}
+	for _, alert := range alerts(t) {
+		names[alert.Alert] = true
+		require.Contains(t, []string{"critical", "warning", "none"}, alert.Labels["severity"], alert.Alert)
+		require.NotEmpty(t, alert.Annotations["summary"], alert.Alert)
+		require.NotEmpty(t, alert.Annotations["todo"], alert.Alert)
+		require.Equal(t, "docs/alerts.md#"+strings.ToLower(alert.Alert), alert.Annotations["runbook"])
+		require.Contains(t, string(guide), "\n### "+alert.Alert+"\n", "docs/alerts.md has a section")
+		require.Regexp(t, `\b`+alert.Alert+`\b`, tests.String(), "testdata/rules has a test")
+	}
+	for _, heading := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllStringSubmatch(string(guide), -1) {
+		require.Contains(t, names, heading[1], "docs/alerts.md tells of an alert that there is")
+	}
+}
+
+func monitoring(t *testing.T) map[string]composeService {
+	t.Helper()
+	return composeServices(t, "compose.monitoring.yaml")
+}
+
+func TestWhatMeasuresTheServerCannotHarmIt(t *testing.T) {
+	var built []string
+	for name, service := range monitoring(t) {
+		require.Empty(t, service.Ports, "%s is reached in the network of the project only", name)
+		// With the host's network, it would reach the instance's credentials.
+		require.Empty(t, service.NetworkMode, name)
+		require.True(t, service.ReadOnly, name)
+		require.Equal(t, []string{"ALL"}, service.CapDrop, name)
+		require.Equal(t, []string{"no-new-privileges:true"}, service.SecurityOpt, name)
+		require.NotZero(t, service.PidsLimit, name)
+		require.NotEmpty(t, service.HealthCheck.Test, "%s is never ready without a health check", name)
+		for _, volume := range service.Volumes {
+			require.NotContains(t, volume, "docker.sock", name)
+			data := "/srv/" + name + ":"
+			require.True(t, strings.HasSuffix(volume, ":ro") || strings.HasPrefix(volume, data), "%s may write to %s", name, volume)
+		}
+		if service.User != "" {
+			require.Regexp(t, `^[1-9]\d*:[1-9]\d*$`, service.User, "%s is not root", name)
+		}
+		if service.Image != "site/monitoring" {
+			require.Regexp(t, `:\d+\.\d+\.\d+$`, service.Image, "%s has an exact version", name)
+			continue
+		}
+		if service.Build != "" {
+			built = append(built, name)
+			continue
+		}
+		require.Equal(t, "never", service.PullPolicy, "%s has what is built here, and nothing of that name elsewhere", name)
+	}
+	require.Equal(t, []string{"prometheus"}, built, "one service builds the image of all")
+	recipe, err := files.ReadFile("files/monitoring/Dockerfile")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^USER nobody:nogroup$`, string(recipe))
+}
+
+func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
+	table, err := os.ReadFile("../docs/server.md")
+	require.NoError(t, err)
+	for name, service := range monitoring(t) {
+		limit := strings.TrimSuffix(service.MemLimit, "m")
+		require.Regexp(t, `(?m)^\| `+name+` \|.*\| `+limit+` \|$`, string(table), name)
+	}
+}
+
+// measuredServer is a tree of files as the script metrics/collect finds them on a
+// server.
+type measuredServer struct {
+	*testing.T
+	root     string
+	programs string
+}
+
+func newMeasuredServer(t *testing.T) *measuredServer {
+	t.Helper()
+	s := &measuredServer{T: t, root: t.TempDir(), programs: t.TempDir()}
+	s.write("srv/metrics/agent.prom", "")
+	s.write("run/server-metrics/other", "")
+	s.write("srv/site/releases/3f0c6f1b2a9d8e47/release.json", "{}")
+	require.NoError(t, os.Symlink("releases/3f0c6f1b2a9d8e47", filepath.Join(s.root, "srv/site/current")))
+	s.docker(`echo "0a1b web"; echo "2c3d php"`)
+	return s
+}
+
+func (s *measuredServer) write(path, content string) {
+	s.Helper()
+	path = filepath.Join(s.root, path)
+	require.NoError(s, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(s, os.WriteFile(path, []byte(content), 0o644))
+}
+
+func (s *measuredServer) docker(script string) {
+	s.Helper()
+	require.NoError(s, os.WriteFile(filepath.Join(s.programs, "docker"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+}
+
+// cgroup makes the cgroup of a container or a service.
+func (s *measuredServer) cgroup(name string, files map[string]string) {
+	s.Helper()
+	for file, content := range files {
+		s.write("sys/fs/cgroup/"+name+"/"+file, content)
+	}
+}
+
+// collect runs the script and returns the lines of its file that are no comments.
+func (s *measuredServer) collect() []string {
+	s.Helper()
+	command := exec.CommandContext(s.Context(), "/bin/bash", "files/metrics/collect", s.root)
+	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
+	output, err := command.CombinedOutput()
+	require.NoError(s, err, string(output))
+	text, err := os.ReadFile(filepath.Join(s.root, "srv/metrics/server.prom"))
+	require.NoError(s, err)
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func TestAServerTellsWhoHasItsMemory(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{
+		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n", "cpu.stat": "usage_usec 61000007\nuser_usec 5\n",
+	})
+	s.cgroup("system.slice/docker.service", map[string]string{
+		"memory.current": "700\n", "memory.stat": "anon 600\ninactive_file 0\n", "cpu.stat": "usage_usec 1\n",
+	})
+	// Not of the project: nobody knows its name.
+	s.cgroup("system.slice/docker-4e5f.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	lines := s.collect()
+	require.Equal(t, []string{
+		`cgroup_memory_bytes{name="web"} 3500`,
+		`cgroup_memory_bytes{name="docker.service"} 700`,
+		`cgroup_cpu_seconds_total{name="web"} 61.000007`,
+		`cgroup_cpu_seconds_total{name="docker.service"} 0.000001`,
+		`server_has_vip 0`,
+		`server_draining 0`,
+		`site_release_info{release="3f0c6f1b2a9d8e47"} 1`,
+	}, lines)
+}
+
+func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.write("proc/11/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      300 kB\nPss_Dirty:  100 kB\n")
+	s.write("proc/12/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      20 kB\nPss_Dirty:  10 kB\n")
+	// The other way in which Docker names cgroups; process 13 has just ended.
+	s.cgroup("docker/2c3d", map[string]string{"cgroup.procs": "11\n12\n13\n", "cpu.stat": "usage_usec 2500000\n"})
+	lines := s.collect()
+	require.Contains(t, lines, `cgroup_memory_bytes{name="php"} 327680`)
+	require.Contains(t, lines, `cgroup_cpu_seconds_total{name="php"} 2.500000`)
+}
+
+func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.write("run/agent-watch/holder", "")
+	s.write("opt/site/traefik/states/draining.yaml", "http: {}\n")
+	s.write("srv/traefik/dynamic/state.yaml", "serving: {}\n")
+	lines := s.collect()
+	require.Contains(t, lines, "server_has_vip 1")
+	require.Contains(t, lines, "server_draining 0")
+
+	// The agent puts the file there as it was shipped.
+	s.write("srv/traefik/dynamic/state.yaml", "http: {}\n")
+	require.Contains(t, s.collect(), "server_draining 1")
+}
+
+func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
+	s := newMeasuredServer(t)
+	counted := map[string]string{"memory.current": "5000\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 0\n"}
+	s.cgroup("system.slice/docker-0a1b.scope", counted)
+	s.docker(`echo "0a1b web"`)
+	s.collect()
+	s.docker("exit 1")
+	require.Contains(t, s.collect(), `cgroup_memory_bytes{name="web"} 5000`)
+	s.cgroup("system.slice/docker-2c3d.scope", counted)
+	s.docker(`echo "0a1b web"; echo "2c3d php"`)
+	require.Contains(t, s.collect(), `cgroup_memory_bytes{name="php"} 5000`)
+}
+
+func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.write("srv/metrics/server.prom", "server_has_vip 1\n")
+	s.docker("exit 1")
+	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	command := exec.CommandContext(t.Context(), "/bin/bash", "files/metrics/collect", s.root)
+	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
+	require.Error(t, command.Run(), "the unit fails, which its log tells")
+	text, err := os.ReadFile(filepath.Join(s.root, "srv/metrics/server.prom"))
+	require.NoError(t, err)
+	require.Equal(t, "server_has_vip 1\n", string(text), "the file stays as it was, and its age tells")
+}
+
+func TestPrometheusReadsWhatAServerTells(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.collect()
+	text, err := os.Open(filepath.Join(s.root, "srv/metrics/server.prom"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, text.Close()) }()
+	command := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "metrics")
+	command.Stdin = text
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, string(output))
+}
