@@ -122,7 +122,8 @@ func (args *WebServerArgs) complete() error {
 	}
 	return required(map[string]bool{
 		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
-		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "", "Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "", "ACME.Email": args.ACME.Email != "",
+		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
+		"Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "", "ACME.Email": args.ACME.Email != "",
 		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
 	})
 }

@@ -55,7 +55,7 @@ func (b Backup) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if err := b.Store.Put(ctx, b.Key, text, "application/json"); err != nil {
-		return fmt.Errorf("back up the certificates: %w", withAdvice(err))
+		return fmt.Errorf("back up the certificates: %w", bucket.WithAdvice(err))
 	}
 	var names []string
 	for _, certificate := range storage.Certificates() {

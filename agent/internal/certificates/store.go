@@ -2,8 +2,6 @@ package certificates
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -29,13 +27,5 @@ func fetch(ctx context.Context, store Store, key string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	content, _, err := store.Read(ctx, key, "", sizeLimit)
-	return content, withAdvice(err)
-}
-
-// withAdvice adds to an error of the bucket where to look, as far as one can tell.
-func withAdvice(err error) error {
-	if errors.Is(err, bucket.ErrDenied) {
-		return fmt.Errorf("%w: look at what the role of this server may do in the backup bucket", err)
-	}
-	return err
+	return content, bucket.WithAdvice(err)
 }

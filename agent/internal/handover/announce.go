@@ -43,7 +43,7 @@ func (s Successor) Announce(ctx context.Context) error {
 		before = "the server before this one"
 		s.say("%s: announcing this server all the same", err)
 	case err != nil:
-		return fmt.Errorf("find out which server has the VIP: %w", withAdvice(err))
+		return fmt.Errorf("find out which server has the VIP: %w", bucket.WithAdvice(err))
 	case before == s.Server:
 		s.say("this server has the VIP already")
 		return nil
@@ -57,7 +57,7 @@ func (s Successor) Announce(ctx context.Context) error {
 		Expires:   begin.Add(s.Window).UTC(),
 	}
 	if err := write(ctx, s.Store, AnnouncementKey, announcement); err != nil {
-		return fmt.Errorf("announce this server: %w", withAdvice(err))
+		return fmt.Errorf("announce this server: %w", bucket.WithAdvice(err))
 	}
 	answered, err := s.await(ctx, announcement.ID)
 	switch {
@@ -109,12 +109,4 @@ func (s Successor) await(ctx context.Context, id string) (answered bool, err err
 // say writes a line.
 func (s Successor) say(format string, args ...any) {
 	fmt.Fprintf(s.Out, "handover: "+format+"\n", args...)
-}
-
-// withAdvice adds to an error of the bucket where to look, as far as one can tell.
-func withAdvice(err error) error {
-	if errors.Is(err, bucket.ErrDenied) {
-		return fmt.Errorf("%w: look at what the role of this server may do in the backup bucket", err)
-	}
-	return err
 }

@@ -93,7 +93,7 @@ func (l *Local) StartACME(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ACME server: %w", err)
 	}
-	return home.WriteFile(filepath.Join(l.home.TLS(), "acme.pem"), append(own, roots...), 0o644)
+	return home.WriteFile(l.home.AuthorityFile(), append(own, roots...), 0o644)
 }
 
 // pebbleSettings is what differs between one Pebble and another.

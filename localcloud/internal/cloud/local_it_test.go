@@ -105,7 +105,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 
 	t.Run("the ACME server answers by its name with a certificate that validates", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://acme.localcloud.test/dir"), "newOrder")
-		bundle := filepath.Join(home.Home(dir).TLS(), "acme.pem")
+		bundle := home.Home(dir).AuthorityFile()
 		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle, "https://acme.localcloud.test/dir").CombinedOutput()
 		require.NoError(t, err, string(here))
 		require.Contains(t, string(here), "newOrder")
