@@ -131,6 +131,9 @@ func (l *Local) TerminateInstance(ctx context.Context, id string) error {
 			return fmt.Errorf("terminate instance %s: %w", id, err)
 		}
 	}
+	if err := l.unplug(ctx, docker, id); err != nil {
+		return fmt.Errorf("terminate instance %s: %w", id, err)
+	}
 	if err := docker.Remove(ctx, interfaceContainer(id)); err != nil {
 		return fmt.Errorf("terminate instance %s: %w", id, err)
 	}
@@ -252,11 +255,8 @@ func (l *Local) plugIn(ctx context.Context, docker engine.Docker, vpcID, id stri
 	if err != nil {
 		return err
 	}
-	inGateway := []string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}
-	// A device's name has at most 15 characters. By the id's end, not by the address,
-	// which the next instance may get while the kernel still takes this device away.
-	port := "eni" + id[max(0, len(id)-12):]
-	if _, err := l.runner.Run(ctx, run.Command{Name: "nsenter", Args: append(slices.Clone(inGateway), "link", "show", "dev", port)}); err != nil {
+	port := portName(id)
+	if _, err := l.inGateway(ctx, gateway, "link", "show", "dev", port); err != nil {
 		if _, err := l.runner.Run(ctx, run.Command{Name: "ip", Args: []string{
 			"link", "add", port, "netns", strconv.Itoa(gateway.State.Pid), "type", "veth",
 			"peer", "name", networkDevice, "address", MAC(private), "netns", strconv.Itoa(owner.State.Pid),
@@ -268,11 +268,54 @@ func (l *Local) plugIn(ctx context.Context, docker engine.Docker, vpcID, id stri
 		{"link", "set", "dev", port, "master", "vpc0", "up"},
 		{"link", "set", "dev", port, "type", "bridge_slave", "isolated", "on"},
 	} {
-		if _, err := l.runner.Run(ctx, run.Command{Name: "nsenter", Args: append(slices.Clone(inGateway), args...)}); err != nil {
+		if _, err := l.inGateway(ctx, gateway, args...); err != nil {
 			return fmt.Errorf("plug in network interface: %w", err)
 		}
 	}
 	return nil
+}
+
+// unplug takes an instance's port out of the VPC's bridge. It would go with the
+// instance's network namespace, but that lives on for minutes while the kernel
+// closes connections of it, and would answer for the next instance that gets the
+// same private address. It does nothing when there is no port.
+func (l *Local) unplug(ctx context.Context, docker engine.Docker, id string) error {
+	owner, err := docker.Inspect(ctx, interfaceContainer(id))
+	if errors.Is(err, engine.ErrNoContainer) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	gateway, err := docker.Inspect(ctx, gatewayContainer(owner.Config.Labels[labelVPC]))
+	if errors.Is(err, engine.ErrNoContainer) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !gateway.State.Running {
+		return nil // its bridge is gone, and the ports with it
+	}
+	port := portName(id)
+	if _, err := l.inGateway(ctx, gateway, "link", "show", "dev", port); err != nil {
+		return nil
+	}
+	if _, err := l.inGateway(ctx, gateway, "link", "delete", "dev", port); err != nil {
+		return fmt.Errorf("unplug network interface: %w", err)
+	}
+	return nil
+}
+
+// portName is what an instance's end in the gateway is called: at most 15
+// characters.
+func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
+
+// inGateway runs ip in the gateway's network namespace.
+func (l *Local) inGateway(ctx context.Context, gateway engine.Container, args ...string) ([]byte, error) {
+	return l.runner.Run(ctx, run.Command{
+		Name: "nsenter", Args: append([]string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}, args...),
+	})
 }
 
 func interfaceContainer(id string) string { return network + "-eni-" + id }
