@@ -437,6 +437,11 @@ func handover(t *testing.T, p *project) {
 		return !strings.Contains(answer, "Connection: close"), answer
 	})
 	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
+	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
+	eventually(t, time.Minute, func() (bool, string) {
+		up := prometheus.query(t, "up == 1")
+		return len(up) == 7, fmt.Sprintf("%d of 7 jobs are measured again", len(up))
+	})
 }
 
 // rollback deploys a commit with another generation, and goes back.
