@@ -25,7 +25,14 @@ func siteFlags(t *testing.T) (traefik string, flags []string) {
 	t.Helper()
 	traefik = t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
-	return traefik, []string{"--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik}
+	return traefik, append(historyArgs(t), "--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik)
+}
+
+// historyArgs are the flags by which a verb finds the history of a server whose
+// Prometheus has never run.
+func historyArgs(t *testing.T) []string {
+	t.Helper()
+	return []string{"--stack", "production", "--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
 }
 
 // handoverArgs is the command line of `agent handover` on such a server.
