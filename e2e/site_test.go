@@ -362,7 +362,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "release"}, names)
+	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "history", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
@@ -370,7 +370,7 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk"}, check.Name), check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK, asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 

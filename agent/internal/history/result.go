@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/atomicfile"
@@ -47,6 +48,16 @@ func (r Result) String() string {
 		text += fmt.Sprintf("; NEWER BACKUPS OF NO USE: %d", r.Fallbacks)
 	}
 	return text
+}
+
+// ReadResult reads what was restored below dir, Restore.Dir. Without a restore it is an
+// fs.ErrNotExist.
+func ReadResult(dir string) (Result, error) {
+	path := filepath.Join(dir, recordFile)
+	if _, err := os.Lstat(path); err != nil {
+		return Result{}, fmt.Errorf("read what was restored: %w", err)
+	}
+	return readResult(path)
 }
 
 // readResult reads what was restored; without the file it was nothing.
