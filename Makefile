@@ -78,6 +78,11 @@ test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement, or at t
 	@tools/need.sh openssh-client
 	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run TestKilledEngine .
 
+.PHONY: test-history
+test-history: up ## Replace the server REPLACEMENTS times and kill one, and compare what was measured sample by sample
+	@tools/need.sh openssh-client
+	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
+
 .PHONY: localcloud
 localcloud:
 	@go build -C localcloud -o ../$(LOCALCLOUD) .

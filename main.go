@@ -98,6 +98,8 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		Aliases:             config.Aliases,
 		ACME:                acme(config),
 		Monitoring:          monitoring(config),
+		BackupInterval:      config.BackupInterval,
+		BackupRetention:     config.BackupRetention,
 		Region:              config.Region,
 		AMI:                 config.AMI,
 		InstanceType:        config.InstanceType,

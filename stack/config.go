@@ -84,6 +84,11 @@ type Config struct {
 	// Protect refuses the deletion of what cannot be made again: the VIP, the
 	// backup bucket and the SSH keys.
 	Protect bool `config:"protect"`
+	// BackupInterval is how many seconds pass between two backups of a server, which
+	// is what a crash can lose.
+	BackupInterval int `config:"backupInterval"`
+	// BackupRetention is for how many hours back a backup can be restored.
+	BackupRetention int `config:"backupRetention"`
 	// BackupVersionsKept is how many noncurrent versions of each backup object are kept.
 	BackupVersionsKept int `config:"backupVersionsKept"`
 	// BackupVersionDays is for how many days at least a noncurrent version is kept.
@@ -143,6 +148,8 @@ func Defaults() Config {
 		GrafanaGitHubOrganizations: []string{},
 
 		Protect:            true,
+		BackupInterval:     60,
+		BackupRetention:    24,
 		BackupVersionsKept: 30,
 		BackupVersionDays:  7,
 	}

@@ -105,6 +105,8 @@ func (c *Config) validate() Problems {
 	for i, organization := range c.GrafanaGitHubOrganizations {
 		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
 	}
+	v.between("backupInterval", c.BackupInterval, 15, 3600)
+	v.between("backupRetention", c.BackupRetention, 2, 8760)
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
 	return v.problems
