@@ -115,7 +115,7 @@ func UserData(args UserDataArgs) (string, error) {
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
-		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
+		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
 		// Empty where there is no such secret: what has it as a mount needs the file.
