@@ -104,7 +104,10 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 		Stdin:                  command.Stdin.ToStringOutput().ToStringPtrOutput(),
 		AddPreviousOutputInEnv: pulumi.Bool(true),
 		Logging:                local.LoggingStderr,
-	}, append(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout, Update: timeout, Delete: timeout}))...)
+	}, append(opts,
+		pulumi.AdditionalSecretOutputs([]string{"stdin"}),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout, Update: timeout, Delete: timeout}),
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", name, err)
 	}

@@ -120,8 +120,10 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		shown = fmt.Sprintf("https://%s/", args.StatusPage)
 	}
 	monitor.StatusPage = pulumi.String(shown).ToStringOutput()
-	if err := warnOfSilence(ctx, args, monitor); err != nil {
-		return nil, fmt.Errorf("uptime monitor %s: %w", name, err)
+	if warning := args.silence(); warning != "" {
+		if err := ctx.Log.Warn(warning, &pulumi.LogArgs{Resource: monitor}); err != nil {
+			return nil, fmt.Errorf("uptime monitor %s: %w", name, err)
+		}
 	}
 	if args.Key != "" {
 		if err := newUptimeCommand(ctx, name+"-robot", args, monitor); err != nil {
@@ -131,18 +133,15 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// warnOfSilence says it when an outage would be seen by nobody.
-func warnOfSilence(ctx *pulumi.Context, args *UptimeMonitorArgs, monitor *UptimeMonitor) error {
-	warning := ""
+// silence says why nobody would hear of an outage, or "" if somebody would.
+func (a *UptimeMonitorArgs) silence() string {
 	switch {
-	case args.Key == "":
-		warning = "Nobody watches the site from outside: there is no API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
-	case args.Webhook == "":
-		warning = "UptimeRobot tells nobody of an outage: there is no web-hook of VictorOps for it (pulumi config set --secret uptimeRobotWebhook)."
-	default:
-		return nil
+	case a.Key == "":
+		return "Nobody watches the site from outside: there is no API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
+	case a.Webhook == "":
+		return "UptimeRobot tells nobody of an outage: there is no web-hook of VictorOps for it (pulumi config set --secret uptimeRobotWebhook)."
 	}
-	return ctx.Log.Warn(warning, &pulumi.LogArgs{Resource: monitor})
+	return ""
 }
 
 // newUptimeCommand makes what is at UptimeRobot as it should be.

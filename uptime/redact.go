@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// shortestSecret is how many letters a part of a secret URL has at least that
-// may be one itself.
+// shortestSecret is how many letters a part of a secret URL's path has at least
+// that may be one itself.
 const shortestSecret = 16
 
 // redactor takes secrets out of what is told.
@@ -19,9 +19,11 @@ type redactor struct {
 // newRedactor knows an API key, and the URL of a web-hook with the key in its path.
 func newRedactor(key, webhook string) redactor {
 	secrets := []string{webhook, key}
-	for _, part := range strings.FieldsFunc(webhook, func(r rune) bool { return strings.ContainsRune("/?&=", r) }) {
-		if len(part) >= shortestSecret {
-			secrets = append(secrets, part)
+	if parsed, err := url.Parse(webhook); err == nil {
+		for part := range strings.SplitSeq(parsed.Path, "/") {
+			if len(part) >= shortestSecret {
+				secrets = append(secrets, part)
+			}
 		}
 	}
 	var pairs []string
