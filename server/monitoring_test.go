@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,9 @@ type container struct {
 	// image is the image's directory in files.
 	image string
 	// program is what the entrypoint becomes.
-	program     string
+	program string
+	// script is what that does beside telling its arguments.
+	script      string
 	environment []string
 }
 
@@ -68,8 +71,11 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	require.NoError(t, os.WriteFile(entrypoint, []byte(inside.Replace(string(script))), 0o644))
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
-	for _, program := range []string{c.program, "promtool"} {
-		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\nprintf '%s\\n' "+program+" \"$@\"\n"), 0o755))
+	// Its targets have been looked at when it runs.
+	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root + "/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
+	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
+	for program, script := range map[string]string{c.program: tell + c.script, "promtool": tell, "busybox": busybox} {
+		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
 	}
 
 	command := exec.CommandContext(t.Context(), "/bin/sh", entrypoint)
@@ -103,9 +109,19 @@ func newPrometheus(t *testing.T, serverJSON string) container {
 func TestPrometheusKnowsWhichServerItMeasures(t *testing.T) {
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	c.collecting(t)
+	// Runs until its configuration is another one.
+	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
+	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
+echo "begins with $(interval)"
+trap 'echo "goes on with $(interval)"; exit 0' HUP
+touch %[2]s/running
+while :; do sleep 0.05; done
+`, file, c.root)
 	arguments, err := c.start(t)
 	require.NoError(t, err, arguments)
 	require.Contains(t, arguments, "--config.file="+c.root+"/tmp/prometheus.yaml\n")
+	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n", "what is measured first after a handover is not an interval late")
+	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
 
