@@ -206,6 +206,7 @@ func TestHistory(t *testing.T) {
 	changed := p.copy(t)
 	known := samples{}
 	report := map[string][]replacement{"planned": {}, "killed": {}}
+	incidents := p.incidents(t)
 
 	for i := range number(t, "REPLACEMENTS", 10) {
 		t.Run(fmt.Sprintf("replacement %d loses nothing", i+1), func(t *testing.T) {
@@ -227,6 +228,7 @@ func TestHistory(t *testing.T) {
 			require.Zero(t, r.Certificates, "certificates that were issued anew")
 		})
 	}
+	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage to who watches from outside")
 	t.Run("a server that is killed loses a backup interval at most", func(t *testing.T) {
 		certificate := p.certificate(t, siteName)
 		old := p.known(t, known)
