@@ -444,7 +444,7 @@ func handover(t *testing.T, p *project) {
 	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	eventually(t, time.Minute, func() (bool, string) {
-		up := prometheus.query(t, "up == 1")
+		up := prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID))
 		return len(up) == 7, fmt.Sprintf("%d of 7 jobs are measured again", len(up))
 	})
 }
