@@ -48,7 +48,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		domain     = flags.String("domain", "", "the site's `name` (default: DOMAIN of --env-file)")
 		names      = certificateFlags(flags)
 		prometheus = prometheusFlag(flags)
-		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
+		holderFile = holderFlag(flags)
 		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
 		asJSON     = flags.Bool("json", false, "print the report as JSON")
 	)

@@ -2,9 +2,7 @@ package history
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,23 +48,11 @@ func (r Result) String() string {
 	return text
 }
 
-// ReadResult reads what was restored below dir, Restore.Dir. Without a restore it is an
-// fs.ErrNotExist.
+// ReadResult reads what was last restored below the directory of a Restore. That there
+// was no restore yet is fs.ErrNotExist.
 func ReadResult(dir string) (Result, error) {
-	path := filepath.Join(dir, recordFile)
-	if _, err := os.Lstat(path); err != nil {
-		return Result{}, fmt.Errorf("read what was restored: %w", err)
-	}
-	return readResult(path)
-}
-
-// readResult reads what was restored; without the file it was nothing.
-func readResult(path string) (Result, error) {
 	var result Result
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return result, nil
-	}
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if err == nil {
 		err = json.Unmarshal(text, &result)
 	}

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"immutable-infra/agent/internal/history"
 )
 
-// History is the check that what was measured before has been restored, or that it is
-// known that there is none.
+// History is the check that what the servers before this one have measured was
+// restored, or that there was nothing.
 type History struct {
-	// Dir is the directory that Prometheus' data directory is in.
+	// Dir is where the history was restored to.
 	Dir string
 }
 
@@ -22,19 +21,18 @@ func (h History) Name() string { return "history" }
 
 // Look implements Check.
 func (h History) Look(context.Context) Finding {
-	restored, err := history.ReadResult(h.Dir)
+	result, err := history.ReadResult(h.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Finding{Detail: "nothing was restored on this server yet, not even that there is nothing: run agent restore"}
+		return Finding{Detail: "was not restored: run agent restore, which says why"}
 	case err != nil:
 		return Finding{Detail: oneLine(err.Error())}
-	case !restored.Found:
-		return Finding{Verdict: Holds, Detail: "none was backed up before this server"}
+	case !result.Found:
+		return Finding{Verdict: Holds, Detail: "none yet"}
 	}
-	age := time.Duration(restored.AgeSeconds) * time.Second
-	detail := fmt.Sprintf("that of %s, %s old when it was restored (epoch %d, manifest %d)", restored.Server, age, restored.Epoch, restored.Sequence)
-	if restored.Fallbacks > 0 {
-		detail += fmt.Sprintf("; %d newer backups were of no use", restored.Fallbacks)
+	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
+	if result.Fallbacks > 0 {
+		detail += fmt.Sprintf("; newer backups of no use: %d", result.Fallbacks)
 	}
 	return Finding{Verdict: Holds, Detail: detail}
 }

@@ -8,36 +8,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAServerIsReadyWhenItKnowsWhatWasMeasuredBefore(t *testing.T) {
-	for name, test := range map[string]struct {
-		restored string
-		finding  Finding
-	}{
-		"not restored": {"", Finding{Detail: "nothing was restored on this server yet, not even that there is nothing: run agent restore"}},
-		"nothing there": {
-			`{"found": false}`,
-			Finding{Verdict: Holds, Detail: "none was backed up before this server"},
-		},
-		"restored": {
-			`{"found": true, "server": "i-1", "epoch": 7, "sequence": 123, "ageSeconds": 42.4, "fallbacks": 0}`,
-			Finding{Verdict: Holds, Detail: "that of i-1, 42s old when it was restored (epoch 7, manifest 123)"},
-		},
-		"an older one": {
-			`{"found": true, "server": "i-1", "epoch": 7, "sequence": 121, "ageSeconds": 162, "fallbacks": 2}`,
-			Finding{Verdict: Holds, Detail: "that of i-1, 2m42s old when it was restored (epoch 7, manifest 121); 2 newer backups were of no use"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if test.restored != "" {
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "restored.json"), []byte(test.restored), 0o644))
-			}
-			require.Equal(t, test.finding, History{Dir: dir}.Look(t.Context()))
-		})
-	}
+func TestAServerWithoutTheHistoryIsNotReady(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "restored.json"), []byte("{"), 0o644))
-	broken := History{Dir: dir}.Look(t.Context())
-	require.Equal(t, Fails, broken.Verdict)
-	require.Contains(t, broken.Detail, "read what was restored")
+	check := History{Dir: dir}
+	require.Equal(t, "history", check.Name())
+	for _, c := range []struct {
+		text string
+		want Finding
+	}{
+		{"", Finding{Detail: "was not restored: run agent restore, which says why"}},
+		{`{"found": false}`, Finding{Verdict: Holds, Detail: "none yet"}},
+		{`{"found": true, "server": "i-old", "epoch": 7, "sequence": 123, "ageSeconds": 41.2, "blocks": 12}`,
+			Finding{Verdict: Holds, Detail: "of i-old, manifest 123 of epoch 7, 41 s old when it was restored: 12 blocks"}},
+		{`{"found": true, "server": "i-old", "epoch": 7, "sequence": 121, "ageSeconds": 161, "blocks": 12, "fallbacks": 2}`,
+			Finding{Verdict: Holds, Detail: "of i-old, manifest 121 of epoch 7, 161 s old when it was restored: 12 blocks; newer backups of no use: 2"}},
+		{`{"found"`, Finding{Detail: "read what was restored: unexpected end of JSON input"}},
+	} {
+		if c.text != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "restored.json"), []byte(c.text), 0o644))
+		}
+		require.Equal(t, c.want, check.Look(t.Context()))
+	}
 }
