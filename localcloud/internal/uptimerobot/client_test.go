@@ -73,6 +73,11 @@ func TestAChangedNameIsChangedInPlace(t *testing.T) {
 	renamed["contact"] = "Ada"
 	renamed["monitors"].([]any)[0].(object)["name"] = `Ada & Bob's "site" <1>`
 	renamed["page"].(object)["name"] = "Ada & Bob"
+	// A change that fails, or whose answer is lost, is made again.
+	d.Fail(
+		uptimerobot.Fault{Method: "PATCH", Path: "/v3/monitors", Times: 1, Status: 503},
+		uptimerobot.Fault{Method: "PATCH", Path: "/v3/psps", Times: 1, Cut: true, CarriedOut: true},
+	)
 	update := program.run(t, d, "update", renamed, first.stdout)
 	require.NoError(t, update.err, update.stderr)
 	require.JSONEq(t, first.stdout, update.stdout)
