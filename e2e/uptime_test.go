@@ -216,7 +216,7 @@ func outageIsSeen(t *testing.T, p *project) {
 	}
 	// Another check of the page, and those that confirm it.
 	limit := robotInterval + 10*time.Second
-	t.Cleanup(func() { compose("start") })
+	defer compose("start")
 	compose("stop")
 	down := eventually(t, limit, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())

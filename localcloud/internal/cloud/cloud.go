@@ -86,7 +86,7 @@ type NetworkInterface struct {
 	// or out except to S3.
 	PublicIP netip.Addr
 	// Elastic is whether PublicIP is an Elastic IP.
-	Elastic bool
+	Elastic  bool
 	Ingress  []Rule
 	Egress   []Rule
 	Metadata Metadata

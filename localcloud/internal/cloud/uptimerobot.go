@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,18 +30,6 @@ const (
 // asks for pages by the zone's names, and trusts the certificates of the ACME
 // authority, which is started before.
 func (l *Local) StartUptimeRobot(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
-	authority, err := l.authority()
-	if err != nil {
-		return err
-	}
-	certificate, key, err := authority.Issue("uptimerobot", []string{uptimeRobotName}, []net.IP{uptimeRobotAddress().AsSlice()})
-	if err != nil {
-		return err
-	}
 	roots, err := os.ReadFile(l.home.AuthorityFile())
 	if err != nil {
 		return fmt.Errorf("UptimeRobot double: %w", err)
@@ -54,13 +41,11 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	if err := home.WriteFile(filepath.Join(dir, uptimeRobotRoots), roots, 0o600); err != nil {
 		return err
 	}
-	return l.startService(ctx, docker, service{
-		name: uptimeRobotContainer, role: roleUptimeRobot, address: uptimeRobotAddress(), port: httpsPort,
+	return l.startService(ctx, service{
+		name: uptimeRobotContainer, role: roleUptimeRobot, address: uptimeRobotAddress(), port: httpsPort, hosts: []string{uptimeRobotName},
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",
 			dir + ":" + uptimeRobotDir,
-			certificate + ":/tls/uptimerobot.pem:ro",
-			key + ":/tls/uptimerobot.key:ro",
 		},
 		environment: []string{UptimeRobotKeyVariable + "=" + UptimeRobotKey},
 		command: []string{program, "uptimerobot", "-certificate", "/tls/uptimerobot.pem", "-key", "/tls/uptimerobot.key",
