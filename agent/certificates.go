@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,104 +13,12 @@ import (
 	"strings"
 
 	"immutable-infra/agent/internal/certificates"
-	"immutable-infra/agent/internal/traefik"
+	"immutable-infra/agent/internal/compose"
 )
 
 // acmeCAPath is the file of the certificates by which the ACME certificate authority
 // is trusted besides those that every system trusts.
 const acmeCAPath = "/etc/immutable-infra/acme-ca.pem"
-
-// backup runs `agent backup`: it reads the flags and leaves the work to
-// certificates.Backup. A server that does not have the VIP has nothing to back up.
-func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
-	flags := flag.NewFlagSet("agent backup", flag.ContinueOnError)
-	var (
-		bucket     = backupFlags(flags)
-		names      = certificateFlags(flags)
-		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
-		metrics    = metricsFlag(flags)
-	)
-	if err := parseFlags(flags, args, "usage: agent backup [flags]", stderr); err != nil {
-		return err
-	}
-	environment, err := bucket.complete(flags)
-	if err != nil {
-		return err
-	}
-	if err := names.complete(flags, environment); err != nil {
-		return err
-	}
-	holds, err := exists(*holderFile)
-	if err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	if !holds {
-		return nil
-	}
-	store, _, err := bucket.open(ctx)
-	if err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	saving, err := names.backup(store, log)
-	if err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	if err := saving.Run(ctx); err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	noteSuccess(log, *metrics, "agent_last_backup_timestamp_seconds", "When the backup bucket last had all that this server has to back up.")
-	return nil
-}
-
-// restore runs `agent restore`: it reads the flags and leaves the work to
-// certificates.Restore.
-func restore(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("agent restore", flag.ContinueOnError)
-	var (
-		bucket     = backupFlags(flags)
-		names      = certificateFlags(flags)
-		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
-		project    = projectFlag(flags)
-	)
-	if err := parseFlags(flags, args, "usage: agent restore [flags]", stderr); err != nil {
-		return err
-	}
-	environment, err := bucket.complete(flags)
-	if err != nil {
-		return err
-	}
-	if err := names.complete(flags, environment); err != nil {
-		return err
-	}
-	holds, err := exists(*holderFile)
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	if holds {
-		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
-		return nil
-	}
-	store, _, err := bucket.open(ctx)
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	restoring, err := names.restore(store)
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	result, err := restoring.Run(ctx)
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	fmt.Fprintf(stdout, "restore: %s\n", result)
-	if !result.Changed {
-		return nil
-	}
-	if err := (traefik.Compose{Project: *project}).Restart(ctx); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	return nil
-}
 
 // siteCertificates is the flags by which a verb finds the certificates, here and in
 // the backup bucket.
@@ -186,7 +93,12 @@ func (c siteCertificates) data(store certificates.Store, project string, out io.
 		return certificates.Data{}, err
 	}
 	restoring, err := c.restore(store)
-	return certificates.Data{Backup: saving, Restoring: restoring, Restart: traefik.Compose{Project: project}.Restart, Out: out}, err
+	return certificates.Data{Backup: saving, Restoring: restoring, Restart: traefikService(project).Restart, Out: out}, err
+}
+
+// traefikService is Traefik in the compose project.
+func traefikService(project string) compose.Service {
+	return compose.Service{Project: project, Name: "traefik"}
 }
 
 // Missing implements handover.Certificates.

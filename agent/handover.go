@@ -22,8 +22,7 @@ import (
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
-		backup     = backupFlags(flags)
-		names      = certificateFlags(flags)
+		archive    = archiveFlags(flags)
 		vip        = flags.String("vip", "", "the stack's persistent IPv4 `address` (default: VIP of --env-file)")
 		holderFile = flags.String("holder-file", runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "holder"), "`file` that is there while this server has the VIP; empty for none")
 		states     = flags.String("states", "/opt/site/traefik/states", "`directory` of Traefik's configuration in each state")
@@ -33,18 +32,15 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	if err := parseFlags(flags, args, "usage: agent watch [flags]", stderr); err != nil {
 		return err
 	}
-	environment, err := backup.complete(flags)
+	environment, err := archive.complete(flags)
 	if err != nil {
-		return err
-	}
-	if err := names.complete(flags, environment); err != nil {
 		return err
 	}
 	*vip = cmp.Or(*vip, environment["VIP"])
 	address, err := netip.ParseAddr(*vip)
 	switch {
 	case *vip == "":
-		return fmt.Errorf("%w: agent watch: --vip is missing, and %s names no VIP: give the stack's address", errUsage, *backup.envFile)
+		return fmt.Errorf("%w: agent watch: --vip is missing, and %s names no VIP: give the stack's address", errUsage, *archive.bucket.envFile)
 	case err != nil || !address.Is4():
 		return fmt.Errorf("%w: agent watch: --vip is %q: give an IPv4 address, such as 198.51.100.7", errUsage, *vip)
 	case *poll <= 0:
@@ -52,12 +48,12 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	case *drain < 0:
 		return fmt.Errorf("%w: agent watch: --drain is %s: give a duration, such as 3s, or 0s", errUsage, *drain)
 	}
-	store, server, err := backup.open(ctx)
+	store, server, err := archive.open(ctx)
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	// A server that has the VIP never restores.
-	data, err := names.data(store, "", io.Discard, log)
+	runtimeDir := cmp.Or(runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "."), filepath.Dir(holderPath))
+	data, err := archive.old(store, server, runtimeDir, log)
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
@@ -67,8 +63,8 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 		Metadata:     handover.NewIMDS(),
 		Store:        store,
 		Data:         data,
-		Front:        traefik.StateFile{Path: filepath.Join(*names.traefik, "dynamic", "state.yaml"), Shipped: *states},
-		Certificates: names,
+		Front:        traefik.StateFile{Path: filepath.Join(*archive.names.traefik, "dynamic", "state.yaml"), Shipped: *states},
+		Certificates: archive.names,
 		HolderFile:   *holderFile,
 		Poll:         *poll,
 		Drain:        *drain,
@@ -83,8 +79,7 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent handover", flag.ContinueOnError)
 	var (
-		backup  = backupFlags(flags)
-		names   = certificateFlags(flags)
+		archive = archiveFlags(flags)
 		project = projectFlag(flags)
 		wait    = flags.Duration("wait", 30*time.Second, "wait for at most this `time` until the server that has the VIP has handed over")
 		window  = flags.Duration("window", 2*time.Minute, "`time` from now after which that server resumes if it still has the VIP")
@@ -92,11 +87,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	if err := parseFlags(flags, args, "usage: agent handover [flags]", stderr); err != nil {
 		return err
 	}
-	environment, err := backup.complete(flags)
-	if err != nil {
-		return err
-	}
-	if err := names.complete(flags, environment); err != nil {
+	if _, err := archive.complete(flags); err != nil {
 		return err
 	}
 	switch {
@@ -105,11 +96,11 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	case *wait >= *window:
 		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it", errUsage, *wait, *window)
 	}
-	store, server, err := backup.open(ctx)
+	store, server, err := archive.open(ctx)
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}
-	data, err := names.data(store, *project, stdout, log)
+	data, err := archive.successor(store, *project, stdout, log)
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}

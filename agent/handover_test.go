@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,23 +27,57 @@ func siteFlags(t *testing.T) (traefik string, flags []string) {
 	t.Helper()
 	traefik = t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
-	return traefik, []string{"--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik}
+	return traefik, append(historyArgs(t), "--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik)
 }
 
-// handoverArgs is the command line of `agent handover` on such a server.
+// historyArgs are the flags by which a verb finds the history of a server whose
+// Prometheus has never run.
+func historyArgs(t *testing.T) []string {
+	t.Helper()
+	return []string{"--stack", "production", "--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
+}
+
+// handoverArgs is the command line of `agent handover` on such a server, where Docker
+// does what it is told to.
 func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
-	return append(append([]string{"handover", "--env-file", "none"}, site...), flags...)
+	project, _ := dockerIn(t, "")
+	return append(append([]string{"handover", "--env-file", "none", "--project", project}, site...), flags...)
 }
+
+// dockerIn puts a program that notes its calls, and then does what the script says, in
+// Docker's place. It returns the compose project and the calls so far.
+func dockerIn(t *testing.T, script string) (project string, calls func() string) {
+	t.Helper()
+	programs, project := t.TempDir(), t.TempDir()
+	install(t, programs, "docker", `echo "$*" >>calls; `+script)
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	return project, func() string {
+		text, err := os.ReadFile(filepath.Join(project, "calls"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return ""
+		}
+		require.NoError(t, err)
+		return strings.ReplaceAll(string(text), "compose --progress plain ", "")
+	}
+}
+
+const (
+	stopPrometheus  = "stop prometheus\n"
+	startPrometheus = "up --detach --no-deps --no-recreate --wait --wait-timeout 60 prometheus\n"
+)
 
 func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	s3 := buckettest.Start(t)
 	var stdout, stderr bytes.Buffer
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
-	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env}, &stdout, &stderr), &stderr)
+	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
+	prometheus := t.TempDir()
+	project, calls := dockerIn(t, "test -e "+prometheus+"/collecting || exit 1")
+	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env, "--prometheus", prometheus, "--project", project}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no server before this one\n", stdout.String())
 	require.Empty(t, stderr.String())
+	require.Equal(t, startPrometheus, calls(), "nobody else collects")
 }
 
 func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
@@ -55,7 +91,9 @@ func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "20s", "--window", "3m")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Regexp(t, `^handover: i-old handed over after \d\.\d s\n$`, stdout.String())
+	require.Regexp(t, `^handover: i-old handed over after \d\.\d s
+restored: no history was backed up yet: Prometheus begins with nothing
+$`, stdout.String())
 	require.Empty(t, stderr.String())
 
 	announcement := record(t, s3, "handover/announcement.json")
@@ -75,22 +113,19 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 	traefik, flags := siteFlags(t)
 	renewed := certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	s3.Put("certificates/c361ddfb95553cdf/acme.json", renewed)
-	programs, project := t.TempDir(), t.TempDir()
-	install(t, programs, "docker", `echo "$*" >>calls; case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
-	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	project, calls := dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 
 	var stdout, stderr bytes.Buffer
 	args := append([]string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "50ms", "--project", project}, flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old did not answer within 50ms: going on without its last data
 restored other certificates than before: example\.org: valid until 20\S+Z
+restored: no history was backed up yet: Prometheus begins with nothing
 $`, stdout.String())
 	text, err := os.ReadFile(filepath.Join(traefik, "acme", "acme.json"))
 	require.NoError(t, err)
 	require.Equal(t, renewed, string(text))
-	calls, err := os.ReadFile(filepath.Join(project, "calls"))
-	require.NoError(t, err)
-	require.Contains(t, string(calls), "restart --no-deps traefik\n")
+	require.Contains(t, calls(), "restart --no-deps traefik\n")
 }
 
 func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
@@ -99,7 +134,8 @@ func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "50ms")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Equal(t, "handover: i-old did not answer within 50ms: going on without its last data\n", stdout.String())
+	require.Equal(t, "handover: i-old did not answer within 50ms: going on without its last data\n"+
+		"restored: no history was backed up yet: Prometheus begins with nothing\n", stdout.String())
 }
 
 func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
@@ -120,9 +156,9 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{"", exitUsage, "usage: agent handover: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b --names n --acme-directory d --wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
-		{"--bucket b --names n --acme-directory d --wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
-		{"--bucket b --names n --acme-directory d --window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
+		{"--bucket b --names n --acme-directory d --stack s --wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
+		{"--bucket b --names n --acme-directory d --stack s --wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
+		{"--bucket b --names n --acme-directory d --stack s --window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
 		{"--bucket b", exitUsage, "usage: agent handover: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
 		{"--bucket b --wait long", exitUsage, `usage: agent handover: invalid value "long" for flag -wait`},
 		{"--bucket b now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},

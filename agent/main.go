@@ -5,8 +5,9 @@
 //	agent ready                 say whether visitors may be sent to this server
 //	agent watch                 give way to a successor, for as long as it runs
 //	agent handover              have the server before this one give way
-//	agent backup                bring this server's certificates to the backup bucket
-//	agent restore               bring them from there, before Traefik starts
+//	agent backup                bring this server's certificates and history to the backup bucket
+//	agent restore               bring them from there, before Traefik and Prometheus start
+//	agent verify                bring the history from there to an empty directory, as a drill
 //
 // Exit codes: 0 the job is done (or there was nothing to do) and the server is
 // ready, 1 it failed or the server is not ready, 2 the command line is wrong.
@@ -37,8 +38,9 @@ verbs:
   ready      say whether visitors may be sent to this server, and why not
   watch      watch whether this server has the VIP, and give way to a successor; runs until stopped
   handover   have the server that has the VIP give way to this one
-  backup     bring this server's certificates to the backup bucket, if it has the VIP
-  restore    bring the certificates from the backup bucket to this server
+  backup     bring this server's certificates and history to the backup bucket, if it has the VIP
+  restore    bring the certificates and the history from the backup bucket to this server
+  verify     bring the history from the backup bucket to an empty directory, and say what it is
 
 agent <verb> -h lists the flags of a verb.
 `
@@ -80,11 +82,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "backup":
 		err = backup(ctx, args[1:], stderr, log)
 	case "restore":
-		err = restore(ctx, args[1:], stdout, stderr)
+		err = restore(ctx, args[1:], stdout, stderr, log)
+	case "verify":
+		err = verify(ctx, args[1:], stdout, stderr, log)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stderr, usage)
 	default:
-		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup or restore", errUsage, verb)
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup, restore or verify", errUsage, verb)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

@@ -73,7 +73,7 @@ func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{"", exitUsage, "usage: agent <verb> [flags]"},
-		{"push", exitUsage, `usage: unknown verb "push": write agent pull, ready, watch, handover, backup or restore`},
+		{"push", exitUsage, `usage: unknown verb "push": write agent pull, ready, watch, handover, backup, restore or verify`},
 		{"pull", exitUsage, "usage: agent pull: --bucket is missing: give the name of the content bucket"},
 		{"pull --bucket b --keep 0", exitUsage, "usage: agent pull: --keep is 0: give 1 or more"},
 		{"pull --bucket b --timeout 0s", exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},

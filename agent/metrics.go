@@ -15,7 +15,7 @@ func metricsFlag(flags *flag.FlagSet) *string {
 // noteSuccess tells Prometheus that a verb did its work now. That it cannot be told
 // does not undo the work.
 func noteSuccess(log *slog.Logger, path, name, help string) {
-	err := metrics.Textfile{Path: path}.Write(metrics.Gauge{Name: name, Help: help, Value: float64(time.Now().Unix())})
+	err := metrics.Textfile{Path: path}.Write(metrics.Metric{Name: name, Help: help, Value: float64(time.Now().Unix())})
 	if err != nil {
 		log.Warn(err.Error())
 	}

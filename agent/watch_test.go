@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,8 +81,13 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(text))
 	}
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
-	command, stderr := agent(t, "watch", "--env-file", env, "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms")
+	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
+	prometheus := t.TempDir()
+	log := filepath.Join(prometheus, "data", "wal", "00000000")
+	require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o755))
+	require.NoError(t, os.WriteFile(log, []byte("samples"), 0o644))
+	command, stderr := agent(t, "watch", "--env-file", env, "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
+		"--prometheus", prometheus, "--history-state", filepath.Join(t.TempDir(), "history.json"))
 	require.NoError(t, command.Start())
 
 	eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "holder")); return err == nil })
@@ -93,18 +99,33 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
+	// A unit of root's stops Prometheus, which writes what it has.
+	pause := filepath.Join(dir, "pause")
+	eventually(t, func() bool { _, err := os.Stat(pause); return err == nil })
+	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not there yet")
+	require.NoError(t, os.WriteFile(log, []byte("samples, and the last ones"), 0o644))
+	require.NoError(t, os.Remove(pause))
 	eventually(t, func() bool { return record(t, s3, "handover/answer.json")["announcement"] == "i-new-1" })
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
 	requireState("draining")
 	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
 	require.True(t, exists, "what a successor needs is there before the answer")
 	require.Equal(t, certificates, backup.Content)
+	last, exists := s3.Object("history/wal/00000001/00000000/000000000000-000000000026")
+	require.True(t, exists)
+	require.Equal(t, "samples, and the last ones", last.Content)
+	_, exists = s3.Object("history/manifests/00000001/00000001.json")
+	require.True(t, exists)
 
+	// It goes on looking when it has taken that down.
+	s3.TakeRequests()
+	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), stderr)
 	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
 level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
 level=INFO msg="backed up the certificates" names=example\.org to=certificates/c361ddfb95553cdf/acme\.json
+level=INFO msg="backing up the history: claimed an epoch" epoch=1
 level=INFO msg="handed over" successor=i-new
 $`, stderr.String())
 }
@@ -118,11 +139,11 @@ func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
 		{"--vip 192.0.2.7", exitUsage, "usage: agent watch: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
 		{"--bucket b", exitUsage, "usage: agent watch: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
 		{"--bucket b --names n", exitUsage, "usage: agent watch: --acme-directory is missing, and the server's environment has no ACME_DIRECTORY: give the URL of the certificate authority's directory"},
-		{"--bucket b --names n --acme-directory d", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
-		{"--bucket b --names n --acme-directory d --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
-		{"--bucket b --names n --acme-directory d --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
-		{"--bucket b --names n --acme-directory d --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
-		{"--bucket b --names n --acme-directory d --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
+		{"--bucket b --names n --acme-directory d --stack s", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
+		{"--bucket b --names n --acme-directory d --stack s --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
+		{"--bucket b --names n --acme-directory d --stack s --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
+		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
+		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
 		{"--bucket b --vip 192.0.2.7 now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
 		{"-h", exitDone, "usage: agent watch [flags]"},
 	} {

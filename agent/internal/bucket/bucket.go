@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -24,6 +25,8 @@ var (
 	ErrNotModified = errors.New("not modified")
 	// ErrNotFound: the bucket has no such object.
 	ErrNotFound = errors.New("not found")
+	// ErrExists: there is such an object, and there was to be none.
+	ErrExists = errors.New("exists already")
 	// ErrNoBucket: there is no such bucket.
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrDenied: the caller may not read or write the object. S3 gives the same
@@ -118,6 +121,68 @@ func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentTyp
 	})
 	if err != nil {
 		return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
+	}
+	return nil
+}
+
+// PutNew is Put of an object that must not be there yet. Of several who put it at
+// the same time, one succeeds; the others get ErrExists. So does somebody whose
+// success was not heard of and who therefore tries again.
+func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, contentType string) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+		IfNoneMatch: aws.String("*"),
+	})
+	if err == nil {
+		return nil
+	}
+	var response *awshttp.ResponseError
+	// A conflict is that another one is just being written.
+	if errors.As(err, &response) && (response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
+		err = ErrExists
+	}
+	return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
+}
+
+// PutSection writes an object of a section of a file, which it reads twice: see Put.
+func (b *Bucket) PutSection(ctx context.Context, key string, section *io.SectionReader) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: section, ContentType: aws.String("application/octet-stream"),
+	})
+	if err != nil {
+		return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
+	}
+	return nil
+}
+
+// List lists the objects whose keys begin with prefix. Errors are ErrNoBucket,
+// ErrDenied, or the SDK's.
+func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
+	var listing Listing
+	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return Listing{}, fmt.Errorf("list %s: %w", b.URL(prefix), kind(err))
+		}
+		if at, ok := awsmiddleware.GetServerTime(page.ResultMetadata); ok {
+			listing.At = at
+		}
+		for _, object := range page.Contents {
+			listing.Objects = append(listing.Objects, Entry{
+				Key: aws.ToString(object.Key), Size: aws.ToInt64(object.Size), Modified: aws.ToTime(object.LastModified),
+			})
+		}
+	}
+	return listing, nil
+}
+
+// Delete deletes an object, if there is one. Errors are ErrNoBucket, ErrDenied, or
+// the SDK's; each names the object.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", b.URL(key), kind(err))
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package bucket_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +49,8 @@ func TestAnObjectThatIsPutIsReadBack(t *testing.T) {
 		require.NoError(t, content.Put(t.Context(), "handover/holder.json", []byte(text), "application/json"))
 		stored, exists := server.Object("handover/holder.json")
 		require.True(t, exists)
-		require.Equal(t, buckettest.Object{Content: text, ContentType: "application/json"}, stored)
+		require.Equal(t, text, stored.Content)
+		require.Equal(t, "application/json", stored.ContentType)
 
 		object, err := content.Get(t.Context(), "handover/holder.json", "")
 		require.NoError(t, err)
@@ -150,4 +153,120 @@ func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	require.NoError(t, object.Body.Close())
 	require.Contains(t, <-signedBy, "Credential=AKIAROLE/")
 	require.Zero(t, metadata.Refused.Load())
+}
+
+// servers are those that must answer alike.
+func servers(t *testing.T, test func(t *testing.T, store *bucket.Bucket)) {
+	for name, start := range map[string]func(t *testing.T) string{
+		"the double": func(t *testing.T) string { return buckettest.Start(t).Bucket },
+		"versitygw":  func(t *testing.T) string { return buckettest.StartGateway(t).Bucket },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, err := bucket.Open(t.Context(), start(t), "")
+			require.NoError(t, err)
+			test(t, store)
+		})
+	}
+}
+
+func TestOfTwoServersThatPutTheSameNewObjectOneSucceeds(t *testing.T) {
+	servers(t, func(t *testing.T, store *bucket.Bucket) {
+		require.NoError(t, store.PutNew(t.Context(), "epochs/1.json", []byte("i-1"), "application/json"))
+		err := store.PutNew(t.Context(), "epochs/1.json", []byte("i-2"), "application/json")
+		require.ErrorIs(t, err, bucket.ErrExists)
+		require.ErrorContains(t, err, "put "+store.URL("epochs/1.json")+": exists already")
+		text, _, err := store.Read(t.Context(), "epochs/1.json", "", 100)
+		require.NoError(t, err)
+		require.Equal(t, "i-1", string(text))
+	})
+}
+
+func TestOfManyServersAtOnceOneSucceeds(t *testing.T) {
+	servers(t, func(t *testing.T, store *bucket.Bucket) {
+		results := make(chan error)
+		for i := range 8 {
+			go func() { results <- store.PutNew(t.Context(), "epochs/1.json", []byte{byte('0' + i)}, "text/plain") }()
+		}
+		succeeded := 0
+		for range 8 {
+			if err := <-results; err == nil {
+				succeeded++
+			} else {
+				require.ErrorIs(t, err, bucket.ErrExists)
+			}
+		}
+		require.Equal(t, 1, succeeded)
+	})
+}
+
+func TestASectionOfAFileIsAnObject(t *testing.T) {
+	servers(t, func(t *testing.T, store *bucket.Bucket) {
+		file := strings.NewReader("0123456789")
+		for _, section := range []struct {
+			from, length int64
+			want         string
+		}{{0, 10, "0123456789"}, {3, 4, "3456"}, {10, 0, ""}} {
+			require.NoError(t, store.PutSection(t.Context(), "wal/1", io.NewSectionReader(file, section.from, section.length)))
+			text, _, err := store.Read(t.Context(), "wal/1", "", 100)
+			require.NoError(t, err)
+			require.Equal(t, section.want, string(text))
+		}
+	})
+}
+
+func TestAListingTellsWhatIsThereAndWhenByTheBucketsClock(t *testing.T) {
+	servers(t, func(t *testing.T, store *bucket.Bucket) {
+		before := time.Now().Add(-2 * time.Second)
+		for _, key := range []string{"wal/2", "wal/1", "blocks/1"} {
+			require.NoError(t, store.Put(t.Context(), key, []byte(key), "text/plain"))
+		}
+		listing, err := store.List(t.Context(), "wal/")
+		require.NoError(t, err)
+		require.Len(t, listing.Objects, 2)
+		require.WithinRange(t, listing.At, before, time.Now())
+		for i, key := range []string{"wal/1", "wal/2"} {
+			require.Equal(t, key, listing.Objects[i].Key)
+			require.Equal(t, int64(5), listing.Objects[i].Size)
+			require.WithinRange(t, listing.Objects[i].Modified, before, time.Now())
+		}
+		require.NoError(t, store.Delete(t.Context(), "wal/1"))
+		require.NoError(t, store.Delete(t.Context(), "wal/1"), "it is gone, which is what was asked for")
+		listing, err = store.List(t.Context(), "wal/")
+		require.NoError(t, err)
+		require.Len(t, listing.Objects, 1)
+		listing, err = store.List(t.Context(), "none/")
+		require.NoError(t, err)
+		require.Empty(t, listing.Objects)
+	})
+}
+
+func TestAListingOfManyObjectsIsWhole(t *testing.T) {
+	gateway := buckettest.StartGateway(t)
+	store, err := bucket.Open(t.Context(), gateway.Bucket, "")
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(gateway.Path("wal"), 0o755))
+	for i := range 2100 {
+		require.NoError(t, os.WriteFile(gateway.Path(fmt.Sprintf("wal/%08d", i)), nil, 0o644))
+	}
+	listing, err := store.List(t.Context(), "wal/")
+	require.NoError(t, err)
+	require.Len(t, listing.Objects, 2100)
+	require.Equal(t, "wal/00002099", listing.Objects[2099].Key)
+}
+
+func TestWhatMayNotBeListedOrDeletedIsDenied(t *testing.T) {
+	server := buckettest.Start(t)
+	store, err := bucket.Open(t.Context(), server.Bucket, "")
+	require.NoError(t, err)
+	server.Put("wal/1", "text")
+	server.DenyPuts()
+	require.ErrorIs(t, store.Delete(t.Context(), "wal/1"), bucket.ErrDenied)
+	require.ErrorIs(t, store.PutNew(t.Context(), "wal/2", nil, "text/plain"), bucket.ErrDenied)
+	server.Deny()
+	_, err = store.List(t.Context(), "wal/")
+	require.ErrorIs(t, err, bucket.ErrDenied)
+	other, err := bucket.Open(t.Context(), "other", "")
+	require.NoError(t, err)
+	_, err = other.List(t.Context(), "wal/")
+	require.ErrorIs(t, err, bucket.ErrNoBucket)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"immutable-infra/agent/internal/atomicfile"
 )
 
 // Record keeps what a restore found, for those who want to know later why there is
@@ -38,7 +40,7 @@ func (r Record) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("note what was restored: %w", err)
 	}
-	if err := write(path, append(text, '\n'), 0o644); err != nil {
+	if err := atomicfile.Write(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("note what was restored: %w", err)
 	}
 	return nil

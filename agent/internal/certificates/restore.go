@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 )
 
@@ -80,7 +79,7 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		}
 		result.Storage, result.Changed = kept, !bytes.Equal(text, local)
 		if result.Changed {
-			if err := write(r.File, text, 0o600); err != nil {
+			if err := atomicfile.Write(r.File, text, 0o600); err != nil {
 				return Result{}, fmt.Errorf("restore the certificates: %w", err)
 			}
 		}
@@ -105,28 +104,4 @@ func (r Result) String() string {
 		parts = append(parts, strings.Join(r.Missing, ", ")+": asked for when the VIP arrives")
 	}
 	return strings.Join(parts, "; ")
-}
-
-// write replaces a file as a whole. The directory's owner owns it, since root
-// writes what another user is to read.
-func write(path string, text []byte, mode fs.FileMode) error {
-	dir := filepath.Dir(path)
-	stat, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Chmod(mode))
-	if owner, ok := stat.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		err = errors.Join(err, file.Chown(int(owner.Uid), int(owner.Gid)))
-	}
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
 }

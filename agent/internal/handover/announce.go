@@ -37,7 +37,7 @@ func (s Successor) Announce(ctx context.Context) error {
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
 		s.say("no server before this one")
-		return nil
+		return s.begin(ctx)
 	case errors.Is(err, errInvalid):
 		// It has the VIP, whatever its name.
 		before = "the server before this one"
@@ -46,7 +46,7 @@ func (s Successor) Announce(ctx context.Context) error {
 		return fmt.Errorf("find out which server has the VIP: %w", bucket.WithAdvice(err))
 	case before == s.Server:
 		s.say("this server has the VIP already")
-		return nil
+		return s.begin(ctx)
 	}
 
 	begin := time.Now()
@@ -72,6 +72,14 @@ func (s Successor) Announce(ctx context.Context) error {
 	}
 	if err := s.Data.Restore(ctx); err != nil {
 		return fmt.Errorf("restore the data of %s: %w", before, err)
+	}
+	return nil
+}
+
+// begin has this server collect, since no other one does.
+func (s Successor) begin(ctx context.Context) error {
+	if err := s.Data.Resume(ctx); err != nil {
+		return fmt.Errorf("begin to collect: %w", err)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func TestTheFirstServerHasNobodyToWaitFor(t *testing.T) {
 		require.Zero(t, time.Since(begin))
 		require.Equal(t, "handover: no server before this one\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Empty(t, data.taken())
+		require.Equal(t, []string{"resume"}, data.taken(), "nobody else collects")
 	})
 }
 
@@ -77,7 +77,7 @@ func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
 		require.NoError(t, successor.Announce(t.Context()))
 		require.Equal(t, "handover: this server has the VIP already\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Empty(t, data.taken())
+		require.Equal(t, []string{"resume"}, data.taken(), "what it has is what counts")
 	})
 }
 
@@ -178,4 +178,11 @@ func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
 		require.Equal(t, 5*time.Second, time.Since(begin))
 		require.Empty(t, data.taken())
 	})
+}
+
+func TestAServerThatCannotBeginToCollectIsNotTakenForReady(t *testing.T) {
+	store := newMemory()
+	successor, data, _ := newSuccessor(store)
+	data.onResume(func(context.Context) error { return errors.New("it is unhealthy") })
+	require.EqualError(t, successor.Announce(t.Context()), "begin to collect: it is unhealthy")
 }

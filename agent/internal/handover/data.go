@@ -7,8 +7,10 @@ import "context"
 type Data interface {
 	// Release ends the collecting and brings to the bucket what is not there yet.
 	Release(ctx context.Context) error
-	// Resume begins to collect again, where the successor did not come.
+	// Resume begins to collect, where no other server does: none was before this one,
+	// or its successor did not come.
 	Resume(ctx context.Context) error
-	// Restore brings here what the server before this one left in the bucket.
+	// Restore brings here what the server before this one left in the bucket, and
+	// begins to collect.
 	Restore(ctx context.Context) error
 }

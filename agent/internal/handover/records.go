@@ -100,6 +100,13 @@ func read[R record](ctx context.Context, store Store, key, knownETag string) (fe
 	return fetched, etag, nil
 }
 
+// ReadHolder reads which server has the VIP. Errors are those of Store.Read, or that
+// the record is not understood.
+func ReadHolder(ctx context.Context, store Store) (Holder, error) {
+	holder, _, err := read[Holder](ctx, store, HolderKey, "")
+	return holder, err
+}
+
 // write stores a record.
 func write(ctx context.Context, store Store, key string, record record) error {
 	content, err := json.Marshal(record)

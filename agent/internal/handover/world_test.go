@@ -150,8 +150,8 @@ func (c *cloud) answer(address netip.Addr, err error) {
 type collected struct {
 	mutex sync.Mutex
 	calls []string
-	// release is what Release does, if it is not nil.
-	release func(ctx context.Context) error
+	// release is what Release does, if it is not nil, and resume what Resume does.
+	release, resume func(ctx context.Context) error
 }
 
 func (c *collected) call(name string) {
@@ -183,8 +183,20 @@ func (c *collected) Release(ctx context.Context) error {
 	return nil
 }
 
-func (c *collected) Resume(context.Context) error {
+func (c *collected) onResume(resume func(ctx context.Context) error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.resume = resume
+}
+
+func (c *collected) Resume(ctx context.Context) error {
 	c.call("resume")
+	c.mutex.Lock()
+	resume := c.resume
+	c.mutex.Unlock()
+	if resume != nil {
+		return resume(ctx)
+	}
 	return nil
 }
 

@@ -16,22 +16,28 @@ type Textfile struct {
 	Path string
 }
 
-// Gauge is a metric with one value.
-type Gauge struct {
+// Metric is a metric with one value.
+type Metric struct {
 	Name string
 	// Help is one line.
 	Help  string
 	Value float64
+	// Counter is whether it only grows, as a number of failures does. Others are gauges.
+	Counter bool
 }
 
 // Write replaces the file as a whole: the collector may read at any time.
-func (f Textfile) Write(gauges ...Gauge) error {
+func (f Textfile) Write(metrics ...Metric) error {
 	if f.Path == "" {
 		return nil
 	}
 	var text strings.Builder
-	for _, gauge := range gauges {
-		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s gauge\n%s %s\n", gauge.Name, gauge.Help, gauge.Name, gauge.Name, strconv.FormatFloat(gauge.Value, 'f', -1, 64))
+	for _, metric := range metrics {
+		kind := "gauge"
+		if metric.Counter {
+			kind = "counter"
+		}
+		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name, strconv.FormatFloat(metric.Value, 'f', -1, 64))
 	}
 	// Its name does not end with .prom: the collector leaves it alone.
 	file, err := os.CreateTemp(filepath.Dir(f.Path), filepath.Base(f.Path)+".tmp-*")

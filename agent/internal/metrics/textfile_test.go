@@ -12,16 +12,16 @@ func TestTheExporterFindsWholeMetrics(t *testing.T) {
 	dir := t.TempDir()
 	file := Textfile{Path: filepath.Join(dir, "pull.prom")}
 	for _, value := range []float64{1795651422.25, 1795651483} {
-		require.NoError(t, file.Write(Gauge{Name: "agent_last_pull_timestamp_seconds", Help: "When it was.", Value: value}, Gauge{Name: "agent_files", Help: "How many.", Value: 3}))
+		require.NoError(t, file.Write(Metric{Name: "agent_last_pull_timestamp_seconds", Help: "When it was.", Value: value}, Metric{Name: "agent_failures_total", Help: "How many.", Value: 3, Counter: true}))
 	}
 	text, err := os.ReadFile(file.Path)
 	require.NoError(t, err)
 	require.Equal(t, `# HELP agent_last_pull_timestamp_seconds When it was.
 # TYPE agent_last_pull_timestamp_seconds gauge
 agent_last_pull_timestamp_seconds 1795651483
-# HELP agent_files How many.
-# TYPE agent_files gauge
-agent_files 3
+# HELP agent_failures_total How many.
+# TYPE agent_failures_total counter
+agent_failures_total 3
 `, string(text))
 	stat, err := os.Stat(file.Path)
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ agent_files 3
 }
 
 func TestWithoutAFileNobodyIsTold(t *testing.T) {
-	require.NoError(t, Textfile{}.Write(Gauge{Name: "agent_files"}))
+	require.NoError(t, Textfile{}.Write(Metric{Name: "agent_files"}))
 }
 
 func TestMetricsThatCannotBeWrittenAreAnError(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/lockfile"
 )
 
 // Names below the directory of releases. See README.md for the layout.
@@ -58,24 +60,7 @@ func ReadReleases(dir string) *Releases {
 // and returns the function that lets the next one begin. The kernel lets go of
 // the lock of a process that dies.
 func (r *Releases) Lock(ctx context.Context) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(r.dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
-	}
-	locked := make(chan error, 1)
-	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-locked:
-		if err != nil {
-			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
-		}
-		return func() { file.Close() }, nil
-	case <-ctx.Done():
-		// flock(2) cannot be called off: let go as soon as it returns.
-		go func() { <-locked; file.Close() }()
-		return nil, fmt.Errorf("wait for another run to end: %w", ctx.Err())
-	}
+	return lockfile.Lock(ctx, filepath.Join(r.dir, lockName))
 }
 
 // RemoveTemporary removes what a killed run left unfinished. Call it under the

@@ -1,5 +1,5 @@
-// Package buckettest is an S3 server inside a test: as much of GetObject and
-// PutObject as the agent uses, with the answers that AWS gives.
+// Package buckettest is S3 servers inside a test: Server, which is as much of S3 as
+// the agent uses, with the answers that AWS gives; and Gateway, which is a real one.
 package buckettest
 
 import (
@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Server is an S3 server with one bucket.
@@ -34,6 +36,7 @@ type Server struct {
 type Object struct {
 	Content     string
 	ContentType string
+	Modified    time.Time
 }
 
 // Start serves an empty bucket named "content" until the test ends, and points
@@ -74,7 +77,7 @@ func Environment(url, noFile string) map[string]string {
 func (s *Server) Put(key, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.objects[key] = Object{Content: content}
+	s.objects[key] = Object{Content: content, Modified: time.Now()}
 }
 
 // Object returns an object, and whether there is one.
@@ -113,8 +116,30 @@ func (s *Server) OnGet(hook func(key string, request *http.Request)) {
 	s.onGet = hook
 }
 
-// TakeRequests returns the requests since the last call, each as
-// "GET <key> <status>" or "PUT <key> <status>", sorted.
+// list is the answer to a request to list the objects that begin with prefix.
+func (s *Server) list(prefix string) []byte {
+	type entry struct {
+		Key          string
+		Size         int
+		LastModified string
+	}
+	var answer struct {
+		XMLName  xml.Name `xml:"ListBucketResult"`
+		Contents []entry
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+		if strings.HasPrefix(key, prefix) {
+			object := s.objects[key]
+			answer.Contents = append(answer.Contents, entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
+		}
+	}
+	// There is nothing in it that could not be written.
+	text, _ := xml.Marshal(answer)
+	return text
+}
+
+// TakeRequests returns the requests since the last call, each as method, key and
+// status, sorted: "GET <key> 200". That of a listing has no key.
 func (s *Server) TakeRequests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +149,7 @@ func (s *Server) TakeRequests() []string {
 	return requests
 }
 
-// ServeHTTP answers path-style GetObject and PutObject requests.
+// ServeHTTP answers path-style requests to get, put, delete and list objects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	s.mu.Lock()
@@ -141,9 +166,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	s.mu.Lock()
 	object, exists := s.objects[key]
-	denied := s.denied || s.deniedPuts && r.Method == http.MethodPut
-	s.mu.Unlock()
+	denied := s.denied || s.deniedPuts && r.Method != http.MethodGet
+	listing := r.Method == http.MethodGet && key == ""
 	content := []byte(object.Content)
+	if listing {
+		content = s.list(r.URL.Query().Get("prefix"))
+	}
+	s.mu.Unlock()
 	if r.Method == http.MethodPut {
 		content = sent
 	}
@@ -151,7 +180,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	status, code := http.StatusOK, ""
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodPut:
+	case r.Method != http.MethodGet && r.Method != http.MethodPut && r.Method != http.MethodDelete:
 		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
 	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
 		status, code = http.StatusForbidden, "AccessDenied"
@@ -159,10 +188,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, code = http.StatusNotFound, "NoSuchBucket"
 	case denied:
 		status, code = http.StatusForbidden, "AccessDenied"
+	case r.Method == http.MethodPut && r.Header.Get("If-None-Match") == "*" && exists:
+		status, code = http.StatusPreconditionFailed, "PreconditionFailed"
+	case r.Method == http.MethodDelete:
+		status = http.StatusNoContent
+		s.Delete(key)
 	case r.Method == http.MethodPut:
 		s.mu.Lock()
-		s.objects[key] = Object{Content: string(sent), ContentType: r.Header.Get("Content-Type")}
+		s.objects[key] = Object{Content: string(sent), ContentType: r.Header.Get("Content-Type"), Modified: time.Now()}
 		s.mu.Unlock()
+	case listing:
+		w.Header().Set("Content-Type", "application/xml")
 	case !exists:
 		status, code = http.StatusNotFound, "NoSuchKey"
 	case r.Header.Get("If-None-Match") == etag:

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/history"
+	"immutable-infra/agent/internal/metrics"
+)
+
+// backupTimeout is how long a run may take, so that a transfer that stalls does not
+// keep the timer from starting the next one, which goes on where it was.
+const backupTimeout = 10 * time.Minute
+
+// backup runs `agent backup`: it reads the flags and leaves the work to
+// certificates.Backup and history.Backup. A server that does not have the VIP has nothing
+// to back up.
+func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
+	flags := flag.NewFlagSet("agent backup", flag.ContinueOnError)
+	var (
+		archive    = archiveFlags(flags)
+		holderFile = holderFlag(flags)
+		path       = metricsFlag(flags)
+	)
+	if err := parseFlags(flags, args, "usage: agent backup [flags]", stderr); err != nil {
+		return err
+	}
+	if _, err := archive.complete(flags); err != nil {
+		return err
+	}
+	holds, err := exists(*holderFile)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if !holds {
+		return nil
+	}
+	store, server, err := archive.open(ctx)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+
+	running, cancel := context.WithTimeout(ctx, backupTimeout)
+	defer cancel()
+	saving := archive.history.backup(store, server, log)
+	// One that fails does not keep the other from being brought to safety.
+	failed := archive.saveCertificates(running, store, log)
+	report, err := saving.Run(running)
+	failed = errors.Join(failed, err)
+	// Not for others to wait for, and not within the time of the run.
+	if err := noteBackup(ctx, *path, saving, report, failed != nil); err != nil {
+		log.Warn(err.Error())
+	}
+	if failed != nil {
+		return fmt.Errorf("backup: %w", failed)
+	}
+	return nil
+}
+
+// saveCertificates backs up the certificates.
+func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, log *slog.Logger) error {
+	saving, err := a.names.backup(store, log)
+	if err != nil {
+		return err
+	}
+	return saving.Run(ctx)
+}
+
+// noteBackup counts a run, and tells Prometheus how it went.
+func noteBackup(ctx context.Context, path string, saving history.Backup, report history.Report, failed bool) error {
+	tally, err := saving.Note(ctx, failed)
+	if err != nil {
+		return err
+	}
+	told := []metrics.Metric{
+		{Name: "agent_backup_bytes", Help: "Bytes that the last run of the backup sent to the backup bucket.", Value: float64(report.Bytes)},
+		{Name: "agent_backup_objects", Help: "Objects that the last run of the backup sent to the backup bucket.", Value: float64(report.Objects)},
+		{Name: "agent_backup_duration_seconds", Help: "How long the last run of the backup took.", Value: report.Duration.Seconds()},
+		{Name: "agent_backup_failures_total", Help: "Runs of the backup that failed on this server.", Value: float64(tally.Failures), Counter: true},
+		{Name: "agent_backup_epoch", Help: "The epoch in which this server backs up; 0 is none yet.", Value: float64(report.Epoch)},
+	}
+	if !tally.LastSuccess.IsZero() {
+		told = append(told, metrics.Metric{
+			Name: "agent_last_backup_timestamp_seconds", Help: "When the backup bucket last had all that this server has to back up.", Value: float64(tally.LastSuccess.Unix()),
+		})
+	}
+	return metrics.Textfile{Path: path}.Write(told...)
+}

@@ -1,0 +1,163 @@
+package buckettest
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Gateway is versitygw, a real S3 server, with one bucket, whose objects are files
+// below Dir. Requests come to it through a proxy that the test may put its hand in.
+type Gateway struct {
+	URL    string
+	Bucket string
+	Dir    string
+
+	mu        sync.Mutex
+	intercept func(w http.ResponseWriter, r *http.Request) bool
+	sent      int64
+	requests  []string
+}
+
+// StartGateway runs the program that LOCALCLOUD_VERSITYGW names until the test ends,
+// and points the SDK's default chain at it. Without one the test is skipped.
+func StartGateway(t *testing.T) *Gateway {
+	t.Helper()
+	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
+	if binary == "" {
+		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary")
+	}
+	data := t.TempDir()
+	gateway := &Gateway{Bucket: "backup", Dir: filepath.Join(data, "backup")}
+	if err := os.Mkdir(gateway.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	environment := Environment("", filepath.Join(t.TempDir(), "none"))
+	command := exec.Command(binary, "--port", address, "--region", environment["AWS_REGION"],
+		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix", data)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Its only news is that it was killed.
+		_, _ = command.Process.Kill(), command.Wait()
+		if t.Failed() {
+			t.Log(output.String())
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		connection, err := net.Dial("tcp", address)
+		if err == nil {
+			connection.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("versitygw does not listen: %s", &output)
+		}
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: address})
+		// It is signed.
+		r.Out.Host = r.In.Host
+	}}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gateway.serve(proxy, w, r) }))
+	t.Cleanup(front.Close)
+	gateway.URL = front.URL
+	for name, value := range Environment(gateway.URL, environment["AWS_CONFIG_FILE"]) {
+		t.Setenv(name, value)
+	}
+	return gateway
+}
+
+func (g *Gateway) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	intercept := g.intercept
+	g.requests = append(g.requests, r.Method+" "+g.Key(r))
+	g.sent += max(r.ContentLength, 0)
+	g.mu.Unlock()
+	if intercept == nil || !intercept(w, r) {
+		next.ServeHTTP(w, r)
+	}
+}
+
+// Key is the key that a request is about, or the prefix that it lists.
+func (g *Gateway) Key(r *http.Request) string {
+	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+g.Bucket), "/")
+	return key + r.URL.Query().Get("prefix")
+}
+
+// Intercept has requests go by intercept first, which tells whether it has answered;
+// nil is none.
+func (g *Gateway) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.intercept = intercept
+}
+
+// Refuse answers a request as S3 does that has the status for it, and this code.
+func Refuse(w http.ResponseWriter, status int, code string) {
+	type body struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+		Message string
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	// A client that went away is its own concern.
+	_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
+}
+
+// TakeRequests returns the requests since the last call, each as "GET <key>", in
+// their order, and how many bytes were sent to the server with them.
+func (g *Gateway) TakeRequests() (requests []string, bytes int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	requests, bytes = g.requests, g.sent
+	g.requests, g.sent = nil, 0
+	return requests, bytes
+}
+
+// Path is the file of an object.
+func (g *Gateway) Path(key string) string { return filepath.Join(g.Dir, filepath.FromSlash(key)) }
+
+// Keys are those of all objects that begin with prefix, in their order.
+func (g *Gateway) Keys(t *testing.T, prefix string) []string {
+	t.Helper()
+	var keys []string
+	err := filepath.WalkDir(g.Dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		key, err := filepath.Rel(g.Dir, path)
+		if err == nil && strings.HasPrefix(filepath.ToSlash(key), prefix) && !strings.Contains(key, ".sgwtmp") {
+			keys = append(keys, filepath.ToSlash(key))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(fmt.Errorf("list the objects: %w", err))
+	}
+	return keys
+}

@@ -1,0 +1,71 @@
+package compose
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// docker puts a program that notes its calls, and then does what the script says,
+// in Docker's place. It returns a service and the calls so far.
+func docker(t *testing.T, name, script string) (service Service, calls func() []string) {
+	t.Helper()
+	programs, project := t.TempDir(), t.TempDir()
+	noted := filepath.Join(project, "calls")
+	text := "#!/bin/sh\necho \"$*\" >>calls\n" + script + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(programs, "docker"), []byte(text), 0o755))
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	return Service{Project: project, Name: name}, func() []string {
+		text, err := os.ReadFile(noted)
+		require.NoError(t, err)
+		return strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+}
+
+func TestTraefikServesAgainWhenItWasRestarted(t *testing.T) {
+	traefik, calls := docker(t, "traefik", `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
+	require.NoError(t, traefik.Restart(t.Context()))
+	require.Equal(t, []string{
+		"compose --progress plain ps --status running --quiet traefik",
+		"compose --progress plain restart --no-deps traefik",
+		"compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik",
+	}, calls())
+}
+
+func TestATraefikThatDoesNotRunIsNotStarted(t *testing.T) {
+	traefik, calls := docker(t, "traefik", "")
+	require.NoError(t, traefik.Restart(t.Context()))
+	require.Len(t, calls(), 1)
+}
+
+func TestPrometheusHasEndedWhenItWasStoppedAndIsHealthyWhenItWasStarted(t *testing.T) {
+	prometheus, calls := docker(t, "prometheus", "")
+	require.NoError(t, prometheus.Stop(t.Context()))
+	require.NoError(t, prometheus.Start(t.Context()))
+	require.Equal(t, []string{
+		"compose --progress plain stop prometheus",
+		"compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 prometheus",
+	}, calls())
+}
+
+func TestAServiceThatDoesNotComeBackIsAnErrorWithDockersWords(t *testing.T) {
+	traefik, _ := docker(t, "traefik", `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; *" up "*) echo "container site-traefik-1 is unhealthy" >&2; exit 1 ;; esac`)
+	require.EqualError(t, traefik.Restart(t.Context()), "start traefik and wait until it is healthy: "+
+		"docker compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik: exit status 1: container site-traefik-1 is unhealthy")
+}
+
+func TestAServiceThatDoesNotEndIsAnErrorWithDockersWords(t *testing.T) {
+	prometheus, _ := docker(t, "prometheus", `echo "permission denied" >&2; exit 1`)
+	require.EqualError(t, prometheus.Stop(t.Context()), "stop prometheus: docker compose --progress plain stop prometheus: exit status 1: permission denied")
+}
+
+func TestARestartThatIsCalledOffEnds(t *testing.T) {
+	traefik, _ := docker(t, "traefik", `exec sleep 60`)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, traefik.Restart(ctx), context.Canceled)
+}

@@ -1,0 +1,417 @@
+package history
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/lockfile"
+)
+
+const (
+	// partLimit is the most that one object holds of a segment, in bytes: an upload
+	// that is cut off begins again with that.
+	partLimit = 16 << 20
+	// looks is how often the files are listed until they stay the same meanwhile.
+	looks = 5
+	// tidyEvery is every how many runs the bucket is tidied up.
+	tidyEvery = 60
+)
+
+// errChanging is the error of files that do not stay as they are long enough.
+var errChanging = errors.New("the files change faster than they can be sent")
+
+// Backup brings to the bucket what is new in Prometheus' data directory. Only the
+// server that has the VIP may.
+type Backup struct {
+	Store *bucket.Bucket
+	// Server names this server, and Stack the stack that it belongs to.
+	Server, Stack string
+	// Dir is Prometheus' data directory.
+	Dir string
+	// State is the path of the file that remembers what is in the bucket.
+	State string
+	// Retention is for how long what is not current any more stays in the bucket.
+	Retention time.Duration
+	Log       *slog.Logger
+}
+
+// Report is what a run did.
+type Report struct {
+	// Bytes and Objects are how much was sent, the manifest included.
+	Bytes   int64
+	Objects int
+	// Epoch and Sequence are those of the manifest.
+	Epoch, Sequence uint64
+	Duration        time.Duration
+}
+
+// Run sends what is new, and every so often tidies the bucket up. What was sent
+// before an error is not sent again.
+func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
+
+// Last is Run for somebody who waits: it leaves the tidying to another run.
+func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
+
+func (b Backup) run(ctx context.Context, tidy bool) (report Report, err error) {
+	begin := time.Now()
+	unlock, err := lockfile.Lock(ctx, b.State+".lock")
+	if err != nil {
+		return Report{}, fmt.Errorf("back up the history: %w", err)
+	}
+	defer unlock()
+	state, err := loadState(b.State)
+	if err != nil {
+		return Report{}, fmt.Errorf("back up the history: %w", err)
+	}
+	run := &upload{Backup: b, state: state, tsdb: tsdb{b.Dir}}
+	err = run.all(ctx, tidy)
+	run.report.Epoch, run.report.Sequence, run.report.Duration = state.Epoch, state.Manifest, time.Since(begin)
+	if err != nil {
+		return run.report, fmt.Errorf("back up the history: %w", errors.Join(err, run.save()))
+	}
+	return run.report, nil
+}
+
+// upload is one run of a backup.
+type upload struct {
+	Backup
+	state  *state
+	tsdb   tsdb
+	report Report
+	// unsaved is how many bytes were sent that the state file does not know of.
+	unsaved int64
+}
+
+// all is the run.
+func (u *upload) all(ctx context.Context, tidy bool) error {
+	switch _, err := os.Lstat(u.Dir); {
+	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
+		// Prometheus has never run here, and there is nothing to lose.
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := u.fence(ctx); err != nil {
+		return err
+	}
+	if err := u.send(ctx); err != nil {
+		return err
+	}
+	if !tidy || u.state.Runs < tidyEvery {
+		return nil
+	}
+	lost, err := u.tidy(ctx)
+	if err != nil {
+		return fmt.Errorf("tidy up: %w", err)
+	}
+	if lost {
+		return u.send(ctx)
+	}
+	return nil
+}
+
+// send sends what is new, and the manifest that names all.
+func (u *upload) send(ctx context.Context) error {
+	if err := u.log(ctx); err != nil {
+		return err
+	}
+	if err := u.blocks(ctx); err != nil {
+		return err
+	}
+	if err := u.catalogue(ctx); err != nil {
+		return err
+	}
+	return u.manifest(ctx)
+}
+
+// log sends the new bytes of the write-ahead log, and its checkpoint.
+func (u *upload) log(ctx context.Context) error {
+	var last error
+	for range looks {
+		checkpointFiles, segments, err := u.tsdb.log()
+		if errors.Is(err, fs.ErrNotExist) {
+			last = err
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		paths := append(checkpointFiles, segments...)
+		sent, err := u.each(ctx, paths, u.file)
+		if err != nil {
+			return err
+		}
+		checkpointAfter, segmentsAfter, err := u.tsdb.log()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if !sent || err != nil || !slices.Equal(paths, append(checkpointAfter, segmentsAfter...)) {
+			last = errChanging
+			continue
+		}
+		dir := ""
+		if len(checkpointFiles) > 0 {
+			dir = filepath.Dir(checkpointFiles[0])
+		}
+		if last = gapless(segments, dir); last != nil {
+			continue
+		}
+		maps.DeleteFunc(u.state.Files, func(path string, _ sentFile) bool { return !slices.Contains(paths, path) })
+		if len(u.state.Files) < len(paths) {
+			// Another epoch was begun meanwhile, and something was not there any more.
+			last = errChanging
+			continue
+		}
+		return nil
+	}
+	return fmt.Errorf("send the write-ahead log in %s: %w", u.Dir, last)
+}
+
+// each sends the named ones one after the other; false is that one was gone.
+func (u *upload) each(ctx context.Context, names []string, send func(ctx context.Context, name string) error) (all bool, err error) {
+	for _, name := range names {
+		err := send(ctx, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// file sends what is new in a file of the write-ahead log.
+func (u *upload) file(ctx context.Context, path string) error {
+	file, err := os.Open(filepath.Join(u.Dir, path))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	known, exists := u.state.Files[path]
+	if exists && (known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size && (known.Epoch != u.state.Epoch || checkpointFile(path))) {
+		// It is not the file that was sent, or not the one that this server began. Its
+		// keys are taken if they are of this epoch.
+		if known.Epoch == u.state.Epoch {
+			u.Log.Warn("a file of the write-ahead log was replaced: beginning another epoch for it", "file", path)
+			if err := u.claim(ctx); err != nil {
+				return err
+			}
+		}
+		exists = false
+	}
+	if !exists {
+		known = newSent(path, u.state.Epoch, inode(stat))
+	}
+	if checkpointFile(path) {
+		if exists {
+			return nil
+		}
+		known.Size = stat.Size()
+		return u.part(ctx, &known, known.objects()[0].key, file, 0, known.Size)
+	}
+	for known.Size < stat.Size() {
+		from, length := known.Size, min(stat.Size()-known.Size, partLimit)
+		key := known.partKey(from, length)
+		known.Parts = append(slices.Clip(known.Parts), length)
+		known.Size += length
+		if err := u.part(ctx, &known, key, file, from, length); err != nil {
+			return err
+		}
+	}
+	// One that is empty yet has no object.
+	u.state.Files[path] = known
+	return nil
+}
+
+// part sends a section of a file, and takes down that it is there.
+func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
+	hasher, err := known.hasher()
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyN(hasher, io.NewSectionReader(file, from, length), length); err != nil {
+		return fmt.Errorf("read %s: %w", known.Path, err)
+	}
+	if err := u.putSection(ctx, key, io.NewSectionReader(file, from, length)); err != nil {
+		return err
+	}
+	known.note(hasher)
+	u.state.Files[known.Path] = *known
+	return u.sent(length)
+}
+
+// blocks sends the blocks that are new.
+func (u *upload) blocks(ctx context.Context) error {
+	for range looks {
+		ulids, err := u.tsdb.blocks()
+		if err != nil {
+			return err
+		}
+		sent, err := u.each(ctx, ulids, u.block)
+		if err != nil {
+			return err
+		}
+		after, err := u.tsdb.blocks()
+		if err != nil {
+			return err
+		}
+		if sent && slices.Equal(ulids, after) {
+			u.state.Blocks = slices.DeleteFunc(u.state.Blocks, func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
+			return nil
+		}
+	}
+	return fmt.Errorf("send the blocks in %s: %w", u.Dir, errChanging)
+}
+
+// block sends a block, if it is a new one.
+func (u *upload) block(ctx context.Context, ulid string) error {
+	if _, sent := u.state.block(ulid); sent {
+		return nil
+	}
+	files, err := u.tsdb.files(ulid)
+	if err != nil {
+		return err
+	}
+	block := Block{ULID: ulid}
+	for _, name := range files {
+		sent, err := u.blockFile(ctx, block, name)
+		if err != nil {
+			return err
+		}
+		block.Files = append(block.Files, sent)
+	}
+	if err := block.check(); err != nil {
+		return err
+	}
+	u.state.Blocks = append(u.state.Blocks, block)
+	slices.SortFunc(u.state.Blocks, func(a, b Block) int { return strings.Compare(a.ULID, b.ULID) })
+	return u.sent(block.bytes())
+}
+
+// blockFile sends one file of a block.
+func (u *upload) blockFile(ctx context.Context, block Block, name string) (BlockFile, error) {
+	file, err := os.Open(filepath.Join(u.Dir, block.ULID, name))
+	if err != nil {
+		return BlockFile{}, err
+	}
+	defer file.Close()
+	hasher := sha256.New()
+	size, err := io.Copy(hasher, file)
+	if err != nil {
+		return BlockFile{}, fmt.Errorf("read %s of block %s: %w", name, block.ULID, err)
+	}
+	if err := u.putSection(ctx, block.key(name), io.NewSectionReader(file, 0, size)); err != nil {
+		return BlockFile{}, err
+	}
+	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
+}
+
+// catalogue sends the list of the blocks, if it is another one.
+func (u *upload) catalogue(ctx context.Context) error {
+	text, err := json.Marshal(Catalogue{Version: version, Blocks: u.state.Blocks})
+	if err != nil {
+		return fmt.Errorf("write the catalogue: %w", err)
+	}
+	sum := sumOf(text)
+	if sum == u.state.Catalogue {
+		return nil
+	}
+	if err := u.put(ctx, catalogueKey(sum), text); err != nil {
+		return err
+	}
+	u.state.Catalogue = sum
+	return nil
+}
+
+// manifest sends the manifest of all that is there now.
+func (u *upload) manifest(ctx context.Context) error {
+	// Before it is sent, so that none ever has the key of another one.
+	u.state.Sequence++
+	if err := u.save(); err != nil {
+		return err
+	}
+	manifest := Manifest{
+		Version: version, Stack: u.Stack, Server: u.Server, Epoch: u.state.Epoch, Sequence: u.state.Sequence,
+		Time: time.Now().UTC().Truncate(time.Second), Catalogue: u.state.Catalogue,
+	}
+	var segments []string
+	for path, file := range u.state.Files {
+		if checkpointFile(path) {
+			manifest.Checkpoint = append(manifest.Checkpoint, file.File)
+		} else {
+			segments = append(segments, path)
+		}
+	}
+	slices.SortFunc(manifest.Checkpoint, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	byNumber(segments)
+	for _, path := range segments {
+		manifest.WAL = append(manifest.WAL, u.state.Files[path].File)
+	}
+	if err := manifest.check(manifest.Epoch, manifest.Sequence); err != nil {
+		return fmt.Errorf("%s would be of no use: %w", manifest, err)
+	}
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	if err := u.put(ctx, manifestKey(manifest.Epoch, manifest.Sequence), append(text, '\n')); err != nil {
+		return err
+	}
+	u.state.Manifest = u.state.Sequence
+	u.state.Runs++
+	return u.save()
+}
+
+// put sends an object of JSON.
+func (u *upload) put(ctx context.Context, key string, content []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout(int64(len(content))))
+	defer cancel()
+	if err := u.Store.Put(ctx, key, content, jsonType); err != nil {
+		return bucket.WithAdvice(err)
+	}
+	u.report.Bytes, u.report.Objects = u.report.Bytes+int64(len(content)), u.report.Objects+1
+	return nil
+}
+
+// putSection sends an object of bytes of a file.
+func (u *upload) putSection(ctx context.Context, key string, section *io.SectionReader) error {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout(section.Size()))
+	defer cancel()
+	if err := u.Store.PutSection(ctx, key, section); err != nil {
+		return bucket.WithAdvice(err)
+	}
+	u.report.Bytes, u.report.Objects = u.report.Bytes+section.Size(), u.report.Objects+1
+	return nil
+}
+
+// sent notes now and then what was sent, in case that this process is killed.
+func (u *upload) sent(bytes int64) error {
+	if u.unsaved += bytes; u.unsaved < partLimit {
+		return nil
+	}
+	return u.save()
+}
+
+func (u *upload) save() error {
+	u.unsaved = 0
+	return u.state.save(u.State)
+}

@@ -1,0 +1,52 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Data is the history as a handover sees it: it is a handover.Data.
+type Data struct {
+	Backup    Backup
+	Restoring Restore
+	// Stop stops Prometheus, and Start starts it.
+	Stop, Start func(ctx context.Context) error
+	// Collect allows Prometheus to collect, from its next start on.
+	Collect func() error
+	// Out gets a line about what was restored.
+	Out io.Writer
+}
+
+// Release stops Prometheus, which writes all that it has, and brings the rest to the
+// bucket.
+func (d Data) Release(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	_, err := d.Backup.Last(ctx)
+	return err
+}
+
+// Resume has Prometheus collect.
+func (d Data) Resume(ctx context.Context) error {
+	if err := d.Collect(); err != nil {
+		return err
+	}
+	return d.Start(ctx)
+}
+
+// Restore brings what the server before this one left, and has Prometheus go on with
+// it. If that fails, Prometheus runs as before, and collects nothing.
+func (d Data) Restore(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	result, err := d.Restoring.Run(ctx)
+	if err != nil {
+		return errors.Join(err, d.Start(ctx))
+	}
+	fmt.Fprintf(d.Out, "restored: %s\n", result)
+	return d.Resume(ctx)
+}

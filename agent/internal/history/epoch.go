@@ -1,0 +1,177 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/handover"
+)
+
+const (
+	// claimLimit is more than any claim has, in bytes.
+	claimLimit = 4 << 10
+	// claimAttempts is how often somebody else may be faster.
+	claimAttempts = 5
+)
+
+var (
+	// errNotRestored is the error of a server that would write over what it has not read.
+	errNotRestored = errors.New("nothing was restored on this server, and the bucket holds a history: replace this server, whose successor restores it")
+	// errFenced is the error of a server that may not write.
+	errFenced = errors.New("this server may not back up")
+)
+
+// claim is the record of an epoch: from then on this server is the only one that
+// writes, until somebody claims the next.
+type claim struct {
+	Server  string    `json:"server"`
+	Claimed time.Time `json:"claimed"`
+}
+
+// fence makes sure that this server is the one that writes, and that what it has sent is
+// still there, so that it may go on with the next manifest of its epoch.
+func (u *upload) fence(ctx context.Context) error {
+	if u.state.Epoch == 0 {
+		return u.claim(ctx)
+	}
+	own, exists, err := u.readClaim(ctx, u.state.Epoch)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return u.startOver(ctx, epochKey(u.state.Epoch))
+	}
+	next, succeeded, err := u.readClaim(ctx, u.state.Epoch+1)
+	if err != nil {
+		return err
+	}
+	if succeeded || own.Server != u.Server {
+		u.Log.Warn("the epoch of this server is over", "epoch", u.state.Epoch, "successor", next.Server)
+		return u.claim(ctx)
+	}
+	if u.state.Manifest == 0 {
+		return nil
+	}
+	key := manifestKey(u.state.Epoch, u.state.Manifest)
+	_, err = read(ctx, u.Store, key, manifestLimit)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return u.startOver(ctx, key)
+	}
+	return err
+}
+
+// startOver sends everything again, since somebody has emptied the bucket.
+func (u *upload) startOver(ctx context.Context, missing string) error {
+	u.Log.Warn("what this server has backed up is gone from the bucket: sending all of it again", "missing", missing)
+	u.state.forget()
+	return u.claim(ctx)
+}
+
+// claim begins the next epoch, which only the server that has the VIP may, and looks
+// whether all that this server takes for being in the bucket is there.
+func (u *upload) claim(ctx context.Context) error {
+	text, err := json.Marshal(claim{Server: u.Server, Claimed: time.Now().UTC()})
+	if err != nil {
+		return fmt.Errorf("claim an epoch: %w", err)
+	}
+	for range claimAttempts {
+		// The order counts. Whoever claims between the first look and the claim makes
+		// the claim fail; so one that succeeds is of a server that had the VIP when
+		// nobody after it had claimed yet.
+		highest, err := u.highest(ctx)
+		if err != nil {
+			return fmt.Errorf("claim an epoch: %w", err)
+		}
+		if highest > 0 && !u.state.Prepared {
+			return errNotRestored
+		}
+		if err := u.holds(ctx); err != nil {
+			return err
+		}
+		claimed, err := u.putClaim(ctx, highest+1, text)
+		if err != nil {
+			return fmt.Errorf("claim an epoch: %w", err)
+		}
+		if !claimed {
+			continue
+		}
+		u.Log.Info("backing up the history: claimed an epoch", "epoch", highest+1)
+		u.state.Prepared, u.state.Epoch, u.state.Sequence, u.state.Manifest = true, highest+1, 0, 0
+		if err := u.save(); err != nil {
+			return err
+		}
+		_, err = u.verify(ctx)
+		return err
+	}
+	return fmt.Errorf("claim an epoch: others were faster, %d times", claimAttempts)
+}
+
+// highest is the highest epoch that was ever claimed; 0 is none.
+func (u *upload) highest(ctx context.Context) (uint64, error) {
+	var highest uint64
+	for _, prefix := range []string{epochRoot, manifestRoot} {
+		listing, err := list(ctx, u.Store, prefix)
+		if err != nil {
+			return 0, err
+		}
+		for _, entry := range listing.Objects {
+			if epoch, ok := epochOf(entry.Key); ok {
+				highest = max(highest, epoch)
+			}
+			if epoch, _, ok := manifestOf(entry.Key); ok {
+				highest = max(highest, epoch)
+			}
+		}
+	}
+	return highest, nil
+}
+
+// holds makes sure that this server is the one that has the VIP.
+func (u *upload) holds(ctx context.Context) error {
+	holder, err := handover.ReadHolder(ctx, u.Store)
+	switch {
+	case errors.Is(err, bucket.ErrNotFound):
+		return fmt.Errorf("%w: %s does not say yet which server has the VIP", errFenced, handover.HolderKey)
+	case err != nil:
+		return fmt.Errorf("find out which server has the VIP: %w", bucket.WithAdvice(err))
+	case holder.Server != u.Server:
+		return fmt.Errorf("%w: %s has taken over", errFenced, holder.Server)
+	default:
+		return nil
+	}
+}
+
+// putClaim writes the claim of an epoch. It tells whether the epoch is this server's,
+// also if the answer to a first attempt was lost.
+func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claimed bool, err error) {
+	putting, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err = u.Store.PutNew(putting, epochKey(epoch), text, jsonType)
+	if err == nil || !errors.Is(err, bucket.ErrExists) {
+		return err == nil, bucket.WithAdvice(err)
+	}
+	there, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return false, nil
+	}
+	return string(there) == string(text), err
+}
+
+// readClaim reads whose an epoch is.
+func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exists bool, err error) {
+	text, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return claim{}, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &whose)
+	}
+	if err != nil {
+		return claim{}, false, fmt.Errorf("find out whose epoch %d is: %w", epoch, err)
+	}
+	return whose, true, nil
+}

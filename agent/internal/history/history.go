@@ -1,0 +1,101 @@
+// Package history brings what a server's Prometheus has measured to the backup
+// bucket, and from there to the next server.
+//
+// Each minute the server that has the VIP sends what is new: the bytes that were
+// added to segments of the write-ahead log (WAL), each complete checkpoint and each
+// new block once, and at last a manifest that names all of it. The WAL is read before
+// the blocks: what Prometheus moves from one to the other meanwhile is in both, never
+// in none.
+//
+// Nothing in the bucket is overwritten by something else: each key names its writer
+// or its content. A writer is an epoch. Epochs are claimed one after the other, by the
+// server that has the VIP, and a restore takes the newest manifest of the highest epoch. So
+// a server that was succeeded cannot undo what its successor wrote, whatever it does.
+// No decision depends on the clock of a server: order is by epoch and sequence, age is
+// by the clock of the bucket.
+package history
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+)
+
+// The parts of the bucket.
+const (
+	root          = "history/"
+	epochRoot     = root + "epochs/"
+	manifestRoot  = root + "manifests/"
+	walRoot       = root + "wal/"
+	chkptRoot     = root + "checkpoints/"
+	blockRoot     = root + "blocks/"
+	catalogueRoot = root + "catalogues/"
+)
+
+const (
+	jsonType = "application/json"
+	// requestTimeout bounds a request to the bucket that carries little, its
+	// retries included, and readTimeout one that carries more, or of which there are
+	// several.
+	requestTimeout = 20 * time.Second
+	readTimeout    = time.Minute
+	// slowest is the bytes a second that a transfer must make on average.
+	slowest = 32 << 10
+	// parallel is how many small requests are under way at the same time.
+	parallel = 8
+)
+
+func epochKey(epoch uint64) string { return fmt.Sprintf("%s%08d.json", epochRoot, epoch) }
+
+func manifestKey(epoch, sequence uint64) string {
+	return fmt.Sprintf("%s%08d/%08d.json", manifestRoot, epoch, sequence)
+}
+
+func catalogueKey(sum string) string { return catalogueRoot + sum + ".json" }
+
+// epochOf is the epoch of a claim's key.
+func epochOf(key string) (epoch uint64, ok bool) {
+	return number(strings.TrimSuffix(strings.TrimPrefix(key, epochRoot), ".json"))
+}
+
+// manifestOf is the epoch and the sequence of a manifest's key.
+func manifestOf(key string) (epoch, sequence uint64, ok bool) {
+	first, second, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(key, manifestRoot), ".json"), "/")
+	epoch, ok = number(first)
+	sequence, also := number(second)
+	return epoch, sequence, ok && also
+}
+
+// number reads a number that is written with eight digits at least.
+func number(text string) (uint64, bool) {
+	if len(text) < 8 || strings.Trim(text, "0123456789") != "" {
+		return 0, false
+	}
+	value, err := strconv.ParseUint(text, 10, 64)
+	return value, err == nil
+}
+
+// transferTimeout is how long the transfer of so many bytes may take.
+func transferTimeout(bytes int64) time.Duration {
+	return requestTimeout + time.Duration(bytes/slowest)*time.Second
+}
+
+// read reads an object of at most limit bytes, as a whole.
+func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	content, _, err := store.Read(ctx, key, "", limit)
+	return content, bucket.WithAdvice(err)
+}
+
+// list lists a part of the bucket.
+func list(ctx context.Context, store *bucket.Bucket, prefix string) (bucket.Listing, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	listing, err := store.List(ctx, prefix)
+	return listing, bucket.WithAdvice(err)
+}

@@ -1,0 +1,181 @@
+package history
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+)
+
+const (
+	// version is that of manifests and catalogues.
+	version = 1
+	// manifestLimit is more than any manifest has, in bytes, and catalogueLimit more
+	// than any catalogue.
+	manifestLimit  = 1 << 20
+	catalogueLimit = 64 << 20
+)
+
+var (
+	// errUnusable marks a backup that is not as it should be, as opposed to one that
+	// could not be read.
+	errUnusable = errors.New("of no use")
+	// errNewer marks what a newer agent has written.
+	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
+)
+
+// Manifest names all that the bucket holds of a server's history at one moment. Blocks
+// are in its catalogue, so that its size does not grow with them.
+type Manifest struct {
+	Version int `json:"version"`
+	// Stack is whose history it is.
+	Stack string `json:"stack"`
+	// Server is the EC2 instance id of the one that wrote it.
+	Server string `json:"server"`
+	// Epoch and Sequence tell its place in the order of all.
+	Epoch    uint64 `json:"epoch"`
+	Sequence uint64 `json:"sequence"`
+	// Time is when it was written by that server's clock, for people.
+	Time time.Time `json:"time"`
+	// WAL is the segments of the write-ahead log, in their order and without a gap.
+	WAL []File `json:"wal"`
+	// Checkpoint is the files of the newest complete checkpoint, if there is one.
+	Checkpoint []File `json:"checkpoint,omitempty"`
+	// Catalogue is the SHA-256 of the catalogue of blocks.
+	Catalogue string `json:"catalogue"`
+}
+
+// Catalogue is the blocks of a manifest, in the order of their ULIDs.
+type Catalogue struct {
+	Version int     `json:"version"`
+	Blocks  []Block `json:"blocks"`
+}
+
+// String names the manifest in messages.
+func (m Manifest) String() string {
+	return fmt.Sprintf("manifest %d of epoch %d", m.Sequence, m.Epoch)
+}
+
+// files are all files of the write-ahead log.
+func (m Manifest) files() []File { return append(append([]File(nil), m.Checkpoint...), m.WAL...) }
+
+// objects are all that the manifest names by itself.
+func (m Manifest) objects() []object {
+	var objects []object
+	for _, file := range m.files() {
+		objects = append(objects, file.objects()...)
+	}
+	return objects
+}
+
+// check says what keeps the manifest from being of use.
+func (m Manifest) check(epoch, sequence uint64) error {
+	switch {
+	case m.Epoch != epoch || m.Sequence != sequence:
+		return fmt.Errorf("it says that it is %s", m)
+	case m.Stack == "" || m.Server == "" || !isSum(m.Catalogue):
+		return errors.New("it names no stack, no server or no catalogue")
+	}
+	var segments []string
+	for _, file := range m.WAL {
+		if _, ok := segmentOf(file.Path); !ok {
+			return fmt.Errorf("%q is no segment", file.Path)
+		}
+		segments = append(segments, file.Path)
+	}
+	directory := ""
+	for _, file := range m.Checkpoint {
+		if !checkpointFile(file.Path) || directory != "" && path.Dir(file.Path) != directory {
+			return fmt.Errorf("%q is no file of the checkpoint", file.Path)
+		}
+		directory = path.Dir(file.Path)
+	}
+	for _, file := range m.files() {
+		if err := file.check(); err != nil {
+			return err
+		}
+	}
+	return gapless(segments, directory)
+}
+
+// gapless says which segment is missing of those at these paths, which are in their
+// order, after the checkpoint in a directory, if there is one: Prometheus does not
+// start with a gap.
+func gapless(segments []string, checkpointDir string) error {
+	if len(segments) == 0 {
+		return errors.New("there is no segment of the write-ahead log")
+	}
+	first, _ := segmentOf(segments[0])
+	if covered, ok := checkpointOf(path.Base(checkpointDir)); ok && first > covered+1 {
+		return fmt.Errorf("segment %08d of the write-ahead log is missing", covered+1)
+	}
+	for i, segment := range segments {
+		if got, _ := segmentOf(segment); got != first+uint64(i) {
+			return fmt.Errorf("segment %08d of the write-ahead log is missing", first+uint64(i))
+		}
+	}
+	return nil
+}
+
+// fetchManifest reads a manifest. What is there and is not as it should be is
+// errUnusable, or errNewer; so is what is not there.
+func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence uint64) (Manifest, error) {
+	var manifest Manifest
+	text, err := read(ctx, store, manifestKey(epoch, sequence), manifestLimit)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return manifest, fmt.Errorf("%w: %w", errUnusable, err)
+	}
+	if err != nil {
+		return manifest, err
+	}
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return manifest, fmt.Errorf("%s is %w: %w", manifestKey(epoch, sequence), errUnusable, err)
+	}
+	if manifest.Version > version {
+		return manifest, fmt.Errorf("%s %w", manifestKey(epoch, sequence), errNewer)
+	}
+	if err := manifest.check(epoch, sequence); err != nil {
+		return manifest, fmt.Errorf("%s is %w: %w", manifestKey(epoch, sequence), errUnusable, err)
+	}
+	return manifest, nil
+}
+
+// fetchCatalogue reads a catalogue, with the errors of fetchManifest.
+func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Catalogue, error) {
+	var catalogue Catalogue
+	key := catalogueKey(sum)
+	text, err := read(ctx, store, key, catalogueLimit)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return catalogue, fmt.Errorf("%w: %w", errUnusable, err)
+	}
+	if err != nil {
+		return catalogue, err
+	}
+	if sumOf(text) != sum {
+		return catalogue, fmt.Errorf("%s is %w: it has another SHA-256", key, errUnusable)
+	}
+	if err := json.Unmarshal(text, &catalogue); err != nil {
+		return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
+	}
+	if catalogue.Version > version {
+		return catalogue, fmt.Errorf("%s %w", key, errNewer)
+	}
+	for _, block := range catalogue.Blocks {
+		if err := block.check(); err != nil {
+			return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
+		}
+	}
+	return catalogue, nil
+}
+
+// sumOf is the SHA-256 of a text, in hexadecimal digits.
+func sumOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,78 @@
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"immutable-infra/agent/internal/atomicfile"
+)
+
+// Result is what a restore found. It is kept beside the data, for those who want to know
+// later.
+type Result struct {
+	// Found is whether there was a backup at all.
+	Found bool `json:"found"`
+	// Stack, Server, Epoch and Sequence are those of the manifest.
+	Stack    string `json:"stack,omitempty"`
+	Server   string `json:"server,omitempty"`
+	Epoch    uint64 `json:"epoch"`
+	Sequence uint64 `json:"sequence"`
+	// AgeSeconds is how old the manifest was, by the clock of the bucket.
+	AgeSeconds float64 `json:"ageSeconds"`
+	// Bytes and Blocks are what the manifest names, and Fetched how many of the bytes
+	// were not here before.
+	Bytes   int64 `json:"bytes"`
+	Fetched int64 `json:"fetched"`
+	Blocks  int   `json:"blocks"`
+	// Seconds is how long the restore took.
+	Seconds float64 `json:"seconds"`
+	// Fallbacks is how many newer manifests were of no use.
+	Fallbacks int `json:"fallbacks"`
+	// Restored is when that was.
+	Restored time.Time `json:"restored"`
+}
+
+// String is a line about what was found.
+func (r Result) String() string {
+	if !r.Found {
+		return "no history was backed up yet: Prometheus begins with nothing"
+	}
+	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s (epoch %d, manifest %d)",
+		r.Server, r.AgeSeconds, r.Blocks, r.Bytes, r.Fetched, r.Seconds, r.Epoch, r.Sequence)
+	if r.Fallbacks > 0 {
+		text += fmt.Sprintf("; NEWER BACKUPS OF NO USE: %d", r.Fallbacks)
+	}
+	return text
+}
+
+// readResult reads what was restored; without the file it was nothing.
+func readResult(path string) (Result, error) {
+	var result Result
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return result, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &result)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("read what was restored: %w", err)
+	}
+	return result, nil
+}
+
+// write keeps the result.
+func (r Result) write(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("note what was restored: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package history
+
+import (
+	"crypto/sha256"
+	"encoding"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"immutable-infra/agent/internal/atomicfile"
+)
+
+// state is what a server knows of what is in the bucket, in a file that outlives the
+// process: without it, all would have to be sent again, or to be read to find out.
+type state struct {
+	// Prepared is whether it is known what was in the bucket before: a restore
+	// found that out, or there was nothing.
+	Prepared bool `json:"prepared"`
+	// Epoch is this server's own; 0 is none yet. Sequence is that of the last
+	// manifest that was begun in it, and Manifest that of the last that is there.
+	Epoch    uint64 `json:"epoch"`
+	Sequence uint64 `json:"sequence"`
+	Manifest uint64 `json:"manifest"`
+	// Catalogue is the SHA-256 of the catalogue that is there.
+	Catalogue string `json:"catalogue"`
+	// Files are what is there of the files of the write-ahead log, by their paths.
+	Files map[string]sentFile `json:"files"`
+	// Blocks are the blocks that are there, in the order of their ULIDs.
+	Blocks []Block `json:"blocks"`
+	// Runs counts the manifests since the bucket was last tidied up.
+	Runs int `json:"runs"`
+	// Failures and LastSuccess are for the metrics: see Tally.
+	Failures    uint64 `json:"failures"`
+	LastSuccess int64  `json:"lastSuccess"`
+}
+
+// sentFile is what is in the bucket of a file.
+type sentFile struct {
+	File
+	// Inode is that of the file on the disk: one of the same name with another inode
+	// is another file.
+	Inode uint64 `json:"inode"`
+	// Hash is the state of the SHA-256 of all that was sent, so that it need not be
+	// read again when there is more.
+	Hash []byte `json:"hash"`
+}
+
+// loadState reads the state. Without the file it is empty, and not prepared.
+func loadState(path string) (*state, error) {
+	loaded := &state{Files: map[string]sentFile{}}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return loaded, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state of the backup: %w", err)
+	}
+	if err := json.Unmarshal(text, loaded); err != nil {
+		return nil, fmt.Errorf("read the state of the backup: %s: %w: delete it, and replace this server", path, err)
+	}
+	if loaded.Files == nil {
+		loaded.Files = map[string]sentFile{}
+	}
+	return loaded, nil
+}
+
+// save writes the state.
+func (s *state) save(path string) error {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("note the state of the backup: %w", err)
+	}
+	return nil
+}
+
+// forget takes nothing for being in the bucket any more.
+func (s *state) forget() {
+	s.Manifest, s.Catalogue, s.Files, s.Blocks = 0, "", map[string]sentFile{}, nil
+}
+
+// block is what was sent of a block.
+func (s *state) block(ulid string) (Block, bool) {
+	i, found := slices.BinarySearchFunc(s.Blocks, ulid, func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
+	if !found {
+		return Block{}, false
+	}
+	return s.Blocks[i], true
+}
+
+// newSent begins with a file of which nothing was sent.
+func newSent(path string, epoch, inode uint64) sentFile {
+	file := sentFile{File: File{Path: path, Epoch: epoch}, Inode: inode}
+	file.note(sha256.New())
+	return file
+}
+
+// hasher goes on with the SHA-256 of what was sent.
+func (f sentFile) hasher() (hash.Hash, error) {
+	hasher := sha256.New()
+	// The standard library says that it is one.
+	if err := hasher.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.Hash); err != nil {
+		return nil, fmt.Errorf("go on with the SHA-256 of %s: %w", f.Path, err)
+	}
+	return hasher, nil
+}
+
+// note takes down the SHA-256 of what was sent.
+func (f *sentFile) note(hasher hash.Hash) {
+	// It never fails.
+	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
+	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))
+}
+
+// inode is that of a file.
+func inode(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ino
+	}
+	return 0
+}

@@ -1,0 +1,39 @@
+package history
+
+import (
+	"context"
+	"time"
+
+	"immutable-infra/agent/internal/lockfile"
+)
+
+// Tally is how backups went on this server.
+type Tally struct {
+	// Failures is how many failed.
+	Failures uint64
+	// LastSuccess is when the last one ended that did not; zero is never.
+	LastSuccess time.Time
+}
+
+// Note counts a run that ended now, and tells how runs went until now.
+func (b Backup) Note(ctx context.Context, failed bool) (Tally, error) {
+	unlock, err := lockfile.Lock(ctx, b.State+".lock")
+	if err != nil {
+		return Tally{}, err
+	}
+	defer unlock()
+	state, err := loadState(b.State)
+	if err != nil {
+		return Tally{}, err
+	}
+	if failed {
+		state.Failures++
+	} else {
+		state.LastSuccess = time.Now().Unix()
+	}
+	tally := Tally{Failures: state.Failures}
+	if state.LastSuccess > 0 {
+		tally.LastSuccess = time.Unix(state.LastSuccess, 0)
+	}
+	return tally, state.save(b.State)
+}

@@ -1,0 +1,34 @@
+// Package lockfile has processes work one after the other.
+package lockfile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Lock waits until no other process holds the lock of that file, or until ctx ends,
+// and returns the function that lets the next one begin. The kernel lets go of the
+// lock of a process that dies. The file is made if it is not there; whoever may read it
+// may lock it.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	locked := make(chan error, 1)
+	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
+	select {
+	case err := <-locked:
+		if err != nil {
+			file.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		return func() { file.Close() }, nil
+	case <-ctx.Done():
+		// flock(2) cannot be called off: let go as soon as it returns.
+		go func() { <-locked; file.Close() }()
+		return nil, fmt.Errorf("wait for another run to end: %w", ctx.Err())
+	}
+}

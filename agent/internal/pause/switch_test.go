@@ -1,0 +1,45 @@
+package pause
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheLastDataIsReadOnlyWhenPrometheusHasEnded(t *testing.T) {
+	for name, ask := range map[string]func(Switch, context.Context) error{"pause": Switch.Pause, "resume": Switch.Resume} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				time.AfterFunc(3*time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, name))) })
+				begin := time.Now()
+				require.NoError(t, ask(Switch{Dir: dir, Timeout: time.Minute}, t.Context()))
+				require.InDelta(t, 3, time.Since(begin).Seconds(), 0.1)
+			})
+		})
+	}
+}
+
+func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
+		require.EqualError(t, err, "ask for Prometheus to pause: "+dir+"/pause is still there after 1m0s: look at the systemd unit that waits for it")
+		// Its answer comes late: what was asked for since then is what counts.
+		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
+		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))
+		require.NoFileExists(t, filepath.Join(dir, "pause"))
+	})
+}
+
+func TestAWaitThatIsCalledOffEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, Switch{Dir: t.TempDir(), Timeout: time.Minute}.Pause(ctx), context.Canceled)
+	require.ErrorContains(t, Switch{Dir: filepath.Join(t.TempDir(), "missing"), Timeout: time.Minute}.Pause(t.Context()), "ask for Prometheus to pause: ")
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/history"
+	"immutable-infra/agent/internal/metrics"
+)
+
+// restore runs `agent restore`: it reads the flags and leaves the work to
+// certificates.Restore and history.Restore.
+func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
+	flags := flag.NewFlagSet("agent restore", flag.ContinueOnError)
+	var (
+		archive    = archiveFlags(flags)
+		holderFile = holderFlag(flags)
+		project    = projectFlag(flags)
+		path       = metricsFlag(flags)
+	)
+	if err := parseFlags(flags, args, "usage: agent restore [flags]", stderr); err != nil {
+		return err
+	}
+	if _, err := archive.complete(flags); err != nil {
+		return err
+	}
+	holds, err := exists(*holderFile)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if holds {
+		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
+		return nil
+	}
+	store, _, err := archive.open(ctx)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	// One that fails does not keep the other from being brought here.
+	failed := archive.restoreCertificates(ctx, store, *project, stdout)
+	result, err := archive.history.restoreStopped(ctx, store, *project, log)
+	if err == nil {
+		fmt.Fprintf(stdout, "restore: %s\n", result)
+		noteRestore(log, *path, result)
+	}
+	if failed = errors.Join(failed, err); failed != nil {
+		return fmt.Errorf("restore: %w", failed)
+	}
+	return nil
+}
+
+// restoreCertificates restores the certificates, and has Traefik serve by them.
+func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) error {
+	restoring, err := a.names.restore(store)
+	if err != nil {
+		return err
+	}
+	result, err := restoring.Run(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "restore: %s\n", result)
+	if !result.Changed {
+		return nil
+	}
+	return traefikService(project).Restart(ctx)
+}
+
+// noteRestore tells Prometheus what was restored.
+func noteRestore(log *slog.Logger, path string, result history.Result) {
+	err := metrics.Textfile{Path: path}.Write(
+		metrics.Metric{Name: "agent_restore_timestamp_seconds", Help: "When this server last restored the monitoring's history.", Value: float64(time.Now().Unix())},
+		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that took.", Value: result.Seconds},
+		metrics.Metric{Name: "agent_restore_bytes", Help: "Bytes of the history that was restored.", Value: float64(result.Bytes)},
+		metrics.Metric{Name: "agent_restore_fallbacks", Help: "Newer backups that were of no use.", Value: float64(result.Fallbacks)},
+		metrics.Metric{Name: "agent_restored_backup_age_seconds", Help: "How old the backup was when it was restored.", Value: result.AgeSeconds},
+	)
+	if err != nil {
+		log.Warn(err.Error())
+	}
+}

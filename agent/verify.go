@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"immutable-infra/agent/internal/history"
+)
+
+// errNothing is the error of a bucket that a drill finds empty.
+var errNothing = errors.New("no history was backed up yet")
+
+// verify runs `agent verify`: it restores the history into an empty directory, and
+// prints on stdout what it found, as JSON.
+func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
+	flags := flag.NewFlagSet("agent verify", flag.ContinueOnError)
+	var (
+		bucket = backupFlags(flags)
+		stack  = stackFlag(flags)
+		dir    = flags.String("dir", "", "empty `directory` to restore into (required)")
+	)
+	if err := parseFlags(flags, args, "usage: agent verify --dir DIRECTORY [flags]", stderr); err != nil {
+		return err
+	}
+	environment, err := bucket.complete(flags)
+	if err != nil {
+		return err
+	}
+	if err := completeStack(flags, stack, environment); err != nil {
+		return err
+	}
+	if *dir == "" {
+		return fmt.Errorf("%w: agent verify: --dir is missing: give an empty directory", errUsage)
+	}
+	there, err := os.ReadDir(*dir)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if len(there) > 0 {
+		return fmt.Errorf("verify: %s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
+	}
+	store, _, err := bucket.open(ctx)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	result, err := history.Restore{Store: store, Stack: *stack, Dir: *dir, Log: log}.Run(ctx)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	encoder := json.NewEncoder(stdout)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(result); err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if !result.Found {
+		return fmt.Errorf("verify: %w", errNothing)
+	}
+	return nil
+}
