@@ -197,6 +197,19 @@ func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	return size
 }
 
+// Age makes all objects of a bucket older by the bucket's clock, so that this goes with
+// a simulated one.
+func (s *Server) Age(t *testing.T, bucket string, by time.Duration) {
+	t.Helper()
+	for key := range s.Objects(t, bucket, "") {
+		path := s.Path(bucket, key)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		modified := info.ModTime().Add(-by)
+		require.NoError(t, os.Chtimes(path, modified, modified))
+	}
+}
+
 // countingListener counts the bytes of its connections.
 type countingListener struct {
 	net.Listener

@@ -49,13 +49,10 @@ type Store interface {
 }
 
 // Program is the agent, built.
-type Program struct {
-	path  string
-	store Store
-}
+type Program struct{ path string }
 
-// Build builds the agent of the checkout at root, which is to use the bucket in store.
-func Build(t *testing.T, root string, store Store) Program {
+// Build builds the agent of the checkout at root.
+func Build(t *testing.T, root string) Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent")
 	build := exec.Command("go", "build", "-o", path, ".")
@@ -63,7 +60,7 @@ func Build(t *testing.T, root string, store Store) Program {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "build the agent: %s", output)
-	return Program{path: path, store: store}
+	return Program{path}
 }
 
 // Server is a server, as far as the agent sees one.
@@ -73,13 +70,14 @@ type Server struct {
 	Prometheus string
 
 	program Program
+	store   Store
 	dir     string
 }
 
-// Server makes a server. It has the VIP by its own account.
-func (p Program) Server(t *testing.T, name string) *Server {
+// Server makes a server, whose bucket is in a store. It has the VIP by its own account.
+func (p Program) Server(t *testing.T, store Store, name string) *Server {
 	t.Helper()
-	s := &Server{Name: name, program: p, dir: t.TempDir()}
+	s := &Server{Name: name, program: p, store: store, dir: t.TempDir()}
 	s.Prometheus = filepath.Join(s.dir, "prometheus")
 	for _, dir := range []string{s.Prometheus, s.path("bin"), s.path("project")} {
 		require.NoError(t, os.MkdirAll(dir, 0o755))
@@ -100,7 +98,7 @@ func (s *Server) Data() string { return filepath.Join(s.Prometheus, "data") }
 // TakeVIP has the bucket say that this server has the VIP, as `agent watch` does.
 func (s *Server) TakeVIP(t *testing.T) {
 	t.Helper()
-	s.program.store.Put(t, Bucket, holderKey, fmt.Sprintf(`{"server":%q,"since":"2026-01-01T00:00:00Z"}`, s.Name))
+	s.store.Put(t, Bucket, holderKey, fmt.Sprintf(`{"server":%q,"since":"2026-01-01T00:00:00Z"}`, s.Name))
 }
 
 // Done is what a run of the agent left.
@@ -125,7 +123,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 		"--bucket", Bucket, "--stack", Stack, "--env-file", s.path("none"))
 	command := exec.CommandContext(ctx, "unshare", append(arguments, flags...)...)
 	command.Dir = s.dir
-	command.Env = append(append(os.Environ(), s.program.store.Environment()...), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+	command.Env = append(append(os.Environ(), s.store.Environment()...), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	begin := time.Now()

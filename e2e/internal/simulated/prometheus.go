@@ -52,8 +52,9 @@ func New(dir string, count int, values Values, seed uint64) (*Prometheus, error)
 	}
 	p := &Prometheus{Dir: dir, Now: Start(), db: db, random: rand.New(rand.NewPCG(seed, 0))}
 	for i := range count {
-		group := i % targets
-		p.groups[group] = append(p.groups[group], newSeries(i, group, values, p.random))
+		// The first one, the node exporter, has half of them.
+		group := max(0, i%(2*targets-2)-targets+2)
+		p.groups[group] = append(p.groups[group], newSeries(i, group, i*100/count, values, p.random))
 	}
 	return p, nil
 }

@@ -1,6 +1,6 @@
-// Package samples compares what two data directories of Prometheus answer, sample by
+// Package compare compares what two data directories of Prometheus answer, sample by
 // sample.
-package samples
+package compare
 
 import (
 	"context"
@@ -50,16 +50,16 @@ func (d Difference) String() string {
 	return text
 }
 
-// Compare looks for each sample of before in after.
-func Compare(ctx context.Context, before, after storage.Queryable) (Difference, error) {
-	difference, err := compare(ctx, before, after)
+// Samples looks for each sample of before in after.
+func Samples(ctx context.Context, before, after storage.Queryable) (Difference, error) {
+	difference, err := samples(ctx, before, after)
 	if err != nil {
 		return Difference{}, fmt.Errorf("compare samples: %w", err)
 	}
 	return difference, nil
 }
 
-func compare(ctx context.Context, before, after storage.Queryable) (difference Difference, err error) {
+func samples(ctx context.Context, before, after storage.Queryable) (difference Difference, err error) {
 	old, closeOld, err := everything(ctx, before)
 	if err != nil {
 		return Difference{}, err
@@ -87,11 +87,11 @@ func compare(ctx context.Context, before, after storage.Queryable) (difference D
 		// One without a partner is compared with nothing.
 		var oldSamples, newSamples iterator
 		if order <= 0 {
-			oldSamples = iterator{samples: old.At().Iterator(nil)}
+			oldSamples = iterator{chunks: old.At().Iterator(nil)}
 			difference.Series++
 		}
 		if order >= 0 {
-			newSamples = iterator{samples: new.At().Iterator(nil)}
+			newSamples = iterator{chunks: new.At().Iterator(nil)}
 		}
 		if err := difference.series(oldSamples, newSamples); err != nil {
 			return Difference{}, err
@@ -144,7 +144,7 @@ func (d *Difference) series(old, new iterator) error {
 
 // iterator is at one sample of a series; the zero value is at the end of an empty one.
 type iterator struct {
-	samples chunkenc.Iterator
+	chunks chunkenc.Iterator
 	at      int64
 	value   float64
 	more    bool
@@ -152,15 +152,15 @@ type iterator struct {
 }
 
 func (i *iterator) next() {
-	if i.more = false; i.samples == nil {
+	if i.more = false; i.chunks == nil {
 		return
 	}
-	switch kind := i.samples.Next(); kind {
+	switch kind := i.chunks.Next(); kind {
 	case chunkenc.ValFloat:
-		i.at, i.value = i.samples.At()
+		i.at, i.value = i.chunks.At()
 		i.more = true
 	case chunkenc.ValNone:
-		i.err = i.samples.Err()
+		i.err = i.chunks.Err()
 	default:
 		i.err = fmt.Errorf("a sample of an unexpected kind, %s", kind)
 	}
