@@ -20,6 +20,9 @@ const (
 	// between it doubles: Let's Encrypt forgives five failures an hour for each name.
 	askPause = 2 * time.Minute
 	askLimit = time.Hour
+	// recordPause is the time between two looks whether the record of the holder is
+	// still there: somebody may empty the bucket.
+	recordPause = time.Minute
 )
 
 // Watcher is what each server does all its life: it serves and records that it has
@@ -49,9 +52,13 @@ type Watcher struct {
 	known bool
 	holds bool
 	since time.Time
-	// recorded and flagged are whether the bucket and HolderFile say that it has.
-	recorded bool
-	flagged  bool
+	// answered is whether that answer is of this look.
+	answered bool
+	// recorded and flagged are whether the bucket and HolderFile say that it has, and
+	// nextRecord is when to look whether the bucket still does.
+	recorded   bool
+	flagged    bool
+	nextRecord time.Time
 
 	// etag is that of the announcement that needs nothing more to be done, and
 	// over the id of one that is over because the VIP has been away since.
@@ -169,7 +176,8 @@ func (w *Watcher) ask() {
 // out, it is as it was.
 func (w *Watcher) observe(ctx context.Context) {
 	address, err := w.Metadata.PublicIPv4(ctx)
-	if !w.troubles.note("ask the metadata service", err) {
+	w.answered = w.troubles.note("ask the metadata service", err)
+	if !w.answered {
 		return
 	}
 	holds := address == w.VIP
@@ -193,7 +201,17 @@ func (w *Watcher) observe(ctx context.Context) {
 
 // record says in the bucket and on the disk that this server has the VIP.
 func (w *Watcher) record(ctx context.Context) {
+	if w.recorded && w.answered && !time.Now().Before(w.nextRecord) {
+		w.nextRecord = time.Now().Add(recordPause)
+		// What another server has written stays: perhaps this one is not asked any more.
+		_, err := ReadHolder(ctx, w.Store)
+		if errors.Is(err, bucket.ErrNotFound) {
+			w.Log.Warn("the record of the server that has the VIP is gone: writing it again")
+			w.recorded = false
+		}
+	}
 	if !w.recorded {
+		w.nextRecord = time.Now().Add(recordPause)
 		err := write(ctx, w.Store, HolderKey, Holder{Server: w.Server, Since: w.since.UTC()})
 		w.recorded = w.troubles.note("record that this server has the VIP", err)
 	}

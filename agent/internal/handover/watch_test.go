@@ -76,6 +76,28 @@ func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
 	})
 }
 
+// Backups ask the record who may write.
+func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.takeLog()
+		s.bucket.delete(HolderKey)
+		after(time.Minute)
+		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
+		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone: writing it again\"\n", s.takeLog())
+
+		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
+		after(10 * time.Minute)
+		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "who came later may know better")
+
+		s.bucket.delete(HolderKey)
+		s.cloud.answer(none, errors.New("timeout"))
+		after(10 * time.Minute)
+		require.Empty(t, stored[Holder](t, s.bucket, HolderKey).Server, "it does not know whether it still has it")
+	})
+}
+
 func TestANewProcessRecordsTheVIPOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)

@@ -89,6 +89,12 @@ func (m *memory) write(key, text string) {
 	m.objects[key] = text
 }
 
+func (m *memory) delete(key string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	delete(m.objects, key)
+}
+
 // takeRequests returns the requests since the last call.
 func (m *memory) takeRequests() []string {
 	m.mutex.Lock()

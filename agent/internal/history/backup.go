@@ -388,7 +388,7 @@ func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	if err := u.Store.Put(ctx, key, content, jsonType); err != nil {
 		return bucket.WithAdvice(err)
 	}
-	u.report.Bytes, u.report.Objects = u.report.Bytes+int64(len(content)), u.report.Objects+1
+	u.count(int64(len(content)))
 	return nil
 }
 
@@ -399,8 +399,14 @@ func (u *upload) putSection(ctx context.Context, key string, section *io.Section
 	if err := u.Store.PutSection(ctx, key, section); err != nil {
 		return bucket.WithAdvice(err)
 	}
-	u.report.Bytes, u.report.Objects = u.report.Bytes+section.Size(), u.report.Objects+1
+	u.count(section.Size())
 	return nil
+}
+
+// count counts an object that was sent.
+func (u *upload) count(bytes int64) {
+	u.report.Bytes += bytes
+	u.report.Objects++
 }
 
 // sent notes now and then what was sent, in case that this process is killed.

@@ -151,8 +151,12 @@ func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claim
 	putting, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	err = u.Store.PutNew(putting, epochKey(epoch), text, jsonType)
-	if err == nil || !errors.Is(err, bucket.ErrExists) {
-		return err == nil, bucket.WithAdvice(err)
+	if err == nil {
+		u.count(int64(len(text)))
+		return true, nil
+	}
+	if !errors.Is(err, bucket.ErrExists) {
+		return false, bucket.WithAdvice(err)
 	}
 	there, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
 	if errors.Is(err, bucket.ErrNotFound) {

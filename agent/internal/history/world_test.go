@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,4 +226,56 @@ func (w *world) first(name string) *server {
 	s.block(1)
 	s.backup()
 	return s
+}
+
+// fails backs up, which must not go well.
+func (s *server) fails() error {
+	s.t.Helper()
+	_, err := s.Run(s.t.Context())
+	require.Error(s.t, err)
+	return err
+}
+
+// tidyNext makes the next run the one that tidies up.
+func (s *server) tidyNext() {
+	s.t.Helper()
+	s.change(func(state *state) { state.Runs = tidyEvery })
+}
+
+// change changes the state file.
+func (s *server) change(change func(*state)) {
+	s.t.Helper()
+	state, err := loadState(s.State)
+	require.NoError(s.t, err)
+	change(state)
+	require.NoError(s.t, state.save(s.State))
+}
+
+// puts are the keys of those of the requests that write.
+func puts(requests []string) []string {
+	var keys []string
+	for _, request := range requests {
+		if key, ok := strings.CutPrefix(request, "PUT "); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// once calls do at the first request of this method whose key begins with prefix, which
+// is answered as do says. Others go on meanwhile.
+func (w *world) once(method, prefix string, do func(http.ResponseWriter) (answered bool)) {
+	var done atomic.Bool
+	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
+		if r.Method != method || !strings.HasPrefix(w.Key(r), prefix) || !done.CompareAndSwap(false, true) {
+			return false
+		}
+		return do(writer)
+	})
+}
+
+// cut ends the connection of a request.
+func cut(w http.ResponseWriter) bool {
+	// The server takes it for a handler's way to do so.
+	panic(http.ErrAbortHandler)
 }

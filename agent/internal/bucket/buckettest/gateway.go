@@ -3,7 +3,9 @@ package buckettest
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +14,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // Gateway is versitygw, a real S3 server, with one bucket, whose objects are files
@@ -29,6 +36,7 @@ type Gateway struct {
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 	sent      int64
 	requests  []string
+	skew      time.Duration
 }
 
 // StartGateway runs the program that LOCALCLOUD_VERSITYGW names until the test ends,
@@ -81,7 +89,10 @@ func StartGateway(t *testing.T) *Gateway {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
 		// It is signed.
 		r.Out.Host = r.In.Host
-	}}
+		if gateway.clock() != 0 {
+			signAgain(t, r.Out, environment)
+		}
+	}, ModifyResponse: gateway.shift}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gateway.serve(proxy, w, r) }))
 	t.Cleanup(front.Close)
 	gateway.URL = front.URL
@@ -93,12 +104,30 @@ func StartGateway(t *testing.T) *Gateway {
 
 func (g *Gateway) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
-	intercept := g.intercept
+	intercept, skew := g.intercept, g.skew
 	g.requests = append(g.requests, r.Method+" "+g.Key(r))
 	g.sent += max(r.ContentLength, 0)
 	g.mu.Unlock()
-	if intercept == nil || !intercept(w, r) {
-		next.ServeHTTP(w, r)
+	if intercept != nil && intercept(w, r) {
+		return
+	}
+	if skew != 0 {
+		signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+		if now := time.Now().Add(skew); err != nil || now.Sub(signed).Abs() > 15*time.Minute {
+			w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+			Refuse(w, http.StatusForbidden, "RequestTimeTooSkewed")
+			return
+		}
+	}
+	next.ServeHTTP(w, r)
+}
+
+// signAgain signs a request whose signature is of another time.
+func signAgain(t *testing.T, r *http.Request, environment map[string]string) {
+	r.Header.Del("Authorization")
+	credentials := aws.Credentials{AccessKeyID: environment["AWS_ACCESS_KEY_ID"], SecretAccessKey: environment["AWS_SECRET_ACCESS_KEY"]}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, r, r.Header.Get("X-Amz-Content-Sha256"), "s3", environment["AWS_REGION"], time.Now()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -114,6 +143,50 @@ func (g *Gateway) Intercept(intercept func(w http.ResponseWriter, r *http.Reques
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.intercept = intercept
+}
+
+// Skew makes the server's clock be ahead by so much. As S3 does, it refuses requests that
+// were signed by a clock that is 15 minutes off.
+func (g *Gateway) Skew(ahead time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.skew = ahead
+}
+
+func (g *Gateway) clock() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.skew
+}
+
+// shift changes the times in an answer.
+func (g *Gateway) shift(response *http.Response) error {
+	skew := g.clock()
+	if skew == 0 {
+		return nil
+	}
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		response.Header.Set("Date", date.Add(skew).Format(http.TimeFormat))
+	}
+	if !strings.Contains(response.Header.Get("Content-Type"), "xml") {
+		return nil
+	}
+	text, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return err
+	}
+	text = regexp.MustCompile(`<LastModified>[^<]*`).ReplaceAllFunc(text, func(element []byte) []byte {
+		name, value, _ := strings.Cut(string(element), ">")
+		modified, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return element
+		}
+		return []byte(name + ">" + modified.Add(skew).Format(time.RFC3339Nano))
+	})
+	response.Body = io.NopCloser(bytes.NewReader(text))
+	response.ContentLength = int64(len(text))
+	response.Header.Set("Content-Length", strconv.Itoa(len(text)))
+	return nil
 }
 
 // Refuse answers a request as S3 does that has the status for it, and this code.

@@ -1,0 +1,317 @@
+package history
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/bucket/buckettest"
+	"immutable-infra/agent/internal/disktest"
+)
+
+func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
+	w := newWorld(t)
+	s := w.restored("i-old")
+	w.move("i-old")
+	const hours, minutes, size = 6, 60, 44_000
+	var perHour [hours]int64
+	for hour := range hours {
+		for minute := range minutes {
+			if minute == 0 && hour > 0 && hour%2 == 0 {
+				s.truncate(hour/2-1, hour)
+			}
+			s.segment(hour/2, size)
+			s.change(func(state *state) { state.Runs = 0 })
+			w.TakeRequests()
+			report := s.backup()
+			_, sent := w.TakeRequests()
+			require.Equal(t, report.Bytes, sent, "what is told is what was sent")
+			perHour[hour] += sent
+		}
+		require.Less(t, perHour[hour]/minutes, int64(50_000))
+	}
+	require.InEpsilon(t, float64(perHour[0]), float64(perHour[hours-1]), 0.1)
+	requireSame(t, s.history(), w.restored("i-new").history())
+}
+
+func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	w.TakeRequests()
+	report := s.backup()
+	require.Equal(t, 1, report.Objects)
+	require.Less(t, report.Bytes, int64(1_000))
+	requests, _ := w.TakeRequests()
+	require.Equal(t, []string{
+		"GET history/epochs/00000001.json", "GET history/epochs/00000002.json", "GET history/manifests/00000001/00000001.json",
+		"PUT history/manifests/00000001/00000002.json",
+	}, requests)
+}
+
+func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+	w := newWorld(t)
+	s := w.restored("i-old")
+	w.move("i-old")
+	s.segment(0, 2*partLimit+100)
+	s.block(1)
+	const second = "history/wal/00000001/00000000/000016777216-000033554432"
+	w.once(http.MethodPut, second, cut)
+	require.ErrorContains(t, s.fails(), second)
+	w.Intercept(nil)
+	w.TakeRequests()
+	s.backup()
+	requests, _ := w.TakeRequests()
+	require.NotContains(t, puts(requests), "history/wal/00000001/00000000/000000000000-000016777216")
+	require.Contains(t, puts(requests), second)
+
+	// A block goes on as a whole, with its files in their order.
+	ulid := s.block(2)
+	w.once(http.MethodPut, blockRoot+ulid+"/tombstones", cut)
+	require.ErrorContains(t, s.fails(), "tombstones")
+	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "nobody takes it for complete")
+	requireSame(t, w.restored("i-new").history(), without(s.history(), ulid))
+	s.backup()
+	requireSame(t, s.history(), w.restored("i-third").history())
+}
+
+// without leaves out a block.
+func without(files map[string]string, ulid string) map[string]string {
+	for path := range files {
+		if filepath.Dir(path) == ulid || filepath.Dir(filepath.Dir(path)) == ulid {
+			delete(files, path)
+		}
+	}
+	return files
+}
+
+func TestARunThatIsKilledLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	before, err := os.ReadFile(s.State)
+	require.NoError(t, err)
+	s.segment(0, 100)
+	s.backup()
+	// All arrived, and this process never heard of it.
+	require.NoError(t, os.WriteFile(s.State, before, 0o644))
+	s.change(func(state *state) { state.Sequence++ })
+	s.segment(0, 100)
+	require.Equal(t, uint64(3), s.backup().Sequence, "no manifest takes the key of another one")
+	requireSame(t, s.history(), w.restored("i-new").history())
+}
+
+func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
+	for name, prefix := range map[string]string{
+		"while segments are sent": walRoot, "while blocks are sent": blockRoot, "before the manifest": manifestRoot,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.first("i-old")
+			s.segment(0, 100)
+			s.segment(1, 200)
+			s.segment(2, 300)
+			s.block(7)
+			before := s.history()
+			w.once(http.MethodPut, prefix, func(http.ResponseWriter) bool {
+				s.truncate(1, 8)
+				s.segment(2, 400)
+				s.segment(3, 500)
+				return false
+			})
+			s.backup()
+			restored := w.restored("i-new").history()
+			require.NotContains(t, restored, "wal/00000002.tmp")
+			// Each sample is in the segments or in the block, and what was there before is
+			// in the one or the other.
+			if _, moved := restored["wal/checkpoint.00000001/00000000"]; moved {
+				require.Contains(t, restored, "01ARZ3NDEKTSV4RRFFQ69G0008/meta.json")
+				require.Contains(t, restored, "wal/00000002")
+			} else {
+				for path, text := range before {
+					require.Contains(t, restored[path], text, path)
+				}
+			}
+			s.backup()
+			requireSame(t, s.history(), w.restored("i-third").history())
+		})
+	}
+}
+
+func TestABlockThatPrometheusRemovesWhileItIsSentIsLeftOut(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	ulid := s.block(2)
+	w.once(http.MethodPut, blockRoot+ulid, func(http.ResponseWriter) bool {
+		require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, ulid)))
+		return false
+	})
+	s.backup()
+	requireSame(t, s.history(), w.restored("i-new").history())
+}
+
+func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	want := s.history()
+	for _, path := range []string{
+		"wal/checkpoint.00000003.tmp/00000000", "01ARZ3NDEKTSV4RRFFQ69G0009/chunks/000001", "01ARZ3NDEKTSV4RRFFQ69G0008.tmp-for-creation/meta.json",
+		"01ARZ3NDEKTSV4RRFFQ69G0007.tmp-for-deletion/meta.json", "chunks_head/000001", "lock", "queries.active",
+	} {
+		s.write(path, 10)
+	}
+	s.backup()
+	requireSame(t, want, w.restored("i-new").history())
+}
+
+func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	want := s.history()
+	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "wal")))
+	require.ErrorContains(t, s.fails(), "send the write-ahead log in "+s.Dir)
+	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, "wal"), 0o755))
+	require.ErrorContains(t, s.fails(), "there is no segment of the write-ahead log")
+	require.NoError(t, os.RemoveAll(s.Dir))
+	require.ErrorContains(t, s.fails(), s.Dir)
+	requireSame(t, want, w.restored("i-new").history())
+}
+
+func TestASegmentThatIsMissingIsNotBackedUpAsIfAllWereThere(t *testing.T) {
+	w := newWorld(t)
+	s := w.first("i-old")
+	want := s.history()
+	s.segment(2, 10)
+	require.ErrorContains(t, s.fails(), "segment 00000001 of the write-ahead log is missing")
+	requireSame(t, want, w.restored("i-new").history())
+}
+
+func TestAPrometheusThatHasNeverRunHasNothingToBackUp(t *testing.T) {
+	w := newWorld(t)
+	s := w.server("i-first")
+	w.move("i-first")
+	require.Zero(t, s.backup().Objects)
+	require.Empty(t, w.Keys(t, root))
+}
+
+func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
+	for name, remove := range map[string]string{"all of it": "", "the history": root, "the manifests": manifestRoot, "the claims": epochRoot} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.first("i-old")
+			s.segment(0, 100)
+			s.segment(1, 100)
+			s.truncate(0, 2)
+			s.backup()
+			for _, key := range w.Keys(t, remove) {
+				require.NoError(t, os.Remove(w.Path(key)))
+			}
+			if remove == "" {
+				require.ErrorContains(t, s.fails(), "does not say yet which server has the VIP")
+				// `agent watch` does so, a minute later at the latest.
+				w.move("i-old")
+			}
+			s.segment(0, 50)
+			s.backup()
+			requireSame(t, s.history(), w.restored("i-new").history())
+			require.Contains(t, s.log.String(), "what this server has backed up is gone from the bucket")
+		})
+	}
+}
+
+func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
+	for name, harm := range map[string]func(w *world){
+		"a part of a segment": func(w *world) { remove(w.t, w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0])) },
+		"half a part": func(w *world) {
+			require.NoError(w.t, os.Truncate(w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0]), 50))
+		},
+		"the checkpoint": func(w *world) { remove(w.t, w.Path(w.Keys(w.t, chkptRoot)[0])) },
+		"an index":       func(w *world) { remove(w.t, w.Path(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001/index")) },
+		"half an index": func(w *world) {
+			require.NoError(w.t, os.Truncate(w.Path(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001/index"), 100))
+		},
+		"the catalogues": func(w *world) { require.NoError(w.t, os.RemoveAll(w.Path(catalogueRoot))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.first("i-old")
+			s.segment(1, 100)
+			s.truncate(0, 2)
+			s.backup()
+			harm(w)
+			s.tidyNext()
+			s.backup()
+			require.Contains(t, s.log.String(), "a part of the backup is gone from the bucket")
+			restored := w.server("i-new")
+			require.Zero(t, restored.restore().Fallbacks)
+			requireSame(t, s.history(), restored.history())
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.Remove(path))
+}
+
+func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
+	for name, method := range map[string]string{"all": "", "writing": http.MethodPut, "reading": http.MethodGet} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.first("i-old")
+			s.segment(0, 100)
+			w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
+				if method == "" || r.Method == method {
+					buckettest.Refuse(writer, http.StatusForbidden, "AccessDenied")
+					return true
+				}
+				return false
+			})
+			require.ErrorContains(t, s.fails(), "look at what the role of this server may do in the backup bucket")
+			w.Intercept(nil)
+			s.backup()
+			require.Len(t, w.Keys(t, epochRoot), 1, "what may not be read is not gone")
+			requireSame(t, s.history(), w.restored("i-new").history())
+		})
+	}
+}
+
+func TestAServerWhoseDiskIsFullGoesOnWhenThereIsSpace(t *testing.T) {
+	w := newWorld(t)
+	s := w.restored("i-old")
+	w.move("i-old")
+	disk := disktest.Small(t)
+	text, err := os.ReadFile(s.State)
+	require.NoError(t, err)
+	s.State = filepath.Join(disk, "history.json")
+	require.NoError(t, os.WriteFile(s.State, text, 0o644))
+	s.segment(0, 100)
+	s.backup()
+	want := s.history()
+	filler := filepath.Join(disk, "filler")
+	require.Error(t, os.WriteFile(filler, make([]byte, 2<<20), 0o644))
+	s.segment(0, 100)
+	require.ErrorContains(t, s.fails(), "no space left on device")
+	requireSame(t, want, w.restored("i-new").history())
+	remove(t, filler)
+	s.backup()
+	requireSame(t, s.history(), w.restored("i-third").history())
+}
+
+func TestFailuresAreCountedAndTheLastSuccessIsKept(t *testing.T) {
+	w := newWorld(t)
+	s := w.server("i-new")
+	tally, err := s.Note(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, Tally{Failures: 1}, tally)
+	s.restore()
+	tally, err = s.Note(t.Context(), false)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), tally.Failures, "a restore does not forget them")
+	success := tally.LastSuccess
+	require.False(t, success.IsZero())
+	tally, err = s.Note(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally)
+}

@@ -1,0 +1,91 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// prometheus takes down what it is asked for.
+type prometheus struct {
+	calls []string
+	fails string
+}
+
+func (p *prometheus) call(name string) error {
+	p.calls = append(p.calls, name)
+	if p.fails == name {
+		return errors.New(name + " failed")
+	}
+	return nil
+}
+
+// data is a server's history as a handover sees it.
+func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
+	prometheus, out := &prometheus{}, &bytes.Buffer{}
+	return Data{
+		Backup: s.Backup, Restoring: s.restoring,
+		Stop: func(context.Context) error {
+			if err := prometheus.call("stop"); err != nil {
+				return err
+			}
+			// What it still had in memory.
+			s.add("wal/00000000", []byte("the last samples"))
+			return nil
+		},
+		Start:   func(context.Context) error { return prometheus.call("start") },
+		Collect: func() error { return prometheus.call("collect") },
+		Out:     out,
+	}, prometheus, out
+}
+
+func TestTheLastSamplesOfTheOldServerAreOnTheNewOneBeforeItCollects(t *testing.T) {
+	w := newWorld(t)
+	old := w.first("i-old")
+	s := w.restored("i-new")
+	data, asked, _ := old.data()
+	require.NoError(t, data.Release(t.Context()))
+	require.Equal(t, []string{"stop"}, asked.calls)
+
+	require.NoError(t, os.WriteFile(filepath.Join(s.restoring.Dir, CollectingFile), nil, 0o644))
+	data, asked, out := s.data()
+	require.NoError(t, data.Restore(t.Context()))
+	requireSame(t, old.history(), s.history())
+	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls)
+	require.Contains(t, out.String(), "restored: history of i-old, ")
+}
+
+func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
+	w := newWorld(t)
+	data, asked, _ := w.first("i-old").data()
+	require.NoError(t, data.Release(t.Context()))
+	require.NoError(t, data.Resume(t.Context()))
+	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls)
+}
+
+func TestAPrometheusThatDoesNotEndIsNotTakenForEnded(t *testing.T) {
+	w := newWorld(t)
+	old := w.first("i-old")
+	want := old.history()
+	data, asked, _ := old.data()
+	asked.fails = "stop"
+	require.EqualError(t, data.Release(t.Context()), "stop failed")
+	require.EqualError(t, data.Restore(t.Context()), "stop failed")
+	requireSame(t, want, old.history())
+}
+
+func TestANewServerThatCannotRestoreCollectsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.first("i-old")
+	s := w.restored("i-new")
+	require.NoError(t, os.RemoveAll(w.Path(walRoot)))
+	data, asked, _ := s.data()
+	require.ErrorContains(t, data.Restore(t.Context()), "none of the 1 backups in the bucket is of use")
+	require.Equal(t, []string{"stop", "start"}, asked.calls, "the old one does")
+	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile))
+}
