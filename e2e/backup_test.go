@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/e2e/internal/backupbench"
+	"immutable-infra/e2e/internal/compare"
 	"immutable-infra/e2e/internal/s3cmd"
 	"immutable-infra/e2e/internal/s3server"
-	"immutable-infra/e2e/internal/compare"
 	"immutable-infra/e2e/internal/serveragent"
 	"immutable-infra/e2e/internal/simulated"
 )
@@ -104,7 +104,7 @@ func newBackupBench(t *testing.T, agent serveragent.Program, series int, values 
 	store := s3server.Start(t, versitygw(t), serveragent.Bucket, originalBucket)
 	server := agent.Server(t, store, "i-0123456789abcdef0")
 	server.TakeVIP(t)
-	prometheus, err := simulated.New(server.Data(), series, values, 1)
+	prometheus, err := simulated.New(server.Data(), server.Name, series, values)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
 	return &backupBench{t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket)}
@@ -171,21 +171,23 @@ func (b *backupBench) killed() backupbench.Killed {
 
 func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
 	b.t.Helper()
-	ours = b.transfer(filepath.Join("verified", "data"), func(dir string) (time.Duration, error) {
-		_, done, err := b.server.Verify(b.t.Context(), filepath.Dir(dir))
+	ours = b.transfer(func(dir string) (time.Duration, error) {
+		_, done, err := b.server.Verify(b.t.Context(), dir)
 		return done.Took, err
 	})
 	require.Empty(b.t, ours.Failed)
-	original = b.transfer("synced", func(dir string) (time.Duration, error) { return b.sync.Down(b.t.Context(), dir) })
+	original = b.transfer(func(dir string) (time.Duration, error) { return b.sync.Down(b.t.Context(), filepath.Join(dir, "data")) })
 	return ours, original
 }
 
-// transfer is a restore of Prometheus' data directory in one way, whose samples are
-// compared with those that are held now.
-func (b *backupBench) transfer(name string, restore func(dir string) (time.Duration, error)) backupbench.Transfer {
+// transfer is a restore in one way, whose samples are compared with those that are
+// held now. What restore makes is Prometheus' directory data, below dir.
+func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) backupbench.Transfer {
 	b.t.Helper()
-	dir := filepath.Join(b.t.TempDir(), name)
-	require.NoError(b.t, os.MkdirAll(filepath.Dir(dir), 0o755))
+	dir, err := os.MkdirTemp("", "restored-")
+	require.NoError(b.t, err)
+	// At once, since there is one of several hundred megabytes.
+	defer func() { require.NoError(b.t, os.RemoveAll(dir)) }()
 	b.store.Take()
 	took, err := restore(dir)
 	traffic := b.store.Take()
@@ -195,7 +197,7 @@ func (b *backupBench) transfer(name string, restore func(dir string) (time.Durat
 		return transfer
 	}
 	begin := time.Now()
-	restored, err := simulated.Open(dir)
+	restored, err := simulated.Open(filepath.Join(dir, "data"))
 	transfer.OpenSeconds = time.Since(begin).Seconds()
 	if err != nil {
 		transfer.Failed = err.Error()
@@ -204,8 +206,6 @@ func (b *backupBench) transfer(name string, restore func(dir string) (time.Durat
 	transfer.Samples, err = compare.Samples(b.t.Context(), b.prometheus, restored)
 	require.NoError(b.t, err)
 	require.NoError(b.t, restored.Close())
-	// There is more than one of several hundred megabytes.
-	require.NoError(b.t, os.RemoveAll(dir))
 	return transfer
 }
 

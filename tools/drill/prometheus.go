@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,12 +57,14 @@ func answered(ctx context.Context, program, data, dir string) (found held, err e
 	if err := command.Start(); err != nil {
 		return held{}, fmt.Errorf("start Prometheus: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	defer func() { err = errors.Join(err, stop(command.Process, ended)) }()
+	running, ended := context.WithCancelCause(context.Background())
+	go func() {
+		ended(fmt.Errorf("it has ended, its log above says why: %w", cmp.Or(command.Wait(), errStopped)))
+	}()
+	defer func() { err = errors.Join(err, stop(command.Process, running)) }()
 
 	server := prometheus{"http://" + address}
-	if err := server.ready(ctx, ended); err != nil {
+	if err := server.ready(ctx, running); err != nil {
 		return held{}, fmt.Errorf("wait until Prometheus has read what was restored: %w", err)
 	}
 	found, err = server.everything(ctx)
@@ -81,12 +84,15 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
+// errStopped is how a process ends that was told to.
+var errStopped = errors.New("without an error")
+
 // stop ends a process, unless it has ended already.
-func stop(process *os.Process, ended <-chan error) error {
+func stop(process *os.Process, running context.Context) error {
 	// It may have ended: then there is nobody to tell.
 	_ = process.Signal(syscall.SIGTERM)
 	select {
-	case <-ended:
+	case <-running.Done():
 		return nil
 	case <-time.After(stopTimeout):
 		return errors.Join(fmt.Errorf("stop Prometheus: no end within %s", stopTimeout), process.Kill())
@@ -97,7 +103,7 @@ func stop(process *os.Process, ended <-chan error) error {
 type prometheus struct{ url string }
 
 // ready waits until it answers queries.
-func (p prometheus) ready(ctx context.Context, ended <-chan error) error {
+func (p prometheus) ready(ctx, running context.Context) error {
 	deadline := time.After(startTimeout)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -106,8 +112,8 @@ func (p prometheus) ready(ctx context.Context, ended <-chan error) error {
 			return nil
 		}
 		select {
-		case err := <-ended:
-			return fmt.Errorf("it has ended, its log above says why: %v", err)
+		case <-running.Done():
+			return context.Cause(running)
 		case <-deadline:
 			return fmt.Errorf("it is not ready after %s", startTimeout)
 		case <-ctx.Done():

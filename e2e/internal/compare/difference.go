@@ -145,10 +145,10 @@ func (d *Difference) series(old, new iterator) error {
 // iterator is at one sample of a series; the zero value is at the end of an empty one.
 type iterator struct {
 	chunks chunkenc.Iterator
-	at      int64
-	value   float64
-	more    bool
-	err     error
+	at     int64
+	value  float64
+	more   bool
+	err    error
 }
 
 func (i *iterator) next() {

@@ -5,7 +5,9 @@ package s3server
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -101,6 +103,8 @@ func (s *Server) front(t *testing.T, address string) {
 		},
 		// No header of its own, and as many connections as there are requests.
 		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
+		// Of clients that went away.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -79,7 +79,7 @@ func (p Program) Server(t *testing.T, store Store, name string) *Server {
 	t.Helper()
 	s := &Server{Name: name, program: p, store: store, dir: t.TempDir()}
 	s.Prometheus = filepath.Join(s.dir, "prometheus")
-	for _, dir := range []string{s.Prometheus, s.path("bin"), s.path("project")} {
+	for _, dir := range []string{s.Prometheus, s.path("traefik"), s.path("bin"), s.path("project")} {
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 	}
 	require.NoError(t, os.WriteFile(s.path("holder"), nil, 0o644))

@@ -42,19 +42,18 @@ type Prometheus struct {
 	random *rand.Rand
 }
 
-// New opens a data directory, which may be empty or another one's, with so many
-// series of these values. What is measured depends on the seed alone. Blocks stay
-// for days.
-func New(dir string, count int, values Values, seed uint64) (*Prometheus, error) {
+// New opens a data directory, which may be empty or another server's, to measure so many
+// series of these values on a server. Whoever asks for the same gets the same values.
+func New(dir, server string, count int, values Values) (*Prometheus, error) {
 	db, err := Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{Dir: dir, Now: Start(), db: db, random: rand.New(rand.NewPCG(seed, 0))}
+	p := &Prometheus{Dir: dir, Now: Start(), db: db, random: rand.New(rand.NewPCG(1, 1))}
 	for i := range count {
 		// The first one, the node exporter, has half of them.
 		group := max(0, i%(2*targets-2)-targets+2)
-		p.groups[group] = append(p.groups[group], newSeries(i, group, i*100/count, values, p.random))
+		p.groups[group] = append(p.groups[group], newSeries(server, i, group, i*100/count, values, p.random))
 	}
 	return p, nil
 }

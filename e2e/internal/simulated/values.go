@@ -76,8 +76,9 @@ func kinds() []kind {
 	}
 }
 
-// newSeries makes the i-th series, which is one of a target, at this place of a hundred.
-func newSeries(i, target, place int, values Values, random *rand.Rand) *series {
+// newSeries makes a server's i-th series, which is one of a target, at this place of a
+// hundred.
+func newSeries(server string, i, target, place int, values Values, random *rand.Rand) *series {
 	chosen := kind{"noise", 100, func(*rand.Rand) func(*rand.Rand) float64 {
 		return func(random *rand.Rand) float64 { return random.NormFloat64() }
 	}}
@@ -89,7 +90,7 @@ func newSeries(i, target, place int, values Values, random *rand.Rand) *series {
 			labels.MetricName, fmt.Sprintf("target%d_%s", target, chosen.name),
 			"job", fmt.Sprintf("target%d", target),
 			"instance", fmt.Sprintf("target%d:9100", target),
-			"server", "i-0123456789abcdef0",
+			"server", server,
 			"path", fmt.Sprintf("/part/%04d", i),
 		),
 		next: chosen.start(random),
