@@ -67,11 +67,12 @@ func answered(ctx context.Context, program, data, dir string) (found held, err e
 	if err := server.ready(ctx, running); err != nil {
 		return held{}, fmt.Errorf("wait until Prometheus has read what was restored: %w", err)
 	}
+	start := time.Since(begin)
 	found, err = server.everything(ctx)
 	if err != nil {
 		return held{}, fmt.Errorf("ask Prometheus for what was restored: %w", err)
 	}
-	found.start = time.Since(begin)
+	found.start = start
 	return found, nil
 }
 

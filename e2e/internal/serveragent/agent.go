@@ -49,7 +49,10 @@ type Store interface {
 }
 
 // Program is the agent, built.
-type Program struct{ path string }
+type Program struct {
+	// Path is that of the executable.
+	Path string
+}
 
 // Build builds the agent of the checkout at root.
 func Build(t *testing.T, root string) Program {
@@ -60,7 +63,7 @@ func Build(t *testing.T, root string) Program {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "build the agent: %s", output)
-	return Program{path}
+	return Program{Path: path}
 }
 
 // Server is a server, as far as the agent sees one.
@@ -119,7 +122,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 	if os.Geteuid() != 0 {
 		arguments = append(arguments, "--user", "--map-root-user")
 	}
-	arguments = append(arguments, "sh", "-c", asServer, "sh", s.Name, s.program.path, verb,
+	arguments = append(arguments, "sh", "-c", asServer, "sh", s.Name, s.program.Path, verb,
 		"--bucket", Bucket, "--stack", Stack, "--env-file", s.path("none"))
 	command := exec.CommandContext(ctx, "unshare", append(arguments, flags...)...)
 	command.Dir = s.dir
