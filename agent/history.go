@@ -34,7 +34,7 @@ type siteHistory struct {
 
 func historyFlags(flags *flag.FlagSet) siteHistory {
 	return siteHistory{
-		prometheus: flags.String("prometheus", "/srv/prometheus", "`directory` that Prometheus' data directory is in"),
+		prometheus: prometheusFlag(flags),
 		state:      flags.String("history-state", "/var/lib/site-agent/history.json", "`file` that remembers what the backup bucket has of the history"),
 		stack:      stackFlag(flags),
 		retention:  flags.Duration("retention", 24*time.Hour, "for how long the bucket keeps what is not current any more"),
@@ -47,6 +47,10 @@ func (h siteHistory) complete(flags *flag.FlagSet, environment map[string]string
 		return fmt.Errorf("%w: %s: --retention is %s: give one hour or more, such as 24h", errUsage, flags.Name(), *h.retention)
 	}
 	return completeStack(flags, h.stack, environment)
+}
+
+func prometheusFlag(flags *flag.FlagSet) *string {
+	return flags.String("prometheus", "/srv/prometheus", "`directory` that Prometheus' data directory is in")
 }
 
 func stackFlag(flags *flag.FlagSet) *string {

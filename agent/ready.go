@@ -47,7 +47,8 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		address    = flags.String("url", "https://127.0.0.1", "`address` of the site's front on this server, without a path")
 		domain     = flags.String("domain", "", "the site's `name` (default: DOMAIN of --env-file)")
 		names      = certificateFlags(flags)
-		holderFile = flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
+		prometheus = prometheusFlag(flags)
+		holderFile = holderFlag(flags)
 		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
 		asJSON     = flags.Bool("json", false, "print the report as JSON")
 	)
@@ -111,6 +112,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				HolderFile: *holderFile,
 				Project:    *project,
 			},
+			readiness.History{Dir: *prometheus},
 			readiness.Units{
 				Timers:   []string{pullTimer, backupTimer},
 				Services: []string{watchService},

@@ -64,6 +64,9 @@ func newServer(t *testing.T) (programs string, args []string) {
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
 
+	prometheus := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(prometheus, "restored.json"), []byte(`{"found": false}`), 0o644))
+
 	programs = t.TempDir()
 	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
 	install(t, programs, "docker", soundDocker)
@@ -74,6 +77,7 @@ func newServer(t *testing.T) (programs string, args []string) {
 	return programs, []string{
 		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
 		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file", filepath.Join(traefik, "holder"),
+		"--prometheus", prometheus,
 	}
 }
 
@@ -87,6 +91,7 @@ CHECK        STATE  SINCE                 DETAIL
 containers   ok     20\S{17}Z  web: healthy
 release      ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19
+history      ok     20\S{17}Z  none yet
 agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
 disk         ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
 $`, stdout.String())
@@ -113,12 +118,12 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.False(t, report.Ready)
 	require.NotEmpty(t, report.Server)
 	require.Len(t, report.Release, 16)
-	require.Len(t, report.Checks, 5)
+	require.Len(t, report.Checks, 6)
 	for _, check := range report.Checks {
 		require.Equal(t, check.Name != "agent", check.OK, check.Name)
 	}
-	require.Equal(t, "agent", report.Checks[3].Name)
-	require.Equal(t, "agent-pull.timer: inactive", report.Checks[3].Detail)
+	require.Equal(t, "agent", report.Checks[4].Name)
+	require.Equal(t, "agent-pull.timer: inactive", report.Checks[4].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
@@ -144,6 +149,7 @@ esac`)
 	require.Regexp(t, `^ +\d+\.\d s  containers   not ok  web: starting, its health check has not succeeded yet
  +\d+\.\d s  release      ok      .*
  +\d+\.\d s  certificate  ok      .*
+ +\d+\.\d s  history      ok      .*
  +\d+\.\d s  agent        ok      .*
  +\d+\.\d s  disk         ok      .*
  +\d+\.\d s  containers   ok      web: healthy

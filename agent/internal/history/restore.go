@@ -223,8 +223,8 @@ func (r Restore) accept(manifest Manifest) error {
 	if manifest.Stack == r.Stack {
 		return nil
 	}
-	taken, err := readResult(r.path(recordFile))
-	if err != nil {
+	taken, err := ReadResult(r.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if taken.Found && taken.Stack == manifest.Stack {

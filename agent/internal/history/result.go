@@ -2,10 +2,9 @@ package history
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/atomicfile"
@@ -49,13 +48,11 @@ func (r Result) String() string {
 	return text
 }
 
-// readResult reads what was restored; without the file it was nothing.
-func readResult(path string) (Result, error) {
+// ReadResult reads what was last restored below the directory of a Restore. That there
+// was no restore yet is fs.ErrNotExist.
+func ReadResult(dir string) (Result, error) {
 	var result Result
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return result, nil
-	}
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if err == nil {
 		err = json.Unmarshal(text, &result)
 	}
