@@ -79,7 +79,7 @@ bench-backup: versitygw ## Measure what backups cost while a history grows, and 
 
 .PHONY: restore-drill
 restore-drill: ## Prove the newest backup of the stack STACK (local): restore it here, and ask Prometheus
-	@tools/unpack.sh .localcloud/cache/debian prometheus
+	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
 	@mkdir -p .localcloud/bin
 	@go build -C agent -o ../.localcloud/bin/agent . && go build -C tools/drill -o ../../.localcloud/bin/drill .
 	@set -e; if [ "$(DRILLED)" = local ]; then variables=$$($(MAKE) -s env); eval "$$variables"; fi; \

@@ -134,7 +134,7 @@ func (r Report) problems() (problems []string) {
 			add("an ordinary minute of hour %d takes %.0f bytes, one of hour 1 %.0f", hour.Hour, hour.Ours.SentMedian, first)
 		}
 		// What it says is what it sends, but for headers.
-		if told := hour.Ours.HeadersPerAsk; told < 0 || told > overhead {
+		if told := hour.Ours.OverheadPerRequest; told < 0 || told > overhead {
 			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour, hour.Ours.ToldMean, hour.Ours.SentMean)
 		}
 	}

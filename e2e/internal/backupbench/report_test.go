@@ -38,7 +38,7 @@ func TestWhatStaysFlatIsNoProblem(t *testing.T) {
 	require.Len(t, report.Hours, 12)
 	require.Len(t, report.Cycles, 5)
 	require.InDelta(t, 48_000, report.Cycles[0].SentMean, 1)
-	require.InDelta(t, 600, report.Ours.HeadersPerAsk, 1)
+	require.InDelta(t, 600, report.Ours.OverheadPerRequest, 1)
 	require.InDelta(t, 85, report.Ratio, 5)
 	require.InDelta(t, 1_000_000, report.Hours[3].Ours.SentMax, 0)
 	require.Contains(t, report.String(), "The original sends")

@@ -22,17 +22,17 @@ type Run struct {
 
 // Figures are those of several runs. Sizes are in bytes, of one run.
 type Figures struct {
-	Runs          int     `json:"runs"`
-	SentMean      float64 `json:"sentMean"`
-	SentMedian    float64 `json:"sentMedian"`
-	SentMax       float64 `json:"sentMax"`
-	ReceivedMean  float64 `json:"receivedMean"`
-	RequestsMean  float64 `json:"requestsMean"`
-	RequestsMax   float64 `json:"requestsMax"`
-	SecondsMean   float64 `json:"secondsMean"`
-	SecondsMax    float64 `json:"secondsMax"`
-	ToldMean      float64 `json:"toldMean,omitempty"`
-	HeadersPerAsk float64 `json:"overheadPerRequest,omitempty"`
+	Runs               int     `json:"runs"`
+	SentMean           float64 `json:"sentMean"`
+	SentMedian         float64 `json:"sentMedian"`
+	SentMax            float64 `json:"sentMax"`
+	ReceivedMean       float64 `json:"receivedMean"`
+	RequestsMean       float64 `json:"requestsMean"`
+	RequestsMax        float64 `json:"requestsMax"`
+	SecondsMean        float64 `json:"secondsMean"`
+	SecondsMax         float64 `json:"secondsMax"`
+	ToldMean           float64 `json:"toldMean,omitempty"`
+	OverheadPerRequest float64 `json:"overheadPerRequest,omitempty"`
 }
 
 func figures(runs []Run) Figures {
@@ -55,7 +55,7 @@ func figures(runs []Run) Figures {
 	f.SecondsMean, _, f.SecondsMax = of(func(r Run) float64 { return r.Seconds })
 	f.ToldMean, _, _ = of(func(r Run) float64 { return float64(r.Told) })
 	if f.ToldMean > 0 {
-		f.HeadersPerAsk = (f.SentMean - f.ToldMean) / f.RequestsMean
+		f.OverheadPerRequest = (f.SentMean - f.ToldMean) / f.RequestsMean
 	}
 	return f
 }
