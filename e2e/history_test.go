@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -207,6 +208,13 @@ func TestHistory(t *testing.T) {
 	known := samples{}
 	report := map[string][]replacement{"planned": {}, "killed": {}}
 	incidents := p.incidents(t)
+	// On a new stack, those of further names come after the update has ended.
+	for _, name := range []string{siteName, aliasName, "monitoring." + siteName} {
+		eventually(t, time.Minute, func() (bool, string) {
+			_, err := p.handshake(t, name, func(*tls.Config) {})
+			return err == nil, fmt.Sprint(err)
+		})
+	}
 
 	for i := range number(t, "REPLACEMENTS", 10) {
 		t.Run(fmt.Sprintf("replacement %d loses nothing", i+1), func(t *testing.T) {
