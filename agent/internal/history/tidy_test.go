@@ -188,6 +188,19 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
 }
 
+// Somebody has removed the claims, and with them what the old server would have seen.
+func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
+	w, old, successor := succeeded(t)
+	require.NoError(t, os.RemoveAll(w.Path(epochKey(2))))
+	const key = walRoot + "00000001/00000009/000000000000-000000000001"
+	require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
+	w.age(key, 99*time.Hour)
+	old.tidyNext()
+	old.backup()
+	require.NotEmpty(t, w.Keys(t, key))
+	requireSame(t, successor.history(), w.restored("i-third").history())
+}
+
 func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {
 	for name, harm := range map[string]func(w *world){
 		"half a manifest":     func(w *world) { require.NoError(w.t, os.Truncate(w.Path(manifestKey(1, 1)), 100)) },
