@@ -1,18 +1,21 @@
 # The local cloud and the tests. `make up` is where to begin.
 
 LOCALCLOUD := .localcloud/bin/localcloud
-MODULES := . agent localcloud e2e
-SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh \
+MODULES := . agent localcloud e2e tools/drill
+SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh components/scripts/uptime.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
+
+# The stack of the restore drill.
+DRILLED := $(or $(STACK),local)
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: localcloud ## Deploy the site to this machine, from nothing or on top of what is there
@@ -42,20 +45,20 @@ test: check e2e ## Run every test, the end-to-end ones included
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@for module in $(MODULES); do \
 	  echo "vet, staticcheck: $$module"; \
 	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
 	done
-	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+	@$(MAKE) -s versitygw
 	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
 	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C $$module ./... || exit 1; \
 	done
-	@PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
+	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
@@ -64,9 +67,24 @@ e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 
 .PHONY: bench
-bench: up ## Measure what visitors see of replacements, in the project's way and in the original's
+bench: up ## Measure replacements and backups, in the project's way and in the original's
 	@tools/need.sh openssh-client
 	E2E=bench go test -C e2e -count 1 -v -timeout 3h -run '^TestSwitchover$$' .
+	@$(MAKE) bench-backup
+
+.PHONY: bench-backup
+bench-backup: versitygw ## Measure what backups cost while a history grows, and what they bring back
+	@tools/need.sh s3cmd
+	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
+
+.PHONY: restore-drill
+restore-drill: ## Prove the newest backup of the stack STACK (local): restore it here, and ask Prometheus
+	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
+	@mkdir -p .localcloud/bin
+	@go build -C agent -o ../.localcloud/bin/agent . && go build -C tools/drill -o ../../.localcloud/bin/drill .
+	@set -e; if [ "$(DRILLED)" = local ]; then variables=$$($(MAKE) -s env); eval "$$variables"; fi; \
+	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" \
+	  .localcloud/bin/drill --stack "$(DRILLED)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
 
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones, each in another way, and by good ones again
@@ -77,6 +95,15 @@ test-broken: up ## Replace the server by broken ones, each in another way, and b
 test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement, or at that of SEED
 	@tools/need.sh openssh-client
 	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run TestKilledEngine .
+
+.PHONY: test-history
+test-history: up ## Replace the server REPLACEMENTS times and kill one, and compare what was measured sample by sample
+	@tools/need.sh openssh-client
+	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
+
+.PHONY: versitygw
+versitygw:
+	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
 
 .PHONY: localcloud
 localcloud:

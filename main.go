@@ -3,12 +3,14 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"immutable-infra/components"
 	"immutable-infra/server"
 	"immutable-infra/stack"
+	"immutable-infra/uptime"
 )
 
 // workDir is where the program puts what it builds.
@@ -24,12 +26,19 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return deploy(ctx, config, bundle)
+		watch := uptimeMonitor(config)
+		if watch.Differences, err = watch.Look(ctx.Context(), func(told string) { _ = ctx.Log.Info(told, nil) }); err != nil {
+			// A deployment does not wait for those who look at it.
+			if err := ctx.Log.Warn(fmt.Sprintf("Whether UptimeRobot watches the site as it should is not known: %v", err), nil); err != nil {
+				return err
+			}
+		}
+		return deploy(ctx, config, bundle, watch)
 	})
 }
 
 // deploy composes the stack.
-func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) error {
+func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, watch *components.UptimeMonitorArgs) error {
 	sourceHash, err := components.SiteHash(config.SiteDir)
 	if err != nil {
 		return err
@@ -70,7 +79,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		Names:   config.Names(),
 		Address: vip.Address,
 		ZoneID:  config.ZoneID,
-		Records: records(config.DNSRecords),
+		Records: records(config),
 	})
 	if err != nil {
 		return err
@@ -98,6 +107,8 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 		Aliases:             config.Aliases,
 		ACME:                acme(config),
 		Monitoring:          monitoring(config),
+		BackupInterval:      config.BackupInterval,
+		BackupRetention:     config.BackupRetention,
 		Region:              config.Region,
 		AMI:                 config.AMI,
 		InstanceType:        config.InstanceType,
@@ -116,18 +127,22 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle) err
 	}
 
 	// Who watches it from outside.
-	url := fmt.Sprintf("https://%s/", config.Domain)
-	if _, err := components.NewUptimeMonitor(ctx, "uptime", &components.UptimeMonitorArgs{URL: pulumi.String(url)}); err != nil {
+	watch.After = append(vip.Served, dns.Ready...)
+	monitor, err := components.NewUptimeMonitor(ctx, "uptime", watch)
+	if err != nil {
 		return err
 	}
 
-	ctx.Export("url", pulumi.String(url))
+	ctx.Export("url", pulumi.String(fmt.Sprintf("https://%s/", config.Domain)))
 	ctx.Export("vip", vip.Address)
 	ctx.Export("serverId", vip.ServerID)
 	ctx.Export("release", content.Release)
 	ctx.Export("contentBucket", content.Name)
 	ctx.Export("backupBucket", backup.Name)
 	ctx.Export("knownHosts", sshCA.KnownHosts)
+	if config.StatusPageName() != "" {
+		ctx.Export("statusPage", monitor.StatusPage)
+	}
 	if config.ZoneID == "" {
 		ctx.Export("dnsRecords", dns.ByHand)
 	}
@@ -155,10 +170,31 @@ func monitoring(config *stack.Config) components.Monitoring {
 	}
 }
 
-func records(configured []stack.DNSRecord) []components.Record {
+func uptimeMonitor(config *stack.Config) *components.UptimeMonitorArgs {
+	return &components.UptimeMonitorArgs{
+		Domain: config.Domain,
+		// Without Grafana, there is nothing.
+		Monitoring: config.Grafana,
+		StatusPage: config.StatusPageName(),
+		Interval:   config.UptimeRobotInterval,
+		API:        config.UptimeRobotAPI,
+		Key:        config.UptimeRobotKey,
+		Webhook:    config.UptimeRobotWebhook,
+		Roots:      os.Getenv("UPTIMEROBOT_CA_BUNDLE"),
+		WorkDir:    workDir,
+	}
+}
+
+// pageTTL is for how many seconds resolvers keep where the status page is.
+const pageTTL = 3600
+
+func records(config *stack.Config) []components.Record {
 	var records []components.Record
-	for _, record := range configured {
+	for _, record := range config.DNSRecords {
 		records = append(records, components.Record(record))
+	}
+	if page := config.StatusPageName(); page != "" {
+		records = append(records, components.Record{Name: page, Type: "CNAME", TTL: pageTTL, Values: []string{uptime.PageHost + "."}})
 	}
 	return records
 }

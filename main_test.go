@@ -32,6 +32,8 @@ type registered struct {
 	Replacing []string
 	// Timeout is how long its creation may take.
 	Timeout string
+	// Ignored are the inputs whose changes are none.
+	Ignored []string
 }
 
 // cloud stands in for the engine and the providers: it records what is asked
@@ -47,7 +49,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	c.resources = append(c.resources, registered{
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
-		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(),
+		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(), Ignored: args.RegisterRPC.GetIgnoreChanges(),
 	})
 
 	outputs := args.Inputs.Copy()
@@ -95,8 +97,15 @@ func mockKey(name string) (private, public string, err error) {
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(half)), nil
 }
 
-// deployed is the stack's resources, as the repository configures the stack.
-func deployed(t *testing.T, stackName string) []registered {
+// deployed is the stack's resources, as the repository configures the stack, but
+// for what change does with the configuration.
+func deployed(t *testing.T, stackName string, change ...func(values map[string]string)) []registered {
+	t.Helper()
+	return deployedWith(t, stackName, nil, change...)
+}
+
+// deployedWith deploys when UptimeRobot has something else than it should.
+func deployedWith(t *testing.T, stackName string, differences []string, change ...func(values map[string]string)) []registered {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
 	require.NoError(t, err)
@@ -119,16 +128,95 @@ func deployed(t *testing.T, stackName string) []registered {
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
 		values["acmeCA"] = ""
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
+		watched(values)
+	}
+	for _, c := range change {
+		c(values)
 	}
 	config, err := stack.Parse(values)
 	require.NoError(t, err)
 
 	mocks := &cloud{}
 	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)})
+		watch := uptimeMonitor(config)
+		watch.Differences = differences
+		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, watch)
 	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
 	require.NoError(t, err)
 	return mocks.resources
+}
+
+const (
+	robotKey     = "u1234567-0123456789abcdef01234567"
+	robotWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/76543210-89ab-cdef-0123-456789abcdef/site"
+)
+
+// watched has UptimeRobot watch the site.
+func watched(values map[string]string) {
+	values["uptimeRobotKey"], values["uptimeRobotWebhook"] = robotKey, robotWebhook
+}
+
+func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
+	resources := deployed(t, "production", watched)
+	command := find(t, resources, "command:local:Command", "uptime-robot")
+	environment := command.Inputs["environment"].ObjectValue()
+	require.Equal(t, "https://api.uptimerobot.com/v3", environment["UPTIMEROBOT_API"].StringValue())
+	require.JSONEq(t, `{
+		"monitors": [
+			{"key": "site", "name": "example.org", "url": "https://example.org/.well-known/release", "keyword": "\"release\"", "interval": 300, "timeout": 30},
+			{"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health", "interval": 300, "timeout": 30}
+		],
+		"contact": "VictorOps: example.org",
+		"page": {"name": "example.org", "domain": "status.example.org"}
+	}`, environment["UPTIMEROBOT_DESIRED"].StringValue())
+	stdin := command.Inputs["stdin"]
+	require.True(t, stdin.ContainsSecrets())
+	for stdin.IsSecret() || stdin.IsOutput() {
+		if stdin.IsSecret() {
+			stdin = stdin.SecretValue().Element
+		} else {
+			stdin = stdin.OutputValue().Element
+		}
+	}
+	require.JSONEq(t, fmt.Sprintf(`{"key": %q, "webhook": %q}`, robotKey, robotWebhook+"?"), stdin.StringValue())
+	for _, r := range resources {
+		for key, value := range r.Inputs {
+			for _, secret := range []string{robotKey, robotWebhook, "76543210-89ab"} {
+				require.NotContains(t, plainText(value), secret, "%s %s: the input %s", r.Type, r.Name, key)
+			}
+		}
+	}
+	record := find(t, resources, "aws:route53/record:Record", "dns-status.example.org-cname")
+	require.Equal(t, "stats.uptimerobot.com.", record.Inputs["records"].ArrayValue()[0].StringValue())
+}
+
+func TestWhatDiffersAtUptimeRobotIsPutRightOnce(t *testing.T) {
+	seen := func(resources []registered) (differences string, ignored []string) {
+		command := find(t, resources, "command:local:Command", "uptime-robot")
+		return command.Inputs["environment"].ObjectValue()["DIFFERENCES"].StringValue(), command.Ignored
+	}
+	differences, ignored := seen(deployed(t, "production", watched))
+	require.Empty(t, differences)
+	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "what was put right before is no change")
+
+	missing := []string{`there is no monitor "example.org"`}
+	differences, ignored = seen(deployedWith(t, "production", missing, watched))
+	require.Contains(t, differences, missing[0])
+	require.Empty(t, ignored)
+	again, _ := seen(deployedWith(t, "production", missing, watched))
+	require.NotEqual(t, differences, again, "the same once more is another change")
+}
+
+func TestWithoutAKeyNobodyWatchesAndNothingIsMade(t *testing.T) {
+	for name, change := range map[string]func(map[string]string){
+		"no key":         func(map[string]string) {},
+		"no status page": func(values map[string]string) { watched(values); values["statusPage"] = "false" },
+	} {
+		for _, r := range deployed(t, "production", change) {
+			require.NotContains(t, r.Name, "status.", name)
+			require.False(t, name == "no key" && r.Name == "uptime-robot", "a command is run without a key")
+		}
+	}
 }
 
 func TestDNSRecordsFollowTheVIPAndNothingElse(t *testing.T) {

@@ -73,11 +73,11 @@ func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
 	prometheus := t.TempDir()
-	project, calls := dockerIn(t, "test -e "+prometheus+"/collecting || exit 1")
+	project, calls := dockerIn(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
 	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env, "--prometheus", prometheus, "--project", project}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no server before this one\n", stdout.String())
 	require.Empty(t, stderr.String())
-	require.Equal(t, startPrometheus, calls(), "nobody else collects")
+	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
 }
 
 func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {

@@ -3,6 +3,7 @@ package components
 import (
 	_ "embed" // the scripts
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// All command resources of the program are built here, so that each has one
-// meaning: it runs once for one set of triggers and at no other time.
+// All command resources of the program are built here, so that each has one of two
+// meanings: it runs once for one set of triggers and at no other time, or, as a
+// reconcilingCommand, for each change of what is wanted.
 //
-// The command provider runs something for any input that changed, and takes
+// Of the first kind: the command provider runs something for any input that changed, and takes
 // what that prints for the resource's output. So all inputs but the triggers
 // are ignored in updates; a replacement, which the triggers decide, uses the new
 // values all the same. Update and delete are stated, and do nothing.
@@ -56,6 +58,56 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 		Logging:                local.LoggingStderr,
 	}, append(opts, runsOnceOptions(), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: command.Timeout}))...)
+	if err != nil {
+		return nil, fmt.Errorf("command %s: %w", name, err)
+	}
+	return resource, nil
+}
+
+// reconcilingCommand is a command on the machine that runs pulumi, which makes
+// something as it is wanted, over and over again if need be. Each change of an
+// input runs Update.
+type reconcilingCommand struct {
+	// Create, Update and Delete run in bash, in the project's directory. Update and
+	// Delete find in PULUMI_COMMAND_STDOUT what was printed last.
+	Create, Update, Delete string
+	Environment            pulumi.StringMap
+	// Stdin is where the secrets are: on no command line, and encrypted in the state.
+	Stdin pulumi.StringInput
+	// Differences say in words what is not as wanted, though the program wants
+	// nothing new; "" if all is well. They make Update run once.
+	Differences string
+	// Timeout is how long each of them may take.
+	Timeout time.Duration
+}
+
+// differences is the environment variable that makes an update of differences.
+const differences = "DIFFERENCES"
+
+func newReconcilingCommand(ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	environment := maps.Clone(command.Environment)
+	environment[differences] = pulumi.String("")
+	if command.Differences == "" {
+		// What differed once and was put right is no change.
+		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + differences}))
+	} else {
+		// The same may differ again, and is another change then.
+		environment[differences] = pulumi.String(fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339Nano), command.Differences))
+	}
+	timeout := command.Timeout.String()
+	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
+		Create:                 pulumi.String(command.Create),
+		Update:                 pulumi.String(command.Update),
+		Delete:                 pulumi.String(command.Delete),
+		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
+		Environment:            environment,
+		Stdin:                  command.Stdin.ToStringOutput().ToStringPtrOutput(),
+		AddPreviousOutputInEnv: pulumi.Bool(true),
+		Logging:                local.LoggingStderr,
+	}, append(opts,
+		pulumi.AdditionalSecretOutputs([]string{"stdin"}),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: timeout, Update: timeout, Delete: timeout}),
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", name, err)
 	}

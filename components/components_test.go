@@ -44,10 +44,10 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"DNS without args":     {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", nil); return err }, "DNS d: no Args given"},
 		"DNS, empty":           {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", &DNSArgs{}); return err }, "the mandatory argument Address is missing"},
 		"uptime monitor, none": {func(ctx *pulumi.Context) error { _, err := NewUptimeMonitor(ctx, "u", nil); return err }, "no Args given"},
-		"uptime monitor, no URL": {func(ctx *pulumi.Context) error {
+		"uptime monitor, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewUptimeMonitor(ctx, "u", &UptimeMonitorArgs{})
 			return err
-		}, "the mandatory argument URL is missing"},
+		}, "the mandatory argument Domain is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := pulumi.RunErr(test.make, pulumi.WithMocks("immutable-infra", "test", noResources{t}))

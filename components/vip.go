@@ -30,6 +30,9 @@ type VIP struct {
 	// ServerID is the id of the instance that the address points to. It is
 	// there after PointTo.
 	ServerID pulumi.StringOutput `pulumi:"serverId"`
+	// Served is what somebody who looks at the site has to wait for. It is there
+	// after PointTo.
+	Served []pulumi.Resource
 
 	name string
 	eip  *ec2.Eip
@@ -72,7 +75,7 @@ func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, dns *DNS, release 
 		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
 	}
 	v.ServerID = association.InstanceId
-	_, err = newVisit(ctx, v.name+"-verify", visit{
+	visited, err := newVisit(ctx, v.name+"-verify", visit{
 		Name:     server.domain,
 		Address:  v.Address,
 		Roots:    server.roots,
@@ -81,5 +84,9 @@ func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, dns *DNS, release 
 		Within:   moveTime,
 		Triggers: pulumi.Array{association.ID()},
 	}, pulumi.Parent(v))
-	return err
+	if err != nil {
+		return err
+	}
+	v.Served = []pulumi.Resource{visited}
+	return nil
 }

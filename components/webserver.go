@@ -21,6 +21,9 @@ const (
 	reachTime = 30 * time.Second
 	// handoverTime is how long a new server waits for the one before it to hand over.
 	handoverTime = 30 * time.Second
+	// takeoverTime is how long it may take then to restore the last data and to
+	// start collecting.
+	takeoverTime = time.Minute
 )
 
 // ACME is an authority that issues certificates by the protocol of RFC 8555.
@@ -79,6 +82,10 @@ type WebServerArgs struct {
 	ACME ACME `pulumi:"acme"`
 	// Monitoring says what is measured and who hears of it.
 	Monitoring Monitoring `pulumi:"monitoring"`
+	// BackupInterval is how many seconds pass between two backups. Defaulted: 60.
+	BackupInterval int `pulumi:"backupInterval"`
+	// BackupRetention is for how many hours back one can be restored. Defaulted: 24.
+	BackupRetention int `pulumi:"backupRetention"`
 	// Region is the AWS region.
 	Region string `pulumi:"region"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
@@ -116,6 +123,12 @@ func (args *WebServerArgs) complete() error {
 	}
 	if args.Monitoring.VictorOpsRouting == "" {
 		args.Monitoring.VictorOpsRouting = "default"
+	}
+	if args.BackupInterval == 0 {
+		args.BackupInterval = 60
+	}
+	if args.BackupRetention == 0 {
+		args.BackupRetention = 24
 	}
 	if args.ProvisioningTimeout == 0 {
 		args.ProvisioningTimeout = 15
@@ -185,6 +198,10 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					ACMEDirectory: args.ACME.Directory,
 					ACMEEmail:     args.ACME.Email,
 					ACMECA:        args.ACME.Roots,
+
+					Stack:           ctx.Stack(),
+					BackupInterval:  fmt.Sprintf("%ds", args.BackupInterval),
+					BackupRetention: fmt.Sprintf("%dh", args.BackupRetention),
 
 					MetricsRetention: args.Monitoring.Retention,
 					VictorOpsKey:     args.Monitoring.VictorOpsKey,
@@ -301,7 +318,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 		return nil, err
 	}
 	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime), triggers,
-		parent, serverLife(instance, handoverTime+reportTime), pulumi.DependsOn([]pulumi.Resource{reached}))
+		parent, serverLife(instance, handoverTime+takeoverTime), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
 // newInstanceProfile makes the role of the servers, with all that they may do

@@ -54,7 +54,7 @@ func brokenServers() []brokenServer {
 	}, {
 		name:   "no Docker",
 		breaks: replaced(userData, `"docker.io", "docker-cli", "docker-compose", "docker-buildx", `, ``),
-		causes: []string{`docker.*No such file or directory`},
+		causes: []string{`docker.*executable file not found`},
 	}, {
 		name:   "an image that does not build",
 		breaks: replaced(image, "nginx-light", "nginx-lite"),

@@ -66,6 +66,11 @@ func TestTheSite(t *testing.T) {
 	part("everything is measured, and each panel of the dashboards has data", measured)
 	part("Grafana shows the dashboards", grafana)
 	part("an alert arrives at VictorOps, and so does that it is over", alertsArrive)
+	part("UptimeRobot watches it, and was told so once", watchedFromOutside)
+	part("what is at UptimeRobot is renamed in place", renamedInPlace)
+	part("a monitor that was deleted by hand is put back", putBack)
+	part("what is at UptimeRobot goes with its resource", takenAway)
+	part("an outage is seen from outside, and VictorOps hears of it and of its end", outageIsSeen)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
@@ -362,7 +367,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "release"}, names)
+	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "history", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
@@ -370,7 +375,7 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk"}, check.Name), check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK, asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
@@ -437,6 +442,11 @@ func handover(t *testing.T, p *project) {
 		return !strings.Contains(answer, "Connection: close"), answer
 	})
 	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
+	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
+	eventually(t, time.Minute, func() (bool, string) {
+		up := prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID))
+		return len(up) == 7, fmt.Sprintf("%d of 7 jobs are measured again", len(up))
+	})
 }
 
 // rollback deploys a commit with another generation, and goes back.

@@ -64,6 +64,7 @@ func TestSwitchover(t *testing.T) {
 			way.change(t, changed)
 			// Builds the program, which is no part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
+			incidents := p.incidents(t)
 			for i := range number(t, way.variable, way.replacements) {
 				t.Run(strconv.Itoa(i+1), func(t *testing.T) {
 					r := replaceServer(t, changed)
@@ -74,6 +75,9 @@ func TestSwitchover(t *testing.T) {
 						require.Empty(t, problems[:min(len(problems), 10)], "somebody noticed, in all %d times", len(problems))
 					}
 				})
+			}
+			if way.strict {
+				require.Equal(t, incidents, p.incidents(t), "UptimeRobot noticed")
 			}
 		})
 	}

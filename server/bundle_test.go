@@ -56,6 +56,9 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"systemd/agent-backup.service": 0o644, "systemd/agent-backup.timer": 0o644,
 		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
 
+		"systemd/prometheus-pause.path": 0o644, "systemd/prometheus-pause.service": 0o644,
+		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,
+
 		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
 		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
 		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,

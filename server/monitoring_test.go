@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,9 @@ type container struct {
 	// image is the image's directory in files.
 	image string
 	// program is what the entrypoint becomes.
-	program     string
+	program string
+	// script is what that does beside telling its arguments.
+	script      string
 	environment []string
 }
 
@@ -63,12 +66,17 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	require.NoError(t, err)
 	script, err := files.ReadFile("files/" + c.image + "/entrypoint")
 	require.NoError(t, err)
-	inside := strings.NewReplacer("/etc/site/", filepath.Join(here, c.image)+"/", "/run/", c.root+"/run/", "/tmp/", c.root+"/tmp/")
+	inside := strings.NewReplacer("/etc/site/", filepath.Join(here, c.image)+"/", "/run/", c.root+"/run/", "/tmp/", c.root+"/tmp/", "/prometheus/", c.root+"/prometheus/")
 	entrypoint := filepath.Join(c.root, "entrypoint")
 	require.NoError(t, os.WriteFile(entrypoint, []byte(inside.Replace(string(script))), 0o644))
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(programs, c.program), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o755))
+	// Its targets have been looked at when it runs.
+	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root + "/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
+	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
+	for program, script := range map[string]string{c.program: tell + c.script, "promtool": tell, "busybox": busybox} {
+		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
+	}
 
 	command := exec.CommandContext(t.Context(), "/bin/sh", entrypoint)
 	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
@@ -100,8 +108,20 @@ func newPrometheus(t *testing.T, serverJSON string) container {
 
 func TestPrometheusKnowsWhichServerItMeasures(t *testing.T) {
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
+	c.collecting(t)
+	// Runs until its configuration is another one.
+	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
+	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
+echo "begins with $(interval)"
+trap 'echo "goes on with $(interval)"; exit 0' HUP
+touch %[2]s/running
+while :; do sleep 0.05; done
+`, file, c.root)
 	arguments, err := c.start(t)
 	require.NoError(t, err, arguments)
+	require.Contains(t, arguments, "--config.file="+c.root+"/tmp/prometheus.yaml\n")
+	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n", "what is measured first after a handover is not an interval late")
+	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
 
@@ -123,6 +143,25 @@ func TestPrometheusKnowsWhichServerItMeasures(t *testing.T) {
 		}
 	}
 	runTool(t, "promtool", "check", "config", path)
+}
+
+// collecting is what the agent does when the server before has handed over.
+func (c container) collecting(t *testing.T) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "prometheus"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(c.root, "prometheus", "collecting"), nil, 0o644))
+}
+
+func TestPrometheusMeasuresNothingBeforeTheServerBeforeHasHandedOver(t *testing.T) {
+	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
+	output, err := c.start(t)
+	require.NoError(t, err, output)
+	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n", "a configuration that is wrong is known before the VIP moves")
+	require.Contains(t, output, "--config.file="+c.root+"/tmp/waiting.yaml\n")
+	waiting, err := os.ReadFile(filepath.Join(c.root, "tmp", "waiting.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, "global: {}\n", string(waiting))
+	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "what was restored has to open")
 }
 
 func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {

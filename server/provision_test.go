@@ -57,7 +57,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	s.install("agent", `case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
 	output, calls, err := s.provision("870")
 	require.NoError(t, err, output)
-	require.Equal(t, "agent\ncertificates\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
+	require.Equal(t, "agent\ncertificates and monitoring history\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
 
 	last := calls[len(calls)-1]
 	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
@@ -65,7 +65,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path server-metrics.timer")
+	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path prometheus-pause.path prometheus-resume.path server-metrics.timer")
 	require.Contains(t, calls, "systemctl disable --quiet --now unclaimed.timer")
 }
 
@@ -94,9 +94,9 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 			"docker", `case "$*" in *pull\ --ignore*) echo "traefik: manifest unknown" >&2; exit 18 ;; esac`,
 			[]string{"traefik: manifest unknown", "an image could not be pulled: the lines above say why"},
 		},
-		"the certificates cannot be restored": {
+		"the backup cannot be restored": {
 			"agent", `[ "$1" != restore ] || { echo "restore: access denied" >&2; exit 1; }`,
-			[]string{"restore: access denied", "the certificates of the server before this one could not be restored"},
+			[]string{"restore: access denied", "what the server before this one left could not be restored"},
 		},
 		"not ready": {
 			"agent", `[ "$1" != ready ] || { echo "not ready: server i-1"; exit 1; }`,
@@ -119,7 +119,7 @@ func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
 	s := newProvisionedServer(t)
 	output, calls, err := s.provision("870")
 	require.NoError(t, err, output)
-	restored := slices.Index(calls, "agent restore")
+	restored := slices.Index(calls, "agent restore --metrics /srv/metrics/restore.prom")
 	require.Positive(t, restored)
 	require.Greater(t, slices.Index(calls, "docker compose --progress plain up --detach"), restored)
 

@@ -36,6 +36,8 @@ type Admin struct {
 type Environment struct {
 	ContentBucket string
 	BackupBucket  string
+	// Stack names the stack in its backups: another one's are not restored.
+	Stack string
 	// VIP is the site's address, by which a server knows whether it is the one
 	// that visitors see.
 	VIP    string
@@ -61,6 +63,11 @@ type Environment struct {
 	// routing key there.
 	VictorOpsKey     string
 	VictorOpsRouting string
+	// BackupInterval is the time between two backups, as systemd writes it, such as
+	// 1min, and BackupRetention for how long each of them can be restored, in Go's
+	// form, such as 24h.
+	BackupInterval  string
+	BackupRetention string
 	// Grafana runs Grafana, with logins by a GitHub OAuth app where it has an id.
 	Grafana                    bool
 	GrafanaGitHubID            string
@@ -108,6 +115,7 @@ func UserData(args UserDataArgs) (string, error) {
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
+		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
 		// Empty where there is no such secret: what has it as a mount needs the file.
@@ -240,6 +248,8 @@ func serverEnv(args UserDataArgs) string {
 	}{
 		{"CONTENT_BUCKET", environment.ContentBucket},
 		{"BACKUP_BUCKET", environment.BackupBucket},
+		{"STACK", environment.Stack},
+		{"BACKUP_RETENTION", environment.BackupRetention},
 		{"VIP", environment.VIP},
 		{"AWS_REGION", environment.Region},
 		{"RELEASES_KEPT", environment.ReleasesKept},

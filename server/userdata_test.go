@@ -19,6 +19,7 @@ func exampleArgs() UserDataArgs {
 		HostCertificate: "ssh-ed25519-cert-v01@openssh.com AAAAcert",
 		BootstrapKey:    "ssh-ed25519 AAAAbootstrap\n",
 		Environment: Environment{
+			Stack: "production", BackupInterval: "60s", BackupRetention: "24h",
 			ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3,
 			Domain: "example.org", Aliases: []string{"www.example.org", "example.com"},
 			ACMEDirectory: "https://acme.example.org/dir", ACMEEmail: "ada@example.org",

@@ -81,9 +81,28 @@ type Config struct {
 	// GrafanaGitHubOrganizations are the GitHub organizations whose members may log in.
 	GrafanaGitHubOrganizations []string `config:"grafanaGitHubOrganizations"`
 
+	// UptimeRobotKey is a main API key of the account at UptimeRobot, which watches
+	// the site from outside. Optional, and secret: without it, nobody does.
+	UptimeRobotKey string `config:"uptimeRobotKey"`
+	// UptimeRobotAPI is the URL of its API.
+	UptimeRobotAPI string `config:"uptimeRobotAPI"`
+	// UptimeRobotWebhook is the URL of VictorOps' integration "Uptime Robot", with the
+	// routing key, which is told of outages. Optional, and secret. After loading it
+	// ends with a question mark, as UptimeRobot wants it.
+	UptimeRobotWebhook string `config:"uptimeRobotWebhook"`
+	// UptimeRobotInterval is how many seconds pass between two looks at the site.
+	UptimeRobotInterval int `config:"uptimeRobotInterval"`
+	// StatusPage shows the state of the site to everybody, at status.<domain>.
+	StatusPage bool `config:"statusPage"`
+
 	// Protect refuses the deletion of what cannot be made again: the VIP, the
 	// backup bucket and the SSH keys.
 	Protect bool `config:"protect"`
+	// BackupInterval is how many seconds pass between two backups of a server, which
+	// is what a crash can lose.
+	BackupInterval int `config:"backupInterval"`
+	// BackupRetention is for how many hours back a backup can be restored.
+	BackupRetention int `config:"backupRetention"`
 	// BackupVersionsKept is how many noncurrent versions of each backup object are kept.
 	BackupVersionsKept int `config:"backupVersionsKept"`
 	// BackupVersionDays is for how many days at least a noncurrent version is kept.
@@ -94,6 +113,15 @@ type Config struct {
 // that of its monitoring.
 func (c *Config) Names() []string {
 	return append(append([]string{c.Domain}, c.Aliases...), "monitoring."+c.Domain)
+}
+
+// StatusPageName is the name of the public status page, or "": without a key of
+// UptimeRobot, there is none.
+func (c *Config) StatusPageName() string {
+	if c.UptimeRobotKey == "" || !c.StatusPage {
+		return ""
+	}
+	return "status." + c.Domain
 }
 
 // DNSRecord is a set of DNS records with one name and type.
@@ -142,7 +170,13 @@ func Defaults() Config {
 
 		GrafanaGitHubOrganizations: []string{},
 
+		UptimeRobotAPI:      "https://api.uptimerobot.com/v3",
+		UptimeRobotInterval: 300,
+		StatusPage:          true,
+
 		Protect:            true,
+		BackupInterval:     60,
+		BackupRetention:    24,
 		BackupVersionsKept: 30,
 		BackupVersionDays:  7,
 	}

@@ -45,7 +45,7 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 // secret takes no default, and so no secret that may be left out.
 func plainSecrets(values map[string]string, encrypted func(key string) bool) Problems {
 	var problems Problems
-	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret"} {
+	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook"} {
 		if values[key] != "" && !encrypted(key) {
 			problems = append(problems, Problem{key, fmt.Sprintf("is a secret, and not encrypted; write it with pulumi config set --secret %s, and take the plain one for known to others", key)})
 		}

@@ -93,6 +93,20 @@ func TestASecretInPlainTextIsRefused(t *testing.T) {
 	require.NotContains(t, problems.Error(), "cdef")
 }
 
+func TestTheWebHookOfUptimeRobotEndsAsThatWantsIt(t *testing.T) {
+	inProject(t)
+	for _, written := range []string{"https://alert.victorops.com/a/b/site", "https://alert.victorops.com/a/b/site?"} {
+		values := valid(t)
+		values["uptimeRobotKey"], values["uptimeRobotWebhook"] = "u1234567-0123456789abcdef01234567", written
+		config, err := Parse(values)
+		require.NoError(t, err)
+		require.Equal(t, "https://alert.victorops.com/a/b/site?", config.UptimeRobotWebhook)
+		require.Equal(t, "status.example.org", config.StatusPageName())
+		config.StatusPage = false
+		require.Empty(t, config.StatusPageName())
+	}
+}
+
 func TestFurtherRecordsAreCompleted(t *testing.T) {
 	inProject(t)
 	values := valid(t)
@@ -207,6 +221,22 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		"GitHub's id without a secret": {
 			change: map[string]string{"grafanaGitHubId": "Iv1.0123"},
 			errors: map[string]string{"grafanaGitHubSecret": "grafanaGitHubId", "grafanaGitHubOrganizations": "everybody"},
+		},
+		"a key that may only read":        {change: map[string]string{"uptimeRobotKey": "ur1234567-0123456789abcdef01234567"}, errors: map[string]string{"uptimeRobotKey": "may only read"}},
+		"UptimeRobot's API by HTTP":       {change: map[string]string{"uptimeRobotAPI": "http://api.uptimerobot.com/v3"}, errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"}},
+		"looks in too quick a succession": {change: map[string]string{"uptimeRobotInterval": "5"}, errors: map[string]string{"uptimeRobotInterval": "from 30"}},
+		"a web-hook without a key":        {change: map[string]string{"uptimeRobotWebhook": "https://alert.victorops.com/a/b/site?"}, errors: map[string]string{"uptimeRobotWebhook": "goes with uptimeRobotKey"}},
+		"a web-hook as it was copied": {
+			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/$routing_key"},
+			errors: map[string]string{"uptimeRobotWebhook": "write a routing key of yours"},
+		},
+		"a web-hook that is a key": {
+			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "01234567-89ab-cdef-0123-456789abcdef"},
+			errors: map[string]string{"uptimeRobotWebhook": "copy it from there"},
+		},
+		"a record beside the status page": {
+			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "dnsRecords": `[{"name": "status.example.org", "type": "TXT", "values": ["a"]}]`},
+			errors: map[string]string{"dnsRecords[0].name": "statusPage: false"},
 		},
 		"an organization with a space": {change: map[string]string{"grafanaGitHubOrganizations": `["my org"]`}, errors: map[string]string{"grafanaGitHubOrganizations[0]": "GitHub organization"}},
 		"much at once": {

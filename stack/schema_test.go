@@ -84,7 +84,11 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 			values := map[string]string{}
 			for key, value := range project.Config {
 				if encrypted, ok := value.(map[string]any); ok && encrypted["secure"] != nil {
-					value = "01234567-89ab-cdef-0123-456789abcdef"
+					value = map[string]string{
+						"victorOpsKey":       "01234567-89ab-cdef-0123-456789abcdef",
+						"uptimeRobotKey":     "u1234567-0123456789abcdef01234567",
+						"uptimeRobotWebhook": "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/01234567/site?",
+					}[strings.TrimPrefix(key, "immutable-infra:")]
 				}
 				values[strings.TrimPrefix(key, "immutable-infra:")] = raw(t, value)
 			}

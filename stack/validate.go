@@ -30,6 +30,7 @@ var (
 	// duration is Prometheus' form of a time.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	robotKey   = regexp.MustCompile(`^u[0-9][0-9A-Za-z-]{10,100}$`)
 	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 	// login is what Debian's useradd accepts.
@@ -105,9 +106,30 @@ func (c *Config) validate() Problems {
 	for i, organization := range c.GrafanaGitHubOrganizations {
 		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
 	}
+	v.between("backupInterval", c.BackupInterval, 15, 3600)
+	v.between("backupRetention", c.BackupRetention, 2, 8760)
+	v.uptimeRobot(c)
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
 	return v.problems
+}
+
+// uptimeRobot checks how the site is watched from outside, and completes it.
+func (v *validator) uptimeRobot(c *Config) {
+	v.check("uptimeRobotKey", c.UptimeRobotKey == "" || robotKey.MatchString(c.UptimeRobotKey), "is not a main API key of UptimeRobot, which is like "+
+		"u1234567-0123456789abcdef01234567; those that begin with ur or m may only read. Write it with pulumi config set --secret uptimeRobotKey, or leave it out")
+	api, err := url.Parse(c.UptimeRobotAPI)
+	v.check("uptimeRobotAPI", err == nil && api.Scheme == "https" && api.Host != "", "%q is not the URL of an API; write one such as %s", c.UptimeRobotAPI, Defaults().UptimeRobotAPI)
+	v.between("uptimeRobotInterval", c.UptimeRobotInterval, 30, 86400)
+	if c.UptimeRobotWebhook == "" {
+		return
+	}
+	v.check("uptimeRobotWebhook", c.UptimeRobotKey != "", "goes with uptimeRobotKey: set both, or none")
+	webhook, err := url.Parse(c.UptimeRobotWebhook)
+	v.check("uptimeRobotWebhook", err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "",
+		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, and write it with pulumi config set --secret uptimeRobotWebhook")
+	v.check("uptimeRobotWebhook", !strings.Contains(c.UptimeRobotWebhook, "$routing_key"), "still has $routing_key at its end; write a routing key of yours there, such as default")
+	c.UptimeRobotWebhook = strings.TrimSuffix(c.UptimeRobotWebhook, "?") + "?"
 }
 
 type validator struct {
@@ -143,6 +165,9 @@ func (v *validator) dnsRecords(c *Config) {
 	for _, name := range c.Names() {
 		known[set{name, "A"}] = true
 	}
+	if page := c.StatusPageName(); page != "" {
+		known[set{page, "CNAME"}] = true
+	}
 	for i := range c.DNSRecords {
 		record := &c.DNSRecords[i]
 		key := fmt.Sprintf("dnsRecords[%d]", i)
@@ -159,6 +184,9 @@ func (v *validator) dnsRecords(c *Config) {
 		known[set{record.Name, record.Type}] = true
 	}
 	for i, record := range c.DNSRecords {
+		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
+			v.add(fmt.Sprintf("dnsRecords[%d].name", i), "%s is the status page's, and nothing stands beside its CNAME record; remove the entry, or write statusPage: false", record.Name)
+		}
 		if record.Type != "CNAME" {
 			continue
 		}

@@ -44,7 +44,8 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	require.NoError(t, backup.Run(t.Context()))
 	stored, exists := s3.Object(key)
 	require.True(t, exists)
-	require.Equal(t, buckettest.Object{Content: text, ContentType: "application/json"}, stored)
+	require.Equal(t, text, stored.Content)
+	require.Equal(t, "application/json", stored.ContentType)
 	require.Contains(t, log.String(), "msg=\"backed up the certificates\" names=example.org,www.example.org to="+key+"\n")
 
 	log.Reset()

@@ -325,9 +325,26 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
 }
 
-// catalogue sends the list of the blocks, if it is another one.
+// segments are what is there of the write-ahead log, in its order.
+func (u *upload) segments() []File {
+	var paths []string
+	for path := range u.state.Files {
+		if !checkpointFile(path) {
+			paths = append(paths, path)
+		}
+	}
+	byNumber(paths)
+	var segments []File
+	for _, path := range paths {
+		segments = append(segments, u.state.Files[path].File)
+	}
+	return segments
+}
+
+// catalogue sends what does not change any more, if it is another one.
 func (u *upload) catalogue(ctx context.Context) error {
-	text, err := json.Marshal(Catalogue{Version: version, Blocks: u.state.Blocks})
+	segments := u.segments()
+	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
 	if err != nil {
 		return fmt.Errorf("write the catalogue: %w", err)
 	}
@@ -353,19 +370,14 @@ func (u *upload) manifest(ctx context.Context) error {
 		Version: version, Stack: u.Stack, Server: u.Server, Epoch: u.state.Epoch, Sequence: u.state.Sequence,
 		Time: time.Now().UTC().Truncate(time.Second), Catalogue: u.state.Catalogue,
 	}
-	var segments []string
 	for path, file := range u.state.Files {
 		if checkpointFile(path) {
 			manifest.Checkpoint = append(manifest.Checkpoint, file.File)
-		} else {
-			segments = append(segments, path)
 		}
 	}
 	slices.SortFunc(manifest.Checkpoint, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	byNumber(segments)
-	for _, path := range segments {
-		manifest.WAL = append(manifest.WAL, u.state.Files[path].File)
-	}
+	segments := u.segments()
+	manifest.WAL = segments[max(len(segments)-1, 0):]
 	if err := manifest.check(manifest.Epoch, manifest.Sequence); err != nil {
 		return fmt.Errorf("%s would be of no use: %w", manifest, err)
 	}

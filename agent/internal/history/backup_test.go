@@ -38,6 +38,31 @@ func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
+// Prometheus keeps the segments of many hours, each of which has a part for every minute.
+func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
+	w := newWorld(t)
+	s := w.restored("i-old")
+	w.move("i-old")
+	const segments, minutes = 4, 20
+	var sizes []int
+	for segment := range segments {
+		var report Report
+		for range minutes {
+			s.segment(segment, 100)
+			report = s.backup()
+		}
+		text, err := os.ReadFile(w.Path(manifestKey(report.Epoch, report.Sequence)))
+		require.NoError(t, err)
+		sizes = append(sizes, len(text))
+	}
+	require.InDelta(t, sizes[0], sizes[segments-1], 10)
+	requireSame(t, s.history(), w.restored("i-new").history())
+
+	// What is missing of one that the catalogue names makes a backup useless as well.
+	remove(t, w.Path(walRoot+"00000001/00000001/000000000000-000000000100"))
+	require.Equal(t, uint64(minutes), w.server("i-third").restore().Sequence, "the last one without segment 1")
+}
+
 func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")

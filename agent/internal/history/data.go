@@ -29,8 +29,16 @@ func (d Data) Release(ctx context.Context) error {
 	return err
 }
 
-// Resume has Prometheus collect.
+// Resume has Prometheus collect. It may run already, and waits then.
 func (d Data) Resume(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	return d.collect(ctx)
+}
+
+// collect starts Prometheus, which was stopped, to collect.
+func (d Data) collect(ctx context.Context) error {
 	if err := d.Collect(); err != nil {
 		return err
 	}
@@ -48,5 +56,5 @@ func (d Data) Restore(ctx context.Context) error {
 		return errors.Join(err, d.Start(ctx))
 	}
 	fmt.Fprintf(d.Out, "restored: %s\n", result)
-	return d.Resume(ctx)
+	return d.collect(ctx)
 }

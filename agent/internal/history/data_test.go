@@ -65,7 +65,14 @@ func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
 	data, asked, _ := w.first("i-old").data()
 	require.NoError(t, data.Release(t.Context()))
 	require.NoError(t, data.Resume(t.Context()))
-	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls)
+	require.Equal(t, []string{"stop", "stop", "collect", "start"}, asked.calls)
+}
+
+func TestThePrometheusOfTheFirstServerOfAllDoesNotGoOnWaiting(t *testing.T) {
+	w := newWorld(t)
+	data, asked, _ := w.restored("i-first").data()
+	require.NoError(t, data.Resume(t.Context()))
+	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls, "whether it may collect, it looks when it starts")
 }
 
 func TestAPrometheusThatDoesNotEndIsNotTakenForEnded(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -30,8 +31,8 @@ var (
 	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
 )
 
-// Manifest names all that the bucket holds of a server's history at one moment. Blocks
-// are in its catalogue, so that its size does not grow with them.
+// Manifest names all that the bucket holds of a server's history at one moment. What
+// stays as it is for long is in its catalogue, so that its size does not grow.
 type Manifest struct {
 	Version int `json:"version"`
 	// Stack is whose history it is.
@@ -43,18 +44,34 @@ type Manifest struct {
 	Sequence uint64 `json:"sequence"`
 	// Time is when it was written by that server's clock, for people.
 	Time time.Time `json:"time"`
-	// WAL is the segments of the write-ahead log, in their order and without a gap.
+	// WAL is the last segment of the write-ahead log, the only one that grows. Those
+	// before it, whose many parts are known for hours, are in the catalogue.
 	WAL []File `json:"wal"`
 	// Checkpoint is the files of the newest complete checkpoint, if there is one.
 	Checkpoint []File `json:"checkpoint,omitempty"`
-	// Catalogue is the SHA-256 of the catalogue of blocks.
+	// Catalogue is the SHA-256 of the catalogue.
 	Catalogue string `json:"catalogue"`
 }
 
-// Catalogue is the blocks of a manifest, in the order of their ULIDs.
+// Catalogue is what manifests name that does not change any more.
 type Catalogue struct {
-	Version int     `json:"version"`
-	Blocks  []Block `json:"blocks"`
+	Version int `json:"version"`
+	// WAL is the segments before the last one, in their order and without a gap.
+	WAL []File `json:"wal,omitempty"`
+	// Blocks are in the order of their ULIDs.
+	Blocks []Block `json:"blocks"`
+}
+
+// objects are all that the catalogue names.
+func (c Catalogue) objects() []object {
+	var objects []object
+	for _, file := range c.WAL {
+		objects = append(objects, file.objects()...)
+	}
+	for _, block := range c.Blocks {
+		objects = append(objects, block.objects()...)
+	}
+	return objects
 }
 
 // String names the manifest in messages.
@@ -74,6 +91,24 @@ func (m Manifest) objects() []object {
 	return objects
 }
 
+// with is the manifest with the segments that its catalogue names. A gap between them
+// makes it errUnusable.
+func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
+	m.WAL = append(slices.Clip(catalogue.WAL), m.WAL...)
+	var segments []string
+	for _, file := range m.WAL {
+		segments = append(segments, file.Path)
+	}
+	directory := ""
+	if len(m.Checkpoint) > 0 {
+		directory = path.Dir(m.Checkpoint[0].Path)
+	}
+	if err := gapless(segments, directory); err != nil {
+		return Manifest{}, fmt.Errorf("%s is %w: %w", m, errUnusable, err)
+	}
+	return m, nil
+}
+
 // check says what keeps the manifest from being of use.
 func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
@@ -82,12 +117,8 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	case m.Stack == "" || m.Server == "" || !isSum(m.Catalogue):
 		return errors.New("it names no stack, no server or no catalogue")
 	}
-	var segments []string
-	for _, file := range m.WAL {
-		if _, ok := segmentOf(file.Path); !ok {
-			return fmt.Errorf("%q is no segment", file.Path)
-		}
-		segments = append(segments, file.Path)
+	if err := checkSegments(m.WAL); err != nil {
+		return err
 	}
 	directory := ""
 	for _, file := range m.Checkpoint {
@@ -95,13 +126,24 @@ func (m Manifest) check(epoch, sequence uint64) error {
 			return fmt.Errorf("%q is no file of the checkpoint", file.Path)
 		}
 		directory = path.Dir(file.Path)
-	}
-	for _, file := range m.files() {
 		if err := file.check(); err != nil {
 			return err
 		}
 	}
-	return gapless(segments, directory)
+	return nil
+}
+
+// checkSegments says what keeps files from being segments.
+func checkSegments(files []File) error {
+	for _, file := range files {
+		if _, ok := segmentOf(file.Path); !ok {
+			return fmt.Errorf("%q is no segment", file.Path)
+		}
+		if err := file.check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // gapless says which segment is missing of those at these paths, which are in their
@@ -165,6 +207,9 @@ func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Cata
 	}
 	if catalogue.Version > version {
 		return catalogue, fmt.Errorf("%s %w", key, errNewer)
+	}
+	if err := checkSegments(catalogue.WAL); err != nil {
+		return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 	}
 	for _, block := range catalogue.Blocks {
 		if err := block.check(); err != nil {

@@ -172,12 +172,12 @@ func (r Restore) fetch(ctx context.Context, candidate manifestEntry, sizes map[s
 	if err != nil {
 		return backup{}, 0, unreadable(err)
 	}
-	objects := manifest.objects()
-	for _, block := range catalogue.Blocks {
-		objects = append(objects, block.objects()...)
-	}
-	if key := missing(sizes, objects); key != "" {
+	if key := missing(sizes, append(manifest.objects(), catalogue.objects()...)); key != "" {
 		return backup{}, 0, fmt.Errorf("%s is %w: %s is missing, or has another size", manifest, errUnusable, key)
+	}
+	manifest, err = manifest.with(catalogue)
+	if err != nil {
+		return backup{}, 0, err
 	}
 
 	if err := r.prune(manifest, catalogue.Blocks); err != nil {

@@ -56,7 +56,7 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	successor.segment(4, 700)
 	report = successor.backup()
 	require.Equal(t, uint64(2), report.Epoch)
-	require.Equal(t, 3, report.Objects, "the claim, the new bytes, and the manifest")
+	require.Equal(t, 4, report.Objects, "the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
 	third := w.restored("i-third")
 	requireSame(t, successor.history(), third.history())
 }

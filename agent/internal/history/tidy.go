@@ -195,10 +195,8 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 			}
 			continue
 		}
-		for _, block := range catalogue.Blocks {
-			for _, object := range block.objects() {
-				keys[object.key] = true
-			}
+		for _, object := range catalogue.objects() {
+			keys[object.key] = true
 		}
 	}
 	return keys, whole, nil

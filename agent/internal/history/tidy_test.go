@@ -52,11 +52,7 @@ func (w *world) requireWhole() {
 		require.NoError(w.t, err)
 		catalogue, err := fetchCatalogue(w.t.Context(), w.store, manifest.Catalogue)
 		require.NoError(w.t, err)
-		objects := manifest.objects()
-		for _, block := range catalogue.Blocks {
-			objects = append(objects, block.objects()...)
-		}
-		require.Empty(w.t, missing(sizes, objects), manifest)
+		require.Empty(w.t, missing(sizes, append(manifest.objects(), catalogue.objects()...)), manifest)
 	}
 }
 

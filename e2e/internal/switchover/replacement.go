@@ -10,8 +10,14 @@ import (
 	"immutable-infra/e2e/internal/load"
 )
 
-// GapLimit is the time within which visitors must have had a good answer.
+// GapLimit is the time within which visitors must have had a good answer, beyond
+// that by which this machine was late in asking: what it did not ask for, nobody
+// could have answered.
 const GapLimit = 250 * time.Millisecond
+
+// NextRequest is how long after a move a visitor who keeps a connection asks next at
+// the latest, which is when he hears that it was cut.
+const NextRequest = 500 * time.Millisecond
 
 // associationType is what moves the VIP when it is created.
 const associationType = "aws:ec2/eipAssociation:EipAssociation"
@@ -46,10 +52,11 @@ func (r Replacement) moves() []engine.Step {
 }
 
 // inFlight tells whether something that was sent at a time and took a while was
-// under way while the VIP moved. A connection that a move cuts cannot be answered.
-func (r Replacement) inFlight(at time.Time, took time.Duration) bool {
+// under way while the VIP moved, or within a grace after it. A connection that a move
+// cuts cannot be answered.
+func (r Replacement) inFlight(at time.Time, took, grace time.Duration) bool {
 	for _, move := range r.moves() {
-		if !at.After(move.Ended) && !at.Add(took).Before(move.Began) {
+		if !at.After(move.Ended.Add(grace)) && !at.Add(took).Before(move.Began) {
 			return true
 		}
 	}
@@ -66,10 +73,14 @@ func (r Replacement) moved() time.Duration {
 }
 
 // split divides failures into those in flight at a move, which are its price,
-// and others.
-func (r Replacement) split(failures []load.Failure) (inFlight, others []load.Failure) {
+// and others. A reset counts as in flight within a grace after the move, too.
+func (r Replacement) split(failures []load.Failure, grace time.Duration) (inFlight, others []load.Failure) {
 	for _, failure := range failures {
-		if r.inFlight(failure.At, failure.Took) {
+		grace := grace
+		if failure.Kind != "reset" {
+			grace = 0
+		}
+		if r.inFlight(failure.At, failure.Took, grace) {
 			inFlight = append(inFlight, failure)
 		} else {
 			others = append(others, failure)
@@ -87,16 +98,17 @@ func (r Replacement) Problems() []string {
 	for _, visitors := range []struct {
 		name    string
 		summary load.Summary
-	}{{"a fresh visitor", r.Load.Fresh}, {"a visitor with a connection", r.Load.KeepAlive}} {
-		_, others := r.split(visitors.summary.Failures)
+		grace   time.Duration
+	}{{"a fresh visitor", r.Load.Fresh, 0}, {"a visitor with a connection", r.Load.KeepAlive, NextRequest}} {
+		_, others := r.split(visitors.summary.Failures, visitors.grace)
 		for _, failure := range others {
 			problems = append(problems, fmt.Sprintf("%s had %q for %s, sent %s, after %s, not while the VIP moved: %s",
 				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond), failure.Detail))
 		}
 	}
-	if gap := r.Load.Fresh.LongestGap; gap >= GapLimit {
-		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good; this machine sent requests up to %s late",
-			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, r.Load.Fresh.Behind.Round(time.Millisecond)))
+	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= GapLimit {
+		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine was late in asking",
+			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
 		problems = append(problems, "nobody logged in")
@@ -105,7 +117,7 @@ func (r Replacement) Problems() []string {
 		switch {
 		case login.Status == 0 && login.Stderr != "":
 			problems = append(problems, fmt.Sprintf("a login %s was told something: %s", r.clock(login.At), login.Stderr))
-		case login.Status != 0 && !r.inFlight(login.At, login.Took):
+		case login.Status != 0 && !r.inFlight(login.At, login.Took, 0):
 			problems = append(problems, fmt.Sprintf("a login %s failed with status %d after %s, not while the VIP moved: %s",
 				r.clock(login.At), login.Status, login.Took.Round(time.Millisecond), login.Stderr))
 		}

@@ -111,8 +111,8 @@ func (r Replacement) figure() Figure {
 	figure := Figure{
 		Generation: r.Generation,
 		Times:      r.times(),
-		Fresh:      r.visits(r.Load.Fresh),
-		KeepAlive:  r.visits(r.Load.KeepAlive),
+		Fresh:      r.visits(r.Load.Fresh, 0),
+		KeepAlive:  r.visits(r.Load.KeepAlive, NextRequest),
 		Lines:      []Line{},
 		Failures:   []load.Failure{},
 		Problems:   []string{},
@@ -123,10 +123,9 @@ func (r Replacement) figure() Figure {
 	for _, line := range r.Engine.Lines {
 		figure.Lines = append(figure.Lines, Line{AtMs: r.offset(line.At), Step: line.Name, Text: line.Text})
 	}
-	for _, failures := range [][]load.Failure{r.Load.Fresh.Failures, r.Load.KeepAlive.Failures} {
-		_, others := r.split(failures)
-		figure.Failures = append(figure.Failures, others...)
-	}
+	_, fresh := r.split(r.Load.Fresh.Failures, 0)
+	_, keepAlive := r.split(r.Load.KeepAlive.Failures, NextRequest)
+	figure.Failures = append(append(figure.Failures, fresh...), keepAlive...)
 	slices.SortFunc(figure.Failures, func(a, b load.Failure) int { return a.At.Compare(b.At) })
 	figure.Failures = figure.Failures[:min(len(figure.Failures), examples)]
 	problems := r.Problems()
@@ -134,8 +133,8 @@ func (r Replacement) figure() Figure {
 	return figure
 }
 
-func (r Replacement) visits(s load.Summary) Visits {
-	inFlight, others := r.split(s.Failures)
+func (r Replacement) visits(s load.Summary, grace time.Duration) Visits {
+	inFlight, others := r.split(s.Failures, grace)
 	return Visits{
 		Requests: s.Requests, InFlight: byKind(inFlight), Other: byKind(others),
 		LongestGapMs: load.Milliseconds(s.LongestGap),
@@ -157,7 +156,7 @@ func (r Replacement) judge(login Login) Logins {
 	switch {
 	case login.Status == 0 && login.Stderr != "":
 		judged.Told = 1
-	case login.Status != 0 && r.inFlight(login.At, login.Took):
+	case login.Status != 0 && r.inFlight(login.At, login.Took, 0):
 		judged.Cut = 1
 	case login.Status != 0:
 		judged.Failed = 1

@@ -69,6 +69,7 @@ func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
 			fresh, keepAlive, login := good(), good(), good()
 			fresh.Load.Fresh.Failures = []load.Failure{failed(test.sent, test.took)}
 			keepAlive.Load.KeepAlive.Failures = []load.Failure{failed(test.sent, test.took)}
+			keepAlive.Load.KeepAlive.Failures[0].Kind = "refused"
 			login.Logins = []Login{{At: at(test.sent), Took: test.took, Status: 255, Stderr: "Connection refused"}}
 			for _, r := range []Replacement{fresh, keepAlive, login} {
 				if test.good {
@@ -82,13 +83,24 @@ func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
 	}
 }
 
+func TestWhoKeepsAConnectionHearsThatItWasCutWhenHeAsksNext(t *testing.T) {
+	r := good()
+	r.Load.KeepAlive.Failures = []load.Failure{failed(41.5, time.Millisecond)}
+	require.Empty(t, r.Problems())
+	r.Load.KeepAlive.Failures = []load.Failure{failed(41.501, time.Millisecond)}
+	require.Len(t, r.Problems(), 1)
+	r.Load.KeepAlive.Failures = nil
+	r.Load.Fresh.Failures = []load.Failure{failed(41.1, time.Millisecond)}
+	require.Len(t, r.Problems(), 1, "whose connection is new has none that was cut")
+}
+
 func TestEachProblemIsTold(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*Replacement)
 		problem string
 	}{
-		"a gap": {func(r *Replacement) { r.Load.Fresh.LongestGap, r.Load.Fresh.GapAt = 250*time.Millisecond, at(40.1) },
-			"no fresh visitor had an answer for 250ms from 40.1 s after the update began on; at most 250ms is good; this machine sent requests up to 4ms late"},
+		"a gap": {func(r *Replacement) { r.Load.Fresh.LongestGap, r.Load.Fresh.GapAt = 254*time.Millisecond, at(40.1) },
+			"no fresh visitor had an answer for 254ms from 40.1 s after the update began on; at most 250ms is good, and 4ms by which this machine was late in asking"},
 		"a failure": {func(r *Replacement) { r.Load.KeepAlive.Failures = []load.Failure{failed(10, 20*time.Millisecond)} },
 			`a visitor with a connection had "reset" for /, sent 10.0 s after the update began, after 20ms, not while the VIP moved: connection reset by peer`},
 		"a question": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },

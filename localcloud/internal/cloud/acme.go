@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -41,26 +40,14 @@ const (
 // certificates of what the ACME server issues. Those are new with each of its
 // starts.
 func (l *Local) StartACME(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
 	authority, err := l.authority()
 	if err != nil {
 		return err
 	}
-	certificate, key, err := authority.Issue("pebble", []string{acmeName}, []net.IP{acmeAddress().AsSlice()})
-	if err != nil {
-		return err
-	}
-	if err := authority.Verify(certificate, acmeName); err != nil {
-		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not vouch for %s; "+
-			"run `make down`, then `make up`: %w", acmeName, err)
-	}
 	config, err := pebbleConfig(pebbleSettings{
 		listen:      netip.AddrPortFrom(acmeAddress(), httpsPort),
 		management:  netip.AddrPortFrom(acmeAddress(), acmeManagementPort),
-		certificate: "/tls/pebble.pem", key: "/tls/pebble.key",
+		certificate: "/tls/" + roleACME + ".pem", key: "/tls/" + roleACME + ".key",
 		httpPort: 80, tlsPort: httpsPort,
 	})
 	if err != nil {
@@ -70,13 +57,11 @@ func (l *Local) StartACME(ctx context.Context) error {
 	if err := home.WriteFile(configFile, config, 0o600); err != nil {
 		return err
 	}
-	if err := l.startService(ctx, docker, service{
-		name: acmeContainer, role: roleACME, address: acmeAddress(), port: httpsPort,
+	if err := l.startService(ctx, service{
+		name: acmeContainer, role: roleACME, address: acmeAddress(), port: httpsPort, hosts: []string{acmeName},
 		mounts: []string{
 			filepath.Join(l.home.Bin(), "pebble") + ":/pebble:ro",
 			configFile + ":/pebble.json:ro",
-			certificate + ":/tls/pebble.pem:ro",
-			key + ":/tls/pebble.key:ro",
 		},
 		// Neither waits nor refuses at random, both of which Pebble does to test clients.
 		environment: []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0"},

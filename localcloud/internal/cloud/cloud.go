@@ -85,6 +85,8 @@ type NetworkInterface struct {
 	// Elastic IP is associated. The zero value means none, and then no way in
 	// or out except to S3.
 	PublicIP netip.Addr
+	// Elastic is whether PublicIP is an Elastic IP.
+	Elastic  bool
 	Ingress  []Rule
 	Egress   []Rule
 	Metadata Metadata

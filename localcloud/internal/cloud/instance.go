@@ -87,6 +87,7 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	}
 	args := []string{"run", "--detach", "--tty", "--name", network + "-" + name,
 		"--network", "container:" + interfaceContainer(spec.ID),
+		"--cpu-shares", strconv.Itoa(aloofShares),
 		"--memory", strconv.FormatInt(limit, 10), "--memory-swap", strconv.FormatInt(limit, 10),
 		"--restart", "on-failure",
 		"--log-opt", "max-size=1m"}

@@ -57,13 +57,14 @@ const (
 	program = "/localcloud"
 )
 
-func hostAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
-func s3Address() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
-func registryAddress() netip.Addr  { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
-func dnsAddress() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
-func acmeAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
-func victorOpsAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
-func firstGateway() netip.Addr     { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
+func hostAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
+func s3Address() netip.Addr          { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
+func registryAddress() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
+func dnsAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
+func acmeAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
+func victorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
+func uptimeRobotAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 8}) }
+func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
 
 // Local is the Cloud on this machine. Opening it is cheap; what it needs to
 // run is started by Start and found again by every process that opens it.

@@ -59,10 +59,6 @@ func (l *Local) S3() (S3, error) {
 
 // StartS3 starts the S3 server and waits until it answers.
 func (l *Local) StartS3(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
 	root, err := l.ensureRootAccount()
 	if err != nil {
 		return fmt.Errorf("S3 server: %w", err)
@@ -72,23 +68,13 @@ func (l *Local) StartS3(ctx context.Context) error {
 			return fmt.Errorf("S3 server: %w", err)
 		}
 	}
-	authority, err := l.authority()
-	if err != nil {
-		return err
-	}
 	domain := "s3." + Region + ".amazonaws.com"
-	certificate, key, err := authority.Issue("s3", []string{domain, "*." + domain}, []net.IP{s3Address().AsSlice()})
-	if err != nil {
-		return err
-	}
 	// Secrets go by the environment of the docker command, not by its command line.
-	return l.startService(ctx, docker, service{
-		name: s3Container, role: roleS3, address: s3Address(), port: httpsPort,
+	return l.startService(ctx, service{
+		name: s3Container, role: roleS3, address: s3Address(), port: httpsPort, hosts: []string{domain, "*." + domain},
 		mounts: []string{
 			filepath.Join(l.home.Bin(), "versitygw") + ":/versitygw:ro",
 			l.home.S3() + ":/s3",
-			certificate + ":/tls/s3.pem:ro",
-			key + ":/tls/s3.key:ro",
 		},
 		environment: []string{"ROOT_ACCESS_KEY=" + root.AccessKeyID, "ROOT_SECRET_KEY=" + root.SecretAccessKey},
 		command: []string{
@@ -101,18 +87,6 @@ func (l *Local) StartS3(ctx context.Context) error {
 
 // StartRegistry starts the registry and waits until it answers.
 func (l *Local) StartRegistry(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
-	authority, err := l.authority()
-	if err != nil {
-		return err
-	}
-	certificate, key, err := authority.Issue("registry", []string{"registry-1.docker.io"}, []net.IP{registryAddress().AsSlice()})
-	if err != nil {
-		return err
-	}
 	minbase, err := l.builder.Archive(ctx, image.Minbase())
 	if err != nil {
 		return err
@@ -121,14 +95,12 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.startService(ctx, docker, service{
-		name: registryContainer, role: roleRegistry, address: registryAddress(), port: httpsPort,
+	return l.startService(ctx, service{
+		name: registryContainer, role: roleRegistry, address: registryAddress(), port: httpsPort, hosts: []string{"registry-1.docker.io"},
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",
 			minbase + ":/minbase.tar.gz:ro",
 			traefik + ":/traefik.tar.gz:ro",
-			certificate + ":/tls/registry.pem:ro",
-			key + ":/tls/registry.key:ro",
 		},
 		command: []string{program, "registry",
 			"-minbase", "/minbase.tar.gz", "-traefik", "/traefik.tar.gz", "-architecture", runtime.GOARCH,
@@ -152,7 +124,10 @@ type service struct {
 	name, role string
 	address    netip.Addr
 	// port is a TCP port on which it accepts connections when it is ready.
-	port        uint16
+	port uint16
+	// hosts are the names in the certificate by which it speaks TLS, at /tls/ROLE.pem,
+	// with its key at /tls/ROLE.key. Without any it has none.
+	hosts       []string
 	mounts      []string
 	environment []string
 	command     []string
@@ -163,7 +138,14 @@ type service struct {
 
 // startService starts a service, anew when it does not run as described, and
 // waits until it accepts connections.
-func (l *Local) startService(ctx context.Context, docker engine.Docker, s service) error {
+func (l *Local) startService(ctx context.Context, s service) error {
+	docker, err := l.client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.certify(&s); err != nil {
+		return err
+	}
 	current, err := docker.Inspect(ctx, s.name)
 	if err != nil && !errors.Is(err, engine.ErrNoContainer) {
 		return err
@@ -196,6 +178,27 @@ func (l *Local) startService(ctx context.Context, docker engine.Docker, s servic
 		logs, logsErr := docker.Run(ctx, "logs", "--tail", "10", s.name)
 		return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", s.name, err, logs), logsErr)
 	}
+	return nil
+}
+
+// certify gives a service the certificate for its hosts.
+func (l *Local) certify(s *service) error {
+	if len(s.hosts) == 0 {
+		return nil
+	}
+	authority, err := l.authority()
+	if err != nil {
+		return err
+	}
+	certificate, key, err := authority.Issue(s.role, s.hosts, []net.IP{s.address.AsSlice()})
+	if err != nil {
+		return err
+	}
+	if err := authority.Verify(certificate, s.hosts[0]); err != nil {
+		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not vouch for %s; "+
+			"run `make down`, then `make up`: %w", s.hosts[0], err)
+	}
+	s.mounts = append(s.mounts, certificate+":/tls/"+s.role+".pem:ro", key+":/tls/"+s.role+".key:ro")
 	return nil
 }
 

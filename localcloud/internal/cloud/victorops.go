@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"context"
-	"net"
 )
 
 const (
@@ -18,24 +17,10 @@ const (
 
 // StartVictorOps starts the VictorOps double and waits until it answers.
 func (l *Local) StartVictorOps(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
-	authority, err := l.authority()
-	if err != nil {
-		return err
-	}
-	certificate, key, err := authority.Issue("victorops", []string{VictorOpsName}, []net.IP{victorOpsAddress().AsSlice()})
-	if err != nil {
-		return err
-	}
-	return l.startService(ctx, docker, service{
-		name: victorOpsContainer, role: roleVictorOps, address: victorOpsAddress(), port: httpsPort,
+	return l.startService(ctx, service{
+		name: victorOpsContainer, role: roleVictorOps, address: victorOpsAddress(), port: httpsPort, hosts: []string{VictorOpsName},
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",
-			certificate + ":/tls/victorops.pem:ro",
-			key + ":/tls/victorops.key:ro",
 		},
 		environment: []string{VictorOpsKeyVariable + "=" + VictorOpsKey},
 		command:     []string{program, "victorops", "-certificate", "/tls/victorops.pem", "-key", "/tls/victorops.key"},

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"immutable-infra/localcloud/internal/engine"
@@ -74,8 +75,44 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewaySta
 	if err := home.WriteJSON(filepath.Join(l.vpcDir(vpcID), GatewayStateFile), state); err != nil {
 		return fmt.Errorf("VPC %s: %w", vpcID, err)
 	}
+	if err := l.shareProcessors(ctx, docker, state); err != nil {
+		return fmt.Errorf("VPC %s: %w", vpcID, err)
+	}
 	if _, err := docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply"); err != nil {
 		return fmt.Errorf("VPC %s: %w", vpcID, err)
+	}
+	return nil
+}
+
+const (
+	// visitedShares and aloofShares are the weights, in the processors of this
+	// machine, of an instance with an Elastic IP and of one without.
+	visitedShares = 1024
+	aloofShares   = 64
+)
+
+// shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
+// before one without, which is being set up or deleted. On AWS each has processors
+// of its own: there, a new server that builds its images does not slow the old one.
+func (l *Local) shareProcessors(ctx context.Context, docker engine.Docker, state GatewayState) error {
+	for _, i := range state.Interfaces {
+		instance, err := l.findInstance(ctx, docker, i.InstanceID)
+		if errors.Is(err, ErrNotFound) {
+			continue // it begins with aloofShares
+		}
+		if err != nil {
+			return err
+		}
+		shares := int64(aloofShares)
+		if i.Elastic {
+			shares = visitedShares
+		}
+		if instance.HostConfig.CPUShares == shares {
+			continue
+		}
+		if _, err := docker.Run(ctx, "update", "--cpu-shares", strconv.FormatInt(shares, 10), instance.Name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ func OwnRecords() []names.Record {
 	return []names.Record{
 		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{dnsAddress().String()}},
 		{Name: acmeName, Type: "A", TTL: ownTTL, Values: []string{acmeAddress().String()}},
+		{Name: uptimeRobotName, Type: "A", TTL: ownTTL, Values: []string{uptimeRobotAddress().String()}},
 	}
 }
 
@@ -86,14 +87,10 @@ func hostedZone(records []names.Record) names.Zone {
 // StartDNS starts the zone's name server, waits until it answers, and makes the
 // zone's names known on this machine.
 func (l *Local) StartDNS(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
-	}
 	if err := l.reapplyRecords(); err != nil {
 		return err
 	}
-	return l.startService(ctx, docker, service{
+	return l.startService(ctx, service{
 		name: dnsContainer, role: roleDNS, address: dnsAddress(), port: dnsPort,
 		mounts: []string{
 			l.home.Executable() + ":" + program + ":ro",

@@ -16,6 +16,7 @@ func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
 	require.NoError(t, err)
 	for name, address := range map[string]string{
 		"site.localcloud.test.": "198.18.1.1", "acme.localcloud.test.": "198.18.0.6", "ns.localcloud.test.": "198.18.0.5",
+		"uptimerobot.localcloud.test.": "198.18.0.8",
 	} {
 		answer := table.Answer(new(dns.Msg).SetQuestion(name, dns.TypeA)).Answer
 		require.Len(t, answer, 1)
@@ -26,6 +27,7 @@ func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
 func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
 	require.True(t, IsOwnName("acme.localcloud.test"))
 	require.True(t, IsOwnName("ns.localcloud.test"))
+	require.True(t, IsOwnName("uptimerobot.localcloud.test"))
 	for _, name := range []string{"localcloud.test", "site.localcloud.test", "a.acme.localcloud.test"} {
 		require.False(t, IsOwnName(name), name)
 	}

@@ -46,6 +46,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"RCLONE_S3_ENDPOINT", s3.Endpoint},
 		{"RCLONE_S3_FORCE_PATH_STYLE", "true"},
 		{"RCLONE_CA_CERT", s3.CAFile},
+		{"UPTIMEROBOT_CA_BUNDLE", s3.CAFile},
 	}
 	docker, own, err := p.engine.Find(ctx)
 	if err != nil && !errors.Is(err, engine.ErrNotRunning) {

@@ -44,6 +44,8 @@ func Run(ctx context.Context, args []string) error {
 		return dnsVerb(ctx, rest)
 	case "victorops":
 		return victorOpsVerb(ctx, rest)
+	case "uptimerobot":
+		return uptimeRobotVerb(ctx, rest)
 	}
 	return fmt.Errorf("unknown verb %q\n%s", verb, usage)
 }

@@ -110,6 +110,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},
 		step{"start the VictorOps double", p.local.StartVictorOps},
+		step{"start the UptimeRobot double", p.local.StartUptimeRobot},
 		step{"start what was running", p.local.Heal},
 		step{"select stack " + stackName, p.selectStack},
 	)

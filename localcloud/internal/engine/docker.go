@@ -43,6 +43,7 @@ type Container struct {
 	}
 	HostConfig struct {
 		Memory      int64
+		CPUShares   int64 `json:"CpuShares"`
 		NetworkMode string
 	}
 }

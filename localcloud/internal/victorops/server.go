@@ -1,5 +1,6 @@
-// Package victorops stands in for the generic REST endpoint of Splunk On-Call,
-// which was VictorOps. It takes alerts as that does, and keeps them to be read.
+// Package victorops stands in for two endpoints of Splunk On-Call, which was
+// VictorOps: the generic one, and that for UptimeRobot. It takes alerts as they do,
+// and keeps them to be read.
 package victorops
 
 import (
@@ -24,6 +25,7 @@ const (
 // Server is the endpoint, and beside it, what only the double has:
 //
 //	POST   /integrations/generic/20131114/alert/{key}/{routing}
+//	POST   /integrations/uptimerobot/20131114/alert/{key}/{routing}?...    from UptimeRobot
 //	GET    /localcloud/alerts    the accepted alerts, oldest first: []Message
 //	DELETE /localcloud/alerts    forget them
 //	PUT    /localcloud/outage    {"status": 503, "times": 2}: refuse the next alerts
@@ -41,7 +43,12 @@ type Server struct {
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
 	s := &Server{key: key, mux: http.NewServeMux()}
-	s.mux.HandleFunc("POST /integrations/generic/20131114/alert/{key}/{routing}", s.take)
+	s.mux.HandleFunc("POST /integrations/generic/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
+		s.take(w, r, parse)
+	})
+	s.mux.HandleFunc("POST /integrations/uptimerobot/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
+		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
+	})
 	s.mux.HandleFunc("GET /localcloud/alerts", s.show)
 	s.mux.HandleFunc("DELETE /localcloud/alerts", s.forget)
 	s.mux.HandleFunc("PUT /localcloud/outage", s.fail)
@@ -61,7 +68,8 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
-func (s *Server) take(w http.ResponseWriter, r *http.Request) {
+// take takes an alert that comes in the form that read knows.
+func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []byte) (Message, error)) {
 	if status := s.refusal(); status != 0 {
 		failure(w, status, http.StatusText(status))
 		return
@@ -75,7 +83,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request) {
 		failure(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	message, err := parse(body)
+	message, err := read(body)
 	if err != nil {
 		failure(w, http.StatusBadRequest, err.Error())
 		return

@@ -128,3 +128,40 @@ func TestAnOutageIsOverAfterAsManyAlertsAsItWasToLast(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, answer["message"], "write a status from 400 to 599")
 }
+
+const fromUptimeRobot = "/integrations/uptimerobot/20131114/alert/"
+
+func TestAnOutageThatUptimeRobotSeesIsOneIncidentUntilItIsOver(t *testing.T) {
+	url := serve(t).URL
+	const monitor = "?monitorID=800000001&monitorFriendlyName=example.org&monitorURL=https%3A%2F%2Fexample.org%2F"
+	for _, alert := range []string{"&alertType=1&alertDetails=HTTP+502", "&alertType=2&alertDetails=OK", "&alertType=3&alertDetails=30+days"} {
+		status, answer := send(t, http.MethodPost, url+fromUptimeRobot+key+"/site"+monitor+alert, "")
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, map[string]any{"result": "success", "entity_id": "uptimerobot/800000001"}, answer)
+	}
+	messages := received(t, url)
+	var types []string
+	for _, message := range messages {
+		types = append(types, message.Type)
+		require.Equal(t, "site", message.RoutingKey)
+		require.Equal(t, "example.org", message.Fields["entity_display_name"])
+	}
+	require.Equal(t, []string{"CRITICAL", "RECOVERY", "WARNING"}, types)
+	require.Equal(t, "HTTP 502", messages[0].Fields["state_message"])
+}
+
+func TestAWebHookThatDoesNotSendItsVariablesIsRefused(t *testing.T) {
+	url := serve(t).URL
+	for query, reason := range map[string]string{
+		"":             "monitorID is missing",
+		"?monitorID=1": "monitorFriendlyName is missing",
+		"?monitorID=1&monitorFriendlyName=a&alertType=Down": "not 1, 2 or 3",
+	} {
+		status, answer := send(t, http.MethodPost, url+fromUptimeRobot+key+"/site"+query, `{"monitorID": "1", "alertType": "1"}`)
+		require.Equal(t, http.StatusBadRequest, status)
+		require.Contains(t, answer["message"], reason)
+	}
+	status, _ := send(t, http.MethodPost, url+fromUptimeRobot+"another/site?monitorID=1&monitorFriendlyName=a&alertType=1", "")
+	require.Equal(t, http.StatusNotFound, status)
+	require.Empty(t, received(t, url))
+}

@@ -24,6 +24,8 @@ func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
 	require.Equal(t, vip, public(second))
 	require.NotEqual(t, own, public(second))
 	require.Empty(t, s.state().Instances[second.id].AutoPublicIP, "its auto-assigned address is released")
+	require.True(t, s.cloud.networkInterface(t, second.id).Elastic, "by which it goes before the others")
+	require.False(t, s.cloud.networkInterface(t, s.server.id).Elastic)
 	require.NotEqual(t, vip, public(s.server))
 	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid(), "the old server gets a fresh address")
 

@@ -59,6 +59,7 @@ func (op *operation) networkInterface(i *store.InstanceRecord) (cloud.NetworkInt
 	// An address is no use without a route to the internet.
 	if address := op.publicIP(i); address != "" && op.isPublic(s) {
 		n.PublicIP = netip.MustParseAddr(address)
+		n.Elastic = op.elasticIP(i.Instance.ID) != nil
 	}
 	for _, id := range i.Instance.VpcSecurityGroupIDs {
 		g, err := op.securityGroup(id)

@@ -1,0 +1,73 @@
+package components
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const robotKey = "u1234567-0123456789abcdef01234567"
+
+// emptyAccount is an account at UptimeRobot that has nothing.
+func emptyAccount(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+robotKey {
+			http.Error(w, `{"message": "Unauthorized", "code": "003-005"}`, http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(`{"data": [], "nextLink": null}`))
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
+	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nobody watches the site from outside")
+	require.Contains(t, (&UptimeMonitorArgs{Key: robotKey}).silence(), "tells nobody of an outage")
+	require.Empty(t, (&UptimeMonitorArgs{Key: robotKey, Webhook: "https://alert.example/?"}).silence())
+}
+
+func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
+	args := &UptimeMonitorArgs{Domain: "example.org", Interval: 300, API: emptyAccount(t).URL, Key: robotKey}
+	ignore := func(string) {}
+	differences, err := args.Look(t.Context(), ignore)
+	require.NoError(t, err)
+	require.Equal(t, []string{`there is no monitor "example.org"`}, differences)
+
+	args.Key = "u7654321-fedcba98765432100123456789"
+	_, err = args.Look(t.Context(), ignore)
+	require.ErrorContains(t, err, "UptimeRobot refuses the API key")
+	require.NotContains(t, err.Error(), args.Key)
+
+	args.Key = ""
+	args.API = "http://127.0.0.1:1"
+	differences, err = args.Look(t.Context(), ignore)
+	require.NoError(t, err, "without a key, nobody is asked")
+	require.Empty(t, differences)
+}
+
+func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
+	args := &UptimeMonitorArgs{Domain: strings.Repeat("a", 60) + ".example.org", Webhook: "https://alert.example/?"}
+	require.Len(t, args.desired().Contact, 60)
+}
+
+func TestTheClientIsBuiltWhereverItsCommandRuns(t *testing.T) {
+	work := t.TempDir()
+	desired, err := json.Marshal((&UptimeMonitorArgs{Domain: "example.org", Interval: 300}).desired())
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), "bash", "-c", "VERB=read\n"+uptimeScript)
+	command.Dir = ".."
+	command.Env = append(os.Environ(), "WORK_DIR="+filepath.Join(work, "new"), "UPTIMEROBOT_API="+emptyAccount(t).URL, "UPTIMEROBOT_DESIRED="+string(desired))
+	command.Stdin = strings.NewReader(`{"key": "` + robotKey + `"}`)
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, string(output))
+	require.Equal(t, "there is no monitor \"example.org\"\n", string(output))
+}

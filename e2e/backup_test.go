@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/e2e/internal/backupbench"
+	"immutable-infra/e2e/internal/compare"
+	"immutable-infra/e2e/internal/s3cmd"
+	"immutable-infra/e2e/internal/s3server"
+	"immutable-infra/e2e/internal/serveragent"
+	"immutable-infra/e2e/internal/simulated"
+)
+
+const (
+	// benchSeries is how many series are scraped.
+	benchSeries = 1000
+	// largeSeries and largeHours make blocks of some hundred megabytes.
+	largeSeries, largeHours = 5000, 24
+	// originalBucket is where the original's way backs up to.
+	originalBucket = "original"
+)
+
+// versitygw is the program of the S3 server.
+func versitygw(t *testing.T) string {
+	t.Helper()
+	program := os.Getenv("LOCALCLOUD_VERSITYGW")
+	if program == "" {
+		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary")
+	}
+	return program
+}
+
+// TestBackup measures what backups cost while a history grows, and what comes back
+// of it, in the project's way and in that of the system that it is modelled on.
+func TestBackup(t *testing.T) {
+	if os.Getenv("E2E") != "backup" {
+		t.Skip("takes some minutes: make bench-backup")
+	}
+	measured := backupbench.Measured{Series: benchSeries, Interval: simulated.Interval}
+	agent := serveragent.Build(t, root(t).dir)
+
+	bench := newBackupBench(t, agent, benchSeries, simulated.Realistic)
+	for hour := range number(t, "HOURS", 12) {
+		for range 60 {
+			bench.advance(time.Minute)
+			measured.Ours = append(measured.Ours, bench.backup())
+			measured.Original = append(measured.Original, bench.original())
+		}
+		t.Logf("hour %d is over; blocks: %d", hour+1, bench.prometheus.Blocks())
+		switch hour + 1 {
+		case 1, 4, 12:
+			measured.Restores = append(measured.Restores, bench.restore(fmt.Sprintf("hour %d", hour+1)))
+		}
+	}
+	for range 2 {
+		bench.advance(30 * time.Second)
+		measured.Killed = append(measured.Killed, bench.killed())
+	}
+
+	noise := newBackupBench(t, agent, benchSeries, simulated.Noise)
+	for range 4 * 60 {
+		noise.advance(time.Minute)
+		measured.Noise = append(measured.Noise, noise.backup())
+	}
+
+	large := newBackupBench(t, agent, largeSeries, simulated.Noise)
+	large.advance(largeHours * time.Hour)
+	large.backup()
+	large.original()
+	measured.Restores = append(measured.Restores, large.restore("a large one"))
+
+	report := backupbench.NewReport(measured)
+	file := filepath.Join(root(t).dir, ".build", "backup.json")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	encoded, err := json.MarshalIndent(report, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(encoded, '\n'), 0o644))
+	t.Logf("%s has all figures:\n%s", file, report)
+	require.Empty(t, report.Problems)
+}
+
+// backupBench is a server whose Prometheus is simulated, with a bucket for each way.
+type backupBench struct {
+	t          *testing.T
+	store      *s3server.Server
+	server     *serveragent.Server
+	prometheus *simulated.Prometheus
+	sync       s3cmd.Sync
+	// minute is the simulated one, and backedUp when the last backup was.
+	minute   int
+	backedUp time.Time
+}
+
+func newBackupBench(t *testing.T, agent serveragent.Program, series int, values simulated.Values) *backupBench {
+	t.Helper()
+	store := s3server.Start(t, versitygw(t), serveragent.Bucket, originalBucket)
+	server := agent.Server(t, store, "i-0123456789abcdef0")
+	server.TakeVIP(t)
+	prometheus, err := simulated.New(server.Data(), server.Name, series, values)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
+	return &backupBench{t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket)}
+}
+
+// advance lets time go by, for Prometheus and for the bucket.
+func (b *backupBench) advance(by time.Duration) {
+	b.t.Helper()
+	require.NoError(b.t, b.prometheus.Advance(b.t.Context(), by))
+	b.store.Age(b.t, serveragent.Bucket, by)
+	b.minute = int(b.prometheus.Now.Sub(simulated.Start()) / time.Minute)
+}
+
+// backup is one run of the agent's backup.
+func (b *backupBench) backup() backupbench.Run {
+	b.t.Helper()
+	b.store.Take()
+	done := b.server.Backup(b.t.Context())
+	require.NoError(b.t, done.Err, done.String())
+	run := b.run(done.Took)
+	told, err := b.server.Metric("agent_backup_bytes")
+	require.NoError(b.t, err)
+	run.Told = int64(told)
+	b.backedUp = b.prometheus.Now
+	return run
+}
+
+// original is one run of the original's.
+func (b *backupBench) original() backupbench.Run {
+	b.t.Helper()
+	b.store.Take()
+	took, err := b.sync.Up(b.t.Context(), b.server.Data())
+	require.NoError(b.t, err)
+	return b.run(took)
+}
+
+// run is what the last one took.
+func (b *backupBench) run(took time.Duration) backupbench.Run {
+	traffic := b.store.Take()
+	return backupbench.Run{
+		Minute: b.minute, Sent: traffic.Sent, Received: traffic.Received, Requests: traffic.Total(), Seconds: took.Seconds(),
+	}
+}
+
+// restore restores what the backups brought to safety, in both ways.
+func (b *backupBench) restore(after string) backupbench.Restore {
+	b.t.Helper()
+	restore := backupbench.Restore{After: after, Blocks: b.prometheus.Blocks(), Bytes: size(b.t, b.server.Data())}
+	restore.Ours, restore.Original = b.transfers()
+	b.t.Logf("restored %s: %s; original: %s", after, restore.Ours, restore.Original)
+	return restore
+}
+
+// killed is a restore after the server was killed just now.
+func (b *backupBench) killed() backupbench.Killed {
+	b.t.Helper()
+	killed := backupbench.Killed{
+		AfterBackup: b.prometheus.Now.Sub(b.backedUp).Seconds(),
+		Interval:    int64(benchSeries * time.Minute / simulated.Interval),
+	}
+	killed.Ours, killed.Original = b.transfers()
+	return killed
+}
+
+func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
+	b.t.Helper()
+	ours = b.transfer(func(dir string) (time.Duration, error) {
+		_, done, err := b.server.Verify(b.t.Context(), dir)
+		return done.Took, err
+	})
+	require.Empty(b.t, ours.Failed)
+	original = b.transfer(func(dir string) (time.Duration, error) { return b.sync.Down(b.t.Context(), filepath.Join(dir, "data")) })
+	return ours, original
+}
+
+// transfer is a restore in one way, whose samples are compared with those that are
+// held now. What restore makes is Prometheus' directory data, below dir.
+func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) backupbench.Transfer {
+	b.t.Helper()
+	dir, err := os.MkdirTemp("", "restored-")
+	require.NoError(b.t, err)
+	// At once, since there is one of several hundred megabytes.
+	defer func() { require.NoError(b.t, os.RemoveAll(dir)) }()
+	b.store.Take()
+	took, err := restore(dir)
+	traffic := b.store.Take()
+	transfer := backupbench.Transfer{Received: traffic.Received, Requests: traffic.Total(), Seconds: took.Seconds()}
+	if err != nil {
+		transfer.Failed = err.Error()
+		return transfer
+	}
+	begin := time.Now()
+	restored, err := simulated.Open(filepath.Join(dir, "data"))
+	transfer.OpenSeconds = time.Since(begin).Seconds()
+	if err != nil {
+		transfer.Failed = err.Error()
+		return transfer
+	}
+	transfer.Samples, err = compare.Samples(b.t.Context(), b.prometheus, restored)
+	require.NoError(b.t, err)
+	require.NoError(b.t, restored.Close())
+	return transfer
+}
+
+// size is how many bytes the files of a directory have.
+func size(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	}))
+	return bytes
+}

@@ -1,0 +1,303 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// scrapeInterval is Prometheus' own: see server/files/prometheus/prometheus.yaml.
+	scrapeInterval = 15 * time.Second
+	// holeLimit is the longest time beyond the interval in which nothing was measured.
+	holeLimit = 15 * time.Second
+	// backupInterval is what a crash can lose: see Pulumi.yaml.
+	backupInterval = time.Minute
+	// history is how far back samples are asked for: more than this test takes.
+	history = 3 * time.Hour
+)
+
+// samples are the values of each series by time, in milliseconds since 1970.
+type samples map[string]map[int64]string
+
+// add adds what others are, and returns how many of them were new.
+func (s samples) add(others samples) (added int) {
+	for series, values := range others {
+		if s[series] == nil {
+			s[series] = map[int64]string{}
+		}
+		for at, value := range values {
+			if _, known := s[series][at]; !known {
+				s[series][at] = value
+				added++
+			}
+		}
+	}
+	return added
+}
+
+func (s samples) count() (count int) {
+	for _, values := range s {
+		count += len(values)
+	}
+	return count
+}
+
+// missing are the samples that others do not have, or have with another value.
+func (s samples) missing(others samples) samples {
+	missing := samples{}
+	for series, values := range s {
+		for at, value := range values {
+			if other, found := others[series][at]; !found || other != value {
+				missing.add(samples{series: {at: value}})
+			}
+		}
+	}
+	return missing
+}
+
+// from is the earliest and the latest time of a sample.
+func (s samples) span() (first, last time.Time) {
+	var low, high int64
+	for _, values := range s {
+		for at := range values {
+			if low == 0 || at < low {
+				low = at
+			}
+			high = max(high, at)
+		}
+	}
+	return time.UnixMilli(low), time.UnixMilli(high)
+}
+
+// samples asks for every sample of the last while, as it was stored.
+func (p prometheus) samples(past time.Duration) (samples, error) {
+	values := url.Values{"query": {fmt.Sprintf(`{__name__=~".+"}[%.0fs]`, past.Seconds())}}
+	client := &http.Client{Timeout: 20 * time.Second}
+	response, err := client.Get("http://" + p.address + "/api/v1/query?" + values.Encode())
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct {
+				Metric map[string]string
+				Values [][2]any
+			}
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if answer.Status != "success" {
+		return nil, fmt.Errorf("%s", answer.Error)
+	}
+	found := samples{}
+	for _, series := range answer.Data.Result {
+		var name strings.Builder
+		for _, label := range slices.Sorted(maps.Keys(series.Metric)) {
+			fmt.Fprintf(&name, "%s=%q,", label, series.Metric[label])
+		}
+		values := map[int64]string{}
+		for _, pair := range series.Values {
+			at, ok := pair[0].(float64)
+			if !ok {
+				return nil, fmt.Errorf("a time is %v", pair[0])
+			}
+			values[int64(at*1000+0.5)] = fmt.Sprint(pair[1])
+		}
+		found[name.String()] = values
+	}
+	return found, nil
+}
+
+// follow keeps what a Prometheus measures, until it no longer answers or stop is
+// called. What it returns is all that it was seen to have.
+func (p prometheus) follow(seen samples) (stop func()) {
+	ended := make(chan struct{})
+	var following sync.WaitGroup
+	following.Go(func() {
+		ticker := time.NewTicker(500 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-ticker.C:
+			}
+			latest, err := p.samples(2 * scrapeInterval)
+			if err != nil {
+				return
+			}
+			seen.add(latest)
+		}
+	})
+	return func() {
+		close(ended)
+		following.Wait()
+	}
+}
+
+// longestHole is the longest time between two measurements of a job, by whatever
+// server, beyond the interval; only those after a time count.
+func longestHole(found samples, after time.Time) (hole time.Duration, job string) {
+	times := map[string][]int64{}
+	for series, values := range found {
+		if !strings.Contains(series, `__name__="up",`) {
+			continue
+		}
+		_, name, _ := strings.Cut(series, `job="`)
+		name, _, _ = strings.Cut(name, `"`)
+		times[name] = slices.AppendSeq(times[name], maps.Keys(values))
+	}
+	for name, all := range times {
+		slices.Sort(all)
+		for i := 1; i < len(all); i++ {
+			if time.UnixMilli(all[i]).Before(after) {
+				continue
+			}
+			if distance := time.Duration(all[i]-all[i-1])*time.Millisecond - scrapeInterval; distance > hole {
+				hole, job = distance, name
+			}
+		}
+	}
+	return hole, job
+}
+
+// issued is how many certificates the local cloud's authority has issued.
+func (p *project) issued(t *testing.T) int {
+	t.Helper()
+	log := p.must(t, time.Minute, "docker", "logs", "localcloud-acme")
+	return strings.Count(log, "Issued certificate serial")
+}
+
+// replacement is what became of the monitoring history in one replacement.
+type replacement struct {
+	Took         float64 `json:"upSeconds"`
+	Samples      int     `json:"samples"`
+	Lost         int     `json:"lostSamples"`
+	LostSeconds  float64 `json:"lostSeconds"`
+	HoleSeconds  float64 `json:"holeSeconds"`
+	Certificates int     `json:"certificatesIssued"`
+}
+
+// TestHistory replaces the server again and again, and then kills one, and compares
+// what was measured before, sample by sample, with what the newest server answers.
+func TestHistory(t *testing.T) {
+	if os.Getenv("E2E") != "history" {
+		t.Skip("needs a local cloud that is up and takes a quarter of an hour: make test-history")
+	}
+	p := root(t)
+	p.loadEnv(t)
+	changed := p.copy(t)
+	known := samples{}
+	report := map[string][]replacement{"planned": {}, "killed": {}}
+	incidents := p.incidents(t)
+
+	for i := range number(t, "REPLACEMENTS", 10) {
+		t.Run(fmt.Sprintf("replacement %d loses nothing", i+1), func(t *testing.T) {
+			certificate, issued := p.certificate(t, siteName), p.issued(t)
+			old := p.known(t, known)
+			stop := old.follow(known)
+			changed.set(t, "generation", int(time.Now().Unix()))
+			began := time.Now()
+			up := changed.pulumiUp(t)
+			stop()
+			require.NoError(t, up.err, up.String())
+
+			r := p.compare(t, known, began)
+			r.Took, r.Certificates = up.took.Seconds(), p.issued(t)-issued
+			report["planned"] = append(report["planned"], r)
+			require.Zero(t, r.Lost, "samples that the old server was seen to have, and the new one has not")
+			require.LessOrEqual(t, r.HoleSeconds, holeLimit.Seconds())
+			sameCertificate(t, certificate, p.certificate(t, siteName))
+			require.Zero(t, r.Certificates, "certificates that were issued anew")
+		})
+	}
+	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage to who watches from outside")
+	t.Run("a server that is killed loses a backup interval at most", func(t *testing.T) {
+		certificate := p.certificate(t, siteName)
+		old := p.known(t, known)
+		stop := old.follow(known)
+		out := p.outputs(t)
+		// Late between two backups, so that there is something to lose.
+		eventually(t, 3*backupInterval, func() (bool, string) {
+			age := p.ssh(t, `echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
+			seconds, err := strconv.Atoi(strings.TrimSpace(age.stdout))
+			return err == nil && seconds >= 40 && seconds <= 55, age.String()
+		})
+		id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+out.ServerID))
+		require.NotEmpty(t, id)
+		killed := time.Now()
+		p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", id)
+		stop()
+		up := changed.pulumiUp(t)
+		require.NoError(t, up.err, up.String())
+		back := time.Since(killed)
+		require.NotEqual(t, out.ServerID, p.outputs(t).ServerID)
+
+		r := p.compare(t, known, killed.Add(-2*backupInterval))
+		r.Took = up.took.Seconds()
+		report["killed"] = append(report["killed"], r)
+		// The run of a backup takes a moment, and a sample is known only when it is asked for.
+		require.LessOrEqual(t, r.LostSeconds, backupInterval.Seconds()+5)
+		sameCertificate(t, certificate, p.certificate(t, siteName))
+		t.Logf("site and history were back %.1f s after the kill", back.Seconds())
+	})
+
+	file := filepath.Join(p.dir, ".build", "history.json")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	encoded, err := json.MarshalIndent(report, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(encoded, '\n'), 0o644))
+	t.Logf("%s:\n%s", file, encoded)
+}
+
+// known adds all that the server's Prometheus has to known.
+func (p *project) known(t *testing.T, known samples) prometheus {
+	t.Helper()
+	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
+	all, err := prometheus.samples(history)
+	require.NoError(t, err)
+	known.add(all)
+	return prometheus
+}
+
+// compare compares what the server's Prometheus has with what is known.
+func (p *project) compare(t *testing.T, known samples, began time.Time) replacement {
+	t.Helper()
+	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
+	server := p.outputs(t).ServerID
+	// The hole is over when each job has measured again.
+	eventually(t, time.Minute, func() (bool, string) {
+		jobs := len(prometheus.query(t, fmt.Sprintf(`up{server=%q}`, server)))
+		return jobs == 7, fmt.Sprintf("%d of 7 jobs", jobs)
+	})
+	found, err := prometheus.samples(history)
+	require.NoError(t, err)
+	missing := known.missing(found)
+	hole, job := longestHole(found, began)
+	r := replacement{Samples: known.count(), Lost: missing.count(), HoleSeconds: hole.Seconds()}
+	if r.Lost > 0 {
+		first, last := missing.span()
+		// The sample before the first that is lost is the last that is not.
+		r.LostSeconds = last.Sub(first).Seconds() + scrapeInterval.Seconds()
+		t.Logf("lost: %d samples from %s to %s", r.Lost, first.Format(time.TimeOnly), last.Format(time.TimeOnly))
+	}
+	t.Logf("%d samples of %d series are known, %d are lost; the longest hole is %.1f s (%s)", r.Samples, len(known), r.Lost, r.HoleSeconds, job)
+	return r
+}

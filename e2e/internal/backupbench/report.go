@@ -1,0 +1,157 @@
+package backupbench
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"immutable-infra/e2e/internal/compare"
+)
+
+const (
+	// Flat is by how much the cost may differ from that at the beginning.
+	Flat = 0.10
+	// Limit is how many bytes a minute may take at most, in all.
+	Limit = 50_000
+	// cycle is every how many hours Prometheus cuts a block, and firstCycle the hour in
+	// which the first whole cycle begins.
+	cycle, firstCycle = 2, 3
+	// overhead is the most bytes of headers that a request has.
+	overhead = 1500
+)
+
+// Report is the outcome of the bench.
+type Report struct {
+	Series          int     `json:"series"`
+	IntervalSeconds float64 `json:"intervalSeconds"`
+	// Ours and Original are of all runs.
+	Ours     Figures `json:"ours"`
+	Original Figures `json:"original"`
+	// Noise is of a first cycle with values of which none compresses.
+	Noise Figures `json:"noise"`
+	// Ratio is how many times as much the original sends.
+	Ratio float64 `json:"ratio"`
+	// Hours are by the simulated clock. A run is one minute's.
+	Hours []Hour `json:"hours"`
+	// Cycles are each two hours with a block.
+	Cycles   []Cycle   `json:"cycles"`
+	Restores []Restore `json:"restores"`
+	Killed   []Killed  `json:"killed"`
+	Problems []string  `json:"problems"`
+}
+
+// Hour is the runs of an hour.
+type Hour struct {
+	// Hour counts from 1.
+	Hour     int     `json:"hour"`
+	Ours     Figures `json:"ours"`
+	Original Figures `json:"original"`
+}
+
+// Cycle is what it costs from one block to the next.
+type Cycle struct {
+	FirstHour int     `json:"firstHour"`
+	LastHour  int     `json:"lastHour"`
+	SentMean  float64 `json:"sentMean"`
+}
+
+// Restore is what it took to bring a history of some size back.
+type Restore struct {
+	// After is what was backed up before.
+	After string `json:"after"`
+	// Bytes are those of the data directory that was backed up.
+	Bytes    int64    `json:"bytes"`
+	Blocks   int      `json:"blocks"`
+	Ours     Transfer `json:"ours"`
+	Original Transfer `json:"original"`
+}
+
+// Transfer is how a history came back.
+type Transfer struct {
+	Received int64 `json:"received"`
+	Requests int   `json:"requests"`
+	// Seconds is how long the restore took, and OpenSeconds how long Prometheus'
+	// storage takes to open what came.
+	Seconds     float64            `json:"seconds"`
+	OpenSeconds float64            `json:"openSeconds"`
+	Samples     compare.Difference `json:"samples"`
+	// Failed is why it did not come back, if it did not.
+	Failed string `json:"failed,omitempty"`
+}
+
+// Killed is what is lost with a server that is killed.
+type Killed struct {
+	// AfterBackup is how long after the last backup it was killed, in seconds.
+	AfterBackup float64  `json:"afterBackupSeconds"`
+	Ours        Transfer `json:"ours"`
+	Original    Transfer `json:"original"`
+	// Interval is how many samples there are from one backup to the next.
+	Interval int64 `json:"samplesPerInterval"`
+}
+
+// Measured is what the bench has seen.
+type Measured struct {
+	Series   int
+	Interval time.Duration
+	// Ours and Original are the runs in both ways, and Noise those of ours with values
+	// of which none compresses.
+	Ours, Original, Noise []Run
+	Restores              []Restore
+	Killed                []Killed
+}
+
+// NewReport judges what was measured.
+func NewReport(m Measured) Report {
+	report := Report{
+		Series: m.Series, IntervalSeconds: m.Interval.Seconds(),
+		Ours: figures(m.Ours), Original: figures(m.Original), Restores: m.Restores, Killed: m.Killed,
+		Noise: figures(between(m.Noise, firstCycle, firstCycle+cycle-1)),
+		Hours: []Hour{}, Cycles: []Cycle{}, Problems: []string{},
+	}
+	if report.Ours.SentMean > 0 {
+		report.Ratio = report.Original.SentMean / report.Ours.SentMean
+	}
+	for hour := 1; hour <= hours(m.Ours); hour++ {
+		report.Hours = append(report.Hours, Hour{Hour: hour, Ours: figures(between(m.Ours, hour, hour)), Original: figures(between(m.Original, hour, hour))})
+	}
+	for first := firstCycle; first+cycle-1 <= hours(m.Ours); first += cycle {
+		runs := between(m.Ours, first, first+cycle-1)
+		report.Cycles = append(report.Cycles, Cycle{FirstHour: first, LastHour: first + cycle - 1, SentMean: figures(runs).SentMean})
+	}
+	report.Problems = append(report.Problems, report.problems()...)
+	return report
+}
+
+// problems is what is not as it should be.
+func (r Report) problems() (problems []string) {
+	add := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
+	if r.Ours.SentMean > Limit {
+		add("a minute takes %.0f bytes: more than %d", r.Ours.SentMean, Limit)
+	}
+	for i, hour := range r.Hours {
+		first := r.Hours[0].Ours.SentMedian
+		if i > 0 && math.Abs(hour.Ours.SentMedian/first-1) > Flat {
+			add("an ordinary minute of hour %d takes %.0f bytes, one of hour 1 %.0f", hour.Hour, hour.Ours.SentMedian, first)
+		}
+		// What it says is what it sends, but for headers.
+		if told := hour.Ours.OverheadPerRequest; told < 0 || told > overhead {
+			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour, hour.Ours.ToldMean, hour.Ours.SentMean)
+		}
+	}
+	for i, cycle := range r.Cycles {
+		if first := r.Cycles[0]; i > 0 && math.Abs(cycle.SentMean/first.SentMean-1) > Flat {
+			add("a minute of hours %d and %d takes %.0f bytes, one of hours %d and %d %.0f", cycle.FirstHour, cycle.LastHour, cycle.SentMean, first.FirstHour, first.LastHour, first.SentMean)
+		}
+	}
+	for _, restore := range r.Restores {
+		if d := restore.Ours.Samples; d.Same == 0 || d.Lost+d.Changed+d.Invented > 0 {
+			add("after %s, not all came back: %s", restore.After, d)
+		}
+	}
+	for _, killed := range r.Killed {
+		if d := killed.Ours.Samples; d.Same == 0 || d.Changed+d.Invented > 0 || d.Lost > killed.Interval {
+			add("killed %.0f s after a backup, more than one interval of %d samples is lost: %s", killed.AfterBackup, killed.Interval, d)
+		}
+	}
+	return problems
+}

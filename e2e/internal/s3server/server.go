@@ -1,0 +1,251 @@
+// Package s3server runs versitygw, a real S3 server, behind a proxy that counts what
+// goes through and that a test may put its hand in.
+package s3server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The account that the server knows.
+const (
+	AccessKey = "AKIAEXAMPLE"
+	SecretKey = "secret"
+	Region    = "eu-central-1"
+)
+
+// Traffic is what went through the proxy: bytes are those of HTTP, its headers
+// included, and without TLS.
+type Traffic struct {
+	// Requests by their method.
+	Requests map[string]int
+	// Sent went to the server, Received came from it, in bytes.
+	Sent, Received int64
+}
+
+// Total is the number of all requests.
+func (t Traffic) Total() (total int) {
+	for _, count := range t.Requests {
+		total += count
+	}
+	return total
+}
+
+// Server is an S3 server on loopback. Its objects are files.
+type Server struct {
+	// URL is that of the proxy.
+	URL string
+
+	dir string
+
+	mutex     sync.Mutex
+	traffic   Traffic
+	intercept func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// Start runs the program until the test ends, with these buckets.
+func Start(t *testing.T, program string, buckets ...string) *Server {
+	t.Helper()
+	server := &Server{dir: t.TempDir(), traffic: Traffic{Requests: map[string]int{}}}
+	for _, bucket := range buckets {
+		require.NoError(t, os.Mkdir(filepath.Join(server.dir, bucket), 0o755))
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey, "--quiet", "posix", server.dir)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		// Its only news is that it was killed.
+		_, _ = command.Process.Kill(), command.Wait()
+		if t.Failed() {
+			t.Log(output.String())
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		connection, err := net.Dial("tcp", address)
+		if err == nil {
+			require.NoError(t, connection.Close())
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "the S3 server does not listen: %s", &output)
+	}
+	server.front(t, address)
+	return server
+}
+
+// front puts the proxy in front of the server.
+func (s *Server) front(t *testing.T, address string) {
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: address})
+			// It is signed.
+			r.Out.Host = r.In.Host
+		},
+		// No header of its own, and as many connections as there are requests.
+		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
+		// Of clients that went away.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	front := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mutex.Lock()
+		s.traffic.Requests[r.Method]++
+		intercept := s.intercept
+		s.mutex.Unlock()
+		if intercept == nil || !intercept(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	})}
+	served := make(chan error)
+	go func() { served <- front.Serve(countingListener{listener, s}) }()
+	t.Cleanup(func() {
+		require.NoError(t, front.Close())
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	s.URL = "http://" + listener.Addr().String()
+}
+
+// Environment points an AWS SDK at the server, and away from what the machine may
+// have of configuration of its own.
+func (s *Server) Environment() []string {
+	none := filepath.Join(s.dir, "none")
+	return []string{
+		"AWS_ENDPOINT_URL_S3=" + s.URL, "AWS_REGION=" + Region,
+		"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
+		"AWS_CONFIG_FILE=" + none, "AWS_SHARED_CREDENTIALS_FILE=" + none, "AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// Take returns what went through since the last call.
+func (s *Server) Take() Traffic {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	taken := s.traffic
+	s.traffic = Traffic{Requests: map[string]int{}}
+	return taken
+}
+
+// Intercept has requests go by intercept first, which tells whether it has answered;
+// nil is none.
+func (s *Server) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.intercept = intercept
+}
+
+// Path is the file of an object, or the directory of those that begin with a key.
+func (s *Server) Path(bucket, key string) string {
+	return filepath.Join(s.dir, bucket, filepath.FromSlash(key))
+}
+
+// Put writes an object.
+func (s *Server) Put(t *testing.T, bucket, key, content string) {
+	t.Helper()
+	path := s.Path(bucket, key)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+}
+
+// Objects are those of a bucket that begin with prefix, with their sizes in bytes.
+func (s *Server) Objects(t *testing.T, bucket, prefix string) map[string]int64 {
+	t.Helper()
+	objects := map[string]int64{}
+	root := s.Path(bucket, "")
+	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		key, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		// The server's own, while it writes.
+		if !strings.HasPrefix(key, ".") && strings.HasPrefix(filepath.ToSlash(key), prefix) {
+			objects[filepath.ToSlash(key)] = info.Size()
+		}
+		return err
+	}))
+	return objects
+}
+
+// Size is how many bytes the objects of a bucket have.
+func (s *Server) Size(t *testing.T, bucket string) (size int64) {
+	t.Helper()
+	for _, bytes := range s.Objects(t, bucket, "") {
+		size += bytes
+	}
+	return size
+}
+
+// Age makes all objects of a bucket older by the bucket's clock, so that this goes with
+// a simulated one.
+func (s *Server) Age(t *testing.T, bucket string, by time.Duration) {
+	t.Helper()
+	for key := range s.Objects(t, bucket, "") {
+		path := s.Path(bucket, key)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		modified := info.ModTime().Add(-by)
+		require.NoError(t, os.Chtimes(path, modified, modified))
+	}
+}
+
+// countingListener counts the bytes of its connections.
+type countingListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	connection, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return countingConn{connection, l.server}, nil
+}
+
+// countingConn is one of them, seen from the server.
+type countingConn struct {
+	net.Conn
+	server *Server
+}
+
+func (c countingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.server.mutex.Lock()
+	defer c.server.mutex.Unlock()
+	c.server.traffic.Sent += int64(n)
+	return n, err
+}
+
+func (c countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.server.mutex.Lock()
+	defer c.server.mutex.Unlock()
+	c.server.traffic.Received += int64(n)
+	return n, err
+}

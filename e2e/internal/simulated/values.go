@@ -1,0 +1,108 @@
+package simulated
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Values is what series are like.
+type Values int
+
+const (
+	// Realistic are values as programs of a small server have them: constants, counters
+	// and gauges.
+	Realistic Values = iota
+	// Noise are values of which each is as good as any other: the worst for every
+	// compression.
+	Noise
+)
+
+// kind is what one sort of series measures.
+type kind struct {
+	name string
+	// of a hundred series, how many are of this kind.
+	percent int
+	// start makes the function that tells the value at each scrape.
+	start func(random *rand.Rand) func(random *rand.Rand) float64
+}
+
+// kinds are those of realistic values, in the order in which a target shows them.
+// The shares are those of the node exporter's and Prometheus' own metrics on an idle
+// server (four of five values are those of the scrape before, and nearly half are 0),
+// moved a little towards a busy one.
+func kinds() []kind {
+	constant := func(value func(random *rand.Rand) float64) func(*rand.Rand) func(*rand.Rand) float64 {
+		return func(random *rand.Rand) func(*rand.Rand) float64 {
+			same := value(random)
+			return func(*rand.Rand) float64 { return same }
+		}
+	}
+	counter := func(most uint64) func(*rand.Rand) func(*rand.Rand) float64 {
+		return func(random *rand.Rand) func(*rand.Rand) float64 {
+			value, busy := float64(random.Uint64N(1<<16)), 1+random.Uint64N(most)
+			return func(random *rand.Rand) float64 {
+				value += float64(random.Uint64N(busy))
+				return value
+			}
+		}
+	}
+	return []kind{
+		{"errors_total", 42, constant(func(*rand.Rand) float64 { return 0 })},
+		{"state", 22, constant(func(random *rand.Rand) float64 { return float64(1 + random.Uint64N(100)) })},
+		{"limit_bytes", 9, constant(func(random *rand.Rand) float64 { return float64(4096 * random.Uint64N(1<<24)) })},
+		{"requests_total", 12, counter(50)},
+		{"transferred_bytes_total", 4, counter(1 << 18)},
+		{"cpu_seconds_total", 4, func(random *rand.Rand) func(*rand.Rand) float64 {
+			ticks := random.Uint64N(1 << 20)
+			return func(random *rand.Rand) float64 {
+				ticks += random.Uint64N(300)
+				return float64(ticks) / 100
+			}
+		}},
+		{"resident_memory_bytes", 3, func(random *rand.Rand) func(*rand.Rand) float64 {
+			pages := 1<<14 + int64(random.Uint64N(1<<12))
+			return func(random *rand.Rand) float64 {
+				pages += random.Int64N(65) - 32
+				return float64(max(pages, 0) * 4096)
+			}
+		}},
+		{"duration_seconds", 4, func(random *rand.Rand) func(*rand.Rand) float64 {
+			scale := math.Exp(-6 * random.Float64())
+			return func(random *rand.Rand) float64 { return scale * random.ExpFloat64() }
+		}},
+	}
+}
+
+// newSeries makes a server's i-th series, which is one of a target, at this place of a
+// hundred.
+func newSeries(server string, i, target, place int, values Values, random *rand.Rand) *series {
+	chosen := kind{"noise", 100, func(*rand.Rand) func(*rand.Rand) float64 {
+		return func(random *rand.Rand) float64 { return random.NormFloat64() }
+	}}
+	if values == Realistic {
+		chosen = kindAt(place)
+	}
+	return &series{
+		labels: labels.FromStrings(
+			labels.MetricName, fmt.Sprintf("target%d_%s", target, chosen.name),
+			"job", fmt.Sprintf("target%d", target),
+			"instance", fmt.Sprintf("target%d:9100", target),
+			"server", server,
+			"path", fmt.Sprintf("/part/%04d", i),
+		),
+		next: chosen.start(random),
+	}
+}
+
+// kindAt is the kind of the series at this place of a hundred.
+func kindAt(place int) (found kind) {
+	for _, found = range kinds() {
+		if place -= found.percent; place < 0 {
+			break
+		}
+	}
+	return found
+}

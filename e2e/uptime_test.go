@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// robotAddress is that of the double of UptimeRobot, and robotKey the API key
+	// of its account.
+	robotAddress = "https://198.18.0.8"
+	robotKey     = "u1000001-10ca1c10bd00000000000001"
+	// robotInterval is the time between two checks, which the local stack sets.
+	robotInterval = 30 * time.Second
+)
+
+// robot is what the double of UptimeRobot has.
+type robot struct {
+	Monitors []struct {
+		ID                        int64
+		Name, URL, Status, Reason string
+		Checks                    int
+	}
+	Integrations []string
+	Pages        []struct {
+		ID           int64
+		Name, Domain string
+		Monitors     []int64
+	}
+	Created, Changed, Deleted map[string]int
+	Notices                   []struct{ Monitor, Type, Details, Error string }
+}
+
+func (p *project) robot(t *testing.T) robot {
+	t.Helper()
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), robotAddress+"/localcloud/state")
+	var state robot
+	require.NoError(t, json.Unmarshal([]byte(answer), &state), answer)
+	return state
+}
+
+// asRobotsOwner makes a request to the API as the account's owner, by hand.
+func (p *project) asRobotsOwner(t *testing.T, method, path string) {
+	t.Helper()
+	p.must(t, time.Minute, "curl", "-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		"-X", method, "-H", "Authorization: Bearer "+robotKey, robotAddress+"/v3"+path)
+}
+
+// watched requires that UptimeRobot has everything once and sees the site.
+func (p *project) watched(t *testing.T) robot {
+	t.Helper()
+	state := p.robot(t)
+	require.Len(t, state.Monitors, 1, "Grafana does not run here, and so is not watched")
+	require.Equal(t, siteURL+"/.well-known/release", state.Monitors[0].URL)
+	require.Len(t, state.Integrations, 1)
+	require.Len(t, state.Pages, 1)
+	require.Equal(t, "status."+siteName, state.Pages[0].Domain)
+	require.Equal(t, []int64{state.Monitors[0].ID}, state.Pages[0].Monitors)
+	eventually(t, 2*robotInterval, func() (bool, string) {
+		is := p.robot(t).Monitors[0]
+		return is.Status == "UP", is.Status + " " + is.Reason
+	})
+	return state
+}
+
+// incidents is what VictorOps heard from UptimeRobot, in order.
+func (p *project) incidents(t *testing.T) []string {
+	t.Helper()
+	var messages []struct {
+		MessageType string
+		EntityID    string
+	}
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
+	require.NoError(t, json.Unmarshal([]byte(answer), &messages), answer)
+	types := []string{}
+	for _, message := range messages {
+		if strings.HasPrefix(message.EntityID, "uptimerobot/") {
+			types = append(types, message.MessageType)
+		}
+	}
+	return types
+}
+
+// watchedFromOutside requires that all was made once, that another update changes
+// nothing, and that no secret is anywhere.
+func watchedFromOutside(t *testing.T, p *project) {
+	before := p.watched(t)
+	if len(before.Deleted) == 0 { // else this is not the first time on this local cloud
+		require.Equal(t, map[string]int{"/monitors": 1, "/integrations": 1, "/psps": 1}, before.Created)
+	}
+	again := p.pulumiUp(t, "--expect-no-changes")
+	require.NoError(t, again.err, again.String())
+	after := p.robot(t)
+	require.Equal(t, before.Created, after.Created)
+	require.Equal(t, before.Changed, after.Changed)
+	require.Equal(t, before.Deleted, after.Deleted)
+	require.Empty(t, noSecrets(t, p, again.String()))
+}
+
+// noSecrets lists where a secret is in plain: in what was printed, or in a file
+// that Pulumi keeps.
+func noSecrets(t *testing.T, p *project, printed ...string) []string {
+	t.Helper()
+	// As it stands in the configuration of UptimeRobot, whatever is around it.
+	secrets := []string{robotKey, "/integrations/uptimerobot/20131114/alert/"}
+	var found []string
+	look := func(where, text string) {
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				found = append(found, where)
+			}
+		}
+	}
+	for i, text := range printed {
+		look(fmt.Sprintf("output %d", i), text)
+	}
+	look("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
+	for _, dir := range []string{"state", "pulumi"} {
+		err := filepath.WalkDir(filepath.Join(p.home(), dir), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil || info.Mode()&0o111 != 0 {
+				return err // a plugin
+			}
+			content, err := os.ReadFile(path)
+			look(path, string(content))
+			return err
+		})
+		require.NoError(t, err)
+	}
+	return found
+}
+
+// renamedInPlace gives everything another name, and then its own again.
+func renamedInPlace(t *testing.T, p *project) {
+	before := p.watched(t)
+	t.Run("another name", func(t *testing.T) {
+		changed := p.copy(t)
+		changed.replace(t, "components/uptimemonitor.go", "Key: key, Name: name,", `Key: key, Name: name + " & more",`)
+		changed.replace(t, "components/uptimemonitor.go", "Name: a.Domain, Domain: a.StatusPage", `Name: "The site", Domain: a.StatusPage`)
+		changed.replace(t, "components/uptimemonitor.go", `"VictorOps: " + a.Domain`, `"On-Call: " + a.Domain`)
+		up := changed.pulumiUp(t)
+		require.NoError(t, up.err, up.String())
+		after := changed.robot(t)
+		require.Equal(t, before.Created, after.Created, "nothing was made anew")
+		require.Equal(t, before.Deleted, after.Deleted)
+		require.Equal(t, siteName+" & more", after.Monitors[0].Name)
+		require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)
+		require.Equal(t, "The site", after.Pages[0].Name)
+		require.Equal(t, before.Pages[0].ID, after.Pages[0].ID)
+		require.Equal(t, []string{"On-Call: " + siteName}, after.Integrations)
+		require.Empty(t, noSecrets(t, changed, up.String()))
+	})
+	up := p.pulumiUp(t)
+	require.NoError(t, up.err, up.String())
+	after := p.watched(t)
+	require.Equal(t, before.Created, after.Created)
+	require.Equal(t, siteName, after.Monitors[0].Name)
+	p.converged(t)
+}
+
+// putBack deletes a monitor by hand. The next update makes it again, and the one
+// after that changes nothing.
+func putBack(t *testing.T, p *project) {
+	before := p.watched(t)
+	p.asRobotsOwner(t, "DELETE", fmt.Sprintf("/monitors/%d", before.Monitors[0].ID))
+	require.Empty(t, p.robot(t).Monitors)
+	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--diff", "--stack", "local", "--non-interactive")
+	require.NoError(t, preview.err, preview.String())
+	require.Contains(t, preview.stdout, "there is no monitor", "a preview says what is missing")
+	require.Empty(t, p.robot(t).Monitors, "and makes nothing")
+
+	up := p.pulumiUp(t)
+	require.NoError(t, up.err, up.String())
+	after := p.watched(t)
+	require.NotEqual(t, before.Monitors[0].ID, after.Monitors[0].ID)
+	require.Equal(t, before.Pages[0].ID, after.Pages[0].ID, "the page shows the new one")
+	p.converged(t)
+}
+
+// takenAway deletes the command that watches, and with it all that it made.
+func takenAway(t *testing.T, p *project) {
+	p.watched(t)
+	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))), func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
+	require.Len(t, urns, 1)
+	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target", urns[0])
+	state := p.robot(t)
+	require.Empty(t, state.Monitors)
+	require.Empty(t, state.Integrations)
+	require.Empty(t, state.Pages)
+	up := p.pulumiUp(t)
+	require.NoError(t, up.err, up.String())
+	p.watched(t)
+	p.converged(t)
+}
+
+// outageIsSeen stops what serves the site, and starts it again.
+func outageIsSeen(t *testing.T, p *project) {
+	p.watched(t)
+	before := p.incidents(t)
+	told := func() []string { return p.incidents(t)[len(before):] }
+	compose := func(command string) {
+		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
+		require.NoError(t, done.err, done.String())
+	}
+	// Another check of the page, and those that confirm it.
+	limit := robotInterval + 10*time.Second
+	defer compose("start")
+	compose("stop")
+	down := eventually(t, limit, func() (bool, string) {
+		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+	})
+	require.Equal(t, "DOWN", p.robot(t).Monitors[0].Status)
+	compose("start")
+	over := eventually(t, limit, func() (bool, string) {
+		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+	})
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started", down.Seconds(), over.Seconds())
+	for _, notice := range p.robot(t).Notices {
+		require.Empty(t, notice.Error)
+	}
+	ready := p.ssh(t, "sudo agent ready --wait 1m")
+	require.NoError(t, ready.err, ready.String())
+}

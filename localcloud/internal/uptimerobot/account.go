@@ -1,0 +1,105 @@
+package uptimerobot
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"immutable-infra/localcloud/internal/home"
+)
+
+// account is all that there is, by id.
+type account struct {
+	LastID       int64
+	Monitors     map[int64]*monitor
+	Integrations map[int64]*integration
+	Pages        map[int64]*page
+	// Created, Changed and Deleted count what was done, by the paths of the kinds.
+	Created, Changed, Deleted map[string]int
+}
+
+// firstID is unlike any number that something else has.
+const firstID = 800_000_000
+
+// loadAccount reads an account from its file, or makes one.
+func loadAccount(file string) (account, error) {
+	a := account{
+		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
+		Created: map[string]int{}, Changed: map[string]int{}, Deleted: map[string]int{},
+	}
+	if file == "" {
+		return a, nil
+	}
+	if err := home.ReadJSON(file, &a); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return a, err
+	}
+	return a, nil
+}
+
+func (a *account) save(file string) error {
+	if file == "" {
+		return nil
+	}
+	return home.WriteJSON(file, a)
+}
+
+func (a *account) newID() int64 {
+	a.LastID++
+	return a.LastID
+}
+
+// State is what there is and what was done.
+type State struct {
+	Monitors     []MonitorState `json:"monitors"`
+	Integrations []string       `json:"integrations"`
+	Pages        []PageState    `json:"pages"`
+	// Created, Changed and Deleted count requests that did so, by path.
+	Created map[string]int `json:"created"`
+	Changed map[string]int `json:"changed"`
+	Deleted map[string]int `json:"deleted"`
+	// Notices are the calls of web-hooks, oldest first.
+	Notices []Notice `json:"notices"`
+}
+
+// MonitorState is a monitor, and how its page is.
+type MonitorState struct {
+	ID     int64     `json:"id"`
+	Name   string    `json:"name"`
+	URL    string    `json:"url"`
+	Status string    `json:"status"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	Checks int       `json:"checks"`
+}
+
+// PageState is a status page.
+type PageState struct {
+	ID       int64   `json:"id"`
+	Name     string  `json:"name"`
+	Domain   string  `json:"domain"`
+	Monitors []int64 `json:"monitors"`
+}
+
+// State tells everything but secrets.
+func (s *Server) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := State{
+		Monitors: []MonitorState{}, Integrations: []string{}, Pages: []PageState{}, Notices: append([]Notice{}, s.notices...),
+		Created: maps.Clone(s.account.Created), Changed: maps.Clone(s.account.Changed), Deleted: maps.Clone(s.account.Deleted),
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.account.Monitors)) {
+		m := s.account.Monitors[id]
+		state.Monitors = append(state.Monitors, MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.account.Integrations)) {
+		state.Integrations = append(state.Integrations, s.account.Integrations[id].FriendlyName)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.account.Pages)) {
+		p := s.account.Pages[id]
+		state.Pages = append(state.Pages, PageState{p.ID, p.FriendlyName, p.CustomDomain, slices.Clone(p.MonitorIDs)})
+	}
+	return state
+}

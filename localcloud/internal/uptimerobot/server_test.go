@@ -1,0 +1,146 @@
+package uptimerobot_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/uptimerobot"
+)
+
+const (
+	goodMonitor = `{"friendlyName": "a & b", "type": "KEYWORD", "url": "https://example.org/?a=1&b=2", "interval": 30, "timeout": 10, "httpMethodType": "GET", "keywordType": "ALERT_NOT_EXISTS", "keywordCaseType": 0, "keywordValue": "\"release\""}`
+	goodHook    = `{"type": "Webhook", "data": {"friendlyName": "hook", "urlToNotify": "https://alert.example/?", "postValue": "{}", "sendAsQueryString": true}}`
+	goodPage    = `{"friendlyName": "page", "customDomain": "status.example.org", "monitorIds": [0]}`
+)
+
+func TestWhatUptimeRobotWouldRefuseIsRefused(t *testing.T) {
+	d := serve(t)
+	monitor := d.created(t, "/v3/monitors", goodMonitor)
+	hook := d.created(t, "/v3/integrations", goodHook)
+	d.created(t, "/v3/psps", goodPage)
+	with := func(body, old, new string) string {
+		require.Contains(t, body, old)
+		return strings.Replace(body, old, new, 1)
+	}
+	for name, test := range map[string]struct {
+		method, path, body string
+		status             int
+		says               string
+	}{
+		"no name":                   {"POST", "/v3/monitors", `{"type": "HTTP"}`, 400, `["friendlyName should not be empty","interval should not be empty","timeout should not be empty","url should not be empty"]`},
+		"an unknown field":          {"POST", "/v3/monitors", with(goodMonitor, "friendlyName", "friendly_name"), 400, "property friendly_name should not exist"},
+		"too short an interval":     {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": 29`), 400, "interval must not be less than 30"},
+		"an interval in words":      {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": "30"`), 400, "interval must be an integer number"},
+		"too long a timeout":        {"POST", "/v3/monitors", with(goodMonitor, `"timeout": 10`, `"timeout": 61`), 400, "timeout must not be greater than 60"},
+		"an unknown type":           {"POST", "/v3/monitors", with(goodMonitor, "KEYWORD", "keyword"), 400, "type must be one of the following values"},
+		"a URL that is none":        {"POST", "/v3/monitors", with(goodMonitor, "https://", ""), 400, "url must be a URL address"},
+		"a keyword without a value": {"POST", "/v3/monitors", with(goodMonitor, `, "keywordValue": "\"release\""`, ""), 400, "needs keywordType, keywordValue"},
+		"an unknown contact":        {"POST", "/v3/monitors", with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1", "threshold": 0, "recurrence": 0}],`), 400, "alert contact 1 does not exist"},
+		"half a contact":            {"POST", "/v3/monitors", with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1"}],`), 400, "threshold should not be empty"},
+		"a monitor twice":           {"POST", "/v3/monitors", goodMonitor, 409, "Monitor already exists"},
+		"a list, not an object":     {"POST", "/v3/monitors", `[]`, 400, "not a JSON object"},
+		"a web-hook without a URL":  {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "{}"}}`, 400, "urlToNotify should not be empty"},
+		"a template that is none":   {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "a", "urlToNotify": "https://a.example/"}}`, 400, "postValue must be a json string"},
+		"a query without its mark":  {"POST", "/v3/integrations", with(goodHook, "example/?", "example/"), 400, "must end with ? or &"},
+		"another integration":       {"POST", "/v3/integrations", `{"type": "Slack", "data": {}}`, 400, "type must be one of"},
+		"a web-hook twice":          {"POST", "/v3/integrations", goodHook, 409, "Integration already exists"},
+		"a change without its type": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"data": {"friendlyName": "b"}}`, 400, "type should not be empty"},
+		"an unknown monitor shown":  {"POST", "/v3/psps", `{"friendlyName": "b", "monitorIds": [7]}`, 400, "monitor 7 does not exist"},
+		"a domain twice":            {"POST", "/v3/psps", goodPage, 409, "already in use"},
+		"something that is gone":    {"GET", "/v3/monitors/7", "", 404, `{"code":"000-004","message":"Monitor not found"}`},
+		"an id in words":            {"GET", "/v3/monitors/seven", "", 400, "numeric string is expected"},
+		"an unknown filter":         {"GET", "/v3/monitors?limit=5", "", 400, "property limit should not exist"},
+		"an unknown path":           {"GET", "/v3/user/me", "", 404, "Cannot GET /v3/user/me"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, text := d.ask(t, test.method, test.path, key, test.body)
+			require.Equal(t, test.status, status, text)
+			require.Contains(t, strings.ReplaceAll(text, `\u0026`, "&"), test.says)
+		})
+	}
+	status, text := d.ask(t, http.MethodGet, "/v3/monitors", "another", "")
+	require.Equal(t, http.StatusUnauthorized, status)
+	require.JSONEq(t, `{"message": "Unauthorized", "code": "003-005"}`, text)
+	status, text = d.ask(t, http.MethodPatch, fmt.Sprintf("/v3/monitors/%d", monitor), key, `{"interval": 60}`)
+	require.Equal(t, http.StatusOK, status, text)
+	require.Contains(t, text, `"friendlyName":"a \u0026amp; b"`, "a name as for a web page")
+	require.Contains(t, text, `"followRedirections":"true"`, "a truth value as a string")
+}
+
+func TestAListHasPagesThatLeadOn(t *testing.T) {
+	d := serve(t)
+	for i := range 5 {
+		d.created(t, "/v3/monitors", fmt.Sprintf(`{"friendlyName": "m%d", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`, i, i))
+	}
+	var names []string
+	for path := "/v3/monitors"; path != ""; {
+		status, text := d.ask(t, http.MethodGet, path, key, "")
+		require.Equal(t, http.StatusOK, status, text)
+		var list struct {
+			Data     []struct{ FriendlyName string }
+			NextLink string
+		}
+		require.NoError(t, json.Unmarshal([]byte(text), &list))
+		require.LessOrEqual(t, len(list.Data), 2)
+		for _, each := range list.Data {
+			names = append(names, each.FriendlyName)
+		}
+		_, path, _ = strings.Cut(list.NextLink, "/v3/")
+		if path != "" {
+			path = "/v3/" + path
+		}
+	}
+	require.Equal(t, []string{"m0", "m1", "m2", "m3", "m4"}, names)
+}
+
+func TestMoreRequestsThanThePlanHasAreRefusedForTheRestOfTheMinute(t *testing.T) {
+	d := serve(t, func(s *uptimerobot.Settings) { s.Plan.RequestsPerMinute = 3 })
+	for range 3 {
+		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
+		require.Equal(t, http.StatusOK, status)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url+"/v3/psps", nil)
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+key)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusTooManyRequests, response.StatusCode)
+	require.Equal(t, "ThrottlerException: Too Many Requests", string(text))
+	require.Equal(t, "0", response.Header.Get("X-RateLimit-Remaining"))
+	require.Regexp(t, `^([1-9]|[1-5]\d|60)$`, response.Header.Get("X-RateLimit-Reset"))
+}
+
+func TestAnAccountOutlivesTheProcess(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "account.json")
+	inFile := func(s *uptimerobot.Settings) { s.File = file }
+	d := serve(t, inFile)
+	id := d.created(t, "/v3/monitors", goodMonitor)
+	state := d.State()
+	again := serve(t, inFile)
+	require.Equal(t, state, again.State())
+	require.Greater(t, again.created(t, "/v3/integrations", goodHook), id, "no id is given twice")
+}
+
+func TestFaultsAreOrderedOverHTTPAndCheckedThere(t *testing.T) {
+	d := serve(t)
+	status, _ := d.ask(t, http.MethodPut, "/localcloud/faults", "", `[{"method": "GET", "path": "/v3/psps", "times": 1, "status": 503}]`)
+	require.Equal(t, http.StatusNoContent, status)
+	for _, expected := range []int{503, 200} {
+		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
+		require.Equal(t, expected, status)
+	}
+	for _, wrong := range []string{`[{"method": "GET", "times": 1}]`, `[{"method": "GET", "status": 500}]`, `[{"verb": "GET"}]`, `{}`} {
+		status, text := d.ask(t, http.MethodPut, "/localcloud/faults", "", wrong)
+		require.Equal(t, http.StatusBadRequest, status, text)
+	}
+}

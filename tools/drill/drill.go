@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// limits of what is waited for.
+const (
+	pulumiTimeout  = 2 * time.Minute
+	restoreTimeout = 30 * time.Minute
+)
+
+// drill is one drill.
+type drill struct {
+	stack  string
+	maxAge time.Duration
+	// agent and prometheus are programs.
+	agent, prometheus string
+}
+
+// restored is the agent's report.
+type restored struct {
+	Server     string  `json:"server"`
+	Epoch      uint64  `json:"epoch"`
+	Sequence   uint64  `json:"sequence"`
+	AgeSeconds float64 `json:"ageSeconds"`
+	Bytes      int64   `json:"bytes"`
+	Blocks     int     `json:"blocks"`
+	Seconds    float64 `json:"seconds"`
+	Fallbacks  int     `json:"fallbacks"`
+}
+
+func (d drill) run(ctx context.Context) (found report, err error) {
+	bucket, err := pulumi(ctx, "stack", "output", "backupBucket", "--stack", d.stack)
+	if err != nil {
+		return report{}, fmt.Errorf("find the backup bucket: %w", err)
+	}
+	region, err := pulumi(ctx, "config", "get", "aws:region", "--stack", d.stack)
+	if err != nil {
+		return report{}, fmt.Errorf("find the bucket's region: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "restore-drill-")
+	if err != nil {
+		return report{}, fmt.Errorf("make a directory to restore into: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	there, err := d.restore(ctx, bucket, region, filepath.Join(dir, "restored"))
+	if err != nil {
+		return report{}, err
+	}
+	held, err := answered(ctx, d.prometheus, filepath.Join(dir, "restored", "data"), dir)
+	if err != nil {
+		return report{}, err
+	}
+	found = report{
+		Stack: d.stack, Bucket: bucket, Server: there.Server, Epoch: there.Epoch, Sequence: there.Sequence,
+		AgeSeconds: there.AgeSeconds, Bytes: there.Bytes, Fallbacks: there.Fallbacks, RestoreSeconds: there.Seconds,
+		StartSeconds: held.start.Seconds(), Blocks: held.blocks, Metrics: held.metrics, Series: held.series, Samples: held.samples,
+		OldestSample: held.oldest, NewestSample: held.newest, NewestSampleAgeSeconds: time.Since(held.newest).Seconds(), Repaired: held.repaired,
+	}
+	found.Problems = found.judge(d.maxAge, there.Blocks)
+	return found, nil
+}
+
+// restore has the agent restore into a new directory.
+func (d drill) restore(ctx context.Context, bucket, region, dir string) (restored, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return restored{}, fmt.Errorf("make a directory to restore into: %w", err)
+	}
+	output, err := command(ctx, restoreTimeout, d.agent, "verify", "--bucket", bucket, "--region", region, "--stack", d.stack, "--dir", dir)
+	if err != nil {
+		return restored{}, fmt.Errorf("restore the newest backup: %w", err)
+	}
+	var there restored
+	if err := json.Unmarshal([]byte(output), &there); err != nil {
+		return restored{}, fmt.Errorf("understand the agent's report: %w: %s", err, output)
+	}
+	return there, nil
+}
+
+// pulumi asks Pulumi for one value.
+func pulumi(ctx context.Context, args ...string) (string, error) {
+	output, err := command(ctx, pulumiTimeout, "pulumi", append(args, "--non-interactive")...)
+	if err != nil {
+		return "", err
+	}
+	value := strings.TrimSpace(output)
+	if value == "" {
+		return "", fmt.Errorf("pulumi %s says nothing", strings.Join(args, " "))
+	}
+	return value, nil
+}
+
+// command runs a program and returns what it wrote on stdout. What it wrote on stderr
+// is shown to the user as well, since it may be a warning.
+func command(ctx context.Context, limit time.Duration, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
+	defer cancel()
+	command := exec.CommandContext(ctx, name, args...)
+	command.Stderr = os.Stderr
+	var stdout bytes.Buffer
+	command.Stdout = &stdout
+	if err := command.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return "", fmt.Errorf("%s %s: %w", filepath.Base(name), args[0], err)
+	}
+	return stdout.String(), nil
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// startTimeout is how long Prometheus may take to read what was restored, and
+	// stopTimeout how long to end.
+	startTimeout = 10 * time.Minute
+	stopTimeout  = time.Minute
+	// queryTimeout bounds one query.
+	queryTimeout = 5 * time.Minute
+)
+
+// held is what Prometheus has.
+type held struct {
+	start           time.Duration
+	blocks, metrics int
+	series, samples int64
+	oldest, newest  time.Time
+	repaired        bool
+}
+
+// answered starts Prometheus on a data directory, without anything to measure, and
+// asks it for all that is there. Its configuration is written into dir.
+func answered(ctx context.Context, program, data, dir string) (found held, err error) {
+	config := filepath.Join(dir, "prometheus.yaml")
+	if err := os.WriteFile(config, []byte("scrape_configs: []\n"), 0o644); err != nil {
+		return held{}, fmt.Errorf("configure Prometheus: %w", err)
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return held{}, err
+	}
+	begin := time.Now()
+	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address,
+		"--storage.tsdb.min-block-duration=2h", "--storage.tsdb.max-block-duration=2h",
+		// Nothing is too old for a drill.
+		"--storage.tsdb.retention.time=100y", "--query.timeout="+queryTimeout.String(), "--log.level=warn")
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	if err := command.Start(); err != nil {
+		return held{}, fmt.Errorf("start Prometheus: %w", err)
+	}
+	running, ended := context.WithCancelCause(context.Background())
+	go func() {
+		ended(fmt.Errorf("it has ended, its log above says why: %w", cmp.Or(command.Wait(), errStopped)))
+	}()
+	defer func() { err = errors.Join(err, stop(command.Process, running)) }()
+
+	server := prometheus{"http://" + address}
+	if err := server.ready(ctx, running); err != nil {
+		return held{}, fmt.Errorf("wait until Prometheus has read what was restored: %w", err)
+	}
+	start := time.Since(begin)
+	found, err = server.everything(ctx)
+	if err != nil {
+		return held{}, fmt.Errorf("ask Prometheus for what was restored: %w", err)
+	}
+	found.start = start
+	return found, nil
+}
+
+// freeAddress is one on which nobody listens yet.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a port for Prometheus: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// errStopped is how a process ends that was told to.
+var errStopped = errors.New("without an error")
+
+// stop ends a process, unless it has ended already.
+func stop(process *os.Process, running context.Context) error {
+	// It may have ended: then there is nobody to tell.
+	_ = process.Signal(syscall.SIGTERM)
+	select {
+	case <-running.Done():
+		return nil
+	case <-time.After(stopTimeout):
+		return errors.Join(fmt.Errorf("stop Prometheus: no end within %s", stopTimeout), process.Kill())
+	}
+}
+
+// prometheus asks a Prometheus at this URL.
+type prometheus struct{ url string }
+
+// ready waits until it answers queries.
+func (p prometheus) ready(ctx, running context.Context) error {
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := p.get(ctx, "/-/ready", nil); err == nil {
+			return nil
+		}
+		select {
+		case <-running.Done():
+			return context.Cause(running)
+		case <-deadline:
+			return fmt.Errorf("it is not ready after %s", startTimeout)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// everything counts all that there is.
+func (p prometheus) everything(ctx context.Context) (held, error) {
+	text, err := p.get(ctx, "/metrics", nil)
+	if err != nil {
+		return held{}, err
+	}
+	own := metricValues(string(text))
+	found := held{blocks: int(own["prometheus_tsdb_blocks_loaded"]), repaired: own["prometheus_tsdb_wal_corruptions_total"] > 0}
+	// Milliseconds. A log without a sample has an impossible one.
+	from, to := int64(own["prometheus_tsdb_lowest_timestamp"]), int64(own["prometheus_tsdb_head_max_time"])
+	if to <= 0 || from > to {
+		return found, nil
+	}
+	found.oldest, found.newest = time.UnixMilli(from).UTC(), time.UnixMilli(to).UTC()
+	var names []string
+	if err := p.ask(ctx, "label/__name__/values", url.Values{"start": {unix(from)}, "end": {unix(to)}}, &names); err != nil {
+		return held{}, err
+	}
+	found.metrics = len(names)
+	// By name: a function over time drops it, and what is left is not unique.
+	for _, name := range names {
+		all := fmt.Sprintf("count_over_time({__name__=%q}[%dms])", name, to-from+1)
+		series, err := p.number(ctx, "count("+all+")", to)
+		if err != nil {
+			return held{}, err
+		}
+		samples, err := p.number(ctx, "sum("+all+")", to)
+		if err != nil {
+			return held{}, err
+		}
+		found.series, found.samples = found.series+series, found.samples+samples
+	}
+	return found, nil
+}
+
+// number is the value of an expression of one value; without one it is 0.
+func (p prometheus) number(ctx context.Context, expression string, at int64) (int64, error) {
+	var data struct{ Result []struct{ Value [2]any } }
+	if err := p.ask(ctx, "query", url.Values{"query": {expression}, "time": {unix(at)}}, &data); err != nil {
+		return 0, err
+	}
+	if len(data.Result) == 0 {
+		return 0, nil
+	}
+	value, err := strconv.ParseFloat(fmt.Sprint(data.Result[0].Value[1]), 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", expression, err)
+	}
+	return int64(value), nil
+}
+
+// ask asks its API.
+func (p prometheus) ask(ctx context.Context, path string, values url.Values, into any) error {
+	text, err := p.get(ctx, "/api/v1/"+path, values)
+	if err != nil {
+		return err
+	}
+	answer := struct{ Data any }{into}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return fmt.Errorf("understand the answer to %s: %w", path, err)
+	}
+	return nil
+}
+
+// get reads a page.
+func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path+"?"+values.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer to %s: %w", path, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s: %s", path, response.Status, text)
+	}
+	return text, nil
+}
+
+// unix writes a time in milliseconds as seconds.
+func unix(milliseconds int64) string {
+	return strconv.FormatFloat(float64(milliseconds)/1000, 'f', 3, 64)
+}
+
+// metricValues are those of the metrics without labels in a text for Prometheus.
+func metricValues(text string) map[string]float64 {
+	values := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if number, err := strconv.ParseFloat(value, 64); err == nil {
+			values[name] = number
+		}
+	}
+	return values
+}

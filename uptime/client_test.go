@@ -1,0 +1,174 @@
+package uptime
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	testKey     = "u1234567-0123456789abcdef01234567"
+	testWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00/site?"
+)
+
+// clientOf returns a client of an API that a test answers for. It does not wait;
+// waits has how long it would have.
+func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.Duration) {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook}, func(told string) { t.Log(told) })
+	require.NoError(t, err)
+	waits = &[]time.Duration{}
+	c.pause = func(ctx context.Context, length time.Duration) error {
+		*waits = append(*waits, length)
+		c.notBefore = time.Time{}
+		return ctx.Err()
+	}
+	return c, waits
+}
+
+func TestOddFormsOfTheAPIAreRead(t *testing.T) {
+	var m monitor
+	require.NoError(t, json.Unmarshal([]byte(`{"id": "12", "friendlyName": "a &amp; &#39;b&#39;", "interval": "30", "timeout": null,
+		"keywordCaseType": null, "keywordValue": "&quot;release&quot;", "assignedAlertContacts": [{"alertContactId": 7}, {"alertContactId": "8"}]}`), &m))
+	require.Equal(t, int64(12), m.id())
+	require.Equal(t, "a & 'b'", m.name())
+	require.Equal(t, number(30), m.Interval)
+	require.Equal(t, text(`"release"`), m.KeywordValue)
+	require.Equal(t, number(7), m.Contacts[0].ID)
+	require.Equal(t, number(8), m.Contacts[1].ID)
+	for written, is := range map[string]flag{`true`: true, `"true"`: true, `"1"`: true, `1`: true, `"False"`: false, `null`: false, `""`: false, `"0"`: false} {
+		var f flag
+		require.NoError(t, json.Unmarshal([]byte(written), &f), written)
+		require.Equal(t, is, f, written)
+	}
+	for _, into := range []any{new(number), new(flag)} {
+		require.Error(t, json.Unmarshal([]byte(`"many"`), into))
+	}
+}
+
+func TestASecretIsToldInNoForm(t *testing.T) {
+	r := newRedactor(`key"with&odd<letters`, testWebhook)
+	for _, told := range []string{
+		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`, `key%22with%26odd%3Cletters`,
+		testWebhook, "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00",
+	} {
+		require.Equal(t, "said: (secret).", r.redact("said: "+told+"."))
+	}
+	require.Equal(t, "nothing", newRedactor("", "").redact("nothing"))
+}
+
+func TestALongAnswerIsCutAfterItsSecretsAreTakenOut(t *testing.T) {
+	body := make([]byte, longestMessage-10)
+	for i := range body {
+		body[i] = '.'
+	}
+	e := newAPIError(500, append(body, testKey...), newRedactor(testKey, ""))
+	require.NotContains(t, e.Error(), testKey[:8])
+	require.Len(t, e.Message, longestMessage-10+len("(secret)"))
+}
+
+func TestTheNextRequestWaitsForAsLongAsTheAPISays(t *testing.T) {
+	for name, test := range map[string]struct {
+		header map[string]string
+		status int
+		wait   time.Duration
+	}{
+		"by the limit's header":          {map[string]string{"X-RateLimit-Reset": "7"}, 429, 7 * time.Second},
+		"by that of HTTP":                {map[string]string{"Retry-After": "9"}, 429, 9 * time.Second},
+		"without one":                    {nil, 429, time.Minute},
+		"an absurd one":                  {map[string]string{"X-RateLimit-Reset": "1764115200"}, 429, longestPause},
+		"when the answer was the last":   {map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "5"}, 200, 5 * time.Second},
+		"not when there are more":        {map[string]string{"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "5"}, 200, 0},
+		"not for the last without limit": {map[string]string{"X-RateLimit-Remaining": "0"}, 200, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				if asked == 1 {
+					for header, value := range test.header {
+						w.Header().Set(header, value)
+					}
+					w.WriteHeader(test.status)
+				}
+				_, _ = w.Write([]byte("{}"))
+			})
+			require.NoError(t, c.call(t.Context(), http.MethodGet, "/a", nil, nil))
+			require.NoError(t, c.call(t.Context(), http.MethodGet, "/b", nil, nil))
+			if test.wait == 0 {
+				require.Empty(t, *waits)
+				return
+			}
+			require.Len(t, *waits, 1)
+			require.InDelta(t, test.wait.Seconds(), (*waits)[0].Seconds(), 0.5)
+		})
+	}
+}
+
+func TestOnlyWhatPassesIsTriedAgainMoreAndMoreSeldom(t *testing.T) {
+	for status, attempted := range map[int]int{500: attempts, 503: attempts, 408: attempts, 400: 1, 401: 1, 403: 1, 404: 1, 302: 1} {
+		asked := 0
+		c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(status) })
+		err := c.call(t.Context(), http.MethodGet, "/a", nil, nil)
+		require.Equal(t, status, statusOf(err))
+		require.Equal(t, attempted, asked, "status %d", status)
+		for i, wait := range *waits {
+			require.Equal(t, firstPause<<i, wait)
+		}
+	}
+	asked := 0
+	c, _ := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusBadGateway) })
+	var lost *lostError
+	require.ErrorAs(t, c.call(t.Context(), http.MethodPost, "/a", map[string]int{}, nil), &lost, "done twice, it would make two")
+	require.Equal(t, 1, asked)
+}
+
+func TestAListThatNeverEndsIsAnError(t *testing.T) {
+	c, _ := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"data": [{"id": 1}], "nextLink": "https://elsewhere.example/v3/monitors?cursor=1"}`))
+	})
+	_, err := list[monitor](t.Context(), c, monitorsPath)
+	require.ErrorIs(t, err, errBroken)
+
+	last := 0
+	c, _ = clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "Bearer "+testKey, r.Header.Get("Authorization"))
+		last++
+		fmt.Fprintf(w, `{"data": [], "nextLink": "https://elsewhere.example/v3/monitors?cursor=%d"}`, last)
+	})
+	_, err = list[monitor](t.Context(), c, monitorsPath)
+	require.ErrorContains(t, err, "more than 500 pages")
+	require.Equal(t, mostPages, last, "all of them asked for where the key belongs")
+}
+
+func TestTheAPIIsTrustedByItsAuthority(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data": []}`)) }))
+	t.Cleanup(server.Close)
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	account := Account{API: server.URL, Key: testKey, Roots: roots}
+	ignore := func(string) {}
+	_, err := NewClient(account, ignore)
+	require.ErrorContains(t, err, "authorities of UptimeRobot's API")
+	require.NoError(t, os.WriteFile(roots, []byte("none"), 0o600))
+	_, err = NewClient(account, ignore)
+	require.ErrorContains(t, err, "there is no certificate in "+roots)
+	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	c, err := NewClient(account, ignore)
+	require.NoError(t, err)
+	_, err = list[monitor](t.Context(), c, monitorsPath)
+	require.NoError(t, err)
+
+	_, err = NewClient(Account{API: "api.uptimerobot.com"}, ignore)
+	require.ErrorContains(t, err, "write one such as "+API)
+}

@@ -1,0 +1,106 @@
+// Command uptime keeps what a stack has at UptimeRobot as it should be. Pulumi's
+// command resources run it.
+//
+//	uptime create   make everything as desired, and print the ids
+//	uptime update   the same, for what was made before
+//	uptime delete   take it all away
+//	uptime read     say what is not as desired
+//
+// The secrets come on standard input, as {"key": ..., "webhook": ...}. The
+// environment has the rest:
+//
+//	UPTIMEROBOT_API         URL of the API
+//	UPTIMEROBOT_DESIRED     what is desired, in JSON (uptime.Desired)
+//	UPTIMEROBOT_CA_BUNDLE   file with the authorities of the API; the system's by default
+//	PULUMI_COMMAND_STDOUT   what create or update printed last, for update and delete
+//
+// Exit codes: 0 the job is done, 1 it failed, 2 the command line is wrong.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"immutable-infra/uptime"
+)
+
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// within is how long a verb may take: a few minutes of an API that takes ten
+// requests in each.
+const within = 5 * time.Minute
+
+var errUsage = errors.New("usage: uptime create|update|delete|read, with the secrets on standard input")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := exitDone
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = exitFailed
+		if errors.Is(err, errUsage) {
+			code = exitUsage
+		}
+	}
+	stop()
+	os.Exit(code)
+}
+
+// run carries out the verb that args has.
+func run(ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var secrets struct{ Key, Webhook string }
+	// The text is not told: it is secret.
+	if err := json.NewDecoder(stdin).Decode(&secrets); err != nil || secrets.Key == "" {
+		return errors.New(`standard input should be {"key": ..., "webhook": ...} with the API key of UptimeRobot, and is not`)
+	}
+	var desired uptime.Desired
+	if err := json.Unmarshal([]byte(variable("UPTIMEROBOT_DESIRED")), &desired); err != nil {
+		return fmt.Errorf("read UPTIMEROBOT_DESIRED: %w", err)
+	}
+	var made uptime.Made
+	if printed := variable("PULUMI_COMMAND_STDOUT"); printed != "" && (args[0] == "update" || args[0] == "delete") {
+		if err := json.Unmarshal([]byte(printed), &made); err != nil {
+			return fmt.Errorf("read PULUMI_COMMAND_STDOUT: %w", err)
+		}
+	}
+	client, err := uptime.NewClient(uptime.Account{
+		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook, Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
+	}, func(told string) { fmt.Fprintln(stderr, told) })
+	if err != nil {
+		return err
+	}
+
+	switch args[0] {
+	case "create", "update":
+		made, err := client.Apply(ctx, desired, made)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(stdout).Encode(made)
+	case "delete":
+		return client.Delete(ctx, desired, made)
+	case "read":
+		differences, err := client.Differences(ctx, desired)
+		for _, difference := range differences {
+			fmt.Fprintln(stdout, difference)
+		}
+		return err
+	}
+	return errUsage
+}

@@ -1,0 +1,50 @@
+package uptime
+
+import (
+	"encoding/json"
+	"html"
+	"net/url"
+	"strings"
+)
+
+// shortestSecret is how many letters a part of a secret URL's path has at least
+// that may be one itself.
+const shortestSecret = 16
+
+// redactor takes secrets out of what is told.
+type redactor struct {
+	replacer *strings.Replacer
+}
+
+// newRedactor knows an API key, and the URL of a web-hook with the key in its path.
+func newRedactor(key, webhook string) redactor {
+	secrets := []string{webhook, key}
+	if parsed, err := url.Parse(webhook); err == nil {
+		for part := range strings.SplitSeq(parsed.Path, "/") {
+			if len(part) >= shortestSecret {
+				secrets = append(secrets, part)
+			}
+		}
+	}
+	var pairs []string
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		// An answer may have what was sent in any of these forms.
+		for _, form := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret)} {
+			pairs = append(pairs, form, "(secret)")
+		}
+	}
+	return redactor{strings.NewReplacer(pairs...)}
+}
+
+func inJSON(secret string) string {
+	encoded, err := json.Marshal(secret)
+	if err != nil {
+		return secret // no string fails
+	}
+	return strings.Trim(string(encoded), `"`)
+}
+
+func (r redactor) redact(told string) string { return r.replacer.Replace(told) }
