@@ -155,7 +155,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(before, text, 0o644))
 		old.tidyNext()
-		w.once(method, moment, func(http.ResponseWriter) bool {
+		w.once(method, moment, func(http.ResponseWriter, *http.Request) bool {
 			w.move("i-new")
 			successor.segment(1, 10)
 			successor.backup()
