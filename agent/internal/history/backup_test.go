@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -93,23 +94,20 @@ func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	require.Contains(t, puts(requests), second)
 
 	// A block goes on as a whole, with its files in their order.
+	before := s.history()
+	s.segment(0, 50)
 	ulid := s.block(2)
 	w.once(http.MethodPut, blockRoot+ulid+"/tombstones", cut)
 	require.ErrorContains(t, s.fails(), "tombstones")
+	w.TakeRequests()
 	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "nobody takes it for complete")
-	requireSame(t, w.restored("i-new").history(), without(s.history(), ulid))
+	requireSame(t, before, w.restored("i-new").history())
 	s.backup()
-	requireSame(t, s.history(), w.restored("i-third").history())
-}
-
-// without leaves out a block.
-func without(files map[string]string, ulid string) map[string]string {
-	for path := range files {
-		if filepath.Dir(path) == ulid || filepath.Dir(filepath.Dir(path)) == ulid {
-			delete(files, path)
-		}
+	requests, _ = w.TakeRequests()
+	for _, key := range puts(requests) {
+		require.False(t, strings.HasPrefix(key, walRoot), "%s has arrived before", key)
 	}
-	return files
+	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
 func TestARunThatIsKilledLosesNothing(t *testing.T) {
@@ -139,7 +137,7 @@ func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
 			s.segment(2, 300)
 			s.block(7)
 			before := s.history()
-			w.once(http.MethodPut, prefix, func(http.ResponseWriter) bool {
+			w.once(http.MethodPut, prefix, func(http.ResponseWriter, *http.Request) bool {
 				s.truncate(1, 8)
 				s.segment(2, 400)
 				s.segment(3, 500)
@@ -168,7 +166,7 @@ func TestABlockThatPrometheusRemovesWhileItIsSentIsLeftOut(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	ulid := s.block(2)
-	w.once(http.MethodPut, blockRoot+ulid, func(http.ResponseWriter) bool {
+	w.once(http.MethodPut, blockRoot+ulid, func(http.ResponseWriter, *http.Request) bool {
 		require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, ulid)))
 		return false
 	})
@@ -275,6 +273,20 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 	}
 }
 
+// Whatever has happened to the bucket since a server was made.
+func TestTheFirstBackupOfASuccessorSendsWhatIsNotThereAnyMore(t *testing.T) {
+	w := newWorld(t)
+	w.first("i-old")
+	s := w.restored("i-new")
+	w.move("i-new")
+	remove(t, w.Path(w.Keys(t, walRoot)[0]))
+	remove(t, w.Path(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001/index"))
+	s.backup()
+	third := w.server("i-third")
+	require.Zero(t, third.restore().Fallbacks)
+	requireSame(t, s.history(), third.history())
+}
+
 func remove(t *testing.T, path string) {
 	t.Helper()
 	require.NoError(t, os.Remove(path))
@@ -333,10 +345,11 @@ func TestFailuresAreCountedAndTheLastSuccessIsKept(t *testing.T) {
 	s.restore()
 	tally, err = s.Note(t.Context(), false)
 	require.NoError(t, err)
-	require.Equal(t, uint64(1), tally.Failures, "a restore does not forget them")
+	require.Equal(t, uint64(1), tally.Failures)
 	success := tally.LastSuccess
 	require.False(t, success.IsZero())
+	s.restore()
 	tally, err = s.Note(t.Context(), true)
 	require.NoError(t, err)
-	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally)
+	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally, "a restore forgets neither")
 }

@@ -138,7 +138,7 @@ func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
 		writer.Header().Set("Content-Length", "40000")
 		_, err := writer.Write(make([]byte, 10_000))
 		require.NoError(t, err)
-		return cut(writer)
+		return cut(writer, r)
 	})
 	s := w.server("i-new")
 	require.Zero(t, s.restore().Fallbacks, "that it is cut off tells nothing about the backup")
@@ -288,13 +288,13 @@ func TestABackupOfWhichNothingIsOfUseIsNotTakenForNone(t *testing.T) {
 }
 
 func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
-	refuse := func(status int, code string) func(http.ResponseWriter) bool {
-		return func(w http.ResponseWriter) bool {
+	refuse := func(status int, code string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
 			buckettest.Refuse(w, status, code)
 			return true
 		}
 	}
-	for name, answer := range map[string]func(http.ResponseWriter) bool{
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request) bool{
 		"denied": refuse(http.StatusForbidden, "AccessDenied"), "out of order": refuse(http.StatusInternalServerError, "InternalError"),
 		"busy": refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
 	} {
@@ -306,7 +306,7 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 				w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
 					// A prefix, or any key below it.
 					matches := w.Key(r) == part || !r.URL.Query().Has("prefix") && part != root && strings.HasPrefix(w.Key(r), part)
-					return matches && answer(writer)
+					return matches && answer(writer, r)
 				})
 				_, err := s.restoring.Run(t.Context())
 				require.ErrorIs(t, err, errUnreadable)
@@ -331,7 +331,7 @@ func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
 	old.segment(0, 100)
 	old.backup()
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
-		return strings.HasPrefix(w.Key(r), walRoot) && cut(writer)
+		return strings.HasPrefix(w.Key(r), walRoot) && cut(writer, r)
 	})
 	_, err := s.restoring.Run(t.Context())
 	require.Error(t, err)

@@ -155,7 +155,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(before, text, 0o644))
 		old.tidyNext()
-		w.once(method, moment, func(http.ResponseWriter) bool {
+		w.once(method, moment, func(http.ResponseWriter, *http.Request) bool {
 			w.move("i-new")
 			successor.segment(1, 10)
 			successor.backup()
@@ -182,6 +182,19 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 	old.tidyNext()
 	old.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
+}
+
+// Somebody has removed the claims, and with them what the old server would have seen.
+func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
+	w, old, successor := succeeded(t)
+	require.NoError(t, os.RemoveAll(w.Path(epochKey(2))))
+	const key = walRoot + "00000001/00000009/000000000000-000000000001"
+	require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
+	w.age(key, 99*time.Hour)
+	old.tidyNext()
+	old.backup()
+	require.NotEmpty(t, w.Keys(t, key))
+	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
 func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {

@@ -264,18 +264,18 @@ func puts(requests []string) []string {
 
 // once calls do at the first request of this method whose key begins with prefix, which
 // is answered as do says. Others go on meanwhile.
-func (w *world) once(method, prefix string, do func(http.ResponseWriter) (answered bool)) {
+func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.Request) (answered bool)) {
 	var done atomic.Bool
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
 		if r.Method != method || !strings.HasPrefix(w.Key(r), prefix) || !done.CompareAndSwap(false, true) {
 			return false
 		}
-		return do(writer)
+		return do(writer, r)
 	})
 }
 
 // cut ends the connection of a request.
-func cut(w http.ResponseWriter) bool {
+func cut(http.ResponseWriter, *http.Request) bool {
 	// The server takes it for a handler's way to do so.
 	panic(http.ErrAbortHandler)
 }
