@@ -361,6 +361,19 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
+func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
+	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", "backup").Inputs["rules"].ArrayValue()
+	kept := map[string]bool{}
+	for _, rule := range rules {
+		expiration := rule.ObjectValue()["noncurrentVersionExpiration"].ObjectValue()
+		require.EqualValues(t, 7, expiration["noncurrentDays"].NumberValue())
+		require.True(t, rule.ObjectValue()["expiration"].ObjectValue()["expiredObjectDeleteMarker"].BoolValue())
+		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue("newerNoncurrentVersions")
+	}
+	// The keys there are used once: of each, the deleted version would be the newest for ever.
+	require.Equal(t, map[string]bool{"": true, "history/": false}, kept)
+}
+
 func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 	resources := deployed(t, "production")
 	var roles []string

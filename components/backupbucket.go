@@ -11,7 +11,7 @@ type BackupBucketArgs struct {
 	// Protect refuses to delete the bucket, or anything in it. Defaulted: true.
 	Protect *bool `pulumi:"protect"`
 	// VersionsKept is how many noncurrent versions of each object are kept,
-	// however old. Defaulted: 30.
+	// however old, but for the monitoring history. Defaulted: 30.
 	VersionsKept int `pulumi:"versionsKept"`
 	// VersionDays is for how many days at least a noncurrent version is kept.
 	// Defaulted: 7.
@@ -34,7 +34,7 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		args = &BackupBucketArgs{}
 	}
 	protect := args.Protect == nil || *args.Protect
-	rule := lifecycleRule{versionsKept: args.VersionsKept, days: args.VersionDays}
+	rule := lifecycleRule{id: everything, versionsKept: args.VersionsKept, days: args.VersionDays}
 	if rule.versionsKept == 0 {
 		rule.versionsKept = 30
 	}
@@ -53,7 +53,10 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 	if err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
-	if err := newLifecycle(ctx, name, bucket, rule); err != nil {
+	// Its objects are written once, and deleted when they are of no use any more: to keep
+	// so many versions of each would be to keep all.
+	history := lifecycleRule{id: "bound-monitoring-history", prefix: "history/", days: rule.days}
+	if err := newLifecycle(ctx, name, bucket, rule, history); err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
 

@@ -116,28 +116,34 @@ func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	}
 }
 
+// everything is the rule for all objects of a bucket.
+const everything = "bound-noncurrent-versions"
+
 // lifecycleRule are the settings that a lifecycle rule of a versioned bucket takes.
 type lifecycleRule struct {
+	// id names the rule, and prefix begins the keys that it is for; "" is for all.
+	id, prefix string
 	// versionsKept noncurrent versions of each object are kept in any case;
 	// older ones are deleted days after they became noncurrent.
 	versionsKept int
 	days         int
 }
 
-// newLifecycle bounds what noncurrent versions and broken-off uploads cost.
-func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rule lifecycleRule) error {
-	expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{
-		NoncurrentDays: pulumi.Int(rule.days),
-	}
-	if rule.versionsKept > 0 {
-		expiration.NewerNoncurrentVersions = pulumi.Int(rule.versionsKept)
-	}
-	_, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
-		Bucket: bucket.bucket.ID(),
-		Rules: s3.BucketLifecycleConfigurationV2RuleArray{&s3.BucketLifecycleConfigurationV2RuleArgs{
-			Id:                          pulumi.String("bound-noncurrent-versions"),
+// newLifecycle bounds what noncurrent versions and broken-off uploads cost. Of several
+// rules for an object, S3 follows that which deletes it first.
+func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule) error {
+	var all s3.BucketLifecycleConfigurationV2RuleArray
+	for _, rule := range rules {
+		expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{
+			NoncurrentDays: pulumi.Int(rule.days),
+		}
+		if rule.versionsKept > 0 {
+			expiration.NewerNoncurrentVersions = pulumi.Int(rule.versionsKept)
+		}
+		all = append(all, &s3.BucketLifecycleConfigurationV2RuleArgs{
+			Id:                          pulumi.String(rule.id),
 			Status:                      pulumi.String("Enabled"),
-			Filter:                      &s3.BucketLifecycleConfigurationV2RuleFilterArgs{Prefix: pulumi.String("")},
+			Filter:                      &s3.BucketLifecycleConfigurationV2RuleFilterArgs{Prefix: pulumi.String(rule.prefix)},
 			NoncurrentVersionExpiration: expiration,
 			Expiration: &s3.BucketLifecycleConfigurationV2RuleExpirationArgs{
 				ExpiredObjectDeleteMarker: pulumi.Bool(true),
@@ -145,7 +151,11 @@ func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rule 
 			AbortIncompleteMultipartUpload: &s3.BucketLifecycleConfigurationV2RuleAbortIncompleteMultipartUploadArgs{
 				DaysAfterInitiation: pulumi.Int(1),
 			},
-		}},
+		})
+	}
+	_, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
+		Bucket: bucket.bucket.ID(),
+		Rules:  all,
 		// S3 refuses rules on noncurrent versions of a bucket without versions.
 	}, pulumi.Parent(bucket.bucket), pulumi.DependsOn(bucket.ready))
 	if err != nil {

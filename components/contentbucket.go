@@ -82,7 +82,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	}
 	// Earlier contents are of use for a look back, not for a roll-back, which
 	// builds from the source.
-	if err := newLifecycle(ctx, name, bucket, lifecycleRule{days: 30}); err != nil {
+	if err := newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30}); err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
 

@@ -156,7 +156,7 @@ func Defaults() Config {
 		Admins:              []Admin{},
 		SSHPort:             12222,
 		SSHAllowFrom:        []string{},
-		InstanceType:        "t4g.micro",
+		InstanceType:        "t4g.small",
 		RootVolumeSize:      20,
 		Generation:          1,
 		ProvisioningTimeout: 15,

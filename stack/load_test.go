@@ -199,6 +199,8 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 		"no releases kept":              {change: map[string]string{"releasesKept": "0"}, errors: map[string]string{"releasesKept": "from 1"}},
 		"too many versions for S3":      {change: map[string]string{"backupVersionsKept": "1000"}, errors: map[string]string{"backupVersionsKept": "to 100"}},
 		"a region that is none":         {change: map[string]string{"aws:region": "europe"}, errors: map[string]string{"aws:region": "eu-central-1"}},
+		"Grafana on a small server":     {change: map[string]string{"instanceType": "t4g.micro"}, errors: map[string]string{"instanceType": "write t4g.small, or do without: pulumi config set grafana false"}},
+		"backups too far apart":         {change: map[string]string{"backupInterval": "601"}, errors: map[string]string{"backupInterval": "from 15 to 600"}},
 		"a misspelt key":                {change: map[string]string{"instancetype": "t3.micro"}, errors: map[string]string{"instancetype": "did you mean instanceType?"}},
 		"a key that nobody knows":       {change: map[string]string{"frobnicate": "1"}, errors: map[string]string{"frobnicate": "no such key"}},
 		"a zone's name, not its id":     {change: map[string]string{"zoneId": "example.org"}, errors: map[string]string{"zoneId": "not the id of a hosted zone"}},

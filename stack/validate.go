@@ -22,8 +22,10 @@ var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-
 var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
-	region       = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	zoneID       = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// small matches what has 1 GiB of memory or less.
+	small  = regexp.MustCompile(`\.(nano|micro)$`)
+	region = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	zoneID = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
 	// recordName matches the name of a DNS record, which may have labels that
 	// begin with an underscore, and may begin with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -89,6 +91,7 @@ func (c *Config) validate() Problems {
 		v.check("ami", amiID.MatchString(c.AMI), "%q is not an AMI id; write one such as ami-0123456789abcdef0", c.AMI)
 	}
 	v.check("instanceType", instanceType.MatchString(c.InstanceType), "%q is not an instance type; write one such as t4g.micro", c.InstanceType)
+	v.check("instanceType", !c.Grafana || !small.MatchString(c.InstanceType), "%s has not the memory for Grafana; write t4g.small, or do without: pulumi config set grafana false", c.InstanceType)
 	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384)
 	v.between("generation", c.Generation, 0, 1<<31-1)
 	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25)
@@ -106,7 +109,8 @@ func (c *Config) validate() Problems {
 	for i, organization := range c.GrafanaGitHubOrganizations {
 		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
 	}
-	v.between("backupInterval", c.BackupInterval, 15, 3600)
+	// An alert tells of a backup that is 15 minutes old.
+	v.between("backupInterval", c.BackupInterval, 15, 600)
 	v.between("backupRetention", c.BackupRetention, 2, 8760)
 	v.uptimeRobot(c)
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
