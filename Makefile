@@ -7,8 +7,9 @@ SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scr
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 
-# The stack of the restore drill.
-DRILLED := $(or $(STACK),local)
+# The stack that is looked at, and the environment in which Pulumi finds it.
+LOOKED_AT := $(or $(STACK),local)
+IN_ITS_ENVIRONMENT = set -e; if [ "$(LOOKED_AT)" = local ]; then variables=$$($(MAKE) -s env); eval "$$variables"; fi
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
@@ -38,6 +39,23 @@ rollback: ## Bring the stack STACK back to the commit deployed before, or to the
 	@tools/need.sh jq
 	@tools/rollback.sh "$(STACK)" $(TO)
 
+.PHONY: smoke
+smoke: ## Visit the site of the stack STACK (local) from outside, as its last update did
+	@tools/need.sh jq curl >&2
+	@$(IN_ITS_ENVIRONMENT); tools/smoke.sh "$(LOOKED_AT)"
+
+.PHONY: preview
+preview: ## Show in Markdown what an update of the stack STACK (local) would do
+	@$(IN_ITS_ENVIRONMENT); tools/preview.sh "$(LOOKED_AT)"
+
+.PHONY: drift
+drift: ## The same, and fail if the stack STACK (local) is not as this checkout has it
+	@$(IN_ITS_ENVIRONMENT); tools/preview.sh "$(LOOKED_AT)" --expect-no-changes
+
+.PHONY: rebuild
+rebuild: ## Have the next update of STACKS (test production) make a new server of the newest Debian
+	@go run ./tools/rebuild $(or $(STACKS),test production)
+
 .PHONY: test
 test: check e2e ## Run every test, the end-to-end ones included
 
@@ -45,9 +63,11 @@ test: check e2e ## Run every test, the end-to-end ones included
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal uptime tools)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
 	@for module in $(MODULES); do \
 	  echo "vet, staticcheck: $$module"; \
 	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
@@ -82,9 +102,9 @@ restore-drill: ## Prove the newest backup of the stack STACK (local): restore it
 	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
 	@mkdir -p .localcloud/bin
 	@go build -C agent -o ../.localcloud/bin/agent . && go build -C tools/drill -o ../../.localcloud/bin/drill .
-	@set -e; if [ "$(DRILLED)" = local ]; then variables=$$($(MAKE) -s env); eval "$$variables"; fi; \
+	@$(IN_ITS_ENVIRONMENT); \
 	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" \
-	  .localcloud/bin/drill --stack "$(DRILLED)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
+	  .localcloud/bin/drill --stack "$(LOOKED_AT)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
 
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones, each in another way, and by good ones again

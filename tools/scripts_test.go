@@ -1,0 +1,244 @@
+// Package tools tests the scripts beside it.
+package tools
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// machine is where a script runs: with programs of the test's own before all others.
+type machine struct {
+	bin string
+	env []string
+	dir string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{bin: t.TempDir()}
+	m.env = []string{"PATH=" + m.bin + ":" + os.Getenv("PATH")}
+	return m
+}
+
+// program makes a program of a few lines of shell.
+func (m *machine) program(t *testing.T, name, script string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755))
+}
+
+// run runs a script of this directory.
+func (m *machine) run(t *testing.T, script string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	path, err := filepath.Abs(script)
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), path, args...)
+	command.Dir, command.Env = m.dir, append(os.Environ(), m.env...)
+	var out, errors bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errors
+	err = command.Run()
+	return out.String(), errors.String(), err
+}
+
+// deployedStack is a machine whose Pulumi knows a stack production, with a site that
+// really answers: as server i-1, with release r-1.
+func deployedStack(t *testing.T, outputs map[string]any) *machine {
+	t.Helper()
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/.well-known/server":
+			fmt.Fprint(w, `{"server":"i-1"}`)
+		case "/.well-known/release":
+			fmt.Fprint(w, `{"release": "r-1"}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(site.Close)
+	site.Config.ErrorLog = nil
+	address, err := url.Parse(site.URL)
+	require.NoError(t, err)
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw}), 0o600))
+
+	m := newMachine(t)
+	outputs["vip"] = address.Hostname()
+	told, err := json.Marshal(outputs)
+	require.NoError(t, err)
+	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in
+"stack output --json --non-interactive --stack production") echo '%s';;
+"config --json --non-interactive --stack production") echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
+*) echo "error: no stack named so: $*" >&2; exit 255;;
+esac`, told, roots))
+	m.program(t, "getent", fmt.Sprintf(`echo '%s STREAM %s'`, address.Hostname(), "example.com"))
+	m.env = append(m.env, "PORT="+address.Port(), "WITHIN=0")
+	return m
+}
+
+func TestTheSmokeTestSeesTheServerAndTheReleaseOfTheLastUpdate(t *testing.T) {
+	m := deployedStack(t, map[string]any{"url": "https://example.com/", "serverId": "i-1", "release": "r-1"})
+	stdout, stderr, err := m.run(t, "smoke.sh", "production")
+	require.NoError(t, err, stderr)
+	require.Equal(t, "https://example.com/ is served at 127.0.0.1 by i-1 with release r-1\n", stdout)
+	require.Empty(t, stderr)
+}
+
+func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
+	good := func(change string, value any) map[string]any {
+		outputs := map[string]any{"url": "https://example.com/", "serverId": "i-1", "release": "r-1"}
+		outputs[change] = value
+		return outputs
+	}
+	for name, test := range map[string]struct {
+		outputs map[string]any
+		stack   string
+		message string
+	}{
+		"another server":   {good("serverId", "i-2"), "production", `should name i-2, and is: {"server":"i-1"}`},
+		"another release":  {good("release", "r-2"), "production", `should name r-2, and is: {"release": "r-1"}`},
+		"another name":     {good("url", "https://example.org/"), "production", "is not served as it should be"},
+		"never deployed":   {good("serverId", nil), "production", "stack production has no output serverId"},
+		"no such stack":    {good("url", "https://example.com/"), "staging", "the outputs of stack staging cannot be had"},
+		"no stack at all":  {good("url", "https://example.com/"), "", "which stack? Write: make smoke STACK=production"},
+		"no release known": {good("release", ""), "production", "stack production has no output release"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, err := deployedStack(t, test.outputs).run(t, "smoke.sh", test.stack)
+			require.Error(t, err, stdout)
+			require.Contains(t, stderr, test.message)
+		})
+	}
+	m := deployedStack(t, good("url", "https://example.com/"))
+	m.env = append(m.env, "WITHIN=soon")
+	_, stderr, err := m.run(t, "smoke.sh", "production")
+	require.Error(t, err)
+	require.Contains(t, stderr, `WITHIN is "soon": give seconds`)
+}
+
+func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
+	m := newMachine(t)
+	m.program(t, "pulumi", "echo \"$*\"; echo '  + aws:ec2/instance:Instance: (replace)'; echo 'Resources: +1 ```` é'")
+	stdout, stderr, err := m.run(t, "preview.sh", "production", "--expect-no-changes")
+	require.NoError(t, err, stderr)
+	require.True(t, strings.HasPrefix(stdout, "### What an update of `production` would do\n"), stdout)
+	require.Contains(t, stdout, "\n```````diff\npreview --stack production --diff --refresh --non-interactive --color never --suppress-progress --expect-no-changes\n")
+	require.True(t, strings.HasSuffix(stdout, "Resources: +1 ```` é\n```````\n"), "the fence is longer than what is within: %s", stdout)
+	require.Contains(t, stderr, "Resources: +1", "the log has it, too")
+
+	m.program(t, "pulumi", `i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "Resources: 9000"`)
+	stdout, stderr, err = m.run(t, "preview.sh", "production")
+	require.NoError(t, err)
+	require.Greater(t, len(stderr), 1<<16)
+	require.Less(t, len(stdout), 1<<16)
+	require.Greater(t, len(stdout), 1<<15)
+	require.Contains(t, stdout, "~ é property 0\n")
+	require.Contains(t, stdout, "\n[...]\n")
+	require.Contains(t, stdout, "~ é property 8999\nResources: 9000\n```\n")
+	require.Contains(t, stdout, "This is not all of it")
+	require.True(t, strings.ToValidUTF8(stdout, "") == stdout)
+}
+
+func TestAPreviewThatFailsIsShownAndFails(t *testing.T) {
+	m := newMachine(t)
+	m.program(t, "pulumi", "echo 'error: no changes were expected but changes were proposed' >&2; exit 4")
+	stdout, _, err := m.run(t, "preview.sh", "production")
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 4, exit.ExitCode())
+	require.Contains(t, stdout, "### The preview of `production` failed\n")
+	require.Contains(t, stdout, "error: no changes were expected but changes were proposed\n```\n")
+
+	_, stderr, err := m.run(t, "preview.sh")
+	require.Error(t, err)
+	require.Contains(t, stderr, "which stack?")
+}
+
+// repository is a clone on the branch main, with a file, and a gh that writes down its calls.
+func repository(t *testing.T) (m *machine, origin, calls string) {
+	t.Helper()
+	m = newMachine(t)
+	origin, m.dir, calls = t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "calls")
+	m.env = append(m.env, "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org",
+		"GIT_CONFIG_GLOBAL=/dev/null", "CALLS="+calls)
+	m.git(t, "init", "--quiet", "--bare", origin)
+	m.git(t, "init", "--quiet", "--initial-branch", "main")
+	m.git(t, "remote", "add", "origin", origin)
+	m.write(t, "1")
+	m.git(t, "add", ".")
+	m.git(t, "commit", "--quiet", "--message", "first")
+	m.git(t, "push", "--quiet", "origin", "main")
+	m.program(t, "gh", `echo "$*" >>"$CALLS"; if [ "$1 $2" = "pr list" ]; then printf '%s' "$OPEN"; fi`)
+	return m, origin, calls
+}
+
+func (m *machine) git(t *testing.T, args ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "git", args...)
+	command.Dir, command.Env = m.dir, append(os.Environ(), m.env...)
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, string(output))
+	return strings.TrimSpace(string(output))
+}
+
+func (m *machine) write(t *testing.T, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "file"), []byte(content), 0o644))
+}
+
+func (m *machine) propose(t *testing.T) (stdout, stderr string, err error) {
+	t.Helper()
+	return m.run(t, "propose.sh", "rebuild", "Rebuild it", "/tmp/body.md")
+}
+
+func TestChangesBecomeTheOnePullRequestOfTheirBranch(t *testing.T) {
+	m, origin, calls := repository(t)
+	read := func() string {
+		content, err := os.ReadFile(calls)
+		require.NoError(t, err)
+		return string(content)
+	}
+	m.write(t, "2")
+	_, stderr, err := m.propose(t)
+	require.NoError(t, err, stderr)
+	require.Equal(t, "2", m.git(t, "--git-dir", origin, "show", "rebuild:file"))
+	require.Equal(t, "1", m.git(t, "--git-dir", origin, "show", "main:file"))
+	require.Equal(t, "auth setup-git\npr list --head rebuild --base main --state open --json number --jq .[].number\n"+
+		"pr create --head rebuild --base main --title Rebuild it --body-file /tmp/body.md\n", read())
+
+	// The week after, main has gone on, and nobody has taken the first.
+	require.NoError(t, os.Remove(calls))
+	m.git(t, "switch", "--quiet", "main")
+	m.write(t, "3")
+	m.env = append(m.env, "OPEN=42")
+	_, stderr, err = m.propose(t)
+	require.NoError(t, err, stderr)
+	require.Equal(t, "3", m.git(t, "--git-dir", origin, "show", "rebuild:file"))
+	require.Equal(t, "2", m.git(t, "--git-dir", origin, "rev-list", "--count", "rebuild"), "one commit on main")
+	require.True(t, strings.HasSuffix(read(), "pr edit 42 --title Rebuild it --body-file /tmp/body.md\n"), read())
+}
+
+func TestWithoutChangesNothingIsProposed(t *testing.T) {
+	m, origin, calls := repository(t)
+	stdout, stderr, err := m.propose(t)
+	require.NoError(t, err, stderr)
+	require.Contains(t, stdout, "nothing is proposed")
+	require.NoFileExists(t, calls)
+	require.Equal(t, "main", m.git(t, "--git-dir", origin, "branch", "--format", "%(refname:short)"))
+
+	m.write(t, "2")
+	m.git(t, "switch", "--quiet", "--detach")
+	_, stderr, err = m.propose(t)
+	require.Error(t, err)
+	require.Contains(t, stderr, "the checkout is on no branch")
+}
