@@ -18,6 +18,9 @@ const workDir = ".build"
 
 func main() {
 	pulumi.Run(func(ctx *pulumi.Context) error {
+		if err := requirePulumi(ctx); err != nil {
+			return err
+		}
 		config, err := stack.Load(ctx)
 		if err != nil {
 			return err
