@@ -2,6 +2,7 @@
 package main
 
 import (
+	_ "embed" // the stack's page
 	"fmt"
 	"os"
 
@@ -12,6 +13,11 @@ import (
 	"immutable-infra/stack"
 	"immutable-infra/uptime"
 )
+
+// readme is the text of the stack's page at Pulumi Cloud, which puts outputs into it.
+//
+//go:embed Pulumi.README.md
+var readme string
 
 // workDir is where the program puts what it builds.
 const workDir = ".build"
@@ -143,6 +149,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 	ctx.Export("contentBucket", content.Name)
 	ctx.Export("backupBucket", backup.Name)
 	ctx.Export("knownHosts", sshCA.KnownHosts)
+	ctx.Export("readme", pulumi.String(readme))
 	if config.StatusPageName() != "" {
 		ctx.Export("statusPage", monitor.StatusPage)
 	}

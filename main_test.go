@@ -6,12 +6,14 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -34,6 +36,9 @@ type registered struct {
 	Timeout string
 	// Ignored are the inputs whose changes are none.
 	Ignored []string
+	// URN is its own, Parent its parent's; DependsOn are those of what must be there before it.
+	URN, Parent string
+	DependsOn   []string
 }
 
 // cloud stands in for the engine and the providers: it records what is asked
@@ -46,10 +51,17 @@ type cloud struct {
 func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
+	parent := resource.URN(args.RegisterRPC.GetParent())
+	parentType := parent.QualifiedType()
+	if parentType == resource.RootStackType {
+		parentType = ""
+	}
 	c.resources = append(c.resources, registered{
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
 		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(), Ignored: args.RegisterRPC.GetIgnoreChanges(),
+		URN:    string(resource.NewURN(parent.Stack(), parent.Project(), parentType, tokens.Type(args.TypeToken), args.Name)),
+		Parent: string(parent), DependsOn: args.RegisterRPC.GetDependencies(),
 	})
 
 	outputs := args.Inputs.Copy()
@@ -452,4 +464,22 @@ func TestEveryConnectionToAServerPinsItsHostKey(t *testing.T) {
 		require.True(t, strings.HasPrefix(connection.ObjectValue()["hostKey"].StringValue(), "ssh-ed25519 "), r.Name)
 	}
 	require.Equal(t, 3, connections)
+}
+
+func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
+	source, err := os.ReadFile("main.go")
+	require.NoError(t, err)
+	exported := map[string]bool{}
+	// One tab: not in an if.
+	for _, match := range regexp.MustCompile(`(?m)^\tctx\.Export\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		exported[match[1]] = true
+	}
+	require.True(t, exported["readme"], "Pulumi Cloud takes the page from there")
+	named := regexp.MustCompile(`\$\{(.*?)\}`).FindAllStringSubmatch(readme, -1)
+	require.NotEmpty(t, named)
+	for _, match := range named {
+		name, ok := strings.CutPrefix(match[1], "outputs.")
+		require.True(t, ok, match[0])
+		require.True(t, exported[name], match[0])
+	}
 }
