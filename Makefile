@@ -121,6 +121,10 @@ test-history: up ## Replace the server REPLACEMENTS times and kill one, and comp
 	@tools/need.sh openssh-client
 	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
 
+.PHONY: graph
+graph: ## Draw docs/architecture.md anew, from the resources of the program
+	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestThePictureIsOfTheProgramAsItIs$$' .
+
 .PHONY: versitygw
 versitygw:
 	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/golden"
+)
+
+// componentType begins the types of the program's own components.
+const componentType = "immutable-infra:index:"
+
+// box is a component in the picture.
+type box struct {
+	kind, name string
+	protected  bool
+	// parts are the names of its resources by their type, needs the components that have
+	// to be there before some of them.
+	parts map[string][]string
+	needs map[string]bool
+}
+
+// boxes are a stack's components by name.
+func boxes(resources []registered) map[string]*box {
+	all := map[string]*box{}
+	// in is which component a resource is in, by URN.
+	in := map[string]*box{}
+	for _, r := range resources {
+		if kind, own := strings.CutPrefix(r.Type, componentType); own {
+			all[r.Name] = &box{kind: kind, name: r.Name, parts: map[string][]string{}, needs: map[string]bool{}}
+			in[r.URN] = all[r.Name]
+			continue
+		}
+		of := in[r.Parent]
+		in[r.URN] = of
+		kind := r.Type[strings.LastIndex(r.Type, ":")+1:]
+		of.parts[kind] = append(of.parts[kind], r.Name)
+		of.protected = of.protected || r.Protect
+	}
+	for _, r := range resources {
+		for _, before := range r.DependsOn {
+			if in[before] != in[r.URN] {
+				in[r.URN].needs[in[before].name] = true
+			}
+		}
+	}
+	return all
+}
+
+// label is what the picture says of a component.
+func (b *box) label() string {
+	lines := []string{"<b>" + b.kind + "</b>"}
+	for _, kind := range slices.Sorted(maps.Keys(b.parts)) {
+		names := slices.Sorted(slices.Values(b.parts[kind]))
+		switch {
+		case len(names) > 2:
+			lines = append(lines, fmt.Sprintf("%d × %s", len(names), kind))
+		case len(names) == 1 && names[0] == b.name:
+			lines = append(lines, kind)
+		default:
+			lines = append(lines, kind+" "+strings.Join(names, ", "))
+		}
+	}
+	return strings.Join(lines, "<br/>")
+}
+
+// picture draws components in Mermaid's language.
+func picture(all map[string]*box) string {
+	var text strings.Builder
+	text.WriteString("flowchart TB\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&text, "  %s[\"%s\"]\n", name, all[name].label())
+		if all[name].protected {
+			fmt.Fprintf(&text, "  style %s stroke-width:4px\n", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, before := range slices.Sorted(maps.Keys(all[name].needs)) {
+			fmt.Fprintf(&text, "  %s --> %s\n", name, before)
+		}
+	}
+	return text.String()
+}
+
+const aboutThePicture = `# The architecture
+
+All components of the stack *production*, each with its resources, when UptimeRobot watches it. An arrow leads from a
+component to another one that must be there first, for one of its resources at least. A thick frame is around what
+cannot be deleted by accident.
+
+` + "`make graph`" + ` draws this from the program, and a test fails when the picture is old. [README](../README.md#what-it-makes)
+says what each component is.
+
+`
+
+func TestThePictureIsOfTheProgramAsItIs(t *testing.T) {
+	all := boxes(deployed(t, "production", watched))
+	require.Len(t, all, 8)
+	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
+	require.True(t, all["vip"].needs["web"], "the address moves to a server that is ready")
+	require.False(t, all["backup"].needs["web"], "what outlives servers needs none")
+	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
+}
