@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -84,9 +85,16 @@ func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, content, 0o644)) })
 }
 
-// set adds a setting to the configuration of a copy until the test ends.
+// set changes a setting of the configuration of a copy until the test ends, whether
+// somebody has set it already or not.
 func (p *project) set(t *testing.T, key string, value int) {
 	t.Helper()
+	content, err := os.ReadFile(filepath.Join(p.dir, "Pulumi.local.yaml"))
+	require.NoError(t, err)
+	line := regexp.MustCompile(`(?m)^  immutable-infra:` + regexp.QuoteMeta(key) + `:.*\n`).Find(content)
+	if line != nil {
+		p.replace(t, "Pulumi.local.yaml", string(line), "")
+	}
 	p.replace(t, "Pulumi.local.yaml", "\nconfig:\n", fmt.Sprintf("\nconfig:\n  immutable-infra:%s: %d\n", key, value))
 }
 

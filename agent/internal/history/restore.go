@@ -144,7 +144,8 @@ func (r Restore) newest(ctx context.Context) (Result, backup, error) {
 		}
 		result := Result{
 			Found: true, Stack: manifest.Stack, Server: manifest.Server, Epoch: manifest.Epoch, Sequence: manifest.Sequence,
-			AgeSeconds: manifests.At.Sub(candidate.modified).Seconds(), Fetched: fetched, Blocks: len(manifest.blocks), Fallbacks: i,
+			// The bucket's clock may tell the two to different seconds.
+			AgeSeconds: max(0, manifests.At.Sub(candidate.modified).Seconds()), Fetched: fetched, Blocks: len(manifest.blocks), Fallbacks: i,
 		}
 		for _, file := range manifest.files() {
 			result.Bytes += file.Size

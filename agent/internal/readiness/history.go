@@ -28,7 +28,7 @@ func (h History) Look(context.Context) Finding {
 	case err != nil:
 		return Finding{Detail: oneLine(err.Error())}
 	case !result.Found:
-		return Finding{Verdict: Holds, Detail: "none yet"}
+		return Finding{Verdict: Holds, Detail: "none was there to restore"}
 	}
 	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
 	if result.Fallbacks > 0 {

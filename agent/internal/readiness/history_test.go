@@ -17,7 +17,7 @@ func TestAServerWithoutTheHistoryIsNotReady(t *testing.T) {
 		want Finding
 	}{
 		{"", Finding{Detail: "was not restored: run agent restore, which says why"}},
-		{`{"found": false}`, Finding{Verdict: Holds, Detail: "none yet"}},
+		{`{"found": false}`, Finding{Verdict: Holds, Detail: "none was there to restore"}},
 		{`{"found": true, "server": "i-old", "epoch": 7, "sequence": 123, "ageSeconds": 41.2, "blocks": 12}`,
 			Finding{Verdict: Holds, Detail: "of i-old, manifest 123 of epoch 7, 41 s old when it was restored: 12 blocks"}},
 		{`{"found": true, "server": "i-old", "epoch": 7, "sequence": 121, "ageSeconds": 161, "blocks": 12, "fallbacks": 2}`,
