@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"io"
 	"log/slog"
@@ -45,11 +44,6 @@ func (a archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger)
 func (a archive) successor(store *bucket.Bucket, project string, out io.Writer, log *slog.Logger) (handover.Data, error) {
 	certificates, err := a.names.data(store, project, out, log)
 	return handover.Joined{certificates, a.history.successor(store, project, out, log)}, err
-}
-
-// open prepares access to the bucket, in the name of this server.
-func (a archive) open(ctx context.Context) (store *bucket.Bucket, server string, err error) {
-	return a.bucket.open(ctx)
 }
 
 // holderFlag is the flag by which verbs find out whether this server has the VIP.

@@ -41,7 +41,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	if !holds {
 		return nil
 	}
-	store, server, err := archive.open(ctx)
+	store, server, err := archive.bucket.open(ctx)
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}

@@ -48,7 +48,7 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	case *drain < 0:
 		return fmt.Errorf("%w: agent watch: --drain is %s: give a duration, such as 3s, or 0s", errUsage, *drain)
 	}
-	store, server, err := archive.open(ctx)
+	store, server, err := archive.bucket.open(ctx)
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
@@ -96,7 +96,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	case *wait >= *window:
 		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it", errUsage, *wait, *window)
 	}
-	store, server, err := archive.open(ctx)
+	store, server, err := archive.bucket.open(ctx)
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}

@@ -31,6 +31,18 @@ func newHistoryServer(t *testing.T, s3 *buckettest.Server) historyServer {
 	return s
 }
 
+// thisServerHolds has this server have the VIP, by the bucket's record and by its holder
+// file.
+func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) {
+	t.Helper()
+	host, err := serverName("none")
+	require.NoError(t, err)
+	s3.Put("handover/holder.json", `{"server":"`+host+`","since":"2026-11-23T04:39:21Z"}`)
+	holder = filepath.Join(t.TempDir(), "holder")
+	require.NoError(t, os.WriteFile(holder, nil, 0o644))
+	return host, holder
+}
+
 // measure adds to the write-ahead log.
 func (s historyServer) measure(t *testing.T, text string) {
 	t.Helper()
@@ -66,11 +78,7 @@ func (s historyServer) told(t *testing.T) map[string]string {
 
 func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 	s3 := buckettest.Start(t)
-	host, err := serverName("none")
-	require.NoError(t, err)
-	s3.Put("handover/holder.json", `{"server":"`+host+`","since":"2026-11-23T04:39:21Z"}`)
-	holder := filepath.Join(t.TempDir(), "holder")
-	require.NoError(t, os.WriteFile(holder, nil, 0o644))
+	host, holder := thisServerHolds(t, s3)
 	old := newHistoryServer(t, s3)
 	old.measure(t, "one, two")
 	var stdout, stderr bytes.Buffer
@@ -115,11 +123,7 @@ func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 
 func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.T) {
 	s3 := buckettest.Start(t)
-	host, err := serverName("none")
-	require.NoError(t, err)
-	s3.Put("handover/holder.json", `{"server":"`+host+`","since":"2026-11-23T04:39:21Z"}`)
-	holder := filepath.Join(t.TempDir(), "holder")
-	require.NoError(t, os.WriteFile(holder, nil, 0o644))
+	_, holder := thisServerHolds(t, s3)
 	s := newHistoryServer(t, s3)
 	s.measure(t, "one")
 	traefik := t.TempDir()

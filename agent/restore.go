@@ -38,7 +38,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
 		return nil
 	}
-	store, _, err := archive.open(ctx)
+	store, _, err := archive.bucket.open(ctx)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}

@@ -2,12 +2,11 @@
 package metrics
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"immutable-infra/agent/internal/atomicfile"
 )
 
 // Textfile is a file that the node exporter's textfile collector reads.
@@ -39,18 +38,9 @@ func (f Textfile) Write(metrics ...Metric) error {
 		}
 		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name, strconv.FormatFloat(metric.Value, 'f', -1, 64))
 	}
-	// Its name does not end with .prom: the collector leaves it alone.
-	file, err := os.CreateTemp(filepath.Dir(f.Path), filepath.Base(f.Path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write metrics: %w", err)
-	}
-	defer os.Remove(file.Name())
-	_, err = file.WriteString(text.String())
-	// The exporter runs as somebody else.
-	if err = errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
-		return fmt.Errorf("write metrics: %w", err)
-	}
-	if err := os.Rename(file.Name(), f.Path); err != nil {
+	// The exporter runs as somebody else. The name until then does not end with .prom:
+	// the collector leaves it alone.
+	if err := atomicfile.Write(f.Path, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("write metrics: %w", err)
 	}
 	return nil
