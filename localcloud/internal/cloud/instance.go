@@ -277,9 +277,8 @@ func (l *Local) plugIn(ctx context.Context, docker engine.Docker, vpcID, id stri
 }
 
 // unplug takes an instance's port out of the VPC's bridge. It would go with the
-// instance's network namespace, but that lives on for minutes while the kernel
-// closes connections of it, and would answer for the next instance that gets the
-// same private address. It does nothing when there is no port.
+// instance's network namespace, but the kernel takes that away in its own time, and the
+// next instance may get the same private address. It does nothing when there is no port.
 func (l *Local) unplug(ctx context.Context, docker engine.Docker, id string) error {
 	owner, err := docker.Inspect(ctx, interfaceContainer(id))
 	if errors.Is(err, engine.ErrNoContainer) {
@@ -308,8 +307,9 @@ func (l *Local) unplug(ctx context.Context, docker engine.Docker, id string) err
 	return nil
 }
 
-// portName is what an instance's end in the gateway is called: at most 15
-// characters.
+// portName is what an instance's end in the gateway is called, in at most 15 characters.
+// By the id's end, not by the address, which the next instance may get while the
+// kernel still takes this device away.
 func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
 
 // inGateway runs ip in the gateway's network namespace.

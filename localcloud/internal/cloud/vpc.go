@@ -75,7 +75,7 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewaySta
 	if err := home.WriteJSON(filepath.Join(l.vpcDir(vpcID), GatewayStateFile), state); err != nil {
 		return fmt.Errorf("VPC %s: %w", vpcID, err)
 	}
-	if err := l.shareProcessors(ctx, docker, state); err != nil {
+	if err := l.shareProcessors(ctx, docker, vpcID, state); err != nil {
 		return fmt.Errorf("VPC %s: %w", vpcID, err)
 	}
 	if _, err := docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply"); err != nil {
@@ -94,17 +94,18 @@ const (
 // shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
 // before one without, which is being set up or deleted. On AWS each has processors
 // of its own: there, a new server that builds its images does not slow the old one.
-func (l *Local) shareProcessors(ctx context.Context, docker engine.Docker, state GatewayState) error {
+func (l *Local) shareProcessors(ctx context.Context, docker engine.Docker, vpcID string, state GatewayState) error {
+	elastic := map[string]bool{}
 	for _, i := range state.Interfaces {
-		instance, err := l.findInstance(ctx, docker, i.InstanceID)
-		if errors.Is(err, ErrNotFound) {
-			continue // it begins with aloofShares
-		}
-		if err != nil {
-			return err
-		}
+		elastic[i.InstanceID] = i.Elastic
+	}
+	instances, err := docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
+	if err != nil {
+		return err
+	}
+	for _, instance := range instances {
 		shares := int64(aloofShares)
-		if i.Elastic {
+		if elastic[instance.Config.Labels[labelInstance]] {
 			shares = visitedShares
 		}
 		if instance.HostConfig.CPUShares == shares {
