@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -69,7 +68,7 @@ func (s samples) missing(others samples) samples {
 	return missing
 }
 
-// from is the earliest and the latest time of a sample.
+// span is the earliest and the latest time of a sample.
 func (s samples) span() (first, last time.Time) {
 	var low, high int64
 	for _, values := range s {
@@ -86,29 +85,17 @@ func (s samples) span() (first, last time.Time) {
 // samples asks for every sample of the last while, as it was stored.
 func (p prometheus) samples(past time.Duration) (samples, error) {
 	values := url.Values{"query": {fmt.Sprintf(`{__name__=~".+"}[%.0fs]`, past.Seconds())}}
-	client := &http.Client{Timeout: 20 * time.Second}
-	response, err := client.Get("http://" + p.address + "/api/v1/query?" + values.Encode())
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Status, Error string
-		Data          struct {
-			Result []struct {
-				Metric map[string]string
-				Values [][2]any
-			}
+	var data struct {
+		Result []struct {
+			Metric map[string]string
+			Values [][2]any
 		}
 	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+	if err := p.ask("query", values, &data); err != nil {
 		return nil, err
 	}
-	if answer.Status != "success" {
-		return nil, fmt.Errorf("%s", answer.Error)
-	}
 	found := samples{}
-	for _, series := range answer.Data.Result {
+	for _, series := range data.Result {
 		var name strings.Builder
 		for _, label := range slices.Sorted(maps.Keys(series.Metric)) {
 			fmt.Fprintf(&name, "%s=%q,", label, series.Metric[label])

@@ -59,16 +59,28 @@ type series struct {
 
 func (p prometheus) get(t *testing.T, path string, values url.Values, into any) {
 	t.Helper()
-	response, err := http.Get("http://" + p.address + "/api/v1/" + path + "?" + values.Encode())
-	require.NoError(t, err)
+	require.NoError(t, p.ask(path, values, into), values.Get("query"))
+}
+
+// ask is get for who may not end the test.
+func (p prometheus) ask(path string, values url.Values, into any) error {
+	client := &http.Client{Timeout: 20 * time.Second}
+	response, err := client.Get("http://" + p.address + "/api/v1/" + path + "?" + values.Encode())
+	if err != nil {
+		return err
+	}
 	defer response.Body.Close()
 	var answer struct {
 		Status, Error string
 		Data          json.RawMessage
 	}
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
-	require.Equal(t, "success", answer.Status, "%s: %s", values.Get("query"), answer.Error)
-	require.NoError(t, json.Unmarshal(answer.Data, into))
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if answer.Status != "success" {
+		return fmt.Errorf("%s: %s", answer.Status, answer.Error)
+	}
+	return json.Unmarshal(answer.Data, into)
 }
 
 func (p prometheus) query(t *testing.T, expression string) []series {
@@ -137,35 +149,50 @@ func measured(t *testing.T, p *project) {
 	t.Logf("%d expressions of %d dashboards have data; series: %v", asked, len(boards), prometheus.query(t, "prometheus_tsdb_head_series")[0].Value[1])
 }
 
+// alert is a message to VictorOps.
+type alert struct {
+	MessageType string
+	EntityID    string
+	Fields      map[string]any
+}
+
+// toldVictorOps is the types of the messages to VictorOps of some kind, in their order.
+func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
+	t.Helper()
+	var alerts []alert
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
+	require.NoError(t, json.Unmarshal([]byte(answer), &alerts), answer)
+	types := []string{}
+	for _, alert := range alerts {
+		if of(alert) {
+			types = append(types, alert.MessageType)
+		}
+	}
+	return types
+}
+
+// web does something to the web server's container.
+func (p *project) web(t *testing.T, command string) {
+	t.Helper()
+	done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
+	require.NoError(t, done.err, done.String())
+}
+
 // alertsArrive stops the web server and starts it again, and waits until
 // VictorOps was told of both.
 func alertsArrive(t *testing.T, p *project) {
 	server := p.outputs(t).ServerID
 	told := func() []string {
-		var messages []struct {
-			MessageType string
-			Fields      map[string]any
-		}
-		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
-		require.NoError(t, json.Unmarshal([]byte(answer), &messages), answer)
-		var types []string
-		for _, message := range messages {
-			name := fmt.Sprint(message.Fields["entity_display_name"])
-			if strings.Contains(name, "SiteDown") && strings.Contains(name, server) {
-				types = append(types, message.MessageType)
-			}
-		}
-		return types
+		return p.toldVictorOps(t, func(alert alert) bool {
+			name := fmt.Sprint(alert.Fields["entity_display_name"])
+			return strings.Contains(name, "SiteDown") && strings.Contains(name, server)
+		})
 	}
-	compose := func(command string) {
-		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
-		require.NoError(t, done.err, done.String())
-	}
-	compose("stop")
+	p.web(t, "stop")
 	down := eventually(t, 4*time.Minute, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
 	})
-	compose("start")
+	p.web(t, "start")
 	over := eventually(t, 4*time.Minute, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
 	})

@@ -75,19 +75,7 @@ func (p *project) watched(t *testing.T) robot {
 // incidents is what VictorOps heard from UptimeRobot, in order.
 func (p *project) incidents(t *testing.T) []string {
 	t.Helper()
-	var messages []struct {
-		MessageType string
-		EntityID    string
-	}
-	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
-	require.NoError(t, json.Unmarshal([]byte(answer), &messages), answer)
-	types := []string{}
-	for _, message := range messages {
-		if strings.HasPrefix(message.EntityID, "uptimerobot/") {
-			types = append(types, message.MessageType)
-		}
-	}
-	return types
+	return p.toldVictorOps(t, func(alert alert) bool { return strings.HasPrefix(alert.EntityID, "uptimerobot/") })
 }
 
 // watchedFromOutside requires that all was made once, that another update changes
@@ -210,19 +198,15 @@ func outageIsSeen(t *testing.T, p *project) {
 	p.watched(t)
 	before := p.incidents(t)
 	told := func() []string { return p.incidents(t)[len(before):] }
-	compose := func(command string) {
-		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
-		require.NoError(t, done.err, done.String())
-	}
 	// Another check of the page, and those that confirm it.
 	limit := robotInterval + 10*time.Second
-	defer compose("start")
-	compose("stop")
+	defer p.web(t, "start")
+	p.web(t, "stop")
 	down := eventually(t, limit, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Monitors[0].Status)
-	compose("start")
+	p.web(t, "start")
 	over := eventually(t, limit, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
 	})
