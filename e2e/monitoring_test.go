@@ -123,6 +123,11 @@ func measured(t *testing.T, p *project) {
 		}
 		return len(rules.Groups) > 0, "there are no rules"
 	})
+	// Prometheus writes down what fires only after it has looked back for what did before,
+	// an interval after its start.
+	eventually(t, time.Minute, func() (bool, string) {
+		return len(prometheus.query(t, `ALERTS{alertname="Watchdog", alertstate="firing"}`)) > 0, "the watchdog does not fire"
+	})
 	var firing []string
 	for _, alert := range prometheus.query(t, `ALERTS{alertstate="firing"}`) {
 		firing = append(firing, alert.Metric["alertname"])
