@@ -27,8 +27,17 @@ step() {
   printf '%s: %s: done in %d s\n' "$stack" "$what" $((SECONDS - began))
 }
 
+# Says what is left, and nothing when nothing is.
+nothing_left() {
+  local text
+  if ! text=$(pulumi preview --stack "$stack" --expect-no-changes --non-interactive --diff --suppress-progress 2>&1); then
+    printf '%s\n' "$text" >&2
+    return 1
+  fi
+}
+
 options=(--stack "$stack")
 [ -t 0 ] || options+=(--yes --non-interactive)
 step "update" pulumi up "${options[@]}" "$@"
 step "visit the site" tools/smoke.sh "$stack"
-step "see that nothing is left to do" pulumi preview --stack "$stack" --expect-no-changes --non-interactive --suppress-progress
+step "see that nothing is left to do" nothing_left

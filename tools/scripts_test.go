@@ -287,7 +287,7 @@ func deployed(stack string) []string {
 	return []string{
 		"up --stack " + stack + " --yes --non-interactive",
 		"smoke " + stack,
-		"preview --stack " + stack + " --expect-no-changes --non-interactive --suppress-progress",
+		"preview --stack " + stack + " --expect-no-changes --non-interactive --diff --suppress-progress",
 	}
 }
 
