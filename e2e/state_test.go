@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,13 +154,31 @@ func (p *project) secrets(t *testing.T) map[string]string {
 	add("the S3 server's secret key", strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$AWS_SECRET_ACCESS_KEY"`)))
 	role := p.ssh(t, `token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
 meta=http://169.254.169.254/latest/meta-data/iam/security-credentials/
-curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")" | jq -r .SecretAccessKey`)
+curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")"`)
 	require.NoError(t, role.err, role.String())
-	add("the secret key of the server's role", strings.TrimSpace(role.stdout))
-	acme := p.ssh(t, `sudo sh -c 'cat /srv/traefik/acme.json 2>/dev/null || find / -xdev -name acme.json -exec cat {} +' | jq -r '.. | strings | select(length > 200)' | grep -v BEGIN`)
-	require.NoError(t, acme.err, acme.String())
-	for i, key := range strings.Fields(acme.stdout) {
-		add("key or certificate "+string(rune('A'+i))+" of acme.json", key)
+	var credentials struct{ SecretAccessKey string }
+	require.NoError(t, json.Unmarshal([]byte(role.stdout), &credentials))
+	add("the secret key of the server's role", credentials.SecretAccessKey)
+
+	stored := p.ssh(t, "sudo cat /srv/traefik/acme/acme.json")
+	require.NoError(t, stored.err, stored.stderr)
+	var acme struct {
+		Acme struct {
+			Account      struct{ PrivateKey string }
+			Certificates []struct {
+				Domain struct{ Main string }
+				Key    []byte
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(stored.stdout), &acme))
+	add("the key of the account at the certificate authority", acme.Acme.Account.PrivateKey)
+	require.GreaterOrEqual(t, len(acme.Acme.Certificates), 3)
+	for _, certificate := range acme.Acme.Certificates {
+		add("the key of the certificate for "+certificate.Domain.Main+", as it is stored", base64.StdEncoding.EncodeToString(certificate.Key))
+		for _, key := range secrets.PEMKeys(string(certificate.Key)) {
+			add("the key of the certificate for "+certificate.Domain.Main, key)
+		}
 	}
 	return known
 }
