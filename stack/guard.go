@@ -123,7 +123,7 @@ func (v *validator) realFiles(c *Config) {
 			}
 			lines, _ := authorizedKeys(entry)
 			if slices.ContainsFunc(lines, isPlaceholderKey) {
-				v.add(key, "is a placeholder of documentation; write your own public key", v.toSet(key, ownKey))
+				v.add(key, "the value is a placeholder of documentation; write your own public key", v.toSet(key, ownKey))
 			}
 		}
 	}
@@ -151,12 +151,11 @@ func (v *validator) realAddresses(c *Config) {
 			return other.Contains(prefix.Addr()) && prefix.Bits() >= other.Bits()
 		}
 		const write = "write the block of the machine that runs pulumi"
-		const own = `"$(curl -s https://checkip.amazonaws.com)/32"`
 		if in(benchmarks) {
-			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.shown(key, block), benchmarks, write), v.toSet(key, own))
+			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.shown(key, block), benchmarks, write), v.toSet(key, ownAddress))
 		}
 		if slices.ContainsFunc(documentationBlocks, in) {
-			v.add(key, fmt.Sprintf("%s is a placeholder of documentation; %s", v.shown(key, block), write), v.toSet(key, own))
+			v.add(key, fmt.Sprintf("%s is a placeholder of documentation; %s", v.shown(key, block), write), v.toSet(key, ownAddress))
 		}
 	}
 }
@@ -177,12 +176,7 @@ func (v *validator) realIDs(c *Config, others []neighbour) {
 	}
 	check("zoneId", c.ZoneID, placeholderZone, "write that of your own zone (aws route53 list-hosted-zones), or leave it out to make the DNS records by hand", "YOUR-ZONE-ID",
 		func(other *Config) string { return other.ZoneID })
-	newest := fmt.Sprintf(`"$(aws ec2 describe-images --region %s --owners 136693071363 --filters 'Name=name,Values=debian-13-%s-*' --query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text)"`,
-		c.Region, c.Architecture())
-	if !region.MatchString(c.Region) {
-		newest = strings.Replace(newest, " --region "+c.Region, "", 1)
-	}
-	check("ami", c.AMI, placeholderAMI, "write that of the newest image of Debian 13", newest,
+	check("ami", c.AMI, placeholderAMI, "write that of the newest image of Debian 13", c.newestImage(),
 		func(other *Config) string { return other.AMI })
 }
 

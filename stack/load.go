@@ -201,7 +201,7 @@ func examples(key, fallback string) string {
 	case "aliases":
 		return `["www.example.org"]`
 	case "zoneId":
-		return "Z0123456789ABCDEFGHIJ"
+		return placeholderZone
 	case "dnsRecords":
 		return `[{"name": "example.org", "type": "MX", "ttl": 3600, "values": ["10 mail.example.org."]}]`
 	case "acmeEmail":
@@ -213,7 +213,7 @@ func examples(key, fallback string) string {
 	case "sshAllowFrom":
 		return `["192.0.2.7/32"]`
 	case "ami":
-		return "ami-0123456789abcdef0"
+		return placeholderAMI
 	case "buildCommand":
 		return "jekyll build --future"
 	case "grafanaGitHubId":

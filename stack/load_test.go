@@ -17,7 +17,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
@@ -162,7 +164,7 @@ func malformed(t *testing.T) map[string]invalid {
 			remove: []string{"aws:region", "domain", "admins", "sshAllowFrom", "ami", "acmeEmail"},
 			errors: map[string]string{
 				"aws:region": "eu-central-1", "domain": "pulumi config set domain example.org", "admins": "pulumi config set --path 'admins[0].name' ada",
-				"sshAllowFrom": "192.0.2.7/32", "ami": "136693071363", "acmeEmail": "pulumi config set acmeEmail",
+				"sshAllowFrom": "such as 192.0.2.7/32", "ami": "136693071363", "acmeEmail": "pulumi config set acmeEmail",
 			},
 		},
 		"a URL as the domain":           {change: map[string]string{"domain": "https://example.org/"}, errors: map[string]string{"domain": "without a scheme"}},
@@ -348,9 +350,8 @@ func TestSixtyInvalidConfigurationsAndMoreAreTried(t *testing.T) {
 
 // What the commands of the problems leave to the user or to a shell.
 var filledIn = strings.NewReplacer(
-	ownKey, "./own.pub",
-	`"$(curl -s https://checkip.amazonaws.com)/32"`, "100.64.7.7/32",
-	"YOUR-DOMAIN", "our-other-site.org", "YOU@", "ada@", "YOUR-ZONE-ID", "Z00000000000000000001",
+	ownKey, "./own.pub", ownAddress, "100.64.7.7/32",
+	"YOUR-DOMAIN", "our-other-site.org", "YOU@", "ada@", "YOUR-ADDRESS", "100.64.7.7", "YOUR-ZONE-ID", "Z00000000000000000001",
 )
 
 func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T) {
@@ -469,6 +470,50 @@ func TestASecretThatIsEncryptedOrLeftOutIsNotRefused(t *testing.T) {
 	values["victorOpsKey"], values["grafanaGitHubSecret"] = "01234567-89ab-cdef-0123-456789abcdef", ""
 	_, err := parse(origin{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(key string) bool { return key == "victorOpsKey" }}, values)
 	require.NoError(t, err)
+}
+
+// none is an engine that nothing is asked of.
+type none struct{}
+
+func (none) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	return "", nil, errors.New("no resource is expected")
+}
+
+func (none) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return nil, errors.New("no call is expected")
+}
+
+func TestLoadKnowsTheStackItsFilesAndWhatIsEncrypted(t *testing.T) {
+	inProject(t)
+	elsewhere := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "Pulumi.production.yaml"), []byte("config:\n  ours:domain: our-site.org\n"), 0o644))
+	values := valid(t)
+	maps.Copy(values, ours)
+	load := func(stack string, change map[string]string, secret ...string) error {
+		handed := map[string]string{"aws:region": "eu-central-1"}
+		for key, value := range values {
+			handed[qualified("ours", key)] = value
+		}
+		maps.Copy(handed, change)
+		encoded, err := json.Marshal(handed)
+		require.NoError(t, err)
+		t.Setenv(pulumi.EnvConfig, string(encoded))
+		return pulumi.RunErr(func(ctx *pulumi.Context) error {
+			config, err := Load(ctx)
+			if err == nil {
+				require.Equal(t, handed["ours:domain"], config.Domain)
+			}
+			return err
+		}, pulumi.WithMocks("ours", stack, none{}), func(info *pulumi.RunInfo) {
+			info.Config, info.ConfigSecretKeys, info.RootDirectory = handed, secret, elsewhere
+		})
+	}
+	require.NoError(t, load("production", nil))
+	key := map[string]string{"ours:victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"}
+	require.NoError(t, load("production", key, "ours:victorOpsKey"))
+	require.ErrorContains(t, load("production", key), "pulumi config set --secret victorOpsKey --stack production")
+	require.ErrorContains(t, load("test", nil), "Pulumi.production.yaml")
+	require.ErrorContains(t, load("production", map[string]string{"ours:domian": "x"}), "configuration of stack production: 1 problem\n  domian: there is no such key; did you mean domain?")
 }
 
 // The file is to be read by people: look at what changed in it.

@@ -25,6 +25,10 @@ func (o origin) hidden(key string) bool {
 // toSet is the command that sets a key, or a place of a list. The value of a secret is
 // not in it: Pulumi asks for it then, and no shell keeps it.
 func (o origin) toSet(key, value string) string {
+	if o.stack != "" && !rehearsal(o.stack) {
+		// What the guards would refuse next is no example.
+		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7", "YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)
+	}
 	switch {
 	case isSecret(key):
 		return o.command("set --secret " + key)

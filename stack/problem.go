@@ -29,8 +29,11 @@ func (p Problems) Error() string {
 	} else {
 		fmt.Fprintf(&text, "%d problems", len(p))
 	}
-	for _, problem := range p {
+	for i, problem := range p {
 		fmt.Fprintf(&text, "\n  %s: %s", problem.Key, problem.Reason)
+		if i+1 < len(p) && p[i+1].Key == problem.Key && slices.Equal(p[i+1].Commands, problem.Commands) {
+			continue // said once, at the end
+		}
 		for _, command := range problem.Commands {
 			fmt.Fprintf(&text, "\n    %s", command)
 		}

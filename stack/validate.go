@@ -132,16 +132,16 @@ func (v *validator) validate(c *Config) {
 		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
 	if len(c.SSHAllowFrom) == 0 {
-		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH", v.toSet("sshAllowFrom[0]", "192.0.2.7/32"))
+		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	for i, block := range c.SSHAllowFrom {
-		v.cidr(place("sshAllowFrom", i), block, "192.0.2.7/32")
+		v.cidr(place("sshAllowFrom", i), block, ownAddress)
 	}
 
 	if c.AMI == "" {
-		v.missing("ami", "write the id of a Debian 13 image in your region: owner 136693071363, name debian-13-"+c.Architecture()+"-*", examples("ami", ""))
+		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	} else {
-		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of a Debian 13 image in your region", examples("ami", ""))
+		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	}
 	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an instance type; write one of EC2", defaults.InstanceType)
 	if c.Grafana && small.MatchString(c.InstanceType) {
@@ -326,6 +326,19 @@ func (v *validator) vpc(key, block, example string) {
 	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
+// ownAddress has the shell ask for the machine's address, as others see it.
+const ownAddress = `"$(curl -s https://checkip.amazonaws.com)/32"`
+
+// newestImage has the shell ask for the newest image of Debian 13.
+func (c *Config) newestImage() string {
+	in := ""
+	if region.MatchString(c.Region) {
+		in = " --region " + c.Region
+	}
+	return fmt.Sprintf(`"$(aws ec2 describe-images%s --owners 136693071363 --filters 'Name=name,Values=debian-13-%s-*' --query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text)"`,
+		in, c.Architecture())
+}
+
 // ownKey has the shell read a public key: the configuration goes to other machines.
 const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
@@ -351,10 +364,11 @@ func (v *validator) admins(admins []Admin) {
 			if reason != "" {
 				at := place(key+".keys", j)
 				// A key is not shown: it may be a private one.
+				shown := "the value"
 				if _, isFile := keyFile(entry); isFile {
-					reason = v.shown(at, entry) + " " + reason
+					shown = v.shown(at, entry)
 				}
-				v.add(at, reason, v.toSet(at, ownKey))
+				v.add(at, shown+" "+reason, v.toSet(at, ownKey))
 			}
 			lines = append(lines, read...)
 		}
