@@ -373,7 +373,7 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
-// A bucket's name is its prefix and what AWS gives to that bucket alone: nobody names one,
+// A bucket's name is its prefix and a suffix that is made for it alone: nobody names one,
 // so no two stacks can name the same.
 func TestTwoStacksNeverShareABucket(t *testing.T) {
 	prefixes := map[string]string{}

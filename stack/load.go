@@ -105,8 +105,8 @@ func (v *validator) read(values map[string]string) *Config {
 	return &config
 }
 
-// plainSecrets finds the secrets that are not encrypted. Pulumi looks for them in keys
-// with a type only, and refuses those that are left out with them.
+// plainSecrets finds the secrets that are not encrypted. Pulumi itself would do so for
+// keys with a type, and would find those that are left out, too.
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {

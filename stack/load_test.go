@@ -463,6 +463,15 @@ func TestNoMessageShowsASecret(t *testing.T) {
 	}
 }
 
+func TestNoCommandShowsWhatSomebodyEncryptedThoughItNeedNotBe(t *testing.T) {
+	inProject(t)
+	values := valid(t)
+	values["sshAllowFrom"], values["vpcCidr"] = `["100.77.66.55/24"]`, "10.77.66.55/24"
+	_, err := parse(origin{encrypted: func(string) bool { return true }}, values)
+	require.ErrorContains(t, err, "sshAllowFrom[0]: the value has bits set beyond its prefix")
+	require.NotContains(t, err.Error(), "77.66")
+}
+
 func TestASecretThatIsEncryptedOrLeftOutIsNotRefused(t *testing.T) {
 	inProject(t)
 	values := valid(t)

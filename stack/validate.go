@@ -258,7 +258,7 @@ func (v *validator) dnsRecords(c *Config) {
 		}
 		if known[set{record.Name, record.Type}] {
 			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
-				v.shown(key, record.Name), record.Type), v.toRemove(key))
+				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
 		}
 		known[set{record.Name, record.Type}] = true
 	}
@@ -311,7 +311,10 @@ func (v *validator) cidr(key, block, example string) {
 		v.check(false, key, block, "is not an IPv4 CIDR block; write an address and the length of its prefix", example)
 		return
 	}
-	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address", prefix.Masked().String())
+	if !v.hidden(key) {
+		example = prefix.Masked().String()
+	}
+	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address", example)
 }
 
 func (v *validator) vpc(key, block, example string) {
