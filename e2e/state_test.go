@@ -103,7 +103,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	known := p.secrets(t)
 	for place, content := range places {
 		// What is looked for would be found there: each has something that all know.
-		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud"}[place]
+		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud", "history": "resourceChanges"}[place]
 		if mark == "" {
 			mark = "web"
 		}
