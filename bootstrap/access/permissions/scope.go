@@ -1,0 +1,198 @@
+package permissions
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Settings are what the policies are made for.
+type Settings struct {
+	// Project is the name of the program's project: the tag Project of what it makes.
+	Project string
+	// Account is the AWS account's id.
+	Account string
+	Region  string
+	// Stacks are the names of the stacks that are deployed, and Production is the one of them
+	// that previews and restore drills look at.
+	Stacks     []string
+	Production string
+	// StateBucket holds Pulumi's state.
+	StateBucket string
+	// Keys are the ARNs of the KMS keys of the stacks' secrets, by stack. A stack whose secrets
+	// have a passphrase has none.
+	Keys map[string]string
+	// ZoneIDs are the ids of the Route 53 hosted zones of the stacks' names.
+	ZoneIDs []string
+}
+
+// Scope is a set of resources for which actions are allowed, and under which conditions.
+type Scope struct {
+	// name is the id of the statement that it becomes.
+	name      string
+	resources func(Settings) []string
+	condition func(Settings) Condition
+}
+
+// Condition are operators, with what they compare: keys with values, of which one must be met.
+type Condition map[string]map[string][]string
+
+func equals(key string, values ...string) Condition {
+	return Condition{"StringEquals": {key: values}}
+}
+
+// The kinds of EC2's resources that carry the program's tags.
+func taggedKinds() []string {
+	return []string{"elastic-ip", "instance", "internet-gateway", "route-table", "security-group", "subnet", "vpc", "vpc-endpoint"}
+}
+
+// made is a resource of EC2 that is just being made: it must be given the program's tags.
+func made(kind string) Scope {
+	return Scope{
+		name:      "New" + camel(kind),
+		resources: func(s Settings) []string { return s.ec2(kind) },
+		condition: func(s Settings) Condition { return s.tags("aws:RequestTag") },
+	}
+}
+
+// own is a resource of EC2 that has the program's tags.
+func own(kind string) Scope {
+	return Scope{
+		name:      "Own" + camel(kind),
+		resources: func(s Settings) []string { return s.ec2(kind) },
+		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
+	}
+}
+
+func camel(kind string) string {
+	var name string
+	for part := range strings.SplitSeq(kind, "-") {
+		name += strings.ToUpper(part[:1]) + part[1:]
+	}
+	return name
+}
+
+// The scopes. Names of buckets, roles and profiles begin as the program's components have them:
+// see newPrivateBucket and newInstanceProfile there.
+var (
+	inRegion = Scope{
+		name:      "LookAtEC2",
+		resources: func(Settings) []string { return []string{"*"} },
+		condition: func(s Settings) Condition { return equals("aws:RequestedRegion", s.Region) },
+	}
+	// beingMade is whatever is made with tags in the same request.
+	beingMade = Scope{
+		name:      "TagsOfNew",
+		resources: func(s Settings) []string { return s.ec2(taggedKinds()...) },
+		condition: func(s Settings) Condition {
+			condition := s.tags("aws:RequestTag")
+			condition["StringEquals"]["ec2:CreateAction"] = []string{
+				"AllocateAddress", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint", "RunInstances",
+			}
+			return condition
+		},
+	}
+	tagsOfOwn = Scope{
+		name:      "TagsOfOwn",
+		resources: func(s Settings) []string { return s.ec2(taggedKinds()...) },
+		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
+	}
+	// untagged is what belongs to a server and has no tags of its own, and the image.
+	untagged = Scope{
+		name: "Untagged",
+		resources: func(s Settings) []string {
+			// Images are their makers', and so have no account of ours.
+			return append(s.ec2("network-interface", "volume"), fmt.Sprintf("arn:aws:ec2:%s::image/*", s.Region))
+		},
+	}
+	anyAddress = Scope{
+		name:      "AnyAddress",
+		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
+	}
+
+	serverRoles    = Scope{name: "ServerRoles", resources: func(s Settings) []string { return []string{s.iam("role/web-*")} }}
+	serverProfiles = Scope{name: "ServerProfiles", resources: func(s Settings) []string { return []string{s.iam("instance-profile/web-*")} }}
+	// passedToServers are the servers' roles, for servers and nothing else.
+	passedToServers = Scope{
+		name:      "PassToServers",
+		resources: serverRoles.resources,
+		condition: func(Settings) Condition { return equals("iam:PassedToService", "ec2.amazonaws.com") },
+	}
+
+	zones = Scope{name: "Zones", resources: func(s Settings) []string {
+		var zones []string
+		for _, id := range s.ZoneIDs {
+			zones = append(zones, "arn:aws:route53:::hostedzone/"+id)
+		}
+		return zones
+	}}
+	changes = Scope{name: "ZoneChanges", resources: func(s Settings) []string {
+		if len(s.ZoneIDs) == 0 {
+			return nil
+		}
+		return []string{"arn:aws:route53:::change/*"}
+	}}
+
+	buckets = Scope{name: "Buckets", resources: func(s Settings) []string {
+		return append(s.buckets("backup", s.Stacks, ""), s.buckets("content", s.Stacks, "")...)
+	}}
+	contents       = Scope{name: "Contents", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
+	contentObjects = Scope{name: "ContentObjects", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
+	// disposable are the buckets that may be emptied in order to be deleted: never those of production's
+	// backups, which is for somebody to do who is not a workflow.
+	disposable = Scope{name: "Disposable", resources: func(s Settings) []string {
+		return append(s.buckets("backup", s.others(), ""), s.buckets("content", s.Stacks, "")...)
+	}}
+	disposableObjects = Scope{name: "DisposableObjects", resources: func(s Settings) []string {
+		return append(s.buckets("backup", s.others(), "/*"), s.buckets("content", s.Stacks, "/*")...)
+	}}
+	productionBackups = Scope{name: "Backups", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "") }}
+	productionHistory = Scope{name: "History", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "/history/*") }}
+
+	state        = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
+	stateObjects = Scope{name: "StateObjects", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket + "/.pulumi/*"} }}
+
+	productionKey = Scope{name: "Secrets", resources: func(s Settings) []string {
+		if key := s.Keys[s.Production]; key != "" {
+			return []string{key}
+		}
+		return nil
+	}}
+	everyKey = Scope{name: "Secrets", resources: func(s Settings) []string { return slices.Sorted(maps.Values(s.Keys)) }}
+)
+
+// ec2 are the ARNs of kinds of EC2's resources.
+func (s Settings) ec2(kinds ...string) []string {
+	var arns []string
+	for _, kind := range kinds {
+		arns = append(arns, fmt.Sprintf("arn:aws:ec2:%s:%s:%s/*", s.Region, s.Account, kind))
+	}
+	return arns
+}
+
+func (s Settings) iam(resource string) string {
+	return fmt.Sprintf("arn:aws:iam::%s:%s", s.Account, resource)
+}
+
+// buckets are the ARNs of the stacks' buckets of a purpose, or of objects in them.
+func (s Settings) buckets(purpose string, stacks []string, objects string) []string {
+	var arns []string
+	for _, stack := range slices.Sorted(slices.Values(stacks)) {
+		arns = append(arns, fmt.Sprintf("arn:aws:s3:::%s-%s-*%s", stack, purpose, objects))
+	}
+	return arns
+}
+
+// others are the stacks but production.
+func (s Settings) others() []string {
+	return slices.DeleteFunc(slices.Clone(s.Stacks), func(stack string) bool { return stack == s.Production })
+}
+
+// tags are the program's tags, in a request or on a resource.
+func (s Settings) tags(where string) Condition {
+	return Condition{"StringEquals": {
+		where + "/Project": {s.Project},
+		where + "/Stack":   slices.Sorted(slices.Values(s.Stacks)),
+	}}
+}

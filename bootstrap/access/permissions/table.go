@@ -1,0 +1,266 @@
+// Package permissions is what the roles of GitHub's workflows may do, and why: a table of the
+// API actions that are called for each type of resource of the program, and the policies that
+// are made of it. Nothing is allowed that the table does not name.
+package permissions
+
+// Resource is one type of resource of the program, or something else that calls AWS.
+type Resource struct {
+	// Type is Pulumi's token, or what else it is.
+	Type  string
+	Calls []Call
+}
+
+// Call is an API action.
+type Call struct {
+	// Action is as in a policy: "ec2:CreateVpc". S3's actions have other names than its operations.
+	Action string
+	// Roles are those that need it.
+	Roles []Role
+	// On are the resources that it is for. AWS asks for each resource that a request is about.
+	On []Scope
+	// Why says what it is called for.
+	Why string
+}
+
+// Role is one of the roles.
+type Role string
+
+// The roles.
+const (
+	Preview      Role = "preview"
+	Deploy       Role = "deploy"
+	RestoreDrill Role = "restore-drill"
+)
+
+// read is a call of a refresh, of a preview, and of each update.
+func read(action, why string, on ...Scope) Call {
+	return Call{Action: action, Roles: []Role{Preview, Deploy}, On: on, Why: why}
+}
+
+// write is a call of an update.
+func write(action, why string, on ...Scope) Call {
+	return Call{Action: action, Roles: []Role{Deploy}, On: on, Why: why}
+}
+
+// describe is a read of EC2, which knows no narrower permission for it than a region.
+func describe(action, why string) Call {
+	return read(action, why, inRegion)
+}
+
+// tagged are the calls for the tags of a resource of EC2.
+func tagged() []Call {
+	return []Call{
+		write("ec2:CreateTags", "tags: with the resource, and when they change", beingMade, tagsOfOwn),
+		write("ec2:DeleteTags", "tags that are gone", tagsOfOwn),
+	}
+}
+
+func calls(calls []Call, further ...Call) []Call { return append(calls, further...) }
+
+// Resources are the types of resources of the program. The calls are those of version 6 of Pulumi's
+// provider, which has the resources of version 5 of Terraform's, for the inputs that the program
+// sets: what is only called for other inputs is not here.
+func Resources() []Resource {
+	return []Resource{
+		{"aws:ec2/vpc:Vpc", calls(tagged(),
+			describe("ec2:DescribeVpcs", "the VPC"),
+			describe("ec2:DescribeVpcAttribute", "its DNS settings"),
+			describe("ec2:DescribeNetworkAcls", "its default network ACL, an output"),
+			describe("ec2:DescribeRouteTables", "its main route table, an output"),
+			describe("ec2:DescribeSecurityGroups", "its default security group, an output"),
+			write("ec2:CreateVpc", "create", made("vpc")),
+			write("ec2:ModifyVpcAttribute", "create: DNS host names are off at first", own("vpc")),
+			write("ec2:DeleteVpc", "delete", own("vpc")),
+		)},
+		{"aws:ec2/subnet:Subnet", calls(tagged(),
+			describe("ec2:DescribeSubnets", "the subnet"),
+			write("ec2:CreateSubnet", "create, in a VPC", made("subnet"), own("vpc")),
+			describe("ec2:DescribeNetworkInterfaces", "delete: interfaces that services have left there"),
+			write("ec2:DeleteSubnet", "delete", own("subnet")),
+		)},
+		{"aws:ec2/internetGateway:InternetGateway", calls(tagged(),
+			describe("ec2:DescribeInternetGateways", "the gateway"),
+			write("ec2:CreateInternetGateway", "create", made("internet-gateway")),
+			write("ec2:AttachInternetGateway", "create: to the VPC", own("internet-gateway"), own("vpc")),
+			write("ec2:DetachInternetGateway", "delete: from the VPC", own("internet-gateway"), own("vpc")),
+			write("ec2:DeleteInternetGateway", "delete", own("internet-gateway")),
+		)},
+		{"aws:ec2/routeTable:RouteTable", calls(tagged(),
+			describe("ec2:DescribeRouteTables", "the table with its routes"),
+			write("ec2:CreateRouteTable", "create, in a VPC", made("route-table"), own("vpc")),
+			write("ec2:CreateRoute", "create: each route", own("route-table")),
+			write("ec2:ReplaceRoute", "update: the gateway is another one", own("route-table")),
+			write("ec2:DeleteRoute", "update: a route that somebody has added", own("route-table")),
+			write("ec2:DisassociateRouteTable", "delete: what is associated still", own("route-table"), own("subnet")),
+			write("ec2:DeleteRouteTable", "delete", own("route-table")),
+		)},
+		{"aws:ec2/routeTableAssociation:RouteTableAssociation", []Call{
+			describe("ec2:DescribeRouteTables", "the association is in its table"),
+			write("ec2:AssociateRouteTable", "create", own("route-table"), own("subnet")),
+			write("ec2:ReplaceRouteTableAssociation", "update: the table is another one", own("route-table"), own("subnet")),
+			write("ec2:DisassociateRouteTable", "delete", own("route-table"), own("subnet")),
+		}},
+		{"aws:ec2/vpcEndpoint:VpcEndpoint", calls(tagged(),
+			describe("ec2:DescribeVpcEndpoints", "the endpoint"),
+			describe("ec2:DescribePrefixLists", "S3's addresses, an output"),
+			write("ec2:CreateVpcEndpoint", "create, in a VPC, for a route table", made("vpc-endpoint"), own("vpc"), own("route-table")),
+			write("ec2:ModifyVpcEndpoint", "update: the route table is another one", own("vpc-endpoint"), own("route-table")),
+			write("ec2:DeleteVpcEndpoints", "delete", own("vpc-endpoint")),
+		)},
+		{"aws:ec2/securityGroup:SecurityGroup", calls(tagged(),
+			describe("ec2:DescribeSecurityGroups", "the group with its rules"),
+			write("ec2:CreateSecurityGroup", "create, in a VPC", made("security-group"), own("vpc")),
+			write("ec2:RevokeSecurityGroupEgress", "create: at first, all may go out", own("security-group")),
+			write("ec2:AuthorizeSecurityGroupIngress", "create: its rules; a group whose rules change is replaced", own("security-group")),
+			write("ec2:AuthorizeSecurityGroupEgress", "create: its rules", own("security-group")),
+			describe("ec2:DescribeNetworkInterfaces", "delete: interfaces that services have left there"),
+			write("ec2:DeleteSecurityGroup", "delete", own("security-group")),
+		)},
+		{"aws:ec2/eip:Eip", calls(tagged(),
+			describe("ec2:DescribeAddresses", "the address"),
+			describe("ec2:DescribeAddressesAttribute", "its name in the reverse DNS, an output"),
+			write("ec2:AllocateAddress", "create", made("elastic-ip")),
+			write("ec2:DisassociateAddress", "delete: from the server, if it is at one", anyAddress),
+			write("ec2:ReleaseAddress", "delete", own("elastic-ip")),
+		)},
+		{"aws:ec2/eipAssociation:EipAssociation", []Call{
+			describe("ec2:DescribeAddresses", "the association is in its address"),
+			write("ec2:AssociateAddress", "create: the VIP moves; the server's interface has no tags", own("elastic-ip"), own("instance"), untagged),
+			write("ec2:DisassociateAddress", "delete: the old association ended when the VIP moved. EC2 says so only to those who may do it without "+
+				"a look at tags, which what is not there has none of", anyAddress),
+		}},
+		{"aws:ec2/instance:Instance", calls(tagged(),
+			describe("ec2:DescribeInstances", "the server"),
+			describe("ec2:DescribeInstanceAttribute", "user data, shutdown behaviour, protections"),
+			describe("ec2:DescribeInstanceCreditSpecifications", "its CPU credits"),
+			describe("ec2:DescribeInstanceTypes", "whether its type has CPU credits; in a preview, the architecture of a new type"),
+			describe("ec2:DescribeTags", "whether a launch template made it"),
+			describe("ec2:DescribeVolumes", "its root volume"),
+			describe("ec2:DescribeVpcs", "whether its VPC is the default one"),
+			describe("ec2:DescribeImages", "create: the name of the image's root device"),
+			write("ec2:RunInstances", "create, in a subnet, with a security group", made("instance"), own("subnet"), own("security-group"), untagged),
+			write("iam:PassRole", "create: with an instance profile", passedToServers),
+			write("ec2:ModifyInstanceAttribute", "create: shutdown behaviour; delete: whatever protects it from its deletion", own("instance")),
+			write("ec2:TerminateInstances", "delete", own("instance")),
+		)},
+		{"aws:iam/role:Role", []Call{
+			read("iam:GetRole", "the role with its tags", serverRoles),
+			read("iam:ListRolePolicies", "its policies", serverRoles),
+			read("iam:GetRolePolicy", "its policies", serverRoles),
+			read("iam:ListAttachedRolePolicies", "managed policies: it has none", serverRoles),
+			write("iam:CreateRole", "create", serverRoles),
+			write("iam:UpdateAssumeRolePolicy", "update: who may take it on", serverRoles),
+			write("iam:TagRole", "tags: with the role, and when they change", serverRoles),
+			write("iam:UntagRole", "tags that are gone", serverRoles),
+			read("iam:ListInstanceProfilesForRole", "delete: profiles that it is in still", serverRoles),
+			write("iam:RemoveRoleFromInstanceProfile", "delete: profiles that it is in still", serverProfiles),
+			write("iam:DeleteRolePolicy", "delete: policies that it has still", serverRoles),
+			write("iam:DeleteRole", "delete", serverRoles),
+		}},
+		{"aws:iam/rolePolicy:RolePolicy", []Call{
+			read("iam:GetRolePolicy", "the policy", serverRoles),
+			write("iam:PutRolePolicy", "create, update", serverRoles),
+			write("iam:DeleteRolePolicy", "delete", serverRoles),
+		}},
+		{"aws:iam/instanceProfile:InstanceProfile", []Call{
+			read("iam:GetInstanceProfile", "the profile with its tags", serverProfiles),
+			read("iam:GetRole", "whether its role is there", serverRoles),
+			write("iam:CreateInstanceProfile", "create", serverProfiles),
+			write("iam:AddRoleToInstanceProfile", "create, update: its role", serverProfiles),
+			write("iam:PassRole", "create, update: its role", passedToServers),
+			write("iam:RemoveRoleFromInstanceProfile", "update: its role; delete; a role that is gone", serverProfiles),
+			write("iam:TagInstanceProfile", "tags: with the profile, and when they change", serverProfiles),
+			write("iam:UntagInstanceProfile", "tags that are gone", serverProfiles),
+			write("iam:DeleteInstanceProfile", "delete", serverProfiles),
+		}},
+		{"aws:route53/record:Record", []Call{
+			read("route53:GetHostedZone", "the zone's name, a part of the record's", zones),
+			read("route53:ListResourceRecordSets", "the record", zones),
+			write("route53:ChangeResourceRecordSets", "create, update, delete", zones),
+			write("route53:GetChange", "create, update, delete: whether it has come to all of Route 53's servers", changes),
+		}},
+		{"aws:s3/bucketV2:BucketV2", []Call{
+			read("s3:ListBucket", "HeadBucket: whether it is there, and its region", buckets),
+			// All of what once was a part of the bucket's resource is read, and an output still.
+			read("s3:GetAccelerateConfiguration", "an output", buckets),
+			read("s3:GetBucketAcl", "an output", buckets),
+			read("s3:GetBucketCORS", "an output", buckets),
+			read("s3:GetBucketLogging", "an output", buckets),
+			read("s3:GetBucketObjectLockConfiguration", "an output", buckets),
+			read("s3:GetBucketPolicy", "an output", buckets),
+			read("s3:GetBucketRequestPayment", "an output", buckets),
+			read("s3:GetBucketTagging", "tags", buckets),
+			read("s3:GetBucketVersioning", "an output", buckets),
+			read("s3:GetBucketWebsite", "an output", buckets),
+			read("s3:GetEncryptionConfiguration", "an output", buckets),
+			read("s3:GetLifecycleConfiguration", "an output", buckets),
+			read("s3:GetReplicationConfiguration", "an output", buckets),
+			write("s3:CreateBucket", "create", buckets),
+			write("s3:PutBucketTagging", "tags", buckets),
+			write("s3:ListBucketVersions", "delete: what is in it", disposable),
+			write("s3:DeleteObject", "delete: what is in it", disposableObjects),
+			write("s3:DeleteObjectVersion", "delete: what is in it", disposableObjects),
+			write("s3:DeleteBucket", "delete", buckets),
+		}},
+		{"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", []Call{
+			read("s3:GetLifecycleConfiguration", "the rules", buckets),
+			write("s3:PutLifecycleConfiguration", "create, update, delete", buckets),
+		}},
+		{"aws:s3/bucketOwnershipControls:BucketOwnershipControls", []Call{
+			read("s3:GetBucketOwnershipControls", "the setting", buckets),
+			write("s3:PutBucketOwnershipControls", "create, update, delete", buckets),
+		}},
+		{"aws:s3/bucketPolicy:BucketPolicy", []Call{
+			read("s3:GetBucketPolicy", "the policy", buckets),
+			write("s3:PutBucketPolicy", "create, update", buckets),
+			write("s3:DeleteBucketPolicy", "delete", buckets),
+		}},
+		{"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", []Call{
+			read("s3:GetBucketPublicAccessBlock", "the setting", buckets),
+			write("s3:PutBucketPublicAccessBlock", "create, update, delete", buckets),
+		}},
+		{"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", []Call{
+			read("s3:GetEncryptionConfiguration", "the setting", buckets),
+			write("s3:PutEncryptionConfiguration", "create, update, delete", buckets),
+		}},
+		{"aws:s3/bucketVersioningV2:BucketVersioningV2", []Call{
+			read("s3:GetBucketVersioning", "the setting", buckets),
+			write("s3:PutBucketVersioning", "create, update, delete", buckets),
+		}},
+		{"command:local:Command", []Call{
+			write("s3:ListBucket", "rclone: what the site's bucket has", contents),
+			write("s3:GetObject", "rclone: HeadObject, whether a file is as in the build", contentObjects),
+			write("s3:PutObject", "rclone: files that changed", contentObjects),
+			write("s3:DeleteObject", "rclone: files that are gone", contentObjects),
+		}},
+		{"command:remote:Command", nil},      // over SSH
+		{"command:remote:CopyToRemote", nil}, // over SSH
+		{"tls:index/privateKey:PrivateKey", nil},
+	}
+}
+
+// Others are what else the workflows do.
+func Others() []Resource {
+	everybody := []Role{Preview, Deploy, RestoreDrill}
+	lookers := []Role{Preview, RestoreDrill}
+	return []Resource{
+		{"Pulumi's state", []Call{
+			{"s3:ListBucket", everybody, []Scope{state}, "the stacks, and locks"},
+			{"s3:GetObject", everybody, []Scope{stateObjects}, "the stack"},
+			{"s3:PutObject", []Role{Deploy}, []Scope{stateObjects}, "the stack, its history, a lock"},
+			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateObjects}, "the lock"},
+		}},
+		// Updates encrypt by the data key that is in the stack's file. Only make bootstrap makes one.
+		{"the stacks' secrets", []Call{
+			{"kms:Decrypt", lookers, []Scope{productionKey}, "the data key of production's secrets"},
+			{"kms:Decrypt", []Role{Deploy}, []Scope{everyKey}, "the data key of a stack's secrets"},
+		}},
+		{"make rebuild", []Call{
+			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},
+		}},
+		{"make restore-drill", []Call{
+			{"s3:ListBucket", []Role{RestoreDrill}, []Scope{productionBackups}, "the backups"},
+			{"s3:GetObject", []Role{RestoreDrill}, []Scope{productionHistory}, "the newest backup; not the certificates' private keys beside it"},
+		}},
+	}
+}

@@ -1,0 +1,45 @@
+// Package steps shows work as a list of steps, one line each.
+package steps
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Printer prints steps.
+type Printer struct {
+	out io.Writer
+}
+
+// NewPrinter returns a printer.
+func NewPrinter(out io.Writer) *Printer {
+	return &Printer{out: out}
+}
+
+// Notice is the error of a step that was not done, and need not be: it says why, and
+// what is left to see to.
+type Notice string
+
+func (n Notice) Error() string { return string(n) }
+
+// Run runs one step and prints how it ended, with what the step has to say of it.
+// It returns the step's error, with the step's name before it. A Notice is printed and
+// is no error.
+func (p *Printer) Run(name string, work func() (detail string, err error)) error {
+	detail, err := work()
+	var notice Notice
+	switch {
+	case errors.As(err, &notice):
+		fmt.Fprintf(p.out, " – %s: %s\n", name, notice)
+		return nil
+	case err != nil:
+		fmt.Fprintf(p.out, " ✗ %s\n", name)
+		return fmt.Errorf("%s: %w", name, err)
+	case detail != "":
+		fmt.Fprintf(p.out, " ✓ %s: %s\n", name, detail)
+	default:
+		fmt.Fprintf(p.out, " ✓ %s\n", name)
+	}
+	return nil
+}
