@@ -252,11 +252,9 @@ func (o *order) refuseToLoseSecrets(ctx context.Context, state bucket.Bucket, se
 	}
 	return fmt.Errorf(`%s has values that are encrypted by %s: %s.
 Pulumi would make the stack with %s, which cannot read them. Nothing was made.
-If the stack lives in another state, log in there and
-  pulumi stack change-secrets-provider '%s' -s %s
-first (docs/state.md says how to move it). If it does not, take these values and the lines encryptionsalt, encryptedkey and secretsprovider
-out of the file, try again, and set them anew: pulumi config set --secret KEY -s %s`,
-		o.file.Name, by, strings.Join(o.file.Encrypted, ", "), secretsProvider, secretsProvider, o.Stack, o.Stack)
+If the stack lives in another state, docs/state.md says how to move it here. If there is none yet, take these values and the lines
+encryptionsalt, encryptedkey and secretsprovider out of the file, try again, and set them anew: pulumi config set --secret KEY -s %s`,
+		o.file.Name, by, strings.Join(o.file.Encrypted, ", "), secretsProvider, o.Stack)
 }
 
 // makeStack logs in and makes the stack in the state, if it is not there.

@@ -42,26 +42,14 @@ func equals(key string, values ...string) Condition {
 	return Condition{"StringEquals": {key: values}}
 }
 
-// The kinds of EC2's resources that carry the program's tags.
-func taggedKinds() []string {
-	return []string{"elastic-ip", "instance", "internet-gateway", "route-table", "security-group", "subnet", "vpc", "vpc-endpoint"}
-}
-
-// made is a resource of EC2 that is just being made: it must be given the program's tags.
+// made is a resource of EC2 of one kind that is just being made: it must be given the program's tags.
+// It is of one kind, because those tags are in the request also where EC2 asks for the VPC in
+// which a subnet is made.
 func made(kind string) Scope {
 	return Scope{
 		name:      "New" + camel(kind),
 		resources: func(s Settings) []string { return s.ec2(kind) },
 		condition: func(s Settings) Condition { return s.tags("aws:RequestTag") },
-	}
-}
-
-// own is a resource of EC2 that has the program's tags.
-func own(kind string) Scope {
-	return Scope{
-		name:      "Own" + camel(kind),
-		resources: func(s Settings) []string { return s.ec2(kind) },
-		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
 	}
 }
 
@@ -84,7 +72,7 @@ var (
 	// beingMade is whatever is made with tags in the same request.
 	beingMade = Scope{
 		name:      "TagsOfNew",
-		resources: func(s Settings) []string { return s.ec2(taggedKinds()...) },
+		resources: func(s Settings) []string { return []string{s.anyEC2()} },
 		condition: func(s Settings) Condition {
 			condition := s.tags("aws:RequestTag")
 			condition["StringEquals"]["ec2:CreateAction"] = []string{
@@ -93,9 +81,11 @@ var (
 			return condition
 		},
 	}
-	tagsOfOwn = Scope{
-		name:      "TagsOfOwn",
-		resources: func(s Settings) []string { return s.ec2(taggedKinds()...) },
+	// own is whatever has the program's tags. EC2 asks for each resource that a request is about, so that an
+	// action is allowed for what is our own together with nothing else.
+	own = Scope{
+		name:      "Own",
+		resources: func(s Settings) []string { return []string{s.anyEC2()} },
 		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
 	}
 	// untagged is what belongs to a server and has no tags of its own, and the image.
@@ -161,6 +151,11 @@ var (
 	}}
 	everyKey = Scope{name: "Secrets", resources: func(s Settings) []string { return slices.Sorted(maps.Values(s.Keys)) }}
 )
+
+// anyEC2 is whatever there is of EC2's in the region.
+func (s Settings) anyEC2() string {
+	return fmt.Sprintf("arn:aws:ec2:%s:%s:*", s.Region, s.Account)
+}
 
 // ec2 are the ARNs of kinds of EC2's resources.
 func (s Settings) ec2(kinds ...string) []string {
