@@ -1,7 +1,7 @@
 # The local cloud and the tests. `make up` is where to begin.
 
 LOCALCLOUD := .localcloud/bin/localcloud
-MODULES := . agent localcloud e2e tools/drill
+MODULES := . agent bootstrap localcloud e2e tools/drill
 SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh components/scripts/uptime.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
@@ -66,6 +66,19 @@ drift: ## The same, and fail if the stack STACK (local) is not as this checkout 
 .PHONY: rebuild
 rebuild: ## Have the next update of STACKS (test production) make a new server of the newest Debian
 	@go run ./tools/rebuild $(or $(STACKS),test production)
+
+.PHONY: bootstrap
+bootstrap: LOOKED_AT = $(STACK)
+bootstrap: ## Make what the stack STACK needs before all: the state's bucket and the secrets' key (REGION, BUCKET, ENDPOINT: docs/state.md)
+	@$(IN_ITS_ENVIRONMENT); go run -C bootstrap . --project "$(CURDIR)" --stack "$(STACK)" \
+	  $(if $(REGION),--region "$(REGION)") $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)")
+
+.PHONY: access
+access: LOOKED_AT = $(or $(STACK),access)
+access: ## Make the roles by which GitHub's workflows reach AWS: docs/github.md
+	@$(IN_ITS_ENVIRONMENT); cd bootstrap/access; \
+	  pulumi stack select "$(LOOKED_AT)" 2>/dev/null || pulumi stack init "$(LOOKED_AT)" --secrets-provider "$$(sed -n 's/^secretsprovider: *//p' "Pulumi.$(LOOKED_AT).yaml" | grep . || echo passphrase)"; \
+	  pulumi up --stack "$(LOOKED_AT)"
 
 .PHONY: test
 test: check e2e ## Run every test, the end-to-end ones included

@@ -139,10 +139,10 @@ func Parse(values map[string]string) (*Config, error) {
 		check(fmt.Sprintf("stacks[%d]", i), !slices.Contains(config.Stacks[:i], name), "%q is there already; remove it", name)
 	}
 	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them", config.Production)
+	check("stateBucket", config.StateBucket == "" || bucketName.MatchString(config.StateBucket), "%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
 	if config.StateBucket == "" {
 		config.StateBucket = fmt.Sprintf("%s-state-%s-%s", program, config.Account, config.Region)
 	}
-	check("stateBucket", bucketName.MatchString(config.StateBucket), "%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
 	decode("keys", &config.Keys, `an object of ARNs, such as {"production": "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"}`)
 	for stack, arn := range config.Keys {
 		key := "keys." + stack

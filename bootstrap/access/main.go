@@ -14,24 +14,33 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return deploy(ctx, config)
+		outputs, err := deploy(ctx, config)
+		if err != nil {
+			return err
+		}
+		for name, value := range outputs {
+			ctx.Export(name, value)
+		}
+		return nil
 	})
 }
 
-func deploy(ctx *pulumi.Context, config *Config) error {
+// deploy makes the roles, and returns the stack's outputs, by the names of the variables at
+// GitHub that they are for.
+func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 	access, err := NewGitHubAccess(ctx, "github", &GitHubAccessArgs{
 		Subject:     config.Subject,
 		ProviderARN: config.OIDCProvider,
 		Settings:    config.Settings,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// By the names of the variables at GitHub that they are for.
-	ctx.Export("PREVIEW_ROLE", access.PreviewRole)
-	ctx.Export("DEPLOY_ROLE", access.DeployRole)
-	ctx.Export("RESTORE_DRILL_ROLE", access.RestoreDrillRole)
-	ctx.Export("AWS_REGION", pulumi.String(config.Region))
-	ctx.Export("PULUMI_BACKEND_URL", pulumi.String("s3://"+config.StateBucket+"?"+url.Values{"region": {config.Region}}.Encode()))
-	return nil
+	return pulumi.Map{
+		"PREVIEW_ROLE":       access.PreviewRole,
+		"DEPLOY_ROLE":        access.DeployRole,
+		"RESTORE_DRILL_ROLE": access.RestoreDrillRole,
+		"AWS_REGION":         pulumi.String(config.Region),
+		"PULUMI_BACKEND_URL": pulumi.String("s3://" + config.StateBucket + "?" + url.Values{"region": {config.Region}}.Encode()),
+	}, nil
 }
