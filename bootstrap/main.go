@@ -154,7 +154,10 @@ func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) 
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_S3")
 	state := bucket.Bucket{
 		Client: s3.NewFromConfig(cfg, func(options *s3.Options) { options.UsePathStyle = endpoint != "" }),
-		Name:   o.Bucket, Region: o.Region, Partition: you.Partition, Account: you.AccountID, Compatible: endpoint != "",
+		Name:   o.Bucket, Region: o.Region, Partition: you.Partition, Compatible: endpoint != "",
+	}
+	if !state.Compatible {
+		state.Account = you.AccountID
 	}
 	stackKey := key.Key{Client: kms.NewFromConfig(cfg), Project: o.projectName, Stack: o.Stack, Region: o.Region}
 	if err := o.refuseToLoseSecrets(ctx, state, stackKey.SecretsProvider()); err != nil {

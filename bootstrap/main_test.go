@@ -286,6 +286,7 @@ func TestARehearsalTakesWhatTheStoreKnows(t *testing.T) {
 		t.Setenv("AWS_ENDPOINT_URL_"+service, c.aws.URL)
 	}
 	c.aws.Unknown = []string{"encryption", "publicAccessBlock", "lifecycle"}
+	c.aws.NoAccounts = true
 	c.aws.Put("immutable-infra-state-123456789012-us-east-1", &awstest.Bucket{Owner: awstest.Account})
 	output, err := c.bootstrap("--stack", "local-production")
 	require.NoError(t, err)

@@ -26,6 +26,8 @@ type AWS struct {
 	// Unknown are the settings of buckets that the store does not know, by S3's names for them in
 	// a URL: encryption, publicAccessBlock.
 	Unknown []string
+	// NoAccounts has buckets belong to nobody's account, as at stores that know no accounts of AWS.
+	NoAccounts bool
 	// NoAliases lets nobody name a key.
 	NoAliases bool
 
@@ -188,7 +190,7 @@ func (a *AWS) s3(w http.ResponseWriter, r *http.Request, body string) {
 		fail(http.StatusConflict, "BucketAlreadyOwnedByYou")
 	case bucket == nil:
 		fail(http.StatusNotFound, "NoSuchBucket")
-	case bucket.Owner != Account, owner != "" && owner != bucket.Owner:
+	case bucket.Owner != Account, owner != "" && (a.NoAccounts || owner != bucket.Owner):
 		fail(http.StatusForbidden, "AccessDenied")
 	case r.Method == http.MethodHead && key == "":
 	case r.Method == http.MethodHead:
