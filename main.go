@@ -142,6 +142,14 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		return err
 	}
 
+	// Nothing of it goes by accident.
+	if _, err := components.NewDeletionGuard(ctx, "guard", &components.DeletionGuardArgs{
+		Protect: &config.Protect,
+		Guarded: []pulumi.Resource{network, content, backup, vip, dns, sshCA, web, monitor},
+	}); err != nil {
+		return err
+	}
+
 	ctx.Export("url", pulumi.String(fmt.Sprintf("https://%s/", config.Domain)))
 	ctx.Export("vip", vip.Address)
 	ctx.Export("serverId", vip.ServerID)

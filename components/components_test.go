@@ -43,6 +43,11 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"web server, empty":    {func(ctx *pulumi.Context) error { _, err := NewWebServer(ctx, "w", &WebServerArgs{}); return err }, "the mandatory argument Bundle is missing"},
 		"DNS without args":     {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", nil); return err }, "DNS d: no Args given"},
 		"DNS, empty":           {func(ctx *pulumi.Context) error { _, err := NewDNS(ctx, "d", &DNSArgs{}); return err }, "the mandatory argument Address is missing"},
+		"deletion guard, none": {func(ctx *pulumi.Context) error { _, err := NewDeletionGuard(ctx, "g", nil); return err }, "no Args given"},
+		"deletion guard, empty": {func(ctx *pulumi.Context) error {
+			_, err := NewDeletionGuard(ctx, "g", &DeletionGuardArgs{})
+			return err
+		}, "the mandatory argument Guarded is missing"},
 		"uptime monitor, none": {func(ctx *pulumi.Context) error { _, err := NewUptimeMonitor(ctx, "u", nil); return err }, "no Args given"},
 		"uptime monitor, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewUptimeMonitor(ctx, "u", &UptimeMonitorArgs{})
