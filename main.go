@@ -5,6 +5,7 @@ import (
 	_ "embed" // the stack's page
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -145,7 +146,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 	// Nothing of it goes by accident.
 	if _, err := components.NewDeletionGuard(ctx, "guard", &components.DeletionGuardArgs{
 		Protect: &config.Protect,
-		Guarded: []pulumi.Resource{network, content, backup, vip, dns, sshCA, web, monitor},
+		Guarded: slices.Concat(vip.Served, dns.Ready, monitor.Watching),
 	}); err != nil {
 		return err
 	}

@@ -512,3 +512,45 @@ func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
 		require.True(t, exported[name], match[0])
 	}
 }
+
+// What the engine may delete before it comes to something protected is what nothing
+// protected depends on.
+func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
+	for name, change := range map[string]func(map[string]string){
+		"watched":        watched,
+		"not watched":    func(map[string]string) {},
+		"without a zone": func(values map[string]string) { delete(values, "zoneId"); delete(values, "dnsRecords") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			resources := deployed(t, "production", change)
+			needs := map[string][]string{}
+			for _, r := range resources {
+				needs[r.URN] = append(slices.Clone(r.DependsOn), r.Parent)
+			}
+			kept := map[string]bool{}
+			var keep func(urn string)
+			keep = func(urn string) {
+				if kept[urn] {
+					return
+				}
+				kept[urn] = true
+				for _, before := range needs[urn] {
+					keep(before)
+				}
+			}
+			protected := map[string]bool{}
+			for _, r := range resources {
+				// A child is protected as its parent is.
+				if protected[r.URN] = r.Protect || protected[r.Parent]; protected[r.URN] {
+					keep(r.URN)
+				}
+			}
+			for _, r := range resources {
+				// A component is nothing that could be missed.
+				if !strings.HasPrefix(r.Type, componentType) {
+					require.True(t, kept[r.URN], "%s %s could be deleted", r.Type, r.Name)
+				}
+			}
+		})
+	}
+}

@@ -56,7 +56,7 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 	// Its objects are written once, and deleted when they are of no use any more: to keep
 	// so many versions of each would be to keep all.
 	history := lifecycleRule{id: "bound-monitoring-history", prefix: "history/", days: rule.days}
-	if err := newLifecycle(ctx, name, bucket, rule, history); err != nil {
+	if _, err := newLifecycle(ctx, name, bucket, rule, history); err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
 

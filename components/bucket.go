@@ -131,7 +131,7 @@ type lifecycleRule struct {
 
 // newLifecycle bounds what noncurrent versions and broken-off uploads cost. Of several
 // rules for an object, S3 follows that which deletes it first.
-func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule) error {
+func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule) (pulumi.Resource, error) {
 	var all s3.BucketLifecycleConfigurationV2RuleArray
 	for _, rule := range rules {
 		expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{
@@ -153,13 +153,13 @@ func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules
 			},
 		})
 	}
-	_, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
+	lifecycle, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
 		Bucket: bucket.bucket.ID(),
 		Rules:  all,
 		// S3 refuses rules on noncurrent versions of a bucket without versions.
 	}, pulumi.Parent(bucket.bucket), pulumi.DependsOn(bucket.ready))
 	if err != nil {
-		return fmt.Errorf("lifecycle: %w", err)
+		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
-	return nil
+	return lifecycle, nil
 }

@@ -82,7 +82,8 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	}
 	// Earlier contents are of use for a look back, not for a roll-back, which
 	// builds from the source.
-	if err := newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30}); err != nil {
+	lifecycle, err := newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30})
+	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
 
@@ -116,7 +117,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		// that failed in between has left the bucket half way to another build.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
-	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))
+	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, lifecycle, build)))
 	if err != nil {
 		return nil, err
 	}

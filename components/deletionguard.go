@@ -10,7 +10,8 @@ import (
 type DeletionGuardArgs struct {
 	// Protect refuses the deletion of all that is guarded. Defaulted: true.
 	Protect *bool `pulumi:"protect"`
-	// Guarded are the resources that are guarded, with their children.
+	// Guarded are the resources that are guarded, with all that they depend on. Those that are
+	// components count for nothing: the SDK may leave out some of their children.
 	Guarded []pulumi.Resource `pulumi:"guarded"`
 }
 

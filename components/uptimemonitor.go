@@ -99,6 +99,8 @@ type UptimeMonitor struct {
 
 	// StatusPage is the URL of the status page, or "".
 	StatusPage pulumi.StringOutput `pulumi:"statusPage"`
+	// Watching is what makes UptimeRobot watch: nothing, where there is no key.
+	Watching []pulumi.Resource
 }
 
 // NewUptimeMonitor makes an UptimeMonitor.
@@ -126,9 +128,11 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		}
 	}
 	if args.Key != "" {
-		if err := newUptimeCommand(ctx, name+"-robot", args, monitor); err != nil {
+		command, err := newUptimeCommand(ctx, name+"-robot", args, monitor)
+		if err != nil {
 			return nil, err
 		}
+		monitor.Watching = []pulumi.Resource{command}
 	}
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
@@ -145,9 +149,9 @@ func (a *UptimeMonitorArgs) silence() string {
 }
 
 // newUptimeCommand makes what is at UptimeRobot as it should be.
-func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) error {
+func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) (pulumi.Resource, error) {
 	verb := func(verb string) string { return "VERB=" + verb + "\n" + uptimeScript }
-	_, err := newReconcilingCommand(ctx, name, reconcilingCommand{
+	return newReconcilingCommand(ctx, name, reconcilingCommand{
 		Create: verb("create"),
 		Update: verb("update"),
 		Delete: verb("delete"),
@@ -161,5 +165,4 @@ func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		// As long as the client takes, and its compilation.
 		Timeout: 8 * time.Minute,
 	}, pulumi.Parent(monitor), pulumi.DependsOn(args.After))
-	return err
 }
