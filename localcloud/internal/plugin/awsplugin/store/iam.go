@@ -5,7 +5,7 @@ package store
 type RoleRecord struct {
 	Role     Role                   `json:"role"`
 	Policies map[string]*RolePolicy `json:"policies"`
-	// Account is nil until an instance uses the role.
+	// Account is nil until an instance uses the role, or somebody asks for its credentials.
 	Account *Account `json:"account,omitempty"`
 }
 
