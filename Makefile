@@ -9,7 +9,7 @@ SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scr
 
 # The stack that is looked at, and the environment in which Pulumi finds it.
 LOOKED_AT := $(or $(STACK),local)
-IN_ITS_ENVIRONMENT = set -e; if [ "$(LOOKED_AT)" = local ]; then variables=$$($(MAKE) -s env); eval "$$variables"; fi
+IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s env); eval "$$variables";; esac
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
@@ -38,6 +38,17 @@ status: localcloud ## Show what runs, and how much memory it takes
 rollback: ## Bring the stack STACK back to the commit deployed before, or to the commit TO
 	@tools/need.sh jq
 	@tools/rollback.sh "$(STACK)" $(TO)
+
+.PHONY: deploy
+deploy: ## Update the stack STACK (local), visit its site, see that nothing is left to do
+	@tools/need.sh jq curl >&2
+	@$(IN_ITS_ENVIRONMENT); tools/deploy.sh "$(LOOKED_AT)"
+
+.PHONY: promote
+promote: LOOKED_AT = $(or $(TO),production)
+promote: ## Deploy to the stack FROM (test) and, when that is well, to TO (production)
+	@tools/need.sh jq curl >&2
+	@$(IN_ITS_ENVIRONMENT); tools/promote.sh "$(or $(FROM),test)" "$(or $(TO),production)"
 
 .PHONY: smoke
 smoke: ## Visit the site of the stack STACK (local) from outside, as its last update did

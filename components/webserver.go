@@ -333,6 +333,7 @@ func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, p
 				"Action":    pulumi.String("sts:AssumeRole"),
 			}},
 		}),
+		Path: rolePath(ctx),
 		Tags: tags(ctx, name),
 	}, parent)
 	if err != nil {
@@ -347,9 +348,16 @@ func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, p
 	}
 	profile, err = iam.NewInstanceProfile(ctx, name, &iam.InstanceProfileArgs{
 		Role: role.Name,
+		Path: rolePath(ctx),
 		Tags: tags(ctx, name),
 	}, parent)
 	return profile, permissions, err
+}
+
+// rolePath is the path of what IAM has for the servers of a stack: by it, whoever deploys
+// can be allowed to make roles for servers and no others.
+func rolePath(ctx *pulumi.Context) pulumi.StringInput {
+	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
 // serverPermissions are what a server may do. Without ListBucket, S3 answers

@@ -157,7 +157,7 @@ func differences(things []thing, running map[string]containers, stack deployment
 	return found
 }
 
-// orphans says what exists in the local cloud and is not in the stack, and the
+// orphans says what exists in the local cloud and is in none of its stacks, and the
 // other way round: see differences.
 func (p *project) orphans(t *testing.T) []string {
 	t.Helper()
@@ -181,10 +181,17 @@ func (p *project) orphans(t *testing.T) []string {
 		running[container.InstanceID][container.Role] = container.State
 	}
 
-	var stack deployment
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")), &stack))
-	require.NotEmpty(t, stack.Deployment.Resources)
-	return append(differences(things, running, stack), p.danglingVolumes(t)...)
+	var stacks []struct{ Name string }
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "ls", "--json")), &stacks))
+	var all deployment
+	for _, stack := range stacks {
+		var one deployment
+		require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack.Name)), &one))
+		all.Deployment.Resources = append(all.Deployment.Resources, one.Deployment.Resources...)
+		all.Deployment.PendingOperations = append(all.Deployment.PendingOperations, one.Deployment.PendingOperations...)
+	}
+	require.NotEmpty(t, all.Deployment.Resources)
+	return append(differences(things, running, all), p.danglingVolumes(t)...)
 }
 
 // converges requires that one more update, with nothing done by hand, brings the

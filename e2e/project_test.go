@@ -73,6 +73,12 @@ func (p *project) copy(t *testing.T) *project {
 	return &project{dir: dir, env: p.env}
 }
 
+// commit makes a commit of all that is in a copy.
+func (p *project) commit(t *testing.T, message string) {
+	t.Helper()
+	p.must(t, time.Minute, "bash", "-c", `git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`, message)
+}
+
 // replace replaces a text in a file of a copy until the test ends. The text must
 // be there exactly once.
 func (p *project) replace(t *testing.T, file, old, new string) {
@@ -196,22 +202,33 @@ func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	return up, log
 }
 
+// outputs are those of the stack local.
 func (p *project) outputs(t *testing.T) outputs {
 	t.Helper()
+	return p.outputsOf(t, "local")
+}
+
+func (p *project) outputsOf(t *testing.T, stack string) outputs {
+	t.Helper()
 	var out outputs
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", "local")), &out))
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", stack)), &out))
 	return out
 }
 
-// resources are the URNs of the stack's resources with their ids.
+// resources are the URNs of the resources of the stack local, with their ids.
 func (p *project) resources(t *testing.T) map[string]string {
+	t.Helper()
+	return p.resourcesOf(t, "local")
+}
+
+func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 	t.Helper()
 	var state struct {
 		Deployment struct {
 			Resources []struct{ URN, ID string }
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")), &state))
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack)), &state))
 	ids := map[string]string{}
 	for _, resource := range state.Deployment.Resources {
 		ids[resource.URN] = resource.ID

@@ -55,6 +55,7 @@ func TestTheSite(t *testing.T) {
 	part("the VIP serves what was built", servesTheBuild)
 	part("a browser shows it", browserShowsIt)
 	part("a preview right after shows no change", noChange)
+	part("a new clone finds the state where it is", newClone)
 	part("an SSH client needs one line and asks nothing", sshLogin)
 	part("names lead to it, as its DNS records say", names)
 	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
@@ -78,12 +79,14 @@ func TestTheSite(t *testing.T) {
 	part("the agent says whether the server is ready, and why not", agentReady)
 	part("a server that reboots is back with what it served", reboot)
 	part("the server hands over, and resumes when its successor does not come", handover)
+	part("two updates at once do no harm, and an update tells no secret", twoUpdates)
 	part("an update is another server, so is its roll-back, and no visitor notices", rollback)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a sync that broke off is mended by going back", halfSync)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
 	part("it fits into a small server", memory)
+	part("test is promoted to production, and goes without it", promotion)
 	if mode == "attach" {
 		return
 	}
@@ -452,10 +455,7 @@ func handover(t *testing.T, p *project) {
 // rollback deploys a commit with another generation, and goes back.
 func rollback(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	commit := func(message string) {
-		checkout.must(t, time.Minute, "bash", "-c", `git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`, message)
-	}
-	commit("first")
+	checkout.commit(t, "first")
 	first := checkout.pulumiUp(t, "--expect-no-changes")
 	require.NoError(t, first.err, first.String())
 	configuration, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
@@ -469,7 +469,7 @@ func rollback(t *testing.T, p *project) {
 	require.Error(t, refused.err, "there are changes that are in no commit")
 	require.Contains(t, refused.stderr, "Pulumi.local.yaml")
 
-	commit("second")
+	checkout.commit(t, "second")
 	second := checkout.pulumiUp(t)
 	require.NoError(t, second.err, second.String())
 	between := p.outputs(t)

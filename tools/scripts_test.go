@@ -242,3 +242,112 @@ func TestWithoutChangesNothingIsProposed(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, stderr, "the checkout is on no branch")
 }
+
+// checkout is a machine with a checkout of two stacks, whose Pulumi writes down what it is asked for, and
+// fails for what FAILS matches.
+func checkout(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.dir = t.TempDir()
+	for _, script := range []string{"deploy.sh", "promote.sh"} {
+		content, err := os.ReadFile(script)
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, "tools"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "tools", script), content, 0o755))
+	}
+	asked := filepath.Join(m.bin, "asked")
+	smoke := fmt.Sprintf("#!/bin/sh\necho \"smoke $1\" >>%[1]s\ncase \"smoke $1\" in $FAILS) exit 1;; esac\n", asked)
+	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "tools", "smoke.sh"), []byte(smoke), 0o755))
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%[1]s\ncase \"$*\" in $FAILS) exit 1;; esac", asked))
+	for _, stack := range []string{"test", "production"} {
+		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi."+stack+".yaml"), []byte("config: {}\n"), 0o644))
+	}
+	for _, git := range [][]string{{"init", "--quiet"}, {"add", "--all"}, {"-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "all of it"}} {
+		command := exec.CommandContext(t.Context(), "git", git...)
+		command.Dir = m.dir
+		out, err := command.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	return m
+}
+
+// asked are the lines of what Pulumi and the smoke test were asked for.
+func (m *machine) asked(t *testing.T) []string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(m.bin, "asked"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSpace(string(content)), "\n")
+}
+
+// deployed is what a stack's deployment asks for.
+func deployed(stack string) []string {
+	return []string{
+		"up --stack " + stack + " --yes --non-interactive",
+		"smoke " + stack,
+		"preview --stack " + stack + " --expect-no-changes --non-interactive --diff --suppress-progress",
+	}
+}
+
+func TestAPromotionIsTestThenProduction(t *testing.T) {
+	m := checkout(t)
+	stdout, stderr, err := m.run(t, filepath.Join(m.dir, "tools", "promote.sh"))
+	require.NoError(t, err, stderr)
+	test := deployed("test")
+	test[0] += " --yes"
+	require.Equal(t, append(test, deployed("production")...), m.asked(t))
+	require.Contains(t, stdout, `"all of it": test, then production`)
+	require.Contains(t, stdout, "production: see that nothing is left to do: done in ")
+	require.Contains(t, stdout, " is on test and production\n")
+}
+
+func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
+	for name, test := range map[string]struct {
+		fails   string
+		steps   int
+		message string
+	}{
+		"the update of test":         {"*up*test*", 1, "test failed, and production was not touched"},
+		"the visit to test":          {"*smoke*test*", 2, "test failed, and production was not touched"},
+		"what is left to do in test": {"*preview*test*", 3, "test failed, and production was not touched"},
+		"the update of production":   {"*up*production*", 4, "make rollback STACK=production"},
+		"the visit to production":    {"*smoke*production*", 5, "make rollback STACK=production"},
+		"what is left in production": {"*preview*production*", 6, "make rollback STACK=production"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := checkout(t)
+			m.env = append(m.env, "FAILS="+test.fails)
+			_, stderr, err := m.run(t, filepath.Join(m.dir, "tools", "promote.sh"))
+			require.Error(t, err)
+			require.Len(t, m.asked(t), test.steps)
+			require.Contains(t, stderr, ": failed after ")
+			require.Contains(t, stderr, test.message)
+		})
+	}
+}
+
+func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
+	m := checkout(t)
+	promote := filepath.Join(m.dir, "tools", "promote.sh")
+	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "new"), nil, 0o644))
+	_, stderr, err := m.run(t, promote)
+	require.Error(t, err)
+	require.Contains(t, stderr, "Commit them first")
+	require.Contains(t, stderr, "?? new")
+	require.NoError(t, os.Remove(filepath.Join(m.dir, "new")))
+
+	// Somebody edits a file while test is deployed.
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "asked"), filepath.Join(m.dir, "new")))
+	_, stderr, err = m.run(t, promote)
+	require.Error(t, err)
+	require.Contains(t, stderr, "the checkout has changed meanwhile")
+	require.Len(t, m.asked(t), 3, "production was not touched")
+
+	for _, args := range [][]string{{"test", "test"}, {"test", "produktion"}} {
+		_, stderr, err = m.run(t, promote, args...)
+		require.Error(t, err)
+		require.Contains(t, stderr, "Write: make promote FROM=test TO=production")
+	}
+}

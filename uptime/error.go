@@ -105,7 +105,7 @@ func advise(err error) error {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return fmt.Errorf("UptimeRobot takes it for wrong: %w", err)
 	case http.StatusConflict:
-		return fmt.Errorf("UptimeRobot has one like it already, under another name; delete that, or give it this name: %w", err)
+		return fmt.Errorf("UptimeRobot has one like it already, under another name; delete that, give it this name, or, if it is a web-hook of another stack, give this stack another routing key in uptimeRobotWebhook: %w", err)
 	}
 	return err
 }

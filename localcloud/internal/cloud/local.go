@@ -236,7 +236,7 @@ func (l *Local) Down(ctx context.Context) error {
 	if err := l.engine.Stop(ctx); err != nil {
 		return err
 	}
-	for _, dir := range []string{l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.State(), l.home.Pulumi(), l.home.Programs()} {
+	for _, dir := range []string{l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.Pulumi(), l.home.Programs()} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove localcloud's state: %w", err)
 		}

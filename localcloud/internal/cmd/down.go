@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"immutable-infra/localcloud/internal/engine"
 	"immutable-infra/localcloud/internal/run"
@@ -43,22 +44,25 @@ func downVerb(ctx context.Context, args []string) error {
 }
 
 // destroyStack runs the program's own deletes, where there is a stack and an
-// engine to delete from.
+// engine to delete from. Other stacks go with the local cloud.
 func (p *project) destroyStack(ctx context.Context) error {
-	stack, err := filepath.Glob(filepath.Join(p.home.State(), ".pulumi", "stacks", "*", stackName+".json"))
-	if err != nil {
-		return err
-	}
-	if len(stack) == 0 {
-		return nil
-	}
 	if _, _, err := p.engine.Find(ctx); errors.Is(err, engine.ErrNotRunning) {
 		return nil // nothing runs: a machine that was restarted
 	} else if err != nil {
 		return err
 	}
-	if _, err := os.Stat(p.pulumi()); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, path := range []string{p.pulumi(), filepath.Join(p.home.Bin(), "versitygw")} {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil // it never came so far as to have a stack
+		}
+	}
+	// The state is there.
+	if err := p.local.StartS3(ctx); err != nil {
+		return err
+	}
+	stacks, err := p.stacks(ctx)
+	if err != nil || !slices.Contains(stacks, stackName) {
+		return err
 	}
 	environment, err := p.environment(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"PATH", path},
 		{home.Variable, p.home.String()},
 		{"PULUMI_HOME", p.home.Pulumi()},
-		{"PULUMI_BACKEND_URL", "file://" + p.home.State()},
+		{"PULUMI_BACKEND_URL", backendURL(s3)},
 		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},
 		{"PULUMI_SKIP_UPDATE_CHECK", "true"},
 		{"AWS_ACCESS_KEY_ID", s3.AccessKeyID},

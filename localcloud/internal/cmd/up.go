@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -106,6 +107,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	return runAll(ctx, printer,
 		step{"load the images", p.local.LoadImages},
 		step{"start S3", p.local.StartS3},
+		step{"make the bucket for Pulumi's state", p.makeStateBucket},
 		step{"start the container registry", p.local.StartRegistry},
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},
@@ -113,6 +115,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		step{"start the UptimeRobot double", p.local.StartUptimeRobot},
 		step{"start what was running", p.local.Heal},
 		step{"select stack " + stackName, p.selectStack},
+		step{"make the stacks that are shaped as others", p.makeRehearsals},
 	)
 }
 
@@ -156,6 +159,33 @@ func (p *project) selectStack(ctx context.Context) error {
 	}
 	_, err = p.runPulumi(ctx, variables, "stack", "select", "--create", stackName)
 	return err
+}
+
+// makeRehearsals makes the other stacks that this checkout has for the local cloud;
+// whoever wants one deploys it.
+func (p *project) makeRehearsals(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(p.root, "Pulumi."+stackName+"-*.yaml"))
+	if err != nil {
+		return err
+	}
+	there, err := p.stacks(ctx)
+	if err != nil {
+		return err
+	}
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "Pulumi."), ".yaml")
+		if slices.Contains(there, name) {
+			continue
+		}
+		if _, err := p.runPulumi(ctx, variables, "stack", "init", "--no-select", "--stack", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // outputs of the stack that the user is told.

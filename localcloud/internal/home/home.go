@@ -66,9 +66,6 @@ func (h Home) Cache() string { return filepath.Join(string(h), "cache") }
 // Pulumi is PULUMI_HOME.
 func (h Home) Pulumi() string { return filepath.Join(string(h), "pulumi") }
 
-// State is Pulumi's file backend.
-func (h Home) State() string { return filepath.Join(string(h), "state") }
-
 // Cloud holds what localcloud knows of its own resources.
 func (h Home) Cloud() string { return filepath.Join(string(h), "cloud") }
 
@@ -98,7 +95,7 @@ func (h Home) Executable() string { return filepath.Join(h.Bin(), "localcloud") 
 // others.
 func (h Home) Make() error {
 	modes := map[string]fs.FileMode{
-		h.Bin(): 0o755, h.Cache(): 0o755, h.Pulumi(): 0o700, h.State(): 0o700,
+		h.Bin(): 0o755, h.Cache(): 0o755, h.Pulumi(): 0o700,
 		h.Cloud(): 0o700, h.TLS(): 0o700, h.SSH(): 0o700, h.S3(): 0o700, h.Run(): 0o700,
 	}
 	for dir, mode := range modes {

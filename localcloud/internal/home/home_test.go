@@ -40,7 +40,7 @@ func TestTheHomeIsInTheProjectUnlessNamed(t *testing.T) {
 func TestSecretsAreClosedToOthers(t *testing.T) {
 	h := home.Home(t.TempDir())
 	require.NoError(t, h.Make())
-	for _, dir := range []string{h.TLS(), h.SSH(), h.S3(), h.Cloud(), h.State(), h.Pulumi()} {
+	for _, dir := range []string{h.TLS(), h.SSH(), h.S3(), h.Cloud(), h.Pulumi()} {
 		info, err := os.Stat(dir)
 		require.NoError(t, err)
 		require.Equal(t, fs.FileMode(0o700), info.Mode().Perm(), dir)

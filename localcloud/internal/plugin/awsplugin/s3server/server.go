@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 
@@ -86,6 +87,37 @@ func (s *Server) BucketExists(ctx context.Context, bucket string) (bool, error) 
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Keys lists the keys of a bucket that begin with the prefix. The error code is
+// NoSuchBucket when there is no such bucket.
+func (s *Server) Keys(ctx context.Context, bucket, prefix string) ([]string, error) {
+	var keys []string
+	pages := s3.NewListObjectsV2Paginator(s.s3, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, object := range page.Contents {
+			keys = append(keys, aws.ToString(object.Key))
+		}
+	}
+	return keys, nil
+}
+
+// Get returns the content of an object. The error code is NoSuchKey when it is not there.
+func (s *Server) Get(ctx context.Context, bucket, key string) ([]byte, error) {
+	object, err := s.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return nil, err
+	}
+	defer object.Body.Close()
+	content, err := io.ReadAll(object.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read object %q: %w", key, err)
+	}
+	return content, nil
 }
 
 // DeleteBucket deletes an empty bucket, or one that is gone already. The
@@ -181,9 +213,14 @@ func (s *Server) PutPolicy(ctx context.Context, bucket, document string) error {
 	return err
 }
 
+// HasCode says whether an error is an answer of S3 with that code.
+func HasCode(err error, code string) bool {
+	var answer smithy.APIError
+	return errors.As(err, &answer) && answer.ErrorCode() == code
+}
+
 func ignore(err error, code string) error {
-	var apiErr smithy.APIError
-	if errors.As(err, &apiErr) && apiErr.ErrorCode() == code {
+	if HasCode(err, code) {
 		return nil
 	}
 	return err

@@ -1,0 +1,165 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The stacks of the rehearsal, and where the second one's site is.
+const (
+	testStack       = "local-test"
+	productionStack = "local-production"
+	testURL         = "https://test.localcloud.test/"
+	productionURL   = "https://production.localcloud.test/"
+)
+
+// promotion brings a commit to test and from there to production, fails to bring another one
+// farther than to test, and takes test away while somebody visits production.
+func promotion(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	checkout.commit(t, "first")
+	promote := func() result {
+		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
+	}
+	promoted := promote()
+	require.NoError(t, promoted.err, promoted.String())
+	t.Logf("a promotion from nothing took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
+	t.Cleanup(func() { giveUp(t, checkout) })
+
+	test, production := p.outputsOf(t, testStack), p.outputsOf(t, productionStack)
+	require.Equal(t, testURL, test.URL)
+	require.Equal(t, productionURL, production.URL)
+	require.Equal(t, test.Release, production.Release, "what was tested is what production has")
+	separate(t, p)
+	for url, out := range map[string]outputs{testURL: test, productionURL: production} {
+		status, server, _ := p.get(t, url+".well-known/server")
+		require.Equal(t, http.StatusOK, status, url)
+		require.Contains(t, server, out.ServerID)
+	}
+
+	// What fails in test never comes to production.
+	broken := filepath.Join(checkout.dir, "site", "broken.md")
+	require.NoError(t, os.WriteFile(broken, []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
+	checkout.commit(t, "broken")
+	before := p.resourcesOf(t, productionStack)
+	stopped := promote()
+	require.Error(t, stopped.err)
+	require.Contains(t, stopped.stderr, testStack+" failed, and "+productionStack+" was not touched")
+	require.Equal(t, before, p.resourcesOf(t, productionStack))
+	require.Equal(t, production, p.outputsOf(t, productionStack))
+	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
+
+	// Production is protected, test is not.
+	refused := checkout.run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
+	require.Error(t, refused.err, refused.String())
+	require.Contains(t, refused.stdout+refused.stderr, "protect")
+	require.Equal(t, before, p.resourcesOf(t, productionStack), "and nothing of it is gone")
+
+	visits := p.visitOften(t, productionURL)
+	destroyed := checkout.run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
+	requests, failures := visits()
+	require.NoError(t, destroyed.err, destroyed.String())
+	require.Empty(t, p.resourcesOf(t, testStack))
+	require.Empty(t, failures)
+	require.Greater(t, requests, 20)
+	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(), requests)
+	smoke := checkout.run(t, time.Minute, "make", "smoke", "STACK="+productionStack)
+	require.NoError(t, smoke.err, smoke.String())
+	unchanged := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--non-interactive", "--stack", productionStack)
+	require.NoError(t, unchanged.err, unchanged.String())
+}
+
+// separate makes sure that no two stacks have a resource of AWS in common: no bucket, no
+// address, no key.
+func separate(t *testing.T, p *project) {
+	t.Helper()
+	owners := map[string]string{}
+	for _, stack := range []string{"local", testStack, productionStack} {
+		buckets := 0
+		for urn, id := range p.resourcesOf(t, stack) {
+			kind := strings.Split(urn, "::")[2]
+			// The ids of others are names that AWS has for all.
+			if id == "" || !strings.Contains(kind, "aws:") {
+				continue
+			}
+			if strings.HasSuffix(kind, "bucketV2:BucketV2") {
+				buckets++
+				require.True(t, strings.HasPrefix(id, stack+"-"), id)
+			}
+			require.NotContains(t, owners, kind+" "+id, "also of %s", stack)
+			owners[kind+" "+id] = stack
+		}
+		require.Equal(t, 2, buckets, stack)
+	}
+}
+
+// steps are a promotion's own lines.
+func steps(promotion result) string {
+	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"), func(line string) bool { return !strings.Contains(line, ": done in ") })
+	return strings.Join(lines, "\n")
+}
+
+// visitOften visits a page until the function that it returns is called.
+func (p *project) visitOften(t *testing.T, url string) (end func() (requests int, failures []string)) {
+	t.Helper()
+	client := p.client(t, 5*time.Second)
+	stop := make(chan struct{})
+	var visiting sync.WaitGroup
+	var requests int
+	var failures []string
+	visiting.Add(1)
+	go func() {
+		defer visiting.Done()
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			requests++
+			response, err := client.Get(url)
+			switch {
+			case err != nil:
+				failures = append(failures, err.Error())
+			case response.StatusCode != http.StatusOK:
+				failures = append(failures, response.Status)
+			}
+			if err == nil {
+				_ = response.Body.Close()
+			}
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() (int, []string) {
+		close(stop)
+		visiting.Wait()
+		return requests, failures
+	}
+}
+
+// giveUp deletes both stacks, as the runbook says.
+func giveUp(t *testing.T, checkout *project) {
+	t.Helper()
+	file := filepath.Join(checkout.dir, "Pulumi."+productionStack+".yaml")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(content), "immutable-infra:protect: true\n")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(content), "immutable-infra:protect: true\n", "immutable-infra:protect: false\n", 1)), 0o644))
+	for _, command := range [][]string{
+		{"up", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},
+		{"destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},
+		{"destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack},
+	} {
+		done := checkout.run(t, 10*time.Minute, "pulumi", command...)
+		require.NoError(t, done.err, done.String())
+	}
+}

@@ -1,0 +1,189 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/e2e/internal/secrets"
+)
+
+// stateBucket holds the stacks' state.
+const stateBucket = "immutable-infra-state-123456789012-us-east-1"
+
+// clone is a new checkout on a machine that has never seen the project: with nothing built,
+// and nothing of Pulumi's but the plugins.
+func (p *project) clone(t *testing.T) *project {
+	t.Helper()
+	clone := p.copy(t)
+	require.NoError(t, os.Remove(filepath.Join(clone.dir, ".build")))
+	home := t.TempDir()
+	plugins := strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$PULUMI_HOME/plugins"`))
+	require.NoError(t, os.Symlink(plugins, filepath.Join(home, "plugins")))
+	clone.env = append(append([]string{}, p.env...), "PULUMI_HOME="+home)
+	return clone
+}
+
+// newClone deploys from a checkout, which is lost then.
+func newClone(t *testing.T, p *project) {
+	backend := p.must(t, time.Minute, "pulumi", "whoami", "--verbose", "--json")
+	require.Contains(t, backend, "s3://"+stateBucket)
+	stored := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", ":s3,env_auth=true:"+stateBucket+"/.pulumi/stacks/immutable-infra/")
+	require.Contains(t, stored, "local.json\n")
+
+	lost := p.clone(t)
+	up := lost.pulumiUp(t, "--expect-no-changes")
+	require.NoError(t, up.err, up.String())
+	before := p.resources(t)
+	require.NoError(t, os.RemoveAll(lost.dir))
+
+	preview := p.clone(t).run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	require.NoError(t, preview.err, preview.String())
+	require.Equal(t, before, p.resources(t))
+	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
+}
+
+// locked says whether somebody is changing the stack local.
+func (p *project) locked(t *testing.T) bool {
+	t.Helper()
+	locks := p.run(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+stateBucket+"/.pulumi/locks/organization/immutable-infra/local")
+	return strings.Contains(locks.stdout, ".json")
+}
+
+// twoUpdates makes a new server, while somebody else tries to; and looks for each secret
+// in all that can be seen of it meanwhile and afterwards.
+func twoUpdates(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	// Whatever this machine has been told before.
+	checkout.set(t, "generation", 700)
+	before := p.outputs(t)
+	events := filepath.Join(t.TempDir(), "events")
+
+	looks := secrets.Watch(t.Context())
+	var first result
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		defer done.Done()
+		hidden := &project{dir: checkout.dir, env: append(append([]string{}, checkout.env...), "PULUMI_DEBUG_COMMANDS=true")}
+		first = hidden.pulumiUp(t, "--debug", "--event-log", events)
+	}()
+	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "nobody has locked the stack" })
+	second := p.pulumiUp(t, "--skip-preview")
+	done.Wait()
+	processes := looks.End()
+	require.NoError(t, first.err, first.String())
+
+	require.Error(t, second.err, "the stack was locked: %s", second.String())
+	require.Contains(t, second.stdout+second.stderr, "the stack is currently locked by 1 lock(s)")
+	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
+	require.False(t, p.locked(t), "the lock is gone with its update")
+	preview := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	require.NoError(t, preview.err, preview.String())
+	require.Empty(t, p.orphans(t))
+	t.Logf("the second update was refused after %.1f s, the first took %.0f s", second.took.Seconds(), first.took.Seconds())
+
+	told, err := os.ReadFile(events)
+	require.NoError(t, err)
+	places := map[string][]byte{
+		"output of pulumi up":              []byte(first.String()),
+		"event log of pulumi up":           told,
+		"output of pulumi preview":         []byte(preview.String()),
+		"exported state":                   []byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")),
+		"history":                          []byte(p.must(t, time.Minute, "pulumi", "stack", "history", "--json", "--full-dates", "--stack", "local")),
+		"process list":                     processes,
+		"logs on the server":               []byte(p.serverLogs(t)),
+		"logs of the local cloud":          []byte(p.cloudLogs(t)),
+		"all versions in the state bucket": p.files(t, filepath.Join(p.home(), "s3", "data", stateBucket), filepath.Join(p.home(), "s3", "versions", stateBucket)),
+	}
+	known := p.secrets(t)
+	for place, content := range places {
+		// What is looked for would be found there: each has something that all know.
+		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud"}[place]
+		if mark == "" {
+			mark = "web"
+		}
+		require.True(t, secrets.In(content, mark), "%s has no %q", place, mark)
+		for name, secret := range known {
+			if secrets.In(content, secret) {
+				t.Errorf("%s has %s in plain", place, name)
+			}
+		}
+		t.Logf("%s: %d secrets looked for in %d bytes", place, len(known), len(content))
+	}
+}
+
+// secrets are all that nobody should learn, by what they are.
+func (p *project) secrets(t *testing.T) map[string]string {
+	t.Helper()
+	known := map[string]string{}
+	add := func(name, secret string) {
+		require.GreaterOrEqual(t, len(secret), 16, "%s is too short to be looked for", name)
+		known[name] = secret
+	}
+	configured, err := secrets.Configured([]byte(p.must(t, time.Minute, "pulumi", "config", "--show-secrets", "--json", "--stack", "local")))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(configured), 3)
+	for key, value := range configured {
+		add("the configured secret "+key, value)
+	}
+	inState, err := secrets.PrivateKeys([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--show-secrets", "--stack", "local")))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(inState), 3, "of the CA, the host and the bootstrap user")
+	for i, key := range inState {
+		add("private key "+string(rune('A'+i))+" of the state", key)
+	}
+	files, err := filepath.Glob(filepath.Join(p.home(), "tls", "*.key"))
+	require.NoError(t, err)
+	for _, file := range append(files, filepath.Join(p.home(), "ssh", "id_ed25519")) {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, key := range secrets.PEMKeys(string(content)) {
+			add("the key of "+filepath.Base(file), key)
+		}
+	}
+	add("the S3 server's secret key", strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$AWS_SECRET_ACCESS_KEY"`)))
+	role := p.ssh(t, `token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+meta=http://169.254.169.254/latest/meta-data/iam/security-credentials/
+curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")" | jq -r .SecretAccessKey`)
+	require.NoError(t, role.err, role.String())
+	add("the secret key of the server's role", strings.TrimSpace(role.stdout))
+	acme := p.ssh(t, `sudo sh -c 'cat /srv/traefik/acme.json 2>/dev/null || find / -xdev -name acme.json -exec cat {} +' | jq -r '.. | strings | select(length > 200)' | grep -v BEGIN`)
+	require.NoError(t, acme.err, acme.String())
+	for i, key := range strings.Fields(acme.stdout) {
+		add("key or certificate "+string(rune('A'+i))+" of acme.json", key)
+	}
+	return known
+}
+
+// serverLogs are all logs on the server that has the VIP.
+func (p *project) serverLogs(t *testing.T) string {
+	t.Helper()
+	logs := p.ssh(t, `sudo journalctl --no-pager; sudo sh -c 'cat /var/log/*.log /var/log/cloud-init*' 2>/dev/null; sudo docker compose --project-directory /opt/site logs --no-color 2>&1; ps axww`)
+	require.NoError(t, logs.err, logs.String())
+	return logs.stdout
+}
+
+// cloudLogs are the logs of the local cloud's containers and of its engine.
+func (p *project) cloudLogs(t *testing.T) string {
+	t.Helper()
+	return p.must(t, time.Minute, "bash", "-c", `docker ps --all --format '{{.Names}}' --filter label=immutable-infra.localcloud | while read -r name; do echo "$name"; docker logs "$name" 2>&1; done
+cat .localcloud/run/*.log 2>/dev/null || true`)
+}
+
+// files is the content of all files below the directories.
+func (p *project) files(t *testing.T, dirs ...string) []byte {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "find", append(dirs, "-type", "f", "-exec", "cat", "{}", "+")...)
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	content, err := command.Output()
+	require.NoError(t, err)
+	return content
+}

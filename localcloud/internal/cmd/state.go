@@ -1,0 +1,117 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
+)
+
+// stateBucket holds Pulumi's state. It has the name that bootstrap/ gives to the
+// bucket of an account and a region.
+const stateBucket = "immutable-infra-state-123456789012-" + cloud.Region
+
+// Where Pulumi's backend for object stores keeps stacks, and their locks while
+// somebody changes them: <prefix>/<project>/<stack>[...].json.
+const (
+	stackPrefix = ".pulumi/stacks/"
+	lockPrefix  = ".pulumi/locks/organization/"
+)
+
+// backendURL is PULUMI_BACKEND_URL.
+func backendURL(s3 cloud.S3) string {
+	query := url.Values{"region": {s3.Region}, "endpoint": {s3.Endpoint}, "s3ForcePathStyle": {"true"}}
+	return "s3://" + stateBucket + "?" + query.Encode()
+}
+
+func (p *project) s3() (*s3server.Server, error) {
+	settings, err := p.local.S3()
+	if err != nil {
+		return nil, err
+	}
+	return s3server.New(settings)
+}
+
+// makeStateBucket makes the bucket for Pulumi's state, if there is none.
+func (p *project) makeStateBucket(ctx context.Context) error {
+	server, err := p.s3()
+	if err != nil {
+		return err
+	}
+	if err := server.CreateBucket(ctx, stateBucket); err != nil && !s3server.HasCode(err, "BucketAlreadyOwnedByYou") {
+		return fmt.Errorf("make the bucket for Pulumi's state: %w", err)
+	}
+	if err := server.PutVersioning(ctx, stateBucket, "Enabled"); err != nil {
+		return fmt.Errorf("keep versions of Pulumi's state: %w", err)
+	}
+	return nil
+}
+
+// stacks are the names of the stacks that there are.
+func (p *project) stacks(ctx context.Context) ([]string, error) {
+	server, err := p.s3()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := server.Keys(ctx, stateBucket, stackPrefix)
+	if err != nil {
+		if s3server.HasCode(err, "NoSuchBucket") {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("find the stacks: %w", err)
+	}
+	var names []string
+	for _, key := range keys {
+		if name, ok := strings.CutSuffix(path.Base(key), ".json"); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// releaseStaleLock takes a lock off the stack that a killed deployment left:
+// its process is on this machine and gone. The lock of a process that runs
+// stays, and pulumi then says who holds it.
+func (p *project) releaseStaleLock(ctx context.Context, variables environment) error {
+	server, err := p.s3()
+	if err != nil {
+		return err
+	}
+	keys, err := server.Keys(ctx, stateBucket, lockPrefix)
+	if err != nil {
+		return fmt.Errorf("find the locks of stack %s: %w", stackName, err)
+	}
+	for _, key := range keys {
+		if path.Base(path.Dir(key)) != stackName {
+			continue
+		}
+		content, err := server.Get(ctx, stateBucket, key)
+		if s3server.HasCode(err, "NoSuchKey") {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("lock of stack %s: %w", stackName, err)
+		}
+		var holder struct {
+			PID int `json:"pid"`
+		}
+		if err := json.Unmarshal(content, &holder); err != nil {
+			return fmt.Errorf("lock of stack %s: %s: %w", stackName, key, err)
+		}
+		if syscall.Kill(holder.PID, 0) == nil {
+			continue
+		}
+		if _, err := p.runPulumi(ctx, variables, "cancel", "--yes", "--stack", stackName); err != nil {
+			return err
+		}
+	}
+	return nil
+}
