@@ -266,6 +266,18 @@ func (q question) profile() target {
 	return target{arn: iamARN("instance-profile", q.text("path"), q.name("name", "namePrefix"))}
 }
 
+// provider is the OIDC provider that the question is about, by its id or its URL.
+func (q question) provider() target {
+	arn := q.id
+	if arn == "" {
+		arn = providerARN(strings.TrimPrefix(q.text("url"), "https://"))
+	}
+	if p := q.OpenIDConnectProviders[arn]; p != nil {
+		return target{arn: arn}.with(tags(p.Tags).resource())
+	}
+	return target{arn: arn}
+}
+
 // tags are tags by their keys.
 type tags map[string]string
 

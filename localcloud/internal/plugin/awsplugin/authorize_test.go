@@ -14,6 +14,8 @@ import (
 
 func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 	h := newHarness(t)
+	// An id that is an ARN, as that of an OIDC provider is, does for all types.
+	const id = "arn:aws:iam::123456789012:oidc-provider/example.com"
 	require.Len(t, h.plugin.permissions, len(h.plugin.types))
 	require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
 		for token := range h.plugin.types {
@@ -21,14 +23,14 @@ func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 			require.True(t, ok, "the table of permissions has no entry for %s", token)
 			for name, ask := range map[string]func(question) []call{"create": may.create, "read": may.read, "update": may.update, "delete": may.delete} {
 				require.NotNil(t, ask, "%s of %s", name, token)
-				for _, c := range ask(question{operation: op, id: "id"}) {
+				for _, c := range ask(question{operation: op, id: id}) {
 					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
 					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token, c.target.arn)
 				}
 			}
 			require.NotEmpty(t, may.create(question{operation: op}), token)
-			require.NotEmpty(t, may.read(question{operation: op, id: "id"}), token)
-			require.NotEmpty(t, may.delete(question{operation: op, id: "id"}), token)
+			require.NotEmpty(t, may.read(question{operation: op, id: id}), token)
+			require.NotEmpty(t, may.delete(question{operation: op, id: id}), token)
 		}
 		return nil
 	}))

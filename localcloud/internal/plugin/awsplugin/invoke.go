@@ -9,6 +9,8 @@ import (
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
 // function is a function of the provider, with the arguments that it takes.
@@ -29,6 +31,17 @@ func functions() map[string]function {
 		"aws:index/getRegion:getRegion": {
 			may:  func(question) []call { return nil }, // it asks no service
 			call: getRegion,
+		},
+		"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": {
+			arguments: []string{"arn", "url"},
+			may: func(q question) []call {
+				if arn := q.text("arn"); arn != "" {
+					q.id = arn
+					return q.on("iam:GetOpenIDConnectProvider", q.provider())
+				}
+				return all(q.about("iam:ListOpenIDConnectProviders"), q.on("iam:GetOpenIDConnectProvider", q.provider()))
+			},
+			call: getOpenIDConnectProvider,
 		},
 	}
 }
@@ -80,4 +93,27 @@ func getRegion(op *operation, _ property.Map) (property.Map, error) {
 		"endpoint":    property.New("ec2." + op.region + ".amazonaws.com"),
 		"description": property.New(op.region),
 	}), nil
+}
+
+func getOpenIDConnectProvider(op *operation, arguments property.Map) (property.Map, error) {
+	q := question{inputs: arguments}
+	arn, address := q.text("arn"), q.text("url")
+	switch {
+	case (arn == "") == (address == ""):
+		return property.Map{}, fmt.Errorf("write one of arn and url")
+	case arn == "":
+		arn = providerARN(strings.TrimPrefix(address, "https://"))
+	}
+	provider, ok := op.OpenIDConnectProviders[arn]
+	if !ok {
+		return property.Map{}, apiError("NoSuchEntity", "OpenIDConnect Provider not found for arn %s", arn)
+	}
+	properties, err := schema.Encode(provider)
+	if err != nil {
+		return property.Map{}, err
+	}
+	if properties.Get("tags").IsNull() {
+		properties = properties.Set("tags", property.New(map[string]property.Value{}))
+	}
+	return properties, nil
 }

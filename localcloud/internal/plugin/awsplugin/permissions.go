@@ -348,6 +348,23 @@ func permissionsOf() map[string]permissions {
 			},
 		},
 
+		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": {
+			create: func(q question) []call {
+				return all(
+					q.on("iam:CreateOpenIDConnectProvider", q.provider().with(q.requestTags())),
+					q.ifGiven("tags", q.on("iam:TagOpenIDConnectProvider", q.provider().with(q.requestTags()))),
+				)
+			},
+			read: func(q question) []call { return q.on("iam:GetOpenIDConnectProvider", q.provider()) },
+			update: func(q question) []call {
+				return all(
+					q.ifChanged("thumbprintLists", q.on("iam:UpdateOpenIDConnectProviderThumbprint", q.provider())),
+					q.retagsIAM("OpenIDConnectProvider", q.provider()),
+				)
+			},
+			delete: func(q question) []call { return q.on("iam:DeleteOpenIDConnectProvider", q.provider()) },
+		},
+
 		"aws:s3/bucketV2:BucketV2": {
 			create: func(q question) []call {
 				return all(q.onBucket("s3:CreateBucket"), q.ifGiven("tags", q.onBucket("s3:PutBucketTagging")))

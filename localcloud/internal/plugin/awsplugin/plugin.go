@@ -117,6 +117,7 @@ func resources() map[string]resource {
 		"aws:iam/role:Role":                                   role{},
 		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
 		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},
+		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": openIDConnectProvider{},
 		"aws:s3/bucketV2:BucketV2":                            bucket{},
 		"aws:s3/bucketVersioningV2:BucketVersioningV2":        bucketVersioning{},
 		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketEncryption{},

@@ -54,3 +54,14 @@ type InstanceProfile struct {
 	CreateDate string `json:"createDate"`
 	UniqueID   string `json:"uniqueId"`
 }
+
+// OpenIDConnectProvider is an OIDC provider; its id is its ARN.
+type OpenIDConnectProvider struct {
+	ID              string            `json:"id"`
+	URL             string            `json:"url"` // without https://, as IAM has it
+	ClientIDLists   []string          `json:"clientIdLists"`
+	ThumbprintLists []string          `json:"thumbprintLists"`
+	Tags            map[string]string `json:"tags,omitempty"`
+
+	Arn string `json:"arn"`
+}
