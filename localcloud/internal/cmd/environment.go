@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/engine"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
@@ -45,6 +46,8 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"AWS_SESSION_TOKEN", ""},
 		{"AWS_REGION", s3.Region},
 		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
+		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
+		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
 		{"AWS_CA_BUNDLE", s3.CAFile},
 		// With the provider "AWS", rclone puts the bucket's name before the
 		// endpoint's, which does not work with an address.

@@ -42,6 +42,8 @@ func Run(ctx context.Context, args []string) error {
 		return registryVerb(ctx, rest)
 	case "dns":
 		return dnsVerb(ctx, rest)
+	case "awsapi":
+		return awsAPIVerb(ctx, rest)
 	case "victorops":
 		return victorOpsVerb(ctx, rest)
 	case "uptimerobot":

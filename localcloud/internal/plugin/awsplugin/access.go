@@ -43,10 +43,10 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.RoleRecord) err
 }
 
 // RoleAccount returns the account that stands for a role, which it makes if
-// nobody has used the role yet. home is localcloud's directory. Buckets that were
+// nobody has used the role yet. dir is localcloud's directory. Buckets that were
 // made by other means than the plugin are within the role's reach from then on.
-func RoleAccount(ctx context.Context, home, role string) (store.Account, error) {
-	pl, err := open(home, store.Account{})
+func RoleAccount(ctx context.Context, dir, role string) (store.Account, error) {
+	pl, err := open(dir, store.Account{})
 	if err != nil {
 		return store.Account{}, err
 	}

@@ -144,14 +144,14 @@ func (q question) about(actions ...string) []call {
 	return calls
 }
 
-// makes is a request that makes something of EC2 in, or from, other things, with
-// the tags that the inputs have.
+// makes is a request that makes something of EC2 in, or from, other things. It
+// gets the tags of the inputs, and is what the tags in the request are about.
 func (q question) makes(action, kind string, others ...target) []call {
-	var calls []call
-	for _, t := range append([]target{q.fresh(kind)}, others...) {
-		calls = append(calls, call{action, t.with(q.requestTags())})
-	}
-	return append(calls, q.tagsNew(strings.TrimPrefix(action, "ec2:"), q.fresh(kind))...)
+	return all(
+		q.on(action, q.fresh(kind).with(q.requestTags())),
+		q.on(action, others...),
+		q.tagsNew(strings.TrimPrefix(action, "ec2:"), q.fresh(kind)),
+	)
 }
 
 // tagsNew is what a request of EC2 needs beside its own action when it tags what it makes.

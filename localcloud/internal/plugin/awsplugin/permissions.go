@@ -191,8 +191,9 @@ func permissionsOf() map[string]permissions {
 		},
 		"aws:ec2/instance:Instance": {
 			create: func(q question) []call {
+				volume, volumeTags := q.fresh("volume"), q.tags("volumeTags").request()
 				others := []target{
-					q.ec2("subnet", q.text("subnetId")), q.image(q.text("ami")), q.fresh("network-interface"), q.fresh("volume"),
+					q.ec2("subnet", q.text("subnetId")), q.image(q.text("ami")), q.fresh("network-interface"), volume.with(volumeTags),
 				}
 				for _, id := range q.texts("vpcSecurityGroupIds") {
 					others = append(others, q.ec2("security-group", id))
@@ -200,13 +201,12 @@ func permissionsOf() map[string]permissions {
 				if key := q.text("keyName"); key != "" {
 					others = append(others, q.ec2("key-pair", key))
 				}
-				volume := q.fresh("volume")
 				return all(
 					q.ifGiven("creditSpecification", q.about("ec2:DescribeInstanceTypes")),
 					q.ifGiven("rootBlockDevice", q.about("ec2:DescribeImages")),
 					q.makes("ec2:RunInstances", "instance", others...),
 					q.ifGiven("iamInstanceProfile", q.passesRoleOf(q.text("iamInstanceProfile"))),
-					q.ifGiven("volumeTags", q.on("ec2:CreateTags", volume.with(q.tags("volumeTags").request(), createAction("RunInstances")))),
+					q.ifGiven("volumeTags", q.on("ec2:CreateTags", volume.with(volumeTags, createAction("RunInstances")))),
 					q.ifGiven("rootBlockDevice.tags", q.on("ec2:CreateTags", volume.with(q.tags("rootBlockDevice.tags").request()))),
 					// The provider sets it once more on the instance that is made.
 					q.ifGiven("instanceInitiatedShutdownBehavior", q.on("ec2:ModifyInstanceAttribute", q.self("instance"))),
@@ -244,7 +244,9 @@ func permissionsOf() map[string]permissions {
 		},
 		"aws:ec2/eip:Eip": {
 			create: func(q question) []call { return q.makes("ec2:AllocateAddress", "elastic-ip") },
-			read:   func(q question) []call { return q.about("ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute") },
+			read: func(q question) []call {
+				return all(q.about("ec2:DescribeAddresses"), q.on("ec2:DescribeAddressesAttribute", q.self("elastic-ip")))
+			},
 			update: func(q question) []call { return q.retags(q.self("elastic-ip")) },
 			delete: func(q question) []call {
 				calls := all(q.about("ec2:DescribeAddresses"), q.on("ec2:ReleaseAddress", q.self("elastic-ip")))

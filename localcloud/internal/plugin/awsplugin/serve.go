@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -16,10 +16,10 @@ import (
 const version = "6.83.2"
 
 // Serve runs the plugin for the engine that started it, until the engine ends
-// it. home is localcloud's directory. Who calls is said by the environment, as
+// it. dir is localcloud's directory. Who calls is said by the environment, as
 // the real provider has it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
-func Serve(ctx context.Context, home string) error {
-	pl, err := open(home, store.Account{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")})
+func Serve(ctx context.Context, dir string) error {
+	pl, err := open(dir, store.Account{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")})
 	if err != nil {
 		return err
 	}
@@ -27,8 +27,8 @@ func Serve(ctx context.Context, home string) error {
 }
 
 // open opens the plugin of a home for somebody who calls with an access key.
-func open(home string, given store.Account) (*plugin, error) {
-	local, err := cloud.Open(home)
+func open(dir string, given store.Account) (*plugin, error) {
+	local, err := cloud.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the local cloud: %w", err)
 	}
@@ -48,5 +48,5 @@ func open(home string, given store.Account) (*plugin, error) {
 		settings, err := local.S3()
 		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
 	}
-	return newPlugin(filepath.Join(home, "cloud", "aws.json"), local, openObjects, who)
+	return newPlugin(home.Home(dir).AWSFile(), local, openObjects, who)
 }
