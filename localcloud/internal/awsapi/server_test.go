@@ -272,6 +272,10 @@ func TestWhatKMSRefusesIsRefusedByItsErrors(t *testing.T) {
 			_, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyId, Plaintext: make([]byte, 4097)})
 			return err
 		}},
+		"an algorithm of key pairs": {"InvalidKeyUsageException", func() error {
+			_, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyId, Plaintext: []byte("x"), EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256})
+			return err
+		}},
 		"a key pair": {"UnsupportedOperationException", func() error {
 			_, err := c.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
 			return err
@@ -317,6 +321,19 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	_, err = reader.CreateKey(ctx, &kms.CreateKeyInput{})
 	refused(t, "AccessDeniedException", err)
 	_, err = reader.ListAliases(ctx, &kms.ListAliasesInput{})
+	refused(t, "AccessDeniedException", err)
+
+	namer := h.kms(h.role("namer", `[{"Effect":"Allow","Action":"kms:*","Resource":["`+*test.Arn+`","arn:aws:kms:*:*:alias/test-*"]}]`))
+	name := func(aliasName string, key *types.KeyMetadata) error {
+		_, err := namer.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: &aliasName, TargetKeyId: key.KeyId})
+		return err
+	}
+	require.NoError(t, name("alias/test-2", test))
+	require.ErrorContains(t, name("alias/other", test), "kms:CreateAlias on resource: arn:aws:kms:us-east-1:123456789012:alias/other")
+	require.ErrorContains(t, name("alias/test-3", production), "kms:CreateAlias on resource: "+*production.Arn)
+	_, err = namer.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/production"), TargetKeyId: test.KeyId})
+	refused(t, "AccessDeniedException", err)
+	_, err = namer.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/test-2"), TargetKeyId: production.KeyId})
 	refused(t, "AccessDeniedException", err)
 
 	tagged := h.kms(h.role("tagged", `[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},

@@ -74,6 +74,16 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 	require.Equal(t, before, s.state())
 }
 
+func TestADeployerOfOneRegionMakesAndDestroysEverything(t *testing.T) {
+	s := &site{harness: newHarness(t)}
+	s.grant("deploy", `[
+		{"Effect":"Allow","Action":["ec2:*","s3:*"],"Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":"iam:*","Resource":["arn:aws:iam::123456789012:role/server-*","arn:aws:iam::123456789012:instance-profile/server-*"]}]`)
+	defer s.as("deploy")()
+	s.makeSite()
+	s.destroySite()
+}
+
 func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `{"Effect":"Allow","Action":["ec2:*"],"Resource":"*"}`)
