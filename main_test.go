@@ -373,6 +373,35 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
+// A bucket's name is its prefix and a suffix that is made for it alone: nobody names one,
+// so no two stacks can name the same.
+func TestTwoStacksNeverShareABucket(t *testing.T) {
+	prefixes := map[string]string{}
+	for _, stackName := range []string{"production", "test"} {
+		resources := deployed(t, stackName)
+		own := map[string]bool{}
+		for _, r := range resources {
+			if r.Type != "aws:s3/bucketV2:BucketV2" {
+				continue
+			}
+			own[r.Name+"-id"] = true
+			require.NotContains(t, r.Inputs, resource.PropertyKey("bucket"), "%s: a name that another stack could have", r.Name)
+			prefix := r.Inputs["bucketPrefix"].StringValue()
+			require.True(t, strings.HasPrefix(prefix, stackName+"-"), prefix)
+			require.Empty(t, prefixes[prefix], "%s begins the names of two buckets", prefix)
+			prefixes[prefix] = stackName
+		}
+		require.Len(t, own, 2, stackName)
+		// Nothing is done with a bucket that the stack did not make.
+		for _, r := range resources {
+			if bucket, ok := r.Inputs["bucket"]; ok && strings.HasPrefix(r.Type, "aws:s3/") {
+				require.True(t, own[bucket.StringValue()], "%s %s: %s", r.Type, r.Name, bucket)
+			}
+		}
+	}
+	require.Len(t, prefixes, 4)
+}
+
 func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
 	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", "backup").Inputs["rules"].ArrayValue()
 	kept := map[string]bool{}

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,15 +59,11 @@ func (p *project) locked(t *testing.T) bool {
 	return strings.Contains(locks.stdout, ".json")
 }
 
-// twoUpdates makes a new server, while somebody else tries to; and looks for each secret
-// in all that can be seen of it meanwhile and afterwards.
-func twoUpdates(t *testing.T, p *project) {
-	checkout := p.copy(t)
-	// Whatever this machine has been told before.
-	checkout.set(t, "generation", 700)
-	before := p.outputs(t)
+// updateWatched updates the stack from a checkout, while somebody else tries to from p; and
+// looks for each secret in all that can be seen of it meanwhile and afterwards.
+func (p *project) updateWatched(t *testing.T, checkout *project) result {
+	t.Helper()
 	events := filepath.Join(t.TempDir(), "events")
-
 	looks := secrets.Watch(t.Context())
 	var first result
 	var done sync.WaitGroup
@@ -83,7 +81,6 @@ func twoUpdates(t *testing.T, p *project) {
 
 	require.Error(t, second.err, "the stack was locked: %s", second.String())
 	require.Contains(t, second.stdout+second.stderr, "the stack is currently locked by 1 lock(s)")
-	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
 	require.False(t, p.locked(t), "the lock is gone with its update")
 	preview := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
 	require.NoError(t, preview.err, preview.String())
@@ -106,7 +103,7 @@ func twoUpdates(t *testing.T, p *project) {
 	known := p.secrets(t)
 	for place, content := range places {
 		// What is looked for would be found there: each has something that all know.
-		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud"}[place]
+		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud", "history": "resourceChanges"}[place]
 		if mark == "" {
 			mark = "web"
 		}
@@ -118,6 +115,7 @@ func twoUpdates(t *testing.T, p *project) {
 		}
 		t.Logf("%s: %d secrets looked for in %d bytes", place, len(known), len(content))
 	}
+	return first
 }
 
 // secrets are all that nobody should learn, by what they are.
@@ -152,13 +150,31 @@ func (p *project) secrets(t *testing.T) map[string]string {
 	add("the S3 server's secret key", strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$AWS_SECRET_ACCESS_KEY"`)))
 	role := p.ssh(t, `token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
 meta=http://169.254.169.254/latest/meta-data/iam/security-credentials/
-curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")" | jq -r .SecretAccessKey`)
+curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")"`)
 	require.NoError(t, role.err, role.String())
-	add("the secret key of the server's role", strings.TrimSpace(role.stdout))
-	acme := p.ssh(t, `sudo sh -c 'cat /srv/traefik/acme.json 2>/dev/null || find / -xdev -name acme.json -exec cat {} +' | jq -r '.. | strings | select(length > 200)' | grep -v BEGIN`)
-	require.NoError(t, acme.err, acme.String())
-	for i, key := range strings.Fields(acme.stdout) {
-		add("key or certificate "+string(rune('A'+i))+" of acme.json", key)
+	var credentials struct{ SecretAccessKey string }
+	require.NoError(t, json.Unmarshal([]byte(role.stdout), &credentials))
+	add("the secret key of the server's role", credentials.SecretAccessKey)
+
+	stored := p.ssh(t, "sudo cat /srv/traefik/acme/acme.json")
+	require.NoError(t, stored.err, stored.stderr)
+	var acme struct {
+		Acme struct {
+			Account      struct{ PrivateKey string }
+			Certificates []struct {
+				Domain struct{ Main string }
+				Key    []byte
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(stored.stdout), &acme))
+	add("the key of the account at the certificate authority", acme.Acme.Account.PrivateKey)
+	require.GreaterOrEqual(t, len(acme.Acme.Certificates), 3)
+	for _, certificate := range acme.Acme.Certificates {
+		add("the key of the certificate for "+certificate.Domain.Main+", as it is stored", base64.StdEncoding.EncodeToString(certificate.Key))
+		for _, key := range secrets.PEMKeys(string(certificate.Key)) {
+			add("the key of the certificate for "+certificate.Domain.Main, key)
+		}
 	}
 	return known
 }

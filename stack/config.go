@@ -5,7 +5,8 @@ package stack
 import "regexp"
 
 // Config is the configuration of one stack. The key of each field in
-// Pulumi.<stack>.yaml is in its tag; Pulumi.yaml describes every key.
+// Pulumi.<stack>.yaml is in its tag, and whether its value has to be encrypted
+// there; Pulumi.yaml describes every key.
 type Config struct {
 	// Region is the AWS region, from the key aws:region.
 	Region string
@@ -69,7 +70,7 @@ type Config struct {
 	MetricsRetention string `config:"metricsRetention"`
 	// VictorOpsKey is the key of the REST integration of VictorOps (now Splunk
 	// On-Call) that alerts go to. Optional, and secret: without it, nobody is told.
-	VictorOpsKey string `config:"victorOpsKey"`
+	VictorOpsKey string `config:"victorOpsKey" secret:"true"`
 	// VictorOpsRouting is the routing key there.
 	VictorOpsRouting string `config:"victorOpsRouting"`
 	// Grafana runs Grafana at monitoring.<domain>.
@@ -77,19 +78,19 @@ type Config struct {
 	// GrafanaGitHubID and GrafanaGitHubSecret are of the GitHub OAuth app by which
 	// people log in to Grafana. Optional; the second is secret.
 	GrafanaGitHubID     string `config:"grafanaGitHubId"`
-	GrafanaGitHubSecret string `config:"grafanaGitHubSecret"`
+	GrafanaGitHubSecret string `config:"grafanaGitHubSecret" secret:"true"`
 	// GrafanaGitHubOrganizations are the GitHub organizations whose members may log in.
 	GrafanaGitHubOrganizations []string `config:"grafanaGitHubOrganizations"`
 
 	// UptimeRobotKey is a main API key of the account at UptimeRobot, which watches
 	// the site from outside. Optional, and secret: without it, nobody does.
-	UptimeRobotKey string `config:"uptimeRobotKey"`
+	UptimeRobotKey string `config:"uptimeRobotKey" secret:"true"`
 	// UptimeRobotAPI is the URL of its API.
 	UptimeRobotAPI string `config:"uptimeRobotAPI"`
 	// UptimeRobotWebhook is the URL of VictorOps' integration "Uptime Robot", with the
 	// routing key, which is told of outages. Optional, and secret. After loading it
 	// ends with a question mark, as UptimeRobot wants it.
-	UptimeRobotWebhook string `config:"uptimeRobotWebhook"`
+	UptimeRobotWebhook string `config:"uptimeRobotWebhook" secret:"true"`
 	// UptimeRobotInterval is how many seconds pass between two looks at the site.
 	UptimeRobotInterval int `config:"uptimeRobotInterval"`
 	// StatusPage shows the state of the site to everybody, at status.<domain>.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Load reads, completes and checks the configuration of the program's stack.
-// Its error names every problem.
+// Load reads, completes and checks the configuration of the program's stack, and
+// guards it: see guard. Its error names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
@@ -29,28 +30,14 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	for _, key := range unknown {
 		values[key] = ""
 	}
-	config, err := Parse(values)
-	if plain := plainSecrets(values, func(key string) bool { return ctx.IsConfigSecret(qualified(ctx.Project(), key)) }); len(plain) > 0 {
-		var problems Problems
-		errors.As(err, &problems)
-		err = append(problems, plain...)
-	}
+	config, err := parse(origin{
+		stack: ctx.Stack(), project: ctx.Project(), directory: cmp.Or(ctx.RootDirectory(), "."),
+		encrypted: func(key string) bool { return ctx.IsConfigSecret(qualified(ctx.Project(), key)) },
+	}, values)
 	if err != nil {
 		return nil, fmt.Errorf("configuration of stack %s: %w", ctx.Stack(), err)
 	}
 	return config, nil
-}
-
-// plainSecrets are the secrets that are not encrypted. Pulumi's own schema for a
-// secret takes no default, and so no secret that may be left out.
-func plainSecrets(values map[string]string, encrypted func(key string) bool) Problems {
-	var problems Problems
-	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook"} {
-		if values[key] != "" && !encrypted(key) {
-			problems = append(problems, Problem{key, fmt.Sprintf("is a secret, and not encrypted; write it with pulumi config set --secret %s, and take the plain one for known to others", key)})
-		}
-	}
-	return problems
 }
 
 const regionKey = "aws:region"
@@ -64,78 +51,68 @@ func Keys() []string {
 	return keys
 }
 
-// Problems is the error of a configuration: everything that is wrong with it.
-type Problems []Problem
-
-// Problem is one wrong key.
-type Problem struct {
-	Key string
-	// Reason says what is wrong and what to write instead.
-	Reason string
-}
-
-func (p Problems) Error() string {
-	var text strings.Builder
-	if len(p) == 1 {
-		text.WriteString("1 problem")
-	} else {
-		fmt.Fprintf(&text, "%d problems", len(p))
-	}
-	for _, problem := range p {
-		fmt.Fprintf(&text, "\n  %s: %s", problem.Key, problem.Reason)
-	}
-	return text.String()
-}
-
 // Parse makes a configuration of raw values, as Pulumi hands them over:
 // strings as they are, lists and objects as JSON. A key that is missing has its
 // default. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
-	config := Defaults()
-	var problems Problems
+	return parse(origin{}, values)
+}
 
+func parse(from origin, values map[string]string) (*Config, error) {
+	v := &validator{origin: from}
+	config := v.read(values)
+	misread := slices.Clone(v.problems)
+
+	// Before the keys' files become their lines.
+	guards := &validator{origin: from}
+	if from.stack != "" {
+		guards.guard(config)
+	}
+	if from.encrypted != nil {
+		guards.plainSecrets(values)
+	}
+
+	v.validate(config)
+	// A key that could not be read still has its default, which says nothing
+	// about what was meant.
+	problems := append(misread, slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
+	problems = append(problems, guards.problems...)
+	if len(problems) > 0 {
+		problems.sort()
+		return nil, problems
+	}
+	return config, nil
+}
+
+// read makes a configuration of raw values. What cannot be read has its default.
+func (v *validator) read(values map[string]string) *Config {
+	config := Defaults()
+	config.Region = values[regionKey]
 	target := reflect.ValueOf(&config).Elem()
 	known := []string{regionKey}
 	for _, field := range fields() {
 		key := field.Tag.Get("config")
 		known = append(known, key)
-		raw, ok := values[key]
-		if !ok {
-			continue
-		}
-		if err := set(target.FieldByIndex(field.Index), raw); err != nil {
-			problems = append(problems, Problem{key, err.Error()})
+		if raw, ok := values[key]; ok {
+			v.assign(key, target.FieldByIndex(field.Index), raw)
 		}
 	}
-	config.Region = values[regionKey]
-
 	for key := range values {
 		if !slices.Contains(known, key) {
-			problems = append(problems, Problem{key, "there is no such key" + suggestion(key, known)})
+			v.add(key, "there is no such key; "+suggestion(key, known), v.toRemove(key))
 		}
 	}
-
-	misread := problems.keys()
-	for _, problem := range config.validate() {
-		// A key that could not be read still has its default, which says
-		// nothing about what was meant.
-		if !slices.Contains(misread, problem.Key) {
-			problems = append(problems, problem)
-		}
-	}
-	if len(problems) > 0 {
-		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
-		return nil, problems
-	}
-	return &config, nil
+	return &config
 }
 
-func (p Problems) keys() []string {
-	var keys []string
-	for _, problem := range p {
-		keys = append(keys, problem.Key)
+// plainSecrets finds the secrets that are not encrypted. Pulumi itself would do so for
+// keys with a type, and would find those that are left out, too.
+func (v *validator) plainSecrets(values map[string]string) {
+	for _, key := range Keys() {
+		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
+			v.add(key, "is a secret, and not encrypted; write it as one, and a new one if others could read it", v.toSet(key, ""))
+		}
 	}
-	return keys
 }
 
 // fields are the fields of Config that have a key of the project's own.
@@ -149,51 +126,102 @@ func fields() []reflect.StructField {
 	return fields
 }
 
-func set(field reflect.Value, raw string) error {
-	switch field.Interface().(type) {
+// isSecret tells whether the value of a key has to be encrypted.
+func isSecret(key string) bool {
+	return slices.ContainsFunc(fields(), func(field reflect.StructField) bool {
+		return field.Tag.Get("config") == key && field.Tag.Get("secret") == "true"
+	})
+}
+
+// assign reads a raw value into its field. Pulumi.yaml leaves the types of keys to this: Pulumi would
+// check them one at a time, and run the program only after that.
+func (v *validator) assign(key string, field reflect.Value, raw string) {
+	switch old := field.Interface().(type) {
 	case string:
+		if (strings.HasPrefix(raw, "[") || strings.HasPrefix(raw, "{")) && json.Valid([]byte(raw)) {
+			v.add(key, "is a list or an object; write a string", v.toSet(key, examples(key, old)))
+			return
+		}
 		field.SetString(raw)
 	case int:
 		number, err := strconv.Atoi(raw)
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number", raw)
+			v.add(key, v.shown(key, raw)+" is not a whole number; write one", v.toSet(key, strconv.Itoa(old)))
+			return
 		}
 		field.SetInt(int64(number))
 	case bool:
-		switch raw {
-		case "true":
-			field.SetBool(true)
-		case "false":
-			field.SetBool(false)
-		default:
-			return fmt.Errorf("%q is neither true nor false", raw)
+		if raw != "true" && raw != "false" {
+			v.add(key, v.shown(key, raw)+" is neither true nor false; write one of them", v.toSet(key, strconv.FormatBool(old)))
+			return
 		}
+		field.SetBool(raw == "true")
 	case []string:
-		return decode(raw, field, `a list of strings, such as ["a", "b"]`)
+		v.decode(key, field, raw, "a list of strings")
 	case []DNSRecord:
-		return decode(raw, field, `a list such as [{"name": "example.org", "type": "MX", "ttl": 3600, "values": ["10 mail.example.org."]}]`)
+		v.decode(key, field, raw, "a list of {name, type, ttl, values}")
 	case []Admin:
-		return decode(raw, field, `a list such as [{"name": "admin", "keys": ["ssh-ed25519 AAAA..."]}]`)
+		v.decode(key, field, raw, "a list of {name, keys}")
 	default:
-		return fmt.Errorf("keys of type %s cannot be read", field.Type())
+		v.add(key, fmt.Sprintf("values of type %s cannot be read; this is an error of the program", field.Type()))
 	}
-	return nil
 }
 
-func decode(raw string, field reflect.Value, form string) error {
+func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	decoder := json.NewDecoder(strings.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	// A value of its own, so that a list that fails half-way leaves nothing behind.
 	value := reflect.New(field.Type())
-	if err := decoder.Decode(value.Interface()); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return fmt.Errorf("%q is not %s", raw, form)
-		}
-		return fmt.Errorf("is not %s: %s", form, strings.TrimPrefix(err.Error(), "json: "))
+	err := decoder.Decode(value.Interface())
+	if err == nil && !decoder.More() {
+		field.Set(value.Elem())
+		return
 	}
-	field.Set(value.Elem())
-	return nil
+	what := v.shown(key, raw) + " is not " + form
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &mistyped) && mistyped.Field != "":
+		// The rest of Value would be what is there.
+		found, _, _ := strings.Cut(mistyped.Value, " ")
+		what = fmt.Sprintf("is not %s: %s holds a %s", form, mistyped.Field, found)
+	case errors.As(err, &mistyped) && json.Valid([]byte(raw)):
+		what = "is not " + form
+	case err != nil && json.Valid([]byte(raw)):
+		what = fmt.Sprintf("is not %s: %s", form, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	v.add(key, what+"; write one", v.toSet(key, examples(key, "")))
+}
+
+// examples are of values that replace one of another form: lists as a whole, and texts
+// that have no default.
+func examples(key, fallback string) string {
+	switch key {
+	case "domain":
+		return "example.org"
+	case "aliases":
+		return `["www.example.org"]`
+	case "zoneId":
+		return placeholderZone
+	case "dnsRecords":
+		return `[{"name": "example.org", "type": "MX", "ttl": 3600, "values": ["10 mail.example.org."]}]`
+	case "acmeEmail":
+		return "ada@example.org"
+	case "acmeCA":
+		return "roots.pem"
+	case "admins":
+		return `[{"name": "ada", "keys": ["~/.ssh/id_ed25519.pub"]}]`
+	case "sshAllowFrom":
+		return `["192.0.2.7/32"]`
+	case "ami":
+		return placeholderAMI
+	case "buildCommand":
+		return "jekyll build --future"
+	case "grafanaGitHubId":
+		return "Iv1.0123456789abcdef"
+	case "grafanaGitHubOrganizations":
+		return `["example"]`
+	}
+	return fallback
 }
 
 func qualified(project, key string) string {
@@ -229,10 +257,10 @@ func unknownKeys(project, encoded string) ([]string, error) {
 func suggestion(key string, known []string) string {
 	for _, candidate := range known {
 		if strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), candidate) || distance(key, candidate) <= 2 {
-			return fmt.Sprintf("; did you mean %s?", candidate)
+			return fmt.Sprintf("did you mean %s? Write that, and remove this", candidate)
 		}
 	}
-	return "; see the list in Pulumi.yaml"
+	return "Pulumi.yaml lists those that there are; remove it"
 }
 
 // distance is the Levenshtein distance of two keys.

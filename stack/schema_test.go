@@ -1,14 +1,17 @@
 package stack
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 )
@@ -25,25 +28,24 @@ func readYAML(t *testing.T, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(content, into))
 }
 
-// raw is a value in the form in which Pulumi hands it to a program.
-func raw(t *testing.T, value any) string {
-	t.Helper()
-	switch value := value.(type) {
-	case string:
-		return value
-	case []any, map[string]any:
-		encoded, err := json.Marshal(value)
-		require.NoError(t, err)
-		return string(encoded)
-	default:
-		return fmt.Sprint(value)
-	}
-}
+// typed ends a description: the type, and an example as YAML has it.
+var typed = regexp.MustCompile(`^.+\. (String|Secret string|Whole number|Truth value|List of strings|List of objects), such as (.+)$`)
 
 func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	inProject(t)
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	require.NoError(t, os.Mkdir(filepath.Join(home, ".ssh"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(home, ".ssh/id_ed25519.pub"), []byte(publicKey(t)), 0o644))
+	require.NoError(t, os.WriteFile("roots.pem", certificate(t), 0o644))
 	var project project
-	readYAML(t, "../Pulumi.yaml", &project)
-	types := map[reflect.Kind]string{reflect.String: "string", reflect.Int: "integer", reflect.Bool: "boolean", reflect.Slice: "array"}
+	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
+	types := map[reflect.Type]string{
+		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Whole number", reflect.TypeFor[bool](): "Truth value",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]Admin](): "List of objects",
+	}
 
 	described := map[string]bool{}
 	for key := range project.Config {
@@ -51,21 +53,43 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 			described[key] = true
 		}
 	}
-	defaults := Defaults()
+	defaults, byDefault, byExample := Defaults(), map[string]string{}, map[string]string{regionKey: "eu-central-1"}
 	for _, field := range fields() {
 		key := field.Tag.Get("config")
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
-		require.Equal(t, types[field.Type.Kind()], entry["type"], key)
-		require.NotEmpty(t, entry["description"], key)
+		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
+		require.NotNil(t, entry["default"], "Pulumi would ask for %s before the program says what else is wrong", key)
+		secret, _ := entry["secret"].(bool)
+		require.Equal(t, isSecret(key), secret, "whether %s is marked as secret", key)
 
-		fromSchema := Config{}
-		value := reflect.ValueOf(&fromSchema).Elem().FieldByIndex(field.Index)
-		require.NoError(t, set(value, raw(t, entry["default"])), key)
-		require.Equal(t, reflect.ValueOf(defaults).FieldByIndex(field.Index).Interface(), value.Interface(), "default of %s", key)
+		match := typed.FindStringSubmatch(fmt.Sprint(entry["description"]))
+		require.NotNil(t, match, "the description of %s ends with no type and example: %s", key, entry["description"])
+		kind := types[field.Type]
+		if secret {
+			kind = "Secret string"
+		}
+		require.Equal(t, kind, match[1], key)
+		var example any
+		require.NoError(t, yaml.Unmarshal([]byte(match[2]), &example), key)
+		byExample[key], byDefault[key] = raw(t, example), raw(t, entry["default"])
 		delete(described, key)
 	}
 	require.Empty(t, described, "Pulumi.yaml describes keys that the program does not read")
+
+	v := &validator{}
+	require.Equal(t, &defaults, v.read(byDefault))
+	require.Empty(t, v.problems)
+	_, err = Parse(byExample)
+	require.NoError(t, err, "the examples of Pulumi.yaml")
+}
+
+// raw is a value in the form in which Pulumi hands it to a program.
+func raw(t *testing.T, value any) string {
+	t.Helper()
+	text, ok := handedOver(value)
+	require.True(t, ok, "%v", value)
+	return text
 }
 
 func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
@@ -103,4 +127,74 @@ func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
 	unknown, err := unknownKeys("immutable-infra", `{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"domian"}, unknown)
+}
+
+// look has Pulumi look at a configuration, in no environment of Pulumi ESC: the type of
+// those is of a module that the project does not need otherwise.
+func look[E any](ctx context.Context, validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
+	project *workspace.Project, values config.Map, crypter config.Crypter) error {
+	var none E
+	return validate(ctx, "production", project, none, values, crypter, crypter)
+}
+
+// Pulumi itself looks at a configuration before it runs the program: it must find nothing
+// there, or the program could not say all that is wrong. And what it hands over must be
+// what the tests of this package take it to be.
+func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
+	project, err := workspace.LoadProject("../Pulumi.yaml")
+	require.NoError(t, err)
+	for name, file := range map[string]string{
+		"nothing set": "config: {}",
+		"all of other types": `config:
+  immutable-infra:domain: [example.org]
+  immutable-infra:aliases: www.example.org
+  immutable-infra:sshPort: twenty-two
+  immutable-infra:protect: 1
+  immutable-infra:grafana: {}
+  immutable-infra:generation: "3"
+  immutable-infra:rootVolumeSize: 20.5
+  immutable-infra:statusPage: false
+  immutable-infra:buildCommand: 7
+  immutable-infra:admins: [{name: 7, keys: [true]}]
+  immutable-infra:dnsRecords: {name: example.org}
+  immutable-infra:victorOpsKey: plain
+  immutable-infra:uptimeRobotKey: {secure: %s}
+  immutable-infra:colour: red
+`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
+			crypter := config.Base64Crypter
+			encrypted, err := crypter.EncryptValue(t.Context(), "u1234567-0123456789abcdef01234567")
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(file, "%s", encrypted)), 0o644))
+			stack, err := workspace.LoadProjectStack(nil, project, path)
+			require.NoError(t, err)
+			require.NoError(t, look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+			decrypted, err := stack.Config.Decrypt(crypter)
+			require.NoError(t, err)
+			handed := map[string]string{}
+			for key, value := range decrypted {
+				handed[strings.TrimPrefix(key.String(), "immutable-infra:")] = value
+			}
+
+			var schema, written struct{ Config map[string]any }
+			readYAML(t, "../Pulumi.yaml", &schema)
+			readYAML(t, path, &written)
+			expected := map[string]string{regionKey: "us-east-1"}
+			for key, entry := range schema.Config {
+				if entry, ok := entry.(map[string]any); ok {
+					expected[key] = raw(t, entry["default"])
+				}
+			}
+			for key, value := range written.Config {
+				if key = strings.TrimPrefix(key, "immutable-infra:"); key != "uptimeRobotKey" {
+					expected[key] = raw(t, value)
+				} else {
+					expected[key] = "u1234567-0123456789abcdef01234567"
+				}
+			}
+			require.Equal(t, expected, handed)
+		})
+	}
 }

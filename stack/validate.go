@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -42,121 +43,187 @@ var (
 // reservedLogins exist on every server or are used while it is provisioned.
 var reservedLogins = []string{"root", "bootstrap", "site-agent", "daemon", "bin", "sys", "nobody", "sshd", "www-data"}
 
+// validator collects what is wrong with a configuration.
+type validator struct {
+	origin
+	problems Problems
+}
+
+// add says what is wrong with a key and what to write, and with which commands.
+func (v *validator) add(key, reason string, commands ...string) {
+	v.problems = append(v.problems, Problem{key, reason, commands})
+}
+
+// check adds a problem with a value, unless all is well with it.
+func (v *validator) check(ok bool, key, value, reason, example string) {
+	if !ok {
+		v.add(key, v.shown(key, value)+" "+reason, v.toSet(key, example))
+	}
+}
+
+// missing adds the problem that a key is not set.
+func (v *validator) missing(key, reason, example string) {
+	v.add(key, "not set; "+reason, v.toSet(key, example))
+}
+
+func (v *validator) between(key string, value, low, high, example int) {
+	if value < low || value > high {
+		v.add(key, fmt.Sprintf("%s is out of range; write a whole number from %d to %d", v.shownNumber(key, value), low, high), v.toSet(key, strconv.Itoa(example)))
+	}
+}
+
+// shown is a value as a problem may show it.
+func (v *validator) shown(key, value string) string {
+	if v.hidden(key) {
+		return "the value"
+	}
+	return strconv.Quote(value)
+}
+
+func (v *validator) shownNumber(key string, value int) string {
+	if v.hidden(key) {
+		return "the value"
+	}
+	return strconv.Itoa(value)
+}
+
 // validate checks what was read and completes it: key files become their lines.
-func (c *Config) validate() Problems {
-	v := &validator{}
+func (v *validator) validate(c *Config) {
+	defaults := Defaults()
 
-	v.check(regionKey, region.MatchString(c.Region), "%q is not an AWS region; write one such as eu-central-1", c.Region)
-
-	if c.Domain == "" {
-		v.add("domain", "not set; write the site's name: pulumi config set domain example.org")
+	if c.Region == "" {
+		v.missing(regionKey, "write the name of an AWS region", "eu-central-1")
 	} else {
-		v.hostName("domain", c.Domain)
+		v.check(region.MatchString(c.Region), regionKey, c.Region, "is not an AWS region; write the name of one", "eu-central-1")
+	}
+	if c.Domain == "" {
+		v.missing("domain", "write the site's name", "example.org")
+	} else {
+		v.hostName("domain", c.Domain, "example.org")
 	}
 	for i, alias := range c.Aliases {
-		v.hostName(fmt.Sprintf("aliases[%d]", i), alias)
-		v.check(fmt.Sprintf("aliases[%d]", i), alias != c.Domain && !slices.Contains(c.Aliases[:i], alias), "%q is there already; remove it", alias)
+		key := place("aliases", i)
+		v.hostName(key, alias, "www.example.org")
+		if alias == c.Domain || slices.Contains(c.Aliases[:i], alias) {
+			v.add(key, v.shown(key, alias)+" is there already; write each name once", v.toRemove(key))
+		}
 	}
 
-	v.check("zoneId", c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ, or leave it out to make the DNS records by hand", c.ZoneID)
+	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
+		"is not the id of a hosted zone; write that of your zone at Route 53, or leave it out to make the DNS records by hand", examples("zoneId", ""))
 	v.dnsRecords(c)
 
-	directory, err := url.Parse(c.ACMEDirectory)
-	v.check("acmeDirectory", err == nil && directory.Scheme == "https" && directory.Host != "", "%q is not the URL of an ACME directory; write one such as %s", c.ACMEDirectory, Defaults().ACMEDirectory)
+	v.check(isHTTPS(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
 	if c.ACMEEmail == "" {
-		v.add("acmeEmail", "not set; write your e-mail address, by which the certificate authority knows your account: pulumi config set acmeEmail admin@example.org")
+		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
 	} else {
 		address, err := mail.ParseAddress(c.ACMEEmail)
-		v.check("acmeEmail", err == nil && address.Address == c.ACMEEmail, "%q is not an e-mail address; write one such as admin@example.org", c.ACMEEmail)
+		v.check(err == nil && address.Address == c.ACMEEmail, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
 	}
 	if c.ACMECA != "" {
 		var reason string
 		c.ACMERoots, reason = roots(c.ACMECA)
-		v.check("acmeCA", reason == "", "%s; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", reason)
+		v.check(reason == "", "acmeCA", c.ACMECA, reason+"; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", examples("acmeCA", ""))
 	}
 
 	v.admins(c.Admins)
-	v.between("sshPort", c.SSHPort, 1, 65535)
-	v.check("sshPort", c.SSHPort != 80 && c.SSHPort != 443, "%d belongs to the web server; choose another port, such as 12222", c.SSHPort)
+	v.between("sshPort", c.SSHPort, 1, 65535, defaults.SSHPort)
+	if c.SSHPort == 80 || c.SSHPort == 443 {
+		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
+	}
 	if len(c.SSHAllowFrom) == 0 {
-		v.add("sshAllowFrom", `not set, so that nobody could provision a server; write the CIDR blocks that may reach SSH: pulumi config set --path 'sshAllowFrom[0]' 192.0.2.7/32`)
+		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	for i, block := range c.SSHAllowFrom {
-		v.cidr(fmt.Sprintf("sshAllowFrom[%d]", i), block)
+		v.cidr(place("sshAllowFrom", i), block, ownAddress)
 	}
 
 	if c.AMI == "" {
-		v.add("ami", "not set; write the id of a Debian 13 image in your region (owner 136693071363, name debian-13-%s-*)", c.Architecture())
+		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	} else {
-		v.check("ami", amiID.MatchString(c.AMI), "%q is not an AMI id; write one such as ami-0123456789abcdef0", c.AMI)
+		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	}
-	v.check("instanceType", instanceType.MatchString(c.InstanceType), "%q is not an instance type; write one such as t4g.micro", c.InstanceType)
-	v.check("instanceType", !c.Grafana || !small.MatchString(c.InstanceType), "%s has not the memory for Grafana; write t4g.small, or do without: pulumi config set grafana false", c.InstanceType)
-	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384)
-	v.between("generation", c.Generation, 0, 1<<31-1)
-	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25)
-	v.vpc("vpcCidr", c.VpcCIDR)
+	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an instance type; write one of EC2", defaults.InstanceType)
+	if c.Grafana && small.MatchString(c.InstanceType) {
+		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has not the memory for Grafana; write one of 2 GiB, or do without Grafana",
+			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
+	}
+	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384, defaults.RootVolumeSize)
+	v.between("generation", c.Generation, 0, 1<<31-1, defaults.Generation)
+	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25, defaults.ProvisioningTimeout)
+	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
 
-	v.directory("siteDir", c.SiteDir)
-	v.check("jekyllEnv", c.JekyllEnv != "", "is empty; write production or development")
-	v.between("releasesKept", c.ReleasesKept, 1, 100)
-	v.check("metricsRetention", duration.MatchString(c.MetricsRetention), "%q is not a duration of Prometheus; write one such as 90d or 1y", c.MetricsRetention)
-	v.check("victorOpsKey", c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "is not the key of a REST integration, which is like 01234567-89ab-cdef-0123-456789abcdef; write it with pulumi config set --secret victorOpsKey, or leave it out")
-	v.check("victorOpsRouting", routingKey.MatchString(c.VictorOpsRouting), "%q is not a routing key; write the one that you made in Splunk On-Call, such as default", c.VictorOpsRouting)
-	v.check("grafanaGitHubSecret", (c.GrafanaGitHubSecret == "") == (c.GrafanaGitHubID == ""), "goes with grafanaGitHubId: set both, the secret with pulumi config set --secret grafanaGitHubSecret, or none")
-	v.check("grafanaGitHubId", c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "%q is not the client id of a GitHub OAuth app", c.GrafanaGitHubID)
-	v.check("grafanaGitHubOrganizations", c.GrafanaGitHubID == "" || len(c.GrafanaGitHubOrganizations) > 0, "not set, so that everybody with a GitHub account could log in; write the organizations whose members may")
-	for i, organization := range c.GrafanaGitHubOrganizations {
-		v.check(fmt.Sprintf("grafanaGitHubOrganizations[%d]", i), word.MatchString(organization), "%q is not the name of a GitHub organization", organization)
-	}
-	// An alert tells of a backup that is 15 minutes old.
-	v.between("backupInterval", c.BackupInterval, 15, 600)
-	v.between("backupRetention", c.BackupRetention, 2, 8760)
+	info, err := os.Stat(c.SiteDir)
+	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)
+	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
+	v.between("releasesKept", c.ReleasesKept, 1, 100, defaults.ReleasesKept)
+
+	v.monitoring(c)
 	v.uptimeRobot(c)
-	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100)
-	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650)
-	return v.problems
+	// An alert tells of a backup that is 15 minutes old.
+	v.between("backupInterval", c.BackupInterval, 15, 600, defaults.BackupInterval)
+	v.between("backupRetention", c.BackupRetention, 2, 8760, defaults.BackupRetention)
+	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100, defaults.BackupVersionsKept)
+	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650, defaults.BackupVersionDays)
+}
+
+// monitoring checks how servers measure themselves, and whom they tell.
+func (v *validator) monitoring(c *Config) {
+	defaults := Defaults()
+	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a duration of Prometheus; write hours, days, weeks or years", defaults.MetricsRetention)
+	v.check(c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "victorOpsKey", c.VictorOpsKey,
+		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
+	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
+	if c.GrafanaGitHubID != "" && c.GrafanaGitHubSecret == "" {
+		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
+	}
+	if c.GrafanaGitHubID == "" && c.GrafanaGitHubSecret != "" {
+		v.add("grafanaGitHubId", "not set, and goes with grafanaGitHubSecret; write both, or none", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
+	}
+	v.check(c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "grafanaGitHubId", c.GrafanaGitHubID,
+		"is not the client id of a GitHub OAuth app; write that of yours", examples("grafanaGitHubId", ""))
+	if c.GrafanaGitHubID != "" && len(c.GrafanaGitHubOrganizations) == 0 {
+		v.add("grafanaGitHubOrganizations", "not set, so that everybody with a GitHub account could log in; write the organizations whose members may",
+			v.toSet("grafanaGitHubOrganizations[0]", "example"))
+	}
+	for i, organization := range c.GrafanaGitHubOrganizations {
+		v.check(word.MatchString(organization), place("grafanaGitHubOrganizations", i), organization, "is not the name of a GitHub organization; write it as its URL has it", "example")
+	}
 }
 
 // uptimeRobot checks how the site is watched from outside, and completes it.
 func (v *validator) uptimeRobot(c *Config) {
-	v.check("uptimeRobotKey", c.UptimeRobotKey == "" || robotKey.MatchString(c.UptimeRobotKey), "is not a main API key of UptimeRobot, which is like "+
-		"u1234567-0123456789abcdef01234567; those that begin with ur or m may only read. Write it with pulumi config set --secret uptimeRobotKey, or leave it out")
-	api, err := url.Parse(c.UptimeRobotAPI)
-	v.check("uptimeRobotAPI", err == nil && api.Scheme == "https" && api.Host != "", "%q is not the URL of an API; write one such as %s", c.UptimeRobotAPI, Defaults().UptimeRobotAPI)
-	v.between("uptimeRobotInterval", c.UptimeRobotInterval, 30, 86400)
+	defaults := Defaults()
+	v.check(c.UptimeRobotKey == "" || robotKey.MatchString(c.UptimeRobotKey), "uptimeRobotKey", c.UptimeRobotKey,
+		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (those that begin with ur or m may only read), or leave it out", "")
+	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI, "is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
+	v.between("uptimeRobotInterval", c.UptimeRobotInterval, 30, 86400, defaults.UptimeRobotInterval)
 	if c.UptimeRobotWebhook == "" {
 		return
 	}
-	v.check("uptimeRobotWebhook", c.UptimeRobotKey != "", "goes with uptimeRobotKey: set both, or none")
+	if c.UptimeRobotKey == "" {
+		v.add("uptimeRobotKey", "not set, and goes with uptimeRobotWebhook; write both, or none", v.toSet("uptimeRobotKey", ""))
+	}
 	webhook, err := url.Parse(c.UptimeRobotWebhook)
-	v.check("uptimeRobotWebhook", err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "",
-		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, and write it with pulumi config set --secret uptimeRobotWebhook")
-	v.check("uptimeRobotWebhook", !strings.Contains(c.UptimeRobotWebhook, "$routing_key"), "still has $routing_key at its end; write a routing key of yours there, such as default")
+	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.UptimeRobotWebhook,
+		"is not the URL of the integration Uptime Robot in Splunk On-Call; write the one that is shown there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
+	v.check(!strings.Contains(c.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.UptimeRobotWebhook,
+		"still has $routing_key at its end; write a routing key of yours there, such as default", "")
 	c.UptimeRobotWebhook = strings.TrimSuffix(c.UptimeRobotWebhook, "?") + "?"
 }
 
-type validator struct {
-	problems Problems
+// place is a place in a list, as pulumi config --path takes it.
+func place(key string, i int) string {
+	return fmt.Sprintf("%s[%d]", key, i)
 }
 
-func (v *validator) add(key, format string, args ...any) {
-	v.problems = append(v.problems, Problem{key, fmt.Sprintf(format, args...)})
+func isHTTPS(address string) bool {
+	parsed, err := url.Parse(address)
+	return err == nil && parsed.Scheme == "https" && parsed.Host != ""
 }
 
-func (v *validator) check(key string, ok bool, format string, args ...any) {
-	if !ok {
-		v.add(key, format, args...)
-	}
-}
-
-func (v *validator) between(key string, value, low, high int) {
-	v.check(key, value >= low && value <= high, "%d is out of range; write a whole number from %d to %d", value, low, high)
-}
-
-func (v *validator) hostName(key, name string) {
-	v.check(key, len(name) <= 253 && host.MatchString(name),
-		"%q is not a host name; write it in lower case, without a scheme or a slash, such as example.org", name)
+func (v *validator) hostName(key, name, example string) {
+	v.check(len(name) <= 253 && host.MatchString(name), key, name, "is not a host name; write it in lower case, without a scheme or a slash", example)
 }
 
 // recordTypes are the types of DNS records that a stack may add.
@@ -174,29 +241,39 @@ func (v *validator) dnsRecords(c *Config) {
 	}
 	for i := range c.DNSRecords {
 		record := &c.DNSRecords[i]
-		key := fmt.Sprintf("dnsRecords[%d]", i)
-		v.check(key+".name", len(record.Name) <= 253 && recordName.MatchString(record.Name),
-			"%q is not the full name of a record; write it in lower case, without a dot at its end, such as www.example.org", record.Name)
-		v.check(key+".type", slices.Contains(recordTypes, record.Type), "%q is not a type that can be set; write one of %s", record.Type, strings.Join(recordTypes, ", "))
+		key := place("dnsRecords", i)
+		v.check(len(record.Name) <= 253 && recordName.MatchString(record.Name), key+".name", record.Name,
+			"is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
+		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type, "is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
 		if record.TTL == 0 {
 			record.TTL = 3600
 		}
-		v.between(key+".ttl", record.TTL, 1, 604800)
-		v.check(key+".values", len(record.Values) > 0 && !slices.Contains(record.Values, ""), "has none, or an empty one; write a list such as [\"10 mail.example.org.\"]")
-		v.check(key+".values", record.Type != "CNAME" || len(record.Values) < 2, "a name has one CNAME, and here are %d; write one value", len(record.Values))
-		v.check(key+".name", !known[set{record.Name, record.Type}], "%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names", record.Name, record.Type)
+		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
+		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
+			empty := max(0, slices.Index(record.Values, ""))
+			v.add(key+".values", "has none, or an empty one; write values as a zone file has them", v.toSet(place(key+".values", empty), "10 mail.example.org."))
+		}
+		if record.Type == "CNAME" && len(record.Values) > 1 {
+			v.add(key+".values", fmt.Sprintf("has %d values, and a name has one CNAME; write one", len(record.Values)), v.toRemove(place(key+".values", 1)))
+		}
+		if known[set{record.Name, record.Type}] {
+			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
+				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
+		}
 		known[set{record.Name, record.Type}] = true
 	}
 	for i, record := range c.DNSRecords {
+		key := place("dnsRecords", i)
 		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
-			v.add(fmt.Sprintf("dnsRecords[%d].name", i), "%s is the status page's, and nothing stands beside its CNAME record; remove the entry, or write statusPage: false", record.Name)
+			v.add(key+".name", v.shown(key, record.Name)+" is the status page's, and nothing stands beside its CNAME record; write the record elsewhere, or do without the page",
+				v.toRemove(key), v.toSet("statusPage", "false"))
 		}
 		if record.Type != "CNAME" {
 			continue
 		}
-		for other := range known {
-			if other.name == record.Name && other.kind != "CNAME" {
-				v.add(fmt.Sprintf("dnsRecords[%d].type", i), "%s has a record of type %s, and so cannot have a CNAME; remove one of them", record.Name, other.kind)
+		for _, kind := range recordTypes {
+			if kind != "CNAME" && known[set{record.Name, kind}] {
+				v.add(key+".type", fmt.Sprintf("%s has a record of type %s, and so cannot have a CNAME; write one of them only", v.shown(key, record.Name), kind), v.toRemove(key))
 				break
 			}
 		}
@@ -207,7 +284,7 @@ func (v *validator) dnsRecords(c *Config) {
 func roots(path string) (text, reason string) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Sprintf("cannot read %s", path)
+		return "", "cannot be read"
 	}
 	certificates := 0
 	for rest := content; ; certificates++ {
@@ -216,62 +293,86 @@ func roots(path string) (text, reason string) {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return "", fmt.Sprintf("%s has a %s in it, not only certificates", path, block.Type)
+			return "", fmt.Sprintf("has a %s in it, not only certificates", block.Type)
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return "", fmt.Sprintf("%s has a certificate that cannot be read", path)
+			return "", "has a certificate that cannot be read"
 		}
 	}
 	if certificates == 0 {
-		return "", fmt.Sprintf("there is no certificate in %s", path)
+		return "", "has no certificate in it"
 	}
 	return string(content), ""
 }
 
-func (v *validator) cidr(key, block string) {
+func (v *validator) cidr(key, block, example string) {
 	prefix, err := netip.ParsePrefix(block)
-	switch {
-	case err != nil || !prefix.Addr().Is4():
-		v.add(key, "%q is not an IPv4 CIDR block; write one such as 192.0.2.0/24", block)
-	case prefix != prefix.Masked():
-		v.add(key, "%q has bits set beyond its prefix; write %s", block, prefix.Masked())
+	if err != nil || !prefix.Addr().Is4() {
+		v.check(false, key, block, "is not an IPv4 CIDR block; write an address and the length of its prefix", example)
+		return
 	}
+	if !v.hidden(key) {
+		example = prefix.Masked().String()
+	}
+	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address", example)
 }
 
-func (v *validator) vpc(key, block string) {
+func (v *validator) vpc(key, block, example string) {
 	before := len(v.problems)
-	v.cidr(key, block)
+	v.cidr(key, block, example)
 	if len(v.problems) > before {
 		return
 	}
 	prefix := netip.MustParsePrefix(block)
 	// The limits are those of the EC2 API; a /24 of it becomes the subnet.
-	v.check(key, prefix.Bits() >= 16 && prefix.Bits() <= 24, "%q is not between /16 and /24; write one such as 10.42.0.0/16", block)
-	v.check(key, prefix.Addr().IsPrivate(), "%q is not in a private range; write one such as 10.42.0.0/16", block)
+	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block, "is too large or too small; write a block from /16 to /24", example)
+	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
-func (v *validator) directory(key, path string) {
-	info, err := os.Stat(path)
-	v.check(key, path != "" && err == nil && info.IsDir(), "there is no directory %q in the project; write the path of the Jekyll site, such as site", path)
+// ownAddress has the shell ask for the machine's address, as others see it.
+const ownAddress = `"$(curl -s https://checkip.amazonaws.com)/32"`
+
+// newestImage has the shell ask for the newest image of Debian 13.
+func (c *Config) newestImage() string {
+	in := ""
+	if region.MatchString(c.Region) {
+		in = " --region " + c.Region
+	}
+	return fmt.Sprintf(`"$(aws ec2 describe-images%s --owners 136693071363 --filters 'Name=name,Values=debian-13-%s-*' --query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text)"`,
+		in, c.Architecture())
 }
+
+// ownKey has the shell read a public key: the configuration goes to other machines.
+const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
 func (v *validator) admins(admins []Admin) {
 	if len(admins) == 0 {
-		v.add("admins", `not set; write who may log in: pulumi config set --path 'admins[0].name' admin and pulumi config set --path 'admins[0].keys[0]' ~/.ssh/id_ed25519.pub`)
+		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"), v.toSet("admins[0].keys[0]", ownKey))
 	}
 	for i := range admins {
 		admin := &admins[i]
-		key := fmt.Sprintf("admins[%d]", i)
-		v.check(key+".name", login.MatchString(admin.Name), "%q is not a login name; write lower-case letters, digits, - and _, such as admin", admin.Name)
-		v.check(key+".name", !slices.Contains(reservedLogins, admin.Name), "%q is taken on every server; choose another name", admin.Name)
-		twin := slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name })
-		v.check(key+".name", !twin, "%q is there twice; put all keys of one admin into one entry", admin.Name)
-		v.check(key+".keys", len(admin.Keys) > 0, "has no key; write an authorized_keys line or the path of a public key file")
+		key := place("admins", i)
+		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write lower-case letters, digits, - and _", "ada")
+		v.check(!slices.Contains(reservedLogins, admin.Name), key+".name", admin.Name, "is taken on every server; write another name", "ada")
+		if slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name }) {
+			v.add(key+".name", v.shown(key, admin.Name)+" is there twice; write all keys of one admin into one entry", v.toRemove(key))
+		}
+		if len(admin.Keys) == 0 {
+			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file", v.toSet(key+".keys[0]", ownKey))
+		}
 
 		var lines []string
 		for j, entry := range admin.Keys {
 			read, reason := authorizedKeys(entry)
-			v.check(fmt.Sprintf("%s.keys[%d]", key, j), reason == "", "%s", reason)
+			if reason != "" {
+				at := place(key+".keys", j)
+				// A key is not shown: it may be a private one.
+				shown := "the value"
+				if _, isFile := keyFile(entry); isFile {
+					shown = v.shown(at, entry)
+				}
+				v.add(at, shown+" "+reason, v.toSet(at, ownKey))
+			}
 			lines = append(lines, read...)
 		}
 		admin.Keys = lines
@@ -281,27 +382,28 @@ func (v *validator) admins(admins []Admin) {
 // authorizedKeys reads an entry of an admin's keys, which is a line or the path
 // of a file of lines. The reason says why it is refused; it is "" if it is not.
 func authorizedKeys(entry string) (lines []string, reason string) {
-	if path, ok := keyFile(entry); ok {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Sprintf("cannot read the key file %s; write the path of a public key, or the key itself", entry)
-		}
-		for line := range strings.Lines(string(content)) {
-			line = strings.TrimSpace(line)
-			if line == "" || strings.HasPrefix(line, "#") {
-				continue
-			}
-			if reason := checkKey(line); reason != "" {
-				return nil, fmt.Sprintf("in %s: %s", entry, reason)
-			}
-			lines = append(lines, line)
-		}
-		if len(lines) == 0 {
-			return nil, fmt.Sprintf("the key file %s holds no key", entry)
-		}
-		return lines, ""
+	path, ok := keyFile(entry)
+	if !ok {
+		return []string{strings.TrimSpace(entry)}, checkKey(entry)
 	}
-	return []string{strings.TrimSpace(entry)}, checkKey(entry)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "cannot be read; write the path of a public key file, or the key itself"
+	}
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if reason := checkKey(line); reason != "" {
+			return nil, "has a line that " + reason
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) == 0 {
+		return nil, "holds no key; write the path of a public key file, or the key itself"
+	}
+	return lines, ""
 }
 
 func keyFile(entry string) (path string, ok bool) {
@@ -317,14 +419,14 @@ func keyFile(entry string) (path string, ok bool) {
 
 func checkKey(line string) (reason string) {
 	if strings.Contains(line, "PRIVATE KEY") {
-		return "this is a private key; write the public one (its file ends in .pub)"
+		return "is of a private key; write the public one (its file ends in .pub)"
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || len(rest) > 0 {
-		return "not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
+		return "is not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
 	if key.Type() == "ssh-dss" {
-		return "DSA keys are no longer accepted by OpenSSH; write an ed25519 key"
+		return "is a DSA key, which OpenSSH no longer accepts; write an ed25519 key"
 	}
 	return ""
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // interval is how often the processes are listed. What lives shorter may be missed.
-const interval = 10 * time.Millisecond
+const interval = 50 * time.Millisecond
 
 // Looks are looks at all processes of the machine, those in containers included.
 type Looks struct {
