@@ -64,6 +64,7 @@ func dnsAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0
 func acmeAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
 func victorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
 func uptimeRobotAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 8}) }
+func awsAPIAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 9}) }
 func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
 
 // Local is the Cloud on this machine. Opening it is cheap; what it needs to

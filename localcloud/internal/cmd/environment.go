@@ -3,13 +3,18 @@ package cmd
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/engine"
 	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/plugin/awsplugin"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // variable is one environment variable.
@@ -37,8 +42,12 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"PULUMI_SKIP_UPDATE_CHECK", "true"},
 		{"AWS_ACCESS_KEY_ID", s3.AccessKeyID},
 		{"AWS_SECRET_ACCESS_KEY", s3.SecretAccessKey},
+		// The local cloud's keys need no token, and its S3 server refuses any.
+		{"AWS_SESSION_TOKEN", ""},
 		{"AWS_REGION", s3.Region},
 		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
+		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
+		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
 		{"AWS_CA_BUNDLE", s3.CAFile},
 		// With the provider "AWS", rclone puts the bucket's name before the
 		// endpoint's, which does not work with an address.
@@ -71,6 +80,10 @@ func (e environment) list() []string {
 func (e environment) export() string {
 	var text strings.Builder
 	for _, v := range e {
+		if v.value == "" {
+			fmt.Fprintf(&text, "unset %s\n", v.name)
+			continue
+		}
 		fmt.Fprintf(&text, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
 	return text.String()
@@ -91,7 +104,15 @@ func withoutElement(list, element string) string {
 }
 
 // envVerb prints the export lines.
-func envVerb(ctx context.Context) error {
+func envVerb(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("env", flag.ContinueOnError)
+	role := flags.String("role", "", "act as this role, in place of the administrator")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("env: unknown argument %q: write -role NAME", flags.Arg(0))
+	}
 	p, err := openProject()
 	if err != nil {
 		return err
@@ -100,6 +121,25 @@ func envVerb(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if *role != "" {
+		account, err := awsplugin.RoleAccount(ctx, p.home.String(), *role)
+		if err != nil {
+			return err
+		}
+		variables = variables.as(account)
+	}
 	_, err = fmt.Print(variables.export())
 	return err
+}
+
+// as is the environment of somebody who has another access key.
+func (e environment) as(account store.Account) environment {
+	keys := map[string]string{"AWS_ACCESS_KEY_ID": account.AccessKeyID, "AWS_SECRET_ACCESS_KEY": account.SecretAccessKey}
+	changed := slices.Clone(e)
+	for i, v := range changed {
+		if value, ok := keys[v.name]; ok {
+			changed[i].value = value
+		}
+	}
+	return changed
 }

@@ -5,14 +5,24 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 func TestAShellReadsBackWhatEnvPrints(t *testing.T) {
 	value := `it's "a" $(false) path`
-	text := environment{{"ODD", value}}.export() + `printf %s "$ODD"`
+	t.Setenv("STALE", "from before")
+	text := environment{{"ODD", value}, {"STALE", ""}}.export() + `printf %s "$ODD${STALE-}"`
 	output, err := exec.CommandContext(t.Context(), "sh", "-c", text).Output()
 	require.NoError(t, err)
 	require.Equal(t, value, string(output))
+}
+
+func TestWhoActsAsARoleHasItsKeyAndNothingElseChanges(t *testing.T) {
+	before := environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROOT"}, {"AWS_SECRET_ACCESS_KEY", "root's"}, {"AWS_SESSION_TOKEN", ""}}
+	after := before.as(store.Account{AccessKeyID: "AKIAROLE", SecretAccessKey: "role's"})
+	require.Equal(t, environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROLE"}, {"AWS_SECRET_ACCESS_KEY", "role's"}, {"AWS_SESSION_TOKEN", ""}}, after)
+	require.Equal(t, "AKIAROOT", before[1].value)
 }
 
 func TestRepeatedEnvDoesNotGrowThePath(t *testing.T) {

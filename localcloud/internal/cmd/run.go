@@ -15,7 +15,7 @@ const usage = `usage: localcloud <verb>
 
   up        start the local cloud and deploy stack local (-no-deploy: only start)
   down      destroy the stack and the local cloud
-  env       print export lines for a shell
+  env       print export lines for a shell (-role NAME: that act as a role)
   status    show what runs and its memory (-json)
 `
 
@@ -31,7 +31,7 @@ func Run(ctx context.Context, args []string) error {
 	case "down":
 		return downVerb(ctx, rest)
 	case "env":
-		return envVerb(ctx)
+		return envVerb(ctx, rest)
 	case "status":
 		return statusVerb(ctx, rest)
 	case "plugin":
@@ -42,6 +42,8 @@ func Run(ctx context.Context, args []string) error {
 		return registryVerb(ctx, rest)
 	case "dns":
 		return dnsVerb(ctx, rest)
+	case "awsapi":
+		return awsAPIVerb(ctx, rest)
 	case "victorops":
 		return victorOpsVerb(ctx, rest)
 	case "uptimerobot":

@@ -69,6 +69,9 @@ func (h Home) Pulumi() string { return filepath.Join(string(h), "pulumi") }
 // Cloud holds what localcloud knows of its own resources.
 func (h Home) Cloud() string { return filepath.Join(string(h), "cloud") }
 
+// AWSFile keeps what AWS's control plane would know.
+func (h Home) AWSFile() string { return filepath.Join(h.Cloud(), "aws.json") }
+
 // TLS holds the certificate authority and the servers' certificates.
 func (h Home) TLS() string { return filepath.Join(string(h), "tls") }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -21,6 +23,12 @@ func (op *operation) useRole(ctx context.Context, profileName string) error {
 	if !ok {
 		return nil
 	}
+	return op.ensureAccount(ctx, r)
+}
+
+// ensureAccount makes the account at the S3 server that stands for a role, if it
+// is not there, and gives it what the role's policies allow.
+func (op *operation) ensureAccount(ctx context.Context, r *store.RoleRecord) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
@@ -34,6 +42,37 @@ func (op *operation) useRole(ctx context.Context, profileName string) error {
 	return op.syncBuckets(ctx)
 }
 
+// RoleAccount returns the account that stands for a role, which it makes if
+// nobody has used the role yet. dir is localcloud's directory. Buckets that were
+// made by other means than the plugin are within the role's reach from then on.
+func RoleAccount(ctx context.Context, dir, role string) (store.Account, error) {
+	pl, err := open(dir, store.Account{})
+	if err != nil {
+		return store.Account{}, err
+	}
+	return pl.roleAccount(ctx, role)
+}
+
+func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.Account, err error) {
+	err = pl.store.Update(ctx, func(tx *store.Transaction) error {
+		r, ok := tx.Roles[role]
+		if !ok {
+			existing := "there is none yet"
+			if len(tx.Roles) > 0 {
+				existing = "there are " + strings.Join(slices.Sorted(maps.Keys(tx.Roles)), ", ")
+			}
+			return fmt.Errorf("the local cloud has no role %q; %s", role, existing)
+		}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud}
+		if err := op.ensureAccount(ctx, r); err != nil {
+			return err
+		}
+		account = *r.Account
+		return nil
+	})
+	return account, err
+}
+
 // syncRole brings a change of a role's policies to the buckets.
 func (op *operation) syncRole(ctx context.Context, r *store.RoleRecord) error {
 	if r.Account == nil {
@@ -42,13 +81,54 @@ func (op *operation) syncRole(ctx context.Context, r *store.RoleRecord) error {
 	return op.syncBuckets(ctx)
 }
 
-// syncBuckets gives every bucket the policy that follows from its own and those of the roles.
+// syncBuckets gives every bucket at the S3 server the policy that follows from its
+// own and those of the roles.
 func (op *operation) syncBuckets(ctx context.Context) error {
-	for _, name := range slices.Sorted(maps.Keys(op.Buckets)) {
-		// A bucket that somebody deleted by other means is no matter of this one.
-		if err := op.syncBucket(ctx, op.Buckets[name]); err != nil && !hasCode(err, "NoSuchBucket") {
+	server, err := op.objects()
+	if err != nil {
+		return err
+	}
+	names, err := server.Buckets(ctx)
+	if err != nil {
+		return fmt.Errorf("list the buckets: %w", err)
+	}
+	for _, name := range names {
+		sync := op.syncOther
+		if b, ok := op.Buckets[name]; ok {
+			sync = func(ctx context.Context, _ string) error { return op.syncBucket(ctx, b) }
+		}
+		// A bucket that somebody deleted meanwhile is no matter of this one.
+		if err := sync(ctx, name); err != nil && !hasCode(err, "NoSuchBucket") {
 			return err
 		}
+	}
+	return nil
+}
+
+// syncOther does for a bucket that the plugin did not make what syncBucket does for
+// its own. What its policy says otherwise stays.
+func (op *operation) syncOther(ctx context.Context, name string) error {
+	identities, err := op.identities()
+	if err != nil {
+		return err
+	}
+	server, err := op.objects()
+	if err != nil {
+		return err
+	}
+	current, err := server.Policy(ctx, name)
+	if err != nil {
+		return fmt.Errorf("read the policy of bucket %s: %w", name, err)
+	}
+	merged, err := policy.Merge(name, current, identities)
+	if err != nil {
+		return err
+	}
+	if merged == current {
+		return nil
+	}
+	if err := server.PutPolicy(ctx, name, merged); err != nil {
+		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
 	}
 	return nil
 }
@@ -89,13 +169,11 @@ func (op *operation) identities() ([]policy.Identity, error) {
 		if r.Account != nil {
 			identity.AccessKeyID = r.Account.AccessKeyID
 		}
-		for _, policyName := range slices.Sorted(maps.Keys(r.Policies)) {
-			document, err := policy.RolePolicy(r.Policies[policyName].Policy)
-			if err != nil {
-				return nil, apiError("MalformedPolicyDocument", "policy %s of role %s: %s", policyName, name, err)
-			}
-			identity.Policies = append(identity.Policies, document)
+		policies, err := caller.Policies(r)
+		if err != nil {
+			return nil, apiError("MalformedPolicyDocument", "%s", err)
 		}
+		identity.Policies = policies
 		identities = append(identities, identity)
 	}
 	return identities, nil

@@ -20,10 +20,13 @@ import (
 type config struct {
 	region      string
 	defaultTags map[string]string
+	// skipCredentialsValidation leaves it to the first operation to refuse
+	// credentials that nobody has.
+	skipCredentialsValidation bool
 }
 
 // configTypes are the configuration keys that localcloud knows, with their
-// types. The skip flags change nothing here: there are no credentials to check.
+// types. The other skip flags change nothing here.
 func configTypes() map[string]string {
 	return map[string]string{
 		"region":                    "string",
@@ -75,6 +78,15 @@ func (pl *plugin) configure(_ context.Context, request p.ConfigureRequest) error
 		}
 		return fmt.Errorf("configure the aws provider: %s", strings.Join(reasons, "; "))
 	}
+	if !c.skipCredentialsValidation {
+		state, err := pl.store.Read()
+		if err != nil {
+			return err
+		}
+		if _, err := pl.identify(state); err != nil {
+			return fmt.Errorf("configure the aws provider: validate the credentials: %w", err)
+		}
+	}
 	pl.config.Store(&c)
 	return nil
 }
@@ -115,6 +127,9 @@ func readConfig(inputs property.Map) (config, []p.CheckFailure) {
 		fail("region", "no AWS region: run `pulumi config set aws:region us-east-1`")
 	case !regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[1-9]$`).MatchString(c.region):
 		fail("region", "%q is not an AWS region; write one such as us-east-1", c.region)
+	}
+	if v := values["skipCredentialsValidation"]; v.IsBool() {
+		c.skipCredentialsValidation = v.AsBool()
 	}
 	if v := values["allowedAccountIds"]; v.IsArray() && v.AsArray().Len() > 0 {
 		allowed := false

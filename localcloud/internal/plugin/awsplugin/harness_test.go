@@ -34,6 +34,8 @@ type harness struct {
 	server  integration.Server
 	cloud   *fakeCloud
 	objects *fakeObjects
+	// given is the account that the plugin is called with.
+	given, root store.Account
 }
 
 // live is a resource that the engine knows.
@@ -46,11 +48,12 @@ type live struct {
 
 func newHarness(t *testing.T, config ...object) *harness {
 	t.Helper()
-	h := &harness{t: t, cloud: newFakeCloud(), objects: newFakeObjects()}
+	h := &harness{t: t, cloud: newFakeCloud(), objects: newFakeObjects(), root: store.Account{AccessKeyID: "AKIAROOT", SecretAccessKey: "root's"}}
+	h.given = h.root
 	var err error
 	h.plugin, err = newPlugin(filepath.Join(t.TempDir(), "cloud", "aws.json"), h.cloud, func() (objects, error) {
 		return objects{objectStore: h.objects, endpoint: "https://198.18.0.3"}, nil
-	})
+	}, func() (given, root store.Account, err error) { return h.given, h.root, nil })
 	require.NoError(t, err)
 	h.server, err = integration.NewServer(t.Context(), "aws", semver.MustParse(version), integration.WithProvider(h.plugin.provider()))
 	require.NoError(t, err)
@@ -321,6 +324,14 @@ func newFakeObjects() *fakeObjects {
 	return &fakeObjects{buckets: map[string]*fakeBucket{}, accounts: map[string]string{}}
 }
 
+func (o *fakeObjects) Buckets(context.Context) ([]string, error) {
+	return slices.Sorted(maps.Keys(o.buckets)), nil
+}
+
+func (o *fakeObjects) Policy(_ context.Context, bucket string) (string, error) {
+	return o.buckets[bucket].policy, nil
+}
+
 func (o *fakeObjects) CreateBucket(_ context.Context, bucket string) error {
 	o.buckets[bucket] = &fakeBucket{}
 	return nil
@@ -372,6 +383,16 @@ func (o *fakeObjects) CreateAccount(_ context.Context, accessKeyID, secretAccess
 func (o *fakeObjects) DeleteAccount(_ context.Context, accessKeyID string) error {
 	delete(o.accounts, accessKeyID)
 	return nil
+}
+
+// as makes the following operations those of a role, until the function that it
+// returns is called.
+func (h *harness) as(role string) (back func()) {
+	h.t.Helper()
+	account, err := h.plugin.roleAccount(h.t.Context(), role)
+	require.NoError(h.t, err)
+	h.given = account
+	return func() { h.given = h.root }
 }
 
 // state reads the store.

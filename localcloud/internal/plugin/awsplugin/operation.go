@@ -13,12 +13,12 @@ import (
 	"github.com/aws/smithy-go"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// accountID is the AWS account that everything belongs to: the one that AWS's
-// own documentation uses for examples.
-const accountID = "123456789012"
+// accountID is the AWS account that everything belongs to.
+const accountID = caller.AccountID
 
 // cleanUpTime bounds what is done after a failed or cancelled operation.
 const cleanUpTime = time.Minute
@@ -29,6 +29,7 @@ type operation struct {
 	plugin *plugin
 	cloud  cloud.Cloud
 	region string
+	caller caller.Caller
 }
 
 // run runs an operation on the store.
@@ -38,7 +39,11 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 		return fmt.Errorf("the aws provider is not configured")
 	}
 	return pl.store.Update(ctx, func(tx *store.Transaction) error {
-		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.region}
+		who, err := pl.identify(tx.State)
+		if err != nil {
+			return err
+		}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.region, caller: who}
 		if err := op.removeAbandoned(ctx); err != nil {
 			return err
 		}

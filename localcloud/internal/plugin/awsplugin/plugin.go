@@ -49,12 +49,16 @@ type updateRefuser interface {
 
 // objectStore is the S3 server.
 type objectStore interface {
+	// Buckets are the names of all buckets, those that were made by other means included.
+	Buckets(ctx context.Context) ([]string, error)
 	CreateBucket(ctx context.Context, bucket string) error
 	BucketExists(ctx context.Context, bucket string) (bool, error)
 	DeleteBucket(ctx context.Context, bucket string) error
 	EmptyBucket(ctx context.Context, bucket string) error
 	PutVersioning(ctx context.Context, bucket, status string) error
 	PutOwnership(ctx context.Context, bucket, ownership string) error
+	// Policy is a bucket's policy as the server has it, or empty.
+	Policy(ctx context.Context, bucket string) (string, error)
 	PutPolicy(ctx context.Context, bucket, document string) error
 	CreateAccount(ctx context.Context, accessKeyID, secretAccessKey string) error
 	DeleteAccount(ctx context.Context, accessKeyID string) error
@@ -74,10 +78,12 @@ type plugin struct {
 	// openObjects is called when an operation needs the S3 server, so that a
 	// preview works while it is down.
 	openObjects func() (objects, error)
+	permissions map[string]permissions
+	signIn      signIn
 	config      atomic.Pointer[config]
 }
 
-func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, error)) (*plugin, error) {
+func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, error), who signIn) (*plugin, error) {
 	types, err := schema.Load()
 	if err != nil {
 		return nil, err
@@ -88,6 +94,8 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 		store:       store.Open(storePath),
 		cloud:       c,
 		openObjects: openObjects,
+		permissions: permissionsOf(),
+		signIn:      who,
 	}, nil
 }
 
@@ -109,6 +117,7 @@ func resources() map[string]resource {
 		"aws:iam/role:Role":                                   role{},
 		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
 		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},
+		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": openIDConnectProvider{},
 		"aws:s3/bucketV2:BucketV2":                            bucket{},
 		"aws:s3/bucketVersioningV2:BucketVersioningV2":        bucketVersioning{},
 		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketEncryption{},
@@ -178,7 +187,12 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (p.Create
 		return p.CreateResponse{Properties: t.PreviewCreate(request.Properties)}, nil
 	}
 	var response p.CreateResponse
+	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
+		q := question{operation: op, inputs: request.Properties}
+		if err := op.authorize(all(may.create(q), may.read(q))); err != nil {
+			return err
+		}
 		id, err := r.create(ctx, op, request.Properties)
 		if err != nil {
 			return err
@@ -199,7 +213,11 @@ func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (p.ReadRespon
 		return p.ReadResponse{}, err
 	}
 	var response p.ReadResponse
+	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
+		if err := op.authorize(may.read(question{operation: op, id: request.ID, inputs: request.Inputs})); err != nil {
+			return err
+		}
 		properties, err := outputs(ctx, op, t, r, request.ID, request.Inputs)
 		if errors.Is(err, errGone) {
 			return nil
@@ -222,6 +240,7 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (p.Update
 		return p.UpdateResponse{}, err
 	}
 	var response p.UpdateResponse
+	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
 		if refuser, ok := r.(updateRefuser); ok {
 			if err := refuser.refuseUpdate(op, request.ID, request.Inputs); err != nil {
@@ -231,6 +250,10 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (p.Update
 		if request.DryRun {
 			response.Properties = t.PreviewUpdate(request.State, request.Inputs)
 			return nil
+		}
+		q := question{operation: op, id: request.ID, inputs: request.Inputs, old: request.OldInputs}
+		if err := op.authorize(all(may.update(q), may.read(q))); err != nil {
+			return err
 		}
 		if err := r.update(ctx, op, request.ID, request.Inputs); err != nil {
 			return err
@@ -250,7 +273,11 @@ func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
 	if err != nil {
 		return err
 	}
+	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
+		if err := op.authorize(may.delete(question{operation: op, id: request.ID, old: request.OldInputs})); err != nil {
+			return err
+		}
 		return r.delete(ctx, op, request.ID)
 	})
 	if err != nil && !errors.Is(err, errGone) {

@@ -50,7 +50,14 @@ func (s *site) cloudNetwork() {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := newNetwork(t)
+	s := &site{harness: newHarness(t)}
+	s.makeSite()
+	return s
+}
+
+func (s *site) makeSite() {
+	s.t.Helper()
+	s.cloudNetwork()
 	s.content = s.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content", "forceDestroy": true})
 	s.versioning = s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "content",
 		object{"bucket": s.content.id, "versioningConfiguration": object{"status": "Enabled"}})
@@ -83,7 +90,6 @@ func newSite(t *testing.T) *site {
 	})
 	s.server = s.create("aws:ec2/instance:Instance", "server", s.serverInputs())
 	s.vip = s.create("aws:ec2/eip:Eip", "vip", object{"domain": "vpc"})
-	return s
 }
 
 // serverInputs are those of the program's instance, with changes.
@@ -128,17 +134,23 @@ func TestASecondUpOrARefreshOfAPlainProgramChangesNothing(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 }
 
-func TestEverythingCanBeDestroyedInReverseOrder(t *testing.T) {
-	s := newSite(t)
+// destroySite moves the VIP to the server, and then destroys everything.
+func (s *site) destroySite() {
+	s.t.Helper()
 	association := s.moveVIP(s.server)
 	for _, r := range []*live{
 		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role,
 		s.lifecycle, s.tls, s.ownership, s.block, s.encryption, s.versioning, s.content,
 		s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
 	} {
-		require.NoError(t, s.delete(r), r.urn)
-		require.False(t, s.refresh(r), r.urn)
+		require.NoError(s.t, s.delete(r), r.urn)
+		require.False(s.t, s.refresh(r), r.urn)
 	}
+}
+
+func TestEverythingCanBeDestroyedInReverseOrder(t *testing.T) {
+	s := newSite(t)
+	s.destroySite()
 	require.Empty(t, s.cloud.vpcs)
 	require.Empty(t, s.cloud.instances)
 	require.Empty(t, s.objects.buckets)

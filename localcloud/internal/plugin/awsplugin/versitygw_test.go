@@ -245,3 +245,52 @@ func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *test
 	require.NoError(t, h.delete(b))
 	require.False(t, h.refresh(b))
 }
+
+func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testing.T) {
+	settings := startVersitygw(t)
+	server, err := s3server.New(settings)
+	require.NoError(t, err)
+	h := newHarness(t)
+	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	ctx := t.Context()
+	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	makeBucket := func(name string) {
+		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
+		require.NoError(t, err)
+		require.NoError(t, put(ctx, root, name, ".pulumi/meta.yaml", "version: 1"))
+	}
+	makeBucket("state")
+	_, err = root.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{
+		Bucket: aws.String("state"), Policy: aws.String(strings.ReplaceAll(denyInsecure, "site-content", "state")),
+	})
+	require.NoError(t, err)
+	h.grant("preview", `[
+		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::*","Condition":{"StringLike":{"s3:prefix":".pulumi/*"},"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::*/.pulumi/*"},
+		{"Effect":"Deny","NotAction":["s3:Get*","s3:List*","ec2:Describe*"],"Resource":"*"}]`)
+	as := func() *s3.Client {
+		account, err := h.plugin.roleAccount(ctx, "preview")
+		require.NoError(t, err)
+		return client(t, settings, credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""))
+	}
+	role := as()
+	body, err := get(ctx, role, "state", ".pulumi/meta.yaml")
+	require.NoError(t, err)
+	require.Equal(t, "version: 1", body)
+	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("state"), Prefix: aws.String(".pulumi/stacks/")})
+	require.NoError(t, err)
+	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("state")})
+	require.Equal(t, "AccessDenied", code(err))
+	require.Equal(t, "AccessDenied", code(put(ctx, role, "state", ".pulumi/meta.yaml", "version: 2")), "a denial wins")
+
+	makeBucket("late")
+	_, err = get(ctx, role, "late", ".pulumi/meta.yaml")
+	require.Equal(t, "AccessDenied", code(err))
+	body, err = get(ctx, as(), "late", ".pulumi/meta.yaml")
+	require.NoError(t, err)
+	require.Equal(t, "version: 1", body)
+	policies, err := root.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: aws.String("state")})
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(*policies.Policy, "DenyInsecureTransport"))
+	require.Equal(t, 1, strings.Count(*policies.Policy, "LocalcloudRole1"), "asking twice is the same as asking once")
+}

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -33,24 +33,47 @@ func bucketActions() []string {
 	}
 }
 
-// expand lists the actions that any of the patterns matches. Action names are
-// compared without regard to case, as IAM does.
-func expand(patterns []string, actions []string) []string {
-	var matched []string
-	for _, action := range actions {
-		for _, pattern := range patterns {
-			if wildcard(strings.ToLower(pattern), strings.ToLower(action)) {
-				matched = append(matched, action)
-				break
-			}
-		}
+// otherActions are the S3 actions that the S3 server has no use for: it does not
+// know what they are about, or no bucket policy can permit them. The aws plugin
+// asks whether a role may do some of them.
+func otherActions() []string {
+	return []string{
+		"s3:CreateBucket", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketRequestPayment",
+		"s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration", "s3:GetMetricsConfiguration",
+		"s3:GetReplicationConfiguration", "s3:ListAllMyBuckets", "s3:ListTagsForResource", "s3:PutAccelerateConfiguration",
+		"s3:PutAnalyticsConfiguration", "s3:PutBucketRequestPayment", "s3:PutIntelligentTieringConfiguration",
+		"s3:PutInventoryConfiguration", "s3:PutMetricsConfiguration", "s3:PutReplicationConfiguration", "s3:TagResource",
+		"s3:UntagResource",
 	}
-	return matched
+}
+
+// listActions are the actions whose requests have a prefix, a delimiter and a
+// most number of keys.
+func listActions() []string { return []string{"s3:ListBucket", "s3:ListBucketVersions"} }
+
+// covered lists the actions that a statement is about.
+func (s Statement) covered(actions []string) []string {
+	return slices.DeleteFunc(slices.Clone(actions), func(action string) bool { return !s.coversAction(action) })
 }
 
 // wildcard matches IAM's patterns: * is any text, ? any one character.
 func wildcard(pattern, text string) bool {
-	quoted := regexp.QuoteMeta(pattern)
-	quoted = strings.ReplaceAll(strings.ReplaceAll(quoted, `\*`, ".*"), `\?`, ".")
-	return regexp.MustCompile("^(?s:" + quoted + ")$").MatchString(text)
+	p, t := 0, 0
+	star, resume := -1, 0 // the last * of the pattern, and where in the text its part ends
+	for t < len(text) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, resume = p, t
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
+			p++
+			t++
+		case star >= 0:
+			resume++
+			p, t = star+1, resume
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
 }

@@ -1,10 +1,10 @@
-// Package policy reads IAM policy documents, and turns what they grant on a
-// bucket into one bucket policy that the S3 server enforces.
+// Package policy reads IAM policy documents, decides by them, and turns what
+// they grant on a bucket into one bucket policy that the S3 server enforces.
 //
 // The S3 server knows bucket policies and accounts, not roles. So each role is
 // an account there, and its inline policies become statements of the bucket
-// policies. A statement that cannot be carried over exactly is refused: what
-// is not enforced here must not seem to work.
+// policies. A statement that cannot be carried over exactly, or that cannot be
+// decided by, is refused: what is not enforced here must not seem to work.
 package policy
 
 import (
@@ -36,9 +36,6 @@ type Statement struct {
 	NotResource  Strings    `json:"NotResource,omitempty"`
 	Condition    Condition  `json:"Condition,omitempty"`
 }
-
-// Condition maps operators to keys to values.
-type Condition map[string]map[string]Strings
 
 // Principal is everybody, or lists by kind: AWS, Service, Federated, CanonicalUser.
 type Principal struct {

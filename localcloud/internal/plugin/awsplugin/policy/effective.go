@@ -19,6 +19,7 @@ type Identity struct {
 // effectiveStatement is a statement in the S3 server's dialect, whose
 // principals are access key ids.
 type effectiveStatement struct {
+	Sid       string    `json:"Sid,omitempty"`
 	Effect    string    `json:"Effect"`
 	Principal any       `json:"Principal"`
 	Action    []string  `json:"Action"`
@@ -34,10 +35,64 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 	if own != nil {
 		for _, s := range own.Statement {
 			if principals := translate(s, identities); principals != nil {
-				statements = append(statements, effectiveStatement{s.Effect, principals, s.Action, s.Resource, s.Condition})
+				statements = append(statements, effectiveStatement{
+					Effect: s.Effect, Principal: principals, Action: s.Action, Resource: s.Resource, Condition: s.Condition,
+				})
 			}
 		}
 	}
+	statements = append(statements, ofRoles(bucket, identities)...)
+	if len(statements) == 0 {
+		return "", nil
+	}
+	return encode(bucket, "2012-10-17", statements)
+}
+
+// Merge puts what the policies of roles say about a bucket into its policy at the
+// S3 server, in place of what Merge put there before. The rest of that policy,
+// which may be empty, is somebody else's, and stays.
+func Merge(bucket, current string, identities []Identity) (string, error) {
+	document := struct {
+		Version   string
+		Statement json.RawMessage
+	}{Version: "2012-10-17"}
+	var statements []any
+	if current != "" {
+		if err := json.Unmarshal([]byte(current), &document); err != nil {
+			return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+		}
+		list := []json.RawMessage{document.Statement}
+		if isList(document.Statement) {
+			if err := json.Unmarshal(document.Statement, &list); err != nil {
+				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+			}
+		}
+		for _, statement := range list {
+			var named struct{ Sid string }
+			if err := json.Unmarshal(statement, &named); err != nil {
+				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+			}
+			if !strings.HasPrefix(named.Sid, mergedSid) {
+				statements = append(statements, statement)
+			}
+		}
+	}
+	for i, statement := range ofRoles(bucket, identities) {
+		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
+		statements = append(statements, statement)
+	}
+	if len(statements) == 0 {
+		return "", nil
+	}
+	return encode(bucket, document.Version, statements)
+}
+
+// mergedSid begins the ids of the statements that Merge writes.
+const mergedSid = "LocalcloudRole"
+
+// ofRoles is what the policies of roles say about a bucket.
+func ofRoles(bucket string, identities []Identity) []effectiveStatement {
+	var statements []effectiveStatement
 	for _, identity := range identities {
 		if identity.AccessKeyID == "" {
 			continue
@@ -48,13 +103,14 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 			}
 		}
 	}
-	if len(statements) == 0 {
-		return "", nil
-	}
+	return statements
+}
+
+func encode[S any](bucket, version string, statements []S) (string, error) {
 	document, err := json.Marshal(struct {
 		Version   string
-		Statement []effectiveStatement
-	}{"2012-10-17", statements})
+		Statement []S
+	}{version, statements})
 	if err != nil {
 		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
 	}
@@ -123,11 +179,28 @@ func onBucket(s Statement, bucket, accessKeyID string) []effectiveStatement {
 	}
 	principal := map[string][]string{"AWS": {accessKeyID}}
 	var statements []effectiveStatement
-	if actions := expand(s.Action, bucketActions()); len(actions) > 0 && len(buckets) > 0 {
-		statements = append(statements, effectiveStatement{s.Effect, principal, actions, buckets, s.Condition})
+	add := func(actions, resources []string, keys ...string) {
+		condition, possible := s.Condition.residual(func(key string) bool { return slices.Contains(keys, key) }, fixedKeys())
+		if possible && len(actions) > 0 && len(resources) > 0 {
+			statements = append(statements, effectiveStatement{
+				Effect: s.Effect, Principal: principal, Action: actions, Resource: resources, Condition: condition,
+			})
+		}
 	}
-	if actions := expand(s.Action, objectActions()); len(actions) > 0 && len(objects) > 0 {
-		statements = append(statements, effectiveStatement{s.Effect, principal, actions, objects, s.Condition})
+	listing, other := s.covered(bucketActions()), []string(nil)
+	if s.Condition.names("s3:prefix", "s3:delimiter", "s3:max-keys") {
+		// The requests of other actions do not have these keys.
+		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(listActions(), action) })
+		listing = s.covered(listActions())
 	}
+	add(listing, buckets, serverKeys()...)
+	add(other, buckets, "aws:securetransport")
+	add(s.covered(objectActions()), objects, "aws:securetransport")
 	return statements
+}
+
+// fixedKeys are the keys that have the same value in every request to the S3
+// server, which does not know them: it has one region.
+func fixedKeys() map[string]string {
+	return map[string]string{"aws:requestedregion": "us-east-1"}
 }

@@ -3,11 +3,16 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-const s3Prefix = "arn:aws:s3:::"
+const (
+	s3Prefix = "arn:aws:s3:::"
+	// GitHubIssuer is the issuer of the tokens of GitHub's workflows.
+	GitHubIssuer = "token.actions.githubusercontent.com"
+)
 
 // TrustPolicy reads a role's assume role policy.
 func TrustPolicy(text string) (Document, error) {
@@ -24,6 +29,9 @@ func TrustPolicy(text string) (Document, error) {
 		case len(s.Resource) > 0 || len(s.NotResource) > 0:
 			return Document{}, fmt.Errorf("%s has a Resource, which an assume role policy cannot have", s.name(i))
 		}
+		if err := s.checkFederated(i); err != nil {
+			return Document{}, err
+		}
 	}
 	return document, nil
 }
@@ -32,15 +40,46 @@ func TrustPolicy(text string) (Document, error) {
 func (d Document) TrustsEC2() bool {
 	for _, s := range d.Statement {
 		ec2 := s.Principal != nil && slices.Contains(s.Principal.Kinds["Service"], "ec2.amazonaws.com")
-		if s.Effect == "Allow" && ec2 && len(expand(s.Action, []string{"sts:AssumeRole"})) > 0 && len(s.Condition) == 0 {
+		if s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// RolePolicy reads an identity policy. It must grant or deny actions of S3
-// only, since nothing else in the local cloud asks for permission.
+// checkFederated refuses what IAM refuses, so that nobody's workflows get the role by
+// oversight: GitHub's tokens have one issuer for all repositories there are.
+func (s Statement) checkFederated(index int) error {
+	for _, provider := range s.Principal.Kinds["Federated"] {
+		if !s.coversAction("sts:AssumeRoleWithWebIdentity") {
+			return fmt.Errorf("%s trusts %q, and does not allow sts:AssumeRoleWithWebIdentity", s.name(index), provider)
+		}
+		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
+		if !ok || !strings.HasPrefix(provider, "arn:aws:iam::") {
+			return fmt.Errorf("%s trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", s.name(index), provider)
+		}
+		if s.Effect == "Allow" && issuer == GitHubIssuer && !s.restricts(issuer+":sub") {
+			return fmt.Errorf("%s trusts every repository at GitHub: add a Condition StringEquals or StringLike on %q, such as \"repo:OWNER/REPOSITORY:*\"",
+				s.name(index), issuer+":sub")
+		}
+	}
+	return nil
+}
+
+// restricts says whether a statement holds for some values of a key only.
+func (s Statement) restricts(key string) bool {
+	for _, operator := range []string{"StringEquals", "StringLike"} {
+		for name, values := range s.Condition[operator] {
+			anything := func(pattern string) bool { return strings.Trim(pattern, "*?") == "" }
+			if strings.EqualFold(name, key) && len(values) > 0 && !slices.ContainsFunc(values, anything) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// RolePolicy reads an identity policy.
 func RolePolicy(text string) (Document, error) {
 	document, err := parse(text)
 	if err != nil {
@@ -50,26 +89,63 @@ func RolePolicy(text string) (Document, error) {
 		if s.Principal != nil || s.NotPrincipal != nil {
 			return Document{}, fmt.Errorf("%s specifies a principal, which a role's policy cannot", s.name(i))
 		}
-		if err := s.check(i); err != nil {
-			return Document{}, err
-		}
-		if len(s.Resource) == 0 {
+		switch {
+		case len(s.Action) > 0 && len(s.NotAction) > 0:
+			return Document{}, fmt.Errorf("%s has both Action and NotAction", s.name(i))
+		case len(s.Action) == 0 && len(s.NotAction) == 0:
+			return Document{}, fmt.Errorf("%s has no Action", s.name(i))
+		case len(s.Resource) > 0 && len(s.NotResource) > 0:
+			return Document{}, fmt.Errorf("%s has both Resource and NotResource", s.name(i))
+		case len(s.Resource) == 0 && len(s.NotResource) == 0:
 			return Document{}, fmt.Errorf("%s has no Resource", s.name(i))
 		}
-		for _, action := range s.Action {
-			if len(expand([]string{action}, objectActions())) == 0 && len(expand([]string{action}, bucketActions())) == 0 {
-				return Document{}, fmt.Errorf("%s has Action %q: localcloud enforces only S3 actions on buckets and objects, and cannot grant this one",
-					s.name(i), action)
-			}
+		if err := s.checkActions(i); err != nil {
+			return Document{}, err
 		}
-		for _, resource := range s.Resource {
-			if resource != "*" && !strings.HasPrefix(resource, s3Prefix) {
-				return Document{}, fmt.Errorf("%s has Resource %q: localcloud enforces only %sBUCKET and %sBUCKET/KEY",
-					s.name(i), resource, s3Prefix, s3Prefix)
-			}
+		if err := s.checkResources(i); err != nil {
+			return Document{}, err
+		}
+		if err := s.checkCondition(i, isRequestKey); err != nil {
+			return Document{}, err
 		}
 	}
 	return document, nil
+}
+
+// checkActions refuses what is no action. Of S3 every action is known, since the
+// S3 server must be told each one.
+func (s Statement) checkActions(index int) error {
+	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
+	for _, pattern := range slices.Concat(s.Action, s.NotAction) {
+		if !form.MatchString(pattern) {
+			return fmt.Errorf("%s has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", s.name(index), pattern)
+		}
+		one := Statement{Action: Strings{pattern}}
+		if strings.HasPrefix(pattern, "s3:") && len(one.covered(slices.Concat(objectActions(), bucketActions(), otherActions()))) == 0 {
+			return fmt.Errorf("%s has Action %q, which S3 does not have, or localcloud cannot enforce", s.name(index), pattern)
+		}
+	}
+	return nil
+}
+
+func (s Statement) checkResources(index int) error {
+	if len(s.NotResource) > 0 && len(s.covered(slices.Concat(objectActions(), bucketActions()))) > 0 {
+		return fmt.Errorf("%s uses NotResource for actions of S3, which localcloud cannot enforce", s.name(index))
+	}
+	form := regexp.MustCompile(`^arn:aws:[a-z0-9-]+:[^:]*:[^:]*:.+$`)
+	for _, resource := range slices.Concat(s.Resource, s.NotResource) {
+		switch {
+		case resource == "*":
+		case strings.Contains(resource, "${"):
+			return fmt.Errorf("%s has Resource %q with a policy variable, which localcloud cannot enforce", s.name(index), resource)
+		case strings.HasPrefix(resource, "arn:aws:s3:") && !strings.HasPrefix(resource, s3Prefix):
+			return fmt.Errorf("%s has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", s.name(index), resource, s3Prefix, s3Prefix)
+		case !form.MatchString(resource):
+			return fmt.Errorf("%s has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *",
+				s.name(index), resource)
+		}
+	}
+	return nil
 }
 
 // BucketPolicy reads the policy that a program gives a bucket.
@@ -130,22 +206,49 @@ func (s Statement) check(index int) error {
 	case len(s.Action) == 0:
 		return fmt.Errorf("%s has no Action", s.name(index))
 	}
+	return s.checkCondition(index, func(key string) bool { return slices.Contains(serverKeys(), key) })
+}
+
+// checkCondition refuses a condition that cannot be decided by. known gets keys in lower case.
+func (s Statement) checkCondition(index int, known func(key string) bool) error {
 	for operator, keys := range s.Condition {
-		for key := range keys {
-			if !slices.Contains(conditionKeys(), strings.ToLower(key)) {
-				return fmt.Errorf("%s has a Condition %s on %q, which localcloud cannot enforce; it knows %s",
-					s.name(index), operator, key, strings.Join(conditionKeys(), ", "))
+		if !slices.Contains(operators(), operator) {
+			return fmt.Errorf("%s has a Condition %s, which localcloud cannot enforce; it knows %s",
+				s.name(index), operator, strings.Join(operators(), ", "))
+		}
+		for key, values := range keys {
+			if !known(strings.ToLower(key)) {
+				return fmt.Errorf("%s has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
+					s.name(index), operator, key, strings.Join(serverKeys(), ", "), strings.Join(requestKeys(), ", "))
+			}
+			for _, value := range values {
+				if strings.Contains(value, "${") {
+					return fmt.Errorf("%s has a Condition on %q with the policy variable %q, which localcloud cannot enforce", s.name(index), key, value)
+				}
 			}
 		}
 	}
 	return nil
 }
 
-// conditionKeys are the keys that the S3 server knows the value of in every
+// serverKeys are the keys that the S3 server knows the value of in every
 // request. aws:SourceIp is not among them: behind the VPC endpoint it means
 // something else on AWS.
-func conditionKeys() []string {
+func serverKeys() []string {
 	return []string{"aws:securetransport", "s3:prefix", "s3:delimiter", "s3:max-keys"}
+}
+
+// requestKeys are the keys that the requests to all other services have. The last
+// ones are followed by the key of a tag.
+func requestKeys() []string {
+	return []string{"aws:requestedregion", "iam:passedtoservice", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/"}
+}
+
+func isRequestKey(key string) bool {
+	if kind, tag, ok := strings.Cut(key, "/"); ok {
+		return tag != "" && slices.Contains(requestKeys(), kind+"/")
+	}
+	return slices.Contains(slices.Concat(serverKeys(), requestKeys()), key)
 }
 
 // ErrInvalidPrincipal is what S3 answers to a policy for somebody who does not exist.

@@ -49,6 +49,24 @@ func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
 			`[{"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetBucketLocation"],"Resource":["arn:aws:s3:::b"]},
 			  {"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:DeleteObjectVersion"],"Resource":["arn:aws:s3:::b/*"]}]`,
 		},
+		"what is left of a condition that the S3 server does not know": {
+			`{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*","Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"},"Bool":{"aws:SecureTransport":true}}}`,
+			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:PutObject"],"Resource":["arn:aws:s3:::b/*"],"Condition":{"Bool":{"aws:SecureTransport":["true"]}}}]`,
+		},
+		"a condition that cannot hold": {
+			`{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*","Condition":{"StringEquals":{"aws:RequestedRegion":"eu-central-1"}}}`, ``,
+		},
+		"all actions but some": {
+			`{"Effect":"Deny","NotAction":["s3:Get*","s3:List*","s3:Put*","s3:DeleteBucket*","s3:DeleteObjectTagging","s3:DeleteObjectVersion*"],"Resource":"*"}`,
+			`[{"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:AbortMultipartUpload","s3:BypassGovernanceRetention","s3:DeleteObject","s3:RestoreObject"],"Resource":["arn:aws:s3:::b/*"]}]`,
+		},
+		"another service": {
+			`{"Effect":"Allow","Action":["ec2:*","s3:ListAllMyBuckets","s3:CreateBucket"],"Resource":"*"}`, ``,
+		},
+		"a prefix, which only lists have": {
+			`{"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation","s3:GetObject"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],"Condition":{"StringLike":{"s3:prefix":"in/*"}}}`,
+			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"],"Condition":{"StringLike":{"s3:prefix":["in/*"]}}}]`,
+		},
 		"a condition": {
 			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b","Condition":{"StringLike":{"s3:prefix":"in/*"}}}`,
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"],"Condition":{"StringLike":{"s3:prefix":["in/*"]}}}]`,
@@ -93,18 +111,26 @@ func TestABucketsOwnPolicyIsMergedAndItsRolesTranslated(t *testing.T) {
 
 func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
 	for name, c := range map[string]struct{ statement, want string }{
-		"another service":       {`[{"Effect":"Allow","Action":"route53:ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "route53:ChangeResourceRecordSets"`},
-		"a misspelt action":     {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
-		"a list of all buckets": {`{"Effect":"Allow","Action":"s3:ListAllMyBuckets","Resource":"*"}`, `"s3:ListAllMyBuckets"`},
-		"NotAction":             {`{"Effect":"Allow","NotAction":"s3:GetObject","Resource":"*"}`, "NotAction"},
-		"NotResource":           {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
-		"an unknown condition":  {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
-		"another resource":      {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource"},
-		"no resource":           {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
-		"no action":             {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
-		"a misspelt effect":     {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
-		"a misspelt element":    {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
-		"no statement":          {`[]`, "has no Statement"},
+		"an action without its service":             {`[{"Effect":"Allow","Action":"ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "ChangeResourceRecordSets"`},
+		"any action of any service by name":         {`{"Effect":"Allow","Action":"*:Get*","Resource":"*"}`, `has Action "*:Get*"`},
+		"a misspelt action":                         {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
+		"NotAction beside Action":                   {`{"Effect":"Allow","Action":"s3:PutObject","NotAction":"s3:GetObject","Resource":"*"}`, "both Action and NotAction"},
+		"NotResource beside Resource":               {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","NotResource":"*"}`, "both Resource and NotResource"},
+		"NotResource that S3 would have to look at": {`{"Effect":"Deny","NotAction":"ec2:*","NotResource":"*"}`, "NotResource for actions of S3"},
+		"NotResource":                               {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
+		"an unknown condition":                      {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
+		"another resource":                          {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource"},
+		"an unknown operator":                       {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringEqualsIfExists"},
+		"a tag's key that is missing":               {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
+		"a variable":                                {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
+		"a variable in a resource":                  {`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:user/${aws:username}"}`, "policy variable"},
+		"a name in place of an ARN":                 {`{"Effect":"Allow","Action":"iam:PassRole","Resource":"server"}`, `Resource "server"`},
+		"any service's resource":                    {`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:*:*:*:*"}`, `Resource "arn:aws:*:*:*:*"`},
+		"no resource":                               {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
+		"no action":                                 {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
+		"a misspelt effect":                         {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
+		"a misspelt element":                        {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
+		"no statement":                              {`[]`, "has no Statement"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := policy.RolePolicy(statement(c.statement))
@@ -150,4 +176,100 @@ func TestOnlyARoleThatTrustsEC2ServesAnInstance(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, trusts, document.TrustsEC2(), text)
 	}
+}
+
+func TestWhatARoleMayDo(t *testing.T) {
+	const instance = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0"
+	run := policy.Request{Action: "ec2:RunInstances", Resource: instance, Keys: map[string]string{
+		"aws:requestedregion": "us-east-1", "aws:requesttag/stack": "local", "aws:securetransport": "true",
+	}}
+	for name, c := range map[string]struct {
+		statements string
+		request    policy.Request
+		want       policy.Decision
+	}{
+		"nothing without a statement about it": {`[{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*"}]`, run, policy.NotAllowed},
+		"what a pattern of actions covers":     {`[{"Effect":"Allow","Action":"ec2:r*Instances","Resource":"*"}]`, run, policy.Allowed},
+		"everything":                           {`[{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Allowed},
+		"all but what NotAction names":         {`[{"Effect":"Allow","NotAction":["iam:*","ec2:Run*"],"Resource":"*"}]`, run, policy.NotAllowed},
+		"what NotAction does not name":         {`[{"Effect":"Allow","NotAction":"ec2:Terminate*","Resource":"arn:aws:ec2:*:*:instance/*"}]`, run, policy.Allowed},
+		"a resource by a pattern":              {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:us-east-1:123456789012:instance/i-?123*"}]`, run, policy.Allowed},
+		"another resource":                     {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.NotAllowed},
+		"all resources but some":               {`[{"Effect":"Allow","Action":"ec2:*","NotResource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.Allowed},
+		"an action about no resource, by an ARN": {
+			`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:*"}]`, policy.Request{Action: "ec2:DescribeVpcs", Resource: "*"}, policy.NotAllowed,
+		},
+		"a denial wins": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:RunInstances","Resource":"*"},{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Denied,
+		},
+		"a denial whose condition does not hold": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]`, run, policy.Allowed,
+		},
+		"a key that is equal": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"AWS:RequestedRegion":["eu-central-1","us-east-1"]}}}]`, run, policy.Allowed,
+		},
+		"a tag that is another": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/stack":"production"}}}]`, run, policy.NotAllowed,
+		},
+		"two conditions, one of which does not hold": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/stack":"local"},"StringLike":{"aws:RequestedRegion":"eu-*"}}}]`, run, policy.NotAllowed,
+		},
+		"a key that the request does not have": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:ResourceTag/stack":"*"}}}]`, run, policy.NotAllowed,
+		},
+		"no key is unequal to all": {
+			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Denied,
+		},
+		"a key that is not unequal": {
+			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestTag/stack":["local","test"]}}}]`, run, policy.NotAllowed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, policy.Evaluate([]policy.Document{rolePolicy(t, statement(c.statements))}, c.request))
+		})
+	}
+}
+
+func TestABucketsPolicyAtTheS3ServerKeepsWhatOthersPutThere(t *testing.T) {
+	identity := policy.Identity{AccessKeyID: "AKIA1", Policies: []policy.Document{
+		rolePolicy(t, statement(`{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`)),
+	}}
+	const theirs = `{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}`
+	const roles = `{"Sid":"LocalcloudRole1","Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"]},
+		{"Sid":"LocalcloudRole2","Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}`
+	for before, after := range map[string]string{
+		"":                            statement(`[` + roles + `]`),
+		statement(theirs):             statement(`[` + theirs + `,` + roles + `]`),
+		statement(`[` + theirs + `]`): statement(`[` + theirs + `,` + roles + `]`),
+		statement(`[` + roles + `,` + theirs + `]`): statement(`[` + theirs + `,` + roles + `]`),
+	} {
+		once, err := policy.Merge("b", before, []policy.Identity{identity})
+		require.NoError(t, err)
+		require.JSONEq(t, after, once)
+		twice, err := policy.Merge("b", once, []policy.Identity{identity})
+		require.NoError(t, err)
+		require.Equal(t, once, twice)
+		gone, err := policy.Merge("b", once, nil)
+		require.NoError(t, err)
+		if before == "" {
+			require.Empty(t, gone)
+		} else {
+			require.JSONEq(t, statement(`[`+theirs+`]`), gone)
+		}
+	}
+}
+
+func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
+	trust := func(condition string) error {
+		_, err := policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},
+			"Action":"sts:AssumeRoleWithWebIdentity","Condition":` + condition + `}`))
+		return err
+	}
+	require.NoError(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"},"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}`))
+	require.ErrorContains(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"}}`), "every repository at GitHub")
+	require.ErrorContains(t, trust(`{"StringLike":{"token.actions.githubusercontent.com:sub":["repo:o/r:*","*"]}}`), "every repository at GitHub")
+	_, err := policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity"}`))
+	require.ErrorContains(t, err, "knows only OIDC providers")
+	_, err = policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/example.com"},"Action":"sts:AssumeRole"}`))
+	require.ErrorContains(t, err, "does not allow sts:AssumeRoleWithWebIdentity")
 }

@@ -56,6 +56,22 @@ func New(settings cloud.S3) (*Server, error) {
 	}, nil
 }
 
+// Buckets returns the names of all buckets.
+func (s *Server) Buckets(ctx context.Context) ([]string, error) {
+	var names []string
+	pages := s3.NewListBucketsPaginator(s.s3, &s3.ListBucketsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range page.Buckets {
+			names = append(names, aws.ToString(b.Name))
+		}
+	}
+	return names, nil
+}
+
 // CreateBucket creates a bucket. The error code is BucketAlreadyOwnedByYou
 // when it exists.
 func (s *Server) CreateBucket(ctx context.Context, bucket string) error {
@@ -175,6 +191,15 @@ func (s *Server) PutOwnership(ctx context.Context, bucket, ownership string) err
 		},
 	})
 	return err
+}
+
+// Policy returns the bucket policy, or nothing when there is none.
+func (s *Server) Policy(ctx context.Context, bucket string) (string, error) {
+	output, err := s.s3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &bucket})
+	if err != nil {
+		return "", ignore(err, "NoSuchBucketPolicy")
+	}
+	return aws.ToString(output.Policy), nil
 }
 
 // PutPolicy sets the bucket policy, or removes it when the document is empty.

@@ -121,6 +121,8 @@ func equal(a, b property.Value, schema *Property) bool {
 		return samePublicKey(a.AsString(), b.AsString())
 	case schema.Compare == "domain" && a.IsString() && b.IsString():
 		return NormalDomain(a.AsString()) == NormalDomain(b.AsString())
+	case schema.Compare == "issuer" && a.IsString() && b.IsString():
+		return strings.TrimPrefix(a.AsString(), "https://") == strings.TrimPrefix(b.AsString(), "https://")
 	default:
 		return reflect.DeepEqual(left, right)
 	}

@@ -59,7 +59,8 @@ type Property struct {
 	Values        []any    `json:"values"`
 	ConflictsWith []string `json:"conflictsWith"`
 	// Compare is "json" for a JSON document, "publicKey" for an OpenSSH public
-	// key, "domain" for a domain name, and empty for plain equality.
+	// key, "domain" for a domain name, "issuer" for a URL whose https:// may be left
+	// out, and empty for plain equality.
 	Compare string `json:"compare"`
 	// Hashed properties appear in the state as a hash of the input.
 	Hashed bool `json:"hashed"`

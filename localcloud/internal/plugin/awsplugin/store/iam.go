@@ -5,7 +5,7 @@ package store
 type RoleRecord struct {
 	Role     Role                   `json:"role"`
 	Policies map[string]*RolePolicy `json:"policies"`
-	// Account is nil until an instance uses the role.
+	// Account is nil until an instance uses the role, or somebody asks for its credentials.
 	Account *Account `json:"account,omitempty"`
 }
 
@@ -53,4 +53,15 @@ type InstanceProfile struct {
 	Arn        string `json:"arn"`
 	CreateDate string `json:"createDate"`
 	UniqueID   string `json:"uniqueId"`
+}
+
+// OpenIDConnectProvider is an OIDC provider; its id is its ARN.
+type OpenIDConnectProvider struct {
+	ID              string            `json:"id"`
+	URL             string            `json:"url"` // without https://, as IAM has it
+	ClientIDLists   []string          `json:"clientIdLists"`
+	ThumbprintLists []string          `json:"thumbprintLists"`
+	Tags            map[string]string `json:"tags,omitempty"`
+
+	Arn string `json:"arn"`
 }

@@ -15,6 +15,7 @@ type State struct {
 	Addresses              map[string]*Address               `json:"addresses"`
 	Roles                  map[string]*RoleRecord            `json:"roles"`
 	InstanceProfiles       map[string]*InstanceProfile       `json:"instanceProfiles"`
+	OpenIDConnectProviders map[string]*OpenIDConnectProvider `json:"openIdConnectProviders"`
 	Buckets                map[string]*BucketRecord          `json:"buckets"`
 	Records                map[string]*RecordSet             `json:"records"`
 
@@ -37,6 +38,7 @@ func newState() *State {
 		Addresses:              map[string]*Address{},
 		Roles:                  map[string]*RoleRecord{},
 		InstanceProfiles:       map[string]*InstanceProfile{},
+		OpenIDConnectProviders: map[string]*OpenIDConnectProvider{},
 		Buckets:                map[string]*BucketRecord{},
 		Records:                map[string]*RecordSet{},
 	}

@@ -72,6 +72,11 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 	return tx.Save()
 }
 
+// Read returns the state as it was last saved, for who does not change it.
+func (s *Store) Read() (*State, error) {
+	return s.load()
+}
+
 func (s *Store) load() (*State, error) {
 	document, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {

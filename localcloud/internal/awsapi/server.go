@@ -1,0 +1,146 @@
+// Package awsapi answers for two of AWS's services, KMS and STS, as far as this
+// project needs them. Requests are signed, as AWS wants them, and a role may do
+// what its policies allow.
+package awsapi
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+// largestBody is the most that is read of a request, in bytes.
+const largestBody = 1 << 20
+
+// Settings of a Server.
+type Settings struct {
+	Region string
+	// Root is the administrator's access key.
+	Root store.Account
+	// State reads what the control plane knows: the roles.
+	State func() (*store.State, error)
+	// KeyFile keeps the keys and aliases of KMS.
+	KeyFile string
+	Now     func() time.Time
+}
+
+// Server is both services at one address: KMS speaks AWS's JSON 1.1 and is told
+// by its X-Amz-Target, STS speaks the query protocol.
+type Server struct {
+	settings Settings
+	kms      *keyring
+	actions  map[string]action
+}
+
+// New returns the services, with the keys that the file has.
+func New(settings Settings) (*Server, error) {
+	keys, err := openKeyring(settings.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{settings: settings, kms: keys, actions: kmsActions()}, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
+	if isKMS {
+		s.serveKMS(w, r, target, body)
+		return
+	}
+	s.serveSTS(w, r, body)
+}
+
+func (s *Server) serveKMS(w http.ResponseWriter, r *http.Request, target string, body []byte) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	answer, err := s.doKMS(r, target, body)
+	if err != nil {
+		refused := refusalOf(err)
+		w.WriteHeader(refused.status())
+		answer = map[string]string{"__type": refused.code, "message": refused.message}
+	}
+	if answer == nil {
+		return // an action without an answer has an empty body
+	}
+	_ = json.NewEncoder(w).Encode(answer) // who asked is gone
+}
+
+func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error) {
+	who, err := s.authenticate(r, body, "kms")
+	if err != nil {
+		return nil, err
+	}
+	do, ok := s.actions[target]
+	if !ok {
+		return nil, refuse("UnknownOperationException", "localcloud's KMS does not know the operation %q", target)
+	}
+	s.kms.mu.Lock()
+	defer s.kms.mu.Unlock()
+	return do(&request{Server: s, action: "kms:" + target, caller: who}, body)
+}
+
+// stsError is an error in the words of the query protocol.
+type stsError struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+// callerIdentity is the answer to GetCallerIdentity.
+type callerIdentity struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+	ARN       string   `xml:"GetCallerIdentityResult>Arn"`
+	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
+	Account   string   `xml:"GetCallerIdentityResult>Account"`
+	RequestID string   `xml:"ResponseMetadata>RequestId"`
+}
+
+func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
+	w.Header().Set("Content-Type", "text/xml")
+	answer, err := s.doSTS(r, body)
+	if err != nil {
+		refused := refusalOf(err)
+		w.WriteHeader(refused.status())
+		answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: newID()}
+	}
+	_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
+}
+
+func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
+	who, err := s.authenticate(r, body, "sts")
+	if err != nil {
+		return nil, err
+	}
+	form, err := parseForm(r, body)
+	if err != nil {
+		return nil, refuse("MalformedQueryString", "%s", err)
+	}
+	if action := form.Get("Action"); action != "GetCallerIdentity" {
+		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity", action, form.Get("Version"))
+	}
+	// Everybody may ask who they are, and no policy can deny it.
+	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: newID()}, nil
+}
+
+// refusalOf is what the one who asked is told of an error.
+func refusalOf(err error) *refusal {
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return refused
+	}
+	return &refusal{code: "InternalFailure", message: err.Error()}
+}

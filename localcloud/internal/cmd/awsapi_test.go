@@ -1,0 +1,12 @@
+package cmd
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheDoubleOfKMSHasNoAdministratorWithoutAKey(t *testing.T) {
+	t.Setenv("ROOT_ACCESS_KEY", "")
+	require.ErrorContains(t, Run(t.Context(), []string{"awsapi"}), "is empty")
+}

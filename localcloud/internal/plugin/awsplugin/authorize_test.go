@@ -1,0 +1,221 @@
+package awsplugin
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
+	h := newHarness(t)
+	// An id that is an ARN, as that of an OIDC provider is, does for all types.
+	const id = "arn:aws:iam::123456789012:oidc-provider/example.com"
+	require.Len(t, h.plugin.permissions, len(h.plugin.types))
+	require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
+		for token := range h.plugin.types {
+			may, ok := h.plugin.permissions[token]
+			require.True(t, ok, "the table of permissions has no entry for %s", token)
+			for name, ask := range map[string]func(question) []call{"create": may.create, "read": may.read, "update": may.update, "delete": may.delete} {
+				require.NotNil(t, ask, "%s of %s", name, token)
+				for _, c := range ask(question{operation: op, id: id}) {
+					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
+					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token, c.target.arn)
+				}
+			}
+			require.NotEmpty(t, may.create(question{operation: op}), token)
+			require.NotEmpty(t, may.read(question{operation: op, id: id}), token)
+			require.NotEmpty(t, may.delete(question{operation: op, id: id}), token)
+		}
+		return nil
+	}))
+}
+
+// grant makes a role with one inline policy of the statements.
+func (h *harness) grant(name, statements string) *live {
+	h.t.Helper()
+	role := h.create("aws:iam/role:Role", name, object{"name": name, "assumeRolePolicy": trustEC2})
+	h.create("aws:iam/rolePolicy:RolePolicy", name, object{
+		"name": name, "role": role.id, "policy": `{"Version":"2012-10-17","Statement":` + statements + `}`,
+	})
+	return role
+}
+
+func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
+	s := newSite(t)
+	association := s.moveVIP(s.server)
+	s.grant("preview", `{"Effect":"Allow","Action":["ec2:Describe*","iam:Get*","iam:List*","route53:Get*","route53:List*",
+		"s3:GetBucket*","s3:GetAccelerateConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
+		"s3:GetEncryptionConfiguration","s3:ListBucket"],"Resource":"*"}`)
+	defer s.as("preview")()
+	before := s.state()
+	everything := []*live{
+		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership, s.block, s.encryption,
+		s.versioning, s.content, s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
+	}
+	for _, r := range everything {
+		require.True(t, s.refresh(r), r.urn)
+		code := "AccessDenied"
+		if strings.HasPrefix(string(r.urn.Type()), "aws:ec2/") {
+			code = "UnauthorizedOperation"
+		}
+		require.ErrorContains(t, s.delete(r), code, r.urn)
+		_, err := s.harness.server.Create(p.CreateRequest{Urn: r.urn, Properties: r.inputs})
+		require.ErrorContains(t, err, code, r.urn)
+	}
+	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), false),
+		"is not authorized to perform: ec2:CreateTags on resource: "+s.server.get("arn"))
+	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), true), "a preview asks for nothing")
+	require.Equal(t, before, s.state())
+}
+
+func TestADeployerOfOneRegionMakesAndDestroysEverything(t *testing.T) {
+	s := &site{harness: newHarness(t)}
+	s.grant("deploy", `[
+		{"Effect":"Allow","Action":["ec2:*","s3:*"],"Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":"iam:*","Resource":["arn:aws:iam::123456789012:role/server-*","arn:aws:iam::123456789012:instance-profile/server-*"]}]`)
+	defer s.as("deploy")()
+	s.makeSite()
+	s.destroySite()
+}
+
+func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
+	s := newSite(t)
+	s.grant("deploy", `{"Effect":"Allow","Action":["ec2:*"],"Resource":"*"}`)
+	back := s.as("deploy")
+	_, err := s.tryCreate("aws:ec2/instance:Instance", "second", s.serverInputs())
+	require.ErrorContains(t, err, "AccessDenied: User: arn:aws:sts::123456789012:assumed-role/deploy/localcloud is not authorized to perform: "+
+		"iam:PassRole on resource: "+s.role.get("arn")+" because no identity-based policy allows the iam:PassRole action")
+	require.Len(t, s.cloud.instances, 1)
+	_, err = s.tryCreate("aws:s3/bucketV2:BucketV2", "second", object{"bucket": "second"})
+	require.ErrorContains(t, err, "s3:CreateBucket on resource: arn:aws:s3:::second")
+	require.ErrorContains(t, err, "s3:GetBucketPolicy on arn:aws:s3:::second", "all that is missing is said at once")
+	require.NotContains(t, s.objects.buckets, "second")
+	back()
+
+	s.create("aws:iam/rolePolicy:RolePolicy", "pass", object{"name": "pass", "role": "deploy", "policy": object{
+		"Version": "2012-10-17",
+		"Statement": []object{{
+			"Effect": "Allow", "Action": "iam:PassRole", "Resource": s.role.get("arn"),
+			"Condition": object{"StringEquals": object{"iam:PassedToService": "ec2.amazonaws.com"}},
+		}},
+	}})
+	defer s.as("deploy")()
+	second := s.create("aws:ec2/instance:Instance", "second", s.serverInputs())
+	s.update(second, s.serverInputs(object{"tags": object{"Name": "renamed"}}))
+	require.NoError(t, s.delete(second))
+}
+
+func TestARoleMayOnlyTouchWhatHasItsTag(t *testing.T) {
+	s := newSite(t)
+	s.grant("deploy", `[
+		{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"},
+		{"Effect":"Allow","Action":"ec2:CreateVpc","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"local","aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*:123456789012:vpc/*","Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}},
+		{"Effect":"Allow","Action":["ec2:ModifyVpcAttribute","ec2:DeleteVpc","ec2:CreateTags"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}}]`)
+	defer s.as("deploy")()
+	_, err := s.tryCreate("aws:ec2/vpc:Vpc", "untagged", object{"cidrBlock": "10.1.0.0/16"})
+	require.ErrorContains(t, err, "ec2:CreateVpc on resource: arn:aws:ec2:us-east-1:123456789012:vpc/*")
+	_, err = s.tryCreate("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16", "tags": object{"Stack": "production"}})
+	require.ErrorContains(t, err, "ec2:CreateVpc")
+	inputs := object{"cidrBlock": "10.1.0.0/16", "enableDnsHostnames": true, "tags": object{"Stack": "local"}}
+	own := s.create("aws:ec2/vpc:Vpc", "own", inputs)
+	require.ErrorContains(t, s.delete(s.vpc), "ec2:DeleteVpc on resource: "+s.vpc.get("arn"))
+	inputs["tags"] = object{"Stack": "local", "Name": "site"}
+	s.update(own, inputs)
+	inputs["tags"] = object{"Stack": "local"}
+	require.ErrorContains(t, s.tryUpdate(own, inputs, false), "ec2:DeleteTags on resource: "+own.get("arn"))
+	require.NoError(t, s.delete(own))
+}
+
+func TestABucketsPolicyCountsForWhatTheProviderDoesWithIt(t *testing.T) {
+	s := newSite(t)
+	role := s.grant("deploy", `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)
+	other := s.grant("other", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
+	s.update(s.tls, object{"bucket": s.content.id, "policy": object{"Version": "2012-10-17", "Statement": []object{
+		{"Effect": "Deny", "Principal": object{"AWS": role.get("arn")}, "Action": "s3:DeleteBucketPolicy", "Resource": s.content.get("arn")},
+		{"Effect": "Allow", "Principal": object{"AWS": other.get("arn")}, "Action": "s3:GetBucketPolicy", "Resource": s.content.get("arn")},
+	}}})
+	back := s.as("deploy")
+	require.True(t, s.refresh(s.tls))
+	require.ErrorContains(t, s.delete(s.tls), "s3:DeleteBucketPolicy on resource: arn:aws:s3:::site-content with an explicit deny")
+	back()
+	defer s.as("other")()
+	require.True(t, s.refresh(s.tls))
+	require.ErrorContains(t, s.delete(s.tls), "because no identity-based policy allows the s3:DeleteBucketPolicy action")
+}
+
+func TestNobodyComesInWithAKeyThatTheLocalCloudDoesNotHave(t *testing.T) {
+	s := newSite(t)
+	for want, given := range map[string]store.Account{
+		"MissingAuthenticationToken": {},
+		"InvalidClientTokenId":       {AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: s.root.SecretAccessKey},
+		"SignatureDoesNotMatch":      {AccessKeyID: s.root.AccessKeyID, SecretAccessKey: "another"},
+	} {
+		s.given = given
+		_, err := s.tryCreate("aws:ec2/eip:Eip", "another", object{"domain": "vpc"})
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, "make -s env")
+		require.ErrorContains(t, s.delete(s.vip), want)
+		require.ErrorContains(t, s.harness.server.Configure(p.ConfigureRequest{Args: toMap(object{"region": "us-east-1"})}), want)
+		require.NoError(t, s.harness.server.Configure(p.ConfigureRequest{Args: toMap(object{"region": "us-east-1", "skipCredentialsValidation": true})}))
+	}
+	s.given = s.root
+	require.True(t, s.refresh(s.vip))
+}
+
+func TestTheCallerIsWhoseKeyItIs(t *testing.T) {
+	h := newHarness(t)
+	h.grant("preview", `{"Effect":"Deny","Action":"*","Resource":"*"}`)
+	arn := func() string {
+		response, err := h.server.Invoke(p.InvokeRequest{Token: "aws:index/getCallerIdentity:getCallerIdentity"})
+		require.NoError(t, err)
+		return response.Return.Get("arn").AsString()
+	}
+	require.Equal(t, "arn:aws:iam::123456789012:user/localcloud", arn())
+	back := h.as("preview")
+	require.Equal(t, "arn:aws:sts::123456789012:assumed-role/preview/localcloud", arn())
+	back()
+	response, err := h.server.Invoke(p.InvokeRequest{Token: "aws:index/getRegion:getRegion"})
+	require.NoError(t, err)
+	require.Equal(t, property.New("us-east-1"), response.Return.Get("name"))
+}
+
+func TestARoleThatIsAskedForAndNotThereIsToldFromThoseThatAre(t *testing.T) {
+	h := newHarness(t)
+	_, err := h.plugin.roleAccount(t.Context(), "preview")
+	require.ErrorContains(t, err, `no role "preview"; there is none yet`)
+	h.grant("deploy", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
+	h.grant("drill", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
+	_, err = h.plugin.roleAccount(t.Context(), "preview")
+	require.ErrorContains(t, err, `no role "preview"; there are deploy, drill`)
+	first, err := h.plugin.roleAccount(t.Context(), "deploy")
+	require.NoError(t, err)
+	again, err := h.plugin.roleAccount(t.Context(), "deploy")
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	require.Equal(t, map[string]string{first.AccessKeyID: first.SecretAccessKey}, h.objects.accounts)
+}
+
+func TestABucketThatThePluginDidNotMakeIsWithinARolesReachToo(t *testing.T) {
+	h := newHarness(t)
+	const theirs = `{"Version":"2012-10-17","Statement":{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::state/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}}`
+	h.objects.buckets["state"] = &fakeBucket{policy: theirs}
+	h.grant("preview", `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::state/*"}`)
+	require.Equal(t, theirs, h.objects.buckets["state"].policy, "nobody acts as the role yet")
+	account, err := h.plugin.roleAccount(t.Context(), "preview")
+	require.NoError(t, err)
+	require.Contains(t, h.objects.buckets["state"].policy, account.AccessKeyID)
+	require.Contains(t, h.objects.buckets["state"].policy, "TLS")
+
+	h.objects.buckets["late"] = &fakeBucket{}
+	h.grant("all", `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::late/*"}`)
+	all, err := h.plugin.roleAccount(t.Context(), "all")
+	require.NoError(t, err)
+	require.Contains(t, h.objects.buckets["late"].policy, all.AccessKeyID)
+}

@@ -1,0 +1,96 @@
+// Package caller knows who sends a request to the local cloud, by the access
+// key, and what they may do.
+package caller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+// AccountID is the AWS account that everything belongs to: the one that AWS's
+// own documentation uses for examples.
+const AccountID = "123456789012"
+
+// sessionName is that of every role's session.
+const sessionName = "localcloud"
+
+// Caller is somebody with an access key.
+type Caller struct {
+	ARN string
+	// UserID is the unique id, as sts:GetCallerIdentity tells it.
+	UserID string
+	// roleARN is empty for the administrator, who may do everything.
+	roleARN  string
+	policies []policy.Document
+}
+
+// Find returns whose access key it is, and the secret key that belongs to it.
+// root is the S3 server's own account, the administrator's. Nobody has an access
+// key that is not known; known is false then.
+func Find(state *store.State, root store.Account, accessKeyID string) (c Caller, secretAccessKey string, known bool, err error) {
+	if accessKeyID == root.AccessKeyID {
+		return Caller{
+			ARN:    "arn:aws:iam::" + AccountID + ":user/localcloud",
+			UserID: "AIDALOCALCLOUD0000000",
+		}, root.SecretAccessKey, true, nil
+	}
+	for name, r := range state.Roles {
+		if r.Account == nil || r.Account.AccessKeyID != accessKeyID {
+			continue
+		}
+		policies, err := Policies(r)
+		if err != nil {
+			return Caller{}, "", false, err
+		}
+		return Caller{
+			ARN:      fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
+			UserID:   r.Role.UniqueID + ":" + sessionName,
+			roleARN:  r.Role.Arn,
+			policies: policies,
+		}, r.Account.SecretAccessKey, true, nil
+	}
+	return Caller{}, "", false, nil
+}
+
+// Policies reads the inline policies of a role, in the order of their names.
+func Policies(r *store.RoleRecord) ([]policy.Document, error) {
+	var documents []policy.Document
+	for _, name := range slices.Sorted(maps.Keys(r.Policies)) {
+		document, err := policy.RolePolicy(r.Policies[name].Policy)
+		if err != nil {
+			return nil, fmt.Errorf("policy %s of role %s: %w", name, r.Role.Name, err)
+		}
+		documents = append(documents, document)
+	}
+	return documents, nil
+}
+
+// Refusal is AWS's message when the caller may not send the request, and empty
+// when they may. resourcePolicy is that of the bucket that it is about, or nil.
+func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document) string {
+	if c.roleARN == "" {
+		return ""
+	}
+	documents := c.policies
+	if resourcePolicy != nil {
+		documents = append(slices.Clip(documents), resourcePolicy.For(c.roleARN))
+	}
+	on := ""
+	if request.Resource != "*" {
+		on = " on resource: " + request.Resource
+	}
+	reason := ""
+	switch policy.Evaluate(documents, request) {
+	case policy.Allowed:
+		return ""
+	case policy.Denied:
+		reason = "with an explicit deny in a policy"
+	case policy.NotAllowed:
+		reason = "because no identity-based policy allows the " + request.Action + " action"
+	}
+	return fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", c.ARN, request.Action, on, reason)
+}

@@ -1,0 +1,74 @@
+package awsplugin
+
+import (
+	"strings"
+	"testing"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
+	"github.com/stretchr/testify/require"
+)
+
+const trustGitHub = `{"Version":"2012-10-17","Statement":{"Effect":"Allow",
+	"Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity",
+	"Condition":{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com","token.actions.githubusercontent.com:sub":"repo:ada/site:pull_request"}}}}`
+
+func gitHub(changes ...object) object {
+	inputs := object{"url": "https://token.actions.githubusercontent.com", "clientIdLists": []string{"sts.amazonaws.com"}}
+	for _, change := range changes {
+		for name, value := range change {
+			inputs[name] = value
+		}
+	}
+	return inputs
+}
+
+func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
+	const token = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
+	h := newHarness(t)
+	provider := h.create(token, "github", gitHub(object{"tags": object{"Stack": "access"}}))
+	require.Equal(t, "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com", provider.get("arn"))
+	require.Equal(t, "token.actions.githubusercontent.com", provider.get("url"), "as IAM has it: conditions begin with it")
+	h.create("aws:iam/role:Role", "preview", object{"name": "preview", "assumeRolePolicy": trustGitHub})
+
+	before := *provider
+	require.True(t, h.refresh(provider))
+	require.True(t, before.inputs.Equals(provider.inputs), "%v became %v", before.inputs, provider.inputs)
+	_, diff := h.diff(provider, gitHub(object{"tags": object{"Stack": "access"}}))
+	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+	h.update(provider, gitHub(object{"thumbprintLists": []string{strings.Repeat("0f", 20)}}))
+
+	lookUp := func(arguments object) (p.InvokeResponse, error) {
+		return h.server.Invoke(p.InvokeRequest{
+			Token: tokens.Type("aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"), Args: toMap(arguments),
+		})
+	}
+	for _, arguments := range []object{{"url": "https://token.actions.githubusercontent.com"}, {"arn": provider.id}} {
+		found, err := lookUp(arguments)
+		require.NoError(t, err)
+		require.Equal(t, provider.id, found.Return.Get("arn").AsString())
+	}
+	_, err := lookUp(object{"url": "https://gitlab.com"})
+	require.ErrorContains(t, err, "NoSuchEntity")
+	_, err = lookUp(object{})
+	require.ErrorContains(t, err, "write one of arn and url")
+
+	h.refuses("EntityAlreadyExists", token, gitHub())
+	h.refuses("ValidationError", token, gitHub(object{"url": "http://example.com"}))
+	h.refuses("ValidationError", token, gitHub(object{"url": "https://example.com", "thumbprintLists": []string{"abc"}}))
+	h.refuses("every repository at GitHub", "aws:iam/role:Role", object{
+		"assumeRolePolicy": strings.Replace(trustGitHub, "repo:ada/site:pull_request", "*", 1),
+	})
+
+	h.grant("reader", `{"Effect":"Allow","Action":"iam:Get*","Resource":"arn:aws:iam::123456789012:oidc-provider/*"}`)
+	back := h.as("reader")
+	require.True(t, h.refresh(provider))
+	require.ErrorContains(t, h.delete(provider), "iam:DeleteOpenIDConnectProvider on resource: "+provider.id)
+	_, err = lookUp(object{"arn": provider.id})
+	require.NoError(t, err)
+	_, err = lookUp(object{"url": "https://token.actions.githubusercontent.com"})
+	require.ErrorContains(t, err, "iam:ListOpenIDConnectProviders because no")
+	back()
+	require.NoError(t, h.delete(provider))
+	require.False(t, h.refresh(provider))
+}
