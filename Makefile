@@ -27,8 +27,8 @@ down: localcloud ## Destroy it, and all of the local cloud
 	@$(LOCALCLOUD) down
 
 .PHONY: env
-env: localcloud ## Print the environment in which plain pulumi works: eval "$$(make -s env)"
-	@$(LOCALCLOUD) env
+env: localcloud ## Print the environment in which plain pulumi works, as ROLE if there is one: eval "$$(make -s env)"
+	@$(LOCALCLOUD) env $(if $(ROLE),-role $(ROLE))
 
 .PHONY: status
 status: localcloud ## Show what runs, and how much memory it takes
