@@ -109,7 +109,6 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		step{"start S3", p.local.StartS3},
 		step{"make the bucket for Pulumi's state", p.makeStateBucket},
 		step{"start KMS and STS", p.local.StartAWSAPI},
-		step{"start KMS and STS", p.local.StartAWSAPI},
 		step{"start the container registry", p.local.StartRegistry},
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},
