@@ -49,7 +49,7 @@ func (p *project) askS3(t *testing.T, object string) string {
 	t.Helper()
 	// The secret goes by standard input.
 	return p.must(t, time.Minute, "bash", "-c", `printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
-		curl -sS --cacert "$AWS_CA_BUNDLE" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
+		curl -sS --cacert "$AWS_CA_BUNDLE" --header "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
 }
 
 // previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.

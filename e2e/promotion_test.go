@@ -77,6 +77,11 @@ func promotion(t *testing.T, p *project) {
 	require.NoError(t, smoke.err, smoke.String())
 	unchanged := checkout.run(t, 5*time.Minute, "make", "drift", "STACK="+productionStack, "ROLE="+previewRole)
 	require.NoError(t, unchanged.err, unchanged.String())
+	first := eventually(t, 2*time.Minute, func() (bool, string) {
+		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+production.BackupBucket)
+		return strings.Contains(backups, "history/manifests/"), backups
+	})
+	t.Logf("its first backup was there %.0f s later", first.Seconds())
 	drill := checkout.run(t, 5*time.Minute, "make", "restore-drill", "STACK="+productionStack, "ROLE="+drillRole)
 	require.NoError(t, drill.err, drill.String())
 }
