@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// keyedStack is a stack whose secrets are encrypted by a key of KMS, as production's.
+const keyedStack = "local-keyed"
+
+// bootstrapped makes what a stack needs before all, as for production.
+func bootstrapped(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	// Nobody here knows a passphrase.
+	checkout.env = slices.DeleteFunc(slices.Clone(p.env), func(variable string) bool { return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=") })
+	file := filepath.Join(checkout.dir, "Pulumi."+keyedStack+".yaml")
+	test, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi."+testStack+".yaml"))
+	require.NoError(t, err)
+	content := regexp.MustCompile(`(?m)^(#.*|encryptionsalt:.*)\n`).ReplaceAllString(string(test), "")
+	content = strings.ReplaceAll(content, "test.localcloud.test", "keyed.localcloud.test")
+	require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+
+	made := checkout.run(t, 5*time.Minute, "make", "bootstrap", "STACK="+keyedStack)
+	require.NoError(t, made.err, made.String())
+	t.Cleanup(func() {
+		gone := checkout.run(t, time.Minute, "pulumi", "stack", "rm", "--yes", "--non-interactive", "--stack", keyedStack)
+		require.NoError(t, gone.err, gone.String())
+	})
+	require.Contains(t, made.stdout, "key alias/immutable-infra-"+keyedStack+": made")
+	require.Contains(t, made.stdout, "encryption: this store does not know it")
+	initialised, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(initialised), "secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
+	require.Contains(t, string(initialised), "encryptedkey: ")
+
+	again := checkout.run(t, 5*time.Minute, "make", "bootstrap", "STACK="+keyedStack)
+	require.NoError(t, again.err, again.String())
+	require.NotContains(t, again.stdout, ": made")
+	unchanged, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(initialised), string(unchanged))
+	t.Logf("a bootstrap took %.1f s, the same again %.1f s", made.took.Seconds(), again.took.Seconds())
+
+	const secret = "01234567-89ab-cdef-0123-456789abcdef"
+	checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "victorOpsKey", secret, "--stack", keyedStack)
+	encrypted, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotContains(t, string(encrypted), secret)
+
+	// Whoever has the file and may use the key needs nothing else.
+	clone := checkout.clone(t)
+	preview := clone.run(t, 5*time.Minute, "pulumi", "preview", "--non-interactive", "--stack", keyedStack)
+	require.NoError(t, preview.err, preview.String())
+	require.Contains(t, preview.stdout, " to create")
+	require.NotContains(t, preview.String(), secret)
+	require.Equal(t, secret, strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
+
+	// And who may not use it, reads nothing.
+	checkout.access(t)
+	refused := checkout.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
+	require.Error(t, refused.err, refused.String())
+	require.Contains(t, refused.stderr, "AccessDenied")
+	require.NotContains(t, refused.String(), secret)
+}
