@@ -15,11 +15,13 @@ import (
 // keyedStack is a stack whose secrets are encrypted by a key of KMS, as production's.
 const keyedStack = "local-keyed"
 
+func isPassphrase(variable string) bool { return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=") }
+
 // bootstrapped makes what a stack needs before all, as for production.
 func bootstrapped(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	// Nobody here knows a passphrase.
-	checkout.env = slices.DeleteFunc(slices.Clone(p.env), func(variable string) bool { return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=") })
+	checkout.env = slices.DeleteFunc(slices.Clone(p.env), isPassphrase)
 	file := filepath.Join(checkout.dir, "Pulumi."+keyedStack+".yaml")
 	test, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi."+testStack+".yaml"))
 	require.NoError(t, err)
@@ -55,7 +57,9 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NotContains(t, string(encrypted), secret)
 
 	// Whoever has the file and may use the key needs nothing else.
-	clone := checkout.clone(t)
+	clone := p.clone(t)
+	clone.env = slices.DeleteFunc(clone.env, isPassphrase)
+	require.NoError(t, os.WriteFile(filepath.Join(clone.dir, filepath.Base(file)), encrypted, 0o644))
 	preview := clone.run(t, 5*time.Minute, "pulumi", "preview", "--non-interactive", "--stack", keyedStack)
 	require.NoError(t, preview.err, preview.String())
 	require.Contains(t, preview.stdout, " to create")

@@ -29,7 +29,7 @@ func (p *project) clone(t *testing.T) *project {
 	home := t.TempDir()
 	plugins := strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$PULUMI_HOME/plugins"`))
 	require.NoError(t, os.Symlink(plugins, filepath.Join(home, "plugins")))
-	clone.env = append(append([]string{}, p.env...), "PULUMI_HOME="+home)
+	clone.env = append(append([]string{}, p.env...), "PULUMI_HOME="+home) // the last one counts
 	return clone
 }
 
