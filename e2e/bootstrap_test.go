@@ -69,8 +69,9 @@ func bootstrapped(t *testing.T, p *project) {
 	require.Equal(t, secret, strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
 
 	// And who may not use it, reads nothing.
-	checkout.access(t)
-	refused := checkout.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
+	known := &project{dir: checkout.dir, env: p.env}
+	known.access(t)
+	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stderr, "AccessDenied")
 	require.NotContains(t, refused.String(), secret)
