@@ -136,7 +136,8 @@ func (p *project) run(t *testing.T, limit time.Duration, name string, args ...st
 
 func (p *project) runInput(t *testing.T, limit time.Duration, input, name string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	// What cleans up after a test runs as well.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
 	// By env, which looks for it where the project's PATH says.
 	command := exec.CommandContext(ctx, "env", append([]string{name}, args...)...)

@@ -25,9 +25,11 @@ const (
 // farther than to test, and takes test away while somebody visits production.
 func promotion(t *testing.T, p *project) {
 	checkout := p.copy(t)
+	// As the workflow does it, by the role that the workflow has.
+	checkout.access(t)
 	checkout.commit(t, "first")
 	promote := func() result {
-		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
+		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack, "ROLE="+deployRole)
 	}
 	promoted := promote()
 	require.NoError(t, promoted.err, promoted.String())
@@ -58,13 +60,13 @@ func promotion(t *testing.T, p *project) {
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
 	// Production is protected, test is not.
-	refused := checkout.run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
+	refused := checkout.as(t, deployRole).run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stdout+refused.stderr, "protect")
 	require.Equal(t, before, p.resourcesOf(t, productionStack), "and nothing of it is gone")
 
 	visits := p.visitOften(t, productionURL)
-	destroyed := checkout.run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
+	destroyed := checkout.as(t, deployRole).run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
 	requests, failures := visits()
 	require.NoError(t, destroyed.err, destroyed.String())
 	require.Empty(t, p.resourcesOf(t, testStack))
@@ -73,8 +75,15 @@ func promotion(t *testing.T, p *project) {
 	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(), requests)
 	smoke := checkout.run(t, time.Minute, "make", "smoke", "STACK="+productionStack)
 	require.NoError(t, smoke.err, smoke.String())
-	unchanged := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--non-interactive", "--stack", productionStack)
+	unchanged := checkout.run(t, 5*time.Minute, "make", "drift", "STACK="+productionStack, "ROLE="+previewRole)
 	require.NoError(t, unchanged.err, unchanged.String())
+	first := eventually(t, 2*time.Minute, func() (bool, string) {
+		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+production.BackupBucket)
+		return strings.Contains(backups, "history/manifests/"), backups
+	})
+	t.Logf("its first backup was there %.0f s later", first.Seconds())
+	drill := checkout.run(t, 5*time.Minute, "make", "restore-drill", "STACK="+productionStack, "ROLE="+drillRole)
+	require.NoError(t, drill.err, drill.String())
 }
 
 // separate makes sure that no two stacks have a resource of AWS in common: no bucket, no

@@ -56,6 +56,7 @@ func TestTheSite(t *testing.T) {
 	part("a browser shows it", browserShowsIt)
 	part("a preview right after shows no change", noChange)
 	part("a new clone finds the state where it is", newClone)
+	part("a preview's role sees everything and changes nothing", previewOnly)
 	part("an SSH client needs one line and asks nothing", sshLogin)
 	part("names lead to it, as its DNS records say", names)
 	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)

@@ -227,13 +227,14 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "make something with tags", []permissions.Role{deploy}},
 		{request{"ec2:CreateTags", ours + "instance/i-1", tags("RequestTag", "immutable-infra", "test")}, "make another project's server its own by tags", nil},
 
-		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/web-1a2b3c4", passed("ec2.amazonaws.com")}, "give a server its role", []permissions.Role{deploy}},
-		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/web-1a2b3c4", passed("lambda.amazonaws.com")}, "give a function a server's role", nil},
+		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", passed("ec2.amazonaws.com")}, "give a server its role", []permissions.Role{deploy}},
+		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", passed("lambda.amazonaws.com")}, "give a function a server's role", nil},
 		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/admin", passed("ec2.amazonaws.com")}, "give a server another role", nil},
-		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/web-1a2b3c4", nil}, "say what servers may do", []permissions.Role{deploy}},
+		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", nil}, "say what servers may do", []permissions.Role{deploy}},
+		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/other/web-1a2b3c4", nil}, "say what another stack's servers may do", nil},
 		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-deploy", nil}, "say what the role itself may do", nil},
 		{request{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-preview", nil}, "say who may take on a role of workflows", nil},
-		{request{"iam:GetRole", "arn:aws:iam::123456789012:role/web-1a2b3c4", nil}, "look at a server's role", []permissions.Role{preview, deploy}},
+		{request{"iam:GetRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", nil}, "look at a server's role", []permissions.Role{preview, deploy}},
 
 		{request{"s3:GetObject", backup + "/certificates/example.json", nil}, "read certificates' private keys", nil},
 		{request{"s3:GetObject", backup + "/history/manifests/1.json", nil}, "read the monitoring history", []permissions.Role{drill}},

@@ -101,8 +101,8 @@ var (
 		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
 	}
 
-	serverRoles    = Scope{name: "ServerRoles", resources: func(s Settings) []string { return []string{s.iam("role/web-*")} }}
-	serverProfiles = Scope{name: "ServerProfiles", resources: func(s Settings) []string { return []string{s.iam("instance-profile/web-*")} }}
+	serverRoles    = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}
+	serverProfiles = Scope{name: "ServerProfiles", resources: func(s Settings) []string { return s.servers("instance-profile") }}
 	// passedToServers are the servers' roles, for servers and nothing else.
 	passedToServers = Scope{
 		name:      "PassToServers",
@@ -166,8 +166,14 @@ func (s Settings) ec2(kinds ...string) []string {
 	return arns
 }
 
-func (s Settings) iam(resource string) string {
-	return fmt.Sprintf("arn:aws:iam::%s:%s", s.Account, resource)
+// servers are the ARNs of what IAM has for the servers of the stacks, all of one kind. Their path
+// is nobody else's: the roles of workflows are not below it.
+func (s Settings) servers(kind string) []string {
+	var arns []string
+	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
+		arns = append(arns, fmt.Sprintf("arn:aws:iam::%s:%s/%s/%s/*", s.Account, kind, s.Project, stack))
+	}
+	return arns
 }
 
 // buckets are the ARNs of the stacks' buckets of a purpose, or of objects in them.

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The roles of GitHub's workflows: see bootstrap/access.
+const (
+	previewRole = "immutable-infra-preview"
+	deployRole  = "immutable-infra-deploy"
+	drillRole   = "immutable-infra-restore-drill"
+)
+
+// access makes the roles of the workflows, until the test ends.
+func (p *project) access(t *testing.T) {
+	t.Helper()
+	made := p.run(t, 10*time.Minute, "env", "PULUMI_SKIP_CONFIRMATIONS=true", "make", "access", "STACK=local")
+	require.NoError(t, made.err, made.String())
+	require.Contains(t, made.stdout, previewRole)
+	t.Cleanup(func() {
+		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "bootstrap/access", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", "local")
+		require.NoError(t, gone.err, gone.String())
+	})
+}
+
+// as is the same project, used by somebody who has a role and nothing else.
+func (p *project) as(t *testing.T, role string) *project {
+	t.Helper()
+	other := &project{dir: p.dir, env: slices.Clone(p.env)}
+	result := p.run(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`, role)
+	require.NoError(t, result.err, result.String())
+	other.env = strings.Split(strings.TrimRight(result.stdout, "\x00"), "\x00")
+	return other
+}
+
+// put uploads an object, or tries to.
+func (p *project) put(t *testing.T, bucket, key string) result {
+	t.Helper()
+	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1", "rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
+}
+
+// askS3 is what S3 answers to a request for an object.
+func (p *project) askS3(t *testing.T, object string) string {
+	t.Helper()
+	// The secret goes by standard input.
+	return p.must(t, time.Minute, "bash", "-c", `printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
+		curl -sS --cacert "$AWS_CA_BUNDLE" --header "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
+}
+
+// previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.
+func previewOnly(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	checkout.access(t)
+	out := p.outputs(t)
+	resources := p.resources(t)
+	state := p.objects(t, stateBucket+"/.pulumi/stacks")
+
+	comment := checkout.run(t, 5*time.Minute, "make", "-s", "preview", "STACK=local", "ROLE="+previewRole)
+	require.NoError(t, comment.err, comment.String())
+	require.Contains(t, comment.stdout, "### What an update of `local` would do")
+	require.Regexp(t, `\d+ unchanged`, comment.stdout)
+	checkout.set(t, "generation", 4711)
+	comment = checkout.run(t, 5*time.Minute, "make", "-s", "preview", "STACK=local", "ROLE="+previewRole)
+	require.NoError(t, comment.err, comment.String())
+	require.Contains(t, comment.stdout, "aws:ec2/instance:Instance: (replace)")
+
+	reader := checkout.as(t, previewRole)
+	up := reader.pulumiUp(t, "--skip-preview")
+	require.Error(t, up.err, up.String())
+	require.Contains(t, up.stdout+up.stderr, "AccessDenied", "not even a lock can be written")
+	for _, bucket := range []string{stateBucket, out.ContentBucket, out.BackupBucket} {
+		put := reader.put(t, bucket, ".pulumi/stacks/written")
+		require.Error(t, put.err)
+		require.Contains(t, put.stderr, "AccessDenied", bucket)
+	}
+	// What is in the backup are private keys.
+	require.Contains(t, reader.askS3(t, out.BackupBucket+"/handover/holder.json"), "<Code>AccessDenied</Code>")
+	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it is there")
+
+	require.Equal(t, resources, p.resources(t))
+	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is as it was, byte for byte")
+	nobody := checkout.run(t, time.Minute, "make", "-s", "env", "ROLE=nobody")
+	require.Error(t, nobody.err)
+	require.Contains(t, nobody.stderr, previewRole, "the error says whom there is")
+}
