@@ -9,6 +9,7 @@ import (
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -98,7 +99,7 @@ func (op *operation) syncBuckets(ctx context.Context) error {
 			sync = func(ctx context.Context, _ string) error { return op.syncBucket(ctx, b) }
 		}
 		// A bucket that somebody deleted meanwhile is no matter of this one.
-		if err := sync(ctx, name); err != nil && !hasCode(err, "NoSuchBucket") {
+		if err := sync(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 			return err
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/aws/smithy-go"
-
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -61,12 +59,6 @@ func (op *operation) bucket(name string) (*store.BucketRecord, error) {
 		return b, nil
 	}
 	return nil, apiError("NoSuchBucket", "The specified bucket does not exist: %s", name)
-}
-
-// hasCode says whether err is an API's error with the given code.
-func hasCode(err error, code string) bool {
-	var apiErr smithy.APIError
-	return errors.As(err, &apiErr) && apiErr.ErrorCode() == code
 }
 
 func ignoreNotFound(err error) error {
