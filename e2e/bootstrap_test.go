@@ -15,7 +15,9 @@ import (
 // keyedStack is a stack whose secrets are encrypted by a key of KMS, as production's.
 const keyedStack = "local-keyed"
 
-func isPassphrase(variable string) bool { return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=") }
+func isPassphrase(variable string) bool {
+	return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=")
+}
 
 // bootstrapped makes what a stack needs before all, as for production.
 func bootstrapped(t *testing.T, p *project) {
