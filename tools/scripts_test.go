@@ -243,6 +243,34 @@ func TestWithoutChangesNothingIsProposed(t *testing.T) {
 	require.Contains(t, stderr, "the checkout is on no branch")
 }
 
+func TestARebuildMayGoStraightToTheDeployment(t *testing.T) {
+	m, origin, calls := repository(t)
+	stdout, stderr, err := m.run(t, "land.sh", "Rebuild it")
+	require.NoError(t, err, stderr)
+	require.Contains(t, stdout, "nothing is deployed")
+	require.NoFileExists(t, calls)
+
+	m.write(t, "2")
+	_, stderr, err = m.run(t, "land.sh", "Rebuild it")
+	require.NoError(t, err, stderr)
+	require.Equal(t, "2", m.git(t, "--git-dir", origin, "show", "main:file"))
+	require.Equal(t, "Rebuild it", m.git(t, "--git-dir", origin, "log", "-1", "--format=%s", "main"))
+	content, err := os.ReadFile(calls)
+	require.NoError(t, err)
+	require.Equal(t, "auth setup-git\nworkflow run deploy.yml --ref main\n", string(content))
+
+	// Somebody else was faster: nothing is forced, and nothing is deployed.
+	require.NoError(t, os.Remove(calls))
+	m.git(t, "reset", "--quiet", "--hard", "HEAD~1")
+	m.write(t, "3")
+	_, _, err = m.run(t, "land.sh", "Rebuild it")
+	require.Error(t, err)
+	require.Equal(t, "2", m.git(t, "--git-dir", origin, "show", "main:file"))
+	content, err = os.ReadFile(calls)
+	require.NoError(t, err)
+	require.NotContains(t, string(content), "workflow run")
+}
+
 // checkout is a machine with a checkout of two stacks, whose Pulumi writes down what it is asked for, and
 // fails for what FAILS matches.
 func checkout(t *testing.T) *machine {
