@@ -606,7 +606,9 @@ func invalidConfigurations(t *testing.T, p *project) {
 		"out of range":       {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
 		"no image":           {"ami": "debian-13", "instanceType": "micro"},
 		"no site":            {"siteDir": "blog", "jekyllEnv": ""},
-		"not a whole number": {"sshPort": "twenty-two"},
+		"of another type":    {"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www"},
+		"a name of another":  {"domain": "production.localcloud.test"},
+		"a plain secret":     {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
 		"a bit of all":       {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
 	} {
 		t.Run(name, func(t *testing.T) {
