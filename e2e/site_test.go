@@ -597,19 +597,19 @@ func invalidConfigurations(t *testing.T, p *project) {
 	before := p.resources(t)
 
 	for name, change := range map[string]map[string]any{
-		"nothing set":        {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
-		"URL as domain":      {"domain": "https://example.org/", "aliases": []string{"WWW"}},
-		"bad blocks":         {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
-		"bad keys":           {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
-		"missing key file":   {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
-		"misspelt keys":      {"instancetype": "t3.micro", "sshport": 22},
-		"out of range":       {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
-		"no image":           {"ami": "debian-13", "instanceType": "micro"},
-		"no site":            {"siteDir": "blog", "jekyllEnv": ""},
-		"of another type":    {"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www"},
-		"a name of another":  {"domain": "production.localcloud.test"},
-		"a plain secret":     {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
-		"a bit of all":       {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
+		"nothing set":       {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
+		"URL as domain":     {"domain": "https://example.org/", "aliases": []string{"WWW"}},
+		"bad blocks":        {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
+		"bad keys":          {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
+		"missing key file":  {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
+		"misspelt keys":     {"instancetype": "t3.micro", "sshport": 22},
+		"out of range":      {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
+		"no image":          {"ami": "debian-13", "instanceType": "micro"},
+		"no site":           {"siteDir": "blog", "jekyllEnv": ""},
+		"of another type":   {"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www"},
+		"a name of another": {"domain": "production.localcloud.test"},
+		"a plain secret":    {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
+		"a bit of all":      {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var file map[string]map[string]any
