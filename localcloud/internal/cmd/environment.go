@@ -45,6 +45,8 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		// The local cloud's keys need no token, and its S3 server refuses any.
 		{"AWS_SESSION_TOKEN", ""},
 		{"AWS_REGION", s3.Region},
+		// The AWS CLI's version 1 knows no other name for it.
+		{"AWS_DEFAULT_REGION", s3.Region},
 		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
 		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
 		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
