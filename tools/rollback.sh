@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings an earlier commit back: its configuration, its bundle and its site, as a
-# new server. The checkout has the files of that commit afterwards, staged.
+# Brings an earlier commit back: its configuration, its bundle and its site. The
+# checkout has the files of that commit afterwards, staged.
 #
 # Usage: rollback.sh STACK [COMMIT]
 #

@@ -219,7 +219,7 @@ func ensure[T thing](ctx context.Context, c *Client, want wanted[T], listed []T,
 	if err := c.call(ctx, http.MethodPatch, fmt.Sprintf("%s/%d", want.path, there.id()), want.request, nil); err != nil {
 		return 0, advise(fmt.Errorf("change %s: %w", want, err))
 	}
-	c.log(fmt.Sprintf("changed %s, whose %s", want, strings.Join(differs, ", ")))
+	c.log(fmt.Sprintf("changed %s, which was not as it should be: %s", want, strings.Join(differs, ", ")))
 	return there.id(), nil
 }
 

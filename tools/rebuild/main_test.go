@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,6 +96,26 @@ config:
 	code, _, stderr = rebuilt(t, "test")
 	require.Equal(t, exitDone, code, stderr)
 	require.Contains(t, file(t, "Pulumi.test.yaml"), "immutable-infra:generation: 3\n", "and once more")
+}
+
+func TestAGenerationThatPulumiHasWrittenIsRaised(t *testing.T) {
+	project(t, images)
+	quoted := strings.Replace(productionStack, "generation: 41", `generation: "41"`, 1)
+	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(quoted), 0o644))
+	code, stdout, stderr := rebuilt(t, "production")
+	require.Equal(t, exitDone, code, stderr)
+	require.Contains(t, file(t, "Pulumi.production.yaml"), "immutable-infra:generation: 42\n")
+	require.Contains(t, stdout, "- `production`: generation 42,")
+}
+
+func TestAGenerationThatIsNoNumberIsNamed(t *testing.T) {
+	project(t, images)
+	broken := strings.Replace(productionStack, "generation: 41", "generation: newest", 1)
+	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(broken), 0o644))
+	code, _, stderr := rebuilt(t, "production")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, `Pulumi.production.yaml: immutable-infra:generation is "newest", and has to be a whole number`)
+	require.Equal(t, broken, file(t, "Pulumi.production.yaml"))
 }
 
 func TestTheStacksOfTheRepositoryCanBeRebuilt(t *testing.T) {

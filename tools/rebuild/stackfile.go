@@ -18,12 +18,13 @@ type settings struct {
 	Region       string `yaml:"aws:region"`
 	InstanceType string `yaml:"immutable-infra:instanceType"`
 	AMI          string `yaml:"immutable-infra:ami"`
-	Generation   int    `yaml:"immutable-infra:generation"`
+	// Generation is a number or, as `pulumi config set` writes it, a text that is one.
+	Generation string `yaml:"immutable-infra:generation"`
 }
 
 func parse(text string) (settings, error) {
 	defaults := stack.Defaults()
-	file := struct{ Config settings }{settings{InstanceType: defaults.InstanceType, Generation: defaults.Generation}}
+	file := struct{ Config settings }{settings{InstanceType: defaults.InstanceType, Generation: strconv.Itoa(defaults.Generation)}}
 	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
 		return settings{}, fmt.Errorf("not the configuration of a stack: %w", err)
 	}
@@ -56,22 +57,26 @@ func readStackFile(name string) (*stackFile, error) {
 }
 
 // rebuild changes the text: another generation, and the newest image.
-func (f *stackFile) rebuild(ctx context.Context) (err error) {
+func (f *stackFile) rebuild(ctx context.Context) error {
+	generation, err := strconv.Atoi(f.before.Generation)
+	if err != nil {
+		return fmt.Errorf("%s: immutable-infra:generation is %q, and has to be a whole number, such as 2", f.path, f.before.Generation)
+	}
 	config := stack.Config{InstanceType: f.before.InstanceType}
 	if f.image, err = newestImage(ctx, f.before.Region, config.Architecture()); err != nil {
 		return err
 	}
 	f.after = f.before
 	f.after.AMI = f.image.ImageID
-	f.after.Generation++
+	f.after.Generation = strconv.Itoa(generation + 1)
 	f.text = set(f.text, "ami", f.after.AMI)
-	f.text = set(f.text, "generation", strconv.Itoa(f.after.Generation))
+	f.text = set(f.text, "generation", f.after.Generation)
 	written, err := parse(f.text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if written != f.after {
-		return fmt.Errorf("%s: ami and generation cannot be changed where they are; write each on a line of its own, such as\n  immutable-infra:ami: %s\n  immutable-infra:generation: %d",
+		return fmt.Errorf("%s: ami and generation cannot be changed where they are; write each on a line of its own, such as\n  immutable-infra:ami: %s\n  immutable-infra:generation: %s",
 			f.path, f.after.AMI, f.after.Generation)
 	}
 	return nil
@@ -100,5 +105,5 @@ func (f *stackFile) summary() string {
 	if f.after.AMI != f.before.AMI {
 		image = fmt.Sprintf("the image becomes `%s` instead of `%s`", f.after.AMI, f.before.AMI)
 	}
-	return fmt.Sprintf("- `%s`: generation %d, and %s (%s, of %s)", f.stack, f.after.Generation, image, f.image.Name, f.image.CreationDate.Format("2 January 2006"))
+	return fmt.Sprintf("- `%s`: generation %s, and %s (%s, of %s)", f.stack, f.after.Generation, image, f.image.Name, f.image.CreationDate.Format("2 January 2006"))
 }

@@ -37,7 +37,7 @@ func FindRoot(dir string) (string, error) {
 }
 
 // Find returns the home of the project in root, or the one that
-// LOCALCLOUD_HOME names.
+// LOCALCLOUD_HOME names. Of a link it is what the link leads to.
 func Find(root string) (Home, error) {
 	dir := filepath.Join(root, ".localcloud")
 	if named := os.Getenv(Variable); named != "" {
@@ -47,7 +47,15 @@ func Find(root string) (Home, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", Variable, err)
 	}
-	return Home(dir), nil
+	// A link to another checkout's home is that home: its containers are known by its path.
+	switch target, err := os.Readlink(dir); {
+	case err != nil:
+		return Home(dir), nil // no link, or not made yet
+	case filepath.IsAbs(target):
+		return Home(filepath.Clean(target)), nil
+	default:
+		return Home(filepath.Join(filepath.Dir(dir), target)), nil
+	}
 }
 
 func (h Home) String() string { return string(h) }

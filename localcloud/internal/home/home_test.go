@@ -37,6 +37,24 @@ func TestTheHomeIsInTheProjectUnlessNamed(t *testing.T) {
 	require.Equal(t, home.Home("/elsewhere"), found)
 }
 
+func TestALinkToAnotherCheckoutsHomeIsThatHome(t *testing.T) {
+	t.Setenv(home.Variable, "")
+	for name, link := range map[string]string{"absolute": "/elsewhere/.localcloud", "relative": "../elsewhere/.localcloud"} {
+		t.Run(name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "project")
+			require.NoError(t, os.Mkdir(root, 0o755))
+			require.NoError(t, os.Symlink(link, filepath.Join(root, ".localcloud")))
+			found, err := home.Find(root)
+			require.NoError(t, err)
+			want := link
+			if !filepath.IsAbs(link) {
+				want = filepath.Join(root, link)
+			}
+			require.Equal(t, home.Home(want), found)
+		})
+	}
+}
+
 func TestSecretsAreClosedToOthers(t *testing.T) {
 	h := home.Home(t.TempDir())
 	require.NoError(t, h.Make())
