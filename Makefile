@@ -9,7 +9,7 @@ SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scr
 
 # The stack that is looked at, and the environment in which Pulumi finds it.
 LOOKED_AT := $(or $(STACK),local)
-IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s env); eval "$$variables";; esac
+IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
 
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0

@@ -39,6 +39,7 @@ func recordedKinds() map[string]string {
 		"addresses":              "aws:ec2/eip:Eip",
 		"roles":                  "aws:iam/role:Role",
 		"instanceProfiles":       "aws:iam/instanceProfile:InstanceProfile",
+		"openIdConnectProviders": "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
 		"buckets":                "aws:s3/bucketV2:BucketV2",
 		"records":                "aws:route53/record:Record",
 	}
@@ -182,7 +183,7 @@ func (p *project) orphans(t *testing.T) []string {
 	}
 
 	var stacks []struct{ Name string }
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "ls", "--json")), &stacks))
+	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "ls", "--all", "--json")), &stacks))
 	var all deployment
 	for _, stack := range stacks {
 		var one deployment

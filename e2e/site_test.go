@@ -720,6 +720,7 @@ func interruptedUp(t *testing.T, p *project) {
 	again := p.run(t, 15*time.Minute, "make", "up")
 	require.NoError(t, again.err, seen.String()+again.String())
 	t.Logf("the make up after it took %.0f s", again.took.Seconds())
+	p.loadEnv(t) // the account of the local cloud is a new one
 	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
 }
@@ -739,6 +740,7 @@ func downAndUp(t *testing.T, p *project, before string) {
 	up := p.run(t, 15*time.Minute, "make", "up")
 	require.NoError(t, up.err, up.String())
 	t.Logf("make up from nothing deployed took %.0f s, warm", up.took.Seconds())
+	p.loadEnv(t)
 	require.Less(t, up.took, 3*time.Minute)
 	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)

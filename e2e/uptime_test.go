@@ -112,7 +112,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 		look(fmt.Sprintf("output %d", i), text)
 	}
 	look("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
-	for _, dir := range []string{"state", "pulumi"} {
+	for _, dir := range []string{filepath.Join("s3", "data", stateBucket), "pulumi"} {
 		err := filepath.WalkDir(filepath.Join(p.home(), dir), func(path string, entry os.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
 				return err
@@ -182,7 +182,7 @@ func takenAway(t *testing.T, p *project) {
 	p.watched(t)
 	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))), func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
 	require.Len(t, urns, 1)
-	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target", urns[0])
+	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target-dependents", "--target", urns[0])
 	state := p.robot(t)
 	require.Empty(t, state.Monitors)
 	require.Empty(t, state.Integrations)
