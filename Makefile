@@ -16,7 +16,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: localcloud ## Deploy the site to this machine, from nothing or on top of what is there
@@ -78,7 +78,7 @@ access: LOOKED_AT = $(or $(STACK),access)
 access: ## Make the roles by which GitHub's workflows reach AWS: docs/github.md
 	@$(IN_ITS_ENVIRONMENT); cd bootstrap/access; \
 	  pulumi stack select "$(LOOKED_AT)" 2>/dev/null || pulumi stack init "$(LOOKED_AT)" --secrets-provider "$$(sed -n 's/^secretsprovider: *//p' "Pulumi.$(LOOKED_AT).yaml" | grep . || echo passphrase)"; \
-	  pulumi up --stack "$(LOOKED_AT)"
+	  if [ -t 0 ]; then pulumi up --stack "$(LOOKED_AT)"; else pulumi up --stack "$(LOOKED_AT)" --yes --non-interactive; fi
 
 .PHONY: test
 test: check e2e ## Run every test, the end-to-end ones included
