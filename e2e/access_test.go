@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,11 +29,7 @@ func (p *project) access(t *testing.T) {
 // as is the same project, used by somebody who has a role and nothing else.
 func (p *project) as(t *testing.T, role string) *project {
 	t.Helper()
-	other := &project{dir: p.dir, env: slices.Clone(p.env)}
-	result := p.run(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`, role)
-	require.NoError(t, result.err, result.String())
-	other.env = strings.Split(strings.TrimRight(result.stdout, "\x00"), "\x00")
-	return other
+	return &project{dir: p.dir, env: p.environment(t, role)}
 }
 
 // put uploads an object, or tries to.

@@ -55,9 +55,14 @@ func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
 // loadEnv takes over what `eval "$(make -s env)"` sets.
 func (p *project) loadEnv(t *testing.T) {
 	t.Helper()
-	result := p.run(t, time.Minute, "bash", "-c", `variables=$(make -s env) && eval "$variables" && env -0`)
-	require.NoError(t, result.err, result.String())
-	p.env = strings.Split(strings.TrimRight(result.stdout, "\x00"), "\x00")
+	p.env = p.environment(t, "")
+}
+
+// environment is what make env gives to a role, or to an administrator where that is "".
+func (p *project) environment(t *testing.T, role string) []string {
+	t.Helper()
+	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`, role)
+	return strings.Split(strings.TrimRight(variables, "\x00"), "\x00")
 }
 
 // copy is a second checkout of the same project on the same local cloud, in

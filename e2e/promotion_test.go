@@ -158,11 +158,7 @@ func (p *project) visitOften(t *testing.T, url string) (end func() (requests int
 // giveUp deletes both stacks, as the runbook says.
 func giveUp(t *testing.T, checkout *project) {
 	t.Helper()
-	file := filepath.Join(checkout.dir, "Pulumi."+productionStack+".yaml")
-	content, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Contains(t, string(content), "immutable-infra:protect: true\n")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(content), "immutable-infra:protect: true\n", "immutable-infra:protect: false\n", 1)), 0o644))
+	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n", "immutable-infra:protect: false\n")
 	for _, command := range [][]string{
 		{"up", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},
 		{"destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -198,7 +197,6 @@ cat .localcloud/run/*.log 2>/dev/null || true`)
 func (p *project) files(t *testing.T, dirs ...string) []byte {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "find", append(dirs, "-type", "f", "-exec", "cat", "{}", "+")...)
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	content, err := command.Output()
 	require.NoError(t, err)
 	return content

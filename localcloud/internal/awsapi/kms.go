@@ -252,13 +252,14 @@ func (r *request) permittedAlias(name string) (*alias, error) {
 	return a, err
 }
 
-type listAliasesInput struct {
+// listInput is what lists of things of a key are asked for by.
+type listInput struct {
 	KeyID  string `json:"KeyId"`
 	Limit  int    // there are never so many
 	Marker string
 }
 
-func (r *request) listAliases(input listAliasesInput) (any, error) {
+func (r *request) listAliases(input listInput) (any, error) {
 	if err := r.authorize(r.action, "*", nil); err != nil {
 		return nil, err
 	}
@@ -370,13 +371,7 @@ func setTags(k *key, tags []tag) (map[string]string, error) {
 	return keys, nil
 }
 
-type listResourceTagsInput struct {
-	KeyID  string `json:"KeyId"`
-	Limit  int    // there are never so many
-	Marker string
-}
-
-func (r *request) listResourceTags(input listResourceTagsInput) (any, error) {
+func (r *request) listResourceTags(input listInput) (any, error) {
 	k, err := r.permitted(input.KeyID, false)
 	if err != nil {
 		return nil, err

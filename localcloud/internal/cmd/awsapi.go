@@ -5,13 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
 	"immutable-infra/localcloud/internal/awsapi"
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -35,12 +33,5 @@ func awsAPIVerb(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("awsapi: %w", err)
 	}
-	listener, err := net.Listen("tcp", ":443")
-	if err != nil {
-		return fmt.Errorf("awsapi: %w", err)
-	}
-	if err := https.Serve(ctx, server, listener, *certificate, *key); err != nil {
-		return fmt.Errorf("awsapi: %w", err)
-	}
-	return nil
+	return serve(ctx, "awsapi", server, *certificate, *key)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/gateway"
+	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/registry"
 	"immutable-infra/localcloud/internal/run"
@@ -54,6 +55,18 @@ func registryVerb(ctx context.Context, args []string) error {
 		return fmt.Errorf("registry: %w", err)
 	}
 	return registry.Serve(ctx, handler, listener, *certificate, *key)
+}
+
+// serve is the rest of the verb of a double: its handler, with TLS, at the port of HTTPS.
+func serve(ctx context.Context, verb string, handler http.Handler, certificate, key string) error {
+	listener, err := net.Listen("tcp", ":443")
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	if err := https.Serve(ctx, handler, listener, certificate, key); err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	return nil
 }
 
 // dnsVerb is what runs in the name server's container.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"net"
 	"os"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/victorops"
 )
 
@@ -25,12 +22,5 @@ func victorOpsVerb(ctx context.Context, args []string) error {
 	if apiKey == "" {
 		return errors.New("victorops: " + cloud.VictorOpsKeyVariable + " is empty: set it to the API key of the account")
 	}
-	listener, err := net.Listen("tcp", ":443")
-	if err != nil {
-		return fmt.Errorf("victorops: %w", err)
-	}
-	if err := https.Serve(ctx, victorops.New(apiKey), listener, *certificate, *key); err != nil {
-		return fmt.Errorf("victorops: %w", err)
-	}
-	return nil
+	return serve(ctx, "victorops", victorops.New(apiKey), *certificate, *key)
 }
