@@ -11,6 +11,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/server/manifest"
 )
 
 // pull runs `agent pull`: it reads the flags, opens the content bucket and the
@@ -63,7 +64,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		Keep:           *keep,
 		Verify:         *verify,
 		VerifiedMarker: runtimeFile(os.Getenv("RUNTIME_DIRECTORY"), "site-verified"),
-		Limits:         release.DefaultLimits(),
+		Limits:         manifest.DefaultLimits(),
 		Log:            log,
 	}.Run(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/server/manifest"
 )
 
 const (
@@ -98,7 +99,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 			&readiness.Served{
 				Bucket:      content,
 				Releases:    releases,
-				Limits:      release.DefaultLimits(),
+				Limits:      manifest.DefaultLimits(),
 				URL:         web,
 				Host:        *domain,
 				Project:     *project,

@@ -54,6 +54,11 @@ func HandoverCommand(within time.Duration) string {
 //go:embed files
 var files embed.FS
 
+// formats is the source of the packages of this module that the agent is built with.
+//
+//go:embed manifest rules
+var formats embed.FS
+
 // Bundle is what is shipped to a server: the compose project, the agent with
 // its units, and the script that sets them up.
 type Bundle struct {
@@ -89,8 +94,8 @@ func BuildBundle(ctx context.Context, agentDir, workDir, architecture string) (B
 	return bundle, nil
 }
 
-// bundleHash is over the agent's source, the embedded files and the command
-// that sets them up.
+// bundleHash is over the agent's source, that of the formats it shares with this module, the
+// embedded files and the command that sets them up.
 func bundleHash(agentDir, architecture string) (string, error) {
 	agent, err := HashDir(agentDir, func(path string) bool { return strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".md") })
 	if err != nil {
@@ -98,15 +103,20 @@ func bundleHash(agentDir, architecture string) (string, error) {
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n%s\n%s\n", architecture, agent, provisionCommand, handoverCommand)
-	err = fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	for _, embedded := range []embed.FS{files, formats} {
+		err = fs.WalkDir(embedded, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/testdata/") {
+				return err
+			}
+			content, err := embedded.ReadFile(path)
+			fmt.Fprintf(sum, "%s %d\n%s", path, len(content), content)
 			return err
+		})
+		if err != nil {
+			return "", err
 		}
-		content, err := files.ReadFile(path)
-		fmt.Fprintf(sum, "%s %d\n%s", path, len(content), content)
-		return err
-	})
-	return hex.EncodeToString(sum.Sum(nil)), err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // HashDir is a hash over the names and contents of the files below a directory,

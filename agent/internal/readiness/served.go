@@ -20,6 +20,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/server/manifest"
 )
 
 const (
@@ -43,7 +44,7 @@ type Served struct {
 	Bucket *bucket.Bucket
 	// Releases is what the agent has on disk.
 	Releases *release.Releases
-	Limits   release.Limits
+	Limits   manifest.Limits
 	// URL is the address of the site's front on this server, without a path.
 	URL *url.URL
 	// Host is the site's name, by which it is asked for.
@@ -54,7 +55,7 @@ type Served struct {
 	PullService string
 
 	// The manifest that was read last, with its ETag: a wait reads it once.
-	manifest release.Manifest
+	manifest manifest.Manifest
 	etag     string
 	client   *http.Client
 }
@@ -122,14 +123,14 @@ func newClient(host string) *http.Client {
 
 // fetchManifest makes s.manifest the bucket's.
 func (s *Served) fetchManifest(ctx context.Context) error {
-	manifest, etag, err := release.FetchManifest(ctx, s.Bucket, s.etag, s.Limits)
+	list, etag, err := release.FetchManifest(ctx, s.Bucket, s.etag, s.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	s.manifest, s.etag = manifest, etag
+	s.manifest, s.etag = list, etag
 	return nil
 }
 
@@ -213,13 +214,13 @@ func servedAs(name string) []string {
 }
 
 // checkFile says what is wrong with what is served at a path, or "".
-func (s *Served) checkFile(ctx context.Context, path string, want release.Digest) string {
+func (s *Served) checkFile(ctx context.Context, path string, want manifest.Digest) string {
 	hash := sha256.New()
 	problem := s.get(ctx, path, func(body io.Reader) error {
 		_, err := io.Copy(hash, body)
 		return err
 	})
-	if problem == "" && release.Digest(hash.Sum(nil)) != want {
+	if problem == "" && manifest.Digest(hash.Sum(nil)) != want {
 		problem = path + " has other bytes than in the bucket"
 	}
 	return problem
@@ -227,14 +228,14 @@ func (s *Served) checkFile(ctx context.Context, path string, want release.Digest
 
 // checkScript says what is wrong with a PHP file, or "". What it answers is its own
 // affair, as long as that is not its source, and there is something that runs it.
-func (s *Served) checkScript(ctx context.Context, path string, source release.Digest) string {
+func (s *Served) checkScript(ctx context.Context, path string, source manifest.Digest) string {
 	return s.ask(ctx, path, func(response *http.Response) (problem string) {
 		hash := sha256.New()
 		if _, err := io.Copy(hash, response.Body); err != nil {
 			return oneLine(err.Error())
 		}
 		switch {
-		case release.Digest(hash.Sum(nil)) == source:
+		case manifest.Digest(hash.Sum(nil)) == source:
 			return "its source is served, it does not run"
 		case response.StatusCode >= http.StatusInternalServerError:
 			return "status " + response.Status

@@ -20,6 +20,7 @@ import (
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/release"
 	"immutable-infra/agent/internal/release/releasetest"
+	"immutable-infra/server/manifest"
 )
 
 type site = releasetest.Site
@@ -108,7 +109,7 @@ func newServer(t *testing.T, build site) *server {
 	s.served = &Served{
 		Bucket:      content,
 		Releases:    release.ReadReleases(s.dir),
-		Limits:      release.DefaultLimits(),
+		Limits:      manifest.DefaultLimits(),
 		URL:         address,
 		Host:        "site.example.org",
 		Project:     "/opt/site",
@@ -125,7 +126,7 @@ func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
 	}
-	s.s3.Put(release.ManifestName, build.Manifest())
+	s.s3.Put(manifest.Name, build.Manifest())
 }
 
 // pull does what the agent's timer does.
@@ -134,7 +135,7 @@ func (s *server) pull() {
 	releases, err := release.OpenReleases(s.dir)
 	require.NoError(s, err)
 	require.NoError(s, release.Pull{
-		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: release.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
+		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
 	}.Run(s.Context()))
 	s.s3.TakeRequests()
 }
@@ -308,7 +309,7 @@ func TestARedirectIsNotThePage(t *testing.T) {
 
 func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
 	s := newServer(t, exampleSite())
-	s.s3.Delete(release.ManifestName)
+	s.s3.Delete(manifest.Name)
 	require.Contains(t, s.look().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
 	s.s3.Deny()
 	require.Contains(t, s.look().Detail, "access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/manifest"
 )
 
 // parallelTransfers is how many files are on their way at once: enough to hide
@@ -24,22 +25,22 @@ const parallelTransfers = 8
 // ones.
 type Build struct {
 	releases   *Releases
-	manifest   Manifest
+	manifest   manifest.Manifest
 	path       string
 	bytes      budget
 	downloaded atomic.Int64
 }
 
-// NewBuild begins the release that manifest describes. Discard it in the end
+// NewBuild begins the release that list describes. Discard it in the end
 // whether or not it was finished.
-func (r *Releases) NewBuild(manifest Manifest, limits Limits) (*Build, error) {
-	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), manifest.ID()+temporaryMark+"*")
+func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
+	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
 		return nil, fmt.Errorf("begin release: %w", err)
 	}
 	return &Build{
 		releases: r,
-		manifest: manifest,
+		manifest: list,
 		path:     path,
 		bytes:    budget{limit: limits.Bytes},
 	}, nil
@@ -55,7 +56,7 @@ func (r *Releases) NewBuild(manifest Manifest, limits Limits) (*Build, error) {
 func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string) error {
 	group, transfers := errgroup.WithContext(ctx)
 	group.SetLimit(parallelTransfers)
-	for name, digest := range b.manifest.files {
+	for name, digest := range b.manifest.Files() {
 		if transfers.Err() != nil {
 			break
 		}
@@ -83,12 +84,12 @@ func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string)
 // link gives source, a file of another release, the name target as well, if
 // it has the digest. That it has not, or is missing, or cannot be linked or
 // read, is no error: the file is then downloaded.
-func (b *Build) link(source, target string, digest Digest) (bool, error) {
+func (b *Build) link(source, target string, digest manifest.Digest) (bool, error) {
 	stat, err := os.Lstat(source)
 	if err != nil || !stat.Mode().IsRegular() {
 		return false, nil
 	}
-	got, size, err := digestFile(source)
+	got, size, err := manifest.DigestFile(source)
 	if err != nil || got != digest {
 		return false, nil
 	}
@@ -99,7 +100,7 @@ func (b *Build) link(source, target string, digest Digest) (bool, error) {
 }
 
 // download writes the bucket's copy of the file to target.
-func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, target string, digest Digest) error {
+func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, target string, digest manifest.Digest) error {
 	key := siteName + "/" + name
 	object, err := content.Get(ctx, key, "")
 	if errors.Is(err, bucket.ErrNotFound) {
@@ -119,7 +120,7 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, targ
 	if err != nil {
 		return fmt.Errorf("download %s: %w", content.URL(key), err)
 	}
-	if got := Digest(hash.Sum(nil)); got != digest {
+	if got := manifest.Digest(hash.Sum(nil)); got != digest {
 		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s (a sync under way?)", content.URL(key), got, digest)
 	}
 	if err := file.Sync(); err != nil {
@@ -135,7 +136,7 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, targ
 // Finish writes the manifest and release.json, waits until the whole build is
 // on the disk, and gives it its final name. It is not switched to.
 func (b *Build) Finish() (Info, error) {
-	info := Info{Release: b.manifest.ID(), Files: len(b.manifest.files), Bytes: b.bytes.spent.Load()}
+	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
 	text, err := json.Marshal(info)
 	if err != nil {
 		return Info{}, fmt.Errorf("finish release: %w", err)
@@ -143,7 +144,7 @@ func (b *Build) Finish() (Info, error) {
 	if err := writeSynced(filepath.Join(b.path, infoName), append(text, '\n')); err != nil {
 		return Info{}, fmt.Errorf("finish release: %w", err)
 	}
-	if err := writeSynced(filepath.Join(b.path, ManifestName), b.manifest.text); err != nil {
+	if err := writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()); err != nil {
 		return Info{}, fmt.Errorf("finish release: %w", err)
 	}
 	// MkdirTemp made it for the owner alone; web servers run as others.

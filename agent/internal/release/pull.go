@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/manifest"
 )
 
 // Pull brings the current build from the content bucket onto this server and
@@ -30,7 +31,7 @@ type Pull struct {
 	// every run verifies.
 	VerifiedMarker string
 	// Limits bound what is accepted.
-	Limits Limits
+	Limits manifest.Limits
 	// Log gets one line per change.
 	Log *slog.Logger
 }
@@ -59,7 +60,7 @@ func (p Pull) Run(ctx context.Context) error {
 		}
 	}
 
-	manifest, etag, err := FetchManifest(ctx, p.Bucket, knownETag, p.Limits)
+	list, etag, err := FetchManifest(ctx, p.Bucket, knownETag, p.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
 		p.Log.Debug("nothing new", "release", current)
 		return nil
@@ -67,13 +68,13 @@ func (p Pull) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id := manifest.ID()
+	id := list.ID()
 	if id == current && sound {
 		p.Log.Debug("nothing new", "release", current)
 		return p.Releases.RememberETag(id, etag)
 	}
 
-	info, downloaded, err := p.obtain(ctx, manifest, current)
+	info, downloaded, err := p.obtain(ctx, list, current)
 	if err != nil {
 		return err
 	}
@@ -123,11 +124,11 @@ func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 	return id, true, nil
 }
 
-// obtain makes sure that the release of the manifest is on disk and whole: as
+// obtain makes sure that the release of the list is on disk and whole: as
 // it was left by an earlier run, or built now from what other releases have
 // and the bucket. It returns how many bytes were downloaded, too.
-func (p Pull) obtain(ctx context.Context, manifest Manifest, current string) (_ Info, downloaded int64, err error) {
-	id := manifest.ID()
+func (p Pull) obtain(ctx context.Context, list manifest.Manifest, current string) (_ Info, downloaded int64, err error) {
+	id := list.ID()
 	exists, err := p.Releases.Exists(id)
 	if err != nil {
 		return Info{}, 0, err
@@ -150,7 +151,7 @@ func (p Pull) obtain(ctx context.Context, manifest Manifest, current string) (_ 
 		from = append(from, current)
 	}
 
-	build, err := p.Releases.NewBuild(manifest, p.Limits)
+	build, err := p.Releases.NewBuild(list, p.Limits)
 	if err != nil {
 		return Info{}, 0, err
 	}

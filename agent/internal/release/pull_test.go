@@ -23,6 +23,7 @@ import (
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/disktest"
 	"immutable-infra/agent/internal/release/releasetest"
+	"immutable-infra/server/manifest"
 )
 
 type site = releasetest.Site
@@ -46,7 +47,7 @@ func newServer(t *testing.T) *server {
 		Bucket:         content,
 		Keep:           3,
 		VerifiedMarker: filepath.Join(t.TempDir(), "site-verified"),
-		Limits:         DefaultLimits(),
+		Limits:         manifest.DefaultLimits(),
 		Log: slog.New(slog.NewTextHandler(s.journal, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 				if attr.Key == slog.TimeKey || attr.Key == "in" {
@@ -73,7 +74,7 @@ func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
 	}
-	s.s3.Put(ManifestName, build.Manifest())
+	s.s3.Put(manifest.Name, build.Manifest())
 }
 
 // run pulls once, as the timer does each minute.
@@ -336,7 +337,7 @@ func TestABadManifestKeepsWhatIsServed(t *testing.T) {
 			build := firstBuild()
 			s.upload(build)
 			s.mustPull()
-			s.s3.Put(ManifestName, text)
+			s.s3.Put(manifest.Name, text)
 			require.Contains(t, s.pullFails(), "s3://content/SHA256SUMS is refused: SHA256SUMS")
 			s.requireServed(build)
 
@@ -373,7 +374,7 @@ func TestAManifestDeletedFromTheBucketKeepsWhatIsServed(t *testing.T) {
 	build := firstBuild()
 	s.upload(build)
 	s.mustPull()
-	s.s3.Delete(ManifestName)
+	s.s3.Delete(manifest.Name)
 	require.Contains(t, s.pullFails(), "no build has been uploaded yet")
 	s.requireServed(build)
 }
@@ -407,9 +408,9 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 // When nothing has to be downloaded, no transfer notices that the run is to end.
 func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	s := newServer(t)
-	manifest, err := ParseManifest([]byte(firstBuild().Manifest()), DefaultLimits())
+	list, err := manifest.Parse([]byte(firstBuild().Manifest()), manifest.DefaultLimits())
 	require.NoError(t, err)
-	build, err := s.pull.Releases.NewBuild(manifest, DefaultLimits())
+	build, err := s.pull.Releases.NewBuild(list, manifest.DefaultLimits())
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()

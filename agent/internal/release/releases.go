@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/manifest"
 )
 
 // Names below the directory of releases. See README.md for the layout.
@@ -99,7 +100,7 @@ func (r *Releases) Current() (string, error) {
 		return "", fmt.Errorf("read current release: %w", err)
 	}
 	dir, id := filepath.Split(target)
-	if filepath.Clean(dir) != releasesName || !isID(id) {
+	if filepath.Clean(dir) != releasesName || !manifest.IsID(id) {
 		return "", nil
 	}
 	return id, nil
@@ -121,17 +122,17 @@ func (r *Releases) Exists(id string) (bool, error) {
 // is named after, its site has every file of the manifest and no other, and
 // release.json counts the same. With contents, each file's bytes are hashed,
 // too. The error names the first thing that is wrong.
-func (r *Releases) Check(ctx context.Context, id string, contents bool, limits Limits) (Info, error) {
-	text, err := os.ReadFile(filepath.Join(r.path(id), ManifestName))
+func (r *Releases) Check(ctx context.Context, id string, contents bool, limits manifest.Limits) (Info, error) {
+	text, err := os.ReadFile(filepath.Join(r.path(id), manifest.Name))
 	if err != nil {
 		return Info{}, fmt.Errorf("release %s: %w", id, err)
 	}
-	manifest, err := ParseManifest(text, limits)
+	list, err := manifest.Parse(text, limits)
 	if err != nil {
 		return Info{}, fmt.Errorf("release %s: %w", id, err)
 	}
-	if manifest.ID() != id {
-		return Info{}, fmt.Errorf("release %s: its %s is that of %s", id, ManifestName, manifest.ID())
+	if list.ID() != id {
+		return Info{}, fmt.Errorf("release %s: its %s is that of %s", id, manifest.Name, list.ID())
 	}
 	info := Info{Release: id}
 	site := filepath.Join(r.path(id), siteName)
@@ -149,9 +150,9 @@ func (r *Releases) Check(ctx context.Context, id string, contents bool, limits L
 		if err != nil {
 			return err
 		}
-		want, listed := manifest.files[name]
+		want, listed := list.Digest(name)
 		if !listed {
-			return fmt.Errorf("%s is not in %s", path, ManifestName)
+			return fmt.Errorf("%s is not in %s", path, manifest.Name)
 		}
 		size, err := checkFile(path, entry, want, contents)
 		if err != nil {
@@ -164,8 +165,8 @@ func (r *Releases) Check(ctx context.Context, id string, contents bool, limits L
 	if err != nil {
 		return Info{}, fmt.Errorf("release %s: %w", id, err)
 	}
-	if info.Files != len(manifest.files) {
-		return Info{}, fmt.Errorf("release %s: %d of %d files are missing", id, len(manifest.files)-info.Files, len(manifest.files))
+	if info.Files != list.Len() {
+		return Info{}, fmt.Errorf("release %s: %d of %d files are missing", id, list.Len()-info.Files, list.Len())
 	}
 	written, err := readInfo(filepath.Join(r.path(id), infoName))
 	if err != nil {
@@ -179,7 +180,7 @@ func (r *Releases) Check(ctx context.Context, id string, contents bool, limits L
 
 // checkFile checks one file of a release and returns its size. With contents,
 // its bytes must have the digest that the manifest gives it.
-func checkFile(path string, entry fs.DirEntry, want Digest, contents bool) (int64, error) {
+func checkFile(path string, entry fs.DirEntry, want manifest.Digest, contents bool) (int64, error) {
 	if !entry.Type().IsRegular() {
 		return 0, fmt.Errorf("%s is not a regular file", path)
 	}
@@ -190,7 +191,7 @@ func checkFile(path string, entry fs.DirEntry, want Digest, contents bool) (int6
 		}
 		return stat.Size(), nil
 	}
-	got, size, err := digestFile(path)
+	got, size, err := manifest.DigestFile(path)
 	if err != nil {
 		return 0, err
 	}
@@ -242,7 +243,7 @@ func (r *Releases) Prune(keep int) error {
 	}
 	var others []candidate
 	for _, entry := range entries {
-		if !isID(entry.Name()) || entry.Name() == current {
+		if !manifest.IsID(entry.Name()) || entry.Name() == current {
 			continue
 		}
 		stat, err := entry.Info()
@@ -310,14 +311,9 @@ func (r *Releases) path(id string) string {
 	return filepath.Join(r.dir, releasesName, id)
 }
 
-// isID tells whether a name is a release's id.
-func isID(name string) bool {
-	return len(name) == 2*idBytes && strings.Trim(name, "0123456789abcdef") == ""
-}
-
 // isTemporary tells whether a name is one that this package gives to what is
 // not finished.
 func isTemporary(name string) bool {
 	finished, _, marked := strings.Cut(name, temporaryMark)
-	return marked && (isID(finished) || finished == currentName || finished == etagName)
+	return marked && (manifest.IsID(finished) || finished == currentName || finished == etagName)
 }

@@ -1,12 +1,13 @@
-package release
+// Package manifest is the format by which a build of the site reaches a server: the list of its
+// files with their hashes, the release's name, and the limits that both sides hold to. The program
+// that uploads a build and the agent that downloads it use the same code.
+package manifest
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"maps"
@@ -14,23 +15,21 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"immutable-infra/agent/internal/bucket"
 )
 
 const (
-	// ManifestName is the manifest's key in the content bucket and its name in
+	// Name is the manifest's key in the content bucket and its name in
 	// a release's directory.
-	ManifestName = "SHA256SUMS"
+	Name = "SHA256SUMS"
 
 	// idBytes is how much of the manifest's SHA-256 names a release: 16
 	// hexadecimal digits.
 	idBytes = 8
 
-	// maxPathBytes keeps `site/` + path within S3's 1,024 bytes for a key.
-	maxPathBytes = 1024 - len("site/")
-	// maxNameBytes is what Linux file systems allow for one name.
-	maxNameBytes = 255
+	// MaxPathBytes keeps `site/` + path within S3's 1,024 bytes for a key.
+	MaxPathBytes = 1024 - len("site/")
+	// MaxNameBytes is what Linux file systems allow for one name.
+	MaxNameBytes = 255
 )
 
 // Manifest lists every file of one build of the site with its SHA-256, in the
@@ -41,75 +40,73 @@ type Manifest struct {
 	files map[string]Digest
 }
 
-// FetchManifest reads the manifest from the content bucket and returns its ETag,
-// too, unless it still has knownETag: then the error is bucket.ErrNotModified.
-// An empty knownETag always reads.
-func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string, limits Limits) (Manifest, string, error) {
-	object, err := content.Get(ctx, ManifestName, knownETag)
-	switch {
-	case errors.Is(err, bucket.ErrNotFound):
-		return Manifest{}, "", fmt.Errorf("no build has been uploaded yet: %w", err)
-	case errors.Is(err, bucket.ErrDenied):
-		return Manifest{}, "", fmt.Errorf("%w: allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", err)
-	case err != nil:
-		return Manifest{}, "", err
-	}
-	defer object.Body.Close()
-	// One byte more than is accepted, for ParseManifest to see that it is too
-	// much.
-	text, err := io.ReadAll(io.LimitReader(object.Body, limits.ManifestBytes+1))
-	if err != nil {
-		return Manifest{}, "", fmt.Errorf("read %s: %w", content.URL(ManifestName), err)
-	}
-	manifest, err := ParseManifest(text, limits)
-	if err != nil {
-		return Manifest{}, "", fmt.Errorf("%s is refused: %w", content.URL(ManifestName), err)
-	}
-	return manifest, object.ETag, nil
-}
-
-// ParseManifest reads a manifest and refuses every one that could not be
+// Parse reads a manifest and refuses every one that could not be
 // served or could reach outside its release: one that is empty, too long or
 // cut short, has no index.html, or has a line with a bad hash or a path that
 // is absolute, not in its shortest form, escaped, or listed twice. The error
 // names the line.
-func ParseManifest(text []byte, limits Limits) (Manifest, error) {
+func Parse(text []byte, limits Limits) (Manifest, error) {
 	if int64(len(text)) > limits.ManifestBytes {
-		return Manifest{}, fmt.Errorf("%s is larger than %d bytes", ManifestName, limits.ManifestBytes)
+		return Manifest{}, fmt.Errorf("%s is larger than %d bytes", Name, limits.ManifestBytes)
 	}
 	if len(text) == 0 {
-		return Manifest{}, fmt.Errorf("%s lists no files: an empty build is never served", ManifestName)
+		return Manifest{}, fmt.Errorf("%s lists no files: an empty build is never served", Name)
 	}
 	body, complete := strings.CutSuffix(string(text), "\n")
 	if !complete {
-		return Manifest{}, fmt.Errorf("%s does not end in a line break: it was cut short", ManifestName)
+		return Manifest{}, fmt.Errorf("%s does not end in a line break: it was cut short", Name)
 	}
 	lines := strings.Split(body, "\n")
 	if len(lines) > limits.Files {
-		return Manifest{}, fmt.Errorf("%s lists %d files: at most %d are accepted", ManifestName, len(lines), limits.Files)
+		return Manifest{}, fmt.Errorf("%s lists %d files: at most %d are accepted", Name, len(lines), limits.Files)
 	}
 	files := make(map[string]Digest, len(lines))
 	for i, line := range lines {
 		name, digest, err := parseLine(line)
 		if err != nil {
-			return Manifest{}, fmt.Errorf("%s line %d: %w", ManifestName, i+1, err)
+			return Manifest{}, fmt.Errorf("%s line %d: %w", Name, i+1, err)
 		}
 		if _, twice := files[name]; twice {
-			return Manifest{}, fmt.Errorf("%s line %d: %q is listed twice", ManifestName, i+1, name)
+			return Manifest{}, fmt.Errorf("%s line %d: %q is listed twice", Name, i+1, name)
 		}
 		files[name] = digest
 	}
 	for name := range files {
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 			if _, isFile := files[dir]; isFile {
-				return Manifest{}, fmt.Errorf("%s: %q is listed as a file and as the directory of %q", ManifestName, dir, name)
+				return Manifest{}, fmt.Errorf("%s: %q is listed as a file and as the directory of %q", Name, dir, name)
 			}
 		}
 	}
 	if _, ok := files["index.html"]; !ok {
-		return Manifest{}, fmt.Errorf("%s lists no index.html: a site without a front page is never served", ManifestName)
+		return Manifest{}, fmt.Errorf("%s lists no index.html: a site without a front page is never served", Name)
 	}
 	return Manifest{text: text, files: files}, nil
+}
+
+// New is the manifest of a build with these files. It refuses what Parse would refuse.
+func New(files map[string]Digest, limits Limits) (Manifest, error) {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		// A line break in a name would make another line of it.
+		if err := CheckPath(name); err != nil {
+			return Manifest{}, err
+		}
+		fmt.Fprintf(&text, "%s  ./%s\n", files[name], name)
+	}
+	return Parse([]byte(text.String()), limits)
+}
+
+// Text is the manifest as it is stored.
+func (m Manifest) Text() []byte { return m.text }
+
+// Len is the number of files.
+func (m Manifest) Len() int { return len(m.files) }
+
+// Digest returns the digest of a file of the build, by its slash-separated path.
+func (m Manifest) Digest(name string) (digest Digest, ok bool) {
+	digest, ok = m.files[name]
+	return digest, ok
 }
 
 // ID names the release: the first 16 hexadecimal digits of the SHA-256 of the
@@ -131,6 +128,11 @@ func (m Manifest) Files() iter.Seq2[string, Digest] {
 	}
 }
 
+// IsID reports whether a name has the form of a release's id.
+func IsID(name string) bool {
+	return len(name) == 2*idBytes && strings.Trim(name, "0123456789abcdef") == ""
+}
+
 // parseLine reads one line of sha256sum's text format.
 func parseLine(line string) (string, Digest, error) {
 	if strings.HasPrefix(line, `\`) {
@@ -144,15 +146,15 @@ func parseLine(line string) (string, Digest, error) {
 	if err != nil {
 		return "", Digest{}, err
 	}
-	if err := checkPath(name); err != nil {
+	if err := CheckPath(name); err != nil {
 		return "", Digest{}, err
 	}
 	return name, digest, nil
 }
 
-// checkPath accepts the slash-separated path of a file below the site's
+// CheckPath accepts the slash-separated path of a file below the site's
 // directory and nothing else.
-func checkPath(name string) error {
+func CheckPath(name string) error {
 	switch {
 	// ValidPath: UTF-8, not absolute, without empty, `.` and `..` elements.
 	case !fs.ValidPath(name) || name == ".":
@@ -161,12 +163,12 @@ func checkPath(name string) error {
 		return fmt.Errorf("path %q contains a backslash: rename the file", name)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Errorf("path %q contains a control character: rename the file", name)
-	case len(name) > maxPathBytes:
-		return fmt.Errorf("path %.40q... is longer than %d bytes", name, maxPathBytes)
+	case len(name) > MaxPathBytes:
+		return fmt.Errorf("path %.40q... is longer than %d bytes", name, MaxPathBytes)
 	}
 	for element := range strings.SplitSeq(name, "/") {
-		if len(element) > maxNameBytes {
-			return fmt.Errorf("name %.40q... is longer than %d bytes", element, maxNameBytes)
+		if len(element) > MaxNameBytes {
+			return fmt.Errorf("name %.40q... is longer than %d bytes", element, MaxNameBytes)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package release
+package manifest
 
 import (
 	"fmt"
@@ -50,7 +50,7 @@ func TestAManifestThatCouldNotBeServedIsRefused(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseManifest([]byte(c.text), DefaultLimits())
+			_, err := Parse([]byte(c.text), DefaultLimits())
 			require.EqualError(t, err, c.reason)
 		})
 	}
@@ -64,18 +64,18 @@ func TestAManifestBeyondTheLimitsIsRefused(t *testing.T) {
 	}
 	limits := DefaultLimits()
 	limits.Files = 10
-	_, err := ParseManifest([]byte(text.String()), limits)
+	_, err := Parse([]byte(text.String()), limits)
 	require.EqualError(t, err, "SHA256SUMS lists 11 files: at most 10 are accepted")
 
 	limits = DefaultLimits()
 	limits.ManifestBytes = int64(text.Len()) - 1
-	_, err = ParseManifest([]byte(text.String()), limits)
+	_, err = Parse([]byte(text.String()), limits)
 	require.EqualError(t, err, fmt.Sprintf("SHA256SUMS is larger than %d bytes", text.Len()-1))
 }
 
 func TestAReleaseHasTheNameThatSha256sumWouldGiveIt(t *testing.T) {
 	text := helloHash + "  ./a b/ü.html\n" + emptyHash + "  ./index.html\n"
-	manifest, err := ParseManifest([]byte(text), DefaultLimits())
+	manifest, err := Parse([]byte(text), DefaultLimits())
 	require.NoError(t, err)
 	require.Len(t, manifest.files, 2)
 	require.Equal(t, helloHash, manifest.files["a b/ü.html"].String())
@@ -85,4 +85,17 @@ func TestAReleaseHasTheNameThatSha256sumWouldGiveIt(t *testing.T) {
 	output, err := command.Output()
 	require.NoError(t, err)
 	require.Equal(t, string(output[:16]), manifest.ID())
+}
+
+func TestNewWritesWhatParseReads(t *testing.T) {
+	digest, err := ParseDigest(helloHash)
+	require.NoError(t, err)
+	manifest, err := New(map[string]Digest{"index.html": digest, "a b/ü.html": digest}, DefaultLimits())
+	require.NoError(t, err)
+	require.Equal(t, helloHash+"  ./a b/ü.html\n"+helloHash+"  ./index.html\n", string(manifest.Text()))
+
+	_, err = New(map[string]Digest{"index.html": digest, "a\n" + helloHash + "  ./b": digest}, DefaultLimits())
+	require.ErrorContains(t, err, "control character")
+	_, err = New(nil, DefaultLimits())
+	require.ErrorContains(t, err, "lists no files")
 }

@@ -1,4 +1,4 @@
-package release
+package manifest
 
 // Limits bound what a release may cost this server, so that a mistaken upload
 // is refused instead of filling the disk.

@@ -1,4 +1,4 @@
-package release
+package manifest
 
 import (
 	"crypto/sha256"
@@ -31,8 +31,8 @@ func (d Digest) String() string {
 	return hex.EncodeToString(d[:])
 }
 
-// digestFile hashes the file at path and returns its size in bytes, too.
-func digestFile(path string) (Digest, int64, error) {
+// DigestFile hashes the file at path and returns its size in bytes, too.
+func DigestFile(path string) (Digest, int64, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Digest{}, 0, err
