@@ -1,7 +1,6 @@
 package cloud
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,8 +35,8 @@ const (
 
 // StartACME starts the ACME authority, which asks the server of StartDNS for
 // names, and waits until it answers. Then it writes acme.pem beside the local
-// cloud's own authority: that, which vouches for the ACME server, and the root
-// certificates of what the ACME server issues. Those are new with each of its
+// cloud's own authority: that, which vouches for the ACME server, and what it certifies of
+// the ACME server's own authorities, for names of the zone only. Those are new with each of its
 // starts.
 func (l *Local) StartACME(ctx context.Context) error {
 	authority, err := l.authority()
@@ -78,7 +77,16 @@ func (l *Local) StartACME(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ACME server: %w", err)
 	}
-	return home.WriteFile(l.home.AuthorityFile(), append(own, roots...), 0o644)
+	trusted := own
+	for _, root := range roots {
+		// People import this file into their browsers, and Pebble's keys are not guarded.
+		certified, err := authority.Certify(root, []string{ZoneName})
+		if err != nil {
+			return fmt.Errorf("ACME server: %w", err)
+		}
+		trusted = append(trusted, certified...)
+	}
+	return home.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
 }
 
 // pebbleSettings is what differs between one Pebble and another.
@@ -110,9 +118,9 @@ func pebbleConfig(s pebbleSettings) ([]byte, error) {
 }
 
 // awaitRoots asks Pebble's management interface for its root certificates until
-// it answers, and returns them as PEM. authority is what its own certificate
+// it answers, and returns them in DER. authority is what its own certificate
 // validates against, PEM.
-func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) ([]byte, error) {
+func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) ([][]byte, error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM(authority) {
 		return nil, errors.New("localcloud's certificate authority is no PEM certificate")
@@ -144,8 +152,8 @@ func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort
 }
 
 // fetchRoots asks for one root certificate after the other, until there is none.
-func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrPort) ([]byte, error) {
-	var roots []byte
+func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrPort) ([][]byte, error) {
+	var roots [][]byte
 	for i := range maxRoots {
 		address := fmt.Sprintf("https://%s/roots/%d", management, i)
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -174,7 +182,7 @@ func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrP
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
 			return nil, fmt.Errorf("%s: %w", address, err)
 		}
-		roots = append(append(roots, bytes.TrimSpace(body)...), '\n')
+		roots = append(roots, block.Bytes)
 	}
 	return nil, fmt.Errorf("more than %d root certificates", maxRoots)
 }

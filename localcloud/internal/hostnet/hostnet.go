@@ -71,7 +71,8 @@ func (h *Host) Prepare(ctx context.Context, translate bool) error {
 }
 
 // rules replaces the host's table as a whole. Instances reach no service of
-// this machine, except its DNS resolver, where that is its own.
+// this machine, except its DNS resolver, where that is its own. Only this machine
+// opens connections to the range.
 func rules(translate bool) string {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "table ip %s\ndelete table ip %s\ntable ip %s {\n", table, table, table)
@@ -79,7 +80,9 @@ func rules(translate bool) string {
 	fmt.Fprintf(&text, "\t\tiifname %q ct state new meta l4proto { tcp, udp } th dport 53 accept\n", Bridge)
 	fmt.Fprintf(&text, "\t\tiifname %q ct state new drop\n\t}\n", Bridge)
 	fmt.Fprintf(&text, "\tchain forward {\n\t\ttype filter hook forward priority mangle; policy accept;\n")
-	fmt.Fprintf(&text, "\t\tiifname %q tcp flags syn tcp option maxseg size set rt mtu\n\t}\n", Bridge)
+	fmt.Fprintf(&text, "\t\tiifname %q tcp flags syn tcp option maxseg size set rt mtu\n", Bridge)
+	// Forwarding is on: a neighbour on the LAN could route to the range through this machine.
+	fmt.Fprintf(&text, "\t\toifname %q iifname != %q ct state != { established, related } drop\n\t}\n", Bridge, Bridge)
 	if translate {
 		fmt.Fprintf(&text, "\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n")
 		fmt.Fprintf(&text, "\t\tip saddr %s oifname != %q masquerade\n\t}\n", Range, Bridge)

@@ -44,6 +44,9 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 	a := &Authority{dir: dir}
 	certificate, key, err := load(a.CertificateFile(), filepath.Join(dir, "ca.key"))
 	if err == nil {
+		if certificate.MaxPathLen == 0 {
+			return nil, fmt.Errorf("open certificate authority: %s is of an earlier version of the local cloud: run `make down`, then `make up`", a.CertificateFile())
+		}
 		a.certificate, a.key = certificate, key
 		return a, nil
 	}
@@ -52,12 +55,13 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		Subject:                     pkix.Name{CommonName: "localcloud certificate authority"},
-		NotBefore:                   now.Add(-time.Hour),
-		NotAfter:                    now.Add(authorityLifetime),
-		IsCA:                        true,
-		BasicConstraintsValid:       true,
-		MaxPathLenZero:              true,
+		Subject:               pkix.Name{CommonName: "localcloud certificate authority"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(authorityLifetime),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		// Certify signs an authority that has an intermediate of its own.
+		MaxPathLen:                  2,
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         domains,
@@ -103,6 +107,47 @@ func (a *Authority) Issue(name string, names []string, addresses []net.IP) (cert
 	return certificateFile, keyFile, nil
 }
 
+// Certify signs the public key of another authority, whose own certificate (DER) has no limits:
+// whoever trusts what it returns, PEM, trusts that authority for domains and their subdomains only.
+func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
+	other, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("certify an authority: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, fmt.Errorf("certify an authority: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:                serial,
+		RawSubject:                  other.RawSubject,
+		SubjectKeyId:                other.SubjectKeyId,
+		NotBefore:                   other.NotBefore,
+		NotAfter:                    a.certificate.NotAfter,
+		IsCA:                        true,
+		BasicConstraintsValid:       true,
+		MaxPathLen:                  1,
+		KeyUsage:                    other.KeyUsage,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         domains,
+		// A constraint on names of one kind leaves those of the others free.
+		ExcludedIPRanges: []*net.IPNet{
+			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+		},
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, a.certificate, other.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("certify an authority: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), nil
+}
+
+// newSerial is random, as RFC 5280 and browsers want it.
+func newSerial() (*big.Int, error) {
+	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+}
+
 // Verify checks that a client which trusts the authority accepts a certificate
 // file of its own for a name.
 func (a *Authority) Verify(certificateFile, name string) error {
@@ -129,7 +174,7 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 	if err != nil {
 		return nil, nil, err
 	}
-	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, nil, err
 	}
 	parent, signer := a.certificate, a.key

@@ -1,11 +1,18 @@
 package pki_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"net"
 	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +23,7 @@ func open(t *testing.T, dir string) *pki.Authority {
 	t.Helper()
 	_, network, err := net.ParseCIDR("198.18.0.0/15")
 	require.NoError(t, err)
-	authority, err := pki.Open(dir, []string{"amazonaws.com", "docker.io"}, network)
+	authority, err := pki.Open(dir, []string{"amazonaws.com", "docker.io", "localcloud.test"}, network)
 	require.NoError(t, err)
 	return authority
 }
@@ -90,4 +97,44 @@ func TestTheAuthorityKnowsWhatAClientWouldRefuse(t *testing.T) {
 	certificate, _, err = authority.Issue("acme", []string{"acme.example.org"}, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, authority.Verify(certificate, "acme.example.org"), "not permitted")
+}
+
+func TestACertifiedAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
+	authority := open(t, t.TempDir())
+	// An authority without limits, as Pebble's, and what it issues.
+	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "another root"}, SubjectKeyId: []byte{1},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
+	require.NoError(t, err)
+	issued := func(template x509.Certificate) *x509.Certificate {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(2), root.NotBefore, root.NotAfter
+		der, err := x509.CreateCertificate(rand.Reader, &template, root, rootKey.Public(), rootKey)
+		require.NoError(t, err)
+		leaf, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		return leaf
+	}
+
+	certified, err := authority.Certify(rootDER, []string{"localcloud.test"})
+	require.NoError(t, err)
+	own, err := os.ReadFile(authority.CertificateFile())
+	require.NoError(t, err)
+	for _, bundle := range [][]byte{own, slices.Concat(own, certified)} {
+		trusted, others := x509.NewCertPool(), x509.NewCertPool()
+		require.True(t, trusted.AppendCertsFromPEM(bundle))
+		require.True(t, others.AppendCertsFromPEM(certified))
+		verified := func(leaf *x509.Certificate) error {
+			_, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: others})
+			return err
+		}
+		require.NoError(t, verified(issued(x509.Certificate{DNSNames: []string{"site.localcloud.test"}})))
+		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"example.org"}})), "not permitted")
+		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"docker.io"}})), "not permitted", "its issuer may, it may not")
+		require.ErrorContains(t, verified(issued(x509.Certificate{IPAddresses: []net.IP{net.IPv4(198, 18, 0, 3)}})), "excluded")
+	}
 }
