@@ -59,12 +59,14 @@ func Server() (Recipe, error) {
 			"systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "kmod", "procps",
 			"cloud-init", "iproute2", "iputils-ping",
 			"openssh-server", "sudo", "ca-certificates", "curl", "less",
+			// What Debian's image brings and a server has to get along with.
+			"unattended-upgrades", "apparmor", "chrony", "systemd-resolved",
 		},
 		Commands: []string{
 			"dpkg-divert --local --rename --add /usr/bin/systemd-detect-virt",
 			"systemctl enable systemd-networkd.service",
-			// They act on hardware that the host owns.
-			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer cloud-init-hotplugd.socket",
+			// They act on hardware that the host owns, as the profiles of apparmor do on its kernel.
+			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer cloud-init-hotplugd.socket apparmor.service",
 			// Every instance makes or is given its own.
 			"rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id",
 			": > /etc/machine-id",
@@ -79,6 +81,7 @@ func Server() (Recipe, error) {
 		{"localcloud-init", "usr/sbin/localcloud-init", true},
 		{"localcloud-shutdown", "usr/lib/systemd/system-shutdown/localcloud", true},
 		{"90_localcloud.cfg", "etc/cloud/cloud.cfg.d/90_localcloud.cfg", false},
+		{"chrony", "etc/default/chrony", false},
 	} {
 		content, err := serverFiles.ReadFile("server/" + file.source)
 		if err != nil {

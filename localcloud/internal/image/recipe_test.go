@@ -48,6 +48,7 @@ func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
 		"usr/sbin/localcloud-init":                   0o755,
 		"usr/lib/systemd/system-shutdown/localcloud": 0o755,
 		"etc/cloud/cloud.cfg.d/90_localcloud.cfg":    0o644,
+		"etc/default/chrony":                         0o644,
 	}, modes)
 }
 
