@@ -107,6 +107,9 @@ type UserDataArgs struct {
 	Generation int
 }
 
+// packageUnits are the units of Debian's image that install packages by themselves.
+var packageUnits = []string{"apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"}
+
 //go:embed boot
 var boot embed.FS
 
@@ -133,7 +136,10 @@ func UserData(args UserDataArgs) (string, error) {
 		DeleteShippedHostKeys: true,
 		HostKeys:              hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate},
 		// What is named below and what it depends on, and nothing that it recommends.
-		Apt:             apt{Conf: "APT::Install-Recommends \"false\";\n"},
+		Apt: apt{Conf: "APT::Install-Recommends \"false\";\n"},
+		// A server does not change: its updates come with the next one. Debian's image would change
+		// its packages each day, and hold dpkg's lock while those below are installed.
+		BootCommands:    [][]string{append([]string{"systemctl", "mask", "--now", "--no-block"}, packageUnits...)},
 		UpdatePackages:  true,
 		UpgradePackages: true,
 		Packages:        []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
@@ -162,6 +168,7 @@ type cloudConfig struct {
 	DeleteShippedHostKeys bool       `yaml:"ssh_deletekeys"`
 	HostKeys              hostKeys   `yaml:"ssh_keys"`
 	Apt                   apt        `yaml:"apt"`
+	BootCommands          [][]string `yaml:"bootcmd"`
 	UpdatePackages        bool       `yaml:"package_update"`
 	UpgradePackages       bool       `yaml:"package_upgrade"`
 	Packages              []string   `yaml:"packages"`
@@ -235,6 +242,12 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin no
 X11Forwarding no
+# As ssh-audit's policy has it: no NIST curves, no SHA-1, only MACs over the encrypted packet.
+KexAlgorithms mlkem768x25519-sha256,sntrup761x25519-sha512,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org
+Ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr
+MACs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com
+HostKeyAlgorithms ssh-ed25519,ssh-ed25519-cert-v01@openssh.com
+RequiredRSASize 3072
 `, args.SSHPort, strings.Join(names, " "))
 }
 
