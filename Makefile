@@ -106,7 +106,7 @@ check: ## Check format, lint and unit tests
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@tools/need.sh chromium openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh
+	@tools/need.sh chromium openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 

@@ -59,6 +59,8 @@ func TestTheSite(t *testing.T) {
 	part("make bootstrap makes a bucket for state and a key for secrets", bootstrapped)
 	part("a preview's role sees everything and changes nothing", previewOnly)
 	part("an SSH client needs one line and asks nothing", sshLogin)
+	part("ssh-audit finds strong algorithms only", sshAsAuditSeesIt)
+	part("nothing changes a package of a running server", packagesStay)
 	part("names lead to it, as its DNS records say", names)
 	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
 	part("testssl.sh finds no issue", tlsAsTestsslSeesIt)
