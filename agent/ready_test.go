@@ -25,6 +25,7 @@ import (
 const (
 	soundDocker = `case "$*" in
 "compose config --services") echo web ;;
+"compose exec -T web busybox wget"*) echo ok ;;
 "compose ps --all --format json") echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"healthy","ExitCode":0}' ;;
 esac`
 	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
@@ -50,7 +51,6 @@ func newServer(t *testing.T) (programs string, args []string) {
 	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
-	web.HandleFunc("/index.html", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 	web.HandleFunc("/.well-known/release", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, "current", "release.json"))
 	})
@@ -89,7 +89,8 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 
 CHECK        STATE  SINCE                 DETAIL
 containers   ok     20\S{17}Z  web: healthy
-release      ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
+release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served as it is in the bucket \(files: 1\)
+php          ok     20\S{17}Z  the probe runs
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19
 history      ok     20\S{17}Z  none was there to restore
 agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
@@ -118,12 +119,12 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.False(t, report.Ready)
 	require.NotEmpty(t, report.Server)
 	require.Len(t, report.Release, 16)
-	require.Len(t, report.Checks, 6)
+	require.Len(t, report.Checks, 7)
 	for _, check := range report.Checks {
 		require.Equal(t, check.Name != "agent", check.OK, check.Name)
 	}
-	require.Equal(t, "agent", report.Checks[4].Name)
-	require.Equal(t, "agent-pull.timer: inactive", report.Checks[4].Detail)
+	require.Equal(t, "agent", report.Checks[5].Name)
+	require.Equal(t, "agent-pull.timer: inactive", report.Checks[5].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
@@ -141,6 +142,7 @@ func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
 	// Healthy from the second look on.
 	install(t, programs, "docker", `case "$*" in
 "compose config --services") echo web ;;
+"compose exec"*) echo ok ;;
 *) health=healthy; [ -e asked ] || health=starting; touch asked
    echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"'$health'"}' ;;
 esac`)
@@ -148,6 +150,7 @@ esac`)
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
 	require.Regexp(t, `^ +\d+\.\d s  containers   not ok  web: starting, its health check has not succeeded yet
  +\d+\.\d s  release      ok      .*
+ +\d+\.\d s  php          ok      .*
  +\d+\.\d s  certificate  ok      .*
  +\d+\.\d s  history      ok      .*
  +\d+\.\d s  agent        ok      .*
