@@ -35,10 +35,21 @@ func readServerEnv(path string) (map[string]string, error) {
 	values := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			values[name] = value
+			values[name] = unquoted(value)
 		}
 	}
 	return values, nil
+}
+
+// unquoted is a value without the quotes around it. Whoever writes the file quotes
+// only what needs no escapes within them.
+func unquoted(value string) string {
+	for _, quote := range []string{"'", `"`} {
+		if len(value) >= 2 && strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote) {
+			return value[1 : len(value)-1]
+		}
+	}
+	return value
 }
 
 // serverName is the EC2 instance id, by which everybody else knows this server,

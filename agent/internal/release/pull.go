@@ -21,7 +21,7 @@ const (
 	failureName  = "pull-failure.json"
 
 	// checkInterval is the pause between two checks of the current release's
-	// files: of 100,000 files, one takes a second of a processor.
+	// files: of 100,000 files, one takes half a second of a processor.
 	checkInterval = time.Minute
 )
 
