@@ -18,6 +18,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/certificates/certificatestest"
+	"immutable-infra/agent/internal/release/releasetest"
 )
 
 // The words of the programs that stand in for Docker and systemd on a server
@@ -45,11 +46,21 @@ func install(t *testing.T, dir, name, script string) {
 // that stand in for others and the command line.
 func newServer(t *testing.T) (programs string, args []string) {
 	t.Helper()
+	return newServerOf(t, releasetest.Site{"index.html": "hello"})
+}
+
+// newServerOf is a server of a site. Its web server answers 503 for what is not static.
+func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []string) {
+	t.Helper()
 	s3 := buckettest.Start(t)
-	upload(s3, "hello")
+	for name, content := range site {
+		s3.Put("site/"+name, content)
+	}
+	s3.Put("SHA256SUMS", site.Manifest())
 	dir := filepath.Join(t.TempDir(), "site")
 	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
+	web.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 	web.HandleFunc("/.well-known/release", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, "current", "release.json"))
@@ -126,6 +137,26 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.Equal(t, "agent", report.Checks[5].Name)
 	require.Equal(t, "agent-pull.timer: inactive", report.Checks[5].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
+}
+
+// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
+	site := releasetest.Site{
+		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
+		"contact.php": "<?php if ($_SERVER['REQUEST_METHOD'] !== 'POST') { http_response_code(500); }",
+	}
+	programs, args := newServerOf(t, site)
+	var stdout bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), args, &stdout, io.Discard), &stdout)
+
+	good, args := newServer(t)
+	require.NotEqual(t, programs, good)
+	install(t, good, "docker", `case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
+`+soundDocker)
+	stdout.Reset()
+	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, io.Discard))
+	require.Regexp(t, `(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`, stdout.String())
+	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
 func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
