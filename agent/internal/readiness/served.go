@@ -145,6 +145,9 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 // Whether the web server runs them or refuses them, it does not send them.
 var program = regexp.MustCompile(`(?i)\.ph(p[0-9]?|ps|t|tml|ar)(\.|/|$)`)
 
+// ownName matches names at which a server answers by itself. No build has them today.
+var ownName = regexp.MustCompile(`^\.well-known/(release|server|acme-challenge)(/|$)`)
+
 // servedAt is the path of the URL at which a file of the site is sent as it is.
 // static is false for the others: programs, hidden files, the site's rules, the
 // answer to what is missing, and names that belong to the server.
@@ -153,7 +156,7 @@ func servedAt(name string) (urlPath string, static bool) {
 	switch {
 	case program.MatchString(name), strings.HasPrefix(public, "."), strings.Contains(public, "/."):
 		return "", false
-	case slices.Contains([]string{rules.HeadersFile, rules.RedirectsFile, "404.html", ".well-known/release", ".well-known/server"}, name):
+	case slices.Contains([]string{rules.HeadersFile, rules.RedirectsFile, "404.html"}, name), ownName.MatchString(name):
 		return "", false
 	case path.Base(name) == "index.html":
 		return "/" + strings.TrimSuffix(name, "index.html"), true

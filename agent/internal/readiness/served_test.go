@@ -179,7 +179,7 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 
 // R1, R2: names that belong to the server, or that it hides, are not the site's to be served.
 func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
-	for _, name := range []string{".well-known/release", ".well-known/server", ".env", ".git/config", "docs/.hidden/page.html", ".well-known/.hidden"} {
+	for _, name := range []string{".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config", "docs/.hidden/page.html", ".well-known/.hidden"} {
 		t.Run(name, func(t *testing.T) {
 			_, static := servedAt(name)
 			require.False(t, static)
