@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +79,8 @@ func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
 		{"pull", exitUsage, "usage: agent pull: --bucket is missing: give the name of the content bucket"},
 		{"pull --bucket b --keep 0", exitUsage, "usage: agent pull: --keep is 0: give 1 or more"},
 		{"pull --bucket b --timeout 0s", exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},
+		{"pull --bucket b --reload /run/reload", exitUsage, "usage: agent pull: --domain is missing: give the site's name, by which the web server is asked"},
+		{"pull --bucket b --reload /run/reload --domain d --url example.org", exitUsage, `usage: agent pull: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
 		{"pull --bucket b --keep many", exitUsage, `usage: agent pull: invalid value "many" for flag -keep`},
 		{"pull --bucket b now", exitUsage, `usage: agent pull: unexpected argument "now": flags only`},
 		{"help", exitDone, "usage: agent <verb> [flags]"},
@@ -106,6 +110,41 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--debug"), io.Discard, &stderr))
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
+}
+
+// The unit web-reload and nginx, in one: at a request, the configuration of the current release is read.
+func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
+	server := buckettest.Start(t)
+	dir, runtimeDirectory := filepath.Join(t.TempDir(), "site"), t.TempDir()
+	t.Setenv("RUNTIME_DIRECTORY", runtimeDirectory)
+	request := filepath.Join(runtimeDirectory, "reload")
+	var served atomic.Pointer[[]byte]
+	served.Store(new([]byte))
+	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if os.Remove(request) == nil {
+			text, err := os.ReadFile(filepath.Join(dir, "current", "release.json"))
+			if err == nil {
+				served.Store(&text)
+			}
+			// The request during which it happened is one of the configuration before.
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Write(*served.Load())
+	}))
+	t.Cleanup(web.Close)
+	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir, "--reload", request, "--domain", "site.example.org", "--url", web.URL}
+	for _, front := range []string{"first", "second"} {
+		upload(server, front)
+		var stderr bytes.Buffer
+		require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
+		require.Regexp(t, `^level=INFO msg="switched to release"`, stderr.String())
+		requireFrontPage(t, dir, front)
+		text, err := os.ReadFile(filepath.Join(dir, "current", "release.json"))
+		require.NoError(t, err)
+		require.Equal(t, string(text), string(*served.Load()))
+		require.NoFileExists(t, request)
+	}
 }
 
 func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {

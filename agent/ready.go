@@ -9,14 +9,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/agent/internal/web"
 	"immutable-infra/server/manifest"
 )
 
@@ -45,7 +44,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		envFile    = flags.String("env-file", serverEnvPath, "`file` with the server's environment")
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
 		project    = projectFlag(flags)
-		address    = flags.String("url", "https://127.0.0.1", "`address` of the site's front on this server, without a path")
+		address    = siteURLFlag(flags)
 		domain     = flags.String("domain", "", "the site's `name` (default: DOMAIN of --env-file)")
 		names      = certificateFlags(flags)
 		prometheus = prometheusFlag(flags)
@@ -63,7 +62,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	*bucketName = cmp.Or(*bucketName, environment["CONTENT_BUCKET"])
 	*region = cmp.Or(*region, environment["AWS_REGION"])
 	*domain = cmp.Or(*domain, environment["DOMAIN"])
-	web, err := url.Parse(*address)
+	site, err := web.ParseAddress(*address)
 	switch {
 	case flags.NArg() > 0:
 		return fmt.Errorf("%w: agent ready: unexpected argument %q: flags only", errUsage, flags.Arg(0))
@@ -73,8 +72,8 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		return fmt.Errorf("%w: agent ready: --bucket is missing, and %s names no CONTENT_BUCKET: give the name of the content bucket", errUsage, *envFile)
 	case *domain == "":
 		return fmt.Errorf("%w: agent ready: --domain is missing, and %s names no DOMAIN: give the site's name", errUsage, *envFile)
-	case err != nil || web.Scheme != "https" || web.Host == "" || strings.Trim(web.Path, "/") != "":
-		return fmt.Errorf("%w: agent ready: --url is %q: give an address without a path, such as https://127.0.0.1", errUsage, *address)
+	case err != nil:
+		return fmt.Errorf("%w: agent ready: --url is %w", errUsage, err)
 	}
 	if err := names.complete(flags, environment); err != nil {
 		return err
@@ -100,13 +99,13 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				Bucket:      content,
 				Releases:    releases,
 				Limits:      manifest.DefaultLimits(),
-				URL:         web,
-				Host:        *domain,
+				Web:         web.NewClient(site, *domain, readiness.UserAgent),
 				Project:     *project,
 				PullService: pullService,
 			},
+			readiness.PHP{Project: *project, Runner: system},
 			readiness.Certificates{
-				Address:    net.JoinHostPort(web.Hostname(), cmp.Or(web.Port(), "443")),
+				Address:    net.JoinHostPort(site.Hostname(), cmp.Or(site.Port(), "443")),
 				Names:      names.list(),
 				File:       names.file(),
 				Record:     names.record(),

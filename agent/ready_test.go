@@ -18,6 +18,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/certificates/certificatestest"
+	"immutable-infra/agent/internal/release/releasetest"
 )
 
 // The words of the programs that stand in for Docker and systemd on a server
@@ -25,6 +26,7 @@ import (
 const (
 	soundDocker = `case "$*" in
 "compose config --services") echo web ;;
+"compose exec -T web busybox wget"*) echo ok ;;
 "compose ps --all --format json") echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"healthy","ExitCode":0}' ;;
 esac`
 	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
@@ -44,13 +46,22 @@ func install(t *testing.T, dir, name, script string) {
 // that stand in for others and the command line.
 func newServer(t *testing.T) (programs string, args []string) {
 	t.Helper()
+	return newServerOf(t, releasetest.Site{"index.html": "hello"})
+}
+
+// newServerOf is a server of a site. Its web server answers 503 for what is not static.
+func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []string) {
+	t.Helper()
 	s3 := buckettest.Start(t)
-	upload(s3, "hello")
+	for name, content := range site {
+		s3.Put("site/"+name, content)
+	}
+	s3.Put("SHA256SUMS", site.Manifest())
 	dir := filepath.Join(t.TempDir(), "site")
 	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
+	web.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
-	web.HandleFunc("/index.html", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 	web.HandleFunc("/.well-known/release", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, "current", "release.json"))
 	})
@@ -89,7 +100,8 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 
 CHECK        STATE  SINCE                 DETAIL
 containers   ok     20\S{17}Z  web: healthy
-release      ok     20\S{17}Z  [0-9a-f]{16}: every file is served as it is in the bucket \(files: 1\)
+release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served as it is in the bucket \(files: 1\)
+php          ok     20\S{17}Z  the probe runs
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19
 history      ok     20\S{17}Z  none was there to restore
 agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
@@ -118,13 +130,33 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.False(t, report.Ready)
 	require.NotEmpty(t, report.Server)
 	require.Len(t, report.Release, 16)
-	require.Len(t, report.Checks, 6)
+	require.Len(t, report.Checks, 7)
 	for _, check := range report.Checks {
 		require.Equal(t, check.Name != "agent", check.OK, check.Name)
 	}
-	require.Equal(t, "agent", report.Checks[4].Name)
-	require.Equal(t, "agent-pull.timer: inactive", report.Checks[4].Detail)
+	require.Equal(t, "agent", report.Checks[5].Name)
+	require.Equal(t, "agent-pull.timer: inactive", report.Checks[5].Detail)
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
+}
+
+// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
+	site := releasetest.Site{
+		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
+		"contact.php": "<?php if ($_SERVER['REQUEST_METHOD'] !== 'POST') { http_response_code(500); }",
+	}
+	programs, args := newServerOf(t, site)
+	var stdout bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), args, &stdout, io.Discard), &stdout)
+
+	good, args := newServer(t)
+	require.NotEqual(t, programs, good)
+	install(t, good, "docker", `case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
+`+soundDocker)
+	stdout.Reset()
+	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, io.Discard))
+	require.Regexp(t, `(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`, stdout.String())
+	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
 func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
@@ -141,6 +173,7 @@ func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
 	// Healthy from the second look on.
 	install(t, programs, "docker", `case "$*" in
 "compose config --services") echo web ;;
+"compose exec"*) echo ok ;;
 *) health=healthy; [ -e asked ] || health=starting; touch asked
    echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"'$health'"}' ;;
 esac`)
@@ -148,6 +181,7 @@ esac`)
 	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
 	require.Regexp(t, `^ +\d+\.\d s  containers   not ok  web: starting, its health check has not succeeded yet
  +\d+\.\d s  release      ok      .*
+ +\d+\.\d s  php          ok      .*
  +\d+\.\d s  certificate  ok      .*
  +\d+\.\d s  history      ok      .*
  +\d+\.\d s  agent        ok      .*

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -34,10 +35,21 @@ func readServerEnv(path string) (map[string]string, error) {
 	values := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			values[name] = value
+			values[name] = unquoted(value)
 		}
 	}
 	return values, nil
+}
+
+// unquoted is a value without the quotes around it. Whoever writes the file quotes
+// only what needs no escapes within them.
+func unquoted(value string) string {
+	for _, quote := range []string{"'", `"`} {
+		if len(value) >= 2 && strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote) {
+			return value[1 : len(value)-1]
+		}
+	}
+	return value
 }
 
 // serverName is the EC2 instance id, by which everybody else knows this server,
@@ -57,13 +69,27 @@ func serverName(instanceIDPath string) (string, error) {
 	return name, nil
 }
 
-// runtimeFile is the path of a file in the runtime directory that systemd gives
-// a unit and names in RUNTIME_DIRECTORY, or "" without one. A boot empties it.
-func runtimeFile(runtimeDirectory, name string) string {
+// siteURLFlag is the flag --url.
+func siteURLFlag(flags *flag.FlagSet) *string {
+	return flags.String("url", "https://127.0.0.1", "`address` of the site's web server on this server, without a path")
+}
+
+// runtimeDir is the runtime directory that systemd gives a unit and names in
+// RUNTIME_DIRECTORY, or "" without one. A boot empties it.
+func runtimeDir(runtimeDirectory string) string {
 	// systemd joins several runtime directories by colons; the first is ours.
 	directories := filepath.SplitList(runtimeDirectory)
 	if len(directories) == 0 {
 		return ""
 	}
-	return filepath.Join(directories[0], name)
+	return directories[0]
+}
+
+// runtimeFile is the path of a file in runtimeDir, or "" without one.
+func runtimeFile(runtimeDirectory, name string) string {
+	dir := runtimeDir(runtimeDirectory)
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
 }

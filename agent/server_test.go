@@ -15,6 +15,11 @@ func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"CONTENT_BUCKET": "content-1", "AWS_REGION": "eu-central-1"}, values)
 
+	require.NoError(t, os.WriteFile(path, []byte("HSTS='max-age=31536000; includeSubDomains'\nUSER=\"o'neill\"\nEMPTY=''\nONE='\n"), 0o644))
+	values, err = readServerEnv(path)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"HSTS": "max-age=31536000; includeSubDomains", "USER": "o'neill", "EMPTY": "", "ONE": "'"}, values)
+
 	_, err = readServerEnv(t.TempDir())
 	require.ErrorContains(t, err, "read the server's environment")
 }

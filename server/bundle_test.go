@@ -58,6 +58,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 
 		"systemd/prometheus-pause.path": 0o644, "systemd/prometheus-pause.service": 0o644,
 		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,
+		"systemd/web-reload.path": 0o644, "systemd/web-reload.service": 0o644,
 
 		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
 		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,

@@ -97,6 +97,16 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
 }
 
+// Size is the size of an object, in bytes. Errors are those of Get; S3 gives no reasons in answer
+// to this request.
+func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
+	output, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
+	if err != nil {
+		return 0, fmt.Errorf("find the size of %s: %w", b.URL(key), kind(err))
+	}
+	return aws.ToInt64(output.ContentLength), nil
+}
+
 // Read reads a whole object, of at most limit bytes: see Get.
 func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
 	object, err := b.Get(ctx, key, knownETag)

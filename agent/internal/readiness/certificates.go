@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/certificates"
+	"immutable-infra/agent/internal/web"
 )
 
 // noneYet is said of a name whose first certificate can only be had when the VIP
@@ -109,7 +110,7 @@ func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string)
 
 // served is the certificate with which a name is served.
 func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, headerTimeout, fmt.Errorf("no answer within %s", headerTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no answer within %s", web.HeaderTimeout))
 	defer cancel()
 	// Who vouches for it is not asked here: that depends on where one looks from.
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}

@@ -13,8 +13,8 @@ const (
 	// them. It is more, since a look leaves a line per file in a web server's
 	// log, and those are left out.
 	containerLogLines = 2000
-	// userAgent is by what the agent's own requests are known in such a log.
-	userAgent = "agent-ready"
+	// UserAgent is by what the agent's own requests are known in such a log.
+	UserAgent = "agent-ready"
 )
 
 // Log is a log that tells more about what fails.
@@ -68,7 +68,7 @@ func (l Log) tail(ctx context.Context, runner Runner) []string {
 	}
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, userAgent) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, UserAgent) {
 			lines = append(lines, printable(line))
 		}
 	}

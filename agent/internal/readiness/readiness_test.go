@@ -288,3 +288,24 @@ func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
 		require.False(t, report.Ready)
 	})
 }
+
+// A run of `agent pull` that is under way tells nothing, and one begins every few seconds.
+func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Finding {
+			if elapsed%(6*time.Second) < time.Second {
+				return Finding{Verdict: Undecided, Detail: "agent-pull.service: runs, its result is not known yet"}
+			}
+			return sound
+		}}
+		r, progress, _ := newReadiness(t, okAfter("containers", 12*time.Second), pulling)
+		report, err := r.Await(t.Context(), time.Minute)
+		require.NoError(t, err)
+		require.True(t, report.Ready)
+		require.Equal(t, `   0.0 s  containers   not ok  web: starting
+   0.0 s  agent        not ok  agent-pull.service: runs, its result is not known yet
+   1.0 s  agent        ok      as it should be
+  12.0 s  containers   ok      web: healthy
+`, progress.String())
+	})
+}

@@ -20,6 +20,7 @@ import (
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/release"
 	"immutable-infra/agent/internal/release/releasetest"
+	"immutable-infra/agent/internal/web"
 	"immutable-infra/server/manifest"
 )
 
@@ -36,6 +37,10 @@ func exampleSite() site {
 		"assets/404.html":        "an ordinary page, in spite of its name",
 		".well-known/empty.txt":  "",
 		"api/hello.php":          "<?php echo 'hello';",
+		"_headers":               "/*\n  X-Test: 1\n",
+		"_redirects":             "/old /new\n",
+		".htaccess":              "Deny from all",
+		"assets/.DS_Store":       "\x00\x01",
 	}
 }
 
@@ -46,8 +51,6 @@ type webServer struct {
 	release  string
 	files    site
 	requests []string
-	// php answers for PHP files.
-	php http.HandlerFunc
 }
 
 func (w *webServer) serve(release string, files site) {
@@ -74,11 +77,7 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		name += "index.html"
 	}
 	content, exists := w.files[name]
-	if exists && strings.HasSuffix(name, ".php") {
-		w.php(response, request)
-		return
-	}
-	if !exists || name == "404.html" {
+	if !exists || name == "404.html" || strings.HasPrefix(name, "_") || strings.Contains(name, ".php") || strings.Contains(strings.TrimPrefix(path, "/.well-known"), "/.") {
 		response.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(response, w.files["404.html"])
 		return
@@ -99,7 +98,6 @@ type server struct {
 func newServer(t *testing.T, build site) *server {
 	t.Helper()
 	s := &server{T: t, s3: buckettest.Start(t), dir: filepath.Join(t.TempDir(), "site"), web: &webServer{}}
-	s.web.php = func(response http.ResponseWriter, _ *http.Request) { fmt.Fprint(response, "hello") }
 	listener := httptest.NewTLSServer(s.web)
 	t.Cleanup(listener.Close)
 	address, err := url.Parse(listener.URL)
@@ -110,8 +108,7 @@ func newServer(t *testing.T, build site) *server {
 		Bucket:      content,
 		Releases:    release.ReadReleases(s.dir),
 		Limits:      manifest.DefaultLimits(),
-		URL:         address,
-		Host:        "site.example.org",
+		Web:         client(address),
 		Project:     "/opt/site",
 		PullService: "agent-pull.service",
 	}
@@ -119,6 +116,11 @@ func newServer(t *testing.T, build site) *server {
 	s.pull()
 	s.web.serve(build.ID(), build)
 	return s
+}
+
+// client asks for the site at an address.
+func client(address *url.URL) *web.Client {
+	return web.NewClient(address, "site.example.org", UserAgent)
 }
 
 // upload does what a deploy does.
@@ -132,7 +134,7 @@ func (s *server) upload(build site) {
 // pull does what the agent's timer does.
 func (s *server) pull() {
 	s.Helper()
-	releases, err := release.OpenReleases(s.dir)
+	releases, err := release.OpenReleases(s.dir, "")
 	require.NoError(s, err)
 	require.NoError(s, release.Pull{
 		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
@@ -145,15 +147,54 @@ func (s *server) look() Finding {
 	return s.served.Look(s.Context())
 }
 
-func TestTheReleaseHoldsWhenEachFileIsServedWithItsBytes(t *testing.T) {
+func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every file is served as it is in the bucket (files: 7), PHP runs (files: 1)"}, s.look())
+	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)"}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
-		"/", "/.well-known/empty.txt", "/.well-known/release", "/api/hello.php", "/assets/404.html", "/assets/style.css", "/index.html",
-		"/odd/100%25 ?#&;=:@.txt", "/posts/", "/posts/a b/ü+.html", "/posts/index.html",
-	}, s.web.requests, "every file by each of its paths, but none that is not served as it is")
+		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
+		"/odd/100%25 ?#&;=:@.txt", "/posts/", "/posts/a b/ü+.html",
+	}, s.web.requests, "every file that is sent as it is, and no other")
+}
+
+// R1: what the site's own programs do has no part in whether the server is ready.
+func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
+	for _, name := range []string{
+		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "wiki.php/page.txt",
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The web server says 404 or 503 or nothing at all of it: it is not asked.
+			build := exampleSite().With(name, "<?php http_response_code(503); sleep(11);")
+			s := newServer(t, build)
+			served := maps.Clone(build)
+			delete(served, name)
+			s.web.serve(build.ID(), served)
+			finding := s.look()
+			require.Equal(t, Holds, finding.Verdict, finding.Detail)
+			require.NotContains(t, s.web.requests, "/"+name)
+		})
+	}
+}
+
+// R1, R2: names that belong to the server, or that it hides, are not the site's to be served.
+func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
+	for _, name := range []string{".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config", "docs/.hidden/page.html", ".well-known/.hidden"} {
+		t.Run(name, func(t *testing.T) {
+			_, static := servedAt(name)
+			require.False(t, static)
+		})
+	}
+	for name, want := range map[string]string{
+		".well-known/matrix/client": "/.well-known/matrix/client", "graph.html": "/graph.html", "a.photo/x.png": "/a.photo/x.png",
+		"_posts/x.html": "/_posts/x.html", "docs/_headers": "/docs/_headers", "x.phone": "/x.phone", "index.html": "/", "a/index.html": "/a/", "a/404.html": "/a/404.html",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, static := servedAt(name)
+			require.True(t, static)
+			require.Equal(t, want, path)
+		})
+	}
 }
 
 func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
@@ -171,7 +212,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 	t.Cleanup(logging.Close)
 	address, err := url.Parse(logging.URL)
 	require.NoError(t, err)
-	s.served.URL = address
+	s.served.Web = client(address)
 	require.Equal(t, Holds, s.look().Verdict)
 
 	log := projectLog("/opt/site")
@@ -191,10 +232,11 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 		change func(served site)
 		detail string
 	}{
-		"changed":                      {func(served site) { served["assets/style.css"] = "body { color: red }" }, "/assets/style.css has other bytes than in the bucket"},
-		"cut short":                    {func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket"},
-		"missing":                      {func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found"},
-		"front page, by both its URLs": {func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket; /index.html has other bytes than in the bucket"},
+		"changed":           {func(served site) { served["assets/style.css"] = "body { color: red }" }, "/assets/style.css has other bytes than in the bucket"},
+		"cut short":         {func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket"},
+		"missing":           {func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found"},
+		"front page":        {func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket"},
+		"page of a program": {func(served site) { served["posts/a b/ü+.html"] = served["api/hello.php"] }, "/posts/a b/ü+.html has other bytes than in the bucket"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			build := exampleSite()
@@ -203,34 +245,6 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			test.change(served)
 			s.web.serve(build.ID(), served)
 			finding := s.look()
-			require.Equal(t, Fails, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, []string{"containers"}, logNames(finding))
-		})
-	}
-}
-
-func TestAPHPFileMayAnswerWhateverItLikesButItsSource(t *testing.T) {
-	for name, test := range map[string]struct {
-		php    http.HandlerFunc
-		detail string
-	}{
-		"a page":               {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<p>hello") }, ""},
-		"nothing":              {func(http.ResponseWriter, *http.Request) {}, ""},
-		"not by this method":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }, ""},
-		"a redirect":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, ""},
-		"its source":           {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<?php echo 'hello';") }, "/api/hello.php: its source is served, it does not run"},
-		"that PHP is away":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "/api/hello.php: status 502 Bad Gateway"},
-		"that PHP is not well": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "/api/hello.php: status 500 Internal Server Error"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newServer(t, exampleSite())
-			s.web.php = test.php
-			finding := s.look()
-			if test.detail == "" {
-				require.Equal(t, Holds, finding.Verdict, finding.Detail)
-				return
-			}
 			require.Equal(t, Fails, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, []string{"containers"}, logNames(finding))
@@ -291,7 +305,7 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	address, err := url.Parse(closed.URL)
 	require.NoError(t, err)
 	closed.Close()
-	s.served.URL = address
+	s.served.Web = client(address)
 	finding := s.look()
 	require.Equal(t, Fails, finding.Verdict)
 	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, finding.Detail)
@@ -299,11 +313,11 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 
 func TestARedirectIsNotThePage(t *testing.T) {
 	s := newServer(t, exampleSite())
-	redirecting := httptest.NewTLSServer(http.RedirectHandler(s.served.URL.String(), http.StatusMovedPermanently))
+	redirecting := httptest.NewTLSServer(http.RedirectHandler("/elsewhere", http.StatusMovedPermanently))
 	t.Cleanup(redirecting.Close)
 	address, err := url.Parse(redirecting.URL)
 	require.NoError(t, err)
-	s.served.URL = address
+	s.served.Web = client(address)
 	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.look().Detail)
 }
 

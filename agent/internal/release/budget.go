@@ -21,6 +21,14 @@ func (b *budget) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
+// fits refuses so many more bytes if they would be beyond the limit.
+func (b *budget) fits(bytes int64) error {
+	if sum := b.spent.Load() + bytes; sum > b.limit {
+		return fmt.Errorf("the build has %s, and at most %s are accepted: make the site smaller and run pulumi up", mebibytes(sum), mebibytes(b.limit))
+	}
+	return nil
+}
+
 // spend counts bytes that need no copying.
 func (b *budget) spend(bytes int64) error {
 	if b.spent.Add(bytes) > b.limit {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -49,36 +51,83 @@ func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Bu
 // Fill brings every file of the manifest into the build: by a hard link from
 // the first of the releases in from that has it with the right bytes, else
 // from the bucket. Each file's SHA-256 is checked either way. The first error
-// ends the others.
+// ends the others. A build whose downloads would leave fewer than reserve bytes
+// of the disk free is refused before the first of them.
 //
 // Links rather than copies: a new post then costs the disk one page and not
 // the whole site again, and nothing ever writes to a finished release's file.
-func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string) error {
-	group, transfers := errgroup.WithContext(ctx)
+func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string, reserve int64) error {
+	var names []string
+	for name := range b.manifest.Files() {
+		names = append(names, name)
+	}
+	var mutex sync.Mutex
+	var missing []string
+	err := each(ctx, names, func(_ context.Context, name string) error {
+		linked, err := b.linkFrom(from, name)
+		if err == nil && !linked {
+			mutex.Lock()
+			defer mutex.Unlock()
+			missing = append(missing, name)
+		}
+		return err
+	})
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	size, err := sizes(ctx, content, missing)
+	if err != nil {
+		return err
+	}
+	if err := b.bytes.fits(size); err != nil {
+		return err
+	}
+	if err := checkSpace(b.releases.dir, size, reserve); err != nil {
+		return err
+	}
+	slices.Sort(missing)
+	return each(ctx, missing, func(transfers context.Context, name string) error {
+		return b.download(transfers, content, name)
+	})
+}
+
+// each runs a job for each file, several at once, until one fails.
+func each(ctx context.Context, names []string, job func(ctx context.Context, name string) error) error {
+	group, jobs := errgroup.WithContext(ctx)
 	group.SetLimit(parallelTransfers)
-	for name, digest := range b.manifest.Files() {
-		if transfers.Err() != nil {
+	for _, name := range names {
+		if jobs.Err() != nil {
 			break
 		}
-		group.Go(func() error {
-			target := filepath.Join(b.path, siteName, name)
-			if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-				return err
-			}
-			for _, id := range from {
-				linked, err := b.link(filepath.Join(b.releases.path(id), siteName, name), target, digest)
-				if err != nil || linked {
-					return err
-				}
-			}
-			return b.download(transfers, content, name, target, digest)
-		})
+		group.Go(func() error { return job(jobs, name) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// No transfer fails when ctx ends between two of them.
+	// No job fails when ctx ends between two of them.
 	return ctx.Err()
+}
+
+// target is where a file of the build is written.
+func (b *Build) target(name string) string {
+	return filepath.Join(b.path, siteName, name)
+}
+
+// linkFrom makes the file's directory, and links the file from the first of the
+// releases that has it with the right bytes.
+func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
+	target := b.target(name)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return false, err
+	}
+	digest, _ := b.manifest.Digest(name)
+	for _, id := range from {
+		linked, err := b.link(filepath.Join(b.releases.path(id), siteName, name), target, digest)
+		if err != nil || linked {
+			return linked, err
+		}
+	}
+	return false, nil
 }
 
 // link gives source, a file of another release, the name target as well, if
@@ -99,12 +148,13 @@ func (b *Build) link(source, target string, digest manifest.Digest) (bool, error
 	return true, b.bytes.spend(size)
 }
 
-// download writes the bucket's copy of the file to target.
-func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, target string, digest manifest.Digest) error {
-	key := siteName + "/" + name
+// download writes the bucket's copy of the file to its target.
+func (b *Build) download(ctx context.Context, content *bucket.Bucket, name string) error {
+	target, key := b.target(name), siteName+"/"+name
+	digest, _ := b.manifest.Digest(name)
 	object, err := content.Get(ctx, key, "")
 	if errors.Is(err, bucket.ErrNotFound) {
-		return fmt.Errorf("%w: the build is not complete in the bucket (a sync under way?)", err)
+		return fmt.Errorf("%w: the build is not complete in the bucket: run pulumi up, unless one is running", err)
 	}
 	if err != nil {
 		return err
@@ -121,7 +171,7 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, targ
 		return fmt.Errorf("download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
-		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s (a sync under way?)", content.URL(key), got, digest)
+		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", target, err)
@@ -133,10 +183,14 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name, targ
 	return nil
 }
 
-// Finish writes the manifest and release.json, waits until the whole build is
-// on the disk, and gives it its final name. It is not switched to.
+// Finish writes nginx's configuration, the manifest and release.json, waits until
+// the whole build is on the disk, and gives it its final name. It is not switched
+// to. A build whose rules do not parse is refused.
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
+	if err := b.writeNGINX(); err != nil {
+		return Info{}, fmt.Errorf("finish release %s: %w", info.Release, err)
+	}
 	text, err := json.Marshal(info)
 	if err != nil {
 		return Info{}, fmt.Errorf("finish release: %w", err)
@@ -158,6 +212,24 @@ func (b *Build) Finish() (Info, error) {
 		return Info{}, fmt.Errorf("finish release: %w", err)
 	}
 	return info, nil
+}
+
+// writeNGINX writes the files that nginx includes.
+func (b *Build) writeNGINX() error {
+	files, err := b.releases.nginxFiles(b.manifest.ID(), filepath.Join(b.path, siteName))
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.path, nginxName)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := writeSynced(filepath.Join(dir, name), []byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Downloaded is how many bytes came from the bucket.

@@ -32,7 +32,7 @@ func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string
 	}
 	fetched, err := manifest.Parse(text, limits)
 	if err != nil {
-		return manifest.Manifest{}, "", fmt.Errorf("%s is refused: %w", content.URL(manifest.Name), err)
+		return manifest.Manifest{}, "", fmt.Errorf("%s is refused: %w; correct the site and run pulumi up", content.URL(manifest.Name), err)
 	}
 	return fetched, object.ETag, nil
 }

@@ -44,10 +44,10 @@ func newServer(t *testing.T) *server {
 	content, err := bucket.Open(t.Context(), s.s3.Bucket, "")
 	require.NoError(t, err)
 	s.pull = Pull{
-		Bucket:         content,
-		Keep:           3,
-		VerifiedMarker: filepath.Join(t.TempDir(), "site-verified"),
-		Limits:         manifest.DefaultLimits(),
+		Bucket:   content,
+		Keep:     3,
+		StateDir: t.TempDir(),
+		Limits:   manifest.DefaultLimits(),
 		Log: slog.New(slog.NewTextHandler(s.journal, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 				if attr.Key == slog.TimeKey || attr.Key == "in" {
@@ -63,7 +63,7 @@ func newServer(t *testing.T) *server {
 
 func (s *server) useDir(dir string) {
 	s.Helper()
-	releases, err := OpenReleases(dir)
+	releases, err := OpenReleases(dir, "max-age=63072000")
 	require.NoError(s, err)
 	s.dir = dir
 	s.pull.Releases = releases
@@ -77,7 +77,7 @@ func (s *server) upload(build site) {
 	s.s3.Put(manifest.Name, build.Manifest())
 }
 
-// run pulls once, as the timer does each minute.
+// run pulls once, as the timer does every few seconds.
 func (s *server) run() error {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
@@ -100,10 +100,24 @@ func (s *server) pullFails() string {
 	return err.Error()
 }
 
-// reboot empties the directory of the verified marker.
+// reboot empties the directory of what runs remember since boot.
 func (s *server) reboot() {
 	s.Helper()
-	require.NoError(s, os.Remove(s.pull.VerifiedMarker))
+	require.NoError(s, os.RemoveAll(s.pull.StateDir))
+	require.NoError(s, os.Mkdir(s.pull.StateDir, 0o755))
+}
+
+// pass makes what runs remember older.
+func (s *server) pass(elapsed time.Duration) {
+	s.Helper()
+	paths, err := filepath.Glob(filepath.Join(s.pull.StateDir, "*"))
+	require.NoError(s, err)
+	for _, path := range paths {
+		stat, err := os.Stat(path)
+		require.NoError(s, err)
+		at := stat.ModTime().Add(-elapsed)
+		require.NoError(s, os.Chtimes(path, at, at))
+	}
 }
 
 // requireServed expects that exactly this build is served.
@@ -242,7 +256,7 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200", "HEAD site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
 	// The file that did not change is on the disk once.
@@ -304,10 +318,11 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s.mustPull()
 		s.upload(second)
 		s.s3.Delete("site/new.html")
-		require.Contains(t, s.pullFails(), "get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the bucket (a sync under way?)")
+		require.Contains(t, s.pullFails(), "get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the bucket: run pulumi up, unless one is running")
 		s.requireServed(first)
 
 		s.upload(second)
+		s.pass(firstRetry)
 		s.mustPull()
 		s.requireServed(second)
 	})
@@ -315,7 +330,7 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s := newServer(t)
 		s.upload(first)
 		s.s3.Put("site/index.html", second["index.html"])
-		require.Contains(t, s.pullFails(), "(a sync under way?)")
+		require.Contains(t, s.pullFails(), "run pulumi up, unless one is running")
 		require.NoFileExists(t, filepath.Join(s.dir, "current"))
 		s.upload(second)
 		s.mustPull()
@@ -356,7 +371,7 @@ func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
 	s.mustPull()
 	s.pull.Limits.Bytes = 1000
 	s.upload(first.With("film.mp4", strings.Repeat("x", 990)))
-	require.Contains(t, s.pullFails(), "the build is larger than 1000 bytes in all")
+	require.Contains(t, s.pullFails(), "the build has 1034 bytes, and at most 1000 bytes are accepted: make the site smaller and run pulumi up")
 	s.requireServed(first)
 }
 
@@ -414,7 +429,7 @@ func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	require.ErrorIs(t, build.Fill(ctx, s.pull.Bucket, nil), context.Canceled)
+	require.ErrorIs(t, build.Fill(ctx, s.pull.Bucket, nil, 0), context.Canceled)
 	require.NoError(t, build.Discard())
 	s.requireTidy()
 }
@@ -497,7 +512,7 @@ func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
 	s.s3.TakeRequests()
 	s.mustPull()
 	s.requireServed(build)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200", "HEAD site/404.html 200"}, s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.ID())
 
 	s.mustPull()
@@ -543,6 +558,7 @@ func TestAReleaseThatLostAFileIsMendedWithinAMinute(t *testing.T) {
 			s.upload(build)
 			s.mustPull()
 			damage(t, s, build)
+			s.pass(time.Minute)
 			s.mustPull()
 			s.requireServed(build)
 		})
@@ -703,6 +719,7 @@ func TestAVisitorNeverSeesAGapWhileAReleaseIsMended(t *testing.T) {
 	}()
 	for range 10 {
 		s.overwrite(build, "404.html", "")
+		s.pass(time.Minute)
 		s.mustPull()
 	}
 	close(done)
@@ -740,8 +757,42 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 	require.NoError(t, <-results)
 	require.NoError(t, <-results)
 	s.requireServed(build)
-	require.Len(t, s.s3.TakeRequests(), len(build)+2)
+	require.Len(t, s.s3.TakeRequests(), 2*len(build)+2)
 	require.Equal(t, 1, strings.Count(s.journal.String(), "switched to release"))
+}
+
+// R5: a release that the disk has no room for is refused before it fills the disk.
+func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
+	disk := disktest.Small(t)
+	for name, files := range map[string]int{"asked for one by one": 1, "listed": fewFiles + 1} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.useDir(filepath.Join(disk, fmt.Sprint(files)))
+			s.pull.Reserve = 1 << 19
+			first := firstBuild()
+			s.upload(first)
+			s.mustPull()
+			s.s3.TakeRequests()
+
+			second := first
+			for i := range files {
+				second = second.With(fmt.Sprintf("film-%d.mp4", i), strings.Repeat("x", (600<<10)/files))
+			}
+			s.upload(second)
+			require.Regexp(t, `^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
+				"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
+			s.requireServed(first)
+			for _, request := range s.s3.TakeRequests() {
+				require.NotContains(t, request, "GET site/film")
+			}
+
+			s.pull.Reserve = 1 << 17
+			s.pass(lastRetry)
+			s.mustPull()
+			s.requireServed(second)
+			require.NoError(t, os.RemoveAll(s.dir))
+		})
+	}
 }
 
 func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
@@ -752,7 +803,12 @@ func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
 	s.upload(first)
 	s.mustPull()
 
-	s.upload(first.With("film.mp4", strings.Repeat("x", 2<<20)))
+	// The sizes leave out what directories take.
+	full := first
+	for i := range 300 {
+		full = full.With(fmt.Sprintf("%d/index.html", i), strings.Repeat("x", 2<<10))
+	}
+	s.upload(full)
 	require.Contains(t, s.pullFails(), "no space left on device")
 	s.requireServed(first)
 

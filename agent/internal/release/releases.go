@@ -26,6 +26,7 @@ const (
 	releasesName = "releases"
 	siteName     = "site"
 	infoName     = "release.json"
+	nginxName    = "nginx"
 	etagName     = "manifest.etag"
 	lockName     = ".lock"
 
@@ -38,16 +39,24 @@ const (
 // never written again once it has its final name: that is what lets releases
 // share files by hard links and lets readers read without locks.
 type Releases struct {
+	// dir is absolute where releases are written: nginx's configuration names it.
 	dir string
+	// hsts is the value of Strict-Transport-Security, or "" for none.
+	hsts string
 }
 
 // OpenReleases uses dir, an absolute or relative path, and creates what is
-// missing of it.
-func OpenReleases(dir string) (*Releases, error) {
+// missing of it. Releases are served with hsts as their
+// Strict-Transport-Security, or without it if that is empty.
+func OpenReleases(dir, hsts string) (*Releases, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the directory of releases: %w", err)
+	}
 	if err := os.MkdirAll(filepath.Join(dir, releasesName), 0o755); err != nil {
 		return nil, fmt.Errorf("create directory of releases: %w", err)
 	}
-	return &Releases{dir: dir}, nil
+	return &Releases{dir: dir, hsts: hsts}, nil
 }
 
 // ReadReleases uses dir to look at, and creates nothing: for a caller that is
@@ -119,9 +128,10 @@ func (r *Releases) Exists(id string) (bool, error) {
 }
 
 // Check finds out whether a release is whole: its manifest is the one that it
-// is named after, its site has every file of the manifest and no other, and
-// release.json counts the same. With contents, each file's bytes are hashed,
-// too. The error names the first thing that is wrong.
+// is named after, its site has every file of the manifest and no other,
+// release.json counts the same, and nginx's configuration is what the site's
+// rules render to. With contents, each file's bytes are hashed, too. The error
+// names the first thing that is wrong.
 func (r *Releases) Check(ctx context.Context, id string, contents bool, limits manifest.Limits) (Info, error) {
 	text, err := os.ReadFile(filepath.Join(r.path(id), manifest.Name))
 	if err != nil {
@@ -174,6 +184,9 @@ func (r *Releases) Check(ctx context.Context, id string, contents bool, limits m
 	}
 	if written != info {
 		return Info{}, fmt.Errorf("release %s: %s says %+v, the files say %+v", id, infoName, written, info)
+	}
+	if err := r.checkNGINX(id); err != nil {
+		return Info{}, fmt.Errorf("release %s: %w", id, err)
 	}
 	return info, nil
 }

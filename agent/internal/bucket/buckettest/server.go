@@ -149,7 +149,7 @@ func (s *Server) TakeRequests() []string {
 	return requests
 }
 
-// ServeHTTP answers path-style requests to get, put, delete and list objects.
+// ServeHTTP answers path-style requests to get, put, delete and list objects, and for their sizes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	s.mu.Lock()
@@ -166,7 +166,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	s.mu.Lock()
 	object, exists := s.objects[key]
-	denied := s.denied || s.deniedPuts && r.Method != http.MethodGet
+	denied := s.denied || s.deniedPuts && r.Method != http.MethodGet && r.Method != http.MethodHead
 	listing := r.Method == http.MethodGet && key == ""
 	content := []byte(object.Content)
 	if listing {
@@ -180,7 +180,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	status, code := http.StatusOK, ""
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodPut && r.Method != http.MethodDelete:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut && r.Method != http.MethodDelete:
 		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
 	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
 		status, code = http.StatusForbidden, "AccessDenied"

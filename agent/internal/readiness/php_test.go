@@ -1,0 +1,41 @@
+package readiness
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://127.0.0.1:8081/php_probe"
+
+// R1: a server whose PHP is broken does not go live, however good the site's pages are.
+func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
+	for name, test := range map[string]struct {
+		runner  Runner
+		verdict Verdict
+		detail  string
+	}{
+		"runs":            {answers{askProbe: "ok\n"}, Holds, "the probe runs"},
+		"lacks something": {answers{askProbe: "cannot load the extension gd\n"}, Fails, `the probe answers "cannot load the extension gd" instead of "ok"`},
+		"warns":           {answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fails, `the probe answers "PHP Warning: session_start(); ok" instead of "ok"`},
+		"its source":      {answers{askProbe: "<?php echo 'ok';"}, Fails, `the probe answers "<?php echo 'ok';" instead of "ok"`},
+		"nothing":         {answers{askProbe: ""}, Fails, `the probe answers "" instead of "ok"`},
+		"no PHP": {
+			fails("wget: server returned error: HTTP/1.1 502 Bad Gateway\n"), Fails,
+			"the probe has no answer: " + askProbe + ": exit status 1: wget: server returned error: HTTP/1.1 502 Bad Gateway",
+		},
+		"no web server": {
+			fails("service \"web\" is not running\n"), Fails,
+			"the probe has no answer: " + askProbe + `: exit status 1: service "web" is not running`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			finding := PHP{Project: "/opt/site", Runner: test.runner}.Look(t.Context())
+			require.Equal(t, test.verdict, finding.Verdict)
+			require.Equal(t, test.detail, finding.Detail)
+			if test.verdict == Fails {
+				require.Equal(t, []string{"php", "web"}, logNames(finding))
+			}
+		})
+	}
+}

@@ -1,0 +1,90 @@
+package release
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+const (
+	// firstRetry is how long a build that could not be served waits for the second attempt.
+	firstRetry = 5 * time.Second
+	// lastRetry is the longest time between two attempts.
+	lastRetry = time.Minute
+)
+
+// failure is what is remembered of a build that could not be served. Runs follow each other in
+// seconds, and each attempt may cost a request for every file.
+type failure struct {
+	// ETag is the one of the build's manifest.
+	ETag string `json:"etag"`
+	// Attempts is how many there have been.
+	Attempts int `json:"attempts"`
+	// Error is what the last attempt met.
+	Error string `json:"error"`
+
+	// at is when that was.
+	at time.Time
+}
+
+// loadFailure reads the file at path. One that is missing or broken remembers nothing, which costs
+// one attempt.
+func loadFailure(path string) failure {
+	var last failure
+	text, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(text, &last) != nil {
+		return failure{}
+	}
+	if stat, err := os.Stat(path); err == nil {
+		last.at = stat.ModTime()
+	}
+	return last
+}
+
+// tooEarly returns the error of the last attempt at a build, if the next one has to wait.
+func (f failure) tooEarly(etag string, now time.Time) error {
+	if f.ETag != etag || f.Attempts == 0 {
+		return nil
+	}
+	pause := lastRetry
+	if doublings := f.Attempts - 1; doublings < 4 {
+		pause = min(firstRetry<<doublings, lastRetry)
+	}
+	// A clock that was set back must not make the pause longer.
+	left := f.at.Add(pause).Sub(now)
+	if left <= 0 || f.at.After(now) {
+		return nil
+	}
+	return fmt.Errorf("%s (attempts: %d, the next one in %s)", f.Error, f.Attempts, left.Round(time.Second))
+}
+
+// next is what is to be remembered when one more attempt has failed.
+func (f failure) next(etag string, err error) failure {
+	if f.ETag != etag {
+		f.Attempts = 0
+	}
+	return failure{ETag: etag, Attempts: f.Attempts + 1, Error: err.Error()}
+}
+
+// save writes the file at path.
+func (f failure) save(path string) error {
+	text, err := json.Marshal(f)
+	if err == nil {
+		err = replaceFile(path, append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("remember the failed attempt: %w", err)
+	}
+	return nil
+}
+
+// forgetFailure removes the file at path.
+func forgetFailure(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the failed attempt: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"immutable-infra/server/manifest"
+)
+
+// askInterval is the pause between two requests for the release that the web server names.
+const askInterval = 100 * time.Millisecond
+
+// WebServer is what serves the current release to visitors. It reads the release's configuration
+// when it starts and at a reload.
+type WebServer interface {
+	// Reload requests a reload and does not wait for it.
+	Reload() error
+	// Release returns the id of the release that visitors get. The error is an ECONNREFUSED where
+	// nothing listens.
+	Release(ctx context.Context) (id string, err error)
+}
+
+// reload has the web server serve the current release, whose id is given, and waits for that.
+// served is whether the web server then named it.
+//
+// A web server that still names another release rejected the new configuration: `current` goes back
+// to what is served, and the error says so. A web server that does not run reads `current` when it
+// starts, and one that does not say what it serves must not undo a release that is sound.
+func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
+	if p.Web == nil {
+		return true, nil
+	}
+	if err := p.Web.Reload(); err != nil {
+		return false, err
+	}
+	named, err := p.awaitServed(ctx, id)
+	switch {
+	case err == nil && named == id:
+		return true, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err == nil:
+		return false, errors.Join(
+			fmt.Errorf("the web server still serves release %q %s after the switch to %s: read why by journalctl --unit web-reload.service", named, p.ReloadTimeout, id),
+			p.switchBack(named))
+	case errors.Is(err, syscall.ECONNREFUSED):
+		p.Log.Debug("no web server to reload", "release", id)
+		return false, nil
+	default:
+		p.Log.Warn("cannot check which release is served", "release", id, "reason", err)
+		return false, nil
+	}
+}
+
+// awaitServed asks until the web server names the release, or refuses connections, or ReloadTimeout
+// is over. It returns the release that the web server named last, or the error if it named none.
+func (p Pull) awaitServed(ctx context.Context, id string) (named string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.ReloadTimeout)
+	defer cancel()
+	for {
+		answer, failure := p.Web.Release(ctx)
+		switch {
+		case failure == nil && answer == id, errors.Is(failure, syscall.ECONNREFUSED):
+			return answer, failure
+		case ctx.Err() == nil || named == "" && err == nil:
+			// An answer that the end of the time cut off says less than the one before it.
+			named, err = answer, failure
+		}
+		select {
+		case <-ctx.Done():
+			return named, err
+		case <-time.After(askInterval):
+		}
+	}
+}
+
+// switchBack makes `current` name the release that the web server still serves, if there is one.
+func (p Pull) switchBack(id string) error {
+	if !manifest.IsID(id) {
+		return nil
+	}
+	exists, err := p.Releases.Exists(id)
+	if err != nil || !exists {
+		return err
+	}
+	if err := p.Releases.Switch(id); err != nil {
+		return err
+	}
+	return p.Web.Reload()
+}

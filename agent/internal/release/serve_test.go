@@ -1,0 +1,362 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// webServer is the web server of a server under test. It serves the release that `current` named
+// when it last read its configuration.
+type webServer struct {
+	*server
+	mutex sync.Mutex
+	// served is the release of the configuration that it has.
+	served string
+	// rejected are releases whose configuration it does not take.
+	rejected map[string]bool
+	// failure is its answer to any request, if not nil.
+	failure error
+	// reloads and asked count the requests.
+	reloads, asked int
+	// slow is how many answers a reload takes to come into effect.
+	slow, pending int
+	next          string
+}
+
+// newWebServer is one that runs, and reads the release that is current.
+func newWebServer(t *testing.T) (*server, *webServer) {
+	t.Helper()
+	s := newServer(t)
+	w := &webServer{server: s, rejected: map[string]bool{}}
+	s.pull.Web = w
+	s.pull.ReloadTimeout = 250 * time.Millisecond
+	return s, w
+}
+
+func (w *webServer) Reload() error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.reloads++
+	id, err := w.pull.Releases.Current()
+	if err != nil {
+		return err
+	}
+	if !w.rejected[id] {
+		w.next, w.pending = id, w.slow
+	}
+	return nil
+}
+
+func (w *webServer) Release(context.Context) (string, error) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.asked++
+	if w.failure != nil {
+		return "", w.failure
+	}
+	if w.pending--; w.pending < 0 && w.next != "" {
+		w.served = w.next
+	}
+	return w.served, nil
+}
+
+func (s *server) requireCurrent(id string) {
+	s.Helper()
+	current, err := s.pull.Releases.Current()
+	require.NoError(s, err)
+	require.Equal(s, id, current)
+}
+
+func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
+	s, web := newWebServer(t)
+	web.slow = 1
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	require.Equal(t, first.ID(), web.served)
+	require.Equal(t, 1, web.reloads)
+	require.Contains(t, s.journal.String(), "switched to release")
+
+	asked := web.asked
+	s.mustPull()
+	require.Equal(t, 1, web.reloads, "nothing new is not a reason to reload")
+	require.Equal(t, asked, web.asked, "nor to ask the web server")
+
+	second := first.With("index.html", "front page, second")
+	s.upload(second)
+	s.mustPull()
+	require.Equal(t, second.ID(), web.served)
+	require.Equal(t, 2, web.reloads)
+}
+
+func TestARepairedReleaseIsReloaded(t *testing.T) {
+	s, web := newWebServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	require.NoError(t, os.RemoveAll(s.file(build, "../nginx")))
+	s.pass(time.Minute)
+	s.mustPull()
+	require.Contains(t, s.journal.String(), "repaired release")
+	require.DirExists(t, s.file(build, "../nginx"))
+	require.Equal(t, 2, web.reloads)
+}
+
+func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
+	s, web := newWebServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := first.With("index.html", "front page, second")
+	web.rejected[second.ID()] = true
+	s.upload(second)
+	s.journal.Reset()
+	begin := time.Now()
+	require.Equal(t, fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: read why by journalctl --unit web-reload.service",
+		first.ID(), second.ID()), s.pullFails())
+	require.Less(t, time.Since(begin), 5*time.Second)
+	s.requireServed(first)
+	require.Equal(t, 3, web.reloads, "once for the new release, once back")
+	require.NotContains(t, s.journal.String(), "switched to release")
+
+	s.s3.TakeRequests()
+	web.rejected = nil
+	s.pass(firstRetry)
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests(), "the ETag was not remembered, the files were")
+	s.requireServed(second)
+	require.Equal(t, second.ID(), web.served)
+}
+
+// The release that is served is what the web server says, not what was current before: the runs in
+// between may have been killed.
+func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
+	s, web := newWebServer(t)
+	builds := []site{firstBuild()}
+	for i := range 3 {
+		builds = append(builds, firstBuild().With("index.html", fmt.Sprint("version ", i)))
+	}
+	s.upload(builds[0])
+	s.mustPull()
+	web.rejected = map[string]bool{builds[1].ID(): true, builds[2].ID(): true}
+	for _, build := range builds[1:3] {
+		s.upload(build)
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := &stopping{webServer: web, stop: stop}
+		s.pull.Web = stopped
+		require.ErrorIs(t, s.pull.Run(ctx), context.Canceled)
+		s.requireCurrent(build.ID())
+	}
+	s.pull.Web = web
+	require.Contains(t, s.pullFails(), "still serves release \""+builds[0].ID())
+	s.requireServed(builds[0])
+
+	web.rejected = nil
+	s.pass(firstRetry)
+	s.mustPull()
+	s.requireServed(builds[2])
+}
+
+// stopping ends the run that waits for the web server.
+type stopping struct {
+	*webServer
+	stop func()
+}
+
+func (s *stopping) Release(ctx context.Context) (string, error) {
+	s.stop()
+	return s.webServer.Release(ctx)
+}
+
+// A run that was stopped after the switch leaves it to the next one to find out what is served.
+func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
+	s, web := newWebServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := first.With("index.html", "front page, second")
+	web.rejected[second.ID()] = true
+	s.upload(second)
+	ctx, stop := context.WithCancel(t.Context())
+	s.pull.Web = &stopping{webServer: web, stop: stop}
+	require.ErrorIs(t, s.pull.Run(ctx), context.Canceled)
+	s.requireCurrent(second.ID())
+
+	s.pull.Web = web
+	require.Contains(t, s.pullFails(), "the web server still serves release")
+	s.requireServed(first)
+}
+
+func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
+	s, web := newWebServer(t)
+	s.pull.ReloadTimeout = time.Minute
+	web.failure = fmt.Errorf("dial tcp 127.0.0.1:443: %w", os.NewSyscallError("connect", syscall.ECONNREFUSED))
+	build := firstBuild()
+	s.upload(build)
+	begin := time.Now()
+	s.mustPull()
+	require.Less(t, time.Since(begin), 10*time.Second, "it is not waited for")
+	s.requireServed(build)
+	require.Equal(t, 1, web.reloads, "it may be about to start")
+	require.Equal(t, 1, web.asked)
+	require.NotContains(t, s.journal.String(), "WARN")
+	s.s3.TakeRequests()
+	s.mustPull()
+	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
+}
+
+func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
+	s, web := newWebServer(t)
+	s.pull.Keep = 1
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	web.failure = errors.New("/.well-known/release: status 502 Bad Gateway")
+	var builds []site
+	for i := range 3 {
+		build := first.With("index.html", fmt.Sprint("version ", i))
+		builds = append(builds, build)
+		s.upload(build)
+		s.mustPull()
+		s.requireServed(build)
+	}
+	require.Contains(t, s.journal.String(), `level=WARN msg="cannot check which release is served" release=`+builds[0].ID()+` reason="/.well-known/release: status 502 Bad Gateway"`)
+	require.Len(t, s.releases(), 4, "the web server may still read any of them")
+
+	web.failure = nil
+	last := first.With("index.html", "last")
+	s.upload(last)
+	s.mustPull()
+	require.ElementsMatch(t, []string{last.ID(), builds[2].ID()}, s.releases(), "it is known which one is read")
+}
+
+// An answer counts that came before the time was over, not that the time was over.
+func TestAnAnswerThatIsCutOffDoesNotHideTheOneBefore(t *testing.T) {
+	s, web := newWebServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := first.With("index.html", "front page, second")
+	web.rejected[second.ID()] = true
+	s.upload(second)
+	s.pull.Web = &hanging{webServer: web, after: web.asked + 1}
+	require.Contains(t, s.pullFails(), "the web server still serves release")
+	s.requireServed(first)
+}
+
+// hanging answers some requests, and leaves the others open.
+type hanging struct {
+	*webServer
+	after int
+}
+
+func (h *hanging) Release(ctx context.Context) (string, error) {
+	if h.asked >= h.after {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	return h.webServer.Release(ctx)
+}
+
+func TestAReloadThatCannotBeRequestedIsAnError(t *testing.T) {
+	s, web := newWebServer(t)
+	s.pull.Web = unable{web}
+	s.upload(firstBuild())
+	require.Equal(t, "no such directory", s.pullFails())
+	s.pull.Web = web
+	s.pass(firstRetry)
+	s.mustPull()
+	require.Equal(t, firstBuild().ID(), web.served)
+}
+
+type unable struct{ *webServer }
+
+func (unable) Reload() error { return errors.New("no such directory") }
+
+// R3, R4: a build that cannot be served stays refused, says what to do, and does not cost a request
+// for each file every few seconds.
+func TestABuildThatCannotBeServedIsTriedLessAndLessOften(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := first.With("caf\u00e9.html", "new")
+	s.upload(second)
+	s.s3.Delete("site/caf\u00e9.html")
+	s.s3.TakeRequests()
+
+	attempts := 0
+	for range 60 {
+		require.Contains(t, s.pullFails(), "the build is not complete in the bucket: run pulumi up")
+		if requests := s.s3.TakeRequests(); len(requests) > 1 {
+			attempts++
+		}
+		s.requireServed(first)
+		s.pass(5 * time.Second)
+	}
+	require.Equal(t, 8, attempts, "at 0, 5, 15, 35 and 75 seconds, and then once a minute")
+
+	require.Contains(t, s.pullFails(), " (attempts: 8, the next one in ")
+	third := second.With("index.html", "front page, third")
+	s.upload(third)
+	s.mustPull()
+	s.requireServed(third)
+	left, err := filepath.Glob(filepath.Join(s.pull.StateDir, failureName+"*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestTheFilesOfAReleaseAreCheckedOnceAMinute(t *testing.T) {
+	s := newServer(t)
+	build := firstBuild()
+	s.upload(build)
+	s.mustPull()
+	require.NoError(t, os.Remove(s.file(build, "404.html")))
+	s.mustPull()
+	require.NoFileExists(t, s.file(build, "404.html"))
+	s.pass(time.Minute)
+	s.mustPull()
+	s.requireServed(build)
+	// A clock that was set back is no reason to wait.
+	require.NoError(t, os.Remove(s.file(build, "404.html")))
+	s.pass(-time.Hour)
+	s.mustPull()
+	s.requireServed(build)
+}
+
+func TestReleasesShareTheirFilesButNotTheirConfiguration(t *testing.T) {
+	s := newServer(t)
+	first := firstBuild().With("_redirects", "/old /new\n").With("_headers", "/*\n  X-Test: 1\n")
+	s.upload(first)
+	s.mustPull()
+	second := first.With("index.html", "front page, second")
+	s.upload(second)
+	s.mustPull()
+	for _, name := range []string{"404.html", "_redirects"} {
+		one, err := os.Stat(s.file(first, name))
+		require.NoError(t, err)
+		two, err := os.Stat(s.file(second, name))
+		require.NoError(t, err)
+		require.True(t, os.SameFile(one, two), name)
+	}
+	for _, build := range []site{first, second} {
+		want, err := s.pull.Releases.nginxFiles(build.ID(), s.file(build, ""))
+		require.NoError(t, err)
+		for name, text := range want {
+			got, err := os.ReadFile(filepath.Join(s.file(build, ".."), "nginx", name))
+			require.NoError(t, err)
+			require.Equal(t, text, string(got))
+			require.False(t, strings.Contains(text, ".tmp-"), "it names the release's final directory")
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/bucket"
+)
+
+// fewFiles is up to how many files are asked for their sizes one by one. A listing of the whole
+// bucket takes a request for each thousand files, one after the other.
+const fewFiles = 64
+
+// sizes is the sum of the sizes of files in the bucket, in bytes. A file that is missing there
+// counts nothing: its download says so.
+func sizes(ctx context.Context, content *bucket.Bucket, names []string) (int64, error) {
+	if len(names) > fewFiles {
+		listing, err := content.List(ctx, siteName+"/")
+		if err != nil {
+			return 0, err
+		}
+		wanted := make(map[string]bool, len(names))
+		for _, name := range names {
+			wanted[siteName+"/"+name] = true
+		}
+		var sum int64
+		for _, object := range listing.Objects {
+			if wanted[object.Key] {
+				sum += object.Size
+			}
+		}
+		return sum, nil
+	}
+	var sum atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelTransfers)
+	for _, name := range names {
+		group.Go(func() error {
+			size, err := content.Size(ctx, siteName+"/"+name)
+			if errors.Is(err, bucket.ErrNotFound) {
+				return nil
+			}
+			sum.Add(size)
+			return err
+		})
+	}
+	err := group.Wait()
+	return sum.Load(), err
+}
+
+// checkSpace refuses to write so many bytes below dir where fewer than reserve would stay free.
+func checkSpace(dir string, bytes, reserve int64) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fmt.Errorf("measure the free space of %s: %w", dir, err)
+	}
+	free := int64(stat.Bavail) * stat.Bsize
+	if bytes > free-reserve {
+		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set a larger rootVolumeSize and run pulumi up",
+			mebibytes(bytes), dir, mebibytes(free), mebibytes(reserve))
+	}
+	return nil
+}
+
+// mebibytes writes a size in MiB, or a small one in bytes.
+func mebibytes(bytes int64) string {
+	if bytes < 1<<20 {
+		return fmt.Sprintf("%d bytes", bytes)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+}

@@ -1,0 +1,108 @@
+// Package web asks the site's web server on this machine, by way of Traefik, as a visitor would.
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// ParallelRequests is how many requests keep their connections open at once.
+	ParallelRequests = 8
+	// HeaderTimeout bounds the wait for an answer to begin.
+	HeaderTimeout = 10 * time.Second
+	// requestTimeout bounds one request, its body included. The server is this
+	// machine.
+	requestTimeout = time.Minute
+	// ReleasePath is where the web server names the release that it serves.
+	ReleasePath = "/.well-known/release"
+	// releaseBytes is the most that is read of ReleasePath.
+	releaseBytes = 4 << 10
+)
+
+// Client sends requests to the site on this machine.
+type Client struct {
+	address   url.URL
+	host      string
+	userAgent string
+	http      http.Client
+}
+
+// NewClient asks at an address without a path, such as https://127.0.0.1, for the site named host.
+// The user agent marks the requests in Traefik's log.
+//
+// It goes past any proxy, does not follow redirects, which are not the file that was asked for, and
+// gets the bytes as they are. It accepts any certificate: the first server of all has none yet.
+func NewClient(address *url.URL, host, userAgent string) *Client {
+	return &Client{
+		address:   url.URL{Scheme: address.Scheme, Host: address.Host},
+		host:      host,
+		userAgent: userAgent,
+		http: http.Client{
+			Timeout: requestTimeout,
+			Transport: &http.Transport{
+				TLSClientConfig:       &tls.Config{ServerName: host, InsecureSkipVerify: true},
+				DisableCompression:    true,
+				MaxIdleConnsPerHost:   ParallelRequests,
+				ResponseHeaderTimeout: HeaderTimeout,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// ParseAddress reads the address of a web server, which has no path.
+func ParseAddress(text string) (*url.URL, error) {
+	address, err := url.Parse(text)
+	if err != nil || address.Scheme != "https" || address.Host == "" || strings.Trim(address.Path, "/") != "" {
+		return nil, fmt.Errorf("%q: give an address without a path, such as https://127.0.0.1", text)
+	}
+	return address, nil
+}
+
+// Get requests a path, which is not escaped yet. The caller closes the answer's body.
+func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
+	address := c.address
+	address.Path = path
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Host = c.host
+	request.Header.Set("User-Agent", c.userAgent)
+	response, err := c.http.Do(request)
+	// Without the method and address that url.Error puts before it.
+	var inner *url.Error
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return response, err
+}
+
+// Release returns the id of the release that the web server names. A server on which nothing
+// listens is an ECONNREFUSED.
+func (c *Client) Release(ctx context.Context) (id string, err error) {
+	response, err := c.Get(ctx, ReleasePath)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", ReleasePath, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: status %s", ReleasePath, response.Status)
+	}
+	var named struct {
+		Release string `json:"release"`
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, releaseBytes)).Decode(&named); err != nil {
+		return "", fmt.Errorf("%s: %w", ReleasePath, err)
+	}
+	return named.Release, nil
+}
