@@ -358,10 +358,12 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 	secrets := map[string]string{
 		"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": "0123456789abcdef",
 		"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/site",
+		"smtpPassword": "correct horse",
 	}
 	followed := map[string]invalid{}
 	maps.Copy(followed, malformed(t))
 	maps.Copy(followed, misplaced(t))
+	maps.Copy(followed, failingLate(t))
 	for name, test := range followed {
 		t.Run(name, func(t *testing.T) {
 			values := test.values(t)
@@ -440,7 +442,7 @@ func change(t *testing.T, values map[string]string, key string, value *string) {
 // No message shows a secret, neither one that is malformed nor one in the wrong place.
 func TestNoMessageShowsASecret(t *testing.T) {
 	inProject(t)
-	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook"} {
+	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook", "smtpPassword"} {
 		require.True(t, isSecret(key), key)
 	}
 	const canary = "canary"

@@ -15,7 +15,7 @@ var reservedLogins = strings.Fields(`
 	sgx shadow src ssh sshd staff sudo sync syslog sys tape tcpdump tss tty users utmp uucp uuidd video voice
 	wheel www-data
 	bootstrap site-agent
-	default all
+	default
 `)
 
 // reservedLogin reports whether a name is, or may come to be, that of a user or group of the system.

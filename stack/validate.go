@@ -113,14 +113,19 @@ func (v *validator) validate(c *Config) {
 	v.ownNamesKept(c)
 	v.dnsRecords(c)
 
-	v.check(isHTTPS(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
-	if c.ACMEEmail == "" {
-		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; write one without them"
+	if !isHTTPS(c.ACMEDirectory) {
+		v.check(false, "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
 	} else {
-		v.check(isAddress(c.ACMEEmail), "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable, defaults.ACMEDirectory)
 	}
-	for key, value := range map[string]string{"acmeDirectory": c.ACMEDirectory, "acmeEmail": c.ACMEEmail} {
-		v.check(server.EnvironmentTakes(value), key, value, "has a backslash, or a ' beside a $ or a `, which the server's environment cannot hold; write one without them", examples(key, defaults.ACMEDirectory))
+	switch {
+	case c.ACMEEmail == "":
+		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+	case !isAddress(c.ACMEEmail):
+		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+	default:
+		v.check(server.EnvironmentTakes(c.ACMEEmail), "acmeEmail", c.ACMEEmail, unholdable, examples("acmeEmail", ""))
 	}
 	if c.ACMECA != "" {
 		var reason string
