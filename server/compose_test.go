@@ -1,6 +1,7 @@
 package server
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -225,4 +226,12 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
 	require.Equal(t, "2145916800", at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
+}
+
+func TestTheTableOfMemoryTellsTheLimitsOfTheSitesContainers(t *testing.T) {
+	table, err := os.ReadFile("../docs/server.md")
+	require.NoError(t, err)
+	for name, service := range composeServices(t, "compose.yaml") {
+		require.Regexp(t, `(?m)^\| `+name+` \|.*\| `+strings.TrimSuffix(service.MemLimit, "m")+` \|$`, string(table), name)
+	}
 }
