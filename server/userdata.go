@@ -164,7 +164,7 @@ func UserData(args UserDataArgs) (string, error) {
 		return "", fmt.Errorf("render user data: %w", err)
 	}
 	if text.Len() > MaxUserData {
-		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d: remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
+		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d; remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
 	}
 	return text.String(), nil
 }

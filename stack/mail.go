@@ -3,6 +3,7 @@ package stack
 import (
 	"net/mail"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,6 +26,9 @@ func (v *validator) hsts(c *Config) {
 			v.toSet("hstsMaxAge", strconv.Itoa(preloadMaxAge)), v.toSet("hstsPreload", "false"))
 	}
 }
+
+// noSender is the SPF record (RFC 7208) of a domain that sends no mail.
+const noSender = "v=spf1 -all"
 
 // sender matches an address that msmtp takes as it is: "%" and "*" mean something else to it.
 var sender = regexp.MustCompile(`^[A-Za-z0-9._+=-]+@[^@]+$`)
@@ -61,7 +65,13 @@ func (v *validator) smtp(c *Config) {
 	}
 	if c.SMTPFrom == "" && c.SMTPHost != "" {
 		c.SMTPFrom = "noreply@" + c.Domain
-		return
+	}
+	for i, record := range c.DNSRecords {
+		if j := slices.Index(record.Values, noSender); c.SMTPHost != "" && record.Type == "TXT" && record.Name == domainOf(c.SMTPFrom) && j >= 0 {
+			key := place(place("dnsRecords", i)+".values", j)
+			v.add(key, v.shown(key, noSender)+" says that nobody sends mail from "+record.Name+", and smtpFrom does; write what the provider of the relay shows for SPF, or remove smtpHost",
+				v.toSet(key, "v=spf1 a:"+c.SMTPHost+" -all"))
+		}
 	}
 	v.check(c.SMTPFrom == "" || isAddress(c.SMTPFrom) && sender.MatchString(c.SMTPFrom), "smtpFrom", c.SMTPFrom,
 		"is not an e-mail address of letters, digits and . _ + = -; write the address that bounces may go to, without a name", examples("smtpFrom", ""))

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -99,6 +100,7 @@ func (v *validator) validate(c *Config) {
 		v.missing("domain", "write the site's name", "example.org")
 	} else {
 		v.hostName("domain", c.Domain, "example.org")
+		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain, "is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
 	}
 	for i, alias := range c.Aliases {
 		key := place("aliases", i)
@@ -140,6 +142,9 @@ func (v *validator) validate(c *Config) {
 	}
 	if len(c.SSHAllowFrom) == 0 {
 		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
+	}
+	if len(c.SSHAllowFrom) > maxBlocks {
+		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 takes 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
 	}
 	for i, block := range c.SSHAllowFrom {
 		key := place("sshAllowFrom", i)
@@ -183,6 +188,9 @@ func (v *validator) validate(c *Config) {
 	v.between("backupRetention", c.BackupRetention, 2, 8760, defaults.BackupRetention)
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100, defaults.BackupVersionsKept)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650, defaults.BackupVersionDays)
+	if len(v.problems) == 0 {
+		v.userDataFits(c)
+	}
 }
 
 // monitoring checks how servers measure themselves, and whom they tell.
@@ -391,10 +399,56 @@ func checkKey(line string) (reason string) {
 	if err != nil || len(rest) > 0 {
 		return "is not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
+	if strings.Contains(key.Type(), "-cert-") {
+		return "is of a certificate; write the public key that it is for"
+	}
+	if withCrypto, ok := key.(ssh.CryptoPublicKey); ok {
+		if rsaKey, ok := withCrypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < 2048 {
+			return "is an RSA key of less than 2048 bits, which OpenSSH may refuse; write an ed25519 key"
+		}
+	}
 	if key.Type() == "ssh-dss" {
 		return "is a DSA key, which OpenSSH no longer accepts; write an ed25519 key"
 	}
 	return ""
+}
+
+const (
+	// maxDomain is how many bytes the site's name may have.
+	maxDomain = 253 - len("monitoring.")
+	// maxBlocks is how many blocks the security group holds beside its other rules.
+	maxBlocks = 50
+)
+
+// userDataFits checks that keys and roots leave the user data within the limit of EC2, with all that
+// is not known yet at its usual length or above.
+func (v *validator) userDataFits(c *Config) {
+	const name = 63 // a bucket's name at most
+	admins := make([]server.Admin, len(c.Admins))
+	for i, admin := range c.Admins {
+		admins[i] = server.Admin{Name: admin.Name, Keys: admin.Keys}
+	}
+	_, err := server.UserData(server.UserDataArgs{
+		Admins: admins, SSHPort: c.SSHPort, Generation: c.Generation,
+		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
+		BootstrapKey: strings.Repeat("x", 100), BundleHash: strings.Repeat("x", 64),
+		Environment: server.Environment{
+			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
+			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
+			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
+			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, BackupInterval: "600s", BackupRetention: "8760h",
+			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
+			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom},
+		},
+	})
+	if err == nil {
+		return
+	}
+	key := "admins"
+	if c.ACMERoots != "" {
+		key = "acmeCA"
+	}
+	v.add(key, "is too long: "+err.Error(), v.toSet(key, examples(key, "")))
 }
 
 // maxRetention is ten years, in hours: what Prometheus cannot count begins at 292 years.
