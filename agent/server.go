@@ -34,10 +34,6 @@ func readServerEnv(path string) (map[string]string, error) {
 	values := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			// Quotes hold no escapes: see quoted in the program's package server.
-			if quote := value[:min(1, len(value))]; len(value) > 1 && (quote == "'" || quote == `"`) {
-				value = strings.TrimSuffix(value[1:], quote)
-			}
 			values[name] = value
 		}
 	}
