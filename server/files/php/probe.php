@@ -1,6 +1,7 @@
 <?php
-// Prints "ok" when PHP can do what a site needs of it, and otherwise what is wrong.
-// nginx runs it at its status port, for the readiness of the server.
+// Prints "ok" when PHP can do what a site needs of it, and otherwise what is wrong, with status
+// 200 in both cases: readers of other answers do not get the text. nginx runs it at its status
+// port, for the readiness of the server.
 $wrong = [];
 set_error_handler(function (int $severity, string $message) use (&$wrong): bool {
     $wrong[] = $message;
@@ -42,7 +43,4 @@ if (!is_dir('/srv/site/current/site') || scandir('/srv/site/current/site') === f
 
 header('Content-Type: text/plain; charset=utf-8');
 header('Cache-Control: no-store');
-if ($wrong !== []) {
-    http_response_code(500);
-}
 echo $wrong === [] ? 'ok' : implode("\n", $wrong), "\n";
