@@ -27,6 +27,8 @@ if (session_start()) {
         $wrong[] = 'cannot read a session that was written';
     }
     session_destroy();
+} else {
+    $wrong[] = 'cannot start a session';
 }
 
 $file = tempnam('/tmp/', 'probe');
