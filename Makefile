@@ -5,6 +5,7 @@ MODULES := . agent bootstrap localcloud e2e tools/drill
 SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh components/scripts/uptime.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
+	server/files/php/entrypoint server/files/php/sendmail \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 
 # The stack that is looked at, and the environment in which Pulumi finds it.

@@ -117,6 +117,8 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		Aliases:             config.Aliases,
 		ACME:                acme(config),
 		Monitoring:          monitoring(config),
+		HSTS:                config.HSTS(),
+		Mail:                mail(config),
 		BackupInterval:      config.BackupInterval,
 		BackupRetention:     config.BackupRetention,
 		Region:              config.Region,
@@ -186,6 +188,16 @@ func monitoring(config *stack.Config) components.Monitoring {
 		GitHubID:            config.GrafanaGitHubID,
 		GitHubSecret:        config.GrafanaGitHubSecret,
 		GitHubOrganizations: config.GrafanaGitHubOrganizations,
+	}
+}
+
+func mail(config *stack.Config) server.Mail {
+	return server.Mail{
+		Host:     config.SMTPHost,
+		Port:     config.SMTPPort,
+		User:     config.SMTPUser,
+		Password: config.SMTPPassword,
+		From:     config.SMTPFrom,
 	}
 }
 

@@ -283,12 +283,51 @@ func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
 	}
 	require.Equal(t, map[float64]string{80: "0.0.0.0/0", 443: "0.0.0.0/0", 12222: "192.0.2.7/32"}, open)
 
-	out := map[float64]bool{}
-	for _, rule := range group.Inputs["egress"].ArrayValue() {
-		out[rule.ObjectValue()["toPort"].NumberValue()] = true
-		require.Equal(t, "tcp", rule.ObjectValue()["protocol"].StringValue())
+	require.Equal(t, []float64{80, 443}, egress(t, deployed(t, "production")))
+}
+
+// egress are the ports that a server reaches.
+func egress(t *testing.T, resources []registered) []float64 {
+	t.Helper()
+	var ports []float64
+	for _, rule := range find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Inputs["egress"].ArrayValue() {
+		rule := rule.ObjectValue()
+		require.Equal(t, "tcp", rule["protocol"].StringValue())
+		require.Equal(t, rule["fromPort"], rule["toPort"])
+		ports = append(ports, rule["toPort"].NumberValue())
 	}
-	require.Equal(t, map[float64]bool{80: true, 443: true}, out)
+	return ports
+}
+
+func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *testing.T) {
+	const password = "correct horse"
+	relay := func(port string) []registered {
+		return deployed(t, "production", func(values map[string]string) {
+			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port, "site", password
+		})
+	}
+	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))
+	require.Equal(t, []float64{80, 443}, egress(t, relay("443")), "EC2 rejects a rule that is there twice")
+	resources := relay("587")
+	require.Equal(t, []float64{80, 443, 587}, egress(t, resources))
+
+	userData := find(t, resources, "aws:ec2/instance:Instance", "web").Inputs["userData"]
+	require.True(t, userData.ContainsSecrets())
+	require.Contains(t, fmt.Sprint(userData), password)
+	for _, r := range resources {
+		for key, value := range r.Inputs {
+			require.NotContains(t, plainText(value), password, "%s %s: the input %s", r.Type, r.Name, key)
+		}
+	}
+}
+
+func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
+	for _, r := range deployed(t, "production", func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
+		require.NotContains(t, r.Name, "monitoring.")
+		for key, value := range r.Inputs {
+			require.NotContains(t, fmt.Sprint(value), "monitoring.example.org", "%s %s: the input %s", r.Type, r.Name, key)
+		}
+	}
 }
 
 func TestTheServersMetadataIsOutOfReachForItsContainers(t *testing.T) {

@@ -82,6 +82,10 @@ type WebServerArgs struct {
 	ACME ACME `pulumi:"acme"`
 	// Monitoring says what is measured and who hears of it.
 	Monitoring Monitoring `pulumi:"monitoring"`
+	// HSTS is the value of the header Strict-Transport-Security. Optional: without it, there is none.
+	HSTS string `pulumi:"hsts"`
+	// Mail is the relay of PHP's mail(), the only one that the server reaches. Optional.
+	Mail server.Mail `pulumi:"mail"`
 	// BackupInterval is how many seconds pass between two backups. Defaulted: 60.
 	BackupInterval int `pulumi:"backupInterval"`
 	// BackupRetention is for how many hours back one can be restored. Defaulted: 24.
@@ -175,8 +179,9 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
+	// Secret, whatever its inputs are: there are passwords in it.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
-		return pulumi.All(
+		return pulumi.ToSecret(pulumi.All(
 			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
 			args.Content.Name, args.Backup.Name, args.VIP.Address, bootstrapKey,
 		).ApplyT(func(values []any) (string, error) {
@@ -211,11 +216,14 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					GrafanaGitHubID:            args.Monitoring.GitHubID,
 					GrafanaGitHubSecret:        args.Monitoring.GitHubSecret,
 					GrafanaGitHubOrganizations: args.Monitoring.GitHubOrganizations,
+
+					HSTS: args.HSTS,
+					Mail: args.Mail,
 				},
 				BundleHash: args.Bundle.Hash,
 				Generation: args.Generation,
 			})
-		}).(pulumi.StringOutput)
+		})).(pulumi.StringOutput)
 	}
 
 	// A key for the logins that set the server up. Whatever makes a new server
@@ -404,6 +412,15 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 			CidrBlocks:  everybody,
 		}
 	}
+	// The VPC's own resolver, time server and metadata service need no rule.
+	out := ec2.SecurityGroupEgressArray{
+		egress("Debian packages", 80),
+		egress("S3, container images", 443),
+	}
+	if port := args.Mail.Port; args.Mail.Host != "" && port != 80 && port != 443 {
+		// To everybody: a group knows addresses, and a relay's change.
+		out = append(out, egress("Mail relay", port))
+	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("The web server: HTTP, HTTPS and SSH"),
 		VpcId:       args.Network.VpcID,
@@ -412,12 +429,8 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 			ingress("HTTPS", 443, everybody),
 			ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)),
 		},
-		// The VPC's own resolver, time server and metadata service need no rule.
-		Egress: ec2.SecurityGroupEgressArray{
-			egress("Debian packages", 80),
-			egress("S3, container images", 443),
-		},
-		Tags: tags(ctx, name),
+		Egress: out,
+		Tags:   tags(ctx, name),
 		// A server's firewall is part of it: changed in place, it could lock its
 		// owner out of the server that is there, for the sake of one that may
 		// never be.

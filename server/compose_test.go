@@ -1,6 +1,7 @@
 package server
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -88,7 +89,8 @@ func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
 func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
 	text, err := files.ReadFile("files/compose.yaml")
 	require.NoError(t, err)
-	environment := serverEnv(exampleArgs())
+	environment, err := serverEnv(exampleArgs())
+	require.NoError(t, err)
 	for _, variable := range regexp.MustCompile(`\$\{(\w+)`).FindAllStringSubmatch(string(text), -1) {
 		require.Contains(t, "\n"+environment, "\n"+variable[1]+"=")
 	}
@@ -136,7 +138,7 @@ func at(t *testing.T, configuration map[string]any, keys ...string) any {
 }
 
 func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
-	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org,example.com"}
+	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org,example.com", "COMPOSE_PROFILES": "grafana"}
 	configuration := renderTraefik(t, "site.yaml", environment)
 	for router, rule := range map[string]string{
 		"to-https":   "PathPrefix(`/`)",
@@ -147,11 +149,9 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 		require.Equal(t, rule, at(t, configuration, "http", "routers", router, "rule"))
 		middlewares := at(t, configuration, "http", "routers", router, "middlewares").([]any)
 		require.Equal(t, "state", middlewares[0], "each answer of a server that drains must say so: %s", router)
-		if router == "to-https" {
-			continue
+		if router != "to-https" {
+			require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
 		}
-		require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
-		require.Contains(t, middlewares, "always-https", router)
 	}
 	require.Equal(t, "https://example.org/${1}", at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
 
@@ -159,6 +159,43 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
 	require.Len(t, routers, 3)
 	require.NotContains(t, routers, "aliases")
+}
+
+func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
+	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org"}
+	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
+	require.Contains(t, routers, "aliases")
+	require.NotContains(t, routers, "monitoring", "Traefik answers 404 to a name that no router has")
+}
+
+func TestS3HSTSIsWhatTheStackSaysAndTheSitesHeadersAreNginxs(t *testing.T) {
+	for _, value := range []string{"max-age=31536000", "max-age=63072000; includeSubDomains; preload", ""} {
+		environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org", "COMPOSE_PROFILES": "grafana", "HSTS": value}
+		configuration := renderTraefik(t, "site.yaml", environment)
+		require.Equal(t, []any{"state"}, at(t, configuration, "http", "routers", "site", "middlewares"), "two values of one header contradict each other")
+		for _, router := range []string{"aliases", "monitoring"} {
+			require.Contains(t, at(t, configuration, "http", "routers", router, "middlewares"), "hsts", router)
+		}
+		require.Equal(t, map[string]any{"headers": map[string]any{"customResponseHeaders": map[string]any{"Strict-Transport-Security": value}}},
+			at(t, configuration, "http", "middlewares", "hsts"))
+	}
+}
+
+func TestS7TraefikWaitsForASlowVisitor(t *testing.T) {
+	timeout := func(name string) time.Duration {
+		for _, flag := range composeServices(t, "compose.yaml")["traefik"].Command {
+			if value, ok := strings.CutPrefix(flag, "--entrypoints.https.transport.respondingtimeouts."+name+"="); ok {
+				duration, err := time.ParseDuration(value)
+				require.NoError(t, err)
+				return duration
+			}
+		}
+		require.Fail(t, "no "+name)
+		return 0
+	}
+	const slow = 100_000 // bytes in a second
+	require.Greater(t, timeout("writetimeout"), 4_000_000_000/slow*time.Second, "the largest file")
+	require.Greater(t, timeout("readtimeout"), 16<<20/slow*time.Second, "the largest upload")
 }
 
 func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
@@ -189,4 +226,12 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
 	require.Equal(t, "2145916800", at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
+}
+
+func TestTheTableOfMemoryTellsTheLimitsOfTheSitesContainers(t *testing.T) {
+	table, err := os.ReadFile("../docs/server.md")
+	require.NoError(t, err)
+	for name, service := range composeServices(t, "compose.yaml") {
+		require.Regexp(t, `(?m)^\| `+name+` \|.*\| `+strings.TrimSuffix(service.MemLimit, "m")+` \|$`, string(table), name)
+	}
 }

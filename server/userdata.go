@@ -73,11 +73,20 @@ type Environment struct {
 	GrafanaGitHubID            string
 	GrafanaGitHubSecret        string
 	GrafanaGitHubOrganizations []string
+
+	// HSTS is the value of the header Strict-Transport-Security; "" sends none.
+	HSTS string
+	// Mail is the relay of PHP's mail().
+	Mail Mail
 }
 
 // siteNames are all names that need a certificate.
 func (e Environment) siteNames() []string {
-	return append(append([]string{e.Domain}, e.Aliases...), "monitoring."+e.Domain)
+	names := append([]string{e.Domain}, e.Aliases...)
+	if e.Grafana {
+		names = append(names, "monitoring."+e.Domain)
+	}
+	return names
 }
 
 // profiles are the profiles of the compose project that run.
@@ -115,15 +124,21 @@ var boot embed.FS
 
 // UserData renders the server's cloud-config.
 func UserData(args UserDataArgs) (string, error) {
+	environment, err := serverEnv(args)
+	if err != nil {
+		return "", fmt.Errorf("render user data: %w", err)
+	}
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
-		{Path: "/etc/immutable-infra/server.env", Content: serverEnv(args)},
+		{Path: "/etc/immutable-infra/server.env", Content: environment},
 		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
 		// Empty where there is no such secret: what has it as a mount needs the file.
 		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Environment.VictorOpsKey},
 		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Environment.GrafanaGitHubSecret},
+		// PHP's user has the same number in its container and here, where nobody else is it.
+		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.Environment.Mail.msmtprc()},
 	}
 	booting, err := bootFiles()
 	if err != nil {
@@ -155,7 +170,7 @@ func UserData(args UserDataArgs) (string, error) {
 		return "", fmt.Errorf("render user data: %w", err)
 	}
 	if text.Len() > MaxUserData {
-		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d: remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
+		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d; remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
 	}
 	return text.String(), nil
 }
@@ -196,6 +211,7 @@ type hostKeys struct {
 
 type file struct {
 	Path        string `yaml:"path"`
+	Owner       string `yaml:"owner,omitempty"`
 	Permissions string `yaml:"permissions,omitempty"`
 	Content     string `yaml:"content"`
 }
@@ -251,8 +267,8 @@ RequiredRSASize 3072
 `, args.SSHPort, strings.Join(names, " "))
 }
 
-// serverEnv is a file that systemd, Compose and a shell can read.
-func serverEnv(args UserDataArgs) string {
+// serverEnv is a file that systemd, Compose, the agent and a shell read alike.
+func serverEnv(args UserDataArgs) (string, error) {
 	environment := args.Environment
 	var text strings.Builder
 	for _, line := range []struct {
@@ -275,13 +291,18 @@ func serverEnv(args UserDataArgs) string {
 		{"VICTOROPS_ROUTING", environment.VictorOpsRouting},
 		{"COMPOSE_PROFILES", environment.profiles()},
 		{"GF_AUTH_GITHUB_CLIENT_ID", environment.GrafanaGitHubID},
-		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, " ")},
+		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, ",")},
+		{"HSTS", environment.HSTS},
 		{"BUNDLE", args.BundleHash},
 		{"GENERATION", args.Generation},
 	} {
-		fmt.Fprintf(&text, "%s=%v\n", line.name, line.value)
+		value, err := quoted(fmt.Sprint(line.value))
+		if err != nil {
+			return "", fmt.Errorf("server.env: %s: %w", line.name, err)
+		}
+		fmt.Fprintf(&text, "%s=%s\n", line.name, value)
 	}
-	return text.String()
+	return text.String(), nil
 }
 
 // bootFiles are the files of the directory boot, where they belong on the server.

@@ -1,6 +1,10 @@
 package server
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +27,10 @@ func exampleArgs() UserDataArgs {
 			ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3,
 			Domain: "example.org", Aliases: []string{"www.example.org", "example.com"},
 			ACMEDirectory: "https://acme.example.org/dir", ACMEEmail: "ada@example.org",
-			ACMECA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			ACMECA:  "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			Grafana: true,
+			HSTS:    "max-age=31536000; includeSubDomains",
+			Mail:    Mail{Host: "smtp.example.org", Port: 587, User: "site", Password: "se cret", From: "noreply@example.org"},
 		},
 		BundleHash: "0123456789abcdef",
 		Generation: 7,
@@ -107,6 +114,9 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		"ACME account":    func(args *UserDataArgs) { args.Environment.ACMEEmail = "zoe@example.org" },
 		"ACME CA":         func(args *UserDataArgs) { args.Environment.ACMECA = "" },
 		"releases kept":   func(args *UserDataArgs) { args.Environment.ReleasesKept++ },
+		"HSTS":            func(args *UserDataArgs) { args.Environment.HSTS = "max-age=0" },
+		"mail password":   func(args *UserDataArgs) { args.Environment.Mail.Password = "other" },
+		"Grafana":         func(args *UserDataArgs) { args.Environment.Grafana = false },
 		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },
 	} {
 		args := exampleArgs()
@@ -121,7 +131,9 @@ func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
 	lines := func(change func(*Environment)) []string {
 		args := exampleArgs()
 		change(&args.Environment)
-		return strings.Split(serverEnv(args), "\n")
+		text, err := serverEnv(args)
+		require.NoError(t, err)
+		return strings.Split(text, "\n")
 	}
 	all := lines(func(*Environment) {})
 	require.Contains(t, all, "ALIASES=www.example.org,example.com")
@@ -129,6 +141,8 @@ func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
 	without := lines(func(environment *Environment) { environment.Aliases = nil })
 	require.Contains(t, without, "ALIASES=")
 	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
+	without = lines(func(environment *Environment) { environment.Grafana = false })
+	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com", "S8: no certificate for a name that answers 404")
 }
 
 func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {
@@ -137,4 +151,41 @@ func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {
 	text, err := UserData(args)
 	require.NoError(t, err)
 	require.Contains(t, text, "  - path: /etc/immutable-infra/acme-ca.pem\n    content: \"\"\n", "Compose mounts it all the same")
+}
+
+func TestC3EveryReaderOfTheServersEnvironmentGetsEachValueAsItWasWritten(t *testing.T) {
+	for _, value := range []string{
+		"", "plain", "a$b@example.org", "${HOME}", "a b", "a #b", "#a", `a"b`, "a`b`", "o'brien@example.org", "it's #1; or \"", "a;b&c|d", "~", "a=b", "ä", "$(id)", "*", "max-age=1; preload", `a\b`, "a'$b", "a\nb",
+	} {
+		args := exampleArgs()
+		args.Environment.ACMEEmail = value
+		text, err := serverEnv(args)
+		if !EnvironmentTakes(value) {
+			require.ErrorContains(t, err, "ACME_EMAIL", value)
+			continue
+		}
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), "server.env")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		output, err := exec.CommandContext(t.Context(), "/bin/sh", "-euc", `. "$0"; printf %s "$ACME_EMAIL"`, path).CombinedOutput()
+		require.NoError(t, err, "%s", output)
+		require.Equal(t, value, string(output))
+	}
+	for _, value := range []string{`a\b`, "a'$b", "a'`b", "a\nb", `it's "so"`} {
+		require.False(t, EnvironmentTakes(value), value)
+	}
+}
+
+func TestS10TheMailRelaysPasswordIsInAFileOfPHPsUserAndNowhereElse(t *testing.T) {
+	text, err := UserData(exampleArgs())
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(text, "se cret"))
+	var config struct {
+		Files []file `yaml:"write_files"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	i := slices.IndexFunc(config.Files, func(f file) bool { return strings.Contains(f.Content, "se cret") })
+	require.Equal(t, "/etc/immutable-infra/msmtprc", config.Files[i].Path)
+	require.Equal(t, "www-data:www-data", config.Files[i].Owner)
+	require.Equal(t, "0400", config.Files[i].Permissions)
 }

@@ -2,7 +2,10 @@
 // it defaults to, and what is wrong with it.
 package stack
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+)
 
 // Config is the configuration of one stack. The key of each field in
 // Pulumi.<stack>.yaml is in its tag, and whether its value has to be encrypted
@@ -53,6 +56,24 @@ type Config struct {
 	// ProvisioningTimeout is how many minutes a new server has to boot, and
 	// again how many it has to become ready then.
 	ProvisioningTimeout int `config:"provisioningTimeout"`
+	// HSTSMaxAge is for how many seconds browsers ask for the site by HTTPS only. 0 takes that back.
+	HSTSMaxAge int `config:"hstsMaxAge"`
+	// HSTSIncludeSubDomains extends that to every name below the site's.
+	HSTSIncludeSubDomains bool `config:"hstsIncludeSubDomains"`
+	// HSTSPreload asks browser vendors to have it in their browsers, for good.
+	HSTSPreload bool `config:"hstsPreload"`
+
+	// SMTPHost is the SMTP relay of PHP's mail(). Optional: without it, mail() fails.
+	SMTPHost string `config:"smtpHost"`
+	// SMTPPort is the relay's port; at 465 TLS begins at once, elsewhere by STARTTLS.
+	SMTPPort int `config:"smtpPort"`
+	// SMTPUser and SMTPPassword log in there. Optional; the second is secret.
+	SMTPUser     string `config:"smtpUser"`
+	SMTPPassword string `config:"smtpPassword" secret:"true"`
+	// SMTPFrom is the envelope sender of every message. Where there is a relay, it is
+	// noreply@<domain> after loading if it was not set.
+	SMTPFrom string `config:"smtpFrom"`
+
 	// VpcCIDR is the VPC's address range.
 	VpcCIDR string `config:"vpcCidr"`
 
@@ -111,9 +132,25 @@ type Config struct {
 }
 
 // Names are all names of the site: its own, which is the first, its aliases, and
-// that of its monitoring.
+// that of Grafana where it runs.
 func (c *Config) Names() []string {
-	return append(append([]string{c.Domain}, c.Aliases...), "monitoring."+c.Domain)
+	names := append([]string{c.Domain}, c.Aliases...)
+	if c.Grafana {
+		names = append(names, "monitoring."+c.Domain)
+	}
+	return names
+}
+
+// HSTS is the value of the header Strict-Transport-Security (RFC 6797).
+func (c *Config) HSTS() string {
+	value := fmt.Sprintf("max-age=%d", c.HSTSMaxAge)
+	if c.HSTSIncludeSubDomains {
+		value += "; includeSubDomains"
+	}
+	if c.HSTSPreload {
+		value += "; preload"
+	}
+	return value
 }
 
 // StatusPageName is the name of the public status page, or "": without a key of
@@ -162,6 +199,8 @@ func Defaults() Config {
 		Generation:          1,
 		ProvisioningTimeout: 15,
 		VpcCIDR:             "10.42.0.0/16",
+		HSTSMaxAge:          preloadMaxAge,
+		SMTPPort:            587,
 		SiteDir:             "site",
 		JekyllEnv:           "production",
 		ReleasesKept:        3,

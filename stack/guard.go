@@ -86,6 +86,12 @@ func (v *validator) realNames(c *Config) {
 	if address, err := mail.ParseAddress(c.ACMEEmail); err == nil {
 		check("acmeEmail", c.ACMEEmail, address.Address[strings.LastIndex(address.Address, "@")+1:], "write your own address", "YOU@YOUR-DOMAIN")
 	}
+	if c.SMTPHost != "" {
+		check("smtpHost", c.SMTPHost, c.SMTPHost, "write the name of a real relay", "smtp.YOUR-DOMAIN")
+	}
+	if c.SMTPFrom != "" {
+		check("smtpFrom", c.SMTPFrom, domainOf(c.SMTPFrom), "write an address of your own", "noreply@YOUR-DOMAIN")
+	}
 	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
 	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write where the real one is", Defaults().UptimeRobotAPI)
 	check("uptimeRobotWebhook", c.UptimeRobotWebhook, hostOf(c.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")

@@ -216,6 +216,10 @@ func examples(key, fallback string) string {
 		return placeholderAMI
 	case "buildCommand":
 		return "jekyll build --future"
+	case "smtpHost":
+		return "smtp.example.org"
+	case "smtpUser", "smtpFrom":
+		return "noreply@example.org"
 	case "grafanaGitHubId":
 		return "Iv1.0123456789abcdef"
 	case "grafanaGitHubOrganizations":

@@ -215,7 +215,7 @@ func malformed(t *testing.T) map[string]invalid {
 		"a record without values":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT"}]`}, errors: map[string]string{"dnsRecords[0].values": "has none"}},
 		"a record with a TTL of a year": {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT", "ttl": 31536000, "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].ttl": "from 1 to 604800"}},
 		"a second address of the site":  {change: map[string]string{"dnsRecords": `[{"name": "monitoring.example.org", "type": "A", "values": ["192.0.2.1"]}]`}, errors: map[string]string{"dnsRecords[0].name": "the site's own names"}},
-		"a record in two entries":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["1 a."]}, {"name": "example.org", "type": "MX", "values": ["2 b."]}]`}, errors: map[string]string{"dnsRecords[1].name": "one entry"}},
+		"a record in two entries":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["1 a.example.org."]}, {"name": "example.org", "type": "MX", "values": ["2 b.example.org."]}]`}, errors: map[string]string{"dnsRecords[1].name": "one entry"}},
 		"a CNAME for the site":          {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "CNAME", "values": ["elsewhere.example."]}]`}, errors: map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}},
 		"two CNAMEs for one name":       {change: map[string]string{"dnsRecords": `[{"name": "blog.example.org", "type": "CNAME", "values": ["a.example.", "b.example."]}]`}, errors: map[string]string{"dnsRecords[0].values": "one CNAME"}},
 		"an ACME directory by HTTP":     {change: map[string]string{"acmeDirectory": "http://acme.example/dir"}, errors: map[string]string{"acmeDirectory": "https://acme-v02.api.letsencrypt.org/directory"}},
@@ -358,10 +358,12 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 	secrets := map[string]string{
 		"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": "0123456789abcdef",
 		"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/site",
+		"smtpPassword": "correct horse",
 	}
 	followed := map[string]invalid{}
 	maps.Copy(followed, malformed(t))
 	maps.Copy(followed, misplaced(t))
+	maps.Copy(followed, failingLate(t))
 	for name, test := range followed {
 		t.Run(name, func(t *testing.T) {
 			values := test.values(t)
@@ -440,7 +442,7 @@ func change(t *testing.T, values map[string]string, key string, value *string) {
 // No message shows a secret, neither one that is malformed nor one in the wrong place.
 func TestNoMessageShowsASecret(t *testing.T) {
 	inProject(t)
-	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook"} {
+	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook", "smtpPassword"} {
 		require.True(t, isSecret(key), key)
 	}
 	const canary = "canary"
@@ -543,6 +545,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 		"siteDir": "blog", "buildCommand": `["make"]`, "jekyllEnv": "", "releasesKept": "0",
 		"metricsRetention": "90", "victorOpsKey": "alerts", "victorOpsRouting": "a/b", "grafanaGitHubId": "my app", "grafanaGitHubOrganizations": "ours",
 		"uptimeRobotKey": "ur1234567-0123456789abcdef01234567", "uptimeRobotAPI": "http://localhost/v3", "uptimeRobotWebhook": "https://hook.internal/$routing_key", "uptimeRobotInterval": "5", "statusPage": "maybe",
+		"hstsMaxAge": "-1", "hstsIncludeSubDomains": "no", "hstsPreload": "yes", "smtpHost": "smtp.example.com:25", "smtpPort": "25", "smtpUser": "si\te", "smtpPassword": "", "smtpFrom": "The site <site@example.com>",
 		"protect": "yes", "backupInterval": "601", "backupRetention": "1", "backupVersionsKept": "1000", "backupVersionDays": "0",
 		"instancetype": "", "colour": "",
 	}

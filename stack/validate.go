@@ -1,10 +1,10 @@
 package stack
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"immutable-infra/server"
 )
 
 // host matches a DNS host name (RFC 1123) of at least two labels, in lower case.
@@ -23,25 +25,23 @@ var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-
 var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
-	// small matches what has 1 GiB of memory or less.
-	small  = regexp.MustCompile(`\.(nano|micro)$`)
-	region = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	zoneID = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
-	// recordName matches the name of a DNS record, which may have labels that
-	// begin with an underscore, and may begin with a wildcard.
-	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// small matches what has 1 GiB of memory or less, tooSmall what has less.
+	small    = regexp.MustCompile(`\.(nano|micro)$`)
+	tooSmall = regexp.MustCompile(`\.nano$|^t1\.`)
+	// foreign matches what starts no image of Debian 13: Macs, and the first generations, which
+	// start paravirtual images only.
+	foreign = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
+	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	zoneID  = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
 	// duration is Prometheus' form of a time.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	robotKey   = regexp.MustCompile(`^u[0-9][0-9A-Za-z-]{10,100}$`)
 	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
-	// login is what Debian's useradd accepts.
-	login = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	// login is what Debian's useradd accepts, but for a first "_", which is for its packages' users.
+	login = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 )
-
-// reservedLogins exist on every server or are used while it is provisioned.
-var reservedLogins = []string{"root", "bootstrap", "site-agent", "daemon", "bin", "sys", "nobody", "sshd", "www-data"}
 
 // validator collects what is wrong with a configuration.
 type validator struct {
@@ -100,6 +100,7 @@ func (v *validator) validate(c *Config) {
 		v.missing("domain", "write the site's name", "example.org")
 	} else {
 		v.hostName("domain", c.Domain, "example.org")
+		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain, "is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
 	}
 	for i, alias := range c.Aliases {
 		key := place("aliases", i)
@@ -111,14 +112,22 @@ func (v *validator) validate(c *Config) {
 
 	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
 		"is not the id of a hosted zone; write that of your zone at Route 53, or leave it out to make the DNS records by hand", examples("zoneId", ""))
+	v.ownNamesKept(c)
 	v.dnsRecords(c)
 
-	v.check(isHTTPS(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
-	if c.ACMEEmail == "" {
-		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; write one without them"
+	if !isHTTPS(c.ACMEDirectory) {
+		v.check(false, "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
 	} else {
-		address, err := mail.ParseAddress(c.ACMEEmail)
-		v.check(err == nil && address.Address == c.ACMEEmail, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable, defaults.ACMEDirectory)
+	}
+	switch {
+	case c.ACMEEmail == "":
+		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+	case !isAddress(c.ACMEEmail):
+		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+	default:
+		v.check(server.EnvironmentTakes(c.ACMEEmail), "acmeEmail", c.ACMEEmail, unholdable, examples("acmeEmail", ""))
 	}
 	if c.ACMECA != "" {
 		var reason string
@@ -134,8 +143,15 @@ func (v *validator) validate(c *Config) {
 	if len(c.SSHAllowFrom) == 0 {
 		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
+	if len(c.SSHAllowFrom) > maxBlocks {
+		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 takes 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
+	}
 	for i, block := range c.SSHAllowFrom {
-		v.cidr(place("sshAllowFrom", i), block, ownAddress)
+		key := place("sshAllowFrom", i)
+		v.cidr(key, block, ownAddress)
+		if slices.Contains(c.SSHAllowFrom[:i], block) {
+			v.add(key, v.shown(key, block)+" is there twice, which EC2 rejects; write each block once", v.toRemove(key))
+		}
 	}
 
 	if c.AMI == "" {
@@ -144,8 +160,13 @@ func (v *validator) validate(c *Config) {
 		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	}
 	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an instance type; write one of EC2", defaults.InstanceType)
-	if c.Grafana && small.MatchString(c.InstanceType) {
-		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has not the memory for Grafana; write one of 2 GiB, or do without Grafana",
+	switch {
+	case foreign.MatchString(c.InstanceType):
+		v.check(false, "instanceType", c.InstanceType, "cannot start Debian 13; write a type of a current generation", defaults.InstanceType)
+	case tooSmall.MatchString(c.InstanceType):
+		v.check(false, "instanceType", c.InstanceType, "has 0.5 GiB of memory, and a server needs about 0.9; write one of 1 GiB or more, and of 2 GiB or more for Grafana", defaults.InstanceType)
+	case c.Grafana && small.MatchString(c.InstanceType):
+		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has 1 GiB of memory, too little for Grafana; write one of 2 GiB or more, or set grafana to false",
 			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
 	}
 	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384, defaults.RootVolumeSize)
@@ -158,6 +179,8 @@ func (v *validator) validate(c *Config) {
 	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
 	v.between("releasesKept", c.ReleasesKept, 1, 100, defaults.ReleasesKept)
 
+	v.hsts(c)
+	v.smtp(c)
 	v.monitoring(c)
 	v.uptimeRobot(c)
 	// An alert tells of a backup that is 15 minutes old.
@@ -165,12 +188,17 @@ func (v *validator) validate(c *Config) {
 	v.between("backupRetention", c.BackupRetention, 2, 8760, defaults.BackupRetention)
 	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100, defaults.BackupVersionsKept)
 	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650, defaults.BackupVersionDays)
+	if len(v.problems) == 0 {
+		v.userDataFits(c)
+	}
 }
 
 // monitoring checks how servers measure themselves, and whom they tell.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
 	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a duration of Prometheus; write hours, days, weeks or years", defaults.MetricsRetention)
+	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention", c.MetricsRetention,
+		"is longer than 10 years, which no server keeps; write at most 10y", defaults.MetricsRetention)
 	v.check(c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "victorOpsKey", c.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
 	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
@@ -224,60 +252,6 @@ func isHTTPS(address string) bool {
 
 func (v *validator) hostName(key, name, example string) {
 	v.check(len(name) <= 253 && host.MatchString(name), key, name, "is not a host name; write it in lower case, without a scheme or a slash", example)
-}
-
-// recordTypes are the types of DNS records that a stack may add.
-var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
-
-// dnsRecords checks the further records and completes them.
-func (v *validator) dnsRecords(c *Config) {
-	type set struct{ name, kind string }
-	known := map[set]bool{}
-	for _, name := range c.Names() {
-		known[set{name, "A"}] = true
-	}
-	if page := c.StatusPageName(); page != "" {
-		known[set{page, "CNAME"}] = true
-	}
-	for i := range c.DNSRecords {
-		record := &c.DNSRecords[i]
-		key := place("dnsRecords", i)
-		v.check(len(record.Name) <= 253 && recordName.MatchString(record.Name), key+".name", record.Name,
-			"is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
-		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type, "is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
-		if record.TTL == 0 {
-			record.TTL = 3600
-		}
-		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
-		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
-			empty := max(0, slices.Index(record.Values, ""))
-			v.add(key+".values", "has none, or an empty one; write values as a zone file has them", v.toSet(place(key+".values", empty), "10 mail.example.org."))
-		}
-		if record.Type == "CNAME" && len(record.Values) > 1 {
-			v.add(key+".values", fmt.Sprintf("has %d values, and a name has one CNAME; write one", len(record.Values)), v.toRemove(place(key+".values", 1)))
-		}
-		if known[set{record.Name, record.Type}] {
-			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
-				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
-		}
-		known[set{record.Name, record.Type}] = true
-	}
-	for i, record := range c.DNSRecords {
-		key := place("dnsRecords", i)
-		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
-			v.add(key+".name", v.shown(key, record.Name)+" is the status page's, and nothing stands beside its CNAME record; write the record elsewhere, or do without the page",
-				v.toRemove(key), v.toSet("statusPage", "false"))
-		}
-		if record.Type != "CNAME" {
-			continue
-		}
-		for _, kind := range recordTypes {
-			if kind != "CNAME" && known[set{record.Name, kind}] {
-				v.add(key+".type", fmt.Sprintf("%s has a record of type %s, and so cannot have a CNAME; write one of them only", v.shown(key, record.Name), kind), v.toRemove(key))
-				break
-			}
-		}
-	}
 }
 
 // roots reads a PEM file of certificates. The reason says why it is refused.
@@ -352,8 +326,8 @@ func (v *validator) admins(admins []Admin) {
 	for i := range admins {
 		admin := &admins[i]
 		key := place("admins", i)
-		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write lower-case letters, digits, - and _", "ada")
-		v.check(!slices.Contains(reservedLogins, admin.Name), key+".name", admin.Name, "is taken on every server; write another name", "ada")
+		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
+		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken on every server, by a user or a group of Debian or of the program; write another name", "ada")
 		if slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name }) {
 			v.add(key+".name", v.shown(key, admin.Name)+" is there twice; write all keys of one admin into one entry", v.toRemove(key))
 		}
@@ -425,8 +399,64 @@ func checkKey(line string) (reason string) {
 	if err != nil || len(rest) > 0 {
 		return "is not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
+	if strings.Contains(key.Type(), "-cert-") {
+		return "is of a certificate; write the public key that it is for"
+	}
+	if withCrypto, ok := key.(ssh.CryptoPublicKey); ok {
+		if rsaKey, ok := withCrypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < 2048 {
+			return "is an RSA key of less than 2048 bits, which OpenSSH may refuse; write an ed25519 key"
+		}
+	}
 	if key.Type() == "ssh-dss" {
 		return "is a DSA key, which OpenSSH no longer accepts; write an ed25519 key"
 	}
 	return ""
+}
+
+const (
+	// maxDomain is how many bytes the site's name may have.
+	maxDomain = 253 - len("monitoring.")
+	// maxBlocks is how many blocks the security group holds beside its other rules.
+	maxBlocks = 50
+)
+
+// userDataFits checks that keys and roots leave the user data within the limit of EC2, with all that
+// is not known yet at its usual length or above.
+func (v *validator) userDataFits(c *Config) {
+	const name = 63 // a bucket's name at most
+	admins := make([]server.Admin, len(c.Admins))
+	for i, admin := range c.Admins {
+		admins[i] = server.Admin{Name: admin.Name, Keys: admin.Keys}
+	}
+	_, err := server.UserData(server.UserDataArgs{
+		Admins: admins, SSHPort: c.SSHPort, Generation: c.Generation,
+		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
+		BootstrapKey: strings.Repeat("x", 100), BundleHash: strings.Repeat("x", 64),
+		Environment: server.Environment{
+			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
+			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
+			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
+			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, BackupInterval: "600s", BackupRetention: "8760h",
+			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
+			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom},
+		},
+	})
+	if err == nil {
+		return
+	}
+	key := "admins"
+	if c.ACMERoots != "" {
+		key = "acmeCA"
+	}
+	v.add(key, "is too long: "+err.Error(), v.toSet(key, examples(key, "")))
+}
+
+// maxRetention is ten years, in hours: what Prometheus cannot count begins at 292 years.
+const maxRetention = 10 * 365 * 24
+
+// hours is a duration of Prometheus in hours.
+func hours(duration string) int {
+	last := len(duration) - 1
+	count, _ := strconv.Atoi(duration[:last])
+	return count * map[byte]int{'h': 1, 'd': 24, 'w': 7 * 24, 'y': 365 * 24}[duration[last]]
 }

@@ -1,0 +1,309 @@
+package stack
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// recordTypes are the types of DNS records that a stack may add.
+var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
+
+var (
+	// recordName matches the name of a DNS record, which may have labels that
+	// begin with an underscore, and may begin with a wildcard.
+	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// target matches the name that a record leads to.
+	target = regexp.MustCompile(`^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$`)
+	// caa matches the value of a CAA record (RFC 8659).
+	caa = regexp.MustCompile(`^(\d{1,3}) ([A-Za-z0-9]{1,15}) "([^"]*)"$`)
+)
+
+// caaTags are the properties of CAA records, by their RFCs.
+var caaTags = []string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}
+
+// authorities are the names in CAA records of authorities that are known by another one than their
+// ACME directory's, by the domain of that.
+var authorities = map[string][]string{
+	"zerossl.com": {"sectigo.com", "zerossl.com"},
+	"sectigo.com": {"sectigo.com"},
+	"buypass.com": {"buypass.com", "buypass.no"},
+	"actalis.com": {"actalis.it"},
+}
+
+// ownNamesKept refuses aliases that are not the stack's to give.
+func (v *validator) ownNamesKept(c *Config) {
+	for i, alias := range c.Aliases {
+		key := place("aliases", i)
+		for _, own := range []string{"monitoring.", "status."} {
+			if alias == own+c.Domain {
+				v.add(key, v.shown(key, alias)+" is kept for the program's own pages; write another name, or remove it", v.toRemove(key))
+			}
+		}
+		v.inZone(c, key, alias)
+	}
+}
+
+// inZone refuses a name that the hosted zone cannot hold. The zone is known by its id only: its name
+// is that of the site or above, and not above what a registry gives away.
+func (v *validator) inZone(c *Config, key, name string) {
+	zone := registrable(c.Domain)
+	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
+		return
+	}
+	v.add(key, fmt.Sprintf("%s is outside of %s, so that the zone of %s cannot hold it; write a name below that, or remove it", v.shown(key, name), zone, c.Domain), v.toRemove(key))
+}
+
+// registrable is the part of a name that somebody registered: its last two labels, or three where
+// a country's registry has domains such as co.uk.
+func registrable(name string) string {
+	labels := strings.Split(name, ".")
+	count := 2
+	if n := len(labels); n > 2 && len(labels[n-1]) == 2 &&
+		slices.Contains([]string{"ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch"}, labels[n-2]) {
+		count = 3
+	}
+	return strings.Join(labels[max(0, len(labels)-count):], ".")
+}
+
+// dnsRecords checks the further records and completes them.
+func (v *validator) dnsRecords(c *Config) {
+	type set struct{ name, kind string }
+	known := map[set]bool{}
+	for _, name := range c.Names() {
+		known[set{name, "A"}] = true
+	}
+	if page := c.StatusPageName(); page != "" {
+		known[set{page, "CNAME"}] = true
+	}
+	for i := range c.DNSRecords {
+		record := &c.DNSRecords[i]
+		key := place("dnsRecords", i)
+		named := len(record.Name) <= 253 && recordName.MatchString(record.Name)
+		v.check(named, key+".name", record.Name, "is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
+		if named {
+			v.inZone(c, key+".name", record.Name)
+		}
+		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type, "is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
+		if record.TTL == 0 {
+			record.TTL = 3600
+		}
+		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
+		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
+			empty := max(0, slices.Index(record.Values, ""))
+			v.add(key+".values", "has none, or an empty one; write values as a zone file has them", v.toSet(place(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
+		} else {
+			v.recordValues(key, record)
+		}
+		if record.Type == "CNAME" && len(record.Values) > 1 {
+			v.add(key+".values", fmt.Sprintf("has %d values, and a name has one CNAME; write one", len(record.Values)), v.toRemove(place(key+".values", 1)))
+		}
+		if known[set{record.Name, record.Type}] {
+			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
+				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
+		}
+		known[set{record.Name, record.Type}] = true
+	}
+	for i, record := range c.DNSRecords {
+		key := place("dnsRecords", i)
+		if slices.Contains(c.Names(), record.Name) && record.Type == "AAAA" {
+			v.add(key+".type", v.shown(key, record.Name)+" is a name of the site, and servers have no IPv6 address; visitors with IPv6 would find nothing there: remove the record", v.toRemove(key))
+		}
+		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
+			v.add(key+".name", v.shown(key, record.Name)+" is the status page's, and nothing stands beside its CNAME record; write the record elsewhere, or do without the page",
+				v.toRemove(key), v.toSet("statusPage", "false"))
+		}
+		if record.Type == "NS" {
+			v.delegation(c, key, record)
+		}
+		if record.Type != "CNAME" {
+			continue
+		}
+		if i := slices.IndexFunc(recordTypes, func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
+			v.add(key+".type", fmt.Sprintf("%s has a record of type %s, and so cannot have a CNAME; write one of them only", v.shown(key, record.Name), recordTypes[i]), v.toRemove(key))
+		} else if record.Name == registrable(record.Name) {
+			v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, which has records of its own and so cannot have a CNAME; write its addresses as type A", v.toRemove(key))
+		}
+	}
+	v.authority(c)
+}
+
+// delegation refuses to give away a name of the site, or what the zone has below it.
+func (v *validator) delegation(c *Config, key string, record DNSRecord) {
+	if record.Name == registrable(record.Name) {
+		v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, whose name servers Route 53 knows; remove the record", v.toRemove(key))
+		return
+	}
+	names := c.Names()
+	for _, other := range c.DNSRecords {
+		if other.Name != record.Name || other.Type != "NS" {
+			names = append(names, other.Name)
+		}
+	}
+	for _, name := range names {
+		if within(name, record.Name) {
+			v.add(key+".type", fmt.Sprintf("gives %s away to other name servers, and %s with it; write the records of that name there, or remove this one", v.shown(key, record.Name), name), v.toRemove(key))
+			return
+		}
+	}
+}
+
+// authority refuses CAA records that keep the configured authority from issuing a certificate for a
+// name of the site. What counts is the set of the name or of the nearest one above it (RFC 8659).
+func (v *validator) authority(c *Config) {
+	issuers := map[string][]string{}
+	keys := map[string]string{}
+	for i, record := range c.DNSRecords {
+		if record.Type != "CAA" {
+			continue
+		}
+		keys[record.Name] = place("dnsRecords", i) + ".values"
+		issuers[record.Name] = []string{}
+		for _, value := range record.Values {
+			if match := caa.FindStringSubmatch(value); match != nil && strings.EqualFold(match[2], "issue") {
+				issuers[record.Name] = append(issuers[record.Name], match[3])
+			}
+		}
+	}
+	refused := map[string]bool{}
+	for _, name := range c.Names() {
+		for ; name != ""; _, name, _ = strings.Cut(name, ".") {
+			allowed, ok := issuers[name]
+			if !ok {
+				continue
+			}
+			// Without a property issue, everybody may.
+			if len(allowed) > 0 && !slices.ContainsFunc(allowed, func(issuer string) bool { return allows(issuer, c.ACMEDirectory) }) {
+				refused[name] = true
+			}
+			break
+		}
+	}
+	for name := range refused {
+		key := keys[name]
+		v.add(key, fmt.Sprintf("does not allow the authority of acmeDirectory (%s) to issue the site's certificate by HTTP; write a value that names it, or change acmeDirectory", hostOf(c.ACMEDirectory)),
+			v.toSet(place(key, 0), fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))))
+	}
+}
+
+// identity is a name by which CAA records know the authority of an ACME directory.
+func identity(directory string) string {
+	name := registrable(hostOf(directory))
+	if names := authorities[name]; len(names) > 0 {
+		return names[0]
+	}
+	return name
+}
+
+// allows reports whether the value of a property issue allows an authority: by its directory's host
+// or a domain above that, or by a name in authorities.
+func allows(issuer, directory string) bool {
+	name, parameters, _ := strings.Cut(issuer, ";")
+	name = strings.ToLower(strings.TrimSpace(name))
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		tag, methods, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		if strings.EqualFold(strings.TrimSpace(tag), "validationmethods") && !slices.Contains(strings.Split(strings.ReplaceAll(methods, " ", ""), ","), "http-01") {
+			return false
+		}
+	}
+	if name == "" || !strings.Contains(name, ".") {
+		return false
+	}
+	return within(hostOf(directory), name) || slices.Contains(authorities[registrable(hostOf(directory))], name)
+}
+
+// valueExamples are values of records, by their types.
+var valueExamples = map[string]string{
+	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.", "MX": "10 mail.example.org.",
+	"NS": "ns1.example.org.", "SRV": "10 5 5060 sip.example.org.", "TXT": "v=spf1 -all",
+}
+
+// recordValues checks the values of a record by its type, and ends the names in them with the dot
+// that a zone file wants.
+func (v *validator) recordValues(key string, record *DNSRecord) {
+	for i, value := range record.Values {
+		at := place(key+".values", i)
+		completed, reason := recordValue(record.Type, value)
+		if reason != "" {
+			v.check(false, at, value, reason, valueExamples[record.Type])
+		} else if slices.Contains(record.Values[:i], completed) {
+			v.add(at, v.shown(at, value)+" is there twice, which Route 53 rejects; write each value once", v.toRemove(at))
+		}
+		record.Values[i] = completed
+	}
+}
+
+// recordValue completes the value of a record; the reason says why it is refused.
+func recordValue(kind, value string) (completed, reason string) {
+	fields := strings.Fields(value)
+	// numbers reports whether the first fields are numbers of 16 bits, and a name follows.
+	numbers := func(count int) bool {
+		if len(fields) != count+1 {
+			return false
+		}
+		for _, field := range fields[:count] {
+			if _, err := strconv.ParseUint(field, 10, 16); err != nil {
+				return false
+			}
+		}
+		return isTarget(fields[count]) || fields[count] == "."
+	}
+	switch kind {
+	case "A":
+		if address, err := netip.ParseAddr(value); err != nil || !address.Is4() {
+			return value, "is not an IPv4 address; write one, or a record of type CNAME that leads to a name"
+		}
+	case "AAAA":
+		if address, err := netip.ParseAddr(value); err != nil || !address.Is6() || address.Zone() != "" {
+			return value, "is not an IPv6 address; write one"
+		}
+	case "CNAME", "NS":
+		if !isTarget(value) {
+			return value, "is not a host name; write the one that the record leads to"
+		}
+		return strings.TrimSuffix(value, ".") + ".", ""
+	case "MX":
+		if !numbers(1) {
+			return value, "is not a priority and a host name; write both, such as 10 mail.example.org."
+		}
+		return fields[0] + " " + strings.TrimSuffix(fields[1], ".") + ".", ""
+	case "SRV":
+		if !numbers(3) {
+			return value, "is not a priority, a weight, a port and a host name; write all four, such as 10 5 5060 sip.example.org."
+		}
+		return strings.Join(fields[:3], " ") + " " + strings.TrimSuffix(fields[3], ".") + ".", ""
+	case "CAA":
+		return value, caaReason(value)
+	case "TXT":
+		switch {
+		case len(value) > 1 && strings.HasPrefix(value, `"`) && strings.HasSuffix(value, `"`):
+			return value, "has quotes around it, which would be part of the text; write the text without them"
+		case !isASCII(value) || !isOneLine(value):
+			return value, "has characters that Route 53 does not take; write printable ASCII"
+		case len(value) > 4000:
+			return value, "is longer than the 4,000 characters that Route 53 takes; write a shorter one"
+		}
+	}
+	return value, ""
+}
+
+func caaReason(value string) string {
+	match := caa.FindStringSubmatch(value)
+	if match == nil {
+		return `is not of the form flags tag "value", with the quotes; write one such as 0 issue "letsencrypt.org"`
+	}
+	if flags, err := strconv.Atoi(match[1]); err != nil || flags != 0 && flags != 128 {
+		return "has flags that mean nothing; write 0, or 128 for a property that every authority must understand"
+	}
+	if !slices.Contains(caaTags, strings.ToLower(match[2])) {
+		return "has a tag that no authority knows; write one of " + strings.Join(caaTags, ", ")
+	}
+	return ""
+}
+
+// isTarget reports whether a name can be led to. A number as the last label is an address.
+func isTarget(name string) bool { return len(name) <= 254 && target.MatchString(name) }
