@@ -122,6 +122,7 @@ func TestBrokenServers(t *testing.T) {
 	}
 	p := root(t)
 	p.loadEnv(t)
+	p.startClean(t)
 	p.converges(t)
 	broken := p.copy(t)
 
