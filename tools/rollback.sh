@@ -108,23 +108,22 @@ while IFS= read -r submodule; do
   *) fail "$submodule is a submodule, and was part of this repository in $short. Roll back in a new clone: git clone --recurse-submodules, git checkout $short, pulumi up --stack $stack" ;;
   esac
 done <<<"$(git -C "$top" ls-files --stage | sed -n 's/^160000 [0-9a-f]* [0-9]	//p')"
-lfs=()
 if [ -n "$(lfs_pointers "$commit")" ]; then
-  git lfs version >/dev/null 2>&1 || fail "files of $short are in Git LFS, and git-lfs is not installed. Install it, then run: make rollback STACK=$stack TO=$short"
-  git lfs fetch origin "$commit" >&2 || fail "cannot fetch the content of files in Git LFS of $short from origin"
-  lfs=(-c filter.lfs.smudge="git-lfs smudge -- %f" -c filter.lfs.process= -c filter.lfs.required=true)
+  { git lfs version && git config filter.lfs.clean; } >/dev/null 2>&1 ||
+    fail "files of $short are in Git LFS. Install git-lfs, run git lfs install, and then: make rollback STACK=$stack TO=$short"
+  git lfs fetch origin "$commit" >&2 || fail "cannot fetch the content of the files in Git LFS of $short from origin"
 fi
 
 # Brings the files of a commit, of its submodules and in Git LFS.
 bring() {
   local submodule file
-  GIT_LFS_SKIP_SMUDGE=0 git ${lfs[@]+"${lfs[@]}"} restore --source="$1" --staged --worktree -- :/ || return 1
-  git submodule --quiet update --init --recursive --checkout || return 1
-  [ -z "$(git submodule status --recursive | sed -n '/^[-+U]/p')" ] || return 1
-  # What a checkout without git-lfs had as a pointer, and still has.
+  git restore --source="$1" --staged --worktree -- :/ &&
+    git submodule --quiet update --init --recursive --checkout &&
+    [ -z "$(git submodule status --recursive | sed -n '/^[-+U]/p')" ] || return 1
+  # A checkout that had pointers, as it was made without git-lfs, still has those that are the same.
   lfs_pointers "" | while IFS= read -r file; do
-    rm -f "$top/$file"
-    (cd "$top" && GIT_LFS_SKIP_SMUDGE=0 git ${lfs[@]+"${lfs[@]}"} checkout-index --force -- "$file") || exit 1
+    git cat-file blob ":$file" | git lfs smudge -- "$file" >"$temporary/content" &&
+      cat "$temporary/content" >"$top/$file" && git -C "$top" update-index -- "$file" || exit 1
   done || return 1
   submodules | while IFS= read -r submodule; do
     (cd "$submodule" && { [ -z "$(lfs_pointers "")" ] || git lfs pull >&2; }) || exit 1

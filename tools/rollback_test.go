@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -272,4 +273,106 @@ func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive")
 	r.deploy(t)
 	r.refused(t, "site is a submodule, and was part of this repository")
+}
+
+// withLFS is a clone whose page is in LFS, deployed twice, and a git-lfs that has its contents, or is
+// out of order. The clone was made without git-lfs.
+func withLFS(t *testing.T, works bool) *rollbacks {
+	t.Helper()
+	r := newRollbacks(t, ".", "site", "")
+	store := t.TempDir()
+	if works {
+		// The real program's part in this: it finds contents by the pointer that it reads.
+		r.program(t, "git-lfs", fmt.Sprintf(`case $1 in
+version) echo git-lfs/3;;
+fetch) echo "fetched $3" >&2; [ -z "$OFFLINE" ];;
+smudge) cat "%s/$(sed -n 's/^oid sha256://p')";;
+clean) cat >"$0.$$"
+  if head -n 1 "$0.$$" | grep -q ^version; then cat "$0.$$"; exit; fi
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%%s\nsize %%d\n' "$( (sha256sum || shasum -a 256) <"$0.$$" | cut -c 1-64)" "$(wc -c <"$0.$$")";;
+*) echo "unexpected: $*" >&2; exit 1;;
+esac`, store))
+	} else {
+		r.program(t, "git-lfs", "echo 'no git-lfs here' >&2; exit 1")
+	}
+	if works {
+		r.git(t, "config", "filter.lfs.clean", "git-lfs clean -- %f")
+	}
+	for _, content := range []string{"first\n", "second\n"} {
+		digest := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+		require.NoError(t, os.WriteFile(filepath.Join(store, digest), []byte(content), 0o644))
+		r.put(t, "site/.gitattributes", "page filter=lfs -text\npicture filter=lfs -text\n")
+		r.put(t, "site/page", pointer(digest, len(content)))
+		r.put(t, "site/about-lfs", "A pointer:\n"+pointer(digest, len(content)))
+		if content == "first\n" {
+			r.put(t, "site/picture", pointer(digest, len(content)))
+		}
+		r.deploy(t)
+	}
+	return r
+}
+
+// pointer is what git has of a file in LFS.
+func pointer(digest string, size int) string {
+	return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", digest, size)
+}
+
+func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
+	r := withLFS(t, true)
+	_, stderr, err := r.rollBack(t)
+	require.NoError(t, err, stderr)
+	require.Contains(t, stderr, "fetched "+r.commits[0])
+	require.Equal(t, "first\n", r.deployed(t))
+	// It is the same in both commits, and was a pointer in this checkout.
+	picture, err := os.ReadFile(filepath.Join(r.dir, "site", "picture"))
+	require.NoError(t, err)
+	require.Equal(t, "first\n", string(picture))
+	r.git(t, "commit", "--quiet", "--message", "back")
+	require.Equal(t, "", r.git(t, "status", "--porcelain"), "git has pointers still")
+
+	withLFS(t, false).refused(t, "Install git-lfs, run git lfs install, and then: make rollback STACK=production TO=")
+	r = withLFS(t, true)
+	r.env = append(r.env, "OFFLINE=1")
+	r.refused(t, "cannot fetch the content of the files in Git LFS")
+}
+
+// TestB10DeploymentRefusesACheckoutWithoutItsContent: an empty folder, or a pointer, would be deployed.
+func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
+	deploy := func(t *testing.T, r *rollbacks) (stderr string) {
+		t.Helper()
+		for _, script := range []string{"deploy.sh", "smoke.sh"} {
+			content, err := os.ReadFile(script)
+			require.NoError(t, err)
+			r.put(t, filepath.Join("tools", script), string(content))
+			require.NoError(t, os.Chmod(filepath.Join(r.dir, "tools", script), 0o755))
+		}
+		r.program(t, "pulumi", `echo "$*" >&2; exit 3`)
+		_, stderr, err := r.run(t, filepath.Join(r.dir, "tools", "deploy.sh"), "production")
+		require.Error(t, err)
+		return stderr
+	}
+	r, _ := withSubmodule(t)
+	// Another commit of the site than the recorded one is a change that may be tried out.
+	site := &machine{bin: r.bin, env: r.env, dir: filepath.Join(r.dir, "site")}
+	site.git(t, "checkout", "--quiet", "HEAD~1")
+	stderr := deploy(t, r)
+	require.Contains(t, stderr, "up --stack production")
+
+	inner := filepath.Join("site", "theme")
+	r.git(t, "-C", "site", "submodule", "--quiet", "deinit", "--all", "--force")
+	stderr = deploy(t, r)
+	require.Contains(t, stderr, "these submodules are empty; fill them (git submodule update --init --recursive):\n"+inner+"\n")
+	require.NotContains(t, stderr, "up --stack")
+
+	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive")
+	r.put(t, "site/picture", pointer(strings.Repeat("0", 64), 7))
+	site.git(t, "add", "picture")
+	stderr = deploy(t, r)
+	require.Contains(t, stderr, "these files are pointers of Git LFS without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
+	require.NotContains(t, stderr, "up --stack")
+
+	// Without git's data, as from an archive, there is nothing to compare with.
+	require.NoError(t, os.RemoveAll(filepath.Join(r.dir, ".git")))
+	stderr = deploy(t, r)
+	require.Contains(t, stderr, "up --stack production")
 }

@@ -265,7 +265,7 @@ func checkout(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
 	m.dir = t.TempDir()
-	for _, script := range []string{"deploy.sh", "promote.sh"} {
+	for _, script := range []string{"deploy.sh", "promote.sh", "checkout.sh"} {
 		content, err := os.ReadFile(script)
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, "tools"), 0o755))
