@@ -114,6 +114,23 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 	require.Contains(t, stderr, "certificate is valid for example.com, not localhost")
 }
 
+// TestB11NeedsAreFoundWithoutDebianPackages: macOS has neither dpkg-query nor apt-get.
+func TestB11NeedsAreFoundWithoutDebianPackages(t *testing.T) {
+	m := newMachine(t)
+	m.env = []string{"PATH=" + m.bin}
+	for _, name := range []string{"bash", "id"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(m.bin, name)))
+	}
+	m.program(t, "jq", "")
+	_, stderr, err := m.run(t, "need.sh", "jq")
+	require.NoError(t, err, stderr)
+	_, stderr, err = m.run(t, "need.sh", "jq", "rclone")
+	require.Error(t, err)
+	require.Contains(t, stderr, "please install: rclone (on Debian")
+}
+
 func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
 	m := newMachine(t)
 	m.program(t, "pulumi", "echo \"$*\"; echo '  + aws:ec2/instance:Instance: (replace)'; echo 'Resources: +1 ```` é'")
