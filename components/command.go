@@ -20,7 +20,7 @@ import (
 // what that prints for the resource's output. So all inputs but the triggers
 // are ignored in updates; a replacement, which the triggers decide, uses the new
 // values all the same. Update and delete are stated, and do nothing.
-const nothing = ":"
+const noop = ":"
 
 // runsOnceOptions ignore what a command resource is made of until its triggers change.
 func runsOnceOptions() pulumi.ResourceOption {
@@ -49,8 +49,8 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 	}
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String(command.Script),
-		Update:                 pulumi.String(nothing),
-		Delete:                 pulumi.String(nothing),
+		Update:                 pulumi.String(noop),
+		Delete:                 pulumi.String(noop),
 		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
 		Dir:                    dir,
 		Environment:            command.Environment,
@@ -218,7 +218,7 @@ func newRemoteCommand(ctx *pulumi.Context, name string, connection sshConnection
 	resource, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
 		Connection:             connection.args(),
 		Create:                 pulumi.String(script),
-		Update:                 pulumi.String(nothing),
+		Update:                 pulumi.String(noop),
 		Triggers:               triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 		Logging:                remote.LoggingStdoutAndStderr,

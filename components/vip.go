@@ -8,11 +8,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// moveTime bounds the wait until the server answers at the address, with a valid certificate and
+// moveTimeout bounds the wait until the server answers at the address, with a valid certificate and
 // the new release. EC2 moves an address within seconds; the first server of all asks for its
 // certificate only then, which may take a minute. A release of changed content alone takes the
 // server some seconds, and the time of the download.
-const moveTime = 2 * time.Minute
+const moveTimeout = 2 * time.Minute
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
@@ -83,7 +83,7 @@ func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, dns *DNS, release 
 		Roots:    server.roots,
 		Server:   association.InstanceId,
 		Release:  release,
-		Within:   moveTime,
+		Within:   moveTimeout,
 		Triggers: pulumi.Array{association.ID(), release},
 	}, pulumi.Parent(v))
 	if err != nil {
