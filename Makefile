@@ -2,7 +2,7 @@
 
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent bootstrap localcloud e2e tools/drill
-SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh components/scripts/uptime.sh \
+SCRIPTS := components/scripts/build.sh components/scripts/sync.sh \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
@@ -41,19 +41,19 @@ rollback: ## Bring the stack STACK back to the commit deployed before, or to the
 	@tools/rollback.sh "$(STACK)" $(TO)
 
 .PHONY: deploy
-deploy: ## Update the stack STACK (local), visit its site, see that nothing is left to do
-	@tools/need.sh jq curl >&2
+deploy: ## Update the stack STACK (local), probe its site, see that nothing is left to do
+	@tools/need.sh jq >&2
 	@$(IN_ITS_ENVIRONMENT); tools/deploy.sh "$(LOOKED_AT)"
 
 .PHONY: promote
 promote: LOOKED_AT = $(or $(TO),production)
 promote: ## Deploy to the stack FROM (test) and, when that is well, to TO (production)
-	@tools/need.sh jq curl >&2
+	@tools/need.sh jq >&2
 	@$(IN_ITS_ENVIRONMENT); tools/promote.sh "$(or $(FROM),test)" "$(or $(TO),production)"
 
 .PHONY: smoke
-smoke: ## Visit the site of the stack STACK (local) from outside, as its last update did
-	@tools/need.sh jq curl >&2
+smoke: ## Probe the site of the stack STACK (local) from outside, as its last update did
+	@tools/need.sh jq >&2
 	@$(IN_ITS_ENVIRONMENT); tools/smoke.sh "$(LOOKED_AT)"
 
 .PHONY: preview
@@ -88,7 +88,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal uptime tools)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe server stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint

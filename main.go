@@ -212,7 +212,6 @@ func uptimeMonitor(config *stack.Config) *components.UptimeMonitorArgs {
 		Key:        config.UptimeRobotKey,
 		Webhook:    config.UptimeRobotWebhook,
 		Roots:      os.Getenv("UPTIMEROBOT_CA_BUNDLE"),
-		WorkDir:    workDir,
 	}
 }
 

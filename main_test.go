@@ -374,6 +374,10 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		require.Equal(t, "web-id", visit["SERVER"].StringValue(), name)
 		require.Equal(t, "0123456789abcdef", visit["RELEASE"].StringValue(), name)
 	}
+	// R6: an update of the content alone ends when the server at the address serves it.
+	triggers := find(t, resources, "command:local:Command", "vip-verify").Inputs["triggers"].ArrayValue()
+	require.Len(t, triggers, 2)
+	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())
 	// Registration follows dependencies: with the mocks, one by one.
 	var order []string
 	for _, r := range resources {

@@ -38,7 +38,10 @@ func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	command := exec.CommandContext(t.Context(), program, args...)
+	// Each takes seconds; what hangs is killed, and says so by its error.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	command := exec.CommandContext(ctx, program, args...)
 	command.Env = append(os.Environ(), asAgent+"=1")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

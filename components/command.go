@@ -1,10 +1,10 @@
 package components
 
 import (
-	_ "embed" // the scripts
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
@@ -20,7 +20,7 @@ import (
 // what that prints for the resource's output. So all inputs but the triggers
 // are ignored in updates; a replacement, which the triggers decide, uses the new
 // values all the same. Update and delete are stated, and do nothing.
-const nothing = ":"
+const noop = ":"
 
 // runsOnceOptions ignore what a command resource is made of until its triggers change.
 func runsOnceOptions() pulumi.ResourceOption {
@@ -49,8 +49,8 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 	}
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String(command.Script),
-		Update:                 pulumi.String(nothing),
-		Delete:                 pulumi.String(nothing),
+		Update:                 pulumi.String(noop),
+		Delete:                 pulumi.String(noop),
 		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
 		Dir:                    dir,
 		Environment:            command.Environment,
@@ -114,49 +114,53 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 	return resource, nil
 }
 
-//go:embed scripts/visit.sh
-var visitScript string
+// goRun is a script that compiles and runs one of the project's own programs: on every machine
+// that deploys, Go is the one tool that is there. Pulumi kills the shell alone when it gives up;
+// exec puts go in its place, and the programs end when go does.
+func goRun(program, args string) string {
+	return strings.TrimSpace("exec env CGO_ENABLED=0 go run -trimpath -buildvcs=false ./" + program + "/cmd " + args)
+}
 
-// visit is a look at the site as a visitor has it, from the machine that runs
-// pulumi.
-type visit struct {
-	// Name is the site's, Address the IPv4 address at which it is visited.
+// compileTimeout bounds the compilation of one of these programs.
+const compileTimeout = 2 * time.Minute
+
+// probe is a check of the site from outside, from the machine that runs pulumi. probe/cmd does it.
+type probe struct {
+	// Name is the site's, Address the IPv4 address that is asked.
 	Name    string
 	Address pulumi.StringInput
-	// Roots is the path of a PEM file with the authorities whose certificates are
-	// trusted. Defaulted: those of the machine.
+	// Roots is the path of a PEM file with the trusted authorities. Default: those of the machine.
 	Roots string
-	// AnyCertificate visits a server before it has the site's address, when it may
-	// be that it could not have a certificate yet. What it has, the server
-	// itself has checked.
+	// AnyCertificate skips the check of the certificate: a server that does not have the site's
+	// address yet may have none. It has checked itself what it has.
 	AnyCertificate bool
 	// Server is the id of the instance that must answer, Release what it must serve.
 	Server  pulumi.StringInput
 	Release pulumi.StringInput
-	// Within is how long this may take to come true.
+	// Within is how long the probe is repeated.
 	Within   time.Duration
 	Triggers pulumi.Array
 }
 
-func newVisit(ctx *pulumi.Context, name string, visit visit, opts ...pulumi.ResourceOption) (*local.Command, error) {
+func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.ResourceOption) (*local.Command, error) {
 	certificate := "valid"
-	if visit.AnyCertificate {
+	if probe.AnyCertificate {
 		certificate = "any"
 	}
 	return newLocalCommand(ctx, name, localCommand{
-		Script: visitScript,
+		Script: goRun("probe", ""),
 		Environment: pulumi.StringMap{
-			"NAME":        pulumi.String(visit.Name),
-			"ADDRESS":     visit.Address,
-			"ROOTS":       pulumi.String(visit.Roots),
+			"NAME":        pulumi.String(probe.Name),
+			"ADDRESS":     probe.Address,
+			"ROOTS":       pulumi.String(probe.Roots),
 			"CERTIFICATE": pulumi.String(certificate),
-			"SERVER":      visit.Server,
-			"RELEASE":     visit.Release,
-			"WITHIN":      pulumi.String(strconv.Itoa(int(visit.Within.Seconds()))),
+			"SERVER":      probe.Server,
+			"RELEASE":     probe.Release,
+			"WITHIN":      pulumi.String(strconv.Itoa(int(probe.Within.Seconds()))),
 		},
-		Triggers: visit.Triggers,
-		// The script ends by itself, and says more than Pulumi would.
-		Timeout: (visit.Within + reportTime).String(),
+		Triggers: probe.Triggers,
+		// The program ends by itself, and says more than Pulumi would.
+		Timeout: (compileTimeout + probe.Within + reportTime).String(),
 	}, opts...)
 }
 
@@ -214,7 +218,7 @@ func newRemoteCommand(ctx *pulumi.Context, name string, connection sshConnection
 	resource, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
 		Connection:             connection.args(),
 		Create:                 pulumi.String(script),
-		Update:                 pulumi.String(nothing),
+		Update:                 pulumi.String(noop),
 		Triggers:               triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 		Logging:                remote.LoggingStdoutAndStderr,

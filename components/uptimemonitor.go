@@ -2,7 +2,6 @@ package components
 
 import (
 	"context"
-	_ "embed" // the script
 	"fmt"
 	"strings"
 	"time"
@@ -11,9 +10,6 @@ import (
 
 	"immutable-infra/uptime"
 )
-
-//go:embed scripts/uptime.sh
-var uptimeScript string
 
 const (
 	// answerTime is how long a page may take, in seconds. A server hands over in
@@ -47,8 +43,6 @@ type UptimeMonitorArgs struct {
 	// Roots is the path of a PEM file with the authorities of the API's certificate.
 	// Defaulted: those of the machine.
 	Roots string `pulumi:"roots"`
-	// WorkDir is a directory for the client that is built.
-	WorkDir string `pulumi:"workDir"`
 	// Differences are what the last Look found.
 	Differences []string `pulumi:"differences"`
 	// After is what has to be there before somebody looks at the site.
@@ -109,7 +103,7 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		return nil, fmt.Errorf("uptime monitor %s: %w", name, errNoArgs)
 	}
 	if err := required(map[string]bool{
-		"Domain": args.Domain != "", "Interval": args.Interval > 0, "API": args.API != "", "WorkDir": args.WorkDir != "",
+		"Domain": args.Domain != "", "Interval": args.Interval > 0, "API": args.API != "",
 	}); err != nil {
 		return nil, fmt.Errorf("uptime monitor %s: %w", name, err)
 	}
@@ -150,13 +144,11 @@ func (a *UptimeMonitorArgs) silence() string {
 
 // newUptimeCommand makes what is at UptimeRobot as it should be.
 func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) (pulumi.Resource, error) {
-	verb := func(verb string) string { return "VERB=" + verb + "\n" + uptimeScript }
 	return newReconcilingCommand(ctx, name, reconcilingCommand{
-		Create: verb("create"),
-		Update: verb("update"),
-		Delete: verb("delete"),
+		Create: goRun("uptime", "create"),
+		Update: goRun("uptime", "update"),
+		Delete: goRun("uptime", "delete"),
 		Environment: pulumi.StringMap{
-			"WORK_DIR":            pulumi.String(args.WorkDir),
 			"UPTIMEROBOT_API":     pulumi.String(args.API),
 			"UPTIMEROBOT_DESIRED": pulumi.JSONMarshal(args.desired()),
 		},

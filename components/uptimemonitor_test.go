@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,12 +59,11 @@ func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
 }
 
 func TestTheClientIsBuiltWhereverItsCommandRuns(t *testing.T) {
-	work := t.TempDir()
 	desired, err := json.Marshal((&UptimeMonitorArgs{Domain: "example.org", Interval: 300}).desired())
 	require.NoError(t, err)
-	command := exec.CommandContext(t.Context(), "bash", "-c", "VERB=read\n"+uptimeScript)
+	command := exec.CommandContext(t.Context(), "bash", "-c", goRun("uptime", "read"))
 	command.Dir = ".."
-	command.Env = append(os.Environ(), "WORK_DIR="+filepath.Join(work, "new"), "UPTIMEROBOT_API="+emptyAccount(t).URL, "UPTIMEROBOT_DESIRED="+string(desired))
+	command.Env = append(os.Environ(), "UPTIMEROBOT_API="+emptyAccount(t).URL, "UPTIMEROBOT_DESIRED="+string(desired))
 	command.Stdin = strings.NewReader(`{"key": "` + robotKey + `"}`)
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, string(output))

@@ -8,11 +8,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// moveTime is how long the new server may take to answer at the address with a
-// certificate that is valid. EC2 speaks of some seconds for the address; the
-// first server of all asks for its certificate only then, and an authority may
-// take a minute.
-const moveTime = 2 * time.Minute
+// moveTimeout bounds the wait until the server answers at the address, with a valid certificate and
+// the new release. EC2 moves an address within seconds; the first server of all asks for its
+// certificate only then, which may take a minute. A release of changed content alone takes the
+// server some seconds, and the time of the download.
+const moveTimeout = 2 * time.Minute
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
@@ -60,8 +60,10 @@ func NewVIP(ctx *pulumi.Context, name string, args *VIPArgs, opts ...pulumi.Reso
 }
 
 // PointTo moves the address to a server, once the server is ready and the one
-// before it has handed over, and then visits the site there, by its name: release
-// is what it must serve. The engine deletes the old server after that.
+// before it has handed over, and then probes the site there, by its name: release
+// is what it must serve. The engine deletes the old server after that. A new
+// release on the same server is probed in the same way, so that an update of the
+// content ends when visitors get it.
 //
 // The association is created anew before the old one is deleted. EC2 takes the
 // address from the old server in the same step, so there is no moment at which
@@ -75,18 +77,18 @@ func (v *VIP) PointTo(ctx *pulumi.Context, server *WebServer, dns *DNS, release 
 		return fmt.Errorf("point VIP %s to a server: %w", v.name, err)
 	}
 	v.ServerID = association.InstanceId
-	visited, err := newVisit(ctx, v.name+"-verify", visit{
+	verified, err := newProbe(ctx, v.name+"-verify", probe{
 		Name:     server.domain,
 		Address:  v.Address,
 		Roots:    server.roots,
 		Server:   association.InstanceId,
 		Release:  release,
-		Within:   moveTime,
-		Triggers: pulumi.Array{association.ID()},
+		Within:   moveTimeout,
+		Triggers: pulumi.Array{association.ID(), release},
 	}, pulumi.Parent(v))
 	if err != nil {
 		return err
 	}
-	v.Served = []pulumi.Resource{visited}
+	v.Served = []pulumi.Resource{verified}
 	return nil
 }

@@ -285,8 +285,8 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision ships the bundle to the server, sets it up until it is ready, looks
-// at it from outside, and has the server before it hand over.
+// provision ships the bundle to the server, sets it up until it is ready, probes
+// it from outside, and has the server before it hand over.
 func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
@@ -311,7 +311,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	}
 	// The server has looked at itself from inside. Between it and its visitors
 	// are its firewall and the network.
-	reached, err := newVisit(ctx, name+"-reachable", visit{
+	reached, err := newProbe(ctx, name+"-reachable", probe{
 		Name:    args.Domain,
 		Address: instance.PublicIp,
 		// The first server of all has none: an authority looks for it at the VIP.

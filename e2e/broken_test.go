@@ -96,7 +96,7 @@ func brokenServers() []brokenServer {
 	}, {
 		name:   "a closed port",
 		breaks: replaced(firewall, `ingress("HTTPS", 443, everybody),`, ``),
-		causes: []string{`is not served as it should be after \d+ seconds`, `/\.well-known/server should name i-\w+, and is: curl: .*(timed out|Failed to connect)`},
+		causes: []string{`cannot verify https://\S+ at \S+ after \d+ s:`, `/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`},
 	}}
 }
 
@@ -122,6 +122,7 @@ func TestBrokenServers(t *testing.T) {
 	}
 	p := root(t)
 	p.loadEnv(t)
+	p.startClean(t)
 	p.converges(t)
 	broken := p.copy(t)
 

@@ -191,6 +191,7 @@ func TestHistory(t *testing.T) {
 	}
 	p := root(t)
 	p.loadEnv(t)
+	p.startClean(t)
 	changed := p.copy(t)
 	known := samples{}
 	report := map[string][]replacement{"planned": {}, "killed": {}}

@@ -36,6 +36,7 @@ func TestKilledEngine(t *testing.T) {
 	}
 	p := root(t)
 	p.loadEnv(t)
+	p.startClean(t)
 	p.converges(t)
 	replaced := p.copy(t)
 
@@ -107,19 +108,6 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int)
 	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
 	p.converged(t)
 	return plugins
-}
-
-// forgetPending takes away what is only a warning: that Pulumi does not know what
-// became of a creation that was interrupted. What it would have made is among
-// the orphans, then.
-func (p *project) forgetPending(t *testing.T) {
-	t.Helper()
-	pending := slices.DeleteFunc(p.orphans(t), func(found string) bool { return !strings.HasPrefix(found, "pending operation: creating ") })
-	if len(pending) == 0 {
-		return
-	}
-	t.Logf("it left %s", strings.Join(pending, "; "))
-	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local", "--non-interactive")
 }
 
 // upUntil starts an update and kills its engine, and nothing else, at a moment,

@@ -508,8 +508,10 @@ func editPost(t *testing.T, p *project) {
 	start := time.Now()
 	up := edited.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
-	// PHP runs all the time, and belongs to the old release or to the new one.
 	after := edited.outputs(t)
+	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
+	require.Contains(t, marker, after.Release, "R6: the update ends when visitors get the new release")
+	// PHP runs all the time, and belongs to the old release or to the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
 		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
 		require.Equal(t, http.StatusOK, status, ran)

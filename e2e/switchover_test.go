@@ -50,6 +50,7 @@ func TestSwitchover(t *testing.T) {
 	require.True(t, chosen == "" || known, "WAY is project or original, and both when it is not set")
 	p := root(t)
 	p.loadEnv(t)
+	p.startClean(t)
 
 	reports := []switchover.Report{}
 	for _, way := range ways() {

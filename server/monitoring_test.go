@@ -1,14 +1,18 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
@@ -78,11 +82,28 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
 	}
 
-	command := exec.CommandContext(t.Context(), "/bin/sh", entrypoint)
+	// A container's signals are at their defaults, whatever this test inherited: what Go handles,
+	// its children have at the default, and a shell cannot trap what was ignored when it started.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithTimeout(t.Context(), entrypointTimeout)
+	defer cancel()
+	command := exec.CommandContext(ctx, "/bin/sh", entrypoint)
 	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
+	// What it left in the background goes with it.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	command.WaitDelay = time.Second
 	output, err := command.CombinedOutput()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%s/entrypoint and its stand-in of %s did not end within %s: %w", c.image, c.program, entrypointTimeout, err)
+	}
 	return string(output), err
 }
+
+// entrypointTimeout bounds the run of an entrypoint, which takes milliseconds.
+const entrypointTimeout = 20 * time.Second
 
 // config is the configuration that the entrypoint wrote, with the paths of an
 // image's files turned into those of the files here.
@@ -107,6 +128,16 @@ func newPrometheus(t *testing.T, serverJSON string) container {
 }
 
 func TestPrometheusKnowsWhichServerItMeasures(t *testing.T) {
+	t.Run("started from a terminal", prometheusKnowsItsServer)
+	t.Run("T1 started by nohup", func(t *testing.T) {
+		signal.Ignore(syscall.SIGHUP)
+		defer signal.Reset(syscall.SIGHUP)
+		prometheusKnowsItsServer(t)
+	})
+}
+
+func prometheusKnowsItsServer(t *testing.T) {
+	t.Helper()
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	c.collecting(t)
 	// Runs until its configuration is another one.

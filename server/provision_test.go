@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -42,7 +44,10 @@ func (s *provisionedServer) install(name, script string) {
 // called, and its error.
 func (s *provisionedServer) provision(args ...string) (output string, calls []string, err error) {
 	s.Helper()
-	command := exec.CommandContext(s.Context(), filepath.Join(s.bundle, "provision"), args...)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, filepath.Join(s.bundle, "provision"), args...)
+	command.WaitDelay = time.Second
 	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
 	text, err := command.CombinedOutput()
 	noted, readErr := os.ReadFile(s.calls)

@@ -112,6 +112,7 @@ func (w *webServer) start(args ...string) *exec.Cmd {
 	w.Helper()
 	command := exec.CommandContext(w.Context(), args[0], args[1:]...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second // and then killed
 	if os.Geteuid() == 0 {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Updates a stack, visits its site from outside, and makes sure that nothing is left
+# Updates a stack, probes its site from outside, and makes sure that nothing is left
 # to be done: what the workflow does with test, and then with production. It stops at
-# the first of them that fails.
+# the first of them that fails. A checkout without its submodules or files in Git LFS
+# is refused.
 #
 # Usage: deploy.sh STACK [OPTION...]; OPTIONS are those of `pulumi up`. On a terminal
 # Pulumi shows what it would do, and asks, unless --yes is among them.
@@ -14,6 +15,8 @@ if [ -z "$stack" ]; then
 fi
 shift
 cd "$(dirname "$0")/.."
+. tools/checkout.sh
+require_whole_checkout
 
 # What is done, and how long it took.
 step() {
@@ -39,5 +42,5 @@ nothing_left() {
 options=(--stack "$stack")
 [ -t 0 ] || options+=(--yes --non-interactive)
 step "update" pulumi up "${options[@]}" "$@"
-step "visit the site" tools/smoke.sh "$stack"
+step "probe the site" tools/smoke.sh "$stack"
 step "see that nothing is left to do" nothing_left

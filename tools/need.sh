@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing, or says what to install.
+# Installs the Debian packages that are missing, or says what to install. On a machine
+# without Debian's packages, a program of the same name does as well.
 set -euo pipefail
+
+# Reports whether a package is there.
+installed() {
+  if command -v dpkg-query >/dev/null; then
+    dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+  else
+    command -v "$1" >/dev/null
+  fi
+}
 
 missing=()
 for package in "$@"; do
-  if ! dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
-    missing+=("$package")
-  fi
+  installed "$package" || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0

@@ -16,8 +16,16 @@ fi
 shift
 cd "$(dirname "$0")/.."
 
-# As many lines as there are in so many bytes.
-lines() { LC_ALL=C awk -v limit="$1" '{ size += length($0) + 1 } size <= limit'; }
+# As many of the first lines as there are in so many bytes, and of the last.
+first() { LC_ALL=C awk -v limit="$1" '{ size += length($0) + 1 } size <= limit'; }
+last() {
+  LC_ALL=C awk -v limit="$1" '
+    { line[NR] = $0 }
+    END {
+      for (from = NR + 1; from > 1 && (size += length(line[from - 1]) + 1) <= limit; from--);
+      for (; from <= NR; from++) print line[from]
+    }'
+}
 
 text=$(mktemp)
 trap 'rm -f "$text"' EXIT
@@ -34,17 +42,17 @@ else
 fi
 printf 'As of %s, by %s:\n\n' "$commit" "\`pulumi preview\`"
 # A fence that is longer than any in the text.
-fence=$(grep --only-matching '`\+' "$text" | sort --unique | tail -1 || true)
+fence=$(grep -oE '`+' "$text" | sort -u | tail -n 1 || true)
 fence="\`\`\`$fence"
 printf '%sdiff\n' "$fence"
-if [ "$(wc --bytes <"$text")" -le "$limit" ]; then
+if [ "$(wc -c <"$text")" -le "$limit" ]; then
   cat "$text"
   printf '%s\n' "$fence"
 else
   # What it ends with is the sum of it.
-  lines $((limit - ending)) <"$text"
+  first $((limit - ending)) <"$text"
   printf '[...]\n'
-  tac "$text" | lines "$ending" | tac
+  last "$ending" <"$text"
   printf '%s\n\nThis is not all of it: the rest is in the log of the workflow.\n' "$fence"
 fi
 exit "$status"

@@ -20,7 +20,7 @@ for stack in "$from" "$to"; do
 done
 
 # What is deployed has to be found again: for a roll-back, and by whoever asks what was tested.
-changed=$(git status --porcelain)
+changed=$(git status --porcelain --ignore-submodules=none)
 [ -z "$changed" ] || fail "these files have changes that are in no commit. Commit them first, or put them back (git checkout FILE):
 $changed"
 commit=$(git rev-parse HEAD)
@@ -28,6 +28,6 @@ commit=$(git rev-parse HEAD)
 printf 'promote %s: %s, then %s\n' "$(git log -1 --format='%h, "%s"')" "$from" "$to"
 # A test needs nobody's consent.
 tools/deploy.sh "$from" --yes || fail "$from failed, and $to was not touched"
-[ "$(git rev-parse HEAD) $(git status --porcelain)" = "$commit " ] || fail "the checkout has changed meanwhile: what was tested is not what would go to $to, which was not touched"
+[ "$(git rev-parse HEAD) $(git status --porcelain --ignore-submodules=none)" = "$commit " ] || fail "the checkout has changed meanwhile: what was tested is not what would go to $to, which was not touched"
 tools/deploy.sh "$to" || fail "$to failed. docs/runbook.md says what to do; back to what was there before: make rollback STACK=$to"
 printf '%s is on %s and %s\n' "${commit:0:12}" "$from" "$to"

@@ -4,18 +4,17 @@ package tools
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testsite"
 )
 
 // machine is where a script runs: with programs of the test's own before all others.
@@ -52,51 +51,37 @@ func (m *machine) run(t *testing.T, script string, args ...string) (stdout, stde
 }
 
 // deployedStack is a machine whose Pulumi knows a stack production, with a site that
-// really answers: as server i-1, with release r-1.
-func deployedStack(t *testing.T, outputs map[string]any) *machine {
+// really answers: as server i-1, with release r-1, and a certificate for a name.
+func deployedStack(t *testing.T, certificate string, outputs map[string]any) *machine {
 	t.Helper()
-	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/.well-known/server":
-			fmt.Fprint(w, `{"server":"i-1"}`)
-		case "/.well-known/release":
-			fmt.Fprint(w, `{"release": "r-1"}`)
-		default:
-			http.NotFound(w, r)
-		}
-	}))
-	t.Cleanup(site.Close)
-	site.Config.ErrorLog = nil
-	address, err := url.Parse(site.URL)
-	require.NoError(t, err)
-	roots := filepath.Join(t.TempDir(), "roots.pem")
-	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw}), 0o600))
-
+	site := testsite.Start(t, certificate, testsite.Serving("i-1", "r-1"))
 	m := newMachine(t)
-	outputs["vip"] = address.Hostname()
+	outputs["vip"] = site.Address.Addr().String()
 	told, err := json.Marshal(outputs)
 	require.NoError(t, err)
 	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in
 "stack output --json --non-interactive --stack production") echo '%s';;
 "config --json --non-interactive --stack production") echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
 *) echo "error: no stack named so: $*" >&2; exit 255;;
-esac`, told, roots))
-	m.program(t, "getent", fmt.Sprintf(`echo '%s STREAM %s'`, address.Hostname(), "example.com"))
-	m.env = append(m.env, "PORT="+address.Port(), "WITHIN=0")
+esac`, told, site.Roots))
+	// A proxy that does not answer, and none of the programs that Linux has and others do not.
+	m.program(t, "getent", "exit 1")
+	m.program(t, "curl", "exit 1")
+	m.env = append(m.env, "PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0", "https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9")
 	return m
 }
 
 func TestTheSmokeTestSeesTheServerAndTheReleaseOfTheLastUpdate(t *testing.T) {
-	m := deployedStack(t, map[string]any{"url": "https://example.com/", "serverId": "i-1", "release": "r-1"})
+	m := deployedStack(t, "localhost", map[string]any{"url": "https://localhost/", "serverId": "i-1", "release": "r-1"})
 	stdout, stderr, err := m.run(t, "smoke.sh", "production")
 	require.NoError(t, err, stderr)
-	require.Equal(t, "https://example.com/ is served at 127.0.0.1 by i-1 with release r-1\n", stdout)
+	require.Equal(t, "https://localhost/ is served at 127.0.0.1 by i-1 with release r-1\n", stdout)
 	require.Empty(t, stderr)
 }
 
 func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 	good := func(change string, value any) map[string]any {
-		outputs := map[string]any{"url": "https://example.com/", "serverId": "i-1", "release": "r-1"}
+		outputs := map[string]any{"url": "https://localhost/", "serverId": "i-1", "release": "r-1"}
 		outputs[change] = value
 		return outputs
 	}
@@ -105,25 +90,45 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 		stack   string
 		message string
 	}{
-		"another server":   {good("serverId", "i-2"), "production", `should name i-2, and is: {"server":"i-1"}`},
-		"another release":  {good("release", "r-2"), "production", `should name r-2, and is: {"release": "r-1"}`},
-		"another name":     {good("url", "https://example.org/"), "production", "is not served as it should be"},
+		"another server":   {good("serverId", "i-2"), "production", `/.well-known/server: expected i-2, got 200: {"server":"i-1"}`},
+		"another release":  {good("release", "r-2"), "production", `/.well-known/release: expected r-2, got 200: {"release": "r-1"}`},
 		"never deployed":   {good("serverId", nil), "production", "stack production has no output serverId"},
-		"no such stack":    {good("url", "https://example.com/"), "staging", "the outputs of stack staging cannot be had"},
-		"no stack at all":  {good("url", "https://example.com/"), "", "which stack? Write: make smoke STACK=production"},
+		"no such stack":    {good("url", "https://localhost/"), "staging", "the outputs of stack staging cannot be had"},
+		"no stack at all":  {good("url", "https://localhost/"), "", "which stack? Write: make smoke STACK=production"},
 		"no release known": {good("release", ""), "production", "stack production has no output release"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stdout, stderr, err := deployedStack(t, test.outputs).run(t, "smoke.sh", test.stack)
+			stdout, stderr, err := deployedStack(t, "localhost", test.outputs).run(t, "smoke.sh", test.stack)
 			require.Error(t, err, stdout)
 			require.Contains(t, stderr, test.message)
 		})
 	}
-	m := deployedStack(t, good("url", "https://example.com/"))
+	m := deployedStack(t, "localhost", good("url", "https://localhost/"))
 	m.env = append(m.env, "WITHIN=soon")
 	_, stderr, err := m.run(t, "smoke.sh", "production")
 	require.Error(t, err)
 	require.Contains(t, stderr, `WITHIN is "soon": give seconds`)
+
+	stdout, stderr, err := deployedStack(t, "example.com", good("url", "https://localhost/")).run(t, "smoke.sh", "production")
+	require.Error(t, err, "B11: a certificate for another name: %s", stdout)
+	require.Contains(t, stderr, "certificate is valid for example.com, not localhost")
+}
+
+// TestB11NeedsAreFoundWithoutDebianPackages: macOS has neither dpkg-query nor apt-get.
+func TestB11NeedsAreFoundWithoutDebianPackages(t *testing.T) {
+	m := newMachine(t)
+	m.env = []string{"PATH=" + m.bin}
+	for _, name := range []string{"bash", "id"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(m.bin, name)))
+	}
+	m.program(t, "jq", "")
+	_, stderr, err := m.run(t, "need.sh", "jq")
+	require.NoError(t, err, stderr)
+	_, stderr, err = m.run(t, "need.sh", "jq", "rclone")
+	require.Error(t, err)
+	require.Contains(t, stderr, "please install: rclone (on Debian")
 }
 
 func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
@@ -277,7 +282,7 @@ func checkout(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
 	m.dir = t.TempDir()
-	for _, script := range []string{"deploy.sh", "promote.sh"} {
+	for _, script := range []string{"deploy.sh", "promote.sh", "checkout.sh"} {
 		content, err := os.ReadFile(script)
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, "tools"), 0o755))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Visits a stack's site from this machine, as its last update did: by its name, at
+# Probes a stack's site from this machine, as its last update did: by its name, at
 # the VIP, until the server and the release that the stack's outputs name answer there.
 #
 # Usage: smoke.sh STACK
@@ -33,4 +33,4 @@ NAME=${NAME%/}
 config=$(pulumi config --json --non-interactive --stack "$stack") || fail "the configuration of stack $stack cannot be had"
 ROOTS=$(jq --raw-output '."immutable-infra:acmeCA".value // ""' <<<"$config")
 export NAME ADDRESS SERVER RELEASE ROOTS CERTIFICATE=valid WITHIN=$within
-exec bash components/scripts/visit.sh
+exec env CGO_ENABLED=0 go run -trimpath -buildvcs=false ./probe/cmd

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 const hasIt = "level=INFO msg=\"this server has the VIP\" vip=198.51.100.7\n"
 
 func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o022)) // systemd's
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,6 +203,7 @@ func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
 }
 
 func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o022)) // systemd's
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()

@@ -36,6 +36,6 @@ func TestShortProcessesAreSeen(t *testing.T) {
 	looks := Watch(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	require.NoError(t, exec.CommandContext(ctx, "sleep", "0.2000001").Run())
-	require.True(t, In(looks.End(), "sleep 0.2000001"))
+	require.NoError(t, exec.CommandContext(ctx, "sleep", "1.0000001").Run())
+	require.True(t, In(looks.End(), "sleep 1.0000001"))
 }

@@ -104,6 +104,7 @@ func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *ale
 	a.command.Env = append(os.Environ(), "DOMAIN=example.org", "VICTOROPS_ROUTING=site", "SSL_CERT_FILE="+filepath.Join(root, "ca.pem"))
 	a.command.Stdout, a.command.Stderr = a.log, a.log
 	a.command.Cancel = func() error { return a.command.Process.Signal(syscall.SIGTERM) }
+	a.command.WaitDelay = 10 * time.Second // and then killed
 	require.NoError(t, a.command.Start())
 	t.Cleanup(func() {
 		_ = a.command.Wait() // ended by the test's context

@@ -1,0 +1,109 @@
+// Command probe waits until a site is served as it should be at one address, as its visitors get
+// it. Pulumi's command resources and tools/smoke.sh run it.
+//
+// The environment has its settings:
+//
+//	NAME         the site's name
+//	ADDRESS      IPv4 address at which the site is asked
+//	PORT         default: 443
+//	ROOTS        PEM file of the trusted authorities; default: those of this machine
+//	CERTIFICATE  valid or any; any skips the check
+//	SERVER       id of the server that must answer
+//	RELEASE      release that it must serve
+//	WITHIN       seconds until it gives up
+//
+// It prints one line on standard output when all is as it should be, and its progress on standard
+// error. Exit codes: 0 the site is served as it should be, 1 it is not, 2 a setting is wrong.
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"immutable-infra/internal/interrupt"
+	"immutable-infra/probe"
+)
+
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(os.Getenv, net.DefaultResolver, os.Stdout, os.Stderr))
+}
+
+// run probes, and returns the exit code.
+func run(variable func(string) string, resolver probe.Resolver, stdout, stderr io.Writer) int {
+	ctx, stop := interrupt.Context()
+	defer stop()
+	target, within, err := settings(variable)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	if err := target.Await(ctx, within, resolver, func(line string) { fmt.Fprintln(stderr, line) }); err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "https://%s/ is served at %s by %s with release %s\n", target.Name, target.Address.Addr(), target.Server, target.Release)
+	return 0
+}
+
+// settings reads the environment. The error names every setting that is wrong.
+func settings(variable func(string) string) (probe.Target, time.Duration, error) {
+	var problems []error
+	target := probe.Target{Name: variable("NAME"), Server: variable("SERVER"), Release: variable("RELEASE")}
+	for _, name := range []string{"NAME", "SERVER", "RELEASE"} {
+		if variable(name) == "" {
+			problems = append(problems, fmt.Errorf("%s is not set", name))
+		}
+	}
+	address, err := netip.ParseAddr(variable("ADDRESS"))
+	if err != nil || !address.Is4() {
+		problems = append(problems, fmt.Errorf("ADDRESS is %q: expected an IPv4 address", variable("ADDRESS")))
+	}
+	port := uint64(443)
+	if text := variable("PORT"); text != "" {
+		if port, err = strconv.ParseUint(text, 10, 16); err != nil || port == 0 {
+			problems = append(problems, fmt.Errorf("PORT is %q: expected a port, such as 443", text))
+		}
+	}
+	target.Address = netip.AddrPortFrom(address, uint16(port))
+	switch certificate := variable("CERTIFICATE"); certificate {
+	case "valid":
+	case "any":
+		target.AnyCertificate = true
+	default:
+		problems = append(problems, fmt.Errorf("CERTIFICATE is %q: expected valid or any", certificate))
+	}
+	if file := variable("ROOTS"); file != "" {
+		if target.Roots, err = roots(file); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	seconds, err := strconv.ParseUint(variable("WITHIN"), 10, 31)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("WITHIN is %q: expected seconds, such as 60", variable("WITHIN")))
+	}
+	return target, time.Duration(seconds) * time.Second, errors.Join(problems...)
+}
+
+func roots(file string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read ROOTS: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("cannot read ROOTS: %s has no PEM certificate", file)
+	}
+	return pool, nil
+}

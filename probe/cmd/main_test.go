@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testsite"
+)
+
+type loopback struct{}
+
+func (loopback) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+}
+
+func environment(site testsite.Site) map[string]string {
+	return map[string]string{
+		"NAME": "example.com", "ADDRESS": site.Address.Addr().String(), "PORT": strconv.Itoa(int(site.Address.Port())), "ROOTS": site.Roots,
+		"CERTIFICATE": "valid", "SERVER": "i-1", "RELEASE": "r-1", "WITHIN": "0",
+	}
+}
+
+func probed(variables map[string]string) (code int, stdout, stderr string) {
+	var out, errors bytes.Buffer
+	code = run(func(name string) string { return variables[name] }, loopback{}, &out, &errors)
+	return code, out.String(), errors.String()
+}
+
+func TestExitCodeSaysWhetherTheSiteIsServed(t *testing.T) {
+	variables := environment(testsite.Start(t, "example.com", testsite.Serving("i-1", "r-1")))
+	code, stdout, stderr := probed(variables)
+	require.Equal(t, 0, code, stderr)
+	require.Equal(t, "https://example.com/ is served at 127.0.0.1 by i-1 with release r-1\n", stdout)
+	require.Empty(t, stderr)
+
+	variables["RELEASE"] = "r-2"
+	code, stdout, stderr = probed(variables)
+	require.Equal(t, exitFailed, code)
+	require.Empty(t, stdout)
+	require.Contains(t, stderr, `/.well-known/release: expected r-2, got 200: {"release": "r-1"}`)
+
+	delete(variables, "ROOTS")
+	code, _, stderr = probed(variables)
+	require.Equal(t, exitFailed, code, "the authorities of this machine do not know the site's")
+	require.Contains(t, stderr, "x509: ")
+}
+
+func TestWrongSettingsAreNamed(t *testing.T) {
+	good := environment(testsite.Start(t, "example.com", testsite.Serving("i-1", "r-1")))
+	for name, value := range map[string]string{
+		"NAME": "", "SERVER": "", "RELEASE": "", "ADDRESS": "2001:db8::1", "PORT": "https", "CERTIFICATE": "none", "ROOTS": os.DevNull, "WITHIN": "-1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			variables := maps.Clone(good)
+			variables[name] = value
+			code, _, stderr := probed(variables)
+			require.Equal(t, exitUsage, code)
+			require.Contains(t, stderr, name)
+		})
+	}
+	code, _, stderr := probed(nil)
+	require.Equal(t, exitUsage, code)
+	for _, name := range []string{"NAME", "SERVER", "RELEASE", "ADDRESS", "CERTIFICATE", "WITHIN"} {
+		require.Contains(t, stderr, name)
+	}
+}
+
+// TestProbeEndsWithGoRun: Pulumi kills `go run` alone, and waits until its standard error is closed.
+func TestProbeEndsWithGoRun(t *testing.T) {
+	asked := make(chan struct{}, 1000)
+	site := testsite.Start(t, "localhost", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	command := exec.CommandContext(t.Context(), "go", "run", "-trimpath", "-buildvcs=false", ".")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	for name, value := range environment(site) {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	command.Env = append(command.Env, "NAME=localhost", "WITHIN=60")
+	stderr, err := command.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	select {
+	case <-asked:
+	case <-time.After(2 * time.Minute):
+		require.Fail(t, "the probe has not asked the site within 2 min of its compilation")
+	}
+	require.NoError(t, command.Process.Signal(syscall.SIGKILL))
+	ended := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(stderr)
+		ended <- string(text)
+	}()
+	select {
+	case text := <-ended:
+		require.Contains(t, text, "stopped probing https://localhost/: the process that started this one has ended")
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the probe runs on 10 s after go run was killed")
+	}
+	require.Error(t, command.Wait())
+}

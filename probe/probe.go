@@ -1,0 +1,271 @@
+// Package probe checks from outside that a site is served by the right server, with the right
+// release and a valid certificate.
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// attemptTimeout bounds one attempt: the look-up of the name and both requests.
+	attemptTimeout = 5 * time.Second
+	// pause is the time between two attempts.
+	pause = 200 * time.Millisecond
+	// logPause is the least time between two lines of progress.
+	logPause = 5 * time.Second
+	// maxBody is the number of bytes of an answer that are read, maxQuoted of those that are shown.
+	maxBody, maxQuoted = 4096, 200
+)
+
+// Resolver looks up the addresses of a name. net.DefaultResolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Target is a site at one address, and what must answer there.
+type Target struct {
+	// Name is the site's name.
+	Name string
+	// Address is the IPv4 address and the port that are asked, whatever Name resolves to.
+	Address netip.AddrPort
+	// Roots are the trusted authorities; nil for those of this machine.
+	Roots *x509.CertPool
+	// AnyCertificate skips the check of the certificate.
+	AnyCertificate bool
+	// Server is the id of the server, Release the name of the release.
+	Server, Release string
+}
+
+// Await probes the site until it answers as it should. After within it returns an error that says
+// what answered instead; the last attempt may overrun within by 5 s.
+//
+// The certificate is not checked while the name does not exist or resolves to other addresses
+// only: no authority issues one then, and no visitor comes by the name. A look-up that fails in
+// another way is repeated and, in the end, an error.
+//
+// log gets a line of text when something else answers, every 5 s at most.
+func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolver, log func(line string)) error {
+	began := time.Now()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	var logged string
+	var loggedAt time.Time
+	warned := false
+	for {
+		seen := t.attempt(ctx, resolver)
+		if ctx.Err() != nil {
+			return fmt.Errorf("stopped probing %s: %w", t.url(), context.Cause(ctx))
+		}
+		if seen.elsewhere && !warned {
+			warned = true
+			log(fmt.Sprintf("%s does not resolve to %s yet: its certificate is not checked. Create the DNS records; "+
+				"`pulumi stack output dnsRecords` lists them where no zone is configured", t.Name, t.Address.Addr()))
+		}
+		problems := t.problems(seen)
+		if len(problems) == 0 {
+			return nil
+		}
+		took := time.Since(began)
+		if took >= within {
+			return fmt.Errorf("cannot verify %s at %s after %.0f s:\n%s", t.url(), t.Address.Addr(), took.Seconds(), strings.Join(problems, "\n"))
+		}
+		if summary := strings.Join(problems, "; "); summary != logged && time.Since(loggedAt) >= logPause {
+			logged, loggedAt = summary, time.Now()
+			log(fmt.Sprintf("after %.0f s: %s", took.Seconds(), summary))
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+func (t Target) url() string { return "https://" + t.Name + "/" }
+
+// seen is the result of one attempt.
+type seen struct {
+	// lookup is the error of the look-up of the name; nothing was asked then.
+	lookup error
+	// elsewhere reports that the name does not resolve to the address.
+	elsewhere       bool
+	server, release answer
+	certificate     *x509.Certificate
+}
+
+// answer is the answer to one request.
+type answer struct {
+	// err is set where there was no answer.
+	err      error
+	status   int
+	location string
+	body     string
+	// value is the string that the body names, "" if it names none.
+	value string
+}
+
+// attempt looks up the name and asks the site once, on a connection of its own.
+func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	var s seen
+	if !t.AnyCertificate {
+		here, err := t.resolvesHere(ctx, resolver)
+		if err != nil {
+			return seen{lookup: err}
+		}
+		s.elsewhere = !here
+	}
+	transport := &http.Transport{
+		// No proxy of the environment: the address itself is asked.
+		Proxy: nil,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
+		},
+		TLSClientConfig:   &tls.Config{RootCAs: t.Roots, InsecureSkipVerify: t.AnyCertificate || s.elsewhere},
+		ForceAttemptHTTP2: true,
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	for _, question := range []struct {
+		key    string
+		answer *answer
+	}{{"server", &s.server}, {"release", &s.release}} {
+		var certificate *x509.Certificate
+		*question.answer, certificate = t.ask(ctx, client, question.key)
+		if certificate != nil {
+			s.certificate = certificate
+		}
+	}
+	return s
+}
+
+// resolvesHere reports whether the name resolves to the address.
+func (t Target) resolvesHere(ctx context.Context, resolver Resolver) (bool, error) {
+	addresses, err := resolver.LookupNetIP(ctx, "ip4", t.Name)
+	var notFound *net.DNSError
+	if errors.As(err, &notFound) && notFound.IsNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot resolve %s: %w", t.Name, err)
+	}
+	for _, address := range addresses {
+		if address.Unmap() == t.Address.Addr().Unmap() {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ask sends one request, and returns the certificate that was shown, if any.
+func (t Target) ask(ctx context.Context, client *http.Client, key string) (answer, *x509.Certificate) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+".well-known/"+key, nil)
+	if err != nil {
+		return answer{err: err}, nil
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		// The URL and the address are in the report already; the port of this side is another each time.
+		var request *url.Error
+		if errors.As(err, &request) {
+			err = request.Err
+		}
+		var operation *net.OpError
+		if errors.As(err, &operation) {
+			err = fmt.Errorf("%s: %w", operation.Op, operation.Err)
+		}
+		var refused *tls.CertificateVerificationError
+		if errors.As(err, &refused) && len(refused.UnverifiedCertificates) > 0 {
+			return answer{err: err}, refused.UnverifiedCertificates[0]
+		}
+		return answer{err: err}, nil
+	}
+	defer response.Body.Close()
+	var certificate *x509.Certificate
+	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
+		certificate = response.TLS.PeerCertificates[0]
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	if err != nil {
+		return answer{err: err}, certificate
+	}
+	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body)}
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		a.value, _ = fields[key].(string)
+	}
+	return a, certificate
+}
+
+// problems are the lines that say what is not as it should be: none, if all is well.
+func (t Target) problems(s seen) []string {
+	if s.lookup != nil {
+		return []string{s.lookup.Error()}
+	}
+	var lines []string
+	for _, question := range []struct {
+		key, expected string
+		answer        answer
+	}{{"server", t.Server, s.server}, {"release", t.Release, s.release}} {
+		if question.answer.names(question.expected) {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	if s.certificate != nil {
+		lines = append(lines, "certificate: "+describe(s.certificate))
+	}
+	if s.server.names(t.Server) && s.release.err == nil {
+		lines = append(lines, fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service", t.Release))
+	}
+	return lines
+}
+
+// names reports whether a good answer names the value.
+func (a answer) names(value string) bool {
+	return a.err == nil && a.status == http.StatusOK && a.value == value
+}
+
+func (a answer) String() string {
+	switch {
+	case a.err != nil:
+		return clean(a.err.Error())
+	case a.location != "":
+		return fmt.Sprintf("%d to %s", a.status, clean(a.location))
+	default:
+		return fmt.Sprintf("%d: %s", a.status, clean(a.body))
+	}
+}
+
+// clean makes one short line of a text that comes from elsewhere.
+func clean(text string) string {
+	line := strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	if len(line) > maxQuoted {
+		line = strings.ToValidUTF8(line[:maxQuoted], "") + "..."
+	}
+	return line
+}
+
+// describe names a certificate for people.
+func describe(c *x509.Certificate) string {
+	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
+		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))
+}
