@@ -135,12 +135,12 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	files, problems, err := listFiles(site)
+	files, err := listFiles(site)
 	if err != nil {
 		return manifest.Manifest{}, fmt.Errorf("cannot check the built site: %w", err)
 	}
 	limits := manifest.DefaultLimits()
-	problems = append(problems, overLimits(files, limits)...)
+	problems := slices.Concat(overLimits(files, limits), fileProblems(files))
 	parsed, err := rules.Parse(headers, redirects)
 	if err != nil {
 		problems = append(problems, err.Error())
@@ -148,9 +148,16 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	if err := refusal(problems); err != nil {
 		return manifest.Manifest{}, err
 	}
+	sums, err := inParallel(files, func(file builtFile) (manifest.Digest, error) {
+		digest, _, err := manifest.DigestFile(filepath.Join(site, filepath.FromSlash(file.name)))
+		return digest, err
+	})
+	if err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot check the built site: %w", err)
+	}
 	digests := make(map[string]manifest.Digest, len(files))
-	for _, file := range files {
-		digests[file.name] = file.digest
+	for i, file := range files {
+		digests[file.name] = sums[i]
 	}
 	list, err := manifest.New(digests, limits)
 	if err != nil {
@@ -186,48 +193,41 @@ func rulesFile(source Source, site, name string) ([]byte, error) {
 
 // builtFile is a file of the built site.
 type builtFile struct {
-	name   string
-	digest manifest.Digest
-	size   int64
-	// problem is why no server can have it, or "".
-	problem string
+	name string
+	size int64
+	// pointer is true for what Git LFS leaves in the place of a file.
+	pointer bool
 }
 
-// listFiles digests all files of the built site and says what is wrong with each.
-func listFiles(site string) (files []builtFile, problems []string, err error) {
-	var names []string
-	err = filepath.WalkDir(site, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			name, _ := below(site, path)
-			names = append(names, name)
+// listFiles are all files of the built site.
+func listFiles(site string) ([]builtFile, error) {
+	var files []builtFile
+	err := filepath.WalkDir(site, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
 		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		name, _ := below(site, path)
+		pointer, err := isPointer(path, info.Size())
+		files = append(files, builtFile{name, info.Size(), pointer})
 		return err
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	files, err = inParallel(names, func(name string) (builtFile, error) {
-		path := filepath.Join(site, filepath.FromSlash(name))
-		file := builtFile{name: name, problem: nameProblem(name)}
-		digest, size, err := manifest.DigestFile(path)
-		if err != nil {
-			return file, err
-		}
-		file.digest, file.size = digest, size
-		if pointer, err := isPointer(path, size); err != nil {
-			return file, err
-		} else if pointer {
-			file.problem = "a pointer of Git LFS instead of the file; run git lfs pull"
-		}
-		return file, nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
+	return files, err
+}
+
+// fileProblems says what is wrong with each of the files.
+func fileProblems(files []builtFile) (problems []string) {
 	index := false
 	for _, file := range files {
-		if file.problem != "" {
-			problems = append(problems, fmt.Sprintf("%q: %s", file.name, file.problem))
+		problem := nameProblem(file.name)
+		if file.pointer {
+			problem = "a pointer of Git LFS instead of the file; run git lfs pull"
+		}
+		if problem != "" {
+			problems = append(problems, fmt.Sprintf("%q: %s", file.name, problem))
 		}
 		if file.name == "index.html" {
 			index = true
@@ -239,7 +239,7 @@ func listFiles(site string) (files []builtFile, problems []string, err error) {
 	if !index {
 		problems = append(problems, "there is no index.html: a site without a front page is never served")
 	}
-	return files, problems, nil
+	return problems
 }
 
 // nameProblem is why no server can have a file of this name, or "".
@@ -257,8 +257,8 @@ func nameProblem(name string) string {
 
 // isPointer reports whether a file is one of those that Git LFS leaves in the place of a file.
 func isPointer(path string, size int64) (bool, error) {
-	// The specification allows 1,024 bytes.
-	if size > 1024 {
+	// The specification allows less than 1,024 bytes.
+	if size >= 1024 {
 		return false, nil
 	}
 	content, err := os.ReadFile(path)

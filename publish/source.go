@@ -212,18 +212,21 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 			kind := entry.Type()
 			if kind == fs.ModeSymlink && !leave {
 				info, err := os.Stat(path)
-				if path, leave = mustResolve(path); err != nil || leave {
+				if err == nil {
+					path, err = filepath.EvalSymlinks(path)
+				}
+				if err != nil {
 					patterns = append(patterns, exactPattern(child))
 					continue
 				}
 				kind = info.Mode().Type()
-				if _, inside := below(s.dir, path); !inside {
-					outside = append(outside, child)
-				}
 				leave = kind.IsDir() && slices.ContainsFunc(visiting, func(parent string) bool {
 					_, inside := below(path, parent)
 					return inside
 				})
+				if _, inside := below(s.dir, path); !inside && !leave && (kind.IsDir() || kind.IsRegular()) {
+					outside = append(outside, child)
+				}
 			}
 			switch {
 			case leave:
@@ -250,12 +253,6 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 		return nil, nil, fmt.Errorf("cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s", s.dir, strings.Join(stuck, ", "))
 	}
 	return patterns, outside, nil
-}
-
-// mustResolve is a path without links, and whether there is none.
-func mustResolve(path string) (real string, broken bool) {
-	real, err := filepath.EvalSymlinks(path)
-	return real, err != nil
 }
 
 // realPath is a path from a directory, absolute and without links.
