@@ -288,6 +288,9 @@ func (b *Bucket) send(ctx context.Context, r request) ([]byte, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+			return nil, err
+		}
 		return nil, &temporaryError{err}
 	}
 	defer answer.Body.Close()

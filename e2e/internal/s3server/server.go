@@ -49,8 +49,8 @@ func (t Traffic) Total() (total int) {
 
 // Server is an S3 server on loopback. Its objects are files.
 type Server struct {
-	// URL is that of the proxy.
-	URL string
+	// URL is that of the proxy, and Direct that of the server itself.
+	URL, Direct string
 
 	dir string
 
@@ -89,6 +89,7 @@ func Start(t *testing.T, program string, buckets ...string) *Server {
 		}
 		require.True(t, time.Now().Before(deadline), "the S3 server does not listen: %s", &output)
 	}
+	server.Direct = "http://" + address
 	server.front(t, address)
 	return server
 }
