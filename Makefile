@@ -121,6 +121,11 @@ bench-backup: versitygw ## Measure what backups cost while a history grows, and 
 	@tools/need.sh s3cmd
 	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
 
+.PHONY: bench-sync
+bench-sync: versitygw ## Measure the upload of a site beside rclone, s3cmd and the AWS CLI
+	@tools/need.sh rclone s3cmd awscli
+	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
+
 .PHONY: restore-drill
 restore-drill: ## Prove the newest backup of the stack STACK (local): restore it here, and ask Prometheus
 	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
