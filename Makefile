@@ -85,7 +85,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
 check: ## Check format, lint and unit tests
-	@tools/need.sh shellcheck rclone
+	@tools/need.sh shellcheck jekyll git
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components publish server stack internal uptime tools)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
@@ -106,7 +106,7 @@ check: ## Check format, lint and unit tests
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@tools/need.sh chromium openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh
+	@tools/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 

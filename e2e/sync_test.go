@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,16 +64,10 @@ func TestSync(t *testing.T) {
 		}
 		_, _, err := p.Run(t, "build")
 		require.NoError(t, err)
-		var uploads atomic.Int32
-		server.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Method != http.MethodPut || uploads.Add(1) == 1 {
-				return false
-			}
-			w.WriteHeader(http.StatusForbidden)
-			return true
-		})
+		whole := p.Environment
+		p.Environment = append(slices.Clone(whole), "AWS_ENDPOINT_URL_S3="+brokenStore(t, server.URL, ""))
 		_, _, err = p.Run(t, "sync")
-		server.Intercept(nil)
+		p.Environment = whole
 		require.ErrorContains(t, err, "403 Forbidden")
 		require.NotEqual(t, objects, server.Objects(t, contentBucket, ""), "the sync did not get far enough for this test")
 
