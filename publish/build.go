@@ -135,9 +135,19 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 		jekyll = []string{"bundle", "exec", "jekyll"}
 		break
 	}
-	config, err := s.writeConfig(source)
+	// Jekyll splits --config at commas, and builds without any configuration where it cannot read one:
+	// the name of a temporary directory has none.
+	temporary, err := os.MkdirTemp("", "publish-")
 	if err != nil {
+		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
+	}
+	defer os.RemoveAll(temporary)
+	config := filepath.Join(temporary, "jekyll.yml")
+	if err := s.writeConfig(source, config); err != nil {
 		return err
+	}
+	if source.jekyll.file != "" {
+		config = source.jekyll.file + "," + config
 	}
 	args := append(jekyll, "build", "--config", config, "--destination", output)
 	if err := run(gems, args[0], args[1:]...); err != nil {
@@ -174,12 +184,11 @@ func (s Settings) installGems(dir string, run func(environment []string, name st
 	return gems, nil
 }
 
-// writeConfig writes the settings that the build adds to the site's own, and returns what Jekyll takes
-// as --config.
-func (s Settings) writeConfig(source Source) (string, error) {
+// writeConfig writes the settings that the build adds to the site's own.
+func (s Settings) writeConfig(source Source, path string) error {
 	exclude, outside, err := source.excluded()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if len(outside) > 0 {
 		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))
@@ -188,21 +197,13 @@ func (s Settings) writeConfig(source Source) (string, error) {
 		"exclude":     slices.Concat(source.jekyll.exclude, exclude),
 		"incremental": false,
 	})
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
 	if err != nil {
-		return "", err
+		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
 	}
-	path := s.below("jekyll.yml")
-	if err := writeFile(path, text); err != nil {
-		return "", fmt.Errorf("cannot write Jekyll's configuration: %w", err)
-	}
-	// Jekyll splits the list at commas, so the less of the path is there, the better.
-	if relative, err := filepath.Rel(source.dir, path); err == nil {
-		path = relative
-	}
-	if source.jekyll.file != "" {
-		path = source.jekyll.file + "," + path
-	}
-	return path, nil
+	return nil
 }
 
 // killDelay is how long a build that was told to end may take.

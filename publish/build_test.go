@@ -68,6 +68,14 @@ func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
 	require.NotContains(t, p.log.String(), "wrote into its own source", "no metadata of an incremental build")
 }
 
+func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
+	needJekyll(t)
+	p := newProject(t, "project, [a] {b}*?", "../blog, [1] {2}*?")
+	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
+	p.strange("")
+	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
+}
+
 func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
 	for _, dir := range []string{"_data", "_layouts", "_plugins"} {
 		t.Run(dir, func(t *testing.T) {

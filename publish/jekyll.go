@@ -128,6 +128,9 @@ func tomlStrings(text []byte) (map[string][]string, error) {
 	return values, nil
 }
 
+// globCharacters mean something in a glob.
+const globCharacters = `*?[]{}\`
+
 // exactPattern is an entry of exclude that matches this path and no other. Jekyll takes an entry for
 // a glob, and for the beginning of a path: without the last backslash, `a.txt` would exclude
 // `a.txt.html`, too.
@@ -135,7 +138,7 @@ func exactPattern(path string) string {
 	var pattern strings.Builder
 	runes := []rune(path)
 	for i, r := range runes {
-		if i == len(runes)-1 || strings.ContainsRune(`*?[]{}\`, r) {
+		if i == len(runes)-1 || strings.ContainsRune(globCharacters, r) {
 			pattern.WriteRune('\\')
 		}
 		pattern.WriteRune(r)

@@ -192,6 +192,13 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 			patterns = append(patterns, name+"/")
 		}
 	}
+	leaveOut := func(name string) {
+		patterns = append(patterns, exactPattern(name))
+		// In such a directory, Jekyll takes the whole path for a glob, and finds beginnings only.
+		if strings.ContainsAny(from, globCharacters) {
+			patterns = append(patterns, name)
+		}
+	}
 	var stuck []string
 	// Jekyll follows links. visiting are the directories without links that lead to the one at hand.
 	var visit func(dir, name string, visiting []string) error
@@ -216,7 +223,7 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 					path, err = filepath.EvalSymlinks(path)
 				}
 				if err != nil {
-					patterns = append(patterns, exactPattern(child))
+					leaveOut(child)
 					continue
 				}
 				kind = info.Mode().Type()
@@ -230,13 +237,13 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 			}
 			switch {
 			case leave:
-				patterns = append(patterns, exactPattern(child))
+				leaveOut(child)
 			case kind.IsDir():
 				if err := visit(path, child, append(slices.Clone(visiting), path)); err != nil {
 					return err
 				}
 			case !kind.IsRegular():
-				patterns = append(patterns, exactPattern(child))
+				leaveOut(child)
 				if slices.ContainsFunc(s.jekyll.unfiltered, func(dir string) bool {
 					return strings.HasPrefix(child, strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")+"/")
 				}) {

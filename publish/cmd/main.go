@@ -80,8 +80,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		JekyllEnv: getenv("JEKYLL_ENV"),
 		Log:       stderr,
 	}
-	for name, value := range map[string]string{"SITE_DIR": settings.SiteDir, "WORK_DIR": settings.WorkDir, "STACK": settings.Stack} {
-		if value == "" {
+	needed := []string{"SITE_DIR", "WORK_DIR", "STACK"}
+	if args[0] == "sync" {
+		needed = append(needed, "BUCKET", "REGION")
+	}
+	for _, name := range needed {
+		if getenv(name) == "" {
 			return fmt.Errorf("%w, with %s in the environment", errUsage, name)
 		}
 	}
