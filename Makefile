@@ -2,7 +2,7 @@
 
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent bootstrap localcloud e2e tools/drill
-SCRIPTS := components/scripts/build.sh components/scripts/sync.sh \
+SCRIPTS := \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
@@ -86,9 +86,9 @@ test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
 check: ## Check format, lint and unit tests
-	@tools/need.sh shellcheck rclone
+	@tools/need.sh shellcheck jekyll git
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe server stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
@@ -107,7 +107,7 @@ check: ## Check format, lint and unit tests
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@tools/need.sh chromium openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
+	@tools/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 
@@ -121,6 +121,11 @@ bench: up ## Measure replacements and backups, in the project's way and in the o
 bench-backup: versitygw ## Measure what backups cost while a history grows, and what they bring back
 	@tools/need.sh s3cmd
 	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
+
+.PHONY: bench-sync
+bench-sync: versitygw ## Measure the upload of a site beside rclone, s3cmd and the AWS CLI
+	@tools/need.sh rclone s3cmd awscli
+	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
 
 .PHONY: restore-drill
 restore-drill: ## Prove the newest backup of the stack STACK (local): restore it here, and ask Prometheus

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"immutable-infra/components"
+	"immutable-infra/publish"
 	"immutable-infra/server"
 	"immutable-infra/stack"
 	"immutable-infra/uptime"
@@ -49,7 +50,7 @@ func main() {
 
 // deploy composes the stack.
 func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, watch *components.UptimeMonitorArgs) error {
-	sourceHash, err := components.SiteHash(config.SiteDir)
+	sourceHash, err := publish.SiteHash(config.SiteDir, workDir)
 	if err != nil {
 		return err
 	}

@@ -418,6 +418,18 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 
 // A bucket's name is its prefix and a suffix that is made for it alone: nobody names one,
 // so no two stacks can name the same.
+func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
+	resources := deployed(t, "local")
+	for _, name := range []string{"content-build", "content-sync"} {
+		command := find(t, resources, "command:local:Command", name)
+		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"), "the project's directory is there at each deletion")
+		require.Equal(t, ":", command.Inputs["delete"].StringValue())
+		environment := command.Inputs["environment"].ObjectValue()
+		require.Equal(t, "site", environment["SITE_DIR"].StringValue())
+		require.Equal(t, "local", environment["STACK"].StringValue())
+	}
+}
+
 func TestTwoStacksNeverShareABucket(t *testing.T) {
 	prefixes := map[string]string{}
 	for _, stackName := range []string{"production", "test"} {

@@ -32,10 +32,9 @@ func runsOnceOptions() pulumi.ResourceOption {
 
 // localCommand is a command on the machine that runs pulumi.
 type localCommand struct {
-	// Script runs in bash; what it prints on stdout is the resource's output.
-	Script string
-	// Dir is where it runs. Defaulted: the project's directory.
-	Dir         string
+	// Script runs in bash, in the project's directory; what it prints on stdout is
+	// the resource's output.
+	Script      string
 	Environment pulumi.StringMapInput
 	// Triggers are the hashes of all that the command's result depends on.
 	Triggers pulumi.Array
@@ -43,16 +42,11 @@ type localCommand struct {
 }
 
 func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
-	var dir pulumi.StringPtrInput
-	if command.Dir != "" {
-		dir = pulumi.String(command.Dir)
-	}
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String(command.Script),
 		Update:                 pulumi.String(noop),
 		Delete:                 pulumi.String(noop),
 		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
-		Dir:                    dir,
 		Environment:            command.Environment,
 		Triggers:               command.Triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),

@@ -1,30 +1,29 @@
 package components
 
 import (
-	_ "embed"
 	"fmt"
-	"path/filepath"
+	"maps"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-
-	"immutable-infra/server"
 )
 
-//go:embed scripts/build.sh
-var buildScript string
-
-//go:embed scripts/sync.sh
-var syncScript string
+// publishCommand runs a verb of publish/cmd, in the project's directory. A command that ran in the
+// site's own directory could not be deleted once that directory has another name. The program takes
+// the shell's place, so that what ends the command ends the program: `go run` would leave it behind.
+const publishCommand = `set -e
+mkdir -p "$WORK_DIR"
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$WORK_DIR/publish" ./publish/cmd
+exec "$WORK_DIR/publish" `
 
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {
-	// SiteDir is the directory of the Jekyll site.
+	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
 	SiteDir string `pulumi:"siteDir"`
-	// SourceHash changes when a file of the site's source does. The site is
-	// built when it changes, and at no other time.
+	// SourceHash is publish.SiteHash of SiteDir and WorkDir. The site is built
+	// when it changes, and at no other time.
 	SourceHash string `pulumi:"sourceHash"`
-	// WorkDir is a directory for what the build leaves beside the site itself.
+	// WorkDir is a directory for builds.
 	WorkDir string `pulumi:"workDir"`
 	// Region is the bucket's AWS region.
 	Region string `pulumi:"region"`
@@ -65,12 +64,6 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	if jekyllEnv == "" {
 		jekyllEnv = "production"
 	}
-	// The commands run in the site's directory.
-	manifest, err := filepath.Rel(args.SiteDir, filepath.Join(args.WorkDir, ctx.Stack(), "SHA256SUMS"))
-	if err != nil {
-		return nil, fmt.Errorf("content bucket %s: Args.SiteDir and Args.WorkDir: %w", name, err)
-	}
-
 	content := &ContentBucket{}
 	if err := ctx.RegisterComponentResource(token("ContentBucket"), name, content, opts...); err != nil {
 		return nil, err
@@ -88,13 +81,14 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	}
 
 	environment := pulumi.StringMap{
+		"SITE_DIR":      pulumi.String(args.SiteDir),
+		"WORK_DIR":      pulumi.String(args.WorkDir),
+		"STACK":         pulumi.String(ctx.Stack()),
 		"BUILD_COMMAND": pulumi.String(args.BuildCommand),
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
-		"MANIFEST":      pulumi.String(manifest),
 	}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
-		Script:      buildScript,
-		Dir:         args.SiteDir,
+		Script:      publishCommand + "build",
 		Environment: environment,
 		Triggers:    pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
 		Timeout:     "30m",
@@ -102,17 +96,13 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	if err != nil {
 		return nil, err
 	}
+	// The build may be from another machine or another time: then the sync builds first.
+	syncEnvironment := maps.Clone(environment)
+	syncEnvironment["BUCKET"] = bucket.bucket.Bucket
+	syncEnvironment["REGION"] = pulumi.String(args.Region)
 	sync, err := newLocalCommand(ctx, name+"-sync", localCommand{
-		Script: syncScript,
-		Dir:    args.SiteDir,
-		Environment: pulumi.StringMap{
-			"BUILD_COMMAND": environment["BUILD_COMMAND"],
-			"JEKYLL_ENV":    environment["JEKYLL_ENV"],
-			"MANIFEST":      environment["MANIFEST"],
-			"BUCKET":        bucket.bucket.Bucket,
-			"REGION":        pulumi.String(args.Region),
-			"BUILD":         pulumi.String(buildScript),
-		},
+		Script:      publishCommand + "sync",
+		Environment: syncEnvironment,
 		// Each build is synced, though it has the source of an earlier one: a sync
 		// that failed in between has left the bucket half way to another build.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
@@ -131,23 +121,4 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"arn":     content.ARN,
 		"release": content.Release,
 	})
-}
-
-// SiteHash is a hash over the source of a Jekyll site, without what Jekyll makes of it.
-func SiteHash(siteDir string) (string, error) {
-	hash, err := server.HashDir(siteDir, func(path string) bool {
-		for _, output := range []string{
-			"_site", ".jekyll-cache", ".sass-cache", ".bundle", ".git",
-			"vendor/bundle", "vendor/cache", "vendor/gems", "vendor/ruby", // of bundler; Jekyll does not publish them either
-		} {
-			if strings.HasPrefix(path, output+"/") {
-				return true
-			}
-		}
-		return false
-	})
-	if err != nil {
-		return "", fmt.Errorf("hash the site's source: %w", err)
-	}
-	return hash, nil
 }

@@ -153,7 +153,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 // pages are some of each kind that the site has, with their hashes.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	site := filepath.Join(root(t).dir, "site", "_site")
+	site := builtSite(root(t))
 	digests := map[string]string{}
 	for _, pattern := range []string{"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg"} {
 		files, err := filepath.Glob(filepath.Join(site, pattern))

@@ -49,8 +49,8 @@ func (t Traffic) Total() (total int) {
 
 // Server is an S3 server on loopback. Its objects are files.
 type Server struct {
-	// URL is that of the proxy.
-	URL string
+	// URL is that of the proxy, and Direct that of the server itself.
+	URL, Direct string
 
 	dir string
 
@@ -70,7 +70,7 @@ func Start(t *testing.T, program string, buckets ...string) *Server {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey, "--quiet", "posix", server.dir)
+	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey, "--keep-alive", "--quiet", "posix", server.dir)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
@@ -89,6 +89,7 @@ func Start(t *testing.T, program string, buckets ...string) *Server {
 		}
 		require.True(t, time.Now().Before(deadline), "the S3 server does not listen: %s", &output)
 	}
+	server.Direct = "http://" + address
 	server.front(t, address)
 	return server
 }

@@ -30,7 +30,6 @@ func requirements() []requirement {
 		{"nft", "nftables", "the host's firewall table"},
 		{"ip", "iproute2", "network devices and routes"},
 		{"nsenter", "util-linux", "work in a gateway's network namespace"},
-		{"rclone", "rclone", "syncs the site to its bucket"},
 		{"jekyll", "jekyll", "builds the site"},
 	}
 }

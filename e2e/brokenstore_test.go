@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// brokenStore stands in front of an S3 server, takes one file of a site, and refuses all that are uploaded
+// after it. It returns its URL. The server's certificate is checked by the authorities in a file, if any.
+func brokenStore(t *testing.T, endpoint, authorities string) string {
+	t.Helper()
+	target, err := url.Parse(endpoint)
+	require.NoError(t, err)
+	transport := &http.Transport{DisableCompression: true}
+	if authorities != "" {
+		pem, err := os.ReadFile(authorities)
+		require.NoError(t, err)
+		roots := x509.NewCertPool()
+		require.True(t, roots.AppendCertsFromPEM(pem), authorities)
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+	}}
+	var uploads atomic.Int32
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/site/") && uploads.Add(1) > 1 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+// variable is a variable of the environment that commands run in.
+func (p *project) variable(name string) string {
+	value := ""
+	for _, entry := range p.env {
+		if after, found := strings.CutPrefix(entry, name+"="); found {
+			value = after
+		}
+	}
+	return value
+}

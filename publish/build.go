@@ -1,0 +1,240 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"immutable-infra/server/manifest"
+)
+
+// Settings say what is built and where. Relative paths start at the working directory, which is the
+// program's own.
+type Settings struct {
+	// SiteDir is the directory of the Jekyll site.
+	SiteDir string
+	// WorkDir is where builds are kept, below a directory for each stack.
+	WorkDir string
+	Stack   string
+	// Command builds the site into SiteDir's _site, in bash. Default: Jekyll, by bundler where there
+	// is a Gemfile.
+	Command string
+	// JekyllEnv is JEKYLL_ENV of the build.
+	JekyllEnv string
+	// Log gets what the build prints.
+	Log io.Writer
+}
+
+// below is a path in the stack's own directory.
+func (s Settings) below(name string) string { return filepath.Join(s.WorkDir, s.Stack, name) }
+
+// siteCopy is where the built site is kept, which nothing but a build writes to.
+func (s Settings) siteCopy() string { return s.below("site") }
+
+// manifestFile lists the files of siteCopy.
+func (s Settings) manifestFile() string { return s.below(manifest.Name) }
+
+// Build builds the site, checks that a server will accept it, keeps it in the work directory, and
+// returns its manifest. A build that fails leaves the one before it as it was.
+func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
+	source, err := OpenSource(s.SiteDir, ".", s.WorkDir)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	if s.WorkDir, err = filepath.Abs(s.WorkDir); err != nil {
+		return manifest.Manifest{}, err
+	}
+	output := s.below("site.new")
+	if err := os.RemoveAll(output); err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot remove an earlier build: %w", err)
+	}
+	if err := os.MkdirAll(output, 0o755); err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot keep the build: %w", err)
+	}
+	if err := s.runRecorded(ctx, source, output); err != nil {
+		return manifest.Manifest{}, err
+	}
+	list, err := check(source, output, s.Log)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	if err := os.RemoveAll(s.siteCopy()); err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot remove an earlier build: %w", err)
+	}
+	if err := os.Rename(output, s.siteCopy()); err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot keep the build: %w", err)
+	}
+	if err := writeFile(s.manifestFile(), list.Text()); err != nil {
+		return manifest.Manifest{}, fmt.Errorf("cannot write the list of the build: %w", err)
+	}
+	return list, nil
+}
+
+// runRecorded runs the build and records what it wrote into its own source.
+func (s Settings) runRecorded(ctx context.Context, source Source, output string) error {
+	record, err := source.readRecord()
+	if err != nil {
+		return err
+	}
+	raw, err := source.scan()
+	if err != nil {
+		return err
+	}
+	before := source.original(raw, record)
+	failed := s.run(ctx, source, output)
+	after, err := source.scan()
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	wrote, err := source.recordWritten(raw, before, after, record)
+	if len(wrote) > 0 {
+		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. These files count as they were before the build.\n", abridged(wrote))
+	}
+	return errors.Join(failed, err)
+}
+
+// run builds the site into output.
+func (s Settings) run(ctx context.Context, source Source, output string) error {
+	run := func(environment []string, name string, args ...string) error {
+		return s.command(ctx, source.dir, environment, name, args...)
+	}
+	if s.Command != "" {
+		built := filepath.Join(source.dir, "_site")
+		if err := os.RemoveAll(built); err != nil {
+			return fmt.Errorf("cannot remove an earlier build: %w", err)
+		}
+		if err := run(nil, "bash", "-c", s.Command); err != nil {
+			return fmt.Errorf("cannot build the site: %q in %s: %w", s.Command, source.dir, err)
+		}
+		if info, err := os.Stat(built); err != nil || !info.IsDir() {
+			return fmt.Errorf("cannot find the built site: %q left no _site in %s", s.Command, source.dir)
+		}
+		return copyTree(source, built, output)
+	}
+
+	jekyll := []string{"jekyll"}
+	var gems []string
+	for _, gemfile := range []string{"Gemfile", "gems.rb"} {
+		if _, err := os.Stat(filepath.Join(source.dir, gemfile)); err != nil {
+			continue
+		}
+		var err error
+		if gems, err = s.installGems(source.dir, run); err != nil {
+			return err
+		}
+		jekyll = []string{"bundle", "exec", "jekyll"}
+		break
+	}
+	// Jekyll splits --config at commas, and builds without any configuration where it cannot read one:
+	// the name of a temporary directory has none.
+	temporary, err := os.MkdirTemp("", "publish-")
+	if err != nil {
+		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
+	}
+	defer os.RemoveAll(temporary)
+	config := filepath.Join(temporary, "jekyll.yml")
+	if err := s.writeConfig(source, config); err != nil {
+		return err
+	}
+	if source.jekyll.file != "" {
+		config = source.jekyll.file + "," + config
+	}
+	args := append(jekyll, "build", "--config", config, "--destination", output)
+	if err := run(gems, args[0], args[1:]...); err != nil {
+		hint := ""
+		if errors.Is(err, exec.ErrNotFound) {
+			hint = "; install Jekyll (on Debian: apt-get install jekyll), or add a Gemfile and install bundler"
+		}
+		return fmt.Errorf("cannot build the site: %s in %s: %w%s", strings.Join(jekyll, " "), source.dir, err, hint)
+	}
+	return copyTree(source, output, output)
+}
+
+// installGems returns the variables by which bundler finds the gems of a Gemfile. It installs gems
+// that the machine lacks below the work directory, as the lock file has them where there is one.
+func (s Settings) installGems(dir string, run func(environment []string, name string, args ...string) error) ([]string, error) {
+	err := run(nil, "bundle", "check")
+	if err == nil {
+		return nil, nil
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("cannot install the site's gems: %w; install bundler (on Debian: apt-get install bundler)", err)
+	}
+	gems := []string{"BUNDLE_PATH=" + filepath.Join(s.WorkDir, "gems")}
+	for _, lock := range []string{"Gemfile.lock", "gems.locked"} {
+		if _, err := os.Stat(filepath.Join(dir, lock)); err == nil {
+			gems = append(gems, "BUNDLE_FROZEN=true")
+			break
+		}
+	}
+	fmt.Fprintln(s.Log, "Installing the site's gems into", gems[0][len("BUNDLE_PATH="):])
+	if err := run(gems, "bundle", "install"); err != nil {
+		return nil, fmt.Errorf("cannot install the site's gems: bundle install: %w; run it in %s to see why, and commit Gemfile.lock", err, dir)
+	}
+	return gems, nil
+}
+
+// writeConfig writes the settings that the build adds to the site's own.
+func (s Settings) writeConfig(source Source, path string) error {
+	exclude, outside, err := source.excluded()
+	if err != nil {
+		return err
+	}
+	if len(outside) > 0 {
+		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))
+	}
+	text, err := yaml.Marshal(map[string]any{
+		"exclude":     slices.Concat(source.jekyll.exclude, exclude),
+		"incremental": false,
+	})
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
+	}
+	return nil
+}
+
+// killDelay is how long a build that was told to end may take.
+const killDelay = 10 * time.Second
+
+// command runs one command of a build in an environment of its own: nothing of the deployment's
+// keys, tokens and passphrases reaches code that comes with a site.
+func (s Settings) command(ctx context.Context, dir string, environment []string, name string, args ...string) error {
+	command := exec.CommandContext(ctx, name, args...)
+	command.Dir = dir
+	command.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + os.Getenv("HOME"),
+		"LANG=C.UTF-8",
+		// A post's date decides its address: the same on every machine.
+		"TZ=UTC",
+		"JEKYLL_ENV=" + s.JekyllEnv,
+	}, environment...)
+	// Standard output is for the release alone.
+	command.Stdout, command.Stderr = s.Log, s.Log
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
+	command.WaitDelay = killDelay
+	return command.Run()
+}
+
+// abridged is a list of names of which there may be thousands.
+func abridged(names []string) string {
+	const most = 10
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,110 @@
+// Command publish builds the site and brings it to the content bucket. Pulumi's command resources run
+// it in the project's directory.
+//
+//	publish build   build and check the site
+//	publish sync    bring the bucket to the state of that build
+//
+// Each prints the release's id, and nothing else, on standard output. The environment has the settings:
+//
+//	SITE_DIR        directory of the Jekyll site
+//	WORK_DIR        directory for builds
+//	STACK           the stack's name; its builds are below it in WORK_DIR
+//	BUILD_COMMAND   command that builds the site into _site; Jekyll by default
+//	JEKYLL_ENV      JEKYLL_ENV of the build
+//	BUCKET, REGION  the content bucket, for sync
+//	AWS_*           keys, endpoint and authorities, as for the AWS CLI
+//
+// Exit codes: 0 the job is done, 1 it failed, 2 the command line is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"immutable-infra/publish"
+	"immutable-infra/server/manifest"
+)
+
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+var errUsage = errors.New("usage: publish build|sync")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	closeInherited()
+	code := exitDone
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = exitFailed
+		if errors.Is(err, errUsage) {
+			code = exitUsage
+		}
+	}
+	stop()
+	os.Exit(code)
+}
+
+// closeInherited keeps the files that this process was started with, beyond the standard ones, from
+// the build.
+func closeInherited() {
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	settings := publish.Settings{
+		SiteDir:   getenv("SITE_DIR"),
+		WorkDir:   getenv("WORK_DIR"),
+		Stack:     getenv("STACK"),
+		Command:   getenv("BUILD_COMMAND"),
+		JekyllEnv: getenv("JEKYLL_ENV"),
+		Log:       stderr,
+	}
+	needed := []string{"SITE_DIR", "WORK_DIR", "STACK"}
+	if args[0] == "sync" {
+		needed = append(needed, "BUCKET", "REGION")
+	}
+	for _, name := range needed {
+		if getenv(name) == "" {
+			return fmt.Errorf("%w, with %s in the environment", errUsage, name)
+		}
+	}
+	var list manifest.Manifest
+	var err error
+	switch args[0] {
+	case "build":
+		list, err = publish.Build(ctx, settings)
+	case "sync":
+		var bucket *publish.Bucket
+		if bucket, err = publish.OpenBucket(ctx, getenv("BUCKET"), getenv("REGION"), getenv); err == nil {
+			list, err = publish.Sync(ctx, settings, bucket)
+		}
+	default:
+		err = errUsage
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, list.ID())
+	return err
+}

@@ -1,0 +1,130 @@
+package publish
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// recordFile is the record's name in the work directory. All stacks share it: they build one source.
+const recordFile = "written.json"
+
+// written is a file of the source that a build wrote: what it held before and after; "" is a file
+// that did not exist.
+type written struct {
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
+// record are the files that builds wrote, by their paths.
+type record map[string]written
+
+func (s Source) readRecord() (record, error) {
+	text, err := os.ReadFile(s.record)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which files builds wrote: %w", err)
+	}
+	var read record
+	if err := json.Unmarshal(text, &read); err != nil {
+		return nil, fmt.Errorf("cannot read which files builds wrote: %s: %w; delete the file", s.record, err)
+	}
+	return read, nil
+}
+
+// original is an inventory as it was before builds wrote into the source. A file that somebody
+// changed or committed since then counts as it is.
+func (s Source) original(found inventory, record record) inventory {
+	var unchanged []string
+	for path, file := range record {
+		if found[path] == file.After {
+			unchanged = append(unchanged, path)
+		}
+	}
+	if len(unchanged) == 0 {
+		return found
+	}
+	original := maps.Clone(found)
+	committed := s.committed(unchanged)
+	for _, path := range unchanged {
+		switch before := record[path].Before; {
+		case committed[path]:
+		case before == "":
+			delete(original, path)
+		default:
+			original[path] = before
+		}
+	}
+	return original
+}
+
+// committed are those of the paths that git has as they are: a new clone has them, too. There are
+// none where there is no git.
+func (s Source) committed(paths []string) map[string]bool {
+	committed := map[string]bool{}
+	git := func(args ...string) ([]string, error) {
+		command := exec.Command("git", slices.Concat([]string{"-C", s.dir}, args, []string{"--"}, paths)...)
+		// Paths are names, not patterns.
+		command.Env = append(os.Environ(), "GIT_LITERAL_PATHSPECS=1", "GIT_OPTIONAL_LOCKS=0")
+		output, err := command.Output()
+		return strings.Split(string(output), "\x00"), err
+	}
+	tracked, err := git("ls-files", "-z")
+	if err != nil {
+		return nil
+	}
+	changed, err := git("diff", "-z", "--name-only", "--relative", "HEAD")
+	if err != nil {
+		return nil
+	}
+	for _, path := range tracked {
+		committed[path] = !slices.Contains(changed, path)
+	}
+	return committed
+}
+
+// recordWritten compares the source before and after a build, records what the build wrote, and
+// returns its paths. before is what the source was without the files of earlier builds.
+func (s Source) recordWritten(raw, before, after inventory, record record) ([]string, error) {
+	paths := maps.Clone(raw)
+	maps.Copy(paths, after)
+	var now []string
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if raw[path] != after[path] {
+			now = append(now, path)
+			record[path] = written{Before: before[path], After: after[path]}
+		}
+	}
+	if len(now) == 0 {
+		return nil, nil
+	}
+	text, err := json.MarshalIndent(record, "", "  ")
+	if err == nil {
+		err = writeFile(s.record, append(text, '\n'))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot record which files the build wrote: %w", err)
+	}
+	return now, nil
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}

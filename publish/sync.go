@@ -1,0 +1,136 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"immutable-infra/server/manifest"
+)
+
+// prefix begins the keys of a site's files.
+const prefix = "site/"
+
+// Sync brings the bucket to the state of the last build, and returns its manifest: the files first,
+// then the list by which servers check them, and at the end it deletes what is gone. An error ends it
+// before the next of these steps, and any later Sync mends what it left. Where the build is not on
+// this machine, Sync builds first.
+func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, error) {
+	list, tags, err := s.lastBuild()
+	if err != nil {
+		fmt.Fprintf(s.Log, "Building again: %v\n", err)
+		if list, err = Build(ctx, s); err != nil {
+			return manifest.Manifest{}, err
+		}
+		if list, tags, err = s.lastBuild(); err != nil {
+			return manifest.Manifest{}, fmt.Errorf("the build changed while it was read: %w", err)
+		}
+	}
+	want := make(map[string]string, list.Len()+1)
+	var keys []string
+	i := 0
+	for name := range list.Files() {
+		want[prefix+name] = tags[i]
+		keys = append(keys, prefix+name)
+		i++
+	}
+	have, err := bucket.list(ctx, keys)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+
+	upload := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return have[key] == want[key] })
+	_, err = concurrently(parallelRequests, upload, func(key string) (struct{}, error) {
+		name := strings.TrimPrefix(key, prefix)
+		digest, _ := list.Digest(name)
+		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest, func() (io.ReadCloser, int64, error) {
+			return openFile(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
+		})
+	})
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+
+	if text := list.Text(); have[manifest.Name] != etag(text) {
+		err := bucket.put(ctx, manifest.Name, "text/plain; charset=utf-8", sha256.Sum256(text), func() (io.ReadCloser, int64, error) {
+			return io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
+		})
+		if err != nil {
+			return manifest.Manifest{}, err
+		}
+	}
+
+	var gone []string
+	for key := range have {
+		if _, ok := want[key]; !ok && strings.HasPrefix(key, prefix) {
+			gone = append(gone, key)
+		}
+	}
+	_, err = concurrently(parallelRequests, gone, func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload), list.Len()-len(upload), len(gone))
+	return list, nil
+}
+
+// lastBuild is the build that the work directory has, and the ETags of its files in the manifest's
+// order. It is an error where a file is missing or has other bytes.
+func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
+	text, err := os.ReadFile(s.manifestFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return manifest.Manifest{}, nil, errors.New("there is no build on this machine")
+	}
+	if err != nil {
+		return manifest.Manifest{}, nil, fmt.Errorf("cannot read the list of the build: %w", err)
+	}
+	list, err := manifest.Parse(text, manifest.DefaultLimits())
+	if err != nil {
+		return manifest.Manifest{}, nil, err
+	}
+	var names []string
+	for name := range list.Files() {
+		names = append(names, name)
+	}
+	tags, err := inParallel(names, func(name string) (string, error) {
+		file, err := os.Open(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
+		if err != nil {
+			return "", err
+		}
+		defer file.Close()
+		digest, tag := sha256.New(), md5.New()
+		if _, err := io.Copy(io.MultiWriter(digest, tag), file); err != nil {
+			return "", err
+		}
+		if expected, _ := list.Digest(name); manifest.Digest(digest.Sum(nil)) != expected {
+			return "", fmt.Errorf("%s has other bytes than when it was built", name)
+		}
+		return hex.EncodeToString(tag.Sum(nil)), nil
+	})
+	return list, tags, err
+}
+
+// openFile opens a file and returns its size in bytes.
+func openFile(path string) (io.ReadCloser, int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), nil
+}
