@@ -7,10 +7,10 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"image"
 	"image/png"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -228,14 +228,14 @@ type watch struct {
 	// urls are those of requests, open are the requests under way, and documents the statuses
 	// of main documents by their loader.
 	urls      map[network.RequestID]string
-	open      map[network.RequestID]bool
+	open      map[network.RequestID]cdp.LoaderID
 	documents map[cdp.LoaderID]int
 	changed   chan struct{}
 }
 
 func newWatch() *watch {
 	return &watch{
-		loaded: map[cdp.LoaderID]bool{}, urls: map[network.RequestID]string{}, open: map[network.RequestID]bool{},
+		loaded: map[cdp.LoaderID]bool{}, urls: map[network.RequestID]string{}, open: map[network.RequestID]cdp.LoaderID{},
 		documents: map[cdp.LoaderID]int{}, changed: make(chan struct{}, 1),
 	}
 }
@@ -245,7 +245,11 @@ func (w *watch) event(event any) {
 	switch e := event.(type) {
 	case *page.EventFrameNavigated:
 		if e.Frame.ParentID == "" {
-			w.update(func() { w.loader = e.Frame.LoaderID })
+			w.update(func() {
+				// What the page before had under way ends with it.
+				maps.DeleteFunc(w.open, func(_ network.RequestID, loader cdp.LoaderID) bool { return loader == w.loader })
+				w.loader = e.Frame.LoaderID
+			})
 		}
 	case *page.EventLifecycleEvent:
 		if e.Name == "load" {
@@ -257,8 +261,9 @@ func (w *watch) event(event any) {
 		w.update(func() {
 			w.urls[e.RequestID] = e.Request.URL
 			// A player keeps its request open, and settle.js awaits its first picture.
-			if e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource && e.Type != network.ResourceTypePreflight {
-				w.open[e.RequestID] = true
+			// The end of what a worker asks for is told to the worker alone.
+			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource && e.Type != network.ResourceTypePreflight {
+				w.open[e.RequestID] = e.LoaderID
 			}
 		})
 	case *network.EventResponseReceived:
@@ -398,7 +403,7 @@ func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			return "", errors.Join(errors.New("the page does not come to rest"), context.Cause(ctx))
+			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(), context.Cause(ctx))
 		}
 	}
 }
@@ -407,4 +412,14 @@ func (w *watch) idle() (cdp.LoaderID, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.loader, w.loaded[w.loader] && len(w.open) == 0
+}
+
+func (w *watch) underWay() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var urls []string
+	for id := range w.open {
+		urls = append(urls, w.urls[id])
+	}
+	return strings.Join(urls, ", ")
 }

@@ -3,7 +3,8 @@
 (async () => {
   const problems = [];
   const still = new CSSStyleSheet();
-  still.replaceSync('*, *::before, *::after { animation: none !important; transition: none !important; caret-color: transparent !important; scroll-behavior: auto !important }');
+  // What a player's buttons look like depends on how much it has loaded already.
+  still.replaceSync('video::-webkit-media-controls, audio::-webkit-media-controls { display: none !important } *, *::before, *::after { animation: none !important; transition: none !important; caret-color: transparent !important; scroll-behavior: auto !important }');
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, still];
 
   await document.fonts.ready;
