@@ -37,7 +37,7 @@ type realSite struct {
 	statuses map[string]int
 	// dynamic are beginnings of paths that a plain server does not have: PHP and redirects.
 	dynamic []string
-	// pages are the pages of the site that no link leads to.
+	// pages are pages that no link leads to, and that no file of the build is named after.
 	pages []string
 }
 
@@ -45,13 +45,14 @@ type realSite struct {
 func realSites() []realSite {
 	return []realSite{
 		{name: "theme", others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><body style='background: teal; color: white'>The press at work"}},
-		{name: "blog", dynamic: []string{"/go/", "/old/"}},
+		{name: "blog", dynamic: []string{"/go/", "/old/"}, pages: []string{"/go/?p=31", "/old/12.php"}},
 		{name: "docs", build: "sh build.sh"},
 		{name: "photos", generate: generatePhotos},
 		{name: "unicode", generate: generateUnicode},
 		{name: "pwa"},
 		{name: "parent"},
-		{name: "forms", dynamic: []string{"/api/"}, statuses: map[string]int{"/api/busy.php": 503, "/api/post.php": 405, "/api/broken.php": 500}},
+		{name: "forms", dynamic: []string{"/api/"}, statuses: map[string]int{"/api/busy.php": 503, "/api/post.php": 405},
+			pages: []string{"/api/busy.php", "/api/post.php", "/api/slow.php", "/api/visits.php", "/api/contact.php", "/kontakt"}},
 	}
 }
 

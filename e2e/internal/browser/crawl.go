@@ -34,6 +34,8 @@ type Site struct {
 	// Plain is the URL of a plain server of the same files, or "": each page that Dir holds
 	// must look there as it does at URL.
 	Plain string
+	// Pages are paths to be visited besides those of Dir and those that links lead to.
+	Pages []string
 	// Statuses are those of pages that answer with an error on purpose, by path.
 	Statuses map[string]int
 	// Unchecked reports whether a path is left alone: neither visited nor asked for.
@@ -65,6 +67,9 @@ func (b *Browser) Crawl(ctx context.Context, site Site) (Report, error) {
 	}
 	for _, page := range built {
 		c.queue = append(c.queue, todo{path: page, built: true})
+	}
+	for _, page := range site.Pages {
+		c.queue = append(c.queue, todo{path: page})
 	}
 	for len(c.queue) > 0 {
 		next := c.queue[0]
