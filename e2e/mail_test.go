@@ -215,8 +215,13 @@ func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	defer cancel()
 	account, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	client := &acme.Client{Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second)}
-	_, err = client.Register(ctx, &acme.Account{}, acme.AcceptTOS)
+	return issue(ctx, t, &acme.Client{Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second)}, name, machineAddress+":80")
+}
+
+// issue goes through ACME's steps, and answers challenges at the address.
+func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address string) tls.Certificate {
+	t.Helper()
+	_, err := client.Register(ctx, &acme.Account{}, acme.AcceptTOS)
 	require.NoError(t, err)
 	order, err := client.AuthorizeOrder(ctx, acme.DomainIDs(name))
 	require.NoError(t, err)
@@ -235,7 +240,7 @@ func (p *project) certify(t *testing.T, name string) tls.Certificate {
 		require.NotNil(t, challenge, "%s offers no challenge HTTP-01", url)
 		answer, err := client.HTTP01ChallengeResponse(challenge.Token)
 		require.NoError(t, err)
-		stop := p.answerChallenge(t, client.HTTP01ChallengePath(challenge.Token), answer)
+		stop := answerChallenge(t, address, client.HTTP01ChallengePath(challenge.Token), answer)
 		_, err = client.Accept(ctx, challenge)
 		require.NoError(t, err)
 		_, err = client.WaitAuthorization(ctx, url)
@@ -246,19 +251,24 @@ func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	require.NoError(t, err)
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
 	require.NoError(t, err)
-	order, err = client.WaitOrder(ctx, order.URI)
+	where := order.URI
+	order, err = client.WaitOrder(ctx, where)
 	require.NoError(t, err)
-	chain, _, err := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
+	// It asks for the certificate, and forgets where the order is before that is there.
+	_, _, unfinished := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
+	order, err = client.WaitOrder(ctx, where)
 	require.NoError(t, err)
+	chain, err := client.FetchCert(ctx, order.CertURL, true)
+	require.NoError(t, err, "%v", unfinished)
 	return tls.Certificate{Certificate: chain, PrivateKey: key}
 }
 
-func (p *project) answerChallenge(t *testing.T, path, answer string) (stop func()) {
+func answerChallenge(t *testing.T, address, path, answer string) (stop func()) {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, answer) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	listener, err := net.Listen("tcp", machineAddress+":80")
+	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	go func() { _ = server.Serve(listener) }()
 	return func() { require.NoError(t, server.Close()) }
