@@ -151,6 +151,11 @@ test-history: up ## Replace the server REPLACEMENTS times and kill one, and comp
 	@tools/need.sh openssh-client
 	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
 
+.PHONY: test-sites
+test-sites: up ## Deploy sites shaped like real ones, or those of SITES, and visit every page of them with a browser
+	@tools/need.sh chromium curl jq libnss3-tools openssh-client ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
+	E2E=sites go test -C e2e -count 1 -v -timeout 40m -run '^(TestRealSitesAreWhole|TestPostIsServedWhenUpEnds|TestSiteDirMoves|TestSites)$$' .
+
 .PHONY: graph
 graph: ## Draw docs/architecture.md anew, from the resources of the program
 	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestThePictureIsOfTheProgramAsItIs$$' .

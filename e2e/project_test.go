@@ -69,7 +69,12 @@ func (p *project) environment(t *testing.T, role string) []string {
 // which a test may change files.
 func (p *project) copy(t *testing.T) *project {
 	t.Helper()
-	dir := t.TempDir()
+	return p.copyTo(t, t.TempDir())
+}
+
+// copyTo is copy into a directory that exists.
+func (p *project) copyTo(t *testing.T, dir string) *project {
+	t.Helper()
 	files := p.run(t, time.Minute, "bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
 	require.NoError(t, files.err, files.String())
 	for _, shared := range []string{".localcloud", ".build"} {

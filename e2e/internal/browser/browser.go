@@ -1,0 +1,425 @@
+// Package browser visits the pages of a site with Chromium and reports everything that a visitor
+// would see go wrong: blocked resources, console errors, failed requests, broken links, and
+// pixels that differ from those of the same files on a plain file server.
+package browser
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"image"
+	"image/png"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
+	logdomain "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	// width and height of the window in pixels. Screenshots are as long as the page.
+	width, height = 1280, 900
+	// visitLimit is how long a page may take to load and to come to rest.
+	visitLimit = 30 * time.Second
+)
+
+//go:embed settle.js
+var settle string
+
+// Options say what a browser takes for granted.
+type Options struct {
+	// Home is the browser's home directory, where it looks for authorities that it trusts.
+	Home string
+	// Others are answers to requests for other hosts, by the beginning of their URL. No
+	// request for them leaves the machine.
+	Others map[string]string
+}
+
+// Browser is a running Chromium with an empty profile.
+type Browser struct {
+	ctx    context.Context
+	others map[string]string
+}
+
+// Installed reports whether there is a Chromium on the machine.
+func Installed() bool {
+	for _, path := range []string{"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"} {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Start starts a browser. It ends with stop, or with the context.
+func Start(ctx context.Context, options Options) (browser *Browser, stop func(), err error) {
+	flags := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("font-render-hinting", "none"),
+		chromedp.Flag("disable-lcd-text", true),
+		// Pictures below the window are in the screenshot as well.
+		chromedp.Flag("blink-settings", "lazyLoadEnabled=false"),
+		// Pages of other hosts are shown in the same process, where their requests are seen.
+		chromedp.Flag("disable-site-isolation-trials", true),
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,HttpsUpgrades"),
+		chromedp.WindowSize(width, height))
+	if options.Home != "" {
+		flags = append(flags, chromedp.Env("HOME="+options.Home))
+	}
+	allocator, stopAllocator := chromedp.NewExecAllocator(ctx, flags...)
+	first, stopBrowser := chromedp.NewContext(allocator)
+	stop = func() { stopBrowser(); stopAllocator() }
+	if err := chromedp.Do(first); err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("cannot start Chromium: %w", err)
+	}
+	return &Browser{ctx: first, others: options.Others}, stop, nil
+}
+
+// Page is what one visit saw.
+type Page struct {
+	// URL is where the visit ended, after redirects.
+	URL string
+	// Status is that of the document.
+	Status int
+	// Problems are in words, each once.
+	Problems []string
+	// Links are the URLs that the page refers to, resolved, with their fragments.
+	Links []string
+	// Picture is the whole page.
+	Picture image.Image
+}
+
+// Visit opens a page in a new tab, waits until nothing loads any more, and looks at it.
+// A page that cannot be opened at all is an error.
+func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
+	seen := newWatch()
+	tab, closeTab := chromedp.NewContext(b.ctx, chromedp.WithListener(seen.event))
+	defer closeTab()
+	limited, cancel := context.WithTimeout(tab, visitLimit)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+
+	if err := b.prepare(limited, tab); err != nil {
+		return Page{}, fmt.Errorf("cannot open a tab for %s: %w", target, err)
+	}
+	if err := chromedp.Do(limited, chromedp.Navigate(target)); err != nil {
+		return Page{}, fmt.Errorf("cannot open %s: %w", target, err)
+	}
+	result, err := seen.settled(limited)
+	if err != nil {
+		return Page{}, fmt.Errorf("cannot look at %s: %w; %s", target, err, strings.Join(seen.list(), "; "))
+	}
+	shot, err := chromedp.Run(limited, chromedp.FullScreenshot(100))
+	if err != nil {
+		return Page{}, fmt.Errorf("cannot take a screenshot of %s: %w", target, err)
+	}
+	picture, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		return Page{}, fmt.Errorf("cannot decode the screenshot of %s: %w", target, err)
+	}
+	for _, problem := range result.Problems {
+		seen.note("%s", problem)
+	}
+	return Page{URL: result.URL, Status: seen.documentStatus(), Problems: seen.list(), Links: result.Links, Picture: picture}, nil
+}
+
+// Evaluate opens a page, and returns what a JavaScript expression has for a value there, as
+// soon as its promise is kept.
+func (b *Browser) Evaluate(ctx context.Context, target, expression string) (string, error) {
+	tab, closeTab := chromedp.NewContext(b.ctx)
+	defer closeTab()
+	limited, cancel := context.WithTimeout(tab, visitLimit)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	if err := chromedp.Do(limited, chromedp.Navigate(target)); err != nil {
+		return "", fmt.Errorf("cannot open %s: %w", target, err)
+	}
+	value, err := chromedp.Run(limited, chromedp.Evaluate[string]("Promise.resolve("+expression+").then(String)", chromedp.EvalAwaitPromise))
+	if err != nil {
+		return "", fmt.Errorf("cannot evaluate %s at %s: %w", expression, target, err)
+	}
+	return value, nil
+}
+
+// prepare gives a tab the same window and the same taste on every machine.
+func (b *Browser) prepare(ctx, tab context.Context) error {
+	if err := chromedp.Do(ctx); err != nil {
+		return err
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1,
+	}); err != nil {
+		return err
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: "light"},
+	}}); err != nil {
+		return err
+	}
+	if len(b.others) == 0 {
+		return nil
+	}
+	var patterns []*fetch.RequestPattern
+	for prefix := range b.others {
+		patterns = append(patterns, &fetch.RequestPattern{URLPattern: prefix + "*"})
+	}
+	if err := chromedp.Listen(tab, func(event any) {
+		if paused, ok := event.(*fetch.EventRequestPaused); ok {
+			// Not here: the answer to the command arrives after this event.
+			go b.answer(tab, paused)
+		}
+	}); err != nil {
+		return err
+	}
+	_, err := chromedp.Call(ctx, fetch.Enable, fetch.EnableParams{Patterns: patterns})
+	return err
+}
+
+// answer gives a request for another host the answer that it has here. That the tab is gone
+// meanwhile is no error.
+func (b *Browser) answer(tab context.Context, paused *fetch.EventRequestPaused) {
+	for prefix, body := range b.others {
+		if !strings.HasPrefix(paused.Request.URL, prefix) {
+			continue
+		}
+		_, _ = chromedp.Call(tab, fetch.FulfillRequest, fetch.FulfillRequestParams{
+			RequestID: paused.RequestID, ResponseCode: 200, Body: []byte(body),
+			ResponseHeaders: []*fetch.HeaderEntry{
+				{Name: "Content-Type", Value: "text/html; charset=utf-8"},
+				{Name: "Access-Control-Allow-Origin", Value: "*"},
+				{Name: "Cross-Origin-Resource-Policy", Value: "cross-origin"},
+			},
+		})
+		return
+	}
+}
+
+// settled is what settle.js returns.
+type settledPage struct {
+	URL      string   `json:"url"`
+	Links    []string `json:"links"`
+	Problems []string `json:"problems"`
+}
+
+// watch gathers the events of one tab.
+type watch struct {
+	mu       sync.Mutex
+	problems []string
+	// loader is what the document of the main frame came by, and loaded those after which all
+	// that a page begins with was there.
+	loader cdp.LoaderID
+	loaded map[cdp.LoaderID]bool
+	// urls are those of requests, open are the requests under way, and documents the statuses
+	// of main documents by their loader.
+	urls      map[network.RequestID]string
+	open      map[network.RequestID]cdp.LoaderID
+	documents map[cdp.LoaderID]int
+	changed   chan struct{}
+}
+
+func newWatch() *watch {
+	return &watch{
+		loaded: map[cdp.LoaderID]bool{}, urls: map[network.RequestID]string{}, open: map[network.RequestID]cdp.LoaderID{},
+		documents: map[cdp.LoaderID]int{}, changed: make(chan struct{}, 1),
+	}
+}
+
+// event takes one event of the tab.
+func (w *watch) event(event any) {
+	switch e := event.(type) {
+	case *page.EventFrameNavigated:
+		if e.Frame.ParentID == "" {
+			w.update(func() {
+				// What the page before had under way ends with it.
+				maps.DeleteFunc(w.open, func(_ network.RequestID, loader cdp.LoaderID) bool { return loader == w.loader })
+				w.loader = e.Frame.LoaderID
+			})
+		}
+	case *page.EventLifecycleEvent:
+		if e.Name == "load" {
+			w.update(func() { w.loaded[e.LoaderID] = true })
+		}
+	case *page.EventJavascriptDialogOpening:
+		w.note("dialog: %s", e.Message)
+	case *network.EventRequestWillBeSent:
+		w.update(func() {
+			w.urls[e.RequestID] = e.Request.URL
+			// A player keeps its request open, and settle.js awaits its first picture.
+			// The end of what a worker asks for is told to the worker alone.
+			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource && e.Type != network.ResourceTypePreflight {
+				w.open[e.RequestID] = e.LoaderID
+			}
+		})
+	case *network.EventResponseReceived:
+		w.response(e)
+	case *network.EventLoadingFinished:
+		w.update(func() { delete(w.open, e.RequestID) })
+	case *network.EventLoadingFailed:
+		w.failed(e)
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeAssert {
+			w.note("console: %s", arguments(e.Args))
+		}
+	case *runtime.EventExceptionThrown:
+		text := e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			text += " " + e.ExceptionDetails.Exception.Description
+		}
+		w.note("exception: %s", text)
+	case *logdomain.EventEntryAdded:
+		// Failed requests are noted with their status above. What is said of security is never
+		// a matter of taste: a blocked style, mixed content.
+		if e.Entry.Source != logdomain.EntrySourceNetwork && (e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
+			w.note("%s: %s", e.Entry.Source, e.Entry.Text)
+		}
+	}
+}
+
+// arguments is what was printed on the console.
+func arguments(args []*runtime.RemoteObject) string {
+	var words []string
+	for _, arg := range args {
+		if text := arg.Description; text != "" {
+			words = append(words, text)
+			continue
+		}
+		words = append(words, strings.Trim(string(arg.Value), `"`))
+	}
+	return strings.Join(words, " ")
+}
+
+func (w *watch) response(e *network.EventResponseReceived) {
+	status := int(e.Response.Status)
+	if e.Type == network.ResourceTypeDocument && string(e.RequestID) == string(e.LoaderID) {
+		w.update(func() { w.documents[e.LoaderID] = status })
+		return // the status of the page itself is in Page
+	}
+	if status >= 400 && !isFavicon(e.Response.URL) {
+		w.note("%d: %s %s", status, e.Type, e.Response.URL)
+	}
+}
+
+// isFavicon reports whether browsers ask for this by themselves. A page that names its icon has
+// it among its links.
+func isFavicon(target string) bool { return strings.HasSuffix(target, "/favicon.ico") }
+
+func (w *watch) failed(e *network.EventLoadingFailed) {
+	var target string
+	w.update(func() {
+		target = w.urls[e.RequestID]
+		delete(w.open, e.RequestID)
+	})
+	switch {
+	case e.BlockedReason != "":
+		w.note("blocked (%s): %s %s", e.BlockedReason, e.Type, target)
+	case e.CorsErrorStatus != nil:
+		w.note("blocked (CORS, %s): %s %s", e.CorsErrorStatus.CorsError, e.Type, target)
+	case !e.Canceled && e.ErrorText != "net::ERR_ABORTED":
+		// A player that has enough of a file cancels the request.
+		w.note("failed (%s): %s %s", e.ErrorText, e.Type, target)
+	}
+}
+
+func (w *watch) update(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watch) note(format string, args ...any) {
+	problem := fmt.Sprintf(format, args...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.problems, problem) {
+		w.problems = append(w.problems, problem)
+	}
+}
+
+func (w *watch) list() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.problems)
+}
+
+func (w *watch) documentStatus() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.documents[w.loader]
+}
+
+// settled waits until nothing is under way in the tab and everything is drawn. A page that
+// leads on by itself is followed.
+func (w *watch) settled(ctx context.Context) (settledPage, error) {
+	for {
+		loader, err := w.idleLoader(ctx)
+		if err != nil {
+			return settledPage{}, err
+		}
+		result, err := chromedp.Run(ctx, chromedp.Evaluate[settledPage](settle, chromedp.EvalAwaitPromise))
+		// What a script asked for meanwhile may change the page.
+		if at, idle := w.idle(); at != loader || !idle {
+			continue
+		}
+		if err != nil {
+			return settledPage{}, err
+		}
+		// The fragment does not belong to the page.
+		at, err := url.Parse(result.URL)
+		if err != nil {
+			return settledPage{}, err
+		}
+		at.Fragment, at.RawFragment = "", ""
+		result.URL = at.String()
+		return result, nil
+	}
+}
+
+// idleLoader waits until the document of the main frame is complete and no request is under way.
+func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
+	for {
+		if loader, idle := w.idle(); idle {
+			return loader, nil
+		}
+		select {
+		case <-w.changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(), context.Cause(ctx))
+		}
+	}
+}
+
+func (w *watch) idle() (cdp.LoaderID, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.loader, w.loaded[w.loader] && len(w.open) == 0
+}
+
+func (w *watch) underWay() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var urls []string
+	for id := range w.open {
+		urls = append(urls, w.urls[id])
+	}
+	return strings.Join(urls, ", ")
+}

@@ -1,0 +1,91 @@
+package browser
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// FileServer serves a built site as plain static hosts do, with no header of its own:
+// /about is the file about, else leads to /about/ where that is a directory with an index.html,
+// else is about.html. What is missing is 404.html with the status 404.
+func FileServer(dir string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := path.Clean("/" + r.URL.Path)
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		switch {
+		case isFile(file) && !strings.HasSuffix(r.URL.Path, "/") && !hidden(name):
+			serveFile(w, r, file, http.StatusOK)
+		case isFile(filepath.Join(file, "index.html")):
+			if !strings.HasSuffix(r.URL.Path, "/") {
+				target := *r.URL
+				target.Path += "/"
+				target.RawPath = ""
+				http.Redirect(w, r, target.String(), http.StatusMovedPermanently)
+				return
+			}
+			serveFile(w, r, filepath.Join(file, "index.html"), http.StatusOK)
+		case isFile(file + ".html"):
+			serveFile(w, r, file+".html", http.StatusOK)
+		case isFile(filepath.Join(dir, "404.html")):
+			serveFile(w, r, filepath.Join(dir, "404.html"), http.StatusNotFound)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// hidden are files that are not for visitors.
+func hidden(name string) bool {
+	return name == "/_headers" || name == "/_redirects" || strings.HasSuffix(name, ".php")
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func serveFile(w http.ResponseWriter, r *http.Request, name string, status int) {
+	file, err := os.Open(name)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer func() { _ = file.Close() }()
+	if kind := kindOf(name); kind != "" {
+		w.Header().Set("Content-Type", kind)
+	}
+	if status != http.StatusOK {
+		w.WriteHeader(status)
+		_, _ = io.Copy(w, file) // a visitor who left
+		return
+	}
+	info, err := file.Stat()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	http.ServeContent(w, r, name, info.ModTime(), file)
+}
+
+// kindOf is the media type of a file, as far as a page would not work without it.
+func kindOf(name string) string {
+	switch extension := filepath.Ext(name); extension {
+	case ".webmanifest":
+		return "application/manifest+json"
+	case ".vtt":
+		return "text/vtt; charset=utf-8"
+	case ".webm":
+		return "video/webm"
+	case ".wav":
+		return "audio/wav"
+	case ".woff2":
+		return "font/woff2"
+	default:
+		return mime.TypeByExtension(extension)
+	}
+}

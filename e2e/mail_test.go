@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/mail"
+	"net/smtp"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/acme"
+)
+
+// machineAddress is this machine's, as the local cloud's internet sees it.
+const machineAddress = "198.18.0.1"
+
+// mailServer is an SMTP relay that takes mail by STARTTLS and a login only, and keeps it.
+type mailServer struct {
+	certificate    tls.Certificate
+	user, password string
+	received       chan letter
+}
+
+// letter is a message that arrived.
+type letter struct {
+	from string
+	to   []string
+	text *mail.Message
+	body string
+}
+
+// startMailServer listens on an address until the test ends.
+func startMailServer(t *testing.T, address string, server mailServer) (*mailServer, string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, listener.Close()) })
+	server.received = make(chan letter, 10)
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return // closed
+			}
+			go server.serve(connection)
+		}
+	}()
+	return &server, listener.Addr().String()
+}
+
+// serve talks to one client. What goes wrong is the client's to report.
+func (s *mailServer) serve(connection net.Conn) {
+	defer func() { _ = connection.Close() }()
+	_ = connection.SetDeadline(time.Now().Add(time.Minute))
+	text := textproto.NewConn(connection)
+	encrypted, known := false, false
+	var arriving letter
+	say := func(format string, args ...any) { _ = text.PrintfLine(format, args...) }
+	say("220 relay ready")
+	for {
+		line, err := text.ReadLine()
+		if err != nil {
+			return
+		}
+		verb, rest, _ := strings.Cut(line, " ")
+		switch verb = strings.ToUpper(verb); {
+		case verb == "EHLO" && encrypted:
+			say("250-relay\r\n250-8BITMIME\r\n250 AUTH PLAIN")
+		case verb == "EHLO":
+			say("250-relay\r\n250-8BITMIME\r\n250 STARTTLS")
+		case verb == "STARTTLS" && !encrypted:
+			say("220 go ahead")
+			secure := tls.Server(connection, &tls.Config{Certificates: []tls.Certificate{s.certificate}})
+			text, encrypted = textproto.NewConn(secure), true
+		case verb == "QUIT":
+			say("221 bye")
+			return
+		case verb == "NOOP" || verb == "RSET":
+			say("250 ok")
+		case !encrypted:
+			say("530 5.7.0 issue STARTTLS first")
+		case verb == "AUTH":
+			known = s.login(strings.TrimPrefix(rest, "PLAIN "))
+			if !known {
+				say("535 5.7.8 wrong user or password")
+				continue
+			}
+			say("235 welcome")
+		case !known:
+			say("530 5.7.0 log in first")
+		case verb == "MAIL":
+			arriving = letter{from: addressIn(rest)}
+			say("250 ok")
+		case verb == "RCPT":
+			arriving.to = append(arriving.to, addressIn(rest))
+			say("250 ok")
+		case verb == "DATA":
+			say("354 go on")
+			arriving.text, err = mail.ReadMessage(bufio.NewReader(text.DotReader()))
+			if err != nil {
+				say("554 cannot read the message: %v", err)
+				continue
+			}
+			var body strings.Builder
+			if _, err := bufio.NewReader(arriving.text.Body).WriteTo(&body); err != nil {
+				return
+			}
+			arriving.body = body.String()
+			s.received <- arriving
+			say("250 taken")
+		default:
+			say("502 unknown: %s", verb)
+		}
+	}
+}
+
+// login checks the initial response of AUTH PLAIN.
+func (s *mailServer) login(encoded string) bool {
+	given, err := base64.StdEncoding.DecodeString(encoded)
+	return err == nil && string(given) == "\x00"+s.user+"\x00"+s.password
+}
+
+// addressIn is the address of MAIL FROM:<a@b> SIZE=1.
+func addressIn(argument string) string {
+	_, after, _ := strings.Cut(argument, "<")
+	address, _, _ := strings.Cut(after, ">")
+	return address
+}
+
+// TestMailServerWantsEncryptionAndALogin shows that the relay of the tests is no kinder than a real one.
+func TestMailServerWantsEncryptionAndALogin(t *testing.T) {
+	certificate, roots := selfSigned(t, "relay.example")
+	server, address := startMailServer(t, "127.0.0.1:0", mailServer{certificate: certificate, user: "noreply", password: "right"})
+	send := func(encrypt bool, password string) error {
+		client, err := smtp.Dial(address)
+		require.NoError(t, err)
+		defer func() { _ = client.Close() }()
+		if encrypt {
+			require.NoError(t, client.StartTLS(&tls.Config{RootCAs: roots, ServerName: "relay.example"}))
+			if err := client.Auth(smtp.PlainAuth("", "noreply", password, "127.0.0.1")); err != nil {
+				return err
+			}
+		}
+		if err := client.Mail("noreply@site.example"); err != nil {
+			return err
+		}
+		require.NoError(t, client.Rcpt("clinic@example.org"))
+		data, err := client.Data()
+		require.NoError(t, err)
+		_, err = data.Write([]byte("Subject: Hello\r\n\r\nA text.\r\n.with a dot\r\n"))
+		require.NoError(t, err)
+		return data.Close()
+	}
+	require.ErrorContains(t, send(false, ""), "issue STARTTLS first")
+	require.ErrorContains(t, send(true, "wrong"), "wrong user or password")
+	require.NoError(t, send(true, "right"))
+	require.Len(t, server.received, 1)
+	got := <-server.received
+	require.Equal(t, "noreply@site.example", got.from)
+	require.Equal(t, []string{"clinic@example.org"}, got.to)
+	require.Equal(t, "Hello", got.text.Header.Get("Subject"))
+	require.Equal(t, "A text.\n.with a dot\n", got.body)
+}
+
+func selfSigned(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	parsed, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// admit lets the local cloud reach ports of this machine until the test ends: instances reach
+// none of them otherwise.
+func (p *project) admit(t *testing.T, ports string) {
+	t.Helper()
+	inserted := p.must(t, time.Minute, "nft", "--echo", "--handle", "insert", "rule", "ip", "localcloud", "input",
+		"iifname", "localcloud", "ip", "daddr", machineAddress, "tcp", "dport", "{ "+ports+" }", "accept")
+	handle := regexp.MustCompile(`# handle (\d+)`).FindStringSubmatch(inserted)
+	require.NotNil(t, handle, inserted)
+	t.Cleanup(func() {
+		p.must(t, time.Minute, "nft", "delete", "rule", "ip", "localcloud", "input", "handle", handle[1])
+	})
+}
+
+// certify has the local cloud's authority issue a certificate for a name that leads to this
+// machine, by the challenge HTTP-01. Port 80 must be admitted.
+func (p *project) certify(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	account, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return issue(ctx, t, &acme.Client{Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second)}, name, machineAddress+":80")
+}
+
+// issue goes through ACME's steps, and answers challenges at the address.
+func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address string) tls.Certificate {
+	t.Helper()
+	_, err := client.Register(ctx, &acme.Account{}, acme.AcceptTOS)
+	require.NoError(t, err)
+	order, err := client.AuthorizeOrder(ctx, acme.DomainIDs(name))
+	require.NoError(t, err)
+	for _, url := range order.AuthzURLs {
+		authorization, err := client.GetAuthorization(ctx, url)
+		require.NoError(t, err)
+		if authorization.Status == acme.StatusValid {
+			continue
+		}
+		var challenge *acme.Challenge
+		for _, offered := range authorization.Challenges {
+			if offered.Type == "http-01" {
+				challenge = offered
+			}
+		}
+		require.NotNil(t, challenge, "%s offers no challenge HTTP-01", url)
+		answer, err := client.HTTP01ChallengeResponse(challenge.Token)
+		require.NoError(t, err)
+		stop := answerChallenge(t, address, client.HTTP01ChallengePath(challenge.Token), answer)
+		_, err = client.Accept(ctx, challenge)
+		require.NoError(t, err)
+		_, err = client.WaitAuthorization(ctx, url)
+		require.NoError(t, err)
+		stop()
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
+	require.NoError(t, err)
+	where := order.URI
+	order, err = client.WaitOrder(ctx, where)
+	require.NoError(t, err)
+	// It asks for the certificate, and forgets where the order is before that is there.
+	_, _, unfinished := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
+	order, err = client.WaitOrder(ctx, where)
+	require.NoError(t, err)
+	chain, err := client.FetchCert(ctx, order.CertURL, true)
+	require.NoError(t, err, "%v", unfinished)
+	return tls.Certificate{Certificate: chain, PrivateKey: key}
+}
+
+func answerChallenge(t *testing.T, address, path, answer string) (stop func()) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, answer) })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	listener, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	go func() { _ = server.Serve(listener) }()
+	return func() { require.NoError(t, server.Close()) }
+}

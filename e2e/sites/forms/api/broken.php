@@ -1,0 +1,3 @@
+<?php
+// Broken since an update of PHP.
+mysql_connect('localhost');

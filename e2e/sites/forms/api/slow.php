@@ -1,0 +1,4 @@
+<?php
+// A report that takes its time.
+sleep((int) ($_GET['seconds'] ?? 11));
+echo 'done';

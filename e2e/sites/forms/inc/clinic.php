@@ -1,0 +1,5 @@
+<?php
+function opening(): array
+{
+    return ['from' => 9];
+}

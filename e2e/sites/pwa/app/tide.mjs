@@ -1,0 +1,1 @@
+export const heights = () => Array.from({ length: 25 }, (_, hour) => Math.sin(hour / 4));
