@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -309,12 +308,7 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 	if err != nil {
 		return cloud.Image{}, fmt.Errorf("look up image %s: %w", ami, err)
 	}
-	// Families whose name has a g after the generation are Graviton: t4g, m7gd.
-	architecture := "x86_64"
-	if regexp.MustCompile(`^[a-z]+[0-9]+g[a-z]*\.`).MatchString(instanceType) {
-		architecture = "arm64"
-	}
-	if image.Architecture != architecture {
+	if architecture := schema.Architecture(instanceType); image.Architecture != architecture {
 		return cloud.Image{}, apiError("InvalidParameterValue",
 			"The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
 				"Specify an instance type and an AMI that have matching architectures, and try again.", architecture, image.Architecture)
