@@ -58,6 +58,10 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			"aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": "a", "keyNamePrefix": "b"},
 			`keyName: "keyName" conflicts with "keyNamePrefix"`,
 		},
+		"a prefix that leaves no room for what completes it": {
+			"aws:s3/bucketV2:BucketV2", object{"bucketPrefix": strings.Repeat("a", 38)},
+			`bucketPrefix: expected length of bucketPrefix to be in the range (0 - 37)`,
+		},
 		"a tag that is no string": {
 			"aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/16", "tags": object{"n": 1}},
 			`tags.n: expected a string, got a number`,

@@ -121,7 +121,9 @@ func (instance) read(ctx context.Context, op *operation, id string) (any, error)
 	}
 	shown := i.Instance
 	shown.InstanceState = state
-	shown.PublicIP = op.publicIP(i)
+	if state != cloud.InstanceStopped || op.elasticIP(id) != nil {
+		shown.PublicIP = op.publicIP(i) // a stopped instance keeps an Elastic IP and no other address
+	}
 	// What AWS shows is whether there is a public address now, an Elastic IP included.
 	associated := shown.PublicIP != ""
 	shown.AssociatePublicIPAddress = &associated
