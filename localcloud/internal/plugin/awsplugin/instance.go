@@ -242,6 +242,9 @@ func (op *operation) newInstance(ctx context.Context, inputs property.Map) (*sto
 			in.AvailabilityZone, s.AvailabilityZone)
 	}
 	in.AvailabilityZone = s.AvailabilityZone
+	if err := checkZone(op.region, in.AvailabilityZone, in.InstanceType); err != nil {
+		return nil, err
+	}
 
 	image, err := op.image(ctx, in.Ami, in.InstanceType)
 	if err != nil {
