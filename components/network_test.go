@@ -1,7 +1,7 @@
 package components
 
 import (
-	"slices"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -10,16 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offeringZones are mocks in which the zones offer the instance type, and in which an existing
-// subnet, if there is one, is in a zone.
+// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or
+// was made in the zone existing, with or without that as an input.
 type offeringZones struct {
-	zones    []string
-	existing string
+	zones        []string
+	existing     string
+	withoutInput bool
 
 	mutex   sync.Mutex
 	asked   resource.PropertyMap
 	zone    string
-	ignored []string
+	changed bool
 }
 
 func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
@@ -27,9 +28,21 @@ func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resou
 	defer m.mutex.Unlock()
 	outputs := args.Inputs.Copy()
 	if args.TypeToken == "aws:ec2/subnet:Subnet" {
-		m.zone, m.ignored = args.Inputs["availabilityZone"].StringValue(), args.RegisterRPC.GetIgnoreChanges()
-		// The engine keeps the zone of what exists, because changes of it are ignored.
-		if m.existing != "" && slices.Contains(m.ignored, "availabilityZone") {
+		m.zone = args.Inputs["availabilityZone"].StringValue()
+		if m.existing != "" {
+			before, after := args.Inputs.Copy(), args.Inputs.Copy()
+			before["availabilityZone"] = resource.NewStringProperty(m.existing)
+			if m.withoutInput {
+				delete(before, "availabilityZone")
+			}
+			// As the engine does with ignored changes.
+			for _, ignored := range args.RegisterRPC.GetIgnoreChanges() {
+				path, err := resource.ParsePropertyPath(ignored)
+				if err != nil || !path.Reset(before, after) {
+					return "", nil, fmt.Errorf("ignore changes of %q: %w", ignored, err)
+				}
+			}
+			m.changed = !after.DeepEquals(before)
 			outputs["availabilityZone"] = resource.NewStringProperty(m.existing)
 		}
 	}
@@ -67,11 +80,18 @@ func TestTheSubnetIsInAZoneThatOffersTheInstanceType(t *testing.T) {
 }
 
 func TestAnExistingSubnetStaysInItsZone(t *testing.T) {
-	mocks := &offeringZones{zones: []string{"us-east-1a", "us-east-1f"}, existing: "us-east-1f"}
-	require.NoError(t, mocks.network())
-	require.Equal(t, []string{"availabilityZone"}, mocks.ignored, "another zone replaces the subnet")
+	for name, withoutInput := range map[string]bool{"that the program chose": false, "that AWS chose": true} {
+		t.Run(name, func(t *testing.T) {
+			mocks := &offeringZones{zones: []string{"us-east-1a", "us-east-1f"}, existing: "us-east-1f", withoutInput: withoutInput}
+			require.NoError(t, mocks.network())
+			require.Equal(t, "us-east-1a", mocks.zone, "where a replacement would be")
+			require.False(t, mocks.changed, "another zone replaces the subnet")
+		})
+	}
+}
 
-	mocks = &offeringZones{zones: []string{"us-east-1a", "us-east-1f"}, existing: "us-east-1e"}
+func TestASubnetInAZoneThatLacksTheInstanceTypeIsReportedBeforeAServerIsLaunched(t *testing.T) {
+	mocks := &offeringZones{zones: []string{"us-east-1f", "us-east-1a"}, existing: "us-east-1e"}
 	require.ErrorContains(t, mocks.network(), "the zone of its subnet, us-east-1e, does not offer the instance type t3.micro: "+
 		"choose another instance type, or another vpcCidr for a new network in one of us-east-1a, us-east-1f")
 }

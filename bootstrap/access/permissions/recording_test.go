@@ -96,7 +96,7 @@ func TestEachTypeOfTheProgramHasARecording(t *testing.T) {
 	recorded := recordings(t)
 	for _, kind := range typesOfTheProgram(t) {
 		if strings.HasPrefix(kind, "aws:") {
-			require.Contains(t, recorded, kind, "%s has no entry for the type: record which API actions the provider calls, and add them", recordingFile)
+			require.Contains(t, recorded, kind, "%s has no recording of %s: record which API actions the provider calls for the type, and add them", recordingFile, kind)
 		}
 	}
 }

@@ -123,7 +123,7 @@ func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
 	recorded := readRecording[recording](t, "calls.json")
 	var missing, surplus []string
 	for token := range s.plugin.types {
-		require.Contains(t, recorded, token, "testdata/provider/calls.json has no entry for the type: record which API actions the provider calls, and add them")
+		require.Contains(t, recorded, token, "testdata/provider/calls.json has no recording of %s: record which API actions the provider calls for the type, and add them", token)
 		id := cmp.Or(ids[token], "any")
 		demanded, called := s.demanded(token, id), recorded[token].actions()
 		for phase := range called {

@@ -85,7 +85,7 @@ func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
 	require.NoError(t, err)
 	expected, actual := map[string]string{}, map[string]string{}
 	for token, s := range types {
-		require.Contains(t, document.Types, token, "testdata/provider/schema.json has no entry for the type: read the provider's schema, and add it")
+		require.Contains(t, document.Types, token, "testdata/provider/schema.json lacks %s: read the provider's schema of the type, and add it", token)
 		inputs := map[string]string{}
 		paths("", s.Inputs, s.Unsupported, inputs)
 		for path, what := range document.Types[token] {
