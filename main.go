@@ -57,8 +57,9 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 
 	// What outlives every server.
 	network, err := components.NewNetwork(ctx, "network", &components.NetworkArgs{
-		CIDRBlock: config.VpcCIDR,
-		Region:    config.Region,
+		CIDRBlock:    config.VpcCIDR,
+		Region:       config.Region,
+		InstanceType: config.InstanceType,
 	})
 	if err != nil {
 		return err

@@ -91,6 +91,9 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 }
 
 func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	if args.Token == "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings" {
+		return resource.NewPropertyMapFromMap(map[string]any{"locations": []string{"eu-central-1b", "us-east-1a"}}), nil
+	}
 	return nil, fmt.Errorf("the program is not expected to call %s", args.Token)
 }
 

@@ -25,7 +25,7 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"network without args": {func(ctx *pulumi.Context) error { _, err := NewNetwork(ctx, "n", nil); return err }, "network n: no Args given"},
 		"network, empty":       {func(ctx *pulumi.Context) error { _, err := NewNetwork(ctx, "n", &NetworkArgs{}); return err }, "the mandatory argument Region is missing"},
 		"network, too small": {func(ctx *pulumi.Context) error {
-			_, err := NewNetwork(ctx, "n", &NetworkArgs{CIDRBlock: "10.0.0.0/28", Region: "x"})
+			_, err := NewNetwork(ctx, "n", &NetworkArgs{CIDRBlock: "10.0.0.0/28", Region: "x", InstanceType: "t3.micro"})
 			return err
 		}, "smaller than the /24"},
 		"content bucket, none": {func(ctx *pulumi.Context) error { _, err := NewContentBucket(ctx, "c", nil); return err }, "no Args given"},

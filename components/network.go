@@ -3,6 +3,8 @@ package components
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -14,6 +16,8 @@ type NetworkArgs struct {
 	CIDRBlock string `pulumi:"cidrBlock"`
 	// Region is the AWS region, which the S3 endpoint's name contains.
 	Region string `pulumi:"region"`
+	// InstanceType is the EC2 instance type that the subnet's availability zone must offer.
+	InstanceType string `pulumi:"instanceType"`
 }
 
 // Network is a VPC with one public subnet, and a gateway endpoint by which
@@ -33,7 +37,9 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	if args == nil {
 		return nil, fmt.Errorf("network %s: %w", name, errNoArgs)
 	}
-	if err := required(map[string]bool{"CIDRBlock": args.CIDRBlock != "", "Region": args.Region != ""}); err != nil {
+	if err := required(map[string]bool{
+		"CIDRBlock": args.CIDRBlock != "", "Region": args.Region != "", "InstanceType": args.InstanceType != "",
+	}); err != nil {
 		return nil, fmt.Errorf("network %s: %w", name, err)
 	}
 	subnetBlock, err := firstSubnet(args.CIDRBlock)
@@ -47,6 +53,10 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	}
 	parent := pulumi.Parent(network)
 
+	zones, err := zonesOffering(ctx, args.Region, args.InstanceType, parent)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", name, err)
+	}
 	vpc, err := ec2.NewVpc(ctx, name, &ec2.VpcArgs{
 		CidrBlock:          pulumi.String(args.CIDRBlock),
 		EnableDnsSupport:   pulumi.Bool(true),
@@ -57,10 +67,12 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		return nil, err
 	}
 	subnet, err := ec2.NewSubnet(ctx, name, &ec2.SubnetArgs{
-		VpcId:     vpc.ID(),
-		CidrBlock: pulumi.String(subnetBlock),
-		Tags:      tags(ctx, name),
-	}, parent)
+		VpcId:            vpc.ID(),
+		CidrBlock:        pulumi.String(subnetBlock),
+		AvailabilityZone: pulumi.String(zones[0]),
+		Tags:             tags(ctx, name),
+		// Another zone would replace the subnet, and with it the server.
+	}, parent, pulumi.IgnoreChanges([]string{"availabilityZone"}))
 	if err != nil {
 		return nil, err
 	}
@@ -103,12 +115,41 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	}
 
 	network.VpcID = vpc.ID()
-	network.SubnetID = subnet.ID()
+	network.SubnetID = pulumi.All(subnet.ID(), subnet.AvailabilityZone).ApplyT(func(all []any) (pulumi.ID, error) {
+		id, zone := all[0].(pulumi.ID), all[1].(string)
+		if !slices.Contains(zones, zone) {
+			return "", fmt.Errorf("network %s: the zone of its subnet, %s, does not offer the instance type %s: "+
+				"choose another instance type, or another vpcCidr for a new network in one of %s",
+				name, zone, args.InstanceType, strings.Join(zones, ", "))
+		}
+		return id, nil
+	}).(pulumi.IDOutput)
 	network.Ready = []pulumi.Resource{association, endpoint}
 	return network, ctx.RegisterResourceOutputs(network, pulumi.Map{
 		"vpcId":    network.VpcID,
 		"subnetId": network.SubnetID,
 	})
+}
+
+// zonesOffering lists the availability zones of a region that offer an instance type, in the
+// order of their names. Not every zone does: us-east-1e lacks t4g and t3.micro. There is at
+// least one, or an error.
+func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pulumi.InvokeOption) ([]string, error) {
+	offerings, err := ec2.GetInstanceTypeOfferings(ctx, &ec2.GetInstanceTypeOfferingsArgs{
+		LocationType: pulumi.StringRef("availability-zone"),
+		Filters:      []ec2.GetInstanceTypeOfferingsFilter{{Name: "instance-type", Values: []string{instanceType}}},
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the zones that offer %s: %w", instanceType, err)
+	}
+	// A zone has the region's name and one letter. Longer names are those of Local Zones, such
+	// as us-east-1-bos-1a, which an account must opt into.
+	zones := slices.DeleteFunc(offerings.Locations, func(zone string) bool { return len(zone) != len(region)+1 })
+	if len(zones) == 0 {
+		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region", region, instanceType)
+	}
+	slices.Sort(zones)
+	return zones, nil
 }
 
 // firstSubnet is the first /24 of a block.

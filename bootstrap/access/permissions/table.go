@@ -255,6 +255,9 @@ func Others() []Resource {
 			{"kms:Decrypt", lookers, []Scope{productionKey}, "the data key of production's secrets"},
 			{"kms:Decrypt", []Role{Deploy}, []Scope{everyKey}, "the data key of a stack's secrets"},
 		}},
+		{"the choice of the subnet's zone", []Call{
+			describe("ec2:DescribeInstanceTypeOfferings", "zones that offer the instance type"),
+		}},
 		{"make rebuild", []Call{
 			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},
 		}},

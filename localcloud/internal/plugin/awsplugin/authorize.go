@@ -65,6 +65,15 @@ func (t target) with(more ...map[string]string) target {
 	return target{t.arn, keys}
 }
 
+// without is the target after an earlier request of the same operation has removed tags from it.
+func (t target) without(removed tags) target {
+	keys := maps.Clone(t.keys)
+	for key := range removed.resource() {
+		delete(keys, key)
+	}
+	return target{t.arn, keys}
+}
+
 // authorize refuses the operation when the caller may not send one of the
 // requests that it takes. The error is AWS's for the first of them; what else is
 // missing follows.
@@ -173,7 +182,7 @@ func (q question) retagsFrom(name string, t target) []call {
 		calls = append(calls, call{"ec2:DeleteTags", t.with(removed.request())})
 	}
 	if len(set) > 0 {
-		calls = append(calls, call{"ec2:CreateTags", t.with(set.request())})
+		calls = append(calls, call{"ec2:CreateTags", t.with(set.request()).without(removed)})
 	}
 	return calls
 }
@@ -186,7 +195,7 @@ func (q question) retagsIAM(kind string, t target) []call {
 		calls = append(calls, call{"iam:Untag" + kind, t})
 	}
 	if len(set) > 0 {
-		calls = append(calls, call{"iam:Tag" + kind, t.with(set.request())})
+		calls = append(calls, call{"iam:Tag" + kind, t.with(set.request()).without(removed)})
 	}
 	return calls
 }
@@ -260,10 +269,15 @@ func (q question) roleNamed(name string) target {
 
 // profile is the instance profile that the question is about.
 func (q question) profile() target {
-	if p := q.InstanceProfiles[q.id]; p != nil {
-		return target{arn: p.Arn}.with(tags(p.Tags).resource())
+	if q.InstanceProfiles[q.id] != nil {
+		return q.profileNamed(q.id)
 	}
 	return target{arn: iamARN("instance-profile", q.text("path"), q.name("name", "namePrefix"))}
+}
+
+func (q question) profileNamed(name string) target {
+	p := q.InstanceProfiles[name]
+	return target{arn: p.Arn}.with(tags(p.Tags).resource())
 }
 
 // provider is the OIDC provider that the question is about, by its id or its URL.
@@ -375,9 +389,11 @@ func (q question) text(name string) string {
 	return v.AsString()
 }
 
-func (q question) texts(name string) []string {
+func (q question) texts(name string) []string { return texts(q.inputs, name) }
+
+func texts(inputs property.Map, name string) []string {
 	var found []string
-	if v := at(q.inputs, name); v.IsArray() {
+	if v := at(inputs, name); v.IsArray() {
 		for _, item := range v.AsArray().All {
 			if item.IsString() {
 				found = append(found, item.AsString())

@@ -1,6 +1,7 @@
 package awsplugin
 
 import (
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -131,6 +132,33 @@ func TestARoleMayOnlyTouchWhatHasItsTag(t *testing.T) {
 	inputs["tags"] = object{"Stack": "local"}
 	require.ErrorContains(t, s.tryUpdate(own, inputs, false), "ec2:DeleteTags on resource: "+own.get("arn"))
 	require.NoError(t, s.delete(own))
+}
+
+func TestTagsAreSetOnWhatHasLostThoseThatAreRemoved(t *testing.T) {
+	s := newSite(t)
+	s.grant("deploy", `[
+		{"Effect":"Allow","Action":["ec2:Describe*","ec2:CreateVpc","iam:Get*","iam:List*","iam:CreateRole"],"Resource":"*"},
+		{"Effect":"Allow","Action":["ec2:CreateTags","ec2:DeleteTags","iam:TagRole","iam:UntagRole"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}},
+		{"Effect":"Allow","Action":"iam:TagRole","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"local"}}},
+		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"*","Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}}]`)
+	defer s.as("deploy")()
+	for token, c := range map[string]struct {
+		inputs  object
+		refusal string
+	}{
+		"aws:ec2/vpc:Vpc":   {object{"cidrBlock": "10.1.0.0/16"}, "not authorized to perform: ec2:CreateTags"},
+		"aws:iam/role:Role": {object{"assumeRolePolicy": trustEC2}, "not authorized to perform: iam:TagRole"},
+	} {
+		tagged := func(tags object) object {
+			with := maps.Clone(c.inputs)
+			with["tags"] = tags
+			return with
+		}
+		r := s.create(token, "tagged", tagged(object{"Stack": "local", "Old": "1"}))
+		s.update(r, tagged(object{"Stack": "local", "New": "1"}))
+		err := s.tryUpdate(r, tagged(object{"New": "2"}), false)
+		require.ErrorContains(t, err, c.refusal, "the provider removes the tag Stack first")
+	}
 }
 
 func TestABucketsPolicyCountsForWhatTheProviderDoesWithIt(t *testing.T) {

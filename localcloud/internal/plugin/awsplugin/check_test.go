@@ -58,6 +58,10 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			"aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": "a", "keyNamePrefix": "b"},
 			`keyName: "keyName" conflicts with "keyNamePrefix"`,
 		},
+		"a prefix that leaves no room for what completes it": {
+			"aws:s3/bucketV2:BucketV2", object{"bucketPrefix": strings.Repeat("a", 38)},
+			`bucketPrefix: expected length of bucketPrefix to be in the range (0 - 37)`,
+		},
 		"a tag that is no string": {
 			"aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/16", "tags": object{"n": 1}},
 			`tags.n: expected a string, got a number`,
@@ -176,7 +180,7 @@ func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
 		require.Contains(t, types, token)
 		inputs := property.Map{}
 		for name, schema := range types[token].Inputs {
-			inputs = inputs.Set(name, sample(schema))
+			inputs = inputs.Set(name, sample(schema, "x"))
 		}
 		// Decoding refuses what the record has no field for. AWS's own errors
 		// come later, from operations on an empty cloud.
@@ -191,23 +195,29 @@ func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
 	}
 }
 
-func sample(s *schema.Property) property.Value {
+// sample is a value of a property that differs with the text. Of booleans, only "off" is false.
+func sample(s *schema.Property, text string) property.Value {
 	switch s.Type {
 	case "boolean":
-		return property.New(true)
+		return property.New(text != "off")
 	case "integer":
-		return property.New(1.0)
+		return property.New(float64(len(text)))
 	case "map":
-		return property.New(map[string]property.Value{"a": property.New("b")})
+		return property.New(map[string]property.Value{text: property.New(text)})
 	case "object":
-		fields := map[string]property.Value{}
-		for name, nested := range s.Properties {
-			fields[name] = sample(nested)
-		}
-		return property.New(fields)
+		return property.New(samples(s.Properties, text))
 	case "array", "set":
-		return property.New([]property.Value{sample(s.Items)})
+		return property.New([]property.Value{sample(s.Items, text)})
 	default:
-		return property.New("x")
+		return property.New(text)
 	}
+}
+
+// samples give each of the properties a value.
+func samples(properties map[string]*schema.Property, text string) property.Map {
+	fields := map[string]property.Value{}
+	for name, p := range properties {
+		fields[name] = sample(p, text)
+	}
+	return property.NewMap(fields)
 }

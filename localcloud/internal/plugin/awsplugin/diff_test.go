@@ -31,8 +31,20 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 			object{"userData": property.New(property.Computed)},
 			map[string]p.DiffKind{"userData": p.UpdateReplace},
 		},
-		"an instance type": {
+		"unknown user data in base64 in a preview": {
+			object{"userData": nil, "userDataBase64": property.New(property.Computed)},
+			map[string]p.DiffKind{"userDataBase64": p.AddReplace},
+		},
+		"an instance type of the same architecture": {
 			object{"instanceType": "t3.micro"},
+			map[string]p.DiffKind{"instanceType": p.Update},
+		},
+		"an instance type of another architecture": {
+			object{"instanceType": "t4g.small"},
+			map[string]p.DiffKind{"instanceType": p.UpdateReplace},
+		},
+		"an instance type that is unknown yet": {
+			object{"instanceType": property.New(property.Computed)},
 			map[string]p.DiffKind{"instanceType": p.Update},
 		},
 		"a metadata option": {
@@ -94,8 +106,10 @@ func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 	_, diff = s.diff(s.role, object{"assumeRolePolicy": "\n" + trustEC2 + "  "})
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
-	_, diff = s.diff(s.key, object{"publicKey": testPublicKey + " with another comment\n"})
+	_, diff = s.diff(s.key, object{"publicKey": "\n" + testPublicKey + " \n"})
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+	_, diff = s.diff(s.key, object{"publicKey": testPublicKey + " with another comment\n"})
+	require.True(t, replaces(diff), "EC2 ignores the comment; the provider does not")
 }
 
 func TestAReplacementDeletesFirstOnlyWhenTheNameIsFixed(t *testing.T) {

@@ -37,6 +37,10 @@ func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
 	_, diff := h.diff(provider, gitHub(object{"tags": object{"Stack": "access"}}))
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 	h.update(provider, gitHub(object{"thumbprintLists": []string{strings.Repeat("0f", 20)}}))
+	h.update(provider, gitHub(object{"clientIdLists": []string{"sts.amazonaws.com", "example"}}))
+	require.True(t, h.refresh(provider))
+	require.Equal(t, toValue([]string{"sts.amazonaws.com", "example"}), provider.outputs.Get("clientIdLists"))
+	require.ErrorContains(t, h.tryUpdate(provider, gitHub(object{"clientIdLists": []string{}}), false), "LimitExceeded")
 
 	lookUp := func(arguments object) (p.InvokeResponse, error) {
 		return h.server.Invoke(p.InvokeRequest{

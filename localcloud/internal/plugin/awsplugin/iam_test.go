@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 func TestRolesThatAWSRefusesAreRefused(t *testing.T) {
@@ -28,8 +31,35 @@ func TestRolesThatAWSRefusesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
 	}
+}
+
+func TestADeletedRoleIsTakenOutOfItsProfilesAndNeedsThePermission(t *testing.T) {
+	s := newSite(t)
 	require.NoError(t, s.delete(s.rolePolicy))
-	require.ErrorContains(t, s.delete(s.role), "must remove roles from instance profile first")
+	s.grant("deploy", `[{"Effect":"Allow","Action":["iam:List*","iam:Get*","iam:DeleteRole"],"Resource":"*"}]`)
+	back := s.as("deploy")
+	require.ErrorContains(t, s.delete(s.role), "iam:RemoveRoleFromInstanceProfile on resource: "+s.profile.get("arn"))
+	back()
+	require.NoError(t, s.delete(s.role))
+	require.True(t, s.refresh(s.profile))
+	require.Empty(t, s.profile.get("role"))
+	require.Nil(t, s.cloud.networkInterface(t, s.server.id).Metadata.Role)
+}
+
+func TestARefreshOfAProfileWhoseRoleIsGoneWrites(t *testing.T) {
+	s := newSite(t)
+	require.NoError(t, s.plugin.store.Update(t.Context(), func(tx *store.Transaction) error {
+		delete(tx.Roles, s.role.id)
+		return nil
+	}))
+	s.grant("preview", `[{"Effect":"Allow","Action":["iam:List*","iam:Get*"],"Resource":"*"}]`)
+	back := s.as("preview")
+	_, err := s.harness.server.Read(p.ReadRequest{ID: s.profile.id, Urn: s.profile.urn, Properties: s.profile.outputs, Inputs: s.profile.inputs})
+	require.ErrorContains(t, err, "iam:RemoveRoleFromInstanceProfile on resource: "+s.profile.get("arn"))
+	back()
+	require.True(t, s.refresh(s.profile))
+	require.Empty(t, s.profile.get("role"))
+	require.Empty(t, s.state().InstanceProfiles[s.profile.id].Role)
 }
 
 func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -122,7 +121,9 @@ func (instance) read(ctx context.Context, op *operation, id string) (any, error)
 	}
 	shown := i.Instance
 	shown.InstanceState = state
-	shown.PublicIP = op.publicIP(i)
+	if state != cloud.InstanceStopped || op.elasticIP(id) != nil {
+		shown.PublicIP = op.publicIP(i) // a stopped instance keeps an Elastic IP and no other address
+	}
 	// What AWS shows is whether there is a public address now, an Elastic IP included.
 	associated := shown.PublicIP != ""
 	shown.AssociatePublicIPAddress = &associated
@@ -241,6 +242,9 @@ func (op *operation) newInstance(ctx context.Context, inputs property.Map) (*sto
 			in.AvailabilityZone, s.AvailabilityZone)
 	}
 	in.AvailabilityZone = s.AvailabilityZone
+	if err := checkZone(op.region, in.AvailabilityZone, in.InstanceType); err != nil {
+		return nil, err
+	}
 
 	image, err := op.image(ctx, in.Ami, in.InstanceType)
 	if err != nil {
@@ -309,12 +313,7 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 	if err != nil {
 		return cloud.Image{}, fmt.Errorf("look up image %s: %w", ami, err)
 	}
-	// Families whose name has a g after the generation are Graviton: t4g, m7gd.
-	architecture := "x86_64"
-	if regexp.MustCompile(`^[a-z]+[0-9]+g[a-z]*\.`).MatchString(instanceType) {
-		architecture = "arm64"
-	}
-	if image.Architecture != architecture {
+	if architecture := schema.Architecture(instanceType); image.Architecture != architecture {
 		return cloud.Image{}, apiError("InvalidParameterValue",
 			"The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
 				"Specify an instance type and an AMI that have matching architectures, and try again.", architecture, image.Architecture)

@@ -43,7 +43,14 @@ func (instanceProfile) create(_ context.Context, op *operation, inputs property.
 }
 
 func (instanceProfile) read(_ context.Context, op *operation, id string) (any, error) {
-	return found(op.InstanceProfiles, id)
+	profile, err := found(op.InstanceProfiles, id)
+	if err != nil {
+		return nil, err
+	}
+	if op.Roles[profile.Role] == nil {
+		profile.Role = "" // the provider takes out a role that is gone
+	}
+	return profile, nil
 }
 
 func (instanceProfile) update(ctx context.Context, op *operation, id string, inputs property.Map) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
@@ -130,6 +131,9 @@ func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T)
 			require.NotContains(t, s.state().Instances, server.id)
 			require.True(t, s.refresh(s.server), "the other one is stopped")
 			require.Equal(t, "stopped", s.server.get("instanceState"))
+			require.Empty(t, s.server.get("publicIp"), "it has lost the address that it was launched with")
+			_, diff := s.diff(s.server, s.serverInputs())
+			require.Equal(t, map[string]p.PropertyDiff{"associatePublicIpAddress": {Kind: p.UpdateReplace, InputDiff: true}}, diff.DetailedDiff)
 		})
 	}
 }

@@ -32,6 +32,11 @@ func functions() map[string]function {
 			may:  func(question) []call { return nil }, // it asks no service
 			call: getRegion,
 		},
+		"aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {
+			arguments: []string{"filters", "locationType"},
+			may:       func(q question) []call { return q.about("ec2:DescribeInstanceTypeOfferings") },
+			call:      getInstanceTypeOfferings,
+		},
 		"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": {
 			arguments: []string{"arn", "url"},
 			may: func(q question) []call {

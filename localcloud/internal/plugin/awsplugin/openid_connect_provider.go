@@ -32,8 +32,8 @@ func (openIDConnectProvider) create(_ context.Context, op *operation, inputs pro
 	if err != nil {
 		return "", err
 	}
-	if len(provider.ClientIDLists) == 0 || len(provider.ClientIDLists) > maxClientIDs {
-		return "", apiError("LimitExceeded", "clientIdLists has %d client ids: write 1 to %d", len(provider.ClientIDLists), maxClientIDs)
+	if err := checkClientIDs(provider.ClientIDLists); err != nil {
+		return "", err
 	}
 	if err := checkThumbprints(provider.ThumbprintLists); err != nil {
 		return "", err
@@ -65,6 +65,10 @@ func (openIDConnectProvider) update(_ context.Context, op *operation, id string,
 	if err := schema.Decode(inputs, &next); err != nil {
 		return err
 	}
+	if err := checkClientIDs(next.ClientIDLists); err != nil {
+		return err
+	}
+	provider.ClientIDLists = next.ClientIDLists
 	if next.ThumbprintLists != nil {
 		if err := checkThumbprints(next.ThumbprintLists); err != nil {
 			return err
@@ -93,6 +97,13 @@ func issuerOf(text string) (string, error) {
 		return "", apiError("ValidationError", "Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", text)
 	}
 	return issuer, nil
+}
+
+func checkClientIDs(ids []string) error {
+	if len(ids) == 0 || len(ids) > maxClientIDs {
+		return apiError("LimitExceeded", "clientIdLists has %d client ids: write 1 to %d", len(ids), maxClientIDs)
+	}
+	return nil
 }
 
 func checkThumbprints(thumbprints []string) error {

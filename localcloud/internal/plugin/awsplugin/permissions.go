@@ -9,13 +9,12 @@ import (
 
 // permissions are the requests to AWS's APIs by which terraform-provider-aws
 // 5.100, which pulumi-aws 6.83 bridges, does one thing with a resource of a type.
-// When it has made or changed a resource it reads it, so create and update need
-// what read needs, too; that is not repeated here. What the provider does only
-// under circumstances that localcloud does not have is left out, as are requests
-// that may fail.
+// After a create or an update the provider reads the resource, so both need the
+// permissions of read, too; the table does not repeat them. It leaves out requests
+// that the provider sends only under circumstances that localcloud does not have.
 //
-// Which action a request needs, and on what, is as in AWS's Service Authorization
-// Reference.
+// A test compares the table with a recording of the provider. Which action a request
+// needs, and on what, is as in AWS's Service Authorization Reference.
 type permissions struct {
 	create, read, update, delete func(q question) []call
 }
@@ -59,7 +58,7 @@ func permissionsOf() map[string]permissions {
 				)
 			},
 			delete: func(q question) []call {
-				return all(q.about("ec2:DescribeNetworkInterfaces"), q.on("ec2:DeleteSubnet", q.self("subnet")), q.about("ec2:DescribeSubnets"))
+				return all(q.about("ec2:DescribeNetworkInterfaces"), q.on("ec2:DeleteSubnet", q.self("subnet")))
 			},
 		},
 		"aws:ec2/internetGateway:InternetGateway": {
@@ -186,7 +185,7 @@ func permissionsOf() map[string]permissions {
 			read:   func(q question) []call { return q.about("ec2:DescribeKeyPairs") },
 			update: func(q question) []call { return q.retags(q.self("key-pair")) },
 			delete: func(q question) []call {
-				return all(q.on("ec2:DeleteKeyPair", q.self("key-pair")), q.about("ec2:DescribeKeyPairs"))
+				return q.on("ec2:DeleteKeyPair", q.self("key-pair"))
 			},
 		},
 		"aws:ec2/instance:Instance": {
@@ -214,7 +213,7 @@ func permissionsOf() map[string]permissions {
 			},
 			read: func(q question) []call {
 				return all(
-					q.about("ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeVpcs", "ec2:DescribeVolumes",
+					q.about("ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeTags", "ec2:DescribeVpcs", "ec2:DescribeVolumes",
 						"ec2:DescribeInstanceCreditSpecifications"),
 					q.on("ec2:DescribeInstanceAttribute", q.self("instance")),
 				)
@@ -227,8 +226,7 @@ func permissionsOf() map[string]permissions {
 					q.ifChanged("rootBlockDevice.tags", q.retagsFrom("rootBlockDevice.tags", q.rootVolume())),
 					q.ifChanged("iamInstanceProfile", all(
 						q.about("ec2:DescribeIamInstanceProfileAssociations"),
-						q.on("ec2:AssociateIamInstanceProfile", instance),
-						q.on("ec2:ReplaceIamInstanceProfileAssociation", instance),
+						q.associatesProfile(instance),
 						q.ifGiven("iamInstanceProfile", q.passesRoleOf(q.text("iamInstanceProfile"))),
 					)),
 					q.ifChanged("vpcSecurityGroupIds", q.on("ec2:ModifyNetworkInterfaceAttribute", q.interfaceAndGroups()...)),
@@ -239,7 +237,12 @@ func permissionsOf() map[string]permissions {
 				)
 			},
 			delete: func(q question) []call {
-				return all(q.on("ec2:TerminateInstances", q.self("instance")), q.about("ec2:DescribeInstances"))
+				return all(
+					// The provider lifts the protection from termination first. It only logs a refusal, which
+					// is a refusal all the same.
+					q.on("ec2:ModifyInstanceAttribute", q.self("instance")),
+					q.on("ec2:TerminateInstances", q.self("instance")), q.about("ec2:DescribeInstances"),
+				)
 			},
 		},
 		"aws:ec2/eip:Eip": {
@@ -249,7 +252,7 @@ func permissionsOf() map[string]permissions {
 			},
 			update: func(q question) []call { return q.retags(q.self("elastic-ip")) },
 			delete: func(q question) []call {
-				calls := all(q.about("ec2:DescribeAddresses"), q.on("ec2:ReleaseAddress", q.self("elastic-ip")))
+				calls := q.on("ec2:ReleaseAddress", q.self("elastic-ip"))
 				if a := q.Addresses[q.id]; a != nil && a.AssociationID != "" {
 					calls = append(calls, q.on("ec2:DisassociateAddress", q.self("elastic-ip"))...)
 				}
@@ -306,13 +309,18 @@ func permissionsOf() map[string]permissions {
 				)
 			},
 			delete: func(q question) []call {
-				return all(
+				calls := all(
 					q.on("iam:ListInstanceProfilesForRole", q.role()),
-					q.ifTrue("forceDetachPolicies", all(
-						q.on("iam:ListAttachedRolePolicies", q.role()), q.on("iam:ListRolePolicies", q.role()), q.on("iam:DeleteRolePolicy", q.role()),
-					)),
+					q.on("iam:ListRolePolicies", q.role()),
+					q.ifTrue("forceDetachPolicies", all(q.on("iam:ListAttachedRolePolicies", q.role()), q.on("iam:DeleteRolePolicy", q.role()))),
 					q.on("iam:DeleteRole", q.role()),
 				)
+				for _, p := range q.InstanceProfiles {
+					if p.Role == q.id {
+						calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", q.profileNamed(p.Name))...)
+					}
+				}
+				return calls
 			},
 		},
 		"aws:iam/rolePolicy:RolePolicy": {
@@ -330,11 +338,16 @@ func permissionsOf() map[string]permissions {
 				)
 			},
 			read: func(q question) []call {
-				calls := q.on("iam:GetInstanceProfile", q.profile())
-				if role := q.profilesRole(); role != "" {
-					calls = append(calls, q.on("iam:GetRole", q.roleNamed(role))...)
+				role := q.profilesRole()
+				switch {
+				case role == "":
+					return q.on("iam:GetInstanceProfile", q.profile())
+				case q.id != "" && q.Roles[role] == nil:
+					// The provider takes a role that is gone out of the profile, in a refresh as well.
+					return all(q.on("iam:GetInstanceProfile", q.profile()), q.on("iam:GetRole", q.roleNamed(role)),
+						q.on("iam:RemoveRoleFromInstanceProfile", q.profile()))
 				}
-				return calls
+				return all(q.on("iam:GetInstanceProfile", q.profile()), q.on("iam:GetRole", q.roleNamed(role)))
 			},
 			update: func(q question) []call {
 				return all(
@@ -361,6 +374,7 @@ func permissionsOf() map[string]permissions {
 			update: func(q question) []call {
 				return all(
 					q.ifChanged("thumbprintLists", q.on("iam:UpdateOpenIDConnectProviderThumbprint", q.provider())),
+					q.changesClientIDs(),
 					q.retagsIAM("OpenIDConnectProvider", q.provider()),
 				)
 			},
@@ -386,29 +400,32 @@ func permissionsOf() map[string]permissions {
 						q.onBucket("s3:ListBucketVersions"),
 						q.on("s3:DeleteObject", q.objects()), q.on("s3:DeleteObjectVersion", q.objects()),
 					)),
+					q.onBucket("s3:ListBucket"), // HeadBucket, until the bucket is gone
 				)
 			},
 		},
 		"aws:s3/bucketVersioningV2:BucketVersioningV2": bucketSetting("s3:GetBucketVersioning", "s3:PutBucketVersioning", "s3:PutBucketVersioning"),
 		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketSetting(
 			"s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration", "s3:PutEncryptionConfiguration"),
+		// The provider asks for these settings until they are gone.
 		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": bucketSetting(
-			"s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
+			"s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:GetBucketPublicAccessBlock"),
 		"aws:s3/bucketOwnershipControls:BucketOwnershipControls": bucketSetting(
-			"s3:GetBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:PutBucketOwnershipControls"),
-		"aws:s3/bucketPolicy:BucketPolicy": bucketSetting("s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"),
+			"s3:GetBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:GetBucketOwnershipControls"),
+		"aws:s3/bucketPolicy:BucketPolicy": bucketSetting(
+			"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"),
 		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2": bucketSetting(
-			"s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
+			"s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
 	}
 }
 
 // bucketSetting are the permissions of a resource that is a setting of a bucket.
-func bucketSetting(get, put, remove string) permissions {
+func bucketSetting(get, put string, remove ...string) permissions {
 	return permissions{
 		create: func(q question) []call { return q.onBucket(put) },
 		read:   func(q question) []call { return q.onBucket(get) },
 		update: func(q question) []call { return q.onBucket(put) },
-		delete: func(q question) []call { return q.onBucket(remove) },
+		delete: func(q question) []call { return q.onBucket(remove...) },
 	}
 }
 
@@ -434,6 +451,27 @@ func (q question) interfaceAndGroups() []target {
 		targets = append(targets, q.ec2("security-group", id))
 	}
 	return targets
+}
+
+// associatesProfile gives an instance another profile, or its first one.
+func (q question) associatesProfile(instance target) []call {
+	if i := q.Instances[q.id]; i != nil && i.Instance.IamInstanceProfile != "" {
+		return q.on("ec2:ReplaceIamInstanceProfileAssociation", instance)
+	}
+	return q.on("ec2:AssociateIamInstanceProfile", instance)
+}
+
+// changesClientIDs adds and removes the client ids of an OIDC provider one by one.
+func (q question) changesClientIDs() []call {
+	before, after := texts(q.old, "clientIdLists"), q.texts("clientIdLists")
+	var calls []call
+	if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
+		calls = append(calls, q.on("iam:AddClientIDToOpenIDConnectProvider", q.provider())...)
+	}
+	if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
+		calls = append(calls, q.on("iam:RemoveClientIDFromOpenIDConnectProvider", q.provider())...)
+	}
+	return calls
 }
 
 // passesRoleOf is needed to give the role of an instance profile to EC2.

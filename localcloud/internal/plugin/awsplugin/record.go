@@ -22,8 +22,13 @@ func (record) create(ctx context.Context, op *operation, inputs property.Map) (s
 	if err != nil {
 		return "", err
 	}
-	if _, exists := op.Records[r.ID]; exists && !r.AllowOverwrite {
-		return "", changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", r.Fqdn, r.Type)
+	switch existing := op.recordSet(r.Name, r.Type); {
+	case existing != nil && !r.AllowOverwrite:
+		return "", recordExists(r)
+	case existing != nil:
+		delete(op.Records, existing.ID)
+	case op.Records[r.ID] != nil:
+		return "", fmt.Errorf("localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that one first", r.ID)
 	}
 	return r.ID, op.putRecord(ctx, r)
 }
@@ -32,29 +37,22 @@ func (record) read(_ context.Context, op *operation, id string) (any, error) {
 	return found(op.Records, id)
 }
 
+// update also changes the type: the real provider deletes the old set and creates the new
+// one in one change, and the engine keeps the old id.
 func (record) update(ctx context.Context, op *operation, id string, inputs property.Map) error {
-	if _, err := found(op.Records, id); err != nil {
+	old, err := found(op.Records, id)
+	if err != nil {
 		return err
 	}
 	r, err := newRecordSet(inputs)
 	if err != nil {
 		return err
 	}
+	if r.Type != old.Type && op.recordSet(r.Name, r.Type) != nil {
+		return recordExists(r)
+	}
+	r.ID = id
 	return op.putRecord(ctx, r)
-}
-
-// refuseUpdate refuses another type. The real provider deletes the old set and
-// makes the new one in one change, which leaves the engine with the old set's id.
-func (record) refuseUpdate(op *operation, id string, inputs property.Map) error {
-	r, err := found(op.Records, id)
-	if err != nil {
-		return err
-	}
-	if kind := inputs.Get("type"); kind.IsString() && kind.AsString() != r.Type {
-		return fmt.Errorf("localcloud cannot change the type of record set %s from %s to %s: "+
-			"remove the record in one update, and add it with the new type in the next", r.Name, r.Type, kind.AsString())
-	}
-	return nil
 }
 
 func (record) delete(ctx context.Context, op *operation, id string) error {
@@ -98,10 +96,24 @@ func newRecordSet(inputs property.Map) (*store.RecordSet, error) {
 	return &r, nil
 }
 
+// recordSet returns the record set of a name and a type, or nil.
+func (op *operation) recordSet(name, kind string) *store.RecordSet {
+	for _, r := range op.Records {
+		if r.Name == name && r.Type == kind {
+			return r
+		}
+	}
+	return nil
+}
+
+func recordExists(r *store.RecordSet) error {
+	return changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", r.Fqdn, r.Type)
+}
+
 // putRecord makes or replaces a record set.
 func (op *operation) putRecord(ctx context.Context, r *store.RecordSet) error {
 	for _, other := range op.Records {
-		if other.Name == r.Name && other.Type != r.Type && (other.Type == "CNAME" || r.Type == "CNAME") {
+		if other.ID != r.ID && other.Name == r.Name && other.Type != r.Type && (other.Type == "CNAME" || r.Type == "CNAME") {
 			return changeError("RRSet of type %s with DNS name %s. is not permitted as it conflicts with other records with the same DNS name in zone %s.",
 				r.Type, r.Name, cloud.ZoneName)
 		}

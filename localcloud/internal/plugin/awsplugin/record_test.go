@@ -82,8 +82,28 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 	}
 	h.update(a, recordInputs(object{"ttl": 60, "records": []string{"198.18.1.9"}}))
 	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.9"}}}, h.cloud.records)
-	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::1"}}), true),
-		"cannot change the type of record set site.localcloud.test from A to AAAA: remove the record in one update")
+}
+
+func TestARecordsTypeChangesInPlace(t *testing.T) {
+	h := newHarness(t)
+	a := h.create(recordType, "site", recordInputs())
+	txt := h.create(recordType, "txt", recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
+	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "TXT", "records": []string{"other"}}), false), "but it already exists")
+	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}), false), "conflicts with other records")
+	require.NoError(t, h.delete(txt))
+
+	h.update(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}))
+	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300, Values: []string{"www.example.org"}}}, h.cloud.records)
+	require.True(t, h.refresh(a))
+	require.Equal(t, "CNAME", a.get("type"))
+	h.refuses("conflicts with other records", recordType, recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
+	h.refuses("keeps it; remove that one first", recordType, recordInputs())
+
+	h.update(a, recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::1"}}))
+	taken := h.create(recordType, "taken", recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::2"}, "allowOverwrite": true}))
+	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}}, h.cloud.records)
+	require.NoError(t, h.delete(taken))
+	require.Empty(t, h.state().Records)
 }
 
 func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {

@@ -81,13 +81,18 @@ func (role) delete(ctx context.Context, op *operation, id string) error {
 	if len(r.Policies) > 0 && !r.Role.ForceDetachPolicies {
 		return apiError("DeleteConflict", "Cannot delete entity, must delete policies first.")
 	}
-	for _, profile := range op.InstanceProfiles {
-		if profile.Role == id {
-			return apiError("DeleteConflict", "Cannot delete entity, must remove roles from instance profile first: %s", profile.Name)
-		}
-	}
 	account := r.Account
 	delete(op.Roles, id)
+	// The provider takes a role out of its profiles before it deletes the role.
+	for _, profile := range op.InstanceProfiles {
+		if profile.Role != id {
+			continue
+		}
+		profile.Role = ""
+		if err := op.reapplyProfile(ctx, profile.ID); err != nil {
+			return err
+		}
+	}
 	if account == nil {
 		return nil
 	}

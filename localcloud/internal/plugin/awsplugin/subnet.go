@@ -2,6 +2,8 @@ package awsplugin
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -9,9 +11,6 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
-
-// zoneLetters are those of the availability zones of every region here.
-const zoneLetters = "abc"
 
 // subnet makes subnets.
 type subnet struct{}
@@ -40,15 +39,15 @@ func (subnet) create(_ context.Context, op *operation, inputs property.Map) (str
 		}
 	}
 	if s.AvailabilityZone == "" {
-		s.AvailabilityZone = op.region + zoneLetters[:1]
+		s.AvailabilityZone = zones(op.region)[0]
 	}
-	letter, inRegion := strings.CutPrefix(s.AvailabilityZone, op.region)
-	if !inRegion || len(letter) != 1 || !strings.Contains(zoneLetters, letter) {
+	i := slices.Index(zones(op.region), s.AvailabilityZone)
+	if i < 0 {
 		return "", apiError("InvalidParameterValue",
-			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability zones: %[2]sa, %[2]sb, %[2]sc.",
-			s.AvailabilityZone, op.region)
+			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability zones: %s.",
+			s.AvailabilityZone, strings.Join(zones(op.region), ", "))
 	}
-	s.AvailabilityZoneID = zoneID(op.region, letter)
+	s.AvailabilityZoneID = zoneID(op.region, i)
 	s.PrivateDNSHostnameTypeOnLaunch = "ip-name"
 	s.ID = newID("subnet")
 	s.Arn = op.ec2ARN("subnet", s.ID)
@@ -94,12 +93,12 @@ func (subnet) delete(_ context.Context, op *operation, id string) error {
 	return nil
 }
 
-// zoneID abbreviates a zone's name as AWS does: us-east-1a is use1-az1.
-func zoneID(region, letter string) string {
+// zoneID abbreviates the name of a region's i-th zone as AWS does: us-east-1a is use1-az1.
+func zoneID(region string, i int) string {
 	parts := strings.Split(region, "-")
 	id := parts[0]
 	for _, part := range parts[1:] {
 		id += part[:1]
 	}
-	return id + "-az" + string(rune('1'+strings.Index(zoneLetters, letter)))
+	return id + "-az" + strconv.Itoa(i+1)
 }

@@ -146,6 +146,9 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 			}
 		}
 	}
+	if schema.MaxLength > 0 && v.IsString() && len(v.AsString()) > schema.MaxLength {
+		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
+	}
 	if len(schema.Values) > 0 && !slices.Contains(schema.Values, toJSON(v)) {
 		shown, err := json.Marshal(schema.Values)
 		if err != nil {

@@ -1,17 +1,16 @@
 package schema
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
-	"golang.org/x/crypto/ssh"
 )
 
 // Diff compares two sets of checked inputs. state is what the provider
@@ -82,7 +81,10 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		return
 	}
 	if !equal(oldValue, newValue, schema) {
-		d.add(path, p.Update, replace)
+		// An unknown type is planned as an update in place.
+		otherArchitecture := schema.Architecture && oldValue.IsString() && newValue.IsString() &&
+			Architecture(oldValue.AsString()) != Architecture(newValue.AsString())
+		d.add(path, p.Update, replace || otherArchitecture)
 	}
 }
 
@@ -117,8 +119,8 @@ func equal(a, b property.Value, schema *Property) bool {
 		return reflect.DeepEqual(sorted(left), sorted(right))
 	case schema.Compare == "json" && a.IsString() && b.IsString():
 		return a.AsString() == b.AsString() || sameDocument(a.AsString(), b.AsString())
-	case schema.Compare == "publicKey" && a.IsString() && b.IsString():
-		return samePublicKey(a.AsString(), b.AsString())
+	case schema.Compare == "trimmed" && a.IsString() && b.IsString():
+		return strings.TrimSpace(a.AsString()) == strings.TrimSpace(b.AsString())
 	case schema.Compare == "domain" && a.IsString() && b.IsString():
 		return NormalDomain(a.AsString()) == NormalDomain(b.AsString())
 	case schema.Compare == "issuer" && a.IsString() && b.IsString():
@@ -160,12 +162,11 @@ func NormalDomain(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// samePublicKey ignores comments and white space, as EC2 does.
-func samePublicKey(a, b string) bool {
-	left, _, _, _, errLeft := ssh.ParseAuthorizedKey([]byte(a))
-	right, _, _, _, errRight := ssh.ParseAuthorizedKey([]byte(b))
-	if errLeft != nil || errRight != nil {
-		return a == b
+// Architecture is that of an EC2 instance type, as images name it.
+func Architecture(instanceType string) string {
+	// Families whose name has a g after the generation are Graviton: t4g, m7gd.
+	if regexp.MustCompile(`^[a-z]+[0-9]+g[a-z]*\.`).MatchString(instanceType) {
+		return "arm64"
 	}
-	return bytes.Equal(left.Marshal(), right.Marshal())
+	return "x86_64"
 }

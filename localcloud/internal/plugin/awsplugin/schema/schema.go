@@ -54,13 +54,18 @@ type Property struct {
 	Computed bool `json:"computed"`
 	ForceNew bool `json:"forceNew"`
 	// ForceNewIf names the boolean property that makes a change replace the resource.
-	ForceNewIf    string   `json:"forceNewIf"`
+	ForceNewIf string `json:"forceNewIf"`
+	// Architecture marks the name of an instance type: a change to a type of another
+	// architecture replaces the resource.
+	Architecture  bool     `json:"architecture"`
 	Default       any      `json:"default"`
 	Values        []any    `json:"values"`
 	ConflictsWith []string `json:"conflictsWith"`
-	// Compare is "json" for a JSON document, "publicKey" for an OpenSSH public
-	// key, "domain" for a domain name, "issuer" for a URL whose https:// may be left
-	// out, and empty for plain equality.
+	// MaxLength is the largest number of characters, or 0 where the provider checks none.
+	MaxLength int `json:"maxLength"`
+	// Compare is "json" for a JSON document, "trimmed" for text whose outer white space
+	// the provider drops, "domain" for a domain name, "issuer" for a URL whose https://
+	// may be left out, and empty for plain equality.
 	Compare string `json:"compare"`
 	// Hashed properties appear in the state as a hash of the input.
 	Hashed bool `json:"hashed"`

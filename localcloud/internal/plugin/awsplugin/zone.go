@@ -1,0 +1,83 @@
+package awsplugin
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+)
+
+// zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
+func zones(region string) []string {
+	letters := "abc"
+	if region == "us-east-1" {
+		letters = "abcdef"
+	}
+	var names []string
+	for _, letter := range letters {
+		names = append(names, region+string(letter))
+	}
+	return names
+}
+
+// offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
+// neither t3 nor Graviton.
+func offers(zone, instanceType string) bool {
+	if !regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`).MatchString(instanceType) {
+		return false
+	}
+	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
+}
+
+// offering are the zones of a region that offer an instance type.
+func offering(region, instanceType string) []string {
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return !offers(zone, instanceType) })
+}
+
+// checkZone refuses a launch in a zone that lacks the instance type.
+func checkZone(region, zone, instanceType string) error {
+	others := offering(region, instanceType)
+	switch {
+	case slices.Contains(others, zone):
+		return nil
+	case len(others) == 0:
+		return apiError("InvalidParameterValue", "Invalid value '%s' for InstanceType.", instanceType)
+	}
+	return apiError("Unsupported", "Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
+		"Please retry your request by not specifying an Availability Zone or choosing %s.", instanceType, zone, strings.Join(others, ", "))
+}
+
+// getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
+func getInstanceTypeOfferings(op *operation, arguments property.Map) (property.Map, error) {
+	var request struct {
+		LocationType string `json:"locationType"`
+		Filters      []struct {
+			Name   string   `json:"name"`
+			Values []string `json:"values"`
+		} `json:"filters"`
+	}
+	if err := schema.Decode(arguments, &request); err != nil {
+		return property.Map{}, err
+	}
+	if request.LocationType != "availability-zone" || len(request.Filters) != 1 || request.Filters[0].Name != "instance-type" {
+		return property.Map{}, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+			`write locationType "availability-zone" and one filter "instance-type"`)
+	}
+	types, locations, kinds := []string{}, []string{}, []string{}
+	for _, instanceType := range request.Filters[0].Values {
+		if strings.ContainsAny(instanceType, "*?") {
+			return property.Map{}, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
+		}
+		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
+			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, request.LocationType)
+		}
+	}
+	return schema.Encode(map[string]any{
+		"id": op.region, "filters": request.Filters, "locationType": request.LocationType,
+		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
+	})
+}
