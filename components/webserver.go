@@ -317,7 +317,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime), triggers,
+	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime, handoverTime+takeoverTime), triggers,
 		parent, serverLife(instance, handoverTime+takeoverTime), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
