@@ -87,7 +87,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck rclone
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server stack internal uptime tools)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components server sshprobe stack internal uptime tools)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
