@@ -319,7 +319,7 @@ func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
 func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
 	require.Equal(t, "15m0s", provision.Timeout)
-	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/provision 870\n", "half a minute less than 15")
+	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ", "half a minute less than 15")
 }
 
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
