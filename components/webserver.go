@@ -277,7 +277,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision ships the bundle to the server, sets it up until it is ready, looks
+// provision waits until the server lets the program in, ships the bundle to it, sets it up until it is ready, looks
 // at it from outside, and has the server before it hand over.
 func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
@@ -291,8 +291,16 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	timeout := time.Duration(args.ProvisioningTimeout) * time.Minute
 	parent := pulumi.Parent(instance)
 
+	loggedIn, err := newLogin(ctx, name+"-login", login{
+		Connection: connection,
+		Within:     timeout - reportTime,
+		Triggers:   triggers,
+	}, instance, parent)
+	if err != nil {
+		return nil, err
+	}
 	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
-		parent, serverLife(instance, timeout))
+		parent, serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{loggedIn}))
 	if err != nil {
 		return nil, err
 	}

@@ -17,15 +17,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"immutable-infra/internal/interrupt"
 	"immutable-infra/sshprobe"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := interrupt.Context()
 	err := run(ctx, os.Getenv, os.Stdin, os.Stderr)
 	stop()
 	if err != nil {
