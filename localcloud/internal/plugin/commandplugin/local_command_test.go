@@ -9,7 +9,10 @@ import (
 	"time"
 
 	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	rpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -214,6 +217,21 @@ func TestOutputThatLocalCommandsDoNotReturnIsKeptFromBefore(t *testing.T) {
 	require.NoError(t, command.create(inputs))
 	require.NoError(t, command.update(with(inputs, "assetPaths", property.New(property.Null))))
 	require.True(t, command.state.Get("assets").AsMap().Get("made").IsAsset())
+}
+
+func TestOutputThatIsNotUTF8FailsThoughTheCommandSucceeded(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "ran")
+	provider, err := provider()
+	require.NoError(t, err)
+	server, err := p.RawServer(name, version, provider)(nil)
+	require.NoError(t, err)
+	inputs, err := plugin.MarshalProperties(resource.PropertyMap{
+		"create": resource.NewStringProperty(`printf 'caf\351\n'; touch ` + marker),
+	}, plugin.MarshalOptions{})
+	require.NoError(t, err)
+	_, err = server.Create(t.Context(), &rpc.CreateRequest{Urn: string(localURN), Properties: inputs})
+	require.ErrorContains(t, err, "non-UTF8")
+	require.FileExists(t, marker)
 }
 
 func fileHasContent(path string) bool {
