@@ -18,10 +18,11 @@ const (
 // The error of a login that is not possible within that time is a *Failure with
 // the last reason. A login that no waiting can make possible fails at once.
 func (l Login) Wait(ctx context.Context, within time.Duration, report func(string)) error {
-	limited, cancel := context.WithTimeout(ctx, within)
+	begin := time.Now()
+	limited, cancel := context.WithDeadline(ctx, begin.Add(within))
 	defer cancel()
 	var last *Failure
-	var begin, reported = time.Now(), time.Time{}
+	var reported time.Time
 	for {
 		err := l.attempt(limited)
 		var failure *Failure
@@ -29,7 +30,8 @@ func (l Login) Wait(ctx context.Context, within time.Duration, report func(strin
 			return err // nil, or nothing of the server's
 		}
 		// What the end of the time did to an attempt says little of the server.
-		if last == nil || limited.Err() == nil {
+		cut := limited.Err() != nil || !time.Now().Before(begin.Add(within))
+		if last == nil || !cut {
 			if last == nil || last.Reason != failure.Reason || time.Since(reported) >= reportInterval {
 				reported = time.Now()
 				report(fmt.Sprintf("%s after %.0f s: %s", l.Address, time.Since(begin).Seconds(), failure.Reason))

@@ -307,3 +307,20 @@ func TestAChangedReasonIsReported(t *testing.T) {
 	require.Contains(t, lines[0], string(HungUp))
 	require.Contains(t, lines[1], " after 1 s: "+string(NotSSH))
 }
+
+func TestAnAttemptThatTheTimeCutsDoesNotHideTheReason(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int32
+	login := newServer(t).Login
+	login.Address = listen(t, func(conn net.Conn) {
+		if connections.Add(1) == 1 {
+			_ = conn.Close()
+		}
+	})
+	// The second attempt, a second later, meets the end of the time.
+	err := login.Wait(t.Context(), 1300*time.Millisecond, func(string) {})
+	var failure *Failure
+	require.ErrorAs(t, err, &failure)
+	require.Equal(t, HungUp, failure.Reason)
+	require.EqualValues(t, 2, connections.Load())
+}
