@@ -3,7 +3,7 @@
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent bootstrap localcloud e2e tools/drill
 SCRIPTS := \
-	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
+	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/bounded \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
@@ -88,7 +88,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 check: ## Check format, lint and unit tests
 	@tools/need.sh shellcheck jekyll git
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint

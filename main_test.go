@@ -361,7 +361,18 @@ func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
 func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
 	require.Equal(t, "15m0s", provision.Timeout)
-	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/provision 870\n", "half a minute less than 15")
+	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ", "half a minute less than 15")
+}
+
+func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
+	login := find(t, deployed(t, "production"), "command:local:Command", "web-login")
+	environment := login.Inputs["environment"].ObjectValue()
+	require.Equal(t, "198.51.100.8:12222", environment["SSHPROBE_ADDRESS"].StringValue())
+	require.Equal(t, "14m30s", environment["SSHPROBE_WITHIN"].StringValue())
+	require.Equal(t, "15m0s", login.Timeout)
+	require.True(t, login.Inputs["stdin"].IsSecret(), "the private key")
+	require.Contains(t, login.Ignored, "stdin")
+	require.Contains(t, login.Ignored, "environment")
 }
 
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
@@ -385,7 +396,7 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 	var order []string
 	for _, r := range resources {
 		switch r.Name {
-		case "web-provision", "web-reachable", "web-handover", "vip-verify":
+		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "vip-verify":
 			order = append(order, r.Name)
 		case "vip":
 			if r.Type == "aws:ec2/eipAssociation:EipAssociation" {
@@ -393,7 +404,7 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, []string{"web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
+	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {

@@ -285,8 +285,8 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision ships the bundle to the server, sets it up until it is ready, probes
-// it from outside, and has the server before it hand over.
+// provision waits until the server lets the program in, ships the bundle to it, sets it up until it
+// is ready, probes it from outside, and has the server before it hand over.
 func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
@@ -299,8 +299,16 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	timeout := time.Duration(args.ProvisioningTimeout) * time.Minute
 	parent := pulumi.Parent(instance)
 
+	loggedIn, err := newLogin(ctx, name+"-login", login{
+		Connection: connection,
+		Within:     timeout - reportTime,
+		Triggers:   triggers,
+	}, instance, parent)
+	if err != nil {
+		return nil, err
+	}
 	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
-		parent, serverLife(instance, timeout))
+		parent, serverLife(instance, timeout), pulumi.DependsOn([]pulumi.Resource{loggedIn}))
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +333,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime), triggers,
+	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTime, handoverTime+takeoverTime), triggers,
 		parent, serverLife(instance, handoverTime+takeoverTime), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 

@@ -23,33 +23,49 @@ import (
 // bootstrap user's home directory.
 const BundleUploadPath = "bundle.tar.gz"
 
-// provisionCommand has the seconds of ProvisionCommand as its argument.
-const provisionCommand = `set -eu
-sudo install -d -m 0755 /opt/site
-sudo tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
-sudo /opt/site/provision %d
-`
+// reportGrace is how long after its time a command may still report what went wrong. What has not
+// ended then is ended.
+const reportGrace = 20 * time.Second
 
-// handoverCommand has the seconds of HandoverCommand as its argument.
-const handoverCommand = "sudo agent handover --wait %ds\n"
+// The commands run by bounded, which is the first thing that the server takes from the bundle: see
+// files/bounded. The seconds are its arguments, and what is left of them that of the work.
+const (
+	provisionCommand = `set -e
+sudo install -d -m 0755 /opt/site
+sudo tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner bounded
+sudo /opt/site/bounded provision %d %d '
+tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
+/opt/site/provision "$1"
+'
+`
+	handoverCommand = `sudo /opt/site/bounded handover %d %d 'agent handover --wait %ds'
+`
+)
 
 // ProvisionCommand unpacks the bundle on a server and sets the server up until it
 // is ready. A server that is not ready in time makes it fail and report why,
 // which takes up to about 20 seconds more. The time is passed on in whole seconds.
 //
+// A command that an earlier update began, and that is still at work, is waited for. It never runs
+// past its time, whatever becomes of the caller.
+//
 // The command is part of what a bundle's hash names; the time is not, so that
 // another time makes no new server.
 func ProvisionCommand(within time.Duration) string {
-	return fmt.Sprintf(provisionCommand, int(within.Seconds()))
+	return fmt.Sprintf(provisionCommand, seconds(within), seconds(reportGrace))
 }
 
 // HandoverCommand announces a server that is ready to the one before it, and
-// waits for that one to hand over. A server that does not answer within that
-// time does not make it fail. The login by which this is done is removed by the
+// waits for that one to hand over. A server that does not answer within wait
+// does not make it fail. The login by which this is done is removed by the
 // server itself, when the VIP has arrived there.
-func HandoverCommand(within time.Duration) string {
-	return fmt.Sprintf(handoverCommand, int(within.Seconds()))
+//
+// An earlier command is waited for and its time limited as ProvisionCommand's, by within.
+func HandoverCommand(wait, within time.Duration) string {
+	return fmt.Sprintf(handoverCommand, seconds(within), 0, seconds(wait))
 }
+
+func seconds(duration time.Duration) int { return int(duration.Seconds()) }
 
 //go:embed files
 var files embed.FS
@@ -188,7 +204,7 @@ func writeBundle(path, agent string) (err error) {
 		}
 		name := strings.TrimPrefix(path, "files/")
 		mode := int64(0o644)
-		if name == "provision" {
+		if name == "provision" || name == "bounded" {
 			mode = 0o755
 		}
 		return add(name, content, mode)

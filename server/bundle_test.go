@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -49,7 +48,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]int64{
-		"agent": 0o755, "provision": 0o755, "compose.yaml": 0o644,
+		"agent": 0o755, "bounded": 0o755, "provision": 0o755, "compose.yaml": 0o644,
 		"nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644,
 		"php/Dockerfile": 0o644, "php/entrypoint": 0o644, "php/php-fpm.conf": 0o644, "php/probe.php": 0o644, "php/sendmail": 0o644, "php/site.ini": 0o644,
 		"traefik/site.yaml": 0o644, "traefik/states/waiting.yaml": 0o644, "traefik/states/serving.yaml": 0o644, "traefik/states/draining.yaml": 0o644,
@@ -101,15 +100,6 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 	changed, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
 	require.NotEqual(t, base, changed)
-}
-
-func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
-	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/provision 90\n")
-	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
-}
-
-func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
-	require.Equal(t, "sudo agent handover --wait 30s\n", HandoverCommand(30*time.Second))
 }
 
 func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gobwas/glob"
+	"github.com/pulumi/pulumi-go-provider/infer/types"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -17,13 +18,10 @@ type pathRule struct {
 	exclude bool
 }
 
-// matchingAssets are the files below dir, the working directory where empty,
-// that the patterns name, by slash-separated path relative to dir. Patterns
-// apply in order; one that begins with ! excludes what earlier ones included.
-func matchingAssets(dir string, patterns []string) (map[string]*resource.Asset, error) {
-	if dir == "" {
-		dir = "."
-	}
+// matchingAssets are the files below dir that the patterns name, by
+// slash-separated path relative to dir. Patterns apply in order; one that
+// begins with ! excludes what earlier ones included.
+func matchingAssets(dir string, patterns []string) (map[string]*types.AssetOrArchive, error) {
 	rules := make([]pathRule, 0, len(patterns))
 	for _, pattern := range patterns {
 		bare, exclude := strings.CutPrefix(pattern, "!")
@@ -34,12 +32,13 @@ func matchingAssets(dir string, patterns []string) (map[string]*resource.Asset, 
 		rules = append(rules, pathRule{compiled, exclude})
 	}
 
-	assets := map[string]*resource.Asset{}
+	assets := map[string]*types.AssetOrArchive{}
 	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !included(rules, path) {
 			return err
 		}
-		assets[path], err = resource.NewPathAsset(filepath.Join(dir, path))
+		asset, err := resource.NewPathAsset(filepath.Join(dir, path))
+		assets[path] = &types.AssetOrArchive{Asset: asset}
 		return err
 	})
 	if err != nil {

@@ -1,7 +1,7 @@
 package commandplugin
 
 // CommandArgs are the inputs that local and remote commands share, named as in
-// the Go SDK pulumi-command/sdk@v1.1.0.
+// the Go SDK pulumi-command/sdk@v1.2.1.
 type CommandArgs struct {
 	// Create runs when the resource is created, and when an input changed and
 	// Update is unset.
@@ -17,7 +17,7 @@ type CommandArgs struct {
 	// Environment is added to the environment of the commands.
 	Environment *map[string]string `pulumi:"environment,optional"`
 	// AddPreviousOutputInEnv gives Update and Delete the last run's output as
-	// PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR. True by default.
+	// PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR. Unset means true.
 	AddPreviousOutputInEnv *bool `pulumi:"addPreviousOutputInEnv,optional"`
 	// Logging says which output the engine shows; both by default.
 	Logging *Logging `pulumi:"logging,optional"`

@@ -1,8 +1,6 @@
 package commandplugin
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -31,10 +29,10 @@ type SSHHost struct {
 	Port *float64 `pulumi:"port,optional"`
 	// User is root by default.
 	User     *string `pulumi:"user,optional"`
-	Password *string `pulumi:"password,optional"`
+	Password *string `pulumi:"password,optional" provider:"secret"`
 	// PrivateKey is tried before Password.
-	PrivateKey         *string `pulumi:"privateKey,optional"`
-	PrivateKeyPassword *string `pulumi:"privateKeyPassword,optional"`
+	PrivateKey         *string `pulumi:"privateKey,optional" provider:"secret"`
+	PrivateKeyPassword *string `pulumi:"privateKeyPassword,optional" provider:"secret"`
 	// AgentSocketPath is that of an SSH agent, SSH_AUTH_SOCK by default.
 	AgentSocketPath *string `pulumi:"agentSocketPath,optional"`
 	// HostKey is a line of authorized_keys format: the only key that is
@@ -43,8 +41,8 @@ type SSHHost struct {
 	// DialErrorLimit is how many attempts may fail and be repeated, 10 by
 	// default; -1 is any number.
 	DialErrorLimit *int `pulumi:"dialErrorLimit,optional"`
-	// PerDialTimeout bounds one attempt, in seconds, 15 by default; 0 does not
-	// bound it.
+	// PerDialTimeout bounds the TCP connect of one attempt, in seconds, 15 by
+	// default; 0 does not bound it.
 	PerDialTimeout *int `pulumi:"perDialTimeout,optional"`
 }
 
@@ -74,22 +72,24 @@ func (h SSHHost) address() string {
 	return net.JoinHostPort(h.Host, strconv.Itoa(int(*h.Port)))
 }
 
-// perDialTimeout is 0 where an attempt is not bounded.
-func (h SSHHost) perDialTimeout() time.Duration {
-	return time.Duration(*h.PerDialTimeout) * time.Second
+func (h SSHHost) dialErrorLimit() int {
+	if h.DialErrorLimit == nil {
+		return defaultDialErrorLimit
+	}
+	return *h.DialErrorLimit
 }
 
-// clientConfig is the SSH client's side of one attempt. The function it
-// returns ends the conversation with the SSH agent, if there is one.
-func (h SSHHost) clientConfig(ctx context.Context) (*ssh.ClientConfig, func() error, error) {
-	config := &ssh.ClientConfig{User: *h.User}
+// clientConfig is the SSH client's side of one attempt. The connection to the
+// SSH agent, if there is one, stays open until the plugin ends.
+func (h SSHHost) clientConfig() (*ssh.ClientConfig, error) {
+	config := &ssh.ClientConfig{User: *h.User, Timeout: time.Duration(*h.PerDialTimeout) * time.Second}
 	if err := h.pinHostKey(config); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if h.PrivateKey != nil {
 		signer, err := h.signer()
 		if err != nil {
-			return nil, nil, fmt.Errorf("read connection.privateKey: %w", err)
+			return nil, err
 		}
 		config.Auth = append(config.Auth, ssh.PublicKeys(signer))
 	}
@@ -100,16 +100,15 @@ func (h SSHHost) clientConfig(ctx context.Context) (*ssh.ClientConfig, func() er
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if h.AgentSocketPath != nil {
 		socket = *h.AgentSocketPath
+	} else if socket == "" {
+		return config, nil
 	}
-	if socket == "" {
-		return config, func() error { return nil }, nil
-	}
-	conversation, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reach the SSH agent (connection.agentSocketPath or SSH_AUTH_SOCK): %w", err)
+		return nil, fmt.Errorf("reach the SSH agent: %w", err)
 	}
-	config.Auth = append(config.Auth, ssh.PublicKeysCallback(agent.NewClient(conversation).Signers))
-	return config, conversation.Close, nil
+	config.Auth = append(config.Auth, ssh.PublicKeysCallback(agent.NewClient(conn).Signers))
+	return config, nil
 }
 
 // pinHostKey makes config accept the one host key, and asks the server for a
@@ -122,7 +121,7 @@ func (h SSHHost) pinHostKey(config *ssh.ClientConfig) error {
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(*h.HostKey))
 	if err != nil {
-		return fmt.Errorf("read connection.hostKey, which is one line such as %q: %w", "ssh-ed25519 AAAA...", err)
+		return fmt.Errorf("failed to parse host key: %w", err)
 	}
 	config.HostKeyCallback = ssh.FixedHostKey(key)
 	config.HostKeyAlgorithms = []string{key.Type()}
@@ -138,9 +137,6 @@ func (h SSHHost) signer() (ssh.Signer, error) {
 
 // answer gives the password to whatever the server asks.
 func (h SSHHost) answer(_, _ string, questions []string, _ []bool) ([]string, error) {
-	if h.Password == nil {
-		return nil, errors.New("the server asks for a password and connection.password is unset")
-	}
 	answers := make([]string, len(questions))
 	for i := range answers {
 		answers[i] = *h.Password

@@ -9,18 +9,18 @@ import (
 	"github.com/pulumi/pulumi-go-provider/infer/types"
 )
 
-// CopyToRemote is command:remote:CopyToRemote: a file or directory of this
-// machine, copied to a host over SFTP when the resource is created and when the
+// CopyToRemote is command:remote:CopyToRemote: a text, or a file or directory of
+// this machine, copied to a host over SFTP when the resource is created and when the
 // content or the destination changed. Deleting the resource leaves the copy.
 type CopyToRemote struct{}
 
 // CopyToRemoteArgs are the inputs, named as in the Go SDK
-// pulumi-command/sdk@v1.1.0.
+// pulumi-command/sdk@v1.2.1.
 type CopyToRemoteArgs struct {
 	// Connection is secret as a whole.
 	Connection *Connection `pulumi:"connection" provider:"secret"`
-	// Source is a file asset or file archive. An archive such as a .tgz is
-	// copied as it is.
+	// Source is a file asset, string asset or file archive. An archive such as a
+	// .tgz is copied as it is.
 	Source types.AssetOrArchive `pulumi:"source"`
 	// RemotePath is where the copy goes; sftpCopy says how.
 	RemotePath string `pulumi:"remotePath"`
@@ -36,7 +36,7 @@ func (c *CopyToRemote) Annotate(a infer.Annotator) {
 	a.SetToken("remote", "CopyToRemote")
 }
 
-// Check refuses a source that has no path.
+// Check refuses a source that is neither a text nor has a path.
 func (*CopyToRemote) Check(
 	ctx context.Context, req infer.CheckRequest,
 ) (infer.CheckResponse[CopyToRemoteArgs], error) {
@@ -44,12 +44,17 @@ func (*CopyToRemote) Check(
 	if err != nil {
 		return infer.CheckResponse[CopyToRemoteArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
 	}
-	source, given := req.NewInputs.GetOk("source")
-	if given && !source.HasComputed() && args.sourcePath() == "" {
-		failures = append(failures, p.CheckFailure{
-			Property: "source",
-			Reason:   "only a file or directory can be copied: write a FileAsset or a FileArchive with a path",
-		})
+	fail := func(property, reason string) {
+		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
+	}
+	// An unknown source is refused as well, as by the real plugin.
+	switch asset, archive := args.Source.Asset, args.Source.Archive; {
+	case asset == nil && archive == nil:
+		fail("asset", "either asset or archive must be set")
+	case asset != nil && !asset.IsPath() && !asset.IsText():
+		fail("asset", "asset must be a path-based file asset or a text asset")
+	case archive != nil && !archive.IsPath():
+		fail("archive", "archive must be a path to a file or directory")
 	}
 	return infer.CheckResponse[CopyToRemoteArgs]{Inputs: args, Failures: failures}, nil
 }
@@ -85,6 +90,9 @@ func (*CopyToRemote) Update(
 	}
 	return infer.UpdateResponse[CopyToRemoteState]{Output: CopyToRemoteState{req.Inputs}}, nil
 }
+
+// isText reports whether the source is a text.
+func (a CopyToRemoteArgs) isText() bool { return a.Source.Asset != nil && a.Source.Asset.IsText() }
 
 // sourcePath is the path of the source on this machine, empty where it has
 // none.

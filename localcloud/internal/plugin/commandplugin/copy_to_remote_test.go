@@ -81,12 +81,29 @@ func TestADirectoryIsNotCopiedOverAFile(t *testing.T) {
 	requireContent(t, filepath.Join(there, "file"), "kept")
 }
 
-func TestACopyBelowAMissingDirectoryFails(t *testing.T) {
+func TestMissingParentDirectoriesAreMade(t *testing.T) {
 	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	source := filepath.Join(here, "file")
-	write(t, source, "x")
-	err := newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "missing", "file")))
-	require.ErrorContains(t, err, "create the remote file")
+	write(t, filepath.Join(here, "file"), "x")
+	file := filepath.Join(there, "for", "a", "file")
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, filepath.Join(here, "file"), file)))
+	requireContent(t, file, "x")
+	directory := filepath.Join(there, "for", "a", "directory")
+	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, here+"/", directory)))
+	requireContent(t, filepath.Join(directory, "file"), "x")
+}
+
+func TestATextIsCopiedToTheFileOfItsPath(t *testing.T) {
+	server, there := startSSHServer(t), t.TempDir()
+	asset, err := resource.NewTextAsset("text")
+	require.NoError(t, err)
+	inputs := map[string]property.Value{
+		"connection": property.New(server.connection()), "source": property.New(asset),
+		"remotePath": str(filepath.Join(there, "a", "file")),
+	}
+	require.NoError(t, newResource(t, copyURN).create(inputs))
+	requireContent(t, filepath.Join(there, "a", "file"), "text")
+	err = newResource(t, copyURN).create(with(inputs, "remotePath", str(there)))
+	require.ErrorContains(t, err, "is a directory")
 }
 
 func TestChangedContentIsCopiedAgainAndUnchangedContentIsNot(t *testing.T) {
@@ -118,14 +135,15 @@ func TestAPreviewCopiesNothing(t *testing.T) {
 	require.Zero(t, server.logins.Load())
 }
 
-func TestASourceWithoutAPathIsRefused(t *testing.T) {
-	asset, err := resource.NewTextAsset("text")
+func TestASourceThatIsNeitherATextNorHasAPathIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "x")
+	asset, err := resource.NewURIAsset("file://" + file)
 	require.NoError(t, err)
 	failures := newResource(t, copyURN).failures(map[string]property.Value{
 		"connection": property.New(startSSHServer(t).connection()),
 		"remotePath": str("/tmp/x"), "source": property.New(asset),
 	})
 	require.Len(t, failures, 1)
-	require.Equal(t, "source", failures[0].Property)
-	require.Contains(t, failures[0].Reason, "FileAsset")
+	require.Equal(t, "asset", failures[0].Property)
 }

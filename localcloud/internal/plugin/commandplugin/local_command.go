@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pulumi/pulumi-go-provider/infer"
+	"github.com/pulumi/pulumi-go-provider/infer/types"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -32,7 +33,7 @@ type LocalCommandState struct {
 	LocalCommandArgs
 	CommandOutputs
 	// Assets are the files that AssetPaths names, by path relative to Dir.
-	Assets *map[string]*resource.Asset `pulumi:"assets,optional"`
+	Assets *map[string]*types.AssetOrArchive `pulumi:"assets,optional"`
 	// Archive holds the files that ArchivePaths names.
 	Archive *resource.Archive `pulumi:"archive,optional"`
 }
@@ -40,23 +41,6 @@ type LocalCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *LocalCommand) Annotate(a infer.Annotator) {
 	a.SetToken("local", "Command")
-}
-
-// Annotate sets the default of addPreviousOutputInEnv.
-func (a *LocalCommandArgs) Annotate(annotator infer.Annotator) {
-	annotator.SetDefault(&a.AddPreviousOutputInEnv, true)
-}
-
-// Check refuses inputs that the real plugin refuses.
-func (*LocalCommand) Check(
-	ctx context.Context, req infer.CheckRequest,
-) (infer.CheckResponse[LocalCommandArgs], error) {
-	args, failures, err := infer.DefaultCheck[LocalCommandArgs](ctx, req.NewInputs)
-	if err != nil {
-		return infer.CheckResponse[LocalCommandArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
-	}
-	failures = append(failures, checkLogging(req.NewInputs)...)
-	return infer.CheckResponse[LocalCommandArgs]{Inputs: args, Failures: failures}, nil
 }
 
 // Create runs the create command, if there is one. A preview runs nothing.

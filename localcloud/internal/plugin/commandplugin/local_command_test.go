@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	rpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -139,52 +141,116 @@ func TestFilesThatACommandMadeAreReturned(t *testing.T) {
 	}))
 	assets := command.state.Get("assets").AsMap()
 	require.Equal(t, 1, assets.Len())
-	require.Equal(t, filepath.Join(dir, "src/index.js"), assets.Get("src/index.js").AsMap().Get("path").AsString())
+	require.Equal(t, filepath.Join(dir, "src/index.js"), assets.Get("src/index.js").AsAsset().Path)
+	// An archive loses its type on the way into the state, in the real plugin too.
 	require.Equal(t, filepath.Join(dir, "top.txt"), command.state.Get("archive").
 		AsMap().Get("assets").AsMap().Get("top.txt").AsMap().Get("path").AsString())
 }
 
-func TestTimeoutEndsALocalCommandAndWhatItStarted(t *testing.T) {
+func TestTimeoutKillsTheInterpreterAloneAndItsChildrenAreWaitedFor(t *testing.T) {
 	t.Parallel()
-	pidFile := filepath.Join(t.TempDir(), "pid")
+	dir := t.TempDir()
 	command := newResource(t, localURN)
 	command.timeout = 1
-	started := time.Now()
-	err := command.create(map[string]property.Value{
-		"create": str("sleep 300 & echo $! > " + pidFile + "; echo waiting; wait"),
+	failed := command.startCreate(map[string]property.Value{
+		"dir":         str(dir),
+		"interpreter": list("bash", "-c"),
+		// The child holds the pipes until it finds the file end.
+		"create": str("trap '' TERM; (until test -e end; do sleep 0.02; done; echo child; touch ended) & " +
+			"echo $$ > bash; wait"),
 	})
-	require.ErrorContains(t, err, "context deadline exceeded")
-	require.ErrorContains(t, err, "waiting")
-	require.Less(t, time.Since(started), 10*time.Second)
-	requireEnded(t, pidFile)
+	requireEnded(t, filepath.Join(dir, "bash"))
+	select {
+	case err := <-failed:
+		require.Fail(t, "the child was not waited for", err)
+	case <-time.After(shortly):
+	}
+	write(t, filepath.Join(dir, "end"), "")
+	err := <-failed
+	require.ErrorContains(t, err, "signal: killed: running ")
+	require.ErrorContains(t, err, "child\n")
+	require.FileExists(t, filepath.Join(dir, "ended"))
 }
 
-func TestCancelEndsALocalCommandThatIgnoresTermination(t *testing.T) {
+func TestChildrenThatLetThePipesGoAreNotWaitedForAndGoOn(t *testing.T) {
 	t.Parallel()
-	pidFile := filepath.Join(t.TempDir(), "pid")
+	dir := t.TempDir()
 	command := newResource(t, localURN)
 	failed := command.startCreate(map[string]property.Value{
-		"create": str("trap '' TERM; echo $$ > " + pidFile + "; while true; do sleep 0.1; done"),
+		"dir": str(dir),
+		"create": str("(until test -e end; do sleep 0.02; done; touch ended) >/dev/null 2>&1 & " +
+			"echo $$ > shell; wait"),
 	})
-	require.Eventually(t, func() bool {
-		content, err := os.ReadFile(pidFile)
-		return err == nil && len(content) > 0
-	}, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return fileHasContent(filepath.Join(dir, "shell")) }, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, command.server.Cancel())
-	require.ErrorContains(t, <-failed, "context canceled")
-	requireEnded(t, pidFile)
+	require.ErrorContains(t, <-failed, "signal: killed")
+	write(t, filepath.Join(dir, "end"), "")
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(dir, "ended"))
+		return err == nil
+	}, 10*time.Second, 5*time.Millisecond)
 }
 
-// requireEnded waits until the process whose id the file holds is gone or a
+func TestALineOf64KiBHangsALocalCommandPastItsTimeout(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	command := newResource(t, localURN)
+	command.timeout = 1
+	ended := command.startCreate(map[string]property.Value{
+		"dir":         str(dir),
+		"interpreter": list("bash", "-c"),
+		"create":      str("echo $$ > bash; head --bytes 1000000 /dev/zero"),
+	})
+	requireEnded(t, filepath.Join(dir, "bash"))
+	select {
+	case err := <-ended:
+		require.Fail(t, "the command did not hang", err)
+	case <-time.After(shortly):
+	}
+}
+
+func TestOutputThatLocalCommandsDoNotReturnIsKeptFromBefore(t *testing.T) {
+	inputs := map[string]property.Value{
+		"create": str("touch made"), "dir": str(t.TempDir()), "assetPaths": list("made"),
+	}
+	command := newResource(t, localURN)
+	require.NoError(t, command.create(inputs))
+	require.NoError(t, command.update(with(inputs, "assetPaths", property.New(property.Null))))
+	require.True(t, command.state.Get("assets").AsMap().Get("made").IsAsset())
+}
+
+func TestOutputThatIsNotUTF8FailsThoughTheCommandSucceeded(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "ran")
+	provider, err := provider()
+	require.NoError(t, err)
+	server, err := p.RawServer(name, version, provider)(nil)
+	require.NoError(t, err)
+	inputs, err := plugin.MarshalProperties(resource.PropertyMap{
+		"create": resource.NewStringProperty(`printf 'caf\351\n'; touch ` + marker),
+	}, plugin.MarshalOptions{})
+	require.NoError(t, err)
+	_, err = server.Create(t.Context(), &rpc.CreateRequest{Urn: string(localURN), Properties: inputs})
+	require.ErrorContains(t, err, "non-UTF8")
+	require.FileExists(t, marker)
+}
+
+func fileHasContent(path string) bool {
+	content, err := os.ReadFile(path)
+	return err == nil && len(content) > 0
+}
+
+// requireEnded waits until the process whose id the file will hold is gone or a
 // zombie that only its parent can remove.
 func requireEnded(t *testing.T, pidFile string) {
 	t.Helper()
-	content, err := os.ReadFile(pidFile)
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
-	require.NoError(t, err)
 	require.Eventually(t, func() bool {
+		content, err := os.ReadFile(pidFile)
+		if err != nil || len(content) == 0 {
+			return false
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
+		require.NoError(t, err)
 		status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		return err != nil || strings.Contains(string(status), ") Z ") || syscall.Kill(pid, 0) != nil
-	}, 5*time.Second, 10*time.Millisecond)
+		return err != nil || strings.Contains(string(status), ") Z ")
+	}, 10*time.Second, 10*time.Millisecond)
 }

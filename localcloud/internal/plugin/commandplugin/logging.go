@@ -1,17 +1,10 @@
 package commandplugin
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-
-	p "github.com/pulumi/pulumi-go-provider"
-	"github.com/pulumi/pulumi-go-provider/infer"
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-)
+import "github.com/pulumi/pulumi-go-provider/infer"
 
 // Logging says which output of a command the engine shows while it runs. It
-// does not affect the outputs stdout and stderr.
+// does not affect the outputs stdout and stderr. Any other value than these
+// shows nothing.
 type Logging string
 
 // The values of Logging.
@@ -40,23 +33,4 @@ func (l *Logging) logsStdout() bool {
 // logsStderr reports whether standard error is shown. Unset means both.
 func (l *Logging) logsStderr() bool {
 	return l == nil || *l == LogStderr || *l == LogStdoutAndStderr
-}
-
-// checkLogging refuses a value that is not one of Values.
-func checkLogging(inputs property.Map) []p.CheckFailure {
-	value, ok := inputs.GetOk("logging")
-	if !ok || !value.IsString() {
-		return nil
-	}
-	var allowed []string
-	for _, logging := range Logging("").Values() {
-		allowed = append(allowed, string(logging.Value))
-	}
-	if slices.Contains(allowed, value.AsString()) {
-		return nil
-	}
-	return []p.CheckFailure{{
-		Property: "logging",
-		Reason:   fmt.Sprintf("%q is not supported: write one of %s", value.AsString(), strings.Join(allowed, ", ")),
-	}}
 }

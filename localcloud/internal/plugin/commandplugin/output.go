@@ -1,6 +1,7 @@
 package commandplugin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -13,77 +14,60 @@ import (
 
 // output collects what a command writes and shows it to the engine, line by
 // line, as Logging asks.
+//
+// As in the real plugin, a line that bufio.Scanner cannot hold (64 KiB with its
+// newline) ends the showing, and nothing reads the pipe from then on: the
+// command blocks at its next write, and the plugin waits for it without end.
 type output struct {
-	stdout, stderr *stream
-	// both is the two streams in the order of their arrival, for the error of
-	// a failed command.
-	both *lockedBuffer
+	stdout, stderr io.Writer
+	// both is the two streams in the order of their arrival, for the error of a
+	// failed command.
+	both                         lockedBuffer
+	stdoutContent, stderrContent bytes.Buffer
+
+	lines *io.PipeWriter
+	shown chan struct{} // closed when nothing is shown any more
 }
 
 func newOutput(ctx context.Context, logging *Logging) *output {
-	both := &lockedBuffer{}
-	show := p.GetLogger(ctx).InfoStatus
-	out := &output{stdout: &stream{both: both}, stderr: &stream{both: both}, both: both}
-	if logging.logsStdout() {
-		out.stdout.show = show
+	reader, lines := io.Pipe()
+	out := &output{lines: lines, shown: make(chan struct{})}
+	collect := func(content io.Writer, shown bool) io.Writer {
+		if shown {
+			return io.MultiWriter(content, &out.both, lines)
+		}
+		return io.MultiWriter(content, &out.both)
 	}
-	if logging.logsStderr() {
-		out.stderr.show = show
-	}
+	out.stdout = collect(&out.stdoutContent, logging.logsStdout())
+	out.stderr = collect(&out.stderrContent, logging.logsStderr())
+
+	go func() {
+		defer close(out.shown)
+		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
+			p.GetLogger(ctx).InfoStatus(scanner.Text())
+		}
+	}()
 	return out
 }
 
-// outputs are the resource's outputs; it is called after the command ended.
+// end waits until all is shown; it is called when the command has ended.
+func (o *output) end() {
+	_ = o.lines.Close() // never fails
+	<-o.shown
+}
+
+// outputs are the resource's outputs; it is called after end.
 func (o *output) outputs() CommandOutputs {
-	o.stdout.end()
-	o.stderr.end()
 	return CommandOutputs{
-		Stdout: strings.TrimSuffix(o.stdout.all.String(), "\n"),
-		Stderr: strings.TrimSuffix(o.stderr.all.String(), "\n"),
+		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),
+		Stderr: strings.TrimSuffix(o.stderrContent.String(), "\n"),
 	}
 }
 
 // failure is the error of a command that ended with err; it is called after
-// the command ended. Its wording is the real plugin's.
+// end. Its wording is the real plugin's.
 func (o *output) failure(command string, err error) error {
-	o.stdout.end()
-	o.stderr.end()
 	return fmt.Errorf("%w: running %q:\n%s", err, command, o.both.String())
-}
-
-// stream is one of a command's output streams. One goroutine writes to it.
-type stream struct {
-	all  bytes.Buffer
-	both io.Writer
-	show func(line string) // nil: the stream is not shown
-	line bytes.Buffer      // the beginning of a line that has not ended yet
-}
-
-func (s *stream) Write(chunk []byte) (int, error) {
-	s.all.Write(chunk)
-	if _, err := s.both.Write(chunk); err != nil {
-		return 0, err
-	}
-	if s.show == nil {
-		return len(chunk), nil
-	}
-	s.line.Write(chunk)
-	for {
-		line, rest, ended := bytes.Cut(s.line.Bytes(), []byte("\n"))
-		if !ended {
-			return len(chunk), nil
-		}
-		s.show(string(line))
-		s.line.Next(s.line.Len() - len(rest))
-	}
-}
-
-// end shows a last line that has no newline.
-func (s *stream) end() {
-	if s.show != nil && s.line.Len() > 0 {
-		s.show(s.line.String())
-		s.line.Reset()
-	}
 }
 
 // lockedBuffer is a buffer that two streams write to.

@@ -1,7 +1,7 @@
 // Package commandplugin is a resource plugin for the types of the Pulumi
 // package command that the program uses. It stands in for
 // pulumi-resource-command where that binary cannot be had, and behaves like
-// version 1.1.0 of it.
+// version 1.2.1 of it. localcloud/README.md lists what differs.
 package commandplugin
 
 import (
@@ -14,8 +14,8 @@ import (
 
 const (
 	name = "command"
-	// version is that of the SDK whose default provider asks for this plugin.
-	version = "1.1.0"
+	// version is that of the plugin which this one behaves like.
+	version = "1.2.1"
 )
 
 // Serve runs the plugin until the engine ends it. It reads the engine's

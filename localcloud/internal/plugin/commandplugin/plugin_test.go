@@ -1,6 +1,9 @@
 package commandplugin
 
 import (
+	"encoding/json"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/blang/semver"
@@ -157,9 +160,29 @@ func TestMisspeltInputsAreRefused(t *testing.T) {
 	}
 }
 
-func TestUnknownLoggingIsRefusedWithTheAllowedValues(t *testing.T) {
-	failures := newResource(t, localURN).failures(map[string]property.Value{"logging": str("all")})
-	require.Len(t, failures, 1)
-	require.Equal(t, "logging", failures[0].Property)
-	require.Contains(t, failures[0].Reason, "stdout, stderr, stdoutAndStderr, none")
+func TestUnknownLoggingIsAcceptedAndShowsNothing(t *testing.T) {
+	shown := captureLog(t)
+	command := newResource(t, localURN)
+	require.NoError(t, command.create(map[string]property.Value{"create": str("echo x"), "logging": str("all")}))
+	require.Equal(t, "x", command.stdout())
+	require.Empty(t, shown())
+}
+
+// captureLog returns what reports all that was shown since, the plugin's own
+// lines and those of commands.
+func captureLog(t *testing.T) func() []string {
+	t.Helper()
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	content := &lockedBuffer{}
+	slog.SetDefault(slog.New(slog.NewJSONHandler(content, nil)))
+	return func() []string {
+		var shown []string
+		for line := range strings.Lines(content.String()) {
+			var record struct{ Msg string }
+			require.NoError(t, json.Unmarshal([]byte(line), &record))
+			shown = append(shown, record.Msg)
+		}
+		return shown
+	}
 }

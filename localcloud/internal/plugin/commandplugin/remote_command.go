@@ -2,7 +2,6 @@ package commandplugin
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/pulumi/pulumi-go-provider/infer"
 )
@@ -27,23 +26,6 @@ type RemoteCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *RemoteCommand) Annotate(a infer.Annotator) {
 	a.SetToken("remote", "Command")
-}
-
-// Annotate sets the default of addPreviousOutputInEnv.
-func (a *RemoteCommandArgs) Annotate(annotator infer.Annotator) {
-	annotator.SetDefault(&a.AddPreviousOutputInEnv, true)
-}
-
-// Check refuses inputs that the real plugin refuses.
-func (*RemoteCommand) Check(
-	ctx context.Context, req infer.CheckRequest,
-) (infer.CheckResponse[RemoteCommandArgs], error) {
-	args, failures, err := infer.DefaultCheck[RemoteCommandArgs](ctx, req.NewInputs)
-	if err != nil {
-		return infer.CheckResponse[RemoteCommandArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
-	}
-	failures = append(failures, checkLogging(req.NewInputs)...)
-	return infer.CheckResponse[RemoteCommandArgs]{Inputs: args, Failures: failures}, nil
 }
 
 // Create runs the create command, if there is one. A preview does not connect.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -13,55 +14,70 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// copy copies the source to the host. When ctx ends, the connection is closed.
+// copy copies the source to the host. As in the real plugin, a copy that has
+// begun is not ended by ctx.
 func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	connection, err := a.Connection.dial(ctx)
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() {
-		// What is under way fails with the closed connection.
-		_ = connection.Close()
-	})
-	defer stop()
-	err = func() error {
-		client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
-		if err != nil {
-			return fmt.Errorf("start SFTP: %w", err)
-		}
-		return errors.Join(sftpCopy(client, a.sourcePath(), a.RemotePath), client.Close())
-	}()
-	if ctx.Err() != nil {
-		return fmt.Errorf("copy %s to %s: %w", a.sourcePath(), a.RemotePath, ctx.Err())
+	// What closing them says adds nothing to the copy's own error.
+	defer func() { _ = connection.Close() }()
+	client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
+	if err != nil {
+		return fmt.Errorf("start SFTP: %w", err)
 	}
-	return errors.Join(err, ignoreClosed(connection.Close()))
+	defer func() { _ = client.Close() }()
+	if a.isText() {
+		return copyText(client, a.Source.Asset.Text, a.RemotePath)
+	}
+	return sftpCopy(client, a.sourcePath(), a.RemotePath)
 }
 
-// sftpCopy copies the file or directory source to target:
+// copyText makes target a file with the text.
+func copyText(client *sftp.Client, text, target string) error {
+	remote, err := remoteStat(client, target)
+	if err != nil {
+		return err
+	}
+	if remote != nil && remote.IsDir() {
+		return fmt.Errorf("remote path %s is a directory: a text asset needs the path of a file", target)
+	}
+	if err := makeParent(client, target); err != nil {
+		return err
+	}
+	return writeFile(client, strings.NewReader(text), target)
+}
+
+// sftpCopy copies the file or directory source to target, and makes the parents
+// of target:
 //
 //	source | target is a directory | target does not exist | target is a file
 //	-------|-----------------------|-----------------------|-----------------
 //	dir    | target/dir            | target/dir            | error
 //	dir/   | into target           | into target           | error
 //	file   | target/file           | target                | overwritten
-//
-// The parent of target must exist.
 func sftpCopy(client *sftp.Client, source, target string) error {
 	info, err := os.Stat(source)
 	if err != nil {
 		return fmt.Errorf("read the source: %w", err)
 	}
+	remote, err := remoteStat(client, target)
+	if err != nil {
+		return err
+	}
 	if !info.IsDir() {
-		remote, err := remoteStat(client, target)
-		if err != nil {
-			return err
-		}
 		if remote != nil && remote.IsDir() {
 			target = path.Join(target, filepath.Base(source))
+		} else if err := makeParent(client, target); err != nil {
+			return err
 		}
 		return copyFile(client, source, target)
 	}
 
+	if err := makeParent(client, target); err != nil {
+		return err
+	}
 	if err := makeDirectory(client, target); err != nil {
 		return err
 	}
@@ -78,6 +94,14 @@ func sftpCopy(client *sftp.Client, source, target string) error {
 		}
 		return copyFile(client, filepath.Join(source, relative), remote)
 	})
+}
+
+// makeParent makes the directories in which target is to be.
+func makeParent(client *sftp.Client, target string) error {
+	if err := client.MkdirAll(path.Dir(target)); err != nil {
+		return fmt.Errorf("make the parent directories of %s: %w", target, err)
+	}
+	return nil
 }
 
 // remoteStat is nil where nothing has the path.
@@ -115,15 +139,18 @@ func copyFile(client *sftp.Client, local, remote string) error {
 	if err != nil {
 		return fmt.Errorf("open the source: %w", err)
 	}
+	return errors.Join(writeFile(client, source, remote), source.Close())
+}
+
+func writeFile(client *sftp.Client, content io.Reader, remote string) error {
 	target, err := client.Create(remote)
 	if err != nil {
-		return errors.Join(fmt.Errorf("create the remote file %s: %w", remote, err), source.Close())
+		return fmt.Errorf("create the remote file %s: %w", remote, err)
 	}
-	if _, err := target.ReadFrom(source); err != nil {
-		return errors.Join(fmt.Errorf("copy %s to the remote file %s: %w", local, remote, err),
-			target.Close(), source.Close())
+	if _, err := target.ReadFrom(content); err != nil {
+		return errors.Join(fmt.Errorf("write the remote file %s: %w", remote, err), target.Close())
 	}
-	if err := errors.Join(target.Close(), source.Close()); err != nil {
+	if err := target.Close(); err != nil {
 		return fmt.Errorf("finish the remote file %s: %w", remote, err)
 	}
 	return nil

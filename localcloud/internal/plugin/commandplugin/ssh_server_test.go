@@ -33,8 +33,9 @@ type sshServer struct {
 	// hangUps and refusals are how many more connections are closed at once,
 	// and how many more logins are refused.
 	hangUps, refusals atomic.Int32
-	// logins is how many logins succeeded.
-	logins atomic.Int32
+	// logins is how many logins succeeded, open how many of their connections
+	// are open, and commandsEnded how many commands have ended.
+	logins, open, commandsEnded atomic.Int32
 }
 
 func newKey(t *testing.T) (ssh.Signer, string) {
@@ -110,6 +111,8 @@ func (s *sshServer) serveConn(ctx context.Context, conn net.Conn) {
 		return
 	}
 	s.logins.Add(1)
+	s.open.Add(1)
+	defer s.open.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go ssh.DiscardRequests(requests)
@@ -169,7 +172,7 @@ func (s *sshServer) serveSession(ctx context.Context, channel ssh.Channel, reque
 		case "exec":
 			var command struct{ Line string }
 			_ = request.Reply(ssh.Unmarshal(request.Payload, &command) == nil, nil)
-			go runForClient(ctx, channel, command.Line, environment)
+			go s.runForClient(ctx, channel, command.Line, environment)
 		case "subsystem":
 			_ = request.Reply(true, nil)
 			go func() {
@@ -186,7 +189,7 @@ func (s *sshServer) serveSession(ctx context.Context, channel ssh.Channel, reque
 }
 
 // runForClient runs line until it ends or the connection does.
-func runForClient(ctx context.Context, channel ssh.Channel, line string, environment []string) {
+func (s *sshServer) runForClient(ctx context.Context, channel ssh.Channel, line string, environment []string) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
 	cmd.Env = environment
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = channel, channel, channel.Stderr()
@@ -197,6 +200,7 @@ func runForClient(ctx context.Context, channel ssh.Channel, line string, environ
 	if err := cmd.Run(); errors.As(err, &exit) {
 		status.Status = uint32(exit.ExitCode())
 	}
+	s.commandsEnded.Add(1)
 	_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(&status))
 	_ = channel.Close()
 }

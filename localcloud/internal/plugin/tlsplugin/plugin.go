@@ -38,5 +38,5 @@ func provider() (p.Provider, error) {
 	if err != nil {
 		return p.Provider{}, fmt.Errorf("describe the %s plugin: %w", name, err)
 	}
-	return provider, nil
+	return bridged(provider), nil
 }

@@ -1,0 +1,309 @@
+package server
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// boundedWork is where the script bounded runs with a directory of its own.
+type boundedWork struct {
+	*testing.T
+	script, dir string
+	// environment is added to that of the script.
+	environment []string
+}
+
+func newBoundedWork(t *testing.T) *boundedWork {
+	t.Helper()
+	w := &boundedWork{T: t, script: filepath.Join(t.TempDir(), "bounded"), dir: t.TempDir()}
+	script, err := files.ReadFile("files/bounded")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(w.script, script, 0o755))
+	return w
+}
+
+func (w *boundedWork) command(name string, args ...string) *exec.Cmd {
+	w.Helper()
+	command := exec.CommandContext(w.Context(), name, args...)
+	command.Dir = w.dir
+	command.Env = append(append(os.Environ(), "BOUNDED_DIR="+filepath.Join(w.dir, "log")), w.environment...)
+	return command
+}
+
+// run runs work with that many seconds and returns its output and exit status.
+func (w *boundedWork) run(seconds, grace int, work string) (string, int) {
+	w.Helper()
+	output, wait := w.start(seconds, grace, work)
+	status := wait()
+	return output(), status
+}
+
+// start starts work. output is what it has printed so far, status waits for its end.
+func (w *boundedWork) start(seconds, grace int, work string) (output func() string, status func() int) {
+	w.Helper()
+	command := w.command(w.script, "provision", strconv.Itoa(seconds), strconv.Itoa(grace), work)
+	content := &syncBuffer{}
+	command.Stdout, command.Stderr = content, content
+	require.NoError(w, command.Start())
+	wait := sync.OnceValue(func() int {
+		_ = command.Wait() // its exit status says it
+		return command.ProcessState.ExitCode()
+	})
+	w.Cleanup(func() {
+		_ = command.Process.Kill()
+		wait()
+	})
+	return func() string { return content.String() }, wait
+}
+
+func (w *boundedWork) eventually(condition func() bool, message string) {
+	w.Helper()
+	require.Eventually(w, condition, 10*time.Second, 10*time.Millisecond, message)
+}
+
+func (w *boundedWork) exists(name string) func() bool {
+	return func() bool {
+		_, err := os.Stat(filepath.Join(w.dir, name))
+		return err == nil
+	}
+}
+
+func (w *boundedWork) write(name string) {
+	w.Helper()
+	require.NoError(w, os.WriteFile(filepath.Join(w.dir, name), nil, 0o644))
+}
+
+// until is work that begins, and ends when a file is written.
+const until = "touch begun; until test -e end; do sleep 0.02; done; "
+
+type syncBuffer struct {
+	mutex  sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(chunk []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.Write(chunk)
+}
+
+func (b *syncBuffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.String()
+}
+
+func TestBoundedWorkGivesItsOutputTimeAndStatus(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	output, status := w.start(90, 20, `pwd; echo "$0 $1"; read -r line || echo no input; echo oops >&2; false; echo not reached`)
+	require.Equal(t, 1, status())
+	require.Equal(t, w.dir+"\nprovision 90\nno input\noops\n", output())
+	log, err := os.ReadFile(filepath.Join(w.dir, "log", "provision.log"))
+	require.NoError(t, err)
+	require.Equal(t, output(), string(log), "an admin can read it on the server")
+	left, err := filepath.Glob(filepath.Join(w.dir, "log", ".*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestBoundedWorkIsShownWhileItRuns(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	output, status := w.start(90, 20, "echo begun; "+until)
+	w.eventually(func() bool { return output() == "begun\n" }, "its first line is shown before its end")
+	w.write("end")
+	require.Zero(t, status())
+}
+
+func TestLinesThatWouldHangAnUpdateAreCut(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ work, output string }{
+		"long":             {"head --bytes 1000000 /dev/zero | tr '\\0' x; echo; echo end", strings.Repeat("x", 8192) + "\nend\n"},
+		"progress bar":     {`printf '\r%d %%' {1..20000}; echo; echo end`, progress(20000) + "end\n"},
+		"without newline":  {"printf end", "end\n"},
+		"not UTF-8":        {`printf 'caf\xc3\xa9 caf\xe9\ncaf\xc3\xa9\n'`, "caf?? caf?\ncafé\n"},
+		"cut in a letter":  {`printf 'x%.0s' {1..8191}; echo é`, strings.Repeat("x", 8191) + "?\n"},
+		"carriage returns": {`printf 'one\r\ntwo\r\n'`, "one\ntwo\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, status := newBoundedWork(t).run(90, 20, test.work)
+			require.Zero(t, status)
+			require.Equal(t, test.output, output)
+		})
+	}
+}
+
+func progress(steps int) string {
+	var bar strings.Builder
+	for step := range steps {
+		bar.WriteString("\n" + strconv.Itoa(step+1) + " %")
+	}
+	return bar.String() + "\n"
+}
+
+func TestWorkEndsAfterItsTimeWithAllThatItStarted(t *testing.T) {
+	t.Parallel()
+	for name, work := range map[string]string{
+		"work that waits":             "sleep 300",
+		"work that ignores its end":   "trap '' TERM; sleep 300 & wait; sleep 300",
+		"a group of its own within":   "timeout 300 bash -c 'trap : TERM; sleep 300 & wait; sleep 300' & wait",
+		"a background process within": "sleep 300 & trap 'exit 1' TERM; wait",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newBoundedWork(t)
+			mark := "MARK=" + filepath.Base(filepath.Dir(w.script)) + t.Name()
+			w.environment = []string{mark}
+			begin := time.Now()
+			output, status := w.run(1, 1, "echo begun; "+work)
+			require.NotZero(t, status)
+			require.Equal(t, "begun\ncannot provision: it did not end within 2 s and was killed\n", withoutKilled(output))
+			require.Less(t, time.Since(begin), 10*time.Second)
+			w.eventually(func() bool { return len(processesWith(t, mark)) == 0 }, "nothing of it is left")
+			again, status := w.run(30, 1, "echo again")
+			require.Zero(t, status)
+			require.Equal(t, "again\n", again, "the next update waits for nothing")
+		})
+	}
+}
+
+// withoutKilled drops what bash says of a process of its own that was killed.
+func withoutKilled(output string) string {
+	var kept []string
+	for line := range strings.Lines(output) {
+		if !strings.Contains(line, "Killed") && !strings.Contains(line, "Terminated") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// processesWith are the processes that have the variable in their environment.
+func processesWith(t *testing.T, variable string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	require.NoError(t, err)
+	var found []string
+	for _, path := range files {
+		// Processes end meanwhile.
+		if content, err := os.ReadFile(path); err == nil && bytes.Contains(content, []byte(variable+"\x00")) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+func TestASecondUpdateWaitsForTheWorkOfTheFirst(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	_, first := w.start(90, 20, until+"sleep 0.2; touch first")
+	w.eventually(w.exists("begun"), "the first begins")
+	output, second := w.start(90, 20, "test -e first && echo second")
+	w.eventually(func() bool { return strings.Contains(output(), "waiting") }, "the second says that it waits")
+	w.write("end")
+	require.Zero(t, first())
+	require.Zero(t, second(), output())
+	require.Equal(t, "an earlier update is still at work on this server: waiting up to 90 s for its end\nsecond\n", output())
+}
+
+func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	_, first := w.start(90, 20, until)
+	w.eventually(w.exists("begun"), "the first begins")
+	output, status := w.run(1, 1, "touch second")
+	require.Equal(t, 75, status)
+	require.Contains(t, output, "cannot provision: an earlier update is still at work on this server after 1 s; run pulumi up again later\n")
+	require.False(t, w.exists("second")())
+	w.write("end")
+	require.Zero(t, first())
+}
+
+func TestTimeSpentOnWaitingIsGone(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	_, first := w.start(90, 20, until)
+	w.eventually(w.exists("begun"), "the first begins")
+	output, second := w.start(90, 20, `test "$1" -lt 90 && echo less`)
+	w.eventually(func() bool { return strings.Contains(output(), "waiting") }, "the second waits")
+	begin := time.Now()
+	w.eventually(func() bool { return time.Since(begin) > 1100*time.Millisecond }, "a second passes")
+	w.write("end")
+	require.Zero(t, first())
+	require.Zero(t, second(), output())
+	require.Contains(t, output(), "\nless\n")
+}
+
+func TestALostConnectionDoesNotEndTheWork(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	command := w.command(w.script, "provision", "90", "20", until+"for i in {1..100}; do echo $i; sleep 0.01; done; touch done")
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	command.Stdout, command.Stderr = writer, writer
+	require.NoError(t, command.Start())
+	require.NoError(t, writer.Close())
+	w.eventually(w.exists("begun"), "the work begins")
+	require.NoError(t, reader.Close())
+	w.write("end")
+	require.NoError(t, command.Wait())
+	require.True(t, w.exists("done")())
+}
+
+func TestALostConnectionLeavesTheWorkItsSignals(t *testing.T) {
+	t.Parallel()
+	output, status := newBoundedWork(t).run(90, 20, "yes | head -n 1; trap")
+	require.Equal(t, int(128+syscall.SIGPIPE), status, "pipefail sees the end of yes by the signal")
+	require.Equal(t, "y\n", output)
+}
+
+func TestAServiceThatTheWorkStartsDoesNotHoldTheUpdate(t *testing.T) {
+	t.Parallel()
+	w := newBoundedWork(t)
+	reader, writer := io.Pipe()
+	command := w.command(w.script, "provision", "90", "20", "sleep 300 & echo started")
+	command.Stdout = writer
+	require.NoError(t, command.Start())
+	content := make([]byte, 8)
+	_, err := io.ReadFull(reader, content)
+	require.NoError(t, err)
+	require.Equal(t, "started\n", string(content))
+	require.NoError(t, command.Wait())
+}
+
+func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
+	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/bounded provision 90 20 '\n")
+	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
+}
+
+func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
+	require.Equal(t, "sudo /opt/site/bounded handover 90 0 'agent handover --wait 30s'\n", HandoverCommand(30*time.Second, 90*time.Second))
+}
+
+func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
+	w := newBoundedWork(t)
+	programs := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(programs, "sudo"), []byte("#!/bin/bash\nprintf '%s|' \"$@\"\n"), 0o755))
+	w.environment = []string{"PATH=" + programs + ":" + os.Getenv("PATH")}
+	for command, args := range map[string]string{
+		ProvisionCommand(90 * time.Second): "install|-d|-m|0755|/opt/site|tar|-xzf|bundle.tar.gz|-C|/opt/site|--no-same-owner|bounded|" +
+			"/opt/site/bounded|provision|90|20|\ntar -xzf bundle.tar.gz -C /opt/site --no-same-owner\n/opt/site/provision \"$1\"\n|",
+		HandoverCommand(30*time.Second, 90*time.Second): "/opt/site/bounded|handover|90|0|agent handover --wait 30s|",
+	} {
+		output, err := w.command("/bin/bash", "-c", command).Output()
+		require.NoError(t, err)
+		require.Equal(t, args, string(output))
+	}
+}

@@ -1,0 +1,52 @@
+// Command sshprobe waits until a login over SSH is possible, and says why it is
+// not. One of Pulumi's command resources runs it before an update's remote
+// commands.
+//
+// The private key comes on standard input. The environment has the rest:
+//
+//	SSHPROBE_ADDRESS    host:port of the server
+//	SSHPROBE_USER       the login
+//	SSHPROBE_HOST_KEY   the server's key, one line of authorized_keys
+//	SSHPROBE_WITHIN     how long to wait, such as 5m
+//
+// Exit codes: 0 the login is possible, 1 it is not, or the environment is wrong.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"immutable-infra/internal/interrupt"
+	"immutable-infra/sshprobe"
+)
+
+func main() {
+	ctx, stop := interrupt.Context()
+	err := run(ctx, os.Getenv, os.Stdin, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, variable func(string) string, stdin io.Reader, stderr io.Writer) error {
+	key, err := io.ReadAll(stdin)
+	if err != nil {
+		return fmt.Errorf("cannot read the private key from standard input: %w", err)
+	}
+	within, err := time.ParseDuration(variable("SSHPROBE_WITHIN"))
+	if err != nil {
+		return fmt.Errorf("cannot read SSHPROBE_WITHIN: %w", err)
+	}
+	login := sshprobe.Login{
+		Address:    variable("SSHPROBE_ADDRESS"),
+		User:       variable("SSHPROBE_USER"),
+		PrivateKey: string(key),
+		HostKey:    variable("SSHPROBE_HOST_KEY"),
+	}
+	return login.Wait(ctx, within, func(line string) { fmt.Fprintln(stderr, line) })
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWrongInputIsNamedAndTheKeyIsNot(t *testing.T) {
+	for name, test := range map[string]struct {
+		within, stdin, says string
+	}{
+		"no time":            {"", "-secret-", "cannot read SSHPROBE_WITHIN"},
+		"a time of no unit":  {"15", "-secret-", "cannot read SSHPROBE_WITHIN"},
+		"no private key":     {"1s", "", "cannot read the private key"},
+		"a key that is none": {"1s", "-secret-", "cannot read the private key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr strings.Builder
+			variables := map[string]string{
+				"SSHPROBE_ADDRESS": "127.0.0.1:1", "SSHPROBE_USER": "bootstrap", "SSHPROBE_WITHIN": test.within,
+			}
+			err := run(t.Context(), func(name string) string { return variables[name] }, strings.NewReader(test.stdin), &stderr)
+			require.ErrorContains(t, err, test.says)
+			require.NotContains(t, err.Error()+stderr.String(), "-secret-")
+		})
+	}
+}
