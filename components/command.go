@@ -25,7 +25,7 @@ const noop = ":"
 // runsOnceOptions ignore what a command resource is made of until its triggers change.
 func runsOnceOptions() pulumi.ResourceOption {
 	return pulumi.IgnoreChanges([]string{
-		"create", "update", "delete", "interpreter", "dir", "environment", "logging", "addPreviousOutputInEnv",
+		"create", "update", "delete", "interpreter", "dir", "environment", "stdin", "logging", "addPreviousOutputInEnv",
 		"connection", "source", "remotePath",
 	})
 }
@@ -36,18 +36,26 @@ type localCommand struct {
 	// the resource's output.
 	Script      string
 	Environment pulumi.StringMapInput
+	// Stdin is where a secret is. Optional.
+	Stdin pulumi.StringInput
 	// Triggers are the hashes of all that the command's result depends on.
 	Triggers pulumi.Array
 	Timeout  string
 }
 
 func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+	var stdin pulumi.StringPtrInput
+	if command.Stdin != nil {
+		stdin = command.Stdin.ToStringOutput().ToStringPtrOutput()
+		opts = append(opts, pulumi.AdditionalSecretOutputs([]string{"stdin"}))
+	}
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String(command.Script),
 		Update:                 pulumi.String(noop),
 		Delete:                 pulumi.String(noop),
 		Interpreter:            pulumi.ToStringArray([]string{"bash", "-c"}),
 		Environment:            command.Environment,
+		Stdin:                  stdin,
 		Triggers:               command.Triggers,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 		Logging:                local.LoggingStderr,

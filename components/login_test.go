@@ -14,7 +14,7 @@ func TestTheScriptOfALoginRunsTheProbeWithItsKey(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
-	command := exec.CommandContext(t.Context(), "bash", "-c", loginScript)
+	command := exec.CommandContext(t.Context(), "bash", "-c", goRun("sshprobe", ""))
 	command.Dir = ".."
 	command.Env = append(os.Environ(), "SSHPROBE_WITHIN=100ms", "SSHPROBE_USER=bootstrap",
 		"SSHPROBE_ADDRESS="+listener.Addr().String(),

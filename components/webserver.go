@@ -303,7 +303,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 		Connection: connection,
 		Within:     timeout - reportTime,
 		Triggers:   triggers,
-	}, instance, parent)
+	}, parent)
 	if err != nil {
 		return nil, err
 	}
