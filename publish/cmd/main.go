@@ -27,6 +27,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"immutable-infra/internal/lines"
 	"immutable-infra/publish"
 	"immutable-infra/server/manifest"
 )
@@ -43,7 +44,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	closeInherited()
 	code := exitDone
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+	// A build writes what it likes, such as a progress bar.
+	log := lines.NewWriter(os.Stderr)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, log)
+	if err = errors.Join(err, log.Close()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = exitFailed
 		if errors.Is(err, errUsage) {
