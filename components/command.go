@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
@@ -117,10 +116,11 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 }
 
 // goRun is a script that compiles and runs one of the project's own programs: on every machine
-// that deploys, Go is the one tool that is there. Pulumi kills the shell alone when it gives up;
-// exec puts go in its place, and the programs end when go does.
+// that deploys, Go is the one tool that is there. It compiles now and not before, since what deletes
+// runs without the program. Pulumi kills the shell alone when it gives up, so exec puts the program in
+// its place.
 func goRun(program, args string) string {
-	return strings.TrimSpace("exec env CGO_ENABLED=0 go run -trimpath -buildvcs=false ./" + program + "/cmd " + args)
+	return fmt.Sprintf(`CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd && exec .build/bin/%[1]s/cmd %[2]s`, program, args)
 }
 
 // compileTimeout bounds the compilation of one of these programs.

@@ -8,14 +8,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// publishCommand runs a verb of publish/cmd, in the project's directory. A command that ran in the
-// site's own directory could not be deleted once that directory has another name. The program takes
-// the shell's place, so that what ends the command ends the program: `go run` would leave it behind.
-const publishCommand = `set -e
-mkdir -p "$WORK_DIR"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$WORK_DIR/publish" ./publish/cmd
-exec "$WORK_DIR/publish" `
-
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {
 	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
@@ -88,7 +80,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
 	}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
-		Script:      publishCommand + "build",
+		Script:      goRun("publish", "build"),
 		Environment: environment,
 		Triggers:    pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
 		Timeout:     "30m",
@@ -101,7 +93,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	syncEnvironment["BUCKET"] = bucket.bucket.Bucket
 	syncEnvironment["REGION"] = pulumi.String(args.Region)
 	sync, err := newLocalCommand(ctx, name+"-sync", localCommand{
-		Script:      publishCommand + "sync",
+		Script:      goRun("publish", "sync"),
 		Environment: syncEnvironment,
 		// Each build is synced, though it has the source of an earlier one: a sync
 		// that failed in between has left the bucket half way to another build.

@@ -17,6 +17,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -24,10 +25,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
-	"immutable-infra/internal/interrupt"
 	"immutable-infra/probe"
 )
 
@@ -42,7 +44,7 @@ func main() {
 
 // run probes, and returns the exit code.
 func run(variable func(string) string, resolver probe.Resolver, stdout, stderr io.Writer) int {
-	ctx, stop := interrupt.Context()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	target, within, err := settings(variable)
 	if err != nil {

@@ -3,16 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"maps"
-	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strconv"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,37 +70,4 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	for _, name := range []string{"NAME", "SERVER", "RELEASE", "ADDRESS", "CERTIFICATE", "WITHIN"} {
 		require.Contains(t, stderr, name)
 	}
-}
-
-// TestProbeEndsWithGoRun: Pulumi kills `go run` alone, and waits until its standard error is closed.
-func TestProbeEndsWithGoRun(t *testing.T) {
-	asked := make(chan struct{}, 1000)
-	site := testsite.Start(t, "localhost", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
-	command := exec.CommandContext(t.Context(), "go", "run", "-trimpath", "-buildvcs=false", ".")
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	for name, value := range environment(site) {
-		command.Env = append(command.Env, name+"="+value)
-	}
-	command.Env = append(command.Env, "NAME=localhost", "WITHIN=60")
-	stderr, err := command.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, command.Start())
-	select {
-	case <-asked:
-	case <-time.After(2 * time.Minute):
-		require.Fail(t, "the probe has not asked the site within 2 min of its compilation")
-	}
-	require.NoError(t, command.Process.Signal(syscall.SIGKILL))
-	ended := make(chan string)
-	go func() {
-		text, _ := io.ReadAll(stderr)
-		ended <- string(text)
-	}()
-	select {
-	case text := <-ended:
-		require.Contains(t, text, "stopped probing https://localhost/: the process that started this one has ended")
-	case <-time.After(10 * time.Second):
-		require.Fail(t, "the probe runs on 10 s after go run was killed")
-	}
-	require.Error(t, command.Wait())
 }

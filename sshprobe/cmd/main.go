@@ -17,14 +17,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
-	"immutable-infra/internal/interrupt"
 	"immutable-infra/sshprobe"
 )
 
 func main() {
-	ctx, stop := interrupt.Context()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Getenv, os.Stdin, os.Stderr)
 	stop()
 	if err != nil {

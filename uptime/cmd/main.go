@@ -24,9 +24,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
-	"immutable-infra/internal/interrupt"
 	"immutable-infra/uptime"
 )
 
@@ -43,7 +44,7 @@ const within = 5 * time.Minute
 var errUsage = errors.New("usage: uptime create|update|delete|read, with the secrets on standard input")
 
 func main() {
-	ctx, stop := interrupt.Context()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := exitDone
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
