@@ -304,6 +304,7 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
 			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port, "site", password
+			values["dnsRecords"] = "[]" // one of them says that nobody sends mail
 		})
 	}
 	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))
