@@ -307,8 +307,7 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
 			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port, "site", password
-			// The example's SPF record says that nobody sends mail.
-			values["dnsRecords"] = strings.Replace(values["dnsRecords"], "v=spf1 -all", "v=spf1 a:smtp.example.org -all", 1)
+			values["dnsRecords"] = "[]" // one of them says that nobody sends mail
 		})
 	}
 	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))
