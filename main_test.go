@@ -382,12 +382,13 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		"web-reachable": {"198.51.100.8", "any"},
 		"vip-verify":    {"198.51.100.7", "valid"},
 	} {
-		visit := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
-		require.Equal(t, "example.org", visit["NAME"].StringValue(), name)
-		require.Equal(t, expected.address, visit["ADDRESS"].StringValue(), name)
-		require.Equal(t, expected.certificate, visit["CERTIFICATE"].StringValue(), name)
-		require.Equal(t, "web-id", visit["SERVER"].StringValue(), name)
-		require.Equal(t, "0123456789abcdef", visit["RELEASE"].StringValue(), name)
+		probe := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
+		require.Equal(t, "example.org", probe["NAME"].StringValue(), name)
+		require.Equal(t, expected.address, probe["ADDRESS"].StringValue(), name)
+		require.Equal(t, "443", probe["PORT"].StringValue(), "%s asks no port of the deployer's environment", name)
+		require.Equal(t, expected.certificate, probe["CERTIFICATE"].StringValue(), name)
+		require.Equal(t, "web-id", probe["SERVER"].StringValue(), name)
+		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
 	// R6: an update of the content alone ends when the server at the address serves it.
 	triggers := find(t, resources, "command:local:Command", "vip-verify").Inputs["triggers"].ArrayValue()

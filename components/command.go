@@ -154,6 +154,7 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 		Environment: pulumi.StringMap{
 			"NAME":        pulumi.String(probe.Name),
 			"ADDRESS":     probe.Address,
+			"PORT":        pulumi.String("443"), // whatever the shell of who deploys has
 			"ROOTS":       pulumi.String(probe.Roots),
 			"CERTIFICATE": pulumi.String(certificate),
 			"SERVER":      probe.Server,

@@ -155,7 +155,7 @@ type WebServer struct {
 	// Ready is the step after which the VIP may move to it.
 	Ready pulumi.Resource
 
-	// domain and roots are how it is visited.
+	// domain and roots are how it is probed.
 	domain, roots string
 }
 

@@ -63,7 +63,11 @@ require_site() {
   outside="the site of $short, siteDir $1, is not in this repository, and cannot be rolled back with it. Bring it back where it is, then run: pulumi up --stack $stack"
   case $1 in
   "$top" | "$top"/*) rest=${1#"$top"} ;;
-  /*) fail "$outside" ;;
+  /*)
+    # git's path of the repository has no links above it; this one may.
+    path=$(cd -P "$1" 2>/dev/null && pwd) || fail "$outside"
+    case $path in "$top" | "$top"/*) rest=${path#"$top"} ;; *) fail "$outside" ;; esac
+    ;;
   *) rest=$(git rev-parse --show-prefix)$1 ;;
   esac
   rest=$(inside "$rest") || fail "$outside"
@@ -107,7 +111,7 @@ while IFS= read -r submodule; do
   "" | 160000*) ;;
   *) fail "$submodule is a submodule, and was part of this repository in $short. Roll back in a new clone: git clone --recurse-submodules, git checkout $short, pulumi up --stack $stack" ;;
   esac
-done <<<"$(git -C "$top" ls-files --stage | sed -n 's/^160000 [0-9a-f]* [0-9]	//p')"
+done <<<"$(git -C "$top" -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* [0-9]	//p')"
 if [ -n "$(lfs_pointers "$commit")" ]; then
   { git lfs version && git config filter.lfs.clean; } >/dev/null 2>&1 ||
     fail "files of $short are in Git LFS. Install git-lfs, run git lfs install, and then: make rollback STACK=$stack TO=$short"

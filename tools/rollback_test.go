@@ -107,6 +107,7 @@ func (r *rollbacks) state(t *testing.T) string {
 }
 
 func TestB10RollBackRestoresTheSite(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ project, site, siteDir string }{
 		"in a folder of the program":      {".", "site", ""},
 		"configured":                      {".", "blog/source", "./blog/source/"},
@@ -116,6 +117,7 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 		"through a link to a link and up": {"infra", "real", "away/there"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRollbacks(t, test.project, test.site, test.siteDir)
 			for link, target := range map[string]string{"linked": "real", "infra/away": "../hop", "hop": "./up/..", "there": "real"} {
 				if test.site == "real" {
@@ -136,7 +138,28 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 	}
 }
 
+func TestB10RollBackRestoresASiteByItsAbsolutePath(t *testing.T) {
+	t.Parallel()
+	r := newRollbacks(t, "infra", "blög site", "")
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(r.dir, link))
+	for i, dir := range []string{r.dir, link} {
+		r.put(t, "infra/Pulumi.production.yaml", "config:\n  immutable-infra:siteDir: "+dir+"/blög site\n")
+		r.put(t, "blög site/page", fmt.Sprintf("page %d\n", i))
+		r.deploy(t)
+	}
+	r.put(t, "blög site/page", "page 3\n")
+	r.deploy(t)
+	for _, commit := range r.commits[:2] {
+		_, stderr, err := r.rollBack(t, commit)
+		require.NoError(t, err, stderr)
+		r.git(t, "restore", "--staged", "--worktree", ":/")
+	}
+	require.Equal(t, "page 0\npage 1\n", r.deployed(t))
+}
+
 func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
+	t.Parallel()
 	elsewhere := t.TempDir()
 	for name, test := range map[string]struct{ siteDir, link, message string }{
 		"beside the repository":     {"../blog", "", "siteDir ../blog, is not in this repository"},
@@ -147,6 +170,7 @@ func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
 		"in a folder git ignores":   {"ignored", "", "has no site at siteDir ignored"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRollbacks(t, ".", "site", test.siteDir)
 			r.put(t, ".gitignore", "ignored\n")
 			r.put(t, "ignored/page", "ignored\n")
@@ -201,6 +225,7 @@ func withSubmodule(t *testing.T) (r *rollbacks, origin *machine) {
 }
 
 func TestB10RollBackRestoresSubmodules(t *testing.T) {
+	t.Parallel()
 	r, _ := withSubmodule(t)
 	stdout, stderr, err := r.rollBack(t)
 	require.NoError(t, err, stderr)
@@ -222,6 +247,7 @@ func TestB10RollBackRestoresSubmodules(t *testing.T) {
 }
 
 func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		work    func(t *testing.T, r *rollbacks, site *machine)
 		message string
@@ -241,6 +267,7 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 		}, "the submodule site has commits that are on no remote"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := withSubmodule(t)
 			test.work(t, r, &machine{bin: r.bin, env: r.env, dir: filepath.Join(r.dir, "site")})
 			r.refused(t, test.message)
@@ -249,6 +276,7 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 }
 
 func TestB10RollBackPutsBackWhatItCannotFinish(t *testing.T) {
+	t.Parallel()
 	r, origin := withSubmodule(t)
 	clone := t.TempDir()
 	r.git(t, "clone", "--quiet", "--recurse-submodules", "--shallow-submodules", r.dir, clone)
@@ -260,6 +288,7 @@ func TestB10RollBackPutsBackWhatItCannotFinish(t *testing.T) {
 }
 
 func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
+	t.Parallel()
 	r, origin := withSubmodule(t)
 	for _, args := range [][]string{{"rm", "--quiet", "--cached", "site"}, {"rm", "--quiet", "-f", ".gitmodules"}} {
 		r.git(t, args...)
@@ -318,6 +347,7 @@ func pointer(digest string, size int) string {
 }
 
 func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
+	t.Parallel()
 	r := withLFS(t, true)
 	_, stderr, err := r.rollBack(t)
 	require.NoError(t, err, stderr)
@@ -338,6 +368,7 @@ func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
 
 // TestB10DeploymentRefusesACheckoutWithoutItsContent: an empty folder, or a pointer, would be deployed.
 func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
+	t.Parallel()
 	deploy := func(t *testing.T, r *rollbacks) (stderr string) {
 		t.Helper()
 		for _, script := range []string{"deploy.sh", "smoke.sh"} {
@@ -352,10 +383,20 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 		return stderr
 	}
 	r, _ := withSubmodule(t)
+	promote, err := os.ReadFile("promote.sh")
+	require.NoError(t, err)
+	r.put(t, "tools/promote.sh", string(promote))
+	require.NoError(t, os.Chmod(filepath.Join(r.dir, "tools", "promote.sh"), 0o755))
+	r.put(t, "Pulumi.test.yaml", "config: {}\n")
+	r.deploy(t)
 	// Another commit of the site than the recorded one is a change that may be tried out.
 	site := &machine{bin: r.bin, env: r.env, dir: filepath.Join(r.dir, "site")}
 	site.git(t, "checkout", "--quiet", "HEAD~1")
-	stderr := deploy(t, r)
+	r.git(t, "config", "submodule.site.ignore", "all")
+	_, stderr, err := r.run(t, filepath.Join(r.dir, "tools", "promote.sh"))
+	require.Error(t, err)
+	require.Contains(t, stderr, "these files have changes that are in no commit", "what was tested could not be found again")
+	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
 
 	inner := filepath.Join("site", "theme")

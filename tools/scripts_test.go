@@ -67,7 +67,7 @@ esac`, told, site.Roots))
 	// A proxy that does not answer, and none of the programs that Linux has and others do not.
 	m.program(t, "getent", "exit 1")
 	m.program(t, "curl", "exit 1")
-	m.env = append(m.env, "PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0", "https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9")
+	m.env = append(m.env, "PORT=1", "SMOKE_PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0", "https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9")
 	return m
 }
 

@@ -4,7 +4,7 @@
 #
 # Usage: smoke.sh STACK
 #
-# Environment: WITHIN, for how many seconds it is tried (60).
+# Environment: WITHIN, for how many seconds it is tried (60), SMOKE_PORT (443).
 set -euo pipefail
 
 fail() {
@@ -32,5 +32,5 @@ NAME=${NAME%/}
 # What was configured, or the default of Pulumi.yaml.
 config=$(pulumi config --json --non-interactive --stack "$stack") || fail "the configuration of stack $stack cannot be had"
 ROOTS=$(jq --raw-output '."immutable-infra:acmeCA".value // ""' <<<"$config")
-export NAME ADDRESS SERVER RELEASE ROOTS CERTIFICATE=valid WITHIN=$within
+export NAME ADDRESS SERVER RELEASE ROOTS PORT=${SMOKE_PORT:-443} CERTIFICATE=valid WITHIN=$within
 exec env CGO_ENABLED=0 go run -trimpath -buildvcs=false ./probe/cmd
