@@ -3,6 +3,7 @@ package publish
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -380,4 +381,18 @@ func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
 	})
 	p.strange("docs/deep")
 	require.Equal(t, map[string]string{"index.html": "front", "_headers": "/*\n  X-A: b\n"}, p.built())
+}
+
+func TestB4ALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
+	needJekyll(t)
+	if _, err := exec.LookPath("bundle"); err != nil {
+		t.Skip("install bundler")
+	}
+	p := newProject(t, "project", "site")
+	p.write(map[string]string{"Gemfile": "gem 'jekyll'\n", "index.html": frontMatter + "front"})
+	hash := p.hash()
+	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
+	require.FileExists(t, "site/Gemfile.lock")
+	require.NoDirExists(t, ".build/gems", "the machine has them")
+	require.Equal(t, hash, p.hash())
 }
