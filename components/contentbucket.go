@@ -8,13 +8,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// publishCommand runs a verb of publish/cmd, in the project's directory. A command that ran in the
-// site's own directory could not be deleted once that directory has another name. The program takes
-// the shell's place, so that what ends the command ends the program: `go run` would leave it behind.
-const publishCommand = `set -e
-mkdir -p "$WORK_DIR"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$WORK_DIR/publish" ./publish/cmd
-exec "$WORK_DIR/publish" `
+// publishCommand runs a verb of publish/cmd in the project's directory. A command that ran in the site's
+// own directory could not be deleted once that directory has another name.
+const publishCommand = "exec env CGO_ENABLED=0 go run -trimpath -buildvcs=false ./publish/cmd "
 
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {

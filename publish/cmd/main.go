@@ -23,10 +23,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"syscall"
 
+	"immutable-infra/internal/interrupt"
 	"immutable-infra/publish"
 	"immutable-infra/server/manifest"
 )
@@ -40,7 +40,7 @@ const (
 var errUsage = errors.New("usage: publish build|sync")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := interrupt.Context()
 	closeInherited()
 	code := exitDone
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
