@@ -1,3 +1,13 @@
+// Package publish builds the site, checks that servers will accept it, and brings it to the content
+// bucket.
+//
+// A build runs in the site's own directory, because plugins look there for git's history and keep their
+// caches there. It runs without the deployment's variables, and what it makes goes to the work directory,
+// which nothing else writes to: what was listed is what is uploaded.
+//
+// Some builds write into their own source: a lock file, a build number, thumbnails. The build records such
+// files, and the hash of the source takes them for what they were before (recordFile). So a build is no
+// reason for another one, on this machine or in a new clone.
 package publish
 
 import (
@@ -98,7 +108,7 @@ func (s Settings) runRecorded(ctx context.Context, source Source, output string)
 	}
 	wrote, err := source.recordWritten(raw, before, after, record)
 	if len(wrote) > 0 {
-		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. These files count as they were before the build.\n", abridged(wrote))
+		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. They count as they were before it; if you edited one of them meanwhile, delete %s.\n", abridged(wrote), source.record)
 	}
 	return errors.Join(failed, err)
 }

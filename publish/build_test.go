@@ -3,6 +3,7 @@ package publish
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -331,4 +332,67 @@ func keys(files map[string]string) []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+func TestTheSitesOwnConfigurationIsRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		files    map[string]string
+		expected jekyllConfig
+	}{
+		"none": {nil, jekyllConfig{exclude: defaultExclude, source: ".", destination: "_site", cache: ".jekyll-cache"}},
+		"YAML goes before the others": {
+			map[string]string{"_config.yml": "exclude: [a, 404, *x]\n", "_config.toml": `exclude = ["b"]`},
+			jekyllConfig{},
+		},
+		"YAML": {
+			map[string]string{"_config.yml": "\ufefftitle: &x a\ndestination: ../out\nexclude: [a]\nexclude: [*x, 404, b c]\nsource: src\ncache_dir: .c\ncollections: {x: {output: true}}\n"},
+			jekyllConfig{file: "_config.yml", exclude: []string{"a", "404", "b c"}, source: "src", destination: "../out", cache: ".c"},
+		},
+		"TOML": {
+			map[string]string{"_config.toml": "title = \"x\"\ndestination = 'public'\nexclude = [\"a\", 'b']\n[sass]\nsass_dir = \"s\"\n"},
+			jekyllConfig{file: "_config.toml", exclude: []string{"a", "b"}, source: ".", destination: "public", cache: ".jekyll-cache"},
+		},
+		"an empty list": {
+			map[string]string{"_config.yaml": "exclude: []\ndestination:\n"},
+			jekyllConfig{file: "_config.yaml", exclude: []string{}, source: ".", destination: "_site", cache: ".jekyll-cache"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t, "project", "site")
+			p.write(c.files)
+			config, err := readJekyllConfig(p.settings.SiteDir)
+			if c.expected.source == "" {
+				require.ErrorContains(t, err, "cannot read site/_config.yml: yaml: unknown anchor 'x' referenced")
+				return
+			}
+			require.NoError(t, err)
+			config.unfiltered = nil
+			require.Equal(t, c.expected, config)
+		})
+	}
+}
+
+func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
+	needJekyll(t)
+	p := newProject(t, "blog/docs/infra", "../..")
+	p.write(map[string]string{
+		"_config.yml": "source: docs\ndestination: docs/out\n", "docs/index.html": frontMatter + "front", "docs/_headers": "/*\n  X-A: b\n",
+		"docs/out/stale.html": "an earlier build's", "docs/infra/readme.md": frontMatter + "the program",
+	})
+	p.strange("docs/deep")
+	require.Equal(t, map[string]string{"index.html": "front", "_headers": "/*\n  X-A: b\n"}, p.built())
+}
+
+func TestB4ALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
+	needJekyll(t)
+	if _, err := exec.LookPath("bundle"); err != nil {
+		t.Skip("install bundler")
+	}
+	p := newProject(t, "project", "site")
+	p.write(map[string]string{"Gemfile": "gem 'jekyll'\n", "index.html": frontMatter + "front"})
+	hash := p.hash()
+	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
+	require.FileExists(t, "site/Gemfile.lock")
+	require.NoDirExists(t, ".build/gems", "the machine has them")
+	require.Equal(t, hash, p.hash())
 }

@@ -34,9 +34,12 @@ func (s Source) readRecord() (record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read which files builds wrote: %w", err)
 	}
-	var read record
+	read := record{}
 	if err := json.Unmarshal(text, &read); err != nil {
 		return nil, fmt.Errorf("cannot read which files builds wrote: %s: %w; delete the file", s.record, err)
+	}
+	if read == nil { // the text is null
+		read = record{}
 	}
 	return read, nil
 }
@@ -54,7 +57,7 @@ func (s Source) original(found inventory, record record) inventory {
 		return found
 	}
 	original := maps.Clone(found)
-	committed := s.committed(unchanged)
+	committed := s.committed()
 	for _, path := range unchanged {
 		switch before := record[path].Before; {
 		case committed[path]:
@@ -67,14 +70,12 @@ func (s Source) original(found inventory, record record) inventory {
 	return original
 }
 
-// committed are those of the paths that git has as they are: a new clone has them, too. There are
-// none where there is no git.
-func (s Source) committed(paths []string) map[string]bool {
-	committed := map[string]bool{}
+// committed are the files that git has as they are: a new clone has them, too. There are none where there
+// is no git.
+func (s Source) committed() map[string]bool {
 	git := func(args ...string) ([]string, error) {
-		command := exec.Command("git", slices.Concat([]string{"-C", s.dir}, args, []string{"--"}, paths)...)
-		// Paths are names, not patterns.
-		command.Env = append(os.Environ(), "GIT_LITERAL_PATHSPECS=1", "GIT_OPTIONAL_LOCKS=0")
+		command := exec.Command("git", append([]string{"-C", s.dir}, args...)...)
+		command.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0")
 		output, err := command.Output()
 		return strings.Split(string(output), "\x00"), err
 	}
@@ -86,8 +87,12 @@ func (s Source) committed(paths []string) map[string]bool {
 	if err != nil {
 		return nil
 	}
+	committed := map[string]bool{}
 	for _, path := range tracked {
-		committed[path] = !slices.Contains(changed, path)
+		committed[path] = true
+	}
+	for _, path := range changed {
+		committed[path] = false
 	}
 	return committed
 }

@@ -28,6 +28,14 @@ const prefix = "site/"
 // before the next of these steps, and any later Sync mends what it left. Where the build is not on
 // this machine, Sync builds first.
 func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The listing and the reading of the build take about as long.
+	listing := make(chan listed, 1)
+	go func() {
+		objects, err := bucket.list(ctx, s.lastKeys())
+		listing <- listed{objects, err}
+	}()
 	list, tags, err := s.lastBuild()
 	if err != nil {
 		fmt.Fprintf(s.Log, "Building again: %v\n", err)
@@ -46,10 +54,11 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 		keys = append(keys, prefix+name)
 		i++
 	}
-	have, err := bucket.list(ctx, keys)
-	if err != nil {
-		return manifest.Manifest{}, err
+	answer := <-listing
+	if answer.err != nil {
+		return manifest.Manifest{}, answer.err
 	}
+	have := answer.objects
 
 	upload := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return have[key] == want[key] })
 	_, err = concurrently(parallelRequests, upload, func(key string) (struct{}, error) {
@@ -84,6 +93,29 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 	}
 	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload), list.Len()-len(upload), len(gone))
 	return list, nil
+}
+
+// listed is what a listing of the bucket returned.
+type listed struct {
+	objects map[string]string
+	err     error
+}
+
+// lastKeys are the keys of the last build's files, sorted. There are none where the build is not on this
+// machine.
+func (s Settings) lastKeys() (keys []string) {
+	text, err := os.ReadFile(s.manifestFile())
+	if err != nil {
+		return nil
+	}
+	list, err := manifest.Parse(text, manifest.DefaultLimits())
+	if err != nil {
+		return nil
+	}
+	for name := range list.Files() {
+		keys = append(keys, prefix+name)
+	}
+	return keys
 }
 
 // lastBuild is the build that the work directory has, and the ETags of its files in the manifest's
