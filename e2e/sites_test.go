@@ -104,9 +104,6 @@ func TestSites(t *testing.T) {
 		}
 		t.Run(site.name, func(t *testing.T) {
 			checkout, source := site.checkout(t, p)
-			if site.name == "forms" {
-				checkout.configureMail(t)
-			}
 			checkout.deploys(t, site.name)
 			// S2 for every site: whatever a page uses is shown.
 			site.visited(t, p)
@@ -494,16 +491,16 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("S1 the source of PHP is never sent", func(t *testing.T) { phpSourceHidden(t, p) })
 	t.Run("S9 a missing page does not wait for PHP", func(t *testing.T) { missingPageAtOnce(t, p) })
 	t.Run("S10 PHP has what sites use", func(t *testing.T) { phpAsPeopleUseIt(t, p) })
-	t.Run("S10 mail goes by the relay", func(t *testing.T) { mailArrives(t, p) })
 	t.Run("R1 a server is replaced though pages fail on purpose", func(t *testing.T) {
 		before := p.outputs(t)
-		checkout.configure(t, "generation", "1400")
-		checkout.deploys(t, "another generation, with pages that answer 500, 503 and 405, and one that sleeps")
+		checkout.configureMail(t)
+		checkout.deploys(t, "a mail relay, with pages that answer 500, 503 and 405, and one that sleeps")
 		require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
 		for path, status := range map[string]int{"/api/busy.php": 503, "/api/post.php": 405, "/api/broken.php": 500, "/api/slow.php": 200} {
 			require.Equal(t, status, p.fetch(t, path).status, path)
 		}
 	})
+	t.Run("S10 mail goes by the relay", func(t *testing.T) { mailArrives(t, p) })
 	t.Run("R1 a server whose PHP is broken does not go live", func(t *testing.T) {
 		before := p.outputs(t)
 		// PHP-FPM starts, answers its ping, and fails with every script.

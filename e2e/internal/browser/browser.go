@@ -31,6 +31,8 @@ import (
 const (
 	// width and height of the window in pixels. Screenshots are as long as the page.
 	width, height = 1280, 900
+	// attempts is how many times a page is opened while the machine's network changes.
+	attempts = 3
 	// visitLimit is how long a page may take to load and to come to rest.
 	visitLimit = 30 * time.Second
 )
@@ -108,6 +110,24 @@ type Page struct {
 // Visit opens a page in a new tab, waits until nothing loads any more, and looks at it.
 // A page that cannot be opened at all is an error.
 func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
+	for attempt := 1; ; attempt++ {
+		seen, err := b.visit(ctx, target)
+		if attempt == attempts || !networkChanged(seen.Problems, err) {
+			return seen, err
+		}
+	}
+}
+
+// networkChanged reports whether Chromium ended a request because an interface of this machine
+// came or went, such as that of a container, which is none of the site's doing.
+func networkChanged(problems []string, err error) bool {
+	if err != nil {
+		problems = append(problems, err.Error())
+	}
+	return slices.ContainsFunc(problems, func(problem string) bool { return strings.Contains(problem, "net::ERR_NETWORK_CHANGED") })
+}
+
+func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
 	seen := newWatch()
 	tab, closeTab := chromedp.NewContext(b.ctx, chromedp.WithListener(seen.event))
 	defer closeTab()

@@ -145,10 +145,10 @@ func (c *crawl) problem(page, format string, args ...any) {
 func (c *crawl) unchecked(path string) bool { return c.site.Unchecked != nil && c.site.Unchecked(path) }
 
 func (c *crawl) visit(ctx context.Context, next todo) error {
-	if c.visited[next.path] || c.unchecked(next.path) {
+	if c.visited[pageOf(next.path)] || c.unchecked(next.path) {
 		return nil
 	}
-	c.visited[next.path] = true
+	c.visited[pageOf(next.path)] = true
 	page, err := c.browser.Visit(ctx, c.origin.Scheme+"://"+c.origin.Host+next.path)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -175,6 +175,12 @@ func (c *crawl) visit(ctx context.Context, next todo) error {
 		return c.compare(ctx, next.path, page)
 	}
 	return nil
+}
+
+// pageOf is the one name of a page that has several: /about.html and /about are the same file.
+func pageOf(path string) string {
+	path = strings.TrimSuffix(path, "index.html")
+	return strings.TrimSuffix(path, ".html")
 }
 
 // compare visits the same page on the plain server, and compares the pictures.
