@@ -161,7 +161,7 @@ func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 // R1: what the site's own programs do has no part in whether the server is ready.
 func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	for _, name := range []string{
-		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "wiki.php/page.txt",
+		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The web server says 404 or 503 or nothing at all of it: it is not asked.
