@@ -337,3 +337,19 @@ func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
 	require.Equal(t, Fails, finding.Verdict)
 	require.Contains(t, finding.Detail, "context canceled")
 }
+
+// R1: what the site's own rules hide is not served, and is not to be.
+func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
+	for rule, ready := range map[string]bool{"/posts/* /moved 301!": true, "/posts/* /index.html 200!": true, "/posts/* /moved 301": false} {
+		t.Run(rule, func(t *testing.T) {
+			build := exampleSite().With("_redirects", rule+"\n")
+			s := newServer(t, build)
+			served := maps.Clone(build)
+			delete(served, "posts/index.html")
+			served["posts/a b/ü+.html"] = "another page"
+			s.web.serve(build.ID(), served)
+			finding := s.look()
+			require.Equal(t, ready, finding.Verdict == Holds, finding.Detail)
+		})
+	}
+}
