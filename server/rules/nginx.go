@@ -111,6 +111,10 @@ map $site_rule $site_error_page {
 const serverStart = `if ($site_path = "") {
     set $site_path $uri;
 }
+# By these, a server is checked before and after visitors are sent to it.
+if ($uri ~ "^/\.well-known/(?:release|server)$") {
+    set $site_done done;
+}
 error_page 400 404 =404 $site_error_page;
 error_page 410 451 $site_error_page;
 `
