@@ -12,6 +12,11 @@ SCRIPTS := \
 LOOKED_AT := $(or $(STACK),local)
 IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
 
+# What the tests of the web server run, unpacked instead of installed, since Debian would start it;
+# and the libraries that it needs.
+SERVED_BY := nginx libnginx-mod-http-brotli-filter libnginx-mod-http-headers-more-filter php8.2-fpm
+LIBRARIES := libacl1 libapparmor1 libargon2-1 libbrotli1 libpcre2-8-0 libsodium23 libssl3 libsystemd0 libxml2
+
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
 
@@ -86,8 +91,8 @@ test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
 check: ## Check format, lint and unit tests
-	@tools/need.sh shellcheck jekyll git
-	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager
+	@tools/need.sh shellcheck jekyll git media-types $(LIBRARIES)
+	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
@@ -101,7 +106,7 @@ check: ## Check format, lint and unit tests
 	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
-	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C $$module ./... || exit 1; \
+	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" go test -C $$module ./... || exit 1; \
 	done
 	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
 

@@ -9,13 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/server/rules"
 )
 
 // webServer is nginx and PHP with the configuration of their images, on ports of
@@ -23,8 +24,10 @@ import (
 type webServer struct {
 	*testing.T
 	url, status string
-	site        string
-	php         *exec.Cmd
+	dir, site   string
+	nginx, php  *exec.Cmd
+
+	nginxCommand, phpCommand []string
 }
 
 const (
@@ -35,11 +38,19 @@ const (
 // newWebServer starts them. Where they are not installed, the test is skipped.
 func newWebServer(t *testing.T) *webServer {
 	t.Helper()
+	w := stoppedWebServer(t)
+	w.release(firstRelease)
+	w.release(secondRelease)
+	w.use(firstRelease)
+	w.startAll()
+	return w
+}
+
+// stoppedWebServer has the configuration, and no release yet.
+func stoppedWebServer(t *testing.T) *webServer {
+	t.Helper()
 	nginx := program(t, "nginx")
 	php := program(t, "php-fpm8.4", "php-fpm8.2")
-	if _, err := os.Stat("/usr/lib/nginx/modules/ngx_http_brotli_filter_module.so"); err != nil {
-		t.Skip("nginx has no brotli here: apt-get install libnginx-mod-http-brotli-filter")
-	}
 	dir := t.TempDir()
 	// They run as somebody else when root runs the test.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
@@ -48,13 +59,26 @@ func newWebServer(t *testing.T) *webServer {
 	temporary := filepath.Join(dir, "tmp")
 	require.NoError(t, os.Mkdir(temporary, 0o700))
 	require.NoError(t, os.Chmod(temporary, 0o777))
-	w := &webServer{T: t, site: filepath.Join(dir, "site"), url: "http://" + freeAddress(t), status: "http://" + freeAddress(t)}
+	w := &webServer{T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + freeAddress(t), status: "http://" + freeAddress(t)}
 	phpAddress := freeAddress(t)
 
+	types := exec.CommandContext(t.Context(), "sh", "files/nginx/types")
+	list, err := os.Open("/etc/mime.types")
+	if err != nil {
+		t.Skip("no list of types here: apt-get install media-types")
+	}
+	defer func() { require.NoError(t, list.Close()) }()
+	types.Stdin = list
+	converted, err := types.Output()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "types.conf"), converted, 0o644))
+
 	configure := strings.NewReplacer(
-		"/srv/site", w.site, "/tmp/", temporary+"/", "/dev/stderr", filepath.Join(temporary, "error.log"), "/etc/nginx/modules-enabled/*.conf", dir+"/modules.conf",
+		"/srv/site", w.site, "/tmp/", temporary+"/", "/dev/stderr", filepath.Join(temporary, "error.log"),
+		"/etc/nginx/modules-enabled/*.conf", dir+"/modules.conf", "/etc/nginx/types.conf", dir+"/types.conf",
 		"listen 8080 ", "listen "+strings.TrimPrefix(w.url, "http://")+" ", "listen 8081;", "listen "+strings.TrimPrefix(w.status, "http://")+";",
 		"set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;",
+		"/usr/share/site/probe.php", filepath.Join(w.site, "probe.php"),
 		"php:9000", phpAddress, "listen = 9000", "listen = "+phpAddress,
 	)
 	for _, name := range []string{"nginx/nginx.conf", "php/php-fpm.conf", "php/site.ini"} {
@@ -62,25 +86,42 @@ func newWebServer(t *testing.T) *webServer {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(configure.Replace(string(text))), 0o644))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "modules.conf"), []byte("load_module /usr/lib/nginx/modules/ngx_http_brotli_filter_module.so;\n"), 0o644))
-
-	w.release(firstRelease)
-	w.release(secondRelease)
-	w.use(firstRelease)
-	require.NoError(t, os.WriteFile(filepath.Join(w.site, "server.json"), []byte(`{"server":"i-1"}`), 0o644))
-	w.start(nginx, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(temporary, "error.log"), "-g", "daemon off;")
-	w.php = w.start(php, "--nodaemonize", "--fpm-config", filepath.Join(dir, "php-fpm.conf"), "-c", filepath.Join(dir, "site.ini"))
+	// Unpacked or installed, the modules are beside the program.
+	var modules strings.Builder
+	for _, module := range []string{"brotli_filter", "headers_more_filter"} {
+		fmt.Fprintf(&modules, "load_module %s;\n", filepath.Join(filepath.Dir(nginx), "../lib/nginx/modules/ngx_http_"+module+"_module.so"))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "modules.conf"), []byte(modules.String()), 0o644))
+	w.nginxCommand = []string{nginx, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(temporary, "error.log"), "-g", "daemon off;"}
+	w.phpCommand = []string{php, "--nodaemonize", "--fpm-config", filepath.Join(dir, "php-fpm.conf"), "-c", filepath.Join(dir, "site.ini")}
 	t.Cleanup(func() {
 		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(temporary, "error.log"))
-			t.Logf("error.log:\n%s", log)
+			t.Logf("error.log:\n%s", w.errorLog())
 		}
 	})
-	require.Eventually(t, func() bool {
-		answer, err := http.Get(w.url + "/api/hello.php")
-		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond)
 	return w
+}
+
+func (w *webServer) errorLog() string {
+	log, _ := os.ReadFile(filepath.Join(w.dir, "tmp", "error.log"))
+	return string(log)
+}
+
+// startAll starts nginx and PHP, and waits until both answer.
+func (w *webServer) startAll() {
+	w.Helper()
+	require.NoError(w, os.WriteFile(filepath.Join(w.site, "server.json"), []byte(`{"server":"i-1"}`), 0o644))
+	require.NoError(w, os.WriteFile(filepath.Join(w.site, "probe.php"), []byte(`<?php echo "php runs";`), 0o644))
+	check := w.command(append([]string{w.nginxCommand[0], "-t"}, w.nginxCommand[1:]...)...)
+	checked, err := check.CombinedOutput()
+	require.NoError(w, err, "%s", checked)
+	require.NotContains(w, string(checked), "[warn]")
+	w.nginx = w.start(w.nginxCommand...)
+	w.php = w.start(w.phpCommand...)
+	require.Eventually(w, func() bool {
+		answer, err := http.Get(w.status + "/php_probe")
+		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+	}, 10*time.Second, 20*time.Millisecond, "nginx and PHP do not answer")
 }
 
 // program is the path of the first of some programs that is there.
@@ -107,15 +148,21 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// start starts a program as an ordinary user, until the test ends.
-func (w *webServer) start(args ...string) *exec.Cmd {
-	w.Helper()
+// command is a program that runs as an ordinary user, until the test ends.
+func (w *webServer) command(args ...string) *exec.Cmd {
 	command := exec.CommandContext(w.Context(), args[0], args[1:]...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 10 * time.Second // and then killed
 	if os.Geteuid() == 0 {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
+	return command
+}
+
+// start starts a program as an ordinary user, until the test ends.
+func (w *webServer) start(args ...string) *exec.Cmd {
+	w.Helper()
+	command := w.command(args...)
 	require.NoError(w, command.Start())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = command.Wait() }()
@@ -124,18 +171,12 @@ func (w *webServer) start(args ...string) *exec.Cmd {
 }
 
 // release puts a release on the disk, as the agent does. It names itself on its front
-// page, and by PHP.
-func (w *webServer) release(id string) {
+// page, by PHP and by a redirect. files are added to it, or take a file out where they are nil.
+func (w *webServer) release(id string, files ...map[string]string) {
 	w.Helper()
-	script, err := os.ReadFile("../site/redirects.php")
-	require.NoError(w, err)
-	_, body, found := strings.Cut(string(script), "---\n<?php")
-	require.True(w, found)
-	redirects := regexp.MustCompile(`\{\{.*\}\}`).ReplaceAllString("<?php"+body,
-		`{"moved":[{"from":"/rss.xml","to":"/feed.xml"},{"from":"/ä b/","to":"/about/"},{"from":"/which/","to":"/`+id+`/"}],"gone":["/newsletter/"]}`)
 	hello, err := os.ReadFile("../site/api/hello.php")
 	require.NoError(w, err)
-	for name, text := range map[string]string{
+	all := map[string]string{
 		"release.json":                          fmt.Sprintf(`{"release": %q}`, id),
 		"site/index.html":                       "front page of " + id + strings.Repeat(" and more", 100),
 		"site/404.html":                         "not found",
@@ -149,22 +190,52 @@ func (w *webServer) release(id string) {
 		"site/api/hello.php":                    string(hello),
 		"site/api/address.php":                  `<?php header("Cache-Control: max-age=60"); echo $_SERVER["REMOTE_ADDR"], " ", $_SERVER["HTTPS"], " ", $_SERVER["SCRIPT_FILENAME"];`,
 		"site/api/curious.php":                  `<?php echo @file_get_contents("/etc/hostname") === false ? "closed" : "open", function_exists("exec") ? " runs" : "";`,
-		"site/redirects.php":                    redirects,
+		"site/_redirects":                       "/rss.xml /feed.xml\n/ä%20b/ /about/\n/which/ /" + id + "/\n/newsletter/ /410.html 410\n",
 		"../../uploads/evil.php":                `<?php echo "evil";`,
 		"outside.php":                           `<?php echo "outside";`,
-	} {
+	}
+	for _, more := range files {
+		for name, text := range more {
+			all["site/"+name] = text
+		}
+	}
+	for name, text := range all {
 		path := filepath.Join(w.site, "releases", id, name)
 		require.NoError(w, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(w, os.WriteFile(path, []byte(text), 0o644))
 	}
+	w.render(id, rules.Server{HSTS: "max-age=31536000"})
 }
 
-// use switches to a release, as the agent does.
+// render writes the configuration of a release.
+func (w *webServer) render(id string, server rules.Server) {
+	w.Helper()
+	directory := filepath.Join(w.site, "releases", id)
+	server.Root = filepath.Join(directory, "site")
+	headers, _ := os.ReadFile(filepath.Join(server.Root, rules.HeadersFile))
+	redirects, _ := os.ReadFile(filepath.Join(server.Root, rules.RedirectsFile))
+	parsed, err := rules.Parse(headers, redirects)
+	require.NoError(w, err)
+	require.NoError(w, os.MkdirAll(filepath.Join(directory, "nginx"), 0o755))
+	for name, text := range parsed.NGINX(server) {
+		require.NoError(w, os.WriteFile(filepath.Join(directory, "nginx", name), []byte(text), 0o644))
+	}
+}
+
+// use switches to a release, as the agent does, and waits until it is served.
 func (w *webServer) use(id string) {
 	w.Helper()
 	link := filepath.Join(w.site, "current")
 	require.NoError(w, os.Symlink("releases/"+id, link+".new"))
 	require.NoError(w, os.Rename(link+".new", link))
+	if w.nginx == nil {
+		return
+	}
+	require.NoError(w, w.nginx.Process.Signal(syscall.SIGHUP))
+	require.Eventually(w, func() bool {
+		_, body := w.get("/.well-known/release")
+		return strings.Contains(body, id)
+	}, 20*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
 }
 
 // get asks for a path, which goes over the wire as it is.
@@ -188,25 +259,19 @@ func (w *webServer) get(path string, headers ...string) (answer *http.Response, 
 func TestTheWebServerServesTheRelease(t *testing.T) {
 	w := newWebServer(t)
 	for path, want := range map[string]string{
-		"/": "front page of " + firstRelease, "/index.html": "front page of ", "/about/": "about", "/about": "about", "/about/index.html": "about",
+		"/": "front page of " + firstRelease, "/index.html": "front page of ", "/about/": "about", "/about/index.html": "about",
 		"/plain": "plain", "/plain.html": "plain", "/.well-known/release": firstRelease, "/.well-known/server": "i-1",
 	} {
 		answer, body := w.get(path)
 		require.Equal(t, http.StatusOK, answer.StatusCode, path)
 		require.Contains(t, body, want, path)
-		require.Equal(t, "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'; style-src 'self'",
-			answer.Header.Get("Content-Security-Policy"), path)
-		require.Equal(t, "same-origin", answer.Header.Get("Cross-Origin-Resource-Policy"), path)
 	}
-	answer, _ := w.get("/picture.svg")
-	require.Contains(t, answer.Header.Get("Content-Security-Policy"), "style-src 'unsafe-inline'", "pictures bring their styles with them")
-	require.Equal(t, "cross-origin", answer.Header.Get("Cross-Origin-Resource-Policy"), "feed readers show them")
 }
 
 func TestWhatIsNotAFileOfTheReleaseIsNotFound(t *testing.T) {
 	w := newWebServer(t)
 	for _, path := range []string{
-		"/nope", "/nope/", "/assets/", "/api", "/404.html", "/nope.php", "/uploads/evil.php", "/api/hello.php/evil.php", "/picture.svg/evil.php",
+		"/nope", "/nope/", "/assets", "/assets/", "/api", "/404.html", "/nope.php", "/uploads/evil.php", "/api/hello.php/evil.php", "/picture.svg/evil.php",
 		"/../outside.php", "/..%2foutside.php", "/%2e%2e/outside.php", "/../../../uploads/evil.php", "/api/..%2f..%2foutside.php",
 		"/../../../../../etc/passwd", "/..%2f..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/etc/passwd", "/release.json", "/SHA256SUMS", "/fpm_status", "/fpm_ping", "/nginx_status",
 	} {
@@ -244,11 +309,6 @@ func TestARedirectIsTheReleasesOwn(t *testing.T) {
 	answer, body := w.get("/newsletter/")
 	require.Equal(t, http.StatusGone, answer.StatusCode)
 	require.Equal(t, "gone", body)
-
-	require.NoError(t, os.Remove(filepath.Join(w.site, "releases", firstRelease, "site", "redirects.php")))
-	answer, body = w.get("/rss.xml")
-	require.Equal(t, http.StatusNotFound, answer.StatusCode, "a site need not have any")
-	require.Equal(t, "not found", body)
 }
 
 func TestASwitchOfReleasesIsSeenAtOnce(t *testing.T) {

@@ -1,5 +1,21 @@
 package rules
 
-// Forced reports whether a rule answers for the path of a URL, not escaped, even where the site has a
-// file there.
-func (r Rules) Forced(path string) bool { return false }
+import "strings"
+
+// Forced reports whether a forced rule, such as /old /new 301!, matches the path of a URL,
+// percent-decoded: it may answer though the site has a file there.
+func (r Rules) Forced(path string) bool {
+	for _, rule := range r.redirects {
+		// Most rules begin otherwise, and an expression takes long to compile.
+		if rule.force && strings.HasPrefix(path, rule.from.prefix()) && rule.from.matches(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// prefix is what every path begins with that the pattern matches.
+func (p pattern) prefix() string {
+	first := p.parts[0]
+	return strings.TrimSuffix(first.literal, "/")
+}

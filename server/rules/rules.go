@@ -3,32 +3,84 @@
 // the agent on a server renders them as nginx's configuration of one release.
 package rules
 
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
 // Names of the files, at the top of a site. They are part of a release and are not served.
 const (
 	HeadersFile   = "_headers"
 	RedirectsFile = "_redirects"
 )
 
+// Limits of the two files, which are those of Cloudflare Pages. Lengths are in bytes.
+const (
+	maxStaticRedirects  = 2000
+	maxDynamicRedirects = 100
+	maxRedirectLine     = 1000
+	maxHeaderRules      = 100
+	maxHeaderLine       = 2000
+)
+
 // Rules are the rules of one site. The zero value has none.
-type Rules struct{}
+type Rules struct {
+	headers   []headerRule
+	redirects []redirect
+}
 
 // Parse reads the text of _headers and of _redirects; nil stands for a file that is missing. The
 // error names every problem: the file, its line, what is wrong and what to write.
-func Parse(headers, redirects []byte) (Rules, error) { return Rules{}, nil }
-
-// Warnings are the rules that have no effect in a site with these files, one line each: a redirect
-// from a page that exists, which is served instead, or a rule that an earlier one hides. exists
-// reports whether the site has the file of a slash-separated path.
-func (r Rules) Warnings(exists func(name string) bool) []string { return nil }
-
-// Server is what a server decides about the release that it serves.
-type Server struct {
-	// Root is the directory of the release's files, such as /srv/site/releases/0123456789abcdef/site.
-	Root string
-	// HSTS is the value of Strict-Transport-Security, or "" for none.
-	HSTS string
+func Parse(headers, redirects []byte) (Rules, error) {
+	var r Rules
+	var headerProblems, redirectProblems problems
+	headerProblems.file = HeadersFile
+	redirectProblems.file = RedirectsFile
+	r.headers = parseHeaders(headers, &headerProblems)
+	r.redirects = parseRedirects(redirects, &redirectProblems)
+	if err := errors.Join(append(headerProblems.errs, redirectProblems.errs...)...); err != nil {
+		return Rules{}, err
+	}
+	return r, nil
 }
 
-// NGINX renders the rules as two files that nginx.conf includes, by their names: http.conf in the
-// context http, and server.conf in the context server. The text depends on the arguments alone.
-func (r Rules) NGINX(server Server) map[string]string { return nil }
+// problems collects what is wrong in one file.
+type problems struct {
+	file string
+	errs []error
+}
+
+func (p *problems) add(line int, format string, args ...any) {
+	p.errs = append(p.errs, fmt.Errorf("%s line %d: %w", p.file, line, fmt.Errorf(format, args...)))
+}
+
+// line is a line of a file that is neither empty nor a comment.
+type line struct {
+	number int
+	text   string
+}
+
+// lines splits a file, without comments, empty lines and the space around each line. Lines that
+// no rule can have are problems.
+func lines(text []byte, limit int, p *problems) []line {
+	var found []line
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	for i, bare := range strings.Split(string(text), "\n") {
+		bare = strings.Trim(bare, " \t\r")
+		switch {
+		case bare == "" || bare[0] == '#':
+		case len(bare) > limit:
+			p.add(i+1, "the line has %d bytes; at most %d are allowed", len(bare), limit)
+		case !utf8.ValidString(bare):
+			p.add(i+1, "the line is not UTF-8; save the file as UTF-8")
+		case strings.ContainsFunc(bare, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+			p.add(i+1, "the line has a control character; remove it")
+		default:
+			found = append(found, line{i + 1, bare})
+		}
+	}
+	return found
+}

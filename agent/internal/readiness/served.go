@@ -141,9 +141,9 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 	return files, problems
 }
 
-// program matches the names of files that PHP could run under some configuration.
-// Whether the web server runs them or refuses them, it does not send them.
-var program = regexp.MustCompile(`(?i)\.ph(p[0-9]?|ps|t|tml|ar)(\.|/|$)`)
+// program matches at least the names of files that PHP could run under some
+// configuration, or include. The web server runs them or refuses them.
+var program = regexp.MustCompile(`(?i)\.(ph(p|t|ar)|inc)`)
 
 // ownName matches names at which a server answers by itself. No build has them today.
 var ownName = regexp.MustCompile(`^\.well-known/(release|server|acme-challenge)(/|$)`)

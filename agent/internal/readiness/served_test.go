@@ -161,7 +161,7 @@ func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 // R1: what the site's own programs do has no part in whether the server is ready.
 func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	for _, name := range []string{
-		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "wiki.php/page.txt",
+		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The web server says 404 or 503 or nothing at all of it: it is not asked.
@@ -336,4 +336,20 @@ func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
 	finding := s.served.Look(ctx)
 	require.Equal(t, Fails, finding.Verdict)
 	require.Contains(t, finding.Detail, "context canceled")
+}
+
+// R1: what the site's own rules hide is not served, and is not to be.
+func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
+	for rule, ready := range map[string]bool{"/posts/* /moved 301!": true, "/posts/* /index.html 200!": true, "/posts/* /moved 301": false} {
+		t.Run(rule, func(t *testing.T) {
+			build := exampleSite().With("_redirects", rule+"\n")
+			s := newServer(t, build)
+			served := maps.Clone(build)
+			delete(served, "posts/index.html")
+			served["posts/a b/ü+.html"] = "another page"
+			s.web.serve(build.ID(), served)
+			finding := s.look()
+			require.Equal(t, ready, finding.Verdict == Holds, finding.Detail)
+		})
+	}
 }

@@ -19,8 +19,8 @@ const (
 // failure is what is remembered of a build that could not be served. Runs follow each other in
 // seconds, and each attempt may cost a request for every file.
 type failure struct {
-	// ETag is the one of the build's manifest.
-	ETag string `json:"etag"`
+	// Release is the build's id.
+	Release string `json:"release"`
 	// Attempts is how many there have been.
 	Attempts int `json:"attempts"`
 	// Error is what the last attempt met.
@@ -45,8 +45,8 @@ func loadFailure(path string) failure {
 }
 
 // tooEarly returns the error of the last attempt at a build, if the next one has to wait.
-func (f failure) tooEarly(etag string, now time.Time) error {
-	if f.ETag != etag || f.Attempts == 0 {
+func (f failure) tooEarly(release string, now time.Time) error {
+	if f.Release != release || f.Attempts == 0 {
 		return nil
 	}
 	pause := lastRetry
@@ -62,11 +62,11 @@ func (f failure) tooEarly(etag string, now time.Time) error {
 }
 
 // next is what is to be remembered when one more attempt has failed.
-func (f failure) next(etag string, err error) failure {
-	if f.ETag != etag {
+func (f failure) next(release string, err error) failure {
+	if f.Release != release {
 		f.Attempts = 0
 	}
-	return failure{ETag: etag, Attempts: f.Attempts + 1, Error: err.Error()}
+	return failure{Release: release, Attempts: f.Attempts + 1, Error: err.Error()}
 }
 
 // save writes the file at path.

@@ -89,7 +89,7 @@ func (p Pull) Run(ctx context.Context) error {
 		return err
 	}
 	last := loadFailure(p.statePath(failureName))
-	if err := last.tooEarly(etag, begin); err != nil {
+	if err := last.tooEarly(list.ID(), begin); err != nil {
 		return err
 	}
 	err = p.serve(ctx, list, etag, current, sound, begin)
@@ -98,7 +98,7 @@ func (p Pull) Run(ctx context.Context) error {
 		// A run that was stopped says nothing of the build.
 		return err
 	case err != nil:
-		return errors.Join(err, last.next(etag, err).save(p.statePath(failureName)))
+		return errors.Join(err, last.next(list.ID(), err).save(p.statePath(failureName)))
 	default:
 		return forgetFailure(p.statePath(failureName))
 	}

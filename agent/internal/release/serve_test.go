@@ -39,8 +39,13 @@ func newWebServer(t *testing.T) (*server, *webServer) {
 	s := newServer(t)
 	w := &webServer{server: s, rejected: map[string]bool{}}
 	s.pull.Web = w
-	s.pull.ReloadTimeout = 250 * time.Millisecond
+	s.pull.ReloadTimeout = time.Minute
 	return s, w
+}
+
+// soon makes a run wait only shortly for a web server that will not answer as it should.
+func (s *server) soon() {
+	s.pull.ReloadTimeout = 250 * time.Millisecond
 }
 
 func (w *webServer) Reload() error {
@@ -114,6 +119,7 @@ func TestARepairedReleaseIsReloaded(t *testing.T) {
 
 func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	s, web := newWebServer(t)
+	s.soon()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
@@ -131,6 +137,7 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 
 	s.s3.TakeRequests()
 	web.rejected = nil
+	s.pull.ReloadTimeout = time.Minute
 	s.pass(firstRetry)
 	s.mustPull()
 	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests(), "the ETag was not remembered, the files were")
@@ -142,6 +149,7 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 // between may have been killed.
 func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
 	s, web := newWebServer(t)
+	s.soon()
 	builds := []site{firstBuild()}
 	for i := range 3 {
 		builds = append(builds, firstBuild().With("index.html", fmt.Sprint("version ", i)))
@@ -162,6 +170,7 @@ func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
 	s.requireServed(builds[0])
 
 	web.rejected = nil
+	s.pull.ReloadTimeout = time.Minute
 	s.pass(firstRetry)
 	s.mustPull()
 	s.requireServed(builds[2])
@@ -181,6 +190,7 @@ func (s *stopping) Release(ctx context.Context) (string, error) {
 // A run that was stopped after the switch leaves it to the next one to find out what is served.
 func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
 	s, web := newWebServer(t)
+	s.soon()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
@@ -199,7 +209,6 @@ func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
 
 func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
 	s, web := newWebServer(t)
-	s.pull.ReloadTimeout = time.Minute
 	web.failure = fmt.Errorf("dial tcp 127.0.0.1:443: %w", os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	build := firstBuild()
 	s.upload(build)
@@ -217,6 +226,7 @@ func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
 
 func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 	s, web := newWebServer(t)
+	s.soon()
 	s.pull.Keep = 1
 	first := firstBuild()
 	s.upload(first)
@@ -234,6 +244,7 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 	require.Len(t, s.releases(), 4, "the web server may still read any of them")
 
 	web.failure = nil
+	s.pull.ReloadTimeout = time.Minute
 	last := first.With("index.html", "last")
 	s.upload(last)
 	s.mustPull()
@@ -243,6 +254,7 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 // An answer counts that came before the time was over, not that the time was over.
 func TestAnAnswerThatIsCutOffDoesNotHideTheOneBefore(t *testing.T) {
 	s, web := newWebServer(t)
+	s.soon()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()

@@ -1,0 +1,24 @@
+package server
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// R1: the server is checked by these names, whatever the site's rules say.
+func TestR1ARuleForTheWholeSiteLeavesTheServersOwnNames(t *testing.T) {
+	w := newWebServer(t)
+	for _, rule := range []string{"/* https://example.com/:splat 301!", "/.well-known/* /index.html 200!", "/.well-known/release /x 410!"} {
+		w.use(secondRelease)
+		w.release(firstRelease, map[string]string{"_redirects": rule + "\n"})
+		w.use(firstRelease)
+		answer, body := w.get("/.well-known/release")
+		require.Equal(t, http.StatusOK, answer.StatusCode, rule)
+		require.Contains(t, body, firstRelease)
+		answer, body = w.get("/.well-known/server")
+		require.Equal(t, http.StatusOK, answer.StatusCode, rule)
+		require.JSONEq(t, `{"server":"i-1"}`, body)
+	}
+}
