@@ -10,8 +10,13 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// askInterval is the pause between two requests for the release that the web server names.
-const askInterval = 100 * time.Millisecond
+const (
+	// askInterval is the pause between two requests for the release that the web server names.
+	askInterval = 100 * time.Millisecond
+	// settleTime is how long it must name the same one: for a tenth of a second after a reload,
+	// nginx's old workers still take requests.
+	settleTime = 200 * time.Millisecond
+)
 
 // WebServer is what serves the current release to visitors. It reads the release's configuration
 // when it starts and at a reload.
@@ -55,19 +60,28 @@ func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 	}
 }
 
-// awaitServed asks until the web server names the release, or refuses connections, or ReloadTimeout
-// is over. It returns the release that the web server named last, or the error if it named none.
+// awaitServed asks until the web server names the release for settleTime, or refuses connections, or
+// ReloadTimeout is over. It returns the release that the web server named last, or the error if it
+// named none.
 func (p Pull) awaitServed(ctx context.Context, id string) (named string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.ReloadTimeout)
 	defer cancel()
+	var since time.Time
 	for {
 		answer, failure := p.Web.Release(ctx)
-		switch {
-		case failure == nil && answer == id, errors.Is(failure, syscall.ECONNREFUSED):
-			return answer, failure
-		case ctx.Err() == nil || named == "" && err == nil:
+		if ctx.Err() == nil || named == "" && err == nil {
 			// An answer that the end of the time cut off says less than the one before it.
 			named, err = answer, failure
+		}
+		switch {
+		case errors.Is(failure, syscall.ECONNREFUSED):
+			return answer, failure
+		case failure != nil || answer != id:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= settleTime:
+			return answer, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -104,6 +104,36 @@ func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
 	require.Equal(t, 2, web.reloads)
 }
 
+// For a moment after a reload, the workers of the configuration before still take requests.
+func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
+	s, web := newWebServer(t)
+	first := firstBuild()
+	s.upload(first)
+	s.mustPull()
+	second := first.With("index.html", "front page, second")
+	s.upload(second)
+	wavering := &wavering{webServer: web, old: first.ID(), begin: web.asked}
+	s.pull.Web = wavering
+	s.mustPull()
+	require.Greater(t, web.asked-wavering.begin, 4)
+	s.requireServed(second)
+}
+
+// wavering names the old release in its second and fourth answer.
+type wavering struct {
+	*webServer
+	old   string
+	begin int
+}
+
+func (w *wavering) Release(ctx context.Context) (string, error) {
+	named, err := w.webServer.Release(ctx)
+	if number := w.asked - w.begin; number == 2 || number == 4 {
+		return w.old, nil
+	}
+	return named, err
+}
+
 func TestARepairedReleaseIsReloaded(t *testing.T) {
 	s, web := newWebServer(t)
 	build := firstBuild()
