@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,10 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/server/rules"
@@ -100,6 +105,17 @@ func stoppedWebServer(t *testing.T) *webServer {
 		}
 	})
 	return w
+}
+
+// configure replaces text of nginx.conf, in pairs.
+func (w *webServer) configure(replacements ...string) {
+	w.Helper()
+	path := filepath.Join(w.dir, "nginx.conf")
+	before, err := os.ReadFile(path)
+	require.NoError(w, err)
+	after := strings.NewReplacer(replacements...).Replace(string(before))
+	require.NotEqual(w, string(before), after)
+	require.NoError(w, os.WriteFile(path, []byte(after), 0o644))
 }
 
 func (w *webServer) errorLog() string {
@@ -232,26 +248,36 @@ func (w *webServer) use(id string) {
 		return
 	}
 	require.NoError(w, w.nginx.Process.Signal(syscall.SIGHUP))
+	// Workers that have the old configuration take requests for a tenth of a second more.
+	var since time.Time
 	require.Eventually(w, func() bool {
-		_, body := w.get("/.well-known/release")
-		return strings.Contains(body, id)
-	}, 20*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
+		if _, body := w.get("/.well-known/release"); !strings.Contains(body, id) {
+			since = time.Time{}
+		} else if since.IsZero() {
+			since = time.Now()
+		}
+		return !since.IsZero() && time.Since(since) > 200*time.Millisecond
+	}, 10*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
 }
 
 // get asks for a path, which goes over the wire as it is.
 func (w *webServer) get(path string, headers ...string) (answer *http.Response, body string) {
 	w.Helper()
-	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.url, nil)
+	address := strings.TrimPrefix(w.url, "http://")
+	connection, err := net.Dial("tcp", address)
 	require.NoError(w, err)
-	request.URL = &url.URL{Scheme: "http", Host: request.URL.Host, Opaque: path}
+	defer func() { require.NoError(w, connection.Close()) }()
+	require.NoError(w, connection.SetDeadline(time.Now().Add(40*time.Second)))
+	request := "GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n"
 	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
+		request += headers[i] + ": " + headers[i+1] + "\r\n"
 	}
-	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true}
-	answer, err = transport.RoundTrip(request)
+	_, err = io.WriteString(connection, request+"\r\n")
 	require.NoError(w, err)
+	answer, err = http.ReadResponse(bufio.NewReader(connection), nil)
+	require.NoError(w, err, path)
 	text, err := io.ReadAll(answer.Body)
-	require.NoError(w, err)
+	require.NoError(w, err, path)
 	require.NoError(w, answer.Body.Close())
 	return answer, string(text)
 }
@@ -367,11 +393,11 @@ func TestWithoutPHPPagesAreServed(t *testing.T) {
 	answer, body := w.get("/about/")
 	require.Equal(t, http.StatusOK, answer.StatusCode)
 	require.Equal(t, "about", body)
-	for _, path := range []string{"/nope", "/rss.xml"} {
-		answer, body = w.get(path)
-		require.Equal(t, http.StatusNotFound, answer.StatusCode, path)
-		require.Equal(t, "not found", body, path)
-	}
+	answer, body = w.get("/nope")
+	require.Equal(t, http.StatusNotFound, answer.StatusCode)
+	require.Equal(t, "not found", body)
+	answer, _ = w.get("/rss.xml")
+	require.Equal(t, http.StatusMovedPermanently, answer.StatusCode, "a redirect needs no PHP")
 }
 
 func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
@@ -381,6 +407,481 @@ func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
 	require.Contains(t, body, "Active connections: ")
 	_, body = w.get("/fpm_status?openmetrics")
 	require.Contains(t, body, "phpfpm_up 1\n")
+	_, body = w.get("/php_probe")
+	require.Equal(t, "php runs", body)
 	answer, _ := w.get("/")
 	require.Equal(t, http.StatusNotFound, answer.StatusCode)
+}
+
+// wanted is what a path is answered with; empty fields are not looked at.
+type wanted struct {
+	path             string
+	status           int
+	location, body   string
+	contentType      string
+	header, hasValue string
+}
+
+func (w *webServer) expect(cases ...wanted) {
+	w.Helper()
+	for _, want := range cases {
+		answer, body := w.get(want.path)
+		require.Equal(w, want.status, answer.StatusCode, want.path)
+		if want.status >= 300 && want.status < 400 {
+			require.Equal(w, want.location, answer.Header.Get("Location"), want.path)
+		}
+		if want.body != "" {
+			require.Equal(w, want.body, body, want.path)
+		}
+		if want.contentType != "" {
+			require.Equal(w, want.contentType, answer.Header.Get("Content-Type"), want.path)
+		}
+		if want.header != "" {
+			require.Equal(w, want.hasValue, strings.Join(answer.Header.Values(want.header), "|"), "%s: %s", want.path, want.header)
+		}
+	}
+}
+
+// newSite serves one release with these files besides the usual ones.
+func newSite(t *testing.T, files map[string]string) *webServer {
+	t.Helper()
+	w := stoppedWebServer(t)
+	w.release(firstRelease, files)
+	w.use(firstRelease)
+	w.startAll()
+	return w
+}
+
+func TestSourceOfPHPIsNeverSent(t *testing.T) {
+	const source = "<?php $password = 'secret'; echo 'ran';"
+	names := []string{
+		"contact.php", "x.phtml", "x.phar", "x.php5", "x.phps", "x.pht", "x.PHP", "x.PhP", "x.inc", "x.php~", "x.php.bak", "x.php.old", "x.php.orig",
+		"x.php.txt", "x.php-backup", "x.php_2", "x.php 2", "x.php.", "x.php ", "#x.php#", "x.php.swp", ".x.php.swp", ".x.php", "x.phpbak",
+		"_headers", "_redirects", ".env", ".git/config", "sub/.htpasswd", "kept-0123456789abcdef.php", "y.phtml-0123456789abcdef.txt",
+	}
+	files := map[string]string{"page-about-x.php-files.html": "a page", "x.php.png": "a picture", "about-x.php/index.html": "another page"}
+	for _, name := range names {
+		switch name {
+		case "_headers":
+			files[name] = "# secret\n/*\n  X-From: file\n"
+		case "_redirects":
+			files[name] = "# secret\n/from/ /to/\n"
+		default:
+			files[name] = source
+			files["api/"+name] = source
+		}
+	}
+	w := newSite(t, files)
+
+	t.Run("S1", func(t *testing.T) {
+		w.T = t
+		variants := []func(string) string{
+			func(name string) string { return escapePath(name) },
+			func(name string) string { return escapePath(name) + "/" },
+			func(name string) string { return escapePath(name) + "." },
+			func(name string) string { return escapePath(name) + "%20" },
+			func(name string) string { return escapePath(name) + "%00" },
+			func(name string) string { return escapePath(name) + ";.css" },
+			func(name string) string { return escapePath(name) + "/x.css" },
+			func(name string) string { return strings.ReplaceAll(escapePath(name), ".", "%2e") },
+			func(name string) string { return strings.ReplaceAll(escapePath(name), "p", "%70") },
+			func(name string) string { return strings.ReplaceAll(escapePath(name), "p", "%2570") },
+			func(name string) string { return "/" + escapePath(name) },
+			func(name string) string { return "./" + escapePath(name) },
+			func(name string) string { return escapePath(name) + "?a.css" },
+			func(name string) string {
+				extension := filepath.Ext(name)
+				return escapePath(strings.TrimSuffix(name, extension) + "-0123456789abcdef" + extension)
+			},
+		}
+		for _, directory := range []string{"/", "/api/", "//", "/api/../"} {
+			for _, name := range names {
+				for i, variant := range variants {
+					path := directory + variant(name)
+					answer, body := w.get(path)
+					require.NotContains(t, body, "secret", "%s (variant %d)", path, i)
+					if body != "ran" {
+						require.Contains(t, []int{http.StatusNotFound, http.StatusMovedPermanently}, answer.StatusCode, path)
+					}
+				}
+			}
+		}
+		w.expect(
+			wanted{path: "/contact.php", status: 200, body: "ran"},
+			wanted{path: "/api/contact.php", status: 200, body: "ran"},
+			wanted{path: "/api/contact-0123456789abcdef.php", status: 404, body: "not found"},
+			wanted{path: "/page-about-x.php-files.html", status: 200, body: "a page"},
+			wanted{path: "/page-about-x.php-files", status: 200, body: "a page"},
+			wanted{path: "/x.php.png", status: 200, body: "a picture"},
+			wanted{path: "/about-x.php", status: 301, location: "/about-x.php/"},
+			wanted{path: "/about-x.php/", status: 200, body: "another page"},
+		)
+	})
+}
+
+// escapePath encodes all that is not plain.
+func escapePath(name string) string {
+	return strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
+}
+
+func TestNothingThatAPageNeedsIsBlockedByDefault(t *testing.T) {
+	t.Run("S2", func(t *testing.T) {
+		w := newSite(t, nil)
+		for _, path := range []string{"/", "/picture.svg", "/nope", "/api/hello.php", "/rss.xml"} {
+			answer, _ := w.get(path)
+			for _, name := range []string{
+				"Content-Security-Policy", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy",
+				"Cross-Origin-Embedder-Policy", "Permissions-Policy",
+			} {
+				require.Empty(t, answer.Header.Values(name), "%s %s", path, name)
+			}
+			require.Equal(t, []string{"nosniff"}, answer.Header.Values("X-Content-Type-Options"), path)
+			require.Equal(t, []string{"strict-origin-when-cross-origin"}, answer.Header.Values("Referrer-Policy"), path)
+		}
+	})
+	t.Run("S3", func(t *testing.T) {
+		w := newSite(t, nil)
+		w.expect(wanted{path: "/", status: 200, header: "Strict-Transport-Security", hasValue: "max-age=31536000"})
+		w.render(firstRelease, rules.Server{})
+		w.use(firstRelease)
+		require.Eventually(t, func() bool {
+			answer, _ := w.get("/")
+			return answer.Header.Get("Strict-Transport-Security") == ""
+		}, 10*time.Second, 10*time.Millisecond)
+	})
+}
+
+func TestAddressesAreAsOfStaticHosts(t *testing.T) {
+	files := map[string]string{
+		"page.html": "page", "both.html": "file", "both/index.html": "directory", "empty/data.txt": "data", "mixed.html": "mixed", "mixed/deep.html": "deep",
+		"form/index.php": "<?php echo 'form ', $_SERVER['SCRIPT_NAME'];", "über/index.html": "über", "a b/index.html": "space", "a+b&c/index.html": "plus",
+		"ünï.html": "unicode",
+	}
+	for _, name := range []string{"a b.txt", "what?.txt", "sharp#.txt", "100%.txt", "grüße.txt", "a+b.txt", "a&b.txt", "it's.txt", "日本語.txt", `back\slash.txt`, "semi;colon.txt", `quo"te.txt`, "[x].txt", "e\u0301.txt", "$uri.txt", "{x}.txt"} {
+		files["names/"+name] = "text of " + name
+	}
+	w := newSite(t, files)
+	t.Run("S4", func(t *testing.T) {
+		w.T = t
+		w.expect(
+			wanted{path: "/about", status: 301, location: "/about/"},
+			wanted{path: "/about?a=b&c=%20", status: 301, location: "/about/?a=b&c=%20"},
+			wanted{path: "/about/", status: 200, body: "about"},
+			wanted{path: "/page", status: 200, body: "page", contentType: "text/html; charset=utf-8"},
+			wanted{path: "/page/", status: 301, location: "/page"},
+			wanted{path: "/page/?q=1", status: 301, location: "/page?q=1"},
+			wanted{path: "//page//", status: 301, location: "/page"},
+			wanted{path: "//about", status: 301, location: "/about/"},
+			wanted{path: "/both", status: 200, body: "file"},
+			wanted{path: "/both/", status: 200, body: "directory"},
+			wanted{path: "/mixed", status: 200, body: "mixed"},
+			wanted{path: "/mixed/", status: 301, location: "/mixed"},
+			wanted{path: "/empty", status: 404, body: "not found"},
+			wanted{path: "/empty/", status: 404, body: "not found"},
+			wanted{path: "/form", status: 301, location: "/form/"},
+			wanted{path: "/form/", status: 200, body: "form /form/index.php"},
+			wanted{path: "/%C3%BCber", status: 301, location: "/%C3%BCber/"},
+			wanted{path: "/%C3%BCber/", status: 200, body: "über"},
+			wanted{path: "/a%20b", status: 301, location: "/a%20b/"},
+			wanted{path: "/a+b&c", status: 301, location: "/a+b&c/"},
+			wanted{path: "/%C3%BCn%C3%AF", status: 200, body: "unicode"},
+			wanted{path: "/%C3%BCn%C3%AF/", status: 301, location: "/%C3%BCn%C3%AF"},
+			wanted{path: "/über", status: 200, body: "über"},
+		)
+		for name, text := range files {
+			if strings.HasPrefix(name, "names/") {
+				w.expect(wanted{path: "/" + escapePath(name), status: 200, body: text, contentType: "text/plain; charset=utf-8"})
+			}
+		}
+	})
+}
+
+func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
+	text := strings.Repeat("text ", 100)
+	types := map[string]string{
+		"a.mjs": "text/javascript; charset=utf-8", "a.js": "text/javascript; charset=utf-8", "a.css": "text/css; charset=utf-8",
+		"a.webmanifest": "application/manifest+json", "a.vtt": "text/vtt; charset=utf-8", "a.md": "text/markdown; charset=utf-8",
+		"a.json": "application/json", "a.map": "application/json", "a.geojson": "application/geo+json", "a.jsonld": "application/ld+json", "a.xml": "application/xml", "a.atom": "application/atom+xml",
+		"a.rss": "application/rss+xml", "a.svg": "image/svg+xml", "a.avif": "image/avif", "a.webp": "image/webp", "a.jpg": "image/jpeg", "a.JPG": "image/jpeg", "a.png": "image/png",
+		"a.ico": "image/vnd.microsoft.icon", "a.woff": "font/woff", "a.woff2": "font/woff2", "a.ttf": "font/ttf", "a.otf": "font/otf", "a.wasm": "application/wasm",
+		"a.mp4": "video/mp4", "a.webm": "video/webm", "a.mp3": "audio/mpeg", "a.m4a": "audio/mp4", "a.ogg": "audio/ogg", "a.opus": "audio/ogg", "a.flac": "audio/flac",
+		"a.pdf": "application/pdf", "a.epub": "application/epub+zip", "a.zip": "application/zip", "a.gz": "application/gzip", "a.csv": "text/csv; charset=utf-8", "a.ics": "text/calendar; charset=utf-8",
+		"a.txt": "text/plain; charset=utf-8", "a.yml": "application/yaml", "a.m3u8": "application/vnd.apple.mpegurl", "a.ts": "video/mp2t", "a.glb": "model/gltf-binary", "a.xhtml": "application/xhtml+xml",
+		"a.unknown": "application/octet-stream", "LICENSE": "application/octet-stream",
+		".well-known/matrix/client": "application/json", ".well-known/matrix/server": "application/json", ".well-known/apple-app-site-association": "application/json",
+		"apple-app-site-association": "application/json", ".well-known/webfinger": "application/jrd+json", ".well-known/host-meta": "application/xrd+xml",
+		".well-known/nodeinfo": "application/json", ".well-known/openid-configuration": "application/json", ".well-known/security.txt": "text/plain; charset=utf-8",
+		".well-known/mta-sts.txt": "text/plain; charset=utf-8", ".well-known/did.json": "application/json", ".well-known/atproto-did": "text/plain; charset=utf-8",
+		".well-known/assetlinks.json": "application/json",
+	}
+	files := map[string]string{}
+	for name := range types {
+		files[name] = text
+	}
+	w := newSite(t, files)
+	t.Run("S5", func(t *testing.T) {
+		w.T = t
+		for name, want := range types {
+			w.expect(wanted{path: "/" + name, status: 200, body: text, contentType: want})
+		}
+		for _, name := range []string{"a.mjs", "a.webmanifest", "a.vtt", "a.md", "a.json", "a.svg", "a.atom", "a.ttf", "a.ico", "a.wasm", ".well-known/matrix/client", ".well-known/host-meta"} {
+			answer, _ := w.get("/"+name, "Accept-Encoding", "br")
+			require.Equal(t, "br", answer.Header.Get("Content-Encoding"), name)
+		}
+		for _, name := range []string{"a.png", "a.woff2", "a.mp4", "a.zip"} {
+			answer, _ := w.get("/"+name, "Accept-Encoding", "br, gzip")
+			require.Empty(t, answer.Header.Get("Content-Encoding"), name)
+		}
+		require.NotContains(t, w.errorLog(), "[warn]")
+	})
+}
+
+func TestRedirectsAreWellFormed(t *testing.T) {
+	w := newSite(t, map[string]string{
+		"_redirects": strings.Join([]string{
+			"# comment", "/q/ /new/?a=1", "/u/ /über/ # trailing comment", "/caf%C3%A9/ /coffee/", "/käse/ /cheese", "/sharp /page#part", "/sharpq /page?a=1#part",
+			"/out https://example.org", "/outq https://example.org?a=1", "/Case /upper", "/case /lower", "/two%20words /x", "/dollar/ /$uri/$1", "/temp /new 302", "/other /new 303", "/t307 /new 307", "/t308 /new 308",
+			"/slash /target", "/add /add/", "/blog/:year/:month/* /:year-:month/:splat", "/x/* /:splat", "/y/* /:splat/evil.example/", "/z/:name /:name/:name", "/h/* https://example.org/:splat", "/hq/* /find?q=:splat",
+			"/föö/* /bar/:splat", "/a+b/* /plus/:splat", "/mid/*/end /m/:splat", "/both/:a/* /late/:a", "/both/first /never",
+			"/plain /wins-not", "/about/* /forced/:splat 301!", "/app/* /plain.html 200", "/docs/* /names/:splat.txt 200", "/gone/* /410.html 410", "/law /410.html 451", "/en/* /en-404.html 404", "/dots/x-:a /:a:a/:a:a/release.json 200",
+			"/pretty/* /about 200", "/run/* /api/script.php 200", "/* /index.html 200",
+		}, "\n"),
+		"names/ä b.txt": "umlaut", "en-404.html": "english", "api/script.php": "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];", "about/team.html": "team",
+	})
+	t.Run("S6", func(t *testing.T) {
+		w.T = t
+		for path, location := range map[string]string{
+			"/q/?utm=1": "/new/?a=1&utm=1", "/q/": "/new/?a=1", "/q": "/new/?a=1", "/q/?": "/new/?a=1", "/u/": "/%C3%BCber/", "/u/?x=%C3%BC": "/%C3%BCber/?x=%C3%BC",
+			"/caf%C3%A9/": "/coffee/", "/caf%c3%a9/": "/coffee/", "/café/": "/coffee/", "/k%C3%A4se/": "/cheese",
+			"/sharp?q=1": "/page?q=1#part", "/sharpq?q=1": "/page?a=1&q=1#part", "/out": "https://example.org/", "/out?q=1": "https://example.org/?q=1", "/outq?q=1": "https://example.org/?a=1&q=1",
+			"/Case": "/upper", "/case": "/lower", "/two%20words": "/x", "/dollar/": "/$uri/$1", "/slash/": "/target", "/add": "/add/",
+			"/blog/2020/01/a%20b/?c=d": "/2020-01/a%20b/?c=d", "/x/a/b": "/a/b", "/x//evil.example/": "/evil.example/", "/x/%2Fevil.example/": "/%2Fevil.example/", `/x/\evil.example`: "/evil.example", `/x//\/evil.example`: "/evil.example",
+			"/y/": "/evil.example/", "/z/a": "/a/a", "/x/%0d%0aSet-Cookie:a=b": "/%0d%0aSet-Cookie:a=b", "/h//evil.example": "https://example.org//evil.example", "/h/@evil.example": "https://example.org/@evil.example",
+			"/hq/a%26b": "/find?q=a%26b", "/hq/a?utm=1": "/find?q=a&utm=1", "/f%C3%B6%c3%b6/x": "/bar/x", "/föö/x": "/bar/x", "/a+b/x": "/plus/x", "/a%2bb/x": "/plus/x", "/mid/1/2/end": "/m/1/2",
+			"/both/first/x": "/late/first", "/about/": "/forced/", "/about/team": "/forced/team",
+		} {
+			w.expect(wanted{path: path, status: 301, location: location})
+		}
+		w.expect(
+			wanted{path: "/temp", status: 302, location: "/new"}, wanted{path: "/other", status: 303, location: "/new"},
+			wanted{path: "/t307", status: 307, location: "/new"}, wanted{path: "/t308", status: 308, location: "/new"},
+			wanted{path: "/plain", status: 200, body: "plain"}, wanted{path: "/both/first", status: 301, location: "/never"},
+			wanted{path: "/app/any/thing?x", status: 200, body: "plain"}, wanted{path: "/docs/%C3%A4%20b", status: 200, body: "umlaut"},
+			wanted{path: "/gone/", status: 410, body: "gone"}, wanted{path: "/law", status: 451, body: "gone"}, wanted{path: "/en/nope", status: 404, body: "english"},
+			wanted{path: "/run/a?b=c", status: 200, body: "/run/a?b=c /api/script.php"},
+			wanted{path: "/add/", status: 200}, wanted{path: "/dots/x-.", status: 404, body: "not found"}, wanted{path: "/pretty/x", status: 200, body: "about"},
+		)
+		_, body := w.get("/anything/else")
+		require.Contains(t, body, "front page of")
+	})
+}
+
+func TestHeadersOfTheSiteReplaceTheDefaults(t *testing.T) {
+	w := newSite(t, map[string]string{
+		"_headers": `# comment
+/*
+  Content-Security-Policy: default-src 'self'
+  X-Frame-Options: DENY
+  X-Content-Type-Options: nosniff
+  Referrer-Policy: no-referrer
+  X-All: "quoted" \back $uri ${uri} ; } {
+/picture.svg
+  ! Content-Security-Policy
+  Content-Security-Policy: sandbox
+  Content-Type: text/plain
+/assets/*
+  Cache-Control: public, max-age=600
+  X-All: second
+/plain*
+  ! X-Frame-Options
+  ! Referrer-Policy
+/by/:who/*
+  X-Who: :who of :splat and :other
+/*.xml
+  Content-Type: application/atom+xml; charset=us-ascii
+/ü/*
+  X-Umlaut: yes
+/api/*
+  X-Frame-Options: SAMEORIGIN
+  Cache-Control: max-age=5
+  Content-Type: text/css
+/no-sniff/
+  ! X-Content-Type-Options
+  ! Cache-Control
+`,
+		"api/own.php": `<?php header("X-Frame-Options: ALLOW"); header("Referrer-Policy: origin"); header("X-Content-Type-Options: own"); header("Content-Type: text/html; charset=iso-8859-1"); header("X-All: php"); http_response_code(404); echo "own";`,
+		"ü/x.txt":     "x", "no-sniff/index.html": "x",
+	})
+	w.expect(
+		wanted{path: "/", status: 200, header: "Content-Security-Policy", hasValue: "default-src 'self'"},
+		wanted{path: "/nope", status: 404, header: "Content-Security-Policy", hasValue: "default-src 'self'"},
+		wanted{path: "/", status: 200, header: "X-Content-Type-Options", hasValue: "nosniff"},
+		wanted{path: "/", status: 200, header: "Referrer-Policy", hasValue: "no-referrer"},
+		wanted{path: "/", status: 200, header: "Cache-Control", hasValue: "no-cache"},
+		wanted{path: "/", status: 200, header: "X-All", hasValue: `"quoted" \back $uri ${uri} ; } {`},
+		wanted{path: "/picture.svg", status: 200, header: "Content-Security-Policy", hasValue: "sandbox", contentType: "text/plain; charset=utf-8"},
+		wanted{path: "/assets/site.css", status: 200, header: "Cache-Control", hasValue: "public, max-age=600", contentType: "text/css; charset=utf-8"},
+		wanted{path: "/assets/site.css", status: 200, header: "X-All", hasValue: `"quoted" \back $uri ${uri} ; } {|second`},
+		wanted{path: "/assets/site-3f0c6f1b2a9d8e47.css", status: 200, header: "Cache-Control", hasValue: "public, max-age=600"},
+		wanted{path: "/assets/nope.css", status: 404, header: "Cache-Control", hasValue: "no-cache"},
+		wanted{path: "/plain", status: 200, header: "X-Frame-Options"}, wanted{path: "/plain.html", status: 200, header: "Referrer-Policy"},
+		wanted{path: "/no-sniff/", status: 200, header: "X-Content-Type-Options"}, wanted{path: "/no-sniff/", status: 200, header: "Cache-Control"},
+		wanted{path: "/by/me/a/b", status: 404, header: "X-Who", hasValue: "me of a/b and :other"},
+		wanted{path: "/by/me/%0d%0aX-Evil:1", status: 404, header: "X-Who", hasValue: "me of %0d%0aX-Evil:1 and :other"},
+		wanted{path: "/by/me/%0d%0aX-Evil:1", status: 404, header: "X-Evil"},
+		wanted{path: "/feed.xml", status: 200, contentType: "application/atom+xml; charset=us-ascii"},
+		wanted{path: "/%C3%BC/x.txt", status: 200, header: "X-Umlaut", hasValue: "yes"},
+		wanted{path: "/api/own.php", status: 404, body: "own", header: "X-Frame-Options", hasValue: "ALLOW", contentType: "text/html; charset=iso-8859-1"},
+		wanted{path: "/api/own.php", status: 404, header: "Referrer-Policy", hasValue: "origin"},
+		wanted{path: "/api/own.php", status: 404, header: "X-Content-Type-Options", hasValue: "own"},
+		wanted{path: "/api/own.php", status: 404, header: "X-All", hasValue: "php"},
+		wanted{path: "/api/hello.php", status: 200, header: "X-Frame-Options", hasValue: "DENY|SAMEORIGIN", contentType: "application/json"},
+		wanted{path: "/api/hello.php", status: 200, header: "Cache-Control", hasValue: "no-store"},
+		wanted{path: "/api/curious.php", status: 200, header: "Cache-Control", hasValue: "max-age=5"},
+	)
+}
+
+// TestASwitchUnderLoadFailsNothingAndMixesNothing asks as Traefik does, over connections that are
+// kept, while releases change.
+func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
+	w := stoppedWebServer(t)
+	for _, id := range []string{firstRelease, secondRelease} {
+		w.release(id, map[string]string{
+			"_headers": "/*\n  X-Release: " + id + "\n", "_redirects": "/which/ /" + id + "/\n",
+			"page.html": id, "large.txt": strings.Repeat(id, 1<<16), "who.php": "<?php echo '" + id + "';",
+		})
+	}
+	w.use(firstRelease)
+	w.startAll()
+
+	client := &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	var asked atomic.Int64
+	for range 6 {
+		load.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				path := []string{"/page", "/large.txt", "/which/", "/who.php", "/.well-known/release"}[i%5]
+				answer, err := client.Get(w.url + path)
+				if !assert.NoError(t, err, path) {
+					return
+				}
+				body, err := io.ReadAll(answer.Body)
+				_ = answer.Body.Close()
+				id := answer.Header.Get("X-Release")
+				said := string(body) + answer.Header.Get("Location")
+				if !assert.NoError(t, err, path) || !assert.Less(t, answer.StatusCode, 400, path) ||
+					!assert.Contains(t, []string{firstRelease, secondRelease}, id, path) || !assert.Contains(t, said, id, path) {
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	for i := range 12 {
+		w.use([]string{secondRelease, firstRelease}[i%2])
+	}
+	stop()
+	load.Wait()
+	require.Greater(t, asked.Load(), int64(100))
+}
+
+func TestASlowVisitorGetsALargeFile(t *testing.T) {
+	t.Run("S7", func(t *testing.T) {
+		text, err := files.ReadFile("files/nginx/nginx.conf")
+		require.NoError(t, err)
+		require.Contains(t, string(text), "send_timeout 10m;", "of a pause, and not of the whole answer")
+
+		// With a second for a pause: the whole takes longer, and no pause does.
+		const size = 24 << 20
+		w := stoppedWebServer(t)
+		w.configure("send_timeout 10m;", "send_timeout 1s;", "listen "+strings.TrimPrefix(w.url, "http://")+" default_server;", "listen "+strings.TrimPrefix(w.url, "http://")+" default_server sndbuf=64k;")
+		w.release(firstRelease, map[string]string{"large.bin": strings.Repeat("0123456789abcdef", size/16)})
+		w.use(firstRelease)
+		w.startAll()
+		connection, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, connection.Close()) }()
+		require.NoError(t, connection.(*net.TCPConn).SetReadBuffer(64<<10))
+		_, err = io.WriteString(connection, "GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		require.NoError(t, err)
+		began := time.Now()
+		slow := time.NewTicker(100 * time.Millisecond)
+		defer slow.Stop()
+		var got int64
+		for {
+			n, err := io.CopyN(io.Discard, answer.Body, size/25)
+			got += n
+			if err != nil {
+				require.ErrorIs(t, err, io.EOF)
+				break
+			}
+			<-slow.C
+		}
+		require.Equal(t, int64(size), got)
+		require.Greater(t, time.Since(began), 2*time.Second)
+	})
+}
+
+func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
+	t.Run("S9", func(t *testing.T) {
+		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(3); echo 'slept';"})
+		var sleepers sync.WaitGroup
+		for range 5 {
+			sleepers.Go(func() { _, _ = http.Get(w.url + "/sleep.php") })
+		}
+		// All workers are busy when a page of PHP does not come at once.
+		status := func() string {
+			w := *w
+			w.url = w.status
+			_, body := w.get("/nginx_status")
+			return body
+		}
+		require.Eventually(t, func() bool { return strings.Contains(status(), "Writing: 6") }, 5*time.Second, 10*time.Millisecond)
+		began := time.Now()
+		w.expect(
+			wanted{path: "/nope", status: 404, body: "not found"},
+			wanted{path: "/nope.php", status: 404, body: "not found"},
+			wanted{path: "/rss.xml", status: 301, location: "/feed.xml"},
+			wanted{path: "/about", status: 301, location: "/about/"},
+			wanted{path: "/newsletter/", status: 410, body: "gone"},
+		)
+		require.Less(t, time.Since(began), 500*time.Millisecond)
+		sleepers.Wait()
+	})
+}
+
+func TestUploadsHaveAStatedLimit(t *testing.T) {
+	w := newSite(t, map[string]string{"size.php": "<?php echo strlen(file_get_contents('php://input'));"})
+	for size, status := range map[int]int{500 << 10: http.StatusOK, 17 << 20: http.StatusRequestEntityTooLarge} {
+		answer, err := http.Post(w.url+"/size.php", "application/octet-stream", strings.NewReader(strings.Repeat("x", size)))
+		require.NoError(t, err)
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, status, answer.StatusCode)
+		if status == http.StatusOK {
+			require.Equal(t, fmt.Sprint(size), string(body))
+		}
+	}
+}
+
+func TestNGINXStartsBeforeTheFirstRelease(t *testing.T) {
+	w := stoppedWebServer(t)
+	require.NoError(t, os.MkdirAll(w.site, 0o755))
+	w.startAll()
+	answer, _ := w.get("/.well-known/server")
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	answer, _ = w.get("/")
+	require.GreaterOrEqual(t, answer.StatusCode, 404)
+	w.release(firstRelease)
+	w.use(firstRelease)
+	answer, _ = w.get("/")
+	require.Equal(t, http.StatusOK, answer.StatusCode)
 }
