@@ -41,18 +41,19 @@ type realSite struct {
 	pages []string
 }
 
-// realSites are all of them, the smallest differences in how servers are configured last.
+// realSites are all of them. The last one is the one that the server is replaced with.
 func realSites() []realSite {
+	player := map[string]string{"https://player.example/": "<!doctype html><title>Player</title><body style='background: teal; color: white'>A player"}
 	return []realSite{
-		{name: "theme", others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><body style='background: teal; color: white'>The press at work"}},
-		{name: "blog", dynamic: []string{"/go/", "/old/"}, pages: []string{"/go/?p=31", "/old/12.php"}},
+		{name: "theme", others: player},
+		{name: "blog", others: player, dynamic: []string{"/go/", "/old/"}, pages: []string{"/go/?p=31", "/old/12.php"}},
 		{name: "docs", build: "sh build.sh"},
 		{name: "photos", generate: generatePhotos},
 		{name: "unicode", generate: generateUnicode},
 		{name: "pwa"},
 		{name: "parent"},
 		{name: "forms", dynamic: []string{"/api/"}, statuses: map[string]int{"/api/busy.php": 503, "/api/post.php": 405},
-			pages: []string{"/api/busy.php", "/api/post.php", "/api/slow.php", "/api/visits.php", "/api/contact.php", "/kontakt"}},
+			pages: []string{"/api/busy.php", "/api/post.php", "/api/slow.php?seconds=1", "/api/visits.php", "/api/contact.php", "/kontakt"}},
 	}
 }
 

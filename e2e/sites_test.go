@@ -544,7 +544,7 @@ func missingPageAtOnce(t *testing.T, p *project) {
 	for range 5 {
 		started.Add(1)
 		ended.Go(func() {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, siteURL+"/api/slow.php?seconds=20", nil)
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, siteURL+"/api/slow.php?seconds=10", nil)
 			if err != nil {
 				started.Done()
 				return
@@ -571,7 +571,7 @@ func missingPageAtOnce(t *testing.T, p *project) {
 	cancel()
 	ended.Wait()
 	// A worker goes on after its visitor has left.
-	eventually(t, 25*time.Second, func() (bool, string) {
+	eventually(t, 20*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err == nil && status == http.StatusOK, fmt.Sprintf("%d %v", status, err)
 	})

@@ -177,8 +177,12 @@ func (c *crawl) visit(ctx context.Context, next todo) error {
 	return nil
 }
 
-// pageOf is the one name of a page that has several: /about.html and /about are the same file.
+// pageOf is the one name of a page that has several: /about.html and /about are the same file,
+// and so are /a%2Bb and /a+b.
 func pageOf(path string) string {
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
 	path = strings.TrimSuffix(path, "index.html")
 	return strings.TrimSuffix(path, ".html")
 }
