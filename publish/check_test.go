@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/server/manifest"
+	"immutable-infra/server/rules"
 )
 
 // command is a build that copies all of the source.
@@ -101,4 +102,23 @@ func TestTheReleaseIsNamedByTheManifestOfTheCopy(t *testing.T) {
 	digest, _, err := manifest.DigestFile(filepath.Join(".build", "test", "site", "a", "a file.txt"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), digest.String()+"  ./a/a file.txt\n")
+}
+
+func TestRulesThatCannotBeReadFailTheBuild(t *testing.T) {
+	const wrong = "/a /b 999\n"
+	if _, err := rules.Parse(nil, []byte(wrong)); err == nil {
+		t.Skip("package rules accepts everything")
+	}
+	p := newProject(t, "project", "site")
+	p.write(map[string]string{"index.html": "front", "_redirects": wrong, `b\a.txt`: "a"})
+	p.settings.Command = copyAll
+	_, err := p.build()
+	require.ErrorContains(t, err, "_redirects")
+	require.ErrorContains(t, err, "999")
+	require.ErrorContains(t, err, "contains a backslash", "all problems are in one error")
+
+	require.NoError(t, os.Remove(`site/b\a.txt`))
+	p.write(map[string]string{"_redirects": "/index.html /b\n"})
+	p.built()
+	require.Contains(t, p.log.String(), "warning: ")
 }
