@@ -143,7 +143,7 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	problems := slices.Concat(overLimits(files, limits), fileProblems(files))
 	parsed, err := rules.Parse(headers, redirects)
 	if err != nil {
-		problems = append(problems, err.Error())
+		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
 	if err := refusal(problems); err != nil {
 		return manifest.Manifest{}, err
@@ -222,12 +222,11 @@ func listFiles(site string) ([]builtFile, error) {
 func fileProblems(files []builtFile) (problems []string) {
 	index := false
 	for _, file := range files {
-		problem := nameProblem(file.name)
-		if file.pointer {
-			problem = "a pointer of Git LFS instead of the file; run git lfs pull"
+		if problem := nameProblem(file.name); problem != "" {
+			problems = append(problems, problem)
 		}
-		if problem != "" {
-			problems = append(problems, fmt.Sprintf("%q: %s", file.name, problem))
+		if file.pointer {
+			problems = append(problems, fmt.Sprintf("%q is a pointer of Git LFS instead of the file; run git lfs pull", file.name))
 		}
 		if file.name == "index.html" {
 			index = true
@@ -246,7 +245,7 @@ func fileProblems(files []builtFile) (problems []string) {
 func nameProblem(name string) string {
 	for _, own := range []string{".well-known/release", ".well-known/server", ".well-known/acme-challenge"} {
 		if name == own || strings.HasPrefix(name, own+"/") {
-			return "servers answer at /" + own + " themselves; remove the file"
+			return fmt.Sprintf("servers answer at /%s themselves; remove %q", own, name)
 		}
 	}
 	if err := manifest.CheckPath(name); err != nil {

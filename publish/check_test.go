@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/server/manifest"
+	"immutable-infra/server/rules"
 )
 
 // command is a build that copies all of the source.
@@ -23,16 +24,16 @@ func TestABuildThatNoServerAcceptsIsRefusedByName(t *testing.T) {
 		files   map[string]string
 		message string
 	}{
-		"R2 a release's marker":      {map[string]string{".well-known/release": "{}"}, `".well-known/release": servers answer at /.well-known/release themselves; remove the file`},
-		"R2 a page in its place":     {map[string]string{".well-known/release/index.html": "{}"}, `".well-known/release/index.html": servers answer at /.well-known/release themselves`},
-		"R2 a server's marker":       {map[string]string{".well-known/server": "{}"}, `".well-known/server": servers answer at /.well-known/server themselves`},
-		"R2 a challenge":             {map[string]string{".well-known/acme-challenge/a": "a"}, `".well-known/acme-challenge/a": servers answer at /.well-known/acme-challenge themselves`},
+		"R2 a release's marker":      {map[string]string{".well-known/release": "{}"}, `servers answer at /.well-known/release themselves; remove ".well-known/release"`},
+		"R2 a page in its place":     {map[string]string{".well-known/release/index.html": "{}"}, `servers answer at /.well-known/release themselves; remove ".well-known/release/index.html"`},
+		"R2 a server's marker":       {map[string]string{".well-known/server": "{}"}, `servers answer at /.well-known/server themselves; remove`},
+		"R2 a challenge":             {map[string]string{".well-known/acme-challenge/a": "a"}, `servers answer at /.well-known/acme-challenge themselves; remove`},
 		"R5 a backslash":             {map[string]string{`back\slash.txt`: "a"}, `path "back\\slash.txt" contains a backslash: rename the file`},
 		"R5 a control character":     {map[string]string{"a\tb.txt": "a"}, `path "a\tb.txt" contains a control character: rename the file`},
 		"R5 not UTF-8":               {map[string]string{"caf\xe9.html": "a"}, `path "caf\xe9.html" is not a plain path`},
 		"R5 a path of 1,106 bytes":   {map[string]string{deep: "a"}, `is longer than 1019 bytes`},
-		"B10 a pointer of Git LFS":   {map[string]string{"images/cat.jpg": pointer}, `"images/cat.jpg": a pointer of Git LFS instead of the file; run git lfs pull`},
-		"several":                    {map[string]string{`b\a.txt`: "a", `b\b.txt`: "a"}, "cannot publish the built site:\n  \"b\\\\a.txt\": path"},
+		"B10 a pointer of Git LFS":   {map[string]string{"images/cat.jpg": pointer}, `"images/cat.jpg" is a pointer of Git LFS instead of the file; run git lfs pull`},
+		"several":                    {map[string]string{`b\a.txt`: "a", `b\b.txt`: "a"}, "cannot publish the built site:\n  path \"b\\\\a.txt\" contains a backslash: rename the file\n  path \"b\\\\b.txt\""},
 		"an empty front page":        {map[string]string{"index.html": ""}, "index.html is empty"},
 		"only a front page in a dir": {map[string]string{"blog/index.html": "a"}, ""},
 	} {
@@ -101,4 +102,23 @@ func TestTheReleaseIsNamedByTheManifestOfTheCopy(t *testing.T) {
 	digest, _, err := manifest.DigestFile(filepath.Join(".build", "test", "site", "a", "a file.txt"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), digest.String()+"  ./a/a file.txt\n")
+}
+
+func TestRulesThatCannotBeReadFailTheBuild(t *testing.T) {
+	const wrong = "/a /b 999\n"
+	if _, err := rules.Parse(nil, []byte(wrong)); err == nil {
+		t.Skip("package rules accepts everything")
+	}
+	p := newProject(t, "project", "site")
+	p.write(map[string]string{"index.html": "front", "_redirects": wrong, `b\a.txt`: "a"})
+	p.settings.Command = copyAll
+	_, err := p.build()
+	require.ErrorContains(t, err, "_redirects")
+	require.ErrorContains(t, err, "999")
+	require.ErrorContains(t, err, "contains a backslash", "all problems are in one error")
+
+	require.NoError(t, os.Remove(`site/b\a.txt`))
+	p.write(map[string]string{"_redirects": "/index.html /b\n"})
+	p.built()
+	require.Contains(t, p.log.String(), "warning: ")
 }

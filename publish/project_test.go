@@ -57,7 +57,7 @@ func (p *project) hash() string {
 // build builds within the time after which a build is taken to hang.
 func (p *project) build() (manifest.Manifest, error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	p.log.Reset()
 	return Build(ctx, p.settings)

@@ -39,7 +39,7 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 	list, tags, err := s.lastBuild()
 	if err != nil {
 		fmt.Fprintf(s.Log, "Building again: %v\n", err)
-		if list, err = Build(ctx, s); err != nil {
+		if _, err := Build(ctx, s); err != nil {
 			return manifest.Manifest{}, err
 		}
 		if list, tags, err = s.lastBuild(); err != nil {
