@@ -197,7 +197,7 @@ func TestHistory(t *testing.T) {
 	report := map[string][]replacement{"planned": {}, "killed": {}}
 	incidents := p.incidents(t)
 	// On a new stack, those of further names come after the update has ended.
-	for _, name := range []string{siteName, aliasName, "monitoring." + siteName} {
+	for _, name := range []string{siteName, aliasName} {
 		eventually(t, time.Minute, func() (bool, string) {
 			_, err := p.handshake(t, name, func(*tls.Config) {})
 			return err == nil, fmt.Sprint(err)
