@@ -25,6 +25,8 @@ type pattern struct {
 	names []string
 	// exact is set where a slash at the end makes a difference.
 	exact bool
+	// matcher is made once: each rule is compared with each before it.
+	matcher *regexp.Regexp
 }
 
 // parsePattern reads a path with at most one splat `*` and with placeholders `:name`.
@@ -226,8 +228,8 @@ func rawLiteral(literal string) string {
 	return e.String()
 }
 
-// matches reports whether the pattern matches a percent-decoded path.
-func (p pattern) matches(path string) bool {
+// compile makes matches work, once the pattern is complete.
+func (p *pattern) compile() {
 	var e strings.Builder
 	e.WriteString(`^(?s:`)
 	for _, part := range p.withoutSlash() {
@@ -240,8 +242,11 @@ func (p pattern) matches(path string) bool {
 			e.WriteString("[^/]+")
 		}
 	}
-	return regexp.MustCompile(e.String() + p.tail() + ")$").MatchString(latin1(path))
+	p.matcher = regexp.MustCompile(e.String() + p.tail() + ")$")
 }
+
+// matches reports whether the pattern matches a percent-decoded path.
+func (p pattern) matches(path string) bool { return p.matcher.MatchString(latin1(path)) }
 
 // latin1 makes a character of each byte, since a path may be other than UTF-8.
 func latin1(text string) string {

@@ -90,15 +90,14 @@ func parseRedirect(l line) (redirect, error) {
 	if err := rule.parseTarget(fields[1]); err != nil {
 		return rule, err
 	}
+	// Adding or removing the slash at the end would go round in circles if the rule matched both.
+	rule.from.exact = rule.moves() && strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/")
+	rule.from.compile()
 	from, static := rule.from.static()
 	if target, ok := rule.page(); ok {
 		if rule.moves() && rule.from.matches(target) && (rule.force || static && target == from) {
 			return rule, fmt.Errorf("the rule redirects its own target, for ever; change one of the two")
 		}
-	}
-	// Adding or removing the slash at the end would go round in circles if the rule matched both.
-	if rule.moves() && strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/") {
-		rule.from.exact = true
 	}
 	if tooLong(rule.value()) || tooLong(rule.key()) || tooLong(rule.candidate(from)) {
 		return rule, fmt.Errorf("the rule is too long for nginx; shorten it")
