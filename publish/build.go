@@ -128,7 +128,8 @@ func (s Settings) runRecorded(ctx context.Context, source Source, output string)
 	}
 	wrote, err := source.recordWritten(raw, before, after, record)
 	if len(wrote) > 0 {
-		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. They count as they were before it; if you edited one of them meanwhile, delete %s.\n", abridged(wrote), source.record)
+		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. They count as they were before it; "+
+			"if you edited one of them meanwhile, delete %s.\n", abridged(wrote), source.record)
 	}
 	return errors.Join(failed, err)
 }
