@@ -217,9 +217,12 @@ func (s Settings) installGems(dir string, run func(environment []string, name st
 
 // writeConfig writes the settings that the build adds to the site's own.
 func (s Settings) writeConfig(source Source, path string) error {
-	exclude, outside, err := source.excluded()
+	exclude, unreadable, outside, err := source.excluded()
 	if err != nil {
 		return err
+	}
+	if len(unreadable) > 0 {
+		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n", abridged(unreadable))
 	}
 	if len(outside) > 0 {
 		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))

@@ -75,6 +75,8 @@ func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
 	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
 	p.strange("")
 	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
+	require.Regexp(t, `Left out: .*gone\.html.*pipe\.html`, p.log.String())
+	require.NotContains(t, p.log.String(), ".#index.html", "junk is not worth a word")
 }
 
 func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
