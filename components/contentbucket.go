@@ -78,6 +78,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"STACK":         pulumi.String(ctx.Stack()),
 		"BUILD_COMMAND": pulumi.String(args.BuildCommand),
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
+		"SOURCE_HASH":   pulumi.String(args.SourceHash),
 	}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
 		Script:      goRun("publish", "build"),

@@ -41,6 +41,8 @@ type Settings struct {
 	Command string
 	// JekyllEnv is JEKYLL_ENV of the build.
 	JekyllEnv string
+	// SourceHash is SiteHash of what is built. A build of another source is never uploaded.
+	SourceHash string
 	// Log gets what the build prints.
 	Log io.Writer
 }
@@ -50,6 +52,14 @@ func (s Settings) below(name string) string { return filepath.Join(s.WorkDir, s.
 
 // siteCopy is where the built site is kept, which nothing but a build writes to.
 func (s Settings) siteCopy() string { return s.below("site") }
+
+// originFile says what siteCopy was built from.
+func (s Settings) originFile() string { return s.below("origin") }
+
+// origin names all that a build depends on.
+func (s Settings) origin() string {
+	return fmt.Sprintf("%s\n%q\n%q\n", s.SourceHash, s.Command, s.JekyllEnv)
+}
 
 // manifestFile lists the files of siteCopy.
 func (s Settings) manifestFile() string { return s.below(manifest.Name) }
@@ -78,16 +88,26 @@ func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	if err := os.RemoveAll(s.siteCopy()); err != nil {
-		return manifest.Manifest{}, fmt.Errorf("cannot remove an earlier build: %w", err)
-	}
-	if err := os.Rename(output, s.siteCopy()); err != nil {
+	if err := s.keep(output, list); err != nil {
 		return manifest.Manifest{}, fmt.Errorf("cannot keep the build: %w", err)
 	}
-	if err := writeFile(s.manifestFile(), list.Text()); err != nil {
-		return manifest.Manifest{}, fmt.Errorf("cannot write the list of the build: %w", err)
-	}
 	return list, nil
+}
+
+// keep puts a build in the place of the one before. Until all of it is there, no build is.
+func (s Settings) keep(output string, list manifest.Manifest) error {
+	for _, path := range []string{s.originFile(), s.siteCopy()} {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(output, s.siteCopy()); err != nil {
+		return err
+	}
+	if err := writeFile(s.manifestFile(), list.Text()); err != nil {
+		return err
+	}
+	return writeFile(s.originFile(), []byte(s.origin()))
 }
 
 // runRecorded runs the build and records what it wrote into its own source.
@@ -108,7 +128,8 @@ func (s Settings) runRecorded(ctx context.Context, source Source, output string)
 	}
 	wrote, err := source.recordWritten(raw, before, after, record)
 	if len(wrote) > 0 {
-		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. They count as they were before it; if you edited one of them meanwhile, delete %s.\n", abridged(wrote), source.record)
+		fmt.Fprintf(s.Log, "The build wrote into its own source: %s. They count as they were before it; "+
+			"if you edited one of them meanwhile, delete %s.\n", abridged(wrote), source.record)
 	}
 	return errors.Join(failed, err)
 }
@@ -196,9 +217,12 @@ func (s Settings) installGems(dir string, run func(environment []string, name st
 
 // writeConfig writes the settings that the build adds to the site's own.
 func (s Settings) writeConfig(source Source, path string) error {
-	exclude, outside, err := source.excluded()
+	exclude, unreadable, outside, err := source.excluded()
 	if err != nil {
 		return err
+	}
+	if len(unreadable) > 0 {
+		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n", abridged(unreadable))
 	}
 	if len(outside) > 0 {
 		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))

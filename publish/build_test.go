@@ -75,6 +75,8 @@ func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
 	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
 	p.strange("")
 	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
+	require.Regexp(t, `Left out: .*gone\.html.*pipe\.html`, p.log.String())
+	require.NotContains(t, p.log.String(), ".#index.html", "junk is not worth a word")
 }
 
 func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
@@ -263,7 +265,8 @@ func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t, "project", "site")
 			p.write(map[string]string{"index.html": "front"})
-			p.settings.Command = "mkdir _site && cp index.html _site"
+			const good = "mkdir _site && cp index.html _site"
+			p.settings.Command = good
 			p.built()
 			before, err := os.ReadFile(p.settings.manifestFile())
 			require.NoError(t, err)
@@ -274,6 +277,7 @@ func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
 			after, err := os.ReadFile(p.settings.manifestFile())
 			require.NoError(t, err)
 			require.Equal(t, string(before), string(after))
+			p.settings.Command = good
 			_, _, err = p.settings.lastBuild()
 			require.NoError(t, err)
 		})

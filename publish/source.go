@@ -178,11 +178,12 @@ func junk(name string) bool {
 
 // excluded are the entries of Jekyll's exclude by which a build leaves out what is no source, and what
 // would stop Jekyll or never let it end: junk, special files, links that lead nowhere and links that
-// lead in circles. Outside are the links that lead out of the site.
-func (s Source) excluded() (patterns, outside []string, err error) {
+// lead in circles. unreadable are the paths of these, without the junk, and outside the links that lead
+// out of the site.
+func (s Source) excluded() (patterns, unreadable, outside []string, err error) {
 	from, err := filepath.EvalSymlinks(s.reads())
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the site: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot read the site: %w", err)
 	}
 	if program, inside := below(from, filepath.Join(s.dir, filepath.FromSlash(s.program))); s.program != "" && inside {
 		patterns = append(patterns, program+"/")
@@ -223,6 +224,7 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 					path, err = filepath.EvalSymlinks(path)
 				}
 				if err != nil {
+					unreadable = append(unreadable, child)
 					leaveOut(child)
 					continue
 				}
@@ -231,6 +233,9 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 					_, inside := below(path, parent)
 					return inside
 				})
+				if leave {
+					unreadable = append(unreadable, child)
+				}
 				if _, inside := below(s.dir, path); !inside && !leave && (kind.IsDir() || kind.IsRegular()) {
 					outside = append(outside, child)
 				}
@@ -243,6 +248,7 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 					return err
 				}
 			case !kind.IsRegular():
+				unreadable = append(unreadable, child)
 				leaveOut(child)
 				if slices.ContainsFunc(s.jekyll.unfiltered, func(dir string) bool {
 					return strings.HasPrefix(child, strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")+"/")
@@ -254,12 +260,12 @@ func (s Source) excluded() (patterns, outside []string, err error) {
 		return nil
 	}
 	if err := visit(from, "", []string{from}); err != nil {
-		return nil, nil, fmt.Errorf("cannot read the site: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot read the site: %w", err)
 	}
 	if len(stuck) > 0 {
-		return nil, nil, fmt.Errorf("cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s", s.dir, strings.Join(stuck, ", "))
+		return nil, nil, nil, fmt.Errorf("cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s", s.dir, strings.Join(stuck, ", "))
 	}
-	return patterns, outside, nil
+	return patterns, unreadable, outside, nil
 }
 
 // realPath is a path from a directory, absolute and without links.

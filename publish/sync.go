@@ -119,7 +119,7 @@ func (s Settings) lastKeys() (keys []string) {
 }
 
 // lastBuild is the build that the work directory has, and the ETags of its files in the manifest's
-// order. It is an error where a file is missing or has other bytes.
+// order. It is an error where it is of another source, or where a file is missing or has other bytes.
 func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
 	text, err := os.ReadFile(s.manifestFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,6 +127,9 @@ func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
 	}
 	if err != nil {
 		return manifest.Manifest{}, nil, fmt.Errorf("cannot read the list of the build: %w", err)
+	}
+	if origin, err := os.ReadFile(s.originFile()); err != nil || string(origin) != s.origin() {
+		return manifest.Manifest{}, nil, errors.New("the build on this machine is of another source")
 	}
 	list, err := manifest.Parse(text, manifest.DefaultLimits())
 	if err != nil {

@@ -318,6 +318,14 @@ func TestASyncWithoutTheBuildOfThisSourceBuildsFirst(t *testing.T) {
 		"other bytes": func() error {
 			return os.WriteFile(filepath.Join(p.settings.siteCopy(), "a.html"), []byte("b"), 0o644)
 		},
+		"a build of another source": func() error {
+			p.settings.SourceHash = "the source after a pull, which another machine has built"
+			return nil
+		},
+		"a build of another command": func() error {
+			p.settings.Command += " "
+			return nil
+		},
 		"a list cut short": func() error { return os.Truncate(p.settings.manifestFile(), 70) },
 	} {
 		t.Run(name, func(t *testing.T) {

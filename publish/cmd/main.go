@@ -11,6 +11,7 @@
 //	STACK           the stack's name; its builds are below it in WORK_DIR
 //	BUILD_COMMAND   command that builds the site into _site; Jekyll by default
 //	JEKYLL_ENV      JEKYLL_ENV of the build
+//	SOURCE_HASH     publish.SiteHash of the site; a build of another source is not uploaded
 //	BUCKET, REGION  the content bucket, for sync
 //	AWS_*           keys, endpoint and authorities, as for the AWS CLI
 //
@@ -77,14 +78,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return errUsage
 	}
 	settings := publish.Settings{
-		SiteDir:   getenv("SITE_DIR"),
-		WorkDir:   getenv("WORK_DIR"),
-		Stack:     getenv("STACK"),
-		Command:   getenv("BUILD_COMMAND"),
-		JekyllEnv: getenv("JEKYLL_ENV"),
-		Log:       stderr,
+		SiteDir:    getenv("SITE_DIR"),
+		WorkDir:    getenv("WORK_DIR"),
+		Stack:      getenv("STACK"),
+		Command:    getenv("BUILD_COMMAND"),
+		JekyllEnv:  getenv("JEKYLL_ENV"),
+		SourceHash: getenv("SOURCE_HASH"),
+		Log:        stderr,
 	}
-	needed := []string{"SITE_DIR", "WORK_DIR", "STACK"}
+	needed := []string{"SITE_DIR", "WORK_DIR", "STACK", "SOURCE_HASH"}
 	if args[0] == "sync" {
 		needed = append(needed, "BUCKET", "REGION")
 	}

@@ -12,7 +12,7 @@ import (
 func TestStandardOutputHasTheReleaseAlone(t *testing.T) {
 	t.Chdir(t.TempDir())
 	environment := map[string]string{
-		"SITE_DIR": ".site", "WORK_DIR": ".build", "STACK": "test", "JEKYLL_ENV": "production",
+		"SITE_DIR": ".site", "WORK_DIR": ".build", "STACK": "test", "SOURCE_HASH": "0123", "JEKYLL_ENV": "production",
 		"BUILD_COMMAND": "mkdir _site; echo front | tee _site/index.html",
 	}
 	require.NoError(t, os.Mkdir(".site", 0o755))

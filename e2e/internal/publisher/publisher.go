@@ -63,7 +63,7 @@ func (p *Project) Run(t *testing.T, verb string) (string, time.Duration, error) 
 	command := exec.CommandContext(t.Context(), p.program, verb)
 	command.Dir = p.Dir
 	command.Env = append([]string{
-		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "JEKYLL_ENV=production", "BUILD_COMMAND=" + p.Command,
+		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "SOURCE_HASH=0123", "JEKYLL_ENV=production", "BUILD_COMMAND=" + p.Command,
 		"BUCKET=" + p.Bucket, "REGION=" + s3server.Region,
 	}, p.Environment...)
 	command.ExtraFiles = p.Inherited
