@@ -85,6 +85,7 @@ func TestRealSitesAreWhole(t *testing.T) {
 	}
 	for _, site := range realSites() {
 		t.Run(site.name, func(t *testing.T) {
+			t.Parallel()
 			source, built := t.TempDir(), t.TempDir()
 			site.copyTo(t, source)
 			build := exec.Command(jekyll, "build", "--quiet", "--destination", built)

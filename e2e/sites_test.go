@@ -755,15 +755,18 @@ func TestSiteDirMoves(t *testing.T) {
 		{"B2 renamed", "blog", func() error { return os.Rename(at("site"), at("blog")) }},
 		{"B1 moved out of the project", outside, func() error { return os.Rename(at("blog"), outside) }},
 		{"B3 made a link", "site", func() error { return os.Symlink(outside, at("site")) }},
-		{"B3 a link with what editors leave", "site", func() error {
+		{"B3 a link to a directory with what editors and file managers leave", "site", func() error {
+			writeFile(t, filepath.Join(outside, ".DS_Store"), []byte("windows and icons"))
 			return os.Symlink("ada@laptop.1234:1700000000", filepath.Join(outside, ".#index.html"))
 		}},
 		{"B2 put back", "site", func() error {
 			if err := os.Remove(at("site")); err != nil {
 				return err
 			}
-			if err := os.Remove(filepath.Join(outside, ".#index.html")); err != nil {
-				return err
+			for _, left := range []string{".#index.html", ".DS_Store"} {
+				if err := os.Remove(filepath.Join(outside, left)); err != nil {
+					return err
+				}
 			}
 			return os.Rename(outside, at("site"))
 		}},

@@ -34,7 +34,7 @@ const (
 	// attempts is how many times a page is opened while the machine's network changes.
 	attempts = 3
 	// visitLimit is how long a page may take to load and to come to rest.
-	visitLimit = 30 * time.Second
+	visitLimit = time.Minute
 )
 
 //go:embed settle.js

@@ -50,7 +50,6 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
 		t.Skip("needs Chromium: tools/need.sh chromium")
 	}
-	// Several browsers at once take longer than one.
 	browser, stop, err := Start(t.Context(), Options{Others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><p>Player</p>"}})
 	require.NoError(t, err)
 	t.Cleanup(stop)
@@ -112,6 +111,7 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 			found: []string{"/: looks otherwise than on a plain server: the picture is "}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			files := whole()
 			if c.file != "" {
 				require.Contains(t, files[c.file], c.old)
