@@ -32,6 +32,14 @@ func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
 	require.NotContains(t, p.log.String(), "wrote into its own source")
 }
 
+func TestABuildWhoseWorkDirectoryIsALinkIsWhole(t *testing.T) {
+	p := newProject(t, ".", "site")
+	tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; echo front >"$2/index.html"`})
+	require.NoError(t, os.Symlink(t.TempDir(), ".build"))
+	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
+	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
+}
+
 func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
 	needJekyll(t)
 	p := newProject(t, "project", "real")

@@ -20,6 +20,10 @@ import (
 // to built it replaces the links alone.
 func copyTree(source Source, built, output string) error {
 	built, err := filepath.EvalSymlinks(built)
+	if err == nil {
+		// A work directory behind a link must not make a file look like another one.
+		output, err = filepath.EvalSymlinks(output)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot copy the built site: %w", err)
 	}
