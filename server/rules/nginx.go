@@ -110,6 +110,7 @@ map $site_rule $site_error_page {
 // serverStart remembers the path before internal redirects change it.
 const serverStart = `if ($site_path = "") {
     set $site_path $uri;
+    set $site_done "";
 }
 error_page 400 404 =404 $site_error_page;
 error_page 410 451 $site_error_page;

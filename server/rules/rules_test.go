@@ -178,15 +178,23 @@ func TestNGINXAcceptsTheLargestRules(t *testing.T) {
 	for i := range maxHeaderRules {
 		fmt.Fprintf(&headers, "/%d/:a/*\n  X-%d: %s\n  X-Same: :splat\n", i, i, strings.Repeat("x", 1900))
 	}
-	for i := range maxDynamicRedirects {
-		fmt.Fprintf(&redirects, "/%d/%s/* /to/:splat\n", i, strings.Repeat("ü", 400))
-	}
 	for i := range maxStaticRedirects {
 		fmt.Fprintf(&redirects, "/%d%s /to\n", i, strings.Repeat("X", 980))
+	}
+	for i := range maxDynamicRedirects {
+		fmt.Fprintf(&redirects, "/%d/%s/* /to/:splat\n", i, strings.Repeat("ü", 400))
 	}
 	files, accepted := check(t, []byte(headers.String()), []byte(redirects.String()))
 	require.True(t, accepted)
 	nginxTest(t, files)
+}
+
+func TestNGINXAcceptsSitesWithFewRules(t *testing.T) {
+	for _, site := range [][2]string{{"", ""}, {"/*\n  A: b\n", ""}, {"", "/a /b"}, {"", "/a /b 302!"}, {"", "/a /b 200"}, {"", "/a /b 200!"}, {"", "/a /b 410"}, {"", "/a/* /b 404!"}} {
+		files, accepted := check(t, []byte(site[0]), []byte(site[1]))
+		require.True(t, accepted)
+		nginxTest(t, files)
+	}
 }
 
 // TestNGINXAcceptsWhatParseAccepts writes files of pieces that mean something to one of the two.
