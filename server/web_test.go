@@ -740,6 +740,32 @@ func TestHeadersOfTheSiteReplaceTheDefaults(t *testing.T) {
 	)
 }
 
+func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
+	files := map[string]string{"assets/images/a.svg": "<svg/>", "assets/images/a.jpg": "jpg"}
+	for _, name := range []string{rules.HeadersFile, rules.RedirectsFile} {
+		text, err := os.ReadFile("../site/" + name)
+		require.NoError(t, err)
+		files[name] = string(text)
+	}
+	w := newSite(t, files)
+	const page = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'; style-src 'self'"
+	const picture = "default-src 'none'; frame-ancestors 'none'; sandbox; style-src 'unsafe-inline'"
+	w.expect(
+		wanted{path: "/", status: 200, header: "Content-Security-Policy", hasValue: page},
+		wanted{path: "/nope", status: 404, header: "Content-Security-Policy", hasValue: page},
+		wanted{path: "/assets/images/a.svg", status: 200, header: "Content-Security-Policy", hasValue: picture},
+		wanted{path: "/feed.xml", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "same-origin"},
+		wanted{path: "/picture.svg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/assets/images/a.svg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/assets/images/a.jpg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/", status: 200, header: "Cross-Origin-Opener-Policy", hasValue: "same-origin"},
+		wanted{path: "/", status: 200, header: "X-Frame-Options", hasValue: "DENY"},
+		wanted{path: "/", status: 200, header: "Permissions-Policy", hasValue: "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
+		wanted{path: "/posts/?page=2", status: 301, location: "/archive/?page=2"},
+		wanted{path: "/newsletter", status: 410, body: "gone"},
+	)
+}
+
 // TestASwitchUnderLoadFailsNothingAndMixesNothing asks as Traefik does, over connections that are
 // kept, while releases change.
 func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
