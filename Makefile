@@ -3,7 +3,7 @@
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent bootstrap localcloud e2e tools/drill
 SCRIPTS := components/scripts/build.sh components/scripts/sync.sh components/scripts/visit.sh components/scripts/uptime.sh \
-	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision \
+	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/nginx/types \
 	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 

@@ -73,6 +73,9 @@ func parseRedirect(l line) (redirect, error) {
 	if rule.from, err = parsePattern(fields[0]); err != nil {
 		return rule, err
 	}
+	if path, ok := rule.from.static(); ok && (path == "/.well-known/release" || path == "/.well-known/server") {
+		return rule, fmt.Errorf("%s is the server's own; remove the rule", path)
+	}
 	if len(fields) < 2 || !isTarget(fields[1]) {
 		return rule, fmt.Errorf("the target is missing; write from, to and a status, such as /old/ /new/ 301")
 	}

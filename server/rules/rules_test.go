@@ -15,7 +15,7 @@ import (
 
 func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 	_, err := Parse([]byte("X-Before: path\n\n/a\n  Server: me\n  no colon\n  X-Empty:\n  Basic-Auth: me:secret\n  ! Content-Type\n  B d: x\nhttps://example.org/*\n  X-A: b\n/lonely\n/b//c\n"),
-		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b /c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 x\n"))
+		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b /c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 x\n/.well-known/release /x\n"))
 	require.EqualError(t, err, strings.Join([]string{
 		`_headers line 1: a header without a path before it; write a line such as /* first`,
 		`_headers line 4: Server is the server's to set; remove the line`,
@@ -43,6 +43,7 @@ func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 		`_redirects line 16: /410.html#x has a query or a fragment; a page of the site to show is a path alone`,
 		`_redirects line 17: the rule redirects its own target, for ever; change one of the two`,
 		`_redirects line 18: "x" follows the status; write from, to and a status`,
+		`_redirects line 19: /.well-known/release is the server's own; remove the rule`,
 	}, "\n"))
 }
 
