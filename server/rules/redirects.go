@@ -133,7 +133,7 @@ func (r *redirect) parseTarget(text string) error {
 			rest = "/" + rest
 		}
 	} else if len(rest) > 1 && (rest[1] == '/' || rest[1] == '\\') {
-		return fmt.Errorf("%s leads to another host; write it with https:", text)
+		return fmt.Errorf("%s leads to another host; begin it with https", text)
 	}
 	rest, fragment, _ := strings.Cut(rest, "#")
 	path, query, hasQuery := strings.Cut(rest, "?")
@@ -176,7 +176,7 @@ var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?$`)
 func checkOrigin(text string) error {
 	scheme, _, _ := strings.Cut(text, "://")
 	if scheme != "http" && scheme != "https" {
-		return fmt.Errorf("%s: only http and https are supported; write https://", text)
+		return fmt.Errorf("%s: only http and https are supported; begin it with https", text)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.User != nil || !host.MatchString(u.Hostname()) {
