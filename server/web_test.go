@@ -870,12 +870,18 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 
 func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 	t.Run("S9", func(t *testing.T) {
-		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(3); echo 'slept';"})
+		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(20);"})
+		ctx, wake := context.WithCancel(t.Context())
 		var sleepers sync.WaitGroup
 		for range 5 {
-			sleepers.Go(func() { _, _ = http.Get(w.url + "/sleep.php") })
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/sleep.php", nil)
+			require.NoError(t, err)
+			sleepers.Go(func() {
+				_, err := http.DefaultClient.Do(request)
+				assert.ErrorIs(t, err, context.Canceled, "PHP answered while it should be busy")
+			})
 		}
-		// All workers are busy when a page of PHP does not come at once.
+		// Five requests wait for PHP; the sixth is this one.
 		status := func() string {
 			w := *w
 			w.url = w.status
@@ -892,6 +898,7 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 			wanted{path: "/newsletter/", status: 410, body: "gone"},
 		)
 		require.Less(t, time.Since(began), 500*time.Millisecond)
+		wake()
 		sleepers.Wait()
 	})
 }
