@@ -644,7 +644,7 @@ func TestRedirectsAreWellFormed(t *testing.T) {
 			"/slash /target", "/add /add/", "/blog/:year/:month/* /:year-:month/:splat", "/x/* /:splat", "/y/* /:splat/evil.example/", "/z/:name /:name/:name", "/h/* https://example.org/:splat", "/hq/* /find?q=:splat",
 			"/föö/* /bar/:splat", "/a+b/* /plus/:splat", "/mid/*/end /m/:splat", "/both/:a/* /late/:a", "/both/first /never",
 			"/plain /wins-not", "/about/* /forced/:splat 301!", "/app/* /plain.html 200", "/docs/* /names/:splat.txt 200", "/gone/* /410.html 410", "/law /410.html 451", "/en/* /en-404.html 404", "/dots/x-:a /:a:a/:a:a/release.json 200",
-			"/pretty/* /about 200", "/run/* /api/script.php 200", "/* /index.html 200",
+			"/pretty/* /about 200", "/forced200 /plain.html 200!", "/about/gone.html /410.html 410!", "/.well-known/webfinger* https://social.example/.well-known/webfinger:splat", "/old.php /new/", "/dir /dir/", "/run/* /api/script.php 200", "/* /index.html 200",
 		}, "\n"),
 		"names/ä b.txt": "umlaut", "en-404.html": "english", "api/script.php": "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];", "about/team.html": "team",
 	})
@@ -658,6 +658,7 @@ func TestRedirectsAreWellFormed(t *testing.T) {
 			"/blog/2020/01/a%20b/?c=d": "/2020-01/a%20b/?c=d", "/x/a/b": "/a/b", "/x//evil.example/": "/evil.example/", "/x/%2Fevil.example/": "/%2Fevil.example/", `/x/\evil.example`: "/evil.example", `/x//\/evil.example`: "/evil.example",
 			"/y/": "/evil.example/", "/z/a": "/a/a", "/x/%0d%0aSet-Cookie:a=b": "/%0d%0aSet-Cookie:a=b", "/h//evil.example": "https://example.org//evil.example", "/h/@evil.example": "https://example.org/@evil.example",
 			"/hq/a%26b": "/find?q=a%26b", "/hq/a?utm=1": "/find?q=a&utm=1", "/f%C3%B6%c3%b6/x": "/bar/x", "/föö/x": "/bar/x", "/a+b/x": "/plus/x", "/a%2bb/x": "/plus/x", "/mid/1/2/end": "/m/1/2",
+			"/.well-known/webfinger?resource=acct:a@b": "https://social.example/.well-known/webfinger?resource=acct:a@b", "/old.php?p=1": "/new/?p=1", "/dir": "/dir/",
 			"/both/first/x": "/late/first", "/about/": "/forced/", "/about/team": "/forced/team",
 		} {
 			w.expect(wanted{path: path, status: 301, location: location})
@@ -667,7 +668,7 @@ func TestRedirectsAreWellFormed(t *testing.T) {
 			wanted{path: "/t307", status: 307, location: "/new"}, wanted{path: "/t308", status: 308, location: "/new"},
 			wanted{path: "/plain", status: 200, body: "plain"}, wanted{path: "/both/first", status: 301, location: "/never"},
 			wanted{path: "/app/any/thing?x", status: 200, body: "plain"}, wanted{path: "/docs/%C3%A4%20b", status: 200, body: "umlaut"},
-			wanted{path: "/gone/", status: 410, body: "gone"}, wanted{path: "/law", status: 451, body: "gone"}, wanted{path: "/en/nope", status: 404, body: "english"},
+			wanted{path: "/gone/", status: 410, body: "gone"}, wanted{path: "/forced200", status: 200, body: "plain"}, wanted{path: "/about/gone.html", status: 301, location: "/forced/gone.html"}, wanted{path: "/law", status: 451, body: "gone"}, wanted{path: "/en/nope", status: 404, body: "english"},
 			wanted{path: "/run/a?b=c", status: 200, body: "/run/a?b=c /api/script.php"},
 			wanted{path: "/add/", status: 200}, wanted{path: "/dots/x-.", status: 404, body: "not found"}, wanted{path: "/pretty/x", status: 200, body: "about"},
 		)
@@ -738,6 +739,45 @@ func TestHeadersOfTheSiteReplaceTheDefaults(t *testing.T) {
 		wanted{path: "/api/hello.php", status: 200, header: "X-Frame-Options", hasValue: "DENY|SAMEORIGIN", contentType: "application/json"},
 		wanted{path: "/api/hello.php", status: 200, header: "Cache-Control", hasValue: "no-store"},
 		wanted{path: "/api/curious.php", status: 200, header: "Cache-Control", hasValue: "max-age=5"},
+	)
+}
+
+func TestASiteThatMovedAwayKeepsTheServersOwnPages(t *testing.T) {
+	w := newSite(t, map[string]string{
+		"_redirects": "/* https://new.example/:splat 301!\n",
+		"_headers":   "/*\n  Cache-Control: public, max-age=31536000\n  Content-Type: text/html\n",
+	})
+	w.expect(
+		wanted{path: "/about/?q=1", status: 301, location: "https://new.example/about/?q=1"},
+		wanted{path: "/api/hello.php", status: 301, location: "https://new.example/api/hello.php"},
+		wanted{path: "/.well-known/release", status: 200, header: "Cache-Control", hasValue: "no-store", contentType: "application/json"},
+		wanted{path: "/.well-known/server", status: 200, body: `{"server":"i-1"}`, header: "Cache-Control", hasValue: "no-store"},
+	)
+}
+
+func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
+	files := map[string]string{"assets/images/a.svg": "<svg/>", "assets/images/a.jpg": "jpg"}
+	for _, name := range []string{rules.HeadersFile, rules.RedirectsFile} {
+		text, err := os.ReadFile("../site/" + name)
+		require.NoError(t, err)
+		files[name] = string(text)
+	}
+	w := newSite(t, files)
+	const page = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'; style-src 'self'"
+	const picture = "default-src 'none'; frame-ancestors 'none'; sandbox; style-src 'unsafe-inline'"
+	w.expect(
+		wanted{path: "/", status: 200, header: "Content-Security-Policy", hasValue: page},
+		wanted{path: "/nope", status: 404, header: "Content-Security-Policy", hasValue: page},
+		wanted{path: "/assets/images/a.svg", status: 200, header: "Content-Security-Policy", hasValue: picture},
+		wanted{path: "/feed.xml", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "same-origin"},
+		wanted{path: "/picture.svg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/assets/images/a.svg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/assets/images/a.jpg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
+		wanted{path: "/", status: 200, header: "Cross-Origin-Opener-Policy", hasValue: "same-origin"},
+		wanted{path: "/", status: 200, header: "X-Frame-Options", hasValue: "DENY"},
+		wanted{path: "/", status: 200, header: "Permissions-Policy", hasValue: "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
+		wanted{path: "/posts/?page=2", status: 301, location: "/archive/?page=2"},
+		wanted{path: "/newsletter", status: 410, body: "gone"},
 	)
 }
 
@@ -831,12 +871,18 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 
 func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 	t.Run("S9", func(t *testing.T) {
-		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(3); echo 'slept';"})
+		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(20);"})
+		ctx, wake := context.WithCancel(t.Context())
 		var sleepers sync.WaitGroup
 		for range 5 {
-			sleepers.Go(func() { _, _ = http.Get(w.url + "/sleep.php") })
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/sleep.php", nil)
+			require.NoError(t, err)
+			sleepers.Go(func() {
+				_, err := http.DefaultClient.Do(request)
+				assert.ErrorIs(t, err, context.Canceled, "PHP answered while it should be busy")
+			})
 		}
-		// All workers are busy when a page of PHP does not come at once.
+		// Five requests wait for PHP; the sixth is this one.
 		status := func() string {
 			w := *w
 			w.url = w.status
@@ -853,6 +899,7 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 			wanted{path: "/newsletter/", status: 410, body: "gone"},
 		)
 		require.Less(t, time.Since(began), 500*time.Millisecond)
+		wake()
 		sleepers.Wait()
 	})
 }

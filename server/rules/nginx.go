@@ -48,9 +48,11 @@ map $args $site_more_query {
     default "";
     "~^[!-\"$-~]+$" "&$args";
 }
-map $status $site_failed {
+# Answers of which a site's rules do not say how long they are kept, nor their type.
+map "$status $site_path" $site_failed {
     default "";
     "~^[45]" 1;
+    "~^\d* /\.well-known/(?:release|server)$" 1;
 }
 # A file with a hash in its name never changes. Other files may change with any release, and a
 # mistake in a redirect must not stay for good.
@@ -110,6 +112,7 @@ map $site_rule $site_error_page {
 // serverStart remembers the path before internal redirects change it.
 const serverStart = `if ($site_path = "") {
     set $site_path $uri;
+    set $site_done "";
 }
 # By these, a server is checked before and after visitors are sent to it.
 if ($uri ~ "^/\.well-known/(?:release|server)$") {
@@ -360,7 +363,8 @@ func lowerASCII(text string) string {
 // the same for any number, the others one after the other.
 func (r Rules) renderRedirects(http, site *strings.Builder) {
 	static := []string{"default", `""`}
-	dynamic := []string{"default", `""`}
+	// The server's own, which no rule for everything takes away.
+	dynamic := []string{"default", `""`, word(`~^[^ ]* /\.well-known/(?:release|server)\z`), `""`}
 	taken := map[string]bool{}
 	var before []redirect
 	hidden := func(path string) bool {

@@ -73,6 +73,9 @@ func parseRedirect(l line) (redirect, error) {
 	if rule.from, err = parsePattern(fields[0]); err != nil {
 		return rule, err
 	}
+	if path, ok := rule.from.static(); ok && (path == "/.well-known/release" || path == "/.well-known/server") {
+		return rule, fmt.Errorf("%s is the server's own; remove the rule", path)
+	}
 	if len(fields) < 2 || !isTarget(fields[1]) {
 		return rule, fmt.Errorf("the target is missing; write from, to and a status, such as /old/ /new/ 301")
 	}
@@ -130,7 +133,7 @@ func (r *redirect) parseTarget(text string) error {
 			rest = "/" + rest
 		}
 	} else if len(rest) > 1 && (rest[1] == '/' || rest[1] == '\\') {
-		return fmt.Errorf("%s leads to another host; write it with https:", text)
+		return fmt.Errorf("%s leads to another host; begin it with https", text)
 	}
 	rest, fragment, _ := strings.Cut(rest, "#")
 	path, query, hasQuery := strings.Cut(rest, "?")
@@ -173,7 +176,7 @@ var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?$`)
 func checkOrigin(text string) error {
 	scheme, _, _ := strings.Cut(text, "://")
 	if scheme != "http" && scheme != "https" {
-		return fmt.Errorf("%s: only http and https are supported; write https://", text)
+		return fmt.Errorf("%s: only http and https are supported; begin it with https", text)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.User != nil || !host.MatchString(u.Hostname()) {

@@ -15,7 +15,7 @@ import (
 
 func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 	_, err := Parse([]byte("X-Before: path\n\n/a\n  Server: me\n  no colon\n  X-Empty:\n  Basic-Auth: me:secret\n  ! Content-Type\n  B d: x\nhttps://example.org/*\n  X-A: b\n/lonely\n/b//c\n"),
-		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b /c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 x\n"))
+		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b /c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 x\n/.well-known/release /x\n"))
 	require.EqualError(t, err, strings.Join([]string{
 		`_headers line 1: a header without a path before it; write a line such as /* first`,
 		`_headers line 4: Server is the server's to set; remove the line`,
@@ -33,16 +33,17 @@ func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 		`_redirects line 6: Country=au,nz: conditions are not supported; remove it, or decide in a PHP page`,
 		`_redirects line 7: https://a.example/b names a host, but every request reaches the site under its one domain; write the path alone`,
 		`_redirects line 8: status "418" is not supported; use 200, 301, 302, 303, 307, 308, 404, 410 or 451`,
-		`_redirects line 9: //evil.example leads to another host; write it with https:`,
+		`_redirects line 9: //evil.example leads to another host; begin it with https`,
 		`_redirects line 10: the rule redirects its own target, for ever; change one of the two`,
 		`_redirects line 11: /:a/:a has :a or the splat * twice; use each once`,
 		`_redirects line 12: /*/* has :splat or the splat * twice; use each once`,
 		`_redirects line 13: /q?a=b has a query or a fragment, which no rule can match; write the path alone, with %3F or %23 for a ? or # in a file's name`,
 		`_redirects line 14: https://:splat is not a host with an optional port; write a name in ASCII (xn--... for others), without placeholders`,
-		`_redirects line 15: ftp://example.org: only http and https are supported; write https://`,
+		`_redirects line 15: ftp://example.org: only http and https are supported; begin it with https`,
 		`_redirects line 16: /410.html#x has a query or a fragment; a page of the site to show is a path alone`,
 		`_redirects line 17: the rule redirects its own target, for ever; change one of the two`,
 		`_redirects line 18: "x" follows the status; write from, to and a status`,
+		`_redirects line 19: /.well-known/release is the server's own; remove the rule`,
 	}, "\n"))
 }
 
@@ -178,15 +179,23 @@ func TestNGINXAcceptsTheLargestRules(t *testing.T) {
 	for i := range maxHeaderRules {
 		fmt.Fprintf(&headers, "/%d/:a/*\n  X-%d: %s\n  X-Same: :splat\n", i, i, strings.Repeat("x", 1900))
 	}
-	for i := range maxDynamicRedirects {
-		fmt.Fprintf(&redirects, "/%d/%s/* /to/:splat\n", i, strings.Repeat("ü", 400))
-	}
 	for i := range maxStaticRedirects {
 		fmt.Fprintf(&redirects, "/%d%s /to\n", i, strings.Repeat("X", 980))
+	}
+	for i := range maxDynamicRedirects {
+		fmt.Fprintf(&redirects, "/%d/%s/* /to/:splat\n", i, strings.Repeat("ü", 400))
 	}
 	files, accepted := check(t, []byte(headers.String()), []byte(redirects.String()))
 	require.True(t, accepted)
 	nginxTest(t, files)
+}
+
+func TestNGINXAcceptsSitesWithFewRules(t *testing.T) {
+	for _, site := range [][2]string{{"", ""}, {"/*\n  A: b\n", ""}, {"", "/a /b"}, {"", "/a /b 302!"}, {"", "/a /b 200"}, {"", "/a /b 200!"}, {"", "/a /b 410"}, {"", "/a/* /b 404!"}} {
+		files, accepted := check(t, []byte(site[0]), []byte(site[1]))
+		require.True(t, accepted)
+		nginxTest(t, files)
+	}
 }
 
 // TestNGINXAcceptsWhatParseAccepts writes files of pieces that mean something to one of the two.
