@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -78,7 +79,25 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration of stack %s: %w", ctx.Stack(), err)
 	}
+	// Without git or a remote there is nothing to compare with.
+	remote, _ := exec.Command("git", "config", "--get", "remote.origin.url").Output()
+	if warning := config.misspelt(string(remote)); warning != "" {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return nil, fmt.Errorf("warn of the repository's name: %w", err)
+		}
+	}
 	return config, nil
+}
+
+// misspelt returns a warning if the remote of the checkout spells the repository's name in another case. AWS compares
+// subjects with their case, and GitHub's tokens have the name as GitHub shows it.
+func (c *Config) misspelt(remote string) string {
+	configured := repositoryOf(c.Subject)
+	checkedOut := regexp.MustCompile(`github\.com[:/]([^/\s]+/[^/\s]+?)(\.git)?\s*$`).FindStringSubmatch(remote)
+	if checkedOut == nil || checkedOut[1] == configured || !strings.EqualFold(checkedOut[1], configured) {
+		return ""
+	}
+	return fmt.Sprintf("the repository is %s in the configuration and %s in this checkout: write it exactly as GitHub shows it, with its case, or AWS refuses every workflow", configured, checkedOut[1])
 }
 
 var (
@@ -126,7 +145,7 @@ func Parse(values map[string]string) (*Config, error) {
 	case repo != "" && config.Subject != "":
 		check("repository", false, "set together with subjectPrefix; leave one of them out")
 	case repo != "":
-		check("repository", repository.MatchString(repo), "%q is not a repository at GitHub; write owner/name", repo)
+		check("repository", repository.MatchString(repo), "%q is not a repository at GitHub; write owner/name, exactly as GitHub shows it", repo)
 		config.Subject = "repo:" + repo
 	default:
 		check("subjectPrefix", subject.MatchString(config.Subject), "%q is not what a subject begins with; write one such as repo:owner@123456/name@456789, without a colon at its end", config.Subject)
@@ -136,6 +155,7 @@ func Parse(values map[string]string) (*Config, error) {
 	check("stacks", len(config.Stacks) > 0, "not set; write the names of the stacks that are deployed, such as [test, production]")
 	for i, name := range config.Stacks {
 		check(fmt.Sprintf("stacks[%d]", i), stackName.MatchString(name), "%q is not a name by which the stack's buckets can be known; they know up to 28 lower-case letters, digits and hyphens", name)
+		check(fmt.Sprintf("stacks[%d]", i), name != previewEnvironment, "%q is the environment of previews at GitHub; deploy from one of another name", name)
 		check(fmt.Sprintf("stacks[%d]", i), !slices.Contains(config.Stacks[:i], name), "%q is there already; remove it", name)
 	}
 	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them", config.Production)

@@ -77,7 +77,8 @@ func notAllowed(role permissions.Role) []exception {
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceCreditSpecification ec2:ModifyInstanceMetadataOptions ec2:ModifyNetworkInterfaceAttribute", replaced},
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceMaintenanceOptions ec2:MonitorInstances", notSet},
 		{"aws:iam/role:Role", "iam:UpdateRole iam:UpdateRoleDescription", notSet},
-		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary", administer},
+		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary", "nothing that a workflow deploys frees a server of its boundary"},
+		{"aws:iam/role:Role", "iam:UpdateAssumeRolePolicy", "the program never changes whom a role trusts; an administrator undoes drift of it"},
 		{"aws:iam/role:Role", "iam:DetachRolePolicy", administer},
 	}
 }

@@ -25,12 +25,16 @@ type Call struct {
 // Role is one of the roles.
 type Role string
 
-// The roles.
+// The roles of workflows: one for previews, one for the deployment of each stack, one for restore drills.
 const (
 	Preview      Role = "preview"
 	Deploy       Role = "deploy"
 	RestoreDrill Role = "restore-drill"
 )
+
+// Server is the permissions boundary of the roles that the servers of a stack have: the most that they may ever do,
+// whatever policies a deployment gives them.
+const Server Role = "server"
 
 // read is a call of a refresh, of a preview, and of each update.
 func read(action, why string, on ...Scope) Call {
@@ -148,8 +152,8 @@ func Resources() []Resource {
 			read("iam:ListRolePolicies", "its policies", serverRoles),
 			read("iam:GetRolePolicy", "its policies", serverRoles),
 			read("iam:ListAttachedRolePolicies", "managed policies: it has none", serverRoles),
-			update("iam:CreateRole", "create", serverRoles),
-			update("iam:UpdateAssumeRolePolicy", "update: who may take it on", serverRoles),
+			update("iam:CreateRole", "create, with the boundary", boundedRoles),
+			update("iam:PutRolePermissionsBoundary", "update: a role that was made before there was a boundary gets it", boundedRoles),
 			update("iam:TagRole", "tags: with the role, and when they change", serverRoles),
 			update("iam:UntagRole", "tags that are gone", serverRoles),
 			update("iam:ListInstanceProfilesForRole", "delete: profiles that it is in still", serverRoles),
@@ -159,7 +163,7 @@ func Resources() []Resource {
 		}},
 		{"aws:iam/rolePolicy:RolePolicy", []Call{
 			read("iam:GetRolePolicy", "the policy", serverRoles),
-			update("iam:PutRolePolicy", "create, update", serverRoles),
+			update("iam:PutRolePolicy", "create, update", boundedRoles),
 			update("iam:DeleteRolePolicy", "delete", serverRoles),
 		}},
 		{"aws:iam/instanceProfile:InstanceProfile", []Call{
@@ -200,32 +204,32 @@ func Resources() []Resource {
 			update("s3:ListBucketVersions", "delete: what is in it", disposable),
 			update("s3:DeleteObject", "delete: what is in it", disposableObjects),
 			update("s3:DeleteObjectVersion", "delete: what is in it", disposableObjects),
-			update("s3:DeleteBucket", "delete", buckets),
+			update("s3:DeleteBucket", "delete", disposable),
 		}},
 		{"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", []Call{
 			read("s3:GetLifecycleConfiguration", "the rules", buckets),
-			update("s3:PutLifecycleConfiguration", "create, update, delete", buckets),
+			update("s3:PutLifecycleConfiguration", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketOwnershipControls:BucketOwnershipControls", []Call{
 			read("s3:GetBucketOwnershipControls", "the setting", buckets),
-			update("s3:PutBucketOwnershipControls", "create, update, delete", buckets),
+			update("s3:PutBucketOwnershipControls", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketPolicy:BucketPolicy", []Call{
 			read("s3:GetBucketPolicy", "the policy", buckets),
-			update("s3:PutBucketPolicy", "create, update", buckets),
-			update("s3:DeleteBucketPolicy", "delete", buckets),
+			update("s3:PutBucketPolicy", "create, update", disposable),
+			update("s3:DeleteBucketPolicy", "delete", disposable),
 		}},
 		{"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", []Call{
 			read("s3:GetBucketPublicAccessBlock", "the setting", buckets),
-			update("s3:PutBucketPublicAccessBlock", "create, update, delete", buckets),
+			update("s3:PutBucketPublicAccessBlock", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", []Call{
 			read("s3:GetEncryptionConfiguration", "the setting", buckets),
-			update("s3:PutEncryptionConfiguration", "create, update, delete", buckets),
+			update("s3:PutEncryptionConfiguration", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketVersioningV2:BucketVersioningV2", []Call{
 			read("s3:GetBucketVersioning", "the setting", buckets),
-			update("s3:PutBucketVersioning", "create, update, delete", buckets),
+			update("s3:PutBucketVersioning", "create, update, delete", disposable),
 		}},
 		{"command:local:Command", []Call{
 			update("s3:ListBucket", "rclone: what the site's bucket has", contents),
@@ -243,12 +247,14 @@ func Resources() []Resource {
 func Others() []Resource {
 	everybody := []Role{Preview, Deploy, RestoreDrill}
 	lookers := []Role{Preview, RestoreDrill}
+	servers := []Role{Server}
 	return []Resource{
 		{"Pulumi's state", []Call{
 			{"s3:ListBucket", everybody, []Scope{state}, "the stacks, and locks"},
-			{"s3:GetObject", everybody, []Scope{stateObjects}, "the stack"},
-			{"s3:PutObject", []Role{Deploy}, []Scope{stateObjects}, "the stack, its history, a lock"},
-			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateObjects}, "the lock"},
+			{"s3:GetObject", everybody, []Scope{stackStates}, "the stack"},
+			{"s3:GetObject", []Role{Deploy}, []Scope{stateRecords}, "locks, and the update before"},
+			{"s3:PutObject", []Role{Deploy}, []Scope{stateRecords}, "the stack, its history, a backup, a lock"},
+			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateLocks}, "the lock"},
 		}},
 		// Updates encrypt by the data key that is in the stack's file. Only make bootstrap makes one.
 		{"the stacks' secrets", []Call{
@@ -260,6 +266,13 @@ func Others() []Resource {
 		}},
 		{"make rebuild", []Call{
 			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},
+		}},
+		// What serverPermissions in components/webserver.go gives the servers' role: a test there compares the two.
+		{"the servers", []Call{
+			{"s3:ListBucket", servers, []Scope{contents, backups}, "that an object is missing, and not denied"},
+			{"s3:GetObject", servers, []Scope{contentObjects, backupObjects}, "the site; a restore"},
+			{"s3:PutObject", servers, []Scope{backupObjects}, "backups"},
+			{"s3:DeleteObject", servers, []Scope{backupObjects}, "backups: what has expired. Versions stay"},
 		}},
 		{"make restore-drill", []Call{
 			{"s3:ListBucket", []Role{RestoreDrill}, []Scope{productionBackups}, "the backups"},
