@@ -286,6 +286,27 @@ func permissionsOf() map[string]permissions {
 			},
 		},
 
+		"aws:iam/policy:Policy": {
+			create: func(q question) []call {
+				return all(
+					q.on("iam:CreatePolicy", q.managedPolicy().with(q.requestTags())),
+					q.ifGiven("tags", q.on("iam:TagPolicy", q.managedPolicy().with(q.requestTags()))),
+				)
+			},
+			read: func(q question) []call {
+				return all(q.on("iam:GetPolicy", q.managedPolicy()), q.on("iam:GetPolicyVersion", q.managedPolicy()))
+			},
+			update: func(q question) []call {
+				return all(
+					q.ifChanged("policy", all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:CreatePolicyVersion", q.managedPolicy()))),
+					q.retagsIAM("Policy", q.managedPolicy()),
+				)
+			},
+			delete: func(q question) []call {
+				return all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:DeletePolicyVersion", q.managedPolicy()),
+					q.on("iam:DeletePolicy", q.managedPolicy()))
+			},
+		},
 		"aws:iam/role:Role": {
 			create: func(q question) []call {
 				return all(
@@ -305,6 +326,7 @@ func permissionsOf() map[string]permissions {
 					q.ifChanged("assumeRolePolicy", q.on("iam:UpdateAssumeRolePolicy", q.role())),
 					q.ifChanged("description", q.on("iam:UpdateRoleDescription", q.role())),
 					q.ifChanged("maxSessionDuration", q.on("iam:UpdateRole", q.role())),
+					q.ifChanged("permissionsBoundary", q.bounds()),
 					q.retagsIAM("Role", q.role()),
 				)
 			},
@@ -459,6 +481,16 @@ func (q question) associatesProfile(instance target) []call {
 		return q.on("ec2:ReplaceIamInstanceProfileAssociation", instance)
 	}
 	return q.on("ec2:AssociateIamInstanceProfile", instance)
+}
+
+// bounds gives a role another permissions boundary, or takes it away. IAM's condition key has the boundary of the
+// request, or else the one that the role has.
+func (q question) bounds() []call {
+	boundary := at(q.inputs, "permissionsBoundary")
+	if !boundary.IsString() || boundary.AsString() == "" {
+		return q.on("iam:DeleteRolePermissionsBoundary", q.role())
+	}
+	return q.on("iam:PutRolePermissionsBoundary", q.role().with(boundedBy(boundary.AsString())))
 }
 
 // changesClientIDs adds and removes the client ids of an OIDC provider one by one.

@@ -114,6 +114,7 @@ func resources() map[string]resource {
 		"aws:ec2/eip:Eip":                                     eip{},
 		"aws:ec2/eipAssociation:EipAssociation":               eipAssociation{},
 		"aws:route53/record:Record":                           record{},
+		"aws:iam/policy:Policy":                               managedPolicy{},
 		"aws:iam/role:Role":                                   role{},
 		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
 		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},
