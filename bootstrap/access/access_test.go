@@ -251,6 +251,7 @@ func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
 		"a stack's name":            {map[string]string{"stacks": `["Production", "production"]`}, []string{`stacks[0]: "Production"`}},
 		"the previews' environment": {map[string]string{"stacks": `["preview", "production"]`}, []string{"stacks[0]: ", "environment of previews"}},
 		"a stack twice":             {map[string]string{"stacks": `["production", "production"]`}, []string{"stacks[1]: ", "is there already"}},
+		"a stack named as a bucket": {map[string]string{"stacks": `["test", "test-content-old", "production"]`}, []string{"stacks[1]: ", `taken for those of "test"`}},
 		"no production":             {map[string]string{"production": "live"}, []string{`production: "live" is none of the stacks`}},
 		"a bucket's URL":            {map[string]string{"stateBucket": "s3://state"}, []string{"stateBucket: "}},
 		"an alias":                  {map[string]string{"keys": `{"production": "alias/immutable-infra-production"}`}, []string{"keys.production: ", "an alias is not enough"}},

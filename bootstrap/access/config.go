@@ -158,6 +158,12 @@ func Parse(values map[string]string) (*Config, error) {
 		check(fmt.Sprintf("stacks[%d]", i), name != previewEnvironment, "%q is the environment of previews at GitHub; deploy from one of another name", name)
 		check(fmt.Sprintf("stacks[%d]", i), !slices.Contains(config.Stacks[:i], name), "%q is there already; remove it", name)
 	}
+	for i, name := range config.Stacks {
+		for _, other := range config.Stacks {
+			mistaken := strings.HasPrefix(name+"-", other+"-backup-") || strings.HasPrefix(name+"-", other+"-content-")
+			check(fmt.Sprintf("stacks[%d]", i), !mistaken, "the buckets of %q would be taken for those of %q; choose another name", name, other)
+		}
+	}
 	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them", config.Production)
 	check("stateBucket", config.StateBucket == "" || bucketName.MatchString(config.StateBucket), "%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
 	if config.StateBucket == "" {

@@ -184,9 +184,10 @@ func may(t *testing.T, policy permissions.Policy, r request) bool {
 		}
 		met := true
 		for operator, keys := range statement.Condition {
-			require.Contains(t, []string{"StringEquals", "StringNotEquals"}, operator)
+			require.Contains(t, []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals"}, operator)
 			for key, values := range keys {
-				met = met && slices.Contains(values, r.context[key]) == (operator == "StringEquals")
+				value, present := r.context[key]
+				met = met && (slices.Contains(values, value) == (operator != "StringNotEquals") || operator == "StringEqualsIfExists" && !present)
 			}
 		}
 		if !met {
@@ -245,6 +246,7 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", own}, "move the VIP", []string{deploy}},
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", foreign}, "move another project's address", nil},
 		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", nil}, "hear that an association has ended", []string{deployTest, deploy}},
+		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", foreign}, "take another project's address off its server", nil},
 		{request{"ec2:ReleaseAddress", ours + "elastic-ip/eipalloc-1", foreign}, "release another project's address", nil},
 		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "make something with tags", []string{deployTest}},
 		{request{"ec2:CreateTags", ours + "instance/i-1", tags("RequestTag", "immutable-infra", "test")}, "make another project's server its own by tags", nil},

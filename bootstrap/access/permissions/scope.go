@@ -96,9 +96,14 @@ var (
 			return append(s.ec2("network-interface", "volume"), fmt.Sprintf("arn:aws:ec2:%s::image/*", s.Region))
 		},
 	}
-	anyAddress = Scope{
-		name:      "AnyAddress",
+	// untaggedOrOwn is an association of an address, which is gone or of something without tags; never what has the
+	// tags of others.
+	untaggedOrOwn = Scope{
+		name:      "UntaggedOrOwn",
 		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
+		condition: func(s Settings) Condition {
+			return Condition{"StringEqualsIfExists": s.tags("aws:ResourceTag")["StringEquals"]}
+		},
 	}
 
 	serverRoles = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}

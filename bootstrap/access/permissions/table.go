@@ -124,14 +124,14 @@ func Resources() []Resource {
 			describe("ec2:DescribeAddresses", "the address"),
 			describe("ec2:DescribeAddressesAttribute", "its name in the reverse DNS, an output"),
 			update("ec2:AllocateAddress", "create", made("elastic-ip")),
-			update("ec2:DisassociateAddress", "delete: from the server, if it is at one", anyAddress),
+			update("ec2:DisassociateAddress", "delete: from the server, if it is at one", untaggedOrOwn),
 			update("ec2:ReleaseAddress", "delete", own),
 		)},
 		{"aws:ec2/eipAssociation:EipAssociation", []Call{
 			describe("ec2:DescribeAddresses", "the association is in its address"),
 			update("ec2:AssociateAddress", "create: the VIP moves; the server's interface has no tags", own, untagged),
 			update("ec2:DisassociateAddress", "delete: the old association ended when the VIP moved. EC2 says so only to those who may do it without "+
-				"a look at tags, which what is not there has none of", anyAddress),
+				"a look at tags, which what is not there has none of", untaggedOrOwn),
 		}},
 		{"aws:ec2/instance:Instance", calls(tagged(),
 			describe("ec2:DescribeInstances", "the server"),

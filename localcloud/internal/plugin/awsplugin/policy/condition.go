@@ -10,7 +10,7 @@ type Condition map[string]map[string]Strings
 
 // operators are the ways to compare that localcloud knows.
 func operators() []string {
-	return []string{"StringEquals", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"}
+	return []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"}
 }
 
 func (c Condition) holds(keys map[string]string) bool {
@@ -31,6 +31,8 @@ func compare(operator string, values []string, value string, present bool) bool 
 	switch operator {
 	case "StringEquals":
 		return present && slices.Contains(values, value)
+	case "StringEqualsIfExists":
+		return !present || slices.Contains(values, value)
 	case "StringNotEquals":
 		return !present || !slices.Contains(values, value)
 	case "StringLike", "ArnEquals", "ArnLike":
