@@ -125,6 +125,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		InstanceType:        config.InstanceType,
 		SSHPort:             config.SSHPort,
 		SSHAllowFrom:        config.SSHAllowFrom,
+		ServerBoundary:      config.ServerBoundary,
 		Generation:          config.Generation,
 		RootVolumeSize:      config.RootVolumeSize,
 		ReleasesKept:        config.ReleasesKept,

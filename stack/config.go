@@ -56,6 +56,10 @@ type Config struct {
 	// VpcCIDR is the VPC's address range.
 	VpcCIDR string `config:"vpcCidr"`
 
+	// ServerBoundary is the ARN of the managed policy that bounds what the servers' role may do, or "" for none.
+	// A deployment by a workflow needs it: docs/github.md.
+	ServerBoundary string `config:"serverBoundary"`
+
 	// SiteDir is the directory of the Jekyll site, relative to the project.
 	SiteDir string `config:"siteDir"`
 	// BuildCommand builds the site into _site; "" chooses by whether there is a Gemfile.

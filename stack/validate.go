@@ -27,6 +27,8 @@ var (
 	small  = regexp.MustCompile(`\.(nano|micro)$`)
 	region = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	zoneID = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// policyARN matches a managed policy of an account of one's own.
+	policyARN = regexp.MustCompile(`^arn:aws:iam::\d{12}:policy/[\w+=,.@/-]+$`)
 	// recordName matches the name of a DNS record, which may have labels that
 	// begin with an underscore, and may begin with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -152,6 +154,9 @@ func (v *validator) validate(c *Config) {
 	v.between("generation", c.Generation, 0, 1<<31-1, defaults.Generation)
 	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25, defaults.ProvisioningTimeout)
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
+
+	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
+		"is not the ARN of a managed policy; write the one that make access names for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
 
 	info, err := os.Stat(c.SiteDir)
 	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)
