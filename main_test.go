@@ -435,6 +435,31 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
+func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
+	fromRunner := func(values map[string]string) { values["sshFromRunner"] = "true" }
+	source := func(resources []registered) string {
+		group := find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "network-runner")
+		require.Empty(t, group.Replacing, "in place: a server that keeps its groups is not replaced")
+		rules := group.Inputs["ingress"].ArrayValue()
+		require.Len(t, rules, 1)
+		require.EqualValues(t, 12222, rules[0].ObjectValue()["fromPort"].NumberValue())
+		require.EqualValues(t, 12222, rules[0].ObjectValue()["toPort"].NumberValue())
+		blocks := rules[0].ObjectValue()["cidrBlocks"].ArrayValue()
+		require.Len(t, blocks, 1)
+		return blocks[0].StringValue()
+	}
+	t.Setenv("SSH_FROM", "")
+	closed := deployed(t, "production", fromRunner)
+	require.Equal(t, "192.0.2.0/32", source(closed), "an address of nobody")
+	require.Len(t, find(t, closed, "aws:ec2/instance:Instance", "web").Inputs["vpcSecurityGroupIds"].ArrayValue(), 2)
+	t.Setenv("SSH_FROM", "203.0.113.7/32")
+	require.Equal(t, "203.0.113.7/32", source(deployed(t, "production", fromRunner)))
+
+	for _, r := range deployed(t, "production") {
+		require.NotEqual(t, "network-runner", r.Name, "not configured")
+	}
+}
+
 func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	type statement struct {
 		Effect           string

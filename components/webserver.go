@@ -232,11 +232,15 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
+	groups := pulumi.StringArray{firewall.ID()}
+	if args.Network.RunnerGroup != nil {
+		groups = append(groups, args.Network.RunnerGroup.ID())
+	}
 	instance, err := ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
 		Ami:                 pulumi.String(args.AMI),
 		InstanceType:        pulumi.String(args.InstanceType),
 		SubnetId:            args.Network.SubnetID,
-		VpcSecurityGroupIds: pulumi.StringArray{firewall.ID()},
+		VpcSecurityGroupIds: groups,
 		IamInstanceProfile:  profile.Name,
 		UserData:            render(key.PublicKeyOpenssh),
 		// The default is to stop the server, change it and start it again.

@@ -41,6 +41,8 @@ type Config struct {
 	// SSHAllowFrom are the CIDR blocks that reach the SSH port. The machine
 	// that runs pulumi must be in one of them.
 	SSHAllowFrom []string `config:"sshAllowFrom"`
+	// SSHFromRunner gives servers a security group that lets in the machine that deploys, for the time of an update.
+	SSHFromRunner bool `config:"sshFromRunner"`
 
 	// AMI is the id of a Debian 13 image for the architecture of InstanceType.
 	AMI string `config:"ami"`

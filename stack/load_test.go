@@ -539,7 +539,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 		"zoneId": "Z0LOCALCLOUD00000001", "dnsRecords": `[{"name": "example.com.", "type": "SPF", "ttl": -1}, {"name": "example.com", "type": "CNAME", "values": ["a.", "b."]}]`,
 		"acmeDirectory": "https://acme-staging-v02.api.letsencrypt.org/directory", "acmeCA": ".localcloud/tls/acme.pem",
 		"admins":  `[{"name": "root", "keys": ["./.localcloud/ssh/id_ed25519.pub", "AAAA"]}, {"name": "the admin"}]`,
-		"sshPort": "443", "sshAllowFrom": `["192.0.2.7/24", "198.18.0.1/32", "home"]`,
+		"sshPort": "443", "sshFromRunner": "github", "sshAllowFrom": `["192.0.2.7/24", "198.18.0.1/32", "home"]`,
 		"ami": "ami-0123456789abcdef0", "instanceType": "t4g.micro", "rootVolumeSize": "20 GB", "generation": "-1", "provisioningTimeout": "90", "vpcCidr": "192.0.2.0/24", "serverBoundary": "server",
 		"siteDir": "blog", "buildCommand": `["make"]`, "jekyllEnv": "", "releasesKept": "0",
 		"metricsRetention": "90", "victorOpsKey": "alerts", "victorOpsRouting": "a/b", "grafanaGitHubId": "my app", "grafanaGitHubOrganizations": "ours",

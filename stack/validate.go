@@ -133,7 +133,7 @@ func (v *validator) validate(c *Config) {
 	if c.SSHPort == 80 || c.SSHPort == 443 {
 		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
-	if len(c.SSHAllowFrom) == 0 {
+	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
 		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	for i, block := range c.SSHAllowFrom {
