@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,6 +29,9 @@ func promotion(t *testing.T, p *project) {
 	checkout.access(t)
 	checkout.bound(t, testStack)
 	checkout.bound(t, productionStack)
+	// As a runner whose address nobody knows beforehand.
+	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]", "immutable-infra:sshFromRunner: true")
+	checkout.env = append(slices.Clone(p.env), "SSH_FROM=198.18.0.1/32")
 	checkout.commit(t, "first")
 	// As the workflow does it: each stack by its own role.
 	deploy := func(stack string) result {
@@ -35,6 +39,9 @@ func promotion(t *testing.T, p *project) {
 	}
 	alone := deploy(testStack)
 	require.NoError(t, alone.err, alone.String())
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	_, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(p.outputsOf(t, testStack).VIP, "12222"))
+	require.Error(t, err, "after the update, the runner is shut out")
 	// The first update of production is an administrator's: the backup bucket's settings are no workflow's.
 	promote := func() result {
 		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
