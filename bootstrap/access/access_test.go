@@ -27,7 +27,7 @@ func values(change map[string]string) map[string]string {
 	values := map[string]string{
 		"aws:region": "eu-central-1", "account": "123456789012", "repository": "example/site",
 		"stacks": `["test", "production"]`, "production": "production", "keys": `{}`, "zoneIds": `["Z0123456789ABCDEFGHIJ"]`,
-		"subjectPrefix": "", "stateBucket": "", "oidcProvider": "",
+		"subjectPrefix": "", "stateBucket": "", "oidcProvider": "", "names": `{}`,
 	}
 	maps.Copy(values, change)
 	return values
@@ -258,6 +258,8 @@ func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
 		"a key for nothing":         {map[string]string{"keys": `{"live": "arn:aws:kms:eu-central-1:123456789012:key/k"}`}, []string{"keys.live: is for none of the stacks"}},
 		"keys in a list":            {map[string]string{"keys": `["arn:aws:kms:eu-central-1:123456789012:key/k"]`}, []string{"keys: "}},
 		"a zone's name":             {map[string]string{"zoneIds": `["example.org"]`}, []string{`zoneIds[0]: "example.org"`}},
+		"a URL as a name":           {map[string]string{"names": `{"test": ["https://test.example.org"]}`}, []string{"names.test[0]: ", "lower case"}},
+		"names of nothing":          {map[string]string{"names": `{"live": ["example.org"]}`}, []string{"names.live: is for none of the stacks"}},
 		"another provider":          {map[string]string{"oidcProvider": "arn:aws:iam::123456789012:oidc-provider/gitlab.com"}, []string{"oidcProvider: "}},
 		"a key that is wrong":       {map[string]string{"zoneID": "Z1"}, []string{"zoneID: there is no such key"}},
 	} {

@@ -52,7 +52,7 @@ func (p Problems) Error() string {
 const regionKey = "aws:region"
 
 func keys() []string {
-	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds", "oidcProvider"}
+	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds", "names", "oidcProvider"}
 }
 
 // Load reads and checks the configuration. Its error names every problem.
@@ -110,6 +110,7 @@ var (
 	// bucketPrefix in components/bucket.go.
 	stackName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?$`)
 	keyARN    = regexp.MustCompile(`^arn:aws:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+	hostName  = regexp.MustCompile(`^([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	zoneID    = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
 	// provider matches the ARN of GitHub's provider.
 	provider = regexp.MustCompile(`^arn:aws:iam::\d{12}:oidc-provider/` + regexp.QuoteMeta(issuer) + `$`)
@@ -178,6 +179,14 @@ func Parse(values map[string]string) (*Config, error) {
 	decode("zoneIds", &config.ZoneIDs, `a list of ids, such as ["Z0123456789ABCDEFGHIJ"]`)
 	for i, id := range config.ZoneIDs {
 		check(fmt.Sprintf("zoneIds[%d]", i), zoneID.MatchString(id), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ", id)
+	}
+	decode("names", &config.Names, `an object of lists of names, such as {"test": ["test.example.org"]}`)
+	for stack, names := range config.Names {
+		key := "names." + stack
+		check(key, slices.Contains(config.Stacks, stack), "is for none of the stacks; remove it")
+		for i, name := range names {
+			check(fmt.Sprintf("%s[%d]", key, i), hostName.MatchString(name), "%q is not a name in DNS; write one such as test.example.org, in lower case, which stands for all names below it, too", name)
+		}
 	}
 	check("oidcProvider", config.OIDCProvider == "" || provider.MatchString(config.OIDCProvider), "%q is not the ARN of a provider for GitHub; write one such as arn:aws:iam::123456789012:oidc-provider/%s, or leave it out to make it", config.OIDCProvider, issuer)
 

@@ -25,6 +25,7 @@ func settings() permissions.Settings {
 			"production": "arn:aws:kms:eu-central-1:123456789012:key/production",
 		},
 		ZoneIDs: []string{"Z0123456789ABCDEFGHIJ"},
+		Names:   map[string][]string{"test": {"test.example.org"}, "production": {"example.org"}},
 	}
 }
 
@@ -184,9 +185,13 @@ func may(t *testing.T, policy permissions.Policy, r request) bool {
 		}
 		met := true
 		for operator, keys := range statement.Condition {
-			require.Contains(t, []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals"}, operator)
+			require.Contains(t, []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "ForAllValues:StringLike"}, operator)
 			for key, values := range keys {
 				value, present := r.context[key]
+				if operator == "ForAllValues:StringLike" {
+					met = met && (!present || slices.ContainsFunc(values, func(pattern string) bool { return matches(pattern, value) }))
+					continue
+				}
 				met = met && (slices.Contains(values, value) == (operator != "StringNotEquals") || operator == "StringEqualsIfExists" && !present)
 			}
 		}

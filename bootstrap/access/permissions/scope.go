@@ -25,6 +25,9 @@ type Settings struct {
 	Keys map[string]string
 	// ZoneIDs are the ids of the Route 53 hosted zones of the stacks' names.
 	ZoneIDs []string
+	// Names are the stacks' names in DNS, by stack: a deployment changes records of those names and of names below
+	// them. A stack without an entry changes all records of the zones.
+	Names map[string][]string
 }
 
 // Scope is a set of resources for which actions are allowed, and under which conditions.
@@ -128,6 +131,22 @@ var (
 		}
 		return zones
 	}}
+	records = Scope{
+		name:      "Records",
+		resources: zones.resources,
+		condition: func(s Settings) Condition {
+			var patterns []string
+			for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
+				if len(s.Names[stack]) == 0 {
+					return nil
+				}
+				for _, name := range s.Names[stack] {
+					patterns = append(patterns, name, "*."+name)
+				}
+			}
+			return Condition{"ForAllValues:StringLike": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": patterns}}
+		},
+	}
 	changes = Scope{name: "ZoneChanges", resources: func(s Settings) []string {
 		if len(s.ZoneIDs) == 0 {
 			return nil

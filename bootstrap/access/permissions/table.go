@@ -181,7 +181,7 @@ func Resources() []Resource {
 		{"aws:route53/record:Record", []Call{
 			read("route53:GetHostedZone", "the zone's name, a part of the record's", zones),
 			read("route53:ListResourceRecordSets", "the record", zones),
-			update("route53:ChangeResourceRecordSets", "create, update, delete", zones),
+			update("route53:ChangeResourceRecordSets", "create, update, delete", records),
 			update("route53:GetChange", "create, update, delete: whether it has come to all of Route 53's servers", changes),
 		}},
 		{"aws:s3/bucketV2:BucketV2", []Call{

@@ -524,9 +524,15 @@ func (q question) addsRole() []call {
 
 func (q question) changesRecord() []call {
 	return all(
-		q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone()),
+		q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(q.recordName())),
 		q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
 	)
+}
+
+// recordName is the name of the record as the condition key of requests that change it.
+func (q question) recordName() map[string]string {
+	name := strings.TrimSuffix(strings.ToLower(q.text("name")), ".")
+	return map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": strings.Replace(name, "*", `\052`, 1)}
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"maps"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,10 @@ func key(pairs ...string) map[string]string {
 }
 
 func bounded(by string) map[string]string { return key("iam:permissionsboundary", by) }
+
+func record(name string) map[string]string {
+	return key("route53:changeresourcerecordsetsnormalizedrecordnames", name)
+}
 
 func tagged(where, project, stack string) map[string]string {
 	return key("aws:"+where+"/project", project, "aws:"+where+"/stack", stack)
@@ -131,6 +136,8 @@ func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 		"take another project's address off its server":  {production, "ec2:DisassociateAddress", ec2ARNs + "elastic-ip/eipalloc-1", tagged("resourcetag", "other", "production")},
 		"terminate a server of another project":          {production, "ec2:TerminateInstances", ec2ARNs + "instance/i-1", tagged("resourcetag", "other", "production")},
 		"change a record of another zone":                {production, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z9", key()},
+		"point production's name elsewhere, by test":     {test, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", record("www.example.org")},
+		"a name that only ends as the stack's":           {test, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", record("attest.example.org")},
 		"see another region's servers":                   {production, "ec2:DescribeInstances", "*", map[string]string{"aws:requestedregion": "us-east-1"}},
 		"start something that the program does not have": {production, "lambda:CreateFunction", "arn:aws:lambda:eu-central-1:123456789012:function:f", key()},
 
@@ -220,7 +227,14 @@ func TestWhatADeploymentAndAServerNeedIsAllowed(t *testing.T) {
 			{server, "s3:DeleteObject", "arn:aws:s3:::" + stack + "-backup-2026/history/1", key()},
 		}
 	}
-	for _, a := range append(of("test"), of("production")...) {
+	zone := "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ"
+	names := []attempt{
+		{"deploy-test", "route53:ChangeResourceRecordSets", zone, record("test.example.org")},
+		{"deploy-test", "route53:ChangeResourceRecordSets", zone, record("monitoring.test.example.org")},
+		{"deploy-production", "route53:ChangeResourceRecordSets", zone, record("www.example.org")},
+		{"deploy-production", "route53:ListResourceRecordSets", zone, key()},
+	}
+	for _, a := range slices.Concat(of("test"), of("production"), names) {
 		require.Equal(t, policy.Allowed, policy.Evaluate([]policy.Document{reviewed(t, a.who)}, policy.Request{Action: a.action, Resource: a.resource, Keys: a.keys}), "%s: %s on %s", a.who, a.action, a.resource)
 	}
 }

@@ -10,7 +10,7 @@ type Condition map[string]map[string]Strings
 
 // operators are the ways to compare that localcloud knows.
 func operators() []string {
-	return []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"}
+	return []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "ForAllValues:StringLike"}
 }
 
 func (c Condition) holds(keys map[string]string) bool {
@@ -35,6 +35,8 @@ func compare(operator string, values []string, value string, present bool) bool 
 		return !present || slices.Contains(values, value)
 	case "StringNotEquals":
 		return !present || !slices.Contains(values, value)
+	case "ForAllValues:StringLike": // each key here has one value, or none
+		return !present || compare("StringLike", values, value, present)
 	case "StringLike", "ArnEquals", "ArnLike":
 		return present && slices.ContainsFunc(values, func(pattern string) bool { return wildcard(pattern, value) })
 	case "Bool":
