@@ -23,7 +23,7 @@ type NetworkArgs struct {
 }
 
 // Runner is a machine that deploys from another address each time, such as one of GitHub's. A security group of
-// its own lets it in: that group changes in place, and with it no server.
+// its own lets it in: its rule comes and goes, and no server is replaced for it.
 type Runner struct {
 	// CIDRBlock is the machine's address while it deploys, and "" at all other times.
 	CIDRBlock string `pulumi:"cidrBlock"`
@@ -151,27 +151,27 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	})
 }
 
-// nobody is an address of documentation (RFC 5737), from which no packet comes. A rule for it takes the place of the
-// machine's own: of a group without any rule, the provider would leave those that are there.
-const nobody = "192.0.2.0/32"
-
+// newRunnerGroup makes the group, and its rule while there is somebody to let in. Nothing depends on the rule: so an update
+// of the rule alone, after a failed update, deletes no server that still serves.
 func newRunnerGroup(ctx *pulumi.Context, name string, runner *Runner, vpc *ec2.Vpc, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
-	from, what := runner.CIDRBlock, "SSH from the machine that deploys"
-	if from == "" {
-		from, what = nobody, "SSH: closed, as nothing is being deployed"
-	}
-	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
+	group, err := ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("SSH from the machine that deploys"),
 		VpcId:       vpc.ID(),
-		Ingress: ec2.SecurityGroupIngressArray{&ec2.SecurityGroupIngressArgs{
-			Description: pulumi.String(what),
-			Protocol:    pulumi.String("tcp"),
-			FromPort:    pulumi.Int(runner.SSHPort),
-			ToPort:      pulumi.Int(runner.SSHPort),
-			CidrBlocks:  pulumi.ToStringArray([]string{from}),
-		}},
-		Tags: tags(ctx, name),
+		Tags:        tags(ctx, name),
 	}, parent)
+	if err != nil || runner.CIDRBlock == "" {
+		return group, err
+	}
+	_, err = ec2.NewSecurityGroupRule(ctx, name+"-ssh", &ec2.SecurityGroupRuleArgs{
+		SecurityGroupId: group.ID(),
+		Type:            pulumi.String("ingress"),
+		Description:     pulumi.String("SSH from the machine that deploys, until the update has ended"),
+		Protocol:        pulumi.String("tcp"),
+		FromPort:        pulumi.Int(runner.SSHPort),
+		ToPort:          pulumi.Int(runner.SSHPort),
+		CidrBlocks:      pulumi.ToStringArray([]string{runner.CIDRBlock}),
+	}, pulumi.Parent(group))
+	return group, err
 }
 
 // zonesOffering lists the availability zones of a region that offer an instance type, in the

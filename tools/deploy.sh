@@ -40,11 +40,12 @@ nothing_left() {
   fi
 }
 
-# The program closes SSH where it is not told whom to let in. This updates one security group.
+# The program has no rule for SSH where it is not told whom to let in. This deletes that rule. Its group
+# must be no target: a server depends on it, and after a failed update that would delete the old server.
 shut_out() {
   unset SSH_FROM
   trap - EXIT
-  if ! pulumi up --stack "$stack" --yes --non-interactive --skip-preview --target '**::network-runner'; then
+  if ! pulumi up --stack "$stack" --yes --non-interactive --skip-preview --target '**::network-runner-ssh'; then
     echo "$stack: SSH may still be open to this machine. The next update closes it: pulumi up --stack $stack" >&2
     return 1
   fi

@@ -357,7 +357,7 @@ func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
 }
 
 func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
-	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive --skip-preview --target **::network-runner"
+	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive --skip-preview --target **::network-runner-ssh"
 	visit, left := deployed("test")[1], deployed("test")[2]
 	for name, test := range map[string]struct {
 		config, preset, fails string
@@ -395,7 +395,7 @@ func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
 	_, _, err := m.run(t, filepath.Join(m.dir, "tools", "deploy.sh"), "test")
 	require.Error(t, err)
 	require.Len(t, m.asked(t), 2)
-	require.Contains(t, m.asked(t)[1], "--target **::network-runner")
+	require.Contains(t, m.asked(t)[1], "--target **::network-runner-ssh")
 }
 
 func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {

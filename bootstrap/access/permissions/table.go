@@ -115,8 +115,7 @@ func Resources() []Resource {
 			describe("ec2:DescribeSecurityGroups", "the group with its rules"),
 			update("ec2:CreateSecurityGroup", "create, in a VPC", made("security-group"), own),
 			update("ec2:RevokeSecurityGroupEgress", "create: at first, all may go out", own),
-			update("ec2:AuthorizeSecurityGroupIngress", "create: its rules; update: the machine that deploys is let in", own),
-			update("ec2:RevokeSecurityGroupIngress", "update: the machine that deployed is shut out", own),
+			update("ec2:AuthorizeSecurityGroupIngress", "create: its rules; a group whose rules change is replaced", own),
 			update("ec2:AuthorizeSecurityGroupEgress", "create: its rules", own),
 			update("ec2:DescribeNetworkInterfaces", "delete: interfaces that services have left there", inRegion),
 			update("ec2:DeleteSecurityGroup", "delete", own),
@@ -264,6 +263,13 @@ func Others() []Resource {
 		}},
 		{"the choice of the subnet's zone", []Call{
 			describe("ec2:DescribeInstanceTypeOfferings", "zones that offer the instance type"),
+		}},
+		// aws:ec2/securityGroupRule:SecurityGroupRule, which is there while an update runs from a runner.
+		{"sshFromRunner", []Call{
+			describe("ec2:DescribeSecurityGroups", "the group of the rule"),
+			describe("ec2:DescribeSecurityGroupRules", "the rule that a killed update has left"),
+			update("ec2:AuthorizeSecurityGroupIngress", "let the machine that deploys in", own),
+			update("ec2:RevokeSecurityGroupIngress", "shut it out", own),
 		}},
 		{"make rebuild", []Call{
 			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},

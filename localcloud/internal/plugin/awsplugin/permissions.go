@@ -149,6 +149,20 @@ func permissionsOf() map[string]permissions {
 				return all(q.on("ec2:DeleteVpcEndpoints", q.self("vpc-endpoint")), q.about("ec2:DescribeVpcEndpoints"))
 			},
 		},
+		"aws:ec2/securityGroupRule:SecurityGroupRule": {
+			create: func(q question) []call {
+				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:AuthorizeSecurityGroupIngress", q.rulesGroup()))
+			},
+			read: func(q question) []call {
+				return q.about("ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules")
+			},
+			update: func(q question) []call {
+				return q.ifChanged("description", q.on("ec2:UpdateSecurityGroupRuleDescriptionsIngress", q.rulesGroup()))
+			},
+			delete: func(q question) []call {
+				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:RevokeSecurityGroupIngress", q.rulesGroup()))
+			},
+		},
 		"aws:ec2/securityGroup:SecurityGroup": {
 			create: func(q question) []call {
 				return all(
@@ -459,6 +473,9 @@ func (q question) detachesGateway() []call {
 	}
 	return nil
 }
+
+// rulesGroup is the security group that a rule of its own is in.
+func (q question) rulesGroup() target { return q.ec2("security-group", q.text("securityGroupId")) }
 
 func (q question) tableAndSubnet() []target {
 	return []target{q.ec2("route-table", q.text("routeTableId")), q.ec2("subnet", q.text("subnetId"))}

@@ -109,6 +109,7 @@ func resources() map[string]resource {
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": routeTableAssociation{},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     vpcEndpoint{},
 		"aws:ec2/securityGroup:SecurityGroup":                 securityGroup{},
+		"aws:ec2/securityGroupRule:SecurityGroupRule":         securityGroupRule{},
 		"aws:ec2/keyPair:KeyPair":                             keyPair{},
 		"aws:ec2/instance:Instance":                           instance{},
 		"aws:ec2/eip:Eip":                                     eip{},
