@@ -45,7 +45,8 @@ nothing_left() {
 shut_out() {
   unset SSH_FROM
   trap - EXIT
-  if ! pulumi up --stack "$stack" --yes --non-interactive --skip-preview --target '**::network-runner-ssh'; then
+  # rollback.sh knows by the message that this is no update of a commit.
+  if ! pulumi up --stack "$stack" --yes --non-interactive --skip-preview --message "shut out of SSH" --target '**::network-runner-ssh'; then
     echo "$stack: SSH may still be open to this machine. The next update closes it: pulumi up --stack $stack" >&2
     return 1
   fi
