@@ -4,6 +4,7 @@ package main
 import (
 	_ "embed" // the stack's page
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -48,9 +49,27 @@ func main() {
 	})
 }
 
+// runner is how the machine that deploys reaches servers. Its address is no configuration, as it is another one each
+// time: make deploy sets SSH_FROM for the time of the update.
+func runner(config *stack.Config) (*components.Runner, error) {
+	if !config.SSHFromRunner {
+		return nil, nil
+	}
+	block := os.Getenv("SSH_FROM")
+	if prefix, err := netip.ParsePrefix(block); block != "" && (err != nil || !prefix.Addr().Is4() || prefix != prefix.Masked() || prefix.Bits() < 24) {
+		return nil, fmt.Errorf("SSH_FROM: %q is not the address of one machine; write one such as 203.0.113.7/32", block)
+	}
+	return &components.Runner{CIDRBlock: block, SSHPort: config.SSHPort}, nil
+}
+
 // deploy composes the stack.
 func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, watch *components.UptimeMonitorArgs) error {
 	sourceHash, err := publish.SiteHash(config.SiteDir, workDir)
+	if err != nil {
+		return err
+	}
+
+	runner, err := runner(config)
 	if err != nil {
 		return err
 	}
@@ -60,6 +79,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		CIDRBlock:    config.VpcCIDR,
 		Region:       config.Region,
 		InstanceType: config.InstanceType,
+		Runner:       runner,
 	})
 	if err != nil {
 		return err
@@ -128,6 +148,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		InstanceType:        config.InstanceType,
 		SSHPort:             config.SSHPort,
 		SSHAllowFrom:        config.SSHAllowFrom,
+		ServerBoundary:      config.ServerBoundary,
 		Generation:          config.Generation,
 		RootVolumeSize:      config.RootVolumeSize,
 		ReleasesKept:        config.ReleasesKept,

@@ -503,6 +503,65 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
+func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
+	fromRunner := func(values map[string]string) { values["sshFromRunner"] = "true" }
+	const ruleType = "aws:ec2/securityGroupRule:SecurityGroupRule"
+	t.Setenv("SSH_FROM", "")
+	closed := deployed(t, "production", fromRunner)
+	require.False(t, slices.ContainsFunc(closed, func(r registered) bool { return r.Type == ruleType }))
+	require.NotContains(t, find(t, closed, "aws:ec2/securityGroup:SecurityGroup", "network-runner").Inputs, resource.PropertyKey("ingress"), "rules of two resources would undo each other")
+	require.Len(t, find(t, closed, "aws:ec2/instance:Instance", "web").Inputs["vpcSecurityGroupIds"].ArrayValue(), 2)
+
+	t.Setenv("SSH_FROM", "203.0.113.7/32")
+	open := deployed(t, "production", fromRunner)
+	rule := find(t, open, ruleType, "network-runner-ssh")
+	require.EqualValues(t, 12222, rule.Inputs["fromPort"].NumberValue())
+	require.EqualValues(t, 12222, rule.Inputs["toPort"].NumberValue())
+	require.Equal(t, "203.0.113.7/32", rule.Inputs["cidrBlocks"].ArrayValue()[0].StringValue())
+	for _, r := range open {
+		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
+	}
+	t.Setenv("SSH_FROM", "0.0.0.0/0")
+	_, err := runner(&stack.Config{SSHFromRunner: true})
+	require.ErrorContains(t, err, "not the address of one machine")
+
+	for _, r := range deployed(t, "production") {
+		require.NotEqual(t, "network-runner", r.Name, "not configured")
+	}
+}
+
+func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
+	type statement struct {
+		Effect           string
+		Action, Resource []string
+	}
+	var boundary, policy struct{ Statement []statement }
+	const arn = "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
+	resources := deployed(t, "production", func(values map[string]string) { values["serverBoundary"] = arn })
+	require.Equal(t, arn, find(t, resources, "aws:iam/role:Role", "web").Inputs["permissionsBoundary"].StringValue())
+	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs, resource.PropertyKey("permissionsBoundary"))
+
+	text, err := os.ReadFile("bootstrap/access/permissions/testdata/server-production.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &boundary))
+	given := find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue()
+	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer("arn:aws:mock:::content", "arn:aws:s3:::production-content-1", "arn:aws:mock:::backup", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
+	for _, wanted := range policy.Statement {
+		for _, action := range wanted.Action {
+			for _, target := range wanted.Resource {
+				bucket, _, objects := strings.Cut(target, "/")
+				allowed := slices.ContainsFunc(boundary.Statement, func(limit statement) bool {
+					return limit.Effect == "Allow" && slices.Contains(limit.Action, action) && slices.ContainsFunc(limit.Resource, func(pattern string) bool {
+						within, _, of := strings.Cut(pattern, "/")
+						return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
+					})
+				})
+				require.True(t, allowed, "%s on %s: add it to the table in bootstrap/access/permissions", action, target)
+			}
+		}
+	}
+}
+
 func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 	marked := 0
 	for _, r := range deployed(t, "production") {

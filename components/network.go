@@ -18,6 +18,17 @@ type NetworkArgs struct {
 	Region string `pulumi:"region"`
 	// InstanceType is the EC2 instance type that the subnet's availability zone must offer.
 	InstanceType string `pulumi:"instanceType"`
+	// Runner opens SSH to the machine that deploys. Optional.
+	Runner *Runner `pulumi:"runner"`
+}
+
+// Runner is a machine that deploys from another address each time, such as one of GitHub's. A security group of
+// its own lets it in: its rule comes and goes, and no server is replaced for it.
+type Runner struct {
+	// CIDRBlock is the machine's address while it deploys, and "" at all other times.
+	CIDRBlock string `pulumi:"cidrBlock"`
+	// SSHPort is the port of the SSH daemon.
+	SSHPort int `pulumi:"sshPort"`
 }
 
 // Network is a VPC with one public subnet, and a gateway endpoint by which
@@ -27,6 +38,9 @@ type Network struct {
 
 	VpcID    pulumi.IDOutput `pulumi:"vpcId"`
 	SubnetID pulumi.IDOutput `pulumi:"subnetId"`
+
+	// RunnerGroup is the security group that opens SSH to the machine that deploys, and nil without a Runner.
+	RunnerGroup *ec2.SecurityGroup
 
 	// Ready is what a server needs to reach the internet.
 	Ready []pulumi.Resource
@@ -114,6 +128,12 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		return nil, err
 	}
 
+	if args.Runner != nil {
+		if network.RunnerGroup, err = newRunnerGroup(ctx, name+"-runner", args.Runner, vpc, parent); err != nil {
+			return nil, err
+		}
+	}
+
 	network.VpcID = vpc.ID()
 	network.SubnetID = pulumi.All(subnet.ID(), subnet.AvailabilityZone).ApplyT(func(all []any) (pulumi.ID, error) {
 		id, zone := all[0].(pulumi.ID), all[1].(string)
@@ -129,6 +149,29 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		"vpcId":    network.VpcID,
 		"subnetId": network.SubnetID,
 	})
+}
+
+// newRunnerGroup makes the group, and its rule while there is somebody to let in. Nothing depends on the rule: so an update
+// of the rule alone, after a failed update, deletes no server that still serves.
+func newRunnerGroup(ctx *pulumi.Context, name string, runner *Runner, vpc *ec2.Vpc, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
+	group, err := ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
+		Description: pulumi.String("SSH from the machine that deploys"),
+		VpcId:       vpc.ID(),
+		Tags:        tags(ctx, name),
+	}, parent)
+	if err != nil || runner.CIDRBlock == "" {
+		return group, err
+	}
+	_, err = ec2.NewSecurityGroupRule(ctx, name+"-ssh", &ec2.SecurityGroupRuleArgs{
+		SecurityGroupId: group.ID(),
+		Type:            pulumi.String("ingress"),
+		Description:     pulumi.String("SSH from the machine that deploys, until the update has ended"),
+		Protocol:        pulumi.String("tcp"),
+		FromPort:        pulumi.Int(runner.SSHPort),
+		ToPort:          pulumi.Int(runner.SSHPort),
+		CidrBlocks:      pulumi.ToStringArray([]string{runner.CIDRBlock}),
+	}, pulumi.Parent(group))
+	return group, err
 }
 
 // zonesOffering lists the availability zones of a region that offer an instance type, in the

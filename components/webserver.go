@@ -100,6 +100,8 @@ type WebServerArgs struct {
 	SSHPort int `pulumi:"sshPort"`
 	// SSHAllowFrom are the CIDR blocks that reach the SSH port.
 	SSHAllowFrom []string `pulumi:"sshAllowFrom"`
+	// ServerBoundary is the ARN of the permissions boundary of the servers' role. Optional.
+	ServerBoundary string `pulumi:"serverBoundary"`
 
 	// Generation forces a new server when it changes. Defaulted: 0.
 	Generation int `pulumi:"generation"`
@@ -238,11 +240,15 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
+	groups := pulumi.StringArray{firewall.ID()}
+	if args.Network.RunnerGroup != nil {
+		groups = append(groups, args.Network.RunnerGroup.ID())
+	}
 	instance, err := ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
 		Ami:                 pulumi.String(args.AMI),
 		InstanceType:        pulumi.String(args.InstanceType),
 		SubnetId:            args.Network.SubnetID,
-		VpcSecurityGroupIds: pulumi.StringArray{firewall.ID()},
+		VpcSecurityGroupIds: groups,
 		IamInstanceProfile:  profile.Name,
 		UserData:            render(key.PublicKeyOpenssh),
 		// The default is to stop the server, change it and start it again.
@@ -340,6 +346,10 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 // newInstanceProfile makes the role of the servers, with all that they may do
 // and nothing else. permissions is what must exist before a server uses it.
 func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
+	var boundary pulumi.StringPtrInput
+	if args.ServerBoundary != "" {
+		boundary = pulumi.String(args.ServerBoundary)
+	}
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
 		AssumeRolePolicy: pulumi.JSONMarshal(pulumi.Map{
 			"Version": pulumi.String("2012-10-17"),
@@ -349,8 +359,9 @@ func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, p
 				"Action":    pulumi.String("sts:AssumeRole"),
 			}},
 		}),
-		Path: rolePath(ctx),
-		Tags: tags(ctx, name),
+		Path:                rolePath(ctx),
+		PermissionsBoundary: boundary,
+		Tags:                tags(ctx, name),
 	}, parent)
 	if err != nil {
 		return nil, nil, err
@@ -376,7 +387,8 @@ func rolePath(ctx *pulumi.Context) pulumi.StringInput {
 	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
-// serverPermissions are what a server may do. Without ListBucket, S3 answers
+// serverPermissions are what a server may do. What is added here is added to "the servers" in
+// bootstrap/access/permissions, too: the boundary of their role is made of that. Without ListBucket, S3 answers
 // 403 instead of 404 for an object that is not there, and "no backup yet" would
 // look like "denied". Versions are out of reach: what a server overwrites or
 // deletes in the backup bucket can be brought back.

@@ -10,9 +10,31 @@ import (
 // The roles of GitHub's workflows: see bootstrap/access.
 const (
 	previewRole = "immutable-infra-preview"
-	deployRole  = "immutable-infra-deploy"
 	drillRole   = "immutable-infra-restore-drill"
 )
+
+// deployRole is the role of a stack's deployment.
+func deployRole(stack string) string { return "immutable-infra-deploy-" + stack }
+
+// bound has the servers of a stack's copy bounded by the policy that access makes, as a deployment by a role needs it.
+func (p *project) bound(t *testing.T, stack string) {
+	t.Helper()
+	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
+}
+
+// keepsToItsState tries to write the states that a deployment must not.
+func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) {
+	t.Helper()
+	deployment := checkout.as(t, deployRole(stack))
+	for _, key := range []string{
+		"stacks/immutable-infra-access/local.json", "stacks/immutable-infra/" + otherStack + ".json", "locks/organization/immutable-infra/" + otherStack + "/1.json",
+		"stacks/immutable-infra/" + stack + "2.json", "meta.yaml",
+	} {
+		put := deployment.put(t, stateBucket, ".pulumi/"+key)
+		require.Error(t, put.err, key)
+		require.Contains(t, put.stderr, "AccessDenied", key)
+	}
+}
 
 // access makes the roles of the workflows, until the test ends.
 func (p *project) access(t *testing.T) {
@@ -49,6 +71,7 @@ func (p *project) askS3(t *testing.T, object string) string {
 // previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.
 func previewOnly(t *testing.T, p *project) {
 	checkout := p.copy(t)
+	checkout.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
 	checkout.access(t)
 	out := p.outputs(t)
 	resources := p.resources(t)

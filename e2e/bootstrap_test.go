@@ -72,6 +72,9 @@ func bootstrapped(t *testing.T, p *project) {
 
 	// And who may not use it, reads nothing.
 	known := &project{dir: checkout.dir, env: p.env}
+	// The role may read the stack's state, and has no key for its secrets.
+	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
+	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
 	known.access(t)
 	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
 	require.Error(t, refused.err, refused.String())

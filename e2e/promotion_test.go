@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,16 +26,35 @@ const (
 // farther than to test, and takes test away while somebody visits production.
 func promotion(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	// As the workflow does it, by the role that the workflow has.
 	checkout.access(t)
+	checkout.bound(t, testStack)
+	checkout.bound(t, productionStack)
+	// As a runner whose address nobody knows beforehand.
+	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]", "immutable-infra:sshFromRunner: true")
+	checkout.env = append(slices.Clone(p.env), "SSH_FROM=198.18.0.1/32")
 	checkout.commit(t, "first")
+	// As the workflow does it: each stack by its own role.
+	deploy := func(stack string) result {
+		return checkout.run(t, 10*time.Minute, "make", "deploy", "STACK="+stack, "ROLE="+deployRole(stack))
+	}
+	alone := deploy(testStack)
+	require.NoError(t, alone.err, alone.String())
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	_, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(p.outputsOf(t, testStack).VIP, "12222"))
+	require.Error(t, err, "after the update, the runner is shut out")
+	// The first update of production is an administrator's: the backup bucket's settings are no workflow's.
 	promote := func() result {
-		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack, "ROLE="+deployRole)
+		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
 	}
 	promoted := promote()
 	require.NoError(t, promoted.err, promoted.String())
-	t.Logf("a promotion from nothing took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
+	t.Logf("a promotion to a production of nothing took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
+	checkout.replace(t, "Pulumi."+productionStack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:generation: 2\n")
 	t.Cleanup(func() { giveUp(t, checkout) })
+	replaced := deploy(productionStack)
+	require.NoError(t, replaced.err, replaced.String())
+	checkout.commit(t, "second")
+	keepsToItsState(t, checkout, testStack, productionStack)
 
 	test, production := p.outputsOf(t, testStack), p.outputsOf(t, productionStack)
 	require.Equal(t, testURL, test.URL)
@@ -60,13 +80,13 @@ func promotion(t *testing.T, p *project) {
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
 	// Production is protected, test is not.
-	refused := checkout.as(t, deployRole).run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
+	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stdout+refused.stderr, "protect")
 	require.Equal(t, before, p.resourcesOf(t, productionStack), "and nothing of it is gone")
 
 	visits := p.visitOften(t, productionURL)
-	destroyed := checkout.as(t, deployRole).run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
+	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
 	requests, failures := visits()
 	require.NoError(t, destroyed.err, destroyed.String())
 	require.Empty(t, p.resourcesOf(t, testStack))

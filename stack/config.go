@@ -44,6 +44,8 @@ type Config struct {
 	// SSHAllowFrom are the CIDR blocks that reach the SSH port. The machine
 	// that runs pulumi must be in one of them.
 	SSHAllowFrom []string `config:"sshAllowFrom"`
+	// SSHFromRunner gives servers a security group that lets in the machine that deploys, for the time of an update.
+	SSHFromRunner bool `config:"sshFromRunner"`
 
 	// AMI is the id of a Debian 13 image for the architecture of InstanceType.
 	AMI string `config:"ami"`
@@ -76,6 +78,10 @@ type Config struct {
 
 	// VpcCIDR is the VPC's address range.
 	VpcCIDR string `config:"vpcCidr"`
+
+	// ServerBoundary is the ARN of the managed policy that bounds what the servers' role may do, or "" for none.
+	// A deployment by a workflow needs it: docs/github.md.
+	ServerBoundary string `config:"serverBoundary"`
 
 	// SiteDir is the directory of the Jekyll site, relative to the project.
 	SiteDir string `config:"siteDir"`

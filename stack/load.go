@@ -214,6 +214,8 @@ func examples(key, fallback string) string {
 		return `["192.0.2.7/32"]`
 	case "ami":
 		return placeholderAMI
+	case "serverBoundary":
+		return "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
 	case "buildCommand":
 		return "jekyll build --future"
 	case "smtpHost":

@@ -33,6 +33,8 @@ var (
 	foreign = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
 	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	zoneID  = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// policyARN matches a managed policy of an account of one's own.
+	policyARN = regexp.MustCompile(`^arn:aws:iam::\d{12}:policy/[\w+=,.@/-]+$`)
 	// duration is Prometheus' form of a time.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -140,7 +142,7 @@ func (v *validator) validate(c *Config) {
 	if c.SSHPort == 80 || c.SSHPort == 443 {
 		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
-	if len(c.SSHAllowFrom) == 0 {
+	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
 		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	if len(c.SSHAllowFrom) > maxBlocks {
@@ -173,6 +175,9 @@ func (v *validator) validate(c *Config) {
 	v.between("generation", c.Generation, 0, 1<<31-1, defaults.Generation)
 	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25, defaults.ProvisioningTimeout)
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
+
+	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
+		"is not the ARN of a managed policy; write the one that make access names for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
 
 	info, err := os.Stat(c.SiteDir)
 	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)

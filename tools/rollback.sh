@@ -31,7 +31,7 @@ done <<<"$(submodules)"
 
 if [ -z "$commit" ]; then
   commit=$(pulumi stack history --stack "$stack" --json | jq --raw-output '
-    map(select(.kind == "update" and .environment["git.head"] != null)) as $updates
+    map(select(.kind == "update" and .message != "shut out of SSH" and .environment["git.head"] != null)) as $updates
     | $updates[0].environment["git.head"] as $latest
     | first($updates[] | select(.result == "succeeded" and .environment["git.dirty"] != "true") | .environment["git.head"] | select(. != $latest)) // ""')
   [ -n "$commit" ] || fail "the history of stack $stack has no successful update of an earlier commit. Only updates from a checkout without uncommitted changes can be found again. Name a commit: make rollback STACK=$stack TO=commit"

@@ -361,6 +361,71 @@ func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
 	}
 }
 
+func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
+	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive --skip-preview --message shut out of SSH --target **::network-runner-ssh"
+	visit, left := deployed("test")[1], deployed("test")[2]
+	for name, test := range map[string]struct {
+		config, preset, fails string
+		calls                 []string // each with the address that Pulumi is told
+		told                  string
+	}{
+		"its public address":      {"true", "", "", []string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
+		"as Pulumi quotes it":     {`"true"`, "", "", []string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
+		"an address that is set":  {"true", "198.51.100.9/32", "", []string{update + " from=198.51.100.9/32", shut + " from=", visit, left + " from="}, ""},
+		"the update fails":        {"true", "", "*interactive", []string{update + " from=203.0.113.7/32", shut + " from="}, "failed after"},
+		"it cannot be shut out":   {"true", "", "*target*", []string{update + " from=203.0.113.7/32", shut + " from="}, "SSH may still be open to this machine"},
+		"nobody says its address": {"true", "", "curl", nil, "set SSH_FROM"},
+		"not configured":          {"false", "198.51.100.9/32", "", []string{update + " from=", visit, left + " from="}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := checkout(t)
+			require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"), []byte("config:\n  immutable-infra:sshFromRunner: "+test.config+"\n"), 0o644))
+			m.program(t, "pulumi", fmt.Sprintf("echo \"$* from=$SSH_FROM\" >>%s\ncase \"$*\" in $FAILS) exit 1;; esac", filepath.Join(m.bin, "asked")))
+			m.program(t, "curl", `case curl in $FAILS) exit 6;; esac; case "$*" in *https://checkip.amazonaws.com) echo 203.0.113.7;; esac`)
+			m.env = append(m.env, "FAILS="+test.fails, "SSH_FROM="+test.preset)
+			_, stderr, err := m.run(t, filepath.Join(m.dir, "tools", "deploy.sh"), "test")
+			require.Equal(t, test.told != "", err != nil, stderr)
+			require.Contains(t, stderr, test.told)
+			require.Equal(t, test.calls, m.asked(t))
+		})
+	}
+}
+
+func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
+	m := checkout(t)
+	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"), []byte("config:\n  immutable-infra:sshFromRunner: true\n"), 0o644))
+	// Whoever cancels a job signals the script, while Pulumi ends by itself.
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$* $SSH_FROM\" >>%s\ncase \"$*\" in *target*) ;; *) kill -TERM $PPID;; esac", filepath.Join(m.bin, "asked")))
+	m.env = append(m.env, "SSH_FROM=198.51.100.9/32")
+	_, _, err := m.run(t, filepath.Join(m.dir, "tools", "deploy.sh"), "test")
+	require.Error(t, err)
+	require.Len(t, m.asked(t), 2)
+	require.Contains(t, m.asked(t)[1], "--target **::network-runner-ssh")
+}
+
+func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
+	m, _, _ := repository(t)
+	good := m.git(t, "rev-parse", "HEAD")
+	heads := []string{good}
+	for _, content := range []string{"failed", "latest"} {
+		m.write(t, content)
+		m.git(t, "commit", "--quiet", "--all", "--message", content)
+		heads = append(heads, m.git(t, "rev-parse", "HEAD"))
+	}
+	update := func(head, result, message string) string {
+		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result, message, head)
+	}
+	const shut = "shut out of SSH"
+	history := strings.Join([]string{
+		update(heads[2], "succeeded", shut), update(heads[2], "succeeded", "latest"), update(heads[1], "succeeded", shut),
+		update(heads[1], "failed", "failed"), update(good, "succeeded", "first"),
+	}, ",")
+	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in "stack history"*) echo '[%s]';; esac`, history))
+	stdout, stderr, err := m.run(t, "rollback.sh", "test")
+	require.NoError(t, err, stderr)
+	require.Contains(t, stdout, "is as in "+good[:12])
+}
+
 func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	m := checkout(t)
 	promote := filepath.Join(m.dir, "tools", "promote.sh")

@@ -85,3 +85,35 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 	}
 	require.True(t, seen)
 }
+
+// The trust policies in bootstrap/access name these files, environments and branches.
+func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
+	type job struct {
+		Environment string
+		Steps       []struct{ Uses string }
+	}
+	trusted := map[string]string{
+		"up.yml": "${{ inputs.stack }}", "preview.yml": "preview", // the environment
+		"drift.yml": "", "rebuild.yml": "", "restore-drill.yml": "", // none: the branch is in the subject
+	}
+	for path, text := range workflows(t) {
+		var workflow struct{ Jobs map[string]job }
+		require.NoError(t, yaml.Unmarshal([]byte(text), &workflow), path)
+		for name, job := range workflow.Jobs {
+			for _, step := range job.Steps {
+				if step.Uses != "./.github/actions/setup" && !strings.HasPrefix(step.Uses, "aws-actions/configure-aws-credentials@") {
+					continue
+				}
+				environment, known := trusted[filepath.Base(path)]
+				require.True(t, known, "%s: no role trusts %s; let one do so in bootstrap/access", path, name)
+				require.Equal(t, environment, job.Environment, "%s: the role of %s trusts another environment", path, name)
+			}
+		}
+	}
+	for file := range trusted {
+		require.FileExists(t, "../.github/workflows/"+file)
+	}
+	deploy := workflows(t)["../.github/workflows/deploy.yml"]
+	require.Equal(t, 2, strings.Count(deploy, "uses: ./.github/workflows/up.yml\n"), "of another ref, job_workflow_ref would be another")
+	require.NotContains(t, deploy, "vars.DEPLOY_ROLE", "the variables of an environment are empty before its job starts")
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func (p Problems) Error() string {
 const regionKey = "aws:region"
 
 func keys() []string {
-	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds", "oidcProvider"}
+	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds", "names", "oidcProvider"}
 }
 
 // Load reads and checks the configuration. Its error names every problem.
@@ -78,7 +79,25 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration of stack %s: %w", ctx.Stack(), err)
 	}
+	// Without git or a remote there is nothing to compare with.
+	remote, _ := exec.Command("git", "config", "--get", "remote.origin.url").Output()
+	if warning := config.misspelt(string(remote)); warning != "" {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return nil, fmt.Errorf("warn of the repository's name: %w", err)
+		}
+	}
 	return config, nil
+}
+
+// misspelt returns a warning if the remote of the checkout spells the repository's name in another case. AWS compares
+// subjects with their case, and GitHub's tokens have the name as GitHub shows it.
+func (c *Config) misspelt(remote string) string {
+	configured := repositoryOf(c.Subject)
+	checkedOut := regexp.MustCompile(`github\.com[:/]([^/\s]+/[^/\s]+?)(\.git)?\s*$`).FindStringSubmatch(remote)
+	if checkedOut == nil || checkedOut[1] == configured || !strings.EqualFold(checkedOut[1], configured) {
+		return ""
+	}
+	return fmt.Sprintf("the repository is %s in the configuration and %s in this checkout: write it exactly as GitHub shows it, with its case, or AWS refuses every workflow", configured, checkedOut[1])
 }
 
 var (
@@ -91,6 +110,7 @@ var (
 	// bucketPrefix in components/bucket.go.
 	stackName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?$`)
 	keyARN    = regexp.MustCompile(`^arn:aws:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+	hostName  = regexp.MustCompile(`^([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	zoneID    = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
 	// provider matches the ARN of GitHub's provider.
 	provider = regexp.MustCompile(`^arn:aws:iam::\d{12}:oidc-provider/` + regexp.QuoteMeta(issuer) + `$`)
@@ -126,7 +146,7 @@ func Parse(values map[string]string) (*Config, error) {
 	case repo != "" && config.Subject != "":
 		check("repository", false, "set together with subjectPrefix; leave one of them out")
 	case repo != "":
-		check("repository", repository.MatchString(repo), "%q is not a repository at GitHub; write owner/name", repo)
+		check("repository", repository.MatchString(repo), "%q is not a repository at GitHub; write owner/name, exactly as GitHub shows it", repo)
 		config.Subject = "repo:" + repo
 	default:
 		check("subjectPrefix", subject.MatchString(config.Subject), "%q is not what a subject begins with; write one such as repo:owner@123456/name@456789, without a colon at its end", config.Subject)
@@ -136,7 +156,14 @@ func Parse(values map[string]string) (*Config, error) {
 	check("stacks", len(config.Stacks) > 0, "not set; write the names of the stacks that are deployed, such as [test, production]")
 	for i, name := range config.Stacks {
 		check(fmt.Sprintf("stacks[%d]", i), stackName.MatchString(name), "%q is not a name by which the stack's buckets can be known; they know up to 28 lower-case letters, digits and hyphens", name)
+		check(fmt.Sprintf("stacks[%d]", i), name != previewEnvironment, "%q is the environment of previews at GitHub; deploy from one of another name", name)
 		check(fmt.Sprintf("stacks[%d]", i), !slices.Contains(config.Stacks[:i], name), "%q is there already; remove it", name)
+	}
+	for i, name := range config.Stacks {
+		for _, other := range config.Stacks {
+			mistaken := strings.HasPrefix(name+"-", other+"-backup-") || strings.HasPrefix(name+"-", other+"-content-")
+			check(fmt.Sprintf("stacks[%d]", i), !mistaken, "the buckets of %q would be taken for those of %q; choose another name", name, other)
+		}
 	}
 	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them", config.Production)
 	check("stateBucket", config.StateBucket == "" || bucketName.MatchString(config.StateBucket), "%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
@@ -152,6 +179,14 @@ func Parse(values map[string]string) (*Config, error) {
 	decode("zoneIds", &config.ZoneIDs, `a list of ids, such as ["Z0123456789ABCDEFGHIJ"]`)
 	for i, id := range config.ZoneIDs {
 		check(fmt.Sprintf("zoneIds[%d]", i), zoneID.MatchString(id), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ", id)
+	}
+	decode("names", &config.Names, `an object of lists of names, such as {"test": ["test.example.org"]}`)
+	for stack, names := range config.Names {
+		key := "names." + stack
+		check(key, slices.Contains(config.Stacks, stack), "is for none of the stacks; remove it")
+		for i, name := range names {
+			check(fmt.Sprintf("%s[%d]", key, i), hostName.MatchString(name), "%q is not a name in DNS; write one such as test.example.org, in lower case, which stands for all names below it, too", name)
+		}
 	}
 	check("oidcProvider", config.OIDCProvider == "" || provider.MatchString(config.OIDCProvider), "%q is not the ARN of a provider for GitHub; write one such as arn:aws:iam::123456789012:oidc-provider/%s, or leave it out to make it", config.OIDCProvider, issuer)
 

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -32,10 +34,12 @@ type GitHubAccessArgs struct {
 type GitHubAccess struct {
 	pulumi.ResourceState
 
-	// The ARNs of the roles.
-	PreviewRole      pulumi.StringOutput `pulumi:"previewRole"`
-	DeployRole       pulumi.StringOutput `pulumi:"deployRole"`
-	RestoreDrillRole pulumi.StringOutput `pulumi:"restoreDrillRole"`
+	// The ARNs of the roles, that of a deployment by stack.
+	PreviewRole      pulumi.StringOutput    `pulumi:"previewRole"`
+	DeployRoles      pulumi.StringMapOutput `pulumi:"deployRoles"`
+	RestoreDrillRole pulumi.StringOutput    `pulumi:"restoreDrillRole"`
+	// ServerBoundaries are the ARNs of the permissions boundaries of the servers' roles, by stack.
+	ServerBoundaries pulumi.StringMapOutput `pulumi:"serverBoundaries"`
 }
 
 // NewGitHubAccess makes a GitHubAccess.
@@ -62,59 +66,112 @@ func NewGitHubAccess(ctx *pulumi.Context, name string, args *GitHubAccessArgs, o
 		provider = made.Arn
 	}
 
-	// Where a job names an environment, that is its subject, and GitHub has asked whom the environment asks.
-	main, pullRequest := args.Subject+":ref:refs/heads/main", args.Subject+":pull_request"
-	var environments []string
-	for _, stack := range args.Settings.Stacks {
-		environments = append(environments, args.Subject+":environment:"+stack)
+	onMain := func(workflows ...string) grant {
+		return grant{subject: args.Subject + ":ref:" + mainBranch, workflows: workflows}
 	}
 	for _, role := range []struct {
 		role        permissions.Role
 		description string
-		subjects    []string
+		grants      []grant
 		arn         *pulumi.StringOutput
 	}{
-		{permissions.Preview, "Reads what the program manages, for previews, rebuilds and the look for drift", []string{pullRequest, main}, &access.PreviewRole},
-		{permissions.Deploy, "Makes, changes and deletes what the program manages", environments, &access.DeployRole},
-		{permissions.RestoreDrill, "Reads the backups of the monitoring history", []string{main}, &access.RestoreDrillRole},
+		// The workflow of a pull request is what the pull request makes of it: only the rules of the environment count there.
+		{permissions.Preview, "Reads what the program manages, for previews, rebuilds and the look for drift",
+			[]grant{{subject: args.Subject + ":environment:" + previewEnvironment}, onMain("drift.yml", "rebuild.yml")}, &access.PreviewRole},
+		{permissions.RestoreDrill, "Reads the backups of the monitoring history", []grant{onMain("restore-drill.yml")}, &access.RestoreDrillRole},
 	} {
-		policy, err := args.Settings.For(role.role).JSON()
-		if err != nil {
-			return nil, fmt.Errorf("role %s: %w", role.role, err)
-		}
-		made, err := newRole(ctx, string(role.role), role.description, provider, role.subjects, policy, access)
+		policy := args.Settings.Of(args.Settings.Production).For(role.role)
+		made, err := newRole(ctx, string(role.role), role.description, trust(provider, args.Subject, role.grants...), policy, access)
 		if err != nil {
 			return nil, fmt.Errorf("role %s: %w", role.role, err)
 		}
 		*role.arn = made.Arn
 	}
+
+	deployRoles, boundaries := pulumi.StringMap{}, pulumi.StringMap{}
+	for _, stack := range args.Settings.Stacks {
+		boundary, err := newBoundary(ctx, stack, args.Settings, access)
+		if err != nil {
+			return nil, fmt.Errorf("boundary of %s: %w", stack, err)
+		}
+		boundaries[stack] = boundary.Arn
+
+		name := string(permissions.Deploy) + "-" + stack
+		// Where a job names an environment, its subject does not tell the branch.
+		trusted := trust(provider, args.Subject, grant{subject: args.Subject + ":environment:" + stack, ref: mainBranch, workflows: []string{"up.yml"}})
+		role, err := newRole(ctx, name, "Makes, changes and deletes what the program manages in stack "+stack, trusted, args.Settings.Of(stack).For(permissions.Deploy), access)
+		if err != nil {
+			return nil, fmt.Errorf("role %s: %w", name, err)
+		}
+		deployRoles[stack] = role.Arn
+	}
+	access.DeployRoles, access.ServerBoundaries = deployRoles.ToStringMapOutput(), boundaries.ToStringMapOutput()
 	return access, ctx.RegisterResourceOutputs(access, pulumi.Map{
 		"previewRole":      access.PreviewRole,
-		"deployRole":       access.DeployRole,
+		"deployRoles":      access.DeployRoles,
 		"restoreDrillRole": access.RestoreDrillRole,
+		"serverBoundaries": access.ServerBoundaries,
 	})
 }
 
-// newRole makes a role for workflows whose token has one of the subjects, with one policy.
-func newRole(ctx *pulumi.Context, name, description string, provider pulumi.StringOutput, subjects []string, policy string, parent pulumi.Resource) (*iam.Role, error) {
+const (
+	mainBranch = "refs/heads/main"
+	// previewEnvironment is the environment at GitHub that previews of pull requests run in.
+	previewEnvironment = "preview"
+)
+
+// grant is a kind of job that may take on a role: all of it must be as the job's token says.
+type grant struct {
+	subject string
+	// ref is the branch, and "" where the subject tells it.
+	ref string
+	// workflows are files of main below .github/workflows, of which one must have the job. None for any.
+	workflows []string
+}
+
+// trust lets the jobs of the grants take on a role. Values are equal, and not like: a pattern might match
+// the tokens of other repositories.
+func trust(provider pulumi.StringOutput, subject string, grants ...grant) pulumi.StringOutput {
+	var statements pulumi.Array
+	for _, g := range grants {
+		claims := pulumi.Map{issuer + ":aud": pulumi.String(audience), issuer + ":sub": pulumi.String(g.subject)}
+		if g.ref != "" {
+			claims[issuer+":ref"] = pulumi.String(g.ref)
+		}
+		var files []string
+		for _, workflow := range g.workflows {
+			files = append(files, repositoryOf(subject)+"/.github/workflows/"+workflow+"@"+mainBranch)
+		}
+		if len(files) > 0 {
+			claims[issuer+":job_workflow_ref"] = pulumi.ToStringArray(files)
+		}
+		statements = append(statements, pulumi.Map{
+			"Effect":    pulumi.String("Allow"),
+			"Principal": pulumi.Map{"Federated": provider},
+			"Action":    pulumi.String("sts:AssumeRoleWithWebIdentity"),
+			"Condition": pulumi.Map{"StringEquals": claims},
+		})
+	}
+	return pulumi.JSONMarshal(pulumi.Map{"Version": pulumi.String("2012-10-17"), "Statement": statements})
+}
+
+// repositoryOf is the owner/name that a subject's beginning is of. The claim job_workflow_ref has no ids in it.
+func repositoryOf(subject string) string {
+	return regexp.MustCompile(`@\d+`).ReplaceAllString(strings.TrimPrefix(subject, "repo:"), "")
+}
+
+// newRole makes a role with one policy.
+func newRole(ctx *pulumi.Context, name, description string, trust pulumi.StringOutput, policy permissions.Policy, parent pulumi.Resource) (*iam.Role, error) {
+	text, err := policy.JSON(permissions.MaxSize)
+	if err != nil {
+		return nil, err
+	}
 	full := program + "-" + name
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
-		Name:        pulumi.String(full),
-		Description: pulumi.String(description),
-		AssumeRolePolicy: pulumi.JSONMarshal(pulumi.Map{
-			"Version": pulumi.String("2012-10-17"),
-			"Statement": pulumi.Array{pulumi.Map{
-				"Effect":    pulumi.String("Allow"),
-				"Principal": pulumi.Map{"Federated": provider},
-				"Action":    pulumi.String("sts:AssumeRoleWithWebIdentity"),
-				// Equal, and not like: with a pattern, the subjects of others might match.
-				"Condition": pulumi.Map{"StringEquals": pulumi.Map{
-					issuer + ":aud": pulumi.String(audience),
-					issuer + ":sub": pulumi.ToStringArray(subjects),
-				}},
-			}},
-		}),
-		Tags: tags(ctx, name),
+		Name:             pulumi.String(full),
+		Description:      pulumi.String(description),
+		AssumeRolePolicy: trust,
+		Tags:             tags(ctx, name),
 		// Two roles cannot have one name.
 	}, pulumi.Parent(parent), pulumi.DeleteBeforeReplace(true))
 	if err != nil {
@@ -123,12 +180,26 @@ func newRole(ctx *pulumi.Context, name, description string, provider pulumi.Stri
 	_, err = iam.NewRolePolicy(ctx, name, &iam.RolePolicyArgs{
 		Name:   pulumi.String(full),
 		Role:   role.Name,
-		Policy: pulumi.String(policy),
+		Policy: pulumi.String(text),
 	}, pulumi.Parent(role))
 	if err != nil {
 		return nil, err
 	}
 	return role, nil
+}
+
+// newBoundary makes the permissions boundary of the servers of a stack. It is no part of the stack: whoever
+// deploys the stack must not change it.
+func newBoundary(ctx *pulumi.Context, stack string, settings permissions.Settings, parent pulumi.Resource) (*iam.Policy, error) {
+	text, err := settings.Of(stack).For(permissions.Server).JSON(permissions.MaxManagedSize)
+	if err != nil {
+		return nil, err
+	}
+	return iam.NewPolicy(ctx, "server-"+stack, &iam.PolicyArgs{
+		Name:   pulumi.String(settings.BoundaryName(stack)),
+		Policy: pulumi.String(text),
+		Tags:   tags(ctx, "server-"+stack),
+	}, pulumi.Parent(parent))
 }
 
 // tags are other than those of what the program makes, which the deploy role may change.

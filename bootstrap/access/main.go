@@ -1,9 +1,11 @@
 // The roles by which GitHub's workflows reach AWS: what each may do, and which workflow may
-// take it on.
+// take it on. And the most that servers may do, whatever a workflow deploys.
 package main
 
 import (
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -25,8 +27,8 @@ func main() {
 	})
 }
 
-// deploy makes the roles, and returns the stack's outputs, by the names of the variables at
-// GitHub that they are for.
+// deploy makes the roles, and returns the stack's outputs. Those in capitals are variables at GitHub, of the
+// repository or, where they are maps, of the environments; serverBoundaries are for the stacks' configuration.
 func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 	access, err := NewGitHubAccess(ctx, "github", &GitHubAccessArgs{
 		Subject:     config.Subject,
@@ -38,9 +40,11 @@ func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 	}
 	return pulumi.Map{
 		"PREVIEW_ROLE":       access.PreviewRole,
-		"DEPLOY_ROLE":        access.DeployRole,
+		"DEPLOY_ROLE":        access.DeployRoles,
+		"DEPLOY_STACKS":      pulumi.String(strings.Join(slices.Sorted(slices.Values(config.Stacks)), " ")),
 		"RESTORE_DRILL_ROLE": access.RestoreDrillRole,
 		"AWS_REGION":         pulumi.String(config.Region),
 		"PULUMI_BACKEND_URL": pulumi.String("s3://" + config.StateBucket + "?" + url.Values{"region": {config.Region}}.Encode()),
+		"serverBoundaries":   access.ServerBoundaries,
 	}, nil
 }

@@ -6,8 +6,11 @@ import (
 	"slices"
 )
 
-// MaxSize is how many characters the policies of a role may have together, without white space.
-const MaxSize = 10240
+// How many characters IAM takes, without white space: of the inline policies of a role together, and of a managed policy.
+const (
+	MaxSize        = 10240
+	MaxManagedSize = 6144
+)
 
 // Policy is a policy of IAM.
 type Policy struct {
@@ -24,19 +27,19 @@ type Statement struct {
 	Condition Condition `json:",omitempty"`
 }
 
-// JSON is the policy as AWS takes it. Its error is that it is too large for a role.
-func (p Policy) JSON() (string, error) {
+// JSON returns the policy as AWS takes it, or an error if it has more than limit characters.
+func (p Policy) JSON(limit int) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return "", fmt.Errorf("write a policy: %w", err)
 	}
-	if len(text) > MaxSize {
-		return "", fmt.Errorf("a policy has %d characters, and AWS takes %d; make it for fewer stacks or hosted zones", len(text), MaxSize)
+	if len(text) > limit {
+		return "", fmt.Errorf("a policy has %d characters, and AWS takes %d; make it for fewer hosted zones", len(text), limit)
 	}
 	return string(text), nil
 }
 
-// For is the policy of a role.
+// For returns the policy of a role. That of a deployment or of servers is for Settings of one stack: see Of.
 func (s Settings) For(role Role) Policy {
 	policy := Policy{Version: "2012-10-17"}
 	for _, resource := range append(Resources(), Others()...) {
@@ -52,16 +55,54 @@ func (s Settings) For(role Role) Policy {
 	for i := range policy.Statement {
 		slices.Sort(policy.Statement[i].Action)
 	}
-	if role == Preview {
-		// Nothing above allows it. A preview runs the code of a pull request, and what is in there are
-		// the certificates' private keys: it shall stay so, whatever is added.
-		policy.Statement = append(policy.Statement, Statement{
+	policy.Statement = append(policy.Statement, s.denials(role)...)
+	return policy
+}
+
+// denials are what a role is never allowed, whatever is added to the table or attached to the role by hand.
+func (s Settings) denials(role Role) []Statement {
+	switch role {
+	case Preview:
+		// A preview runs the code of a pull request, and the backups hold the certificates' private keys.
+		return []Statement{{
 			Sid: "NoBackups", Effect: "Deny",
 			Action:   []string{"s3:GetObject", "s3:GetObjectVersion"},
 			Resource: []string{"arn:aws:s3:::*-backup-*/*"},
+		}}
+	case Deploy:
+		denials := []Statement{{
+			Sid: "OnlyWithBoundary", Effect: "Deny",
+			Action:   []string{"iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"},
+			Resource: []string{"*"},
+			// A role without a boundary is unequal, too.
+			Condition: Condition{"StringNotEquals": {boundaryKey: s.boundaries()}},
+		}, {
+			Sid: "NoAdministrators", Effect: "Deny",
+			Action: []string{
+				"iam:AttachRolePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion",
+				"iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion", "iam:UpdateAssumeRolePolicy",
+			},
+			Resource: []string{"*"},
+		}}
+		if !slices.Contains(s.Stacks, s.Production) {
+			return denials
+		}
+		return append(denials, Statement{
+			Sid: "BackupsStay", Effect: "Deny",
+			Action: []string{
+				"s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy",
+				"s3:PutBucketPublicAccessBlock", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+			},
+			Resource: productionBackups.resources(s),
+		}, Statement{
+			Sid: "NoBackups", Effect: "Deny",
+			Action: []string{
+				"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject",
+			},
+			Resource: s.buckets("backup", []string{s.Production}, "/*"),
 		})
 	}
-	return policy
+	return nil
 }
 
 // allow adds an action to the statement of a scope. A scope without resources allows nothing.

@@ -68,7 +68,7 @@ func notAllowed(role permissions.Role) []exception {
 		{"aws:ec2/vpc:Vpc", "ec2:AssociateVpcCidrBlock", noIPv6},
 		{"aws:ec2/subnet:Subnet", "ec2:AssociateSubnetCidrBlock", noIPv6},
 		{"aws:ec2/subnet:Subnet", "ec2:ModifySubnetAttribute", notSet},
-		{"aws:ec2/securityGroup:SecurityGroup", "ec2:RevokeSecurityGroupIngress", "pulumi.ReplaceOnChanges: a group whose rules change is replaced"},
+		{"aws:ec2/securityGroup:SecurityGroup", "ec2:RevokeSecurityGroupIngress", "pulumi.ReplaceOnChanges: a group whose rules change is replaced; the runner's rule is a resource of its own"},
 		{"aws:ec2/eip:Eip", "ec2:AssociateAddress", "an EipAssociation of its own associates the address"},
 		{"aws:ec2/instance:Instance", "ec2:AssignIpv6Addresses ec2:UnassignIpv6Addresses", noIPv6},
 		{"aws:ec2/instance:Instance", "ec2:StartInstances ec2:StopInstances", replaced},
@@ -77,7 +77,8 @@ func notAllowed(role permissions.Role) []exception {
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceCreditSpecification ec2:ModifyInstanceMetadataOptions ec2:ModifyNetworkInterfaceAttribute", replaced},
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceMaintenanceOptions ec2:MonitorInstances", notSet},
 		{"aws:iam/role:Role", "iam:UpdateRole iam:UpdateRoleDescription", notSet},
-		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary", administer},
+		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary", "nothing that a workflow deploys frees a server of its boundary"},
+		{"aws:iam/role:Role", "iam:UpdateAssumeRolePolicy", "the program never changes whom a role trusts; an administrator undoes drift of it"},
 		{"aws:iam/role:Role", "iam:DetachRolePolicy", administer},
 	}
 }

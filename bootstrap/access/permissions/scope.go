@@ -25,6 +25,9 @@ type Settings struct {
 	Keys map[string]string
 	// ZoneIDs are the ids of the Route 53 hosted zones of the stacks' names.
 	ZoneIDs []string
+	// Names are the stacks' names in DNS, by stack: a deployment changes records of those names and of names below
+	// them. A stack without an entry changes all records of the zones.
+	Names map[string][]string
 }
 
 // Scope is a set of resources for which actions are allowed, and under which conditions.
@@ -96,12 +99,23 @@ var (
 			return append(s.ec2("network-interface", "volume"), fmt.Sprintf("arn:aws:ec2:%s::image/*", s.Region))
 		},
 	}
-	anyAddress = Scope{
-		name:      "AnyAddress",
+	// untaggedOrOwn is an association of an address, which is gone or of something without tags; never what has the
+	// tags of others.
+	untaggedOrOwn = Scope{
+		name:      "UntaggedOrOwn",
 		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
+		condition: func(s Settings) Condition {
+			return Condition{"StringEqualsIfExists": s.tags("aws:ResourceTag")["StringEquals"]}
+		},
 	}
 
-	serverRoles    = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}
+	serverRoles = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}
+	// boundedRoles are the servers' roles that have the stack's permissions boundary, or are given it by the request.
+	boundedRoles = Scope{
+		name:      "BoundedRoles",
+		resources: serverRoles.resources,
+		condition: func(s Settings) Condition { return equals(boundaryKey, s.boundaries()...) },
+	}
 	serverProfiles = Scope{name: "ServerProfiles", resources: func(s Settings) []string { return s.servers("instance-profile") }}
 	// passedToServers are the servers' roles, for servers and nothing else.
 	passedToServers = Scope{
@@ -117,6 +131,22 @@ var (
 		}
 		return zones
 	}}
+	records = Scope{
+		name:      "Records",
+		resources: zones.resources,
+		condition: func(s Settings) Condition {
+			var patterns []string
+			for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
+				if len(s.Names[stack]) == 0 {
+					return nil
+				}
+				for _, name := range s.Names[stack] {
+					patterns = append(patterns, name, "*."+name)
+				}
+			}
+			return Condition{"ForAllValues:StringLike": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": patterns}}
+		},
+	}
 	changes = Scope{name: "ZoneChanges", resources: func(s Settings) []string {
 		if len(s.ZoneIDs) == 0 {
 			return nil
@@ -129,19 +159,31 @@ var (
 	}}
 	contents       = Scope{name: "Contents", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
 	contentObjects = Scope{name: "ContentObjects", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
-	// disposable are the buckets that may be emptied in order to be deleted: never those of production's
-	// backups, which is for somebody to do who is not a workflow.
+	// disposable are the buckets whose settings a deployment may change, and which it may empty and delete: never
+	// production's backup bucket. An administrator makes that one, by the first update of production.
 	disposable = Scope{name: "Disposable", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.others(), ""), s.buckets("content", s.Stacks, "")...)
 	}}
 	disposableObjects = Scope{name: "DisposableObjects", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.others(), "/*"), s.buckets("content", s.Stacks, "/*")...)
 	}}
+	backups           = Scope{name: "BackupBuckets", resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "") }}
+	backupObjects     = Scope{name: "BackupObjects", resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "/*") }}
 	productionBackups = Scope{name: "Backups", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "") }}
 	productionHistory = Scope{name: "History", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "/history/*") }}
 
-	state        = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
-	stateObjects = Scope{name: "StateObjects", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket + "/.pulumi/*"} }}
+	state = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
+	// stackStates are what Pulumi reads of a stack before all else. Neither they nor stateRecords reach the state of the
+	// roles: a command planted there would run as the next administrator. Stack names have no dot, so that the pattern
+	// matches no other stack.
+	stackStates = Scope{name: "StackStates", resources: func(s Settings) []string {
+		return append(s.stateObjects("stacks/%s/%s.*"), "arn:aws:s3:::"+s.StateBucket+"/.pulumi/meta.yaml")
+	}}
+	// stateRecords are what an update writes: the layout of Pulumi's own backends with projects.
+	stateRecords = Scope{name: "StateRecords", resources: func(s Settings) []string {
+		return slices.Concat(s.stateObjects("stacks/%s/%s.*"), s.stateObjects("history/%s/%s/*"), s.stateObjects("backups/%s/%s/*"), stateLocks.resources(s))
+	}}
+	stateLocks = Scope{name: "StateLocks", resources: func(s Settings) []string { return s.stateObjects("locks/organization/%s/%s/*") }}
 
 	productionKey = Scope{name: "Secrets", resources: func(s Settings) []string {
 		if key := s.Keys[s.Production]; key != "" {
@@ -181,6 +223,41 @@ func (s Settings) buckets(purpose string, stacks []string, objects string) []str
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(stacks)) {
 		arns = append(arns, fmt.Sprintf("arn:aws:s3:::%s-%s-*%s", stack, purpose, objects))
+	}
+	return arns
+}
+
+// stateObjects are the ARNs of objects of Pulumi's state. The format takes the project and the stack.
+func (s Settings) stateObjects(format string) []string {
+	var arns []string
+	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
+		arns = append(arns, fmt.Sprintf("arn:aws:s3:::%s/.pulumi/"+format, s.StateBucket, s.Project, stack))
+	}
+	return arns
+}
+
+// Of returns the settings for one stack alone.
+func (s Settings) Of(stack string) Settings {
+	s.Stacks = []string{stack}
+	keys := map[string]string{}
+	if key, ok := s.Keys[stack]; ok {
+		keys[stack] = key
+	}
+	s.Keys = keys
+	return s
+}
+
+// boundaryKey is IAM's condition key for the permissions boundary of the role that a request is about.
+const boundaryKey = "iam:PermissionsBoundary"
+
+// BoundaryName is the name of the managed policy that bounds what the servers of a stack may do.
+func (s Settings) BoundaryName(stack string) string { return s.Project + "-server-" + stack }
+
+// boundaries are the ARNs of the stacks' boundaries.
+func (s Settings) boundaries() []string {
+	var arns []string
+	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
+		arns = append(arns, fmt.Sprintf("arn:aws:iam::%s:policy/%s", s.Account, s.BoundaryName(stack)))
 	}
 	return arns
 }

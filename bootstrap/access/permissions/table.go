@@ -25,12 +25,16 @@ type Call struct {
 // Role is one of the roles.
 type Role string
 
-// The roles.
+// The roles of workflows: one for previews, one for the deployment of each stack, one for restore drills.
 const (
 	Preview      Role = "preview"
 	Deploy       Role = "deploy"
 	RestoreDrill Role = "restore-drill"
 )
+
+// Server is the permissions boundary of the roles that the servers of a stack have: the most that they may ever do,
+// whatever policies a deployment gives them.
+const Server Role = "server"
 
 // read is a call of a refresh, of a preview, and of each update.
 func read(action, why string, on ...Scope) Call {
@@ -120,14 +124,14 @@ func Resources() []Resource {
 			describe("ec2:DescribeAddresses", "the address"),
 			describe("ec2:DescribeAddressesAttribute", "its name in the reverse DNS, an output"),
 			update("ec2:AllocateAddress", "create", made("elastic-ip")),
-			update("ec2:DisassociateAddress", "delete: from the server, if it is at one", anyAddress),
+			update("ec2:DisassociateAddress", "delete: from the server, if it is at one", untaggedOrOwn),
 			update("ec2:ReleaseAddress", "delete", own),
 		)},
 		{"aws:ec2/eipAssociation:EipAssociation", []Call{
 			describe("ec2:DescribeAddresses", "the association is in its address"),
 			update("ec2:AssociateAddress", "create: the VIP moves; the server's interface has no tags", own, untagged),
 			update("ec2:DisassociateAddress", "delete: the old association ended when the VIP moved. EC2 says so only to those who may do it without "+
-				"a look at tags, which what is not there has none of", anyAddress),
+				"a look at tags, which what is not there has none of", untaggedOrOwn),
 		}},
 		{"aws:ec2/instance:Instance", calls(tagged(),
 			describe("ec2:DescribeInstances", "the server"),
@@ -148,8 +152,8 @@ func Resources() []Resource {
 			read("iam:ListRolePolicies", "its policies", serverRoles),
 			read("iam:GetRolePolicy", "its policies", serverRoles),
 			read("iam:ListAttachedRolePolicies", "managed policies: it has none", serverRoles),
-			update("iam:CreateRole", "create", serverRoles),
-			update("iam:UpdateAssumeRolePolicy", "update: who may take it on", serverRoles),
+			update("iam:CreateRole", "create, with the boundary", boundedRoles),
+			update("iam:PutRolePermissionsBoundary", "update: a role that was made before there was a boundary gets it", boundedRoles),
 			update("iam:TagRole", "tags: with the role, and when they change", serverRoles),
 			update("iam:UntagRole", "tags that are gone", serverRoles),
 			update("iam:ListInstanceProfilesForRole", "delete: profiles that it is in still", serverRoles),
@@ -159,7 +163,7 @@ func Resources() []Resource {
 		}},
 		{"aws:iam/rolePolicy:RolePolicy", []Call{
 			read("iam:GetRolePolicy", "the policy", serverRoles),
-			update("iam:PutRolePolicy", "create, update", serverRoles),
+			update("iam:PutRolePolicy", "create, update", boundedRoles),
 			update("iam:DeleteRolePolicy", "delete", serverRoles),
 		}},
 		{"aws:iam/instanceProfile:InstanceProfile", []Call{
@@ -176,7 +180,7 @@ func Resources() []Resource {
 		{"aws:route53/record:Record", []Call{
 			read("route53:GetHostedZone", "the zone's name, a part of the record's", zones),
 			read("route53:ListResourceRecordSets", "the record", zones),
-			update("route53:ChangeResourceRecordSets", "create, update, delete", zones),
+			update("route53:ChangeResourceRecordSets", "create, update, delete", records),
 			update("route53:GetChange", "create, update, delete: whether it has come to all of Route 53's servers", changes),
 		}},
 		{"aws:s3/bucketV2:BucketV2", []Call{
@@ -200,32 +204,32 @@ func Resources() []Resource {
 			update("s3:ListBucketVersions", "delete: what is in it", disposable),
 			update("s3:DeleteObject", "delete: what is in it", disposableObjects),
 			update("s3:DeleteObjectVersion", "delete: what is in it", disposableObjects),
-			update("s3:DeleteBucket", "delete", buckets),
+			update("s3:DeleteBucket", "delete", disposable),
 		}},
 		{"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", []Call{
 			read("s3:GetLifecycleConfiguration", "the rules", buckets),
-			update("s3:PutLifecycleConfiguration", "create, update, delete", buckets),
+			update("s3:PutLifecycleConfiguration", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketOwnershipControls:BucketOwnershipControls", []Call{
 			read("s3:GetBucketOwnershipControls", "the setting", buckets),
-			update("s3:PutBucketOwnershipControls", "create, update, delete", buckets),
+			update("s3:PutBucketOwnershipControls", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketPolicy:BucketPolicy", []Call{
 			read("s3:GetBucketPolicy", "the policy", buckets),
-			update("s3:PutBucketPolicy", "create, update", buckets),
-			update("s3:DeleteBucketPolicy", "delete", buckets),
+			update("s3:PutBucketPolicy", "create, update", disposable),
+			update("s3:DeleteBucketPolicy", "delete", disposable),
 		}},
 		{"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", []Call{
 			read("s3:GetBucketPublicAccessBlock", "the setting", buckets),
-			update("s3:PutBucketPublicAccessBlock", "create, update, delete", buckets),
+			update("s3:PutBucketPublicAccessBlock", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", []Call{
 			read("s3:GetEncryptionConfiguration", "the setting", buckets),
-			update("s3:PutEncryptionConfiguration", "create, update, delete", buckets),
+			update("s3:PutEncryptionConfiguration", "create, update, delete", disposable),
 		}},
 		{"aws:s3/bucketVersioningV2:BucketVersioningV2", []Call{
 			read("s3:GetBucketVersioning", "the setting", buckets),
-			update("s3:PutBucketVersioning", "create, update, delete", buckets),
+			update("s3:PutBucketVersioning", "create, update, delete", disposable),
 		}},
 		{"command:local:Command", []Call{
 			update("s3:ListBucket", "rclone: what the site's bucket has", contents),
@@ -243,12 +247,14 @@ func Resources() []Resource {
 func Others() []Resource {
 	everybody := []Role{Preview, Deploy, RestoreDrill}
 	lookers := []Role{Preview, RestoreDrill}
+	servers := []Role{Server}
 	return []Resource{
 		{"Pulumi's state", []Call{
 			{"s3:ListBucket", everybody, []Scope{state}, "the stacks, and locks"},
-			{"s3:GetObject", everybody, []Scope{stateObjects}, "the stack"},
-			{"s3:PutObject", []Role{Deploy}, []Scope{stateObjects}, "the stack, its history, a lock"},
-			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateObjects}, "the lock"},
+			{"s3:GetObject", everybody, []Scope{stackStates}, "the stack"},
+			{"s3:GetObject", []Role{Deploy}, []Scope{stateRecords}, "locks, and the update before"},
+			{"s3:PutObject", []Role{Deploy}, []Scope{stateRecords}, "the stack, its history, a backup, a lock"},
+			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateLocks}, "the lock"},
 		}},
 		// Updates encrypt by the data key that is in the stack's file. Only make bootstrap makes one.
 		{"the stacks' secrets", []Call{
@@ -258,8 +264,22 @@ func Others() []Resource {
 		{"the choice of the subnet's zone", []Call{
 			describe("ec2:DescribeInstanceTypeOfferings", "zones that offer the instance type"),
 		}},
+		// aws:ec2/securityGroupRule:SecurityGroupRule, which is there while an update runs from a runner.
+		{"sshFromRunner", []Call{
+			describe("ec2:DescribeSecurityGroups", "the group of the rule"),
+			describe("ec2:DescribeSecurityGroupRules", "the rule that a killed update has left"),
+			update("ec2:AuthorizeSecurityGroupIngress", "let the machine that deploys in", own),
+			update("ec2:RevokeSecurityGroupIngress", "shut it out", own),
+		}},
 		{"make rebuild", []Call{
 			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},
+		}},
+		// What serverPermissions in components/webserver.go gives the servers' role: a test there compares the two.
+		{"the servers", []Call{
+			{"s3:ListBucket", servers, []Scope{contents, backups}, "that an object is missing, and not denied"},
+			{"s3:GetObject", servers, []Scope{contentObjects, backupObjects}, "the site; a restore"},
+			{"s3:PutObject", servers, []Scope{backupObjects}, "backups"},
+			{"s3:DeleteObject", servers, []Scope{backupObjects}, "backups: what has expired. Versions stay"},
 		}},
 		{"make restore-drill", []Call{
 			{"s3:ListBucket", []Role{RestoreDrill}, []Scope{productionBackups}, "the backups"},

@@ -175,6 +175,9 @@ func (op *operation) identities() ([]policy.Identity, error) {
 			return nil, apiError("MalformedPolicyDocument", "%s", err)
 		}
 		identity.Policies = policies
+		if identity.Boundary, err = caller.Boundary(op.State, r); err != nil {
+			return nil, apiError("MalformedPolicyDocument", "%s", err)
+		}
 		identities = append(identities, identity)
 	}
 	return identities, nil

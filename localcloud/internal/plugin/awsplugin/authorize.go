@@ -257,14 +257,30 @@ func (q question) role() target {
 	if q.id != "" {
 		return q.roleNamed(q.id)
 	}
-	return target{arn: iamARN("role", q.text("path"), q.name("name", "namePrefix"))}
+	return target{arn: iamARN("role", q.text("path"), q.name("name", "namePrefix"))}.with(boundedBy(q.text("permissionsBoundary")))
 }
 
 func (q question) roleNamed(name string) target {
 	if r := q.Roles[name]; r != nil {
-		return target{arn: r.Role.Arn}.with(tags(r.Role.Tags).resource())
+		return target{arn: r.Role.Arn}.with(tags(r.Role.Tags).resource(), boundedBy(r.Role.PermissionsBoundary))
 	}
 	return target{arn: iamARN("role", "/", name)}
+}
+
+// boundedBy is a role's permissions boundary as the condition key of requests about the role.
+func boundedBy(boundary string) map[string]string {
+	if boundary == "" {
+		return nil
+	}
+	return map[string]string{"iam:permissionsboundary": boundary}
+}
+
+// managedPolicy is the managed policy that the question is about.
+func (q question) managedPolicy() target {
+	if p := q.Policies[q.id]; p != nil {
+		return target{arn: p.Arn}.with(tags(p.Tags).resource())
+	}
+	return target{arn: iamARN("policy", q.text("path"), q.name("name", "namePrefix"))}
 }
 
 // profile is the instance profile that the question is about.

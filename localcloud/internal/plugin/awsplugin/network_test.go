@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/cloud"
 )
 
 func TestNetworksThatAWSRefusesAreRefused(t *testing.T) {
@@ -118,4 +120,48 @@ func TestWithoutARouteToTheInternetAPublicAddressIsNoUse(t *testing.T) {
 	require.True(t, s.refresh(route))
 	require.NoError(t, s.delete(route))
 	require.False(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
+}
+
+func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
+	const token = "aws:ec2/securityGroupRule:SecurityGroupRule"
+	s := newSite(t)
+	group := s.create("aws:ec2/securityGroup:SecurityGroup", "runner", object{"vpcId": s.vpc.id, "tags": object{"Project": "immutable-infra", "Stack": "test"}})
+	server := s.create("aws:ec2/instance:Instance", "second", s.serverInputs(object{"vpcSecurityGroupIds": []string{group.id}}))
+	open := func() []cloud.Rule { return s.cloud.networkInterface(t, server.id).Ingress }
+	inputs := func(changes object) object {
+		all := object{"securityGroupId": group.id, "type": "ingress", "protocol": "tcp", "fromPort": 12222, "toPort": 12222, "cidrBlocks": []string{"203.0.113.7/32"}}
+		for name, value := range changes {
+			all[name] = value
+		}
+		return all
+	}
+	require.Empty(t, open())
+	s.create("aws:iam/role:Role", "deploy", object{"name": "deploy", "assumeRolePolicy": trustEC2})
+	s.create("aws:iam/rolePolicy:RolePolicy", "deploy", object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
+	back := s.as("deploy")
+	rule := s.create(token, "runner", inputs(nil))
+	require.Len(t, open(), 1)
+	require.Equal(t, 12222, open()[0].FromPort)
+	require.Equal(t, "203.0.113.7/32", open()[0].CIDRs[0].String())
+	before := *rule
+	require.True(t, s.refresh(rule))
+	require.True(t, before.inputs.Equals(rule.inputs), "%v became %v", before.inputs, rule.inputs)
+
+	// The group has none of its own, so that neither undoes the other.
+	require.True(t, s.refresh(group))
+	_, diff := s.diff(group, object{"vpcId": s.vpc.id, "tags": object{"Project": "immutable-infra", "Stack": "test"}})
+	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
+	s.refuses("InvalidPermission.Duplicate", token, inputs(nil))
+	_, err := s.tryCreate(token, "other", inputs(object{"securityGroupId": s.group.id}))
+	require.ErrorContains(t, err, "ec2:AuthorizeSecurityGroupIngress", "a group of another project")
+	require.NoError(t, s.delete(rule))
+	require.Empty(t, open())
+	require.False(t, s.refresh(rule))
+	back()
+
+	s.refuses("InvalidGroup.NotFound", token, inputs(object{"securityGroupId": "sg-missing"}))
+	rule = s.create(token, "runner", inputs(object{"description": "one"}))
+	s.update(rule, inputs(object{"description": "two"}))
+	require.True(t, s.refresh(rule))
+	require.Equal(t, "two", rule.get("description"))
 }

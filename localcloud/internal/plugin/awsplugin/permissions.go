@@ -149,6 +149,20 @@ func permissionsOf() map[string]permissions {
 				return all(q.on("ec2:DeleteVpcEndpoints", q.self("vpc-endpoint")), q.about("ec2:DescribeVpcEndpoints"))
 			},
 		},
+		"aws:ec2/securityGroupRule:SecurityGroupRule": {
+			create: func(q question) []call {
+				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:AuthorizeSecurityGroupIngress", q.rulesGroup()))
+			},
+			read: func(q question) []call {
+				return q.about("ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules")
+			},
+			update: func(q question) []call {
+				return q.ifChanged("description", q.on("ec2:UpdateSecurityGroupRuleDescriptionsIngress", q.rulesGroup()))
+			},
+			delete: func(q question) []call {
+				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:RevokeSecurityGroupIngress", q.rulesGroup()))
+			},
+		},
 		"aws:ec2/securityGroup:SecurityGroup": {
 			create: func(q question) []call {
 				return all(
@@ -286,6 +300,27 @@ func permissionsOf() map[string]permissions {
 			},
 		},
 
+		"aws:iam/policy:Policy": {
+			create: func(q question) []call {
+				return all(
+					q.on("iam:CreatePolicy", q.managedPolicy().with(q.requestTags())),
+					q.ifGiven("tags", q.on("iam:TagPolicy", q.managedPolicy().with(q.requestTags()))),
+				)
+			},
+			read: func(q question) []call {
+				return all(q.on("iam:GetPolicy", q.managedPolicy()), q.on("iam:GetPolicyVersion", q.managedPolicy()))
+			},
+			update: func(q question) []call {
+				return all(
+					q.ifChanged("policy", all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:CreatePolicyVersion", q.managedPolicy()))),
+					q.retagsIAM("Policy", q.managedPolicy()),
+				)
+			},
+			delete: func(q question) []call {
+				return all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:DeletePolicyVersion", q.managedPolicy()),
+					q.on("iam:DeletePolicy", q.managedPolicy()))
+			},
+		},
 		"aws:iam/role:Role": {
 			create: func(q question) []call {
 				return all(
@@ -305,6 +340,7 @@ func permissionsOf() map[string]permissions {
 					q.ifChanged("assumeRolePolicy", q.on("iam:UpdateAssumeRolePolicy", q.role())),
 					q.ifChanged("description", q.on("iam:UpdateRoleDescription", q.role())),
 					q.ifChanged("maxSessionDuration", q.on("iam:UpdateRole", q.role())),
+					q.ifChanged("permissionsBoundary", q.bounds()),
 					q.retagsIAM("Role", q.role()),
 				)
 			},
@@ -438,6 +474,9 @@ func (q question) detachesGateway() []call {
 	return nil
 }
 
+// rulesGroup is the security group that a rule of its own is in.
+func (q question) rulesGroup() target { return q.ec2("security-group", q.text("securityGroupId")) }
+
 func (q question) tableAndSubnet() []target {
 	return []target{q.ec2("route-table", q.text("routeTableId")), q.ec2("subnet", q.text("subnetId"))}
 }
@@ -459,6 +498,16 @@ func (q question) associatesProfile(instance target) []call {
 		return q.on("ec2:ReplaceIamInstanceProfileAssociation", instance)
 	}
 	return q.on("ec2:AssociateIamInstanceProfile", instance)
+}
+
+// bounds gives a role another permissions boundary, or takes it away. IAM's condition key has the boundary of the
+// request, or else the one that the role has.
+func (q question) bounds() []call {
+	boundary := at(q.inputs, "permissionsBoundary")
+	if !boundary.IsString() || boundary.AsString() == "" {
+		return q.on("iam:DeleteRolePermissionsBoundary", q.role())
+	}
+	return q.on("iam:PutRolePermissionsBoundary", q.role().with(boundedBy(boundary.AsString())))
 }
 
 // changesClientIDs adds and removes the client ids of an OIDC provider one by one.
@@ -492,9 +541,15 @@ func (q question) addsRole() []call {
 
 func (q question) changesRecord() []call {
 	return all(
-		q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone()),
+		q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(q.recordName())),
 		q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
 	)
+}
+
+// recordName is the name of the record as the condition key of requests that change it.
+func (q question) recordName() map[string]string {
+	name := strings.TrimSuffix(strings.ToLower(q.text("name")), ".")
+	return map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": strings.Replace(name, "*", `\052`, 1)}
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }

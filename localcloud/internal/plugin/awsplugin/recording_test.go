@@ -97,8 +97,8 @@ func notDemanded() []exception {
 		{"aws:ec2/subnet:Subnet", "update", "ec2:AssociateSubnetCidrBlock", noIPv6},
 		{"aws:ec2/vpc:Vpc", "update", "ec2:AssociateVpcCidrBlock", noIPv6},
 		{"aws:iam/instanceProfile:InstanceProfile", "read", "iam:RemoveRoleFromInstanceProfile", "demanded once the role is gone: TestARefreshOfAProfileWhoseRoleIsGoneWrites"},
-		{"aws:iam/role:Role", "delete", "iam:DetachRolePolicy", "localcloud has no managed policies"},
-		{"aws:iam/role:Role", "update", "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary", unsupported},
+		{"aws:iam/role:Role", "delete", "iam:DetachRolePolicy", "localcloud attaches no managed policies"},
+		{"aws:iam/role:Role", "update", "iam:DeleteRolePermissionsBoundary", "demanded when the boundary is taken away: TestTheDeployRoleIsNoAdministrator"},
 	}
 }
 

@@ -34,7 +34,7 @@ func (role) create(_ context.Context, op *operation, inputs property.Map) (strin
 	if _, exists := op.Roles[r.Name]; exists {
 		return "", apiError("EntityAlreadyExists", "Role with name %s already exists.", r.Name)
 	}
-	if err := checkRole(r); err != nil {
+	if err := op.checkRole(r); err != nil {
 		return "", err
 	}
 	r.ID = r.Name
@@ -53,7 +53,7 @@ func (role) read(_ context.Context, op *operation, id string) (any, error) {
 	return &r.Role, nil
 }
 
-func (role) update(_ context.Context, op *operation, id string, inputs property.Map) error {
+func (role) update(ctx context.Context, op *operation, id string, inputs property.Map) error {
 	r, err := found(op.Roles, id)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (role) update(_ context.Context, op *operation, id string, inputs property.
 	if err := schema.Decode(inputs, &next); err != nil {
 		return err
 	}
-	if err := checkRole(next); err != nil {
+	if err := op.checkRole(next); err != nil {
 		return err
 	}
 	r.Role.AssumeRolePolicy = next.AssumeRolePolicy
@@ -70,7 +70,11 @@ func (role) update(_ context.Context, op *operation, id string, inputs property.
 	r.Role.MaxSessionDuration = next.MaxSessionDuration
 	r.Role.ForceDetachPolicies = next.ForceDetachPolicies
 	r.Role.Tags = next.Tags
-	return nil
+	if r.Role.PermissionsBoundary == next.PermissionsBoundary {
+		return nil
+	}
+	r.Role.PermissionsBoundary = next.PermissionsBoundary
+	return op.syncRole(ctx, r)
 }
 
 func (role) delete(ctx context.Context, op *operation, id string) error {
@@ -107,12 +111,15 @@ func (role) delete(ctx context.Context, op *operation, id string) error {
 	return server.DeleteAccount(ctx, account.AccessKeyID)
 }
 
-func checkRole(r store.Role) error {
+func (op *operation) checkRole(r store.Role) error {
 	if _, err := policy.TrustPolicy(r.AssumeRolePolicy); err != nil {
 		return apiError("MalformedPolicyDocument", "assumeRolePolicy: %s", err)
 	}
 	if r.MaxSessionDuration < 3600 || r.MaxSessionDuration > 43200 {
 		return apiError("ValidationError", "maxSessionDuration is %d seconds: write 3600 to 43200", r.MaxSessionDuration)
+	}
+	if r.PermissionsBoundary != "" && op.Policies[r.PermissionsBoundary] == nil {
+		return apiError("NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", r.PermissionsBoundary)
 	}
 	return nil
 }

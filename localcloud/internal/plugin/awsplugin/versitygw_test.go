@@ -294,3 +294,64 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	require.Equal(t, 1, strings.Count(*policies.Policy, "DenyInsecureTransport"))
 	require.Equal(t, 1, strings.Count(*policies.Policy, "LocalcloudRole1"), "asking twice is the same as asking once")
 }
+
+func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *testing.T) {
+	settings := startVersitygw(t)
+	server, err := s3server.New(settings)
+	require.NoError(t, err)
+	h := newHarness(t)
+	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	ctx := t.Context()
+	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	as := func(role string) *s3.Client {
+		account, err := h.plugin.roleAccount(ctx, role)
+		require.NoError(t, err)
+		return client(t, settings, credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""))
+	}
+	state := "immutable-infra-state-123456789012-us-east-1"
+	for _, bucket := range []string{state, "payroll"} {
+		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &bucket})
+		require.NoError(t, err)
+	}
+	for _, stack := range []string{"test", "production"} {
+		h.create("aws:s3/bucketV2:BucketV2", stack, object{"bucket": stack + "-backup-1"})
+		h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", stack, object{"bucket": stack + "-backup-1", "versioningConfiguration": object{"status": "Enabled"}})
+		boundary := h.create("aws:iam/policy:Policy", stack, object{"name": "immutable-infra-server-" + stack, "policy": reviewed(t, "server-"+stack)})
+		for name, inputs := range map[string]object{"deploy-" + stack: {}, "server-" + stack: {"permissionsBoundary": boundary.id}} {
+			inputs["name"], inputs["assumeRolePolicy"] = name, trustEC2
+			h.create("aws:iam/role:Role", name, inputs)
+		}
+		h.create("aws:iam/rolePolicy:RolePolicy", "deploy-"+stack, object{"name": "deploy", "role": "deploy-" + stack, "policy": reviewed(t, "deploy-"+stack)})
+		h.create("aws:iam/rolePolicy:RolePolicy", "server-"+stack, object{"name": "all", "role": "server-" + stack, "policy": `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`})
+	}
+
+	deploy := as("deploy-test")
+	for key, allowed := range map[string]bool{
+		"stacks/immutable-infra/test.json": true, "history/immutable-infra/test/test-1.history.json": true,
+		"backups/immutable-infra/test/test.1.json": true, "locks/organization/immutable-infra/test/1.json": true,
+		"stacks/immutable-infra/production.json": false, "stacks/immutable-infra-access/access.json": false, "stacks/immutable-infra/test2.json": false,
+		"locks/organization/immutable-infra/production/1.json": false, "history/immutable-infra/production/production-1.history.json": false, "meta.yaml": false,
+	} {
+		err := put(ctx, deploy, state, ".pulumi/"+key, "{}")
+		if allowed {
+			require.NoError(t, err, key)
+			continue
+		}
+		require.Equal(t, "AccessDenied", code(err), key)
+	}
+	require.Equal(t, "AccessDenied", code(put(ctx, as("deploy-production"), "production-backup-1", "planted", "")))
+
+	web := as("server-production")
+	require.NoError(t, put(ctx, web, "production-backup-1", "history/1", "one"))
+	body, err := get(ctx, web, "production-backup-1", "history/1")
+	require.NoError(t, err)
+	require.Equal(t, "one", body)
+	versions, err := root.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String("production-backup-1")})
+	require.NoError(t, err)
+	_, err = web.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("production-backup-1"), Key: aws.String("history/1"), VersionId: versions.Versions[0].VersionId})
+	require.Equal(t, "AccessDenied", code(err), "its policy allows it, and its boundary does not")
+	require.Equal(t, "AccessDenied", code(put(ctx, web, "payroll", "2026.csv", "")))
+	require.Equal(t, "AccessDenied", code(put(ctx, web, state, ".pulumi/stacks/immutable-infra-access/access.json", "{}")))
+	_, err = get(ctx, as("server-test"), "production-backup-1", "history/1")
+	require.Equal(t, "AccessDenied", code(err))
+}

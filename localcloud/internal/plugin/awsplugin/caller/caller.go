@@ -26,6 +26,8 @@ type Caller struct {
 	// roleARN is empty for the administrator, who may do everything.
 	roleARN  string
 	policies []policy.Document
+	// boundary is nil for a role without one.
+	boundary *policy.Document
 }
 
 // Find returns whose access key it is, and the secret key that belongs to it.
@@ -46,11 +48,16 @@ func Find(state *store.State, root store.Account, accessKeyID string) (c Caller,
 		if err != nil {
 			return Caller{}, "", false, err
 		}
+		boundary, err := Boundary(state, r)
+		if err != nil {
+			return Caller{}, "", false, err
+		}
 		return Caller{
 			ARN:      fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
 			UserID:   r.Role.UniqueID + ":" + sessionName,
 			roleARN:  r.Role.Arn,
 			policies: policies,
+			boundary: boundary,
 		}, r.Account.SecretAccessKey, true, nil
 	}
 	return Caller{}, "", false, nil
@@ -69,6 +76,23 @@ func Policies(r *store.RoleRecord) ([]policy.Document, error) {
 	return documents, nil
 }
 
+// Boundary reads the permissions boundary of a role; it returns nil for a role without one.
+func Boundary(state *store.State, r *store.RoleRecord) (*policy.Document, error) {
+	arn := r.Role.PermissionsBoundary
+	if arn == "" {
+		return nil, nil
+	}
+	managed := state.Policies[arn]
+	if managed == nil {
+		return nil, fmt.Errorf("permissions boundary of role %s: there is no policy %s", r.Role.Name, arn)
+	}
+	document, err := policy.RolePolicy(managed.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("permissions boundary of role %s: %w", r.Role.Name, err)
+	}
+	return &document, nil
+}
+
 // Refusal is AWS's message when the caller may not send the request, and empty
 // when they may. resourcePolicy is that of the bucket that it is about, or nil.
 func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document) string {
@@ -83,13 +107,21 @@ func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document)
 	if request.Resource != "*" {
 		on = " on resource: " + request.Resource
 	}
+	bounded := policy.Allowed
+	if c.boundary != nil {
+		bounded = policy.Evaluate([]policy.Document{*c.boundary}, request)
+	}
 	reason := ""
-	switch policy.Evaluate(documents, request) {
-	case policy.Allowed:
+	switch decision := policy.Evaluate(documents, request); {
+	case decision == policy.Allowed && bounded == policy.Allowed:
 		return ""
-	case policy.Denied:
+	case decision != policy.Denied && bounded == policy.Denied:
+		reason = "with an explicit deny in a permissions boundary"
+	case decision == policy.Allowed:
+		reason = "because no permissions boundary allows the " + request.Action + " action"
+	case decision == policy.Denied:
 		reason = "with an explicit deny in a policy"
-	case policy.NotAllowed:
+	default:
 		reason = "because no identity-based policy allows the " + request.Action + " action"
 	}
 	return fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", c.ARN, request.Action, on, reason)

@@ -10,7 +10,7 @@ type Condition map[string]map[string]Strings
 
 // operators are the ways to compare that localcloud knows.
 func operators() []string {
-	return []string{"StringEquals", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"}
+	return []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "ForAllValues:StringLike"}
 }
 
 func (c Condition) holds(keys map[string]string) bool {
@@ -31,8 +31,12 @@ func compare(operator string, values []string, value string, present bool) bool 
 	switch operator {
 	case "StringEquals":
 		return present && slices.Contains(values, value)
+	case "StringEqualsIfExists":
+		return !present || slices.Contains(values, value)
 	case "StringNotEquals":
 		return !present || !slices.Contains(values, value)
+	case "ForAllValues:StringLike": // each key here has one value, or none
+		return !present || compare("StringLike", values, value, present)
 	case "StringLike", "ArnEquals", "ArnLike":
 		return present && slices.ContainsFunc(values, func(pattern string) bool { return wildcard(pattern, value) })
 	case "Bool":

@@ -14,6 +14,8 @@ type Identity struct {
 	// while there is none: then nobody can act as the role.
 	AccessKeyID string
 	Policies    []Document
+	// Boundary is the role's permissions boundary, and nil for a role without one.
+	Boundary *Document
 }
 
 // effectiveStatement is a statement in the S3 server's dialect, whose
@@ -34,6 +36,9 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 	var statements []effectiveStatement
 	if own != nil {
 		for _, s := range own.Statement {
+			if err := s.checkBounded(identities); err != nil {
+				return "", err
+			}
 			if principals := translate(s, identities); principals != nil {
 				statements = append(statements, effectiveStatement{
 					Effect: s.Effect, Principal: principals, Action: s.Action, Resource: s.Resource, Condition: s.Condition,
@@ -41,7 +46,11 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 			}
 		}
 	}
-	statements = append(statements, ofRoles(bucket, identities)...)
+	roles, err := ofRoles(bucket, identities)
+	if err != nil {
+		return "", err
+	}
+	statements = append(statements, roles...)
 	if len(statements) == 0 {
 		return "", nil
 	}
@@ -77,7 +86,11 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 			}
 		}
 	}
-	for i, statement := range ofRoles(bucket, identities) {
+	roles, err := ofRoles(bucket, identities)
+	if err != nil {
+		return "", err
+	}
+	for i, statement := range roles {
 		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
 		statements = append(statements, statement)
 	}
@@ -90,17 +103,30 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 // mergedSid begins the ids of the statements that Merge writes.
 const mergedSid = "LocalcloudRole"
 
-// ofRoles is what the policies of roles say about a bucket.
-func ofRoles(bucket string, identities []Identity) []effectiveStatement {
+// ofRoles is what the policies of roles say about a bucket, within the boundaries of the roles.
+func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error) {
 	var statements []effectiveStatement
 	for _, identity := range identities {
 		if identity.AccessKeyID == "" {
 			continue
 		}
-		for _, document := range identity.Policies {
-			for _, s := range document.Statement {
-				statements = append(statements, onBucket(s, bucket, identity.AccessKeyID)...)
+		own := onBucketOf(identity.Policies, bucket, identity.AccessKeyID)
+		if identity.Boundary != nil {
+			var err error
+			if own, err = within(own, onBucketOf([]Document{*identity.Boundary}, bucket, identity.AccessKeyID)); err != nil {
+				return nil, fmt.Errorf("permissions boundary of %s: %w", identity.RoleARN, err)
 			}
+		}
+		statements = append(statements, own...)
+	}
+	return statements, nil
+}
+
+func onBucketOf(documents []Document, bucket, accessKeyID string) []effectiveStatement {
+	var statements []effectiveStatement
+	for _, document := range documents {
+		for _, s := range document.Statement {
+			statements = append(statements, onBucket(s, bucket, accessKeyID)...)
 		}
 	}
 	return statements

@@ -241,7 +241,7 @@ func serverKeys() []string {
 // requestKeys are the keys that the requests to all other services have. The last
 // ones are followed by the key of a tag.
 func requestKeys() []string {
-	return []string{"aws:requestedregion", "iam:passedtoservice", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/"}
+	return []string{"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice", "iam:permissionsboundary", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/"}
 }
 
 func isRequestKey(key string) bool {

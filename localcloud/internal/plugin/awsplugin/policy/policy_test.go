@@ -120,7 +120,7 @@ func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
 		"NotResource":                               {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
 		"an unknown condition":                      {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
 		"another resource":                          {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource"},
-		"an unknown operator":                       {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringEqualsIfExists"},
+		"an unknown operator":                       {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringLikeIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringLikeIfExists"},
 		"a tag's key that is missing":               {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
 		"a variable":                                {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
 		"a variable in a resource":                  {`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:user/${aws:username}"}`, "policy variable"},
@@ -219,6 +219,12 @@ func TestWhatARoleMayDo(t *testing.T) {
 		},
 		"no key is unequal to all": {
 			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Denied,
+		},
+		"no key where it need not exist": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Allowed,
+		},
+		"another value of a key that need not exist": {
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:RequestTag/stack":"test"}}}]`, run, policy.NotAllowed,
 		},
 		"a key that is not unequal": {
 			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestTag/stack":["local","test"]}}}]`, run, policy.NotAllowed,

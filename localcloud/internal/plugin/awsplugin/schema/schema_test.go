@@ -55,6 +55,7 @@ func stricter() map[string]string {
 		"aws:ec2/instance:Instance instanceType":                                     noDefault,
 		"aws:ec2/instance:Instance subnetId":                                         noDefault,
 		"aws:ec2/securityGroup:SecurityGroup vpcId":                                  noDefault,
+		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":                     "AWS takes other sources in its place, and localcloud has not",
 		"aws:ec2/subnet:Subnet cidrBlock":                                            noDefault,
 		"aws:ec2/vpc:Vpc cidrBlock":                                                  noDefault,
 		"aws:ec2/route:Route destinationCidrBlock":                                   onlyGateway,

@@ -17,14 +17,16 @@ type Account struct {
 
 // Role is a role; its id is its name.
 type Role struct {
-	ID                  string            `json:"id"`
-	Name                string            `json:"name"`
-	NamePrefix          string            `json:"namePrefix,omitempty"`
-	Path                string            `json:"path"`
-	Description         string            `json:"description,omitempty"`
-	AssumeRolePolicy    string            `json:"assumeRolePolicy"`
-	ForceDetachPolicies bool              `json:"forceDetachPolicies"`
-	MaxSessionDuration  int               `json:"maxSessionDuration"`
+	ID                  string `json:"id"`
+	Name                string `json:"name"`
+	NamePrefix          string `json:"namePrefix,omitempty"`
+	Path                string `json:"path"`
+	Description         string `json:"description,omitempty"`
+	AssumeRolePolicy    string `json:"assumeRolePolicy"`
+	ForceDetachPolicies bool   `json:"forceDetachPolicies"`
+	MaxSessionDuration  int    `json:"maxSessionDuration"`
+	// PermissionsBoundary is the ARN of a managed policy, or empty.
+	PermissionsBoundary string            `json:"permissionsBoundary,omitempty"`
 	Tags                map[string]string `json:"tags,omitempty"`
 
 	Arn        string `json:"arn"`
@@ -39,6 +41,20 @@ type RolePolicy struct {
 	NamePrefix string `json:"namePrefix,omitempty"`
 	Role       string `json:"role"`
 	Policy     string `json:"policy"`
+}
+
+// Policy is a managed policy; its id is its ARN. It bounds roles here, and is attached to none.
+type Policy struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	NamePrefix  string            `json:"namePrefix,omitempty"`
+	Path        string            `json:"path"`
+	Description string            `json:"description,omitempty"`
+	Policy      string            `json:"policy"`
+	Tags        map[string]string `json:"tags,omitempty"`
+
+	Arn      string `json:"arn"`
+	PolicyID string `json:"policyId"`
 }
 
 // InstanceProfile is an instance profile; its id is its name.

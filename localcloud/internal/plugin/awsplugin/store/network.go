@@ -121,6 +121,18 @@ type SecurityGroup struct {
 	OwnerID string `json:"ownerId"`
 }
 
+// GroupRule is a single rule as a resource of its own. It is stored in its group.
+type GroupRule struct {
+	ID              string   `json:"id"`
+	SecurityGroupID string   `json:"securityGroupId"`
+	Type            string   `json:"type"`
+	Protocol        string   `json:"protocol"`
+	FromPort        int      `json:"fromPort"`
+	ToPort          int      `json:"toPort"`
+	CidrBlocks      []string `json:"cidrBlocks"`
+	Description     string   `json:"description,omitempty"`
+}
+
 // SecurityGroupRule is one block of rules: a range of ports and all its peers.
 type SecurityGroupRule struct {
 	Protocol       string   `json:"protocol"`

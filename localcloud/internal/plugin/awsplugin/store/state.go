@@ -14,6 +14,7 @@ type State struct {
 	Instances              map[string]*InstanceRecord        `json:"instances"`
 	Addresses              map[string]*Address               `json:"addresses"`
 	Roles                  map[string]*RoleRecord            `json:"roles"`
+	Policies               map[string]*Policy                `json:"policies"`
 	InstanceProfiles       map[string]*InstanceProfile       `json:"instanceProfiles"`
 	OpenIDConnectProviders map[string]*OpenIDConnectProvider `json:"openIdConnectProviders"`
 	Buckets                map[string]*BucketRecord          `json:"buckets"`
@@ -37,6 +38,7 @@ func newState() *State {
 		Instances:              map[string]*InstanceRecord{},
 		Addresses:              map[string]*Address{},
 		Roles:                  map[string]*RoleRecord{},
+		Policies:               map[string]*Policy{},
 		InstanceProfiles:       map[string]*InstanceProfile{},
 		OpenIDConnectProviders: map[string]*OpenIDConnectProvider{},
 		Buckets:                map[string]*BucketRecord{},
