@@ -480,6 +480,8 @@ func (p *project) configureMail(t *testing.T) {
 	p.configure(t, "dnsRecords[2].name", relayName, "--path")
 	p.configure(t, "dnsRecords[2].type", "A", "--path")
 	p.configure(t, "dnsRecords[2].values[0]", machineAddress, "--path")
+	// The example says that nobody sends mail.
+	p.configure(t, "dnsRecords[1].values[0]", "v=spf1 a:"+relayName+" -all", "--path")
 	p.configure(t, "smtpHost", relayName)
 	p.configure(t, "smtpPort", "587")
 	p.configure(t, "smtpUser", relayUser)

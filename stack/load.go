@@ -217,7 +217,7 @@ func examples(key, fallback string) string {
 	case "serverBoundary":
 		return "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
 	case "buildCommand":
-		return "jekyll build --future"
+		return "jekyll build"
 	case "smtpHost":
 		return "smtp.example.org"
 	case "smtpUser", "smtpFrom":

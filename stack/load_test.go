@@ -251,7 +251,7 @@ func malformed(t *testing.T) map[string]invalid {
 		"GitHub's secret without an id": {change: map[string]string{"grafanaGitHubSecret": "0123456789abcdef"}, errors: map[string]string{"grafanaGitHubId": "goes with grafanaGitHubSecret"}},
 		"GitHub's id with a space":      {change: map[string]string{"grafanaGitHubId": "my app", "grafanaGitHubSecret": "x", "grafanaGitHubOrganizations": `["a"]`}, errors: map[string]string{"grafanaGitHubId": "not the client id"}},
 		"a list as the domain":          {change: map[string]string{"domain": `["example.org"]`}, errors: map[string]string{"domain": "is a list or an object; write a string"}},
-		"a build command in words":      {change: map[string]string{"buildCommand": `["make", "site"]`}, errors: map[string]string{"buildCommand": "pulumi config set buildCommand 'jekyll build --future'"}},
+		"a build command in words":      {change: map[string]string{"buildCommand": `["make", "site"]`}, errors: map[string]string{"buildCommand": "pulumi config set buildCommand 'jekyll build'"}},
 		"a list and something after it": {change: map[string]string{"aliases": `["www.example.org"] x`}, errors: map[string]string{"aliases": "a list of strings"}},
 		"a list with a number in it":    {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT", "values": [7]}]`}, errors: map[string]string{"dnsRecords": "values holds a number"}},
 		"a number in place of a list":   {change: map[string]string{"sshAllowFrom": "7"}, errors: map[string]string{"sshAllowFrom": `pulumi config set sshAllowFrom '["192.0.2.7/32"]'`}},

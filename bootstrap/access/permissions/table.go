@@ -232,10 +232,9 @@ func Resources() []Resource {
 			update("s3:PutBucketVersioning", "create, update, delete", disposable),
 		}},
 		{"command:local:Command", []Call{
-			update("s3:ListBucket", "rclone: what the site's bucket has", contents),
-			update("s3:GetObject", "rclone: HeadObject, whether a file is as in the build", contentObjects),
-			update("s3:PutObject", "rclone: files that changed", contentObjects),
-			update("s3:DeleteObject", "rclone: files that are gone", contentObjects),
+			update("s3:ListBucket", "sync: what the site's bucket has", contents),
+			update("s3:PutObject", "sync: files that changed", contentObjects),
+			update("s3:DeleteObject", "sync: files that are gone", contentObjects),
 		}},
 		{"command:remote:Command", nil},      // over SSH
 		{"command:remote:CopyToRemote", nil}, // over SSH
