@@ -129,6 +129,11 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 	}
 }
 
+// direct is the configuration of msmtp without the service mail between.
+func (r *relay) direct(mail Mail) string {
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc())
+}
+
 // phpImage is the files of PHP's image in a directory of the test.
 type phpImage struct {
 	dir, tmp string
@@ -148,7 +153,7 @@ func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpIm
 	require.NoError(t, os.Mkdir(image.tmp, 0o755))
 	require.NoError(t, os.Chmod(image.tmp, 0o777))
 	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/", "/srv/site", dir+"/site",
-		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "listen = 9000", "listen = "+listen)
+		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
 	for _, name := range []string{"php-fpm.conf", "site.ini", "probe.php", "sendmail"} {
 		text, err := files.ReadFile("files/php/" + name)
 		require.NoError(t, err)
@@ -196,7 +201,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 			if test.foreignRoots {
 				roots = other.roots
 			}
-			image := newPHPImage(t, "", strings.Replace(mail.msmtprc(), fmt.Sprintf("port %d\n", SubmissionsPort), fmt.Sprintf("port %d\n", relay.port), 1), roots)
+			image := newPHPImage(t, "", relay.direct(mail), roots)
 			// The last argument is one that a script may add, to send in another's name.
 			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"), "-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
@@ -233,11 +238,11 @@ type php struct {
 func newPHP(t *testing.T, configuration string, roots []byte) php {
 	t.Helper()
 	fpm := program(t, "php-fpm8.4", "php-fpm8.2")
-	p := php{address: freeAddress(t)}
+	p := php{address: filepath.Join(socketDir(t), "php.sock")}
 	p.phpImage = newPHPImage(t, p.address, configuration, roots)
 	(&webServer{T: t}).start(fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini"))
 	require.Eventually(t, func() bool {
-		connection, err := net.Dial("tcp", p.address)
+		connection, err := net.Dial("unix", p.address)
 		return err == nil && connection.Close() == nil
 	}, 20*time.Second, 20*time.Millisecond)
 	t.Cleanup(func() {
@@ -266,7 +271,7 @@ func (p php) run(t *testing.T, script string, parameters map[string]string, body
 // runFile speaks FastCGI, of which net/http has the server's part only.
 func (p php) runFile(t *testing.T, path string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
-	connection, err := net.Dial("tcp", p.address)
+	connection, err := net.Dial("unix", p.address)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, connection.Close()) }()
 	require.NoError(t, connection.SetDeadline(time.Now().Add(20*time.Second)))
@@ -379,7 +384,7 @@ func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 func TestS10MailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
-	p := newPHP(t, Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}.msmtprc(), relay.roots)
+	p := newPHP(t, relay.direct(Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}), relay.roots)
 	require.Contains(t, p.run(t, `<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`, nil, ""), "bool(true)")
 	message := <-relay.message
 	for _, part := range []string{"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n"} {
