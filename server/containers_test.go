@@ -79,7 +79,7 @@ var containerRules = map[string]struct {
 		"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
 	}},
 	"5.15 restarted when it ends": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		// The benchmark has on-failure:5. A server has nobody to start the sixth: it is measured instead.
+		// The benchmark has on-failure:5. Nobody is there to start it after the fifth; alerts tell.
 		return service.Restart == "unless-stopped"
 	}},
 	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {

@@ -155,6 +155,7 @@ while :; do sleep 0.05; done
 	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
+	require.NotContains(t, arguments, "--web.enable", "who reaches it reads, and neither ends nor changes it")
 
 	path, text := c.config(t)
 	require.NotContains(t, text, "@SERVER@")
