@@ -141,6 +141,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		Monitoring:          monitoring(config),
 		HSTS:                config.HSTS(),
 		Mail:                mail(config),
+		PHPEgress:           config.PHPEgress,
 		BackupInterval:      config.BackupInterval,
 		BackupRetention:     config.BackupRetention,
 		Region:              config.Region,

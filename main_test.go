@@ -530,6 +530,21 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestTheBootstrapLoginIsLetInFromKnownAddresses(t *testing.T) {
+	userData := func(change func(values map[string]string)) string {
+		return fmt.Sprint(find(t, deployed(t, "production", change), "aws:ec2/instance:Instance", "web").Inputs["userData"])
+	}
+	require.Contains(t, userData(func(values map[string]string) { values["sshAllowFrom"] = `["192.0.2.7/32"]` }), `from="192.0.2.7/32" `)
+	require.NotContains(t, userData(func(values map[string]string) { values["sshFromRunner"] = "true" }), "from=\"", "a runner's address is not known yet")
+}
+
+func TestScriptsConnectToOthersWhereTheStackSaysSo(t *testing.T) {
+	for value, internal := range map[string]string{"false": "PHP_INTERNAL=true\n", "true": "PHP_INTERNAL=false\n"} {
+		resources := deployed(t, "production", func(values map[string]string) { values["phpEgress"] = value })
+		require.Contains(t, fmt.Sprint(find(t, resources, "aws:ec2/instance:Instance", "web").Inputs["userData"]), internal)
+	}
+}
+
 func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	type statement struct {
 		Effect           string

@@ -86,6 +86,8 @@ type WebServerArgs struct {
 	HSTS string `pulumi:"hsts"`
 	// Mail is the relay of PHP's mail(), the only one that the server reaches. Optional.
 	Mail server.Mail `pulumi:"mail"`
+	// PHPEgress lets the scripts of the site connect to others. Optional: they do not.
+	PHPEgress bool `pulumi:"phpEgress"`
 	// BackupInterval is how many seconds pass between two backups. Defaulted: 60.
 	BackupInterval int `pulumi:"backupInterval"`
 	// BackupRetention is for how many hours back one can be restored. Defaulted: 24.
@@ -181,6 +183,12 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
+	// With a group for runners, the address that provisions is not known yet.
+	bootstrapFrom := args.SSHAllowFrom
+	if args.Network.RunnerGroup != nil {
+		bootstrapFrom = nil
+	}
+
 	// Secret, whatever its inputs are: there are passwords in it.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
 		return pulumi.ToSecret(pulumi.All(
@@ -194,6 +202,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 				HostPublicKey:   values[1].(string),
 				HostCertificate: values[2].(string),
 				BootstrapKey:    values[6].(string),
+				BootstrapFrom:   bootstrapFrom,
 				Environment: server.Environment{
 					ContentBucket: values[3].(string),
 					BackupBucket:  values[4].(string),
@@ -219,8 +228,9 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					GrafanaGitHubSecret:        args.Monitoring.GitHubSecret,
 					GrafanaGitHubOrganizations: args.Monitoring.GitHubOrganizations,
 
-					HSTS: args.HSTS,
-					Mail: args.Mail,
+					HSTS:      args.HSTS,
+					Mail:      args.Mail,
+					PHPEgress: args.PHPEgress,
 				},
 				BundleHash: args.Bundle.Hash,
 				Generation: args.Generation,

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,4 +28,69 @@ func packagesStay(t *testing.T, p *project) {
 	installed := p.ssh(t, "dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' unattended-upgrades apparmor chrony systemd-resolved")
 	require.NoError(t, installed.err, installed.String())
 	require.Equal(t, 4, strings.Count(installed.stdout, " installed\n"), "the rehearsal's image brings what Debian's does: %s", installed.stdout)
+}
+
+// containersReach tries, from the networks of some containers, every port that the others and the
+// server itself listen on.
+func containersReach(t *testing.T, p *project) {
+	listening := map[string][]int{
+		"traefik": {8080, 8082, 8443}, "web": {8080, 8081}, "php": {9000}, "mail": {2525}, "prometheus": {9090}, "alertmanager": {9093, 9094},
+		"node": {9100}, "nginx-exporter": {9113}, "blackbox": {9115}, "grafana": {3000},
+	}
+	inspected := p.ssh(t, `sudo docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}' $(sudo docker compose --project-directory /opt/site ps --quiet)`)
+	require.NoError(t, inspected.err, inspected.String())
+	var targets []string
+	for line := range strings.Lines(inspected.stdout) {
+		fields := strings.Fields(line)
+		require.Contains(t, listening, fields[0])
+		for _, address := range fields[1:] {
+			for _, port := range listening[fields[0]] {
+				targets = append(targets, fmt.Sprintf("%s:%d %s %d", fields[0], port, address, port))
+			}
+		}
+	}
+	hosts := p.ssh(t, "hostname --all-ip-addresses")
+	require.NoError(t, hosts.err, hosts.String())
+	for _, address := range append(strings.Fields(hosts.stdout), p.outputs(t).VIP, "169.254.169.254") {
+		for _, port := range []int{80, 443, 12222} {
+			if !strings.Contains(address, ":") {
+				targets = append(targets, fmt.Sprintf("server:%d %s %d", port, address, port))
+			}
+		}
+	}
+
+	// Debian's image has bash, whose /dev/tcp connects and does no more.
+	const try = `sudo docker run --rm --interactive --network "container:$(sudo docker compose --project-directory /opt/site ps --quiet %s)" site/nginx bash -c '
+while read -r name address port; do
+  if timeout 2 bash -c "exec 3<>/dev/tcp/$address/$port" 2>/dev/null; then echo "$name"; fi
+done' <<'END'
+%s
+END`
+	for source, wanted := range map[string][]string{
+		"php":        {},
+		"node":       {"node:9100", "prometheus:9090"},
+		"prometheus": {"alertmanager:9093", "blackbox:9115", "nginx-exporter:9113", "node:9100", "prometheus:9090", "traefik:8080", "traefik:8082", "traefik:8443", "web:8080", "web:8081"},
+	} {
+		tried := p.ssh(t, fmt.Sprintf(try, source, strings.Join(targets, "\n")))
+		require.NoError(t, tried.err, tried.String())
+		open := strings.Fields(tried.stdout)
+		if source != "php" {
+			// The server is in the other networks, so that an admin can ask its containers.
+			open = slices.DeleteFunc(open, func(name string) bool { return strings.HasPrefix(name, "server:") })
+		}
+		// The relay is where there is one; Grafana asks Prometheus, by a network that leads both ways.
+		open = slices.DeleteFunc(open, func(name string) bool { return name == "mail:2525" || name == "grafana:3000" })
+		slices.Sort(open)
+		require.Equal(t, wanted, append([]string{}, slices.Compact(open)...), source)
+	}
+
+	out := p.ssh(t, `sudo docker exec "$(sudo docker compose --project-directory /opt/site ps --quiet php)" cat /proc/net/route`)
+	require.NoError(t, out.err, out.String())
+	require.NotRegexp(t, `(?m)^\S+\t00000000\t`, out.stdout, "PHP has no default route")
+}
+
+// liveServerStays requires that the clock that ends a server without the VIP is off for good.
+func liveServerStays(t *testing.T, p *project) {
+	clock := p.ssh(t, "systemctl is-enabled unclaimed.timer; systemctl is-active unclaimed.timer")
+	require.Equal(t, "disabled\ninactive\n", clock.stdout, clock.String())
 }

@@ -23,14 +23,14 @@ import (
 // an admin's SSH login, until the test ends. From outside there is no other way.
 func (p *project) forward(t *testing.T, service string, port int) (address string) {
 	t.Helper()
-	asked := p.ssh(t, fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
+	asked := p.ssh(t, fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
 	require.NoError(t, asked.err, asked.String())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address = listener.Addr().String()
 	require.NoError(t, listener.Close())
 
-	options := []string{"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.TrimSpace(asked.stdout), port)}
+	options := []string{"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.Fields(asked.stdout)[0], port)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	tunnel := exec.CommandContext(ctx, "ssh", p.sshArgs(t, p.outputs(t), options, "admin")...)
 	require.NoError(t, tunnel.Start())

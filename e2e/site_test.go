@@ -79,9 +79,11 @@ func TestTheSite(t *testing.T) {
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
+	part("containers reach only whom they need, and PHP nobody", containersReach)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("the agent says whether the server is ready, and why not", agentReady)
 	part("a server that reboots is back with what it served", reboot)
+	part("a server that has the VIP is not ended by the clock", liveServerStays)
 	part("the server hands over, and resumes when its successor does not come", handover)
 	part("an update is another server, refuses a second one and tells no secret, so is its roll-back, and no visitor notices", rollback)
 	part("an edited post is served without a new server", editPost)
@@ -326,9 +328,9 @@ func metadata(t *testing.T, p *project) {
 	require.NoError(t, fromServer.err, fromServer.String())
 	require.NotEmpty(t, fromServer.stdout)
 
-	// From the containers' own network the connection is not even made: an
-	// answer of any kind, a refusal included, would show as one.
-	fromContainer := p.ssh(t, `sudo docker run --rm --network site_default site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
+	// From a network that leads out the connection is not even made: an answer of
+	// any kind, a refusal included, would show as one.
+	fromContainer := p.ssh(t, `sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
 	require.NotZero(t, fromContainer.status(), fromContainer.String())
 	require.Contains(t, fromContainer.stdout+fromContainer.stderr, "timed out")
 

@@ -153,6 +153,8 @@ func grafana(t *testing.T, p *project) {
 	var found []struct{ UID string }
 	require.NoError(t, json.Unmarshal([]byte(body), &found), body)
 	require.Len(t, found, 3)
+	status, body = ask("/api/datasources/proxy/uid/prometheus/api/v1/status/config")
+	require.Equal(t, "403", status, body)
 }
 
 // names asks the local cloud's DNS server, and this machine's resolver.

@@ -64,7 +64,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
 		"monitoring/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,
 		"grafana/dashboards/replacements.json": 0o644, "grafana/dashboards/server.json": 0o644, "grafana/dashboards/site.json": 0o644,
-		"grafana/provisioning/alerting/alertmanager.yaml": 0o644, "grafana/provisioning/dashboards/site.yaml": 0o644, "grafana/provisioning/datasources/prometheus.yaml": 0o644,
+		"grafana/provisioning/dashboards/site.yaml": 0o644, "grafana/provisioning/datasources/prometheus.yaml": 0o644,
 	}, modes)
 }
 

@@ -21,6 +21,20 @@ type Mail struct {
 // port it begins with STARTTLS.
 const SubmissionsPort = 465
 
+// address is the relay's host and port, "" without one.
+func (m Mail) address() string {
+	if m.Host == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", m.Host, m.Port)
+}
+
+// mailService and mailPort are where PHP reaches the relay: see the service mail in compose.yaml.
+const (
+	mailService = "mail"
+	mailPort    = 2525
+)
+
 // msmtprc is the configuration of msmtp, the program that sends. It is empty without a relay.
 func (m Mail) msmtprc() string {
 	if m.Host == "" {
@@ -35,8 +49,9 @@ func (m Mail) msmtprc() string {
 	}
 	lines := []string{
 		"account default",
-		"host " + m.Host,
-		fmt.Sprintf("port %d", m.Port),
+		"host " + mailService,
+		fmt.Sprintf("port %d", mailPort),
+		"tls_host_override " + m.Host,
 		"timeout 20",
 		// Never without TLS, and never with a certificate that is not the host's.
 		"tls on",

@@ -129,6 +129,11 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 	}
 }
 
+// direct is the configuration of msmtp without the service mail between.
+func (r *relay) direct(mail Mail) string {
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc())
+}
+
 // phpImage is the files of PHP's image in a directory of the test.
 type phpImage struct {
 	dir, tmp string
@@ -148,7 +153,7 @@ func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpIm
 	require.NoError(t, os.Mkdir(image.tmp, 0o755))
 	require.NoError(t, os.Chmod(image.tmp, 0o777))
 	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/", "/srv/site", dir+"/site",
-		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "listen = 9000", "listen = "+listen)
+		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
 	for _, name := range []string{"php-fpm.conf", "site.ini", "probe.php", "sendmail"} {
 		text, err := files.ReadFile("files/php/" + name)
 		require.NoError(t, err)
@@ -196,7 +201,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 			if test.foreignRoots {
 				roots = other.roots
 			}
-			image := newPHPImage(t, "", strings.Replace(mail.msmtprc(), fmt.Sprintf("port %d\n", SubmissionsPort), fmt.Sprintf("port %d\n", relay.port), 1), roots)
+			image := newPHPImage(t, "", relay.direct(mail), roots)
 			// The last argument is one that a script may add, to send in another's name.
 			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"), "-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
@@ -230,14 +235,14 @@ type php struct {
 	address string
 }
 
-func newPHP(t *testing.T, configuration string, roots []byte) php {
+func newPHP(t *testing.T, configuration string, roots []byte, arguments ...string) php {
 	t.Helper()
 	fpm := program(t, "php-fpm8.4", "php-fpm8.2")
-	p := php{address: freeAddress(t)}
+	p := php{address: filepath.Join(socketDir(t), "php.sock")}
 	p.phpImage = newPHPImage(t, p.address, configuration, roots)
-	(&webServer{T: t}).start(fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini"))
+	(&webServer{T: t}).start(append([]string{fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini")}, arguments...)...)
 	require.Eventually(t, func() bool {
-		connection, err := net.Dial("tcp", p.address)
+		connection, err := net.Dial("unix", p.address)
 		return err == nil && connection.Close() == nil
 	}, 20*time.Second, 20*time.Millisecond)
 	t.Cleanup(func() {
@@ -266,7 +271,7 @@ func (p php) run(t *testing.T, script string, parameters map[string]string, body
 // runFile speaks FastCGI, of which net/http has the server's part only.
 func (p php) runFile(t *testing.T, path string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
-	connection, err := net.Dial("tcp", p.address)
+	connection, err := net.Dial("unix", p.address)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, connection.Close()) }()
 	require.NoError(t, connection.SetDeadline(time.Now().Add(20*time.Second)))
@@ -379,7 +384,7 @@ func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 func TestS10MailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
-	p := newPHP(t, Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}.msmtprc(), relay.roots)
+	p := newPHP(t, relay.direct(Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}), relay.roots)
 	require.Contains(t, p.run(t, `<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`, nil, ""), "bool(true)")
 	message := <-relay.message
 	for _, part := range []string{"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n"} {
@@ -389,4 +394,67 @@ func TestS10MailOfAScriptArrives(t *testing.T) {
 	without := newPHP(t, "", nil)
 	require.Contains(t, without.run(t, `<?php var_dump(mail('ada@example.org', 'hello', 'text'));`, nil, ""), "bool(false)")
 	require.Eventually(t, func() bool { return strings.Contains(without.log(t), "no relay is configured") }, 5*time.Second, 20*time.Millisecond)
+}
+
+// mailThrough starts what the service mail runs, for a relay, and returns msmtp's configuration.
+func mailThrough(t *testing.T, relay *relay) string {
+	t.Helper()
+	service := composeServices(t, "compose.yaml")["mail"]
+	socat := program(t, service.Entrypoint[0])
+	mail := Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}
+	_, port, err := net.SplitHostPort(freeAddress(t))
+	require.NoError(t, err)
+	inside := strings.NewReplacer("${SMTP-}", mail.address(), "2525", port)
+	var args []string
+	for _, arg := range service.Entrypoint[1:] {
+		args = append(args, inside.Replace(arg))
+	}
+	(&webServer{T: t}).start(append([]string{socat}, args...)...)
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	check := service.HealthCheck.Test[1:]
+	require.Eventually(t, func() bool {
+		pattern := strings.Replace(check[2], "09DD", fmt.Sprintf("%04X", number), 1)
+		return exec.CommandContext(t.Context(), check[0], check[1], pattern, check[3]).Run() == nil
+	}, 20*time.Second, 20*time.Millisecond, "the service's health check")
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", "port "+port+"\n").Replace(mail.msmtprc())
+}
+
+func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
+	program(t, "msmtp")
+	relay, stranger := newRelay(t, false, true), newRelay(t, false, true)
+	for name, roots := range map[string][]byte{"a relay that is trusted": relay.roots, "another one in its place": stranger.roots} {
+		image := newPHPImage(t, "", mailThrough(t, relay), roots)
+		command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"))
+		command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\ntext\n")
+		output, err := command.CombinedOutput()
+		if &roots[0] == &relay.roots[0] {
+			require.NoError(t, err, "%s: %s", name, output)
+			require.Contains(t, <-relay.message, "MAIL FROM:<noreply@example.org>")
+			continue
+		}
+		require.Error(t, err, name)
+		require.Contains(t, string(output), "TLS certificate verification failed", name)
+		require.Empty(t, relay.message)
+	}
+}
+
+func TestScriptsOpenURLsOnlyWithANetwork(t *testing.T) {
+	entrypoint, err := files.ReadFile("files/php/entrypoint")
+	require.NoError(t, err)
+	for internal, fopen := range map[string]string{"true": "Off", "false": "On", "": "Off"} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "php-fpm8.4"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755))
+		script := strings.NewReplacer("cat /etc/ssl/certs/ca-certificates.crt /etc/ssl/acme/acme-ca.pem >/run/roots.pem", "").Replace(string(entrypoint))
+		command := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
+		command.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "PHP_INTERNAL=" + internal}
+		output, err := command.CombinedOutput()
+		require.NoError(t, err)
+		require.Equal(t, "--nodaemonize -d allow_url_fopen="+fopen+"\n", string(output))
+	}
+
+	const script = `<?php echo ini_get('allow_url_fopen') ? 'on' : 'off';`
+	p := newPHP(t, "", nil)
+	require.Contains(t, p.run(t, script, nil, ""), "\n\noff")
+	require.Contains(t, newPHP(t, "", nil, "-d", "allow_url_fopen=On").run(t, script, nil, ""), "\n\non")
 }

@@ -78,6 +78,8 @@ type Environment struct {
 	HSTS string
 	// Mail is the relay of PHP's mail().
 	Mail Mail
+	// PHPEgress lets the scripts of the site connect to others.
+	PHPEgress bool
 }
 
 // siteNames are all names that need a certificate.
@@ -91,10 +93,14 @@ func (e Environment) siteNames() []string {
 
 // profiles are the profiles of the compose project that run.
 func (e Environment) profiles() string {
+	var profiles []string
 	if e.Grafana {
-		return "grafana"
+		profiles = append(profiles, "grafana")
 	}
-	return ""
+	if e.Mail.Host != "" {
+		profiles = append(profiles, "mail")
+	}
+	return strings.Join(profiles, ",")
 }
 
 // UserDataArgs are the arguments of UserData; all are mandatory.
@@ -109,7 +115,10 @@ type UserDataArgs struct {
 	// BootstrapKey is the public key of the login that provisions the server,
 	// one line.
 	BootstrapKey string
-	Environment  Environment
+	// BootstrapFrom are the CIDR blocks that this login is let in from; none means every
+	// address that the firewall lets through.
+	BootstrapFrom []string
+	Environment   Environment
 	// BundleHash and Generation are written down on the server. Their part is
 	// to make the user data differ, and so to make a new server.
 	BundleHash string
@@ -132,7 +141,7 @@ func UserData(args UserDataArgs) (string, error) {
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: environment},
 		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
-		{Path: "/etc/immutable-infra/bootstrap.pub", Content: strings.TrimSpace(args.BootstrapKey) + "\n"},
+		{Path: "/etc/immutable-infra/bootstrap.pub", Content: bootstrapKey(args)},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
 		// Empty where there is no such secret: what has it as a mount needs the file.
 		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Environment.VictorOpsKey},
@@ -240,6 +249,15 @@ func users(admins []Admin) []user {
 	)
 }
 
+// bootstrapKey is the line of authorized_keys for the bootstrap user.
+func bootstrapKey(args UserDataArgs) string {
+	key := strings.TrimSpace(args.BootstrapKey) + "\n"
+	if len(args.BootstrapFrom) == 0 {
+		return key
+	}
+	return fmt.Sprintf("from=%q %s", strings.Join(args.BootstrapFrom, ","), key)
+}
+
 func sshdConfig(args UserDataArgs) string {
 	names := []string{BootstrapUser}
 	for _, admin := range args.Admins {
@@ -293,6 +311,8 @@ func serverEnv(args UserDataArgs) (string, error) {
 		{"GF_AUTH_GITHUB_CLIENT_ID", environment.GrafanaGitHubID},
 		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, ",")},
 		{"HSTS", environment.HSTS},
+		{"PHP_INTERNAL", !environment.PHPEgress},
+		{"SMTP", environment.Mail.address()},
 		{"BUNDLE", args.BundleHash},
 		{"GENERATION", args.Generation},
 	} {

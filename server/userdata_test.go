@@ -22,6 +22,7 @@ func exampleArgs() UserDataArgs {
 		HostPublicKey:   "ssh-ed25519 AAAAhost",
 		HostCertificate: "ssh-ed25519-cert-v01@openssh.com AAAAcert",
 		BootstrapKey:    "ssh-ed25519 AAAAbootstrap\n",
+		BootstrapFrom:   []string{"192.0.2.7/32", "198.51.100.0/24"},
 		Environment: Environment{
 			Stack: "production", BackupInterval: "60s", BackupRetention: "24h",
 			ContentBucket: "content-1", BackupBucket: "backup-1", VIP: "198.51.100.7", Region: "eu-central-1", ReleasesKept: 3,
@@ -115,6 +116,8 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		"ACME CA":         func(args *UserDataArgs) { args.Environment.ACMECA = "" },
 		"releases kept":   func(args *UserDataArgs) { args.Environment.ReleasesKept++ },
 		"HSTS":            func(args *UserDataArgs) { args.Environment.HSTS = "max-age=0" },
+		"PHP's egress":    func(args *UserDataArgs) { args.Environment.PHPEgress = true },
+		"bootstrap from":  func(args *UserDataArgs) { args.BootstrapFrom = nil },
 		"mail password":   func(args *UserDataArgs) { args.Environment.Mail.Password = "other" },
 		"Grafana":         func(args *UserDataArgs) { args.Environment.Grafana = false },
 		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },

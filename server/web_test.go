@@ -65,7 +65,6 @@ func stoppedWebServer(t *testing.T) *webServer {
 	require.NoError(t, os.Mkdir(temporary, 0o700))
 	require.NoError(t, os.Chmod(temporary, 0o777))
 	w := &webServer{T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + freeAddress(t), status: "http://" + freeAddress(t)}
-	phpAddress := freeAddress(t)
 
 	types := exec.CommandContext(t.Context(), "sh", "files/nginx/types")
 	list, err := os.Open("/etc/mime.types")
@@ -84,7 +83,7 @@ func stoppedWebServer(t *testing.T) *webServer {
 		"listen 8080 ", "listen "+strings.TrimPrefix(w.url, "http://")+" ", "listen 8081;", "listen "+strings.TrimPrefix(w.status, "http://")+";",
 		"set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;",
 		"/usr/share/site/probe.php", filepath.Join(w.site, "probe.php"),
-		"php:9000", phpAddress, "listen = 9000", "listen = "+phpAddress,
+		"/run/fastcgi/php.sock", filepath.Join(socketDir(t), "php.sock"),
 	)
 	for _, name := range []string{"nginx/nginx.conf", "php/php-fpm.conf", "php/site.ini"} {
 		text, err := files.ReadFile("files/" + name)
@@ -153,6 +152,16 @@ func program(t *testing.T, names ...string) string {
 	}
 	t.Skipf("%s is not installed here", names[0])
 	return ""
+}
+
+// socketDir is a directory with a name that is short enough for a socket in it, for everybody.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fpm")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o777))
+	return dir
 }
 
 // freeAddress is a port of this machine that nobody listens on.

@@ -58,6 +58,8 @@ type Config struct {
 	// ProvisioningTimeout is how many minutes a new server has to boot, and
 	// again how many it has to become ready then.
 	ProvisioningTimeout int `config:"provisioningTimeout"`
+	// PHPEgress lets the scripts of the site connect to others. Mail is sent without it, too.
+	PHPEgress bool `config:"phpEgress"`
 	// HSTSMaxAge is for how many seconds browsers ask for the site by HTTPS only. 0 takes that back.
 	HSTSMaxAge int `config:"hstsMaxAge"`
 	// HSTSIncludeSubDomains extends that to every name below the site's.

@@ -546,7 +546,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 		"siteDir": "blog", "buildCommand": `["make"]`, "jekyllEnv": "", "releasesKept": "0",
 		"metricsRetention": "90", "victorOpsKey": "alerts", "victorOpsRouting": "a/b", "grafanaGitHubId": "my app", "grafanaGitHubOrganizations": "ours",
 		"uptimeRobotKey": "ur1234567-0123456789abcdef01234567", "uptimeRobotAPI": "http://localhost/v3", "uptimeRobotWebhook": "https://hook.internal/$routing_key", "uptimeRobotInterval": "5", "statusPage": "maybe",
-		"hstsMaxAge": "-1", "hstsIncludeSubDomains": "no", "hstsPreload": "yes", "smtpHost": "smtp.example.com:25", "smtpPort": "25", "smtpUser": "si\te", "smtpPassword": "", "smtpFrom": "The site <site@example.com>",
+		"hstsMaxAge": "-1", "hstsIncludeSubDomains": "no", "hstsPreload": "yes", "phpEgress": "perhaps", "smtpHost": "smtp.example.com:25", "smtpPort": "25", "smtpUser": "si\te", "smtpPassword": "", "smtpFrom": "The site <site@example.com>",
 		"protect": "yes", "backupInterval": "601", "backupRetention": "1", "backupVersionsKept": "1000", "backupVersionDays": "0",
 		"instancetype": "", "colour": "",
 	}

@@ -436,14 +436,14 @@ func (v *validator) userDataFits(c *Config) {
 	_, err := server.UserData(server.UserDataArgs{
 		Admins: admins, SSHPort: c.SSHPort, Generation: c.Generation,
 		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
-		BootstrapKey: strings.Repeat("x", 100), BundleHash: strings.Repeat("x", 64),
+		BootstrapKey: strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
 		Environment: server.Environment{
 			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
 			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
 			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
 			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, BackupInterval: "600s", BackupRetention: "8760h",
 			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
-			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom},
+			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom}, PHPEgress: c.PHPEgress,
 		},
 	})
 	if err == nil {

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// allServices are the services of the whole project.
+func allServices(t *testing.T) map[string]composeService {
+	t.Helper()
+	all := composeServices(t, "compose.yaml")
+	for name, service := range monitoring(t) {
+		require.NotContains(t, all, name)
+		all[name] = service
+	}
+	return all
+}
+
+// containerRules are the rules of the CIS Docker Benchmark 1.6, as docker-bench-security checks them,
+// for what a compose file decides.
+var containerRules = map[string]struct {
+	holds func(t *testing.T, name string, service composeService) bool
+	// exceptions has a reason for each service that the rule does not hold for.
+	exceptions map[string]string
+}{
+	"4.1 an ordinary user": {holds: func(t *testing.T, _ string, service composeService) bool {
+		return regexp.MustCompile(`^[1-9]\d*:\d+$`).MatchString(service.User) || service.User == "" && ordinaryUser(t, service.Image)
+	}},
+	"4.2 an image whose version is exact, or that is built here": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		ours := strings.HasPrefix(service.Image, "site/") && (service.Build != "" || service.PullPolicy == "never")
+		return ours || regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(service.Image)
+	}},
+	"4.6, 5.27 a health check": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return len(service.HealthCheck.Test) > 1 && !service.HealthCheck.Disable
+	}},
+	"5.2, 5.3, 5.22, 5.26 AppArmor, SELinux and seccomp as Docker has them, and no new privileges": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"})
+	}},
+	"5.4 no capabilities": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return slices.Equal(service.CapDrop, []string{"ALL"}) && len(service.CapAdd) == 0
+	}},
+	"5.5, 5.10, 5.16, 5.17, 5.18, 5.21, 5.25, 5.31 not privileged, and none of the host's devices and namespaces": {holds: func(t *testing.T, name string, service composeService) bool {
+		// privileged, network_mode, pid, ipc, uts, userns_mode, devices, cgroup_parent and the like.
+		for key := range service.Rest {
+			if !slices.Contains([]string{"environment", "stop_grace_period", "tmpfs"}, key) {
+				t.Logf("%s: %s is not among the keys that are known to be harmless", name, key)
+				return false
+			}
+		}
+		return true
+	}},
+	"5.6, 5.32 nothing of the host's system, and not Docker's socket": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return !slices.ContainsFunc(service.Volumes, func(volume string) bool {
+			return !regexp.MustCompile(`^(?:\./|/srv/|/etc/immutable-infra/|fastcgi:|/etc/ssl/certs/ca-certificates\.crt:)`).MatchString(volume)
+		})
+	}, exceptions: map[string]string{
+		"node": "measures the server: the host's network counters and list of mounts, two files, read-only",
+	}},
+	"5.8 no ports of the host": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return len(service.Ports) == 0
+	}, exceptions: map[string]string{
+		"traefik": "visitors come by 80 and 443",
+	}},
+	"5.11 limited memory": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return regexp.MustCompile(`^\d+m$`).MatchString(service.MemLimit)
+	}},
+	"5.13 nothing is written, but to volumes of its own": {holds: func(_ *testing.T, name string, service composeService) bool {
+		return service.ReadOnly && !slices.ContainsFunc(service.Volumes, func(volume string) bool {
+			own := strings.HasPrefix(volume, "/srv/"+name+"/") || strings.HasPrefix(volume, "/srv/"+name+":")
+			return !own && !strings.HasSuffix(volume, ":ro")
+		})
+	}, exceptions: map[string]string{
+		"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
+	}},
+	"5.15 restarted when it ends": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		// The benchmark has on-failure:5. Nobody is there to start it after the fifth; alerts tell.
+		return service.Restart == "unless-stopped"
+	}},
+	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return service.Ulimits["nofile"] == 65536
+	}},
+	"5.20 no mount that propagates": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return !regexp.MustCompile(`:\w*,?r?(?:shared|slave)`).MatchString(strings.Join(service.Volumes, "\n"))
+	}},
+	"5.28 limited processes": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return service.PidsLimit > 0 && service.PidsLimit <= 128
+	}},
+	"5.30 not in Docker's default networks": {holds: func(_ *testing.T, _ string, service composeService) bool {
+		return len(service.Networks) > 0 && !slices.Contains(service.Networks, "default")
+	}},
+}
+
+// Rules of the benchmark that no service keeps, because they would not help here: 5.12 CPU shares
+// (they are equal; a container that is greedy gets its share), 5.14 ports bound to one address (a
+// server has one, and the VIP is Amazon's translation to it).
+
+// ordinaryUser reports whether the recipe of an image ends as an ordinary user.
+func ordinaryUser(t *testing.T, image string) bool {
+	t.Helper()
+	recipe, err := files.ReadFile("files/" + strings.TrimPrefix(image, "site/") + "/Dockerfile")
+	require.NoError(t, err, "%s is not built here, so compose.yaml must name its user", image)
+	require.Regexp(t, `(?m)^FROM debian:trixie-slim$`, string(recipe))
+	users := regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(string(recipe), -1)
+	return len(users) == 1 && slices.Contains([]string{"www-data", "nobody:nogroup"}, users[0][1])
+}
+
+func TestEachContainerKeepsTheRulesOfTheCISBenchmark(t *testing.T) {
+	services := allServices(t)
+	for rule, check := range containerRules {
+		for name, service := range services {
+			t.Run(rule+"/"+name, func(t *testing.T) {
+				reason, excepted := check.exceptions[name]
+				require.Equal(t, !excepted, check.holds(t, name, service), "exception: %q", reason)
+			})
+		}
+	}
+}
+
+func TestContainersLogsAreLimitedAndPrivilegesStay(t *testing.T) {
+	text, err := boot.ReadFile("boot/daemon.json")
+	require.NoError(t, err)
+	var daemon map[string]any
+	require.NoError(t, yaml.Unmarshal(text, &daemon))
+	// The driver `local` keeps five files of 20 MB by default.
+	require.Equal(t, map[string]any{"live-restore": true, "log-driver": "local", "no-new-privileges": true, "userland-proxy": false}, daemon)
+}
+
+// reaches are the containers that each one shares a network with: which may connect to it, and
+// which it may connect to.
+func reaches(t *testing.T) map[string][]string {
+	t.Helper()
+	services := allServices(t)
+	found := map[string][]string{}
+	for name, service := range services {
+		others := map[string]bool{}
+		for other, its := range services {
+			if other != name && slices.ContainsFunc(service.Networks, func(network string) bool { return slices.Contains(its.Networks, network) }) {
+				others[other] = true
+			}
+		}
+		found[name] = slices.Sorted(maps.Keys(others))
+	}
+	return found
+}
+
+func TestContainersReachOnlyWhomTheyNeed(t *testing.T) {
+	require.Equal(t, map[string][]string{
+		"traefik":        {"blackbox", "grafana", "prometheus", "web"},
+		"web":            {"nginx-exporter", "prometheus", "traefik"},
+		"php":            {"mail"},
+		"mail":           {"php"},
+		"prometheus":     {"alertmanager", "blackbox", "grafana", "nginx-exporter", "node", "traefik", "web"},
+		"alertmanager":   {"prometheus"},
+		"node":           {"prometheus"},
+		"nginx-exporter": {"prometheus", "web"},
+		"blackbox":       {"prometheus", "traefik"},
+		"grafana":        {"prometheus", "traefik"},
+	}, reaches(t))
+}
+
+func TestOnlyThreeContainersReachTheInternet(t *testing.T) {
+	outward := map[string][]string{}
+	for _, file := range []string{"compose.yaml", "compose.monitoring.yaml"} {
+		text, err := files.ReadFile("files/" + file)
+		require.NoError(t, err)
+		var project struct {
+			Networks map[string]struct {
+				Internal any
+				Options  map[string]string `yaml:"driver_opts"`
+			}
+		}
+		require.NoError(t, yaml.Unmarshal(text, &project))
+		for network, its := range project.Networks {
+			const hostless = "com.docker.network.bridge.inhibit_ipv4"
+			switch network {
+			case "php":
+				require.Equal(t, "${PHP_INTERNAL:-true}", its.Internal)
+				require.Equal(t, its.Internal, its.Options[hostless], "scripts do not reach the server's own ports")
+				continue
+			case "mail":
+				require.Equal(t, "true", its.Options[hostless])
+			}
+			if its.Internal == true {
+				continue
+			}
+			for name, service := range allServices(t) {
+				if slices.Contains(service.Networks, network) {
+					outward[network] = append(outward[network], name)
+				}
+			}
+		}
+	}
+	require.Equal(t, map[string][]string{"visitors": {"traefik"}, "relay": {"mail"}, "victorops": {"alertmanager"}}, outward)
+}
+
+func TestNobodyButNginxHasPHPsSocket(t *testing.T) {
+	for name, service := range allServices(t) {
+		volumes := strings.Join(service.Volumes, "\n")
+		require.Equal(t, name == "web" || name == "php", strings.Contains(volumes, "fastcgi:"), name)
+	}
+	web, err := files.ReadFile("files/nginx/nginx.conf")
+	require.NoError(t, err)
+	require.NotRegexp(t, `fastcgi_pass [^u]`, string(web))
+	fpm, err := files.ReadFile("files/php/php-fpm.conf")
+	require.NoError(t, err)
+	require.Contains(t, string(fpm), "\nlisten = /run/fastcgi/php.sock\n")
+}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// frontOfGrafana is Traefik with the server's rules, in front of a stand-in of Grafana.
+type frontOfGrafana struct {
+	address string
+
+	mu      sync.Mutex
+	arrived []string
+}
+
+// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, the test is skipped.
+func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
+	t.Helper()
+	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
+	if traefik == "" {
+		traefik = "../.localcloud/bin/traefik"
+	}
+	if _, err := os.Stat(traefik); err != nil {
+		t.Skip("no Traefik here: make up builds it, or LOCALCLOUD_TRAEFIK names it")
+	}
+	front := &frontOfGrafana{address: freeAddress(t)}
+	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		front.mu.Lock()
+		defer front.mu.Unlock()
+		front.arrived = append(front.arrived, request.URL.Path)
+	}))
+	t.Cleanup(grafana.Close)
+
+	dir := t.TempDir()
+	for source, target := range map[string]string{"site.yaml": "site.yaml", "states/waiting.yaml": "state.yaml"} {
+		text, err := files.ReadFile("files/traefik/" + source)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, target), []byte(strings.ReplaceAll(string(text), "http://grafana:3000", grafana.URL)), 0o644))
+	}
+	command := exec.CommandContext(t.Context(), traefik,
+		"--entrypoints.http.address="+freeAddress(t), "--entrypoints.https.address="+front.address, "--entrypoints.metrics.address="+freeAddress(t),
+		"--ping.entrypoint=metrics", "--providers.file.directory="+dir, "--log.level=ERROR", "--global.checknewversion=false", "--global.sendanonymoususage=false")
+	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1", "COMPOSE_PROFILES=mail,grafana")
+	var log strings.Builder
+	command.Stdout, command.Stderr = &log, &log
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait() // killed
+		if t.Failed() {
+			t.Logf("Traefik: %s", log.String())
+		}
+	})
+	require.Eventually(t, func() bool {
+		status, err := front.ask("GET", "/api/health")
+		return err == nil && status == http.StatusOK
+	}, 20*time.Second, 50*time.Millisecond)
+	return front
+}
+
+// ask sends a path as it is written, which a client of net/http would not.
+func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
+	connection, err := tls.Dial("tcp", f.address, &tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = connection.Close() }()
+	if err := connection.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: monitoring.example.org\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, path); err != nil {
+		return 0, err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		return 0, err
+	}
+	return answer.StatusCode, answer.Body.Close()
+}
+
+// seen are the paths that have arrived since the last call.
+func (f *frontOfGrafana) seen() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	arrived := f.arrived
+	f.arrived = nil
+	return arrived
+}
+
+func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
+	front := newFrontOfGrafana(t)
+	for _, request := range []string{
+		"POST /api/datasources/proxy/uid/prometheus/api/v1/query",
+		"GET /api/datasources/proxy/1/api/v1/query?query=up",
+		"GET /api/datasources/proxy/uid/prometheus",
+		"POST /api/datasources/uid/prometheus/resources/-/quit",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/status/config",
+		"POST /api/datasources/uid/prometheus/resources/api/v1/admin/tsdb/delete_series",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/label/../status/config/values",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/label/..%2f..%2fstatus/values",
+		"GET /api/datasources/1/resources/api/v1/labels",
+		"GET /api/datasources", "GET /api/datasources/", "GET /api/datasources/uid/prometheus",
+		"POST /api/alertmanager/alertmanager/api/v2/silences",
+		"POST /api/alertmanager/grafana/api/v2/silences",
+		"GET /api/prometheus/grafana/api/v1/rules",
+		"POST /api/ruler/grafana/api/v1/rules/a", "POST /api/v1/provisioning/alert-rules", "GET /api/admin/settings", "POST /api/admin/users",
+		"GET /api/users", "GET /api/orgs/1/users", "POST /api/serviceaccounts", "POST /api/auth/keys",
+		"GET /api/plugin-proxy/x/y", "GET /api/plugins/x/resources/y", "GET /metrics", "GET /debug/pprof/",
+		"GET /apis/prometheus.datasource.grafana.app/v0alpha1/namespaces/default/datasources/prometheus/resource/api/v1/query",
+		"POST /apis/notifications.alerting.grafana.app/v0alpha1/namespaces/default/receivers",
+		// Other ways to write it.
+		"GET //api//datasources//proxy/1/api/v1/query",
+		"GET /api/./datasources/proxy/1/x", "GET /public/../api/datasources/proxy/1/x",
+		"GET /api/datasource%73/proxy/1/x", "GET /%61pi/datasources/proxy/1/x", "GET /api%2fdatasources%2fproxy/1/x", "GET /api/datasources%2Fproxy/1/x",
+		"GET /public/%2e%2e/api/datasources/proxy/1/x", "GET /public/..%2fapi/datasources/proxy/1/x", "GET /api%252fdatasources/proxy/1/x",
+		`GET /api\datasources\proxy/1/x`, "GET /api%5cdatasources/proxy/1/x", "GET /api;a=b/datasources/proxy/1/x", "GET /API/Datasources/Proxy/1/x",
+		"GET https://monitoring.example.org/api/datasources/proxy/1/x",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		front.seen()
+		status, err := front.ask(method, path)
+		require.NoError(t, err, request)
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden}, status, request)
+		require.Empty(t, front.seen(), request)
+	}
+}
+
+func TestDashboardsAreShown(t *testing.T) {
+	front := newFrontOfGrafana(t)
+	for _, request := range []string{
+		"GET /", "GET /d/site/site?orgId=1&var-server=i-1", "GET /public/build/app.0123.js", "GET /api/search?type=dash-db", "GET /api/dashboards/uid/site",
+		"POST /api/ds/query?ds_type=prometheus", "GET /api/user/preferences", "GET /api/frontend/settings", "GET /api/live/ws", "GET /api/annotations",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/label/server/values?match%5B%5D=up&start=1",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/labels", "POST /api/datasources/uid/prometheus/resources/api/v1/series",
+		"GET /api/plugins/prometheus/settings", "GET /login/github", "GET /apis/dashboard.grafana.app/v1beta1/namespaces/default/dashboards/site/dto",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		front.seen()
+		status, err := front.ask(method, path)
+		require.NoError(t, err, request)
+		require.Equal(t, http.StatusOK, status, request)
+		require.Equal(t, []string{strings.SplitN(path, "?", 2)[0]}, front.seen(), request)
+	}
+}
