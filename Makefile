@@ -4,7 +4,7 @@ LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent bootstrap localcloud e2e tools/drill
 SCRIPTS := \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/bounded server/files/nginx/types \
-	server/files/metrics/collect server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
+	server/files/metrics/collect server/files/metrics/updates server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 

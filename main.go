@@ -172,7 +172,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 	// Nothing of it goes by accident.
 	if _, err := components.NewDeletionGuard(ctx, "guard", &components.DeletionGuardArgs{
 		Protect: &config.Protect,
-		Guarded: slices.Concat(vip.Served, dns.Ready, monitor.Watching),
+		Guarded: slices.Concat(vip.Served, dns.Ready, monitor.Watching, []pulumi.Resource{content.Lifecycle}),
 	}); err != nil {
 		return err
 	}

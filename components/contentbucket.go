@@ -40,6 +40,8 @@ type ContentBucket struct {
 	Release pulumi.StringOutput `pulumi:"release"`
 	// Uploaded is what a server that needs the site has to wait for.
 	Uploaded pulumi.Resource
+	// Lifecycle bounds the earlier versions. A server does not need it.
+	Lifecycle pulumi.Resource
 }
 
 // NewContentBucket makes a ContentBucket.
@@ -67,7 +69,8 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	}
 	// Earlier contents are of use for a look back, not for a roll-back, which
 	// builds from the source.
-	lifecycle, err := newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30})
+	// The sync does not wait for it: S3 takes 30 s.
+	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30})
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
@@ -100,7 +103,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		// that failed in between has left the bucket half way to another build.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
-	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, lifecycle, build)))
+	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package components
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/route53"
@@ -46,8 +47,8 @@ type DNS struct {
 	// ByHand lists, as lines of a zone file, the records that somebody has to make
 	// where no zone was given.
 	ByHand pulumi.StringArrayOutput `pulumi:"byHand"`
-	// Ready are the records that were made.
-	Ready []pulumi.Resource
+	// Ready are the records that were made, Addresses those of them that lead to the VIP.
+	Ready, Addresses []pulumi.Resource
 }
 
 // NewDNS makes a DNS.
@@ -87,6 +88,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			return nil, err
 		}
 	}
+	dns.Addresses = slices.Clone(dns.Ready)
 	for _, further := range args.Records {
 		values := further.Values
 		if further.Type == "TXT" {

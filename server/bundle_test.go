@@ -59,7 +59,8 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,
 		"systemd/web-reload.path": 0o644, "systemd/web-reload.service": 0o644,
 
-		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
+		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "metrics/updates": 0o644, "systemd/security-updates.service": 0o644, "systemd/security-updates.timer": 0o644,
+		"systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
 		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
 		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
 		"monitoring/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,

@@ -120,8 +120,8 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	})
 
 	t.Run("docker runs Traefik's image as upstream's", func(t *testing.T) {
-		require.Contains(t, w.must(t, vip, "sudo docker run --rm traefik:v3.6.12 version"), "3.6.12")
-		require.Contains(t, w.must(t, vip, "sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.6.12 --help"), "--entrypoints")
+		require.Contains(t, w.must(t, vip, "sudo docker run --rm traefik:v3.7.13 version"), "3.7.13")
+		require.Contains(t, w.must(t, vip, "sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.7.13 --help"), "--entrypoints")
 	})
 
 	t.Run("no container reaches the metadata service", func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 // TraefikVersion is the release of Traefik that tools/traefik builds, and the
 // tag of its image.
-const TraefikVersion = "v3.6.12"
+const TraefikVersion = "v3.7.13"
 
 //go:embed traefik/entrypoint.sh
 var traefikEntrypoint []byte

@@ -89,7 +89,7 @@ func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
 }
 
 func TestTraefikIsPulledFromHereAndStartsAsUpstreams(t *testing.T) {
-	config, layers := pull(t, serve(t, offline), "library/traefik:v3.6.12")
+	config, layers := pull(t, serve(t, offline), "library/traefik:v3.7.13")
 	require.Equal(t, "amd64", config.Architecture)
 	require.Equal(t, []string{"/entrypoint.sh"}, config.Config.Entrypoint)
 	require.Equal(t, []string{"traefik"}, config.Config.Cmd)
@@ -106,7 +106,7 @@ func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, response.StatusCode)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(body), "library/debian:trixie-slim, library/debian:13-slim, library/traefik:v3.6.12, not library/nginx")
+	require.Contains(t, string(body), "library/debian:trixie-slim, library/debian:13-slim, library/traefik:v3.7.13, not library/nginx")
 	require.Contains(t, string(body), "network is unreachable")
 }
 

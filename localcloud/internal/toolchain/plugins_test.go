@@ -35,8 +35,8 @@ func project(t *testing.T, runner run.Runner) Tools {
 	require.NoError(t, os.WriteFile(filepath.Join(root, "go.mod"), []byte(`module program
 go 1.26
 require (
-	github.com/pulumi/pulumi-aws/sdk/v6 v6.83.2
-	github.com/pulumi/pulumi-command/sdk v1.1.0
+	github.com/pulumi/pulumi-aws/sdk/v6 v6.83.4
+	github.com/pulumi/pulumi-command/sdk v1.2.1
 	github.com/pulumi/pulumi-tls/sdk/v5 v5.2.0
 )
 `), 0o644))
@@ -50,7 +50,7 @@ func TestOfflineLocalcloudStandsInForEveryPlugin(t *testing.T) {
 	tools := project(t, machine)
 	require.NoError(t, tools.Plugins(t.Context()))
 	for _, path := range []string{
-		"resource-aws-v6.83.2/pulumi-resource-aws", "resource-tls-v5.2.0/pulumi-resource-tls", "resource-command-v1.1.0/pulumi-resource-command",
+		"resource-aws-v6.83.4/pulumi-resource-aws", "resource-tls-v5.2.0/pulumi-resource-tls", "resource-command-v1.2.1/pulumi-resource-command",
 	} {
 		script, err := os.ReadFile(filepath.Join(tools.Home.Pulumi(), "plugins", path))
 		require.NoError(t, err)

@@ -73,6 +73,9 @@ func (t Tools) ACME(ctx context.Context) error {
 // Traefik makes bin/traefik, which servers get as an image. Without the tables
 // of a debugger it is a third smaller.
 func (t Tools) Traefik(ctx context.Context) error {
+	if err := t.lego(ctx); err != nil {
+		return err
+	}
 	version := strings.TrimPrefix(image.TraefikVersion, "v")
 	return t.build(ctx, "traefik", proxyPackage, "-ldflags", "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version="+version)
 }

@@ -2,6 +2,7 @@ package toolchain
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,11 +20,16 @@ import (
 type builder struct {
 	version string
 	builds  int
+	// lego is what it has downloaded of Traefik's ACME client, and sum its checksum.
+	lego, sum string
 }
 
 func (b *builder) Run(_ context.Context, command run.Command) ([]byte, error) {
 	if filepath.Base(command.Name) == "pulumi" {
 		return []byte(b.version + "\n"), nil
+	}
+	if command.Args[0] == "mod" {
+		return json.Marshal(map[string]string{"Dir": b.lego, "Sum": b.sum})
 	}
 	b.builds++
 	for i, argument := range command.Args {
@@ -71,7 +77,8 @@ func TestAToolIsBuiltOnceForOneVersion(t *testing.T) {
 }
 
 func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
-	machine := &builder{}
+	machine := &builder{lego: t.TempDir(), sum: legoSum}
+	require.NoError(t, os.MkdirAll(filepath.Join(machine.lego, "providers"), 0o755))
 	tools := withTools(t, machine)
 	for tool, build := range map[string]func(context.Context) error{
 		"versitygw": tools.S3, "pebble": tools.ACME, "traefik": tools.Traefik,
@@ -85,7 +92,7 @@ func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
 	require.Equal(t, 3, machine.builds)
 }
 
-func TestTraefiksImageHasTheVersionOfWhatIsBuilt(t *testing.T) {
+func TestTraefikIsTheOneThatServersRun(t *testing.T) {
 	path := filepath.Join("..", "..", "tools", "traefik", "go.mod")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -96,6 +103,44 @@ func TestTraefiksImageHasTheVersionOfWhatIsBuilt(t *testing.T) {
 		versions[dependency.Mod.Path] = dependency.Mod.Version
 	}
 	require.Equal(t, image.TraefikVersion, versions["github.com/traefik/traefik/v3"])
+
+	// The registry serves it under the tag that servers ask for. Where the newest fixed release cannot be built
+	// here, localcloud/README.md says so, and this compares with the one that it names.
+	compose, err := os.ReadFile(filepath.Join("..", "..", "..", "server", "files", "compose.yaml"))
+	require.NoError(t, err)
+	require.Contains(t, string(compose), "image: traefik:"+image.TraefikVersion+"\n")
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(readme), "`traefik:"+image.TraefikVersion+"`")
+
+	require.Equal(t, legoVersion, versions[legoModule])
+	for _, replace := range module.Replace {
+		if replace.Old.Path == legoModule {
+			require.Equal(t, Tools{Root: filepath.Join("..", "..", "..")}.legoDir(), filepath.Join("..", "..", "tools", "traefik", replace.New.Path))
+			return
+		}
+	}
+	require.Fail(t, "no replacement", "%s has all of the DNS providers", legoModule)
+}
+
+func TestTraefiksACMEClientHasNoDNSProvider(t *testing.T) {
+	machine := &builder{lego: t.TempDir(), sum: legoSum}
+	tools := withTools(t, machine)
+	for _, path := range []string{"providers/dns/dns.go", "providers/dns/route53/route53.go", "providers/http/http.go"} {
+		path = filepath.Join(machine.lego, filepath.FromSlash(path))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte("package p\n"), 0o444))
+	}
+	require.NoError(t, tools.lego(t.Context()))
+	require.FileExists(t, filepath.Join(tools.legoDir(), "providers", "http", "http.go"))
+	left, err := filepath.Glob(filepath.Join(tools.legoDir(), "providers", "dns", "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(tools.legoDir(), "providers", "dns", "none.go")}, left)
+
+	require.NoError(t, os.RemoveAll(tools.legoDir()))
+	machine.sum = "h1:another"
+	require.ErrorContains(t, tools.lego(t.Context()), "has the checksum h1:another instead of "+legoSum)
+	require.NoDirExists(t, tools.legoDir())
 }
 
 func TestANewEnoughPulumiOfTheUsersIsTaken(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // version is that of the SDK that the plugin answers to.
-const version = "6.83.2"
+const version = "6.83.4"
 
 // Serve runs the plugin for the engine that started it, until the engine ends
 // it. dir is localcloud's directory. Who calls is said by the environment, as

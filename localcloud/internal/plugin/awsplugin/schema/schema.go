@@ -1,7 +1,7 @@
 // Package schema knows the AWS resource types that localcloud serves: their
 // properties under Pulumi's names, and what a change of each one means.
 //
-// schema.json holds the part of pulumi-aws 6.83.2 that localcloud stands in
+// schema.json holds the part of pulumi-aws 6.83.4 that localcloud stands in
 // for. Names and nesting come from its Go SDK; required, computed, default,
 // forceNew and conflictsWith from the Terraform provider that it bridges.
 // Where localcloud can honour only some values of a property, "values" lists
