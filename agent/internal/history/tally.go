@@ -11,6 +11,8 @@ import (
 type Tally struct {
 	// Failures is how many failed.
 	Failures uint64
+	// Lost is how many objects that this server wrote, and did not delete, were gone from the bucket.
+	Lost uint64
 	// LastSuccess is when the last one ended that did not; zero is never.
 	LastSuccess time.Time
 }
@@ -31,7 +33,7 @@ func (b Backup) Note(ctx context.Context, failed bool) (Tally, error) {
 	} else {
 		state.LastSuccess = time.Now().Unix()
 	}
-	tally := Tally{Failures: state.Failures}
+	tally := Tally{Failures: state.Failures, Lost: state.Lost}
 	if state.LastSuccess > 0 {
 		tally.LastSuccess = time.Unix(state.LastSuccess, 0)
 	}
