@@ -30,8 +30,8 @@ const (
 	recordLimit = 4 << 10
 	// requestTimeout bounds one request to the bucket, its retries included.
 	requestTimeout = 10 * time.Second
-	// maxWindow is how long an announcement counts at most, from when it is first read.
-	maxWindow = 10 * time.Minute
+	// MaxWindow is how long an announcement counts at most, from when it is first read.
+	MaxWindow = 10 * time.Minute
 )
 
 // errInvalid marks a record that was read and is not understood.
@@ -124,9 +124,6 @@ func ReadHolder(ctx context.Context, store Store) (Holder, error) {
 	holder, _, err := read[Holder](ctx, store, HolderKey, "")
 	return holder, err
 }
-
-// IsInvalid reports whether an error is that a record was read and is not understood.
-func IsInvalid(err error) bool { return errors.Is(err, errInvalid) }
 
 // write stores a record.
 func write(ctx context.Context, store Store, key string, record record) error {

@@ -255,7 +255,7 @@ func (w *Watcher) follow(ctx context.Context) {
 	w.looked = true
 	if announcement.ID == w.successor.ID {
 		announcement = w.successor
-	} else if limit := time.Now().Add(maxWindow).UTC(); announcement.Expires.After(limit) {
+	} else if limit := time.Now().Add(MaxWindow).UTC(); announcement.Expires.After(limit) {
 		w.Log.Warn("an announcement expires too late: it is bounded", "server", announcement.Server, "expires", announcement.Expires, "until", limit)
 		announcement.Expires = limit
 	}

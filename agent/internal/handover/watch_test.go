@@ -43,7 +43,7 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, address, func(s *server) { require.NoError(t, os.WriteFile(s.holder, nil, 0o644)) })
 				defer s.stop()
-				s.bucket.announce(t, "i-new", time.Hour)
+				s.bucket.announce(t, "i-new", MaxWindow)
 				after(time.Minute)
 				require.Empty(t, s.bucket.takeRequests())
 				require.False(t, exists(s.holder), "also when it is left from a time when the server had it")
@@ -87,7 +87,7 @@ func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
 		s.bucket.delete(HolderKey)
 		after(time.Minute)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
-		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone: writing it again\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone, or of no use: writing it again\"\n", s.takeLog())
 
 		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
 		after(10 * time.Minute)
@@ -229,7 +229,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				if !answers {
 					s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
 				}
-				s.bucket.announce(t, "i-new", time.Hour)
+				s.bucket.announce(t, "i-new", MaxWindow)
 				after(11 * time.Second)
 				s.cloud.answer(none, nil)
 				after(20 * time.Second)
@@ -244,7 +244,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				require.Equal(t, hasIt+"level=INFO msg=\"no handover is going on: this server goes on\"\n", s.takeLog())
 				require.True(t, exists(s.holder))
 
-				id := s.bucket.announce(t, "i-newer", time.Hour)
+				id := s.bucket.announce(t, "i-newer", MaxWindow)
 				after(10 * time.Second)
 				require.Equal(t, Draining, s.front.is(), "the next update is as any other")
 				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
@@ -588,8 +588,8 @@ func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
 		defer s.stop()
-		s.bucket.announce(t, "i-new", time.Hour)
-		after(30 * time.Minute)
+		s.bucket.announce(t, "i-new", MaxWindow)
+		after(9 * time.Minute)
 		require.Equal(t, []State{Serving, Draining}, s.front.taken())
 	})
 }

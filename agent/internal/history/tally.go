@@ -17,8 +17,8 @@ type Tally struct {
 	LastSuccess time.Time
 }
 
-// Note counts a run that ended now, and tells how runs went until now.
-func (b Backup) Note(ctx context.Context, failed bool) (Tally, error) {
+// Note counts a run that ended now, and whether another backup was gone from the bucket, and tells how runs went until now.
+func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
 		return Tally{}, err
@@ -27,6 +27,9 @@ func (b Backup) Note(ctx context.Context, failed bool) (Tally, error) {
 	state, err := loadState(b.State)
 	if err != nil {
 		return Tally{}, err
+	}
+	if gone {
+		state.Lost++
 	}
 	if failed {
 		state.Failures++
