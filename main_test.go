@@ -478,7 +478,7 @@ func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
 	kept := map[string]bool{}
 	for _, rule := range rules {
 		expiration := rule.ObjectValue()["noncurrentVersionExpiration"].ObjectValue()
-		require.EqualValues(t, 7, expiration["noncurrentDays"].NumberValue())
+		require.EqualValues(t, 30, expiration["noncurrentDays"].NumberValue())
 		require.True(t, rule.ObjectValue()["expiration"].ObjectValue()["expiredObjectDeleteMarker"].BoolValue())
 		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue("newerNoncurrentVersions")
 	}

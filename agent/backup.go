@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -50,11 +51,11 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	defer cancel()
 	saving := archive.history.backup(store, server, log)
 	// One that fails does not keep the other from being brought to safety.
-	failed := archive.saveCertificates(running, store, log)
+	gone, failed := archive.saveCertificates(running, store, filepath.Join(filepath.Dir(*archive.history.state), "certificates.sent"), log)
 	report, err := saving.Run(running)
 	failed = errors.Join(failed, err)
 	// Not for others to wait for, and not within the time of the run.
-	if err := noteBackup(ctx, *path, saving, report, failed != nil); err != nil {
+	if err := noteBackup(ctx, *path, saving, report, failed != nil, gone); err != nil {
 		log.Warn(err.Error())
 	}
 	if failed != nil {
@@ -63,18 +64,19 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	return nil
 }
 
-// saveCertificates backs up the certificates.
-func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, log *slog.Logger) error {
+// saveCertificates backs up the certificates. It tells whether those that were backed up are gone.
+func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger) (gone bool, err error) {
 	saving, err := a.names.backup(store, log)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return saving.Run(ctx)
+	saving.Sent = sent
+	return saving.Watch(ctx)
 }
 
 // noteBackup counts a run, and tells Prometheus how it went.
-func noteBackup(ctx context.Context, path string, saving history.Backup, report history.Report, failed bool) error {
-	tally, err := saving.Note(ctx, failed)
+func noteBackup(ctx context.Context, path string, saving history.Backup, report history.Report, failed, gone bool) error {
+	tally, err := saving.Note(ctx, failed, gone)
 	if err != nil {
 		return err
 	}
@@ -83,6 +85,7 @@ func noteBackup(ctx context.Context, path string, saving history.Backup, report 
 		{Name: "agent_backup_objects", Help: "Objects that the last run of the backup sent to the backup bucket.", Value: float64(report.Objects)},
 		{Name: "agent_backup_duration_seconds", Help: "How long the last run of the backup took.", Value: report.Duration.Seconds()},
 		{Name: "agent_backup_failures_total", Help: "Runs of the backup that failed on this server.", Value: float64(tally.Failures), Counter: true},
+		{Name: "agent_backup_lost_objects_total", Help: "Objects that this server wrote to the backup bucket, did not delete, and found gone or changed.", Value: float64(tally.Lost), Counter: true},
 		{Name: "agent_backup_epoch", Help: "The epoch in which this server backs up; 0 is none yet.", Value: float64(report.Epoch)},
 	}
 	if !tally.LastSuccess.IsZero() {

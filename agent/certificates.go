@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -76,6 +77,19 @@ func (c siteCertificates) key() (string, error) {
 	return certificates.Key(*c.directory, string(ca)), nil
 }
 
+// roots are those that vouch for the site's certificates, where it is known which do: browsers trust
+// what this authority issues. nil is that it is not known.
+func (c siteCertificates) roots() *x509.CertPool {
+	if *c.directory != "https://acme-v02.api.letsencrypt.org/directory" {
+		return nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil || roots.Equal(x509.NewCertPool()) {
+		return nil
+	}
+	return roots
+}
+
 func (c siteCertificates) backup(store certificates.Store, log *slog.Logger) (certificates.Backup, error) {
 	key, err := c.key()
 	return certificates.Backup{Store: store, Key: key, File: c.file(), Log: log}, err
@@ -83,7 +97,7 @@ func (c siteCertificates) backup(store certificates.Store, log *slog.Logger) (ce
 
 func (c siteCertificates) restore(store certificates.Store) (certificates.Restore, error) {
 	key, err := c.key()
-	return certificates.Restore{Store: store, Key: key, Names: c.list(), File: c.file(), Record: c.record()}, err
+	return certificates.Restore{Store: store, Key: key, Names: c.list(), Roots: c.roots(), File: c.file(), Record: c.record()}, err
 }
 
 // data is the certificates as a handover sees them.

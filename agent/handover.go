@@ -93,6 +93,8 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	switch {
 	case *wait <= 0:
 		return fmt.Errorf("%w: agent handover: --wait is %s: give a duration above zero, such as 30s", errUsage, *wait)
+	case *window > handover.MaxWindow:
+		return fmt.Errorf("%w: agent handover: --window is %s: give %s at most, which is as long as an announcement counts", errUsage, *window, handover.MaxWindow)
 	case *wait >= *window:
 		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it", errUsage, *wait, *window)
 	}

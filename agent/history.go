@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
+	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/compose"
 	"immutable-infra/agent/internal/history"
@@ -95,7 +95,7 @@ func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writ
 
 // collect allows Prometheus to collect, from its next start on.
 func (h siteHistory) collect() error {
-	if err := os.WriteFile(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
 		return fmt.Errorf("allow Prometheus to collect: %w", err)
 	}
 	return nil

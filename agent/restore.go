@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/certificates"
 	"immutable-infra/agent/internal/history"
 	"immutable-infra/agent/internal/metrics"
 )
@@ -43,11 +44,11 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 		return fmt.Errorf("restore: %w", err)
 	}
 	// One that fails does not keep the other from being brought here.
-	failed := archive.restoreCertificates(ctx, store, *project, stdout)
+	restored, failed := archive.restoreCertificates(ctx, store, *project, stdout)
 	result, err := archive.history.restoreStopped(ctx, store, *project, log)
 	if err == nil {
 		fmt.Fprintf(stdout, "restore: %s\n", result)
-		noteRestore(log, *path, result)
+		noteRestore(log, *path, result, restored)
 	}
 	if failed = errors.Join(failed, err); failed != nil {
 		return fmt.Errorf("restore: %w", failed)
@@ -56,29 +57,37 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 }
 
 // restoreCertificates restores the certificates, and has Traefik serve by them.
-func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) error {
+func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) (certificates.Result, error) {
 	restoring, err := a.names.restore(store)
 	if err != nil {
-		return err
+		return certificates.Result{}, err
 	}
 	result, err := restoring.Run(ctx)
 	if err != nil {
-		return err
+		return result, err
 	}
 	fmt.Fprintf(stdout, "restore: %s\n", result)
 	if !result.Changed {
-		return nil
+		return result, nil
 	}
-	return traefikService(project).Restart(ctx)
+	return result, traefikService(project).Restart(ctx)
 }
 
 // noteRestore tells Prometheus what was restored.
-func noteRestore(log *slog.Logger, path string, result history.Result) {
+func noteRestore(log *slog.Logger, path string, result history.Result, of certificates.Result) {
+	flag := func(set bool) float64 {
+		if set {
+			return 1
+		}
+		return 0
+	}
 	err := metrics.Textfile{Path: path}.Write(
 		metrics.Metric{Name: "agent_restore_timestamp_seconds", Help: "When this server last restored the monitoring's history.", Value: float64(time.Now().Unix())},
 		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that took.", Value: result.Seconds},
 		metrics.Metric{Name: "agent_restore_bytes", Help: "Bytes of the history that was restored.", Value: float64(result.Bytes)},
 		metrics.Metric{Name: "agent_restore_fallbacks", Help: "Newer backups that were of no use.", Value: float64(result.Fallbacks)},
+		metrics.Metric{Name: "agent_restore_lost", Help: "Whether there were backups of the history and none was of use, so that it began anew.", Value: flag(result.Lost())},
+		metrics.Metric{Name: "agent_restore_certificates_unusable", Help: "Whether certificates in the backup bucket were of no use.", Value: flag(of.Unusable != "")},
 		metrics.Metric{Name: "agent_restored_backup_age_seconds", Help: "How old the backup was when it was restored.", Value: result.AgeSeconds},
 	)
 	if err != nil {

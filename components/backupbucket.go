@@ -14,7 +14,7 @@ type BackupBucketArgs struct {
 	// however old, but for the monitoring history. Defaulted: 30.
 	VersionsKept int `pulumi:"versionsKept"`
 	// VersionDays is for how many days at least a noncurrent version is kept.
-	// Defaulted: 7.
+	// Defaulted: 30, so that what a compromised server deleted can be brought back when it is noticed.
 	VersionDays int `pulumi:"versionDays"`
 }
 
@@ -39,7 +39,7 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		rule.versionsKept = 30
 	}
 	if rule.days == 0 {
-		rule.days = 7
+		rule.days = 30
 	}
 	if rule.versionsKept < 0 || rule.versionsKept > 100 || rule.days < 1 {
 		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), Args.VersionDays at least 1", name)

@@ -226,7 +226,7 @@ func Defaults() Config {
 		BackupInterval:     60,
 		BackupRetention:    24,
 		BackupVersionsKept: 30,
-		BackupVersionDays:  7,
+		BackupVersionDays:  30,
 	}
 }
 

@@ -56,6 +56,8 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 			empty = l.number
 			if len(found) == maxHeaderRules+1 {
 				p.add(l.number, "more than %d paths; merge rules by a splat", maxHeaderRules)
+				// The rest is not worth the time.
+				return found
 			}
 			continue
 		}

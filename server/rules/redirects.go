@@ -42,10 +42,12 @@ func parseRedirects(text []byte, p *problems) []redirect {
 		if _, ok := rule.from.static(); ok {
 			if static++; static == maxStaticRedirects+1 {
 				p.add(l.number, "more than %d redirects without * or :placeholder; merge some by a splat", maxStaticRedirects)
+				return found
 			}
 		} else {
 			if dynamic++; dynamic == maxDynamicRedirects+1 {
 				p.add(l.number, "more than %d redirects with * or :placeholder; remove some", maxDynamicRedirects)
+				return found
 			}
 		}
 		found = append(found, rule)

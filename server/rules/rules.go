@@ -24,6 +24,8 @@ const (
 	maxRedirectLine     = 1000
 	maxHeaderRules      = 100
 	maxHeaderLine       = 2000
+	// maxFile is more than any file within the other limits has; reading takes seconds for it.
+	maxFile = 4 << 20
 )
 
 // Rules are the rules of one site. The zero value has none.
@@ -39,6 +41,11 @@ func Parse(headers, redirects []byte) (Rules, error) {
 	var headerProblems, redirectProblems problems
 	headerProblems.file = HeadersFile
 	redirectProblems.file = RedirectsFile
+	for name, text := range map[string][]byte{HeadersFile: headers, RedirectsFile: redirects} {
+		if len(text) > maxFile {
+			return Rules{}, fmt.Errorf("%s has %d bytes; at most %d are allowed", name, len(text), maxFile)
+		}
+	}
 	r.headers = parseHeaders(headers, &headerProblems)
 	r.redirects = parseRedirects(redirects, &redirectProblems)
 	if err := errors.Join(append(headerProblems.errs, redirectProblems.errs...)...); err != nil {

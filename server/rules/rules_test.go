@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -135,6 +136,15 @@ func check(t *testing.T, headers, redirects []byte) (files map[string]string, ac
 	}
 	return files, true
 }
+
+func TestAFileThatTakesMinutesToReadIsRefused(t *testing.T) {
+	large := bytes.Repeat([]byte("/*\n A: :a\n"), maxFile/10+1)
+	for _, err := range []error{second(Parse(large, nil)), second(Parse(nil, large))} {
+		require.ErrorContains(t, err, "bytes; at most 4194304 are allowed")
+	}
+}
+
+func second(_ Rules, err error) error { return err }
 
 func FuzzHeaders(f *testing.F) {
 	for _, seed := range []string{"/*\n  A: b\n", "/:a/*\n  A: :a $x \"\\ ;} :splat\n  ! A\n", "/ü%22\n Content-Type: a/b\n", "/x\n! Cache-Control", "\ufeff\r\n/'\n\tA : é"} {

@@ -1,8 +1,12 @@
-// Package atomicfile replaces files as a whole.
+// Package atomicfile replaces files as a whole, and reads what it wrote. Both are safe for root in
+// a directory that another user owns: no link there leads elsewhere.
 package atomicfile
 
 import (
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,18 +15,24 @@ import (
 
 // Write replaces a file as a whole, also if the power is lost meanwhile. The
 // directory's owner owns it, since root writes what another user is to read, and
-// perhaps to write.
+// perhaps to write. A directory that is a link is refused.
 func Write(path string, text []byte, mode fs.FileMode) error {
-	dir := filepath.Dir(path)
-	stat, err := os.Stat(dir)
+	dir, err := OpenDir(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
+	defer dir.Close()
+	stat, err := dir.Stat(".")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	name := filepath.Base(path)
+	temporary := name + ".tmp-" + rand.Text()
+	file, err := dir.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer dir.Remove(temporary)
 	_, err = file.Write(text)
 	err = errors.Join(err, file.Chmod(mode))
 	if owner, ok := stat.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
@@ -31,5 +41,41 @@ func Write(path string, text []byte, mode fs.FileMode) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), path)
+	return dir.Rename(temporary, name)
+}
+
+// OpenDir opens a directory. One that is a link is refused.
+func OpenDir(path string) (*os.Root, error) {
+	dir, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := dir.Stat(".")
+	if err == nil {
+		var named fs.FileInfo
+		if named, err = os.Lstat(path); err == nil && !os.SameFile(opened, named) {
+			err = fmt.Errorf("refusing %s: it is a link", path)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return dir, nil
+}
+
+// Read reads a regular file of at most limit bytes. A link, a pipe or a device is an error.
+func Read(path string, limit int64) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !stat.Mode().IsRegular() || stat.Size() > limit {
+		return nil, fmt.Errorf("refusing %s: it is no regular file of at most %d bytes", path, limit)
+	}
+	return io.ReadAll(io.LimitReader(file, limit))
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,6 +30,10 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrNoBucket: there is no such bucket.
 	ErrNoBucket = errors.New("no such bucket")
+	// ErrUnreadable: the object is there and the bucket answers, yet the object cannot be read: it
+	// is larger than the reader takes, archived, or encrypted with a key of its writer's. Whoever
+	// may write objects can make such ones.
+	ErrUnreadable = errors.New("the object is unreadable")
 	// ErrDenied: the caller may not read or write the object. S3 gives the same
 	// answer for a missing object to a caller without s3:ListBucket.
 	ErrDenied = errors.New("access denied")
@@ -37,6 +42,13 @@ var (
 // responseHeaderTimeout bounds the wait for an answer to begin. How long a
 // body may take is up to the caller's context.
 const responseHeaderTimeout = 30 * time.Second
+
+// Bounds of a listing: whoever may write objects can fill a bucket. The agent writes a few
+// thousand objects, with keys of at most 120 bytes.
+const (
+	maxListed = 100_000
+	maxKey    = 200
+)
 
 // Bucket is one S3 bucket.
 type Bucket struct {
@@ -92,7 +104,7 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 	}
 	output, err := b.client.GetObject(ctx, input)
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", b.URL(key), kind(err))
+		return nil, fmt.Errorf("get %s: %w", b.URL(key), unreadable(kind(err)))
 	}
 	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
 }
@@ -118,7 +130,7 @@ func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (
 		return nil, "", fmt.Errorf("get %s: %w", b.URL(key), err)
 	}
 	if int64(len(content)) > limit {
-		return nil, "", fmt.Errorf("get %s: it has more than %d bytes", b.URL(key), limit)
+		return nil, "", fmt.Errorf("get %s: %w: it has more than %d bytes", b.URL(key), ErrUnreadable, limit)
 	}
 	return content, object.ETag, nil
 }
@@ -165,12 +177,17 @@ func (b *Bucket) PutSection(ctx context.Context, key string, section *io.Section
 	return nil
 }
 
-// List lists the objects whose keys begin with prefix. Errors are ErrNoBucket,
-// ErrDenied, or the SDK's.
+// List lists the objects whose keys begin with prefix, of which it looks at the first
+// maxListed. Those with a key longer than maxKey are left out. Errors are ErrNoBucket, ErrDenied,
+// or the SDK's.
 func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
 	var listing Listing
 	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
-	for pages.HasMorePages() {
+	for seen := 0; pages.HasMorePages(); {
+		if seen >= maxListed {
+			listing.Cut = true
+			break
+		}
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return Listing{}, fmt.Errorf("list %s: %w", b.URL(prefix), kind(err))
@@ -178,7 +195,11 @@ func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
 		if at, ok := awsmiddleware.GetServerTime(page.ResultMetadata); ok {
 			listing.At = at
 		}
+		seen += len(page.Contents)
 		for _, object := range page.Contents {
+			if len(aws.ToString(object.Key)) > maxKey {
+				continue
+			}
 			listing.Objects = append(listing.Objects, Entry{
 				Key: aws.ToString(object.Key), Size: aws.ToInt64(object.Size), Modified: aws.ToTime(object.LastModified),
 			})
@@ -224,4 +245,14 @@ func kind(err error) error {
 	default:
 		return err
 	}
+}
+
+// unreadable marks an answer to a GET that is about the object and not about the caller's rights.
+func unreadable(err error) error {
+	var api smithy.APIError
+	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") || errors.Is(err, ErrDenied) &&
+		(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
 }

@@ -75,7 +75,7 @@ func TestASmallObjectIsReadAsAWhole(t *testing.T) {
 	_, _, err = content.Read(t.Context(), "handover/holder.json", etag, 8)
 	require.ErrorIs(t, err, bucket.ErrNotModified)
 	_, _, err = content.Read(t.Context(), "handover/holder.json", "", 7)
-	require.EqualError(t, err, "get s3://content/handover/holder.json: it has more than 7 bytes")
+	require.EqualError(t, err, "get s3://content/handover/holder.json: the object is unreadable: it has more than 7 bytes")
 	_, _, err = content.Read(t.Context(), "handover/answer.json", "", 8)
 	require.ErrorIs(t, err, bucket.ErrNotFound)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 )
 
@@ -21,6 +22,8 @@ type Backup struct {
 	Key string
 	// File is the path of acme.json.
 	File string
+	// Sent is the path of a file that is there once the bucket has had it from this server.
+	Sent string
 	Log  *slog.Logger
 }
 
@@ -28,39 +31,63 @@ type Backup struct {
 // certificate in it, there is nothing to do. One that is not as it should be, as it
 // is for a moment while Traefik writes it, is an error, and nothing is uploaded.
 func (b Backup) Run(ctx context.Context) error {
-	text, err := os.ReadFile(b.File)
+	_, err := b.Watch(ctx)
+	return err
+}
+
+// Watch is Run, and reports whether what this server uploaded was gone from the bucket.
+func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
+	text, err := atomicfile.Read(b.File, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("back up the certificates: %w", err)
+		return false, fmt.Errorf("back up the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err == nil && len(storage.Certificates()) == 0 {
-		return nil
+		return false, nil
 	}
 	if err == nil {
 		err = storage.sound()
 	}
 	if err != nil {
-		return fmt.Errorf("back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
+		return false, fmt.Errorf("back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
+	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {
+		_, missed := os.Lstat(b.Sent)
+		gone = missed == nil
+	}
 	switch {
 	case err == nil && bytes.Equal(stored, text):
-		return nil
-	case err != nil && !errors.Is(err, bucket.ErrNotFound):
-		return fmt.Errorf("back up the certificates: %w", err)
+		return false, b.sent()
+	case err != nil && !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrUnreadable):
+		return false, fmt.Errorf("back up the certificates: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if err := b.Store.Put(ctx, b.Key, text, "application/json"); err != nil {
-		return fmt.Errorf("back up the certificates: %w", bucket.WithAdvice(err))
+		return false, fmt.Errorf("back up the certificates: %w", bucket.WithAdvice(err))
+	}
+	if gone {
+		b.Log.Warn("the backup of the certificates was gone from the bucket, and this server did not delete it", "key", b.Key)
 	}
 	var names []string
 	for _, certificate := range storage.Certificates() {
 		names = append(names, certificate.Leaf.DNSNames...)
 	}
 	b.Log.Info("backed up the certificates", "names", strings.Join(names, ","), "to", b.Key)
-	return nil
+	return gone, b.sent()
+}
+
+// sent notes that the bucket has the certificates.
+func (b Backup) sent() error {
+	if b.Sent == "" {
+		return nil
+	}
+	if _, err := os.Lstat(b.Sent); err == nil {
+		return nil
+	}
+	return atomicfile.Write(b.Sent, nil, 0o644)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"immutable-infra/agent/internal/atomicfile"
 )
@@ -20,7 +19,7 @@ type Record struct {
 // ReadRecord reads the record. Without the file, nothing was restored and nothing
 // is known to be missing.
 func ReadRecord(path string) (Record, error) {
-	text, err := os.ReadFile(path)
+	text, err := atomicfile.Read(path, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, nil
 	}

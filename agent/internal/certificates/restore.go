@@ -3,12 +3,14 @@ package certificates
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
@@ -22,6 +24,8 @@ type Restore struct {
 	Key string
 	// Names are those of the site.
 	Names []string
+	// Roots vouch for certificates; nil is that any is taken.
+	Roots *x509.CertPool
 	// File is the path of acme.json. Its directory's owner is to own it.
 	File string
 	// Record is the path of the file that keeps what was found.
@@ -37,24 +41,30 @@ type Result struct {
 	Changed bool
 	// Storage is what acme.json holds now.
 	Storage Storage
+	// Unusable says why what is in the bucket is of no use, or a part of it; "" is that it is.
+	Unusable string
 	// Missing are the names for which there is no certificate.
 	Missing []string
 }
 
-// Run brings the certificates that are valid for MinimumValidity at least: others
-// would keep Traefik from asking for new ones. That there is no backup, or none of
-// some names, is no error: they are asked for when the VIP arrives. A backup that
-// cannot be read is one, since what it holds may be all that there is.
+// Run brings the certificates of the site's names that are valid for MinimumValidity at least:
+// others would keep Traefik from asking for new ones. That there is no backup, or none of
+// some names, is no error: they are asked for when the VIP arrives. So is one that is of no use,
+// whatever the servers before this one wrote, which Result.Unusable tells. A bucket that does not
+// answer is an error, since what it holds may be all that there is.
 func (r Restore) Run(ctx context.Context) (Result, error) {
-	local, err := os.ReadFile(r.File)
+	local, err := atomicfile.Read(r.File, sizeLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Result{}, fmt.Errorf("restore the certificates: %w", err)
 	}
 	result := Result{Found: true}
-	stored, err := fetch(ctx, r.Store, r.Key)
+	backup, stored, err := r.fetch(ctx)
 	switch {
-	case errors.Is(err, bucket.ErrNotFound):
+	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, errUseless):
 		result.Found = false
+		if errors.Is(err, errUseless) {
+			result.Unusable = err.Error()
+		}
 		// What this server may have by itself stays.
 		if result.Storage, err = ReadFile(r.File); err != nil {
 			return Result{}, fmt.Errorf("restore the certificates: %w", err)
@@ -62,15 +72,18 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 	case err != nil:
 		return Result{}, fmt.Errorf("restore the certificates: the backup cannot be read, which is not as if there were none: %w", err)
 	default:
-		backup, err := Parse(stored)
-		if err == nil {
-			err = backup.sound()
-		}
-		if err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %s in the backup bucket is of no use: %w: "+
-				"bring back an earlier version of it, or delete it to have new certificates issued", r.Key, err)
-		}
-		kept, text, err := backup.until(time.Now().Add(MinimumValidity))
+		end := time.Now().Add(MinimumValidity)
+		kept, text, err := backup.only(func(certificate Certificate) bool {
+			switch {
+			case !slices.ContainsFunc(r.Names, func(name string) bool { return certificate.Leaf.VerifyHostname(name) == nil }):
+				return false
+			case !certificate.trusted(r.Roots):
+				result.Unusable = "no authority that browsers trust vouches for one of the certificates"
+				return false
+			default:
+				return !certificate.Leaf.NotAfter.Before(end)
+			}
+		})
 		if err != nil {
 			return Result{}, fmt.Errorf("restore the certificates: %w", err)
 		}
@@ -91,10 +104,34 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
+// errUseless marks a backup that is there and of no use.
+var errUseless = errors.New("is of no use")
+
+// fetch reads the backup. Its errors are those of the store, and errUseless.
+func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
+	text, err := fetch(ctx, r.Store, r.Key)
+	if errors.Is(err, bucket.ErrUnreadable) {
+		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUseless, err)
+	}
+	if err != nil {
+		return Storage{}, nil, err
+	}
+	backup, err := Parse(text)
+	if err == nil {
+		err = backup.sound()
+	}
+	if err != nil {
+		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUseless, err)
+	}
+	return backup, text, nil
+}
+
 // String is a line about what was found.
 func (r Result) String() string {
 	var parts []string
-	if !r.Found {
+	if r.Unusable != "" {
+		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: "+r.Unusable+"; earlier versions are there for 30 days")
+	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}
 	for _, certificate := range r.Storage.Certificates() {
@@ -103,5 +140,11 @@ func (r Result) String() string {
 	if len(r.Missing) > 0 {
 		parts = append(parts, strings.Join(r.Missing, ", ")+": asked for when the VIP arrives")
 	}
-	return strings.Join(parts, "; ")
+	// Names and errors are the writer's: a line break in the output of an update is a command to CI.
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(parts, "; "))
 }

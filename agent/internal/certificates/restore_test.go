@@ -3,9 +3,11 @@ package certificates
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,51 +150,152 @@ func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
 	require.Equal(t, []string{"*.example.org"}, longest.Leaf.DNSNames)
 }
 
-func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
-	good := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
-	const ofNoUse = key + " in the backup bucket is of no use: "
-	const whatToDo = ": bring back an earlier version of it, or delete it to have new certificates issued"
-	for name, test := range map[string]struct {
-		prepare func(*buckettest.Server)
-		says    []string
-	}{
-		"denied": {
-			func(s3 *buckettest.Server) { s3.Deny() },
-			[]string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"},
-		},
-		"half of it":      {func(s3 *buckettest.Server) { s3.Put(key, good[:len(good)/2]) }, []string{ofNoUse, whatToDo}},
-		"nothing":         {func(s3 *buckettest.Server) { s3.Put(key, "") }, []string{ofNoUse, whatToDo}},
-		"no certificates": {func(s3 *buckettest.Server) { s3.Put(key, certificatestest.Storage(t)) }, []string{ofNoUse + "there is no certificate in it", whatToDo}},
-		"no account": {
-			func(s3 *buckettest.Server) { s3.Put(key, strings.Replace(good, `"Account"`, `"Other"`, 1)) },
-			[]string{ofNoUse + "its account of acme is not what Traefik writes", whatToDo},
-		},
-		"far too much": {func(s3 *buckettest.Server) { s3.Put(key, strings.Repeat("x", 2<<20)) }, []string{"it has more than 1048576 bytes"}},
+func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org")
+	s3.Deny()
+	_, err := restore.Run(t.Context())
+	for _, says := range []string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"} {
+		require.ErrorContains(t, err, says)
+	}
+	require.NoFileExists(t, restore.File)
+	require.NoFileExists(t, restore.Record)
+}
+
+// What a server that somebody has taken over may leave in the place of acme.json.
+func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
+	pair, other := certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "example.org")
+	good := certificatestest.Storage(t, pair)
+	swapped := pair
+	swapped.Key = other.Key
+	for name, test := range map[string]struct{ text, says string }{
+		"half of it":           {good[:len(good)/2], "is of no use: it is not what Traefik writes"},
+		"nothing":              {"", "is of no use: it is not what Traefik writes"},
+		"an empty object":      {"{}", "is of no use: there is no certificate in it"},
+		"null":                 {"null", "is of no use: there is no certificate in it"},
+		"a list":               {"[]", "is of no use: it is not what Traefik writes"},
+		"a number":             {"1e999", "is of no use: it is not what Traefik writes"},
+		"brackets without end": {strings.Repeat("[", 1<<20), "is of no use: it is not what Traefik writes"},
+		"no certificates":      {certificatestest.Storage(t), "is of no use: there is no certificate in it"},
+		"no account":           {strings.Replace(good, `"Account"`, `"Other"`, 1), "is of no use: its account of acme is not what Traefik writes"},
+		"no key of an account": {strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is of no use: there is no account of acme in it"},
+		"another one's key":    {certificatestest.Storage(t, swapped), "is of no use: its certificate 1 of acme is broken"},
+		"far too much":         {strings.Repeat("x", 2<<20), "is of no use: get s3://content/" + key + ": the object is unreadable"},
+		"a command to CI":      {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			restore, s3 := newRestore(t, "example.org")
-			test.prepare(s3)
-			_, err := restore.Run(t.Context())
-			for _, says := range test.says {
-				require.ErrorContains(t, err, says)
-			}
+			s3.Put(key, test.text)
+			result, err := restore.Run(t.Context())
+			require.NoError(t, err)
+			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: ")
+			require.Contains(t, result.String(), test.says)
+			require.NotContains(t, result.String(), "\n")
+			require.Equal(t, []string{"example.org"}, result.Missing, "it is asked for")
 			require.NoFileExists(t, restore.File)
-			require.NoFileExists(t, restore.Record)
+
+			// What was restored before that stays.
+			s3.Put(key, good)
+			_, err = restore.Run(t.Context())
+			require.NoError(t, err)
+			s3.Put(key, test.text)
+			result, err = restore.Run(t.Context())
+			require.NoError(t, err)
+			require.False(t, result.Changed)
+			require.Empty(t, result.Missing)
+			restored, _ := restore.restored(t)
+			require.Equal(t, good, restored)
+
+			// And it is backed up again in the place of the other.
+			require.NoError(t, Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
+			stored, _ := s3.Object(key)
+			require.Equal(t, good, stored.Content)
 		})
 	}
 }
 
-func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
+func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
-	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
-	s3.Put(key, text)
+	good := certificatestest.New(t, inMonths(3), "example.org")
+	s3.Put(key, certificatestest.Storage(t, good, certificatestest.New(t, inMonths(3), "evil.example.net")))
 	_, err := restore.Run(t.Context())
 	require.NoError(t, err)
-	s3.Put(key, text[:len(text)-10])
-	_, err = restore.Run(t.Context())
-	require.Error(t, err)
-	restored, _ := restore.restored(t)
-	require.Equal(t, text, restored)
+	text, _ := restore.restored(t)
+	require.JSONEq(t, certificatestest.Storage(t, good), text)
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "evil.example.net")))
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"example.org"}, result.Missing)
+}
+
+// It would be served for years, and Traefik would not ask for another one.
+func TestACertificateThatNobodyTrustsIsLeftOutWhereItIsKnownWhoIs(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org")
+	forged := certificatestest.New(t, time.Now().AddDate(70, 0, 0), "example.org")
+	s3.Put(key, certificatestest.Storage(t, forged))
+	restore.Roots = x509.NewCertPool()
+	result, err := restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"example.org"}, result.Missing)
+	require.Contains(t, result.String(), "no authority that browsers trust vouches for one of the certificates")
+	require.True(t, restore.Roots.AppendCertsFromPEM(forged.Certificate))
+	result, err = restore.Run(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, result.Missing)
+}
+
+func TestRootFollowsNoLinkThatTraefikPlants(t *testing.T) {
+	restore, s3 := newRestore(t, "example.org")
+	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
+	elsewhere := t.TempDir()
+	secret := filepath.Join(elsewhere, "shadow")
+	require.NoError(t, os.WriteFile(secret, []byte("root"), 0o600))
+	for _, link := range []string{restore.File, filepath.Dir(restore.File)} {
+		require.NoError(t, os.RemoveAll(link))
+		target := secret
+		if link != restore.File {
+			target = elsewhere
+		}
+		require.NoError(t, os.Symlink(target, link))
+		_, err := restore.Run(t.Context())
+		require.Error(t, err)
+		entries, err := os.ReadDir(elsewhere)
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		text, err := os.ReadFile(secret)
+		require.NoError(t, err)
+		require.Equal(t, "root", string(text))
+	}
+}
+
+func TestABackupThatIsGoneIsReportedByWhoWroteIt(t *testing.T) {
+	backup, s3, _ := newBackup(t)
+	backup.Sent = filepath.Join(t.TempDir(), "certificates.sent")
+	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
+	for i, want := range []bool{false, false, true, false} {
+		if i == 2 {
+			s3.Delete(key)
+		}
+		gone, err := backup.Watch(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, gone, i)
+	}
+}
+
+func FuzzStorage(f *testing.F) {
+	for _, seed := range []string{"{}", "[]", "null", `{"acme":{"Account":{"Registration":{"uri":"x"},"PrivateKey":"AAAA"},"Certificates":[{"certificate":"AAAA","key":"AAAA"}]}}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		storage, err := Parse(text)
+		if err != nil || storage.sound() != nil {
+			return
+		}
+		storage.Missing([]string{"example.org"})
+		_, again, err := storage.only(func(Certificate) bool { return true })
+		require.NoError(t, err)
+		_, err = Parse(again)
+		require.NoError(t, err)
+	})
 }
 
 func TestTheRecordIsForMachinesToo(t *testing.T) {

@@ -12,15 +12,31 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"time"
+
+	"immutable-infra/agent/internal/atomicfile"
 )
 
 // MinimumValidity is how long a certificate must be valid to be of use to a new
 // server. Traefik renews once a day, but cannot as long as the VIP is elsewhere: this
 // leaves it one day at least on which it can.
 const MinimumValidity = 48 * time.Hour
+
+// trusted reports whether one of the roots vouches for the certificate. No roots vouch for all.
+func (c Certificate) trusted(roots *x509.CertPool) bool {
+	if roots == nil {
+		return true
+	}
+	intermediates := x509.NewCertPool()
+	for _, der := range c.chain {
+		if certificate, err := x509.ParseCertificate(der); err == nil {
+			intermediates.AddCert(certificate)
+		}
+	}
+	_, err := c.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates})
+	return err == nil
+}
 
 // Storage is what Traefik's acme.json holds. Its zero value holds nothing.
 type Storage struct {
@@ -31,6 +47,8 @@ type Storage struct {
 // Certificate is one that acme.json holds, with its private key.
 type Certificate struct {
 	Leaf *x509.Certificate
+	// chain is what comes after it, in DER.
+	chain [][]byte
 
 	resolver string
 	raw      json.RawMessage
@@ -70,7 +88,7 @@ func Parse(text []byte) (Storage, error) {
 			if err != nil {
 				return Storage{}, fmt.Errorf("its certificate %d of %s is broken: %w", i+1, name, err)
 			}
-			storage.certificates = append(storage.certificates, Certificate{Leaf: read.Leaf, resolver: name, raw: raw})
+			storage.certificates = append(storage.certificates, Certificate{Leaf: read.Leaf, chain: read.Certificate[1:], resolver: name, raw: raw})
 		}
 	}
 	return storage, nil
@@ -79,7 +97,7 @@ func Parse(text []byte) (Storage, error) {
 // ReadFile reads acme.json. One that is not there, or empty, as it is until
 // Traefik has asked for something, holds nothing.
 func ReadFile(path string) (Storage, error) {
-	text, err := os.ReadFile(path)
+	text, err := atomicfile.Read(path, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
 		return Storage{}, nil
 	}
@@ -133,22 +151,34 @@ func (s Storage) sound() error {
 		if err := json.Unmarshal(s.resolvers[certificate.resolver].Account, &owner); err != nil {
 			return fmt.Errorf("its account of %s is not what Traefik writes: %w", certificate.resolver, err)
 		}
-		if owner.Registration == nil || owner.Registration.URI == "" || len(owner.PrivateKey) == 0 {
+		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
 			return fmt.Errorf("there is no account of %s in it, and certificates are of no use without the one that renews them", certificate.resolver)
 		}
 	}
 	return nil
 }
 
-// until is what it holds without the certificates that end before that time. The
-// text is that of acme.json.
-func (s Storage) until(end time.Time) (kept Storage, text []byte, err error) {
+// isKey reports whether an account's private key can be one.
+func isKey(der []byte) bool {
+	_, err := x509.ParsePKCS1PrivateKey(der)
+	if err != nil {
+		_, err = x509.ParseECPrivateKey(der)
+	}
+	if err != nil {
+		_, err = x509.ParsePKCS8PrivateKey(der)
+	}
+	return err == nil
+}
+
+// only is what it holds without the certificates that are not to be kept. The text is that of
+// acme.json.
+func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, err error) {
 	kept.resolvers = map[string]resolver{}
 	for name, all := range s.resolvers {
 		kept.resolvers[name] = resolver{Account: all.Account}
 	}
 	for _, certificate := range s.certificates {
-		if certificate.Leaf.NotAfter.Before(end) {
+		if !keep(certificate) {
 			continue
 		}
 		kept.certificates = append(kept.certificates, certificate)

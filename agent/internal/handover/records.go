@@ -12,7 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"immutable-infra/agent/internal/bucket"
 )
 
 // The keys of the records in the backup bucket. Each is overwritten by the next.
@@ -27,6 +30,8 @@ const (
 	recordLimit = 4 << 10
 	// requestTimeout bounds one request to the bucket, its retries included.
 	requestTimeout = 10 * time.Second
+	// MaxWindow is how long an announcement counts at most, from when it is first read.
+	MaxWindow = 10 * time.Minute
 )
 
 // errInvalid marks a record that was read and is not understood.
@@ -73,9 +78,19 @@ type record interface {
 	complete() bool
 }
 
-func (h Holder) complete() bool       { return h.Server != "" }
-func (a Announcement) complete() bool { return a.ID != "" && a.Server != "" && !a.Expires.IsZero() }
-func (a Answer) complete() bool       { return a.Announcement != "" && a.Server != "" }
+func (h Holder) complete() bool { return IsName(h.Server) }
+func (a Announcement) complete() bool {
+	return IsName(a.ID) && IsName(a.Server) && !a.Expires.IsZero()
+}
+func (a Answer) complete() bool { return IsName(a.Announcement) && IsName(a.Server) }
+
+const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:+/"
+
+// IsName reports whether text from the bucket can name a server, a stack or an announcement. Names
+// are printed in the output of an update, where a line break would be a command to CI.
+func IsName(text string) bool {
+	return text != "" && len(text) <= 200 && strings.Trim(text, nameCharacters) == ""
+}
 
 // live tells whether the announcement is in force. None never is.
 func (a Announcement) live() bool {
@@ -83,11 +98,14 @@ func (a Announcement) live() bool {
 }
 
 // read fetches a record. Its errors are those of Store.Read, and errInvalid: that
-// one comes with the ETag, so that the record need not be read again.
+// one comes with the ETag, so that the record need not be read again, if it has been read at all.
 func read[R record](ctx context.Context, store Store, key, knownETag string) (fetched R, etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	content, etag, err := store.Read(ctx, key, knownETag, recordLimit)
+	if errors.Is(err, bucket.ErrUnreadable) {
+		return fetched, "", fmt.Errorf("%s is %w: %w", key, errInvalid, err)
+	}
 	if err != nil {
 		return fetched, "", err
 	}

@@ -56,7 +56,9 @@ type Watcher struct {
 	answered bool
 	// recorded and flagged are whether the bucket and HolderFile say that it has, and
 	// nextRecord is when to look whether the bucket still does.
-	recorded   bool
+	recorded bool
+	// displaced is whether the bucket named another server at the last look.
+	displaced  bool
 	flagged    bool
 	nextRecord time.Time
 
@@ -203,10 +205,17 @@ func (w *Watcher) observe(ctx context.Context) {
 func (w *Watcher) record(ctx context.Context) {
 	if w.recorded && w.answered && !time.Now().Before(w.nextRecord) {
 		w.nextRecord = time.Now().Add(recordPause)
-		// What another server has written stays: perhaps this one is not asked any more.
-		_, err := ReadHolder(ctx, w.Store)
-		if errors.Is(err, bucket.ErrNotFound) {
-			w.Log.Warn("the record of the server that has the VIP is gone: writing it again")
+		// What another server has written stays for another such pause: perhaps this one is not
+		// asked any more, and the metadata service says so late. After that it is wrong.
+		holder, err := ReadHolder(ctx, w.Store)
+		displaced := err == nil && holder.Server != w.Server
+		if displaced && w.displaced {
+			w.Log.Warn("the record names another server, and this one has the VIP: writing it again", "named", holder.Server)
+			w.recorded = false
+		}
+		w.displaced = displaced
+		if errors.Is(err, bucket.ErrNotFound) || errors.Is(err, errInvalid) {
+			w.Log.Warn("the record of the server that has the VIP is gone, or of no use: writing it again")
 			w.recorded = false
 		}
 	}
@@ -232,6 +241,11 @@ func (w *Watcher) follow(ctx context.Context) {
 		return
 	case errors.Is(err, errInvalid):
 		w.etag, w.looked = etag, true
+		if etag == "" {
+			// It is met again at each poll.
+			w.troubles.note(job, err)
+			return
+		}
 		w.troubles.note(job, nil)
 		w.Log.Warn("ignored an announcement", "error", err)
 		return
@@ -239,6 +253,12 @@ func (w *Watcher) follow(ctx context.Context) {
 		return
 	}
 	w.looked = true
+	if announcement.ID == w.successor.ID {
+		announcement = w.successor
+	} else if limit := time.Now().Add(MaxWindow).UTC(); announcement.Expires.After(limit) {
+		w.Log.Warn("an announcement expires too late: it is bounded", "server", announcement.Server, "expires", announcement.Expires, "until", limit)
+		announcement.Expires = limit
+	}
 	if announcement.Server == w.Server || announcement.ID == w.over || !announcement.live() || w.handOver(ctx, announcement) {
 		w.etag = etag
 	}

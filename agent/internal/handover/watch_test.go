@@ -43,7 +43,7 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, address, func(s *server) { require.NoError(t, os.WriteFile(s.holder, nil, 0o644)) })
 				defer s.stop()
-				s.bucket.announce(t, "i-new", time.Hour)
+				s.bucket.announce(t, "i-new", MaxWindow)
 				after(time.Minute)
 				require.Empty(t, s.bucket.takeRequests())
 				require.False(t, exists(s.holder), "also when it is left from a time when the server had it")
@@ -87,11 +87,18 @@ func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
 		s.bucket.delete(HolderKey)
 		after(time.Minute)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
-		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone: writing it again\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone, or of no use: writing it again\"\n", s.takeLog())
 
 		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
-		after(10 * time.Minute)
+		after(recordPause)
 		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "who came later may know better")
+		after(recordPause)
+		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "it does not: this server is asked")
+		for _, text := range []string{"", "[]", `{"server":"\n::stop-commands::"}`, strings.Repeat("x", 5_000)} {
+			s.bucket.write(HolderKey, text)
+			after(recordPause)
+			require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
+		}
 
 		s.bucket.delete(HolderKey)
 		s.cloud.answer(none, errors.New("timeout"))
@@ -229,7 +236,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				if !answers {
 					s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
 				}
-				s.bucket.announce(t, "i-new", time.Hour)
+				s.bucket.announce(t, "i-new", MaxWindow)
 				after(11 * time.Second)
 				s.cloud.answer(none, nil)
 				after(20 * time.Second)
@@ -244,7 +251,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				require.Equal(t, hasIt+"level=INFO msg=\"no handover is going on: this server goes on\"\n", s.takeLog())
 				require.True(t, exists(s.holder))
 
-				id := s.bucket.announce(t, "i-newer", time.Hour)
+				id := s.bucket.announce(t, "i-newer", MaxWindow)
 				after(10 * time.Second)
 				require.Equal(t, Draining, s.front.is(), "the next update is as any other")
 				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
@@ -588,8 +595,60 @@ func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
 		defer s.stop()
-		s.bucket.announce(t, "i-new", time.Hour)
-		after(30 * time.Minute)
+		s.bucket.announce(t, "i-new", MaxWindow)
+		after(9 * time.Minute)
 		require.Equal(t, []State{Serving, Draining}, s.front.taken())
 	})
 }
+
+// Somebody who may write records wants this server to be drained for ever.
+func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.data.onRelease(func(context.Context) error { return bucket.ErrDenied })
+		s.bucket.write(AnnouncementKey, `{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
+		after(time.Minute)
+		require.Equal(t, Draining, s.front.is())
+		require.Contains(t, s.log.String(), "an announcement expires too late: it is bounded")
+		after(MaxWindow)
+		require.Equal(t, Serving, s.front.is())
+		after(time.Hour)
+		require.Equal(t, Serving, s.front.is(), "and it is not drained again")
+		require.Less(t, strings.Count(s.log.String(), "\n"), 20)
+	})
+}
+
+func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
+	for name, text := range map[string]string{"far too much": strings.Repeat("x", 5_000), "a list": "[]", "a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`, "a command to CI": `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, vip)
+				defer s.stop()
+				s.bucket.write(AnnouncementKey, text)
+				after(time.Hour)
+				require.Equal(t, Serving, s.front.is())
+				require.Less(t, strings.Count(s.log.String(), "\n"), 5)
+			})
+		})
+	}
+}
+
+func fuzzRecord[R record](f *testing.F) {
+	for _, seed := range []string{`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`, `{"announcement":"x","server":"i-1"}`, "[]", "null"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		bucket := newMemory()
+		bucket.write("key", string(text))
+		fetched, _, err := read[R](t.Context(), bucket, "key", "")
+		require.Equal(t, err == nil, fetched.complete() && err == nil)
+		if err != nil {
+			require.ErrorIs(t, err, errInvalid)
+		}
+	})
+}
+
+func FuzzHolder(f *testing.F)       { fuzzRecord[Holder](f) }
+func FuzzAnnouncement(f *testing.F) { fuzzRecord[Announcement](f) }
+func FuzzAnswer(f *testing.F)       { fuzzRecord[Answer](f) }

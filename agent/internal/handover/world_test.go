@@ -48,7 +48,7 @@ func (m *memory) Read(ctx context.Context, key, knownETag string, limit int64) (
 	case knownETag == etag:
 		return nil, "", bucket.ErrNotModified
 	case int64(len(text)) > limit:
-		return nil, "", errors.New("it is too large")
+		return nil, "", bucket.ErrUnreadable
 	default:
 		return []byte(text), etag, nil
 	}

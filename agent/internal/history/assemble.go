@@ -18,12 +18,12 @@ import (
 //
 // Blocks are links, since nobody writes to them. Prometheus repairs and removes files
 // of the write-ahead log, so that these are copies.
-func (r Restore) assemble(manifest backup) (*state, error) {
-	dir := r.path(DataDir + ".new")
-	if err := os.RemoveAll(dir); err != nil {
+func (r restoring) assemble(manifest backup) (*state, error) {
+	const dir = DataDir + ".new"
+	if err := r.dir.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := r.dir.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	known := &state{Prepared: true, Catalogue: manifest.Catalogue, Files: map[string]sentFile{}, Blocks: manifest.blocks}
@@ -37,10 +37,10 @@ func (r Restore) assemble(manifest backup) (*state, error) {
 	for _, block := range manifest.blocks {
 		for _, file := range block.Files {
 			name := filepath.Join(block.ULID, file.Path)
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			if err := r.dir.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 				return nil, err
 			}
-			if err := os.Link(r.path(restoredDir, name), filepath.Join(dir, name)); err != nil {
+			if err := r.dir.Link(filepath.Join(restoredDir, name), filepath.Join(dir, name)); err != nil {
 				return nil, err
 			}
 		}
@@ -48,23 +48,23 @@ func (r Restore) assemble(manifest backup) (*state, error) {
 	if err := r.giveAway(dir); err != nil {
 		return nil, err
 	}
-	if err := syncFileSystem(dir); err != nil {
+	if err := r.sync(); err != nil {
 		return nil, err
 	}
 	return known, r.swap(dir)
 }
 
 // copy copies a file of the write-ahead log.
-func (r Restore) copy(file File, to string) (sentFile, error) {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+func (r restoring) copy(file File, to string) (sentFile, error) {
+	if err := r.dir.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return sentFile{}, err
 	}
-	from, err := os.Open(r.path(restoredDir, file.Path))
+	from, err := r.dir.Open(filepath.Join(restoredDir, file.Path))
 	if err != nil {
 		return sentFile{}, err
 	}
 	defer from.Close()
-	copied, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	copied, err := r.dir.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return sentFile{}, err
 	}
@@ -83,24 +83,24 @@ func (r Restore) copy(file File, to string) (sentFile, error) {
 }
 
 // makeDir makes a directory that belongs to Prometheus' user, if it is not there.
-func (r Restore) makeDir(name string) error {
-	err := os.Mkdir(r.path(name), 0o755)
+func (r restoring) makeDir(name string) error {
+	err := r.dir.Mkdir(name, 0o755)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return r.giveAway(r.path(name))
+	return r.giveAway(name)
 }
 
 // giveAway makes the owner of the directory of all this that of a directory and of all
 // in it, if this process is root's.
-func (r Restore) giveAway(dir string) error {
+func (r restoring) giveAway(name string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	stat, err := os.Stat(r.Dir)
+	stat, err := r.dir.Stat(".")
 	if err != nil {
 		return err
 	}
@@ -108,41 +108,46 @@ func (r Restore) giveAway(dir string) error {
 	if !ok {
 		return nil
 	}
-	return filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+	return fs.WalkDir(r.dir.FS(), name, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(name, int(owner.Uid), int(owner.Gid))
+		return r.dir.Lchown(name, int(owner.Uid), int(owner.Gid))
 	})
 }
 
 // swap puts the new data directory in the place of the old one, which is removed.
-func (r Restore) swap(dir string) error {
-	data := r.path(DataDir)
-	err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, data, unix.RENAME_EXCHANGE)
+func (r restoring) swap(name string) error {
+	parent, err := r.dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	fd := int(parent.Fd())
+	err = unix.Renameat2(fd, name, fd, DataDir, unix.RENAME_EXCHANGE)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = os.Rename(dir, data)
+		err = r.dir.Rename(name, DataDir)
 	}
 	if err != nil {
-		return fmt.Errorf("put %s in its place: %w", data, err)
+		return fmt.Errorf("put %s in its place: %w", filepath.Join(r.Dir, DataDir), err)
 	}
-	if err := syncFileSystem(r.Dir); err != nil {
+	if err := r.sync(); err != nil {
 		return err
 	}
 	// By its name, it is the old one now.
-	return os.RemoveAll(dir)
+	return r.dir.RemoveAll(name)
 }
 
-// syncFileSystem makes what was written on a directory's file system survive a loss of
-// power. There may be thousands of files, of which each would be waited for.
-func syncFileSystem(dir string) error {
-	file, err := os.Open(dir)
+// sync makes what was written survive a loss of power. There may be thousands of files, of which
+// each would be waited for.
+func (r restoring) sync() error {
+	file, err := r.dir.Open(".")
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	if err := unix.Syncfs(int(file.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
+		return fmt.Errorf("sync %s: %w", r.Dir, err)
 	}
 	return nil
 }

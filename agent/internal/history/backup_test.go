@@ -339,17 +339,17 @@ func TestAServerWhoseDiskIsFullGoesOnWhenThereIsSpace(t *testing.T) {
 func TestFailuresAreCountedAndTheLastSuccessIsKept(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-new")
-	tally, err := s.Note(t.Context(), true)
+	tally, err := s.Note(t.Context(), true, false)
 	require.NoError(t, err)
 	require.Equal(t, Tally{Failures: 1}, tally)
 	s.restore()
-	tally, err = s.Note(t.Context(), false)
+	tally, err = s.Note(t.Context(), false, false)
 	require.NoError(t, err)
 	require.Equal(t, uint64(1), tally.Failures)
 	success := tally.LastSuccess
 	require.False(t, success.IsZero())
 	s.restore()
-	tally, err = s.Note(t.Context(), true)
+	tally, err = s.Note(t.Context(), true, false)
 	require.NoError(t, err)
 	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally, "a restore forgets neither")
 }

@@ -54,8 +54,8 @@ func (b Block) check() error {
 	}
 	found := map[string]bool{}
 	for _, file := range b.Files {
-		if !blockFile(file.Path) || file.Size < 0 || !isSum(file.SHA256) {
-			return fmt.Errorf("block %s: %q is no file of a block, or has no SHA-256", b.ULID, file.Path)
+		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
+			return fmt.Errorf("block %s: %q is no file of a block, is there twice, or has no size or SHA-256", b.ULID, file.Path)
 		}
 		found[file.Path] = true
 	}
@@ -73,7 +73,7 @@ func isULID(name string) bool {
 // blockFile tells whether a path below a block's directory is one of Prometheus'.
 func blockFile(path string) bool {
 	if chunk, ok := strings.CutPrefix(path, "chunks/"); ok {
-		return chunk != "" && strings.Trim(chunk, "0123456789") == ""
+		return chunk != "" && len(chunk) <= 20 && strings.Trim(chunk, "0123456789") == ""
 	}
 	return path == "index" || path == "tombstones" || path == metaName
 }

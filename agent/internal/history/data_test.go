@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,9 +92,11 @@ func TestANewServerThatCannotRestoreCollectsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")
-	require.NoError(t, os.RemoveAll(w.Path(walRoot)))
+	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
+		return strings.HasPrefix(w.Key(r), manifestRoot) && cut(writer, r)
+	})
 	data, asked, _ := s.data()
-	require.ErrorContains(t, data.Restore(t.Context()), "none of the 1 backups in the bucket is of use")
+	require.ErrorIs(t, data.Restore(t.Context()), errUnreadable)
 	require.Equal(t, []string{"stop", "start"}, asked.calls, "the old one does")
 	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -58,7 +59,7 @@ func (u *upload) fence(ctx context.Context) error {
 	}
 	key := manifestKey(u.state.Epoch, u.state.Manifest)
 	_, err = read(ctx, u.Store, key, manifestLimit)
-	if errors.Is(err, bucket.ErrNotFound) {
+	if lacking(err) {
 		return u.startOver(ctx, key)
 	}
 	return err
@@ -66,6 +67,7 @@ func (u *upload) fence(ctx context.Context) error {
 
 // startOver sends everything again, since somebody has emptied the bucket.
 func (u *upload) startOver(ctx context.Context, missing string) error {
+	u.state.Lost++
 	u.Log.Warn("what this server has backed up is gone from the bucket: sending all of it again", "missing", missing)
 	u.state.forget()
 	return u.claim(ctx)
@@ -82,11 +84,11 @@ func (u *upload) claim(ctx context.Context) error {
 		// The order counts. Whoever claims between the first look and the claim makes
 		// the claim fail; so one that succeeds is of a server that had the VIP when
 		// nobody after it had claimed yet.
-		highest, err := u.highest(ctx)
+		highest, found, err := u.highest(ctx)
 		if err != nil {
 			return fmt.Errorf("claim an epoch: %w", err)
 		}
-		if highest > 0 && !u.state.Prepared {
+		if found && !u.state.Prepared {
 			return errNotRestored
 		}
 		if err := u.holds(ctx); err != nil {
@@ -110,24 +112,47 @@ func (u *upload) claim(ctx context.Context) error {
 	return fmt.Errorf("claim an epoch: others were faster, %d times", claimAttempts)
 }
 
-// highest is the highest epoch that was ever claimed; 0 is none.
-func (u *upload) highest(ctx context.Context) (uint64, error) {
-	var highest uint64
-	for _, prefix := range []string{epochRoot, manifestRoot} {
-		listing, err := list(ctx, u.Store, prefix)
-		if err != nil {
-			return 0, err
-		}
+// maxGap is how many epochs may be missing between two that are there. One is claimed for each
+// server; what is further ahead was made up, and would leave no number for those that follow.
+const maxGap = 1_000_000
+
+// highestOf is the highest epoch in these listings that can have been claimed; 0 is none.
+func highestOf(listings ...bucket.Listing) uint64 {
+	var epochs []uint64
+	for _, listing := range listings {
 		for _, entry := range listing.Objects {
 			if epoch, ok := epochOf(entry.Key); ok {
-				highest = max(highest, epoch)
+				epochs = append(epochs, epoch)
 			}
 			if epoch, _, ok := manifestOf(entry.Key); ok {
-				highest = max(highest, epoch)
+				epochs = append(epochs, epoch)
 			}
 		}
 	}
-	return highest, nil
+	slices.Sort(epochs)
+	var highest uint64
+	for _, epoch := range epochs {
+		if epoch-highest > maxGap {
+			break
+		}
+		highest = epoch
+	}
+	return highest
+}
+
+// highest is the highest epoch that was ever claimed; 0 is none. found is whether anything was,
+// or looks so.
+func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err error) {
+	var listings []bucket.Listing
+	for _, prefix := range []string{epochRoot, manifestRoot} {
+		listing, err := list(ctx, u.Store, prefix)
+		if err != nil {
+			return 0, false, err
+		}
+		found = found || len(listing.Objects) > 0
+		listings = append(listings, listing)
+	}
+	return highestOf(listings...), found, nil
 }
 
 // holds makes sure that this server is the one that has the VIP.
@@ -162,6 +187,9 @@ func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claim
 	if errors.Is(err, bucket.ErrNotFound) {
 		return false, nil
 	}
+	if errors.Is(err, bucket.ErrUnreadable) {
+		return false, nil
+	}
 	return string(there) == string(text), err
 }
 
@@ -171,11 +199,16 @@ func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exis
 	if errors.Is(err, bucket.ErrNotFound) {
 		return claim{}, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(text, &whose)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, bucket.ErrUnreadable) {
 		return claim{}, false, fmt.Errorf("find out whose epoch %d is: %w", epoch, err)
 	}
-	return whose, true, nil
+	return parseClaim(text), true, nil
+}
+
+// parseClaim reads a claim. One that is not understood is nobody's, and so not this server's.
+func parseClaim(text []byte) (whose claim) {
+	if err := json.Unmarshal(text, &whose); err != nil || !handover.IsName(whose.Server) {
+		return claim{}
+	}
+	return whose
 }

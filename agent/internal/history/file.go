@@ -54,25 +54,29 @@ func (f File) partKey(from, length int64) string {
 
 // check says what keeps the file from being one of the write-ahead log.
 func (f File) check() error {
+	_, segment := segmentOf(f.Path)
+	if !segment && !checkpointFile(f.Path) {
+		return fmt.Errorf("%q is no file of a write-ahead log", f.Path)
+	}
 	var sum int64
 	for _, length := range f.Parts {
-		if length <= 0 {
+		if length <= 0 || !plausibleSize(length) || !plausibleSize(sum) {
 			return fmt.Errorf("%s has a part of %d bytes", f.Path, length)
 		}
 		sum += length
 	}
-	_, segment := segmentOf(f.Path)
 	switch {
-	case !segment && !checkpointFile(f.Path):
-		return fmt.Errorf("%q is no file of a write-ahead log", f.Path)
 	case segment && sum != f.Size:
 		return fmt.Errorf("%s has %d bytes, and its parts have %d", f.Path, f.Size, sum)
-	case f.Size < 0 || !isSum(f.SHA256):
+	case !plausibleSize(f.Size) || !isSum(f.SHA256):
 		return fmt.Errorf("%s has no size or no SHA-256", f.Path)
 	default:
 		return nil
 	}
 }
+
+// plausibleSize reports whether a file can have so many bytes. Sums of sizes stay in range.
+func plausibleSize(size int64) bool { return size >= 0 && size <= 1<<40 }
 
 // segmentOf is the number of the segment at a path below the data directory; false
 // is no segment.

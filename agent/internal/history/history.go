@@ -70,9 +70,9 @@ func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	return epoch, sequence, ok && also
 }
 
-// number reads a number that is written with eight digits at least.
+// number reads a number that is written with eight digits at least, in the one way that there is.
 func number(text string) (uint64, bool) {
-	if len(text) < 8 || strings.Trim(text, "0123456789") != "" {
+	if len(text) < 8 || len(text) > 8 && text[0] == '0' || strings.Trim(text, "0123456789") != "" {
 		return 0, false
 	}
 	value, err := strconv.ParseUint(text, 10, 64)

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/handover"
 )
 
 const (
@@ -19,8 +21,11 @@ const (
 	version = 1
 	// manifestLimit is more than any manifest has, in bytes, and catalogueLimit more
 	// than any catalogue.
-	manifestLimit  = 1 << 20
-	catalogueLimit = 64 << 20
+	manifestLimit  = 256 << 10
+	catalogueLimit = 4 << 20
+	// maxEntries is more than any catalogue names of files and of parts of them: what JSON has in
+	// two bytes takes many more in memory.
+	maxEntries = 100_000
 )
 
 var (
@@ -114,18 +119,19 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
 	case m.Epoch != epoch || m.Sequence != sequence:
 		return fmt.Errorf("it says that it is %s", m)
-	case m.Stack == "" || m.Server == "" || !isSum(m.Catalogue):
+	case !handover.IsName(m.Stack) || !handover.IsName(m.Server) || !isSum(m.Catalogue):
 		return errors.New("it names no stack, no server or no catalogue")
 	}
 	if err := checkSegments(m.WAL); err != nil {
 		return err
 	}
 	directory := ""
+	seen := map[string]bool{}
 	for _, file := range m.Checkpoint {
-		if !checkpointFile(file.Path) || directory != "" && path.Dir(file.Path) != directory {
-			return fmt.Errorf("%q is no file of the checkpoint", file.Path)
+		if !checkpointFile(file.Path) || seen[file.Path] || directory != "" && path.Dir(file.Path) != directory {
+			return fmt.Errorf("%q is no file of the checkpoint, or is there twice", file.Path)
 		}
-		directory = path.Dir(file.Path)
+		directory, seen[file.Path] = path.Dir(file.Path), true
 		if err := file.check(); err != nil {
 			return err
 		}
@@ -168,15 +174,20 @@ func gapless(segments []string, checkpointDir string) error {
 // fetchManifest reads a manifest. What is there and is not as it should be is
 // errUnusable, or errNewer; so is what is not there.
 func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence uint64) (Manifest, error) {
-	var manifest Manifest
 	text, err := read(ctx, store, manifestKey(epoch, sequence), manifestLimit)
-	if errors.Is(err, bucket.ErrNotFound) {
-		return manifest, fmt.Errorf("%w: %w", errUnusable, err)
+	if lacking(err) {
+		return Manifest{}, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
-		return manifest, err
+		return Manifest{}, err
 	}
-	if err := json.Unmarshal(text, &manifest); err != nil {
+	return parseManifest(text, epoch, sequence)
+}
+
+// parseManifest reads the text of a manifest, with the errors of fetchManifest.
+func parseManifest(text []byte, epoch, sequence uint64) (Manifest, error) {
+	var manifest Manifest
+	if err := unmarshal(text, &manifest); err != nil {
 		return manifest, fmt.Errorf("%s is %w: %w", manifestKey(epoch, sequence), errUnusable, err)
 	}
 	if manifest.Version > version {
@@ -190,19 +201,24 @@ func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence ui
 
 // fetchCatalogue reads a catalogue, with the errors of fetchManifest.
 func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Catalogue, error) {
-	var catalogue Catalogue
 	key := catalogueKey(sum)
 	text, err := read(ctx, store, key, catalogueLimit)
-	if errors.Is(err, bucket.ErrNotFound) {
-		return catalogue, fmt.Errorf("%w: %w", errUnusable, err)
+	if lacking(err) {
+		return Catalogue{}, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
-		return catalogue, err
+		return Catalogue{}, err
 	}
 	if sumOf(text) != sum {
-		return catalogue, fmt.Errorf("%s is %w: it has another SHA-256", key, errUnusable)
+		return Catalogue{}, fmt.Errorf("%s is %w: it has another SHA-256", key, errUnusable)
 	}
-	if err := json.Unmarshal(text, &catalogue); err != nil {
+	return parseCatalogue(text, key)
+}
+
+// parseCatalogue reads the text of a catalogue, with the errors of fetchManifest.
+func parseCatalogue(text []byte, key string) (Catalogue, error) {
+	var catalogue Catalogue
+	if err := unmarshal(text, &catalogue); err != nil {
 		return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 	}
 	if catalogue.Version > version {
@@ -211,12 +227,30 @@ func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Cata
 	if err := checkSegments(catalogue.WAL); err != nil {
 		return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 	}
+	seen := map[string]bool{}
 	for _, block := range catalogue.Blocks {
 		if err := block.check(); err != nil {
 			return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 		}
+		if seen[block.ULID] {
+			return catalogue, fmt.Errorf("%s is %w: block %s is there twice", key, errUnusable, block.ULID)
+		}
+		seen[block.ULID] = true
 	}
 	return catalogue, nil
+}
+
+// unmarshal reads JSON from the bucket, with a bound on the memory that it takes.
+func unmarshal(text []byte, into any) error {
+	if bytes.Count(text, []byte("{")) > maxEntries || bytes.Count(text, []byte(",")) > 5*maxEntries {
+		return errors.New("it names more files than any server has")
+	}
+	return json.Unmarshal(text, into)
+}
+
+// lacking tells whether an error is that an object is not there, or is there and of no use.
+func lacking(err error) bool {
+	return errors.Is(err, bucket.ErrNotFound) || errors.Is(err, bucket.ErrUnreadable)
 }
 
 // sumOf is the SHA-256 of a text, in hexadecimal digits.

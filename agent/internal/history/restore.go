@@ -9,12 +9,16 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
+	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/lockfile"
 )
@@ -34,6 +38,11 @@ const (
 	unfinished = ".tmp"
 	// fetches is how often a transfer that is cut off is begun.
 	fetches = 3
+
+	// maxTried is how many manifests are tried, more than the tidying leaves, and searchTime for how
+	// long another one is begun with.
+	maxTried   = 300
+	searchTime = 3 * time.Minute
 )
 
 // errUnreadable is the error of a backup that may be there.
@@ -53,10 +62,12 @@ type Restore struct {
 	Log   *slog.Logger
 }
 
-// Run brings what the newest manifest names that is of use. That there is none at all
-// is no error: then this is the stack's first server, and Prometheus begins with
-// nothing. What cannot be read is an error, as is a bucket in which nothing is of use: it
-// may be all that there is. What was fetched before an error is not fetched again.
+// Run brings what the newest manifest names that is of use, of this stack if there is one, or else
+// of the name that the stack had before. The servers before this one may have written anything to
+// the bucket: what is of no use is passed over and logged, and if nothing is of use, Prometheus
+// begins with nothing, as on a stack's first server, which Result.Lost tells. A bucket that does
+// not answer is an error, since what it holds may be of use. What was fetched before an error is
+// not fetched again.
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
 	if err != nil {
@@ -67,9 +78,12 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 
 func (r Restore) run(ctx context.Context) (Result, error) {
 	begin := time.Now()
-	if _, err := os.Stat(r.Dir); err != nil {
+	// Prometheus' user owns the directory: all that follows stays in it, whatever links are there.
+	dir, err := atomicfile.OpenDir(r.Dir)
+	if err != nil {
 		return Result{}, err
 	}
+	defer dir.Close()
 	if r.State != "" {
 		unlock, err := lockfile.Lock(ctx, r.State+".lock")
 		if err != nil {
@@ -78,19 +92,23 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		defer unlock()
 	}
 	// From here on what is in the data directory may be older than what comes.
-	if err := os.Remove(r.path(CollectingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := dir.Remove(CollectingFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Result{}, err
 	}
-	found, manifest, err := r.newest(ctx)
+	run := restoring{r, dir}
+	if err := run.own(restoredDir); err != nil {
+		return Result{}, err
+	}
+	found, manifest, err := run.newest(ctx, begin.Add(searchTime))
 	if err != nil {
 		return Result{}, err
 	}
 	next := &state{Prepared: true, Files: map[string]sentFile{}}
 	if found.Found {
-		if next, err = r.assemble(manifest); err != nil {
+		if next, err = run.assemble(manifest); err != nil {
 			return Result{}, err
 		}
-	} else if err := r.makeDir(DataDir); err != nil {
+	} else if err := run.makeDir(DataDir); err != nil {
 		return Result{}, err
 	}
 	if r.State != "" {
@@ -99,14 +117,38 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		next.Failures, next.LastSuccess = before.Failures, before.LastSuccess
+		next.Failures, next.LastSuccess, next.Lost = before.Failures, before.LastSuccess, before.Lost
 		if err := next.save(r.State); err != nil {
 			return Result{}, err
 		}
 	}
 	found.Restored = time.Now().UTC().Truncate(time.Second)
 	found.Seconds = time.Since(begin).Seconds()
-	return found, found.write(r.path(recordFile))
+	return found, found.write(filepath.Join(r.Dir, recordFile))
+}
+
+// restoring is one run of a restore, in its directory.
+type restoring struct {
+	Restore
+	dir *os.Root
+}
+
+// own removes what is there by this name, unless it is a directory of this process' user: no other
+// user can have put links or pipes into that.
+func (r restoring) own(name string) error {
+	info, err := r.dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if info.IsDir() && ok && int(owner.Uid) == os.Geteuid() {
+		return nil
+	}
+	r.Log.Error("what was fetched before is not this user's: fetching all of it again", "directory", name)
+	return r.dir.RemoveAll(name)
 }
 
 // backup is a manifest with its blocks.
@@ -115,69 +157,132 @@ type backup struct {
 	blocks []Block
 }
 
-// newest fetches what the newest manifest of use names, and tells what it was.
-func (r Restore) newest(ctx context.Context) (Result, backup, error) {
+// newest fetches what the newest manifest of use names, and tells what it was. Whoever may write
+// objects can write any number of manifests: only so many are tried, and none after end.
+func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, error) {
 	// The manifests first: whatever they name was there before.
 	manifests, err := list(ctx, r.Store, manifestRoot)
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
 	}
-	candidates := manifestsIn(manifests)
-	if len(candidates) == 0 {
+	if len(manifests.Objects) == 0 {
 		return Result{}, backup{}, nil
+	}
+	epochs, err := list(ctx, r.Store, epochRoot)
+	if err != nil {
+		return Result{}, backup{}, unreadable(err)
 	}
 	all, err := list(ctx, r.Store, root)
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
 	}
 	sizes := sizesIn(all)
-	var last error
-	for i, candidate := range candidates {
-		manifest, fetched, err := r.fetch(ctx, candidate, sizes)
-		if errors.Is(err, errUnusable) {
-			last = err
-			r.Log.Error("a backup of the history is of no use: taking the one before", "epoch", candidate.epoch, "sequence", candidate.sequence, "error", err)
-			continue
-		}
+	if all.Cut {
+		// Each object tells when it is fetched.
+		r.Log.Error("the bucket holds more objects than a listing takes", "objects", len(all.Objects))
+		sizes = nil
+	}
+	candidates := manifestsIn(manifests, highestOf(manifests, epochs))
+	useless := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
+	if useless > 0 {
+		r.Log.Error("backups of the history are in an epoch that no server can have claimed: passing them over", "backups", useless)
+	}
+	var foreign []Manifest
+	try := func(manifest Manifest, modified time.Time) (Result, backup, error) {
+		fetched, bytes, err := r.fetch(ctx, manifest, sizes)
 		if err != nil {
 			return Result{}, backup{}, err
 		}
 		result := Result{
 			Found: true, Stack: manifest.Stack, Server: manifest.Server, Epoch: manifest.Epoch, Sequence: manifest.Sequence,
 			// The bucket's clock may tell the two to different seconds.
-			AgeSeconds: max(0, manifests.At.Sub(candidate.modified).Seconds()), Fetched: fetched, Blocks: len(manifest.blocks), Fallbacks: i,
+			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks), Fallbacks: useless,
 		}
-		for _, file := range manifest.files() {
+		for _, file := range fetched.files() {
 			result.Bytes += file.Size
 		}
-		for _, block := range manifest.blocks {
+		for _, block := range fetched.blocks {
 			result.Bytes += block.bytes()
 		}
-		return result, manifest, nil
+		return result, fetched, nil
 	}
-	return Result{}, backup{}, fmt.Errorf("none of the %d backups in the bucket is of use: bring back earlier versions of what is missing there, or delete %s in it to begin with nothing: the last of them: %w", len(candidates), root, last)
+	written := map[string]time.Time{}
+	passOver := func(epoch, sequence uint64, err error) bool {
+		if !errors.Is(err, errUnusable) && !errors.Is(err, errNewer) {
+			return false
+		}
+		useless++
+		r.Log.Error("a backup of the history is of no use: taking the one before", "epoch", epoch, "sequence", sequence, "error", err)
+		return true
+	}
+	for i, candidate := range candidates {
+		if i == maxTried || time.Now().After(end) {
+			r.Log.Error("too many backups of the history are of no use: passing over the others", "tried", i, "others", len(candidates)-i)
+			useless += len(candidates) - i
+			break
+		}
+		manifest, err := fetchManifest(ctx, r.Store, candidate.epoch, candidate.sequence)
+		if err == nil && manifest.Stack != r.Stack {
+			foreign = append(foreign, manifest)
+			written[manifest.String()] = candidate.modified
+			continue
+		}
+		var result Result
+		var fetched backup
+		if err != nil {
+			err = unreadable(err)
+		} else {
+			result, fetched, err = try(manifest, candidate.modified)
+		}
+		if err == nil {
+			if len(foreign) > 0 {
+				r.Log.Error("backups of the history are those of another stack: passing them over", "backups", len(foreign), "stack", foreign[0].Stack)
+				result.Fallbacks += len(foreign)
+			}
+			return result, fetched, nil
+		}
+		if !passOver(candidate.epoch, candidate.sequence, err) {
+			return Result{}, backup{}, err
+		}
+	}
+	// The bucket is this stack's alone. Another name is the one that it had before, or was made
+	// up by somebody who could have written this one as well.
+	for _, manifest := range foreign {
+		if time.Now().After(end) {
+			useless += len(foreign)
+			break
+		}
+		result, fetched, err := try(manifest, written[manifest.String()])
+		if err == nil {
+			r.Log.Error("the newest backup of the history of use is that of another stack: taking it, since there is none of this one", "stack", manifest.Stack, "server", manifest.Server)
+			return result, fetched, nil
+		}
+		if !passOver(manifest.Epoch, manifest.Sequence, err) {
+			return Result{}, backup{}, err
+		}
+	}
+	r.Log.Error("no backup of the history is of use: beginning with nothing", "backups", max(useless, 1))
+	return Result{Fallbacks: max(useless, 1)}, backup{}, r.dir.RemoveAll(restoredDir)
 }
 
 // fetch brings to the restored directory what a manifest names and it has not, and
 // removes what it does not name. It tells how many bytes came. A backup that is not as
 // it should be is errUnusable.
-func (r Restore) fetch(ctx context.Context, candidate manifestEntry, sizes map[string]int64) (backup, int64, error) {
-	manifest, err := fetchManifest(ctx, r.Store, candidate.epoch, candidate.sequence)
-	if err != nil {
-		return backup{}, 0, unreadable(err)
-	}
-	if err := r.accept(manifest); err != nil {
-		return backup{}, 0, err
-	}
+func (r restoring) fetch(ctx context.Context, manifest Manifest, sizes map[string]int64) (backup, int64, error) {
 	catalogue, err := fetchCatalogue(ctx, r.Store, manifest.Catalogue)
 	if err != nil {
 		return backup{}, 0, unreadable(err)
 	}
-	if key := missing(sizes, append(manifest.objects(), catalogue.objects()...)); key != "" {
-		return backup{}, 0, fmt.Errorf("%s is %w: %s is missing, or has another size", manifest, errUnusable, key)
+	if sizes != nil {
+		if key := missing(sizes, append(manifest.objects(), catalogue.objects()...)); key != "" {
+			return backup{}, 0, fmt.Errorf("%s is %w: %s is missing, or has another size", manifest, errUnusable, key)
+		}
 	}
 	manifest, err = manifest.with(catalogue)
 	if err != nil {
+		return backup{}, 0, err
+	}
+	if err := r.fits(manifest, catalogue.Blocks); err != nil {
 		return backup{}, 0, err
 	}
 
@@ -218,25 +323,36 @@ func unreadable(err error) error {
 	return fmt.Errorf("%w: %w", errUnreadable, err)
 }
 
-// accept makes sure that a backup is of this stack, or that somebody has said that it is
-// to be taken over, by restoring it here in the name of its own stack.
-func (r Restore) accept(manifest Manifest) error {
-	if manifest.Stack == r.Stack {
-		return nil
+// fits makes sure that a backup leaves a fifth of what is free on the disk now.
+func (r restoring) fits(manifest Manifest, blocks []Block) error {
+	var need int64
+	add := func(size int64, name string) {
+		if stat, err := r.dir.Stat(filepath.Join(restoredDir, name)); err != nil || stat.Size() != size {
+			need += size
+		}
 	}
-	taken, err := ReadResult(r.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, file := range manifest.files() {
+		add(file.Size, file.Path)
+		// The copy.
+		need += file.Size
 	}
-	if taken.Found && taken.Stack == manifest.Stack {
-		return nil
+	for _, block := range blocks {
+		for _, file := range block.Files {
+			add(file.Size, filepath.Join(block.ULID, file.Path))
+		}
 	}
-	return fmt.Errorf("it is that of another stack, %s, which %s wrote: give stack %s a backup bucket of its own, or, "+
-		"if it is to go on with that history, run `agent restore --stack %s` on this server and update again", manifest.Stack, manifest.Server, r.Stack, manifest.Stack)
+	var disk unix.Statfs_t
+	if err := unix.Statfs(r.Dir, &disk); err != nil {
+		return fmt.Errorf("find out how much space is free: %w", err)
+	}
+	if free := int64(disk.Bavail) * disk.Bsize; need > free/5*4 {
+		return fmt.Errorf("%s is %w: it needs %d bytes of the disk, of which %d are free", manifest, errUnusable, need, free)
+	}
+	return nil
 }
 
 // prune removes from the restored directory what is not named.
-func (r Restore) prune(manifest Manifest, blocks []Block) error {
+func (r restoring) prune(manifest Manifest, blocks []Block) error {
 	keep := map[string]bool{}
 	for _, file := range manifest.files() {
 		for path := file.Path; path != "."; path = filepath.Dir(path) {
@@ -246,18 +362,17 @@ func (r Restore) prune(manifest Manifest, blocks []Block) error {
 	for _, block := range blocks {
 		keep[block.ULID], keep[block.ULID+unfinished] = true, true
 	}
-	restored := r.path(restoredDir)
-	if err := os.MkdirAll(filepath.Join(restored, walDir), 0o755); err != nil {
+	if err := r.dir.MkdirAll(filepath.Join(restoredDir, walDir), 0o755); err != nil {
 		return err
 	}
 	for _, dir := range []string{".", walDir} {
-		entries, err := os.ReadDir(filepath.Join(restored, dir))
+		entries, err := fs.ReadDir(r.dir.FS(), filepath.Join(restoredDir, dir))
 		if err != nil {
 			return err
 		}
 		for _, entry := range entries {
 			if name := filepath.Join(dir, entry.Name()); !keep[name] {
-				if err := os.RemoveAll(filepath.Join(restored, name)); err != nil {
+				if err := r.dir.RemoveAll(filepath.Join(restoredDir, name)); err != nil {
 					return err
 				}
 			}
@@ -267,17 +382,17 @@ func (r Restore) prune(manifest Manifest, blocks []Block) error {
 }
 
 // block fetches a block, whose directory gets its name when all of it is there.
-func (r Restore) block(ctx context.Context, block Block) (fetched int64, err error) {
-	dir := r.path(restoredDir, block.ULID)
-	if complete(dir, block) {
+func (r restoring) block(ctx context.Context, block Block) (fetched int64, err error) {
+	dir := filepath.Join(restoredDir, block.ULID)
+	if r.complete(dir, block) {
 		return 0, nil
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := r.dir.RemoveAll(dir); err != nil {
 		return 0, err
 	}
 	for _, file := range block.Files {
 		local := filepath.Join(dir+unfinished, file.Path)
-		if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
+		if err := r.dir.MkdirAll(filepath.Dir(local), 0o755); err != nil {
 			return fetched, err
 		}
 		more, err := r.whole(ctx, local, file.Size, file.SHA256, []object{{block.key(file.Path), file.Size}})
@@ -286,13 +401,13 @@ func (r Restore) block(ctx context.Context, block Block) (fetched int64, err err
 			return fetched, err
 		}
 	}
-	return fetched, os.Rename(dir+unfinished, dir)
+	return fetched, r.dir.Rename(dir+unfinished, dir)
 }
 
 // complete tells whether all files of a block are there.
-func complete(dir string, block Block) bool {
+func (r restoring) complete(dir string, block Block) bool {
 	for _, file := range block.Files {
-		if stat, err := os.Stat(filepath.Join(dir, file.Path)); err != nil || stat.Size() != file.Size {
+		if stat, err := r.dir.Stat(filepath.Join(dir, file.Path)); err != nil || stat.Size() != file.Size {
 			return false
 		}
 	}
@@ -300,9 +415,9 @@ func complete(dir string, block Block) bool {
 }
 
 // file fetches what is new of a file of the write-ahead log.
-func (r Restore) file(ctx context.Context, file File) (fetched int64, err error) {
-	local := r.path(restoredDir, file.Path)
-	if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
+func (r restoring) file(ctx context.Context, file File) (fetched int64, err error) {
+	local := filepath.Join(restoredDir, file.Path)
+	if err := r.dir.MkdirAll(filepath.Dir(local), 0o755); err != nil {
 		return 0, err
 	}
 	return r.whole(ctx, local, file.Size, file.SHA256, file.objects())
@@ -310,8 +425,8 @@ func (r Restore) file(ctx context.Context, file File) (fetched int64, err error)
 
 // whole fetches the objects that a file consists of, but for those at its beginning that
 // are there already, so that it has this size and SHA-256 in the end.
-func (r Restore) whole(ctx context.Context, local string, size int64, sum string, objects []object) (fetched int64, err error) {
-	file, err := os.OpenFile(local, os.O_CREATE|os.O_RDWR, 0o644)
+func (r restoring) whole(ctx context.Context, local string, size int64, sum string, objects []object) (fetched int64, err error) {
+	file, err := r.dir.OpenFile(local, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return 0, err
 	}
@@ -355,7 +470,7 @@ func (r Restore) whole(ctx context.Context, local string, size int64, sum string
 }
 
 // object fetches an object to its place in a file.
-func (r Restore) object(ctx context.Context, file *os.File, object object, at int64) error {
+func (r restoring) object(ctx context.Context, file *os.File, object object, at int64) error {
 	var last error
 	for range fetches {
 		if last = r.attempt(ctx, file, object, at); last == nil || !errors.Is(last, errCut) || ctx.Err() != nil {
@@ -368,11 +483,11 @@ func (r Restore) object(ctx context.Context, file *os.File, object object, at in
 // errCut marks a transfer that ended too early.
 var errCut = errors.New("the transfer was cut off")
 
-func (r Restore) attempt(ctx context.Context, file *os.File, object object, at int64) error {
+func (r restoring) attempt(ctx context.Context, file *os.File, object object, at int64) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(object.size))
 	defer cancel()
 	got, err := r.Store.Get(ctx, object.key, "")
-	if errors.Is(err, bucket.ErrNotFound) {
+	if lacking(err) {
 		return fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
@@ -406,9 +521,4 @@ func (f *failing) Read(p []byte) (int, error) {
 		f.err = err
 	}
 	return n, err
-}
-
-// path is that of a name below the directory.
-func (r Restore) path(names ...string) string {
-	return filepath.Join(append([]string{r.Dir}, names...)...)
 }

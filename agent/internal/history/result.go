@@ -3,12 +3,14 @@ package history
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"immutable-infra/agent/internal/atomicfile"
 )
+
+// recordLimit is more than any result has, in bytes.
+const recordLimit = 64 << 10
 
 // Result is what a restore found. It is kept beside the data, for those who want to know
 // later.
@@ -37,6 +39,10 @@ type Result struct {
 
 // String is a line about what was found.
 func (r Result) String() string {
+	if r.Lost() {
+		return fmt.Sprintf("NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (%d): Prometheus begins with nothing; "+
+			"earlier versions of the objects are in the bucket for 30 days", r.Fallbacks)
+	}
 	if !r.Found {
 		return "no history was backed up yet: Prometheus begins with nothing"
 	}
@@ -48,11 +54,14 @@ func (r Result) String() string {
 	return text
 }
 
+// Lost reports whether there were backups and none was of use.
+func (r Result) Lost() bool { return !r.Found && r.Fallbacks > 0 }
+
 // ReadResult reads what was last restored below the directory of a Restore. That there
 // was no restore yet is fs.ErrNotExist.
 func ReadResult(dir string) (Result, error) {
 	var result Result
-	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	text, err := atomicfile.Read(filepath.Join(dir, recordFile), recordLimit)
 	if err == nil {
 		err = json.Unmarshal(text, &result)
 	}

@@ -9,13 +9,15 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
 
 	"immutable-infra/agent/internal/atomicfile"
 )
+
+// stateLimit is more than any state has, in bytes.
+const stateLimit = 64 << 20
 
 // state is what a server knows of what is in the bucket, in a file that outlives the
 // process: without it, all would have to be sent again, or to be read to find out.
@@ -36,6 +38,8 @@ type state struct {
 	Blocks []Block `json:"blocks"`
 	// Runs counts the manifests since the bucket was last tidied up.
 	Runs int `json:"runs"`
+	// Lost counts the objects that this server wrote, did not delete and missed in the bucket.
+	Lost uint64 `json:"lost"`
 	// Failures and LastSuccess are for the metrics: see Tally.
 	Failures    uint64 `json:"failures"`
 	LastSuccess int64  `json:"lastSuccess"`
@@ -55,7 +59,7 @@ type sentFile struct {
 // loadState reads the state. Without the file it is empty, and not prepared.
 func loadState(path string) (*state, error) {
 	loaded := &state{Files: map[string]sentFile{}}
-	text, err := os.ReadFile(path)
+	text, err := atomicfile.Read(path, stateLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return loaded, nil
 	}

@@ -20,11 +20,18 @@ type manifestEntry struct {
 	modified        time.Time
 }
 
-// manifestsIn are the manifests in a listing, the newest first.
-func manifestsIn(listing bucket.Listing) []manifestEntry {
+// Bounds of what one run of the tidying does: whoever may write objects can fill the bucket.
+const (
+	maxKept    = 200
+	maxDeleted = 10_000
+)
+
+// manifestsIn are the manifests in a listing, the newest first, but for those of an epoch above
+// highest.
+func manifestsIn(listing bucket.Listing, highest uint64) []manifestEntry {
 	var manifests []manifestEntry
 	for _, entry := range listing.Objects {
-		if epoch, sequence, ok := manifestOf(entry.Key); ok {
+		if epoch, sequence, ok := manifestOf(entry.Key); ok && epoch <= highest {
 			manifests = append(manifests, manifestEntry{epoch, sequence, entry.Modified})
 		}
 	}
@@ -60,6 +67,10 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 	if err != nil {
 		return bucket.Listing{}, err
 	}
+	if listing.Cut {
+		u.Log.Warn("the bucket holds more objects than a listing takes: tidying up only", "objects", len(listing.Objects))
+		return listing, nil
+	}
 	sizes := sizesIn(listing)
 	for path, file := range u.state.Files {
 		if key := missing(sizes, file.objects()); key != "" {
@@ -82,6 +93,7 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 }
 
 func (u *upload) lost(key string) {
+	u.state.Lost++
 	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: sending it again", "key", key)
 }
 
@@ -96,11 +108,24 @@ func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
 	if files != len(u.state.Files) || blocks != len(u.state.Blocks) || catalogue != u.state.Catalogue {
 		return true, nil
 	}
-	manifests := manifestsIn(listing)
+	highest, _, err := u.highest(ctx)
+	if err != nil {
+		return false, err
+	}
+	listed, err := list(ctx, u.Store, manifestRoot)
+	if err != nil {
+		return false, err
+	}
+	manifests := manifestsIn(listed, highest)
 	own := slices.IndexFunc(manifests, func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
-		// Somebody is ahead of this server, or its manifest is gone: the next run finds out.
-		return false, nil
+		// Somebody is ahead of this server, or its manifest is gone. If this server has the VIP, the
+		// other manifest was made up, and the next epoch is above it.
+		if err := u.holds(ctx); err != nil {
+			return false, nil
+		}
+		u.Log.Warn("a manifest in the bucket is ahead of this server's: beginning another epoch")
+		return true, u.claim(ctx)
 	}
 	kept, rest := thin(manifests, u.Retention)
 	named, whole, err := u.named(ctx, kept)
@@ -118,27 +143,30 @@ func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
 	if whole {
 		now := manifests[own].modified
 		for _, entry := range listing.Objects {
-			if _, _, manifest := manifestOf(entry.Key); !manifest && !named[entry.Key] && now.Sub(entry.Modified) > u.Retention {
+			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] && now.Sub(entry.Modified) > u.Retention {
 				garbage = append(garbage, entry.Key)
 			}
 		}
 	}
-	if err := u.remove(ctx, garbage); err != nil {
+	if err := u.remove(ctx, garbage[:min(len(garbage), maxDeleted)]); err != nil {
 		return false, err
 	}
-	u.state.Runs = 0
+	// If there is more, the next run goes on.
+	if len(garbage) <= maxDeleted && !listing.Cut {
+		u.state.Runs = 0
+	}
 	return false, u.save()
 }
 
 // thin parts manifests, of which the newest comes first, in those that are kept and
 // the others. Kept are the newest two; all that were written within the hour before the
-// newest; and the last of each hour, as far as the retention goes back.
+// newest; and the last of each hour, as far as the retention goes back; and no more than maxKept.
 func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []manifestEntry) {
 	hours := map[time.Time]bool{}
 	for i, manifest := range manifests {
 		age := manifests[0].modified.Sub(manifest.modified)
 		hour := manifest.modified.Truncate(time.Hour)
-		if i < 2 || age <= time.Hour || age <= retention && !hours[hour] {
+		if len(kept) < maxKept && (i < 2 || age <= time.Hour || age <= retention && !hours[hour]) {
 			kept = append(kept, manifest)
 		} else {
 			rest = append(rest, manifest)

@@ -47,7 +47,7 @@ func (w *world) requireWhole() {
 	listing, err := w.store.List(w.t.Context(), root)
 	require.NoError(w.t, err)
 	sizes := sizesIn(listing)
-	for _, entry := range manifestsIn(listing) {
+	for _, entry := range manifestsIn(listing, highestOf(listing)) {
 		manifest, err := fetchManifest(w.t.Context(), w.store, entry.epoch, entry.sequence)
 		require.NoError(w.t, err)
 		catalogue, err := fetchCatalogue(w.t.Context(), w.store, manifest.Catalogue)
