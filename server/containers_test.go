@@ -83,7 +83,7 @@ var containerRules = map[string]struct {
 		return service.Restart == "unless-stopped"
 	}},
 	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		return service.Ulimits["nofile"] == 65536
+		return service.Ulimits["nofile"] == 16384
 	}},
 	"5.20 no mount that propagates": {holds: func(_ *testing.T, _ string, service composeService) bool {
 		return !regexp.MustCompile(`:\w*,?r?(?:shared|slave)`).MatchString(strings.Join(service.Volumes, "\n"))
