@@ -684,3 +684,14 @@ func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 		})
 	}
 }
+
+func TestAStackWhoseRunnerAloneReachesSSHHasNoRuleForOthers(t *testing.T) {
+	resources := deployed(t, "production", func(values map[string]string) {
+		values["sshFromRunner"], values["sshAllowFrom"] = "true", "[]"
+	})
+	var ports []float64
+	for _, rule := range find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Inputs["ingress"].ArrayValue() {
+		ports = append(ports, rule.ObjectValue()["fromPort"].NumberValue())
+	}
+	require.Equal(t, []float64{80, 443}, ports)
+}

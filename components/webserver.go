@@ -143,7 +143,7 @@ func (args *WebServerArgs) complete() error {
 		"Network": args.Network != nil, "Content": args.Content != nil, "Backup": args.Backup != nil, "SshCA": args.SshCA != nil, "VIP": args.VIP != nil,
 		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "Admins": len(args.Admins) > 0, "Region": args.Region != "",
 		"Domain": args.Domain != "", "ACME.Directory": args.ACME.Directory != "", "ACME.Email": args.ACME.Email != "",
-		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0,
+		"AMI": args.AMI != "", "InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "SSHAllowFrom": len(args.SSHAllowFrom) > 0 || args.Network != nil && args.Network.RunnerGroup != nil,
 	})
 }
 
@@ -441,16 +441,19 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 		// To everybody: a group knows addresses, and a relay's change.
 		out = append(out, egress("Mail relay", port))
 	}
+	in := ec2.SecurityGroupIngressArray{
+		ingress("HTTP", 80, everybody),
+		ingress("HTTPS", 443, everybody),
+	}
+	if len(args.SSHAllowFrom) > 0 {
+		in = append(in, ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)))
+	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("The web server: HTTP, HTTPS and SSH"),
 		VpcId:       args.Network.VpcID,
-		Ingress: ec2.SecurityGroupIngressArray{
-			ingress("HTTP", 80, everybody),
-			ingress("HTTPS", 443, everybody),
-			ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)),
-		},
-		Egress: out,
-		Tags:   tags(ctx, name),
+		Ingress:     in,
+		Egress:      out,
+		Tags:        tags(ctx, name),
 		// A server's firewall is part of it: changed in place, it could lock its
 		// owner out of the server that is there, for the sake of one that may
 		// never be.

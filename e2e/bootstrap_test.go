@@ -75,6 +75,10 @@ func bootstrapped(t *testing.T, p *project) {
 	// The role may read the stack's state, and has no key for its secrets.
 	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
 	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
+	known.replace(t, "bootstrap/access/Pulumi.local.yaml", `  immutable-infra-access:names:
+    local-test: [test.localcloud.test]
+    local-production: [production.localcloud.test]
+`, "")
 	known.access(t)
 	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
 	require.Error(t, refused.err, refused.String())

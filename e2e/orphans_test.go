@@ -38,6 +38,7 @@ func recordedKinds() map[string]string {
 		"instances":              instanceKind,
 		"addresses":              "aws:ec2/eip:Eip",
 		"roles":                  "aws:iam/role:Role",
+		"policies":               "aws:iam/policy:Policy",
 		"instanceProfiles":       "aws:iam/instanceProfile:InstanceProfile",
 		"openIdConnectProviders": "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
 		"buckets":                "aws:s3/bucketV2:BucketV2",

@@ -377,7 +377,7 @@ func agentReady(t *testing.T, p *project) {
 		_, err := time.Parse(time.RFC3339, check.Since)
 		require.NoError(t, err)
 	}
-	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "history", "release"}, names)
+	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "history", "php", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
