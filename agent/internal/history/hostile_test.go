@@ -285,6 +285,13 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 	require.NotEmpty(t, w.Keys(t, blockRoot), "it is sent again")
 }
 
+func TestAHistoryWhoseManifestsWereDeletedIsNotTakenForAFirstServers(t *testing.T) {
+	w := newWorld(t)
+	w.first("i-old")
+	require.NoError(t, os.RemoveAll(w.Path(manifestRoot)))
+	require.True(t, w.server("i-new").restore().Lost())
+}
+
 // Prometheus' user owns the directory: root must not be led out of it.
 func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 	if os.Geteuid() != 0 {
