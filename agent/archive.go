@@ -6,7 +6,9 @@ import (
 	"log/slog"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/certificates"
 	"immutable-infra/agent/internal/handover"
+	"immutable-infra/agent/internal/history"
 )
 
 // archive is the flags by which a verb finds all that outlives a server, here and in the
@@ -40,10 +42,21 @@ func (a archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger)
 	return handover.Joined{certificates, a.history.old(store, server, dir, log)}, err
 }
 
-// successor is all of it as a handover sees it on a new server.
-func (a archive) successor(store *bucket.Bucket, project string, out io.Writer, log *slog.Logger) (handover.Data, error) {
-	certificates, err := a.names.data(store, project, out, log)
-	return handover.Joined{certificates, a.history.successor(store, project, out, log)}, err
+// restored is what a restore found.
+type restored struct {
+	certificates certificates.Result
+	history      history.Result
+	// done is whether the history was restored.
+	done bool
+}
+
+// successor is all of it as a handover sees it on a new server. What it restores is noted in found.
+func (a archive) successor(store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger) (handover.Data, error) {
+	ofCertificates, err := a.names.data(store, project, out, log)
+	ofCertificates.Note = func(result certificates.Result) { found.certificates = result }
+	ofHistory := a.history.successor(store, project, out, log)
+	ofHistory.Note = func(result history.Result) { found.history, found.done = result, true }
+	return handover.Joined{ofCertificates, ofHistory}, err
 }
 
 // holderFlag is the flag by which verbs find out whether this server has the VIP.

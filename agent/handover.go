@@ -81,6 +81,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	var (
 		archive = archiveFlags(flags)
 		project = projectFlag(flags)
+		path    = flags.String("metrics", "/srv/metrics/restore.prom", "`file` that tells the node exporter's textfile collector of what was restored; empty for none")
 		wait    = flags.Duration("wait", 30*time.Second, "wait for at most this `time` until the server that has the VIP has handed over")
 		window  = flags.Duration("window", 2*time.Minute, "`time` from now after which that server resumes if it still has the VIP")
 	)
@@ -102,7 +103,8 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}
-	data, err := archive.successor(store, *project, stdout, log)
+	var found restored
+	data, err := archive.successor(store, *project, &found, stdout, log)
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}
@@ -114,6 +116,9 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 		Window: *window,
 		Out:    stdout,
 	}.Announce(ctx)
+	if found.done {
+		noteRestore(log, *path, found.history, found.certificates)
+	}
 	if err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
 	project, _ := dockerIn(t, "")
-	return append(append([]string{"handover", "--env-file", "none", "--project", project}, site...), flags...)
+	return append(append([]string{"handover", "--env-file", "none", "--project", project, "--metrics", filepath.Join(project, "restore.prom")}, site...), flags...)
 }
 
 // dockerIn puts a program that notes its calls, and then does what the script says, in
@@ -169,6 +170,35 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 			args := append([]string{"handover", "--env-file", "none"}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
+		})
+	}
+}
+
+// What the server before this one wrote must not stop its replacement, at either restore.
+func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
+	for _, verb := range []string{"restore", "handover"} {
+		t.Run(verb, func(t *testing.T) {
+			s3 := buckettest.Start(t)
+			s3.Put("certificates/c361ddfb95553cdf/acme.json", "{}")
+			s3.Put("history/manifests/00000001/00000001.json", `{"version":999}`)
+			s3.Put("history/manifests/18446744073709551615/18446744073709551615.json", `{}`)
+			s3.Put("history/epochs/18446744073709551615.json", `[]`)
+			s3.Put("handover/holder.json", strings.Repeat("x", 5_000))
+			s3.Put("handover/answer.json", `{"announcement":[]}`)
+			args := handoverArgs(t, "--bucket", s3.Bucket)
+			args[0] = verb
+			if verb == "handover" {
+				args = append(args, "--wait", "50ms")
+			}
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
+			require.Contains(t, stdout.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE")
+			require.Contains(t, stdout.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (2)")
+			text, err := os.ReadFile(args[slices.Index(args, "--metrics")+1])
+			require.NoError(t, err)
+			for _, metric := range []string{"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n"} {
+				require.Contains(t, string(text), metric)
+			}
 		})
 	}
 }

@@ -196,3 +196,12 @@ func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
 		require.Contains(t, stderr.String(), says)
 	}
 }
+
+func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
+	s3 := buckettest.Start(t)
+	s3.Put("history/manifests/00000001/00000001.json", "{}")
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"verify", "--env-file", "none", "--stack", "production", "--bucket", s3.Bucket, "--dir", t.TempDir()}, &stdout, &stderr)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is of use")
+}

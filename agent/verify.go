@@ -58,6 +58,9 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 	if err := encoder.Encode(result); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
+	if result.Lost() {
+		return fmt.Errorf("verify: none of the %d backups in the bucket is of use: the log above says why", result.Fallbacks)
+	}
 	if !result.Found {
 		return fmt.Errorf("verify: %w", errNothing)
 	}

@@ -12,6 +12,8 @@ type Data struct {
 	Restoring Restore
 	// Restart has Traefik read acme.json again, and serve by it.
 	Restart func(ctx context.Context) error
+	// Note gets what was restored; nil is nobody.
+	Note func(Result)
 	// Out gets a line when there were other certificates than before.
 	Out io.Writer
 }
@@ -29,6 +31,12 @@ func (d Data) Restore(ctx context.Context) error {
 	result, err := d.Restoring.Run(ctx)
 	if err != nil {
 		return err
+	}
+	if d.Note != nil {
+		d.Note(result)
+	}
+	if result.Unusable != "" {
+		fmt.Fprintln(d.Out, result)
 	}
 	if !result.Changed {
 		return nil

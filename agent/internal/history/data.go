@@ -15,6 +15,8 @@ type Data struct {
 	Stop, Start func(ctx context.Context) error
 	// Collect allows Prometheus to collect, from its next start on.
 	Collect func() error
+	// Note gets what was restored; nil is nobody.
+	Note func(Result)
 	// Out gets a line about what was restored.
 	Out io.Writer
 }
@@ -56,5 +58,8 @@ func (d Data) Restore(ctx context.Context) error {
 		return errors.Join(err, d.Start(ctx))
 	}
 	fmt.Fprintf(d.Out, "restored: %s\n", result)
+	if d.Note != nil {
+		d.Note(result)
+	}
 	return d.collect(ctx)
 }

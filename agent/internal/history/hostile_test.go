@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -284,6 +285,13 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 	require.NotEmpty(t, w.Keys(t, blockRoot), "it is sent again")
 }
 
+func TestAHistoryWhoseManifestsWereDeletedIsNotTakenForAFirstServers(t *testing.T) {
+	w := newWorld(t)
+	w.first("i-old")
+	require.NoError(t, os.RemoveAll(w.Path(manifestRoot)))
+	require.True(t, w.server("i-new").restore().Lost())
+}
+
 // Prometheus' user owns the directory: root must not be led out of it.
 func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -424,4 +432,35 @@ func requireObjects(t *testing.T, objects []object) {
 		require.Less(t, len(object.key), 200)
 		require.Equal(t, filepath.Clean(object.key), object.key)
 	}
+}
+
+// Pages without end of objects that nobody knows.
+func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *testing.T) {
+	w := newWorld(t)
+	old := w.first("i-old")
+	var page strings.Builder
+	page.WriteString("<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>")
+	for i := range 999 {
+		fmt.Fprintf(&page, "<Contents><Key>history/blocks/%d</Key><Size>1</Size></Contents>", i)
+	}
+	fmt.Fprintf(&page, "<Contents><Key>history/blocks/%s</Key><Size>1</Size></Contents></ListBucketResult>", strings.Repeat("x", 1_000))
+	var pages atomic.Int32
+	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Get("prefix") != root {
+			return false
+		}
+		pages.Add(1)
+		writer.Header().Set("Content-Type", "application/xml")
+		_, err := writer.Write([]byte(page.String()))
+		return err == nil
+	})
+	s := w.server("i-new")
+	require.Zero(t, s.restore().Fallbacks)
+	require.Equal(t, int32(100), pages.Load())
+	require.Contains(t, s.log.String(), `"the bucket holds more objects than a listing takes" objects=99900`)
+	requireSame(t, old.history(), s.history())
+	w.move("i-new")
+	s.segment(1, 10)
+	s.backup()
+	requireSame(t, s.history(), w.restored("i-third").history())
 }

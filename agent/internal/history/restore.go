@@ -165,12 +165,17 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
 	}
-	if len(manifests.Objects) == 0 {
-		return Result{}, backup{}, nil
-	}
 	epochs, err := list(ctx, r.Store, epochRoot)
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
+	}
+	switch {
+	case len(manifests.Objects) == 0 && len(epochs.Objects) == 0:
+		return Result{}, backup{}, nil
+	case len(manifests.Objects) == 0:
+		r.Log.Error("servers have backed up a history, and all of its manifests are gone")
+	case manifests.Cut:
+		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed", "manifests", len(manifests.Objects))
 	}
 	all, err := list(ctx, r.Store, root)
 	if err != nil {
