@@ -91,7 +91,7 @@ test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
 check: ## Check format, lint and unit tests
-	@tools/need.sh shellcheck jekyll git media-types $(LIBRARIES)
+	@tools/need.sh shellcheck jekyll git chromium msmtp socat media-types $(LIBRARIES)
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)

@@ -417,3 +417,24 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
 }
+
+func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
+	t.Parallel()
+	r := newRollbacks(t, ".", "site", "")
+	for _, content := range []string{"first\n", "failed\n", "latest\n"} {
+		r.put(t, "site/page", content)
+		r.deploy(t)
+	}
+	update := func(commit int, result, message string) string {
+		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result, message, r.commits[commit])
+	}
+	const shut = "shut out of SSH"
+	require.NoError(t, os.WriteFile(filepath.Join(r.bin, "history"), []byte("["+strings.Join([]string{
+		update(2, "succeeded", shut), update(2, "succeeded", "latest"), update(1, "succeeded", shut),
+		update(1, "failed", "failed"), update(0, "succeeded", "first"),
+	}, ",")+"]"), 0o644))
+	stdout, stderr, err := r.rollBack(t)
+	require.NoError(t, err, stderr)
+	require.Contains(t, stdout, "is as in "+r.commits[0][:12])
+	require.Equal(t, "first\n", r.deployed(t))
+}

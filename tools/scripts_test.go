@@ -403,29 +403,6 @@ func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
 	require.Contains(t, m.asked(t)[1], "--target **::network-runner-ssh")
 }
 
-func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
-	m, _, _ := repository(t)
-	good := m.git(t, "rev-parse", "HEAD")
-	heads := []string{good}
-	for _, content := range []string{"failed", "latest"} {
-		m.write(t, content)
-		m.git(t, "commit", "--quiet", "--all", "--message", content)
-		heads = append(heads, m.git(t, "rev-parse", "HEAD"))
-	}
-	update := func(head, result, message string) string {
-		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result, message, head)
-	}
-	const shut = "shut out of SSH"
-	history := strings.Join([]string{
-		update(heads[2], "succeeded", shut), update(heads[2], "succeeded", "latest"), update(heads[1], "succeeded", shut),
-		update(heads[1], "failed", "failed"), update(good, "succeeded", "first"),
-	}, ",")
-	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in "stack history"*) echo '[%s]';; esac`, history))
-	stdout, stderr, err := m.run(t, "rollback.sh", "test")
-	require.NoError(t, err, stderr)
-	require.Contains(t, stdout, "is as in "+good[:12])
-}
-
 func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	m := checkout(t)
 	promote := filepath.Join(m.dir, "tools", "promote.sh")
