@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -117,9 +118,27 @@ func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error)
 				return nil, fmt.Errorf("permissions boundary of %s: %w", identity.RoleARN, err)
 			}
 		}
-		statements = append(statements, own...)
+		for _, statement := range own {
+			statements = addTo(statements, statement, identity.AccessKeyID)
+		}
 	}
 	return statements, nil
+}
+
+// addTo adds a role's statement, or the role to one that says the same of other roles: the S3
+// server keeps a policy in an attribute of a directory, which has 4 KiB for all of them.
+func addTo(statements []effectiveStatement, added effectiveStatement, accessKeyID string) []effectiveStatement {
+	for _, statement := range statements {
+		principals, ok := statement.Principal.(map[string][]string)
+		if ok && statement.Effect == added.Effect && slices.Equal(statement.Action, added.Action) &&
+			slices.Equal(statement.Resource, added.Resource) && reflect.DeepEqual(statement.Condition, added.Condition) {
+			if !slices.Contains(principals["AWS"], accessKeyID) {
+				principals["AWS"] = append(principals["AWS"], accessKeyID)
+			}
+			return statements
+		}
+	}
+	return append(statements, added)
 }
 
 func onBucketOf(documents []Document, bucket, accessKeyID string) []effectiveStatement {

@@ -279,3 +279,19 @@ func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
 	_, err = policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/example.com"},"Action":"sts:AssumeRole"}`))
 	require.ErrorContains(t, err, "does not allow sts:AssumeRoleWithWebIdentity")
 }
+
+func TestRolesThatAreAllowedTheSameShareAStatement(t *testing.T) {
+	role := func(key string, resources ...string) policy.Identity {
+		return policy.Identity{AccessKeyID: key, Policies: []policy.Document{{Version: "2012-10-17", Statement: []policy.Statement{{
+			Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: resources,
+		}}}}}
+	}
+	merged, err := policy.Merge("state", "", []policy.Identity{
+		role("A", "arn:aws:s3:::state/x"), role("B", "arn:aws:s3:::state/x"), role("C", "arn:aws:s3:::state/y"),
+	})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
+		{"Sid": "LocalcloudRole1", "Effect": "Allow", "Principal": {"AWS": ["A", "B"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/x"]},
+		{"Sid": "LocalcloudRole2", "Effect": "Allow", "Principal": {"AWS": ["C"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/y"]}
+	]}`, merged)
+}
