@@ -38,7 +38,7 @@ func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
 
 // legoDir is where tools/traefik/go.mod finds lego.
 func (t Tools) legoDir() string {
-	return filepath.Join(t.Root, ".localcloud", "src", "lego-"+legoVersion)
+	return filepath.Join(t.Root, ".localcloud", "cache", "lego-"+legoVersion)
 }
 
 // lego makes the directory of the ACME client without its DNS providers. These need some 150 modules, not all of

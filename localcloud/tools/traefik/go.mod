@@ -17,7 +17,7 @@ exclude github.com/tencentcloud/tencentcloud-sdk-go v3.0.83+incompatible
 
 // The ACME client without its DNS providers: the toolchain makes this directory. A site answers challenges over HTTP, and
 // the providers need 150 modules, some of which not every mirror has.
-replace github.com/go-acme/lego/v5 => ../../../.localcloud/src/lego-v5.4.1
+replace github.com/go-acme/lego/v5 => ../../../.localcloud/cache/lego-v5.4.1
 
 // Only their go.mod files are read.
 replace github.com/nrdcg/oci-go-sdk/common/v1065 => github.com/nrdcg/oci-go-sdk/common/v1065 v1065.108.2
