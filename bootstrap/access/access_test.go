@@ -316,3 +316,36 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 		}
 	}
 }
+
+// FuzzParse reads a value of any key into a configuration that is right otherwise.
+func FuzzParse(f *testing.F) {
+	for _, key := range append(keys(), regionKey) {
+		for _, value := range []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":["*"]}`, "production", "repo:*", "*"} {
+			f.Add(key, value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, key, value string) {
+		config, err := Parse(values(map[string]string{key: value}))
+		if err != nil {
+			require.Nil(t, config)
+			require.ErrorAs(t, err, new(Problems))
+			return
+		}
+		require.True(t, slices.Contains(keys(), key) || key == regionKey, "a key that is not known is refused")
+		// Each of these becomes a part of a policy, where a wildcard would match what was never meant.
+		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production, config.StateBucket}
+		parts = append(append(parts, config.Stacks...), config.ZoneIDs...)
+		for _, arn := range config.Keys {
+			parts = append(parts, arn)
+		}
+		for _, names := range config.Names {
+			parts = append(parts, names...)
+		}
+		for _, part := range parts {
+			require.NotContains(t, part, "*")
+			require.NotContains(t, part, "?")
+			require.NotContains(t, part, "${")
+			require.NotContains(t, part, "\n")
+		}
+	})
+}
