@@ -30,6 +30,9 @@ func main() {
 		if err := requirePulumi(ctx); err != nil {
 			return err
 		}
+		if err := components.RequireStackName(ctx, "contentBucket", "content"); err != nil {
+			return err
+		}
 		config, err := stack.Load(ctx)
 		if err != nil {
 			return err

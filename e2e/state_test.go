@@ -51,6 +51,44 @@ func newClone(t *testing.T, p *project) {
 	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
 }
 
+// stackRenamed renames the stack, which the program refuses to deploy under another name, and renames it back as the
+// error says.
+func stackRenamed(t *testing.T, p *project) {
+	const renamed = "local-renamed"
+	checkout := p.copy(t)
+	before := p.resources(t)
+	rename := func(from, to string) result {
+		return checkout.run(t, time.Minute, "pulumi", "stack", "rename", to, "--stack", from, "--non-interactive")
+	}
+	there := rename("local", renamed)
+	require.NoError(t, there.err, there.String())
+	back := false
+	t.Cleanup(func() {
+		if !back {
+			mended := rename(renamed, "local")
+			require.NoError(t, mended.err, mended.String())
+		}
+	})
+	require.NoFileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+
+	for _, refused := range []result{
+		checkout.run(t, 5*time.Minute, "pulumi", "preview", "--stack", renamed, "--non-interactive"),
+		checkout.run(t, 5*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", renamed, "--non-interactive"),
+	} {
+		require.Error(t, refused.err, refused.String())
+		require.Contains(t, refused.String(), "stack "+renamed+" was deployed as local: ")
+		require.Contains(t, refused.String(), "pulumi stack rename local --stack "+renamed)
+		require.NotContains(t, refused.String(), "replace)", "nothing is planned")
+	}
+
+	again := rename(renamed, "local")
+	require.NoError(t, again.err, again.String())
+	back = true
+	require.FileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+	require.Equal(t, before, p.resources(t), "nothing was replaced")
+	noChange(t, p)
+}
+
 // locked says whether somebody is changing the stack local.
 func (p *project) locked(t *testing.T) bool {
 	t.Helper()
