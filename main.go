@@ -152,6 +152,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		InstanceType:        config.InstanceType,
 		SSHPort:             config.SSHPort,
 		SSHAllowFrom:        config.SSHAllowFrom,
+		SSHAllowFromSecret:  ctx.IsConfigSecret(ctx.Project() + ":sshAllowFrom"),
 		ServerBoundary:      config.ServerBoundary,
 		Generation:          config.Generation,
 		RootVolumeSize:      config.RootVolumeSize,
