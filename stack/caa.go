@@ -110,3 +110,52 @@ func (i issuance) corrected(directory string) (right issuance, reasons []string)
 	}
 	return right, reasons
 }
+
+// ownAccount refuses to leave a name to a CAA record of another stack, above it, that allows one account only: each
+// stack has an account of its own.
+func (v *validator) ownAccount(c *Config, others []neighbour) {
+	if c.ZoneID == "" {
+		return // the records are made by hand
+	}
+	records := c.DNSRecords
+	for _, name := range c.Names() {
+		for above := name; above != ""; _, above, _ = strings.Cut(above, ".") {
+			of := func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == above }
+			if slices.ContainsFunc(records, of) {
+				break
+			}
+			i := slices.IndexFunc(others, func(other neighbour) bool { return slices.ContainsFunc(other.config.DNSRecords, of) })
+			if i < 0 {
+				continue
+			}
+			record := others[i].config.DNSRecords[slices.IndexFunc(others[i].config.DNSRecords, of)]
+			if !allowsOneAccount(record.Values, c.ACMEDirectory) {
+				break
+			}
+			key := place("dnsRecords", len(records))
+			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
+			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; write one, such as %s", name, above, others[i].file, value),
+				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(place(key+".values", 0), value))
+			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
+			break
+		}
+	}
+}
+
+// allowsOneAccount reports whether an authority issues by the values of a CAA record for single accounts only.
+func allowsOneAccount(values []string, directory string) bool {
+	single := false
+	for _, value := range values {
+		match := caa.FindStringSubmatch(value)
+		if match == nil || !strings.EqualFold(match[2], "issue") {
+			continue
+		}
+		if issued, reason := parseIssuance(match[3]); reason == "" && issued.of(directory) {
+			if issued.account == "" {
+				return false
+			}
+			single = true
+		}
+	}
+	return single
+}
