@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,28 @@ func stackRenamed(t *testing.T, p *project) {
 	require.FileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
 	require.Equal(t, before, p.resources(t), "nothing was replaced")
 	noChange(t, p)
+}
+
+// addressesHidden encrypts who is let in by SSH, which changes nothing, and then lets somebody else in.
+func addressesHidden(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	let := func(i int, block string) {
+		checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "--path", fmt.Sprintf("sshAllowFrom[%d]", i), block, "--stack", "local")
+	}
+	preview := func(args ...string) result {
+		return checkout.run(t, 5*time.Minute, "pulumi", append([]string{"preview", "--diff", "--stack", "local", "--non-interactive"}, args...)...)
+	}
+	let(0, "198.18.0.1/32")
+	same := preview("--expect-no-changes")
+	require.NoError(t, same.err, same.String())
+
+	let(1, "198.18.77.7/32")
+	more := preview()
+	require.NoError(t, more.err, more.String())
+	require.Contains(t, more.stdout, "aws:ec2/securityGroup:SecurityGroup")
+	require.Contains(t, more.stdout, "[secret]")
+	require.NotContains(t, more.String(), "198.18.77.7")
+	require.NotContains(t, more.String(), "198.18.0.1/32")
 }
 
 // locked says whether somebody is changing the stack local.
