@@ -56,6 +56,8 @@ func TestTheSite(t *testing.T) {
 	part("a browser shows it", browserShowsIt)
 	part("a preview right after shows no change", noChange)
 	part("a new clone finds the state where it is", newClone)
+	part("a renamed stack is refused, and renamed back", stackRenamed)
+	part("who is let in by SSH is not shown where it is encrypted", addressesHidden)
 	part("make bootstrap makes a bucket for state and a key for secrets", bootstrapped)
 	part("a preview's role sees everything and changes nothing", previewOnly)
 	part("an SSH client needs one line and asks nothing", sshLogin)

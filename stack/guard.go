@@ -28,6 +28,7 @@ func (v *validator) guard(c *Config) {
 		v.realIDs(c, others)
 	}
 	v.ownNames(c, others)
+	v.ownAccount(c, others)
 	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" && strings.Contains(first, "staging") {
 		v.add("acmeDirectory", v.shown("acmeDirectory", c.ACMEDirectory)+" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
 			v.toSet("acmeDirectory", Defaults().ACMEDirectory))

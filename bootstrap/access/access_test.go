@@ -185,6 +185,26 @@ func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
 	}
 }
 
+// The recipe for a renamed repository in docs/github.md: another setting, and make access.
+func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
+	const main = "refs/heads/main"
+	of := func(repository, environment string) token {
+		return token{"repo:" + repository + ":environment:" + environment, main, repository + "/.github/workflows/up.yml@" + main}
+	}
+	before, after := deployed(t, nil), deployed(t, map[string]string{"repository": "Example/new-site"})
+	for _, stack := range []string{"test", "production"} {
+		old, renamed := before.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs, after.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs
+		trust := renamed["assumeRolePolicy"].StringValue()
+		require.True(t, admits(t, trust, of("Example/new-site", stack)))
+		require.False(t, admits(t, trust, of("example/site", stack)), "somebody else may have the old name now")
+		require.False(t, admits(t, trust, of("example/new-site", stack)), "GitHub shows a capital")
+		for _, inputs := range []resource.PropertyMap{old, renamed} {
+			delete(inputs, "assumeRolePolicy")
+		}
+		require.Equal(t, old, renamed, "the role is updated in place, and keeps its ARN")
+	}
+}
+
 func TestEachRoleAndBoundaryHasTheTablesPermissions(t *testing.T) {
 	mocks := deployed(t, nil)
 	config, err := Parse(values(nil))
