@@ -143,6 +143,7 @@ func deployedWith(t *testing.T, stackName string, differences []string, change .
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
 		values["acmeCA"] = ""
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
+		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
 		watched(values)
 	}
 	for _, c := range change {

@@ -17,6 +17,9 @@ const (
 	// UptimeRobotKeyVariable is where the double looks for its key.
 	UptimeRobotKeyVariable = "UPTIMEROBOT_KEY"
 
+	// UptimeRobotHeartbeat is the token of the account's heartbeat monitor. Pulumi.local.yaml has its URL.
+	UptimeRobotHeartbeat = "m800000001-10ca1c10bd00000000000001"
+
 	uptimeRobotName      = "uptimerobot." + ZoneName
 	uptimeRobotContainer = network + "-uptimerobot"
 	roleUptimeRobot      = "uptimerobot"
