@@ -52,11 +52,11 @@ func (a *account) newID() int64 {
 
 // State is what there is and what was done.
 type State struct {
-	Monitors     []MonitorState `json:"monitors"`
+	Monitors []MonitorState `json:"monitors"`
 	// Heartbeats are the monitors that wait for requests. Their URLs are secret.
-	Heartbeats []HeartbeatState `json:"heartbeats"`
-	Integrations []string       `json:"integrations"`
-	Pages        []PageState    `json:"pages"`
+	Heartbeats   []HeartbeatState `json:"heartbeats"`
+	Integrations []string         `json:"integrations"`
+	Pages        []PageState      `json:"pages"`
 	// Created, Changed and Deleted count requests that did so, by path.
 	Created map[string]int `json:"created"`
 	Changed map[string]int `json:"changed"`
