@@ -212,6 +212,7 @@ func monitoring(config *stack.Config) components.Monitoring {
 		Retention:           config.MetricsRetention,
 		VictorOpsKey:        config.VictorOpsKey,
 		VictorOpsRouting:    config.VictorOpsRouting,
+		HeartbeatURL:        config.HeartbeatURL,
 		Grafana:             config.Grafana,
 		GitHubID:            config.GrafanaGitHubID,
 		GitHubSecret:        config.GrafanaGitHubSecret,

@@ -149,6 +149,7 @@ func deployedFrom(t *testing.T, stackName string, differences, encrypted []strin
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
 		values["acmeCA"] = ""
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
+		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
 		watched(values)
 	}
 	for _, c := range change {

@@ -48,6 +48,8 @@ type Monitoring struct {
 	VictorOpsKey string `pulumi:"victorOpsKey"`
 	// VictorOpsRouting is the routing key. Defaulted: default.
 	VictorOpsRouting string `pulumi:"victorOpsRouting"`
+	// HeartbeatURL is the URL of a heartbeat monitor outside. Optional: without it, no heartbeat is sent.
+	HeartbeatURL string `pulumi:"heartbeatURL"`
 	// Grafana runs Grafana. Defaulted: false.
 	Grafana bool `pulumi:"grafana"`
 	// GitHubID, GitHubSecret and GitHubOrganizations say who may log in to Grafana.
@@ -224,6 +226,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					MetricsRetention: args.Monitoring.Retention,
 					VictorOpsKey:     args.Monitoring.VictorOpsKey,
 					VictorOpsRouting: args.Monitoring.VictorOpsRouting,
+					HeartbeatURL:     args.Monitoring.HeartbeatURL,
 
 					Grafana:                    args.Monitoring.Grafana,
 					GrafanaGitHubID:            args.Monitoring.GitHubID,

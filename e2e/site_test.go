@@ -78,6 +78,7 @@ func TestTheSite(t *testing.T) {
 	part("a monitor that was deleted by hand is put back", putBack)
 	part("what is at UptimeRobot goes with its resource", takenAway)
 	part("an outage is seen from outside, and VictorOps hears of it and of its end", outageIsSeen)
+	part("alerts that stop working are noticed outside, and so is that they work again", heartbeatStops)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)

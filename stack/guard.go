@@ -95,6 +95,7 @@ func (v *validator) realNames(c *Config) {
 	}
 	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
 	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write where the real one is", Defaults().UptimeRobotAPI)
+	check("heartbeatURL", c.HeartbeatURL, hostOf(c.HeartbeatURL), "write the URL that the heartbeat monitor shows", "")
 	check("uptimeRobotWebhook", c.UptimeRobotWebhook, hostOf(c.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
 }
 

@@ -40,6 +40,11 @@ func misplaced(t *testing.T) map[string]invalid {
 		"an ACME authority at a loopback address": {stack: "test", change: map[string]string{"acmeDirectory": "https://127.0.0.1:14000/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
 		"an ACME authority of the rehearsal":      {stack: "test", change: map[string]string{"acmeDirectory": "https://198.18.0.5/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
 		"the double of UptimeRobot":               {stack: "production", change: map[string]string{"uptimeRobotAPI": "https://uptimerobot.localcloud.test/v3"}, errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"}},
+		"a heartbeat to the local cloud": {
+			stack:  "production",
+			change: map[string]string{"heartbeatURL": "https://uptimerobot.localcloud.test/heartbeat/m1"},
+			errors: map[string]string{"heartbeatURL": "pulumi config set --secret heartbeatURL --stack production"},
+		},
 		"a web-hook of the local cloud": {
 			stack:  "production",
 			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://victorops.localcloud.test/alert/site"},
