@@ -31,6 +31,7 @@ func RequireStackName(ctx *pulumi.Context, output, bucket string) error {
 	if end < 0 || deployed[:end] == strings.TrimSuffix(bucketPrefix(ctx.Stack(), bucket), "-"+bucket+"-") {
 		return nil
 	}
-	return fmt.Errorf("stack %[1]s was deployed as %[2]s: an update would replace the bucket %[3]s and all else that bears the name; "+
-		"rename the stack back (pulumi stack rename %[2]s --stack %[1]s), or see \"Rename a stack\" in docs/runbook.md", ctx.Stack(), deployed[:end], deployed)
+	return fmt.Errorf("stack %[1]s was deployed as %[2]s: an update would replace the bucket %[3]s and all else that "+
+		"bears the name; rename the stack back (pulumi stack rename %[2]s --stack %[1]s), "+
+		"or see \"Rename a stack\" in docs/runbook.md", ctx.Stack(), deployed[:end], deployed)
 }
