@@ -15,21 +15,16 @@ import (
 
 // useRole makes the account at the S3 server that stands for the role of an
 // instance profile, and gives it what the role's policies allow.
-func (op *operation) useRole(ctx context.Context, profileName string) error {
-	profile, ok := op.InstanceProfiles[profileName]
-	if !ok {
-		return nil
+func (op *operation) useRole(ctx context.Context, profile string) error {
+	if r, ok := op.Roles[op.InstanceProfiles[profile].Text("role")]; ok {
+		return op.ensureAccount(ctx, r)
 	}
-	r, ok := op.Roles[profile.Role]
-	if !ok {
-		return nil
-	}
-	return op.ensureAccount(ctx, r)
+	return nil
 }
 
 // ensureAccount makes the account at the S3 server that stands for a role, if it
 // is not there, and gives it what the role's policies allow.
-func (op *operation) ensureAccount(ctx context.Context, r *store.RoleRecord) error {
+func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
@@ -38,7 +33,7 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.RoleRecord) err
 		return err
 	}
 	if err := server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey); err != nil {
-		return fmt.Errorf("make the S3 account of role %s: %w", r.Role.Name, err)
+		return fmt.Errorf("make the S3 account of role %s: %w", r.Shown.Text("name"), err)
 	}
 	return op.syncBuckets(ctx)
 }
@@ -75,8 +70,8 @@ func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.A
 }
 
 // syncRole brings a change of a role's policies to the buckets.
-func (op *operation) syncRole(ctx context.Context, r *store.RoleRecord) error {
-	if r.Account == nil {
+func (op *operation) syncRole(ctx context.Context, name string) error {
+	if op.Roles[name].Account == nil {
 		return nil
 	}
 	return op.syncBuckets(ctx)
@@ -94,21 +89,18 @@ func (op *operation) syncBuckets(ctx context.Context) error {
 		return fmt.Errorf("list the buckets: %w", err)
 	}
 	for _, name := range names {
-		sync := op.syncOther
-		if b, ok := op.Buckets[name]; ok {
-			sync = func(ctx context.Context, _ string) error { return op.syncBucket(ctx, b) }
-		}
 		// A bucket that somebody deleted meanwhile is no matter of this one.
-		if err := sync(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
+		if err := op.syncBucket(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 			return err
 		}
 	}
 	return nil
 }
 
-// syncOther does for a bucket that the plugin did not make what syncBucket does for
-// its own. What its policy says otherwise stays.
-func (op *operation) syncOther(ctx context.Context, name string) error {
+// syncBucket gives a bucket at the S3 server the policy that follows from its own
+// and those of the roles. Of a bucket that the plugin did not make, what the policy
+// says otherwise stays.
+func (op *operation) syncBucket(ctx context.Context, name string) error {
 	identities, err := op.identities()
 	if err != nil {
 		return err
@@ -117,44 +109,23 @@ func (op *operation) syncOther(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	current, err := server.Policy(ctx, name)
-	if err != nil {
-		return fmt.Errorf("read the policy of bucket %s: %w", name, err)
-	}
-	merged, err := policy.Merge(name, current, identities)
-	if err != nil {
-		return err
-	}
-	if merged == current {
-		return nil
-	}
-	if err := server.PutPolicy(ctx, name, merged); err != nil {
-		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
-	}
-	return nil
-}
-
-func (op *operation) syncBucket(ctx context.Context, b *store.BucketRecord) error {
-	name := b.Bucket.Bucket
-	var own *policy.Document
-	if b.Policy != nil {
-		document, err := policy.BucketPolicy(name, b.Policy.Policy)
+	var effective string
+	if op.Buckets[name] != nil {
+		own, err := op.bucketPolicy(name)
 		if err != nil {
-			return apiError("MalformedPolicy", "bucket %s: %s", name, err)
+			return err
 		}
-		own = &document
-	}
-	identities, err := op.identities()
-	if err != nil {
-		return err
-	}
-	effective, err := policy.Effective(name, own, identities)
-	if err != nil {
-		return err
-	}
-	server, err := op.objects()
-	if err != nil {
-		return err
+		if effective, err = policy.Effective(name, own, identities); err != nil {
+			return err
+		}
+	} else {
+		current, err := server.Policy(ctx, name)
+		if err != nil {
+			return fmt.Errorf("read the policy of bucket %s: %w", name, err)
+		}
+		if effective, err = policy.Merge(name, current, identities); err != nil || effective == current {
+			return err
+		}
 	}
 	if err := server.PutPolicy(ctx, name, effective); err != nil {
 		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
@@ -166,7 +137,7 @@ func (op *operation) identities() ([]policy.Identity, error) {
 	var identities []policy.Identity
 	for _, name := range slices.Sorted(maps.Keys(op.Roles)) {
 		r := op.Roles[name]
-		identity := policy.Identity{RoleARN: r.Role.Arn}
+		identity := policy.Identity{RoleARN: r.Shown.Text("arn")}
 		if r.Account != nil {
 			identity.AccessKeyID = r.Account.AccessKeyID
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -17,24 +18,30 @@ func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 	h := newHarness(t)
 	// An id that is an ARN, as that of an OIDC provider is, does for all types.
 	const id = "arn:aws:iam::123456789012:oidc-provider/example.com"
-	require.Len(t, h.plugin.permissions, len(h.plugin.types))
 	require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
-		for token := range h.plugin.types {
-			may, ok := h.plugin.permissions[token]
-			require.True(t, ok, "the table of permissions has no entry for %s", token)
-			for name, ask := range map[string]func(question) []call{"create": may.create, "read": may.read, "update": may.update, "delete": may.delete} {
-				require.NotNil(t, ask, "%s of %s", name, token)
-				for _, c := range ask(question{operation: op, id: id}) {
+		types, err := schema.Load()
+		require.NoError(t, err)
+		require.Len(t, h.plugin.kinds, len(types))
+		for token := range types {
+			k, ok := h.plugin.kinds[token]
+			require.True(t, ok, "kinds has no entry for %s", token)
+			for name, phase := range phases() {
+				for _, c := range k.calls(phase, question{operation: op, id: id}) {
 					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
 					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token, c.target.arn)
 				}
 			}
-			require.NotEmpty(t, may.create(question{operation: op}), token)
-			require.NotEmpty(t, may.read(question{operation: op, id: id}), token)
-			require.NotEmpty(t, may.delete(question{operation: op, id: id}), token)
+			require.NotEmpty(t, k.permissions.create, token)
+			require.NotEmpty(t, k.calls(creating, question{operation: op}), token)
+			require.NotEmpty(t, k.calls(reading, question{operation: op, id: id}), token)
+			require.NotEmpty(t, k.calls(deleting, question{operation: op, id: id}), token)
 		}
 		return nil
 	}))
+}
+
+func phases() map[string]phase {
+	return map[string]phase{"create": creating, "read": reading, "update": updating, "delete": deleting}
 }
 
 // grant makes a role with one inline policy of the statements.

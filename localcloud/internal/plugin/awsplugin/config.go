@@ -166,11 +166,7 @@ func configValue(v property.Value, kind string) (property.Value, error) {
 		if err := json.Unmarshal([]byte(v.AsString()), &decoded); err != nil {
 			return property.Value{}, fmt.Errorf("%q is not JSON", v.AsString())
 		}
-		encoded, err := schema.Encode(map[string]any{"value": decoded})
-		if err != nil {
-			return property.Value{}, err
-		}
-		v = encoded.Get("value")
+		v = schema.Value(decoded)
 	}
 	ok := map[string]bool{"string": v.IsString(), "boolean": v.IsBool(), "array": v.IsArray(), "object": v.IsMap()}[kind]
 	if !ok {

@@ -1,6 +1,7 @@
 package awsplugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,6 +13,9 @@ import (
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
+
+// providerToken is the type of OIDC providers.
+const providerToken = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 
 // function is a function of the provider, with the arguments that it takes.
 type function struct {
@@ -34,17 +38,19 @@ func functions() map[string]function {
 		},
 		"aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {
 			arguments: []string{"filters", "locationType"},
-			may:       func(q question) []call { return q.about("ec2:DescribeInstanceTypeOfferings") },
+			may:       func(q question) []call { return q.clauses("ec2:DescribeInstanceTypeOfferings") },
 			call:      getInstanceTypeOfferings,
 		},
 		"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": {
 			arguments: []string{"arn", "url"},
 			may: func(q question) []call {
-				if arn := q.text("arn"); arn != "" {
-					q.id = arn
-					return q.on("iam:GetOpenIDConnectProvider", q.provider())
+				calls := q.clauses("iam:ListOpenIDConnectProviders")
+				arn := q.text("arn")
+				if arn != "" {
+					calls = nil
 				}
-				return all(q.about("iam:ListOpenIDConnectProviders"), q.on("iam:GetOpenIDConnectProvider", q.provider()))
+				arn = cmp.Or(arn, q.plugin.kinds[providerToken].arnOf(q.region, "/", q.text("url")))
+				return append(calls, q.on("iam:GetOpenIDConnectProvider", q.of(providerToken, arn))...)
 			},
 			call: getOpenIDConnectProvider,
 		},
@@ -101,22 +107,17 @@ func getRegion(op *operation, _ property.Map) (property.Map, error) {
 }
 
 func getOpenIDConnectProvider(op *operation, arguments property.Map) (property.Map, error) {
-	q := question{inputs: arguments}
+	q := question{operation: op, inputs: arguments}
 	arn, address := q.text("arn"), q.text("url")
-	switch {
-	case (arn == "") == (address == ""):
+	if (arn == "") == (address == "") {
 		return property.Map{}, fmt.Errorf("write one of arn and url")
-	case arn == "":
-		arn = providerARN(strings.TrimPrefix(address, "https://"))
 	}
-	provider, ok := op.OpenIDConnectProviders[arn]
-	if !ok {
+	arn = cmp.Or(arn, op.plugin.kinds[providerToken].arnOf(op.region, "/", address))
+	provider := op.OpenIDConnectProviders[arn]
+	if provider == nil {
 		return property.Map{}, apiError("NoSuchEntity", "OpenIDConnect Provider not found for arn %s", arn)
 	}
-	properties, err := schema.Encode(provider)
-	if err != nil {
-		return property.Map{}, err
-	}
+	properties := schema.Value(map[string]any(provider)).AsMap()
 	if properties.Get("tags").IsNull() {
 		properties = properties.Set("tags", property.New(map[string]property.Value{}))
 	}

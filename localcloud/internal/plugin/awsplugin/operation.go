@@ -86,11 +86,6 @@ func newID(prefix string) string {
 	return prefix + "-" + randomHex(17)
 }
 
-// newUniqueID returns an id in the form of IAM's: a prefix and 17 characters.
-func newUniqueID(prefix string) string {
-	return prefix + randomText()[:17]
-}
-
 // uniqueName completes a name prefix, in the form of the Terraform provider.
 func uniqueName(prefix string) string {
 	return prefix + time.Now().UTC().Format("20060102150405") + randomHex(12)

@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
@@ -60,14 +61,15 @@ func getInstanceTypeOfferings(op *operation, arguments property.Map) (property.M
 			Values []string `json:"values"`
 		} `json:"filters"`
 	}
-	if err := schema.Decode(arguments, &request); err != nil {
+	given := store.Record{"request": schema.JSON(property.New(arguments))}
+	if err := given.Decode("request", &request); err != nil {
 		return property.Map{}, err
 	}
 	if request.LocationType != "availability-zone" || len(request.Filters) != 1 || request.Filters[0].Name != "instance-type" {
 		return property.Map{}, fmt.Errorf("localcloud lists the zones of named instance types only: " +
 			`write locationType "availability-zone" and one filter "instance-type"`)
 	}
-	types, locations, kinds := []string{}, []string{}, []string{}
+	types, locations, kinds := []any{}, []any{}, []any{}
 	for _, instanceType := range request.Filters[0].Values {
 		if strings.ContainsAny(instanceType, "*?") {
 			return property.Map{}, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
@@ -76,8 +78,11 @@ func getInstanceTypeOfferings(op *operation, arguments property.Map) (property.M
 			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, request.LocationType)
 		}
 	}
-	return schema.Encode(map[string]any{
-		"id": op.region, "filters": request.Filters, "locationType": request.LocationType,
-		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
-	})
+	answer := property.NewMap(map[string]property.Value{"id": property.New(op.region), "filters": arguments.Get("filters")})
+	for name, value := range map[string]any{
+		"locationType": request.LocationType, "instanceTypes": types, "locations": locations, "locationTypes": kinds,
+	} {
+		answer = answer.Set(name, schema.Value(value))
+	}
+	return answer, nil
 }

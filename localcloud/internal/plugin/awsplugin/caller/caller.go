@@ -54,8 +54,8 @@ func Find(state *store.State, root store.Account, accessKeyID string) (c Caller,
 		}
 		return Caller{
 			ARN:      fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
-			UserID:   r.Role.UniqueID + ":" + sessionName,
-			roleARN:  r.Role.Arn,
+			UserID:   r.Shown.Text("uniqueId") + ":" + sessionName,
+			roleARN:  r.Shown.Text("arn"),
 			policies: policies,
 			boundary: boundary,
 		}, r.Account.SecretAccessKey, true, nil
@@ -64,12 +64,12 @@ func Find(state *store.State, root store.Account, accessKeyID string) (c Caller,
 }
 
 // Policies reads the inline policies of a role, in the order of their names.
-func Policies(r *store.RoleRecord) ([]policy.Document, error) {
+func Policies(r *store.Role) ([]policy.Document, error) {
 	var documents []policy.Document
 	for _, name := range slices.Sorted(maps.Keys(r.Policies)) {
-		document, err := policy.RolePolicy(r.Policies[name].Policy)
+		document, err := policy.RolePolicy(r.Policies[name].Text("policy"))
 		if err != nil {
-			return nil, fmt.Errorf("policy %s of role %s: %w", name, r.Role.Name, err)
+			return nil, fmt.Errorf("policy %s of role %s: %w", name, r.Shown.Text("name"), err)
 		}
 		documents = append(documents, document)
 	}
@@ -77,18 +77,18 @@ func Policies(r *store.RoleRecord) ([]policy.Document, error) {
 }
 
 // Boundary reads the permissions boundary of a role; it returns nil for a role without one.
-func Boundary(state *store.State, r *store.RoleRecord) (*policy.Document, error) {
-	arn := r.Role.PermissionsBoundary
+func Boundary(state *store.State, r *store.Role) (*policy.Document, error) {
+	arn := r.Shown.Text("permissionsBoundary")
 	if arn == "" {
 		return nil, nil
 	}
 	managed := state.Policies[arn]
 	if managed == nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: there is no policy %s", r.Role.Name, arn)
+		return nil, fmt.Errorf("permissions boundary of role %s: there is no policy %s", r.Shown.Text("name"), arn)
 	}
-	document, err := policy.RolePolicy(managed.Policy)
+	document, err := policy.RolePolicy(managed.Text("policy"))
 	if err != nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: %w", r.Role.Name, err)
+		return nil, fmt.Errorf("permissions boundary of role %s: %w", r.Shown.Text("name"), err)
 	}
 	return &document, nil
 }

@@ -109,7 +109,7 @@ func (c *checker) object(
 				c.fail(join(path, name), "missing required property %q of %s", join(path, name), c.token)
 			}
 			if schema.Default != nil {
-				checked[name] = fromJSON(schema.Default)
+				checked[name] = Value(schema.Default)
 			}
 			continue
 		}
@@ -149,7 +149,7 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 	if schema.MaxLength > 0 && v.IsString() && len(v.AsString()) > schema.MaxLength {
 		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
 	}
-	if len(schema.Values) > 0 && !slices.Contains(schema.Values, toJSON(v)) {
+	if len(schema.Values) > 0 && !slices.Contains(schema.Values, JSON(v)) {
 		shown, err := json.Marshal(schema.Values)
 		if err != nil {
 			shown = fmt.Append(nil, schema.Values)
@@ -193,7 +193,7 @@ func coerce(v property.Value, schema *Property) property.Value {
 		if v.HasComputed() {
 			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
 		}
-		document, err := json.Marshal(toJSON(v))
+		document, err := json.Marshal(JSON(v))
 		if err != nil {
 			return v
 		}

@@ -113,7 +113,7 @@ func equal(a, b property.Value, schema *Property) bool {
 	if a.HasComputed() || b.HasComputed() {
 		return false
 	}
-	left, right := toJSON(a), toJSON(b)
+	left, right := JSON(a), JSON(b)
 	switch {
 	case schema.Type == "set":
 		return reflect.DeepEqual(sorted(left), sorted(right))

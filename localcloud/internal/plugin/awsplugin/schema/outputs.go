@@ -1,6 +1,9 @@
 package schema
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
@@ -43,6 +46,52 @@ func (t *Type) previewTags(outputs property.Map) property.Map {
 		tags = property.New(map[string]property.Value{})
 	}
 	return outputs.Set("tagsAll", tags)
+}
+
+// Record returns what a new resource is stored as: its inputs in JSON's form. A
+// boolean that can only be false is false when it is not given, as AWS shows it.
+func (t *Type) Record(inputs property.Map) map[string]any {
+	record := stored(inputs)
+	for name, schema := range t.Inputs {
+		if _, given := record[name]; !given && slices.Equal(schema.Values, []any{false}) {
+			record[name] = false
+		}
+	}
+	return record
+}
+
+// Updated returns a record after an update in place.
+func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
+	return updated(record, stored(inputs), t.Inputs)
+}
+
+func updated(record, given map[string]any, properties map[string]*Property) map[string]any {
+	next := maps.Clone(record)
+	for name, schema := range properties {
+		value, ok := given[name]
+		before, isObject := next[name].(map[string]any)
+		after, staysObject := value.(map[string]any)
+		switch {
+		case schema.ForceNew, schema.Hashed, schema.Computed && (!ok || value == ""):
+		case schema.Type == "object" && isObject && staysObject:
+			next[name] = updated(before, after, schema.Properties)
+		case ok:
+			next[name] = value
+		case schema.Type != "boolean":
+			delete(next, name)
+		}
+	}
+	return next
+}
+
+func stored(inputs property.Map) map[string]any {
+	record := map[string]any{}
+	for name, v := range inputs.All {
+		if name != DefaultsKey && !v.IsNull() {
+			record[name] = JSON(v)
+		}
+	}
+	return record
 }
 
 // MarkSecrets marks each output secret whose input of the same name holds a secret.
@@ -92,15 +141,15 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 			items = append(items, overlay(v, output.AsArray().Get(i), schema.Items))
 		}
 		return property.WithGoValue(input, items)
-	case output.IsNull() && isEmpty(input), equal(input, output, schema):
+	case output.IsNull() && IsEmpty(input), equal(input, output, schema):
 		return input
 	default:
 		return output.WithSecret(input.Secret())
 	}
 }
 
-// isEmpty covers what the JSON form of a state leaves out.
-func isEmpty(v property.Value) bool {
+// IsEmpty reports whether a value says no more than its lack.
+func IsEmpty(v property.Value) bool {
 	switch {
 	case v.IsString():
 		return v.AsString() == ""
