@@ -7,10 +7,13 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
@@ -88,7 +91,7 @@ func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error)
 	}
 	s.kms.mu.Lock()
 	defer s.kms.mu.Unlock()
-	return do(&request{Server: s, action: "kms:" + target, caller: who}, body)
+	return (&request{Server: s, action: "kms:" + target, caller: who}).handle(do, body)
 }
 
 // stsError is an error in the words of the query protocol.
@@ -115,7 +118,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
 	if err != nil {
 		refused := refusalOf(err)
 		w.WriteHeader(refused.status())
-		answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: newID()}
+		answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: uuid.NewString()}
 	}
 	_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
 }
@@ -133,7 +136,7 @@ func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
 		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity", action, form.Get("Version"))
 	}
 	// Everybody may ask who they are, and no policy can deny it.
-	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: newID()}, nil
+	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: uuid.NewString()}, nil
 }
 
 // refusalOf is what the one who asked is told of an error.
@@ -143,4 +146,28 @@ func refusalOf(err error) *refusal {
 		return refused
 	}
 	return &refusal{code: "InternalFailure", message: err.Error()}
+}
+
+// refusal is an error in the form of AWS's APIs: a code that programs know, and
+// a message for people.
+type refusal struct {
+	code, message string
+}
+
+func refuse(code, format string, args ...any) error {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}
+
+func (r *refusal) Error() string { return r.code + ": " + r.message }
+
+// status is the HTTP status that AWS answers with.
+func (r *refusal) status() int {
+	switch {
+	case r.code == "InternalFailure":
+		return http.StatusInternalServerError
+	// KMS, whose codes end so, says 400 to all that is the caller's fault.
+	case strings.HasSuffix(r.code, "Exception"), r.code == "InvalidAction", r.code == "MalformedQueryString":
+		return http.StatusBadRequest
+	}
+	return http.StatusForbidden
 }
