@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -51,40 +52,30 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 	if err != nil {
 		return "", err
 	}
-	statements = append(statements, roles...)
-	if len(statements) == 0 {
-		return "", nil
-	}
-	return encode(bucket, "2012-10-17", statements)
+	return encode(bucket, json.RawMessage(`"2012-10-17"`), append(statements, roles...))
 }
 
 // Merge puts what the policies of roles say about a bucket into its policy at the
 // S3 server, in place of what Merge put there before. The rest of that policy,
 // which may be empty, is somebody else's, and stays.
 func Merge(bucket, current string, identities []Identity) (string, error) {
-	document := struct {
-		Version   string
-		Statement json.RawMessage
-	}{Version: "2012-10-17"}
+	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
+	var others []json.RawMessage
+	err := json.Unmarshal([]byte(cmp.Or(current, "{}")), &document)
+	if err == nil {
+		err = json.Unmarshal(asList(document.Statement), &others)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+	}
 	var statements []any
-	if current != "" {
-		if err := json.Unmarshal([]byte(current), &document); err != nil {
+	for _, statement := range others {
+		var named struct{ Sid string }
+		if err := json.Unmarshal(statement, &named); err != nil {
 			return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
 		}
-		list := []json.RawMessage{document.Statement}
-		if isList(document.Statement) {
-			if err := json.Unmarshal(document.Statement, &list); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-		}
-		for _, statement := range list {
-			var named struct{ Sid string }
-			if err := json.Unmarshal(statement, &named); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-			if !strings.HasPrefix(named.Sid, mergedSid) {
-				statements = append(statements, statement)
-			}
+		if !strings.HasPrefix(named.Sid, mergedSid) {
+			statements = append(statements, statement)
 		}
 	}
 	roles, err := ofRoles(bucket, identities)
@@ -94,9 +85,6 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 	for i, statement := range roles {
 		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
 		statements = append(statements, statement)
-	}
-	if len(statements) == 0 {
-		return "", nil
 	}
 	return encode(bucket, document.Version, statements)
 }
@@ -151,11 +139,11 @@ func onBucketOf(documents []Document, bucket, accessKeyID string) []effectiveSta
 	return statements
 }
 
-func encode[S any](bucket, version string, statements []S) (string, error) {
-	document, err := json.Marshal(struct {
-		Version   string
-		Statement []S
-	}{version, statements})
+func encode[S any](bucket string, version json.RawMessage, statements []S) (string, error) {
+	if len(statements) == 0 {
+		return "", nil
+	}
+	document, err := json.Marshal(map[string]any{"Version": version, "Statement": statements})
 	if err != nil {
 		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
 	}
