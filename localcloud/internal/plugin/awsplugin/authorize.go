@@ -142,10 +142,10 @@ func (q question) self() target {
 		return q.of(q.kind.Token, q.id)
 	}
 	name := "*"
-	if auto := q.kind.Autoname; auto != nil && q.kind.prefix == "" {
+	if auto := q.kind.Autoname; auto != nil && q.kind.IDPrefix == "" {
 		name = cmp.Or(q.text(auto.Property), q.text(auto.PrefixProperty)+"*")
-	} else if q.kind.name != "" {
-		name = q.text(q.kind.name)
+	} else if q.kind.NameProperty != "" {
+		name = q.text(q.kind.NameProperty)
 	}
 	arn := q.kind.arnOf(q.region, q.text("path"), name)
 	return target{arn: arn}.with(q.tags("tags").resource(), boundedBy(q.text("permissionsBoundary")))
@@ -155,7 +155,7 @@ func (q question) self() target {
 func (q question) of(token, id string) target {
 	k, r := q.plugin.kinds[token], q.record(token, id)
 	arn := cmp.Or(r.Text("arn"), k.arnOf(q.region, "/", id))
-	if r == nil && k.idIsARN {
+	if r == nil && k.IDIsARN {
 		arn = id
 	}
 	return target{arn: arn}.with(tags(r.Tags("tags")).resource(), boundedBy(r.Text("permissionsBoundary")))

@@ -19,43 +19,6 @@ const (
 	defaultOwnership = "BucketOwnerEnforced"
 )
 
-// bucketRows are the buckets. With a bucket go its settings.
-func bucketRows() rows {
-	return rows{
-		all: func(s *store.State) store.Table {
-			buckets := store.Table{}
-			for name, b := range s.Buckets {
-				buckets[name] = b.Shown
-			}
-			return buckets
-		},
-		put: func(s *store.State, id string, r store.Record) {
-			if s.Buckets[id] == nil {
-				s.Buckets[id] = &store.Bucket{}
-			}
-			s.Buckets[id].Shown = r
-		},
-		drop: func(s *store.State, id string) { delete(s.Buckets, id) },
-	}
-}
-
-// settingRows are a setting of buckets, whose id is the bucket's name.
-func settingRows(of func(b *store.Bucket) *store.Record) rows {
-	return rows{
-		all: func(s *store.State) store.Table {
-			settings := store.Table{}
-			for name, b := range s.Buckets {
-				if setting := *of(b); setting != nil {
-					settings[name] = setting
-				}
-			}
-			return settings
-		},
-		put:  func(s *store.State, id string, r store.Record) { *of(s.Buckets[id]) = r },
-		drop: func(s *store.State, id string) { *of(s.Buckets[id]) = nil },
-	}
-}
-
 // checkBucket follows the rules for the names of general purpose buckets.
 func checkBucket(_ *operation, r store.Record) error {
 	name := r.Text("bucket")

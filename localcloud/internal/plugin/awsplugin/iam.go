@@ -33,26 +33,6 @@ func checkIAMName(what string, limit int, r store.Record) error {
 	return nil
 }
 
-// roleRows are the roles. With a role go its policies and its account.
-func roleRows() rows {
-	return rows{
-		all: func(s *store.State) store.Table {
-			roles := store.Table{}
-			for name, r := range s.Roles {
-				roles[name] = r.Shown
-			}
-			return roles
-		},
-		put: func(s *store.State, id string, r store.Record) {
-			if s.Roles[id] == nil {
-				s.Roles[id] = &store.Role{Policies: store.Table{}}
-			}
-			s.Roles[id].Shown = r
-		},
-		drop: func(s *store.State, id string) { delete(s.Roles, id) },
-	}
-}
-
 func checkRole(op *operation, r store.Record) error {
 	if err := checkIAMName("roleName", 64, r); err != nil {
 		return err
@@ -125,7 +105,13 @@ func rolePolicyRows() rows {
 			}
 			return policies
 		},
-		put: func(s *store.State, _ string, r store.Record) { s.Roles[r.Text("role")].Policies[r.Text("name")] = r },
+		put: func(s *store.State, _ string, r store.Record) {
+			role := s.Roles[r.Text("role")]
+			if role.Policies == nil {
+				role.Policies = store.Table{}
+			}
+			role.Policies[r.Text("name")] = r
+		},
 		drop: func(s *store.State, id string) {
 			role, name, _ := strings.Cut(id, ":")
 			delete(s.Roles[role].Policies, name)

@@ -30,21 +30,6 @@ const (
 	shutdownTerminates = "terminate"
 )
 
-// instanceRows are the instances.
-func instanceRows() rows {
-	return rows{
-		all: func(s *store.State) store.Table {
-			instances := store.Table{}
-			for id, i := range s.Instances {
-				instances[id] = i.Shown
-			}
-			return instances
-		},
-		put:  func(s *store.State, id string, r store.Record) { s.Instances[id].Shown = r },
-		drop: func(s *store.State, id string) { delete(s.Instances, id) },
-	}
-}
-
 // makeInstance launches an instance.
 func makeInstance(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.removeSwitchedOff(ctx); err != nil {

@@ -19,30 +19,13 @@ import (
 // errGone is the answer about a resource that does not exist (any more).
 var errGone = errors.New("the resource does not exist")
 
-// kind declares what the schema does not say of a resource type. All operations
-// on all types follow from these declarations; the hooks are what a type has of
-// its own. They run alone, within a transaction of the store.
+// kind is a resource type. All operations on all types follow from their entries in
+// schema.json; the hooks are what a type has of its own. They run alone, within a
+// transaction of the store.
 type kind struct {
 	*schema.Type
 	rows rows
-	// arn is the service and the kind of resource in the type's ARNs, such as
-	// ec2:vpc. It is empty for a part of another resource.
-	arn string
-	// prefix begins the ids that EC2 generates. Without one, the id is the name.
-	prefix string
-	// name is the property with the name, where the schema's Autoname has none.
-	name string
-	// idIsARN is true where the ARN serves as the id.
-	idIsARN bool
-	id      func(r store.Record) string // of other forms of ids
-	// missing is the error code for a reference to what does not exist.
-	missing string
-	// exists is the error code for a second resource with the same id.
-	exists string
-	refs   []reference
-	// network is true where a change concerns the gateway of the VPC.
-	network     bool
-	permissions permissions
+	id   func(r store.Record) string // for ids that are neither generated nor names
 
 	// check refuses what AWS refuses, in a create and in an update. It may bring
 	// the record to the form that AWS keeps.
@@ -60,30 +43,6 @@ type kind struct {
 	show func(ctx context.Context, op *operation, r store.Record) (store.Record, error)
 }
 
-// reference is a property that names resources of another type.
-type reference struct {
-	property, to string
-	// weak references do not keep their target from being deleted.
-	weak bool
-}
-
-// rows are the resources of a type in a state.
-type rows struct {
-	all func(s *store.State) store.Table
-	put func(s *store.State, id string, r store.Record)
-	// drop is for what is stored within another resource.
-	drop func(s *store.State, id string)
-}
-
-// in is the rows of a type that has a table of its own.
-func in(table func(s *store.State) store.Table) rows {
-	return rows{
-		all:  table,
-		put:  func(s *store.State, id string, r store.Record) { table(s)[id] = r },
-		drop: func(s *store.State, id string) { delete(table(s), id) },
-	}
-}
-
 func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (string, error) {
 	r := store.Record(k.Record(inputs))
 	if auto := k.Autoname; auto != nil && r.Text(auto.PrefixProperty) != "" {
@@ -98,8 +57,8 @@ func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (
 		}
 	}
 	k.identify(op, r)
-	if k.exists != "" && op.record(k.Token, r.Text("id")) != nil {
-		return "", apiError(k.exists, "%s already exists: %s", k.label(), r.Text("id"))
+	if k.Exists != "" && op.record(k.Token, r.Text("id")) != nil {
+		return "", apiError(k.Exists, "%s already exists: %s", k.label(), r.Text("id"))
 	}
 	if k.make != nil {
 		if err := k.make(ctx, op, r); err != nil {
@@ -114,8 +73,8 @@ func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (
 // identify gives a new record its id, and what AWS shows along with it.
 func (k *kind) identify(op *operation, r store.Record) {
 	name := r.Text(k.nameProperty())
-	if k.prefix != "" {
-		name = newID(k.prefix)
+	if k.IDPrefix != "" {
+		name = newID(k.IDPrefix)
 	}
 	r["id"] = name
 	if k.id != nil {
@@ -128,7 +87,7 @@ func (k *kind) identify(op *operation, r store.Record) {
 			r[property] = value
 		}
 	}
-	if k.idIsARN {
+	if k.IDIsARN {
 		r["id"] = r["arn"]
 	}
 }
@@ -137,12 +96,12 @@ func (k *kind) nameProperty() string {
 	if k.Autoname != nil {
 		return k.Autoname.Property
 	}
-	return k.name
+	return k.NameProperty
 }
 
 // arnOf is the ARN of a resource of the kind.
 func (k *kind) arnOf(region, path, name string) string {
-	switch service, what, _ := strings.Cut(k.arn, ":"); service {
+	switch service, what, _ := strings.Cut(k.ARN, ":"); service {
 	case "ec2":
 		return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", region, accountID, what, name)
 	case "iam":
@@ -154,7 +113,7 @@ func (k *kind) arnOf(region, path, name string) string {
 
 // label is what messages call a resource of the kind.
 func (k *kind) label() string {
-	_, what, _ := strings.Cut(k.arn, ":")
+	_, what, _ := strings.Cut(k.ARN, ":")
 	return cmp.Or(strings.ReplaceAll(what, "-", " "), "resource")
 }
 
@@ -194,7 +153,7 @@ func (k *kind) delete(ctx context.Context, op *operation, id string) error {
 	}
 	if user := op.userOf(k, id); user != "" {
 		code := "DependencyViolation"
-		if strings.HasPrefix(k.arn, "iam:") {
+		if strings.HasPrefix(k.ARN, "iam:") {
 			code = "DeleteConflict"
 		}
 		return apiError(code, "The %s '%s' has dependencies and cannot be deleted: %s uses it.", k.label(), id, user)
@@ -214,7 +173,7 @@ func (k *kind) changed(ctx context.Context, op *operation, before, after store.R
 			return err
 		}
 	}
-	if !k.network {
+	if !k.Network {
 		return nil
 	}
 	return op.applyGateways(ctx, op.network(before), op.network(after))
@@ -229,15 +188,15 @@ func (op *operation) record(token, id string) store.Record {
 // belongs to different VPCs. What an update leaves as it is may be gone by now.
 func (op *operation) checkReferences(k *kind, before, after store.Record) error {
 	network := op.network(after)
-	for _, ref := range k.refs {
-		if before != nil && reflect.DeepEqual(before[ref.property], after[ref.property]) {
+	for _, property := range slices.Sorted(maps.Keys(k.Inputs)) {
+		to := op.plugin.kinds[k.Inputs[property].RefersTo]
+		if to == nil || before != nil && reflect.DeepEqual(before[property], after[property]) {
 			continue
 		}
-		for _, id := range ref.ids(after) {
-			to := op.plugin.kinds[ref.to]
-			target := op.record(ref.to, id)
+		for _, id := range ids(after, property) {
+			target := op.record(to.Token, id)
 			if target == nil {
-				return apiError(to.missing, "The %s '%s' does not exist", to.label(), id)
+				return apiError(to.Missing, "The %s '%s' does not exist", to.label(), id)
 			}
 			if other := op.network(target); network != "" && other != "" && other != network {
 				return apiError("InvalidParameterValue", "The %s '%s' belongs to another network than the rest: %s and %s are different networks",
@@ -248,23 +207,24 @@ func (op *operation) checkReferences(k *kind, before, after store.Record) error 
 	return nil
 }
 
-func (ref reference) ids(r store.Record) []string {
-	if id := r.Text(ref.property); id != "" {
+// ids are what a property names, which is one or a list.
+func ids(r store.Record, property string) []string {
+	if id := r.Text(property); id != "" {
 		return []string{id}
 	}
-	return r.Texts(ref.property)
+	return r.Texts(property)
 }
 
 // userOf returns a resource that keeps another one from being deleted, or "".
 func (op *operation) userOf(k *kind, id string) string {
 	for _, token := range slices.Sorted(maps.Keys(op.plugin.kinds)) {
 		other := op.plugin.kinds[token]
-		for _, ref := range other.refs {
-			if ref.to != k.Token || ref.weak {
+		for property, input := range other.Inputs {
+			if input.RefersTo != k.Token || input.Weak {
 				continue
 			}
 			for user, r := range other.rows.all(op.State) {
-				if slices.Contains(ref.ids(r), id) && !op.comesWithVPC(user) {
+				if slices.Contains(ids(r, property), id) && !op.comesWithVPC(user) {
 					return user
 				}
 			}

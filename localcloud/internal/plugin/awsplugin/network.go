@@ -192,41 +192,18 @@ func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 
 // routeRows are single routes, which live in their route table.
 func routeRows() rows {
-	remove := func(s *store.State, id string) {
-		for tableID, t := range s.RouteTables {
-			t["routes"] = slices.DeleteFunc(t.List("routes"), func(item any) bool {
-				route, _ := item.(map[string]any)
-				return routeID(tableID, store.Record(route).Text("cidrBlock")) == id
-			})
-		}
-	}
-	return rows{
-		all: func(s *store.State) store.Table {
-			routes := store.Table{}
-			for tableID, t := range s.RouteTables {
-				for _, item := range t.List("routes") {
-					route, _ := item.(map[string]any)
-					id := routeID(tableID, store.Record(route).Text("cidrBlock"))
-					routes[id] = store.Record{
-						"id": id, "routeTableId": tableID, "destinationCidrBlock": route["cidrBlock"], "gatewayId": route["gatewayId"],
-						"origin": "CreateRoute", "state": "active",
-					}
-				}
-			}
-			return routes
-		},
-		put: func(s *store.State, id string, r store.Record) {
-			remove(s, id)
-			t := s.RouteTables[r.Text("routeTableId")]
-			t["routes"] = append(t.List("routes"), map[string]any{"cidrBlock": r["destinationCidrBlock"], "gatewayId": r["gatewayId"]})
-		},
-		drop: remove,
-	}
+	return listed(func(s *store.State) store.Table { return s.RouteTables }, "routeTableId", "routes", routeID,
+		map[string]string{"destinationCidrBlock": "cidrBlock", "gatewayId": "gatewayId"},
+		store.Record{"origin": "CreateRoute", "state": "active"})
 }
 
 // routeID is the Terraform provider's: routes have no id in EC2.
-func routeID(tableID, destination string) string {
-	return fmt.Sprintf("r-%s%d", tableID, crc32.ChecksumIEEE([]byte(destination)))
+func routeID(r store.Record) string {
+	return fmt.Sprintf("r-%s%d", r.Text("routeTableId"), crc32.ChecksumIEEE([]byte(r.Text("destinationCidrBlock"))))
+}
+
+func checkRoute(op *operation, r store.Record) error {
+	return op.checkRoute(op.RouteTables[r.Text("routeTableId")], r)
 }
 
 func checkRouteTableAssociation(op *operation, r store.Record) error {

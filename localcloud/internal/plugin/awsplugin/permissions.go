@@ -7,57 +7,39 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// permissions are the requests to AWS's APIs by which terraform-provider-aws
-// 5.100, which pulumi-aws 6.83 bridges, does one thing with a resource of a type.
-// After a create or an update the provider reads the resource, and it sets tags that
-// changed; the declarations do not repeat that. They leave out requests that the
+// calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
+// pulumi-aws 6.83 bridges, does one thing with a resource: create, read, update or
+// delete it. After a create or an update the provider reads the resource, and it sets
+// tags that changed; schema.json does not repeat that. It leaves out requests that the
 // provider sends only under circumstances that localcloud does not have.
 //
-// Each is a list of clauses with semicolons between them: conditions, and a colon
-// behind them; then actions and the targets that each is about, or the name of one
-// of the special requests. "given P" holds when the input P is there, and not empty;
-// "changed P" when an update changes it. Actions without a target are about no
-// resource. Targets are
+// schema.json has a list of clauses for each: conditions, and a colon behind them;
+// then actions and the targets that each is about, or the name of one of the special
+// requests. "given P" holds when the input P is there, and not empty; "changed P" when
+// an update changes it. Actions without a target are about no resource. Targets are
 //
 //	@self      the resource
 //	@new       the resource that the request makes, with its tags
 //	@P         what the property P refers to
 //
-// and the ones of question.target. A test compares the declarations with a recording
-// of the provider. Which action a request needs, and on what, is as in AWS's Service
+// and the ones of question.target. A test compares the table with a recording of the
+// provider. Which action a request needs, and on what, is as in AWS's Service
 // Authorization Reference.
-type permissions struct {
-	create, read, update, delete string
-}
-
-// phase is what is done with a resource.
-type phase int
-
-const (
-	creating phase = iota
-	reading
-	updating
-	deleting
-)
-
-// calls are the requests that a phase takes.
-func (k *kind) calls(p phase, q question) []call {
+func (k *kind) calls(phase string, q question) []call {
 	q.kind = k
-	switch p {
-	case creating:
-		return append(q.clauses(k.permissions.create), q.clauses(k.permissions.read)...)
-	case updating:
-		return slices.Concat(q.retags(), q.clauses(k.permissions.update), q.clauses(k.permissions.read))
-	case deleting:
-		return q.clauses(k.permissions.delete)
-	default:
-		return q.clauses(k.permissions.read)
+	calls := q.clauses(k.Calls[phase]...)
+	if phase == "update" {
+		calls = append(q.retags(), calls...)
 	}
+	if phase == "create" || phase == "update" {
+		calls = append(calls, q.clauses(k.Calls["read"]...)...)
+	}
+	return calls
 }
 
-func (q question) clauses(text string) []call {
+func (q question) clauses(clauses ...string) []call {
 	var calls []call
-	for clause := range strings.SplitSeq(text, ";") {
+	for _, clause := range clauses {
 		conditions, body, conditional := strings.Cut(clause, ": ")
 		if !conditional {
 			conditions, body = "", clause
@@ -134,18 +116,14 @@ func (q question) target(name string) []target {
 		}
 		return []target{q.fresh("network-interface")}
 	}
+	input := q.kind.Inputs[name]
+	ids := q.texts(name)
+	if len(ids) == 0 && input.Type == "string" && input.Required {
+		ids = []string{""}
+	}
 	var targets []target
-	for _, ref := range q.kind.refs {
-		if ref.property != name {
-			continue
-		}
-		ids := q.texts(name)
-		if len(ids) == 0 && q.kind.Inputs[name].Type == "string" && q.kind.Inputs[name].Required {
-			ids = []string{""}
-		}
-		for _, id := range ids {
-			targets = append(targets, q.of(ref.to, id))
-		}
+	for _, id := range ids {
+		targets = append(targets, q.of(input.RefersTo, id))
 	}
 	return targets
 }
@@ -170,14 +148,14 @@ func createAction(action string) map[string]string {
 
 // retags are the requests for the tags that an update changes.
 func (q question) retags() []call {
-	service, _, _ := strings.Cut(q.kind.arn, ":")
+	service, _, _ := strings.Cut(q.kind.ARN, ":")
 	switch {
 	case !q.changed("tags"):
 		return nil
 	case service == "ec2":
 		return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "tags", q.self())
 	case service == "iam":
-		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.permissions.create, "iam:Create"), " ")
+		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
 		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made, "tags", q.self())
 	default:
 		return q.on("s3:PutBucketTagging", q.self())

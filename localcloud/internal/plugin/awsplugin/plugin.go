@@ -122,17 +122,15 @@ func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (p.DiffResponse
 }
 
 func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response p.CreateResponse, err error) {
-	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return response, err
-	}
 	if request.DryRun {
+		k, err := pl.lookup(request.Urn)
+		if err != nil {
+			return p.CreateResponse{}, err
+		}
 		return p.CreateResponse{Properties: k.PreviewCreate(request.Properties)}, nil
 	}
-	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(k.calls(creating, question{operation: op, inputs: request.Properties})); err != nil {
-			return err
-		}
+	q := question{inputs: request.Properties}
+	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
 		if response.ID, err = k.create(ctx, op, request.Properties); err != nil {
 			return err
 		}
@@ -140,42 +138,30 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 		return err
 	})
 	if err != nil {
-		return p.CreateResponse{}, fmt.Errorf("create %s: %w", k.Token, err)
+		return p.CreateResponse{}, err
 	}
 	return response, nil
 }
 
 func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
-	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return response, err
-	}
-	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(k.calls(reading, question{operation: op, id: request.ID, inputs: request.Inputs})); err != nil {
-			return err
-		}
+	q := question{id: request.ID, inputs: request.Inputs}
+	err = pl.operate(ctx, "read", request.Urn, q, false, func(op *operation, k *kind) error {
 		properties, err := k.outputs(ctx, op, request.ID, request.Inputs)
 		if errors.Is(err, errGone) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
 		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
-		return nil
+		return err
 	})
 	if err != nil {
-		return p.ReadResponse{}, fmt.Errorf("read %s %q: %w", k.Token, request.ID, err)
+		return p.ReadResponse{}, err
 	}
 	return response, nil
 }
 
 func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
-	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return response, err
-	}
-	err = pl.run(ctx, func(op *operation) error {
+	q := question{id: request.ID, inputs: request.Inputs, old: request.OldInputs}
+	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
 		if k.forbid != nil {
 			if err := k.forbid(op, op.record(k.Token, request.ID), request.Inputs); err != nil {
 				return err
@@ -185,10 +171,6 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 			response.Properties = k.PreviewUpdate(request.State, request.Inputs)
 			return nil
 		}
-		q := question{operation: op, id: request.ID, inputs: request.Inputs, old: request.OldInputs}
-		if err := op.authorize(k.calls(updating, q)); err != nil {
-			return err
-		}
 		if err := k.update(ctx, op, request.ID, request.Inputs); err != nil {
 			return err
 		}
@@ -196,24 +178,41 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 		return err
 	})
 	if err != nil {
-		return p.UpdateResponse{}, fmt.Errorf("update %s %q: %w", k.Token, request.ID, err)
+		return p.UpdateResponse{}, err
 	}
 	return response, nil
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
-	k, err := pl.lookup(request.Urn)
+	q := question{id: request.ID, old: request.OldInputs}
+	err := pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
+		return k.delete(ctx, op, request.ID)
+	})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+// operate does something with a resource, if the caller may. A preview asks for no permission.
+func (pl *plugin) operate(
+	ctx context.Context, phase string, urn presource.URN, q question, preview bool, do func(op *operation, k *kind) error,
+) error {
+	k, err := pl.lookup(urn)
 	if err != nil {
 		return err
 	}
 	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(k.calls(deleting, question{operation: op, id: request.ID, old: request.OldInputs})); err != nil {
-			return err
+		q.operation = op
+		if !preview {
+			if err := op.authorize(k.calls(phase, q)); err != nil {
+				return err
+			}
 		}
-		return k.delete(ctx, op, request.ID)
+		return do(op, k)
 	})
-	if err != nil && !errors.Is(err, errGone) {
-		return fmt.Errorf("delete %s %q: %w", k.Token, request.ID, err)
+	if err != nil {
+		return fmt.Errorf("cannot %s %s: %w", phase, strings.TrimSpace(k.Token+" "+q.id), err)
 	}
 	return nil
 }

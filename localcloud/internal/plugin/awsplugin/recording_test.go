@@ -63,14 +63,14 @@ func (s *site) demanded(token, id string) map[string][]string {
 	}
 	actions := map[string][]string{}
 	require.NoError(s.t, s.plugin.run(s.t.Context(), func(op *operation) error {
-		for name, q := range map[string]question{
+		for phase, q := range map[string]question{
 			"create": {operation: op, inputs: inputs("on")},
 			"read":   {operation: op, id: id, inputs: inputs("on")},
 			"update": {operation: op, id: id, inputs: inputs("off"), old: inputs("on")},
 			"delete": {operation: op, id: id, old: inputs("on")},
 		} {
-			for _, c := range k.calls(phases()[name], q) {
-				actions[name] = append(actions[name], c.action)
+			for _, c := range k.calls(phase, q) {
+				actions[phase] = append(actions[phase], c.action)
 			}
 		}
 		return nil

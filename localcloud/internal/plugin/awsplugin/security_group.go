@@ -162,54 +162,17 @@ func checkGroupRule(op *operation, r store.Record) error {
 
 // groupRuleRows are rules of their own, which live in their group.
 func groupRuleRows() rows {
-	remove := func(s *store.State, id string) {
-		for groupID, g := range s.SecurityGroups {
-			g["ingress"] = slices.DeleteFunc(g.List("ingress"), func(item any) bool {
-				rule, _ := item.(map[string]any)
-				return groupRuleID(groupID, rule) == id
-			})
-		}
-	}
-	return rows{
-		all: func(s *store.State) store.Table {
-			rules := store.Table{}
-			for groupID, g := range s.SecurityGroups {
-				for _, item := range g.List("ingress") {
-					rule, _ := item.(map[string]any)
-					r := store.Record{"id": groupRuleID(groupID, rule), "securityGroupId": groupID, "type": "ingress"}
-					for _, property := range groupRuleProperties() {
-						if value, ok := rule[property]; ok {
-							r[property] = value
-						}
-					}
-					rules[r.Text("id")] = r
-				}
-			}
-			return rules
+	return listed(func(s *store.State) store.Table { return s.SecurityGroups }, "securityGroupId", "ingress", groupRuleID,
+		map[string]string{
+			"protocol": "protocol", "fromPort": "fromPort", "toPort": "toPort", "cidrBlocks": "cidrBlocks", "description": "description",
 		},
-		put: func(s *store.State, id string, r store.Record) {
-			remove(s, id)
-			rule := map[string]any{}
-			for _, property := range groupRuleProperties() {
-				if value, ok := r[property]; ok {
-					rule[property] = value
-				}
-			}
-			g := s.SecurityGroups[r.Text("securityGroupId")]
-			g["ingress"] = append(g.List("ingress"), rule)
-		},
-		drop: remove,
-	}
-}
-
-// groupRuleProperties are what a rule of its own and a rule of its group have in common.
-func groupRuleProperties() []string {
-	return []string{"protocol", "fromPort", "toPort", "cidrBlocks", "description"}
+		store.Record{"type": "ingress"})
 }
 
 // groupRuleID is as the Terraform provider's: a hash of what the rule is.
-func groupRuleID(groupID string, r store.Record) string {
-	text := fmt.Sprint(groupID, "ingress", protocolName(r.Text("protocol")), r.Number("fromPort"), r.Number("toPort"), r.Texts("cidrBlocks"))
+func groupRuleID(r store.Record) string {
+	protocol, group := protocolName(r.Text("protocol")), r.Text("securityGroupId")
+	text := fmt.Sprint(group, "ingress", protocol, r.Number("fromPort"), r.Number("toPort"), r.Texts("cidrBlocks"))
 	return fmt.Sprintf("sgrule-%d", crc32.ChecksumIEEE([]byte(text)))
 }
 
