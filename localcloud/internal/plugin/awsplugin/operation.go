@@ -43,7 +43,7 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 		if err != nil {
 			return err
 		}
-		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.region, caller: who}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.Region, caller: who}
 		if err := op.removeAbandoned(ctx); err != nil {
 			return err
 		}

@@ -160,23 +160,15 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 }
 
 func (c *checker) typed(path string, v property.Value, schema *Property) bool {
-	ok := false
-	switch schema.Type {
-	case "string":
-		ok = v.IsString()
-	case "boolean":
-		ok = v.IsBool()
-	case "integer":
-		ok = v.IsNumber() && v.AsNumber() == math.Trunc(v.AsNumber())
-	case "map", "object":
-		ok = v.IsMap()
-	case "array", "set":
-		ok = v.IsArray()
+	wanted := map[string]string{
+		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object", "array": "a list",
+		"set": "a list",
+	}[schema.Type]
+	if kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber())) {
+		return true
 	}
-	if !ok {
-		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
-	}
-	return ok
+	c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
+	return false
 }
 
 // coerce accepts what the bridge accepts in place of a string: the resource

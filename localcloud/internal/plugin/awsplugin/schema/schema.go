@@ -21,7 +21,7 @@ var source []byte
 
 // Type is one resource type.
 type Type struct {
-	Token    string               `json:"-"`
+	Token string `json:"-"`
 	// ARN is the service and the kind of resource in the type's ARNs, such as ec2:vpc.
 	// It is empty for a part of another resource.
 	ARN string `json:"arn"`
