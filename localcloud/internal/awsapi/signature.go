@@ -34,25 +34,25 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	who, secret, known, err := caller.Find(state, s.settings.Root, given.accessKeyID)
+	who, err := caller.Find(state, s.settings.Root, given.accessKeyID)
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if !known || r.Header.Get("X-Amz-Security-Token") != "" {
+	if who == nil || r.Header.Get("X-Amz-Security-Token") != "" {
 		return caller.Caller{}, refuse(unknown, "The security token included in the request is invalid.")
 	}
 	if given.region != s.settings.Region || given.service != service {
 		return caller.Caller{}, refuse(wrong, "Credential should be scoped to region %s and service %s, not %s and %s",
 			s.settings.Region, service, given.region, given.service)
 	}
-	signature, err := sign(r, body, given, secret)
+	signature, err := sign(r, body, given, who.SecretAccessKey)
 	if err != nil {
 		return caller.Caller{}, refuse(wrong, "%s", err)
 	}
 	if !hmac.Equal([]byte(signature), []byte(given.signature)) {
 		return caller.Caller{}, refuse(wrong, "The request signature we calculated does not match the signature you provided.")
 	}
-	return who, nil
+	return *who, nil
 }
 
 // authorization is the content of the Authorization header.

@@ -3,14 +3,12 @@ package awsplugin
 import (
 	"cmp"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
-	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -28,18 +26,18 @@ func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
 	if given.AccessKeyID == "" {
 		return caller.Caller{}, apiError("MissingAuthenticationToken", "AWS_ACCESS_KEY_ID is not set; %s", hint)
 	}
-	found, secret, known, err := caller.Find(state, root, given.AccessKeyID)
+	found, err := caller.Find(state, root, given.AccessKeyID)
 	switch {
 	case err != nil:
 		return caller.Caller{}, err
-	case !known:
-		return caller.Caller{}, apiError("InvalidClientTokenId",
-			"The security token included in the request is invalid: localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
-	case secret != given.SecretAccessKey:
-		return caller.Caller{}, apiError("SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+	case found == nil:
+		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
+			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
+	case found.SecretAccessKey != given.SecretAccessKey:
+		return caller.Caller{}, apiError("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
+			"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
 	}
-	return found, nil
+	return *found, nil
 }
 
 // call is one request to one of AWS's APIs.
@@ -120,7 +118,7 @@ type question struct {
 	*operation
 	kind        *kind
 	id          string // empty before the resource is made
-	inputs, old property.Map
+	inputs, old store.Record
 }
 
 // on is a request about each of the targets, which are asked for one by one.
@@ -189,97 +187,46 @@ func (t tags) keys(kind string) map[string]string {
 func (q question) requestTags() map[string]string { return q.tags("tags").request() }
 
 // tags reads an input that holds tags.
-func (q question) tags(name string) tags { return tagsAt(q.inputs, name) }
-
-func tagsAt(inputs property.Map, name string) tags {
-	v := at(inputs, name)
-	if !v.IsMap() {
-		return nil
-	}
-	found := tags{}
-	for key, value := range v.AsMap().All {
-		if value.IsString() {
-			found[key] = value.AsString()
-		}
-	}
-	return found
-}
+func (q question) tags(path string) tags { return q.inputs.Tags(path) }
 
 // changedTags are the tags that an update sets, and those that it takes away.
-func (q question) changedTags(name string) (set, removed tags) {
-	before, after := tagsAt(q.old, name), q.tags(name)
-	set, removed = tags{}, tags{}
-	for key, value := range after {
-		if old, had := before[key]; !had || old != value {
-			set[key] = value
-		}
-	}
-	for key, value := range before {
-		if _, has := after[key]; !has {
-			removed[key] = value
-		}
-	}
+func (q question) changedTags(path string) (set, removed tags) {
+	before, after := q.old.Tags(path), q.tags(path)
+	set, removed = maps.Clone(after), maps.Clone(before)
+	maps.DeleteFunc(set, func(key, value string) bool { old, had := before[key]; return had && old == value })
+	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
 	return set, removed
 }
 
-// text is an input, or before a delete what it was, or else what the resource has.
-func (q question) text(name string) string {
-	v := at(q.inputs, name)
-	if v.IsNull() {
-		v = at(q.old, name)
-	}
-	if v.IsString() {
-		return v.AsString()
-	}
-	if q.kind == nil || q.id == "" {
-		return ""
-	}
-	return q.record(q.kind.Token, q.id).Text(name)
-}
-
-// texts are the strings of an input, which is one string or a list.
-func (q question) texts(name string) []string {
-	if text := q.text(name); text != "" {
-		return []string{text}
-	}
-	return texts(q.inputs, name)
-}
-
-func texts(inputs property.Map, name string) []string {
-	var found []string
-	if v := at(inputs, name); v.IsArray() {
-		for _, item := range v.AsArray().All {
-			if item.IsString() {
-				found = append(found, item.AsString())
-			}
+// texts are the strings of an input, or before a delete what they were, or else what
+// the resource has.
+func (q question) texts(path string) []string {
+	for _, r := range []store.Record{q.inputs, q.old, q.stored()} {
+		if r.At(path) != nil {
+			return r.Texts(path)
 		}
 	}
-	return found
+	return nil
+}
+
+func (q question) text(path string) string { return strings.Join(q.texts(path), " ") }
+
+// stored is the resource that the question is about, or nil.
+func (q question) stored() store.Record {
+	if q.kind == nil || q.id == "" {
+		return nil
+	}
+	return q.record(q.kind.Token, q.id)
 }
 
 // given reports whether an input is there, and neither empty nor false.
-func (q question) given(name string) bool {
-	v := at(q.inputs, name)
-	if q.inputs.Len() == 0 {
-		v = at(q.old, name)
+func (q question) given(path string) bool {
+	if len(q.inputs) == 0 {
+		return q.old.Has(path)
 	}
-	return !schema.IsEmpty(v)
+	return q.inputs.Has(path)
 }
 
-func (q question) changed(name string) bool {
-	plain := func(v property.Value) property.Value { return v.WithSecret(false).WithDependencies(nil) }
-	return !plain(at(q.inputs, name)).Equals(plain(at(q.old, name)))
-}
-
-// at is the value at a path such as rootBlockDevice.tags.
-func at(values property.Map, path string) property.Value {
-	name, rest, nested := strings.Cut(path, ".")
-	v := values.Get(name)
-	if !nested {
-		return v
-	}
-	if !v.IsMap() {
-		return property.Value{}
-	}
-	return at(v.AsMap(), rest)
+func (q question) changed(path string) bool {
+	return !reflect.DeepEqual(q.inputs.At(path), q.old.At(path))
 }

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
@@ -139,22 +137,16 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 
 // forbidInstance names the changes that on AWS stop and start the instance, or
 // resize its volume.
-func forbidInstance(_ *operation, r store.Record, inputs property.Map) error {
+func forbidInstance(r, inputs store.Record) error {
 	for _, name := range []string{
 		"instanceType", "userData", "userDataBase64", "rootBlockDevice.volumeSize", "rootBlockDevice.volumeType", "rootBlockDevice.iops",
 		"rootBlockDevice.throughput",
 	} {
-		now, next := property.Value{}, at(inputs, name)
-		if object, field, nested := strings.Cut(name, "."); nested {
-			now = schema.Value(r.Object(object)[field])
-		} else {
-			now = schema.Value(r[name])
+		next := inputs.At(name)
+		if name == "userData" && inputs.Has(name) {
+			next = hashUserData(inputs.Text(name))
 		}
-		if name == "userData" && next.IsString() {
-			next = property.New(hashUserData(next.AsString()))
-		}
-		empty := next.IsNull() || next.IsComputed() || next.IsString() && next.AsString() == ""
-		if !empty && !next.WithSecret(false).WithDependencies(nil).Equals(now) {
+		if inputs.Has(name) && next != r.At(name) {
 			return fmt.Errorf("a change of %s in place is not supported by localcloud: this project replaces servers; "+
 				"set userDataReplaceOnChange, and pulumi.ReplaceOnChanges([]string{%q})", name, name)
 		}

@@ -33,7 +33,7 @@ type kind struct {
 	// make completes a new record, and makes what it stands for.
 	make func(ctx context.Context, op *operation, r store.Record) error
 	// forbid names the changes in place that localcloud cannot make, in a preview too.
-	forbid func(op *operation, before store.Record, inputs property.Map) error
+	forbid func(before, inputs store.Record) error
 	// remove refuses the end of a resource, or ends what it stands for.
 	remove func(ctx context.Context, op *operation, r store.Record) error
 	// apply brings a change to whom it concerns, after it is in the store. before
@@ -193,7 +193,7 @@ func (op *operation) checkReferences(k *kind, before, after store.Record) error 
 		if to == nil || before != nil && reflect.DeepEqual(before[property], after[property]) {
 			continue
 		}
-		for _, id := range ids(after, property) {
+		for _, id := range after.Texts(property) {
 			target := op.record(to.Token, id)
 			if target == nil {
 				return apiError(to.Missing, "The %s '%s' does not exist", to.label(), id)
@@ -207,14 +207,6 @@ func (op *operation) checkReferences(k *kind, before, after store.Record) error 
 	return nil
 }
 
-// ids are what a property names, which is one or a list.
-func ids(r store.Record, property string) []string {
-	if id := r.Text(property); id != "" {
-		return []string{id}
-	}
-	return r.Texts(property)
-}
-
 // userOf returns a resource that keeps another one from being deleted, or "".
 func (op *operation) userOf(k *kind, id string) string {
 	for _, token := range slices.Sorted(maps.Keys(op.plugin.kinds)) {
@@ -224,7 +216,7 @@ func (op *operation) userOf(k *kind, id string) string {
 				continue
 			}
 			for user, r := range other.rows.all(op.State) {
-				if slices.Contains(ids(r, property), id) && !op.comesWithVPC(user) {
+				if slices.Contains(r.Texts(property), id) && !op.comesWithVPC(user) {
 					return user
 				}
 			}

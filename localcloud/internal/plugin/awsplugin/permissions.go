@@ -248,11 +248,11 @@ func special() map[string]func(q question) []call {
 		// A role gets another permissions boundary, or none. IAM's condition key has the boundary of
 		// the request, or else the one that the role has.
 		"bound": func(q question) []call {
-			boundary := at(q.inputs, "permissionsBoundary")
-			if !boundary.IsString() || boundary.AsString() == "" {
+			boundary := q.inputs.Text("permissionsBoundary")
+			if boundary == "" {
 				return q.on("iam:DeleteRolePermissionsBoundary", q.self())
 			}
-			return q.on("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary.AsString())))
+			return q.on("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
 		},
 		"leaveProfiles": func(q question) (calls []call) {
 			for name, p := range q.InstanceProfiles {
@@ -279,7 +279,7 @@ func special() map[string]func(q question) []call {
 		},
 		// The provider adds and removes the client ids of an OIDC provider one by one.
 		"changeClientIDs": func(q question) (calls []call) {
-			before, after := texts(q.old, "clientIdLists"), texts(q.inputs, "clientIdLists")
+			before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
 			if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
 				calls = append(calls, q.on("iam:AddClientIDToOpenIDConnectProvider", q.self())...)
 			}

@@ -129,7 +129,7 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 		}
 		return p.CreateResponse{Properties: k.PreviewCreate(request.Properties)}, nil
 	}
-	q := question{inputs: request.Properties}
+	q := question{inputs: schema.Record(request.Properties)}
 	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
 		if response.ID, err = k.create(ctx, op, request.Properties); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 }
 
 func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
-	q := question{id: request.ID, inputs: request.Inputs}
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs)}
 	err = pl.operate(ctx, "read", request.Urn, q, false, func(op *operation, k *kind) error {
 		properties, err := k.outputs(ctx, op, request.ID, request.Inputs)
 		if errors.Is(err, errGone) {
@@ -160,10 +160,10 @@ func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.R
 }
 
 func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
-	q := question{id: request.ID, inputs: request.Inputs, old: request.OldInputs}
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
 	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
 		if k.forbid != nil {
-			if err := k.forbid(op, op.record(k.Token, request.ID), request.Inputs); err != nil {
+			if err := k.forbid(op.record(k.Token, request.ID), k.Record(request.Inputs)); err != nil {
 				return err
 			}
 		}
@@ -184,7 +184,7 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
-	q := question{id: request.ID, old: request.OldInputs}
+	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
 	err := pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
 		return k.delete(ctx, op, request.ID)
 	})

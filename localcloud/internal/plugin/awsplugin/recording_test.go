@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // recordings hold what the real provider did and which inputs it has; the _source of each
@@ -52,14 +54,14 @@ func (s *site) demanded(token, id string) map[string][]string {
 	k := s.plugin.kinds[token]
 	properties := k.Inputs
 	real := object{"iamInstanceProfile": s.profile.id, "role": s.role.id, "vpcId": s.vpc.id, "subnetId": s.subnet.id}
-	inputs := func(text string) property.Map {
+	inputs := func(text string) store.Record {
 		given := samples(properties, text)
 		for name, value := range real {
 			if _, has := properties[name]; has && text == "on" {
 				given = given.Set(name, toValue(value))
 			}
 		}
-		return given
+		return schema.Record(given)
 	}
 	actions := map[string][]string{}
 	require.NoError(s.t, s.plugin.run(s.t.Context(), func(op *operation) error {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -53,36 +51,28 @@ func checkZone(region, zone, instanceType string) error {
 }
 
 // getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
-func getInstanceTypeOfferings(op *operation, arguments property.Map) (property.Map, error) {
-	var request struct {
-		LocationType string `json:"locationType"`
-		Filters      []struct {
-			Name   string   `json:"name"`
-			Values []string `json:"values"`
-		} `json:"filters"`
+func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
+	filters := arguments.List("filters")
+	kind := arguments.Text("locationType")
+	var filter store.Record
+	if len(filters) == 1 {
+		filter, _ = filters[0].(map[string]any)
 	}
-	given := store.Record{"request": schema.JSON(property.New(arguments))}
-	if err := given.Decode("request", &request); err != nil {
-		return property.Map{}, err
-	}
-	if request.LocationType != "availability-zone" || len(request.Filters) != 1 || request.Filters[0].Name != "instance-type" {
-		return property.Map{}, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+	if kind != "availability-zone" || filter.Text("name") != "instance-type" {
+		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
 			`write locationType "availability-zone" and one filter "instance-type"`)
 	}
 	types, locations, kinds := []any{}, []any{}, []any{}
-	for _, instanceType := range request.Filters[0].Values {
+	for _, instanceType := range filter.Texts("values") {
 		if strings.ContainsAny(instanceType, "*?") {
-			return property.Map{}, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
+			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
 		}
 		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
-			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, request.LocationType)
+			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, kind)
 		}
 	}
-	answer := property.NewMap(map[string]property.Value{"id": property.New(op.region), "filters": arguments.Get("filters")})
-	for name, value := range map[string]any{
-		"locationType": request.LocationType, "instanceTypes": types, "locations": locations, "locationTypes": kinds,
-	} {
-		answer = answer.Set(name, schema.Value(value))
-	}
-	return answer, nil
+	return store.Record{
+		"id": op.region, "filters": filters, "locationType": kind,
+		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
+	}, nil
 }

@@ -22,7 +22,8 @@ const sessionName = "localcloud"
 type Caller struct {
 	ARN string
 	// UserID is the unique id, as sts:GetCallerIdentity tells it.
-	UserID string
+	UserID          string
+	SecretAccessKey string
 	// roleARN is empty for the administrator, who may do everything.
 	roleARN  string
 	policies []policy.Document
@@ -30,15 +31,14 @@ type Caller struct {
 	boundary *policy.Document
 }
 
-// Find returns whose access key it is, and the secret key that belongs to it.
-// root is the S3 server's own account, the administrator's. Nobody has an access
-// key that is not known; known is false then.
-func Find(state *store.State, root store.Account, accessKeyID string) (c Caller, secretAccessKey string, known bool, err error) {
+// Find returns whose access key it is, or nil. root is the S3 server's own account,
+// the administrator's.
+func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, error) {
 	if accessKeyID == root.AccessKeyID {
-		return Caller{
+		return &Caller{
 			ARN:    "arn:aws:iam::" + AccountID + ":user/localcloud",
-			UserID: "AIDALOCALCLOUD0000000",
-		}, root.SecretAccessKey, true, nil
+			UserID: "AIDALOCALCLOUD0000000", SecretAccessKey: root.SecretAccessKey,
+		}, nil
 	}
 	for name, r := range state.Roles {
 		if r.Account == nil || r.Account.AccessKeyID != accessKeyID {
@@ -46,21 +46,20 @@ func Find(state *store.State, root store.Account, accessKeyID string) (c Caller,
 		}
 		policies, err := Policies(r)
 		if err != nil {
-			return Caller{}, "", false, err
+			return nil, err
 		}
 		boundary, err := Boundary(state, r)
 		if err != nil {
-			return Caller{}, "", false, err
+			return nil, err
 		}
-		return Caller{
-			ARN:      fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
-			UserID:   r.Shown.Text("uniqueId") + ":" + sessionName,
-			roleARN:  r.Shown.Text("arn"),
-			policies: policies,
-			boundary: boundary,
-		}, r.Account.SecretAccessKey, true, nil
+		return &Caller{
+			ARN:             fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
+			UserID:          r.Shown.Text("uniqueId") + ":" + sessionName,
+			SecretAccessKey: r.Account.SecretAccessKey,
+			roleARN:         r.Shown.Text("arn"), policies: policies, boundary: boundary,
+		}, nil
 	}
-	return Caller{}, "", false, nil
+	return nil, nil
 }
 
 // Policies reads the inline policies of a role, in the order of their names.

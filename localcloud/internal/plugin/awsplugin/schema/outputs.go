@@ -51,7 +51,7 @@ func (t *Type) previewTags(outputs property.Map) property.Map {
 // Record returns what a new resource is stored as: its inputs in JSON's form. A
 // boolean that can only be false is false when it is not given, as AWS shows it.
 func (t *Type) Record(inputs property.Map) map[string]any {
-	record := stored(inputs)
+	record := Record(inputs)
 	for name, schema := range t.Inputs {
 		if _, given := record[name]; !given && slices.Equal(schema.Values, []any{false}) {
 			record[name] = false
@@ -62,7 +62,7 @@ func (t *Type) Record(inputs property.Map) map[string]any {
 
 // Updated returns a record after an update in place.
 func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
-	return updated(record, stored(inputs), t.Inputs)
+	return updated(record, Record(inputs), t.Inputs)
 }
 
 func updated(record, given map[string]any, properties map[string]*Property) map[string]any {
@@ -84,7 +84,8 @@ func updated(record, given map[string]any, properties map[string]*Property) map[
 	return next
 }
 
-func stored(inputs property.Map) map[string]any {
+// Record returns inputs in JSON's form.
+func Record(inputs property.Map) map[string]any {
 	record := map[string]any{}
 	for name, v := range inputs.All {
 		if name != DefaultsKey && !v.IsNull() {
@@ -141,15 +142,15 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 			items = append(items, overlay(v, output.AsArray().Get(i), schema.Items))
 		}
 		return property.WithGoValue(input, items)
-	case output.IsNull() && IsEmpty(input), equal(input, output, schema):
+	case output.IsNull() && isEmpty(input), equal(input, output, schema):
 		return input
 	default:
 		return output.WithSecret(input.Secret())
 	}
 }
 
-// IsEmpty reports whether a value says no more than its lack.
-func IsEmpty(v property.Value) bool {
+// isEmpty reports whether a value says no more than its lack.
+func isEmpty(v property.Value) bool {
 	switch {
 	case v.IsString():
 		return v.AsString() == ""

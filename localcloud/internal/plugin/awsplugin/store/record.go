@@ -3,40 +3,71 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Record is a resource as AWS shows it: the JSON form of its properties, under
-// Pulumi's names. What is not there is empty.
+// Pulumi's names. What is not there is empty. The methods take the path of a property,
+// such as rootBlockDevice.tags.
 type Record map[string]any
 
+// At returns a property, or nil.
+func (r Record) At(path string) any {
+	name, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		return r[name]
+	}
+	object, _ := r[name].(map[string]any)
+	return Record(object).At(rest)
+}
+
+// Has reports whether a property is there, and neither empty nor false.
+func (r Record) Has(path string) bool {
+	switch v := r.At(path).(type) {
+	case string:
+		return v != ""
+	case bool:
+		return v
+	case []any:
+		return len(v) > 0
+	case map[string]any:
+		return len(v) > 0
+	default:
+		return v != nil
+	}
+}
+
 // Text returns a property that is a string.
-func (r Record) Text(name string) string {
-	text, _ := r[name].(string)
+func (r Record) Text(path string) string {
+	text, _ := r.At(path).(string)
 	return text
 }
 
 // Flag returns a property that is a boolean.
-func (r Record) Flag(name string) bool {
-	flag, _ := r[name].(bool)
+func (r Record) Flag(path string) bool {
+	flag, _ := r.At(path).(bool)
 	return flag
 }
 
 // Number returns a property that is a whole number.
-func (r Record) Number(name string) int {
-	number, _ := r[name].(float64)
+func (r Record) Number(path string) int {
+	number, _ := r.At(path).(float64)
 	return int(number)
 }
 
 // List returns the elements of a property that is a list.
-func (r Record) List(name string) []any {
-	list, _ := r[name].([]any)
+func (r Record) List(path string) []any {
+	list, _ := r.At(path).([]any)
 	return list
 }
 
-// Texts returns a property that is a list of strings.
-func (r Record) Texts(name string) []string {
+// Texts returns the strings of a property that is one or a list of them.
+func (r Record) Texts(path string) []string {
+	if text := r.Text(path); text != "" {
+		return []string{text}
+	}
 	var texts []string
-	for _, item := range r.List(name) {
+	for _, item := range r.List(path) {
 		if text, ok := item.(string); ok {
 			texts = append(texts, text)
 		}
@@ -45,15 +76,15 @@ func (r Record) Texts(name string) []string {
 }
 
 // Object returns a property that is an object, or nil.
-func (r Record) Object(name string) Record {
-	object, _ := r[name].(map[string]any)
+func (r Record) Object(path string) Record {
+	object, _ := r.At(path).(map[string]any)
 	return object
 }
 
 // Tags returns a property that maps the names of tags to their values.
-func (r Record) Tags(name string) map[string]string {
+func (r Record) Tags(path string) map[string]string {
 	tags := map[string]string{}
-	for key, value := range r.Object(name) {
+	for key, value := range r.Object(path) {
 		if text, ok := value.(string); ok {
 			tags[key] = text
 		}
