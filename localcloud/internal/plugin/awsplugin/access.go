@@ -28,12 +28,11 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
-	server, err := op.objects()
+	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objects) error {
+		return server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey)
+	})
 	if err != nil {
 		return err
-	}
-	if err := server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey); err != nil {
-		return fmt.Errorf("make the S3 account of role %s: %w", r.Shown.Text("name"), err)
 	}
 	return op.syncBuckets(ctx)
 }
@@ -80,13 +79,13 @@ func (op *operation) syncRole(ctx context.Context, name string) error {
 // syncBuckets gives every bucket at the S3 server the policy that follows from its
 // own and those of the roles.
 func (op *operation) syncBuckets(ctx context.Context) error {
-	server, err := op.objects()
+	var names []string
+	err := op.onS3("list the buckets", func(server objects) (err error) {
+		names, err = server.Buckets(ctx)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	names, err := server.Buckets(ctx)
-	if err != nil {
-		return fmt.Errorf("list the buckets: %w", err)
 	}
 	for _, name := range names {
 		// A bucket that somebody deleted meanwhile is no matter of this one.
@@ -105,32 +104,28 @@ func (op *operation) syncBucket(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	server, err := op.objects()
+	own, err := op.bucketPolicy(name)
 	if err != nil {
 		return err
 	}
-	var effective string
-	if op.Buckets[name] != nil {
-		own, err := op.bucketPolicy(name)
-		if err != nil {
-			return err
+	return op.onS3("set the effective policy of bucket "+name, func(server objects) error {
+		if op.Buckets[name] != nil {
+			effective, err := policy.Effective(name, own, identities)
+			if err != nil {
+				return err
+			}
+			return server.PutPolicy(ctx, name, effective)
 		}
-		if effective, err = policy.Effective(name, own, identities); err != nil {
-			return err
-		}
-	} else {
 		current, err := server.Policy(ctx, name)
 		if err != nil {
-			return fmt.Errorf("read the policy of bucket %s: %w", name, err)
-		}
-		if effective, err = policy.Merge(name, current, identities); err != nil || effective == current {
 			return err
 		}
-	}
-	if err := server.PutPolicy(ctx, name, effective); err != nil {
-		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
-	}
-	return nil
+		merged, err := policy.Merge(name, current, identities)
+		if err != nil || merged == current {
+			return err
+		}
+		return server.PutPolicy(ctx, name, merged)
+	})
 }
 
 func (op *operation) identities() ([]policy.Identity, error) {

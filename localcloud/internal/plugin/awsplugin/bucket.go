@@ -35,23 +35,19 @@ func checkBucket(_ *operation, r store.Record) error {
 
 func makeBucket(ctx context.Context, op *operation, r store.Record) error {
 	name := r.Text("bucket")
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	exists, err := server.BucketExists(ctx, name)
-	if err != nil {
-		return fmt.Errorf("look for bucket %s: %w", name, err)
-	}
-	if exists {
-		return apiError("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it: %s", name)
-	}
-	if err := server.CreateBucket(ctx, name); err != nil {
-		return fmt.Errorf("create bucket %s: %w", name, err)
-	}
 	r["bucketDomainName"], r["bucketRegionalDomainName"] = name+".s3.amazonaws.com", fmt.Sprintf("%s.s3.%s.amazonaws.com", name, op.region)
 	r["hostedZoneId"], r["region"] = hostedZoneID, op.region
-	return nil
+	return op.onS3("create bucket "+name, func(server objects) error {
+		exists, err := server.BucketExists(ctx, name)
+		if err != nil {
+			return err
+		}
+		if exists {
+			return apiError("BucketAlreadyOwnedByYou",
+				"Your previous request to create the named bucket succeeded and you already own it: %s", name)
+		}
+		return server.CreateBucket(ctx, name)
+	})
 }
 
 // applyBucket gives a new bucket the access that roles had to it before it was made.
@@ -64,36 +60,28 @@ func applyBucket(ctx context.Context, op *operation, before, after store.Record)
 
 func showBucket(ctx context.Context, op *operation, r store.Record) (store.Record, error) {
 	name := r.Text("id")
-	server, err := op.objects()
-	if err != nil {
-		return nil, err
-	}
-	exists, err := server.BucketExists(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("look for bucket %s: %w", name, err)
-	}
-	if !exists {
+	exists := false
+	err := op.onS3("look for bucket "+name, func(server objects) (err error) {
+		exists, err = server.BucketExists(ctx, name)
+		return err
+	})
+	if err == nil && !exists {
 		delete(op.Buckets, name)
-		return nil, errGone
+		err = errGone
 	}
-	return r, nil
+	return r, err
 }
 
 func removeBucket(ctx context.Context, op *operation, r store.Record) error {
 	name := r.Text("id")
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	if r.Flag("forceDestroy") {
-		if err := server.EmptyBucket(ctx, name); err != nil {
-			return fmt.Errorf("empty bucket %s: %w", name, err)
+	return op.onS3("delete bucket "+name, func(server objects) error {
+		if r.Flag("forceDestroy") {
+			if err := server.EmptyBucket(ctx, name); err != nil {
+				return err
+			}
 		}
-	}
-	if err := server.DeleteBucket(ctx, name); err != nil {
-		return fmt.Errorf("delete bucket %s: %w", name, err)
-	}
-	return nil
+		return server.DeleteBucket(ctx, name)
+	})
 }
 
 // checkVersioning refuses a way back to a bucket that never had versions: S3 has none.
@@ -106,7 +94,7 @@ func checkVersioning(op *operation, r store.Record) error {
 }
 
 // versioning is the status of a bucket's versioning: Enabled, Suspended or Disabled.
-func versioning(r store.Record) string { return r.Object("versioningConfiguration").Text("status") }
+func versioning(r store.Record) string { return r.Text("versioningConfiguration.status") }
 
 // applyVersioning suspends versioning when the setting goes.
 func applyVersioning(ctx context.Context, op *operation, before, after store.Record) error {
@@ -117,14 +105,9 @@ func applyVersioning(ctx context.Context, op *operation, before, after store.Rec
 	if status == "" || status == "Disabled" {
 		return nil
 	}
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	if err := server.PutVersioning(ctx, name, status); err != nil {
-		return fmt.Errorf("set the versioning of bucket %s: %w", name, err)
-	}
-	return nil
+	return op.onS3("set the versioning of bucket "+name, func(server objects) error {
+		return server.PutVersioning(ctx, name, status)
+	})
 }
 
 func checkOwner(_ *operation, r store.Record) error {
@@ -137,28 +120,20 @@ func checkOwner(_ *operation, r store.Record) error {
 // checkEncryption checks the default encryption of a bucket. The S3 server does
 // not encrypt; the setting has no effect that a client could see.
 func checkEncryption(op *operation, r store.Record) error {
-	rules := r.List("rules")
-	if len(rules) == 1 {
-		if rule, _ := rules[0].(map[string]any); rule["applyServerSideEncryptionByDefault"] != nil {
-			return checkOwner(op, r)
-		}
+	if rules := r.Objects("rules"); len(rules) == 1 && rules[0].Has("applyServerSideEncryptionByDefault") {
+		return checkOwner(op, r)
 	}
 	return apiError("MalformedXML", "rules must hold exactly one rule, with applyServerSideEncryptionByDefault")
 }
 
 func applyOwnership(ctx context.Context, op *operation, before, after store.Record) error {
-	name, ownership := after.Text("bucket"), after.Object("rule").Text("objectOwnership")
+	name, ownership := after.Text("bucket"), after.Text("rule.objectOwnership")
 	if after == nil {
 		name, ownership = before.Text("bucket"), defaultOwnership
 	}
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	if err := server.PutOwnership(ctx, name, ownership); err != nil {
-		return fmt.Errorf("set the object ownership of bucket %s: %w", name, err)
-	}
-	return nil
+	return op.onS3("set the object ownership of bucket "+name, func(server objects) error {
+		return server.PutOwnership(ctx, name, ownership)
+	})
 }
 
 // checkPublicAccess refuses to restrict a bucket that is public already: the S3

@@ -12,14 +12,13 @@ const maxLifecycleRules = 1000
 // checkLifecycle checks a lifecycle configuration as S3 does. Nobody acts on it:
 // a rehearsal is over within days.
 func checkLifecycle(op *operation, r store.Record) error {
-	rules := r.List("rules")
+	rules := r.Objects("rules")
 	if len(rules) == 0 || len(rules) > maxLifecycleRules {
 		return apiError("MalformedXML", "rules must hold 1 to %d rules", maxLifecycleRules)
 	}
 	ids := map[string]bool{}
-	for _, item := range rules {
-		rule, _ := item.(map[string]any)
-		id := store.Record(rule).Text("id")
+	for _, rule := range rules {
+		id := rule.Text("id")
 		if ids[id] {
 			return apiError("InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule: %s", id)
 		}
@@ -50,7 +49,7 @@ func lifecycleProblem(rule store.Record) string {
 		return "at least one action needs to be specified in a rule"
 	case abort != nil && abort.Number("daysAfterInitiation") < 1:
 		return "abortIncompleteMultipartUpload.daysAfterInitiation must be a positive integer"
-	case abort != nil && (filter.Object("tag") != nil || len(filter.Object("and").Object("tags")) > 0):
+	case abort != nil && (filter.Has("tag") || filter.Has("and.tags")):
 		return "abortIncompleteMultipartUpload cannot be specified with a filter on tags"
 	case noncurrent != nil && noncurrent.Number("noncurrentDays") < 1:
 		return "noncurrentVersionExpiration.noncurrentDays must be a positive integer"

@@ -20,13 +20,12 @@ const (
 	maxClientIDs     = 100
 )
 
-// checkIAMName returns the check of a name, and of a path where the kind has one.
-func checkIAMName(what string, limit int, r store.Record) error {
-	name := r.Text("name")
-	if len(name) > limit || !regexp.MustCompile(`^[\w+=,.@-]+$`).MatchString(name) {
-		return apiError("ValidationError", "%s %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", what, name, limit)
+// checkIAMName checks the name of a resource of IAM, and the path where it has one.
+func checkIAMName(k *kind, r store.Record) error {
+	name, path := r.Text("name"), r.Text("path")
+	if len(name) > k.Autoname.MaxLength || !regexp.MustCompile(`^[\w+=,.@-]+$`).MatchString(name) {
+		return apiError("ValidationError", "name %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", name, k.Autoname.MaxLength)
 	}
-	path := r.Text("path")
 	if r["path"] != nil && (!strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/")) {
 		return apiError("ValidationError", "path %q is invalid: it must begin and end with /", path)
 	}
@@ -34,9 +33,6 @@ func checkIAMName(what string, limit int, r store.Record) error {
 }
 
 func checkRole(op *operation, r store.Record) error {
-	if err := checkIAMName("roleName", 64, r); err != nil {
-		return err
-	}
 	if _, err := policy.TrustPolicy(r.Text("assumeRolePolicy")); err != nil {
 		return apiError("MalformedPolicyDocument", "assumeRolePolicy: %s", err)
 	}
@@ -44,14 +40,6 @@ func checkRole(op *operation, r store.Record) error {
 		return apiError("ValidationError", "maxSessionDuration is %d seconds: write 3600 to 43200", seconds)
 	}
 	return nil
-}
-
-// makeUnique gives a resource of IAM its unique id, which begins with the prefix.
-func makeUnique(property, prefix string) func(context.Context, *operation, store.Record) error {
-	return func(_ context.Context, _ *operation, r store.Record) error {
-		r[property] = prefix + randomText()[:17]
-		return nil
-	}
 }
 
 // removeRole takes a role out of its profiles, as the provider does, and ends its account.
@@ -78,11 +66,9 @@ func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.syncBuckets(ctx); err != nil {
 		return err
 	}
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	return server.DeleteAccount(ctx, account.AccessKeyID)
+	return op.onS3("delete the S3 account of role "+id, func(server objects) error {
+		return server.DeleteAccount(ctx, account.AccessKeyID)
+	})
 }
 
 // applyRole brings another permissions boundary to the S3 server.
@@ -120,9 +106,6 @@ func rolePolicyRows() rows {
 }
 
 func checkRolePolicy(op *operation, r store.Record) error {
-	if err := checkIAMName("policyName", 128, r); err != nil {
-		return err
-	}
 	if _, err := policy.RolePolicy(r.Text("policy")); err != nil {
 		return apiError("MalformedPolicyDocument", "policy %s: %s", r.Text("name"), err)
 	}
@@ -149,9 +132,6 @@ func applyRolePolicy(ctx context.Context, op *operation, before, after store.Rec
 
 // checkManagedPolicy checks a managed policy. It bounds roles here, and is attached to none.
 func checkManagedPolicy(_ *operation, r store.Record) error {
-	if err := checkIAMName("policyName", 128, r); err != nil {
-		return err
-	}
 	if _, err := policy.RolePolicy(r.Text("policy")); err != nil {
 		return apiError("MalformedPolicyDocument", "policy %s: %s", r.Text("name"), err)
 	}
@@ -169,10 +149,6 @@ func applyManagedPolicy(ctx context.Context, op *operation, _, after store.Recor
 		}
 	}
 	return nil
-}
-
-func checkInstanceProfile(_ *operation, r store.Record) error {
-	return checkIAMName("instanceProfileName", 128, r)
 }
 
 // showInstanceProfile takes a role that is gone out of the profile, as the provider does.

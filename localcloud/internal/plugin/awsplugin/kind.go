@@ -48,13 +48,8 @@ func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (
 	if auto := k.Autoname; auto != nil && r.Text(auto.PrefixProperty) != "" {
 		r[auto.Property] = uniqueName(r.Text(auto.PrefixProperty))
 	}
-	if err := op.checkReferences(k, nil, r); err != nil {
+	if err := k.validate(op, nil, r); err != nil {
 		return "", err
-	}
-	if k.check != nil {
-		if err := k.check(op, r); err != nil {
-			return "", err
-		}
 	}
 	k.identify(op, r)
 	if k.Exists != "" && op.record(k.Token, r.Text("id")) != nil {
@@ -68,6 +63,22 @@ func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (
 	id := r.Text("id")
 	k.rows.put(op.State, id, r)
 	return id, k.changed(ctx, op, nil, r)
+}
+
+// validate refuses what AWS refuses. before is nil in a create.
+func (k *kind) validate(op *operation, before, after store.Record) error {
+	if err := op.checkReferences(k, before, after); err != nil {
+		return err
+	}
+	if strings.HasPrefix(k.Token, "aws:iam/") && k.Autoname != nil {
+		if err := checkIAMName(k, after); err != nil {
+			return err
+		}
+	}
+	if k.check == nil {
+		return nil
+	}
+	return k.check(op, after)
 }
 
 // identify gives a new record its id, and what AWS shows along with it.
@@ -86,6 +97,9 @@ func (k *kind) identify(op *operation, r store.Record) {
 		if slices.Contains(k.Outputs, property) {
 			r[property] = value
 		}
+	}
+	for property, prefix := range k.UniqueIDs {
+		r[property] = prefix + randomText()[:17]
 	}
 	if k.IDIsARN {
 		r["id"] = r["arn"]
@@ -134,13 +148,8 @@ func (k *kind) update(ctx context.Context, op *operation, id string, inputs prop
 		return errGone
 	}
 	after := store.Record(k.Updated(before, inputs))
-	if err := op.checkReferences(k, before, after); err != nil {
+	if err := k.validate(op, before, after); err != nil {
 		return err
-	}
-	if k.check != nil {
-		if err := k.check(op, after); err != nil {
-			return err
-		}
 	}
 	k.rows.put(op.State, id, after)
 	return k.changed(ctx, op, before, after)

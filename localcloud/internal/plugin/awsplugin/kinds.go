@@ -65,12 +65,12 @@ func kinds() map[string]*kind {
 
 		"aws:iam/policy:Policy": {
 			rows:  in(func(s *state) store.Table { return s.Policies }),
-			check: checkManagedPolicy, make: makeUnique("policyId", "ANPA"), apply: applyManagedPolicy,
+			check: checkManagedPolicy, apply: applyManagedPolicy,
 		},
 		"aws:iam/role:Role": {
 			rows: within(func(s *state) map[string]*store.Role { return s.Roles },
 				func(r *store.Role) *store.Record { return &r.Shown }),
-			check: checkRole, make: makeUnique("uniqueId", "AROA"), remove: removeRole, apply: applyRole,
+			check: checkRole, remove: removeRole, apply: applyRole,
 		},
 		"aws:iam/rolePolicy:RolePolicy": {
 			rows: rolePolicyRows(), id: func(r store.Record) string { return r.Text("role") + ":" + r.Text("name") },
@@ -78,7 +78,7 @@ func kinds() map[string]*kind {
 		},
 		"aws:iam/instanceProfile:InstanceProfile": {
 			rows:  in(func(s *state) store.Table { return s.InstanceProfiles }),
-			check: checkInstanceProfile, make: makeUnique("uniqueId", "AIPA"), apply: applyInstanceProfile, show: showInstanceProfile,
+			apply: applyInstanceProfile, show: showInstanceProfile,
 		},
 		providerToken: {
 			rows:  in(func(s *state) store.Table { return s.OpenIDConnectProviders }),

@@ -152,12 +152,11 @@ func checkRouteTable(op *operation, r store.Record) error {
 		r["routes"] = []any{}
 	}
 	seen := map[string]bool{}
-	for _, item := range r.List("routes") {
-		route, _ := item.(map[string]any)
+	for _, route := range r.Objects("routes") {
 		if err := op.checkRoute(r, route); err != nil {
 			return err
 		}
-		destination := store.Record(route).Text("cidrBlock")
+		destination := route.Text("cidrBlock")
 		if seen[destination] {
 			return apiError("RouteAlreadyExists", "The route identified by %s already exists.", destination)
 		}
@@ -226,9 +225,8 @@ func (op *operation) isPublic(subnet store.Record) bool {
 			table = a.Text("routeTableId")
 		}
 	}
-	for _, item := range op.RouteTables[table].List("routes") {
-		route, _ := item.(map[string]any)
-		gateway := store.Record(route).Text("gatewayId")
+	for _, route := range op.RouteTables[table].Objects("routes") {
+		gateway := route.Text("gatewayId")
 		if route["cidrBlock"] == "0.0.0.0/0" && gateway != "" && gateway == op.internetGatewayOf(vpc) {
 			return true
 		}

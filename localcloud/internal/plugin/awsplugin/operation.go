@@ -51,30 +51,31 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 	})
 }
 
-// objects opens the S3 server.
-func (op *operation) objects() (objects, error) {
-	o, err := op.plugin.openObjects()
+// onS3 does something at the S3 server. what names it in an error.
+func (op *operation) onS3(what string, do func(server objects) error) error {
+	server, err := op.plugin.openObjects()
 	if err != nil {
-		return objects{}, fmt.Errorf("open the S3 server: %w", err)
+		return fmt.Errorf("cannot open the S3 server: %w", err)
 	}
-	return o, nil
+	if err := do(server); err != nil {
+		return fmt.Errorf("cannot %s: %w", what, err)
+	}
+	return nil
 }
 
 // s3Prefixes are the addresses of S3, the contents of its prefix list.
 func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
-	o, err := op.objects()
-	if err != nil {
-		return nil, err
-	}
-	endpoint, err := url.Parse(o.endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("parse the S3 server's endpoint: %w", err)
-	}
-	addr, err := netip.ParseAddr(endpoint.Hostname())
-	if err != nil {
-		return nil, fmt.Errorf("the S3 server's endpoint %s has no address: %w", o.endpoint, err)
-	}
-	return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, nil
+	var prefixes []netip.Prefix
+	err := op.onS3("read the address of the S3 server's endpoint", func(server objects) error {
+		endpoint, err := url.Parse(server.endpoint)
+		if err != nil {
+			return err
+		}
+		addr, err := netip.ParseAddr(endpoint.Hostname())
+		prefixes = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
+		return err
+	})
+	return prefixes, err
 }
 
 func (op *operation) ec2ARN(kind, id string) string {

@@ -52,18 +52,13 @@ func checkZone(region, zone, instanceType string) error {
 
 // getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
 func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
-	filters := arguments.List("filters")
-	kind := arguments.Text("locationType")
-	var filter store.Record
-	if len(filters) == 1 {
-		filter, _ = filters[0].(map[string]any)
-	}
-	if kind != "availability-zone" || filter.Text("name") != "instance-type" {
+	filters, kind := arguments.Objects("filters"), arguments.Text("locationType")
+	if kind != "availability-zone" || len(filters) != 1 || filters[0].Text("name") != "instance-type" {
 		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
 			`write locationType "availability-zone" and one filter "instance-type"`)
 	}
 	types, locations, kinds := []any{}, []any{}, []any{}
-	for _, instanceType := range filter.Texts("values") {
+	for _, instanceType := range filters[0].Texts("values") {
 		if strings.ContainsAny(instanceType, "*?") {
 			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
 		}
@@ -72,7 +67,7 @@ func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Reco
 		}
 	}
 	return store.Record{
-		"id": op.region, "filters": filters, "locationType": kind,
+		"id": op.region, "filters": arguments["filters"], "locationType": kind,
 		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
 	}, nil
 }

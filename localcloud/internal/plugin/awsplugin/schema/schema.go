@@ -30,6 +30,8 @@ type Type struct {
 	// NameProperty is the property with the name, where Autoname has none.
 	NameProperty string `json:"nameProperty"`
 	IDIsARN      bool   `json:"idIsArn"`
+	// UniqueIDs are the properties with ids that IAM generates, and what begins them.
+	UniqueIDs map[string]string `json:"uniqueIds"`
 	// Missing is the error code for a reference to what does not exist.
 	Missing string `json:"missing"`
 	// Exists is the error code for a second resource with the same id.

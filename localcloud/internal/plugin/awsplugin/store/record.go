@@ -81,6 +81,17 @@ func (r Record) Object(path string) Record {
 	return object
 }
 
+// Objects returns the objects of a property that is a list of them.
+func (r Record) Objects(path string) []Record {
+	var objects []Record
+	for _, item := range r.List(path) {
+		if object, ok := item.(map[string]any); ok {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
 // Tags returns a property that maps the names of tags to their values.
 func (r Record) Tags(path string) map[string]string {
 	tags := map[string]string{}
