@@ -45,10 +45,6 @@ func s3Actions(names string) []string {
 	return actions
 }
 
-// listActions are the actions whose requests have a prefix, a delimiter and a
-// most number of keys.
-func listActions() []string { return []string{"s3:ListBucket", "s3:ListBucketVersions"} }
-
 // covered lists the actions that a statement is about.
 func (s Statement) covered(actions []string) []string {
 	return slices.DeleteFunc(slices.Clone(actions), func(action string) bool { return !s.coversAction(action) })

@@ -99,6 +99,14 @@ func (p *Principal) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// MarshalJSON writes what UnmarshalJSON accepts.
+func (p Principal) MarshalJSON() ([]byte, error) {
+	if p.Everybody {
+		return []byte(`"*"`), nil
+	}
+	return json.Marshal(p.Kinds)
+}
+
 // UnmarshalJSON accepts one value or a list.
 func (s *Strings) UnmarshalJSON(data []byte) error {
 	var values []any
