@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -59,25 +60,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
+	var answer any
 	if isKMS {
-		s.serveKMS(w, r, target, body)
-		return
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		answer, err = s.doKMS(r, target, body)
+	} else {
+		w.Header().Set("Content-Type", "text/xml")
+		answer, err = s.doSTS(r, body)
 	}
-	s.serveSTS(w, r, body)
-}
-
-func (s *Server) serveKMS(w http.ResponseWriter, r *http.Request, target string, body []byte) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	answer, err := s.doKMS(r, target, body)
 	if err != nil {
 		refused := refusalOf(err)
 		w.WriteHeader(refused.status())
 		answer = map[string]string{"__type": refused.code, "message": refused.message}
+		if !isKMS {
+			answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: uuid.NewString()}
+		}
 	}
-	if answer == nil {
-		return // an action without an answer has an empty body
+	switch {
+	case !isKMS:
+		_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
+	case answer != nil: // an action without an answer has an empty body
+		_ = json.NewEncoder(w).Encode(answer)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // who asked is gone
 }
 
 func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error) {
@@ -112,28 +116,20 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
-	w.Header().Set("Content-Type", "text/xml")
-	answer, err := s.doSTS(r, body)
-	if err != nil {
-		refused := refusalOf(err)
-		w.WriteHeader(refused.status())
-		answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: uuid.NewString()}
-	}
-	_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
-}
-
 func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
 	who, err := s.authenticate(r, body, "sts")
 	if err != nil {
 		return nil, err
 	}
-	form, err := parseForm(r, body)
-	if err != nil {
-		return nil, refuse("MalformedQueryString", "%s", err)
+	form := r.URL.Query()
+	if r.Method != http.MethodGet {
+		if form, err = url.ParseQuery(string(body)); err != nil {
+			return nil, refuse("MalformedQueryString", "%s", err)
+		}
 	}
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
-		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity", action, form.Get("Version"))
+		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",
+			action, form.Get("Version"))
 	}
 	// Everybody may ask who they are, and no policy can deny it.
 	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: uuid.NewString()}, nil

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -97,12 +96,4 @@ func sign(r *http.Request, body []byte, given authorization, secret string) (str
 	}
 	signed, _ := parseAuthorization(again.Header.Get("Authorization"))
 	return signed.signature, nil
-}
-
-// parseForm reads the parameters of the query protocol.
-func parseForm(r *http.Request, body []byte) (url.Values, error) {
-	if r.Method == http.MethodGet {
-		return r.URL.Query(), nil
-	}
-	return url.ParseQuery(string(body))
 }

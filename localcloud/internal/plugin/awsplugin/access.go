@@ -132,17 +132,13 @@ func (op *operation) identities() ([]policy.Identity, error) {
 	var identities []policy.Identity
 	for _, name := range slices.Sorted(maps.Keys(op.Roles)) {
 		r := op.Roles[name]
-		identity := policy.Identity{RoleARN: r.Shown.Text("arn")}
-		if r.Account != nil {
-			identity.AccessKeyID = r.Account.AccessKeyID
-		}
-		policies, err := caller.Policies(r)
+		policies, boundary, err := caller.Documents(op.State, r)
 		if err != nil {
 			return nil, apiError("MalformedPolicyDocument", "%s", err)
 		}
-		identity.Policies = policies
-		if identity.Boundary, err = caller.Boundary(op.State, r); err != nil {
-			return nil, apiError("MalformedPolicyDocument", "%s", err)
+		identity := policy.Identity{RoleARN: r.Shown.Text("arn"), Policies: policies, Boundary: boundary}
+		if r.Account != nil {
+			identity.AccessKeyID = r.Account.AccessKeyID
 		}
 		identities = append(identities, identity)
 	}

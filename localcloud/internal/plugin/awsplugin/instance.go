@@ -79,7 +79,7 @@ func (op *operation) launch(ctx context.Context, i *store.Instance) error {
 // asked to be terminated then.
 func (op *operation) removeSwitchedOff(ctx context.Context) error {
 	for id, i := range op.Instances {
-		if i.Pending {
+		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != shutdownTerminates {
 			continue
 		}
 		state, err := op.instanceState(ctx, i)

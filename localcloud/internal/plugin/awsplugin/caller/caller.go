@@ -44,11 +44,7 @@ func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, 
 		if r.Account == nil || r.Account.AccessKeyID != accessKeyID {
 			continue
 		}
-		policies, err := Policies(r)
-		if err != nil {
-			return nil, err
-		}
-		boundary, err := Boundary(state, r)
+		policies, boundary, err := Documents(state, r)
 		if err != nil {
 			return nil, err
 		}
@@ -62,34 +58,25 @@ func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, 
 	return nil, nil
 }
 
-// Policies reads the inline policies of a role, in the order of their names.
-func Policies(r *store.Role) ([]policy.Document, error) {
-	var documents []policy.Document
+// Documents reads the inline policies of a role, in the order of their names, and its
+// permissions boundary, which is nil for a role without one.
+func Documents(state *store.State, r *store.Role) (policies []policy.Document, boundary *policy.Document, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Policies)) {
 		document, err := policy.RolePolicy(r.Policies[name].Text("policy"))
 		if err != nil {
-			return nil, fmt.Errorf("policy %s of role %s: %w", name, r.Shown.Text("name"), err)
+			return nil, nil, fmt.Errorf("policy %s of role %s: %w", name, r.Shown.Text("name"), err)
 		}
-		documents = append(documents, document)
+		policies = append(policies, document)
 	}
-	return documents, nil
-}
-
-// Boundary reads the permissions boundary of a role; it returns nil for a role without one.
-func Boundary(state *store.State, r *store.Role) (*policy.Document, error) {
 	arn := r.Shown.Text("permissionsBoundary")
 	if arn == "" {
-		return nil, nil
+		return policies, nil, nil
 	}
-	managed := state.Policies[arn]
-	if managed == nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: there is no policy %s", r.Shown.Text("name"), arn)
-	}
-	document, err := policy.RolePolicy(managed.Text("policy"))
+	document, err := policy.RolePolicy(state.Policies[arn].Text("policy"))
 	if err != nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: %w", r.Shown.Text("name"), err)
+		return nil, nil, fmt.Errorf("permissions boundary %s of role %s: %w", arn, r.Shown.Text("name"), err)
 	}
-	return &document, nil
+	return policies, &document, nil
 }
 
 // Refusal is AWS's message when the caller may not send the request, and empty
