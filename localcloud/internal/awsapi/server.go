@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
@@ -69,11 +70,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer, err = s.doSTS(r, body)
 	}
 	if err != nil {
-		refused := refusalOf(err)
-		w.WriteHeader(refused.status())
-		answer = map[string]string{"__type": refused.code, "message": refused.message}
+		refused, status := refusalOf(err)
+		w.WriteHeader(status)
+		answer = map[string]string{"__type": refused.Code, "message": refused.Message}
 		if !isKMS {
-			answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: uuid.NewString()}
+			answer = stsError{Type: "Sender", Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
 		}
 	}
 	switch {
@@ -135,35 +136,20 @@ func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
 	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: uuid.NewString()}, nil
 }
 
-// refusalOf is what the one who asked is told of an error.
-func refusalOf(err error) *refusal {
-	var refused *refusal
-	if errors.As(err, &refused) {
-		return refused
-	}
-	return &refusal{code: "InternalFailure", message: err.Error()}
-}
-
-// refusal is an error in the form of AWS's APIs: a code that programs know, and
-// a message for people.
-type refusal struct {
-	code, message string
-}
-
+// refuse returns an error in the form of AWS's APIs: a code that programs know, and a
+// message for people.
 func refuse(code, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-func (r *refusal) Error() string { return r.code + ": " + r.message }
-
-// status is the HTTP status that AWS answers with.
-func (r *refusal) status() int {
-	switch {
-	case r.code == "InternalFailure":
-		return http.StatusInternalServerError
-	// KMS, whose codes end so, says 400 to all that is the caller's fault.
-	case strings.HasSuffix(r.code, "Exception"), r.code == "InvalidAction", r.code == "MalformedQueryString":
-		return http.StatusBadRequest
+// refusalOf is what the one who asked is told of an error, with the HTTP status.
+func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
+	if !errors.As(err, &refusal) {
+		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
 	}
-	return http.StatusForbidden
+	// KMS, whose codes end so, says 400 to all that is the caller's fault.
+	if strings.HasSuffix(refusal.Code, "Exception") || refusal.Code == "InvalidAction" || refusal.Code == "MalformedQueryString" {
+		return refusal, http.StatusBadRequest
+	}
+	return refusal, http.StatusForbidden
 }
