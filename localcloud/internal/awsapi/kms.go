@@ -165,27 +165,33 @@ func (r *request) describeKey(k *key) (any, error) {
 	return map[string]any{"KeyMetadata": r.metadata(k)}, nil
 }
 
-func (r *request) enableKey(k *key) (any, error) {
-	k.State = stateEnabled
+func (r *request) enableKey(k *key) (any, error)  { return r.setState(k, stateEnabled) }
+func (r *request) disableKey(k *key) (any, error) { return r.setState(k, stateDisabled) }
+
+func (r *request) setState(k *key, state string) (any, error) {
+	k.State = state
 	return nil, r.kms.save()
 }
 
-func (r *request) disableKey(k *key) (any, error) {
-	k.State = stateDisabled
-	return nil, r.kms.save()
+// days is a parameter that is a number of days, or the default.
+func days(name string, given *int, otherwise, least, most int) (int, error) {
+	if given == nil {
+		return otherwise, nil
+	}
+	if *given < least || *given > most {
+		return 0, refuse("ValidationException", "%s is %d: write %d to %d", name, *given, least, most)
+	}
+	return *given, nil
 }
 
 func (r *request) scheduleKeyDeletion(k *key) (any, error) {
-	days := defaultWaiting
-	if r.PendingWindowInDays != nil {
-		days = *r.PendingWindowInDays
+	waiting, err := days("PendingWindowInDays", r.PendingWindowInDays, defaultWaiting, 7, defaultWaiting)
+	if err != nil {
+		return nil, err
 	}
-	if days < 7 || days > defaultWaiting {
-		return nil, refuse("ValidationException", "PendingWindowInDays is %d: write 7 to %d", days, defaultWaiting)
-	}
-	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, days)
+	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, waiting)
 	return map[string]any{
-		"KeyId": r.arn("key/" + k.ID), "KeyState": k.State, "DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": days,
+		"KeyId": r.arn("key/" + k.ID), "KeyState": k.State, "DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": waiting,
 	}, r.kms.save()
 }
 
@@ -199,23 +205,18 @@ func (r *request) cancelKeyDeletion(k *key) (any, error) {
 }
 
 func (r *request) createAlias(*key) (any, error) {
-	if !regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`).MatchString(r.AliasName) || strings.HasPrefix(r.AliasName, "alias/aws/") {
+	form := regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
+	if !form.MatchString(r.AliasName) || strings.HasPrefix(r.AliasName, "alias/aws/") {
 		return nil, refuse("InvalidAliasNameException",
 			"Alias %q: write alias/NAME, with letters, digits and /_-, and not alias/aws/NAME", r.AliasName)
 	}
 	if err := r.authorize(r.action, r.arn(r.AliasName), nil); err != nil {
 		return nil, err
 	}
-	k, err := r.find(r.TargetKeyID, permitted|notPending)
-	if err != nil {
-		return nil, err
-	}
-	if _, exists := r.kms.Aliases[r.AliasName]; exists {
+	if r.kms.Aliases[r.AliasName] != nil {
 		return nil, refuse("AlreadyExistsException", "An alias with the name %s already exists", r.arn(r.AliasName))
 	}
-	now := r.settings.Now()
-	r.kms.Aliases[r.AliasName] = &alias{KeyID: k.ID, Created: now, Updated: now}
-	return nil, r.kms.save()
+	return r.setAlias(&alias{Created: r.settings.Now()})
 }
 
 func (r *request) updateAlias(*key) (any, error) {
@@ -223,11 +224,17 @@ func (r *request) updateAlias(*key) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.setAlias(a)
+}
+
+// setAlias makes an alias one of the key that the request names.
+func (r *request) setAlias(a *alias) (any, error) {
 	k, err := r.find(r.TargetKeyID, permitted|notPending)
 	if err != nil {
 		return nil, err
 	}
 	a.KeyID, a.Updated = k.ID, r.settings.Now()
+	r.kms.Aliases[r.AliasName] = a
 	return nil, r.kms.save()
 }
 
@@ -278,14 +285,11 @@ func (r *request) listAliases(*key) (any, error) {
 }
 
 func (r *request) enableKeyRotation(k *key) (any, error) {
-	days := yearInDays
-	if r.RotationPeriodInDays != nil {
-		days = *r.RotationPeriodInDays
+	period, err := days("RotationPeriodInDays", r.RotationPeriodInDays, yearInDays, 90, 2560)
+	if err != nil {
+		return nil, err
 	}
-	if days < 90 || days > 2560 {
-		return nil, refuse("ValidationException", "RotationPeriodInDays is %d: write 90 to 2560", days)
-	}
-	k.RotationDays = days
+	k.RotationDays = period
 	return nil, r.kms.save()
 }
 

@@ -16,7 +16,7 @@ import (
 // schema.json has a list of clauses for each: conditions, and a colon behind them;
 // then actions and the targets that each is about, or the name of one of the special
 // requests. "given P" holds when the input P is there, and not empty; "changed P" when
-// an update changes it. Actions without a target are about no resource. Targets are
+// an update changes it; "has P" and "lacks P" by what the resource has. Actions without a target are about no resource. Targets are
 //
 //	@self      the resource
 //	@new       the resource that the request makes, with its tags
@@ -54,7 +54,8 @@ func (q question) clauses(clauses ...string) []call {
 func (q question) hold(conditions []string) bool {
 	for condition := range slices.Chunk(conditions, 2) {
 		switch word, property := condition[0], condition[1]; {
-		case word == "given" && !q.given(property), word == "changed" && !q.changed(property):
+		case word == "given" && !q.given(property), word == "changed" && !q.changed(property),
+			word == "has" && !q.stored().Has(property), word == "lacks" && q.stored().Has(property):
 			return false
 		}
 	}
@@ -195,13 +196,6 @@ func special() map[string]func(q question) []call {
 			}
 			return calls
 		},
-		"disassociateAddress": func(q question) []call {
-			if q.Addresses[q.id].Text("associationId") != "" {
-				return q.on("ec2:DisassociateAddress", q.self())
-			}
-			return nil
-		},
-
 		"tagNewVolume": func(q question) []call {
 			return q.on("ec2:CreateTags", q.newVolume().with(createAction("RunInstances")))
 		},
@@ -213,13 +207,6 @@ func special() map[string]func(q question) []call {
 		},
 		"retagRootVolume": func(q question) []call {
 			return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
-		},
-		// An instance gets another profile, or its first one.
-		"associateProfile": func(q question) []call {
-			if i := q.Instances[q.id]; i != nil && i.Shown.Text("iamInstanceProfile") != "" {
-				return q.on("ec2:ReplaceIamInstanceProfileAssociation", q.self())
-			}
-			return q.on("ec2:AssociateIamInstanceProfile", q.self())
 		},
 		// To give the role of an instance profile to EC2.
 		"passProfilesRole": func(q question) []call {

@@ -113,21 +113,29 @@ func equal(a, b property.Value, schema *Property) bool {
 	if a.HasComputed() || b.HasComputed() {
 		return false
 	}
-	left, right := JSON(a), JSON(b)
+	return reflect.DeepEqual(meaning(JSON(a), schema), meaning(JSON(b), schema))
+}
+
+// meaning is a form that all values have which mean the same to AWS.
+func meaning(v any, schema *Property) any {
+	text, isText := v.(string)
 	switch {
 	case schema.Type == "set":
-		return reflect.DeepEqual(sorted(left), sorted(right))
-	case schema.Compare == "json" && a.IsString() && b.IsString():
-		return a.AsString() == b.AsString() || sameDocument(a.AsString(), b.AsString())
-	case schema.Compare == "trimmed" && a.IsString() && b.IsString():
-		return strings.TrimSpace(a.AsString()) == strings.TrimSpace(b.AsString())
-	case schema.Compare == "domain" && a.IsString() && b.IsString():
-		return NormalDomain(a.AsString()) == NormalDomain(b.AsString())
-	case schema.Compare == "issuer" && a.IsString() && b.IsString():
-		return strings.TrimPrefix(a.AsString(), "https://") == strings.TrimPrefix(b.AsString(), "https://")
-	default:
-		return reflect.DeepEqual(left, right)
+		return sorted(v)
+	case !isText:
+		return v
+	case schema.Compare == "trimmed":
+		return strings.TrimSpace(text)
+	case schema.Compare == "domain":
+		return NormalDomain(text)
+	case schema.Compare == "issuer":
+		return strings.TrimPrefix(text, "https://")
 	}
+	var document any
+	if schema.Compare == "json" && json.Unmarshal([]byte(text), &document) == nil {
+		return document
+	}
+	return v
 }
 
 // sorted orders the elements of a set by their JSON form.
@@ -146,14 +154,6 @@ func sorted(v any) []string {
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
-}
-
-func sameDocument(a, b string) bool {
-	var left, right any
-	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
-		return false
-	}
-	return reflect.DeepEqual(left, right)
 }
 
 // NormalDomain is a domain name without its final dot, in lower case, as
