@@ -48,6 +48,7 @@ const (
 
 func kmsActions() map[string]action {
 	const changed, used = permitted | notPending, permitted | notPending | enabled
+	const common = "KeyId GrantTokens EncryptionContext "
 	return map[string]action{
 		"CreateKey": {
 			"Description KeyUsage KeySpec CustomerMasterKeySpec Origin MultiRegion Tags", noKey, (*request).createKey,
@@ -66,9 +67,9 @@ func kmsActions() map[string]action {
 		"RotateKeyOnDemand":    {"KeyId", used, (*request).rotateKeyOnDemand},
 		"TagResource":          {"KeyId Tags", noKey, (*request).tagResource},
 		"ListResourceTags":     {"KeyId Limit Marker", permitted, (*request).listResourceTags},
-		"Encrypt":              {"KeyId GrantTokens EncryptionContext EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
-		"Decrypt":              {"KeyId GrantTokens EncryptionContext EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
-		"GenerateDataKey":      {"KeyId GrantTokens EncryptionContext KeySpec NumberOfBytes", used | byAlias, (*request).generateDataKey},
+		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
+		"Decrypt":              {common + "EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
+		"GenerateDataKey":      {common + "KeySpec NumberOfBytes", used | byAlias, (*request).generateDataKey},
 	}
 }
 
@@ -136,7 +137,8 @@ func (r *request) createKey(*key) (any, error) {
 		"CustomerMasterKeySpec": {r.CustomerMasterKeySpec, algorithm}, "Origin": {r.Origin, "AWS_KMS"},
 	} {
 		if given[0] != "" && given[0] != given[1] {
-			return nil, refuse("UnsupportedOperationException", "localcloud has no keys of %s %s: write %s", name, given[0], given[1])
+			return nil, refuse("UnsupportedOperationException",
+				"localcloud has no keys of %s %s: write %s", name, given[0], given[1])
 		}
 	}
 	if r.MultiRegion {
@@ -191,7 +193,8 @@ func (r *request) scheduleKeyDeletion(k *key) (any, error) {
 	}
 	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, waiting)
 	return map[string]any{
-		"KeyId": r.arn("key/" + k.ID), "KeyState": k.State, "DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": waiting,
+		"KeyId": r.arn("key/" + k.ID), "KeyState": k.State,
+		"DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": waiting,
 	}, r.kms.save()
 }
 
@@ -352,14 +355,16 @@ func (r *request) listResourceTags(k *key) (any, error) {
 
 func (r *request) checkAlgorithm() error {
 	if r.EncryptionAlgorithm != "" && r.EncryptionAlgorithm != algorithm {
-		return refuse("InvalidKeyUsageException", "Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
+		return refuse("InvalidKeyUsageException",
+			"Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
 	}
 	return nil
 }
 
 func (r *request) encrypt(k *key) (any, error) {
 	if len(r.Plaintext) == 0 || len(r.Plaintext) > maxPlaintext {
-		return nil, refuse("ValidationException", "Plaintext has %d bytes: KMS encrypts 1 to %d", len(r.Plaintext), maxPlaintext)
+		return nil, refuse("ValidationException",
+			"Plaintext has %d bytes: KMS encrypts 1 to %d", len(r.Plaintext), maxPlaintext)
 	}
 	if err := r.checkAlgorithm(); err != nil {
 		return nil, err
@@ -388,7 +393,8 @@ func (r *request) decrypt(*key) (any, error) {
 	}
 	if r.kms.Keys[id] == nil {
 		return nil, refuse("AccessDeniedException",
-			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
+			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, "+
+				"or you are not allowed to access.")
 	}
 	k, err := r.find(id, permitted|notPending|enabled)
 	if err != nil {
@@ -404,7 +410,8 @@ func (r *request) decrypt(*key) (any, error) {
 func (r *request) generateDataKey(k *key) (any, error) {
 	size := map[string]int{"AES_128": 16, "AES_256": 32, "": r.NumberOfBytes}[r.KeySpec]
 	if size < 1 || size > maxDataKey || (r.KeySpec != "" && r.NumberOfBytes != 0) {
-		return nil, refuse("ValidationException", "write either KeySpec, AES_128 or AES_256, or NumberOfBytes, 1 to %d", maxDataKey)
+		return nil, refuse("ValidationException",
+			"write either KeySpec, AES_128 or AES_256, or NumberOfBytes, 1 to %d", maxDataKey)
 	}
 	plaintext := randomBytes(size)
 	blob, err := k.encrypt(plaintext, r.EncryptionContext)
@@ -470,9 +477,9 @@ func (r *request) authorize(action, arn string, keys map[string]string) error {
 func (r *request) metadata(k *key) map[string]any {
 	m := map[string]any{
 		"AWSAccountId": caller.AccountID, "KeyId": k.ID, "Arn": r.arn("key/" + k.ID), "Description": k.Description,
-		"CreationDate": seconds(k.Created), "Enabled": k.State == stateEnabled, "KeyState": k.State, "KeyUsage": "ENCRYPT_DECRYPT",
-		"KeyManager": "CUSTOMER", "Origin": "AWS_KMS", "KeySpec": algorithm, "CustomerMasterKeySpec": algorithm,
-		"EncryptionAlgorithms": []string{algorithm}, "MultiRegion": false,
+		"CreationDate": seconds(k.Created), "Enabled": k.State == stateEnabled, "KeyState": k.State, "MultiRegion": false,
+		"KeyUsage": "ENCRYPT_DECRYPT", "KeyManager": "CUSTOMER", "Origin": "AWS_KMS", "KeySpec": algorithm,
+		"CustomerMasterKeySpec": algorithm, "EncryptionAlgorithms": []string{algorithm},
 	}
 	if k.State == statePending {
 		m["DeletionDate"] = seconds(k.DeletionDate)

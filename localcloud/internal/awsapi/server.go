@@ -129,7 +129,8 @@ func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
 		}
 	}
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
-		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",
+		return nil, refuse("InvalidAction",
+			"Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",
 			action, form.Get("Version"))
 	}
 	// Everybody may ask who they are, and no policy can deny it.
@@ -148,7 +149,8 @@ func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
 		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
 	}
 	// KMS, whose codes end so, says 400 to all that is the caller's fault.
-	if strings.HasSuffix(refusal.Code, "Exception") || refusal.Code == "InvalidAction" || refusal.Code == "MalformedQueryString" {
+	if strings.HasSuffix(refusal.Code, "Exception") || refusal.Code == "InvalidAction" ||
+		refusal.Code == "MalformedQueryString" {
 		return refusal, http.StatusBadRequest
 	}
 	return refusal, http.StatusForbidden

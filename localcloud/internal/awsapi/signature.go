@@ -23,7 +23,8 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	// The services have words of their own for the same.
 	missing, unknown, wrong := "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch"
 	if service == "kms" {
-		missing, unknown, wrong = "MissingAuthenticationTokenException", "UnrecognizedClientException", "InvalidSignatureException"
+		missing, unknown = "MissingAuthenticationTokenException", "UnrecognizedClientException"
+		wrong = "InvalidSignatureException"
 	}
 	given, ok := parseAuthorization(r.Header.Get("Authorization"))
 	if !ok {
@@ -49,7 +50,8 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 		return caller.Caller{}, refuse(wrong, "%s", err)
 	}
 	if !hmac.Equal([]byte(signature), []byte(given.signature)) {
-		return caller.Caller{}, refuse(wrong, "The request signature we calculated does not match the signature you provided.")
+		return caller.Caller{}, refuse(wrong,
+			"The request signature we calculated does not match the signature you provided.")
 	}
 	return *who, nil
 }
@@ -62,7 +64,8 @@ type authorization struct {
 }
 
 func parseAuthorization(header string) (authorization, bool) {
-	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$`)
+	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ` +
+		`?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$`)
 	match := form.FindStringSubmatch(header)
 	if match == nil {
 		return authorization{}, false
@@ -91,7 +94,8 @@ func sign(r *http.Request, body []byte, given authorization, secret string) (str
 	}
 	sum := sha256.Sum256(body)
 	keys := aws.Credentials{AccessKeyID: given.accessKeyID, SecretAccessKey: secret}
-	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hex.EncodeToString(sum[:]), given.service, given.region, at); err != nil {
+	hash := hex.EncodeToString(sum[:])
+	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hash, given.service, given.region, at); err != nil {
 		return "", err
 	}
 	signed, _ := parseAuthorization(again.Header.Get("Authorization"))

@@ -84,7 +84,8 @@ func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
 	}
 	if association := a.Text("associationId"); association != "" {
 		if r["allowReassociation"] == false {
-			return apiError("Resource.AlreadyAssociated", "resource %s is already associated with associate-id %s", a.Text("id"), association)
+			return apiError("Resource.AlreadyAssociated",
+				"resource %s is already associated with associate-id %s", a.Text("id"), association)
 		}
 		old := op.Instances[a.Text("instance")]
 		disassociate(a)

@@ -34,8 +34,9 @@ func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
 		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
 			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
 	case found.SecretAccessKey != given.SecretAccessKey:
-		return caller.Caller{}, apiError("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
-			"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+		return caller.Caller{}, apiError("SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you "+
+				"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
 	}
 	return *found, nil
 }

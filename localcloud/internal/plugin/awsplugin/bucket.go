@@ -28,15 +28,16 @@ func checkBucket(_ *operation, r store.Record) error {
 		strings.HasSuffix(name, "-s3alias") || strings.HasSuffix(name, "--ol-s3")
 	if !wellFormed || reserved || strings.Contains(name, "..") || notAddress == nil {
 		return apiError("InvalidBucketName",
-			"The specified bucket is not valid: %q; write 3 to 63 characters of a-z, 0-9, - and ., with a letter or digit at both ends", name)
+			"The specified bucket is not valid: %q; write 3 to 63 characters of a-z, 0-9, - and ., with a letter or digit "+
+				"at both ends", name)
 	}
 	return nil
 }
 
 func makeBucket(ctx context.Context, op *operation, r store.Record) error {
 	name := r.Text("bucket")
-	r["bucketDomainName"], r["bucketRegionalDomainName"] = name+".s3.amazonaws.com", fmt.Sprintf("%s.s3.%s.amazonaws.com", name, op.region)
-	r["hostedZoneId"], r["region"] = hostedZoneID, op.region
+	r["hostedZoneId"], r["region"], r["bucketDomainName"] = hostedZoneID, op.region, name+".s3.amazonaws.com"
+	r["bucketRegionalDomainName"] = fmt.Sprintf("%s.s3.%s.amazonaws.com", name, op.region)
 	return op.onS3("create bucket "+name, func(server objects) error {
 		exists, err := server.BucketExists(ctx, name)
 		if err != nil {
@@ -88,7 +89,8 @@ func removeBucket(ctx context.Context, op *operation, r store.Record) error {
 func checkVersioning(op *operation, r store.Record) error {
 	before, after := versioning(op.Buckets[r.Text("bucket")].Versioning), versioning(r)
 	if r["id"] != nil && after == "Disabled" && before != "Disabled" {
-		return fmt.Errorf("versioningConfiguration.status cannot be updated from %q to \"Disabled\": write \"Suspended\"", before)
+		return fmt.Errorf(
+			"versioningConfiguration.status cannot be updated from %q to \"Disabled\": write \"Suspended\"", before)
 	}
 	return checkOwner(op, r)
 }
@@ -146,7 +148,8 @@ func checkPublicAccess(op *operation, r store.Record) error {
 		return err
 	}
 	if r.Flag("restrictPublicBuckets") && own != nil && own.IsPublic() {
-		return apiError("NotImplemented", "bucket %s has a public policy, which localcloud cannot restrict: remove the policy", name)
+		return apiError("NotImplemented",
+			"bucket %s has a public policy, which localcloud cannot restrict: remove the policy", name)
 	}
 	return nil
 }
@@ -191,8 +194,10 @@ func checkBucketPolicy(op *operation, r store.Record) error {
 		return apiError("MalformedPolicy", "%s", err)
 	}
 	if document.IsPublic() && blocksPublicPolicy(b) {
-		return apiError("AccessDenied", "User: arn:aws:iam::%s:user/localcloud is not authorized to perform: s3:PutBucketPolicy on resource: %q "+
-			"because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.", accountID, b.Shown.Text("arn"))
+		return apiError("AccessDenied",
+			"User: arn:aws:iam::%s:user/localcloud is not authorized to perform: s3:PutBucketPolicy on resource: %q "+
+				"because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+			accountID, b.Shown.Text("arn"))
 	}
 	identities, err := op.identities()
 	if err != nil {

@@ -35,8 +35,8 @@ func lifecycleProblem(rule store.Record) string {
 	expiration, noncurrent := rule.Object("expiration"), rule.Object("noncurrentVersionExpiration")
 	abort, filter := rule.Object("abortIncompleteMultipartUpload"), rule.Object("filter")
 	given := 0
-	for _, set := range []bool{expiration.Text("date") != "", expiration.Number("days") != 0, expiration.Flag("expiredObjectDeleteMarker")} {
-		if set {
+	for _, property := range []string{"date", "days", "expiredObjectDeleteMarker"} {
+		if expiration.Has(property) && expiration[property] != 0.0 {
 			given++
 		}
 	}

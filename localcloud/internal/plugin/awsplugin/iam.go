@@ -24,7 +24,8 @@ const (
 func checkIAMName(k *kind, r store.Record) error {
 	name, path := r.Text("name"), r.Text("path")
 	if len(name) > k.Autoname.MaxLength || !regexp.MustCompile(`^[\w+=,.@-]+$`).MatchString(name) {
-		return apiError("ValidationError", "name %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", name, k.Autoname.MaxLength)
+		return apiError("ValidationError",
+			"name %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", name, k.Autoname.MaxLength)
 	}
 	if r["path"] != nil && (!strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/")) {
 		return apiError("ValidationError", "path %q is invalid: it must begin and end with /", path)
@@ -116,7 +117,8 @@ func checkRolePolicy(op *operation, r store.Record) error {
 		}
 	}
 	if size > maxRolePolicies {
-		return apiError("LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", maxRolePolicies, r.Text("role"))
+		return apiError("LimitExceeded",
+			"Maximum policy size of %d bytes exceeded for role %s", maxRolePolicies, r.Text("role"))
 	}
 	return nil
 }
@@ -192,7 +194,8 @@ func checkProvider(_ *operation, r store.Record) error {
 	parsed, err := url.Parse("https://" + issuer)
 	if err != nil || parsed.Hostname() == "" || !strings.Contains(parsed.Hostname(), ".") || parsed.Port() != "" ||
 		parsed.RawQuery != "" || parsed.Fragment != "" || strings.Contains(issuer, "://") {
-		return apiError("ValidationError", "Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", r.Text("url"))
+		return apiError("ValidationError",
+			"Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", r.Text("url"))
 	}
 	r["url"] = issuer
 	if ids := r.Texts("clientIdLists"); len(ids) == 0 || len(ids) > maxClientIDs {
@@ -204,10 +207,12 @@ func checkProvider(_ *operation, r store.Record) error {
 	thumbprints := r.Texts("thumbprintLists")
 	wrong := func(text string) bool { return !regexp.MustCompile(`^[0-9a-fA-F]{40}$`).MatchString(text) }
 	if len(thumbprints) > maxThumbprints {
-		return apiError("LimitExceeded", "thumbprintLists has %d thumbprints: write at most %d", len(thumbprints), maxThumbprints)
+		return apiError("LimitExceeded",
+			"thumbprintLists has %d thumbprints: write at most %d", len(thumbprints), maxThumbprints)
 	}
 	if i := slices.IndexFunc(thumbprints, wrong); i >= 0 {
-		return apiError("ValidationError", "thumbprintLists[%d] is %q: write the SHA-1 of a certificate, 40 hex digits", i, thumbprints[i])
+		return apiError("ValidationError",
+			"thumbprintLists[%d] is %q: write the SHA-1 of a certificate, 40 hex digits", i, thumbprints[i])
 	}
 	return nil
 }

@@ -139,8 +139,8 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 // resize its volume.
 func forbidInstance(r, inputs store.Record) error {
 	for _, name := range []string{
-		"instanceType", "userData", "userDataBase64", "rootBlockDevice.volumeSize", "rootBlockDevice.volumeType", "rootBlockDevice.iops",
-		"rootBlockDevice.throughput",
+		"instanceType", "userData", "userDataBase64",
+		"rootBlockDevice.volumeSize", "rootBlockDevice.volumeType", "rootBlockDevice.iops", "rootBlockDevice.throughput",
 	} {
 		next := inputs.At(name)
 		if name == "userData" && inputs.Has(name) {
@@ -167,7 +167,7 @@ func checkInstance(op *operation, r store.Record) error {
 		setDefault(r, "metadataOptions", name, value)
 	}
 	if hops := r.Object("metadataOptions").Number("httpPutResponseHopLimit"); hops < 1 || hops > 64 {
-		return apiError("InvalidParameterValue", "metadataOptions.httpPutResponseHopLimit is %d: write 1 to 64", hops)
+		return invalidParameter("metadataOptions.httpPutResponseHopLimit is %d: write 1 to 64", hops)
 	}
 	setDefault(r, "maintenanceOptions", "autoRecovery", "default")
 	r["instanceInitiatedShutdownBehavior"] = cmp.Or(r.Text("instanceInitiatedShutdownBehavior"), shutdownStops)
@@ -206,10 +206,11 @@ func applyInstance(ctx context.Context, op *operation, before, after store.Recor
 // newInstance checks a record as RunInstances does, and fills in what AWS chooses.
 func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
 	subnet := op.Subnets[r.Text("subnetId")]
-	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId"), PublicKey: op.KeyPairs[r.Text("keyName")].Text("publicKey")}
+	key := op.KeyPairs[r.Text("keyName")]
+	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId"), PublicKey: key.Text("publicKey")}
 	zone := subnet.Text("availabilityZone")
 	if wanted := r.Text("availabilityZone"); wanted != "" && wanted != zone {
-		return nil, apiError("InvalidParameterValue", "The availability zone '%s' does not match the subnet's, '%s'", wanted, zone)
+		return nil, invalidParameter("The availability zone '%s' does not match the subnet's, '%s'", wanted, zone)
 	}
 	r["availabilityZone"] = zone
 	if err := checkZone(op.region, zone, r.Text("instanceType")); err != nil {
@@ -251,9 +252,10 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 		return cloud.Image{}, fmt.Errorf("look up image %s: %w", ami, err)
 	}
 	if architecture := schema.Architecture(instanceType); image.Architecture != architecture {
-		return cloud.Image{}, apiError("InvalidParameterValue",
+		return cloud.Image{}, invalidParameter(
 			"The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
-				"Specify an instance type and an AMI that have matching architectures, and try again.", architecture, image.Architecture)
+				"Specify an instance type and an AMI that have matching architectures, and try again.",
+			architecture, image.Architecture)
 	}
 	return image, nil
 }
@@ -263,19 +265,21 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 func (op *operation) checkProfile(name string) error {
 	profile, ok := op.InstanceProfiles[name]
 	if !ok {
-		return apiError("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+		return invalidParameter(
+			"Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
 	}
 	r, ok := op.Roles[profile.Text("role")]
 	if !ok {
-		return apiError("InvalidParameterValue", "IAM Instance Profile %q has no associated IAM Roles", profile.Text("arn"))
+		return invalidParameter("IAM Instance Profile %q has no associated IAM Roles", profile.Text("arn"))
 	}
 	trust, err := policy.TrustPolicy(r.Shown.Text("assumeRolePolicy"))
 	if err != nil {
 		return fmt.Errorf("read the assume role policy of %s: %w", profile.Text("role"), err)
 	}
 	if !trust.TrustsEC2() {
-		return apiError("InvalidParameterValue",
-			"EC2 cannot assume the role %s of instance profile %s: its assumeRolePolicy must allow sts:AssumeRole to the service ec2.amazonaws.com",
+		return invalidParameter(
+			"EC2 cannot assume the role %s of instance profile %s: its assumeRolePolicy must allow sts:AssumeRole to the "+
+				"service ec2.amazonaws.com",
 			profile.Text("role"), name)
 	}
 	return nil
@@ -307,9 +311,11 @@ func (op *operation) privateIP(subnet store.Record, wanted string) (string, erro
 		}
 	}
 	if wanted != "" {
-		return "", apiError("InvalidParameterValue", "Address %s does not fall within the subnet's address range %s, or is reserved", wanted, block)
+		return "", invalidParameter(
+			"Address %s does not fall within the subnet's address range %s, or is reserved", wanted, block)
 	}
-	return "", apiError("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s'", subnet.Text("id"))
+	return "", apiError("InsufficientFreeAddressesInSubnet",
+		"There are not enough free addresses in subnet '%s'", subnet.Text("id"))
 }
 
 // userData returns what the instance gets, and leaves in the record what the
@@ -327,7 +333,7 @@ func userData(r store.Record) ([]byte, error) {
 		r["userData"] = hashUserData(text)
 	}
 	if len(data) > maxUserData {
-		return nil, apiError("InvalidParameterValue", "User data is limited to %d bytes; this has %d", maxUserData, len(data))
+		return nil, invalidParameter("User data is limited to %d bytes; this has %d", maxUserData, len(data))
 	}
 	return data, nil
 }
@@ -339,14 +345,16 @@ func hashUserData(text string) string {
 
 // completeRootVolume checks the root volume as EC2 does, and fills in what it chooses.
 func completeRootVolume(r store.Record, deviceName string) error {
-	for field, value := range map[string]any{"deleteOnTermination": true, "encrypted": false, "volumeSize": 8.0, "volumeType": "gp2"} {
+	for field, value := range map[string]any{
+		"deleteOnTermination": true, "encrypted": false, "volumeSize": 8.0, "volumeType": "gp2",
+	} {
 		setDefault(r, "rootBlockDevice", field, value)
 	}
 	root := r.Object("rootBlockDevice")
 	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
 	switch {
 	case size < 1 || size > 16384:
-		return apiError("InvalidParameterValue", "rootBlockDevice.volumeSize is %d GiB: write 1 to 16384", size)
+		return invalidParameter("rootBlockDevice.volumeSize is %d GiB: write 1 to 16384", size)
 	case root.Number("throughput") != 0 && kind != "gp3":
 		return apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", kind)
 	case iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, kind):

@@ -208,7 +208,7 @@ func (op *operation) checkReferences(k *kind, before, after store.Record) error 
 				return apiError(to.Missing, "The %s '%s' does not exist", to.label(), id)
 			}
 			if other := op.network(target); network != "" && other != "" && other != network {
-				return apiError("InvalidParameterValue", "The %s '%s' belongs to another network than the rest: %s and %s are different networks",
+				return invalidParameter("The %s '%s' belongs to another network than the rest: %s and %s are different networks",
 					to.label(), id, other, network)
 			}
 		}

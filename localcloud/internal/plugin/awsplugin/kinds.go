@@ -49,7 +49,8 @@ func kinds() map[string]*kind {
 		"aws:ec2/instance:Instance": {
 			rows: within(func(s *state) map[string]*store.Instance { return s.Instances },
 				func(i *store.Instance) *store.Record { return &i.Shown }),
-			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance, show: showInstance,
+			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance,
+			show: showInstance,
 		},
 		"aws:ec2/eip:Eip": {
 			rows: in(func(s *state) store.Table { return s.Addresses }),
@@ -166,7 +167,8 @@ func setting(record func(b *store.Bucket) *store.Record) rows {
 // which their property parent names. elements are the element's properties by the
 // resource's, and fixed is what all resources have.
 func listed(
-	parents func(s *store.State) store.Table, parent, list string, id func(r store.Record) string, elements map[string]string, fixed store.Record,
+	parents func(s *store.State) store.Table, parent, list string, id func(r store.Record) string,
+	elements map[string]string, fixed store.Record,
 ) rows {
 	record := func(parentID string, element any) store.Record {
 		r := store.Record{parent: parentID}

@@ -75,12 +75,14 @@ func checkSubnet(op *operation, r store.Record) error {
 		return err
 	}
 	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) || block.Bits() > 28 {
-		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s and be at most a /28.", block, v)
+		return apiError("InvalidSubnet.Range",
+			"The CIDR '%s' is invalid: it must lie within the VPC's %s and be at most a /28.", block, v)
 	}
 	for id, other := range op.Subnets {
 		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
 		if sameVPC && storedCIDR(other.Text("cidrBlock")).Overlaps(block) {
-			return apiError("InvalidSubnet.Conflict", "The CIDR '%s' conflicts with another subnet: %s has %s.", block, id, other.Text("cidrBlock"))
+			return apiError("InvalidSubnet.Conflict",
+				"The CIDR '%s' conflicts with another subnet: %s has %s.", block, id, other.Text("cidrBlock"))
 		}
 	}
 	if r.Text("availabilityZone") == "" {
@@ -88,8 +90,9 @@ func checkSubnet(op *operation, r store.Record) error {
 	}
 	zone := slices.Index(zones(op.region), r.Text("availabilityZone"))
 	if zone < 0 {
-		return apiError("InvalidParameterValue",
-			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability zones: %s.",
+		return invalidParameter(
+			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability "+
+				"zones: %s.",
 			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
 	}
 	r["availabilityZoneId"] = zoneID(op.region, zone)
@@ -119,7 +122,7 @@ func zoneID(region string, i int) string {
 func checkInternetGateway(op *operation, r store.Record) error {
 	vpc := r.Text("vpcId")
 	if other := op.internetGatewayOf(vpc); vpc != "" && other != "" && other != r.Text("id") {
-		return apiError("InvalidParameterValue", "Network %s already has an internet gateway attached: %s", vpc, other)
+		return invalidParameter("Network %s already has an internet gateway attached: %s", vpc, other)
 	}
 	return nil
 }
@@ -130,7 +133,8 @@ func detachInternetGateway(_ context.Context, op *operation, before, after store
 	for id, i := range op.Instances {
 		if i.VpcID == vpc && after.Text("vpcId") != vpc && op.publicIP(i) != "" {
 			return apiError("DependencyViolation",
-				"Network %s has some mapped public address(es). Please unmap those public address(es) before detaching the gateway: %s of %s.",
+				"Network %s has some mapped public address(es). Please unmap those public address(es) before detaching "+
+					"the gateway: %s of %s.",
 				vpc, op.publicIP(i), id)
 		}
 	}
@@ -173,7 +177,7 @@ func (op *operation) checkRoute(table, route store.Record) error {
 		return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
 	}
 	if vpc := table.Text("vpcId"); g.Text("vpcId") != vpc {
-		return apiError("InvalidParameterValue", "the route table of %s and network gateway %s belong to different networks", vpc, id)
+		return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
 	}
 	return nil
 }
@@ -181,7 +185,8 @@ func (op *operation) checkRoute(table, route store.Record) error {
 func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 	id := r.Text("id")
 	if op.comesWithVPC(id) {
-		return apiError("DependencyViolation", "The routeTable '%s' is the main one of %s and cannot be deleted.", id, r.Text("vpcId"))
+		return apiError("DependencyViolation",
+			"The routeTable '%s' is the main one of %s and cannot be deleted.", id, r.Text("vpcId"))
 	}
 	for _, e := range op.VpcEndpoints {
 		e["routeTableIds"] = slices.DeleteFunc(e.List("routeTableIds"), func(table any) bool { return table == id })
@@ -236,7 +241,8 @@ func (op *operation) isPublic(subnet store.Record) bool {
 
 func checkVPCEndpoint(op *operation, r store.Record) error {
 	if service := "com.amazonaws." + op.region + ".s3"; r.Text("serviceName") != service {
-		return apiError("InvalidServiceName", "The Vpc Endpoint Service '%s' does not exist; localcloud has %s.", r.Text("serviceName"), service)
+		return apiError("InvalidServiceName",
+			"The Vpc Endpoint Service '%s' does not exist; localcloud has %s.", r.Text("serviceName"), service)
 	}
 	if r["routeTableIds"] == nil {
 		r["routeTableIds"] = []any{}
@@ -244,7 +250,8 @@ func checkVPCEndpoint(op *operation, r store.Record) error {
 	for id, other := range op.VpcEndpoints {
 		for _, table := range other.Texts("routeTableIds") {
 			if id != r.Text("id") && slices.Contains(r.Texts("routeTableIds"), table) {
-				return apiError("RouteAlreadyExists", "route table %s already has a route with destination-prefix-list-id %s", table, s3PrefixListID)
+				return apiError("RouteAlreadyExists",
+					"route table %s already has a route with destination-prefix-list-id %s", table, s3PrefixListID)
 			}
 		}
 	}
@@ -268,10 +275,10 @@ func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
 func parseCIDR(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil || !prefix.Addr().Is4() {
-		return netip.Prefix{}, apiError("InvalidParameterValue", "%q is not an IPv4 CIDR block; write one such as 10.0.0.0/16", text)
+		return netip.Prefix{}, invalidParameter("%q is not an IPv4 CIDR block; write one such as 10.0.0.0/16", text)
 	}
 	if prefix != prefix.Masked() {
-		return netip.Prefix{}, apiError("InvalidParameterValue", "the CIDR block %q has host bits set; write %s", text, prefix.Masked())
+		return netip.Prefix{}, invalidParameter("the CIDR block %q has host bits set; write %s", text, prefix.Masked())
 	}
 	return prefix, nil
 }

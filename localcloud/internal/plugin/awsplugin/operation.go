@@ -113,6 +113,11 @@ func apiError(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
 }
 
+// invalidParameter is the error of most APIs for a value that they do not take.
+func invalidParameter(format string, args ...any) error {
+	return apiError("InvalidParameterValue", format, args...)
+}
+
 // detached returns a context for cleaning up after ctx is done.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)

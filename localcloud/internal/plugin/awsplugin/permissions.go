@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
 // calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
@@ -16,7 +17,8 @@ import (
 // schema.json has a list of clauses for each: conditions, and a colon behind them;
 // then actions and the targets that each is about, or the name of one of the special
 // requests. "given P" holds when the input P is there, and not empty; "changed P" when
-// an update changes it; "has P" and "lacks P" by what the resource has. Actions without a target are about no resource. Targets are
+// an update changes it; "has P" and "lacks P" by what the resource has. Actions without
+// a target are about no resource. Targets are
 //
 //	@self      the resource
 //	@new       the resource that the request makes, with its tags
@@ -191,7 +193,8 @@ func special() map[string]func(q question) []call {
 		"disassociateSubnets": func(q question) (calls []call) {
 			for _, a := range q.RouteTableAssociations {
 				if a.Text("routeTableId") == q.id {
-					calls = append(calls, q.on("ec2:DisassociateRouteTable", q.self(), q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))...)
+					subnet := q.of("aws:ec2/subnet:Subnet", a.Text("subnetId"))
+					calls = append(calls, q.on("ec2:DisassociateRouteTable", q.self(), subnet)...)
 				}
 			}
 			return calls
@@ -218,8 +221,8 @@ func special() map[string]func(q question) []call {
 		"passRole": func(q question) []call { return q.passes(q.text("role")) },
 
 		"changeRecord": func(q question) []call {
-			name := strings.TrimSuffix(strings.ToLower(q.text("name")), ".")
-			record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": strings.Replace(name, "*", `\052`, 1)}
+			name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
+			record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
 			return slices.Concat(
 				q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(record)),
 				q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
@@ -244,7 +247,8 @@ func special() map[string]func(q question) []call {
 		"leaveProfiles": func(q question) (calls []call) {
 			for name, p := range q.InstanceProfiles {
 				if p.Text("role") == q.id {
-					calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", q.of("aws:iam/instanceProfile:InstanceProfile", name))...)
+					profile := q.of("aws:iam/instanceProfile:InstanceProfile", name)
+					calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", profile)...)
 				}
 			}
 			return calls
@@ -279,7 +283,8 @@ func special() map[string]func(q question) []call {
 }
 
 func (q question) passes(role string) []call {
-	return q.on("iam:PassRole", q.of("aws:iam/role:Role", role).with(map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}))
+	toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
+	return q.on("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
 }
 
 func (q question) newVolume() target { return q.fresh("volume").with(q.tags("volumeTags").request()) }

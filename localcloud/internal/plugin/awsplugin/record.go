@@ -17,7 +17,8 @@ import (
 // change, and the engine keeps the old id.
 func checkRecord(op *operation, r store.Record) error {
 	if zone := r.Text("zoneId"); zone != cloud.ZoneID {
-		return apiError("NoSuchHostedZone", "No hosted zone found with ID: %s; localcloud has %s (%s)", zone, cloud.ZoneID, cloud.ZoneName)
+		return apiError("NoSuchHostedZone",
+			"No hosted zone found with ID: %s; localcloud has %s (%s)", zone, cloud.ZoneID, cloud.ZoneName)
 	}
 	name, kind := schema.NormalDomain(r.Text("name")), r.Text("type")
 	r["name"], r["fqdn"], r["allowOverwrite"] = name, name, r.Flag("allowOverwrite")
@@ -34,13 +35,16 @@ func checkRecord(op *operation, r store.Record) error {
 		return changeError("RRSet of type CNAME with DNS name %s. is not permitted at apex in zone %s.", name, cloud.ZoneName)
 	}
 	if name == cloud.ZoneName && kind == "NS" {
-		return changeError("RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support another", name)
+		return changeError(
+			"RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support another", name)
 	}
 	if _, err := served(r).RRs(); err != nil {
 		return changeError("Invalid Resource Record: %s", err)
 	}
 	if other := op.Records[recordID(r)]; r["id"] == nil && other != nil && other.Text("type") != kind {
-		return fmt.Errorf("localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that one first",
+		return fmt.Errorf(
+			"localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that "+
+				"one first",
 			recordID(r))
 	}
 	for id, other := range op.Records {
@@ -49,7 +53,9 @@ func checkRecord(op *operation, r store.Record) error {
 		case sameName && sameType && (r["id"] != nil || !r.Flag("allowOverwrite")):
 			return changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", name, kind)
 		case sameName && !sameType && (other.Text("type") == "CNAME" || kind == "CNAME"):
-			return changeError("RRSet of type %s with DNS name %s. is not permitted as it conflicts with other records with the same DNS name in zone %s.",
+			return changeError(
+				"RRSet of type %s with DNS name %s. is not permitted as it conflicts with other records with the same DNS "+
+					"name in zone %s.",
 				kind, name, cloud.ZoneName)
 		}
 	}

@@ -37,18 +37,20 @@ func groupRules(g store.Record, direction string) ([]groupRule, error) {
 func checkSecurityGroup(op *operation, g store.Record) error {
 	name := g.Text("name")
 	if strings.HasPrefix(name, "sg-") {
-		return apiError("InvalidParameterValue", "invalid value for name (%s): it cannot begin with sg-", name)
+		return invalidParameter("invalid value for name (%s): it cannot begin with sg-", name)
 	}
 	allowed := regexp.MustCompile(`^[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]*$`)
 	for _, property := range []string{"name", "description"} {
 		if value := g.Text(property); len(value) > 255 || !allowed.MatchString(value) {
-			return apiError("InvalidParameterValue",
-				"Value (%s) for parameter %s is invalid: at most 255 characters from a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*", value, property)
+			return invalidParameter(
+				"Value (%s) for parameter %s is invalid: at most 255 characters from a-zA-Z0-9. "+
+					"_-:/()#,@[]+=&;{}!$*", value, property)
 		}
 	}
 	for id, other := range op.SecurityGroups {
 		if id != g.Text("id") && other.Text("vpcId") == g.Text("vpcId") && other.Text("name") == name {
-			return apiError("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", name, g.Text("vpcId"))
+			return apiError("InvalidGroup.Duplicate",
+				"The security group '%s' already exists for VPC '%s'", name, g.Text("vpcId"))
 		}
 	}
 	for _, direction := range []string{"ingress", "egress"} {
@@ -75,19 +77,19 @@ func (op *operation) checkRule(g store.Record, rule groupRule, seen map[string]b
 	switch protocol {
 	case "-1":
 		if rule.FromPort != 0 || rule.ToPort != 0 {
-			return apiError("InvalidParameterValue", "from_port (%d) and to_port (%d) must both be 0 to use the 'ALL' \"-1\" protocol",
+			return invalidParameter("from_port (%d) and to_port (%d) must both be 0 to use the 'ALL' \"-1\" protocol",
 				rule.FromPort, rule.ToPort)
 		}
 	case "tcp", "udp":
 		if rule.FromPort < 0 || rule.ToPort > 65535 || rule.FromPort > rule.ToPort {
-			return apiError("InvalidParameterValue", "Invalid TCP/UDP port range (%d:%d)", rule.FromPort, rule.ToPort)
+			return invalidParameter("Invalid TCP/UDP port range (%d:%d)", rule.FromPort, rule.ToPort)
 		}
 	case "icmp":
 		if rule.FromPort < -1 || rule.FromPort > 255 || rule.ToPort < -1 || rule.ToPort > 255 {
-			return apiError("InvalidParameterValue", "Invalid ICMP type and code (%d:%d)", rule.FromPort, rule.ToPort)
+			return invalidParameter("Invalid ICMP type and code (%d:%d)", rule.FromPort, rule.ToPort)
 		}
 	default:
-		return apiError("InvalidParameterValue", "Invalid value '%s' for IP protocol: localcloud knows tcp, udp, icmp and -1", rule.Protocol)
+		return invalidParameter("Invalid value '%s' for IP protocol: localcloud knows tcp, udp, icmp and -1", rule.Protocol)
 	}
 	peers, err := op.peers(g, rule)
 	if err != nil {
@@ -96,7 +98,8 @@ func (op *operation) checkRule(g store.Record, rule groupRule, seen map[string]b
 	for _, peer := range peers {
 		key := fmt.Sprint(protocol, rule.FromPort, rule.ToPort, peer)
 		if seen[key] {
-			return apiError("InvalidPermission.Duplicate", "the specified rule \"peer: %s, %s, from port: %d, to port: %d\" already exists",
+			return apiError("InvalidPermission.Duplicate",
+				"the specified rule \"peer: %s, %s, from port: %d, to port: %d\" already exists",
 				peer, protocol, rule.FromPort, rule.ToPort)
 		}
 		seen[key] = true
@@ -126,7 +129,8 @@ func (op *operation) peers(g store.Record, rule groupRule) ([]string, error) {
 	}
 	for _, id := range rule.PrefixListIDs {
 		if id != s3PrefixListID {
-			return nil, apiError("InvalidPrefixListID.NotFound", "The prefix list ID '%s' does not exist; localcloud has %s for S3", id, s3PrefixListID)
+			return nil, apiError("InvalidPrefixListID.NotFound",
+				"The prefix list ID '%s' does not exist; localcloud has %s for S3", id, s3PrefixListID)
 		}
 		peers = append(peers, id)
 	}
@@ -136,7 +140,8 @@ func (op *operation) peers(g store.Record, rule groupRule) ([]string, error) {
 		case !ok:
 			return nil, apiError("InvalidGroup.NotFound", "The security group '%s' does not exist", id)
 		case other.Text("vpcId") != g.Text("vpcId"):
-			return nil, apiError("InvalidGroup.NotFound", "You have specified two resources that belong to different networks: %s", id)
+			return nil, apiError("InvalidGroup.NotFound",
+				"You have specified two resources that belong to different networks: %s", id)
 		}
 		peers = append(peers, id)
 	}
@@ -144,7 +149,7 @@ func (op *operation) peers(g store.Record, rule groupRule) ([]string, error) {
 		peers = append(peers, "self")
 	}
 	if len(peers) == 0 {
-		return nil, apiError("InvalidParameterValue",
+		return nil, invalidParameter(
 			"the rule is for nobody: set one of cidrBlocks, ipv6CidrBlocks, prefixListIds, securityGroups, self")
 	}
 	return peers, nil
@@ -156,15 +161,16 @@ func checkGroupRule(op *operation, r store.Record) error {
 		return nil // an update changes the description only
 	}
 	g := op.SecurityGroups[r.Text("securityGroupId")]
-	with := store.Record{"id": g["id"], "vpcId": g["vpcId"], "ingress": append(slices.Clone(g.List("ingress")), map[string]any(r))}
-	return checkSecurityGroup(op, with)
+	rules := append(slices.Clone(g.List("ingress")), map[string]any(r))
+	return checkSecurityGroup(op, store.Record{"id": g["id"], "vpcId": g["vpcId"], "ingress": rules})
 }
 
 // groupRuleRows are rules of their own, which live in their group.
 func groupRuleRows() rows {
 	return listed(func(s *store.State) store.Table { return s.SecurityGroups }, "securityGroupId", "ingress", groupRuleID,
 		map[string]string{
-			"protocol": "protocol", "fromPort": "fromPort", "toPort": "toPort", "cidrBlocks": "cidrBlocks", "description": "description",
+			"protocol": "protocol", "fromPort": "fromPort", "toPort": "toPort", "cidrBlocks": "cidrBlocks",
+			"description": "description",
 		},
 		store.Record{"type": "ingress"})
 }

@@ -26,7 +26,8 @@ func zones(region string) []string {
 // offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
 // neither t3 nor Graviton.
 func offers(zone, instanceType string) bool {
-	if !regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`).MatchString(instanceType) {
+	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
+	if !form.MatchString(instanceType) {
 		return false
 	}
 	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
@@ -44,10 +45,12 @@ func checkZone(region, zone, instanceType string) error {
 	case slices.Contains(others, zone):
 		return nil
 	case len(others) == 0:
-		return apiError("InvalidParameterValue", "Invalid value '%s' for InstanceType.", instanceType)
+		return invalidParameter("Invalid value '%s' for InstanceType.", instanceType)
 	}
-	return apiError("Unsupported", "Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
-		"Please retry your request by not specifying an Availability Zone or choosing %s.", instanceType, zone, strings.Join(others, ", "))
+	return apiError("Unsupported",
+		"Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
+			"Please retry your request by not specifying an Availability Zone or choosing %s.",
+		instanceType, zone, strings.Join(others, ", "))
 }
 
 // getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.

@@ -97,7 +97,8 @@ func (c Condition) and(other Condition) (Condition, error) {
 func (s Statement) checkBounded(identities []Identity) error {
 	for _, identity := range identities {
 		if s.Effect == "Allow" && identity.Boundary != nil && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
-			return fmt.Errorf("the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
+			return fmt.Errorf(
+				"the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
 				identity.RoleARN)
 		}
 	}

@@ -11,7 +11,8 @@ type Condition map[string]map[string]Strings
 // operators are the ways to compare that localcloud knows.
 func operators() []string {
 	return []string{
-		"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "ForAllValues:StringLike",
+		"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool",
+		"ForAllValues:StringLike",
 	}
 }
 

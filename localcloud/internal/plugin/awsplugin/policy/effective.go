@@ -139,7 +139,8 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 			case arn == "*":
 			case isAccount(arn, accountID):
 				if s.Effect == "Deny" {
-					return fmt.Errorf("%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
+					return fmt.Errorf(
+						"%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
 				}
 			case !slices.ContainsFunc(identities, func(i Identity) bool { return i.RoleARN == arn }):
 				return fmt.Errorf("%s: %w: %q", s.name(i), ErrInvalidPrincipal, arn)
@@ -207,7 +208,9 @@ func (s Statement) onBucket(bucket string) []Statement {
 	add := func(actions, resources []string, keys ...string) {
 		condition, possible := s.Condition.residual(keys, fixed)
 		if possible && len(actions) > 0 && len(resources) > 0 {
-			statements = append(statements, Statement{Effect: s.Effect, Action: actions, Resource: resources, Condition: condition})
+			statements = append(statements, Statement{
+				Effect: s.Effect, Action: actions, Resource: resources, Condition: condition,
+			})
 		}
 	}
 	listing, other := s.covered(bucketActions()), []string(nil)

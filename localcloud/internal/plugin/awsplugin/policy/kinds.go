@@ -49,7 +49,8 @@ func (s Statement) checkFederated() error {
 		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
 			return fmt.Errorf("trusts %q, and does not allow sts:AssumeRoleWithWebIdentity", provider)
 		case !ok || !strings.HasPrefix(provider, "arn:aws:iam::"):
-			return fmt.Errorf("trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", provider)
+			return fmt.Errorf(
+				"trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", provider)
 		case s.Effect == "Allow" && issuer == gitHubIssuer && !s.restricts(issuer+":sub"):
 			return fmt.Errorf("trusts every repository at GitHub: add a Condition StringEquals or StringLike on %q, "+
 				"such as \"repo:OWNER/REPOSITORY:*\"", issuer+":sub")
@@ -100,12 +101,13 @@ func RolePolicy(text string) (Document, error) {
 // S3 server must be told each one.
 func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
+	known := slices.Concat(objectActions(), bucketActions(), otherActions())
 	for _, pattern := range slices.Concat(s.Action, s.NotAction) {
 		if !form.MatchString(pattern) {
 			return fmt.Errorf("has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", pattern)
 		}
 		one := Statement{Action: Strings{pattern}}
-		if strings.HasPrefix(pattern, "s3:") && len(one.covered(slices.Concat(objectActions(), bucketActions(), otherActions()))) == 0 {
+		if strings.HasPrefix(pattern, "s3:") && len(one.covered(known)) == 0 {
 			return fmt.Errorf("has Action %q, which S3 does not have, or localcloud cannot enforce", pattern)
 		}
 	}
@@ -123,9 +125,11 @@ func (s Statement) checkResources() error {
 		case strings.Contains(resource, "${"):
 			return fmt.Errorf("has Resource %q with a policy variable, which localcloud cannot enforce", resource)
 		case strings.HasPrefix(resource, "arn:aws:s3:") && !strings.HasPrefix(resource, s3Prefix):
-			return fmt.Errorf("has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", resource, s3Prefix, s3Prefix)
+			return fmt.Errorf(
+				"has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", resource, s3Prefix, s3Prefix)
 		case !form.MatchString(resource):
-			return fmt.Errorf("has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *", resource)
+			return fmt.Errorf(
+				"has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *", resource)
 		}
 	}
 	return nil
@@ -182,15 +186,18 @@ func (p Principal) isEverybody() bool {
 func (s Statement) checkCondition(known func(key string) bool) error {
 	for operator, keys := range s.Condition {
 		if !slices.Contains(operators(), operator) {
-			return fmt.Errorf("has a Condition %s, which localcloud cannot enforce; it knows %s", operator, strings.Join(operators(), ", "))
+			return fmt.Errorf(
+				"has a Condition %s, which localcloud cannot enforce; it knows %s", operator, strings.Join(operators(), ", "))
 		}
 		for key, values := range keys {
 			if !known(strings.ToLower(key)) {
-				return fmt.Errorf("has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
+				return fmt.Errorf(
+					"has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
 					operator, key, strings.Join(serverKeys(), ", "), strings.Join(requestKeys(), ", "))
 			}
 			if i := slices.IndexFunc(values, func(value string) bool { return strings.Contains(value, "${") }); i >= 0 {
-				return fmt.Errorf("has a Condition on %q with the policy variable %q, which localcloud cannot enforce", key, values[i])
+				return fmt.Errorf(
+					"has a Condition on %q with the policy variable %q, which localcloud cannot enforce", key, values[i])
 			}
 		}
 	}
@@ -208,8 +215,8 @@ func serverKeys() []string {
 // ones are followed by the key of a tag.
 func requestKeys() []string {
 	return []string{
-		"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice", "iam:permissionsboundary",
-		"ec2:createaction", "aws:resourcetag/", "aws:requesttag/",
+		"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice",
+		"iam:permissionsboundary", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/",
 	}
 }
 

@@ -47,7 +47,8 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 			text = strings.ToLower(text)
 		}
 		if len(text) > auto.MaxLength {
-			c.fail(auto.Property, "the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
+			c.fail(auto.Property,
+				"the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
 				text, auto.MaxLength, auto.Property)
 		}
 		generated = property.New(text)
@@ -161,8 +162,8 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 
 func (c *checker) typed(path string, v property.Value, schema *Property) bool {
 	wanted := map[string]string{
-		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object", "array": "a list",
-		"set": "a list",
+		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object",
+		"array": "a list", "set": "a list",
 	}[schema.Type]
 	if kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber())) {
 		return true

@@ -30,7 +30,8 @@ func Value(v any) property.Value {
 	}
 }
 
-// JSON returns a value in JSON's form. It drops what JSON has no word for: secretness, and unknown values, which become null.
+// JSON returns a value in JSON's form. It drops what JSON has no word for: secretness,
+// and unknown values, which become null.
 func JSON(v property.Value) any {
 	switch {
 	case v.IsBool():

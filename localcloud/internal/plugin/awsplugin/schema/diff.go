@@ -40,7 +40,9 @@ type differ struct {
 	inputs  property.Map
 }
 
-func (d *differ) object(path string, oldMap, newMap, state property.Map, properties map[string]*Property, replace bool) {
+func (d *differ) object(
+	path string, oldMap, newMap, state property.Map, properties map[string]*Property, replace bool,
+) {
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		d.value(join(path, name), oldMap.Get(name), newMap.Get(name), state.Get(name), properties[name], replace)
 	}
@@ -69,7 +71,8 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		}
 		return
 	}
-	if schema.Type == "array" && newValue.IsArray() && oldValue.IsArray() && newValue.AsArray().Len() == oldValue.AsArray().Len() {
+	if schema.Type == "array" && newValue.IsArray() && oldValue.IsArray() &&
+		newValue.AsArray().Len() == oldValue.AsArray().Len() {
 		for i, item := range newValue.AsArray().All {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			stateItem := property.Value{}
