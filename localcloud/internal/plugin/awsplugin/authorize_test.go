@@ -3,6 +3,7 @@ package awsplugin
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -249,4 +250,49 @@ func TestABucketThatThePluginDidNotMakeIsWithinARolesReachToo(t *testing.T) {
 	all, err := h.plugin.roleAccount(t.Context(), "all")
 	require.NoError(t, err)
 	require.Contains(t, h.objects.buckets["late"].policy, all.AccessKeyID)
+}
+
+func TestEveryClauseOfTheTableIsUnderstood(t *testing.T) {
+	special := special()
+	targets := []string{"self", "new", "objects", "zone", "image", "newInterface", "newVolume", "interface"}
+	for token, k := range newHarness(t).plugin.kinds {
+		for phase, clauses := range k.Calls {
+			require.Contains(t, []string{"create", "read", "update", "delete"}, phase, token)
+			for _, clause := range clauses {
+				conditions, body, conditional := strings.Cut(clause, ": ")
+				if !conditional {
+					conditions, body = "", clause
+				}
+				words := strings.Fields(conditions)
+				require.Zero(t, len(words)%2, "%s: %s", token, clause)
+				for condition := range slices.Chunk(words, 2) {
+					require.Contains(t, []string{"given", "changed", "has", "lacks"}, condition[0], "%s: %s", token, clause)
+					property, _, _ := strings.Cut(condition[1], ".")
+					require.True(t, k.Inputs[property] != nil || slices.Contains(k.Outputs, property), "%s: %s", token, clause)
+				}
+				for word := range strings.FieldsSeq(body) {
+					name, isTarget := strings.CutPrefix(word, "@")
+					switch {
+					case isTarget && !slices.Contains(targets, name):
+						require.Contains(t, k.Inputs, name, "%s: %s", token, clause)
+						require.NotEmpty(t, k.Inputs[name].RefersTo, "%s: %s", token, clause)
+					case !isTarget && !strings.Contains(word, ":"):
+						require.Contains(t, special, word, "%s: %s", token, clause)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEveryReferenceIsToATypeThatExists(t *testing.T) {
+	kinds := newHarness(t).plugin.kinds
+	for token, k := range kinds {
+		for name, input := range k.Inputs {
+			if input.RefersTo != "" {
+				require.Contains(t, kinds, input.RefersTo, "%s of %s", name, token)
+				require.NotEmpty(t, kinds[input.RefersTo].Missing, "what AWS answers to a reference to no %s", input.RefersTo)
+			}
+		}
+	}
 }

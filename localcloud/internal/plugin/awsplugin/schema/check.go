@@ -14,9 +14,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// DefaultsKey is where the checked inputs list the properties whose values the
+// defaultsKey is where the checked inputs list the properties whose values the
 // provider generated, as the Terraform bridge does.
-const DefaultsKey = "__defaults"
+const defaultsKey = "__defaults"
 
 // Check validates a program's inputs, fills in defaults and generated names,
 // and returns every problem found. Unknown values pass: they are checked again
@@ -37,7 +37,7 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 		return inputs, nil
 	}
 	generated := oldInputs.Get(auto.Property)
-	if !IsDefaulted(oldInputs, auto.Property) || !generated.IsString() {
+	if !isDefaulted(oldInputs, auto.Property) || !generated.IsString() {
 		suffix := make([]byte, 4)
 		if _, err := rand.Read(suffix); err != nil {
 			return property.Map{}, fmt.Errorf("generate a name: %w", err)
@@ -54,12 +54,12 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 		generated = property.New(text)
 	}
 	defaults := property.New([]property.Value{property.New(auto.Property)})
-	return inputs.Set(auto.Property, generated).Set(DefaultsKey, defaults), nil
+	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults), nil
 }
 
-// IsDefaulted says whether Check generated the value of the named property.
-func IsDefaulted(inputs property.Map, name string) bool {
-	defaults := inputs.Get(DefaultsKey)
+// isDefaulted says whether Check generated the value of the named property.
+func isDefaulted(inputs property.Map, name string) bool {
+	defaults := inputs.Get(defaultsKey)
 	if !defaults.IsArray() {
 		return false
 	}

@@ -27,7 +27,7 @@ func (t *Type) Diff(oldInputs, newInputs, state property.Map) p.DiffResponse {
 	for _, change := range d.changes {
 		replaces = replaces || change.Kind == p.AddReplace || change.Kind == p.UpdateReplace || change.Kind == p.DeleteReplace
 	}
-	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !IsDefaulted(newInputs, t.Autoname.Property)
+	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !isDefaulted(newInputs, t.Autoname.Property)
 	return p.DiffResponse{
 		HasChanges:          len(d.changes) > 0,
 		DetailedDiff:        d.changes,

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -10,7 +9,7 @@ import (
 // PreviewCreate returns the outputs of a resource that is yet to be made:
 // unknown where only AWS can say.
 func (t *Type) PreviewCreate(inputs property.Map) property.Map {
-	outputs := inputs.Delete(DefaultsKey)
+	outputs := inputs.Delete(defaultsKey)
 	for _, name := range t.Outputs {
 		outputs = outputs.Set(name, property.New(property.Computed))
 	}
@@ -24,17 +23,31 @@ func (t *Type) PreviewCreate(inputs property.Map) property.Map {
 
 // PreviewUpdate returns the outputs of a resource after an update in place.
 func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
-	outputs := state
-	for name, schema := range t.Inputs {
-		value, given := inputs.GetOk(name)
+	return t.previewTags(updated(state, inputs, t.Inputs))
+}
+
+// Updated returns a record after an update in place.
+func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
+	return Record(updated(Value(record).AsMap(), inputs, t.Inputs))
+}
+
+// updated sets what can change in place, and drops what is no longer given, unless AWS
+// keeps it.
+func updated(state, inputs property.Map, properties map[string]*Property) property.Map {
+	for name, schema := range properties {
+		before, after := state.Get(name), inputs.Get(name)
 		switch {
-		case given && !schema.Hashed:
-			outputs = outputs.Set(name, value)
-		case !given && !schema.Computed:
-			outputs = outputs.Delete(name)
+		case schema.ForceNew, schema.Hashed, schema.Computed && (after.IsNull() || after.IsString() && after.AsString() == ""):
+		case schema.Type == "object" && before.IsMap() && after.IsMap():
+			fields := updated(before.AsMap(), after.AsMap(), schema.Properties)
+			state = state.Set(name, property.WithGoValue(after, fields))
+		case !after.IsNull():
+			state = state.Set(name, after)
+		case schema.Type != "boolean":
+			state = state.Delete(name)
 		}
 	}
-	return t.previewTags(outputs)
+	return state
 }
 
 func (t *Type) previewTags(outputs property.Map) property.Map {
@@ -60,35 +73,11 @@ func (t *Type) Record(inputs property.Map) map[string]any {
 	return record
 }
 
-// Updated returns a record after an update in place.
-func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
-	return updated(record, Record(inputs), t.Inputs)
-}
-
-func updated(record, given map[string]any, properties map[string]*Property) map[string]any {
-	next := maps.Clone(record)
-	for name, schema := range properties {
-		value, ok := given[name]
-		before, isObject := next[name].(map[string]any)
-		after, staysObject := value.(map[string]any)
-		switch {
-		case schema.ForceNew, schema.Hashed, schema.Computed && (!ok || value == ""):
-		case schema.Type == "object" && isObject && staysObject:
-			next[name] = updated(before, after, schema.Properties)
-		case ok:
-			next[name] = value
-		case schema.Type != "boolean":
-			delete(next, name)
-		}
-	}
-	return next
-}
-
 // Record returns inputs in JSON's form.
 func Record(inputs property.Map) map[string]any {
 	record := map[string]any{}
 	for name, v := range inputs.All {
-		if name != DefaultsKey && !v.IsNull() {
+		if name != defaultsKey && !v.IsNull() {
 			record[name] = JSON(v)
 		}
 	}
