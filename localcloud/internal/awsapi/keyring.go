@@ -108,18 +108,13 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 		return nil, fmt.Errorf("id of key %s: %w", k.ID, err)
 	}
 	current := len(k.Materials) - 1
-	blob := append([]byte{blobVersion}, id[:]...)
-	blob = binary.BigEndian.AppendUint32(blob, uint32(current))
-	sealer, err := newSealer(k.Materials[current])
-	if err != nil {
-		return nil, err
-	}
-	data, err := additionalData(blob, context)
+	header := binary.BigEndian.AppendUint32(append([]byte{blobVersion}, id[:]...), uint32(current))
+	sealer, data, err := k.sealer(current, header, context)
 	if err != nil {
 		return nil, err
 	}
 	nonce := randomBytes(nonceSize)
-	return sealer.Seal(append(blob, nonce...), nonce, plaintext, data), nil
+	return sealer.Seal(slices.Concat(header, nonce), nonce, plaintext, data), nil
 }
 
 // keyOf is the id of the key that has encrypted a blob.
@@ -137,11 +132,7 @@ func (k *key) decrypt(blob []byte, context map[string]string) ([]byte, bool, err
 	if number >= len(k.Materials) {
 		return nil, false, nil
 	}
-	sealer, err := newSealer(k.Materials[number])
-	if err != nil {
-		return nil, false, err
-	}
-	data, err := additionalData(blob[:headerSize], context)
+	sealer, data, err := k.sealer(number, blob[:headerSize], context)
 	if err != nil {
 		return nil, false, err
 	}
@@ -149,21 +140,19 @@ func (k *key) decrypt(blob []byte, context map[string]string) ([]byte, bool, err
 	return plaintext, err == nil, nil
 }
 
-func newSealer(material []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(material)
+// sealer returns the cipher of one of a key's materials, with the data that binds a
+// ciphertext to its header and its encryption context.
+func (k *key) sealer(number int, header []byte, context map[string]string) (cipher.AEAD, []byte, error) {
+	block, err := aes.NewCipher(k.Materials[number])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return cipher.NewGCM(block)
-}
-
-// additionalData binds a ciphertext to its header and its encryption context.
-func additionalData(header []byte, context map[string]string) ([]byte, error) {
-	if len(context) == 0 {
-		return header, nil
+	sealer, err := cipher.NewGCM(block)
+	if err != nil || len(context) == 0 {
+		return sealer, header, err
 	}
 	text, err := json.Marshal(context) // in the order of the keys
-	return slices.Concat(header, text), err
+	return sealer, slices.Concat(header, text), err
 }
 
 // randomBytes needs no error: crypto/rand ends the program rather than fail.

@@ -2,7 +2,6 @@ package awsplugin
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -169,23 +168,24 @@ func (op *operation) autoAssign(i *store.Instance) (err error) {
 	return err
 }
 
-// publicDNS is the name that AWS gives to a public address.
+// publicDNS is the name that AWS gives to a public address, and "" for none.
 func (op *operation) publicDNS(address string) string {
 	if address == "" {
 		return ""
 	}
-	zone := op.region + ".compute"
-	if op.region == "us-east-1" {
-		zone = "compute-1"
-	}
-	return fmt.Sprintf("ec2-%s.%s.amazonaws.com", strings.ReplaceAll(address, ".", "-"), zone)
+	return op.dnsName("ec2", address, "compute-1", "compute") + ".amazonaws.com"
 }
 
 // privateDNS is the name that AWS gives to a private address.
 func (op *operation) privateDNS(address string) string {
-	zone := op.region + ".compute.internal"
-	if op.region == "us-east-1" {
-		zone = "ec2.internal"
+	return op.dnsName("ip", address, "ec2", "compute") + ".internal"
+}
+
+// dnsName names an address within us-east-1's own zone, or that of another region.
+func (op *operation) dnsName(prefix, address, virginia, others string) string {
+	zone := virginia
+	if op.region != "us-east-1" {
+		zone = op.region + "." + others
 	}
-	return fmt.Sprintf("ip-%s.%s", strings.ReplaceAll(address, ".", "-"), zone)
+	return prefix + "-" + strings.ReplaceAll(address, ".", "-") + "." + zone
 }

@@ -161,7 +161,7 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 // S3 server takes keys that begin with ASIA for temporary ones, which it
 // accepts only with a session token that it made itself.
 func newAccount() *store.Account {
-	return &store.Account{AccessKeyID: "AKIA" + randomText()[:16], SecretAccessKey: randomText()[:40]}
+	return &store.Account{AccessKeyID: "AKIA" + randomText(16), SecretAccessKey: randomText(40)}
 }
 
 // removeAbandoned ends the instances that a killed process left behind while

@@ -99,7 +99,7 @@ func (k *kind) identify(op *operation, r store.Record) {
 		}
 	}
 	for property, prefix := range k.UniqueIDs {
-		r[property] = prefix + randomText()[:17]
+		r[property] = prefix + randomText(17)
 	}
 	if k.IDIsARN {
 		r["id"] = r["arn"]

@@ -3,7 +3,6 @@ package awsplugin
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -83,9 +82,7 @@ func (op *operation) ec2ARN(kind, id string) string {
 }
 
 // newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
-func newID(prefix string) string {
-	return prefix + "-" + randomHex(17)
-}
+func newID(prefix string) string { return prefix + "-" + randomHex(17) }
 
 // uniqueName completes a name prefix, in the form of the Terraform provider.
 func uniqueName(prefix string) string {
@@ -93,19 +90,13 @@ func uniqueName(prefix string) string {
 }
 
 func randomHex(digits int) string {
-	return hex.EncodeToString(randomBytes())[:digits]
-}
-
-func randomText() string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(randomBytes())
-}
-
-// randomBytes needs no error: crypto/rand ends the program rather than fail.
-func randomBytes() []byte {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b)
-	return b
+	_, _ = rand.Read(b) // crypto/rand ends the program rather than fail
+	return hex.EncodeToString(b)[:digits]
 }
+
+// randomText returns capital letters and digits from 2 to 7, as AWS's keys have them.
+func randomText(length int) string { return (rand.Text() + rand.Text())[:length] }
 
 // apiError is an error in the form of AWS's APIs: a code that programs know,
 // and a message for people.
