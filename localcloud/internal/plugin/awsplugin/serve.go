@@ -19,7 +19,10 @@ const version = "6.83.4"
 // it. dir is localcloud's directory. Who calls is said by the environment, as
 // the real provider has it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 func Serve(ctx context.Context, dir string) error {
-	pl, err := open(dir, store.Account{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")})
+	given := store.Account{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
+	}
+	pl, err := open(dir, given)
 	if err != nil {
 		return err
 	}
