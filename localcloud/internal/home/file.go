@@ -2,34 +2,28 @@ package home
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
-// WriteFile replaces a file as a whole: a reader sees the old content or the
-// new, never a part.
+// WriteFile replaces a file as a whole: a reader sees the old content or the new, never a part.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer os.Remove(temporary.Name())
-	if _, err := temporary.Write(data); err != nil {
-		temporary.Close()
-		return fmt.Errorf("write %s: %w", path, err)
+	_, err = temporary.Write(data)
+	if err = errors.Join(err, temporary.Chmod(mode), temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
 	}
-	if err := temporary.Chmod(mode); err != nil {
-		temporary.Close()
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := temporary.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(temporary.Name(), path); err != nil {
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -44,8 +38,7 @@ func WriteJSON(path string, value any) error {
 	return WriteFile(path, append(data, '\n'), 0o600)
 }
 
-// ReadJSON reads what WriteJSON wrote. The error of a file that is not there
-// wraps fs.ErrNotExist.
+// ReadJSON reads what WriteJSON wrote. The error about a missing file wraps fs.ErrNotExist.
 func ReadJSON(path string, value any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -57,8 +50,7 @@ func ReadJSON(path string, value any) error {
 	return nil
 }
 
-// ReadPID reads a pid file. The error of a file that is not there wraps
-// fs.ErrNotExist.
+// ReadPID reads a pid file. The error about a missing file wraps fs.ErrNotExist.
 func ReadPID(path string) (int, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -69,4 +61,18 @@ func ReadPID(path string) (int, error) {
 		return 0, fmt.Errorf("read %s: %w", path, err)
 	}
 	return pid, nil
+}
+
+// Lock locks a file, which it makes, against other processes and other callers. It waits for the
+// lock, or fails at once with syscall.EWOULDBLOCK when how includes syscall.LOCK_NB.
+func Lock(path string, how int) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|how); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { file.Close() }, nil
 }

@@ -48,68 +48,56 @@ func Find(root string) (Home, error) {
 		return "", fmt.Errorf("%s: %w", Variable, err)
 	}
 	// A link to another checkout's home is that home: its containers are known by its path.
-	switch target, err := os.Readlink(dir); {
-	case err != nil:
+	target, err := os.Readlink(dir)
+	if err != nil {
 		return Home(dir), nil // no link, or not made yet
-	case filepath.IsAbs(target):
-		return Home(filepath.Clean(target)), nil
-	default:
-		return Home(filepath.Join(filepath.Dir(dir), target)), nil
 	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(dir), target)
+	}
+	return Home(filepath.Clean(target)), nil
 }
 
 func (h Home) String() string { return string(h) }
 
-// Bin holds localcloud itself and the tools that it builds.
-func (h Home) Bin() string { return filepath.Join(string(h), "bin") }
+func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
-// Programs holds the executables of Pulumi programs, one for each checkout that
-// was deployed from.
-func (h Home) Programs() string { return filepath.Join(string(h), "programs") }
+// Bin holds localcloud itself and its tools; Cache holds root file systems and downloads. Both survive `down`.
+func (h Home) Bin() string   { return h.path("bin") }
+func (h Home) Cache() string { return h.path("cache") }
 
-// Cache holds root file systems and what was learnt about this machine; it
-// survives `down`.
-func (h Home) Cache() string { return filepath.Join(string(h), "cache") }
+// Programs holds the executables of Pulumi programs, one for each checkout that was deployed from.
+func (h Home) Programs() string { return h.path("programs") }
 
 // Pulumi is PULUMI_HOME.
-func (h Home) Pulumi() string { return filepath.Join(string(h), "pulumi") }
+func (h Home) Pulumi() string { return h.path("pulumi") }
 
-// Cloud holds what localcloud knows of its own resources.
-func (h Home) Cloud() string { return filepath.Join(string(h), "cloud") }
+// Cloud holds what localcloud knows of its own resources, AWSFile what AWS's control plane would know.
+func (h Home) Cloud() string   { return h.path("cloud") }
+func (h Home) AWSFile() string { return h.path("cloud/aws.json") }
 
-// AWSFile keeps what AWS's control plane would know.
-func (h Home) AWSFile() string { return filepath.Join(h.Cloud(), "aws.json") }
+// TLS holds the certificate authority and the servers' certificates. AuthorityFile has the
+// authorities that the local cloud's certificates are from, the site's included.
+func (h Home) TLS() string           { return h.path("tls") }
+func (h Home) AuthorityFile() string { return h.path("tls/acme.pem") }
 
-// TLS holds the certificate authority and the servers' certificates.
-func (h Home) TLS() string { return filepath.Join(string(h), "tls") }
+// SSH holds the key of the local stack's admin user, S3 the S3 server's data.
+func (h Home) SSH() string { return h.path("ssh") }
+func (h Home) S3() string  { return h.path("s3") }
 
-// AuthorityFile has the certificates of the authorities that the local cloud's
-// certificates are from, the site's included.
-func (h Home) AuthorityFile() string { return filepath.Join(h.TLS(), "acme.pem") }
-
-// SSH holds the key of the local stack's admin user.
-func (h Home) SSH() string { return filepath.Join(string(h), "ssh") }
-
-// S3 holds the S3 server's data.
-func (h Home) S3() string { return filepath.Join(string(h), "s3") }
-
-// Engine is the data root of localcloud's own Docker engine.
-func (h Home) Engine() string { return filepath.Join(string(h), "docker") }
-
-// Run holds the own engine's pid file and log.
-func (h Home) Run() string { return filepath.Join(string(h), "run") }
+// Engine is the data root of localcloud's own Docker engine, Run holds its pid file and log.
+func (h Home) Engine() string { return h.path("docker") }
+func (h Home) Run() string    { return h.path("run") }
 
 // Executable is localcloud itself.
-func (h Home) Executable() string { return filepath.Join(h.Bin(), "localcloud") }
+func (h Home) Executable() string { return h.path("bin/localcloud") }
 
-// Make creates the home's directories; those with secrets are closed to
-// others.
+// Make creates the home's directories; those with secrets are closed to others.
 func (h Home) Make() error {
-	modes := map[string]fs.FileMode{
+	for dir, mode := range map[string]fs.FileMode{
 		h.Bin(): 0o755, h.Cache(): 0o755, h.Pulumi(): 0o700,
 		h.Cloud(): 0o700, h.TLS(): 0o700, h.SSH(): 0o700, h.S3(): 0o700, h.Run(): 0o700,
-	}
-	for dir, mode := range modes {
+	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make localcloud's home: %w", err)
 		}
