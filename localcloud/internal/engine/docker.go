@@ -3,12 +3,10 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -27,6 +25,8 @@ type Docker struct {
 	Runner run.Runner
 	// Host is DOCKER_HOST; "" means what the environment says.
 	Host string
+	// find returns Host at each command instead, where it is set.
+	find func(context.Context) (string, error)
 }
 
 // Container is what localcloud wants to know of a container.
@@ -48,15 +48,16 @@ type Container struct {
 	}
 }
 
-// Run runs one docker command and returns its standard output without the
-// final newline.
+// Run runs one docker command and returns its standard output without the final newline.
 func (d Docker) Run(ctx context.Context, args ...string) (string, error) {
-	return d.RunInput(ctx, nil, args...)
-}
-
-// RunInput is Run with standard input.
-func (d Docker) RunInput(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	command := run.Command{Name: "docker", Args: args, Stdin: stdin}
+	if d.find != nil {
+		host, err := d.find(ctx)
+		if err != nil {
+			return "", err
+		}
+		d.Host = host
+	}
+	command := run.Command{Name: "docker", Args: args}
 	if d.Host != "" {
 		command.Env = []string{"DOCKER_HOST=" + d.Host}
 	}
@@ -64,15 +65,13 @@ func (d Docker) RunInput(ctx context.Context, stdin io.Reader, args ...string) (
 	return strings.TrimSuffix(string(output), "\n"), err
 }
 
-// Inspect returns a container by its name or id. The error wraps
-// ErrNoContainer when there is none.
+// Inspect returns a container by its name or id. The error about a missing one wraps ErrNoContainer.
 func (d Docker) Inspect(ctx context.Context, name string) (Container, error) {
 	output, err := d.Run(ctx, "container", "inspect", name)
+	if failed, ok := errors.AsType[*run.Error](err); ok && strings.Contains(strings.ToLower(failed.Output), "no such container") {
+		return Container{}, fmt.Errorf("container %s: %w", name, ErrNoContainer)
+	}
 	if err != nil {
-		var failed *run.Error
-		if errors.As(err, &failed) && strings.Contains(strings.ToLower(failed.Output), "no such container") {
-			return Container{}, fmt.Errorf("container %s: %w", name, ErrNoContainer)
-		}
 		return Container{}, err
 	}
 	var containers []Container
@@ -83,8 +82,7 @@ func (d Docker) Inspect(ctx context.Context, name string) (Container, error) {
 	return containers[0], nil
 }
 
-// List returns all containers, running or not, that carry all given labels
-// ("key" or "key=value").
+// List returns all containers, running or not, that carry all given labels ("key" or "key=value").
 func (d Docker) List(ctx context.Context, labels ...string) ([]Container, error) {
 	args := []string{"ps", "--all", "--quiet", "--no-trunc"}
 	for _, label := range labels {
@@ -96,49 +94,38 @@ func (d Docker) List(ctx context.Context, labels ...string) ([]Container, error)
 	}
 	var containers []Container
 	for _, id := range strings.Fields(output) {
-		container, err := d.Inspect(ctx, id)
-		if errors.Is(err, ErrNoContainer) {
-			continue
-		}
-		if err != nil {
+		switch container, err := d.Inspect(ctx, id); {
+		case err == nil:
+			containers = append(containers, container)
+		case !errors.Is(err, ErrNoContainer):
 			return nil, err
 		}
-		containers = append(containers, container)
 	}
 	return containers, nil
 }
 
-// Remove removes containers with their anonymous volumes, running or not.
-// Those that are not there are no error.
+// Remove removes containers with their anonymous volumes, running or not. Missing ones are no error.
 func (d Docker) Remove(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
 	_, err := d.Run(ctx, append([]string{"rm", "--force", "--volumes"}, names...)...)
-	var failed *run.Error
-	if errors.As(err, &failed) && onlyMissing(failed.Output) {
-		return nil
+	failed, ok := errors.AsType[*run.Error](err)
+	if !ok {
+		return err
 	}
-	return err
-}
-
-// onlyMissing says whether every error line of a docker command is about a
-// container that is not there.
-func onlyMissing(output string) bool {
-	for line := range bytes.Lines([]byte(output)) {
-		text := strings.ToLower(string(line))
-		if strings.Contains(text, "error") && !strings.Contains(text, "no such container") {
-			return false
+	for line := range strings.Lines(strings.ToLower(failed.Output)) {
+		if strings.Contains(line, "error") && !strings.Contains(line, "no such container") {
+			return err
 		}
 	}
-	return true
+	return nil
 }
 
 // Stats is the memory of one running container, in bytes.
 type Stats struct {
-	ID          string
-	MemoryUsed  int64
-	MemoryLimit int64
+	ID                      string
+	MemoryUsed, MemoryLimit int64
 }
 
 // Memory returns the memory that running containers use, without the page
@@ -147,45 +134,33 @@ func (d Docker) Memory(ctx context.Context, ids ...string) ([]Stats, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	output, err := d.Run(ctx, append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}"}, ids...)...)
+	output, err := d.Run(ctx, append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"}, ids...)...)
 	if err != nil {
 		return nil, err
 	}
 	var all []Stats
 	for line := range strings.Lines(output) {
-		id, usage, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		used, limit, found := strings.Cut(usage, " / ")
-		if !found {
+		fields := strings.Fields(line) // ID USED / LIMIT
+		if len(fields) != 4 {
 			continue
 		}
-		stats := Stats{ID: id}
-		if stats.MemoryUsed, err = parseSize(used); err != nil {
+		used, usedErr := parseSize(fields[1])
+		limit, limitErr := parseSize(fields[3])
+		if err := errors.Join(usedErr, limitErr); err != nil {
 			return nil, fmt.Errorf("docker stats: %w", err)
 		}
-		if stats.MemoryLimit, err = parseSize(limit); err != nil {
-			return nil, fmt.Errorf("docker stats: %w", err)
-		}
-		all = append(all, stats)
+		all = append(all, Stats{ID: fields[0], MemoryUsed: used, MemoryLimit: limit})
 	}
 	return all, nil
 }
 
 // parseSize reads sizes such as "245.5MiB".
 func parseSize(text string) (int64, error) {
-	units := []struct {
-		suffix string
-		factor float64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}}
-	for _, unit := range units {
-		number, found := strings.CutSuffix(text, unit.suffix)
-		if !found {
-			continue
-		}
-		value, err := strconv.ParseFloat(number, 64)
-		if err != nil {
-			return 0, fmt.Errorf("size %q: %w", text, err)
-		}
-		return int64(value * unit.factor), nil
+	number := strings.TrimRight(text, "BKMGTi")
+	factor, known := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}[text[len(number):]]
+	value, err := strconv.ParseFloat(number, 64)
+	if err != nil || !known {
+		return 0, fmt.Errorf("unknown size %q", text)
 	}
-	return 0, fmt.Errorf("size %q: unknown unit", text)
+	return int64(value * factor), nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,6 +37,24 @@ var ErrNotRunning = errors.New("no Docker engine answers")
 type Engine struct {
 	home   home.Home
 	runner run.Runner
+}
+
+// Docker returns the docker command for the engine that runs, which is found at the first use.
+func (e *Engine) Docker() Docker {
+	var mu sync.Mutex
+	var found *Docker
+	return Docker{Runner: e.runner, find: func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if found == nil {
+			docker, _, err := e.Find(ctx)
+			if err != nil {
+				return "", fmt.Errorf("%w: start the local cloud with `make up`", err)
+			}
+			found = &docker
+		}
+		return found.Host, nil
+	}}
 }
 
 // New returns the engine of a home, without looking for it.
@@ -115,44 +134,42 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
+	starting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	docker := Docker{Runner: e.runner, Host: e.host()}
-	for {
+	if err := run.Await(starting, startTimeout, 100*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case err := <-ended:
-			return fmt.Errorf("dockerd ended (%w); see %s", err, logFile)
-		case <-ctx.Done():
-			return fmt.Errorf("dockerd does not answer: %w; see %s", ctx.Err(), logFile)
-		case <-poll.C:
-			if answers(ctx, docker) == nil {
-				return nil
-			}
+			cancel(fmt.Errorf("dockerd ended: %w", err))
+		default:
 		}
+		return answers(ctx, docker)
+	}); err != nil {
+		return fmt.Errorf("dockerd does not answer: %w; see %s", errors.Join(context.Cause(starting), err), logFile)
 	}
+	return nil
 }
 
 // Stop stops localcloud's own engine, if it runs, and removes its data. An
 // engine of the user's is never touched.
 func (e *Engine) Stop(ctx context.Context) error {
 	pid, err := e.pid()
-	if err == nil {
-		if err := stop(ctx, pid); err != nil {
-			return fmt.Errorf("stop localcloud's Docker engine (process %d): %w", pid, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop localcloud's Docker engine: %w", err)
+	switch {
+	case err == nil:
+		err = stop(ctx, pid)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, os.ErrProcessDone):
+		err = nil
 	}
 	for _, dir := range []string{e.home.Engine(), e.home.Run(), e.runtimeDir()} {
-		if err := unmountBelow(dir); err != nil {
-			return fmt.Errorf("remove localcloud's Docker engine: %w", err)
+		if err == nil {
+			err = unmountBelow(dir)
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove localcloud's Docker engine: %w", err)
+		if err == nil {
+			err = os.RemoveAll(dir)
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("stop localcloud's Docker engine: %w", err)
 	}
 	return nil
 }
@@ -191,18 +208,14 @@ func unmountBelow(dir string) error {
 		return err
 	}
 	// The last mounted first: mounts nest and stack.
-	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(string(table)), "\n")) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
+	for _, line := range slices.Backward(strings.Split(string(table), "\n")) {
 		// The fifth field is the mount point (proc_pid_mountinfo(5)).
-		point := fields[4]
-		if point != dir && !strings.HasPrefix(point, dir+"/") {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !strings.HasPrefix(fields[4]+"/", dir+"/") {
 			continue
 		}
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmount %s: %w", point, err)
+		if err := unix.Unmount(fields[4], unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount %s: %w", fields[4], err)
 		}
 	}
 	return nil
@@ -221,20 +234,13 @@ func stop(ctx context.Context, pid int) error {
 	if err := unix.PidfdSendSignal(handle, unix.SIGTERM, nil, 0); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(stopTimeout)
-	for ctx.Err() == nil && time.Now().Before(deadline) {
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 200)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return err
-		}
+	return run.Await(ctx, stopTimeout, 20*time.Millisecond, func(context.Context) error {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 0)
 		if ready > 0 {
 			return nil
 		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return fmt.Errorf("still running after %s", stopTimeout)
+		return errors.Join(fmt.Errorf("process %d is still running", pid), err)
+	})
 }
 
 // pid returns the process id of localcloud's own engine. The error wraps

@@ -2,13 +2,9 @@ package engine
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 )
 
 // Memory is the resident memory of localcloud's own engine in bytes: dockerd,
@@ -22,36 +18,18 @@ func (e *Engine) Memory() (int64, error) {
 	for _, file := range files {
 		line, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(line, []byte(e.execRoot())) {
-			continue // gone meanwhile, or another program
+			continue // ended meanwhile, or another program
 		}
-		resident, err := residentMemory(filepath.Dir(file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		// The second field is the resident memory in pages (proc_pid_statm(5)).
+		statm, err := os.ReadFile(filepath.Join(filepath.Dir(file), "statm"))
 		if err != nil {
-			return 0, err
+			continue // ended meanwhile
 		}
-		total += resident
+		var size, resident int64
+		if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {
+			return 0, fmt.Errorf("memory of %s: %w", filepath.Dir(file), err)
+		}
+		total += resident * int64(os.Getpagesize())
 	}
 	return total, nil
-}
-
-// residentMemory reads VmRSS of proc(5), which is in kB.
-func residentMemory(process string) (int64, error) {
-	status, err := os.ReadFile(filepath.Join(process, "status"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		value, found := strings.CutPrefix(line, "VmRSS:")
-		if !found {
-			continue
-		}
-		kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s/status: %w", process, err)
-		}
-		return kilobytes * 1024, nil
-	}
-	return 0, nil // a process that is ending
 }
