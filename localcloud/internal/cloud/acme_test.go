@@ -191,7 +191,7 @@ func pebbleBinary(t *testing.T) string {
 // startNames serves records, and returns the server's address.
 func startNames(t *testing.T, records ...names.Record) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), zoneFile)
+	file := filepath.Join(t.TempDir(), ZoneFile)
 	require.NoError(t, home.WriteJSON(file, hostedZone(records)))
 	stream, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -55,17 +55,17 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	used := map[string]int64{}
+	var status Status
 	for _, s := range stats {
 		used[s.ID] = s.MemoryUsed
+		status.Memory += s.MemoryUsed
 	}
-	var status Status
 	for _, container := range containers {
 		status.Containers = append(status.Containers, ContainerStatus{
 			Role: container.Config.Labels[labelRole], Name: container.Name,
 			InstanceID: container.Config.Labels[labelInstance], State: container.State.Status,
 			Memory: used[container.ID], MemoryLimit: container.HostConfig.Memory,
 		})
-		status.Memory += used[container.ID]
 	}
 	slices.SortFunc(status.Containers, func(a, b ContainerStatus) int { return strings.Compare(a.Role+a.Name, b.Role+b.Name) })
 	if own {

@@ -84,24 +84,15 @@ func (e environment) export() string {
 	for _, v := range e {
 		if v.value == "" {
 			fmt.Fprintf(&text, "unset %s\n", v.name)
-			continue
+		} else {
+			fmt.Fprintf(&text, "export %s='%s'\n", v.name, strings.ReplaceAll(v.value, "'", `'\''`))
 		}
-		fmt.Fprintf(&text, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
 	return text.String()
 }
 
-func shellQuote(value string) string {
-	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-}
-
 func withoutElement(list, element string) string {
-	var kept []string
-	for _, entry := range filepath.SplitList(list) {
-		if entry != element {
-			kept = append(kept, entry)
-		}
-	}
+	kept := slices.DeleteFunc(filepath.SplitList(list), func(entry string) bool { return entry == element })
 	return strings.Join(kept, string(filepath.ListSeparator))
 }
 
@@ -109,13 +100,7 @@ func withoutElement(list, element string) string {
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
 	role := flags.String("role", "", "act as this role, in place of the administrator")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("env: unknown argument %q: write -role NAME", flags.Arg(0))
-	}
-	p, err := openProject()
+	p, err := openProject(flags, args)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (b Builder) Layer(ctx context.Context, layer Layer) (string, error) {
 func (l Layer) hash(ctx context.Context) (string, error) {
 	sums := map[string]string{}
 	for path, program := range l.Programs {
-		sum, err := hashFile(ctx, program)
+		sum, err := HashFile(ctx, program)
 		if err != nil {
 			return "", err
 		}
@@ -94,7 +94,8 @@ func (l Layer) hash(ctx context.Context) (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
-func hashFile(ctx context.Context, path string) (string, error) {
+// HashFile is the SHA-256 of a file's content, in hexadecimal digits.
+func HashFile(ctx context.Context, path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"runtime"
+
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -18,6 +20,11 @@ type Image struct {
 	Layers     []string
 	Entrypoint []string
 	Cmd        []string
+}
+
+// Images are those that the registry serves, from the files of their layers.
+func Images(minbase, traefik string) []Image {
+	return []Image{Debian(minbase), Traefik(minbase, traefik)}
 }
 
 // Debian is the minimal Debian image, from its root file system.
@@ -41,7 +48,7 @@ func Traefik(rootFileSystem, traefik string) Image {
 }
 
 // build makes the image, and lets blobs serve its layers from their files.
-func (i Image) build(architecture string, blobs *blobStore) (v1.Image, error) {
+func (i Image) build(blobs *blobStore) (v1.Image, error) {
 	var layers []v1.Layer
 	for _, file := range i.Layers {
 		layer, err := blobs.layer(file)
@@ -59,7 +66,7 @@ func (i Image) build(architecture string, blobs *blobStore) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.Architecture = architecture
+	config.Architecture = runtime.GOARCH
 	config.OS = "linux"
 	config.Config.Entrypoint = i.Entrypoint
 	config.Config.Cmd = i.Cmd

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -24,8 +23,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
-	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -43,9 +40,9 @@ type Handler struct {
 	upstream http.RoundTripper
 }
 
-// NewHandler returns a handler that serves images for one architecture, in Go's
-// words. upstream makes the requests to Upstream.
-func NewHandler(ctx context.Context, images []Image, architecture string, upstream http.RoundTripper) (*Handler, error) {
+// NewHandler returns a handler that serves images for this machine's architecture. upstream makes
+// the requests to Upstream.
+func NewHandler(ctx context.Context, images []Image, upstream http.RoundTripper) (*Handler, error) {
 	blobs := newBlobStore()
 	h := &Handler{
 		local:    ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs)),
@@ -53,7 +50,7 @@ func NewHandler(ctx context.Context, images []Image, architecture string, upstre
 		upstream: upstream,
 	}
 	for _, image := range images {
-		built, err := image.build(architecture, blobs)
+		built, err := image.build(blobs)
 		if err != nil {
 			return nil, fmt.Errorf("registry: %s: %w", strings.Join(image.References, ", "), err)
 		}
@@ -135,14 +132,6 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	if err := json.NewEncoder(w).Encode(body); err != nil {
 		return // the caller is gone
 	}
-}
-
-// Serve serves the handler with TLS until the context ends.
-func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
-	if err := https.Serve(ctx, handler, listener, certificateFile, keyFile); err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	return nil
 }
 
 // inProcess is a RoundTripper that calls a handler.

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func serve(t *testing.T, next upstream) *httptest.Server {
 	root := layer(t, "etc/debian_version", "13.0\n")
 	traefik := layer(t, "usr/local/bin/traefik", strings.Repeat("a large program ", 1<<16))
 	images := []registry.Image{registry.Debian(root), registry.Traefik(root, traefik)}
-	handler, err := registry.NewHandler(t.Context(), images, "amd64", next)
+	handler, err := registry.NewHandler(t.Context(), images, next)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -81,7 +82,7 @@ func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
 	server := serve(t, offline)
 	for _, reference := range []string{"library/debian:trixie-slim", "library/debian:13-slim"} {
 		config, layers := pull(t, server, reference)
-		require.Equal(t, "amd64", config.Architecture)
+		require.Equal(t, runtime.GOARCH, config.Architecture)
 		require.Equal(t, []string{"bash"}, config.Config.Cmd)
 		require.Len(t, layers, 1)
 		require.Contains(t, layers[0], "13.0\n")
@@ -90,7 +91,7 @@ func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
 
 func TestTraefikIsPulledFromHereAndStartsAsUpstreams(t *testing.T) {
 	config, layers := pull(t, serve(t, offline), "library/traefik:v3.7.13")
-	require.Equal(t, "amd64", config.Architecture)
+	require.Equal(t, runtime.GOARCH, config.Architecture)
 	require.Equal(t, []string{"/entrypoint.sh"}, config.Config.Entrypoint)
 	require.Equal(t, []string{"traefik"}, config.Config.Cmd)
 	require.Contains(t, config.Config.Env[0], "/usr/local/bin:", "the program is on the path")
