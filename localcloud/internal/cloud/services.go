@@ -13,7 +13,7 @@ import (
 
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
-	"immutable-infra/localcloud/internal/registry"
+	"immutable-infra/localcloud/offline/registry"
 )
 
 // What the services of localcloud find in their containers. They take no other settings.

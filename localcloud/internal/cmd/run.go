@@ -18,11 +18,11 @@ import (
 	"immutable-infra/localcloud/internal/engine"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
-	"immutable-infra/localcloud/internal/plugin/commandplugin"
-	"immutable-infra/localcloud/internal/plugin/langhost"
-	"immutable-infra/localcloud/internal/plugin/tlsplugin"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/steps"
+	"immutable-infra/localcloud/offline/commandplugin"
+	"immutable-infra/localcloud/offline/langhost"
+	"immutable-infra/localcloud/offline/tlsplugin"
 )
 
 const usage = `usage: localcloud <verb>

@@ -16,9 +16,9 @@ import (
 	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
-	"immutable-infra/localcloud/internal/registry"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/victorops"
+	"immutable-infra/localcloud/offline/registry"
 )
 
 // upstreamDial bounds the connection to the real container registry.

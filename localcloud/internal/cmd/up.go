@@ -21,9 +21,10 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/internal/packages"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/steps"
-	"immutable-infra/localcloud/internal/toolchain"
+	"immutable-infra/localcloud/offline"
 )
 
 // upVerb starts the local cloud, or what is missing of it, and deploys.
@@ -59,7 +60,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	if err := runAll(ctx, printer,
 		step{"install what is missing", func(ctx context.Context) error {
 			_, _, err := p.engine.Find(ctx)
-			return toolchain.InstallPackages(ctx, p.runner, err == nil)
+			return packages.Install(ctx, p.runner, err == nil)
 		}},
 		step{"make keys", p.makeAdminKey},
 	); err != nil {
@@ -68,7 +69,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	// Building Go and unpacking packages keep two processors busy between them.
 	group, parallel := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		tools := toolchain.Tools{Root: p.root, Home: p.home, Runner: p.runner}
+		tools := offline.Tools{Root: p.root, Home: p.home, Runner: p.runner, Network: offline.NewNetwork()}
 		if err := printer.Run(parallel, "build the Pulumi CLI", tools.Pulumi); err != nil {
 			return err
 		}

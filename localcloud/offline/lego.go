@@ -1,4 +1,4 @@
-package toolchain
+package offline
 
 import (
 	"context"
@@ -63,21 +63,25 @@ func (t Tools) lego(ctx context.Context) error {
 	}
 	// Whole or not at all: a rename.
 	unfinished := target + ".new"
-	if err := os.RemoveAll(unfinished); err != nil {
-		return fmt.Errorf("copy Traefik's ACME client: %w", err)
-	}
-	if err := os.CopyFS(unfinished, os.DirFS(downloaded.Dir)); err != nil {
-		return fmt.Errorf("copy Traefik's ACME client: %w", err)
-	}
 	providers := filepath.Join(unfinished, "providers", "dns")
-	if err := os.RemoveAll(providers); err != nil {
-		return fmt.Errorf("remove the DNS providers of Traefik's ACME client: %w", err)
+	err = os.RemoveAll(unfinished)
+	if err == nil {
+		err = os.CopyFS(unfinished, os.DirFS(downloaded.Dir))
 	}
-	if err := os.Mkdir(providers, 0o755); err != nil {
-		return fmt.Errorf("remove the DNS providers of Traefik's ACME client: %w", err)
+	if err == nil {
+		err = os.RemoveAll(providers)
 	}
-	if err := os.WriteFile(filepath.Join(providers, "none.go"), []byte(noProviders), 0o644); err != nil {
-		return fmt.Errorf("remove the DNS providers of Traefik's ACME client: %w", err)
+	if err == nil {
+		err = os.Mkdir(providers, 0o755)
 	}
-	return os.Rename(unfinished, target)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(providers, "none.go"), []byte(noProviders), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(unfinished, target)
+	}
+	if err != nil {
+		return fmt.Errorf("cut the DNS providers out of Traefik's ACME client: %w", err)
+	}
+	return nil
 }

@@ -1,6 +1,5 @@
-// Package toolchain gets what localcloud needs from elsewhere: Debian packages,
-// the tools that are built from their Go modules, and Pulumi's plugins.
-package toolchain
+// Package packages installs the Debian packages that localcloud needs on this machine.
+package packages
 
 import (
 	"context"
@@ -34,10 +33,10 @@ func requirements() []requirement {
 	}
 }
 
-// InstallPackages installs the programs that are missing: on Debian as root by
+// Install installs the programs that are missing: on Debian as root by
 // apt; elsewhere the error says what to install. engineRuns says whether a
 // Docker engine answers already, which makes dockerd unnecessary.
-func InstallPackages(ctx context.Context, runner run.Runner, engineRuns bool) error {
+func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 	var missing []requirement
 	for _, need := range requirements() {
 		if need.program == "dockerd" && engineRuns {

@@ -1,4 +1,4 @@
-package toolchain
+package offline
 
 import (
 	"context"
@@ -42,12 +42,14 @@ func (b *builder) Run(_ context.Context, command run.Command) ([]byte, error) {
 
 func withTools(t *testing.T, runner run.Runner) Tools {
 	t.Helper()
-	tools := project(t, runner)
+	tools := project(t, runner, &offline{})
 	for _, tool := range []string{"pulumi", "versitygw", "pebble", "traefik"} {
 		module := filepath.Join(tools.Root, "localcloud", "tools", tool)
 		require.NoError(t, os.MkdirAll(module, 0o755))
 		for _, name := range []string{"go.mod", "go.sum"} {
-			require.NoError(t, os.WriteFile(filepath.Join(module, name), []byte(name), 0o644))
+			content, err := os.ReadFile(filepath.Join("..", "tools", tool, name))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(module, name), content, 0o644))
 		}
 	}
 	return tools
@@ -85,7 +87,7 @@ func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
 	} {
 		require.NoError(t, build(t.Context()))
 		require.FileExists(t, filepath.Join(tools.Home.Bin(), tool))
-		module, err := os.ReadFile(filepath.Join("..", "..", "tools", tool, "go.mod"))
+		module, err := os.ReadFile(filepath.Join("..", "tools", tool, "go.mod"))
 		require.NoError(t, err)
 		require.Contains(t, string(module), "module immutable-infra/localcloud/tools/"+tool+"\n")
 	}
@@ -93,7 +95,7 @@ func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
 }
 
 func TestTraefikIsTheOneThatServersRun(t *testing.T) {
-	path := filepath.Join("..", "..", "tools", "traefik", "go.mod")
+	path := filepath.Join("..", "tools", "traefik", "go.mod")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	module, err := modfile.Parse(path, data, nil)
@@ -106,17 +108,17 @@ func TestTraefikIsTheOneThatServersRun(t *testing.T) {
 
 	// The registry serves it under the tag that servers ask for. Where the newest fixed release cannot be built
 	// here, localcloud/README.md says so, and this compares with the one that it names.
-	compose, err := os.ReadFile(filepath.Join("..", "..", "..", "server", "files", "compose.yaml"))
+	compose, err := os.ReadFile(filepath.Join("..", "..", "server", "files", "compose.yaml"))
 	require.NoError(t, err)
 	require.Contains(t, string(compose), "image: traefik:"+image.TraefikVersion+"\n")
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(readme), "`traefik:"+image.TraefikVersion+"`")
 
 	require.Equal(t, legoVersion, versions[legoModule])
 	for _, replace := range module.Replace {
 		if replace.Old.Path == legoModule {
-			require.Equal(t, Tools{Root: filepath.Join("..", "..", "..")}.legoDir(), filepath.Join("..", "..", "tools", "traefik", replace.New.Path))
+			require.Equal(t, Tools{Root: filepath.Join("..", "..")}.legoDir(), filepath.Join("..", "tools", "traefik", replace.New.Path))
 			return
 		}
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/registry"
+	"immutable-infra/localcloud/offline/registry"
 )
 
 type upstream func(*http.Request) (*http.Response, error)
