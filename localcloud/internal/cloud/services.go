@@ -13,6 +13,7 @@ import (
 
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/offline"
 	"immutable-infra/localcloud/offline/registry"
 )
 
@@ -126,7 +127,9 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	return l.startOwn(ctx, service{
 		role: roleRegistry, address: registryAddress(), hosts: []string{"registry-1.docker.io"},
 		mounts: []string{minbase + ":" + BaseLayer + ":ro", traefik + ":" + TraefikLayer + ":ro"},
-		config: images,
+		// In the container, too, the switch decides whether the real images are served.
+		environment: []string{offline.Variable + "=" + os.Getenv(offline.Variable)},
+		config:      images,
 	})
 }
 

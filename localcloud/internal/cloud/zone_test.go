@@ -1,6 +1,8 @@
 package cloud
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -49,4 +51,28 @@ func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
 		change(&is)
 		require.NotEqual(t, was.spec(), is.spec(), name)
 	}
+}
+
+func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
+	dir := t.TempDir()
+	minbase, traefik := filepath.Join(dir, "minbase"), filepath.Join(dir, "traefik")
+	seen := map[string]bool{}
+	for _, content := range []string{"one", "another"} {
+		for _, layer := range []string{minbase, traefik} {
+			require.NoError(t, os.WriteFile(minbase, []byte("base"), 0o600))
+			require.NoError(t, os.WriteFile(traefik, []byte("program"), 0o600))
+			require.NoError(t, os.WriteFile(layer, []byte(content), 0o600))
+			images, err := imagesHash(t.Context(), minbase, traefik)
+			require.NoError(t, err)
+			again, err := imagesHash(t.Context(), minbase, traefik)
+			require.NoError(t, err)
+			require.Equal(t, images, again)
+			require.Contains(t, images, "library/traefik:v3.7.13", "another tag is another image")
+			spec := service{role: roleRegistry, config: images}.spec()
+			require.False(t, seen[spec], "%s of %s", content, filepath.Base(layer))
+			seen[spec] = true
+		}
+	}
+	_, err := imagesHash(t.Context(), minbase, filepath.Join(dir, "missing"))
+	require.ErrorContains(t, err, "missing")
 }

@@ -18,6 +18,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/victorops"
+	"immutable-infra/localcloud/offline"
 	"immutable-infra/localcloud/offline/registry"
 )
 
@@ -83,7 +84,7 @@ func victorOps(context.Context) (http.Handler, error) {
 func containerRegistry(ctx context.Context) (http.Handler, error) {
 	upstream := http.DefaultTransport.(*http.Transport).Clone()
 	upstream.DialContext = (&net.Dialer{Timeout: upstreamDial}).DialContext
-	return registry.NewHandler(ctx, registry.Images(cloud.BaseLayer, cloud.TraefikLayer), upstream)
+	return registry.NewHandler(ctx, registry.Images(cloud.BaseLayer, cloud.TraefikLayer), offline.NewNetwork().Pin, upstream)
 }
 
 // dnsVerb is what runs in the name server's container.

@@ -10,16 +10,23 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
+// pushed is what the library's store in memory implements.
+type pushed interface {
+	ggcr.BlobHandler
+	ggcr.BlobStatHandler
+	ggcr.BlobPutHandler
+}
+
 // blobStore serves layers from the files that they are in, so that a large one
 // is neither copied nor held in memory. What is pushed beside them is small.
 type blobStore struct {
-	pushed ggcr.BlobHandler
+	pushed
 	files  map[v1.Hash]string
 	layers map[string]v1.Layer // by file
 }
 
 func newBlobStore() *blobStore {
-	return &blobStore{pushed: ggcr.NewInMemoryBlobHandler(), files: map[v1.Hash]string{}, layers: map[string]v1.Layer{}}
+	return &blobStore{ggcr.NewInMemoryBlobHandler().(pushed), map[v1.Hash]string{}, map[string]v1.Layer{}}
 }
 
 // layer adds the layer in a file, once, which reads all of it.
@@ -32,11 +39,8 @@ func (b *blobStore) layer(file string) (v1.Layer, error) {
 		return nil, err
 	}
 	digest, err := layer.Digest()
-	if err != nil {
-		return nil, err
-	}
 	b.files[digest], b.layers[file] = file, layer
-	return layer, nil
+	return layer, err
 }
 
 // Get implements ggcr.BlobHandler.
@@ -49,20 +53,13 @@ func (b *blobStore) Get(ctx context.Context, repository string, hash v1.Hash) (i
 
 // Stat implements ggcr.BlobStatHandler.
 func (b *blobStore) Stat(ctx context.Context, repository string, hash v1.Hash) (int64, error) {
-	if path, ok := b.files[hash]; ok {
-		info, err := os.Stat(path)
-		if err != nil {
-			return 0, err
-		}
-		return info.Size(), nil
+	path, ok := b.files[hash]
+	if !ok {
+		return b.pushed.Stat(ctx, repository, hash)
 	}
-	if stat, ok := b.pushed.(ggcr.BlobStatHandler); ok {
-		return stat.Stat(ctx, repository, hash)
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
 	}
-	return 0, ggcr.ErrNotFound
-}
-
-// Put implements ggcr.BlobPutHandler.
-func (b *blobStore) Put(ctx context.Context, repository string, hash v1.Hash, content io.ReadCloser) error {
-	return b.pushed.(ggcr.BlobPutHandler).Put(ctx, repository, hash, content)
+	return info.Size(), nil
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -35,28 +34,31 @@ const (
 // Handler serves the built images and passes other names to Upstream.
 type Handler struct {
 	local    http.Handler
-	held     map[string]bool // repositories that are served here
-	names    []string        // all references that are served here
+	held     map[string]bool   // repositories that are served here
+	names    []string          // all references that are served here
+	digests  map[string]string // of the real images, by reference
 	upstream http.RoundTripper
 }
 
 // NewHandler returns a handler that serves images for this machine's architecture. upstream makes
-// the requests to Upstream.
-func NewHandler(ctx context.Context, images []Image, upstream http.RoundTripper) (*Handler, error) {
+// the requests to Upstream. Where that answers at the start, an image for which pin knows the digest
+// comes from there.
+func NewHandler(ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper) (*Handler, error) {
 	blobs := newBlobStore()
 	h := &Handler{
 		local:    ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs)),
 		held:     map[string]bool{},
+		digests:  map[string]string{},
 		upstream: upstream,
 	}
 	for _, image := range images {
-		built, err := image.build(blobs)
-		if err != nil {
-			return nil, fmt.Errorf("registry: %s: %w", strings.Join(image.References, ", "), err)
-		}
 		for _, reference := range image.References {
-			if err := h.add(ctx, reference, built); err != nil {
-				return nil, fmt.Errorf("registry: add %s: %w", reference, err)
+			if digest := pin(reference); digest != "" && h.upstreamHas(ctx, reference, digest) {
+				h.digests[reference] = digest
+				continue
+			}
+			if err := h.add(ctx, reference, image, blobs); err != nil {
+				return nil, fmt.Errorf("add %s: %w", reference, err)
 			}
 			h.names = append(h.names, reference)
 		}
@@ -64,19 +66,36 @@ func NewHandler(ctx context.Context, images []Image, upstream http.RoundTripper)
 	return h, nil
 }
 
+// upstreamHas reports whether Upstream answers and has the image of a digest.
+func (h *Handler) upstreamHas(ctx context.Context, reference, digest string) bool {
+	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	defer cancel()
+	repository, _, _ := strings.Cut(reference, ":")
+	image, err := name.NewDigest(Upstream + "/" + repository + "@" + digest)
+	if err != nil {
+		return false
+	}
+	_, err = remote.Head(image, remote.WithContext(ctx), remote.WithTransport(h.upstream))
+	return err == nil
+}
+
 // add pushes an image into the registry, without a socket. Its layers are there
 // already.
-func (h *Handler) add(ctx context.Context, reference string, image v1.Image) error {
+func (h *Handler) add(ctx context.Context, reference string, image Image, blobs *blobStore) error {
+	built, err := image.build(blobs)
+	if err != nil {
+		return err
+	}
 	tag, err := name.NewTag("localhost/"+reference, name.Insecure)
 	if err != nil {
 		return err
 	}
-	if err := remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(inProcess{h.local})); err != nil {
-		return err
-	}
 	h.held[tag.RepositoryStr()] = true
-	return nil
+	return remote.Write(tag, built, remote.WithContext(ctx), remote.WithTransport(inProcess{h.local}))
 }
+
+// pathPattern has the repository, the kind of the object and its name.
+var pathPattern = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|tags|referrers)/([^/]+)$`)
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -89,10 +108,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.local.ServeHTTP(w, r)
 		return
 	}
+	if digest := h.digests[parts[1]+":"+parts[3]]; digest != "" {
+		r = r.Clone(r.Context())
+		r.URL.Path = "/v2/" + parts[1] + "/manifests/" + digest
+	}
 	h.pass(w, r, parts[1])
 }
-
-var pathPattern = regexp.MustCompile(`^/v2/(.+)/(?:manifests|blobs|tags|referrers)/[^/]+$`)
 
 // pass asks the real registry, logged in as nobody.
 func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
@@ -103,25 +124,20 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string
 		refuse(w, http.StatusNotFound, "NAME_INVALID", err.Error())
 		return
 	}
+	unreachable := func(w http.ResponseWriter, _ *http.Request, err error) {
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
+			"localcloud's registry has %s, not %s, and %s cannot be reached: %v", strings.Join(h.names, ", "), repository, Upstream, err))
+	}
 	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, []string{repo.Scope(transport.PullScope)})
 	if err != nil {
-		h.unreachable(w, repository, err)
+		unreachable(w, r, err)
 		return
 	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(request *httputil.ProxyRequest) {
-			request.SetURL(&url.URL{Scheme: "https", Host: Upstream})
-		},
+	(&httputil.ReverseProxy{
+		Rewrite:      func(request *httputil.ProxyRequest) { request.SetURL(&url.URL{Scheme: "https", Host: Upstream}) },
 		Transport:    authenticated,
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { h.unreachable(w, repository, err) },
-	}
-	proxy.ServeHTTP(w, r)
-}
-
-func (h *Handler) unreachable(w http.ResponseWriter, repository string, err error) {
-	refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
-		"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
-		strings.Join(h.names, ", "), repository, Upstream, err))
+		ErrorHandler: unreachable,
+	}).ServeHTTP(w, r)
 }
 
 // refuse answers in the error format of the OCI distribution specification.
@@ -129,15 +145,11 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	body := map[string]any{"errors": []map[string]string{{"code": code, "message": message}}}
-	if err := json.NewEncoder(w).Encode(body); err != nil {
-		return // the caller is gone
-	}
+	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
 }
 
 // inProcess is a RoundTripper that calls a handler.
-type inProcess struct {
-	handler http.Handler
-}
+type inProcess struct{ handler http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	request := r.Clone(r.Context())

@@ -33,7 +33,7 @@ func serve(t *testing.T, next upstream) *httptest.Server {
 	root := layer(t, "etc/debian_version", "13.0\n")
 	traefik := layer(t, "usr/local/bin/traefik", strings.Repeat("a large program ", 1<<16))
 	images := []registry.Image{registry.Debian(root), registry.Traefik(root, traefik)}
-	handler, err := registry.NewHandler(t.Context(), images, next)
+	handler, err := registry.NewHandler(t.Context(), images, func(string) string { return "" }, next)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -142,4 +142,34 @@ func TestNothingCanBePushed(t *testing.T) {
 	require.NoError(t, err)
 	defer response.Body.Close()
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}
+
+func TestAPinnedImageOnlineIsTheRealOneOfThatDigest(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("ab", 32)
+	pin := func(reference string) string { return map[string]string{"library/traefik:v3.7.13": digest}[reference] }
+	hub := upstream(func(r *http.Request) (*http.Response, error) {
+		recorder := httptest.NewRecorder()
+		recorder.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		recorder.Header().Set("Docker-Content-Digest", digest)
+		recorder.Header().Set("Content-Length", "2")
+		if r.Method == http.MethodGet {
+			_, _ = recorder.WriteString(r.URL.Path)
+		}
+		response := recorder.Result()
+		response.Request = r
+		return response, nil
+	})
+	images := registry.Images(layer(t, "etc/debian_version", "13.0\n"), layer(t, "usr/local/bin/traefik", "built here"))
+	get := func(next upstream, path string) string {
+		handler, err := registry.NewHandler(t.Context(), images, pin, next)
+		require.NoError(t, err)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
+		return recorder.Body.String()
+	}
+	require.Equal(t, "/v2/library/traefik/manifests/"+digest, get(hub, "/v2/library/traefik/manifests/v3.7.13"))
+	require.Equal(t, "/v2/library/traefik/blobs/"+digest, get(hub, "/v2/library/traefik/blobs/"+digest))
+	require.Contains(t, get(hub, "/v2/library/debian/manifests/trixie-slim"), `"layers"`, "it is not pinned")
+	require.Contains(t, get(offline, "/v2/library/traefik/manifests/v3.7.13"), `"layers"`, "the registry is not reachable")
 }
