@@ -2,8 +2,16 @@ package commandplugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
 
+	"github.com/pkg/sftp"
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi-go-provider/infer/types"
@@ -22,7 +30,7 @@ type CopyToRemoteArgs struct {
 	// Source is a file asset, string asset or file archive. An archive such as a
 	// .tgz is copied as it is.
 	Source types.AssetOrArchive `pulumi:"source"`
-	// RemotePath is where the copy goes; sftpCopy says how.
+	// RemotePath is where the copy goes; copyPath says how.
 	RemotePath string `pulumi:"remotePath"`
 	// Triggers are any values; a change of one replaces the resource.
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
@@ -32,29 +40,22 @@ type CopyToRemoteArgs struct {
 type CopyToRemoteState struct{ CopyToRemoteArgs }
 
 // Annotate gives the type the token under which the SDK registers it.
-func (c *CopyToRemote) Annotate(a infer.Annotator) {
-	a.SetToken("remote", "CopyToRemote")
-}
+func (c *CopyToRemote) Annotate(a infer.Annotator) { a.SetToken("remote", "CopyToRemote") }
 
 // Check refuses a source that is neither a text nor has a path.
-func (*CopyToRemote) Check(
-	ctx context.Context, req infer.CheckRequest,
-) (infer.CheckResponse[CopyToRemoteArgs], error) {
+func (*CopyToRemote) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResponse[CopyToRemoteArgs], error) {
 	args, failures, err := infer.DefaultCheck[CopyToRemoteArgs](ctx, req.NewInputs)
 	if err != nil {
 		return infer.CheckResponse[CopyToRemoteArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
 	}
-	fail := func(property, reason string) {
-		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
-	}
 	// An unknown source is refused as well, as by the real plugin.
 	switch asset, archive := args.Source.Asset, args.Source.Archive; {
 	case asset == nil && archive == nil:
-		fail("asset", "either asset or archive must be set")
+		failures = append(failures, p.CheckFailure{Property: "asset", Reason: "either asset or archive must be set"})
 	case asset != nil && !asset.IsPath() && !asset.IsText():
-		fail("asset", "asset must be a path-based file asset or a text asset")
+		failures = append(failures, p.CheckFailure{Property: "asset", Reason: "asset must be a path-based file asset or a text asset"})
 	case archive != nil && !archive.IsPath():
-		fail("archive", "archive must be a path to a file or directory")
+		failures = append(failures, p.CheckFailure{Property: "archive", Reason: "archive must be a path to a file or directory"})
 	}
 	return infer.CheckResponse[CopyToRemoteArgs]{Inputs: args, Failures: failures}, nil
 }
@@ -68,43 +69,22 @@ func (*CopyToRemote) Create(
 		return infer.CreateResponse[CopyToRemoteState]{Output: state}, nil
 	}
 	id, err := newID("")
-	if err != nil {
-		return infer.CreateResponse[CopyToRemoteState]{}, err
+	if err == nil {
+		err = req.Inputs.copy(ctx)
 	}
-	if err := req.Inputs.copy(ctx); err != nil {
-		return infer.CreateResponse[CopyToRemoteState]{}, err
-	}
-	return infer.CreateResponse[CopyToRemoteState]{ID: id, Output: state}, nil
+	return infer.CreateResponse[CopyToRemoteState]{ID: id, Output: state}, err
 }
 
 // Update copies if the content or the destination changed. A preview does not
 // connect.
 func (*CopyToRemote) Update(
 	ctx context.Context, req infer.UpdateRequest[CopyToRemoteArgs, CopyToRemoteState],
-) (infer.UpdateResponse[CopyToRemoteState], error) {
+) (response infer.UpdateResponse[CopyToRemoteState], err error) {
 	changed := req.Inputs.hash() != req.State.hash() || req.Inputs.RemotePath != req.State.RemotePath
 	if !req.DryRun && changed {
-		if err := req.Inputs.copy(ctx); err != nil {
-			return infer.UpdateResponse[CopyToRemoteState]{}, err
-		}
+		err = req.Inputs.copy(ctx)
 	}
-	return infer.UpdateResponse[CopyToRemoteState]{Output: CopyToRemoteState{req.Inputs}}, nil
-}
-
-// isText reports whether the source is a text.
-func (a CopyToRemoteArgs) isText() bool { return a.Source.Asset != nil && a.Source.Asset.IsText() }
-
-// sourcePath is the path of the source on this machine, empty where it has
-// none.
-func (a CopyToRemoteArgs) sourcePath() string {
-	switch {
-	case a.Source.Asset != nil:
-		return a.Source.Asset.Path
-	case a.Source.Archive != nil:
-		return a.Source.Archive.Path
-	default:
-		return ""
-	}
+	return infer.UpdateResponse[CopyToRemoteState]{Output: CopyToRemoteState{req.Inputs}}, err
 }
 
 // hash is that of the source's content.
@@ -114,7 +94,150 @@ func (a CopyToRemoteArgs) hash() string {
 		return a.Source.Asset.Hash
 	case a.Source.Archive != nil:
 		return a.Source.Archive.Hash
-	default:
-		return ""
 	}
+	return ""
+}
+
+// copy copies the source to the host. As in the real plugin, a copy that has
+// begun is not ended by ctx.
+func (a CopyToRemoteArgs) copy(ctx context.Context) error {
+	connection, err := a.Connection.dial(ctx)
+	if err != nil {
+		return err
+	}
+	// What closing them says adds nothing to the copy's own error.
+	defer func() { _ = connection.Close() }()
+	client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
+	if err != nil {
+		return fmt.Errorf("start SFTP: %w", err)
+	}
+	defer func() { _ = client.Close() }()
+	there := remoteFiles{client}
+	switch asset, archive := a.Source.Asset, a.Source.Archive; {
+	case archive != nil:
+		return there.copyPath(archive.Path, a.RemotePath)
+	case asset.IsText():
+		return there.copyText(asset.Text, a.RemotePath)
+	default:
+		return there.copyPath(asset.Path, a.RemotePath)
+	}
+}
+
+// remoteFiles are those of a host.
+type remoteFiles struct{ *sftp.Client }
+
+// copyText makes target a file with the text.
+func (r remoteFiles) copyText(text, target string) error {
+	remote, err := r.stat(target)
+	if err == nil && remote != nil && remote.IsDir() {
+		err = fmt.Errorf("remote path %s is a directory: a text asset needs the path of a file", target)
+	}
+	if err == nil {
+		err = r.makeParent(target)
+	}
+	if err == nil {
+		err = r.write(strings.NewReader(text), target)
+	}
+	return err
+}
+
+// copyPath copies the file or directory source to target, and makes the parents
+// of target:
+//
+//	source | target is a directory | target does not exist | target is a file
+//	-------|-----------------------|-----------------------|-----------------
+//	dir    | target/dir            | target/dir            | error
+//	dir/   | into target           | into target           | error
+//	file   | target/file           | target                | overwritten
+func (r remoteFiles) copyPath(source, target string) error {
+	info, err := os.Stat(source)
+	if err != nil {
+		return fmt.Errorf("read the source: %w", err)
+	}
+	remote, err := r.stat(target)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() && remote != nil && remote.IsDir() {
+		return r.copyFile(source, path.Join(target, filepath.Base(source)))
+	}
+	if err := r.makeParent(target); err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return r.copyFile(source, target)
+	}
+	if err := r.makeDirectory(target); err != nil {
+		return err
+	}
+	if !strings.HasSuffix(source, "/") {
+		target = path.Join(target, filepath.Base(source))
+	}
+	return fs.WalkDir(os.DirFS(source), ".", func(relative string, entry fs.DirEntry, err error) error {
+		switch remote := path.Join(target, relative); {
+		case err != nil:
+			return fmt.Errorf("read the source: %w", err)
+		case entry.IsDir():
+			return r.makeDirectory(remote)
+		default:
+			return r.copyFile(filepath.Join(source, relative), remote)
+		}
+	})
+}
+
+// makeParent makes the directories in which target is to be.
+func (r remoteFiles) makeParent(target string) error {
+	if err := r.MkdirAll(path.Dir(target)); err != nil {
+		return fmt.Errorf("make the parent directories of %s: %w", target, err)
+	}
+	return nil
+}
+
+// stat is nil where nothing has the path.
+func (r remoteFiles) stat(remote string) (fs.FileInfo, error) {
+	info, err := r.Stat(remote)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stat the remote path %s: %w", remote, err)
+	}
+	return info, nil
+}
+
+// makeDirectory makes one directory, or uses the one that is there.
+func (r remoteFiles) makeDirectory(remote string) error {
+	info, err := r.stat(remote)
+	switch {
+	case err != nil:
+		return err
+	case info != nil && !info.IsDir():
+		return fmt.Errorf("remote path %s exists but is not a directory", remote)
+	case info != nil:
+		return nil
+	}
+	if err := r.Mkdir(remote); err != nil {
+		return fmt.Errorf("make the remote directory %s: %w", remote, err)
+	}
+	return nil
+}
+
+func (r remoteFiles) copyFile(local, remote string) error {
+	source, err := os.Open(local)
+	if err != nil {
+		return fmt.Errorf("open the source: %w", err)
+	}
+	return errors.Join(r.write(source, remote), source.Close())
+}
+
+func (r remoteFiles) write(content io.Reader, remote string) error {
+	target, err := r.Create(remote)
+	if err == nil {
+		_, err = target.ReadFrom(content)
+		err = errors.Join(err, target.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("write the remote file %s: %w", remote, err)
+	}
+	return nil
 }

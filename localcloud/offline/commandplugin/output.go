@@ -12,6 +12,18 @@ import (
 	p "github.com/pulumi/pulumi-go-provider"
 )
 
+// Logging says which output of a command the engine shows while it runs; unset means both. It does
+// not affect the outputs stdout and stderr. Any other value than these shows nothing.
+type Logging string
+
+// The values of Logging.
+const (
+	LogStdout          Logging = "stdout"
+	LogStderr          Logging = "stderr"
+	LogStdoutAndStderr Logging = "stdoutAndStderr"
+	LogNone            Logging = "none"
+)
+
 // output collects what a command writes and shows it to the engine, line by
 // line, as Logging asks.
 //
@@ -32,15 +44,14 @@ type output struct {
 func newOutput(ctx context.Context, logging *Logging) *output {
 	reader, lines := io.Pipe()
 	out := &output{lines: lines, shown: make(chan struct{})}
-	collect := func(content io.Writer, shown bool) io.Writer {
-		if shown {
+	collect := func(content io.Writer, own Logging) io.Writer {
+		if logging == nil || *logging == own || *logging == LogStdoutAndStderr {
 			return io.MultiWriter(content, &out.both, lines)
 		}
 		return io.MultiWriter(content, &out.both)
 	}
-	out.stdout = collect(&out.stdoutContent, logging.logsStdout())
-	out.stderr = collect(&out.stderrContent, logging.logsStderr())
-
+	out.stdout = collect(&out.stdoutContent, LogStdout)
+	out.stderr = collect(&out.stderrContent, LogStderr)
 	go func() {
 		defer close(out.shown)
 		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
