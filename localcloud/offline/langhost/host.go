@@ -1,20 +1,85 @@
+// Package langhost is the plugin that runs Pulumi programs written in Go. It
+// stands in for pulumi-language-go where that binary cannot be had, and does
+// what deploying needs of it: it generates no code and installs no packages.
 package langhost
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// version is that of the Pulumi release whose language host this one follows.
-const version = "3.250.0"
+const (
+	// version is that of the Pulumi release whose language host this one follows.
+	version = "3.250.0"
+	// engineProbe is how often the host checks that its engine is there.
+	engineProbe = time.Minute
+)
+
+// Serve runs the language host until ctx ends, the engine interrupts it, or the
+// engine is gone. args are the command line without the program's name: the
+// engine's address, after flags that only old engines set. The port is printed
+// on standard output.
+func Serve(ctx context.Context, args []string) error {
+	if err := serve(ctx, args, engineProbe); err != nil {
+		return fmt.Errorf("serve the language host: %w", err)
+	}
+	return nil
+}
+
+func serve(ctx context.Context, args []string, probe time.Duration) error {
+	engineAddress, err := parseArgs(args)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	if engineAddress != "" {
+		// A killed engine says no goodbye.
+		if err := rpcutil.Healthcheck(ctx, engineAddress, probe, stop); err != nil {
+			return err
+		}
+	}
+	cancel := make(chan bool)
+	context.AfterFunc(ctx, func() { close(cancel) })
+	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
+		Cancel: cancel,
+		Init: func(server *grpc.Server) error {
+			pulumirpc.RegisterLanguageRuntimeServer(server, newHost(engineAddress, os.Stdout, os.Stderr))
+			return nil
+		},
+		Options: rpcutil.TracingServerInterceptorOptions(nil),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(handle.Port)
+	return <-handle.Done
+}
+
+// parseArgs returns the engine's address, empty where a handshake brings it.
+func parseArgs(args []string) (string, error) {
+	flags := flag.NewFlagSet("pulumi-language-go", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	for _, ignored := range []string{"tracing", "binary", "buildTarget", "root"} {
+		flags.String(ignored, "", "accepted from old engines, and ignored")
+	}
+	err := flags.Parse(args)
+	return flags.Arg(0), err
+}
 
 // host is the LanguageRuntime service. What it does not implement, such as
 // generating code, answers Unimplemented.
@@ -32,10 +97,9 @@ type host struct {
 }
 
 func newHost(engineAddress string, stdout, stderr io.Writer) *host {
-	cancelled, cancel := context.WithCancel(context.Background())
-	return &host{
-		stdout: stdout, stderr: stderr, cancelled: cancelled, cancel: cancel, engineAddress: engineAddress,
-	}
+	h := &host{stdout: stdout, stderr: stderr, engineAddress: engineAddress}
+	h.cancelled, h.cancel = context.WithCancel(context.Background())
+	return h
 }
 
 // Handshake takes the engine's address where the command line had none.
@@ -51,7 +115,7 @@ func (h *host) Handshake(
 	return &pulumirpc.LanguageHandshakeResponse{}, nil
 }
 
-// GetPluginInfo tells the version.
+// GetPluginInfo returns the version.
 func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
 	return &pulumirpc.PluginInfo{Version: version}, nil
 }
@@ -62,13 +126,6 @@ func (h *host) GetRequiredPackages(
 	context.Context, *pulumirpc.GetRequiredPackagesRequest,
 ) (*pulumirpc.GetRequiredPackagesResponse, error) {
 	return &pulumirpc.GetRequiredPackagesResponse{}, nil
-}
-
-// GetRequiredPlugins names none, as GetRequiredPackages.
-func (h *host) GetRequiredPlugins(
-	context.Context, *pulumirpc.GetRequiredPluginsRequest,
-) (*pulumirpc.GetRequiredPluginsResponse, error) {
-	return &pulumirpc.GetRequiredPluginsResponse{}, nil
 }
 
 // InstallDependencies does nothing: go build fetches what the program imports.
@@ -85,46 +142,17 @@ func (h *host) RuntimeOptionsPrompts(
 	return &pulumirpc.RuntimeOptionsResponse{}, nil
 }
 
-// About tells which Go builds the program.
+// About says which Go builds the program.
 func (h *host) About(ctx context.Context, _ *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
-	compiler, err := exec.LookPath("go")
+	goVersion, err := exec.CommandContext(ctx, "go", "version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the Go compiler: %w", err)
 	}
-	goVersion, err := exec.CommandContext(ctx, compiler, "version").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ask %s for its version: %w", compiler, err)
-	}
-	return &pulumirpc.AboutResponse{Executable: compiler, Version: strings.TrimSpace(string(goVersion))}, nil
+	return &pulumirpc.AboutResponse{Executable: "go", Version: strings.TrimSpace(string(goVersion))}, nil
 }
 
 // Cancel ends the build or the program that runs.
 func (h *host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	h.cancel()
 	return &emptypb.Empty{}, nil
-}
-
-// Run builds the program and runs it. The response's error is what the user
-// reads: the compiler's output, or the program's exit status. It bails where
-// the program has told the engine its error itself.
-func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(h.cancelled, cancel)()
-
-	h.mutex.Lock()
-	engineAddress := h.engineAddress
-	h.mutex.Unlock()
-	if engineAddress == "" {
-		return nil, errors.New("run before a handshake: the engine's address is unknown")
-	}
-	environment, err := environment(req, engineAddress)
-	if err != nil {
-		return nil, err
-	}
-	started, err := h.start(ctx, req, environment)
-	if err == nil {
-		err = started.Wait()
-	}
-	return response(err), nil
 }

@@ -47,8 +47,8 @@ func request(t *testing.T, dir string, options map[string]any) *pulumirpc.RunReq
 	}
 }
 
-// run runs the program in dir and returns what it wrote.
-func run(t *testing.T, dir string, options map[string]any) (*pulumirpc.RunResponse, string) {
+// runProgram runs the program in dir and returns what it wrote.
+func runProgram(t *testing.T, dir string, options map[string]any) (*pulumirpc.RunResponse, string) {
 	t.Helper()
 	var stdout bytes.Buffer
 	response, err := newHost(engine, &stdout, io.Discard).Run(t.Context(), request(t, dir, options))
@@ -58,12 +58,12 @@ func run(t *testing.T, dir string, options map[string]any) (*pulumirpc.RunRespon
 
 func TestTheProgramThatRunsIsTheOneInTheDirectoryNow(t *testing.T) {
 	dir := program(t, `fmt.Print("one")`)
-	response, stdout := run(t, dir, nil)
+	response, stdout := runProgram(t, dir, nil)
 	require.Empty(t, response.GetError())
 	require.Equal(t, "one", stdout)
 
 	setMain(t, dir, `fmt.Print("two")`)
-	_, stdout = run(t, dir, nil)
+	_, stdout = runProgram(t, dir, nil)
 	require.Equal(t, "two", stdout)
 }
 
@@ -89,7 +89,7 @@ func TestTheProgramLearnsOfStackAndEngine(t *testing.T) {
 }
 
 func TestACompileErrorIsShownAsTheCompilerWroteIt(t *testing.T) {
-	response, stdout := run(t, program(t, `undefinedFunction()`), nil)
+	response, stdout := runProgram(t, program(t, `undefinedFunction()`), nil)
 	require.Empty(t, stdout)
 	require.False(t, response.GetBail())
 	require.Contains(t, response.GetError(), "build the program")
@@ -99,17 +99,17 @@ func TestACompileErrorIsShownAsTheCompilerWroteIt(t *testing.T) {
 func TestAPackageWithoutMainIsNotStarted(t *testing.T) {
 	dir := program(t, "")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package library\n"), 0o600))
-	response, _ := run(t, dir, nil)
+	response, _ := runProgram(t, dir, nil)
 	require.Contains(t, response.GetError(), "the package there must be main")
 }
 
 func TestAFailedProgramIsReportedOnce(t *testing.T) {
-	response, _ := run(t, program(t, `os.Exit(7)`), nil)
+	response, _ := runProgram(t, program(t, `os.Exit(7)`), nil)
 	require.Equal(t, "program failed: exit status 7", response.GetError())
 	require.False(t, response.GetBail())
 
 	// 32 is how the Go SDK ends after it has told the engine the error.
-	response, _ = run(t, program(t, `os.Exit(32)`), nil)
+	response, _ = runProgram(t, program(t, `os.Exit(32)`), nil)
 	require.Empty(t, response.GetError())
 	require.True(t, response.GetBail())
 }
@@ -118,7 +118,7 @@ func TestOptionBinaryRunsWithoutABuild(t *testing.T) {
 	dir := program(t, `does not compile`)
 	script := filepath.Join(dir, "prebuilt")
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho prebuilt $PULUMI_ENGINE\n"), 0o700))
-	response, stdout := run(t, dir, map[string]any{"binary": "prebuilt"})
+	response, stdout := runProgram(t, dir, map[string]any{"binary": "prebuilt"})
 	require.Empty(t, response.GetError())
 	require.Equal(t, "prebuilt "+engine+"\n", stdout)
 }
@@ -133,14 +133,14 @@ func TestBadRuntimeOptionsAreNamed(t *testing.T) {
 		{map[string]any{"binary": 7}, "runtime option binary in Pulumi.yaml is 7: write a path"},
 		{map[string]any{"buildTarget": "out"}, "runtime option buildTarget in Pulumi.yaml is not supported"},
 	} {
-		response, _ := run(t, dir, test.options)
+		response, _ := runProgram(t, dir, test.options)
 		require.Contains(t, response.GetError(), test.message)
 	}
 }
 
 func TestAnUnchangedProgramIsNotLinkedAgain(t *testing.T) {
 	dir := program(t, `fmt.Print("one")`)
-	run(t, dir, nil)
+	runProgram(t, dir, nil)
 	built, err := filepath.Glob(filepath.Join(dir, "localcloud", "programs", "*"))
 	require.NoError(t, err)
 	require.NotEmpty(t, built)
@@ -148,7 +148,7 @@ func TestAnUnchangedProgramIsNotLinkedAgain(t *testing.T) {
 	require.NoError(t, err)
 	// A second name keeps the file's inode from being used again.
 	require.NoError(t, os.Link(built[0], filepath.Join(dir, "before")))
-	run(t, dir, nil)
+	runProgram(t, dir, nil)
 	after, err := os.Stat(built[0])
 	require.NoError(t, err)
 	require.True(t, os.SameFile(before, after))
@@ -159,7 +159,7 @@ func TestWithoutAHomeNothingIsLeftBehind(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv(home.Variable, "")
 	t.Setenv("TMPDIR", temporary)
-	_, stdout := run(t, dir, nil)
+	_, stdout := runProgram(t, dir, nil)
 	require.Equal(t, "ran", stdout)
 	left, err := filepath.Glob(filepath.Join(temporary, "pulumi-program-*"))
 	require.NoError(t, err)

@@ -2,6 +2,8 @@ package langhost
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +11,56 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+
+	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/run"
 )
+
+const (
+	// lockInterval is how often, and lockTimeout how long, the host asks whether another build of
+	// the same program has ended.
+	lockInterval = 50 * time.Millisecond
+	lockTimeout  = time.Hour
+)
+
+// Run builds the program and runs it. The response's error is what the user
+// reads: the compiler's output, or the program's exit status. It bails where
+// the program has told the engine its error itself.
+func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.cancelled, cancel)()
+	h.mutex.Lock()
+	engineAddress := h.engineAddress
+	h.mutex.Unlock()
+	if engineAddress == "" {
+		return nil, errors.New("run before a handshake: the engine's address is unknown")
+	}
+	environment, err := environment(req, engineAddress)
+	if err != nil {
+		return nil, err
+	}
+	started, err := h.start(ctx, req, environment)
+	if err == nil {
+		err = started.Wait()
+	}
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return &pulumirpc.RunResponse{}, nil
+	case exited && exit.ExitCode() == constant.ExitStatusLoggedError:
+		return &pulumirpc.RunResponse{Bail: true}, nil
+	case exited:
+		return &pulumirpc.RunResponse{Error: fmt.Sprintf("program failed: %s", exit)}, nil
+	}
+	return &pulumirpc.RunResponse{Error: err.Error()}, nil
+}
 
 // environment is how the program learns of the stack, its configuration and
 // the engine: this process's environment and the variables that pulumi.Run of
@@ -23,11 +70,7 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 	if err != nil {
 		return nil, fmt.Errorf("encode the stack's configuration: %w", err)
 	}
-	secretKeys := req.GetConfigSecretKeys()
-	if secretKeys == nil {
-		secretKeys = []string{}
-	}
-	secret, err := json.Marshal(secretKeys)
+	secret, err := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
 	if err != nil {
 		return nil, fmt.Errorf("encode the names of the secret configuration: %w", err)
 	}
@@ -47,28 +90,32 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 
 // start starts the program: the one that the runtime option binary names, or
 // else one built from the program's directory.
-func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (*exec.Cmd, error) {
+func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (started *exec.Cmd, err error) {
 	if req.GetAttachDebugger() {
 		return nil, errors.New("this language host attaches no debugger: run without --attach-debugger")
 	}
-	run := func(executable string) (*exec.Cmd, error) {
-		cmd := exec.CommandContext(ctx, executable)
-		cmd.Dir, cmd.Env = req.GetPwd(), environment
-		cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
-		if err := cmd.Start(); err != nil {
-			return nil, fmt.Errorf("start the program: %w", err)
-		}
-		return cmd, nil
-	}
-
-	binary, err := binaryOption(req)
+	program, err := binaryOption(req)
 	if err != nil {
 		return nil, err
 	}
-	if binary != "" {
-		return run(binary)
+	if program == "" {
+		dir := req.GetInfo().GetProgramDirectory()
+		var done func()
+		if program, done, err = executableFor(ctx, dir); err == nil {
+			defer done()
+			err = build(ctx, dir, program)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("build the program in %s: %w", dir, err)
+		}
 	}
-	return buildAndStart(ctx, req.GetInfo().GetProgramDirectory(), run)
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Dir, cmd.Env = req.GetPwd(), environment
+	cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	return cmd, nil
 }
 
 // binaryOption is the executable that the runtime option binary of Pulumi.yaml
@@ -87,11 +134,9 @@ func binaryOption(req *pulumirpc.RunRequest) (string, error) {
 	if !isString || binary == "" {
 		return "", fmt.Errorf("the runtime option binary in Pulumi.yaml is %v: write a path", option)
 	}
-	if !filepath.IsAbs(binary) {
-		local := filepath.Join(req.GetPwd(), binary)
-		if _, err := os.Stat(local); err == nil {
-			return local, nil
-		}
+	local := filepath.Join(req.GetPwd(), binary)
+	if _, err := os.Stat(local); err == nil && !filepath.IsAbs(binary) {
+		return local, nil
 	}
 	found, err := exec.LookPath(binary)
 	if err != nil {
@@ -100,17 +145,40 @@ func binaryOption(req *pulumirpc.RunRequest) (string, error) {
 	return found, nil
 }
 
-// response tells the engine how the program ended.
-func response(err error) *pulumirpc.RunResponse {
-	if err == nil {
-		return &pulumirpc.RunResponse{}
+// executableFor is where the executable of dir goes. It is the caller's alone until the function
+// that is returned with it, to be called once it runs. Where LOCALCLOUD_HOME is set it stays there,
+// so that an unchanged program need not be linked again.
+func executableFor(ctx context.Context, dir string) (executable string, done func(), err error) {
+	localcloud := home.Home(os.Getenv(home.Variable))
+	if localcloud == "" {
+		temporary, err := os.MkdirTemp("", "pulumi-program-")
+		return filepath.Join(temporary, "program"), func() { os.RemoveAll(temporary) }, err
 	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return &pulumirpc.RunResponse{Error: err.Error()}
+	if err := os.MkdirAll(localcloud.Programs(), 0o755); err != nil {
+		return "", nil, err
 	}
-	if exit.ExitCode() == constant.ExitStatusLoggedError {
-		return &pulumirpc.RunResponse{Bail: true}
+	hash := sha256.Sum256([]byte(dir))
+	executable = filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
+	err = run.Await(ctx, lockTimeout, lockInterval, func(context.Context) (err error) {
+		done, err = home.Lock(executable+".lock", syscall.LOCK_NB)
+		return err
+	})
+	return executable, done, err
+}
+
+// build compiles the package in dir. Its error holds the compiler's output.
+func build(ctx context.Context, dir, executable string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", executable, ".")
+	cmd.Dir = dir
+	// As `make` builds everything else, so that each package is compiled once.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		// Not wrapped: the compiler's exit status is not the program's.
+		return fmt.Errorf("go build: %s\n%s", errors.Join(err, ctx.Err()), output)
 	}
-	return &pulumirpc.RunResponse{Error: fmt.Sprintf("program failed: %s", exit)}
+	info, err := os.Stat(executable)
+	if err == nil && info.Mode()&0o111 == 0 {
+		err = errors.New("go build made no executable: the package there must be main")
+	}
+	return err
 }

@@ -2,14 +2,23 @@ package tlsplugin
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha1"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
+	"golang.org/x/crypto/ssh"
 )
 
 // minRSABits is the smallest RSA key that Go's crypto/rsa generates.
@@ -32,7 +41,8 @@ type PrivateKeyArgs struct {
 
 // PrivateKeyState are the outputs. The curve and the number of bits are always
 // set, whatever the algorithm; the OpenSSH forms are empty for curve P224,
-// which OpenSSH does not know.
+// which OpenSSH does not know. The PEM forms and PublicKeyOpenssh, a line of authorized_keys, end in
+// a newline. PrivateKeyPem is PKCS #1 for RSA, SEC 1 for ECDSA, PKCS #8 for ED25519.
 type PrivateKeyState struct {
 	Algorithm                  string `pulumi:"algorithm"`
 	EcdsaCurve                 string `pulumi:"ecdsaCurve"`
@@ -47,9 +57,7 @@ type PrivateKeyState struct {
 }
 
 // Annotate gives the type the token under which the SDK registers it.
-func (*PrivateKey) Annotate(a infer.Annotator) {
-	a.SetToken("index/privateKey", "PrivateKey")
-}
+func (*PrivateKey) Annotate(a infer.Annotator) { a.SetToken("index/privateKey", "PrivateKey") }
 
 // WireDependencies marks what must never be shown.
 func (*PrivateKey) WireDependencies(f infer.FieldSelector, _ *PrivateKeyArgs, state *PrivateKeyState) {
@@ -64,22 +72,19 @@ func (*PrivateKey) Check(ctx context.Context, req infer.CheckRequest) (infer.Che
 	if err != nil {
 		return infer.CheckResponse[PrivateKeyArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
 	}
-	known := func(property string) bool {
-		value, ok := req.NewInputs.GetOk(property)
-		return ok && !value.HasComputed()
+	refuse := func(property string, right bool, format string, values ...any) {
+		if value, sent := req.NewInputs.GetOk(property); sent && !value.HasComputed() && !right {
+			failures = append(failures, p.CheckFailure{Property: property, Reason: fmt.Sprintf(format, values...)})
+		}
 	}
-	if known("algorithm") && !slices.Contains(algorithms(), args.Algorithm) {
-		failures = append(failures, notOneOf("algorithm", args.Algorithm, algorithms()))
-	}
-	if known("ecdsaCurve") && args.EcdsaCurve != nil && !slices.Contains(curves(), *args.EcdsaCurve) {
-		failures = append(failures, notOneOf("ecdsaCurve", *args.EcdsaCurve, curves()))
-	}
-	if known("rsaBits") && args.RsaBits != nil && *args.RsaBits < minRSABits {
-		failures = append(failures, p.CheckFailure{
-			Property: "rsaBits",
-			Reason:   fmt.Sprintf("%d bits are too few for an RSA key: write %d or more", *args.RsaBits, minRSABits),
-		})
-	}
+	wanted := args.state()
+	algorithms, curves := []string{"RSA", "ECDSA", "ED25519"}, []string{"P224", "P256", "P384", "P521"}
+	refuse("algorithm", slices.Contains(algorithms, wanted.Algorithm),
+		"%q is not supported: write one of %s", wanted.Algorithm, strings.Join(algorithms, ", "))
+	refuse("ecdsaCurve", slices.Contains(curves, wanted.EcdsaCurve),
+		"%q is not supported: write one of %s", wanted.EcdsaCurve, strings.Join(curves, ", "))
+	refuse("rsaBits", wanted.RsaBits >= minRSABits,
+		"%d bits are too few for an RSA key: write %d or more", wanted.RsaBits, minRSABits)
 	return infer.CheckResponse[PrivateKeyArgs]{Inputs: args, Failures: failures}, nil
 }
 
@@ -88,16 +93,15 @@ func (*PrivateKey) Check(ctx context.Context, req infer.CheckRequest) (infer.Che
 func (*PrivateKey) Diff(
 	_ context.Context, req infer.DiffRequest[PrivateKeyArgs, PrivateKeyState],
 ) (infer.DiffResponse, error) {
-	wanted := req.Inputs.state()
-	changes := map[string]p.PropertyDiff{}
-	if wanted.Algorithm != req.State.Algorithm {
-		changes["algorithm"] = p.PropertyDiff{Kind: p.UpdateReplace}
-	}
-	if wanted.EcdsaCurve != req.State.EcdsaCurve {
-		changes["ecdsaCurve"] = p.PropertyDiff{Kind: p.UpdateReplace}
-	}
-	if wanted.RsaBits != req.State.RsaBits {
-		changes["rsaBits"] = p.PropertyDiff{Kind: p.UpdateReplace}
+	wanted, changes := req.Inputs.state(), map[string]p.PropertyDiff{}
+	for property, changed := range map[string]bool{
+		"algorithm":  wanted.Algorithm != req.State.Algorithm,
+		"ecdsaCurve": wanted.EcdsaCurve != req.State.EcdsaCurve,
+		"rsaBits":    wanted.RsaBits != req.State.RsaBits,
+	} {
+		if changed {
+			changes[property] = p.PropertyDiff{Kind: p.UpdateReplace}
+		}
 	}
 	return infer.DiffResponse{HasChanges: len(changes) > 0, DetailedDiff: changes}, nil
 }
@@ -110,26 +114,15 @@ func (*PrivateKey) Create(
 	if req.DryRun {
 		return infer.CreateResponse[PrivateKeyState]{Output: state}, nil
 	}
-
-	key, err := generate(state.Algorithm, state.EcdsaCurve, state.RsaBits)
-	if err != nil {
-		return infer.CreateResponse[PrivateKeyState]{}, fmt.Errorf("generate an %s key: %w", state.Algorithm, err)
+	key, err := state.generate()
+	var id string
+	if err == nil {
+		id, err = state.encode(key)
 	}
-	encoded, err := encode(key)
 	if err != nil {
-		return infer.CreateResponse[PrivateKeyState]{}, fmt.Errorf("encode an %s key: %w", state.Algorithm, err)
+		return infer.CreateResponse[PrivateKeyState]{}, fmt.Errorf("make an %s key: %w", state.Algorithm, err)
 	}
-	state.PrivateKeyOpenssh = encoded.privateOpenSSH
-	state.PrivateKeyPem = encoded.privatePEM
-	state.PrivateKeyPemPkcs8 = encoded.privatePKCS8
-	state.PublicKeyFingerprintMd5 = encoded.fingerprintMD5
-	state.PublicKeyFingerprintSha256 = encoded.fingerprintSHA256
-	state.PublicKeyOpenssh = encoded.publicOpenSSH
-	state.PublicKeyPem = encoded.publicPEM
-
-	// The id is public: the SHA-1 of the public key, as the real plugin has it.
-	id := sha1.Sum(encoded.publicDER)
-	return infer.CreateResponse[PrivateKeyState]{ID: hex.EncodeToString(id[:]), Output: state}, nil
+	return infer.CreateResponse[PrivateKeyState]{ID: id, Output: state}, nil
 }
 
 // state is a state without keys: the inputs, with defaults for unset ones.
@@ -144,9 +137,62 @@ func (a PrivateKeyArgs) state() PrivateKeyState {
 	return state
 }
 
-func notOneOf(property, value string, allowed []string) p.CheckFailure {
-	return p.CheckFailure{
-		Property: property,
-		Reason:   fmt.Sprintf("%q is not supported: write one of %s", value, strings.Join(allowed, ", ")),
+// generate makes a new key; the curve matters to ECDSA only, the bits to RSA only.
+func (s PrivateKeyState) generate() (crypto.Signer, error) {
+	curve := map[string]elliptic.Curve{
+		"P224": elliptic.P224(), "P256": elliptic.P256(), "P384": elliptic.P384(), "P521": elliptic.P521(),
+	}[s.EcdsaCurve]
+	switch {
+	case s.Algorithm == "RSA":
+		return rsa.GenerateKey(rand.Reader, s.RsaBits)
+	case s.Algorithm == "ECDSA" && curve != nil:
+		return ecdsa.GenerateKey(curve, rand.Reader)
+	case s.Algorithm == "ED25519":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
 	}
+	return nil, fmt.Errorf("unknown algorithm %q or curve %q", s.Algorithm, s.EcdsaCurve)
+}
+
+// encode sets the key in all its forms, and returns the resource's id, which is public: the SHA-1 of
+// the public key, as the real plugin has it.
+func (s *PrivateKeyState) encode(key crypto.Signer) (id string, err error) {
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return "", err
+	}
+	kind, own := "PRIVATE KEY", pkcs8
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		kind, own = "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)
+	case *ecdsa.PrivateKey:
+		kind = "EC PRIVATE KEY"
+		if own, err = x509.MarshalECPrivateKey(key); err != nil {
+			return "", err
+		}
+	}
+	block := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	s.PrivateKeyPem, s.PrivateKeyPemPkcs8, s.PublicKeyPem = block(kind, own), block("PRIVATE KEY", pkcs8), block("PUBLIC KEY", publicDER)
+	sum := sha1.Sum(publicDER)
+	id = hex.EncodeToString(sum[:])
+	if s.Algorithm == "ECDSA" && s.EcdsaCurve == "P224" {
+		return id, nil
+	}
+	openSSH, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return "", err
+	}
+	public, err := ssh.NewPublicKey(key.Public())
+	if err != nil {
+		return "", err
+	}
+	s.PrivateKeyOpenssh, s.PublicKeyOpenssh = string(pem.EncodeToMemory(openSSH)), string(ssh.MarshalAuthorizedKey(public))
+	s.PublicKeyFingerprintMd5, s.PublicKeyFingerprintSha256 = ssh.FingerprintLegacyMD5(public), ssh.FingerprintSHA256(public)
+	return id, nil
 }
