@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -42,29 +43,44 @@ func (r Record) RRs() ([]dns.RR, error) {
 	if err := checkName(strings.TrimPrefix(r.Name, "*.")); err != nil {
 		return nil, fmt.Errorf("name %q: %w", r.Name, err)
 	}
-	if r.TTL < 1 || r.TTL > maxTTL {
-		return nil, fmt.Errorf("%s record set %s: TTL %d: write seconds between 1 and %d", r.Type, r.Name, r.TTL, maxTTL)
+	records, err := r.records()
+	if err != nil {
+		return nil, fmt.Errorf("%s record set %s: %w", r.Type, r.Name, err)
 	}
-	if len(r.Values) == 0 {
-		return nil, fmt.Errorf("%s record set %s: it has no value", r.Type, r.Name)
-	}
-	if r.Type == "CNAME" && len(r.Values) > 1 {
-		return nil, fmt.Errorf("CNAME record set %s: it has %d values: a CNAME has one", r.Name, len(r.Values))
+	return records, nil
+}
+
+func (r Record) records() (records []dns.RR, err error) {
+	switch {
+	case r.TTL < 1 || r.TTL > maxTTL:
+		return nil, fmt.Errorf("TTL %d: write seconds between 1 and %d", r.TTL, maxTTL)
+	case len(r.Values) == 0:
+		return nil, errors.New("it has no value")
+	case r.Type == "CNAME" && len(r.Values) > 1:
+		return nil, fmt.Errorf("it has %d values: a CNAME has one", len(r.Values))
 	}
 	seen := map[string]bool{}
-	var records []dns.RR
 	for _, value := range r.Values {
 		record, err := r.record(value)
 		if err != nil {
-			return nil, fmt.Errorf("%s record set %s: value %q: %w", r.Type, r.Name, value, err)
+			return nil, fmt.Errorf("value %q: %w", value, err)
 		}
 		if seen[record.String()] {
-			return nil, fmt.Errorf("%s record set %s: it has the value %q twice", r.Type, r.Name, value)
+			return nil, fmt.Errorf("it has the value %q twice", value)
 		}
 		seen[record.String()] = true
 		records = append(records, record)
 	}
 	return records, nil
+}
+
+// Zone is a zone as it is kept in a file.
+type Zone struct {
+	Name string `json:"name"` // without the final dot, in lower case
+	// Server is the zone's one name server: a name within it, with an address
+	// among the records.
+	Server  string   `json:"server"`
+	Records []Record `json:"records"`
 }
 
 func (r Record) record(value string) (dns.RR, error) {
@@ -89,95 +105,62 @@ func (r Record) record(value string) (dns.RR, error) {
 		target, err := fullName(value)
 		return &dns.NS{Hdr: header, Ns: target}, err
 	case "MX":
-		return mailExchange(header, value)
+		n, host, err := numbersAndHost(value, 1, "write a preference and a host, such as 10 mail.example.org")
+		return &dns.MX{Hdr: header, Preference: n[0], Mx: host}, err
 	case "SRV":
-		return service(header, value)
+		n, host, err := numbersAndHost(value, 3, "write priority, weight, port and host, such as 10 5 443 www.example.org")
+		return &dns.SRV{Hdr: header, Priority: n[0], Weight: n[1], Port: n[2], Target: host}, err
 	case "CAA":
 		return authorization(header, value)
 	case "TXT":
-		return text(header, value)
+		parts, err := characterStrings(value)
+		return &dns.TXT{Hdr: header, Txt: parts}, err
 	}
 	return nil, fmt.Errorf("unknown type: write one of %s", strings.Join(Types(), ", "))
 }
 
-func mailExchange(header dns.RR_Header, value string) (dns.RR, error) {
-	const usage = "write a preference and a host, such as 10 mail.example.org"
+// numbersAndHost reads count numbers of 16 bits and a name, in which "." says that there is no host.
+func numbersAndHost(value string, count int, usage string) (numbers [3]uint16, host string, err error) {
 	fields := strings.Fields(value)
-	if len(fields) != 2 {
-		return nil, errors.New(usage)
+	if len(fields) != count+1 {
+		return numbers, "", errors.New(usage)
 	}
-	numbers, err := integers(fields[:1])
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, usage)
+	for i, field := range fields[:count] {
+		number, err := strconv.ParseUint(field, 10, 16)
+		if err != nil {
+			return numbers, "", fmt.Errorf("%q is no number between 0 and 65535: %s", field, usage)
+		}
+		numbers[i] = uint16(number)
 	}
-	host, err := hostOrRoot(fields[1])
-	return &dns.MX{Hdr: header, Preference: numbers[0], Mx: host}, err
+	if host = fields[count]; host != "." {
+		host, err = fullName(host)
+	}
+	return numbers, host, err
 }
 
-func service(header dns.RR_Header, value string) (dns.RR, error) {
-	const usage = "write priority, weight, port and host, such as 10 5 443 www.example.org"
-	fields := strings.Fields(value)
-	if len(fields) != 4 {
-		return nil, errors.New(usage)
-	}
-	numbers, err := integers(fields[:3])
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, usage)
-	}
-	host, err := hostOrRoot(fields[3])
-	return &dns.SRV{Hdr: header, Priority: numbers[0], Weight: numbers[1], Port: numbers[2], Target: host}, err
-}
+var authorizationPattern = regexp.MustCompile(`^(\d+) +(\S+) +(.+)$`)
 
 func authorization(header dns.RR_Header, value string) (dns.RR, error) {
 	const usage = `write flags, tag and a quoted value, such as 0 issue "letsencrypt.org"`
-	flags, rest, _ := strings.Cut(value, " ")
-	tag, quoted, found := strings.Cut(strings.TrimLeft(rest, " "), " ")
-	number, err := strconv.ParseUint(flags, 10, 8)
-	if err != nil || !found || tag == "" {
+	parts := authorizationPattern.FindStringSubmatch(value)
+	if parts == nil {
 		return nil, errors.New(usage)
 	}
-	for _, c := range []byte(tag) {
-		if !isLetter(c) && !isDigit(c) {
-			return nil, fmt.Errorf("the tag %q has another character than letters and digits: %s", tag, usage)
-		}
+	flags, err := strconv.ParseUint(parts[1], 10, 8)
+	if err != nil {
+		return nil, errors.New(usage)
 	}
-	values, err := characterStrings(quoted)
+	if strings.ContainsFunc(parts[2], func(c rune) bool { return !isLetterOrDigit(c) }) {
+		return nil, fmt.Errorf("the tag %q has another character than letters and digits: %s", parts[2], usage)
+	}
+	values, err := characterStrings(parts[3])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, usage)
 	}
 	if len(values) != 1 {
 		return nil, errors.New(usage)
 	}
-	return &dns.CAA{Hdr: header, Flag: uint8(number), Tag: tag, Value: values[0]}, nil
-}
-
-func text(header dns.RR_Header, value string) (dns.RR, error) {
-	parts, err := characterStrings(value)
-	if err != nil {
-		return nil, err
-	}
-	return &dns.TXT{Hdr: header, Txt: parts}, nil
-}
-
-// integers reads numbers of 16 bits.
-func integers(fields []string) ([]uint16, error) {
-	var numbers []uint16
-	for _, field := range fields {
-		number, err := strconv.ParseUint(field, 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no number between 0 and 65535", field)
-		}
-		numbers = append(numbers, uint16(number))
-	}
-	return numbers, nil
-}
-
-// hostOrRoot is fullName for a value in which "." says that there is no host.
-func hostOrRoot(name string) (string, error) {
-	if name == "." {
-		return name, nil
-	}
-	return fullName(name)
+	return &dns.CAA{Hdr: header, Flag: uint8(flags), Tag: parts[2], Value: values[0]}, nil
 }
 
 // fullName checks a name in a value and returns it with its final dot.
@@ -188,69 +171,63 @@ func fullName(name string) (string, error) {
 	return dns.Fqdn(name), nil
 }
 
-// checkName accepts the characters of host names and the underscore of service
-// names.
+// checkName accepts the characters of host names and the underscore of service names.
 func checkName(name string) error {
 	if len(name) > maxName {
 		return fmt.Errorf("it is longer than %d characters", maxName)
 	}
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" {
+		switch {
+		case label == "":
 			return errors.New("it has an empty label")
-		}
-		if len(label) > maxLabel {
+		case len(label) > maxLabel:
 			return fmt.Errorf("the label %q is longer than %d characters", label, maxLabel)
-		}
-		for _, c := range []byte(label) {
-			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
-				return fmt.Errorf("the label %q has another character than letters, digits, hyphen and underscore", label)
-			}
+		case strings.ContainsFunc(label, func(c rune) bool { return !isLetterOrDigit(c) && c != '-' && c != '_' }):
+			return fmt.Errorf("the label %q has another character than letters, digits, hyphen and underscore", label)
 		}
 	}
 	return nil
 }
 
+func isLetterOrDigit(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+var (
+	quotedString = regexp.MustCompile(`^"((?:[^"\\]|\\.)*)"`)
+	escaped      = regexp.MustCompile(`\\([0-3][0-7]{2}|[^0-9])`)
+)
+
 // characterStrings reads one or more quoted strings and returns them in the
 // form of zone files, without the quotation marks.
 func characterStrings(value string) ([]string, error) {
 	var parts []string
-	var current []byte
-	size, inside := 0, false
-	for i := 0; i < len(value); i++ {
-		c := value[i]
-		switch {
-		case !inside && c == ' ':
-		case !inside && c == '"':
-			inside, current = true, nil
-		case !inside:
+	size := 0
+	for rest := strings.TrimLeft(value, " "); rest != ""; {
+		if rest[0] != '"' {
 			return nil, errors.New("it has text outside of quotation marks")
-		case c == '"':
-			if len(current) > maxString {
-				return nil, fmt.Errorf("it has a string of %d bytes: split it into strings of at most %d, each in quotation marks", len(current), maxString)
-			}
-			inside, parts = false, append(parts, escape(current))
-		case c == '\\':
-			if i++; i == len(value) {
-				return nil, errors.New("it ends in a backslash")
-			}
-			if !isDigit(value[i]) {
-				current, size = append(current, value[i]), size+1
-				continue
-			}
-			code, err := strconv.ParseUint(value[i:min(i+3, len(value))], 8, 8)
-			if err != nil || i+3 > len(value) {
-				return nil, errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
-			}
-			current, size = append(current, byte(code)), size+1
-			i += 2
-		case c < ' ' || c > '~':
-			return nil, errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
-		default:
-			current, size = append(current, c), size+1
 		}
-	}
-	if inside {
-		return nil, errors.New("a quotation mark is missing")
+		match := quotedString.FindStringSubmatch(rest)
+		if match == nil {
+			return nil, errors.New("a quotation mark is missing")
+		}
+		if strings.ContainsFunc(match[1], func(c rune) bool { return c < ' ' || c > '~' }) {
+			return nil, errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
+		}
+		if strings.Contains(escaped.ReplaceAllString(match[1], ""), `\`) {
+			return nil, errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
+		}
+		text := escaped.ReplaceAllStringFunc(match[1], func(escape string) string {
+			if code, err := strconv.ParseUint(escape[1:], 8, 8); err == nil {
+				return string([]byte{byte(code)})
+			}
+			return escape[1:]
+		})
+		if len(text) > maxString {
+			return nil, fmt.Errorf("it has a string of %d bytes: split it into strings of at most %d, each in quotation marks", len(text), maxString)
+		}
+		parts, size = append(parts, escape(text)), size+len(text)
+		rest = strings.TrimLeft(rest[len(match[0]):], " ")
 	}
 	if len(parts) == 0 {
 		return nil, errors.New("it has no text in quotation marks")
@@ -261,23 +238,18 @@ func characterStrings(value string) ([]string, error) {
 	return parts, nil
 }
 
-// escape writes bytes as zone files do, which is also how the dns package
-// keeps them.
-func escape(text []byte) string {
-	var escaped []byte
-	for _, c := range text {
+// escape writes bytes as zone files do, which is also how the dns package keeps them.
+func escape(text string) string {
+	var result []byte
+	for _, c := range []byte(text) {
 		switch {
 		case c == '"' || c == '\\':
-			escaped = append(escaped, '\\', c)
+			result = append(result, '\\', c)
 		case c < ' ' || c > '~':
-			escaped = fmt.Appendf(escaped, `\%03d`, c)
+			result = fmt.Appendf(result, `\%03d`, c)
 		default:
-			escaped = append(escaped, c)
+			result = append(result, c)
 		}
 	}
-	return string(escaped)
+	return string(result)
 }
-
-func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -97,37 +97,27 @@ func Serve(ctx context.Context, handler dns.Handler, stream net.Listener, packet
 		{Listener: stream, Handler: handler},
 		{PacketConn: packets, Handler: handler, UDPSize: maxDatagram},
 	} {
-		started := make(chan struct{})
+		started, ended := make(chan struct{}), make(chan error, 1)
 		server.NotifyStartedFunc = func() { close(started) }
-		ended := make(chan error, 1)
 		go func() { ended <- server.ActivateAndServe() }()
 		group.Go(func() error {
+			var err error
 			select {
-			case err := <-ended:
-				return failed(err)
+			case err = <-ended:
 			case <-started:
+				select {
+				case err = <-ended:
+				case <-ctx.Done():
+					closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+					defer cancel()
+					// A connection that does not end in time is cut with the process.
+					if err = server.ShutdownContext(closing); err == nil || errors.Is(err, context.DeadlineExceeded) {
+						return nil
+					}
+				}
 			}
-			select {
-			case err := <-ended:
-				return failed(err)
-			case <-ctx.Done():
-			}
-			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-			defer cancel()
-			// A connection that does not end in time is cut with the process.
-			if err := server.ShutdownContext(closing); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("name server: %w", err)
-			}
-			return nil
+			return fmt.Errorf("name server ended: %v", err)
 		})
 	}
 	return group.Wait()
-}
-
-// failed is the error of a server that ended by itself.
-func failed(err error) error {
-	if err == nil {
-		err = errors.New("it ended")
-	}
-	return fmt.Errorf("name server: %w", err)
 }

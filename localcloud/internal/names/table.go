@@ -1,7 +1,9 @@
 package names
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,16 +37,15 @@ func NewTable(zone Zone, serial uint32) (*Table, error) {
 		return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 	}
 	t := &Table{origin: dns.Fqdn(zone.Name), sets: map[string]map[uint16][]dns.RR{}, exists: map[string]bool{}}
-	server := dns.Fqdn(zone.Server)
-	header := dns.RR_Header{Name: t.origin, Class: dns.ClassINET, Ttl: apexTTL}
-	soa, ns := header, header
-	soa.Rrtype, ns.Rrtype = dns.TypeSOA, dns.TypeNS
+	header := func(kind uint16) dns.RR_Header {
+		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: apexTTL}
+	}
 	t.soa = &dns.SOA{
-		Hdr: soa, Ns: server, Mbox: "hostmaster." + t.origin, Serial: serial,
+		Hdr: header(dns.TypeSOA), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
 		Refresh: 7200, Retry: 900, Expire: 1209600, Minttl: negativeTTL,
 	}
 	t.add(t.soa)
-	t.add(&dns.NS{Hdr: ns, Ns: server})
+	t.add(&dns.NS{Hdr: header(dns.TypeNS), Ns: dns.Fqdn(zone.Server)})
 	for _, record := range zone.Records {
 		if err := t.addSet(record); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", zone.Name, err)
@@ -115,7 +116,7 @@ func (t *Table) Answer(request *dns.Msg) *dns.Msg {
 // resolve follows aliases within the zone. name keeps the spelling of who asks.
 func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 	seen := map[string]bool{}
-	for {
+	for dns.IsSubDomain(t.origin, dns.CanonicalName(name)) { // otherwise, another server knows
 		canonical := dns.CanonicalName(name)
 		if seen[canonical] {
 			reply.Rcode = dns.RcodeServerFailure // aliases that lead in a circle
@@ -123,31 +124,34 @@ func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 		}
 		seen[canonical] = true
 		if delegation := t.delegation(canonical); delegation != nil {
-			reply.Ns = delegation
-			reply.Extra = t.glue(delegation)
+			reply.Ns, reply.Extra = delegation, t.glue(delegation)
 			return
 		}
 		reply.Authoritative = true
 		sets, exists := t.find(canonical)
 		if !exists {
 			reply.Rcode = dns.RcodeNameError
+		}
+		answers, alias := sets[kind], sets[dns.TypeCNAME]
+		if kind == dns.TypeANY {
+			answers = slices.Concat(slices.Collect(maps.Values(sets))...)
+		}
+		found := len(answers) > 0
+		if !found {
+			answers = alias
+		}
+		if len(answers) == 0 {
 			reply.Ns = []dns.RR{t.negative()}
+		}
+		for _, record := range answers {
+			record = dns.Copy(record)
+			record.Header().Name = name
+			reply.Answer = append(reply.Answer, record)
+		}
+		if found || len(alias) == 0 {
 			return
 		}
-		alias := sets[dns.TypeCNAME]
-		if answers := pick(sets, kind); len(answers) > 0 {
-			reply.Answer = append(reply.Answer, owned(answers, name)...)
-			return
-		}
-		if len(alias) == 0 {
-			reply.Ns = []dns.RR{t.negative()}
-			return
-		}
-		reply.Answer = append(reply.Answer, owned(alias, name)...)
 		name = alias[0].(*dns.CNAME).Target
-		if !dns.IsSubDomain(t.origin, dns.CanonicalName(name)) {
-			return // another server knows
-		}
 	}
 }
 
@@ -195,29 +199,6 @@ func (t *Table) negative() dns.RR {
 	return &soa
 }
 
-// pick returns the records of a type, or of all types for the question ANY.
-func pick(sets map[uint16][]dns.RR, kind uint16) []dns.RR {
-	if kind != dns.TypeANY {
-		return sets[kind]
-	}
-	var all []dns.RR
-	for _, records := range sets {
-		all = append(all, records...)
-	}
-	return all
-}
-
-// owned returns copies of records with another owner.
-func owned(records []dns.RR, name string) []dns.RR {
-	copies := make([]dns.RR, 0, len(records))
-	for _, record := range records {
-		record = dns.Copy(record)
-		record.Header().Name = name
-		copies = append(copies, record)
-	}
-	return copies
-}
-
 // Host is a name with one of its addresses.
 type Host struct {
 	Name    string // without the final dot
@@ -241,10 +222,7 @@ func (t *Table) Hosts() []Host {
 		}
 	}
 	slices.SortFunc(hosts, func(a, b Host) int {
-		if order := strings.Compare(a.Name, b.Name); order != 0 {
-			return order
-		}
-		return a.Address.Compare(b.Address)
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Address.Compare(b.Address))
 	})
 	return hosts
 }
