@@ -1,8 +1,6 @@
 package image
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,9 +57,8 @@ func debianCodename(release []byte) string {
 // have no release of its codename.
 func parseSources(targets []byte, codename string) []string {
 	var found []string
-	lines := bufio.NewScanner(bytes.NewReader(targets))
-	for lines.Scan() {
-		release, mirror, ok := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(string(targets)) {
+		release, mirror, ok := strings.Cut(strings.TrimSpace(line), " ")
 		pocket, ours := strings.CutPrefix(release, codename)
 		if !ok || !ours || !slices.Contains([]string{"", "-updates", "-security"}, pocket) {
 			continue
