@@ -32,10 +32,14 @@ const (
 	// VictorOpsKeyVariable and UptimeRobotKeyVariable have the keys of the doubles' accounts.
 	VictorOpsKeyVariable   = "VICTOROPS_KEY"
 	UptimeRobotKeyVariable = "UPTIMEROBOT_KEY"
+	// UptimeRobotHeartbeatVariable has the token of the account's heartbeat monitor.
+	UptimeRobotHeartbeatVariable = "UPTIMEROBOT_HEARTBEAT"
 
 	// VictorOpsKey and UptimeRobotKey open nothing but the doubles, and are no secrets.
 	VictorOpsKey   = "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00"
 	UptimeRobotKey = "u1000001-10ca1c10bd00000000000001"
+	// UptimeRobotHeartbeat is in the heartbeat monitor's URL, which Pulumi.local.yaml has.
+	UptimeRobotHeartbeat = "m800000001-10ca1c10bd00000000000001"
 )
 
 // Certificate and CertificateKey are the files in a service's container by which it speaks TLS, PEM.
@@ -197,8 +201,10 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	}
 	return l.startOwn(ctx, service{
 		role: roleUptimeRobot, address: uptimeRobotAddress(), hosts: []string{uptimeRobotName},
-		mounts:      []string{dir + ":" + DataDir},
-		environment: []string{UptimeRobotKeyVariable + "=" + UptimeRobotKey},
+		mounts: []string{dir + ":" + DataDir},
+		environment: []string{
+			UptimeRobotKeyVariable + "=" + UptimeRobotKey, UptimeRobotHeartbeatVariable + "=" + UptimeRobotHeartbeat,
+		},
 		// The ACME authority has another root with each of its starts.
 		config: string(roots),
 	})

@@ -31,7 +31,8 @@ func uptimeRobot(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	server, err := uptimerobot.New(uptimerobot.Settings{
-		Key: key, Plan: uptimerobot.Paid(), PageSize: listPageSize, Client: client, File: filepath.Join(cloud.DataDir, "account.json"),
+		Key: key, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
+		PageSize: listPageSize, Client: client, File: filepath.Join(cloud.DataDir, "account.json"),
 		Second: time.Second, Log: func(message string) { log.Print(message) },
 	})
 	if err != nil {
