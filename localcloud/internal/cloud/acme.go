@@ -100,7 +100,7 @@ type pebbleSettings struct {
 // pebbleConfig is Pebble's configuration file.
 func pebbleConfig(s pebbleSettings) ([]byte, error) {
 	type object = map[string]any
-	return json.MarshalIndent(object{"pebble": object{
+	document, err := json.MarshalIndent(object{"pebble": object{
 		"listenAddress":           s.listen,
 		"managementListenAddress": s.management,
 		"certificate":             s.certificate,
@@ -109,8 +109,9 @@ func pebbleConfig(s pebbleSettings) ([]byte, error) {
 		"tlsPort":                 s.tlsPort,
 		"keyAlgorithm":            "ecdsa",
 		"retryAfter":              object{"authz": acmeRetryAfter, "order": acmeRetryAfter},
-		"profiles":                object{"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity}},
+		"profiles": object{"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity}},
 	}}, "", "  ")
+	return append(document, '\n'), err
 }
 
 // awaitRoots asks Pebble's management interface for its root certificates until it answers, and

@@ -228,17 +228,24 @@ func (l *Local) removeAll(ctx context.Context, docker engine.Docker, own bool) e
 	if err == nil {
 		err = docker.Remove(ctx, strings.Fields(containers)...)
 	}
-	kinds := [][]string{{"network", "{{.ID}}"}, {"volume", "{{.Name}}"}, {"image", "{{.Repository}}:{{.Tag}}"}}
+	kinds := []struct {
+		format string
+		remove []string
+	}{
+		{"{{.ID}}", []string{"network", "rm"}},
+		{"{{.Name}}", []string{"volume", "rm"}},
+		{"{{.Repository}}:{{.Tag}}", []string{"image", "rm", "--force"}},
+	}
 	if own {
 		kinds = kinds[:2] // its images go with the engine
 	}
 	for _, kind := range kinds {
 		var output string
 		if err == nil {
-			output, err = docker.Run(ctx, kind[0], "ls", "--filter", "label="+l.own(), "--format", kind[1])
+			output, err = docker.Run(ctx, kind.remove[0], "ls", "--filter", "label="+l.own(), "--format", kind.format)
 		}
 		if found := strings.Fields(output); len(found) > 0 && err == nil {
-			_, err = docker.Run(ctx, append([]string{kind[0], "rm", "--force"}, found...)...)
+			_, err = docker.Run(ctx, append(kind.remove, found...)...)
 		}
 	}
 	return err

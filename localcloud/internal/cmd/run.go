@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -74,7 +75,7 @@ func pluginVerb(ctx context.Context, args []string) error {
 		return fmt.Errorf("plugin %v: write one of aws, tls, command, language-go", args)
 	}
 	// Pulumi's library reads the engine's address from the command line itself.
-	os.Args = append(os.Args[:1], args[1:]...)
+	os.Args = slices.Concat(os.Args[:1], args[1:])
 	return plugins[args[0]]()
 }
 
