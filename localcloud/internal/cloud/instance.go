@@ -104,7 +104,6 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	return err
 }
 
-// TerminateInstance implements Cloud.
 func (l *Local) TerminateInstance(ctx context.Context, id string) error {
 	current, err := l.findInstance(ctx, id)
 	switch {
@@ -127,7 +126,6 @@ func (l *Local) TerminateInstance(ctx context.Context, id string) error {
 	return nil
 }
 
-// InstanceState implements Cloud.
 func (l *Local) InstanceState(ctx context.Context, id string) (string, error) {
 	current, err := l.findInstance(ctx, id)
 	if err != nil {

@@ -91,7 +91,6 @@ func Open(dir string) (*Local, error) {
 	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: image.Builder{Home: h, Runner: runner}}, nil
 }
 
-// Image implements Cloud.
 func (l *Local) Image(_ context.Context, ami string) (Image, error) {
 	if ami != ServerAMI {
 		return Image{}, fmt.Errorf("AMI %s: %w: localcloud has %s (%s)", ami, ErrNotFound, ServerAMI, ServerAMIName)

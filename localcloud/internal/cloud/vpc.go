@@ -15,7 +15,6 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// CreateVPC implements Cloud.
 func (l *Local) CreateVPC(ctx context.Context, vpc VPC) error {
 	if !vpc.CIDRBlock.Addr().Is4() || vpc.CIDRBlock.Bits() < 16 || vpc.CIDRBlock.Bits() > 28 {
 		return fmt.Errorf("VPC %s: CIDR block %s: write an IPv4 block between /16 and /28", vpc.ID, vpc.CIDRBlock)
@@ -30,7 +29,6 @@ func (l *Local) CreateVPC(ctx context.Context, vpc VPC) error {
 	return nil
 }
 
-// DeleteVPC implements Cloud.
 func (l *Local) DeleteVPC(ctx context.Context, id string) error {
 	instances, err := l.instances(ctx, id)
 	if err == nil && len(instances) > 0 {
@@ -48,7 +46,6 @@ func (l *Local) DeleteVPC(ctx context.Context, id string) error {
 	return nil
 }
 
-// ApplyGateway implements Cloud.
 func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error {
 	unlock, err := l.lock()
 	if err != nil {

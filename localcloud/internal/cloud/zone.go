@@ -48,7 +48,6 @@ func IsOwnName(name string) bool {
 	return slices.ContainsFunc(OwnRecords(), func(own names.Record) bool { return own.Name == name })
 }
 
-// ApplyRecords implements Cloud.
 func (l *Local) ApplyRecords(_ context.Context, records []names.Record) error {
 	unlock, err := l.lock()
 	if err != nil {

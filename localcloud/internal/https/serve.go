@@ -3,6 +3,7 @@ package https
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -38,4 +39,11 @@ func serve(ctx context.Context, handler http.Handler, start func(*http.Server) e
 		return err
 	}
 	return nil
+}
+
+// Answer answers a request with JSON.
+func Answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
 }

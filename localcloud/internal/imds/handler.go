@@ -40,7 +40,6 @@ func NewHandler(lookup Lookup) *Handler {
 	return &Handler{lookup: lookup, tokens: tokens{issued: map[string]session{}}}
 }
 
-// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
 	caller, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -36,7 +36,6 @@ type Handler struct {
 // yet: until it is, the answer is a server failure.
 func NewHandler(path string) *Handler { return &Handler{path: path} }
 
-// ServeDNS implements dns.Handler.
 func (h *Handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	table, err := h.current()
 	if err != nil {

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 
 	"immutable-infra/localcloud/internal/run"
@@ -49,26 +47,21 @@ func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	debian, err := isDebian()
-	if err != nil {
-		return err
-	}
-	if !debian || os.Geteuid() != 0 {
+	release, _ := os.ReadFile("/etc/os-release") // without it, this is not Debian
+	if !strings.Contains("\n"+string(release), "\nID=debian\n") || os.Geteuid() != 0 {
 		return errors.New(instructions(missing))
 	}
-	var packages []string
+	install := []string{"install", "--yes", "--quiet", "--no-install-recommends"}
 	for _, need := range missing {
-		packages = append(packages, need.debian)
+		install = append(install, need.debian)
 	}
-	slices.Sort(packages)
-	packages = slices.Compact(packages)
-	environment := []string{"DEBIAN_FRONTEND=noninteractive"}
-	if _, err := runner.Run(ctx, run.Command{Name: "apt-get", Args: []string{"update", "--quiet"}, Env: environment}); err != nil {
-		return err
+	for _, args := range [][]string{{"update", "--quiet"}, install} {
+		command := run.Command{Name: "apt-get", Args: args, Env: []string{"DEBIAN_FRONTEND=noninteractive"}}
+		if _, err := runner.Run(ctx, command); err != nil {
+			return err
+		}
 	}
-	_, err = runner.Run(ctx, run.Command{Name: "apt-get", Env: environment,
-		Args: append([]string{"install", "--yes", "--quiet", "--no-install-recommends"}, packages...)})
-	return err
+	return nil
 }
 
 func instructions(missing []requirement) string {
@@ -87,15 +80,4 @@ func onPath(program string) bool {
 	}
 	_, err := os.Stat("/usr/sbin/" + program)
 	return err == nil
-}
-
-func isDebian() (bool, error) {
-	release, err := os.ReadFile("/etc/os-release")
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("which system is this: %w", err)
-	}
-	return strings.Contains("\n"+string(release), "\nID=debian\n"), nil
 }

@@ -43,7 +43,6 @@ type Exec struct{ Grace time.Duration }
 // IP is a command of iproute2.
 func IP(args ...string) Command { return Command{Name: "ip", Args: args} }
 
-// Run implements Runner.
 func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, command.Name, command.Args...)
 	cmd.Dir = command.Dir

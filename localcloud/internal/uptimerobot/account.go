@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/https"
 )
 
 // account is all that there is, by id.
@@ -192,7 +193,7 @@ func (s *Server) takeFaults(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		answer(w, http.StatusBadRequest, map[string]string{
+		https.Answer(w, http.StatusBadRequest, map[string]string{
 			"message": err.Error() + `: write [{"method": "GET", "path": "/v3/monitors", "times": 2, "status": 503}]`})
 		return
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 // largestBody is the most that is read of a request, in bytes.
@@ -99,12 +101,11 @@ func New(settings Settings) (*Server, error) {
 	s.mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
 		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
-	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.State()) })
+	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) { https.Answer(w, http.StatusOK, s.State()) })
 	s.mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
 	s.mux.ServeHTTP(w, r)
@@ -156,12 +157,12 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 		case fault.CarriedOut:
 			fault.answer(w)
 		case ok:
-			answer(w, refused.status, refused.body())
+			https.Answer(w, refused.status, refused.body())
 		case err != nil:
 			s.settings.Log(err.Error())
-			answer(w, http.StatusInternalServerError, map[string]any{"message": "Internal server error", "statusCode": 500})
+			https.Answer(w, http.StatusInternalServerError, map[string]any{"message": "Internal server error", "statusCode": 500})
 		default:
-			answer(w, status, body)
+			https.Answer(w, status, body)
 		}
 	}
 }
@@ -296,10 +297,4 @@ func (s *Server) snapshot(k kind) []any {
 		all = append(all, k.tell(id))
 	}
 	return all
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
 }

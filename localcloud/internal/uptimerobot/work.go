@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -215,13 +217,13 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	m := s.heartbeat(r.PathValue("token"))
 	if m == nil {
-		answer(w, http.StatusNotFound, map[string]any{"message": "Heartbeat not found"})
+		https.Answer(w, http.StatusNotFound, map[string]any{"message": "Heartbeat not found"})
 		return
 	}
 	m.LastBeat = time.Now().UTC()
 	m.Beats++
 	s.save()
-	answer(w, http.StatusOK, map[string]any{"message": "OK"})
+	https.Answer(w, http.StatusOK, map[string]any{"message": "OK"})
 }
 
 // beats reports whether a monitor's last heartbeat is younger than its interval and grace together.

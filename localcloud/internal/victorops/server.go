@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -75,7 +77,7 @@ func New(key string) *Server {
 		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
 	})
 	s.mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
+		https.Answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
 	})
 	s.mux.HandleFunc("DELETE /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
@@ -87,7 +89,6 @@ func New(key string) *Server {
 	return s
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
 	s.mux.ServeHTTP(w, r)
@@ -127,7 +128,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []b
 	s.messages = append(s.messages, message)
 	s.messages = s.messages[max(0, len(s.messages)-kept):]
 	s.mu.Unlock()
-	answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
+	https.Answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
 }
 
 // refusal is the status that the outage has for an alert, 0 without one.
@@ -211,12 +212,5 @@ func fromUptimeRobot(query url.Values) (Message, error) {
 }
 
 func failure(w http.ResponseWriter, status int, message string) {
-	answer(w, status, map[string]string{"result": "failure", "message": message})
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	// Only what came as JSON is answered with, so an error is that of a caller who is gone.
-	_ = json.NewEncoder(w).Encode(body)
+	https.Answer(w, status, map[string]string{"result": "failure", "message": message})
 }

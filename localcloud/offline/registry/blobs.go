@@ -43,7 +43,6 @@ func (b *blobStore) layer(file string) (v1.Layer, error) {
 	return layer, err
 }
 
-// Get implements ggcr.BlobHandler.
 func (b *blobStore) Get(ctx context.Context, repository string, hash v1.Hash) (io.ReadCloser, error) {
 	if path, ok := b.files[hash]; ok {
 		return os.Open(path)
@@ -51,7 +50,6 @@ func (b *blobStore) Get(ctx context.Context, repository string, hash v1.Hash) (i
 	return b.pushed.Get(ctx, repository, hash)
 }
 
-// Stat implements ggcr.BlobStatHandler.
 func (b *blobStore) Stat(ctx context.Context, repository string, hash v1.Hash) (int64, error) {
 	path, ok := b.files[hash]
 	if !ok {

@@ -5,7 +5,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -22,6 +21,8 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -97,7 +98,6 @@ func (h *Handler) add(ctx context.Context, reference string, image Image, blobs 
 // pathPattern has the repository, the kind of the object and its name.
 var pathPattern = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|tags|referrers)/([^/]+)$`)
 
-// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "localcloud's registry is read-only")
@@ -142,10 +142,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string
 
 // refuse answers in the error format of the OCI distribution specification.
 func refuse(w http.ResponseWriter, status int, code, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	body := map[string]any{"errors": []map[string]string{{"code": code, "message": message}}}
-	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
+	https.Answer(w, status, map[string]any{"errors": []map[string]string{{"code": code, "message": message}}})
 }
 
 // inProcess is a RoundTripper that calls a handler.
