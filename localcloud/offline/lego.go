@@ -50,12 +50,13 @@ func (t Tools) lego(ctx context.Context) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("find Traefik's ACME client: %w", err)
 	}
-	output, err := t.Runner.Run(ctx, run.Command{Name: "go", Args: []string{"mod", "download", "-json", legoModule + "@" + legoVersion}})
-	if err != nil {
-		return fmt.Errorf("download Traefik's ACME client: %w", err)
-	}
+	arguments := []string{"mod", "download", "-json", legoModule + "@" + legoVersion}
+	output, err := t.Runner.Run(ctx, run.Command{Name: "go", Args: arguments})
 	var downloaded struct{ Dir, Sum string }
-	if err := json.Unmarshal(output, &downloaded); err != nil {
+	if err == nil {
+		err = json.Unmarshal(output, &downloaded)
+	}
+	if err != nil {
 		return fmt.Errorf("download Traefik's ACME client: %w", err)
 	}
 	if downloaded.Sum != legoSum {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
 	"immutable-infra/localcloud/internal/home"
@@ -70,40 +71,33 @@ func (t Tools) Pulumi(ctx context.Context) error {
 
 // S3 makes bin/versitygw, which runs in a container without libraries.
 func (t Tools) S3(ctx context.Context) error {
-	version, err := t.version("github.com/versity/versitygw", "localcloud", "tools", "versitygw")
-	if err != nil {
-		return err
-	}
-	_, err = t.get(ctx, tool{
-		name: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw",
-		release: "https://github.com/versity/versitygw/releases/download/" + version + "/versitygw_" + version + "_Linux_" + arch("x86_64") + ".tar.gz",
-	})
-	return err
+	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"), tool{name: "versitygw"})
 }
 
 // ACME makes bin/pebble, which runs in a container without libraries.
 func (t Tools) ACME(ctx context.Context) error {
-	version, err := t.version("github.com/letsencrypt/pebble/v2", "localcloud", "tools", "pebble")
-	if err != nil {
-		return err
-	}
-	_, err = t.get(ctx, tool{
-		name: "pebble", pkg: "github.com/letsencrypt/pebble/v2/cmd/pebble",
-		release: "https://github.com/letsencrypt/pebble/releases/download/" + version + "/pebble-linux-" + runtime.GOARCH + ".tar.gz",
-	})
-	return err
+	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH, tool{name: "pebble"})
 }
 
 // Traefik makes bin/traefik, which servers get as an image. Without the tables of a debugger it is a
 // third smaller.
 func (t Tools) Traefik(ctx context.Context) error {
-	version := image.TraefikVersion
-	_, err := t.get(ctx, tool{
-		name: "traefik", pkg: "github.com/traefik/traefik/v3/cmd/traefik",
-		release: "https://github.com/traefik/traefik/releases/download/" + version + "/traefik_" + version + "_linux_" + runtime.GOARCH + ".tar.gz",
-		flags:   []string{"-ldflags", "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=" + strings.TrimPrefix(version, "v")},
-		prepare: t.lego,
-	})
+	version := "-X github.com/traefik/traefik/v3/pkg/version.Version=" + strings.TrimPrefix(image.TraefikVersion, "v")
+	return t.onGitHub(ctx, "github.com/traefik/traefik/v3", "traefik_%s_linux_"+runtime.GOARCH,
+		tool{name: "traefik", flags: []string{"-ldflags", "-s -w " + version}, prepare: t.lego})
+}
+
+// onGitHub gets a tool that is released at GitHub, under the version of its module; archive is the
+// name of the release's archive, which may have the version in it.
+func (t Tools) onGitHub(ctx context.Context, path, archive string, tool tool) error {
+	version, err := t.version(path, "localcloud", "tools", tool.name)
+	if err != nil {
+		return err
+	}
+	repository, _, _ := module.SplitPathVersion(path)
+	tool.pkg = path + "/cmd/" + tool.name
+	tool.release = "https://" + repository + "/releases/download/" + version + "/" + strings.ReplaceAll(archive, "%s", version) + ".tar.gz"
+	_, err = t.get(ctx, tool)
 	return err
 }
 
@@ -141,7 +135,9 @@ func (t Tools) userPulumi(ctx context.Context) string {
 		if dir == t.Home.Bin() || !executable(candidate) || !executable(filepath.Join(dir, "pulumi-language-go")) {
 			continue
 		}
-		output, err := t.Runner.Run(ctx, run.Command{Name: candidate, Args: []string{"version"}, Env: []string{"PULUMI_SKIP_UPDATE_CHECK=true"}})
+		output, err := t.Runner.Run(ctx, run.Command{
+			Name: candidate, Args: []string{"version"}, Env: []string{"PULUMI_SKIP_UPDATE_CHECK=true"},
+		})
 		if err == nil && semver.Compare(strings.TrimSpace(string(output)), PulumiVersion) >= 0 {
 			return candidate
 		}
@@ -179,11 +175,11 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 			return false, err
 		}
 	}
-	module := filepath.Join(t.Root, "localcloud", "tools", tool.name)
+	dir := filepath.Join(t.Root, "localcloud", "tools", tool.name)
 	recipe := sha256.New()
 	fmt.Fprintln(recipe, runtime.Version(), tool.pkg, tool.flags)
 	for _, name := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(module, name))
+		content, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return false, err
 		}
@@ -193,7 +189,7 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 	if string(made) == hash {
 		return false, nil
 	}
-	args := append(append([]string{"build", "-C", module, "-o", binary}, tool.flags...), tool.pkg)
+	args := append(append([]string{"build", "-C", dir, "-o", binary}, tool.flags...), tool.pkg)
 	if _, err := t.Runner.Run(ctx, run.Command{Name: "go", Args: args, Env: []string{"CGO_ENABLED=0"}}); err != nil {
 		return false, err
 	}
@@ -221,7 +217,7 @@ func (t Tools) Plugins(ctx context.Context) error {
 		target := filepath.Join(t.Home.Pulumi(), "plugins", directory)
 		real := ""
 		if plugin.name != "aws" {
-			release := "https://get.pulumi.com/releases/plugins/" + binary + "-" + version + "-linux-" + runtime.GOARCH + ".tar.gz"
+			release := fmt.Sprintf("https://get.pulumi.com/releases/plugins/%s-%s-linux-%s.tar.gz", binary, version, runtime.GOARCH)
 			// Into the cache, so that it outlives `down`.
 			cached := filepath.Join(t.Home.Cache(), "plugins", directory)
 			real, err = t.realPlugin(ctx, release, binary, filepath.Join(user, ".pulumi", "plugins", directory), cached)

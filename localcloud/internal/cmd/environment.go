@@ -32,9 +32,8 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())
 	variables := environment{
-		{"PATH", path},
+		{"PATH", p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())},
 		{home.Variable, p.home.String()},
 		{"PULUMI_HOME", p.home.Pulumi()},
 		{"PULUMI_BACKEND_URL", backendURL(s3)},

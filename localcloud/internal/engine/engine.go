@@ -191,10 +191,9 @@ func (e *Engine) stopLeftover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err == nil && strings.Contains(string(line), e.execRoot()) {
+	if runs(pid, e.execRoot()) {
 		if err := stop(ctx, pid); err != nil {
-			return fmt.Errorf("stop containerd (process %d): %w", pid, err)
+			return fmt.Errorf("stop containerd: %w", err)
 		}
 	}
 	return os.Remove(pidFile)
@@ -250,11 +249,16 @@ func (e *Engine) pid() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(line), "\x00"+e.home.Engine()+"\x00") {
+	if !runs(pid, "\x00"+e.home.Engine()+"\x00") {
 		return 0, fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	return pid, nil
+}
+
+// runs reports whether a process has a text on its command line.
+func runs(pid int, text string) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(line), text)
 }
 
 func (e *Engine) pidFile() string { return filepath.Join(e.home.Run(), "docker.pid") }

@@ -48,14 +48,17 @@ func (*CopyToRemote) Check(ctx context.Context, req infer.CheckRequest) (infer.C
 	if err != nil {
 		return infer.CheckResponse[CopyToRemoteArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
 	}
+	fail := func(property, reason string) {
+		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
+	}
 	// An unknown source is refused as well, as by the real plugin.
 	switch asset, archive := args.Source.Asset, args.Source.Archive; {
 	case asset == nil && archive == nil:
-		failures = append(failures, p.CheckFailure{Property: "asset", Reason: "either asset or archive must be set"})
+		fail("asset", "either asset or archive must be set")
 	case asset != nil && !asset.IsPath() && !asset.IsText():
-		failures = append(failures, p.CheckFailure{Property: "asset", Reason: "asset must be a path-based file asset or a text asset"})
+		fail("asset", "asset must be a path-based file asset or a text asset")
 	case archive != nil && !archive.IsPath():
-		failures = append(failures, p.CheckFailure{Property: "archive", Reason: "archive must be a path to a file or directory"})
+		fail("archive", "archive must be a path to a file or directory")
 	}
 	return infer.CheckResponse[CopyToRemoteArgs]{Inputs: args, Failures: failures}, nil
 }

@@ -203,7 +203,9 @@ func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 
 // attempts logs in over TCP.
 func (h SSHHost) attempts(ctx context.Context, action string, config *ssh.ClientConfig) (*ssh.Client, error) {
-	return repeat(ctx, action, *h.DialErrorLimit, func() (*ssh.Client, error) { return ssh.Dial("tcp", h.address(), config) })
+	return repeat(ctx, action, *h.DialErrorLimit, func() (*ssh.Client, error) {
+		return ssh.Dial("tcp", h.address(), config)
+	})
 }
 
 // dialThroughProxy logs in to the bastion host and from there to the host. A

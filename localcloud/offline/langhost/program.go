@@ -90,7 +90,7 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 
 // start starts the program: the one that the runtime option binary names, or
 // else one built from the program's directory.
-func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (started *exec.Cmd, err error) {
+func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (*exec.Cmd, error) {
 	if req.GetAttachDebugger() {
 		return nil, errors.New("this language host attaches no debugger: run without --attach-debugger")
 	}

@@ -44,7 +44,9 @@ type Handler struct {
 // NewHandler returns a handler that serves images for this machine's architecture. upstream makes
 // the requests to Upstream. Where that answers at the start, an image for which pin knows the digest
 // comes from there.
-func NewHandler(ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper) (*Handler, error) {
+func NewHandler(
+	ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper,
+) (*Handler, error) {
 	blobs := newBlobStore()
 	h := &Handler{
 		local:    ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs)),
@@ -126,9 +128,11 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string
 	}
 	unreachable := func(w http.ResponseWriter, _ *http.Request, err error) {
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
-			"localcloud's registry has %s, not %s, and %s cannot be reached: %v", strings.Join(h.names, ", "), repository, Upstream, err))
+			"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
+			strings.Join(h.names, ", "), repository, Upstream, err))
 	}
-	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, []string{repo.Scope(transport.PullScope)})
+	scopes := []string{repo.Scope(transport.PullScope)}
+	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, scopes)
 	if err != nil {
 		unreachable(w, r, err)
 		return

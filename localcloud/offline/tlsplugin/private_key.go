@@ -178,7 +178,8 @@ func (s *PrivateKeyState) encode(key crypto.Signer) (id string, err error) {
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	s.PrivateKeyPem, s.PrivateKeyPemPkcs8, s.PublicKeyPem = block(kind, own), block("PRIVATE KEY", pkcs8), block("PUBLIC KEY", publicDER)
+	s.PrivateKeyPem, s.PrivateKeyPemPkcs8 = block(kind, own), block("PRIVATE KEY", pkcs8)
+	s.PublicKeyPem = block("PUBLIC KEY", publicDER)
 	sum := sha1.Sum(publicDER)
 	id = hex.EncodeToString(sum[:])
 	if s.Algorithm == "ECDSA" && s.EcdsaCurve == "P224" {
@@ -193,6 +194,7 @@ func (s *PrivateKeyState) encode(key crypto.Signer) (id string, err error) {
 		return "", err
 	}
 	s.PrivateKeyOpenssh, s.PublicKeyOpenssh = string(pem.EncodeToMemory(openSSH)), string(ssh.MarshalAuthorizedKey(public))
-	s.PublicKeyFingerprintMd5, s.PublicKeyFingerprintSha256 = ssh.FingerprintLegacyMD5(public), ssh.FingerprintSHA256(public)
+	s.PublicKeyFingerprintMd5 = ssh.FingerprintLegacyMD5(public)
+	s.PublicKeyFingerprintSha256 = ssh.FingerprintSHA256(public)
 	return id, nil
 }
