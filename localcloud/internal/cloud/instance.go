@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
 )
@@ -137,25 +137,25 @@ func (l *Local) InstanceState(ctx context.Context, id string) (string, error) {
 	return InstanceStopped, nil
 }
 
-func (l *Local) findInstance(ctx context.Context, id string) (engine.Container, error) {
+func (l *Local) findInstance(ctx context.Context, id string) (dockerd.Container, error) {
 	found, err := l.docker.List(ctx, l.own(), labelInstance+"="+id, labelRole+"="+roleInstance)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("instance %s: %w", id, ErrNotFound)
 	}
 	if err != nil {
-		return engine.Container{}, err
+		return dockerd.Container{}, err
 	}
 	return found[0], nil
 }
 
 // instances are the machines in a VPC.
-func (l *Local) instances(ctx context.Context, vpcID string) ([]engine.Container, error) {
+func (l *Local) instances(ctx context.Context, vpcID string) ([]dockerd.Container, error) {
 	return l.docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
 }
 
 // healInstance brings an instance back that exists: its interface, the plug in
 // the gateway, the machine.
-func (l *Local) healInstance(ctx context.Context, instance engine.Container) error {
+func (l *Local) healInstance(ctx context.Context, instance dockerd.Container) error {
 	id, vpcID := instance.Config.Labels[labelInstance], instance.Config.Labels[labelVPC]
 	private, err := l.privateAddress(vpcID, id)
 	if err != nil {
@@ -230,11 +230,11 @@ func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr
 // next instance may get the same private address. It does nothing when there is no port.
 func (l *Local) unplug(ctx context.Context, id string) error {
 	owner, err := l.docker.Inspect(ctx, interfaceContainer(id))
-	var gateway engine.Container
+	var gateway dockerd.Container
 	if err == nil {
 		gateway, err = l.docker.Inspect(ctx, gatewayContainer(owner.Config.Labels[labelVPC]))
 	}
-	if errors.Is(err, engine.ErrNoContainer) {
+	if errors.Is(err, dockerd.ErrNoContainer) {
 		return nil
 	}
 	if err != nil {
@@ -256,7 +256,7 @@ func (l *Local) unplug(ctx context.Context, id string) error {
 func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
 
 // inGateway runs ip in the gateway's network namespace.
-func (l *Local) inGateway(ctx context.Context, gateway engine.Container, args ...string) error {
+func (l *Local) inGateway(ctx context.Context, gateway dockerd.Container, args ...string) error {
 	_, err := l.runner.Run(ctx, run.Command{
 		Name: "nsenter", Args: append([]string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}, args...),
 	})

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/image"
@@ -37,11 +37,11 @@ const (
 	automatic = "198.18.0.128/25"
 
 	// Every container says by these labels what it is and what it belongs to.
-	labelRole     = engine.Label + ".role"
-	labelVPC      = engine.Label + ".vpc"
-	labelInstance = engine.Label + ".instance"
+	labelRole     = dockerd.Label + ".role"
+	labelVPC      = dockerd.Label + ".vpc"
+	labelInstance = dockerd.Label + ".instance"
 	// labelSpec names what a service was started with.
-	labelSpec = engine.Label + ".spec"
+	labelSpec = dockerd.Label + ".spec"
 
 	roleGateway   = "gateway"
 	roleInterface = "interface"
@@ -74,8 +74,8 @@ func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0
 type Local struct {
 	home    home.Home
 	runner  run.Runner
-	engine  *engine.Engine
-	docker  engine.Docker
+	engine  *dockerd.Engine
+	docker  dockerd.Docker
 	builder image.Builder
 }
 
@@ -87,7 +87,7 @@ func Open(dir string) (*Local, error) {
 		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)
 	}
 	runner, h := run.Exec{Grace: 30 * time.Second}, home.Home(dir)
-	own := engine.New(h, runner)
+	own := dockerd.New(h, runner)
 	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: image.Builder{Home: h, Runner: runner}}, nil
 }
 
@@ -205,7 +205,7 @@ func (l *Local) Down(ctx context.Context) error {
 	switch {
 	case err == nil:
 		err = l.removeAll(ctx, docker, own)
-	case errors.Is(err, engine.ErrNotRunning):
+	case errors.Is(err, dockerd.ErrNotRunning):
 		err = nil
 	}
 	if err := errors.Join(err, hostnet.New(l.home, l.runner).Undo(ctx)); err != nil {
@@ -222,7 +222,7 @@ func (l *Local) Down(ctx context.Context) error {
 	return nil
 }
 
-func (l *Local) removeAll(ctx context.Context, docker engine.Docker, own bool) error {
+func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) error {
 	containers, err := docker.Run(ctx, "ps", "--all", "--quiet", "--filter", "label="+l.own())
 	if err == nil {
 		err = docker.Remove(ctx, strings.Fields(containers)...)
@@ -251,7 +251,7 @@ func (l *Local) removeAll(ctx context.Context, docker engine.Docker, own bool) e
 }
 
 // own is the label of everything of this home.
-func (l *Local) own() string { return engine.Label + "=" + l.home.String() }
+func (l *Local) own() string { return dockerd.Label + "=" + l.home.String() }
 
 func (l *Local) labels(pairs ...string) []string {
 	args := []string{"--label", l.own()}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
 )
@@ -89,7 +89,7 @@ func (l *Local) startService(ctx context.Context, s service) error {
 // same spec. It reports whether it started one.
 func (l *Local) keep(ctx context.Context, name, spec string, options []string, command ...string) (bool, error) {
 	current, err := l.docker.Inspect(ctx, name)
-	if err != nil && !errors.Is(err, engine.ErrNoContainer) {
+	if err != nil && !errors.Is(err, dockerd.ErrNoContainer) {
 		return false, err
 	}
 	if current.State.Running && current.Config.Labels[labelSpec] == spec {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 )
 
 // Status is what runs of the local cloud.
@@ -34,7 +34,7 @@ type ContainerStatus struct {
 // Status says what runs. Without an engine, nothing does.
 func (l *Local) Status(ctx context.Context) (Status, error) {
 	docker, own, err := l.engine.Find(ctx)
-	if errors.Is(err, engine.ErrNotRunning) {
+	if errors.Is(err, dockerd.ErrNotRunning) {
 		return Status{}, nil
 	}
 	if err != nil {

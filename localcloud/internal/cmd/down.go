@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 )
 
 // downVerb destroys the stack and then the local cloud under it.
@@ -42,7 +42,7 @@ func downVerb(ctx context.Context, args []string) error {
 // engine to delete from. Other stacks go with the local cloud.
 func (p *project) destroyStack(ctx context.Context) error {
 	switch _, _, err := p.engine.Find(ctx); {
-	case errors.Is(err, engine.ErrNotRunning):
+	case errors.Is(err, dockerd.ErrNotRunning):
 		return nil // nothing runs: a machine that was restarted
 	case err != nil:
 		return err

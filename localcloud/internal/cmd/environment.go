@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
@@ -59,7 +59,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"UPTIMEROBOT_CA_BUNDLE", s3.CAFile},
 	}
 	docker, own, err := p.engine.Find(ctx)
-	if err != nil && !errors.Is(err, engine.ErrNotRunning) {
+	if err != nil && !errors.Is(err, dockerd.ErrNotRunning) {
 		return nil, err
 	}
 	if own {

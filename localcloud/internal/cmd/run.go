@@ -16,7 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/run"
@@ -92,7 +92,7 @@ type project struct {
 	home   home.Home
 	runner run.Runner
 	local  *cloud.Local
-	engine *engine.Engine
+	engine *dockerd.Engine
 }
 
 // openProject parses the arguments of a verb, which has flags only, and finds the project around
@@ -117,7 +117,7 @@ func openProject(flags *flag.FlagSet, args []string) (*project, error) {
 		return nil, err
 	}
 	runner := run.Exec{Grace: interruptGrace}
-	return &project{root: root, home: h, runner: runner, local: local, engine: engine.New(h, runner)}, nil
+	return &project{root: root, home: h, runner: runner, local: local, engine: dockerd.New(h, runner)}, nil
 }
 
 // lock keeps two starts or stops of one local cloud apart.

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
 )
@@ -69,7 +69,7 @@ func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
 
 // Import makes sure that the engine has the recipe's image and returns its
 // tag.
-func (b Builder) Import(ctx context.Context, docker engine.Docker, recipe Recipe) (string, error) {
+func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recipe) (string, error) {
 	hash, err := recipe.Hash()
 	if err != nil {
 		return "", err
@@ -82,13 +82,13 @@ func (b Builder) Import(ctx context.Context, docker engine.Docker, recipe Recipe
 	if err != nil {
 		return "", err
 	}
-	_, err = docker.Run(ctx, "import", "--change", "LABEL "+engine.Label+"="+b.Home.String(), archive, tag)
+	_, err = docker.Run(ctx, "import", "--change", "LABEL "+dockerd.Label+"="+b.Home.String(), archive, tag)
 	return tag, err
 }
 
 // ImportTrusting is Import of an image that trusts a certificate authority.
 // The archive in the cache does not hold it, so that it outlives the authority.
-func (b Builder) ImportTrusting(ctx context.Context, docker engine.Docker, recipe Recipe, authorityFile string) (string, error) {
+func (b Builder) ImportTrusting(ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string) (string, error) {
 	base, err := b.Import(ctx, docker, recipe)
 	if err != nil {
 		return "", err
@@ -101,7 +101,7 @@ func (b Builder) ImportTrusting(ctx context.Context, docker engine.Docker, recip
 	if b.has(ctx, docker, tag) {
 		return tag, nil
 	}
-	container, err := docker.Run(ctx, "create", "--network", "none", "--label", engine.Label+"="+b.Home.String(), base, "update-ca-certificates")
+	container, err := docker.Run(ctx, "create", "--network", "none", "--label", dockerd.Label+"="+b.Home.String(), base, "update-ca-certificates")
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +118,7 @@ func (b Builder) ImportTrusting(ctx context.Context, docker engine.Docker, recip
 	return tag, nil
 }
 
-func (b Builder) has(ctx context.Context, docker engine.Docker, tag string) bool {
+func (b Builder) has(ctx context.Context, docker dockerd.Docker, tag string) bool {
 	_, err := docker.Run(ctx, "image", "inspect", "--format", "{{.Id}}", tag)
 	return err == nil
 }

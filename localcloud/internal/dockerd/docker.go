@@ -1,6 +1,6 @@
-// Package engine finds or starts the Docker engine that localcloud runs on,
+// Package dockerd finds or starts the Docker engine that localcloud runs on,
 // and drives it through the docker command.
-package engine
+package dockerd
 
 import (
 	"context"
