@@ -24,8 +24,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/acme"
 
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/pki"
 )
 
@@ -106,7 +106,7 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	webURL, err := url.Parse(web.URL)
 	require.NoError(t, err)
 	webAddress := netip.MustParseAddrPort(webURL.Host)
-	resolver := startNames(t, names.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
+	resolver := startNames(t, dns.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
 
 	listen, management := freePort(t), freePort(t)
 	config, err := pebbleConfig(pebbleSettings{
@@ -189,7 +189,7 @@ func pebbleBinary(t *testing.T) string {
 }
 
 // startNames serves records, and returns the server's address.
-func startNames(t *testing.T, records ...names.Record) string {
+func startNames(t *testing.T, records ...dns.Record) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), ZoneFile)
 	require.NoError(t, home.WriteJSON(file, hostedZone(records)))
@@ -199,7 +199,7 @@ func startNames(t *testing.T, records ...names.Record) string {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- names.Serve(ctx, names.NewHandler(file), stream, packets) }()
+	go func() { ended <- dns.Serve(ctx, dns.NewHandler(file), stream, packets) }()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)

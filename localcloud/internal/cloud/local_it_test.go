@@ -19,8 +19,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
 )
 
 const (
@@ -93,7 +93,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		const name = "site." + cloud.ZoneName
 		lookup := "getent ahostsv4 " + name + " | head -n 1 | cut -d ' ' -f 1"
 		for _, address := range []netip.Addr{vip, spare} {
-			require.NoError(t, w.local.ApplyRecords(ctx, []names.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
+			require.NoError(t, w.local.ApplyRecords(ctx, []dns.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
 			require.Eventually(t, func() bool { return w.must(t, vip, lookup) == address.String() }, 10*time.Second, 200*time.Millisecond)
 			here, err := exec.CommandContext(ctx, "sh", "-c", lookup).CombinedOutput()
 			require.NoError(t, err, string(here))

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
-	"immutable-infra/localcloud/internal/names"
 )
 
 const (
@@ -35,8 +35,8 @@ const (
 
 // OwnRecords are the record sets that localcloud itself has in the zone. On
 // AWS, these servers have names elsewhere.
-func OwnRecords() []names.Record {
-	return []names.Record{
+func OwnRecords() []dns.Record {
+	return []dns.Record{
 		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{dnsAddress().String()}},
 		{Name: acmeName, Type: "A", TTL: ownTTL, Values: []string{acmeAddress().String()}},
 		{Name: uptimeRobotName, Type: "A", TTL: ownTTL, Values: []string{uptimeRobotAddress().String()}},
@@ -45,10 +45,10 @@ func OwnRecords() []names.Record {
 
 // IsOwnName reports whether a name in the zone is one of localcloud's own.
 func IsOwnName(name string) bool {
-	return slices.ContainsFunc(OwnRecords(), func(own names.Record) bool { return own.Name == name })
+	return slices.ContainsFunc(OwnRecords(), func(own dns.Record) bool { return own.Name == name })
 }
 
-func (l *Local) ApplyRecords(_ context.Context, records []names.Record) error {
+func (l *Local) ApplyRecords(_ context.Context, records []dns.Record) error {
 	unlock, err := l.lock()
 	if err != nil {
 		return err
@@ -58,9 +58,9 @@ func (l *Local) ApplyRecords(_ context.Context, records []names.Record) error {
 }
 
 // applyRecords needs the lock.
-func (l *Local) applyRecords(records []names.Record) error {
+func (l *Local) applyRecords(records []dns.Record) error {
 	zone := hostedZone(records)
-	table, err := names.NewTable(zone, 0)
+	table, err := dns.NewTable(zone, 0)
 	if err == nil {
 		err = os.MkdirAll(l.zoneDir(), 0o700)
 	}
@@ -70,13 +70,13 @@ func (l *Local) applyRecords(records []names.Record) error {
 	if err != nil {
 		return fmt.Errorf("apply records: %w", err)
 	}
-	hosts := slices.DeleteFunc(table.Hosts(), func(host names.Host) bool { return host.Name == nameServerName })
+	hosts := slices.DeleteFunc(table.Hosts(), func(host dns.Host) bool { return host.Name == nameServerName })
 	return hostnet.New(l.home, l.runner).WriteNames(hosts)
 }
 
 // hostedZone is the zone with the given record sets and localcloud's own.
-func hostedZone(records []names.Record) names.Zone {
-	return names.Zone{Name: ZoneName, Server: nameServerName, Records: slices.Concat(OwnRecords(), records)}
+func hostedZone(records []dns.Record) dns.Zone {
+	return dns.Zone{Name: ZoneName, Server: nameServerName, Records: slices.Concat(OwnRecords(), records)}
 }
 
 // reapplyRecords applies the records that were applied last: this machine may
@@ -87,11 +87,11 @@ func (l *Local) reapplyRecords() error {
 		return err
 	}
 	defer unlock()
-	var zone names.Zone
+	var zone dns.Zone
 	if err := home.ReadJSON(filepath.Join(l.zoneDir(), ZoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("records: %w", err)
 	}
-	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record names.Record) bool { return IsOwnName(record.Name) }))
+	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record dns.Record) bool { return IsOwnName(record.Name) }))
 }
 
 func (l *Local) zoneDir() string { return filepath.Join(l.home.Cloud(), "zone") }

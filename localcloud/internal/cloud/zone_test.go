@@ -6,23 +6,23 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
-	site := names.Record{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.1"}}
-	table, err := names.NewTable(hostedZone([]names.Record{site}), 1)
+	site := dns.Record{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.1"}}
+	table, err := dns.NewTable(hostedZone([]dns.Record{site}), 1)
 	require.NoError(t, err)
 	for name, address := range map[string]string{
 		"site.localcloud.test.": "198.18.1.1", "acme.localcloud.test.": "198.18.0.6", "ns.localcloud.test.": "198.18.0.5",
 		"uptimerobot.localcloud.test.": "198.18.0.8",
 	} {
-		answer := table.Answer(new(dns.Msg).SetQuestion(name, dns.TypeA)).Answer
+		answer := table.Answer(new(miekg.Msg).SetQuestion(name, miekg.TypeA)).Answer
 		require.Len(t, answer, 1)
-		require.Equal(t, address, answer[0].(*dns.A).A.String())
+		require.Equal(t, address, answer[0].(*miekg.A).A.String())
 	}
 }
 

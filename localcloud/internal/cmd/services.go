@@ -12,9 +12,9 @@ import (
 
 	"immutable-infra/localcloud/internal/awsapi"
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/gateway"
 	"immutable-infra/localcloud/internal/https"
-	"immutable-infra/localcloud/internal/names"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/victorops"
@@ -98,5 +98,5 @@ func dnsVerb(ctx context.Context, _ []string) error {
 	if err != nil {
 		return fmt.Errorf("name server: %w", errors.Join(err, stream.Close()))
 	}
-	return names.Serve(ctx, names.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
+	return dns.Serve(ctx, dns.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
 }

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // WriteNames makes names known on this machine, and forgets those from before.
 // While this home does not have the network, it does nothing: the names would
 // lead nowhere.
-func (h *Host) WriteNames(hosts []names.Host) error {
+func (h *Host) WriteNames(hosts []dns.Host) error {
 	if owned, err := h.owned(); err != nil || !owned {
 		return err
 	}
@@ -67,7 +67,7 @@ func (h *Host) changeHosts(change func(original []byte, owner string) []byte) er
 }
 
 // appendNames adds a block to the content of a hosts file.
-func appendNames(content []byte, owner string, hosts []names.Host) []byte {
+func appendNames(content []byte, owner string, hosts []dns.Host) []byte {
 	var text bytes.Buffer
 	text.Write(content)
 	if len(content) > 0 && !bytes.HasSuffix(content, []byte("\n")) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
 )
 
 // host has a hosts file of its own, and the network.
@@ -29,10 +29,10 @@ func (h *Host) read(t *testing.T) string {
 	return string(content)
 }
 
-func someHosts(addresses ...string) []names.Host {
-	var hosts []names.Host
+func someHosts(addresses ...string) []dns.Host {
+	var hosts []dns.Host
 	for _, address := range addresses {
-		hosts = append(hosts, names.Host{Name: "site.localcloud.test", Address: netip.MustParseAddr(address)})
+		hosts = append(hosts, dns.Host{Name: "site.localcloud.test", Address: netip.MustParseAddr(address)})
 	}
 	return hosts
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -124,11 +124,11 @@ func (op *operation) putRecord(ctx context.Context, r *store.RecordSet) error {
 
 // applyRecords brings the name server to what the store says.
 func (op *operation) applyRecords(ctx context.Context) error {
-	var records []names.Record
+	var records []dns.Record
 	for _, r := range op.Records {
 		records = append(records, served(r))
 	}
-	slices.SortFunc(records, func(a, b names.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
+	slices.SortFunc(records, func(a, b dns.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
 	if err := op.cloud.ApplyRecords(ctx, records); err != nil {
 		return fmt.Errorf("apply the records of %s: %w", cloud.ZoneName, err)
 	}
@@ -137,14 +137,14 @@ func (op *operation) applyRecords(ctx context.Context) error {
 
 // served is a record set as the API gets it. The provider puts a TXT value in
 // quotation marks.
-func served(r *store.RecordSet) names.Record {
+func served(r *store.RecordSet) dns.Record {
 	values := slices.Clone(r.Records)
 	if r.Type == "TXT" {
 		for i, value := range values {
 			values[i] = `"` + value + `"`
 		}
 	}
-	return names.Record{Name: r.Name, Type: r.Type, TTL: r.TTL, Values: values}
+	return dns.Record{Name: r.Name, Type: r.Type, TTL: r.TTL, Values: values}
 }
 
 // changeError is the error of a change that Route 53 refuses.

@@ -1,4 +1,4 @@
-package names_test
+package dns_test
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 func TestValuesThatRoute53TakesAreServedAsTheyAre(t *testing.T) {
@@ -25,7 +25,7 @@ func TestValuesThatRoute53TakesAreServedAsTheyAre(t *testing.T) {
 		{"TXT", `"say \"hi\" \\ \344"`, `"say \"hi\" \\ \228"`},
 		{"TXT", `""`, `""`},
 	} {
-		records, err := names.Record{Name: "x.localcloud.test", Type: c.kind, TTL: 60, Values: []string{c.value}}.RRs()
+		records, err := dns.Record{Name: "x.localcloud.test", Type: c.kind, TTL: 60, Values: []string{c.value}}.RRs()
 		require.NoError(t, err, "%s %s", c.kind, c.value)
 		require.Len(t, records, 1)
 		require.Equal(t, "x.localcloud.test.\t60\tIN\t"+c.kind+"\t"+c.want, records[0].String())
@@ -61,25 +61,25 @@ func TestValuesThatRoute53RefusesAreRefused(t *testing.T) {
 		{"TXT", strings.Repeat(`"`+strings.Repeat("a", 250)+`"`, 17), "at most 4000"},
 		{"SPF", `"v=spf1"`, "unknown type: write one of A, AAAA, CAA"},
 	} {
-		_, err := names.Record{Name: "x.localcloud.test", Type: c.kind, TTL: 60, Values: []string{c.value}}.RRs()
+		_, err := dns.Record{Name: "x.localcloud.test", Type: c.kind, TTL: 60, Values: []string{c.value}}.RRs()
 		require.ErrorContains(t, err, c.want, "%s %s", c.kind, c.value)
 		require.ErrorContains(t, err, c.kind+" record set x.localcloud.test", "the error says which set")
 	}
 }
 
 func TestRecordSetsThatCannotBeAreRefused(t *testing.T) {
-	good := names.Record{Name: "x.localcloud.test", Type: "A", TTL: 60, Values: []string{"192.0.2.1"}}
-	for want, change := range map[string]func(*names.Record){
-		"TTL 0: write seconds between 1 and 2147483647": func(r *names.Record) { r.TTL = 0 },
-		"TTL 2147483648":                     func(r *names.Record) { r.TTL = 1 << 31 },
-		"it has no value":                    func(r *names.Record) { r.Values = nil },
-		`it has the value "192.0.2.1" twice`: func(r *names.Record) { r.Values = []string{"192.0.2.1", "192.0.2.1"} },
-		"it has 2 values: a CNAME has one": func(r *names.Record) {
+	good := dns.Record{Name: "x.localcloud.test", Type: "A", TTL: 60, Values: []string{"192.0.2.1"}}
+	for want, change := range map[string]func(*dns.Record){
+		"TTL 0: write seconds between 1 and 2147483647": func(r *dns.Record) { r.TTL = 0 },
+		"TTL 2147483648":                     func(r *dns.Record) { r.TTL = 1 << 31 },
+		"it has no value":                    func(r *dns.Record) { r.Values = nil },
+		`it has the value "192.0.2.1" twice`: func(r *dns.Record) { r.Values = []string{"192.0.2.1", "192.0.2.1"} },
+		"it has 2 values: a CNAME has one": func(r *dns.Record) {
 			r.Type, r.Values = "CNAME", []string{"a.example.org", "b.example.org"}
 		},
-		`name "a b.localcloud.test"`:       func(r *names.Record) { r.Name = "a b.localcloud.test" },
-		`name "a.*.localcloud.test"`:       func(r *names.Record) { r.Name = "a.*.localcloud.test" },
-		"it is longer than 253 characters": func(r *names.Record) { r.Name = strings.Repeat("a.", 130) + "localcloud.test" },
+		`name "a b.localcloud.test"`:       func(r *dns.Record) { r.Name = "a b.localcloud.test" },
+		`name "a.*.localcloud.test"`:       func(r *dns.Record) { r.Name = "a.*.localcloud.test" },
+		"it is longer than 253 characters": func(r *dns.Record) { r.Name = strings.Repeat("a.", 130) + "localcloud.test" },
 	} {
 		record := good
 		change(&record)

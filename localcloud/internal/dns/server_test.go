@@ -1,4 +1,4 @@
-package names_test
+package dns_test
 
 import (
 	"context"
@@ -10,19 +10,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
 )
 
 // zone is what a stack makes, with a bit of everything.
-func zone() names.Zone {
-	set := func(name, kind string, values ...string) names.Record {
-		return names.Record{Name: name, Type: kind, TTL: 300, Values: values}
+func zone() dns.Zone {
+	set := func(name, kind string, values ...string) dns.Record {
+		return dns.Record{Name: name, Type: kind, TTL: 300, Values: values}
 	}
-	return names.Zone{Name: "localcloud.test", Server: "ns.localcloud.test", Records: []names.Record{
+	return dns.Zone{Name: "localcloud.test", Server: "ns.localcloud.test", Records: []dns.Record{
 		set("ns.localcloud.test", "A", "198.18.0.5"),
 		set("site.localcloud.test", "A", "198.18.1.1"),
 		set("site.localcloud.test", "MX", "10 mail.example.org"),
@@ -61,20 +61,20 @@ func serve(t *testing.T) *server {
 		udp:  packets.LocalAddr().String(), tcp: stream.Addr().String(),
 		stop: cancel, ended: make(chan error, 1),
 	}
-	go func() { s.ended <- names.Serve(ctx, names.NewHandler(s.file), stream, packets) }()
+	go func() { s.ended <- dns.Serve(ctx, dns.NewHandler(s.file), stream, packets) }()
 	t.Cleanup(cancel)
 	return s
 }
 
-func (s *server) write(t *testing.T, zone names.Zone) {
+func (s *server) write(t *testing.T, zone dns.Zone) {
 	t.Helper()
 	require.NoError(t, home.WriteJSON(s.file, zone))
 }
 
-func (s *server) ask(t *testing.T, name string, kind uint16, change ...func(*dns.Msg, *dns.Client)) *dns.Msg {
+func (s *server) ask(t *testing.T, name string, kind uint16, change ...func(*miekg.Msg, *miekg.Client)) *miekg.Msg {
 	t.Helper()
-	question := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
-	client := &dns.Client{Net: "udp", Timeout: 5 * time.Second}
+	question := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), kind)
+	client := &miekg.Client{Net: "udp", Timeout: 5 * time.Second}
 	for _, c := range change {
 		c(question, client)
 	}
@@ -87,10 +87,10 @@ func (s *server) ask(t *testing.T, name string, kind uint16, change ...func(*dns
 	return answer
 }
 
-func byTCP(_ *dns.Msg, client *dns.Client) { client.Net = "tcp" }
+func byTCP(_ *miekg.Msg, client *miekg.Client) { client.Net = "tcp" }
 
 // values are the answers without their times to live.
-func values(records []dns.RR) []string {
+func values(records []miekg.RR) []string {
 	var lines []string
 	for _, record := range records {
 		fields := strings.SplitN(record.String(), "\t", 5)
@@ -107,53 +107,53 @@ func TestNamesOfTheZoneAreAnsweredWithAuthority(t *testing.T) {
 		kind uint16
 		want []string
 	}{
-		{"site.localcloud.test", dns.TypeA, []string{"site.localcloud.test. A 198.18.1.1"}},
-		{"SITE.LocalCloud.test", dns.TypeA, []string{"SITE.LocalCloud.test. A 198.18.1.1"}},
-		{"site.localcloud.test", dns.TypeMX, []string{"site.localcloud.test. MX 10 mail.example.org."}},
-		{"two.localcloud.test", dns.TypeA, []string{"two.localcloud.test. A 198.18.1.2", "two.localcloud.test. A 198.18.1.1"}},
-		{"localcloud.test", dns.TypeTXT, []string{`localcloud.test. TXT "v=spf1 -all"`}},
-		{"localcloud.test", dns.TypeNS, []string{"localcloud.test. NS ns.localcloud.test."}},
-		{"_sip._tcp.localcloud.test", dns.TypeSRV, []string{"_sip._tcp.localcloud.test. SRV 10 5 5060 site.localcloud.test."}},
-		{"this.any.localcloud.test", dns.TypeA, []string{"this.any.localcloud.test. A 198.18.1.3"}},
-		{"this.and.that.any.localcloud.test", dns.TypeA, []string{"this.and.that.any.localcloud.test. A 198.18.1.3"}},
-		{"www.site.localcloud.test", dns.TypeCNAME, []string{"www.site.localcloud.test. CNAME site.localcloud.test."}},
-		{"www.site.localcloud.test", dns.TypeA, []string{"www.site.localcloud.test. CNAME site.localcloud.test.", "site.localcloud.test. A 198.18.1.1"}},
-		{"elsewhere.localcloud.test", dns.TypeA, []string{"elsewhere.localcloud.test. CNAME www.example.org."}},
+		{"site.localcloud.test", miekg.TypeA, []string{"site.localcloud.test. A 198.18.1.1"}},
+		{"SITE.LocalCloud.test", miekg.TypeA, []string{"SITE.LocalCloud.test. A 198.18.1.1"}},
+		{"site.localcloud.test", miekg.TypeMX, []string{"site.localcloud.test. MX 10 mail.example.org."}},
+		{"two.localcloud.test", miekg.TypeA, []string{"two.localcloud.test. A 198.18.1.2", "two.localcloud.test. A 198.18.1.1"}},
+		{"localcloud.test", miekg.TypeTXT, []string{`localcloud.test. TXT "v=spf1 -all"`}},
+		{"localcloud.test", miekg.TypeNS, []string{"localcloud.test. NS ns.localcloud.test."}},
+		{"_sip._tcp.localcloud.test", miekg.TypeSRV, []string{"_sip._tcp.localcloud.test. SRV 10 5 5060 site.localcloud.test."}},
+		{"this.any.localcloud.test", miekg.TypeA, []string{"this.any.localcloud.test. A 198.18.1.3"}},
+		{"this.and.that.any.localcloud.test", miekg.TypeA, []string{"this.and.that.any.localcloud.test. A 198.18.1.3"}},
+		{"www.site.localcloud.test", miekg.TypeCNAME, []string{"www.site.localcloud.test. CNAME site.localcloud.test."}},
+		{"www.site.localcloud.test", miekg.TypeA, []string{"www.site.localcloud.test. CNAME site.localcloud.test.", "site.localcloud.test. A 198.18.1.1"}},
+		{"elsewhere.localcloud.test", miekg.TypeA, []string{"elsewhere.localcloud.test. CNAME www.example.org."}},
 	} {
-		for _, answer := range []*dns.Msg{s.ask(t, c.name, c.kind), s.ask(t, c.name, c.kind, byTCP)} {
-			require.Equal(t, dns.RcodeSuccess, answer.Rcode, c.name)
+		for _, answer := range []*miekg.Msg{s.ask(t, c.name, c.kind), s.ask(t, c.name, c.kind, byTCP)} {
+			require.Equal(t, miekg.RcodeSuccess, answer.Rcode, c.name)
 			require.True(t, answer.Authoritative, c.name)
 			require.Equal(t, c.want, values(answer.Answer))
 			require.Empty(t, answer.Ns)
 		}
 	}
-	soa := s.ask(t, "localcloud.test", dns.TypeSOA).Answer[0].(*dns.SOA)
+	soa := s.ask(t, "localcloud.test", miekg.TypeSOA).Answer[0].(*miekg.SOA)
 	require.Equal(t, "ns.localcloud.test.", soa.Ns)
 	require.NotZero(t, soa.Serial)
-	require.Equal(t, uint32(300), s.ask(t, "site.localcloud.test", dns.TypeA).Answer[0].Header().Ttl)
-	require.Len(t, s.ask(t, "site.localcloud.test", dns.TypeANY).Answer, 2)
+	require.Equal(t, uint32(300), s.ask(t, "site.localcloud.test", miekg.TypeA).Answer[0].Header().Ttl)
+	require.Len(t, s.ask(t, "site.localcloud.test", miekg.TypeANY).Answer, 2)
 }
 
 func TestANameThatIsMissingIsToldFromATypeThatIsMissing(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
 	for name, rcode := range map[string]int{
-		"missing.localcloud.test":         dns.RcodeNameError,
-		"a.site.localcloud.test":          dns.RcodeNameError,
-		"nowhere.localcloud.test":         dns.RcodeNameError, // the alias is there, what it leads to is not
-		"site.localcloud.test":            dns.RcodeSuccess,
-		"www.site.localcloud.test":        dns.RcodeSuccess,
-		"this.any.localcloud.test":        dns.RcodeSuccess,
-		"any.localcloud.test":             dns.RcodeSuccess, // there is a name below it
-		"_tcp.localcloud.test":            dns.RcodeSuccess,
-		"localcloud.test":                 dns.RcodeSuccess,
-		"other._sip._tcp.localcloud.test": dns.RcodeNameError,
+		"missing.localcloud.test":         miekg.RcodeNameError,
+		"a.site.localcloud.test":          miekg.RcodeNameError,
+		"nowhere.localcloud.test":         miekg.RcodeNameError, // the alias is there, what it leads to is not
+		"site.localcloud.test":            miekg.RcodeSuccess,
+		"www.site.localcloud.test":        miekg.RcodeSuccess,
+		"this.any.localcloud.test":        miekg.RcodeSuccess,
+		"any.localcloud.test":             miekg.RcodeSuccess, // there is a name below it
+		"_tcp.localcloud.test":            miekg.RcodeSuccess,
+		"localcloud.test":                 miekg.RcodeSuccess,
+		"other._sip._tcp.localcloud.test": miekg.RcodeNameError,
 	} {
-		answer := s.ask(t, name, dns.TypeAAAA)
-		require.Equal(t, dns.RcodeToString[rcode], dns.RcodeToString[answer.Rcode], name)
+		answer := s.ask(t, name, miekg.TypeAAAA)
+		require.Equal(t, miekg.RcodeToString[rcode], miekg.RcodeToString[answer.Rcode], name)
 		require.True(t, answer.Authoritative, name)
 		require.Len(t, answer.Ns, 1, name)
-		require.Equal(t, dns.TypeSOA, answer.Ns[0].Header().Rrtype)
+		require.Equal(t, miekg.TypeSOA, answer.Ns[0].Header().Rrtype)
 		require.LessOrEqual(t, answer.Ns[0].Header().Ttl, uint32(5), "a resolver soon asks again")
 	}
 }
@@ -162,8 +162,8 @@ func TestASubzoneIsReferredToItsServers(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
 	for _, name := range []string{"sub.localcloud.test", "www.sub.localcloud.test"} {
-		answer := s.ask(t, name, dns.TypeA)
-		require.Equal(t, dns.RcodeSuccess, answer.Rcode)
+		answer := s.ask(t, name, miekg.TypeA)
+		require.Equal(t, miekg.RcodeSuccess, answer.Rcode)
 		require.False(t, answer.Authoritative)
 		require.Empty(t, answer.Answer)
 		require.Equal(t, []string{"sub.localcloud.test. NS ns.sub.localcloud.test.", "sub.localcloud.test. NS ns.example.org."}, values(answer.Ns))
@@ -174,29 +174,29 @@ func TestASubzoneIsReferredToItsServers(t *testing.T) {
 func TestWhatIsNotTheZonesIsRefused(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	require.Equal(t, dns.RcodeRefused, s.ask(t, "example.org", dns.TypeA).Rcode)
-	require.Equal(t, dns.RcodeRefused, s.ask(t, "notlocalcloud.test", dns.TypeA).Rcode)
-	chaos := func(question *dns.Msg, _ *dns.Client) { question.Question[0].Qclass = dns.ClassCHAOS }
-	require.Equal(t, dns.RcodeRefused, s.ask(t, "localcloud.test", dns.TypeTXT, chaos).Rcode)
-	notify := func(question *dns.Msg, _ *dns.Client) { question.Opcode = dns.OpcodeNotify }
-	require.Equal(t, dns.RcodeNotImplemented, s.ask(t, "localcloud.test", dns.TypeSOA, notify).Rcode)
+	require.Equal(t, miekg.RcodeRefused, s.ask(t, "example.org", miekg.TypeA).Rcode)
+	require.Equal(t, miekg.RcodeRefused, s.ask(t, "notlocalcloud.test", miekg.TypeA).Rcode)
+	chaos := func(question *miekg.Msg, _ *miekg.Client) { question.Question[0].Qclass = miekg.ClassCHAOS }
+	require.Equal(t, miekg.RcodeRefused, s.ask(t, "localcloud.test", miekg.TypeTXT, chaos).Rcode)
+	notify := func(question *miekg.Msg, _ *miekg.Client) { question.Opcode = miekg.OpcodeNotify }
+	require.Equal(t, miekg.RcodeNotImplemented, s.ask(t, "localcloud.test", miekg.TypeSOA, notify).Rcode)
 }
 
 func TestAliasesInACircleEndInAFailure(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	require.Equal(t, dns.RcodeServerFailure, s.ask(t, "round.localcloud.test", dns.TypeA).Rcode)
+	require.Equal(t, miekg.RcodeServerFailure, s.ask(t, "round.localcloud.test", miekg.TypeA).Rcode)
 }
 
 func TestALongAnswerIsCutForUDPAndWholeForTCP(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	cut := s.ask(t, "long.localcloud.test", dns.TypeTXT)
+	cut := s.ask(t, "long.localcloud.test", miekg.TypeTXT)
 	require.True(t, cut.Truncated)
-	whole := s.ask(t, "long.localcloud.test", dns.TypeTXT, byTCP)
+	whole := s.ask(t, "long.localcloud.test", miekg.TypeTXT, byTCP)
 	require.False(t, whole.Truncated)
 	require.Len(t, whole.Answer, 3)
-	extended := s.ask(t, "long.localcloud.test", dns.TypeTXT, func(question *dns.Msg, _ *dns.Client) { question.SetEdns0(4096, false) })
+	extended := s.ask(t, "long.localcloud.test", miekg.TypeTXT, func(question *miekg.Msg, _ *miekg.Client) { question.SetEdns0(4096, false) })
 	require.False(t, extended.Truncated)
 	require.Len(t, extended.Answer, 3)
 	require.NotNil(t, extended.IsEdns0())
@@ -204,23 +204,23 @@ func TestALongAnswerIsCutForUDPAndWholeForTCP(t *testing.T) {
 
 func TestAChangedRecordIsAnsweredAtOnce(t *testing.T) {
 	s := serve(t)
-	require.Equal(t, dns.RcodeServerFailure, s.ask(t, "site.localcloud.test", dns.TypeA).Rcode, "there is no file yet")
+	require.Equal(t, miekg.RcodeServerFailure, s.ask(t, "site.localcloud.test", miekg.TypeA).Rcode, "there is no file yet")
 	changed := zone()
 	for _, address := range []string{"198.18.1.7", "198.18.1.8", "198.18.1.9"} {
 		changed.Records[1].Values = []string{address}
 		s.write(t, changed)
-		require.Equal(t, []string{"site.localcloud.test. A " + address}, values(s.ask(t, "site.localcloud.test", dns.TypeA).Answer))
+		require.Equal(t, []string{"site.localcloud.test. A " + address}, values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer))
 	}
 	require.NoError(t, os.WriteFile(s.file, []byte("{"), 0o600))
-	require.Equal(t, []string{"site.localcloud.test. A 198.18.1.9"}, values(s.ask(t, "site.localcloud.test", dns.TypeA).Answer),
+	require.Equal(t, []string{"site.localcloud.test. A 198.18.1.9"}, values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer),
 		"a broken file leaves the names as they were")
 }
 
 func TestTheServerEndsWithItsContext(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	s.ask(t, "site.localcloud.test", dns.TypeA)
-	s.ask(t, "site.localcloud.test", dns.TypeA, byTCP)
+	s.ask(t, "site.localcloud.test", miekg.TypeA)
+	s.ask(t, "site.localcloud.test", miekg.TypeA, byTCP)
 	s.stop()
 	select {
 	case err := <-s.ended:
@@ -231,7 +231,7 @@ func TestTheServerEndsWithItsContext(t *testing.T) {
 }
 
 func TestAZoneThatCannotBeServedIsRefusedAsAWhole(t *testing.T) {
-	for want, record := range map[string]names.Record{
+	for want, record := range map[string]dns.Record{
 		"record set www.example.org is outside of it":                  {Name: "www.example.org", Type: "A", TTL: 1, Values: []string{"192.0.2.1"}},
 		"record set site.localcloud.test: nothing stands beside":       {Name: "site.localcloud.test", Type: "CNAME", TTL: 1, Values: []string{"a.example.org"}},
 		"record set www.site.localcloud.test: nothing stands beside":   {Name: "www.site.localcloud.test", Type: "A", TTL: 1, Values: []string{"192.0.2.1"}},
@@ -242,16 +242,16 @@ func TestAZoneThatCannotBeServedIsRefusedAsAWhole(t *testing.T) {
 	} {
 		bad := zone()
 		bad.Records = append(bad.Records, record)
-		_, err := names.NewTable(bad, 1)
+		_, err := dns.NewTable(bad, 1)
 		require.ErrorContains(t, err, want)
 	}
 }
 
 func TestThisMachineIsToldTheNamesThatLeadToAnAddress(t *testing.T) {
-	table, err := names.NewTable(zone(), 1)
+	table, err := dns.NewTable(zone(), 1)
 	require.NoError(t, err)
 	address := netip.MustParseAddr
-	require.Equal(t, []names.Host{
+	require.Equal(t, []dns.Host{
 		{Name: "ns.localcloud.test", Address: address("198.18.0.5")},
 		{Name: "site.localcloud.test", Address: address("198.18.1.1")},
 		{Name: "two.localcloud.test", Address: address("198.18.1.1")},

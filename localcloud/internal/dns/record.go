@@ -1,6 +1,6 @@
-// Package names is the DNS of the local cloud: the record sets of its hosted
+// Package dns is the DNS of the local cloud: the record sets of its hosted
 // zone, and the server that answers from them.
-package names
+package dns
 
 import (
 	"errors"
