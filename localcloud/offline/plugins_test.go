@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // offline is a machine that cannot download; it counts the tries.
@@ -42,7 +42,7 @@ require (
 	github.com/pulumi/pulumi-tls/sdk/v5 v5.2.0
 )
 `), 0o644))
-	h := home.Home(filepath.Join(root, ".localcloud"))
+	h := state.Home(filepath.Join(root, ".localcloud"))
 	require.NoError(t, h.Make())
 	network := newNetwork(pinnedPlugins())
 	network.client.Transport = machine

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // PulumiVersion is the CLI that localcloud gets, and the oldest of the user's that it takes.
@@ -28,7 +28,7 @@ const PulumiVersion = "v3.250.0"
 // Tools gets tools into the home's bin directory.
 type Tools struct {
 	Root    string // of the project
-	Home    home.Home
+	Home    state.Home
 	Runner  run.Runner
 	Network *Network
 }
@@ -166,7 +166,7 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 	}
 	switch err := t.Network.Fetch(ctx, tool.release, targets); {
 	case err == nil:
-		return true, home.WriteFile(stamp, []byte(pin), 0o644)
+		return true, state.WriteFile(stamp, []byte(pin), 0o644)
 	case !errors.Is(err, ErrOffline):
 		return false, err
 	}
@@ -193,7 +193,7 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 	if _, err := t.Runner.Run(ctx, run.Command{Name: "go", Args: args, Env: []string{"CGO_ENABLED=0"}}); err != nil {
 		return false, err
 	}
-	return false, home.WriteFile(stamp, []byte(hash), 0o644)
+	return false, state.WriteFile(stamp, []byte(hash), 0o644)
 }
 
 // Plugins installs the resource plugins, in the versions of the SDKs that the program requires: the
@@ -262,7 +262,7 @@ func (t Tools) script(path, plugin string) error {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 	// A link to the user's own is replaced, not written through.
 	return writeProgram(path, strings.NewReader(fmt.Sprintf("#!/bin/sh\n%s=%s exec %s plugin %s \"$@\"\n",
-		home.Variable, quote(t.Home.String()), quote(t.Home.Executable()), plugin)))
+		state.Variable, quote(t.Home.String()), quote(t.Home.Executable()), plugin)))
 }
 
 // link makes path a symbolic link to target, in place of whatever was there.

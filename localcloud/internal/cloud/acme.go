@@ -14,8 +14,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -57,7 +57,7 @@ func (l *Local) startACME(ctx context.Context) error {
 		return err
 	}
 	configFile := filepath.Join(l.home.Cloud(), "pebble.json")
-	if err := home.WriteFile(configFile, config, 0o600); err != nil {
+	if err := state.WriteFile(configFile, config, 0o600); err != nil {
 		return err
 	}
 	if err := l.startService(ctx, service{
@@ -86,7 +86,7 @@ func (l *Local) startACME(ctx context.Context) error {
 		}
 		trusted = append(trusted, certified...)
 	}
-	return home.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
+	return state.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
 }
 
 // pebbleSettings is what differs between one Pebble and another.

@@ -25,8 +25,8 @@ import (
 	"golang.org/x/crypto/acme"
 
 	"immutable-infra/localcloud/internal/dns"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/pki"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // loopbackAuthority signs for the tests' servers.
@@ -192,7 +192,7 @@ func pebbleBinary(t *testing.T) string {
 func startNames(t *testing.T, records ...dns.Record) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), ZoneFile)
-	require.NoError(t, home.WriteJSON(file, hostedZone(records)))
+	require.NoError(t, state.WriteJSON(file, hostedZone(records)))
 	stream, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	packets, err := net.ListenPacket("udp", stream.Addr().String())

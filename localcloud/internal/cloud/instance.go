@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -187,9 +187,9 @@ func (l *Local) healInstance(ctx context.Context, instance dockerd.Container) er
 
 // privateAddress finds an instance in the state last applied to its VPC.
 func (l *Local) privateAddress(vpcID, id string) (netip.Addr, error) {
-	var state GatewayState
-	err := home.ReadJSON(l.vpcFile(vpcID, GatewayStateFile), &state)
-	for _, eni := range state.Interfaces {
+	var applied GatewayState
+	err := state.ReadJSON(l.vpcFile(vpcID, GatewayStateFile), &applied)
+	for _, eni := range applied.Interfaces {
 		if eni.InstanceID == id {
 			return eni.PrivateIP, err
 		}

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/image"
 	"immutable-infra/localcloud/internal/pki"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -72,7 +72,7 @@ func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0
 // Local is the Cloud on this machine. Opening it is cheap; what it needs to
 // run is started by Start and found again by every process that opens it.
 type Local struct {
-	home    home.Home
+	home    state.Home
 	runner  run.Runner
 	engine  *dockerd.Engine
 	docker  dockerd.Docker
@@ -86,7 +86,7 @@ func Open(dir string) (*Local, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)
 	}
-	runner, h := run.Exec{Grace: 30 * time.Second}, home.Home(dir)
+	runner, h := run.Exec{Grace: 30 * time.Second}, state.Home(dir)
 	own := dockerd.New(h, runner)
 	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: image.Builder{Home: h, Runner: runner}}, nil
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -63,7 +63,7 @@ func (l *Local) startService(ctx context.Context, s service) error {
 	}
 	// Secrets go by a file, not by the command line.
 	environment := filepath.Join(l.home.Cloud(), s.role+".env")
-	if err := home.WriteFile(environment, []byte(strings.Join(append(s.environment, ""), "\n")), 0o600); err != nil {
+	if err := state.WriteFile(environment, []byte(strings.Join(append(s.environment, ""), "\n")), 0o600); err != nil {
 		return err
 	}
 	options := []string{"--hostname", s.role, "--network", network, "--ip", s.address.String(),

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/offline"
 	"immutable-infra/localcloud/offline/registry"
 )
@@ -64,10 +64,10 @@ func (l *Local) rootAccountFile() string { return filepath.Join(l.home.S3(), "ro
 
 func (l *Local) ensureRootAccount() (rootAccount, error) {
 	var root rootAccount
-	err := home.ReadJSON(l.rootAccountFile(), &root)
+	err := state.ReadJSON(l.rootAccountFile(), &root)
 	if errors.Is(err, fs.ErrNotExist) {
 		root = rootAccount{AccessKeyID: "AKIA" + rand.Text()[:16], SecretAccessKey: rand.Text() + rand.Text()}
-		err = home.WriteJSON(l.rootAccountFile(), root)
+		err = state.WriteJSON(l.rootAccountFile(), root)
 	}
 	return root, err
 }
@@ -75,7 +75,7 @@ func (l *Local) ensureRootAccount() (rootAccount, error) {
 // S3 says how the S3 server is reached, running or not.
 func (l *Local) S3() (S3, error) {
 	var root rootAccount
-	err := home.ReadJSON(l.rootAccountFile(), &root)
+	err := state.ReadJSON(l.rootAccountFile(), &root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return S3{}, errors.New("the local cloud has no S3 server yet: start it with `make up`")
 	}
@@ -194,7 +194,7 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	dir := filepath.Join(l.home.Cloud(), "uptimerobot")
 	err = errors.Join(err, os.MkdirAll(dir, 0o700))
 	if err == nil {
-		err = home.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600)
+		err = state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("UptimeRobot double: %w", err)

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 func (l *Local) CreateVPC(ctx context.Context, vpc VPC) error {
@@ -46,7 +46,7 @@ func (l *Local) DeleteVPC(ctx context.Context, id string) error {
 	return nil
 }
 
-func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error {
+func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewayState) error {
 	unlock, err := l.lock()
 	if err != nil {
 		return err
@@ -55,9 +55,9 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewaySta
 	if _, err := l.readVPC(vpcID); err != nil {
 		return err
 	}
-	err = home.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), state)
+	err = state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted)
 	if err == nil {
-		err = l.shareProcessors(ctx, vpcID, state)
+		err = l.shareProcessors(ctx, vpcID, wanted)
 	}
 	if err == nil {
 		_, err = l.docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply")
@@ -78,9 +78,9 @@ const (
 // shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
 // before one without, which is being set up or deleted. On AWS each has processors
 // of its own: there, a new server that builds its images does not slow the old one.
-func (l *Local) shareProcessors(ctx context.Context, vpcID string, state GatewayState) error {
+func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied GatewayState) error {
 	shares := map[string]int64{}
-	for _, i := range state.Interfaces {
+	for _, i := range applied.Interfaces {
 		if i.Elastic {
 			shares[i.InstanceID] = visitedShares
 		}
@@ -99,7 +99,7 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, state Gateway
 func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
 	// Anew: an older localcloud may have written it.
-	if err := home.WriteJSON(l.vpcFile(id, GatewayConfigFile), config); err != nil {
+	if err := state.WriteJSON(l.vpcFile(id, GatewayConfigFile), config); err != nil {
 		return err
 	}
 	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),
@@ -154,13 +154,13 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	if err := os.MkdirAll(l.vpcDir(vpc.ID), 0o700); err != nil {
 		return GatewayConfig{}, err
 	}
-	return config, home.WriteJSON(l.vpcFile(vpc.ID, GatewayConfigFile), config)
+	return config, state.WriteJSON(l.vpcFile(vpc.ID, GatewayConfigFile), config)
 }
 
 // readVPC returns a VPC's record; the error wraps ErrNotFound.
 func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	var config GatewayConfig
-	err := home.ReadJSON(l.vpcFile(id, GatewayConfigFile), &config)
+	err := state.ReadJSON(l.vpcFile(id, GatewayConfigFile), &config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("VPC %s: %w", id, ErrNotFound)
 	}

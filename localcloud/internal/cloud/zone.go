@@ -10,8 +10,8 @@ import (
 	"slices"
 
 	"immutable-infra/localcloud/internal/dns"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -65,7 +65,7 @@ func (l *Local) applyRecords(records []dns.Record) error {
 		err = os.MkdirAll(l.zoneDir(), 0o700)
 	}
 	if err == nil {
-		err = home.WriteJSON(filepath.Join(l.zoneDir(), ZoneFile), zone)
+		err = state.WriteJSON(filepath.Join(l.zoneDir(), ZoneFile), zone)
 	}
 	if err != nil {
 		return fmt.Errorf("apply records: %w", err)
@@ -88,7 +88,7 @@ func (l *Local) reapplyRecords() error {
 	}
 	defer unlock()
 	var zone dns.Zone
-	if err := home.ReadJSON(filepath.Join(l.zoneDir(), ZoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(filepath.Join(l.zoneDir(), ZoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("records: %w", err)
 	}
 	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record dns.Record) bool { return IsOwnName(record.Name) }))
@@ -101,5 +101,5 @@ func (l *Local) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(l.home.Cloud(), 0o700); err != nil {
 		return nil, fmt.Errorf("lock local cloud: %w", err)
 	}
-	return home.Lock(filepath.Join(l.home.Cloud(), "lock"), 0)
+	return state.Lock(filepath.Join(l.home.Cloud(), "lock"), 0)
 }

@@ -12,9 +12,9 @@ import (
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // variable is one environment variable.
@@ -34,7 +34,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 	}
 	variables := environment{
 		{"PATH", p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())},
-		{home.Variable, p.home.String()},
+		{state.Variable, p.home.String()},
 		{"PULUMI_HOME", p.home.Pulumi()},
 		{"PULUMI_BACKEND_URL", backendURL(s3)},
 		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},

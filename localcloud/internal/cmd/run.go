@@ -17,9 +17,9 @@ import (
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/steps"
 	"immutable-infra/localcloud/offline/commandplugin"
 	"immutable-infra/localcloud/offline/langhost"
@@ -61,7 +61,7 @@ func pluginVerb(ctx context.Context, args []string) error {
 	plugins := map[string]func() error{
 		"aws": func() error {
 			// The engine may run the plugin in another directory than the project's.
-			h, err := home.Find(".")
+			h, err := state.Find(".")
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ const (
 // project is what every verb works with.
 type project struct {
 	root   string
-	home   home.Home
+	home   state.Home
 	runner run.Runner
 	local  *cloud.Local
 	engine *dockerd.Engine
@@ -104,11 +104,11 @@ func openProject(flags *flag.FlagSet, args []string) (*project, error) {
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("%s: unknown argument %q", flags.Name(), flags.Arg(0))
 	}
-	root, err := home.FindRoot(".")
+	root, err := state.FindRoot(".")
 	if err != nil {
 		return nil, err
 	}
-	h, err := home.Find(root)
+	h, err := state.Find(root)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (p *project) lock() (unlock func(), err error) {
 	if err := p.home.Make(); err != nil {
 		return nil, err
 	}
-	unlock, err = home.Lock(filepath.Join(p.home.Bin(), ".lock"), syscall.LOCK_NB)
+	unlock, err = state.Lock(filepath.Join(p.home.Bin(), ".lock"), syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, fmt.Errorf("another `make up` or `make down` is at work in %s: wait until it ends", p.home)
 	}

@@ -19,10 +19,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
 	"immutable-infra/localcloud/internal/packages"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/steps"
 	"immutable-infra/localcloud/offline"
 )
@@ -192,7 +192,7 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 		return fmt.Errorf("outputs of stack %s: %w", stackName, err)
 	}
 	knownHosts := filepath.Join(p.home.SSH(), "known_hosts")
-	if err := home.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
+	if err := state.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
 		return err
 	}
 	port, err := p.runPulumi(ctx, variables, "config", "get", "sshPort", "--stack", stackName)
@@ -229,11 +229,11 @@ func (p *project) makeAdminKey(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := home.WriteFile(p.adminKey(), pem.EncodeToMemory(block), 0o600); err != nil {
+	if err := state.WriteFile(p.adminKey(), pem.EncodeToMemory(block), 0o600); err != nil {
 		return err
 	}
 	// Last: it says that the pair is whole.
-	return home.WriteFile(p.adminKey()+".pub", ssh.MarshalAuthorizedKey(key), 0o644)
+	return state.WriteFile(p.adminKey()+".pub", ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
 // relative is a path as seen from the project's root, when it is below it.

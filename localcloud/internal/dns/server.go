@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -77,7 +77,7 @@ func (h *Handler) current() (*Table, error) {
 		return h.table, nil
 	}
 	var zone Zone
-	if err := home.ReadJSON(h.path, &zone); err != nil {
+	if err := state.ReadJSON(h.path, &zone); err != nil {
 		return h.table, err
 	}
 	table, err := NewTable(zone, uint32(info.ModTime().Unix()))

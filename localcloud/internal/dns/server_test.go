@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/dns"
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // zone is what a stack makes, with a bit of everything.
@@ -68,7 +68,7 @@ func serve(t *testing.T) *server {
 
 func (s *server) write(t *testing.T, zone dns.Zone) {
 	t.Helper()
-	require.NoError(t, home.WriteJSON(s.file, zone))
+	require.NoError(t, state.WriteJSON(s.file, zone))
 }
 
 func (s *server) ask(t *testing.T, name string, kind uint16, change ...func(*miekg.Msg, *miekg.Client)) *miekg.Msg {

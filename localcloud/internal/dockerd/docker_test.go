@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // fixedAnswer is a docker command that always says the same.
@@ -48,15 +48,15 @@ func TestAMissingContainerIsToldFromABrokenEngine(t *testing.T) {
 }
 
 func TestTheSocketFitsWhereverTheProjectIs(t *testing.T) {
-	deep := New(home.Home("/"+strings.Repeat("deep/", 30)+".localcloud"), nil)
+	deep := New(state.Home("/"+strings.Repeat("deep/", 30)+".localcloud"), nil)
 	require.Less(t, len(strings.TrimPrefix(deep.host(), "unix://")), maxSocketPath)
-	other := New(home.Home("/"+strings.Repeat("deep/", 31)+".localcloud"), nil)
+	other := New(state.Home("/"+strings.Repeat("deep/", 31)+".localcloud"), nil)
 	require.NotEqual(t, deep.host(), other.host(), "two projects share no engine")
 }
 
 func TestNoEngineIsAnErrorOfItsOwn(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
-	_, _, err := New(home.Home(t.TempDir()), fixedAnswer{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
+	_, _, err := New(state.Home(t.TempDir()), fixedAnswer{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
 	require.ErrorIs(t, err, ErrNotRunning)
 	require.ErrorContains(t, err, "Cannot connect")
 }

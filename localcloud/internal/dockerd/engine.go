@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -35,7 +35,7 @@ var ErrNotRunning = errors.New("no Docker engine answers")
 // Engine is the Docker engine of one home: the user's where one answers, and
 // otherwise one of localcloud's own, which keeps everything below the home.
 type Engine struct {
-	home   home.Home
+	home   state.Home
 	runner run.Runner
 }
 
@@ -58,7 +58,7 @@ func (e *Engine) Docker() Docker {
 }
 
 // New returns the engine of a home, without looking for it.
-func New(h home.Home, runner run.Runner) *Engine { return &Engine{home: h, runner: runner} }
+func New(h state.Home, runner run.Runner) *Engine { return &Engine{home: h, runner: runner} }
 
 // Find returns the engine that runs. own says whether localcloud started it.
 // The error wraps ErrNotRunning when there is none.
@@ -184,7 +184,7 @@ func (e *Engine) Exists() bool {
 // engine would take it for its own while it dies, and wait for it in vain.
 func (e *Engine) stopLeftover(ctx context.Context) error {
 	pidFile := filepath.Join(e.execRoot(), "containerd", "containerd.pid")
-	pid, err := home.ReadPID(pidFile)
+	pid, err := state.ReadPID(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -245,7 +245,7 @@ func stop(ctx context.Context, pid int) error {
 // pid returns the process id of localcloud's own engine. The error wraps
 // os.ErrProcessDone when the process of the pid file is gone or another one.
 func (e *Engine) pid() (int, error) {
-	pid, err := home.ReadPID(e.pidFile())
+	pid, err := state.ReadPID(e.pidFile())
 	if err != nil {
 		return 0, err
 	}

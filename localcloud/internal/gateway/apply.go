@@ -12,14 +12,14 @@ import (
 	"syscall"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // Apply brings the gateway in whose network namespace it runs to the state
 // that the files describe. It is safe to repeat.
 func Apply(ctx context.Context, runner run.Runner) error {
-	unlock, err := home.Lock(filepath.Join(runDir, "lock"), 0)
+	unlock, err := state.Lock(filepath.Join(runDir, "lock"), 0)
 	if err == nil {
 		defer unlock()
 		err = apply(ctx, runner)
@@ -35,19 +35,19 @@ func apply(ctx context.Context, runner run.Runner) error {
 	if err != nil {
 		return err
 	}
-	state, err := readState()
+	wanted, err := readState()
 	if err != nil {
 		return err
 	}
-	rules, err := Ruleset(config, state)
+	rules, err := Ruleset(config, wanted)
 	if err != nil {
 		return err
 	}
-	before, now := map[netip.Addr]netip.Addr{}, mapping(state)
-	if err := home.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	before, now := map[netip.Addr]netip.Addr{}, mapping(wanted)
+	if err := state.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeLeases(config, state); err != nil {
+	if err := writeLeases(config, wanted); err != nil {
 		return err
 	}
 	// The outside interface takes the public addresses, so that the network finds them here.
@@ -69,13 +69,13 @@ func apply(ctx context.Context, runner run.Runner) error {
 			}
 		}
 	}
-	return home.WriteJSON(mappingFile, now)
+	return state.WriteJSON(mappingFile, now)
 }
 
 // mapping is which private address each public one leads to.
-func mapping(state cloud.GatewayState) map[netip.Addr]netip.Addr {
+func mapping(wanted cloud.GatewayState) map[netip.Addr]netip.Addr {
 	result := map[netip.Addr]netip.Addr{}
-	for _, eni := range state.Interfaces {
+	for _, eni := range wanted.Interfaces {
 		if eni.PublicIP.IsValid() {
 			result[eni.PublicIP] = eni.PrivateIP
 		}
@@ -84,12 +84,12 @@ func mapping(state cloud.GatewayState) map[netip.Addr]netip.Addr {
 }
 
 // writeLeases rewrites what dnsmasq reads again on SIGHUP.
-func writeLeases(config cloud.GatewayConfig, state cloud.GatewayState) error {
-	if err := errors.Join(home.WriteFile(dhcpFile, []byte(dhcpHosts(state)), 0o644),
-		home.WriteFile(hostsFile, []byte(hosts(config, state)), 0o644)); err != nil {
+func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
+	if err := errors.Join(state.WriteFile(dhcpFile, []byte(dhcpHosts(wanted)), 0o644),
+		state.WriteFile(hostsFile, []byte(hosts(config, wanted)), 0o644)); err != nil {
 		return err
 	}
-	pid, err := home.ReadPID(dnsmasqPIDFile)
+	pid, err := state.ReadPID(dnsmasqPIDFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // not started yet: it will read them then
 	}

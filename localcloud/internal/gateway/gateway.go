@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/imds"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -52,7 +52,7 @@ func Run(ctx context.Context, runner run.Runner) error {
 	if err := Apply(ctx, runner); err != nil {
 		return err
 	}
-	if err := home.WriteFile(configFile, []byte(dnsmasqConfig(config)), 0o644); err != nil {
+	if err := state.WriteFile(configFile, []byte(dnsmasqConfig(config)), 0o644); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort(metadataAddress, "80"))
@@ -92,25 +92,25 @@ func Ready(ctx context.Context) error {
 
 // readConfig and readState read what the cloud package wrote for the gateway.
 func readConfig() (config cloud.GatewayConfig, err error) {
-	if err = home.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayConfigFile), &config); err != nil {
+	if err = state.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayConfigFile), &config); err != nil {
 		err = fmt.Errorf("gateway configuration: %w", err)
 	}
 	return config, err
 }
 
 // readState is empty until the first ApplyGateway.
-func readState() (state cloud.GatewayState, err error) {
-	err = home.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayStateFile), &state)
+func readState() (wanted cloud.GatewayState, err error) {
+	err = state.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayStateFile), &wanted)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return state, fmt.Errorf("gateway state: %w", err)
+		return wanted, fmt.Errorf("gateway state: %w", err)
 	}
-	return state, nil
+	return wanted, nil
 }
 
 // lookup finds the interface with a private address.
 func lookup(private netip.Addr) (cloud.NetworkInterface, bool, error) {
-	state, err := readState()
-	for _, eni := range state.Interfaces {
+	wanted, err := readState()
+	for _, eni := range wanted.Interfaces {
 		if eni.PrivateIP == private {
 			return eni, true, err
 		}

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 
 // Host is this machine's network.
 type Host struct {
-	home   home.Home
+	home   state.Home
 	runner run.Runner
 	owner  string // file, see ownerFile
 	hosts  string // file, see hosts(5)
@@ -46,7 +46,7 @@ type before struct {
 }
 
 // New returns the host's network as seen from one home.
-func New(h home.Home, runner run.Runner) *Host {
+func New(h state.Home, runner run.Runner) *Host {
 	return &Host{home: h, runner: runner, owner: ownerFile, hosts: hostsFile}
 }
 
@@ -75,7 +75,7 @@ func (h *Host) claim() error {
 	if _, err := h.owned(); err != nil {
 		return err
 	}
-	return home.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
+	return state.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
 }
 
 // load gives a ruleset to nftables.
@@ -153,7 +153,7 @@ func (h *Host) Undo(ctx context.Context) error {
 		problems = append(problems, err)
 	}
 	var found before
-	err = home.ReadJSON(h.recordFile(), &found)
+	err = state.ReadJSON(h.recordFile(), &found)
 	if err == nil {
 		err = os.WriteFile(forwarding, []byte(found.IPForward+"\n"), 0o644)
 	}
@@ -173,7 +173,7 @@ func (h *Host) enableForwarding() error {
 	}
 	// The first start is the one that saw the machine untouched.
 	if _, err := os.Stat(h.recordFile()); errors.Is(err, fs.ErrNotExist) {
-		if err := home.WriteJSON(h.recordFile(), before{IPForward: strings.TrimSpace(string(current))}); err != nil {
+		if err := state.WriteJSON(h.recordFile(), before{IPForward: strings.TrimSpace(string(current))}); err != nil {
 			return err
 		}
 	}

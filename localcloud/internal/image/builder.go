@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"immutable-infra/localcloud/internal/dockerd"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // trustedAuthority is where Debian's ca-certificates looks for further authorities.
@@ -18,7 +18,7 @@ const trustedAuthority = "/usr/local/share/ca-certificates/localcloud.crt"
 
 // Builder builds archives into the cache of a home and images from them.
 type Builder struct {
-	Home   home.Home
+	Home   state.Home
 	Runner run.Runner
 }
 

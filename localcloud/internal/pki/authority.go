@@ -19,7 +19,7 @@ import (
 	"slices"
 	"time"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -170,10 +170,10 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 		return nil, nil, err
 	}
 	// The key first: a certificate without its key would be taken for a whole pair.
-	if err := home.WriteFile(filepath.Join(a.dir, name+".key"), encode("PRIVATE KEY", keyDER), 0o600); err != nil {
+	if err := state.WriteFile(filepath.Join(a.dir, name+".key"), encode("PRIVATE KEY", keyDER), 0o600); err != nil {
 		return nil, nil, err
 	}
-	if err := home.WriteFile(filepath.Join(a.dir, name+".pem"), encode("CERTIFICATE", der), 0o644); err != nil {
+	if err := state.WriteFile(filepath.Join(a.dir, name+".pem"), encode("CERTIFICATE", der), 0o644); err != nil {
 		return nil, nil, err
 	}
 	certificate, err := x509.ParseCertificate(der)

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // account is all that there is, by id.
@@ -33,7 +33,7 @@ func loadAccount(file string) (account, error) {
 		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
 		Created: map[string]int{}, Changed: map[string]int{}, Deleted: map[string]int{},
 	}
-	if err := home.ReadJSON(file, &a); file != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(file, &a); file != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return a, err
 	}
 	return a, nil
@@ -43,7 +43,7 @@ func (a *account) save(file string) error {
 	if file == "" {
 		return nil
 	}
-	return home.WriteJSON(file, a)
+	return state.WriteJSON(file, a)
 }
 
 func (a *account) newID() int64 {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const engine = "127.0.0.1:4000"
@@ -23,7 +23,7 @@ const engine = "127.0.0.1:4000"
 func program(t *testing.T, main string) string {
 	t.Helper()
 	dir := t.TempDir()
-	t.Setenv(home.Variable, filepath.Join(dir, "localcloud"))
+	t.Setenv(state.Variable, filepath.Join(dir, "localcloud"))
 	t.Setenv("GOFLAGS", "")
 	t.Setenv("GOWORK", "off")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module program\n\ngo 1.26\n"), 0o600))
@@ -157,7 +157,7 @@ func TestAnUnchangedProgramIsNotLinkedAgain(t *testing.T) {
 func TestWithoutAHomeNothingIsLeftBehind(t *testing.T) {
 	dir := program(t, `fmt.Print("ran")`)
 	temporary := t.TempDir()
-	t.Setenv(home.Variable, "")
+	t.Setenv(state.Variable, "")
 	t.Setenv("TMPDIR", temporary)
 	_, stdout := runProgram(t, dir, nil)
 	require.Equal(t, "ran", stdout)

@@ -18,8 +18,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -149,7 +149,7 @@ func binaryOption(req *pulumirpc.RunRequest) (string, error) {
 // that is returned with it, to be called once it runs. Where LOCALCLOUD_HOME is set it stays there,
 // so that an unchanged program need not be linked again.
 func executableFor(ctx context.Context, dir string) (executable string, done func(), err error) {
-	localcloud := home.Home(os.Getenv(home.Variable))
+	localcloud := state.Home(os.Getenv(state.Variable))
 	if localcloud == "" {
 		temporary, err := os.MkdirTemp("", "pulumi-program-")
 		return filepath.Join(temporary, "program"), func() { os.RemoveAll(temporary) }, err
@@ -160,7 +160,7 @@ func executableFor(ctx context.Context, dir string) (executable string, done fun
 	hash := sha256.Sum256([]byte(dir))
 	executable = filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
 	err = run.Await(ctx, lockTimeout, lockInterval, func(context.Context) (err error) {
-		done, err = home.Lock(executable+".lock", syscall.LOCK_NB)
+		done, err = state.Lock(executable+".lock", syscall.LOCK_NB)
 		return err
 	})
 	return executable, done, err

@@ -1,6 +1,6 @@
-// Package home knows the layout of .localcloud, the one directory in which
+// Package state knows the layout of .localcloud, the one directory in which
 // localcloud keeps everything it makes.
-package home
+package state
 
 import (
 	"errors"
