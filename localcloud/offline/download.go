@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/state"
 )
 
 // Variable is the environment variable that, if not empty, switches downloads off.
@@ -170,14 +172,5 @@ func writeProgram(target string, content io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(target), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name())
-	_, err = io.Copy(temporary, content)
-	if err := errors.Join(err, temporary.Chmod(0o755), temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), target)
+	return state.WriteFrom(target, content, 0o755)
 }

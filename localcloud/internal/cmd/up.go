@@ -70,15 +70,15 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	group, parallel := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		tools := offline.Tools{Root: p.root, Home: p.home, Runner: p.runner, Network: offline.NewNetwork()}
-		if err := printer.Run(parallel, "build the Pulumi CLI", tools.Pulumi); err != nil {
+		if err := printer.Run(parallel, "get the Pulumi CLI", tools.Pulumi); err != nil {
 			return err
 		}
 		// A download that hangs does not keep the builds waiting.
-		group.Go(func() error { return printer.Run(parallel, "install Pulumi's plugins", tools.Plugins) })
+		group.Go(func() error { return printer.Run(parallel, "get Pulumi's plugins", tools.Plugins) })
 		return runAll(parallel, printer,
-			step{"build the S3 server", tools.S3},
-			step{"build the ACME server", tools.ACME},
-			step{"build Traefik", tools.Traefik},
+			step{"get the S3 server", tools.S3},
+			step{"get the ACME server", tools.ACME},
+			step{"get Traefik", tools.Traefik},
 			step{"pack Traefik for the container registry", p.local.PackTraefik},
 		)
 	})

@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,12 +16,17 @@ import (
 
 // WriteFile replaces a file as a whole: a reader sees the old content or the new, never a part.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return WriteFrom(path, bytes.NewReader(data), mode)
+}
+
+// WriteFrom is WriteFile with the content from a reader.
+func WriteFrom(path string, content io.Reader, mode fs.FileMode) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer os.Remove(temporary.Name())
-	_, err = temporary.Write(data)
+	_, err = io.Copy(temporary, content)
 	if err = errors.Join(err, temporary.Chmod(mode), temporary.Close()); err == nil {
 		err = os.Rename(temporary.Name(), path)
 	}
