@@ -96,7 +96,8 @@ func (t Tools) onGitHub(ctx context.Context, path, archive string, tool tool) er
 	}
 	repository, _, _ := module.SplitPathVersion(path)
 	tool.pkg = path + "/cmd/" + tool.name
-	tool.release = "https://" + repository + "/releases/download/" + version + "/" + strings.ReplaceAll(archive, "%s", version) + ".tar.gz"
+	tool.release = fmt.Sprintf("https://%s/releases/download/%s/%s.tar.gz",
+		repository, version, strings.ReplaceAll(archive, "%s", version))
 	_, err = t.get(ctx, tool)
 	return err
 }
@@ -217,7 +218,8 @@ func (t Tools) Plugins(ctx context.Context) error {
 		target := filepath.Join(t.Home.Pulumi(), "plugins", directory)
 		real := ""
 		if plugin.name != "aws" {
-			release := fmt.Sprintf("https://get.pulumi.com/releases/plugins/%s-%s-linux-%s.tar.gz", binary, version, runtime.GOARCH)
+			release := fmt.Sprintf("https://get.pulumi.com/releases/plugins/%s-%s-linux-%s.tar.gz", binary, version,
+				runtime.GOARCH)
 			// Into the cache, so that it outlives `down`.
 			cached := filepath.Join(t.Home.Cache(), "plugins", directory)
 			real, err = t.realPlugin(ctx, release, binary, filepath.Join(user, ".pulumi", "plugins", directory), cached)

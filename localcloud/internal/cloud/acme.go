@@ -109,7 +109,9 @@ func pebbleConfig(s pebbleSettings) ([]byte, error) {
 		"tlsPort":                 s.tlsPort,
 		"keyAlgorithm":            "ecdsa",
 		"retryAfter":              object{"authz": acmeRetryAfter, "order": acmeRetryAfter},
-		"profiles":                object{"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity}},
+		"profiles": object{
+			"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity},
+		},
 	}}, "", "  ")
 	return append(document, '\n'), err
 }

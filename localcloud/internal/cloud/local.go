@@ -88,7 +88,8 @@ func Open(dir string) (*Local, error) {
 	}
 	runner, h := run.Exec{Grace: 30 * time.Second}, state.Home(dir)
 	own := dockerd.New(h, runner)
-	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: image.Builder{Home: h, Runner: runner}}, nil
+	builder := image.Builder{Home: h, Runner: runner}
+	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: builder}, nil
 }
 
 func (l *Local) Image(_ context.Context, ami string) (Image, error) {
@@ -125,7 +126,8 @@ func (l *Local) StartNetwork(ctx context.Context) error {
 	if err := hostnet.New(l.home, l.runner).Prepare(ctx, own); err != nil {
 		return fmt.Errorf("prepare this machine's network: %w", err)
 	}
-	found, err := docker.Run(ctx, "network", "ls", "--quiet", "--filter", "name=^"+network+"$", "--filter", "label="+l.own())
+	found, err := docker.Run(ctx, "network", "ls", "--quiet", "--filter", "name=^"+network+"$",
+		"--filter", "label="+l.own())
 	if err != nil || found != "" {
 		return err
 	}
@@ -214,7 +216,9 @@ func (l *Local) Down(ctx context.Context) error {
 	if err := l.engine.Stop(ctx); err != nil {
 		return err
 	}
-	for _, dir := range []string{l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.Pulumi(), l.home.Programs()} {
+	for _, dir := range []string{
+		l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.Pulumi(), l.home.Programs(),
+	} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove localcloud's state: %w", err)
 		}

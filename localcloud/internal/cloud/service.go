@@ -41,7 +41,8 @@ type service struct {
 
 // spec tells two descriptions of a service apart.
 func (s service) spec() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
+	sum := sha256.Sum256(fmt.Appendf(nil,
+		"%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
 	return hex.EncodeToString(sum[:8])
 }
 

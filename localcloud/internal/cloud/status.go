@@ -67,7 +67,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 			Memory: used[container.ID], MemoryLimit: container.HostConfig.Memory,
 		})
 	}
-	slices.SortFunc(status.Containers, func(a, b ContainerStatus) int { return strings.Compare(a.Role+a.Name, b.Role+b.Name) })
+	slices.SortFunc(status.Containers, func(a, b ContainerStatus) int {
+		return strings.Compare(a.Role+a.Name, b.Role+b.Name)
+	})
 	if own {
 		if status.EngineMemory, err = l.engine.Memory(); err != nil {
 			return Status{}, fmt.Errorf("memory of the Docker engine: %w", err)

@@ -30,7 +30,8 @@ func downVerb(ctx context.Context, args []string) error {
 			return err
 		}
 		// What the stack made is inside the local cloud and goes with it.
-		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n", stackName, err)
+		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n",
+			stackName, err)
 	}
 	if err := endPlugins(ctx, p.home.Executable()); err != nil {
 		return err

@@ -84,7 +84,8 @@ func victorOps(context.Context) (http.Handler, error) {
 func containerRegistry(ctx context.Context) (http.Handler, error) {
 	upstream := http.DefaultTransport.(*http.Transport).Clone()
 	upstream.DialContext = (&net.Dialer{Timeout: upstreamDial}).DialContext
-	return registry.NewHandler(ctx, registry.Images(cloud.BaseLayer, cloud.TraefikLayer), offline.NewNetwork().Pin, upstream)
+	images := registry.Images(cloud.BaseLayer, cloud.TraefikLayer)
+	return registry.NewHandler(ctx, images, offline.NewNetwork().Pin, upstream)
 }
 
 // dnsVerb is what runs in the name server's container.

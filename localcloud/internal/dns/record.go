@@ -84,7 +84,8 @@ type Zone struct {
 }
 
 func (r Record) record(value string) (dns.RR, error) {
-	header := dns.RR_Header{Name: dns.Fqdn(r.Name), Rrtype: dns.StringToType[r.Type], Class: dns.ClassINET, Ttl: uint32(r.TTL)}
+	header := dns.RR_Header{Name: dns.Fqdn(r.Name), Rrtype: dns.StringToType[r.Type], Class: dns.ClassINET,
+		Ttl: uint32(r.TTL)}
 	switch r.Type {
 	case "A":
 		address, err := netip.ParseAddr(value)

@@ -68,7 +68,8 @@ func (d Docker) Run(ctx context.Context, args ...string) (string, error) {
 // Inspect returns a container by its name or id. The error about a missing one wraps ErrNoContainer.
 func (d Docker) Inspect(ctx context.Context, name string) (Container, error) {
 	output, err := d.Run(ctx, "container", "inspect", name)
-	if failed, ok := errors.AsType[*run.Error](err); ok && strings.Contains(strings.ToLower(failed.Output), "no such container") {
+	failed, ok := errors.AsType[*run.Error](err)
+	if ok && strings.Contains(strings.ToLower(failed.Output), "no such container") {
 		return Container{}, fmt.Errorf("container %s: %w", name, ErrNoContainer)
 	}
 	if err != nil {
@@ -134,7 +135,8 @@ func (d Docker) Memory(ctx context.Context, ids ...string) ([]Stats, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	output, err := d.Run(ctx, append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"}, ids...)...)
+	args := append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"}, ids...)
+	output, err := d.Run(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +159,8 @@ func (d Docker) Memory(ctx context.Context, ids ...string) ([]Stats, error) {
 // parseSize reads sizes such as "245.5MiB".
 func parseSize(text string) (int64, error) {
 	number := strings.TrimRight(text, "BKMGTi")
-	factor, known := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}[text[len(number):]]
+	units := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+	factor, known := units[text[len(number):]]
 	value, err := strconv.ParseFloat(number, 64)
 	if err != nil || !known {
 		return 0, fmt.Errorf("unknown size %q", text)

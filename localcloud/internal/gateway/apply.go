@@ -56,7 +56,8 @@ func apply(ctx context.Context, runner run.Runner) error {
 			return err
 		}
 	}
-	if _, err := runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}); err != nil {
+	load := run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}
+	if _, err := runner.Run(ctx, load); err != nil {
 		return err
 	}
 	if err := dropAddresses(ctx, runner, config, now); err != nil {
@@ -103,7 +104,9 @@ func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
 }
 
 // dropAddresses gives up the public addresses that belong to no interface any more.
-func dropAddresses(ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted map[netip.Addr]netip.Addr) error {
+func dropAddresses(
+	ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted map[netip.Addr]netip.Addr,
+) error {
 	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
 		return err

@@ -138,5 +138,6 @@ func createBridge(ctx context.Context, runner run.Runner, config cloud.GatewayCo
 		}
 	}
 	settings := "/proc/sys/net/ipv4/conf/" + inside
-	return errors.Join(os.WriteFile(settings+"/proxy_arp_pvlan", []byte("1"), 0o644), os.WriteFile(settings+"/send_redirects", []byte("0"), 0o644))
+	return errors.Join(os.WriteFile(settings+"/proxy_arp_pvlan", []byte("1"), 0o644),
+		os.WriteFile(settings+"/send_redirects", []byte("0"), 0o644))
 }

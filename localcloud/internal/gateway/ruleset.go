@@ -163,7 +163,8 @@ func protocolMatch(rule cloud.Rule) (string, error) {
 
 func portMatch(protocol string, rule cloud.Rule) (string, error) {
 	if rule.FromPort < 0 || rule.ToPort > maxPort || rule.FromPort > rule.ToPort {
-		return "", fmt.Errorf("%s ports %d to %d: write two ports between 0 and %d, the lower one first", protocol, rule.FromPort, rule.ToPort, maxPort)
+		return "", fmt.Errorf("%s ports %d to %d: write two ports between 0 and %d, the lower one first", protocol,
+			rule.FromPort, rule.ToPort, maxPort)
 	}
 	return fmt.Sprintf("%s dport %d-%d", protocol, rule.FromPort, rule.ToPort), nil
 }

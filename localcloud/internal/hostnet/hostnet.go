@@ -127,7 +127,8 @@ func (h *Host) readOwner() (string, error) {
 func (h *Host) owned() (bool, error) {
 	owner, err := h.readOwner()
 	if err == nil && owner != "" && owner != h.home.String() {
-		err = fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there", owner)
+		err = fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there",
+			owner)
 	}
 	return owner != "", err
 }

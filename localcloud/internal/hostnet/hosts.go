@@ -92,7 +92,8 @@ func cutNames(content []byte) (original []byte, owner string, err error) {
 	before, block := text[:begin], text[begin:]
 	end := strings.Index(block, "\n"+endNames)
 	if end < 0 {
-		return nil, "", fmt.Errorf("the line %q is missing: take out the lines of localcloud by hand", strings.TrimSuffix(endNames, "\n"))
+		return nil, "", fmt.Errorf("the line %q is missing: take out the lines of localcloud by hand",
+			strings.TrimSuffix(endNames, "\n"))
 	}
 	after := block[end+len("\n"+endNames):]
 	first, _, _ := strings.Cut(block, "\n")

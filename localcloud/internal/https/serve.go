@@ -17,7 +17,9 @@ const (
 
 // Serve serves the handler with TLS until the context ends.
 func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
-	return serve(ctx, handler, func(server *http.Server) error { return server.ServeTLS(listener, certificateFile, keyFile) })
+	return serve(ctx, handler, func(server *http.Server) error {
+		return server.ServeTLS(listener, certificateFile, keyFile)
+	})
 }
 
 // ServePlain serves the handler without TLS until the context ends.

@@ -88,7 +88,9 @@ func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recip
 
 // ImportTrusting is Import of an image that trusts a certificate authority.
 // The archive in the cache does not hold it, so that it outlives the authority.
-func (b Builder) ImportTrusting(ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string) (string, error) {
+func (b Builder) ImportTrusting(
+	ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string,
+) (string, error) {
 	base, err := b.Import(ctx, docker, recipe)
 	if err != nil {
 		return "", err
@@ -101,12 +103,14 @@ func (b Builder) ImportTrusting(ctx context.Context, docker dockerd.Docker, reci
 	if b.has(ctx, docker, tag) {
 		return tag, nil
 	}
-	container, err := docker.Run(ctx, "create", "--network", "none", "--label", dockerd.Label+"="+b.Home.String(), base, "update-ca-certificates")
+	container, err := docker.Run(ctx, "create", "--network", "none", "--label", dockerd.Label+"="+b.Home.String(),
+		base, "update-ca-certificates")
 	if err != nil {
 		return "", err
 	}
 	for _, command := range [][]string{
-		{"cp", authorityFile, container + ":" + trustedAuthority}, {"start", "--attach", container}, {"commit", container, tag},
+		{"cp", authorityFile, container + ":" + trustedAuthority},
+		{"start", "--attach", container}, {"commit", container, tag},
 	} {
 		if err == nil {
 			_, err = docker.Run(ctx, command...)

@@ -135,7 +135,8 @@ func addProgram(ctx context.Context, archive *tar.Writer, path, program string) 
 	if err != nil {
 		return err
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: info.Size(), Format: tar.FormatGNU}); err != nil {
+	header := &tar.Header{Name: path, Mode: 0o755, Size: info.Size(), Format: tar.FormatGNU}
+	if err := archive.WriteHeader(header); err != nil {
 		return err
 	}
 	_, err = io.Copy(archive, cancellable{ctx, file})

@@ -143,7 +143,8 @@ func addFiles(archive *tar.Writer, files []File) error {
 		if file.Executable {
 			mode = 0o755
 		}
-		err := archive.WriteHeader(&tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU})
+		header := &tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}
+		err := archive.WriteHeader(header)
 		if err == nil {
 			_, err = archive.Write(file.Content)
 		}

@@ -78,7 +78,9 @@ func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.p
 // Issue makes sure that <name>.pem and <name>.key in the authority's directory
 // are a server certificate for the given names and addresses, and returns
 // their paths.
-func (a *Authority) Issue(name string, names []string, addresses []net.IP) (certificateFile, keyFile string, err error) {
+func (a *Authority) Issue(
+	name string, names []string, addresses []net.IP,
+) (certificateFile, keyFile string, err error) {
 	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
 	current, _, err := load(certificateFile, keyFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

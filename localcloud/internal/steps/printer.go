@@ -109,7 +109,8 @@ func (p *Printer) draw() {
 	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 	p.frame = (p.frame + 1) % len(frames)
 	p.clearLine()
-	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "), time.Since(p.active[0].started).Seconds())
+	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "),
+		time.Since(p.active[0].started).Seconds())
 }
 
 func (p *Printer) clearLine() {

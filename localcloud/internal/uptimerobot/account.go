@@ -117,7 +117,8 @@ func (s *Server) State() State {
 		if m.Type == typeHeartbeat {
 			state.Heartbeats = append(state.Heartbeats, HeartbeatState{m.ID, m.FriendlyName, m.Status, m.Beats, m.LastBeat})
 		} else {
-			state.Monitors = append(state.Monitors, MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
+			state.Monitors = append(state.Monitors,
+				MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
 		}
 	}
 	for _, i := range inOrder(a.Integrations) {

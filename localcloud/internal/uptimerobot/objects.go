@@ -162,7 +162,8 @@ func (s *Server) writeMonitor(id int64, content []byte, body map[string]any) (in
 		return 0, refuse(http.StatusBadRequest, "", "%s", err)
 	}
 	if m.Type == typeKeyword && (m.KeywordType == "" || m.KeywordValue == "" || m.Method != "GET") {
-		return 0, refuse(http.StatusBadRequest, "", "a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
+		return 0, refuse(http.StatusBadRequest, "",
+			"a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
 	}
 	if request.AssignedAlertContacts != nil {
 		m.Contacts = []contact{}
@@ -176,7 +177,8 @@ func (s *Server) writeMonitor(id int64, content []byte, body map[string]any) (in
 	}
 	plan := s.settings.Plan
 	if m.Interval < plan.MinInterval {
-		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support an interval of less than %d seconds", plan.MinInterval)
+		return 0, refuse(http.StatusForbidden, "000-003",
+			"Your plan does not support an interval of less than %d seconds", plan.MinInterval)
 	}
 	for _, other := range s.account.Monitors {
 		if other.ID != id && other.URL == m.URL && other.Type == m.Type {
@@ -199,7 +201,8 @@ func (s *Server) writeMonitor(id int64, content []byte, body map[string]any) (in
 func (m *monitor) tell() any {
 	contacts := []any{}
 	for _, c := range m.Contacts {
-		contacts = append(contacts, map[string]any{"alertContactId": c.ID, "threshold": c.Threshold, "recurrence": c.Recurrence})
+		contacts = append(contacts,
+			map[string]any{"alertContactId": c.ID, "threshold": c.Threshold, "recurrence": c.Recurrence})
 	}
 	told := map[string]any{
 		"id": m.ID, "friendlyName": html.EscapeString(m.FriendlyName), "type": m.Type, "url": html.EscapeString(m.URL),
@@ -390,7 +393,8 @@ func stringUpTo(length int) problem {
 func webURL(value any) string {
 	text, _ := value.(string)
 	parsed, err := url.Parse(text)
-	return unless(err == nil && parsed.Host != "" && (parsed.Scheme == "https" || parsed.Scheme == "http"), "must be a URL address")
+	return unless(err == nil && parsed.Host != "" && (parsed.Scheme == "https" || parsed.Scheme == "http"),
+		"must be a URL address")
 }
 
 func oneOf(values ...string) problem {

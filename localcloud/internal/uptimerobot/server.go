@@ -101,7 +101,9 @@ func New(settings Settings) (*Server, error) {
 	s.mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
 		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
-	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) { https.Answer(w, http.StatusOK, s.State()) })
+	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
+		https.Answer(w, http.StatusOK, s.State())
+	})
 	s.mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
 }
@@ -160,7 +162,8 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 			https.Answer(w, refused.status, refused.body())
 		case err != nil:
 			s.settings.Log(err.Error())
-			https.Answer(w, http.StatusInternalServerError, map[string]any{"message": "Internal server error", "statusCode": 500})
+			https.Answer(w, http.StatusInternalServerError,
+				map[string]any{"message": "Internal server error", "statusCode": 500})
 		default:
 			https.Answer(w, status, body)
 		}
@@ -168,7 +171,9 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 }
 
 // answered carries out a request whose key is right.
-func (s *Server) answered(fault Fault, handle func(*http.Request) (int, any, error), r *http.Request) (int, any, error) {
+func (s *Server) answered(
+	fault Fault, handle func(*http.Request) (int, any, error), r *http.Request,
+) (status int, body any, err error) {
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
 		return 0, nil, refuse(http.StatusUnauthorized, "003-005", "Unauthorized")
 	}
@@ -177,7 +182,7 @@ func (s *Server) answered(fault Fault, handle func(*http.Request) (int, any, err
 	if stale, ok := s.before[strings.TrimPrefix(r.URL.Path, "/v3")]; ok && fault.Stale {
 		return http.StatusOK, map[string]any{"data": stale, "nextLink": nil}, nil
 	}
-	status, body, err := handle(r)
+	status, body, err = handle(r)
 	if err == nil && r.Method != http.MethodGet {
 		err = s.account.save(s.settings.File)
 	}
@@ -196,7 +201,9 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 	ok := s.counted < limit
 	s.counted = min(s.counted+1, limit)
 	reset := int(s.window.Add(time.Minute).Sub(now)/time.Second) + 1
-	header := map[string]int{"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.counted, "X-RateLimit-Reset": reset}
+	header := map[string]int{
+		"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.counted, "X-RateLimit-Reset": reset,
+	}
 	if !ok {
 		header["Retry-After"] = reset
 	}

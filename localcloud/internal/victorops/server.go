@@ -70,10 +70,9 @@ type Server struct {
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
 	s := &Server{key: key, mux: http.NewServeMux()}
-	s.mux.HandleFunc("POST /integrations/generic/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
-		s.take(w, r, parse)
-	})
-	s.mux.HandleFunc("POST /integrations/uptimerobot/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
+	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
+	s.mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
+	s.mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
 		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
 	})
 	s.mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
@@ -145,7 +144,8 @@ func (s *Server) refusal() int {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request) {
 	var o outage
 	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-		failure(w, http.StatusBadRequest, fmt.Sprintf(`the body is not an outage: %v: write {"status": 503, "times": 2}`, err))
+		failure(w, http.StatusBadRequest,
+			fmt.Sprintf(`the body is not an outage: %v: write {"status": 503, "times": 2}`, err))
 		return
 	}
 	if o.Times < 0 || (o.Times > 0 && (o.Status < http.StatusBadRequest || o.Status > 599)) {

@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // version is that of the SDK that the plugin answers to.
