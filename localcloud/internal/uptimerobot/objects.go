@@ -92,40 +92,34 @@ type page struct {
 	MonitorIDs []int64
 }
 
-func (s *Server) monitors() kind {
-	return kind{
-		noun: "Monitor", path: "/monitors", write: s.writeMonitor,
-		ids:  func() []int64 { return slices.Collect(maps.Keys(s.account.Monitors)) },
-		tell: func(id int64) any { return s.account.Monitors[id].tell() },
-		remove: func(id int64) {
-			delete(s.account.Monitors, id)
-			for _, p := range s.account.Pages {
+// kinds are those of the objects of an account.
+func (s *Server) kinds() []kind {
+	a := &s.account
+	return []kind{
+		newKind("Monitor", "/monitors", a.Monitors, (*monitor).tell, s.writeMonitor, func(id int64) {
+			for _, p := range a.Pages {
 				p.MonitorIDs = slices.DeleteFunc(slices.Clone(p.MonitorIDs), func(shown int64) bool { return shown == id })
 			}
-		},
-	}
-}
-
-func (s *Server) integrations() kind {
-	return kind{
-		noun: "Integration", path: "/integrations", write: s.writeIntegration,
-		ids:  func() []int64 { return slices.Collect(maps.Keys(s.account.Integrations)) },
-		tell: func(id int64) any { return s.account.Integrations[id].tell() },
-		remove: func(id int64) {
-			delete(s.account.Integrations, id)
-			for _, m := range s.account.Monitors {
+		}),
+		newKind("Integration", "/integrations", a.Integrations, (*integration).tell, s.writeIntegration, func(id int64) {
+			for _, m := range a.Monitors {
 				m.Contacts = slices.DeleteFunc(m.Contacts, func(c contact) bool { return c.ID == id })
 			}
-		},
+		}),
+		newKind("PSP", "/psps", a.Pages, (*page).tell, s.writePage, func(int64) {}),
 	}
 }
 
-func (s *Server) pages() kind {
+// newKind is a kind of the objects in byID; forget takes one out of the others.
+func newKind[T any](
+	noun, path string, byID map[int64]*T, tell func(*T) any,
+	write func(int64, []byte, map[string]any) (int64, error), forget func(int64),
+) kind {
 	return kind{
-		noun: "PSP", path: "/psps", write: s.writePage,
-		ids:    func() []int64 { return slices.Collect(maps.Keys(s.account.Pages)) },
-		tell:   func(id int64) any { return s.account.Pages[id].tell() },
-		remove: func(id int64) { delete(s.account.Pages, id) },
+		noun: noun, path: path, write: write,
+		ids:    func() []int64 { return slices.Sorted(maps.Keys(byID)) },
+		tell:   func(id int64) any { return tell(byID[id]) },
+		remove: func(id int64) { delete(byID, id); forget(id) },
 	}
 }
 

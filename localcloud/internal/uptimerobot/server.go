@@ -216,7 +216,7 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 // kind is one of the three kinds of objects of an account. Its functions are called with the lock.
 type kind struct {
 	noun, path string
-	// ids lists what there is, and tell returns one of them in the API's form.
+	// ids are sorted, and tell returns one of them in the API's form.
 	ids  func() []int64
 	tell func(id int64) any
 	// write checks a request's body and makes or changes an object; id is 0 for a new one. It returns
@@ -224,8 +224,6 @@ type kind struct {
 	write  func(id int64, content []byte, body map[string]any) (int64, error)
 	remove func(id int64)
 }
-
-func (s *Server) kinds() []kind { return []kind{s.monitors(), s.integrations(), s.pages()} }
 
 // serve answers a request about a kind.
 func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
@@ -284,7 +282,7 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 			return 0, nil, refuse(http.StatusBadRequest, "", "cursor is invalid")
 		}
 	}
-	ids := slices.DeleteFunc(slices.Sorted(slices.Values(k.ids())), func(id int64) bool { return id <= after })
+	ids := slices.DeleteFunc(k.ids(), func(id int64) bool { return id <= after })
 	var next any
 	if size := s.settings.PageSize; len(ids) > size {
 		ids = ids[:size]
@@ -300,7 +298,7 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 
 func (s *Server) snapshot(k kind) []any {
 	all := []any{}
-	for _, id := range slices.Sorted(slices.Values(k.ids())) {
+	for _, id := range k.ids() {
 		all = append(all, k.tell(id))
 	}
 	return all
