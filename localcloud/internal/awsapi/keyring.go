@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // The states of a key.
@@ -60,13 +60,13 @@ type alias struct {
 
 func openKeyring(path string) (*keyring, error) {
 	keys := &keyring{path: path, Keys: map[string]*key{}, Aliases: map[string]*alias{}}
-	if err := home.ReadJSON(path, keys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(path, keys); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("keys of KMS: %w", err)
 	}
 	return keys, nil
 }
 
-func (k *keyring) save() error { return home.WriteJSON(k.path, k) }
+func (k *keyring) save() error { return state.WriteJSON(k.path, k) }
 
 // forget deletes the keys whose time has come, with their aliases.
 func (k *keyring) forget(now time.Time) {

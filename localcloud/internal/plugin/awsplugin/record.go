@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -78,11 +78,11 @@ func makeRecord(_ context.Context, op *operation, r store.Record) error {
 
 // applyRecords brings the name server to what the store says.
 func applyRecords(ctx context.Context, op *operation, _, _ store.Record) error {
-	var records []names.Record
+	var records []dns.Record
 	for _, r := range op.Records {
 		records = append(records, served(r))
 	}
-	slices.SortFunc(records, func(a, b names.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
+	slices.SortFunc(records, func(a, b dns.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
 	if err := op.cloud.ApplyRecords(ctx, records); err != nil {
 		return fmt.Errorf("apply the records of %s: %w", cloud.ZoneName, err)
 	}
@@ -91,14 +91,14 @@ func applyRecords(ctx context.Context, op *operation, _, _ store.Record) error {
 
 // served is a record set as the API gets it. The provider puts a TXT value in
 // quotation marks.
-func served(r store.Record) names.Record {
+func served(r store.Record) dns.Record {
 	values := r.Texts("records")
 	if r.Text("type") == "TXT" {
 		for i, value := range values {
 			values[i] = `"` + value + `"`
 		}
 	}
-	return names.Record{Name: r.Text("name"), Type: r.Text("type"), TTL: int64(r.Number("ttl")), Values: values}
+	return dns.Record{Name: r.Text("name"), Type: r.Text("type"), TTL: int64(r.Number("ttl")), Values: values}
 }
 
 // changeError is the error of a change that Route 53 refuses.

@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // version is that of the SDK that the plugin answers to.
@@ -51,5 +51,5 @@ func open(dir string, given store.Account) (*plugin, error) {
 		settings, err := local.S3()
 		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
 	}
-	return newPlugin(home.Home(dir).AWSFile(), local, openObjects, who)
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
 }
