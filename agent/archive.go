@@ -39,7 +39,7 @@ func (a archive) complete(flags *flag.FlagSet) (environment map[string]string, e
 // restores. Root waits in dir for it to have Prometheus stopped.
 func (a archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger) (handover.Data, error) {
 	certificates, err := a.names.data(store, "", io.Discard, log)
-	return handover.Joined{certificates, a.history.old(store, server, dir, log)}, err
+	return handover.Multi{certificates, a.history.old(store, server, dir, log)}, err
 }
 
 // restored is what a restore found.
@@ -56,7 +56,7 @@ func (a archive) successor(store *bucket.Bucket, project string, found *restored
 	ofCertificates.Note = func(result certificates.Result) { found.certificates = result }
 	ofHistory := a.history.successor(store, project, out, log)
 	ofHistory.Note = func(result history.Result) { found.history, found.done = result, true }
-	return handover.Joined{ofCertificates, ofHistory}, err
+	return handover.Multi{ofCertificates, ofHistory}, err
 }
 
 // holderFlag is the flag by which verbs find out whether this server has the VIP.

@@ -63,7 +63,7 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 		Metadata:     handover.NewIMDS(),
 		Store:        store,
 		Data:         data,
-		Front:        traefik.StateFile{Path: filepath.Join(*archive.names.traefik, "dynamic", "state.yaml"), Shipped: *states},
+		Proxy:        traefik.StateFile{Path: filepath.Join(*archive.names.traefik, "dynamic", "state.yaml"), Shipped: *states},
 		Certificates: archive.names,
 		HolderFile:   *holderFile,
 		Poll:         *poll,
@@ -115,7 +115,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 		Wait:   *wait,
 		Window: *window,
 		Out:    stdout,
-	}.Announce(ctx)
+	}.TakeOver(ctx)
 	if found.done {
 		noteRestore(log, *path, found.history, found.certificates)
 	}

@@ -76,7 +76,7 @@ func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	prometheus := t.TempDir()
 	project, calls := dockerIn(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
 	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env, "--prometheus", prometheus, "--project", project}, &stdout, &stderr), &stderr)
-	require.Equal(t, "handover: no server before this one\n", stdout.String())
+	require.Equal(t, "handover: no previous server\n", stdout.String())
 	require.Empty(t, stderr.String())
 	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
 }
@@ -119,7 +119,7 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 	var stdout, stderr bytes.Buffer
 	args := append([]string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "50ms", "--project", project}, flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Regexp(t, `^handover: i-old did not answer within 50ms: going on without its last data
+	require.Regexp(t, `^handover: i-old did not answer within 50ms: continuing without its last data
 restored other certificates than before: example\.org: valid until 20\S+Z
 restored: no history was backed up yet: Prometheus begins with nothing
 $`, stdout.String())
@@ -135,7 +135,7 @@ func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "50ms")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Equal(t, "handover: i-old did not answer within 50ms: going on without its last data\n"+
+	require.Equal(t, "handover: i-old did not answer within 50ms: continuing without its last data\n"+
 		"restored: no history was backed up yet: Prometheus begins with nothing\n", stdout.String())
 }
 
@@ -146,7 +146,7 @@ func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), handoverArgs(t, "--bucket", s3.Bucket), &stdout, &stderr))
 	require.Empty(t, stdout.String())
-	require.Equal(t, "level=ERROR msg=\"handover: announce this server: put s3://content/handover/announcement.json: "+
+	require.Equal(t, "level=ERROR msg=\"handover: cannot request the handover: put s3://content/handover/announcement.json: "+
 		"access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket\"\n", stderr.String())
 }
 

@@ -122,7 +122,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), stderr)
-	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
+	require.Regexp(t, `^level=INFO msg="this server holds the VIP" vip=198\.51\.100\.7
 level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
 level=INFO msg="backed up the certificates" names=example\.org to=certificates/c361ddfb95553cdf/acme\.json
 level=INFO msg="backing up the history: claimed an epoch" epoch=1

@@ -153,7 +153,7 @@ func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
 	s.segment(0, 100)
 	require.EqualError(t, s.fails(), "back up the history: this server may not back up: handover/holder.json does not say yet which server has the VIP")
 	require.NoError(t, w.store.Put(t.Context(), handover.HolderKey, []byte("{"), jsonType))
-	require.ErrorContains(t, s.fails(), "find out which server has the VIP: handover/holder.json is not understood")
+	require.ErrorContains(t, s.fails(), "find out which server has the VIP: handover/holder.json is invalid")
 }
 
 func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {

@@ -25,7 +25,7 @@ type StateFile struct {
 
 // State tells which of the shipped files it is a copy of; it is "" for none, and
 // when there is no file.
-func (f StateFile) State() (handover.State, error) {
+func (f StateFile) State() (handover.ProxyState, error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -33,7 +33,7 @@ func (f StateFile) State() (handover.State, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the state of Traefik: %w", err)
 	}
-	for _, state := range []handover.State{handover.Waiting, handover.Serving, handover.Draining} {
+	for _, state := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Draining} {
 		shipped, err := f.shipped(state)
 		if err != nil {
 			return "", err
@@ -48,7 +48,7 @@ func (f StateFile) State() (handover.State, error) {
 // Set replaces the file as a whole: Traefik, which looks as soon as something
 // happens in the directory, must never see a part of it. It is written beside the
 // directory, where Traefik does not look.
-func (f StateFile) Set(state handover.State) error {
+func (f StateFile) Set(state handover.ProxyState) error {
 	text, err := f.shipped(state)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (f StateFile) Set(state handover.State) error {
 	return nil
 }
 
-func (f StateFile) shipped(state handover.State) ([]byte, error) {
+func (f StateFile) shipped(state handover.ProxyState) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(f.Shipped, string(state)+".yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("read what is shipped for a state of Traefik: %w", err)

@@ -29,7 +29,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	state, err := f.State()
 	require.NoError(t, err)
 	require.Empty(t, state, "nobody has set one")
-	for _, want := range []handover.State{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
+	for _, want := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
 		before, beforeErr := os.Stat(f.Path)
 		require.NoError(t, f.Set(want))
 		text, err := os.ReadFile(f.Path)
