@@ -32,7 +32,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	if err := parseFlags(flags, args, "usage: agent backup [flags]", stderr); err != nil {
 		return err
 	}
-	if _, err := archive.complete(flags); err != nil {
+	if err := archive.load(flags); err != nil {
 		return err
 	}
 	holds, err := exists(*holderFile)
@@ -42,7 +42,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	if !holds {
 		return nil
 	}
-	store, server, err := archive.bucket.open(ctx)
+	store, server, err := archive.open(ctx)
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
@@ -65,8 +65,8 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 }
 
 // saveCertificates backs up the certificates. It tells whether those that were backed up are gone.
-func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger) (gone bool, err error) {
-	saving, err := a.names.backup(store, log)
+func (a *archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger) (gone bool, err error) {
+	saving, err := a.certificates.backup(store, log)
 	if err != nil {
 		return false, err
 	}

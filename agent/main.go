@@ -1,7 +1,7 @@
 // Command agent is the one program of this project on every server. Each verb does
 // one job and ends, but for watch, which runs until it is stopped.
 //
-//	agent pull --bucket NAME    bring the site's current build onto this server
+//	agent pull                  bring the site's current build onto this server
 //	agent ready                 say whether visitors may be sent to this server
 //	agent watch                 give way to a successor, for as long as it runs
 //	agent handover              have the server before this one give way

@@ -28,7 +28,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	if err := parseFlags(flags, args, "usage: agent restore [flags]", stderr); err != nil {
 		return err
 	}
-	if _, err := archive.complete(flags); err != nil {
+	if err := archive.load(flags); err != nil {
 		return err
 	}
 	holds, err := exists(*holderFile)
@@ -39,7 +39,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
 		return nil
 	}
-	store, _, err := archive.bucket.open(ctx)
+	store, _, err := archive.open(ctx)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
@@ -57,8 +57,8 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 }
 
 // restoreCertificates restores the certificates, and has Traefik serve by them.
-func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) (certificates.Result, error) {
-	restoring, err := a.names.restore(store)
+func (a *archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) (certificates.Result, error) {
+	restoring, err := a.certificates.restore(store)
 	if err != nil {
 		return certificates.Result{}, err
 	}

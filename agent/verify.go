@@ -21,18 +21,20 @@ var errNothing = errors.New("no history was backed up yet")
 func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent verify", flag.ContinueOnError)
 	var (
-		bucket = backupFlags(flags)
-		stack  = stackFlag(flags)
-		dir    = flags.String("dir", "", "empty `directory` to restore into (required)")
+		bucket  backupBucket
+		envFile = settingsFlag(flags)
+		dir     = flags.String("dir", "", "empty `directory` to restore into (required)")
 	)
 	if err := parseFlags(flags, args, "usage: agent verify --dir DIRECTORY [flags]", stderr); err != nil {
 		return err
 	}
-	environment, err := bucket.complete(flags)
+	settings, err := loadSettings(flags, *envFile)
 	if err != nil {
 		return err
 	}
-	if err := completeStack(flags, stack, environment); err != nil {
+	bucket.load(settings)
+	stack := settings.required("STACK")
+	if err := settings.err(); err != nil {
 		return err
 	}
 	if *dir == "" {
@@ -49,7 +51,7 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	result, err := history.Restore{Store: store, Stack: *stack, Dir: *dir, Log: log}.Run(ctx)
+	result, err := history.Restore{Store: store, Stack: stack, Dir: *dir, Log: log}.Run(ctx)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
