@@ -27,8 +27,8 @@ const (
 	partLimit = 16 << 20
 	// looks is how often the files are listed until they stay the same meanwhile.
 	looks = 5
-	// tidyEvery is every how many runs the bucket is tidied up.
-	tidyEvery = 60
+	// garbageInterval is the number of runs between two garbage collections in the bucket.
+	garbageInterval = 60
 )
 
 // errChanging is the error of files that do not stay as they are long enough.
@@ -59,14 +59,14 @@ type Report struct {
 	Duration        time.Duration
 }
 
-// Run sends what is new, and every so often tidies the bucket up. What was sent
+// Run sends what is new, and every so often collects garbage. What was sent
 // before an error is not sent again.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run for somebody who waits: it leaves the tidying to another run.
+// Last is Run for somebody who waits: it leaves the garbage collection to another run.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
-func (b Backup) run(ctx context.Context, tidy bool) (report Report, err error) {
+func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
 	begin := time.Now()
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
@@ -78,7 +78,7 @@ func (b Backup) run(ctx context.Context, tidy bool) (report Report, err error) {
 		return Report{}, fmt.Errorf("back up the history: %w", err)
 	}
 	run := &upload{Backup: b, state: state, tsdb: tsdb{b.Dir}}
-	err = run.all(ctx, tidy)
+	err = run.all(ctx, garbage)
 	run.report.Epoch, run.report.Sequence, run.report.Duration = state.Epoch, state.Manifest, time.Since(begin)
 	if err != nil {
 		return run.report, fmt.Errorf("back up the history: %w", errors.Join(err, run.save()))
@@ -97,7 +97,7 @@ type upload struct {
 }
 
 // all is the run.
-func (u *upload) all(ctx context.Context, tidy bool) error {
+func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
 		// Prometheus has never run here, and there is nothing to lose.
@@ -111,12 +111,12 @@ func (u *upload) all(ctx context.Context, tidy bool) error {
 	if err := u.send(ctx); err != nil {
 		return err
 	}
-	if !tidy || u.state.Runs < tidyEvery {
+	if !garbage || u.state.Runs < garbageInterval {
 		return nil
 	}
-	lost, err := u.tidy(ctx)
+	lost, err := u.collectGarbage(ctx)
 	if err != nil {
-		return fmt.Errorf("tidy up: %w", err)
+		return fmt.Errorf("collect garbage: %w", err)
 	}
 	if lost {
 		return u.send(ctx)

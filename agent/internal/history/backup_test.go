@@ -263,7 +263,7 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 			s.truncate(0, 2)
 			s.backup()
 			harm(w)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			require.Contains(t, s.log.String(), "a part of the backup is gone from the bucket")
 			restored := w.server("i-new")

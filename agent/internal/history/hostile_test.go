@@ -154,7 +154,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			}
 			w.move("i-newer")
 			s.segment(1, 100)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			last := w.server("i-last")
 			require.Zero(t, last.restore().Fallbacks)
@@ -203,7 +203,7 @@ func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) 
 			third := w.restored("i-third")
 			requireSame(t, s.history(), third.history())
 			w.age(root, 25*time.Hour)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			if epoch > maxGap {
 				require.Empty(t, w.Keys(t, manifestKey(epoch, math.MaxUint64)), "it goes when it is old")
@@ -219,7 +219,7 @@ func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
 	manifest.Sequence = math.MaxUint64
 	w.forge(manifest, catalogue)
 	s.segment(1, 100)
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(2), s.backup().Epoch, "above what was made up")
 	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: beginning another epoch")
 	requireSame(t, s.history(), w.restored("i-new").history())
@@ -259,7 +259,7 @@ func TestThousandsOfManifestsAreNotAllTried(t *testing.T) {
 	require.Equal(t, 2_001, result.Fallbacks)
 	w.move("i-new")
 	s.segment(1, 10)
-	s.tidyNext()
+	s.collectGarbageNext()
 	s.backup()
 	require.LessOrEqual(t, len(w.Keys(t, manifestRoot)), maxKept)
 	requireSame(t, s.history(), w.restored("i-third").history())
@@ -275,10 +275,10 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 		return tally.Lost
 	}
 	require.Zero(t, lost())
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Zero(t, lost(), "what this server deletes is not missed")
 	require.NoError(t, os.RemoveAll(w.Path(blockRoot)))
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(1), lost())
 	require.NoError(t, os.RemoveAll(w.Path(root)))
 	require.Greater(t, lost(), uint64(1))

@@ -39,7 +39,7 @@ const (
 	// fetches is how often a transfer that is cut off is begun.
 	fetches = 3
 
-	// maxTried is how many manifests are tried, more than the tidying leaves, and searchTime for how
+	// maxTried is how many manifests are tried, more than the garbage collection leaves, and searchTime for how
 	// long another one is begun with.
 	maxTried   = 300
 	searchTime = 3 * time.Minute

@@ -363,7 +363,7 @@ func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 			requireSame(t, second.history(), third.history())
 			w.move("i-third")
 			third.segment(2, 10)
-			third.tidyNext()
+			third.collectGarbageNext()
 			third.backup()
 			require.Len(t, w.Keys(t, manifestRoot), 3, "nothing is old")
 			w.Skew(skew)

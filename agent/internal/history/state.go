@@ -36,7 +36,7 @@ type state struct {
 	Files map[string]sentFile `json:"files"`
 	// Blocks are the blocks that are there, in the order of their ULIDs.
 	Blocks []Block `json:"blocks"`
-	// Runs counts the manifests since the bucket was last tidied up.
+	// Runs counts the manifests since the last garbage collection.
 	Runs int `json:"runs"`
 	// Lost counts the objects that this server wrote, did not delete and missed in the bucket.
 	Lost uint64 `json:"lost"`

@@ -236,10 +236,10 @@ func (s *server) fails() error {
 	return err
 }
 
-// tidyNext makes the next run the one that tidies up.
-func (s *server) tidyNext() {
+// collectGarbageNext makes the next run collect garbage.
+func (s *server) collectGarbageNext() {
 	s.t.Helper()
-	s.change(func(state *state) { state.Runs = tidyEvery })
+	s.change(func(state *state) { state.Runs = garbageInterval })
 }
 
 // change changes the state file.

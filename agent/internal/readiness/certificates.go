@@ -38,56 +38,57 @@ type Certificates struct {
 	Project string
 }
 
-// Name implements Check.
 func (c Certificates) Name() string { return "certificate" }
 
-// Look implements Check.
-func (c Certificates) Look(ctx context.Context) Finding {
+func (c Certificates) Check(ctx context.Context) Result {
 	stored, err := certificates.ReadFile(c.File)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	awaited, err := c.awaited()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	var sound, waiting, problems []string
+	var found parts
+	var waiting []string
 	for _, name := range c.Names {
 		leaf, err := c.served(ctx, name)
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %s", name, oneLine(err.Error())))
+			found.fail(name + ": " + oneLine(err.Error()))
 			continue
 		}
 		_, exists := stored.For(name)
 		switch problem := judgeLeaf(stored, leaf, name); {
 		case problem == "":
-			sound = append(sound, fmt.Sprintf("%s: until %s", name, leaf.NotAfter.UTC().Format(time.DateOnly)))
+			found.pass(fmt.Sprintf("%s: until %s", name, leaf.NotAfter.UTC().Format(time.DateOnly)))
 		case !exists && slices.Contains(awaited, name):
 			waiting = append(waiting, name)
 		case !exists:
-			problems = append(problems, name+": there is no certificate")
+			found.fail(name + ": there is no certificate")
 		default:
-			problems = append(problems, name+": "+problem)
+			found.fail(name + ": " + problem)
 		}
 	}
 	switch {
-	case len(problems) > 0:
-		return Finding{Detail: withAccounts(stored, problems), Logs: []Log{serviceLog(c.Project, "traefik")}}
+	case len(found.problems) > 0:
+		found.logs = []Log{serviceLog(c.Project, "traefik")}
 	case len(waiting) == len(c.Names):
-		return Finding{Verdict: Holds, Detail: withAccounts(stored, []string{noneYet})}
+		found.pass(noneYet)
 	case len(waiting) > 0:
-		sound = append(sound, strings.Join(waiting, ", ")+": "+noneYet)
+		found.pass(strings.Join(waiting, ", ") + ": " + noneYet)
 	}
-	return Finding{Verdict: Holds, Detail: withAccounts(stored, sound)}
+	result := found.result()
+	result.Detail = withAccounts(stored, result.Detail)
+	return result
 }
 
-// withAccounts joins the parts of a detail, and ends it with the URL of the account at the authority: a CAA
-// record may let that account alone have certificates, and whoever writes such a record needs it.
-func withAccounts(stored certificates.Storage, parts []string) string {
+// withAccounts ends a detail with the URLs of the accounts at the authority: a CAA record may let
+// one account alone have certificates, and whoever writes such a record needs its URL.
+func withAccounts(stored certificates.Storage, detail string) string {
 	for _, account := range stored.Accounts() {
-		parts = append(parts, "account "+oneLine(account))
+		detail += "; account " + oneLine(account)
 	}
-	return strings.Join(parts, "; ")
+	return detail
 }
 
 // awaited are the names that need not have a certificate yet.

@@ -22,42 +22,36 @@ type Containers struct {
 	Runner  Runner
 }
 
-// Name implements Check.
 func (c Containers) Name() string { return "containers" }
 
-// Look implements Check.
-func (c Containers) Look(ctx context.Context) Finding {
+func (c Containers) Check(ctx context.Context) Result {
 	services, containers, err := c.list(ctx)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error()), Logs: []Log{unitLog("docker.service")}}
+		return failed(err, unitLog("docker.service"))
 	}
 	if len(services) == 0 {
-		return Finding{Detail: fmt.Sprintf("the compose project in %s has no services", c.Project)}
+		return fail(fmt.Sprintf("the compose project in %s has no services", c.Project))
 	}
-	var sound, problems []string
-	var logs []Log
+	var found parts
 	for _, service := range services {
 		if len(containers[service]) == 0 {
-			problems = append(problems, service+": has no container")
+			found.fail(service + ": has no container")
 			continue
 		}
 		for _, container := range containers[service] {
 			state, ok := container.judge()
 			if ok {
-				sound = append(sound, service+": "+state)
+				found.pass(service + ": " + state)
 				continue
 			}
-			problems = append(problems, service+": "+state)
-			logs = append(logs, serviceLog(c.Project, service))
+			logs := []Log{serviceLog(c.Project, service)}
 			if container.Health != "" {
 				logs = append(logs, probeLog(service, container.Name))
 			}
+			found.fail(service+": "+state, logs...)
 		}
 	}
-	if len(problems) > 0 {
-		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
-	}
-	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	return found.result()
 }
 
 // list asks Compose which services there should be, sorted, and which

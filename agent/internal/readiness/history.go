@@ -16,23 +16,21 @@ type History struct {
 	Dir string
 }
 
-// Name implements Check.
 func (h History) Name() string { return "history" }
 
-// Look implements Check.
-func (h History) Look(context.Context) Finding {
+func (h History) Check(context.Context) Result {
 	result, err := history.ReadResult(h.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Finding{Detail: "was not restored: run agent restore, which says why"}
+		return fail("was not restored: run agent restore, which says why")
 	case err != nil:
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	case !result.Found:
-		return Finding{Verdict: Holds, Detail: "none was there to restore"}
+		return pass("none was there to restore")
 	}
 	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
 	if result.Fallbacks > 0 {
 		detail += fmt.Sprintf("; newer backups of no use: %d", result.Fallbacks)
 	}
-	return Finding{Verdict: Holds, Detail: detail}
+	return pass(detail)
 }

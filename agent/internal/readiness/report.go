@@ -18,14 +18,14 @@ type Report struct {
 	// Server names the server: its EC2 instance id where it has one.
 	Server string `json:"server"`
 	// Release is the id of the release that the server has, or "".
-	Release string   `json:"release"`
-	Checks  []Result `json:"checks"`
+	Release string       `json:"release"`
+	Checks  []CheckState `json:"checks"`
 	// Logs are the last lines of the logs of what fails, by service or unit.
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-// Result is the state of one check.
-type Result struct {
+// CheckState is the state of one check.
+type CheckState struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 	// Since is when the check came into this state, to the second, in UTC.
@@ -35,7 +35,7 @@ type Result struct {
 }
 
 // state is the word for a result.
-func (r Result) state() string {
+func (r CheckState) state() string {
 	if r.OK {
 		return "ok"
 	}

@@ -29,7 +29,7 @@ func (f fails) Run(_ context.Context, command Command) ([]byte, error) {
 	return nil, fmt.Errorf("%s: exit status 1: %s", command, string(f))
 }
 
-func logNames(finding Finding) []string {
+func logNames(finding Result) []string {
 	var names []string
 	for _, log := range finding.Logs {
 		names = append(names, log.Name)

@@ -48,39 +48,35 @@ type Served struct {
 	etag     string
 }
 
-// Name implements Check.
 func (s *Served) Name() string { return "release" }
 
-// Look implements Check. Looks must not overlap.
-func (s *Served) Look(ctx context.Context) Finding {
+// Check must not be called while it runs.
+func (s *Served) Check(ctx context.Context) Result {
 	if err := s.fetchManifest(ctx); err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	id := s.manifest.ID()
 	current, err := s.Releases.Current()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	if current != id {
 		has := "no release is on this server yet"
 		if current != "" {
 			has = "this server has " + current
 		}
-		return Finding{
-			Detail: fmt.Sprintf("%s, the content bucket has %s", has, id),
-			Logs:   []Log{unitLog(s.PullService)},
-		}
+		return fail(fmt.Sprintf("%s, the content bucket has %s", has, id), unitLog(s.PullService))
 	}
 	named, err := s.Web.Release(ctx)
 	if err == nil && named != id {
 		err = fmt.Errorf("%s names release %q instead of %s", web.ReleasePath, named, id)
 	}
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error()), Logs: []Log{projectLog(s.Project)}}
+		return failed(err, projectLog(s.Project))
 	}
 	siteRules, err := s.Releases.Rules(id)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	files, problems := s.checkFiles(ctx, siteRules)
 	if len(problems) > 0 {
@@ -88,9 +84,9 @@ func (s *Served) Look(ctx context.Context) Finding {
 		if len(problems) >= enoughProblems {
 			detail += "; perhaps more"
 		}
-		return Finding{Detail: detail, Logs: []Log{projectLog(s.Project)}}
+		return fail(detail, projectLog(s.Project))
 	}
-	return Finding{Verdict: Holds, Detail: fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files)}
+	return pass(fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files))
 }
 
 // fetchManifest makes s.manifest the bucket's.

@@ -5,8 +5,27 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 )
+
+// Command is a program with its arguments.
+type Command struct {
+	// Dir is where it runs; "" is the agent's directory.
+	Dir  string
+	Args []string
+	// WithStderr counts its stderr as output, too.
+	WithStderr bool
+}
+
+// String returns the command as it would be typed.
+func (c Command) String() string { return strings.Join(c.Args, " ") }
+
+// Runner runs commands.
+type Runner interface {
+	// Run returns the output of a command. The error names the command and has its last words.
+	Run(ctx context.Context, command Command) ([]byte, error)
+}
 
 // commandTimeout bounds one command. The longest, `docker compose ps`, takes
 // a second on a busy server: one that takes this long hangs.

@@ -41,55 +41,46 @@ func Monotonic() (time.Duration, error) {
 	return time.Duration(now.Nano()), nil
 }
 
-// Name implements Check.
 func (u Units) Name() string { return "agent" }
 
-// Look implements Check.
-func (u Units) Look(ctx context.Context) Finding {
+func (u Units) Check(ctx context.Context) Result {
 	units, err := u.show(ctx)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	// After systemd's answer, so that no unit is active since the future.
 	now, err := u.Now()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	var sound, problems, running []string
-	var logs []Log
+	var found parts
+	var running []string
 	for _, timer := range u.Timers {
 		service := serviceOf(timer)
 		if problem := units[timer].timerProblem(); problem != "" {
-			problems = append(problems, timer+": "+problem)
-			logs = append(logs, unitLog(timer))
+			found.fail(timer+": "+problem, unitLog(timer))
 		}
 		problem, ended := units[service].lastRun()
 		switch {
 		case problem != "":
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 		case !ended:
 			running = append(running, service+": runs, its result is not known yet")
 		default:
-			sound = append(sound, timer+": active, last run succeeded")
+			found.pass(timer + ": active, last run succeeded")
 		}
 	}
 	for _, service := range u.Services {
 		if problem := units[service].serviceProblem(now); problem != "" {
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 			continue
 		}
-		sound = append(sound, service+": active")
+		found.pass(service + ": active")
 	}
-	switch {
-	case len(problems) > 0:
-		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
-	case len(running) > 0:
-		return Finding{Verdict: Undecided, Detail: strings.Join(running, "; ")}
-	default:
-		return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	if len(found.problems) == 0 && len(running) > 0 {
+		return Result{Verdict: Undecided, Detail: strings.Join(running, "; ")}
 	}
+	return found.result()
 }
 
 // serviceOf is the service that a timer starts.

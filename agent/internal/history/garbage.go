@@ -20,7 +20,7 @@ type manifestEntry struct {
 	modified        time.Time
 }
 
-// Bounds of what one run of the tidying does: whoever may write objects can fill the bucket.
+// Bounds of what one run of the garbage collection does: whoever may write objects can fill the bucket.
 const (
 	maxKept    = 200
 	maxDeleted = 10_000
@@ -68,7 +68,7 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 		return bucket.Listing{}, err
 	}
 	if listing.Cut {
-		u.Log.Warn("the bucket holds more objects than a listing takes: tidying up only", "objects", len(listing.Objects))
+		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage", "objects", len(listing.Objects))
 		return listing, nil
 	}
 	sizes := sizesIn(listing)
@@ -97,9 +97,9 @@ func (u *upload) lost(key string) {
 	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: sending it again", "key", key)
 }
 
-// tidy deletes what nobody needs any more, after the manifest of this run. It tells
+// collectGarbage deletes what nobody needs any more, after the manifest of this run. It tells
 // whether something is missing that has to be sent again; then nothing is deleted.
-func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
+func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	files, blocks, catalogue := len(u.state.Files), len(u.state.Blocks), u.state.Catalogue
 	listing, err := u.verify(ctx)
 	if err != nil {
@@ -189,7 +189,7 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 		mutex.Lock()
 		defer mutex.Unlock()
 		whole = false
-		u.Log.Warn("tidying up: deleting manifests only", "error", err)
+		u.Log.Warn("collecting garbage: deleting manifests only", "error", err)
 		return nil
 	}
 	group, reading := errgroup.WithContext(ctx)
