@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/compose"
 	"immutable-infra/agent/internal/history"
 	"immutable-infra/agent/internal/pause"
+	"immutable-infra/server/atomicfile"
 )
 
 const (

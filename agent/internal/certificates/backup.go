@@ -10,8 +10,8 @@ import (
 	"os"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
 // Backup brings acme.json to the backup bucket. Only the server that has the VIP may:

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Record keeps what a restore found, for those who want to know later why there is

@@ -12,8 +12,8 @@ import (
 	"time"
 	"unicode"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
 // Restore brings acme.json from the backup bucket, where another server left it.

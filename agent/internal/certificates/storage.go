@@ -15,7 +15,7 @@ import (
 	"slices"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // MinimumValidity is how long a certificate must be valid to be of use to a new

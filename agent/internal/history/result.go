@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // recordLimit is more than any result has, in bytes.

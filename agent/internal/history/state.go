@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // stateLimit is more than any state has, in bytes.

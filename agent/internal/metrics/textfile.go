@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Textfile is a file that the node exporter's textfile collector reads.

@@ -263,7 +263,7 @@ func TestAReportIsGivenThoughNothingCanBeRemembered(t *testing.T) {
 	report, err := r.Await(t.Context(), 0)
 	require.NoError(t, err)
 	require.True(t, report.Ready)
-	require.Contains(t, log.String(), `level=WARN msg="remember the checks' states: open `)
+	require.Contains(t, log.String(), `level=WARN msg="cannot remember the states of the checks: open `)
 }
 
 func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {

@@ -45,13 +45,3 @@ func writeSynced(path string, text []byte) error {
 	}
 	return file.Close()
 }
-
-// replaceFile writes a small file as a whole: a reader, or a run after a
-// crash, finds the old text or the new one.
-func replaceFile(path string, text []byte) error {
-	temporary := path + temporaryMark + "new"
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temporary, path)
-}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"immutable-infra/server/atomicfile"
 )
 
 const (
@@ -73,7 +75,7 @@ func (f failure) next(release string, err error) failure {
 func (f failure) save(path string) error {
 	text, err := json.Marshal(f)
 	if err == nil {
-		err = replaceFile(path, append(text, '\n'))
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("remember the failed attempt: %w", err)

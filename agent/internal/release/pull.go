@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
@@ -247,7 +248,7 @@ func (p Pull) markVerified(id string) error {
 	if p.StateDir == "" {
 		return nil
 	}
-	if err := replaceFile(p.statePath(verifiedName), []byte(id+"\n")); err != nil {
+	if err := atomicfile.Write(p.statePath(verifiedName), []byte(id+"\n"), 0o644); err != nil {
 		return fmt.Errorf("write verified marker: %w", err)
 	}
 	return nil

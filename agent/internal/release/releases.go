@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
@@ -299,7 +300,7 @@ func (r *Releases) ETag(id string) (string, error) {
 
 // RememberETag records the ETag of a release's manifest for ETag.
 func (r *Releases) RememberETag(id, etag string) error {
-	if err := replaceFile(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n")); err != nil {
+	if err := atomicfile.Write(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n"), 0o644); err != nil {
 		return fmt.Errorf("remember ETag: %w", err)
 	}
 	return nil

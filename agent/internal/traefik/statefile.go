@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"immutable-infra/agent/internal/handover"
+	"immutable-infra/server/atomicfile"
 )
 
 // StateFile is the part of Traefik's dynamic configuration that depends on the state
@@ -53,17 +54,12 @@ func (f StateFile) Set(state handover.ProxyState) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".tmp-*")
-	if err != nil {
+	beside := filepath.Join(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".new")
+	if err := atomicfile.Write(beside, text, 0o644); err != nil {
 		return fmt.Errorf("write the state of Traefik: %w", err)
 	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
-	}
-	if err := os.Rename(file.Name(), f.Path); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
+	if err := os.Rename(beside, f.Path); err != nil {
+		return fmt.Errorf("write the state of Traefik: %w", errors.Join(err, os.Remove(beside)))
 	}
 	return nil
 }
