@@ -45,7 +45,7 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	s3.DenyPuts()
 	s3.Delete(acmeKey)
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"backup: back up the certificates: put s3://content/"+acmeKey+": access denied")
+	require.Contains(t, stderr.String(), "level=ERROR msg=\"backup: cannot back up the certificates: put s3://content/"+acmeKey+": access denied")
 	after, err := os.ReadFile(metrics)
 	require.NoError(t, err)
 	require.Contains(t, string(after), "\nagent_backup_failures_total 1\n")
@@ -78,7 +78,7 @@ func TestARestoreSaysWhatItFound(t *testing.T) {
 
 	s3.Deny()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"restore: restore the certificates: the backup cannot be read, which is not as if there were none: ")
+	require.Contains(t, stderr.String(), "level=ERROR msg=\"restore: cannot restore the certificates: the backup is unreadable; refusing to treat it as missing: ")
 }
 
 func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
@@ -90,7 +90,7 @@ func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := append([]string{"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder}, flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Equal(t, "restore: this server has the VIP: what it has is what counts\n", stdout.String())
+	require.Equal(t, "restore: skipped: this server is active, its data is authoritative\n", stdout.String())
 	require.NoFileExists(t, filepath.Join(traefik, "acme", "acme.json"))
 }
 

@@ -146,7 +146,7 @@ func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
 	require.Equal(t, exitFailed, run(t.Context(), handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket)), &stdout, &stderr))
 	require.Empty(t, stdout.String())
 	require.Equal(t, "level=ERROR msg=\"handover: cannot request the handover: put s3://content/handover/announcement.json: "+
-		"access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket\"\n", stderr.String())
+		"access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket\"\n", stderr.String())
 }
 
 func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {

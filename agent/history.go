@@ -80,7 +80,7 @@ func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writ
 // collect allows Prometheus to collect, from its next start on.
 func (h siteHistory) collect() error {
 	if err := atomicfile.Write(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
-		return fmt.Errorf("allow Prometheus to collect: %w", err)
+		return fmt.Errorf("cannot allow Prometheus to collect: %w", err)
 	}
 	return nil
 }

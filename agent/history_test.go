@@ -132,7 +132,7 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik", traefik)
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "back up the certificates: ")
+	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
 	_, exists := s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 	told := s.told(t)

@@ -171,7 +171,7 @@ func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
 	stderr.Reset()
 	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "the release is what counts")
-	require.Contains(t, stderr.String(), "level=WARN msg=\"write metrics: ")
+	require.Contains(t, stderr.String(), "level=WARN msg=\"cannot write metrics: ")
 }
 
 func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {

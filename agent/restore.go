@@ -36,7 +36,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 		return fmt.Errorf("restore: %w", err)
 	}
 	if holds {
-		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
+		fmt.Fprintln(stdout, "restore: skipped: this server is active, its data is authoritative")
 		return nil
 	}
 	store, _, err := archive.open(ctx)

@@ -9,7 +9,7 @@ import (
 // can tell.
 func WithAdvice(err error) error {
 	if errors.Is(err, ErrDenied) {
-		return fmt.Errorf("%w: look at what the role of this server may do in the backup bucket", err)
+		return fmt.Errorf("%w: check what this server's role may do in the backup bucket", err)
 	}
 	return err
 }

@@ -72,10 +72,10 @@ func Open(ctx context.Context, name, region string) (*Bucket, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("load AWS configuration: %w", err)
+		return nil, fmt.Errorf("cannot load the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: give --region or set AWS_REGION")
+		return nil, errors.New("no AWS region: set AWS_REGION")
 	}
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = o.BaseEndpoint != nil
@@ -114,7 +114,7 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 	output, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
 	if err != nil {
-		return 0, fmt.Errorf("find the size of %s: %w", b.URL(key), kind(err))
+		return 0, fmt.Errorf("cannot get the size of %s: %w", b.URL(key), kind(err))
 	}
 	return aws.ToInt64(output.ContentLength), nil
 }

@@ -130,7 +130,7 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 }
 
 func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
-	const advice = "access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket"
+	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket"
 	for name, deny := range map[string]func(*buckettest.Server){"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)

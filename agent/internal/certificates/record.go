@@ -24,11 +24,11 @@ func ReadRecord(path string) (Record, error) {
 		return Record{}, nil
 	}
 	if err != nil {
-		return Record{}, fmt.Errorf("read what was restored: %w", err)
+		return Record{}, fmt.Errorf("cannot read what was restored: %w", err)
 	}
 	var record Record
 	if err := json.Unmarshal(text, &record); err != nil {
-		return Record{}, fmt.Errorf("read what was restored: %s: %w", path, err)
+		return Record{}, fmt.Errorf("cannot read what was restored: %s: %w", path, err)
 	}
 	return record, nil
 }
@@ -37,10 +37,10 @@ func ReadRecord(path string) (Record, error) {
 func (r Record) write(path string) error {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("note what was restored: %w", err)
+		return fmt.Errorf("cannot record what was restored: %w", err)
 	}
 	if err := atomicfile.Write(path, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("note what was restored: %w", err)
+		return fmt.Errorf("cannot record what was restored: %w", err)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ type Result struct {
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	local, err := atomicfile.Read(r.File, sizeLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
 	}
 	result := Result{Found: true}
 	backup, stored, err := r.fetch(ctx)
@@ -67,10 +67,10 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		}
 		// What this server may have by itself stays.
 		if result.Storage, err = ReadFile(r.File); err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
 		}
 	case err != nil:
-		return Result{}, fmt.Errorf("restore the certificates: the backup cannot be read, which is not as if there were none: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the certificates: the backup is unreadable; refusing to treat it as missing: %w", err)
 	default:
 		end := time.Now().Add(MinimumValidity)
 		kept, text, err := backup.only(func(certificate Certificate) bool {
@@ -85,7 +85,7 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 			}
 		})
 		if err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
 		}
 		if len(kept.Certificates()) == len(backup.Certificates()) {
 			text = stored
@@ -93,13 +93,13 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		result.Storage, result.Changed = kept, !bytes.Equal(text, local)
 		if result.Changed {
 			if err := atomicfile.Write(r.File, text, 0o600); err != nil {
-				return Result{}, fmt.Errorf("restore the certificates: %w", err)
+				return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
 			}
 		}
 	}
 	result.Missing = result.Storage.Missing(r.Names)
 	if err := (Record{Missing: result.Missing}).write(r.Record); err != nil {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
 	}
 	return result, nil
 }

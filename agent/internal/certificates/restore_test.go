@@ -154,7 +154,7 @@ func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
-	for _, says := range []string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"} {
+	for _, says := range []string{"the backup is unreadable; refusing to treat it as missing: ", "access denied", "check what this server's role may do"} {
 		require.ErrorContains(t, err, says)
 	}
 	require.NoFileExists(t, restore.File)

@@ -102,11 +102,11 @@ func ReadFile(path string) (Storage, error) {
 		return Storage{}, nil
 	}
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %w", err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %s: %w", path, err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %s: %w", path, err)
 	}
 	return storage, nil
 }
@@ -202,7 +202,7 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 	// As Traefik writes it.
 	text, err = json.MarshalIndent(kept.resolvers, "", "  ")
 	if err != nil {
-		return Storage{}, nil, fmt.Errorf("write the certificates: %w", err)
+		return Storage{}, nil, fmt.Errorf("cannot write the certificates: %w", err)
 	}
 	return kept, text, nil
 }

@@ -31,7 +31,7 @@ type Service struct {
 func (s Service) Running(ctx context.Context) (bool, error) {
 	running, err := s.run(ctx, "ps", "--status", "running", "--quiet", s.Name)
 	if err != nil {
-		return false, fmt.Errorf("find out whether %s runs: %w", s.Name, err)
+		return false, fmt.Errorf("cannot check whether %s runs: %w", s.Name, err)
 	}
 	return strings.TrimSpace(running) != "", nil
 }
@@ -40,7 +40,7 @@ func (s Service) Running(ctx context.Context) (bool, error) {
 // stays so.
 func (s Service) Stop(ctx context.Context) error {
 	if _, err := s.run(ctx, "stop", s.Name); err != nil {
-		return fmt.Errorf("stop %s: %w", s.Name, err)
+		return fmt.Errorf("cannot stop %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func (s Service) Stop(ctx context.Context) error {
 func (s Service) Start(ctx context.Context) error {
 	seconds := fmt.Sprintf("%.0f", startTimeout.Seconds())
 	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds, s.Name); err != nil {
-		return fmt.Errorf("start %s and wait until it is healthy: %w", s.Name, err)
+		return fmt.Errorf("cannot start %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (s Service) Restart(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.run(ctx, "restart", "--no-deps", s.Name); err != nil {
-		return fmt.Errorf("start %s again: %w", s.Name, err)
+		return fmt.Errorf("cannot restart %s: %w", s.Name, err)
 	}
 	return s.Start(ctx)
 }

@@ -149,7 +149,7 @@ $`, out.String())
 }
 
 func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
-	const advice = "access denied: look at what the role of this server may do in the backup bucket"
+	const advice = "access denied: check what this server's role may do in the backup bucket"
 	for request, says := range map[string]string{
 		"GET " + HolderKey:  "cannot read which server holds the VIP: " + advice,
 		"PUT " + RequestKey: "cannot request the handover: " + advice,

@@ -70,18 +70,18 @@ func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error
 	begin := time.Now()
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	defer unlock()
 	state, err := loadState(b.State)
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	run := &upload{Backup: b, state: state, tsdb: tsdb{b.Dir}}
 	err = run.all(ctx, garbage)
 	run.report.Epoch, run.report.Sequence, run.report.Duration = state.Epoch, state.Manifest, time.Since(begin)
 	if err != nil {
-		return run.report, fmt.Errorf("back up the history: %w", errors.Join(err, run.save()))
+		return run.report, fmt.Errorf("cannot back up the history: %w", errors.Join(err, run.save()))
 	}
 	return run.report, nil
 }
@@ -116,7 +116,7 @@ func (u *upload) all(ctx context.Context, garbage bool) error {
 	}
 	lost, err := u.collectGarbage(ctx)
 	if err != nil {
-		return fmt.Errorf("collect garbage: %w", err)
+		return fmt.Errorf("cannot collect garbage: %w", err)
 	}
 	if lost {
 		return u.send(ctx)
@@ -178,7 +178,7 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("send the write-ahead log in %s: %w", u.Dir, last)
+	return fmt.Errorf("cannot send the write-ahead log in %s: %w", u.Dir, last)
 }
 
 // each sends the named ones one after the other; false is that one was gone.
@@ -249,7 +249,7 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 		return err
 	}
 	if _, err := io.CopyN(hasher, io.NewSectionReader(file, from, length), length); err != nil {
-		return fmt.Errorf("read %s: %w", known.Path, err)
+		return fmt.Errorf("cannot read %s: %w", known.Path, err)
 	}
 	if err := u.putSection(ctx, key, io.NewSectionReader(file, from, length)); err != nil {
 		return err
@@ -279,7 +279,7 @@ func (u *upload) blocks(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("send the blocks in %s: %w", u.Dir, errChanging)
+	return fmt.Errorf("cannot send the blocks in %s: %w", u.Dir, errChanging)
 }
 
 // block sends a block, if it is a new one.
@@ -317,7 +317,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	hasher := sha256.New()
 	size, err := io.Copy(hasher, file)
 	if err != nil {
-		return BlockFile{}, fmt.Errorf("read %s of block %s: %w", name, block.ULID, err)
+		return BlockFile{}, fmt.Errorf("cannot read %s of block %s: %w", name, block.ULID, err)
 	}
 	if err := u.putSection(ctx, block.key(name), io.NewSectionReader(file, 0, size)); err != nil {
 		return BlockFile{}, err
@@ -346,7 +346,7 @@ func (u *upload) catalogue(ctx context.Context) error {
 	segments := u.segments()
 	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
 	if err != nil {
-		return fmt.Errorf("write the catalogue: %w", err)
+		return fmt.Errorf("cannot write the catalogue: %w", err)
 	}
 	sum := sumOf(text)
 	if sum == u.state.Catalogue {
@@ -383,7 +383,7 @@ func (u *upload) manifest(ctx context.Context) error {
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
-		return fmt.Errorf("write the manifest: %w", err)
+		return fmt.Errorf("cannot write the manifest: %w", err)
 	}
 	if err := u.put(ctx, manifestKey(manifest.Epoch, manifest.Sequence), append(text, '\n')); err != nil {
 		return err

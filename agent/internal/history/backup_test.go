@@ -193,7 +193,7 @@ func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
 	s := w.first("i-old")
 	want := s.history()
 	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "wal")))
-	require.ErrorContains(t, s.fails(), "send the write-ahead log in "+s.Dir)
+	require.ErrorContains(t, s.fails(), "cannot send the write-ahead log in "+s.Dir)
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, "wal"), 0o755))
 	require.ErrorContains(t, s.fails(), "there is no segment of the write-ahead log")
 	require.NoError(t, os.RemoveAll(s.Dir))
@@ -231,7 +231,7 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 				require.NoError(t, os.Remove(w.Path(key)))
 			}
 			if remove == "" {
-				require.ErrorContains(t, s.fails(), "does not say yet which server has the VIP")
+				require.ErrorContains(t, s.fails(), "does not say yet which server holds the VIP")
 				// `agent watch` does so, a minute later at the latest.
 				w.move("i-old")
 			}
@@ -305,7 +305,7 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 				}
 				return false
 			})
-			require.ErrorContains(t, s.fails(), "look at what the role of this server may do in the backup bucket")
+			require.ErrorContains(t, s.fails(), "check what this server's role may do in the backup bucket")
 			w.Intercept(nil)
 			s.backup()
 			require.Len(t, w.Keys(t, epochRoot), 1, "what may not be read is not gone")

@@ -21,7 +21,7 @@ const (
 
 var (
 	// errNotRestored is the error of a server that would write over what it has not read.
-	errNotRestored = errors.New("nothing was restored on this server, and the bucket holds a history: replace this server, whose successor restores it")
+	errNotRestored = errors.New("the bucket already holds a history; replace this server so that the next one restores it")
 	// errFenced is the error of a server that may not write.
 	errFenced = errors.New("this server may not back up")
 )
@@ -78,7 +78,7 @@ func (u *upload) startOver(ctx context.Context, missing string) error {
 func (u *upload) claim(ctx context.Context) error {
 	text, err := json.Marshal(claim{Server: u.Server, Claimed: time.Now().UTC()})
 	if err != nil {
-		return fmt.Errorf("claim an epoch: %w", err)
+		return fmt.Errorf("cannot claim an epoch: %w", err)
 	}
 	for range claimAttempts {
 		// The order counts. Whoever claims between the first look and the claim makes
@@ -86,7 +86,7 @@ func (u *upload) claim(ctx context.Context) error {
 		// nobody after it had claimed yet.
 		highest, found, err := u.highest(ctx)
 		if err != nil {
-			return fmt.Errorf("claim an epoch: %w", err)
+			return fmt.Errorf("cannot claim an epoch: %w", err)
 		}
 		if found && !u.state.Prepared {
 			return errNotRestored
@@ -96,7 +96,7 @@ func (u *upload) claim(ctx context.Context) error {
 		}
 		claimed, err := u.putClaim(ctx, highest+1, text)
 		if err != nil {
-			return fmt.Errorf("claim an epoch: %w", err)
+			return fmt.Errorf("cannot claim an epoch: %w", err)
 		}
 		if !claimed {
 			continue
@@ -109,7 +109,7 @@ func (u *upload) claim(ctx context.Context) error {
 		_, err = u.verify(ctx)
 		return err
 	}
-	return fmt.Errorf("claim an epoch: others were faster, %d times", claimAttempts)
+	return fmt.Errorf("cannot claim an epoch: others were faster, %d times", claimAttempts)
 }
 
 // maxGap is how many epochs may be missing between two that are there. One is claimed for each
@@ -160,9 +160,9 @@ func (u *upload) holds(ctx context.Context) error {
 	holder, err := handover.ReadHolder(ctx, u.Store)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
-		return fmt.Errorf("%w: %s does not say yet which server has the VIP", errFenced, handover.HolderKey)
+		return fmt.Errorf("%w: %s does not say yet which server holds the VIP", errFenced, handover.HolderKey)
 	case err != nil:
-		return fmt.Errorf("find out which server has the VIP: %w", bucket.WithAdvice(err))
+		return fmt.Errorf("cannot read which server holds the VIP: %w", bucket.WithAdvice(err))
 	case holder.Server != u.Server:
 		return fmt.Errorf("%w: %s has taken over", errFenced, holder.Server)
 	default:
@@ -200,7 +200,7 @@ func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exis
 		return claim{}, false, nil
 	}
 	if err != nil && !errors.Is(err, bucket.ErrUnreadable) {
-		return claim{}, false, fmt.Errorf("find out whose epoch %d is: %w", epoch, err)
+		return claim{}, false, fmt.Errorf("cannot read who claimed epoch %d: %w", epoch, err)
 	}
 	return parseClaim(text), true, nil
 }

@@ -239,7 +239,7 @@ func (u *upload) remove(ctx context.Context, keys []string) error {
 			ctx, cancel := context.WithTimeout(deleting, requestTimeout)
 			defer cancel()
 			if err := u.Store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("delete what is old: %w", bucket.WithAdvice(err))
+				return fmt.Errorf("cannot delete old objects: %w", bucket.WithAdvice(err))
 			}
 			return nil
 		})

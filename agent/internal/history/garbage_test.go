@@ -236,7 +236,7 @@ func TestABucketThatCannotBeTidiedUpIsAnErrorAfterTheBackup(t *testing.T) {
 		return true
 	})
 	err := s.fails()
-	require.ErrorContains(t, err, "back up the history: collect garbage: delete what is old: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
+	require.ErrorContains(t, err, "cannot back up the history: cannot collect garbage: cannot delete old objects: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
 	require.ErrorContains(t, err, "look at what the role of this server may do")
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)

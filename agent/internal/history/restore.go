@@ -46,7 +46,7 @@ const (
 )
 
 // errUnreadable is the error of a backup that may be there.
-var errUnreadable = errors.New("the backup cannot be read, which is not as if there were none")
+var errUnreadable = errors.New("the backup is unreadable; refusing to treat it as missing")
 
 // Restore brings the history from the bucket, where another server left it.
 // Prometheus must not run meanwhile.
@@ -71,7 +71,7 @@ type Restore struct {
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("restore the history: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the history: %w", err)
 	}
 	return result, nil
 }
@@ -348,7 +348,7 @@ func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	}
 	var disk unix.Statfs_t
 	if err := unix.Statfs(r.Dir, &disk); err != nil {
-		return fmt.Errorf("find out how much space is free: %w", err)
+		return fmt.Errorf("cannot measure the free space: %w", err)
 	}
 	if free := int64(disk.Bavail) * disk.Bsize; need > free/5*4 {
 		return fmt.Errorf("%s is %w: it needs %d bytes of the disk, of which %d are free", manifest, errUnusable, need, free)
@@ -461,7 +461,7 @@ func (r restoring) whole(ctx context.Context, local string, size int64, sum stri
 		}
 		hasher := sha256.New()
 		if _, err := io.Copy(hasher, io.NewSectionReader(file, 0, size)); err != nil {
-			return fetched, fmt.Errorf("read %s: %w", local, err)
+			return fetched, fmt.Errorf("cannot read %s: %w", local, err)
 		}
 		if hex.EncodeToString(hasher.Sum(nil)) == sum {
 			return fetched, file.Close()

@@ -297,7 +297,7 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 				})
 				_, err := s.restoring.Run(t.Context())
 				require.ErrorIs(t, err, errUnreadable)
-				require.ErrorContains(t, err, "restore the history: the backup cannot be read, which is not as if there were none: ")
+				require.ErrorContains(t, err, "cannot restore the history: the backup is unreadable; refusing to treat it as missing: ")
 				require.NoDirExists(t, s.Dir)
 				require.NoFileExists(t, s.State)
 				w.Intercept(nil)

@@ -66,7 +66,7 @@ func ReadResult(dir string) (Result, error) {
 		err = json.Unmarshal(text, &result)
 	}
 	if err != nil {
-		return Result{}, fmt.Errorf("read what was restored: %w", err)
+		return Result{}, fmt.Errorf("cannot read what was restored: %w", err)
 	}
 	return result, nil
 }
@@ -78,7 +78,7 @@ func (r Result) write(path string) error {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note what was restored: %w", err)
+		return fmt.Errorf("cannot record what was restored: %w", err)
 	}
 	return nil
 }

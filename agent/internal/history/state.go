@@ -64,10 +64,10 @@ func loadState(path string) (*state, error) {
 		return loaded, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %w", err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %w", err)
 	}
 	if err := json.Unmarshal(text, loaded); err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %s: %w: delete it, and replace this server", path, err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %s: %w: delete it, and replace this server", path, err)
 	}
 	if loaded.Files == nil {
 		loaded.Files = map[string]sentFile{}
@@ -82,7 +82,7 @@ func (s *state) save(path string) error {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note the state of the backup: %w", err)
+		return fmt.Errorf("cannot save the state of the backup: %w", err)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (f sentFile) hasher() (hash.Hash, error) {
 	hasher := sha256.New()
 	// The standard library says that it is one.
 	if err := hasher.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.Hash); err != nil {
-		return nil, fmt.Errorf("go on with the SHA-256 of %s: %w", f.Path, err)
+		return nil, fmt.Errorf("cannot resume the SHA-256 of %s: %w", f.Path, err)
 	}
 	return hasher, nil
 }

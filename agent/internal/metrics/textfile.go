@@ -41,7 +41,7 @@ func (f Textfile) Write(metrics ...Metric) error {
 	// The exporter runs as somebody else. The name until then does not end with .prom:
 	// the collector leaves it alone.
 	if err := atomicfile.Write(f.Path, []byte(text.String()), 0o644); err != nil {
-		return fmt.Errorf("write metrics: %w", err)
+		return fmt.Errorf("cannot write metrics: %w", err)
 	}
 	return nil
 }

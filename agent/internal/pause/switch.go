@@ -38,12 +38,12 @@ func (s Switch) Resume(ctx context.Context) error { return s.ask(ctx, resumeFile
 func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	path := filepath.Join(s.Dir, file)
 	if err := os.Remove(filepath.Join(s.Dir, opposite)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+		return fmt.Errorf("cannot %s: %w", file, err)
 	}
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+		return fmt.Errorf("cannot %s: %w", file, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("%s is still there after %s: look at the systemd unit that waits for it", path, s.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("%s is still there after %s: check the systemd unit that watches it", path, s.Timeout))
 	defer cancel()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -52,11 +52,11 @@ func (s Switch) ask(ctx context.Context, file, opposite string) error {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+			return fmt.Errorf("cannot %s: %w", file, err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("ask for Prometheus to %s: %w", file, context.Cause(ctx))
+			return fmt.Errorf("cannot %s: %w", file, context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}

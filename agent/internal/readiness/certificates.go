@@ -98,7 +98,7 @@ func (c Certificates) awaited() ([]string, error) {
 		return nil, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("find out whether this server has the VIP: %w", err)
+		return nil, fmt.Errorf("cannot check whether this server holds the VIP: %w", err)
 	}
 	record, err := certificates.ReadRecord(c.Record)
 	return record.Missing, err

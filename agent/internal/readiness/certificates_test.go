@@ -171,11 +171,11 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
-			`^read the certificates: .*acme\.json: it is not what Traefik writes: `,
+			`^cannot read the certificates: .*acme\.json: it is not what Traefik writes: `,
 		},
 		"a record that is broken": {
 			func(f *front) { f.record("{") },
-			`^read what was restored: .*restored\.json: `,
+			`^cannot read what was restored: .*restored\.json: `,
 		},
 		"nobody answers": {
 			func(f *front) {

@@ -78,7 +78,7 @@ func (c Containers) list(ctx context.Context) (services []string, containers map
 			return services, containers, nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("read the output of docker compose ps: %w", err)
+			return nil, nil, fmt.Errorf("cannot read the output of docker compose ps: %w", err)
 		}
 		if !next.oneOff() {
 			containers[next.Service] = append(containers[next.Service], next)

@@ -131,5 +131,5 @@ func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
 func TestAnOutputOfComposeThatIsNotUnderstoodIsNotReady(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"}}.Check(t.Context())
 	require.Equal(t, Fail, finding.Verdict)
-	require.Contains(t, finding.Detail, "read the output of docker compose ps: invalid character 'N'")
+	require.Contains(t, finding.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
 }

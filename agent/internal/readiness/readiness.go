@@ -62,7 +62,7 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	for {
 		found := r.look(ctx, wait, deadline)
 		if err := ctx.Err(); err != nil {
-			return Report{}, fmt.Errorf("look whether the server is ready: %w", err)
+			return Report{}, fmt.Errorf("cannot check readiness: %w", err)
 		}
 		results, changed := judge(r.Checks, found, states)
 		if changed {
@@ -88,7 +88,7 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 		}
 		select {
 		case <-ctx.Done():
-			return Report{}, fmt.Errorf("wait until the server is ready: %w", ctx.Err())
+			return Report{}, fmt.Errorf("cannot await readiness: %w", ctx.Err())
 		case <-time.After(min(pollInterval, left)):
 		}
 	}

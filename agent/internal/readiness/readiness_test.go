@@ -214,7 +214,7 @@ func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		_, err := r.Await(ctx, 10*time.Minute)
-		require.EqualError(t, err, "wait until the server is ready: context deadline exceeded")
+		require.EqualError(t, err, "cannot await readiness: context deadline exceeded")
 		require.Equal(t, 3500*time.Millisecond, time.Since(begin))
 	})
 }

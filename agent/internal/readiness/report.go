@@ -48,7 +48,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
 }
@@ -70,13 +70,13 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", check.Name, check.state(), check.Since.Format(time.RFC3339), check.Detail)
 	}
 	if err := table.Flush(); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Logs)) {
 		fmt.Fprintf(&text, "\nlast lines of the log of %s:\n%s", name, indented(r.Logs[name]))
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ type Units struct {
 func Monotonic() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+		return 0, fmt.Errorf("cannot read the monotonic clock: %w", err)
 	}
 	return time.Duration(now.Nano()), nil
 }

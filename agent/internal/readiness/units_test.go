@@ -227,7 +227,7 @@ func TestTheClockIsTheOneOfSystemd(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, after, before)
 
-	broken := func() (time.Duration, error) { return 0, errors.New("read the monotonic clock: no clock") }
+	broken := func() (time.Duration, error) { return 0, errors.New("cannot read the monotonic clock: no clock") }
 	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Check(t.Context())
-	require.Equal(t, Result{Detail: "read the monotonic clock: no clock"}, finding)
+	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, finding)
 }

@@ -38,7 +38,7 @@ type Build struct {
 func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
 	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
-		return nil, fmt.Errorf("begin release: %w", err)
+		return nil, fmt.Errorf("cannot begin the release: %w", err)
 	}
 	return &Build{
 		releases: r,
@@ -168,16 +168,16 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 	hash := sha256.New()
 	size, err := io.Copy(io.MultiWriter(&b.bytes, hash, file), object.Body)
 	if err != nil {
-		return fmt.Errorf("download %s: %w", content.URL(key), err)
+		return fmt.Errorf("cannot download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
 		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
 	}
 	if err := file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", target, err)
+		return fmt.Errorf("cannot sync %s: %w", target, err)
 	}
 	if err := file.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", target, err)
+		return fmt.Errorf("cannot close %s: %w", target, err)
 	}
 	b.downloaded.Add(size)
 	return nil
@@ -189,27 +189,27 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
 	if err := b.writeNGINX(); err != nil {
-		return Info{}, fmt.Errorf("finish release %s: %w", info.Release, err)
+		return Info{}, fmt.Errorf("cannot finish release %s: %w", info.Release, err)
 	}
 	text, err := json.Marshal(info)
 	if err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	if err := writeSynced(filepath.Join(b.path, infoName), append(text, '\n')); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	if err := writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	// MkdirTemp made it for the owner alone; web servers run as others.
 	if err := os.Chmod(b.path, 0o755); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	if err := syncDirs(b.path); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	if err := b.releases.install(b.path, info.Release); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
 	return info, nil
 }
@@ -241,7 +241,7 @@ func (b *Build) Downloaded() int64 {
 // build, or the unsound release that a finished one took the place of.
 func (b *Build) Discard() error {
 	if err := os.RemoveAll(b.path); err != nil {
-		return fmt.Errorf("discard unfinished release: %w", err)
+		return fmt.Errorf("cannot discard an unfinished release: %w", err)
 	}
 	return nil
 }

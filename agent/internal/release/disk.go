@@ -15,7 +15,7 @@ func syncDir(path string) error {
 	}
 	defer dir.Close()
 	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
+		return fmt.Errorf("cannot sync %s: %w", path, err)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (f failure) save(path string) error {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("remember the failed attempt: %w", err)
+		return fmt.Errorf("cannot save the failed attempt: %w", err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (f failure) save(path string) error {
 // forgetFailure removes the file at path.
 func forgetFailure(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the failed attempt: %w", err)
+		return fmt.Errorf("cannot remove the failed attempt: %w", err)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func readInfo(path string) (Info, error) {
 	}
 	var info Info
 	if err := json.Unmarshal(text, &info); err != nil {
-		return Info{}, fmt.Errorf("parse %s: %w", path, err)
+		return Info{}, fmt.Errorf("cannot parse %s: %w", path, err)
 	}
 	return info, nil
 }

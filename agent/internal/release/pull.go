@@ -234,11 +234,11 @@ func (p Pull) verified() (id string, at time.Time, err error) {
 		return "", time.Time{}, nil
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	stat, err := os.Stat(path)
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	return strings.TrimSpace(string(text)), stat.ModTime(), nil
 }
@@ -249,7 +249,7 @@ func (p Pull) markVerified(id string) error {
 		return nil
 	}
 	if err := atomicfile.Write(p.statePath(verifiedName), []byte(id+"\n"), 0o644); err != nil {
-		return fmt.Errorf("write verified marker: %w", err)
+		return fmt.Errorf("cannot write the verified marker: %w", err)
 	}
 	return nil
 }

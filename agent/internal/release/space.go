@@ -57,7 +57,7 @@ func sizes(ctx context.Context, content *bucket.Bucket, names []string) (int64, 
 func checkSpace(dir string, bytes, reserve int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return fmt.Errorf("measure the free space of %s: %w", dir, err)
+		return fmt.Errorf("cannot measure the free space of %s: %w", dir, err)
 	}
 	free := int64(stat.Bavail) * stat.Bsize
 	if bytes > free-reserve {

@@ -32,7 +32,7 @@ func (f StateFile) State() (handover.ProxyState, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the state of Traefik: %w", err)
+		return "", fmt.Errorf("cannot read the state of Traefik: %w", err)
 	}
 	for _, state := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Draining} {
 		shipped, err := f.shipped(state)
@@ -56,10 +56,10 @@ func (f StateFile) Set(state handover.ProxyState) error {
 	}
 	beside := filepath.Join(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".new")
 	if err := atomicfile.Write(beside, text, 0o644); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
+		return fmt.Errorf("cannot write the state of Traefik: %w", err)
 	}
 	if err := os.Rename(beside, f.Path); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", errors.Join(err, os.Remove(beside)))
+		return fmt.Errorf("cannot write the state of Traefik: %w", errors.Join(err, os.Remove(beside)))
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (f StateFile) Set(state handover.ProxyState) error {
 func (f StateFile) shipped(state handover.ProxyState) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(f.Shipped, string(state)+".yaml"))
 	if err != nil {
-		return nil, fmt.Errorf("read what is shipped for a state of Traefik: %w", err)
+		return nil, fmt.Errorf("cannot read the shipped state of Traefik: %w", err)
 	}
 	return text, nil
 }

@@ -70,7 +70,7 @@ func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, full.Close())
 
-	require.ErrorContains(t, f.Set(handover.Draining), "write the state of Traefik: ")
+	require.ErrorContains(t, f.Set(handover.Draining), "cannot write the state of Traefik: ")
 	state, err := f.State()
 	require.NoError(t, err)
 	require.Equal(t, handover.Serving, state)
