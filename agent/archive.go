@@ -43,7 +43,6 @@ func archiveFlags(flags *flag.FlagSet) *archive {
 	return &archive{certificates: certificateFlags(flags), history: historyFlags(flags), settings: settingsFlag(flags)}
 }
 
-// load reads the settings of the stack.
 func (a *archive) load(flags *flag.FlagSet) error {
 	s, err := loadSettings(flags, *a.settings)
 	if err != nil {
@@ -63,12 +62,10 @@ func (a *archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger
 	return handover.Multi{certificates, a.history.old(store, server, dir, log)}, err
 }
 
-// restored is what a restore found.
 type restored struct {
 	certificates certificates.Result
 	history      history.Result
-	// done is whether the history was restored.
-	done bool
+	done         bool
 }
 
 // successor returns the data of a new server. What it restores is written to found.

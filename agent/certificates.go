@@ -76,7 +76,7 @@ func (c siteCertificates) restore(store certificates.Store) (certificates.Restor
 	return certificates.Restore{Store: store, Key: key, Names: c.names, Roots: c.roots(), File: c.file(), Record: c.record()}, err
 }
 
-// data is the certificates as a handover sees them.
+// data returns the certificates as a handover.Data.
 func (c siteCertificates) data(store certificates.Store, project string, out io.Writer, log *slog.Logger) (certificates.Data, error) {
 	saving, err := c.backup(store, log)
 	if err != nil {
@@ -86,12 +86,10 @@ func (c siteCertificates) data(store certificates.Store, project string, out io.
 	return certificates.Data{Backup: saving, Restoring: restoring, Restart: traefikService(project).Restart, Out: out}, err
 }
 
-// traefikService is Traefik in the compose project.
 func traefikService(project string) compose.Service {
 	return compose.Service{Project: project, Name: "traefik"}
 }
 
-// Missing implements handover.Certificates.
 func (c siteCertificates) Missing() ([]string, error) {
 	storage, err := certificates.ReadFile(c.file())
 	if err != nil {

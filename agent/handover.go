@@ -42,12 +42,12 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	}
 	store, server, err := archive.open(ctx)
 	if err != nil {
-		return fmt.Errorf("watch: %w", err)
+		return err
 	}
 	// The units that stop and start Prometheus watch the directory of the holder file.
 	data, err := archive.old(store, server, filepath.Dir(*holderFile), log)
 	if err != nil {
-		return fmt.Errorf("watch: %w", err)
+		return err
 	}
 	watcher := handover.Watcher{
 		Server:       server,
@@ -93,12 +93,12 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	}
 	store, server, err := archive.open(ctx)
 	if err != nil {
-		return fmt.Errorf("handover: %w", err)
+		return err
 	}
 	var found restored
 	data, err := archive.successor(store, *project, &found, stdout, log)
 	if err != nil {
-		return fmt.Errorf("handover: %w", err)
+		return err
 	}
 	err = handover.Successor{
 		Server: server,
@@ -111,8 +111,5 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	if found.done {
 		noteRestore(log, *path, found.history, found.certificates)
 	}
-	if err != nil {
-		return fmt.Errorf("handover: %w", err)
-	}
-	return nil
+	return err
 }

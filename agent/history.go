@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	// prometheusService is Prometheus' name in the compose project.
 	prometheusService = "prometheus"
 	// pauseTimeout is how long Prometheus may take to stop or to start: longer than
 	// its grace period.
@@ -69,7 +68,7 @@ func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Log
 	}
 }
 
-// successor is the history as a handover sees it on a new server.
+// successor returns the history as the handover.Data of a new server.
 func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writer, log *slog.Logger) history.Data {
 	prometheus := compose.Service{Project: project, Name: prometheusService}
 	return history.Data{

@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errNotReady):
 		return exitFailed
 	default:
-		log.Error(err.Error())
+		log.Error(args[0] + ": " + err.Error())
 		return exitFailed
 	}
 }

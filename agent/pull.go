@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	// reloadTimeout is how long the web server may take to serve a new release.
 	reloadTimeout = 10 * time.Second
 	// diskReserve stays free on the disk of the releases, which is that of everything else.
 	diskReserve = 1 << 30
@@ -71,11 +70,11 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 
 	content, err := bucket.Open(ctx, bucketName, settings.optional("AWS_REGION"))
 	if err != nil {
-		return fmt.Errorf("pull: %w", err)
+		return err
 	}
 	releases, err := release.OpenReleases(*dir, settings.optional("HSTS"))
 	if err != nil {
-		return fmt.Errorf("pull: %w", err)
+		return err
 	}
 	err = release.Pull{
 		Bucket:        content,
@@ -90,7 +89,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		Log:           log,
 	}.Run(ctx)
 	if err != nil {
-		return fmt.Errorf("pull: %w", err)
+		return err
 	}
 	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds", "When this server last had the release of the content bucket.")
 	return nil

@@ -20,13 +20,10 @@ import (
 )
 
 const (
-	// pullTimer is the timer of `agent pull`.
-	pullTimer   = "agent-pull.timer"
-	pullService = "agent-pull.service"
-	// watchService is the service of `agent watch`.
+	pullTimer    = "agent-pull.timer"
+	pullService  = "agent-pull.service"
 	watchService = "agent-watch.service"
-	// backupTimer is the timer of `agent backup`.
-	backupTimer = "agent-backup.timer"
+	backupTimer  = "agent-backup.timer"
 )
 
 // errNotReady is the error of a server that is not ready. The report, which was
@@ -71,11 +68,11 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 
 	content, err := bucket.Open(ctx, bucketName, settings.optional("AWS_REGION"))
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	server, err := serverName(instanceIDPath)
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	// Root looks here at what belongs to another user: nothing is created.
 	releases := release.ReadReleases(*dir)
@@ -117,14 +114,14 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		Log:      log,
 	}.Await(ctx, *wait)
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	write := report.WriteText
 	if *asJSON {
 		write = report.WriteJSON
 	}
 	if err := write(stdout); err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	if !report.Ready {
 		return errNotReady

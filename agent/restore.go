@@ -33,7 +33,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	}
 	holds, err := exists(*holderFile)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
 	if holds {
 		fmt.Fprintln(stdout, "restore: skipped: this server is active, its data is authoritative")
@@ -41,19 +41,16 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	}
 	store, _, err := archive.open(ctx)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
-	// One that fails does not keep the other from being brought here.
+	// A failure of one must not block the other.
 	restored, failed := archive.restoreCertificates(ctx, store, *project, stdout)
 	result, err := archive.history.restoreStopped(ctx, store, *project, log)
 	if err == nil {
 		fmt.Fprintf(stdout, "restore: %s\n", result)
 		noteRestore(log, *path, result, restored)
 	}
-	if failed = errors.Join(failed, err); failed != nil {
-		return fmt.Errorf("restore: %w", failed)
-	}
-	return nil
+	return errors.Join(failed, err)
 }
 
 // restoreCertificates restores the certificates, and has Traefik serve by them.
@@ -73,7 +70,6 @@ func (a *archive) restoreCertificates(ctx context.Context, store *bucket.Bucket,
 	return result, traefikService(project).Restart(ctx)
 }
 
-// noteRestore tells Prometheus what was restored.
 func noteRestore(log *slog.Logger, path string, result history.Result, of certificates.Result) {
 	flag := func(set bool) float64 {
 		if set {

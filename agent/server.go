@@ -45,7 +45,6 @@ func projectFlag(flags *flag.FlagSet) *string {
 	return flags.String("project", "/opt/site", "`directory` of the compose project")
 }
 
-// exists reports whether a file exists.
 func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -56,7 +56,6 @@ func unquoted(value string) string {
 	return value
 }
 
-// optional returns a setting, or "".
 func (s *settings) optional(name string) string { return s.values[name] }
 
 // required returns a setting. A missing one is a problem.

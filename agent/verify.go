@@ -13,7 +13,6 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// errNothing is the error of a bucket that a drill finds empty.
 var errNothing = errors.New("no history was backed up yet")
 
 // verify runs `agent verify`: it restores the history into an empty directory, and
@@ -42,29 +41,29 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 	}
 	there, err := os.ReadDir(*dir)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	if len(there) > 0 {
-		return fmt.Errorf("verify: %s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
+		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
 	}
 	store, _, err := bucket.open(ctx)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	result, err := history.Restore{Store: store, Stack: stack, Dir: *dir, Log: log}.Run(ctx)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	encoder := json.NewEncoder(stdout)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(result); err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	if result.Lost() {
-		return fmt.Errorf("verify: none of the %d backups in the bucket is of use: the log above says why", result.Fallbacks)
+		return fmt.Errorf("none of the %d backups in the bucket is of use: the log above says why", result.Fallbacks)
 	}
 	if !result.Found {
-		return fmt.Errorf("verify: %w", errNothing)
+		return errNothing
 	}
 	return nil
 }

@@ -50,7 +50,6 @@ const (
 	maxKey    = 200
 )
 
-// Bucket is one S3 bucket.
 type Bucket struct {
 	client *s3.Client
 	name   string
@@ -253,6 +252,38 @@ func unreadable(err error) error {
 	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") || errors.Is(err, ErrDenied) &&
 		(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
+// Object is an S3 object as one GET returned it. The caller closes Body.
+type Object struct {
+	Body io.ReadCloser
+	// ETag identifies this version of the object, in quotes, as S3 sent it.
+	ETag string
+}
+
+// Listing is what a bucket holds, in the order of the keys' bytes.
+type Listing struct {
+	Objects []Entry
+	// Cut is whether there are more objects than a listing takes.
+	Cut bool
+	// At is when it was so, by the bucket's clock; zero if it did not tell.
+	At time.Time
+}
+
+type Entry struct {
+	Key  string
+	Size int64
+	// Modified is when the object was written, by the bucket's clock.
+	Modified time.Time
+}
+
+// WithAdvice adds to an error of the backup bucket where to look, as far as one
+// can tell.
+func WithAdvice(err error) error {
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("%w: check what this server's role may do in the backup bucket", err)
 	}
 	return err
 }

@@ -18,10 +18,8 @@ import (
 // the others have a copy of what that one had.
 type Backup struct {
 	Store Store
-	// Key is the object's: see Key.
-	Key string
-	// File is the path of acme.json.
-	File string
+	Key   string
+	File  string
 	// Sent is the path of a file that is there once the bucket has had it from this server.
 	Sent string
 	Log  *slog.Logger

@@ -6,15 +6,15 @@ import (
 	"io"
 )
 
-// Data is the certificates as a handover sees them: it is a handover.Data.
+// Data implements handover.Data for the certificates.
 type Data struct {
 	Backup    Backup
 	Restoring Restore
-	// Restart has Traefik read acme.json again, and serve by it.
+	// Restart makes Traefik reload acme.json.
 	Restart func(ctx context.Context) error
-	// Note gets what was restored; nil is nobody.
+	// Note receives the result; it may be nil.
 	Note func(Result)
-	// Out gets a line when there were other certificates than before.
+	// Out receives a line when the certificates changed.
 	Out io.Writer
 }
 

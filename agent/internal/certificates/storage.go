@@ -5,8 +5,11 @@ package certificates
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/server/atomicfile"
 )
 
@@ -111,7 +115,6 @@ func ReadFile(path string) (Storage, error) {
 	return storage, nil
 }
 
-// Certificates are all that it holds.
 func (s Storage) Certificates() []Certificate { return s.certificates }
 
 // For is the certificate for a name that is valid longest; false is none.
@@ -205,4 +208,35 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 		return Storage{}, nil, fmt.Errorf("cannot write the certificates: %w", err)
 	}
 	return kept, text, nil
+}
+
+// Key is the key in the backup bucket of what Traefik has of a certificate authority:
+// that of the directory's URL, trusted by the certificates in ca, in PEM. An account
+// or a certificate of one is of no use with another, even if that one has the same
+// URL, as a test authority has that was set up anew.
+func Key(directory, ca string) string {
+	sum := sha256.Sum256([]byte(directory + "\n" + ca))
+	return "certificates/" + hex.EncodeToString(sum[:8]) + "/acme.json"
+}
+
+const (
+	// sizeLimit is more than any acme.json has, in bytes.
+	sizeLimit = 1 << 20
+	// requestTimeout bounds one request to the bucket, its retries included.
+	requestTimeout = 15 * time.Second
+)
+
+// Store is the backup bucket. Its errors are those of package bucket.
+type Store interface {
+	// Read returns an object of at most limit bytes, and its ETag.
+	Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error)
+	// Put writes an object: a reader gets the old one or the new one.
+	Put(ctx context.Context, key string, content []byte, contentType string) error
+}
+
+func fetch(ctx context.Context, store Store, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	content, _, err := store.Read(ctx, key, "", sizeLimit)
+	return content, bucket.WithAdvice(err)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// startTimeout is how long a service may take to turn healthy.
+	// startTimeout is how long a service may take to become healthy.
 	startTimeout = 60 * time.Second
 	// commandTimeout bounds one command: longer than the grace period of a service
 	// that stops, and than startTimeout.
@@ -21,13 +21,10 @@ const (
 
 // Service is one service of a compose project.
 type Service struct {
-	// Project is the directory of compose.yaml.
 	Project string
-	// Name is the service's name there.
-	Name string
+	Name    string
 }
 
-// Running tells whether the service runs.
 func (s Service) Running(ctx context.Context) (bool, error) {
 	running, err := s.run(ctx, "ps", "--status", "running", "--quiet", s.Name)
 	if err != nil {
@@ -75,7 +72,7 @@ func (s Service) run(ctx context.Context, args ...string) (string, error) {
 	args = append([]string{"compose", "--progress", "plain"}, args...)
 	command := exec.CommandContext(ctx, "docker", args...)
 	command.Dir = s.Project
-	// A grandchild that keeps the pipe open must not keep us.
+	// A grandchild that keeps the pipe open must not block.
 	command.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr

@@ -31,7 +31,6 @@ func NewIMDS() IMDS {
 	return IMDS{client: imds.New(imds.Options{EnableFallback: aws.FalseTernary})}
 }
 
-// PublicIPv4 implements Metadata.
 func (m IMDS) PublicIPv4(ctx context.Context) (netip.Addr, error) {
 	output, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: "public-ipv4"})
 	var response *smithyhttp.ResponseError

@@ -9,17 +9,14 @@ import (
 // being called.
 type Multi []Data
 
-// Release implements Data.
 func (m Multi) Release(ctx context.Context) error {
 	return m.each(func(data Data) error { return data.Release(ctx) })
 }
 
-// Resume implements Data.
 func (m Multi) Resume(ctx context.Context) error {
 	return m.each(func(data Data) error { return data.Resume(ctx) })
 }
 
-// Restore implements Data.
 func (m Multi) Restore(ctx context.Context) error {
 	return m.each(func(data Data) error { return data.Restore(ctx) })
 }

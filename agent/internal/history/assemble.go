@@ -54,7 +54,6 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	return known, r.swap(dir)
 }
 
-// copy copies a file of the write-ahead log.
 func (r restoring) copy(file File, to string) (sentFile, error) {
 	if err := r.dir.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return sentFile{}, err

@@ -25,36 +25,33 @@ const (
 	// partLimit is the most that one object holds of a segment, in bytes: an upload
 	// that is cut off begins again with that.
 	partLimit = 16 << 20
-	// looks is how often the files are listed until they stay the same meanwhile.
+	// looks is how often a changing directory is listed before giving up.
 	looks = 5
 	// garbageInterval is the number of runs between two garbage collections in the bucket.
 	garbageInterval = 60
 )
 
-// errChanging is the error of files that do not stay as they are long enough.
+// errChanging is the error of files that keep changing.
 var errChanging = errors.New("the files change faster than they can be sent")
 
 // Backup brings to the bucket what is new in Prometheus' data directory. Only the
 // server that has the VIP may.
 type Backup struct {
-	Store *bucket.Bucket
-	// Server names this server, and Stack the stack that it belongs to.
+	Store         *bucket.Bucket
 	Server, Stack string
-	// Dir is Prometheus' data directory.
-	Dir string
-	// State is the path of the file that remembers what is in the bucket.
+	Dir           string
+	// State is the path of the file that records what the bucket holds.
 	State string
-	// Retention is for how long what is not current any more stays in the bucket.
+	// Retention is how long the bucket keeps objects that are not current.
 	Retention time.Duration
 	Log       *slog.Logger
 }
 
-// Report is what a run did.
+// Report describes a run.
 type Report struct {
 	// Bytes and Objects are how much was sent, the manifest included.
-	Bytes   int64
-	Objects int
-	// Epoch and Sequence are those of the manifest.
+	Bytes           int64
+	Objects         int
 	Epoch, Sequence uint64
 	Duration        time.Duration
 }
@@ -63,7 +60,7 @@ type Report struct {
 // before an error is not sent again.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run for somebody who waits: it leaves the garbage collection to another run.
+// Last is Run without the garbage collection, for a caller that waits.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
 func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
@@ -86,7 +83,6 @@ func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error
 	return run.report, nil
 }
 
-// upload is one run of a backup.
 type upload struct {
 	Backup
 	state  *state
@@ -96,7 +92,6 @@ type upload struct {
 	unsaved int64
 }
 
-// all is the run.
 func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
@@ -124,7 +119,7 @@ func (u *upload) all(ctx context.Context, garbage bool) error {
 	return nil
 }
 
-// send sends what is new, and the manifest that names all.
+// send uploads new data and the manifest that lists everything.
 func (u *upload) send(ctx context.Context) error {
 	if err := u.log(ctx); err != nil {
 		return err
@@ -259,7 +254,6 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 	return u.sent(length)
 }
 
-// blocks sends the blocks that are new.
 func (u *upload) blocks(ctx context.Context) error {
 	for range looks {
 		ulids, err := u.tsdb.blocks()
@@ -282,7 +276,6 @@ func (u *upload) blocks(ctx context.Context) error {
 	return fmt.Errorf("cannot send the blocks in %s: %w", u.Dir, errChanging)
 }
 
-// block sends a block, if it is a new one.
 func (u *upload) block(ctx context.Context, ulid string) error {
 	if _, sent := u.state.block(ulid); sent {
 		return nil
@@ -307,7 +300,6 @@ func (u *upload) block(ctx context.Context, ulid string) error {
 	return u.sent(block.bytes())
 }
 
-// blockFile sends one file of a block.
 func (u *upload) blockFile(ctx context.Context, block Block, name string) (BlockFile, error) {
 	file, err := os.Open(filepath.Join(u.Dir, block.ULID, name))
 	if err != nil {
@@ -393,7 +385,6 @@ func (u *upload) manifest(ctx context.Context) error {
 	return u.save()
 }
 
-// put sends an object of JSON.
 func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(int64(len(content))))
 	defer cancel()
@@ -404,7 +395,6 @@ func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	return nil
 }
 
-// putSection sends an object of bytes of a file.
 func (u *upload) putSection(ctx context.Context, key string, section *io.SectionReader) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(section.Size()))
 	defer cancel()
@@ -415,7 +405,6 @@ func (u *upload) putSection(ctx context.Context, key string, section *io.Section
 	return nil
 }
 
-// count counts an object that was sent.
 func (u *upload) count(bytes int64) {
 	u.report.Bytes += bytes
 	u.report.Objects++

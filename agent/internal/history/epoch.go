@@ -15,14 +15,14 @@ import (
 const (
 	// claimLimit is more than any claim has, in bytes.
 	claimLimit = 4 << 10
-	// claimAttempts is how often somebody else may be faster.
+	// claimAttempts bounds how often another server may win the race.
 	claimAttempts = 5
 )
 
 var (
-	// errNotRestored is the error of a server that would write over what it has not read.
+	// errNotRestored protects a history that this server has not read.
 	errNotRestored = errors.New("the bucket already holds a history; replace this server so that the next one restores it")
-	// errFenced is the error of a server that may not write.
+	// errFenced is the error of a server that lost the right to write.
 	errFenced = errors.New("this server may not back up")
 )
 
@@ -65,7 +65,7 @@ func (u *upload) fence(ctx context.Context) error {
 	return err
 }
 
-// startOver sends everything again, since somebody has emptied the bucket.
+// startOver uploads everything again: the bucket was emptied.
 func (u *upload) startOver(ctx context.Context, missing string) error {
 	u.state.Lost++
 	u.Log.Warn("what this server has backed up is gone from the bucket: sending all of it again", "missing", missing)
@@ -155,7 +155,7 @@ func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err e
 	return highestOf(listings...), found, nil
 }
 
-// holds makes sure that this server is the one that has the VIP.
+// holds returns an error unless this server holds the VIP.
 func (u *upload) holds(ctx context.Context) error {
 	holder, err := handover.ReadHolder(ctx, u.Store)
 	switch {

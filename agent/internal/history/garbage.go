@@ -14,7 +14,6 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// manifestEntry is a manifest in a listing.
 type manifestEntry struct {
 	epoch, sequence uint64
 	modified        time.Time
@@ -41,7 +40,6 @@ func manifestsIn(listing bucket.Listing, highest uint64) []manifestEntry {
 	return manifests
 }
 
-// sizesIn are the sizes of the objects in a listing, by their keys.
 func sizesIn(listing bucket.Listing) map[string]int64 {
 	sizes := make(map[string]int64, len(listing.Objects))
 	for _, entry := range listing.Objects {
@@ -151,7 +149,7 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	if err := u.remove(ctx, garbage[:min(len(garbage), maxDeleted)]); err != nil {
 		return false, err
 	}
-	// If there is more, the next run goes on.
+	// The next run continues with the rest.
 	if len(garbage) <= maxDeleted && !listing.Cut {
 		u.state.Runs = 0
 	}
@@ -230,7 +228,6 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 	return keys, whole, nil
 }
 
-// remove deletes objects.
 func (u *upload) remove(ctx context.Context, keys []string) error {
 	group, deleting := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)

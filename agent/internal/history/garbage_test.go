@@ -221,7 +221,7 @@ func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {
 	}
 }
 
-func TestABucketThatCannotBeTidiedUpIsAnErrorAfterTheBackup(t *testing.T) {
+func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.segment(0, 10)
@@ -237,14 +237,14 @@ func TestABucketThatCannotBeTidiedUpIsAnErrorAfterTheBackup(t *testing.T) {
 	})
 	err := s.fails()
 	require.ErrorContains(t, err, "cannot back up the history: cannot collect garbage: cannot delete old objects: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
-	require.ErrorContains(t, err, "look at what the role of this server may do")
+	require.ErrorContains(t, err, "check what this server's role may do")
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)
 	s.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"), "the next run tries again")
 }
 
-func TestAHandoverDoesNotWaitForTheTidying(t *testing.T) {
+func TestAHandoverDoesNotWaitForGarbageCollection(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.collectGarbageNext()

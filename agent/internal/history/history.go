@@ -57,12 +57,10 @@ func manifestKey(epoch, sequence uint64) string {
 
 func catalogueKey(sum string) string { return catalogueRoot + sum + ".json" }
 
-// epochOf is the epoch of a claim's key.
 func epochOf(key string) (epoch uint64, ok bool) {
 	return number(strings.TrimSuffix(strings.TrimPrefix(key, epochRoot), ".json"))
 }
 
-// manifestOf is the epoch and the sequence of a manifest's key.
 func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	first, second, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(key, manifestRoot), ".json"), "/")
 	epoch, ok = number(first)
@@ -79,7 +77,6 @@ func number(text string) (uint64, bool) {
 	return value, err == nil
 }
 
-// transferTimeout is how long the transfer of so many bytes may take.
 func transferTimeout(bytes int64) time.Duration {
 	return requestTimeout + time.Duration(bytes/slowest)*time.Second
 }
@@ -92,7 +89,6 @@ func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([
 	return content, bucket.WithAdvice(err)
 }
 
-// list lists a part of the bucket.
 func list(ctx context.Context, store *bucket.Bucket, prefix string) (bucket.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

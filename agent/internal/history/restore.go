@@ -25,14 +25,12 @@ import (
 
 // Names below the directory of a Restore.
 const (
-	// DataDir is Prometheus' own directory.
 	DataDir = "data"
 	// restoredDir is what was fetched, of which the other is made.
 	restoredDir = "restored"
 	// CollectingFile is there while Prometheus may collect.
 	CollectingFile = "collecting"
-	// recordFile tells what was restored.
-	recordFile = "restored.json"
+	recordFile     = "restored.json"
 
 	// unfinished ends the name of a directory that is not complete yet.
 	unfinished = ".tmp"
@@ -151,7 +149,6 @@ func (r restoring) own(name string) error {
 	return r.dir.RemoveAll(name)
 }
 
-// backup is a manifest with its blocks.
 type backup struct {
 	Manifest
 	blocks []Block

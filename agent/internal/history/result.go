@@ -37,7 +37,6 @@ type Result struct {
 	Restored time.Time `json:"restored"`
 }
 
-// String is a line about what was found.
 func (r Result) String() string {
 	if r.Lost() {
 		return fmt.Sprintf("NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (%d): Prometheus begins with nothing; "+

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
@@ -12,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"immutable-infra/agent/internal/lockfile"
 	"immutable-infra/server/atomicfile"
 )
 
@@ -120,15 +123,48 @@ func (f sentFile) hasher() (hash.Hash, error) {
 
 // note takes down the SHA-256 of what was sent.
 func (f *sentFile) note(hasher hash.Hash) {
-	// It never fails.
 	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
 	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))
 }
 
-// inode is that of a file.
 func inode(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Ino
 	}
 	return 0
+}
+
+// Tally counts the backups of this server.
+type Tally struct {
+	Failures uint64
+	// Lost is how many objects that this server wrote, and did not delete, were gone from the bucket.
+	Lost uint64
+	// LastSuccess is when the last successful one ended; zero is never.
+	LastSuccess time.Time
+}
+
+// Note counts a run that ended now, and whether another backup was gone from the bucket, and tells how runs went until now.
+func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
+	unlock, err := lockfile.Lock(ctx, b.State+".lock")
+	if err != nil {
+		return Tally{}, err
+	}
+	defer unlock()
+	state, err := loadState(b.State)
+	if err != nil {
+		return Tally{}, err
+	}
+	if gone {
+		state.Lost++
+	}
+	if failed {
+		state.Failures++
+	} else {
+		state.LastSuccess = time.Now().Unix()
+	}
+	tally := Tally{Failures: state.Failures, Lost: state.Lost}
+	if state.LastSuccess > 0 {
+		tally.LastSuccess = time.Unix(state.LastSuccess, 0)
+	}
+	return tally, state.save(b.State)
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 )
 
-// tsdb is a data directory of Prometheus.
 type tsdb struct{ dir string }
 
 // log lists the files of the write-ahead log and of its newest complete checkpoint,
@@ -47,7 +46,6 @@ func (t tsdb) log() (checkpointFiles, segments []string, err error) {
 	return checkpointFiles, segments, nil
 }
 
-// byNumber puts paths of segments into their order.
 func byNumber(segments []string) {
 	slices.SortFunc(segments, func(a, b string) int {
 		first, _ := segmentOf(a)

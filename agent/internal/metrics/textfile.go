@@ -11,14 +11,13 @@ import (
 
 // Textfile is a file that the node exporter's textfile collector reads.
 type Textfile struct {
-	// Path ends with .prom; "" is no file, and nobody is told.
+	// Path ends with .prom; "" writes nothing.
 	Path string
 }
 
 // Metric is a metric with one value.
 type Metric struct {
-	Name string
-	// Help is one line.
+	Name  string
 	Help  string
 	Value float64
 	// Counter is whether it only grows, as a number of failures does. Others are gauges.

@@ -15,26 +15,25 @@ import (
 const (
 	pauseFile  = "pause"
 	resumeFile = "resume"
-	// look is the time between two looks whether it is done.
+	// look is the pause between two checks of the file.
 	look = 50 * time.Millisecond
 )
 
 // Switch asks by files, which units of root's wait for: they do what the file's name
 // says, and then remove it.
 type Switch struct {
-	// Dir is where the files are.
 	Dir string
 	// Timeout is how long that may take.
 	Timeout time.Duration
 }
 
-// Pause has Prometheus stopped, and returns when that is done.
+// Pause stops Prometheus and waits for it.
 func (s Switch) Pause(ctx context.Context) error { return s.ask(ctx, pauseFile, resumeFile) }
 
-// Resume has Prometheus started, and returns when that is done.
+// Resume starts Prometheus and waits for it.
 func (s Switch) Resume(ctx context.Context) error { return s.ask(ctx, resumeFile, pauseFile) }
 
-// ask makes a file and waits until it is gone. The opposite is not asked for any more.
+// ask creates a request file and waits until it is removed. It withdraws the opposite request.
 func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	path := filepath.Join(s.Dir, file)
 	if err := os.Remove(filepath.Join(s.Dir, opposite)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -28,11 +28,10 @@ const noneYet = "none yet: asked for when the VIP arrives"
 type Certificates struct {
 	// Address is host:port of the site's front on this server.
 	Address string
-	// Names are those of the site.
-	Names []string
+	Names   []string
 	// File is the path of acme.json, and Record that of what was restored.
 	File, Record string
-	// HolderFile is there while this server has the VIP.
+	// HolderFile exists while this server holds the VIP.
 	HolderFile string
 	// Project is the directory of compose.yaml, for Traefik's log.
 	Project string
@@ -91,7 +90,7 @@ func withAccounts(stored certificates.Storage, detail string) string {
 	return detail
 }
 
-// awaited are the names that need not have a certificate yet.
+// awaited returns the names that need no certificate yet.
 func (c Certificates) awaited() ([]string, error) {
 	_, err := os.Lstat(c.HolderFile)
 	if err == nil {
@@ -104,7 +103,7 @@ func (c Certificates) awaited() ([]string, error) {
 	return record.Missing, err
 }
 
-// judgeLeaf says what is wrong with the certificate with which a name is served, or "".
+// judgeLeaf returns what is wrong with the certificate that a name is served with, or "".
 func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
 	switch {
 	case !stored.Holds(leaf):
@@ -118,7 +117,6 @@ func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string)
 	}
 }
 
-// served is the certificate with which a name is served.
 func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no answer within %s", web.HeaderTimeout))
 	defer cancel()

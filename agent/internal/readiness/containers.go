@@ -17,7 +17,6 @@ import (
 // A service without a health check never counts as ready: that it runs at this
 // moment does not say that it will not exit in the next one.
 type Containers struct {
-	// Project is the directory of compose.yaml.
 	Project string
 	Runner  Runner
 }
@@ -109,7 +108,7 @@ func (c container) oneOff() bool {
 	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")
 }
 
-// judge says what state the container is in and whether that is as it should be.
+// judge returns the state of the container and whether it is sound.
 func (c container) judge() (state string, ok bool) {
 	switch {
 	case c.State == "running" && c.Health == "healthy":

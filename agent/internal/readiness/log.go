@@ -13,7 +13,7 @@ const (
 	// them. It is more, since a look leaves a line per file in a web server's
 	// log, and those are left out.
 	containerLogLines = 2000
-	// UserAgent is by what the agent's own requests are known in such a log.
+	// UserAgent marks the agent's own requests in such a log.
 	UserAgent = "agent-ready"
 )
 
@@ -21,12 +21,10 @@ const (
 type Log struct {
 	// Name is what the log is of: a service of the compose project or a
 	// systemd unit.
-	Name string
-	// Command prints it.
+	Name    string
 	Command Command
 }
 
-// serviceLog is the log of one service of a compose project.
 func serviceLog(project, service string) Log {
 	return Log{Name: service, Command: Command{
 		Dir:        project,
@@ -35,7 +33,6 @@ func serviceLog(project, service string) Log {
 	}}
 }
 
-// projectLog is the log of all services of a compose project.
 func projectLog(project string) Log {
 	return Log{Name: "containers", Command: Command{
 		Dir:        project,
@@ -51,7 +48,6 @@ func probeLog(service, container string) Log {
 	}}
 }
 
-// unitLog is the journal of a systemd unit.
 func unitLog(unit string) Log {
 	return Log{Name: unit, Command: Command{
 		Args: []string{"journalctl", "--unit", unit, "--no-pager", "--lines", strconv.Itoa(logLines), "--output", "cat"},

@@ -12,7 +12,6 @@ import (
 // Memory is a small file that remembers from one run to the next since when
 // each check has been in its state. It lies where a boot removes it.
 type Memory struct {
-	// Path is the file's path.
 	Path string
 }
 

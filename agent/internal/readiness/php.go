@@ -6,13 +6,11 @@ import (
 	"strings"
 )
 
-// phpProbe is what a PHP that works answers to the probe.
 const phpProbe = "ok"
 
 // PHP is the check that the web server reaches PHP and that PHP runs, by a probe
 // script that is the server's own. What the site's pages do has no part in it.
 type PHP struct {
-	// Project is the directory of compose.yaml.
 	Project string
 	Runner  Runner
 }

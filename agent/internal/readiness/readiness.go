@@ -20,32 +20,29 @@ const (
 	pollInterval = time.Second
 	// lookGrace is what a look that begins at the deadline still has: one that
 	// is cut off finds nothing but that.
-	lookGrace = 10 * time.Second
-	// logsTimeout bounds the reading of all logs of a report.
+	lookGrace   = 10 * time.Second
 	logsTimeout = 10 * time.Second
 	// patience is after how much waiting the logs of what fails are shown, before
 	// its end. A server that is in order is ready by then.
-	patience = 30 * time.Second
-	// explainLines is how many lines of each log are shown then.
+	patience     = 30 * time.Second
 	explainLines = 5
 )
 
 // Readiness is all that must hold on a server before the VIP may move to it.
 type Readiness struct {
-	// Server names this server in the report.
 	Server string
-	// Releases is what the agent has on disk, for the report.
+	// Releases are those on disk.
 	Releases *release.Releases
 	// Checks must all hold, in the order of the report.
 	Checks []Check
-	// Memory knows since when the checks are in their states.
+	// Memory records since when the checks are in their states.
 	Memory Memory
 	// Runner reads the logs of what fails.
 	Runner Runner
 	// Progress gets a line whenever a check changes its state during a wait, and,
 	// once, the logs of what fails when it lasts.
 	Progress io.Writer
-	// Log gets what is wrong with the memory, which spoils no report.
+	// Log receives errors of the memory, which spoil no report.
 	Log *slog.Logger
 }
 
@@ -94,7 +91,7 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	}
 }
 
-// look carries out all checks at once and returns their results in order.
+// look runs all checks at once and returns their results in order.
 func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Result {
 	if wait > 0 {
 		if earliest := time.Now().Add(lookGrace); earliest.After(deadline) {
@@ -153,7 +150,6 @@ func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }
 
-// report is the report of a look, without logs.
 func (r Readiness) report(results []CheckState) Report {
 	report := Report{Ready: true, Server: r.Server, Checks: results}
 	for _, result := range results {
@@ -164,7 +160,7 @@ func (r Readiness) report(results []CheckState) Report {
 	return report
 }
 
-// logs reads the logs of what fails, each of them once.
+// logs reads each log of what fails once.
 func (r Readiness) logs(ctx context.Context, results []CheckState, found []Result) map[string][]string {
 	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
 	defer cancel()

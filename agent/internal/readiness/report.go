@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// Report says whether a server is ready, and why not.
+// Report is whether a server is ready, and why not.
 type Report struct {
-	// Ready is whether every check holds.
 	Ready bool `json:"ready"`
 	// Server names the server: its EC2 instance id where it has one.
 	Server string `json:"server"`
@@ -24,17 +23,14 @@ type Report struct {
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-// CheckState is the state of one check.
 type CheckState struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 	// Since is when the check came into this state, to the second, in UTC.
-	Since time.Time `json:"since"`
-	// Detail is one line.
-	Detail string `json:"detail"`
+	Since  time.Time `json:"since"`
+	Detail string    `json:"detail"`
 }
 
-// state is the word for a result.
 func (r CheckState) state() string {
 	if r.OK {
 		return "ok"
@@ -81,7 +77,6 @@ func (r Report) WriteText(w io.Writer) error {
 	return nil
 }
 
-// indented are the lines of a log below a heading.
 func indented(lines []string) string {
 	if len(lines) == 0 {
 		return "  (empty)\n"

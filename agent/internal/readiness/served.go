@@ -31,9 +31,7 @@ const enoughProblems = 5
 // It runs no page and judges no page's answer: what a program of the site does is
 // the site's own affair, and must not keep a server from its visitors.
 type Served struct {
-	// Bucket is the content bucket.
-	Bucket *bucket.Bucket
-	// Releases is what the agent has on disk.
+	Bucket   *bucket.Bucket
 	Releases *release.Releases
 	Limits   manifest.Limits
 	// Web is the site on this server.
@@ -89,7 +87,6 @@ func (s *Served) Check(ctx context.Context) Result {
 	return pass(fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files))
 }
 
-// fetchManifest makes s.manifest the bucket's.
 func (s *Served) fetchManifest(ctx context.Context) error {
 	list, etag, err := release.FetchManifest(ctx, s.Bucket, s.etag, s.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
@@ -161,7 +158,7 @@ func servedAt(name string) (urlPath string, static bool) {
 	}
 }
 
-// checkFile says what is wrong with what is served at a path, or "".
+// checkFile returns what is wrong with the file served at a path, or "".
 func (s *Served) checkFile(ctx context.Context, path string, want manifest.Digest) string {
 	response, err := s.Web.Get(ctx, path)
 	if err != nil {

@@ -83,7 +83,6 @@ func (u Units) Check(ctx context.Context) Result {
 	return found.result()
 }
 
-// serviceOf is the service that a timer starts.
 func serviceOf(timer string) string {
 	return strings.TrimSuffix(timer, ".timer") + ".service"
 }
@@ -122,7 +121,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 // unit is the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
 type unit map[string]string
 
-// timerProblem says what is wrong with a timer, or "".
+// timerProblem returns what is wrong with a timer, or "".
 func (u unit) timerProblem() string {
 	switch {
 	case u["LoadState"] != "loaded":

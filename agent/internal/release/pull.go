@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	// verifiedName and failureName are files of StateDir.
 	verifiedName = "site-verified"
 	failureName  = "pull-failure.json"
 
@@ -30,8 +29,7 @@ const (
 // serves it.
 type Pull struct {
 	// Bucket is the content bucket: SHA256SUMS and site/<path>.
-	Bucket *bucket.Bucket
-	// Releases is where releases are kept and served from.
+	Bucket   *bucket.Bucket
 	Releases *Releases
 	// Keep is how many releases stay on disk besides the current one. At least
 	// 1, since readers may be in the release that was just switched away from.
@@ -50,8 +48,7 @@ type Pull struct {
 	ReloadTimeout time.Duration
 	// Reserve is how many bytes of the disk a release must leave free.
 	Reserve int64
-	// Limits bound what is accepted.
-	Limits manifest.Limits
+	Limits  manifest.Limits
 	// Log gets one line per change.
 	Log *slog.Logger
 }

@@ -4,6 +4,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -330,4 +331,23 @@ func (r *Releases) path(id string) string {
 func isTemporary(name string) bool {
 	finished, _, marked := strings.Cut(name, temporaryMark)
 	return marked && (manifest.IsID(finished) || finished == currentName || finished == etagName)
+}
+
+// Info is what release.json in a release's directory says about it.
+type Info struct {
+	Release string `json:"release"`
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+}
+
+func readInfo(path string) (Info, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Info{}, err
+	}
+	var info Info
+	if err := json.Unmarshal(text, &info); err != nil {
+		return Info{}, fmt.Errorf("cannot parse %s: %w", path, err)
+	}
+	return info, nil
 }

@@ -18,7 +18,6 @@ import (
 // of the server: a copy of one of the files that the bundle has for it. Traefik
 // watches its directory.
 type StateFile struct {
-	// Path is the file's path.
 	Path string
 	// Shipped is the directory with a file NAME.yaml for each state NAME.
 	Shipped string
