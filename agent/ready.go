@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
 	"immutable-infra/agent/internal/web"
@@ -76,7 +77,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	}
 	// Root looks here at what belongs to another user: nothing is created.
 	releases := release.ReadReleases(*dir)
-	system := readiness.System{}
+	system := proc.System{}
 	report, err := readiness.Readiness{
 		Server:   server,
 		Releases: releases,

@@ -3,12 +3,12 @@
 package compose
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -65,22 +65,10 @@ func (s Service) Restart(ctx context.Context) error {
 	return s.Start(ctx)
 }
 
-// run runs a command of `docker compose` and returns what it wrote on stdout.
+// run returns the output of a command of `docker compose`.
 func (s Service) run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("no end within %s", commandTimeout))
-	defer cancel()
-	args = append([]string{"compose", "--progress", "plain"}, args...)
-	command := exec.CommandContext(ctx, "docker", args...)
-	command.Dir = s.Project
-	// A grandchild that keeps the pipe open must not block.
-	command.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return stdout.String(), nil
+	output, err := proc.System{}.Run(ctx, proc.Command{
+		Dir: s.Project, Args: append([]string{"docker", "compose", "--progress", "plain"}, args...), Timeout: commandTimeout,
+	})
+	return string(output), err
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 // Containers is the check that every service of a compose project exists, runs,
@@ -18,7 +20,7 @@ import (
 // moment does not say that it will not exit in the next one.
 type Containers struct {
 	Project string
-	Runner  Runner
+	Runner  proc.Runner
 }
 
 func (c Containers) Name() string { return "containers" }
@@ -56,14 +58,14 @@ func (c Containers) Check(ctx context.Context) Result {
 // list asks Compose which services there should be, sorted, and which
 // containers they have.
 func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
-	output, err := c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
+	output, err := c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
 	if err != nil {
 		return nil, nil, err
 	}
 	services = strings.Fields(string(output))
 	slices.Sort(services)
 
-	output, err = c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
+	output, err = c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -107,7 +109,7 @@ func TestOneBrokenServiceAmongSoundOnesIsWhatTheReportNames(t *testing.T) {
 
 func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
 	for name, test := range map[string]struct {
-		runner Runner
+		runner proc.Runner
 		detail string
 	}{
 		"Docker missing": {answers{}, `docker compose config --services: exec: "docker": executable file not found in $PATH`},

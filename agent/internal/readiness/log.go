@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -22,11 +24,11 @@ type Log struct {
 	// Name is what the log is of: a service of the compose project or a
 	// systemd unit.
 	Name    string
-	Command Command
+	Command proc.Command
 }
 
 func serviceLog(project, service string) Log {
-	return Log{Name: service, Command: Command{
+	return Log{Name: service, Command: proc.Command{
 		Dir:        project,
 		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
 		WithStderr: true,
@@ -34,7 +36,7 @@ func serviceLog(project, service string) Log {
 }
 
 func projectLog(project string) Log {
-	return Log{Name: "containers", Command: Command{
+	return Log{Name: "containers", Command: proc.Command{
 		Dir:        project,
 		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(containerLogLines)},
 		WithStderr: true,
@@ -43,13 +45,13 @@ func projectLog(project string) Log {
 
 // probeLog is what a container's health check said, which is in no other log.
 func probeLog(service, container string) Log {
-	return Log{Name: service + ": health check", Command: Command{
+	return Log{Name: service + ": health check", Command: proc.Command{
 		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
 	}}
 }
 
 func unitLog(unit string) Log {
-	return Log{Name: unit, Command: Command{
+	return Log{Name: unit, Command: proc.Command{
 		Args: []string{"journalctl", "--unit", unit, "--no-pager", "--lines", strconv.Itoa(logLines), "--output", "cat"},
 	}}
 }
@@ -57,7 +59,7 @@ func unitLog(unit string) Log {
 // tail reads the last lines of the log, without what the agent itself caused in
 // it. That it cannot be read is the one line
 // of it then: a report must not fail for want of a log.
-func (l Log) tail(ctx context.Context, runner Runner) []string {
+func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
 		return []string{"this log cannot be read: " + oneLine(err.Error())}

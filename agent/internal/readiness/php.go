@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const phpProbe = "ok"
@@ -12,14 +14,14 @@ const phpProbe = "ok"
 // script that is the server's own. What the site's pages do has no part in it.
 type PHP struct {
 	Project string
-	Runner  Runner
+	Runner  proc.Runner
 }
 
 func (p PHP) Name() string { return "php" }
 
 func (p PHP) Check(ctx context.Context) Result {
 	logs := []Log{serviceLog(p.Project, "php"), serviceLog(p.Project, "web")}
-	output, err := p.Runner.Run(ctx, Command{Dir: p.Project, Args: []string{
+	output, err := p.Runner.Run(ctx, proc.Command{Dir: p.Project, Args: []string{
 		"docker", "compose", "exec", "-T", "web", "busybox", "wget", "-q", "-T", "5", "-O", "-", "http://127.0.0.1:8081/php_probe",
 	}})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://127.0.0.1:8081/php_probe"
@@ -11,7 +13,7 @@ const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://12
 // R1: a server whose PHP is broken does not go live, however good the site's pages are.
 func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
-		runner  Runner
+		runner  proc.Runner
 		verdict Verdict
 		detail  string
 	}{

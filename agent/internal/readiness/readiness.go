@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/release"
 )
 
@@ -38,7 +39,7 @@ type Readiness struct {
 	// Memory records since when the checks are in their states.
 	Memory Memory
 	// Runner reads the logs of what fails.
-	Runner Runner
+	Runner proc.Runner
 	// Progress gets a line whenever a check changes its state during a wait, and,
 	// once, the logs of what fails when it lasts.
 	Progress io.Writer

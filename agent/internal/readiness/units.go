@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -27,7 +29,7 @@ type Units struct {
 	Timers []string
 	// Services are the names of services that run all the time.
 	Services []string
-	Runner   Runner
+	Runner   proc.Runner
 	// Now is the time on the clock that systemd's timestamps are of: Monotonic.
 	Now func() (time.Duration, error)
 }
@@ -95,7 +97,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 		names = append(names, timer, serviceOf(timer))
 	}
 	names = append(names, u.Services...)
-	output, err := u.Runner.Run(ctx, Command{Args: append([]string{
+	output, err := u.Runner.Run(ctx, proc.Command{Args: append([]string{
 		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
 	}, names...)})
 	if err != nil {

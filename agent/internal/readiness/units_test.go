@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const showPull = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
@@ -28,7 +30,7 @@ SubState=dead
 `
 )
 
-func lookAtTimers(t *testing.T, runner Runner) Result {
+func lookAtTimers(t *testing.T, runner proc.Runner) Result {
 	t.Helper()
 	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Check(t.Context())
 }

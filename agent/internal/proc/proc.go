@@ -1,7 +1,9 @@
-package readiness
+// Package proc runs programs of this server.
+package proc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -16,6 +18,8 @@ type Command struct {
 	Args []string
 	// WithStderr counts its stderr as output, too.
 	WithStderr bool
+	// Timeout bounds it. Default: 20 s.
+	Timeout time.Duration
 }
 
 // String returns the command as it would be typed.
@@ -27,15 +31,16 @@ type Runner interface {
 	Run(ctx context.Context, command Command) ([]byte, error)
 }
 
-// commandTimeout bounds one command. The longest, `docker compose ps`, takes
-// a second on a busy server: one that takes this long hangs.
-const commandTimeout = 20 * time.Second
+// defaultTimeout bounds a command. The longest, `docker compose ps`, takes a second on a busy server:
+// one that takes this long hangs.
+const defaultTimeout = 20 * time.Second
 
 // System runs commands on this server.
 type System struct{}
 
 func (System) Run(ctx context.Context, command Command) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("no answer within %s", commandTimeout))
+	timeout := cmp.Or(command.Timeout, defaultTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command.Args[0], command.Args[1:]...)
 	cmd.Dir = command.Dir
