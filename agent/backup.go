@@ -15,7 +15,7 @@ import (
 )
 
 // backupTimeout is how long a run may take, so that a transfer that stalls does not
-// keep the timer from starting the next one, which goes on where it was.
+// keep the timer from starting the next one, which continues where it was.
 const backupTimeout = 10 * time.Minute
 
 // backup runs `agent backup`: it reads the flags and leaves the work to

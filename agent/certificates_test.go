@@ -63,7 +63,7 @@ func TestARestoreSaysWhatItFound(t *testing.T) {
 
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	const noHistory = "restore: no history was backed up yet: Prometheus begins with nothing\n"
+	const noHistory = "restore: no history was backed up yet: Prometheus starts empty\n"
 	require.Equal(t, "restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory, stdout.String())
 	require.FileExists(t, filepath.Join(traefik, "restored.json"))
 

@@ -92,7 +92,7 @@ func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
 	args := handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket), "--wait", "20s", "--window", "3m")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old handed over after \d\.\d s
-restored: no history was backed up yet: Prometheus begins with nothing
+restored: no history was backed up yet: Prometheus starts empty
 $`, stdout.String())
 	require.Empty(t, stderr.String())
 
@@ -120,7 +120,7 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old did not answer within 50ms: continuing without its last data
 restored other certificates than before: example\.org: valid until 20\S+Z
-restored: no history was backed up yet: Prometheus begins with nothing
+restored: no history was backed up yet: Prometheus starts empty
 $`, stdout.String())
 	text, err := os.ReadFile(filepath.Join(traefik, "acme", "acme.json"))
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
 	args := handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: i-old did not answer within 50ms: continuing without its last data\n"+
-		"restored: no history was backed up yet: Prometheus begins with nothing\n", stdout.String())
+		"restored: no history was backed up yet: Prometheus starts empty\n", stdout.String())
 }
 
 func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
@@ -174,7 +174,7 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 	}
 }
 
-// What the server before this one wrote must not stop its replacement, at either restore.
+// What the previous server wrote must not stop its replacement, at either restore.
 func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
 	for _, verb := range []string{"restore", "handover"} {
 		t.Run(verb, func(t *testing.T) {
@@ -192,8 +192,8 @@ func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
 			}
 			var stdout, stderr bytes.Buffer
 			require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-			require.Contains(t, stdout.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE")
-			require.Contains(t, stdout.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (2)")
+			require.Contains(t, stdout.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE")
+			require.Contains(t, stdout.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (2)")
 			text, err := os.ReadFile(args[slices.Index(args, "--metrics")+1])
 			require.NoError(t, err)
 			for _, metric := range []string{"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n"} {

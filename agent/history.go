@@ -58,7 +58,7 @@ func (h siteHistory) restore(store *bucket.Bucket, log *slog.Logger) history.Res
 	return history.Restore{Store: store, Stack: h.stack, Dir: *h.prometheus, State: *h.state, Log: log}
 }
 
-// old is the history as a handover sees it on a server that has the VIP, where `agent
+// old is the history as a handover sees it on a server that holds the VIP, where `agent
 // watch` may not talk to Docker. Prometheus collects there already.
 func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Logger) history.Data {
 	prometheus := pause.Switch{Dir: dir, Timeout: pauseTimeout}

@@ -203,5 +203,5 @@ func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", t.TempDir()}, &stdout, &stderr)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is of use")
+	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is usable")
 }

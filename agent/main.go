@@ -4,7 +4,7 @@
 //	agent pull                  bring the site's current build onto this server
 //	agent ready                 say whether visitors may be sent to this server
 //	agent watch                 give way to a successor, for as long as it runs
-//	agent handover              have the server before this one give way
+//	agent handover              have the previous server give way
 //	agent backup                bring this server's certificates and history to the backup bucket
 //	agent restore               bring them from there, before Traefik and Prometheus start
 //	agent verify                bring the history from there to an empty directory, as a drill

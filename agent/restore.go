@@ -81,9 +81,9 @@ func noteRestore(log *slog.Logger, path string, result history.Result, of certif
 		metrics.Metric{Name: "agent_restore_timestamp_seconds", Help: "When this server last restored the monitoring's history.", Value: float64(time.Now().Unix())},
 		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that took.", Value: result.Seconds},
 		metrics.Metric{Name: "agent_restore_bytes", Help: "Bytes of the history that was restored.", Value: float64(result.Bytes)},
-		metrics.Metric{Name: "agent_restore_fallbacks", Help: "Newer backups that were of no use.", Value: float64(result.Fallbacks)},
-		metrics.Metric{Name: "agent_restore_lost", Help: "Whether there were backups of the history and none was of use, so that it began anew.", Value: flag(result.Lost())},
-		metrics.Metric{Name: "agent_restore_certificates_unusable", Help: "Whether certificates in the backup bucket were of no use.", Value: flag(of.Unusable != "")},
+		metrics.Metric{Name: "agent_restore_fallbacks", Help: "Newer backups that were unusable.", Value: float64(result.Fallbacks)},
+		metrics.Metric{Name: "agent_restore_lost", Help: "Whether backups of the history existed and none was usable, so that Prometheus started empty.", Value: flag(result.Lost())},
+		metrics.Metric{Name: "agent_restore_certificates_unusable", Help: "Whether certificates in the backup bucket were unusable.", Value: flag(of.Unusable != "")},
 		metrics.Metric{Name: "agent_restored_backup_age_seconds", Help: "How old the backup was when it was restored.", Value: result.AgeSeconds},
 	)
 	if err != nil {

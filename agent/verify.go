@@ -60,7 +60,7 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 		return err
 	}
 	if result.Lost() {
-		return fmt.Errorf("none of the %d backups in the bucket is of use: the log above says why", result.Fallbacks)
+		return fmt.Errorf("none of the %d backups in the bucket is usable: the log above says why", result.Fallbacks)
 	}
 	if !result.Found {
 		return errNothing

@@ -107,7 +107,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It goes on looking when it has taken that down.
+	// It continues looking when it has taken that down.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))

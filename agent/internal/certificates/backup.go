@@ -14,7 +14,7 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// Backup brings acme.json to the backup bucket. Only the server that has the VIP may:
+// Backup brings acme.json to the backup bucket. Only the server that holds the VIP may:
 // the others have a copy of what that one had.
 type Backup struct {
 	Store Store

@@ -18,15 +18,15 @@ type Data struct {
 	Out io.Writer
 }
 
-// Release brings to the bucket what is not there yet. Traefik goes on renewing:
+// Release brings to the bucket what is not there yet. Traefik continues renewing:
 // should the successor not come, nothing was lost.
 func (d Data) Release(ctx context.Context) error { return d.Backup.Run(ctx) }
 
 // Resume has nothing to do.
 func (d Data) Resume(context.Context) error { return nil }
 
-// Restore brings what the server before this one left. If that is something new,
-// Traefik is started again.
+// Restore brings what the previous server left. If that is something new,
+// Traefik is restarted.
 func (d Data) Restore(ctx context.Context) error {
 	result, err := d.Restoring.Run(ctx)
 	if err != nil {

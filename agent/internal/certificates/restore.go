@@ -39,7 +39,7 @@ type Result struct {
 	Changed bool
 	// Storage is what acme.json holds now.
 	Storage Storage
-	// Unusable says why what is in the bucket is of no use, or a part of it; "" is that it is.
+	// Unusable says why what is in the bucket is unusable, or a part of it; "" is that it is.
 	Unusable string
 	// Missing are the names without a certificate.
 	Missing []string
@@ -47,8 +47,8 @@ type Result struct {
 
 // Run brings the certificates of the site's names that are valid for MinimumValidity at least:
 // others would keep Traefik from asking for new ones. That there is no backup, or none of
-// some names, is no error: they are asked for when the VIP arrives. So is one that is of no use,
-// whatever the servers before this one wrote, which Result.Unusable tells. A bucket that does not
+// some names, is no error: they are asked for when the VIP arrives. So is one that is unusable,
+// whatever the previous servers wrote, which Result.Unusable tells. A bucket that does not
 // answer is an error, since what it holds may be all that there is.
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
@@ -108,7 +108,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 }
 
 // errUseless marks a backup that exists and is unusable.
-var errUseless = errors.New("is of no use")
+var errUseless = errors.New("is unusable")
 
 // fetch reads the backup. Errors are those of the store, and errUseless.
 func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
@@ -132,7 +132,7 @@ func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 func (r Result) String() string {
 	var parts []string
 	if r.Unusable != "" {
-		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: "+r.Unusable+"; earlier versions are there for 30 days")
+		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
 	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}

@@ -77,7 +77,7 @@ type account struct {
 func Parse(text []byte) (Storage, error) {
 	storage := Storage{resolvers: map[string]resolver{}}
 	if err := json.Unmarshal(text, &storage.resolvers); err != nil {
-		return Storage{}, fmt.Errorf("it is not what Traefik writes: %w", err)
+		return Storage{}, fmt.Errorf("it is not in the format of Traefik: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(storage.resolvers)) {
 		for i, raw := range storage.resolvers[name].Certificates {
@@ -86,7 +86,7 @@ func Parse(text []byte) (Storage, error) {
 				Key         []byte `json:"key"`
 			}
 			if err := json.Unmarshal(raw, &pair); err != nil {
-				return Storage{}, fmt.Errorf("its certificate %d of %s is not what Traefik writes: %w", i+1, name, err)
+				return Storage{}, fmt.Errorf("its certificate %d of %s is not in the format of Traefik: %w", i+1, name, err)
 			}
 			read, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 			if err != nil {
@@ -140,7 +140,7 @@ func (s Storage) Accounts() []string {
 	return accounts
 }
 
-// Holds tells whether a certificate is among those that it holds.
+// Holds reports whether a certificate is among those that it holds.
 func (s Storage) Holds(leaf *x509.Certificate) bool {
 	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
 }
@@ -160,15 +160,15 @@ func (s Storage) Missing(names []string) []string {
 // and the account that renews it.
 func (s Storage) sound() error {
 	if len(s.certificates) == 0 {
-		return errors.New("there is no certificate in it")
+		return errors.New("it has no certificate")
 	}
 	for _, certificate := range s.certificates {
 		var owner account
 		if err := json.Unmarshal(s.resolvers[certificate.resolver].Account, &owner); err != nil {
-			return fmt.Errorf("its account of %s is not what Traefik writes: %w", certificate.resolver, err)
+			return fmt.Errorf("its account of %s is not in the format of Traefik: %w", certificate.resolver, err)
 		}
 		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
-			return fmt.Errorf("there is no account of %s in it, and certificates are of no use without the one that renews them", certificate.resolver)
+			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them", certificate.resolver)
 		}
 	}
 	return nil
@@ -212,7 +212,7 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 
 // Key is the key in the backup bucket of what Traefik has of a certificate authority:
 // that of the directory's URL, trusted by the certificates in ca, in PEM. An account
-// or a certificate of one is of no use with another, even if that one has the same
+// or a certificate of one is unusable with another, even if that one has the same
 // URL, as a test authority has that was set up anew.
 func Key(directory, ca string) string {
 	sum := sha256.Sum256([]byte(directory + "\n" + ca))

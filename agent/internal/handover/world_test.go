@@ -65,7 +65,7 @@ func (m *memory) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// request takes down a request and says what is wrong with it.
+// request records a request and returns what is wrong with it.
 func (m *memory) request(ctx context.Context, what string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -152,7 +152,7 @@ func (c *cloud) answer(address netip.Addr, err error) {
 	c.address, c.err = address, err
 }
 
-// collected is Data that takes down what is asked of it.
+// collected is Data that records what is asked of it.
 type collected struct {
 	mutex sync.Mutex
 	calls []string

@@ -35,7 +35,7 @@ const (
 var errChanging = errors.New("the files change faster than they can be sent")
 
 // Backup brings to the bucket what is new in Prometheus' data directory. Only the
-// server that has the VIP may.
+// server that holds the VIP may.
 type Backup struct {
 	Store         *bucket.Bucket
 	Server, Stack string
@@ -206,7 +206,7 @@ func (u *upload) file(ctx context.Context, path string) error {
 		// It is not the file that was sent, or not the one that this server began. Its
 		// keys are taken if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
-			u.Log.Warn("a file of the write-ahead log was replaced: beginning another epoch for it", "file", path)
+			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
 				return err
 			}
@@ -237,7 +237,7 @@ func (u *upload) file(ctx context.Context, path string) error {
 	return nil
 }
 
-// part sends a section of a file, and takes down that it is there.
+// part sends a section of a file, and records that it is there.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
@@ -371,7 +371,7 @@ func (u *upload) manifest(ctx context.Context) error {
 	segments := u.segments()
 	manifest.WAL = segments[max(len(segments)-1, 0):]
 	if err := manifest.check(manifest.Epoch, manifest.Sequence); err != nil {
-		return fmt.Errorf("%s would be of no use: %w", manifest, err)
+		return fmt.Errorf("%s would be unusable: %w", manifest, err)
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {

@@ -93,7 +93,7 @@ func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	require.NotContains(t, puts(requests), "history/wal/00000001/00000000/000000000000-000016777216")
 	require.Contains(t, puts(requests), second)
 
-	// A block goes on as a whole, with its files in their order.
+	// A block continues as a whole, with its files in their order.
 	before := s.history()
 	s.segment(0, 50)
 	ulid := s.block(2)

@@ -45,7 +45,7 @@ func (d Data) collect(ctx context.Context) error {
 	return d.Start(ctx)
 }
 
-// Restore brings what the server before this one left, and has Prometheus go on with
+// Restore brings what the previous server left, and has Prometheus continue with
 // it. If that fails, Prometheus runs as before, and collects nothing.
 func (d Data) Restore(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {

@@ -34,7 +34,7 @@ type claim struct {
 }
 
 // fence makes sure that this server is the one that writes, and that what it has sent is
-// still there, so that it may go on with the next manifest of its epoch.
+// still there, so that it may continue with the next manifest of its epoch.
 func (u *upload) fence(ctx context.Context) error {
 	if u.state.Epoch == 0 {
 		return u.claim(ctx)
@@ -68,12 +68,12 @@ func (u *upload) fence(ctx context.Context) error {
 // startOver uploads everything again: the bucket was emptied.
 func (u *upload) startOver(ctx context.Context, missing string) error {
 	u.state.Lost++
-	u.Log.Warn("what this server has backed up is gone from the bucket: sending all of it again", "missing", missing)
+	u.Log.Warn("the backup of this server is gone from the bucket: uploading all of it again", "missing", missing)
 	u.state.forget()
 	return u.claim(ctx)
 }
 
-// claim begins the next epoch, which only the server that has the VIP may, and looks
+// claim begins the next epoch, which only the server that holds the VIP may, and looks
 // whether all that this server takes for being in the bucket is there.
 func (u *upload) claim(ctx context.Context) error {
 	text, err := json.Marshal(claim{Server: u.Server, Claimed: time.Now().UTC()})
@@ -82,7 +82,7 @@ func (u *upload) claim(ctx context.Context) error {
 	}
 	for range claimAttempts {
 		// The order counts. Whoever claims between the first look and the claim makes
-		// the claim fail; so one that succeeds is of a server that had the VIP when
+		// the claim fail; so one that succeeds is of a server that held the VIP when
 		// nobody after it had claimed yet.
 		highest, found, err := u.highest(ctx)
 		if err != nil {
@@ -109,7 +109,7 @@ func (u *upload) claim(ctx context.Context) error {
 		_, err = u.verify(ctx)
 		return err
 	}
-	return fmt.Errorf("cannot claim an epoch: others were faster, %d times", claimAttempts)
+	return fmt.Errorf("cannot claim an epoch: lost the race %d times", claimAttempts)
 }
 
 // maxGap is how many epochs may be missing between two that are there. One is claimed for each
@@ -170,7 +170,7 @@ func (u *upload) holds(ctx context.Context) error {
 	}
 }
 
-// putClaim writes the claim of an epoch. It tells whether the epoch is this server's,
+// putClaim writes the claim of an epoch. It reports whether the epoch is this server's,
 // also if the answer to a first attempt was lost.
 func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claimed bool, err error) {
 	putting, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// succeeded is a server whose successor has the VIP and has backed up. Both have gone
+// succeeded is a server whose successor holds the VIP and has backed up. Both have gone
 // on measuring.
 func succeeded(t *testing.T) (w *world, old, successor *server) {
 	w = newWorld(t)

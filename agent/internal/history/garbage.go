@@ -92,7 +92,7 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 
 func (u *upload) lost(key string) {
 	u.state.Lost++
-	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: sending it again", "key", key)
+	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: uploading it again", "key", key)
 }
 
 // collectGarbage deletes what nobody needs any more, after the manifest of this run. It tells
@@ -117,12 +117,12 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	manifests := manifestsIn(listed, highest)
 	own := slices.IndexFunc(manifests, func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
-		// Somebody is ahead of this server, or its manifest is gone. If this server has the VIP, the
+		// Somebody is ahead of this server, or its manifest is gone. If this server holds the VIP, the
 		// other manifest was made up, and the next epoch is above it.
 		if err := u.holds(ctx); err != nil {
 			return false, nil
 		}
-		u.Log.Warn("a manifest in the bucket is ahead of this server's: beginning another epoch")
+		u.Log.Warn("a manifest in the bucket is ahead of this server's: starting another epoch")
 		return true, u.claim(ctx)
 	}
 	kept, rest := thin(manifests, u.Retention)
@@ -174,7 +174,7 @@ func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []mani
 	return kept, rest
 }
 
-// named are the keys that must stay because of the manifests. It tells whether all of
+// named are the keys that must stay because of the manifests. It reports whether all of
 // them could be understood: if not, nobody knows what they name.
 func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map[string]bool, whole bool, err error) {
 	keys, whole = map[string]bool{epochKey(u.state.Epoch): true}, true

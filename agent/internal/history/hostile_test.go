@@ -140,13 +140,13 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			require.Contains(t, s.log.String(), "level=ERROR")
 			requireSame(t, want, s.history())
 
-			// In the place of all, with which the next server begins with nothing, and goes on.
+			// In the place of all, with which the next server begins with nothing, and continues.
 			require.NoError(t, os.RemoveAll(w.Path(manifestKey(1, 1))))
 			s = w.server("i-newer")
 			result = s.restore()
 			if name != "another stack" {
 				require.True(t, result.Lost())
-				require.Contains(t, result.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (1)")
+				require.Contains(t, result.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (1)")
 				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "it would fill the disk")
 			} else {
 				require.Equal(t, "evil", result.Stack, "there is no other")
@@ -221,7 +221,7 @@ func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
 	s.segment(1, 100)
 	s.collectGarbageNext()
 	require.Equal(t, uint64(2), s.backup().Epoch, "above what was made up")
-	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: beginning another epoch")
+	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: starting another epoch")
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 

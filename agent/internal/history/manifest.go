@@ -31,7 +31,7 @@ const (
 var (
 	// errUnusable marks a backup that is not as it should be, as opposed to one that
 	// could not be read.
-	errUnusable = errors.New("of no use")
+	errUnusable = errors.New("unusable")
 	// errNewer marks what a newer agent has written.
 	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
 )
@@ -311,7 +311,7 @@ func isULID(name string) bool {
 	return len(name) == 26 && strings.Trim(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
 }
 
-// blockFile tells whether a path below a block's directory is one of Prometheus'.
+// blockFile reports whether a path below a block's directory is one of Prometheus'.
 func blockFile(path string) bool {
 	if chunk, ok := strings.CutPrefix(path, "chunks/"); ok {
 		return chunk != "" && len(chunk) <= 20 && strings.Trim(chunk, "0123456789") == ""
@@ -405,7 +405,7 @@ func checkpointOf(name string) (uint64, bool) {
 	return index, ok && also
 }
 
-// checkpointFile tells whether a path below the data directory is that of a file of a
+// checkpointFile reports whether a path below the data directory is that of a file of a
 // complete checkpoint.
 func checkpointFile(path string) bool {
 	name, ok := strings.CutPrefix(path, walDir+"/")

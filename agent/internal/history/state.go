@@ -111,7 +111,7 @@ func newSent(path string, epoch, inode uint64) sentFile {
 	return file
 }
 
-// hasher goes on with the SHA-256 of what was sent.
+// hasher continues with the SHA-256 of what was sent.
 func (f sentFile) hasher() (hash.Hash, error) {
 	hasher := sha256.New()
 	// The standard library says that it is one.
@@ -121,7 +121,7 @@ func (f sentFile) hasher() (hash.Hash, error) {
 	return hasher, nil
 }
 
-// note takes down the SHA-256 of what was sent.
+// note records the SHA-256 of what was sent.
 func (f *sentFile) note(hasher hash.Hash) {
 	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
 	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))

@@ -263,7 +263,7 @@ func puts(requests []string) []string {
 }
 
 // once calls do at the first request of this method whose key begins with prefix, which
-// is answered as do says. Others go on meanwhile.
+// is answered as do says. Others continue meanwhile.
 func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.Request) (answered bool)) {
 	var done atomic.Bool
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {

@@ -171,7 +171,7 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
-			`^cannot read the certificates: .*acme\.json: it is not what Traefik writes: `,
+			`^cannot read the certificates: .*acme\.json: it is not in the format of Traefik: `,
 		},
 		"a record that is broken": {
 			func(f *front) { f.record("{") },

@@ -104,7 +104,7 @@ type container struct {
 	Labels string
 }
 
-// oneOff tells whether the container is left from a `docker compose run`, which
+// oneOff reports whether the container is left from a `docker compose run`, which
 // is nothing of the service's.
 func (c container) oneOff() bool {
 	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")

@@ -9,7 +9,7 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// History is the check that what the servers before this one have measured was
+// History is the check that what the previous servers have measured was
 // restored, or that there was nothing.
 type History struct {
 	// Dir is where the history was restored to.
@@ -30,7 +30,7 @@ func (h History) Check(context.Context) Result {
 	}
 	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
 	if result.Fallbacks > 0 {
-		detail += fmt.Sprintf("; newer backups of no use: %d", result.Fallbacks)
+		detail += fmt.Sprintf("; unusable newer backups: %d", result.Fallbacks)
 	}
 	return pass(detail)
 }

@@ -154,7 +154,7 @@ func (u unit) lastRun() (problem string, ended bool) {
 	}
 }
 
-// serviceProblem says what is wrong with a service that should run all the time,
+// serviceProblem returns what is wrong with a service that should run all the time,
 // or "". now is the time on systemd's monotonic clock.
 func (u unit) serviceProblem(now time.Duration) string {
 	restarts := ""

@@ -117,7 +117,7 @@ func (r *Releases) Current() (string, error) {
 	return id, nil
 }
 
-// Exists tells whether a release of this id is on disk, sound or not.
+// Exists reports whether a release of this id is on disk, sound or not.
 func (r *Releases) Exists(id string) (bool, error) {
 	_, err := os.Lstat(r.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -326,7 +326,7 @@ func (r *Releases) path(id string) string {
 	return filepath.Join(r.dir, releasesName, id)
 }
 
-// isTemporary tells whether a name is one that this package gives to what is
+// isTemporary reports whether a name is one that this package gives to what is
 // not finished.
 func isTemporary(name string) bool {
 	finished, _, marked := strings.Cut(name, temporaryMark)
