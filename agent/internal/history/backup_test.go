@@ -238,7 +238,7 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 			s.segment(0, 50)
 			s.backup()
 			requireSame(t, s.history(), w.restored("i-new").history())
-			require.Contains(t, s.log.String(), "what this server has backed up is gone from the bucket")
+			require.Contains(t, s.log.String(), "the backup of this server is gone from the bucket")
 		})
 	}
 }

@@ -150,7 +150,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "it would fill the disk")
 			} else {
 				require.Equal(t, "evil", result.Stack, "there is no other")
-				require.Contains(t, s.log.String(), "is that of another stack: taking it, since there is none of this one")
+				require.Contains(t, s.log.String(), "is that of another stack: using it, since this stack has none")
 			}
 			w.move("i-newer")
 			s.segment(1, 100)
