@@ -44,6 +44,11 @@ func (c *siteCertificates) load(s *settings) {
 func (c siteCertificates) file() string   { return filepath.Join(*c.traefik, "acme", "acme.json") }
 func (c siteCertificates) record() string { return filepath.Join(*c.traefik, "restored.json") }
 
+// stateFile is the path of the configuration that tells Traefik its state.
+func (c siteCertificates) stateFile() string {
+	return filepath.Join(*c.traefik, "dynamic", "state.yaml")
+}
+
 // key is the key of the certificates in the backup bucket.
 func (c siteCertificates) key() (string, error) {
 	ca, err := os.ReadFile(*c.ca)

@@ -21,9 +21,9 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	var (
 		archive    = archiveFlags(flags)
 		holderFile = holderFlag(flags)
-		states     = flags.String("states", "/opt/site/traefik/states", "`directory` of Traefik's configuration in each state")
+		states     = flags.String("states", "/opt/site/traefik/states", "`directory` of Traefik's states")
 		poll       = flags.Duration("poll", 2*time.Second, "`time` between two checks")
-		drain      = flags.Duration("drain", 3*time.Second, "ask visitors to reconnect for this `time` before the handover")
+		drain      = flags.Duration("drain", 3*time.Second, "ask visitors for this `time` to reconnect")
 	)
 	if err := parseFlags(flags, args, "usage: agent watch [flags]", stderr); err != nil {
 		return err
@@ -34,7 +34,8 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	address, err := netip.ParseAddr(archive.vip)
 	switch {
 	case err != nil || !address.Is4():
-		return fmt.Errorf("%w: agent watch: VIP is %q: expected an IPv4 address, such as 198.51.100.7", errUsage, archive.vip)
+		return fmt.Errorf("%w: agent watch: VIP is %q: expected an IPv4 address, such as 198.51.100.7",
+			errUsage, archive.vip)
 	case *poll <= 0:
 		return fmt.Errorf("%w: agent watch: --poll is %s: give a duration above zero, such as 2s", errUsage, *poll)
 	case *drain < 0:
@@ -55,7 +56,7 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 		Metadata:     handover.NewIMDS(),
 		Store:        store,
 		Data:         data,
-		Proxy:        traefik.StateFile{Path: filepath.Join(*archive.certificates.traefik, "dynamic", "state.yaml"), Shipped: *states},
+		Proxy:        traefik.StateFile{Path: archive.certificates.stateFile(), Shipped: *states},
 		Certificates: archive.certificates,
 		HolderFile:   *holderFile,
 		Poll:         *poll,
@@ -73,9 +74,9 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	var (
 		archive = archiveFlags(flags)
 		project = projectFlag(flags)
-		path    = flags.String("metrics", "/srv/metrics/restore.prom", "`file` that tells the node exporter's textfile collector of what was restored; empty for none")
-		wait    = flags.Duration("wait", 30*time.Second, "wait for at most this `time` until the server that has the VIP has handed over")
-		window  = flags.Duration("window", 2*time.Minute, "`time` from now after which that server resumes if it still has the VIP")
+		path    = flags.String("metrics", "/srv/metrics/restore.prom", "`file` for the metrics of what was restored; empty for none")
+		wait    = flags.Duration("wait", 30*time.Second, "wait at most this `time` for the previous server to hand over")
+		window  = flags.Duration("window", 2*time.Minute, "`time` after which that server resumes if it still holds the VIP")
 	)
 	if err := parseFlags(flags, args, "usage: agent handover [flags]", stderr); err != nil {
 		return err
@@ -87,9 +88,11 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	case *wait <= 0:
 		return fmt.Errorf("%w: agent handover: --wait is %s: give a duration above zero, such as 30s", errUsage, *wait)
 	case *window > handover.MaxWindow:
-		return fmt.Errorf("%w: agent handover: --window is %s: give %s at most, which is as long as an announcement counts", errUsage, *window, handover.MaxWindow)
+		return fmt.Errorf("%w: agent handover: --window is %s: give %s at most, the longest that a request is in force",
+			errUsage, *window, handover.MaxWindow)
 	case *wait >= *window:
-		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it", errUsage, *wait, *window)
+		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it",
+			errUsage, *wait, *window)
 	}
 	store, server, err := archive.open(ctx)
 	if err != nil {

@@ -54,6 +54,7 @@ func (w *Watcher) requestCertificates() {
 	r.missed = true
 	r.pause = min(2*r.pause, lastRetry)
 	r.next = time.Now().Add(r.pause)
-	w.Log.Warn("certificates are missing: requesting them again", "names", strings.Join(missing, ","), "retryIn", r.pause)
+	w.Log.Warn("certificates are missing: requesting them again",
+		"names", strings.Join(missing, ","), "retryIn", r.pause)
 	w.throttle.ok("switch the proxy's state", w.Proxy.Set(Serving))
 }

@@ -70,7 +70,8 @@ func (h *holderRecord) verify(ctx context.Context) {
 	displaced := err == nil && holder.Server != h.server
 	switch {
 	case displaced && h.displaced:
-		h.log.Warn("the holder record names another server, but this one holds the VIP: rewriting it", "named", holder.Server)
+		h.log.Warn("the holder record names another server, but this one holds the VIP: rewriting it",
+			"named", holder.Server)
 		h.stored = false
 	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, errInvalid):
 		h.log.Warn("the holder record is missing or invalid: rewriting it")

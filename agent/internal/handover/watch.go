@@ -196,7 +196,8 @@ func (w *Watcher) readRequest(ctx context.Context) (request HandoverRequest, eta
 	if request.ID == w.request.ID {
 		request = w.request // whose expiry is capped
 	} else if limit := time.Now().Add(MaxWindow).UTC(); request.Expires.After(limit) {
-		w.Log.Warn("capped the expiry of a handover request", "server", request.Server, "expires", request.Expires, "until", limit)
+		w.Log.Warn("capped the expiry of a handover request",
+			"server", request.Server, "expires", request.Expires, "until", limit)
 		request.Expires = limit
 	}
 	if request.Server == w.Server || request.ID == w.closed || !request.inForce() {
