@@ -2,11 +2,13 @@ package server
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"immutable-infra/server/atomicfile"
 )
 
 // BundleUploadPath is where the bundle is put on a server, relative to the
@@ -70,9 +74,9 @@ func seconds(duration time.Duration) int { return int(duration.Seconds()) }
 //go:embed files
 var files embed.FS
 
-// formats is the source of the packages of this module that the agent is built with.
+// formats is the source of the packages of this module that the agent imports.
 //
-//go:embed manifest rules
+//go:embed manifest rules atomicfile
 var formats embed.FS
 
 // Bundle is what is shipped to a server: the compose project, the agent with
@@ -174,17 +178,9 @@ func buildAgent(ctx context.Context, agentDir, workDir, architecture string) (pa
 }
 
 // writeBundle packs the embedded files and the agent. The archive appears whole or not at all.
-func writeBundle(path, agent string) (err error) {
-	target, err := os.CreateTemp(filepath.Dir(path), "bundle-*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(target.Name())
-		}
-	}()
-	compressed := gzip.NewWriter(target)
+func writeBundle(path, agent string) error {
+	var target bytes.Buffer
+	compressed := gzip.NewWriter(&target)
 	archive := tar.NewWriter(compressed)
 
 	add := func(name string, content []byte, mode int64) error {
@@ -194,7 +190,7 @@ func writeBundle(path, agent string) (err error) {
 		_, err := archive.Write(content)
 		return err
 	}
-	err = fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -219,10 +215,13 @@ func writeBundle(path, agent string) (err error) {
 	if err := add("agent", binary, 0o755); err != nil {
 		return err
 	}
-	for _, closer := range []io.Closer{archive, compressed, target} {
-		if err := closer.Close(); err != nil {
-			return err
-		}
+	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
+		return err
 	}
-	return os.Rename(target.Name(), path)
+	// The work directory may be a link.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, filepath.Base(path)), target.Bytes(), 0o644)
 }

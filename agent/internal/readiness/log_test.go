@@ -2,19 +2,20 @@ package readiness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 // answers is a Runner that answers each command, as it would be typed, with a
 // text. A command that it does not know fails.
 type answers map[string]string
 
-func (a answers) Run(_ context.Context, command Command) ([]byte, error) {
+func (a answers) Run(_ context.Context, command proc.Command) ([]byte, error) {
 	text, ok := a[command.String()]
 	if !ok {
 		return nil, fmt.Errorf("%s: exec: %q: executable file not found in $PATH", command, command.Args[0])
@@ -25,52 +26,16 @@ func (a answers) Run(_ context.Context, command Command) ([]byte, error) {
 // fails is a Runner of which every command fails in the same way.
 type fails string
 
-func (f fails) Run(_ context.Context, command Command) ([]byte, error) {
+func (f fails) Run(_ context.Context, command proc.Command) ([]byte, error) {
 	return nil, fmt.Errorf("%s: exit status 1: %s", command, string(f))
 }
 
-func logNames(finding Finding) []string {
+func logNames(finding Result) []string {
 	var names []string
 	for _, log := range finding.Logs {
 		names = append(names, log.Name)
 	}
 	return names
-}
-
-func TestACommandsErrorNamesTheCommandAndWhatItSaid(t *testing.T) {
-	for name, test := range map[string]struct {
-		script string
-		want   string
-	}{
-		"with words":    {"echo 'no daemon' >&2; exit 3", "exit status 3: no daemon"},
-		"without words": {"exit 3", "exit status 3"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := System{}.Run(t.Context(), Command{Args: []string{"sh", "-c", test.script}})
-			require.EqualError(t, err, "sh -c "+test.script+": "+test.want)
-		})
-	}
-	_, err := System{}.Run(t.Context(), Command{Args: []string{"no-such-program"}})
-	require.ErrorContains(t, err, `no-such-program: exec: "no-such-program": executable file not found`)
-}
-
-func TestAHangingCommandEndsWithTheLook(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the look is over"))
-	_, err := System{}.Run(ctx, Command{Args: []string{"sleep", "60"}})
-	require.EqualError(t, err, "sleep 60: the look is over")
-}
-
-func TestALogHasWhatWasWrittenOnStderr(t *testing.T) {
-	script := Command{Dir: t.TempDir(), Args: []string{"sh", "-c", "pwd; echo error >&2"}, WithStderr: true}
-	output, err := System{}.Run(t.Context(), script)
-	require.NoError(t, err)
-	require.Equal(t, script.Dir+"\nerror\n", string(output))
-
-	script.WithStderr = false
-	output, err = System{}.Run(t.Context(), script)
-	require.NoError(t, err)
-	require.Equal(t, script.Dir+"\n", string(output))
 }
 
 func TestALogIsItsLastLinesWithoutWhatATerminalObeys(t *testing.T) {

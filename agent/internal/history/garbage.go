@@ -14,13 +14,12 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// manifestEntry is a manifest in a listing.
 type manifestEntry struct {
 	epoch, sequence uint64
 	modified        time.Time
 }
 
-// Bounds of what one run of the tidying does: whoever may write objects can fill the bucket.
+// Bounds of what one run of the garbage collection does: whoever may write objects can fill the bucket.
 const (
 	maxKept    = 200
 	maxDeleted = 10_000
@@ -41,7 +40,6 @@ func manifestsIn(listing bucket.Listing, highest uint64) []manifestEntry {
 	return manifests
 }
 
-// sizesIn are the sizes of the objects in a listing, by their keys.
 func sizesIn(listing bucket.Listing) map[string]int64 {
 	sizes := make(map[string]int64, len(listing.Objects))
 	for _, entry := range listing.Objects {
@@ -68,7 +66,7 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 		return bucket.Listing{}, err
 	}
 	if listing.Cut {
-		u.Log.Warn("the bucket holds more objects than a listing takes: tidying up only", "objects", len(listing.Objects))
+		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage", "objects", len(listing.Objects))
 		return listing, nil
 	}
 	sizes := sizesIn(listing)
@@ -94,12 +92,12 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 
 func (u *upload) lost(key string) {
 	u.state.Lost++
-	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: sending it again", "key", key)
+	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: uploading it again", "key", key)
 }
 
-// tidy deletes what nobody needs any more, after the manifest of this run. It tells
+// collectGarbage deletes what nobody needs any more, after the manifest of this run. It tells
 // whether something is missing that has to be sent again; then nothing is deleted.
-func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
+func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	files, blocks, catalogue := len(u.state.Files), len(u.state.Blocks), u.state.Catalogue
 	listing, err := u.verify(ctx)
 	if err != nil {
@@ -119,12 +117,12 @@ func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
 	manifests := manifestsIn(listed, highest)
 	own := slices.IndexFunc(manifests, func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
-		// Somebody is ahead of this server, or its manifest is gone. If this server has the VIP, the
+		// Somebody is ahead of this server, or its manifest is gone. If this server holds the VIP, the
 		// other manifest was made up, and the next epoch is above it.
 		if err := u.holds(ctx); err != nil {
 			return false, nil
 		}
-		u.Log.Warn("a manifest in the bucket is ahead of this server's: beginning another epoch")
+		u.Log.Warn("a manifest in the bucket is ahead of this server's: starting another epoch")
 		return true, u.claim(ctx)
 	}
 	kept, rest := thin(manifests, u.Retention)
@@ -151,7 +149,7 @@ func (u *upload) tidy(ctx context.Context) (lost bool, err error) {
 	if err := u.remove(ctx, garbage[:min(len(garbage), maxDeleted)]); err != nil {
 		return false, err
 	}
-	// If there is more, the next run goes on.
+	// The next run continues with the rest.
 	if len(garbage) <= maxDeleted && !listing.Cut {
 		u.state.Runs = 0
 	}
@@ -176,7 +174,7 @@ func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []mani
 	return kept, rest
 }
 
-// named are the keys that must stay because of the manifests. It tells whether all of
+// named are the keys that must stay because of the manifests. It reports whether all of
 // them could be understood: if not, nobody knows what they name.
 func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map[string]bool, whole bool, err error) {
 	keys, whole = map[string]bool{epochKey(u.state.Epoch): true}, true
@@ -189,7 +187,7 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 		mutex.Lock()
 		defer mutex.Unlock()
 		whole = false
-		u.Log.Warn("tidying up: deleting manifests only", "error", err)
+		u.Log.Warn("collecting garbage: deleting manifests only", "error", err)
 		return nil
 	}
 	group, reading := errgroup.WithContext(ctx)
@@ -230,7 +228,6 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 	return keys, whole, nil
 }
 
-// remove deletes objects.
 func (u *upload) remove(ctx context.Context, keys []string) error {
 	group, deleting := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
@@ -239,7 +236,7 @@ func (u *upload) remove(ctx context.Context, keys []string) error {
 			ctx, cancel := context.WithTimeout(deleting, requestTimeout)
 			defer cancel()
 			if err := u.Store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("delete what is old: %w", bucket.WithAdvice(err))
+				return fmt.Errorf("cannot delete old objects: %w", bucket.WithAdvice(err))
 			}
 			return nil
 		})

@@ -10,17 +10,20 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// troubles logs what fails, and what works again, when it changes: a failure that
-// is met at each poll would fill the journal.
-type troubles struct {
+// errorThrottle logs a failure when it begins, changes or ends: one that each check meets would fill
+// the journal.
+type errorThrottle struct {
 	log *slog.Logger
-	// kinds is the kind of the last failure of each job that failed last time.
+	// kinds has the kind of the failure of each job that failed last time.
 	kinds map[string]string
 }
 
-// note takes down how a job went and tells whether it went well. The error of a
-// process that is being stopped is none.
-func (t *troubles) note(job string, err error) (ok bool) {
+func newErrorThrottle(log *slog.Logger) errorThrottle {
+	return errorThrottle{log: log, kinds: map[string]string{}}
+}
+
+// ok reports whether a job succeeded. The cancellation of a process that is stopped is not logged.
+func (t errorThrottle) ok(job string, err error) bool {
 	if errors.Is(err, context.Canceled) {
 		return false
 	}
@@ -28,19 +31,18 @@ func (t *troubles) note(job string, err error) (ok bool) {
 	if err == nil {
 		if failed {
 			delete(t.kinds, job)
-			t.log.Info(job + ": works again")
+			t.log.Info("recovered: " + job)
 		}
 		return true
 	}
 	if now := kind(err); !failed || before != now {
 		t.kinds[job] = now
-		t.log.Warn(job+": failed", "error", err)
+		t.log.Warn("cannot "+job, "error", err)
 	}
 	return false
 }
 
-// kind is what tells one failure from another: the texts of S3's answers will
-// not do, since each has the id of its request.
+// kind tells failures apart. Their texts do not: each answer of S3 has its own request ID.
 func kind(err error) string {
 	for _, kind := range []error{bucket.ErrNotFound, bucket.ErrNoBucket, bucket.ErrDenied, errInvalid} {
 		if errors.Is(err, kind) {

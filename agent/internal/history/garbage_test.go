@@ -80,7 +80,7 @@ func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
 		}
 		w.age("history/", pause)
 		if i%12 == 0 {
-			s.tidyNext()
+			s.collectGarbageNext()
 		}
 		s.backup()
 		if i%12 == 0 {
@@ -107,7 +107,7 @@ func TestABackupFromBeforeTheReplacementStaysOfUse(t *testing.T) {
 	w.move("i-new")
 	s.segment(1, 10)
 	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "01ARZ3NDEKTSV4RRFFQ69G0001")))
-	s.tidyNext()
+	s.collectGarbageNext()
 	s.backup()
 	require.NoError(t, os.RemoveAll(w.Path(manifestRoot+"00000002")))
 	requireSame(t, want, w.restored("i-third").history())
@@ -127,7 +127,7 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	w.age("history/epochs", 999*time.Hour)
 	w.age(walRoot+"00000001/00000000/000000000000-000000040000", 999*time.Hour)
 	w.age(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001", 999*time.Hour)
-	s.tidyNext()
+	s.collectGarbageNext()
 	s.backup()
 	require.Equal(t, []string{walRoot + "00000001/00000000/000000000000-000000000002", walRoot + "00000001/00000000/000000000000-000000040000"}, w.Keys(t, walRoot))
 	require.Len(t, w.Keys(t, blockRoot), 4)
@@ -154,7 +154,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		text, err := os.ReadFile(old.State)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(before, text, 0o644))
-		old.tidyNext()
+		old.collectGarbageNext()
 		w.once(method, moment, func(http.ResponseWriter, *http.Request) bool {
 			w.move("i-new")
 			successor.segment(1, 10)
@@ -179,7 +179,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		w.move("i-old")
 	}
 	// It does delete if nothing of that happens.
-	old.tidyNext()
+	old.collectGarbageNext()
 	old.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
 }
@@ -191,7 +191,7 @@ func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 	const key = walRoot + "00000001/00000009/000000000000-000000000001"
 	require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
 	w.age(key, 99*time.Hour)
-	old.tidyNext()
+	old.collectGarbageNext()
 	old.backup()
 	require.NotEmpty(t, w.Keys(t, key))
 	requireSame(t, successor.history(), w.restored("i-third").history())
@@ -214,20 +214,20 @@ func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {
 			require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
 			w.age(walRoot+"00000001/00000009", 99*time.Hour)
 			harm(w)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			require.NotEmpty(t, w.Keys(t, key))
 		})
 	}
 }
 
-func TestABucketThatCannotBeTidiedUpIsAnErrorAfterTheBackup(t *testing.T) {
+func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.segment(0, 10)
 	require.NoError(t, w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
-	s.tidyNext()
+	s.collectGarbageNext()
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodDelete {
 			return false
@@ -236,18 +236,18 @@ func TestABucketThatCannotBeTidiedUpIsAnErrorAfterTheBackup(t *testing.T) {
 		return true
 	})
 	err := s.fails()
-	require.ErrorContains(t, err, "back up the history: tidy up: delete what is old: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
-	require.ErrorContains(t, err, "look at what the role of this server may do")
+	require.ErrorContains(t, err, "cannot back up the history: cannot collect garbage: cannot delete old objects: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
+	require.ErrorContains(t, err, "check what this server's role may do")
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)
 	s.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"), "the next run tries again")
 }
 
-func TestAHandoverDoesNotWaitForTheTidying(t *testing.T) {
+func TestAHandoverDoesNotWaitForGarbageCollection(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
-	s.tidyNext()
+	s.collectGarbageNext()
 	w.TakeRequests()
 	_, err := s.Last(t.Context())
 	require.NoError(t, err)

@@ -1,5 +1,5 @@
-// Package atomicfile replaces files as a whole, and reads what it wrote. Both are safe for root in
-// a directory that another user owns: no link there leads elsewhere.
+// Package atomicfile replaces files as a whole, and reads them. Both are safe for root in a directory
+// that another user owns: no link in it leads elsewhere.
 package atomicfile
 
 import (
@@ -13,9 +13,9 @@ import (
 	"syscall"
 )
 
-// Write replaces a file as a whole, also if the power is lost meanwhile. The
-// directory's owner owns it, since root writes what another user is to read, and
-// perhaps to write. A directory that is a link is refused.
+// Write replaces a file as a whole, even if the power fails meanwhile. Its temporary name has
+// ".tmp-" in it. As root, it gives the file to the owner of the directory, who is to read it. A
+// directory that is a link is refused.
 func Write(path string, text []byte, mode fs.FileMode) error {
 	dir, err := OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -44,7 +44,7 @@ func Write(path string, text []byte, mode fs.FileMode) error {
 	return dir.Rename(temporary, name)
 }
 
-// OpenDir opens a directory. One that is a link is refused.
+// OpenDir opens a directory, and refuses a link.
 func OpenDir(path string) (*os.Root, error) {
 	dir, err := os.OpenRoot(path)
 	if err != nil {
