@@ -144,8 +144,26 @@ func deployed(t *testing.T, stackName string, change ...func(values map[string]s
 	return deployedWith(t, stackName, nil, change...)
 }
 
-// deployedWith deploys when UptimeRobot has something else than it should.
-func deployedWith(t *testing.T, stackName string, differences []string, change ...func(values map[string]string)) []registered {
+// deployedWith deploys when there is drift at UptimeRobot.
+func deployedWith(t *testing.T, stackName string, drift []string, change ...func(values map[string]string)) []registered {
+	t.Helper()
+	values := configured(t, stackName)
+	for _, c := range change {
+		c(values)
+	}
+	config, err := stack.Parse(values)
+	require.NoError(t, err)
+
+	mocks := &cloud{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, drift)
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
+	require.NoError(t, err)
+	return mocks.resources
+}
+
+// configured are the values that the repository configures a stack with, as Pulumi hands them to the program.
+func configured(t *testing.T, stackName string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
 	require.NoError(t, err)
@@ -170,20 +188,7 @@ func deployedWith(t *testing.T, stackName string, differences []string, change .
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
 		watched(values)
 	}
-	for _, c := range change {
-		c(values)
-	}
-	config, err := stack.Parse(values)
-	require.NoError(t, err)
-
-	mocks := &cloud{}
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		watch := uptimeMonitor(config)
-		watch.Differences = differences
-		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, watch)
-	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
-	require.NoError(t, err)
-	return mocks.resources
+	return values
 }
 
 const (
@@ -404,8 +409,8 @@ func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 	resources := deployed(t, "production")
 	for name, expected := range map[string]struct{ address, certificate string }{
-		"web-reachable": {"198.51.100.8", "any"},
-		"vip-verify":    {"198.51.100.7", "valid"},
+		"web-reachable":  {"198.51.100.8", "any"},
+		"cutover-verify": {"198.51.100.7", "valid"},
 	} {
 		probe := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
 		require.Equal(t, "example.org", probe["NAME"].StringValue(), name)
@@ -416,22 +421,22 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
 	// R6: an update of the content alone ends when the server at the address serves it.
-	triggers := find(t, resources, "command:local:Command", "vip-verify").Inputs["triggers"].ArrayValue()
+	triggers := find(t, resources, "command:local:Command", "cutover-verify").Inputs["triggers"].ArrayValue()
 	require.Len(t, triggers, 2)
 	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())
 	// Registration follows dependencies: with the mocks, one by one.
 	var order []string
 	for _, r := range resources {
 		switch r.Name {
-		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "vip-verify":
+		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "cutover-verify":
 			order = append(order, r.Name)
-		case "vip":
+		case "cutover":
 			if r.Type == "aws:ec2/eipAssociation:EipAssociation" {
 				order = append(order, "move")
 			}
 		}
 	}
-	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
+	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "cutover-verify"}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
@@ -547,7 +552,9 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
 	}
 	t.Setenv("SSH_FROM", "0.0.0.0/0")
-	_, err := runner(&stack.Config{SSHFromRunner: true})
+	values := configured(t, "production")
+	fromRunner(values)
+	_, err := stack.Parse(values)
 	require.ErrorContains(t, err, "not the address of one machine")
 
 	for _, r := range deployed(t, "production") {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,24 @@ func TestRegistrationsOfEachStackAreAsReviewed(t *testing.T) {
 		"local":    deployed(t, "local"),
 	} {
 		golden.Equal(t, "registrations-"+name+".txt", registrations(t, resources))
+	}
+}
+
+// testdata/released.txt lists the URNs of a stack that sets everything, as the release before deploys it. After a
+// release, the URNs of testdata/registrations-complete.txt replace them, and aliases that no URN needs any more go.
+func TestStacksOfTheReleaseBeforeKeepTheirResources(t *testing.T) {
+	t.Setenv("SSH_FROM", "203.0.113.7/32")
+	kept := map[string]bool{}
+	for _, r := range deployed(t, "production", complete) {
+		for _, urn := range append(r.Aliases, r.URN) {
+			kept[urn] = true
+		}
+	}
+	released, err := os.ReadFile("testdata/released.txt")
+	require.NoError(t, err)
+	for urn := range strings.Lines(string(released)) {
+		urn = "urn:pulumi:production::immutable-infra::" + strings.TrimSpace(urn)
+		require.True(t, kept[urn], "%s would be deleted: give its successor an alias", urn)
 	}
 }
 

@@ -24,8 +24,7 @@ type BackupBucketArgs struct {
 type BackupBucket struct {
 	pulumi.ResourceState
 
-	Name pulumi.StringOutput `pulumi:"name"`
-	ARN  pulumi.StringOutput `pulumi:"arn"`
+	Bucket
 }
 
 // NewBackupBucket makes a BackupBucket.
@@ -34,7 +33,7 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		args = &BackupBucketArgs{}
 	}
 	protect := args.Protect == nil || *args.Protect
-	rule := lifecycleRule{id: everything, versionsKept: args.VersionsKept, days: args.VersionDays}
+	rule := lifecycleRule{id: noncurrentVersions, versionsKept: args.VersionsKept, days: args.VersionDays}
 	if rule.versionsKept == 0 {
 		rule.versionsKept = 30
 	}
@@ -60,8 +59,7 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
 
-	backup.Name = bucket.bucket.Bucket
-	backup.ARN = bucket.bucket.Arn
+	backup.Bucket = bucket.public()
 	return backup, ctx.RegisterResourceOutputs(backup, pulumi.Map{
 		"name": backup.Name,
 		"arn":  backup.ARN,

@@ -8,13 +8,21 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// Bucket is an S3 bucket that a component uses.
+type Bucket struct {
+	Name pulumi.StringInput
+	ARN  pulumi.StringInput
+}
+
 // privateBucket is what the content bucket and the backup bucket share:
 // encrypted, versioned, TLS-only, owned by the account alone, never public.
 type privateBucket struct {
 	bucket *s3.BucketV2
-	// ready is what must hold before an object is put there.
+	// ready are the resources that protect the objects.
 	ready []pulumi.Resource
 }
+
+func (b *privateBucket) public() Bucket { return Bucket{Name: b.bucket.Bucket, ARN: b.bucket.Arn} }
 
 // newPrivateBucket makes a bucket. With forceDestroy it is deleted together
 // with what is in it; without, only when it is empty.
@@ -23,7 +31,6 @@ func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, paren
 	bucket, err := s3.NewBucketV2(ctx, name, &s3.BucketV2Args{
 		BucketPrefix: pulumi.String(bucketPrefix(ctx.Stack(), name)),
 		ForceDestroy: pulumi.Bool(forceDestroy),
-		Tags:         tags(ctx, name),
 	}, opts...)
 	if err != nil {
 		return nil, err
@@ -116,8 +123,8 @@ func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	}
 }
 
-// everything is the rule for all objects of a bucket.
-const everything = "bound-noncurrent-versions"
+// noncurrentVersions is the id of the rule for all objects of a bucket.
+const noncurrentVersions = "bound-noncurrent-versions"
 
 // lifecycleRule are the settings that a lifecycle rule of a versioned bucket takes.
 type lifecycleRule struct {

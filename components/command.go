@@ -75,25 +75,24 @@ type reconcilingCommand struct {
 	Environment            pulumi.StringMap
 	// Stdin is where the secrets are: on no command line, and encrypted in the state.
 	Stdin pulumi.StringInput
-	// Differences say in words what is not as wanted, though the program wants
-	// nothing new; "" if all is well. They make Update run once.
-	Differences string
+	// Drift describes what differs, though the program wants nothing new; "" is none. It makes Update run once.
+	Drift string
 	// Timeout is how long each of them may take.
 	Timeout time.Duration
 }
 
-// differences is the environment variable that makes an update of differences.
-const differences = "DIFFERENCES"
+// driftVariable is the environment variable whose change makes an update of drift.
+const driftVariable = "DIFFERENCES"
 
 func newReconcilingCommand(ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
 	environment := maps.Clone(command.Environment)
-	environment[differences] = pulumi.String("")
-	if command.Differences == "" {
+	environment[driftVariable] = pulumi.String("")
+	if command.Drift == "" {
 		// What differed once and was put right is no change.
-		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + differences}))
+		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + driftVariable}))
 	} else {
 		// The same may differ again, and is another change then.
-		environment[differences] = pulumi.String(fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339Nano), command.Differences))
+		environment[driftVariable] = pulumi.String(fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339Nano), command.Drift))
 	}
 	timeout := command.Timeout.String()
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
@@ -163,7 +162,7 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 		},
 		Triggers: probe.Triggers,
 		// The program ends by itself, and says more than Pulumi would.
-		Timeout: (compileTimeout + probe.Within + reportTime).String(),
+		Timeout: (compileTimeout + probe.Within + reportTimeout).String(),
 	}, opts...)
 }
 
@@ -191,10 +190,10 @@ func (c sshConnection) args() remote.ConnectionArgs {
 	}
 }
 
-// serverLife are the options of what is done to one server once. Its address
+// onceForServer are the options of what is done to one server once. Its address
 // changes when the VIP moves to it, and its bootstrap user is gone by then:
 // neither may make the program connect again.
-func serverLife(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
+func onceForServer(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
 	return pulumi.Composite(
 		runsOnceOptions(),
 		pulumi.DeletedWith(server),

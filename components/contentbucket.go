@@ -6,15 +6,14 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/publish"
 )
 
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {
 	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
 	SiteDir string `pulumi:"siteDir"`
-	// SourceHash is publish.SiteHash of SiteDir and WorkDir. The site is built
-	// when it changes, and at no other time.
-	SourceHash string `pulumi:"sourceHash"`
 	// WorkDir is a directory for builds.
 	WorkDir string `pulumi:"workDir"`
 	// Region is the bucket's AWS region.
@@ -34,12 +33,11 @@ type ContentBucketArgs struct {
 type ContentBucket struct {
 	pulumi.ResourceState
 
-	Name pulumi.StringOutput `pulumi:"name"`
-	ARN  pulumi.StringOutput `pulumi:"arn"`
+	Bucket
 	// Release names the build: the first 16 digits of SHA256SUMS' own SHA-256.
 	Release pulumi.StringOutput `pulumi:"release"`
-	// Uploaded is what a server that needs the site has to wait for.
-	Uploaded pulumi.Resource
+	// Ready is the upload of the site.
+	Ready []pulumi.Resource
 	// Lifecycle bounds the earlier versions. A server does not need it.
 	Lifecycle pulumi.Resource
 }
@@ -50,13 +48,18 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		return nil, fmt.Errorf("content bucket %s: %w", name, errNoArgs)
 	}
 	if err := required(map[string]bool{
-		"SiteDir": args.SiteDir != "", "SourceHash": args.SourceHash != "", "WorkDir": args.WorkDir != "", "Region": args.Region != "",
+		"SiteDir": args.SiteDir != "", "WorkDir": args.WorkDir != "", "Region": args.Region != "",
 	}); err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
 	jekyllEnv := args.JekyllEnv
 	if jekyllEnv == "" {
 		jekyllEnv = "production"
+	}
+	// The site is built when its source changes, and at no other time.
+	sourceHash, err := publish.SiteHash(args.SiteDir, args.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
 	content := &ContentBucket{}
 	if err := ctx.RegisterComponentResource(token("ContentBucket"), name, content, opts...); err != nil {
@@ -70,7 +73,7 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	// Earlier contents are of use for a look back, not for a roll-back, which
 	// builds from the source.
 	// The sync does not wait for it: S3 takes 30 s.
-	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30})
+	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: noncurrentVersions, days: 30})
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
@@ -81,12 +84,12 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"STACK":         pulumi.String(ctx.Stack()),
 		"BUILD_COMMAND": pulumi.String(args.BuildCommand),
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
-		"SOURCE_HASH":   pulumi.String(args.SourceHash),
+		"SOURCE_HASH":   pulumi.String(sourceHash),
 	}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
 		Script:      goRun("publish", "build"),
 		Environment: environment,
-		Triggers:    pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
+		Triggers:    pulumi.Array{pulumi.String(sourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
 		Timeout:     "30m",
 	}, pulumi.Parent(content))
 	if err != nil {
@@ -108,10 +111,9 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		return nil, err
 	}
 
-	content.Name = bucket.bucket.Bucket
-	content.ARN = bucket.bucket.Arn
+	content.Bucket = bucket.public()
 	content.Release = sync.Stdout.ApplyT(strings.TrimSpace).(pulumi.StringOutput)
-	content.Uploaded = sync
+	content.Ready = []pulumi.Resource{sync}
 	return content, ctx.RegisterResourceOutputs(content, pulumi.Map{
 		"name":    content.Name,
 		"arn":     content.ARN,

@@ -10,9 +10,9 @@ import (
 type DeletionGuardArgs struct {
 	// Protect refuses the deletion of all that is guarded. Defaulted: true.
 	Protect *bool `pulumi:"protect"`
-	// Guarded are the resources that are guarded, with all that they depend on. Those that are
-	// components count for nothing: the SDK may leave out some of their children.
-	Guarded []pulumi.Resource `pulumi:"guarded"`
+	// DependsOn are the resources to guard, with all that they depend on. Component resources are ignored: the SDK
+	// may leave out some of their children.
+	DependsOn []pulumi.Resource
 }
 
 // DeletionGuard keeps `pulumi destroy` from taking away what a protected stack can do
@@ -30,11 +30,11 @@ func NewDeletionGuard(ctx *pulumi.Context, name string, args *DeletionGuardArgs,
 	if args == nil {
 		return nil, fmt.Errorf("deletion guard %s: %w", name, errNoArgs)
 	}
-	if err := required(map[string]bool{"Guarded": len(args.Guarded) > 0}); err != nil {
+	if err := required(map[string]bool{"DependsOn": len(args.DependsOn) > 0}); err != nil {
 		return nil, fmt.Errorf("deletion guard %s: %w", name, err)
 	}
 	guard := &DeletionGuard{}
-	opts = append(opts, pulumi.Protect(args.Protect == nil || *args.Protect), pulumi.DependsOn(args.Guarded))
+	opts = append(opts, pulumi.Protect(args.Protect == nil || *args.Protect), pulumi.DependsOn(args.DependsOn))
 	if err := ctx.RegisterComponentResource(token("DeletionGuard"), name, guard, opts...); err != nil {
 		return nil, err
 	}

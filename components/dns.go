@@ -21,8 +21,8 @@ type DNSArgs struct {
 	// Address is the IPv4 address that they lead to.
 	Address pulumi.StringInput `pulumi:"address"`
 	// ZoneID is the id of the Route 53 hosted zone that holds the names.
-	// Optional: without it, no record is made, and ByHand lists them.
-	ZoneID string `pulumi:"zoneId"`
+	// Optional: without it, no record is made, and ManualRecords lists them.
+	ZoneID pulumi.StringPtrInput `pulumi:"zoneId"`
 	// Records are further records of the zone. Optional.
 	Records []Record `pulumi:"records"`
 }
@@ -44,11 +44,10 @@ type Record struct {
 type DNS struct {
 	pulumi.ResourceState
 
-	// ByHand lists, as lines of a zone file, the records that somebody has to make
-	// where no zone was given.
-	ByHand pulumi.StringArrayOutput `pulumi:"byHand"`
-	// Ready are the records that were made, Addresses those of them that lead to the VIP.
-	Ready, Addresses []pulumi.Resource
+	// ManualRecords lists, as lines of a zone file, the records to make by hand where no zone was given.
+	ManualRecords pulumi.StringArrayOutput `pulumi:"manualRecords"`
+	// Ready are all records, AddressesReady those of them that lead to the VIP.
+	Ready, AddressesReady []pulumi.Resource
 }
 
 // NewDNS makes a DNS.
@@ -66,12 +65,12 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 
 	var sets []any
 	record := func(host, kind string, ttl int, values pulumi.StringArrayInput) error {
-		if args.ZoneID == "" {
+		if args.ZoneID == nil {
 			sets = append(sets, zoneFileLines(host, kind, ttl, values))
 			return nil
 		}
 		made, err := route53.NewRecord(ctx, fmt.Sprintf("%s-%s-%s", name, host, strings.ToLower(kind)), &route53.RecordArgs{
-			ZoneId:  pulumi.String(args.ZoneID),
+			ZoneId:  args.ZoneID.ToStringPtrOutput().Elem(),
 			Name:    pulumi.String(host),
 			Type:    pulumi.String(kind),
 			Ttl:     pulumi.Int(ttl),
@@ -88,7 +87,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			return nil, err
 		}
 	}
-	dns.Addresses = slices.Clone(dns.Ready)
+	dns.AddressesReady = slices.Clone(dns.Ready)
 	for _, further := range args.Records {
 		values := further.Values
 		if further.Type == "TXT" {
@@ -98,14 +97,14 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			return nil, err
 		}
 	}
-	dns.ByHand = pulumi.All(sets...).ApplyT(func(sets []any) []string {
+	dns.ManualRecords = pulumi.All(sets...).ApplyT(func(sets []any) []string {
 		lines := []string{}
 		for _, set := range sets {
 			lines = append(lines, set.([]string)...)
 		}
 		return lines
 	}).(pulumi.StringArrayOutput)
-	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"byHand": dns.ByHand})
+	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"manualRecords": dns.ManualRecords})
 }
 
 // zoneFileLines are a set of records in the format of RFC 1035, section 5.

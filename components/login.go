@@ -28,6 +28,6 @@ func newLogin(ctx *pulumi.Context, name string, login login, opts ...pulumi.Reso
 		},
 		Stdin:    login.Connection.PrivateKey,
 		Triggers: login.Triggers,
-		Timeout:  (compileTimeout + login.Within + reportTime).String(),
+		Timeout:  (compileTimeout + login.Within + reportTimeout).String(),
 	}, opts...)
 }

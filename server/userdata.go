@@ -24,105 +24,28 @@ const agentUID = 900
 // MaxUserData is the most that EC2 takes as user data, in bytes.
 const MaxUserData = 16 << 10
 
-// Admin is a person with a login on every server.
-type Admin struct {
-	// Name is the login name.
-	Name string
-	// Keys are authorized_keys lines.
-	Keys []string
-}
-
-// Environment is what a server has to know of the stack it belongs to.
-type Environment struct {
+// UserDataArgs are the arguments of UserData. All are mandatory but for the optional settings.
+type UserDataArgs struct {
+	Settings
+	Secrets Secrets
+	// Stack is the name of the stack. A server restores backups of its own stack only.
+	Stack string
+	// ContentBucket and BackupBucket are the names of the buckets.
 	ContentBucket string
 	BackupBucket  string
-	// Stack names the stack in its backups: another one's are not restored.
-	Stack string
-	// VIP is the site's address, by which a server knows whether it is the one
-	// that visitors see.
-	VIP    string
-	Region string
-	// ReleasesKept is how many releases are kept beside the current one.
-	ReleasesKept int
-
-	// Domain is the site's name, and Aliases further ones that lead to it.
-	Domain  string
-	Aliases []string
-	// ACMEDirectory is the URL of the certificate authority's directory, and
-	// ACMEEmail the address of the account there.
-	ACMEDirectory string
-	ACMEEmail     string
-	// ACMECA is the certificates, in PEM, by which that authority is trusted
-	// besides those that every system trusts; "" is none.
-	ACMECA string
-
-	// MetricsRetention is for how long Prometheus keeps what it measured, in its
-	// own form, such as 90d.
-	MetricsRetention string
-	// VictorOpsKey is where alerts may go, "" is nowhere; VictorOpsRouting is the
-	// routing key there.
-	VictorOpsKey     string
-	VictorOpsRouting string
-	// BackupInterval is the time between two backups, as systemd writes it, such as
-	// 1min, and BackupRetention for how long each of them can be restored, in Go's
-	// form, such as 24h.
-	BackupInterval  string
-	BackupRetention string
-	// Grafana runs Grafana, with logins by a GitHub OAuth app where it has an id.
-	Grafana                    bool
-	GrafanaGitHubID            string
-	GrafanaGitHubSecret        string
-	GrafanaGitHubOrganizations []string
-
-	// HSTS is the value of the header Strict-Transport-Security; "" sends none.
-	HSTS string
-	// Mail is the relay of PHP's mail().
-	Mail Mail
-	// PHPEgress lets the scripts of the site connect to others.
-	PHPEgress bool
-}
-
-// siteNames are all names that need a certificate.
-func (e Environment) siteNames() []string {
-	names := append([]string{e.Domain}, e.Aliases...)
-	if e.Grafana {
-		names = append(names, "monitoring."+e.Domain)
-	}
-	return names
-}
-
-// profiles are the profiles of the compose project that run.
-func (e Environment) profiles() string {
-	var profiles []string
-	if e.Grafana {
-		profiles = append(profiles, "grafana")
-	}
-	if e.Mail.Host != "" {
-		profiles = append(profiles, "mail")
-	}
-	return strings.Join(profiles, ",")
-}
-
-// UserDataArgs are the arguments of UserData; all are mandatory.
-type UserDataArgs struct {
-	Admins  []Admin
-	SSHPort int
-	// HostPrivateKey is the SSH host key in OpenSSH's format, HostPublicKey and
-	// HostCertificate are one line each.
+	// VIP is the site's address, by which a server knows whether it is the active one.
+	VIP string
+	// HostPrivateKey is the SSH host key in OpenSSH's format, HostPublicKey and HostCertificate are one line each.
 	HostPrivateKey  string
 	HostPublicKey   string
 	HostCertificate string
-	// BootstrapKey is the public key of the login that provisions the server,
-	// one line.
+	// BootstrapKey is the public key of the login that provisions the server, one line.
 	BootstrapKey string
-	// BootstrapFrom are the CIDR blocks that this login is let in from; none means every
-	// address that the firewall lets through.
+	// BootstrapFrom are the CIDR blocks that this login is accepted from; none means every address that passes
+	// the firewall.
 	BootstrapFrom []string
-	Environment   Environment
-	// BundleHash and Generation are written down on the server. Their part is
-	// to make the user data differ, and so to make a new server.
+	// BundleHash is written down on the server, as Generation is: another one makes a new server.
 	BundleHash string
-	Generation int
 }
 
 // packageUnits are the units of Debian's image that install packages by themselves.
@@ -140,14 +63,14 @@ func UserData(args UserDataArgs) (string, error) {
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: environment},
-		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%s\n", args.Environment.BackupInterval)},
+		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%ds\n", args.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: bootstrapKey(args)},
-		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.Environment.ACMECA},
+		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.ACMERoots},
 		// Empty where there is no such secret: what has it as a mount needs the file.
-		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Environment.VictorOpsKey},
-		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Environment.GrafanaGitHubSecret},
+		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Secrets.VictorOpsKey},
+		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Secrets.GrafanaGitHubSecret},
 		// PHP's user has the same number in its container and here, where nobody else is it.
-		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.Environment.Mail.msmtprc()},
+		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.msmtprc(args.Secrets.SMTPPassword)},
 	}
 	booting, err := bootFiles()
 	if err != nil {
@@ -287,32 +210,31 @@ RequiredRSASize 3072
 
 // serverEnv is a file that systemd, Compose, the agent and a shell read alike.
 func serverEnv(args UserDataArgs) (string, error) {
-	environment := args.Environment
 	var text strings.Builder
 	for _, line := range []struct {
 		name  string
 		value any
 	}{
-		{"CONTENT_BUCKET", environment.ContentBucket},
-		{"BACKUP_BUCKET", environment.BackupBucket},
-		{"STACK", environment.Stack},
-		{"BACKUP_RETENTION", environment.BackupRetention},
-		{"VIP", environment.VIP},
-		{"AWS_REGION", environment.Region},
-		{"RELEASES_KEPT", environment.ReleasesKept},
-		{"DOMAIN", environment.Domain},
-		{"ALIASES", strings.Join(environment.Aliases, ",")},
-		{"SITE_NAMES", strings.Join(environment.siteNames(), ",")},
-		{"ACME_DIRECTORY", environment.ACMEDirectory},
-		{"ACME_EMAIL", environment.ACMEEmail},
-		{"METRICS_RETENTION", environment.MetricsRetention},
-		{"VICTOROPS_ROUTING", environment.VictorOpsRouting},
-		{"COMPOSE_PROFILES", environment.profiles()},
-		{"GF_AUTH_GITHUB_CLIENT_ID", environment.GrafanaGitHubID},
-		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(environment.GrafanaGitHubOrganizations, ",")},
-		{"HSTS", environment.HSTS},
-		{"PHP_INTERNAL", !environment.PHPEgress},
-		{"SMTP", environment.Mail.address()},
+		{"CONTENT_BUCKET", args.ContentBucket},
+		{"BACKUP_BUCKET", args.BackupBucket},
+		{"STACK", args.Stack},
+		{"BACKUP_RETENTION", fmt.Sprintf("%dh", args.BackupRetention)},
+		{"VIP", args.VIP},
+		{"AWS_REGION", args.Region},
+		{"RELEASES_KEPT", args.ReleasesKept},
+		{"DOMAIN", args.Domain},
+		{"ALIASES", strings.Join(args.Aliases, ",")},
+		{"SITE_NAMES", strings.Join(args.Names(), ",")},
+		{"ACME_DIRECTORY", args.ACMEDirectory},
+		{"ACME_EMAIL", args.ACMEEmail},
+		{"METRICS_RETENTION", args.MetricsRetention},
+		{"VICTOROPS_ROUTING", args.VictorOpsRouting},
+		{"COMPOSE_PROFILES", args.profiles()},
+		{"GF_AUTH_GITHUB_CLIENT_ID", args.GrafanaGitHubID},
+		{"GF_AUTH_GITHUB_ALLOWED_ORGANIZATIONS", strings.Join(args.GrafanaGitHubOrganizations, ",")},
+		{"HSTS", args.HSTS()},
+		{"PHP_INTERNAL", !args.PHPEgress},
+		{"SMTP", args.relay()},
 		{"BUNDLE", args.BundleHash},
 		{"GENERATION", args.Generation},
 	} {

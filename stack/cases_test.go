@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+
+	"immutable-infra/server"
 )
 
 // record is a configuration with further records, as JSON, in a zone that the program fills.
@@ -215,11 +217,11 @@ func TestS3HSTSPromisesWhatIsConfiguredAndNoMore(t *testing.T) {
 	require.Equal(t, "max-age=31536000; includeSubDomains", config.HSTS())
 	config.HSTSPreload = true
 	require.Equal(t, "max-age=31536000; includeSubDomains; preload", config.HSTS())
-	require.Equal(t, "max-age=0", (&Config{}).HSTS(), "which takes back what browsers have been told")
+	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which takes back what browsers have been told")
 }
 
 func TestS8GrafanasNameIsTheSitesWhereItRuns(t *testing.T) {
-	config := Config{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
+	config := server.Settings{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
 	require.Equal(t, []string{"example.org", "www.example.org", "monitoring.example.org"}, config.Names())
 	config.Grafana = false
 	require.Equal(t, []string{"example.org", "www.example.org"}, config.Names())

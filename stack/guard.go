@@ -94,7 +94,7 @@ func (v *validator) realNames(c *Config) {
 	}
 	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
 	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write where the real one is", Defaults().UptimeRobotAPI)
-	check("uptimeRobotWebhook", c.UptimeRobotWebhook, hostOf(c.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
+	check("uptimeRobotWebhook", c.secret.UptimeRobotWebhook, hostOf(c.secret.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
 }
 
 // within tells whether a name is a domain or below it, however it is written.

@@ -12,11 +12,16 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/server"
 )
 
 // Load reads, completes and checks the configuration of the program's stack, and
 // guards it: see guard. Its error names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
+	if err := requirePulumi(ctx); err != nil {
+		return nil, err
+	}
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
 		if value, ok := ctx.GetConfig(qualified(ctx.Project(), key)); ok {
@@ -45,8 +50,8 @@ const regionKey = "aws:region"
 // Keys lists the project's configuration keys.
 func Keys() []string {
 	var keys []string
-	for _, field := range fields() {
-		keys = append(keys, field.Tag.Get("config"))
+	for _, setting := range new(Config).settings() {
+		keys = append(keys, setting.key)
 	}
 	return keys
 }
@@ -88,13 +93,11 @@ func parse(from origin, values map[string]string) (*Config, error) {
 func (v *validator) read(values map[string]string) *Config {
 	config := Defaults()
 	config.Region = values[regionKey]
-	target := reflect.ValueOf(&config).Elem()
 	known := []string{regionKey}
-	for _, field := range fields() {
-		key := field.Tag.Get("config")
-		known = append(known, key)
-		if raw, ok := values[key]; ok {
-			v.assign(key, target.FieldByIndex(field.Index), raw)
+	for _, setting := range config.settings() {
+		known = append(known, setting.key)
+		if raw, ok := values[setting.key]; ok {
+			v.assign(setting.key, setting.value, raw)
 		}
 	}
 	for key := range values {
@@ -115,21 +118,39 @@ func (v *validator) plainSecrets(values map[string]string) {
 	}
 }
 
-// fields are the fields of Config that have a key of the project's own.
-func fields() []reflect.StructField {
-	var fields []reflect.StructField
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		if field.Tag.Get("config") != "" {
-			fields = append(fields, field)
-		}
-	}
-	return fields
+// setting is a field of a configuration that has a key of the project's own.
+type setting struct {
+	key   string
+	value reflect.Value
+	// low and high are the lowest and the highest number; both are 0 for any.
+	low, high int
 }
 
-// isSecret tells whether the value of a key has to be encrypted.
+// settings lists the fields that have a key. Their values are those of the configuration itself.
+func (c *Config) settings() []setting {
+	var settings []setting
+	for _, part := range []any{c, &c.secret} {
+		value := reflect.ValueOf(part).Elem()
+		for _, field := range reflect.VisibleFields(value.Type()) {
+			key, ok := field.Tag.Lookup("config")
+			if !ok {
+				continue
+			}
+			s := setting{key: key, value: value.FieldByIndex(field.Index)}
+			if limits := strings.Fields(field.Tag.Get("range")); len(limits) == 2 {
+				s.low, _ = strconv.Atoi(limits[0])
+				s.high, _ = strconv.Atoi(limits[1])
+			}
+			settings = append(settings, s)
+		}
+	}
+	return settings
+}
+
+// isSecret reports whether the value of a key has to be encrypted.
 func isSecret(key string) bool {
-	return slices.ContainsFunc(fields(), func(field reflect.StructField) bool {
-		return field.Tag.Get("config") == key && field.Tag.Get("secret") == "true"
+	return slices.ContainsFunc(reflect.VisibleFields(reflect.TypeFor[secrets]()), func(field reflect.StructField) bool {
+		return key != "" && field.Tag.Get("config") == key
 	})
 }
 
@@ -160,7 +181,7 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 		v.decode(key, field, raw, "a list of strings")
 	case []DNSRecord:
 		v.decode(key, field, raw, "a list of {name, type, ttl, values}")
-	case []Admin:
+	case []server.Admin:
 		v.decode(key, field, raw, "a list of {name, keys}")
 	default:
 		v.add(key, fmt.Sprintf("values of type %s cannot be read; this is an error of the program", field.Type()))

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/internal/golden"
+	"immutable-infra/server"
 )
 
 // publicKey is an authorized_keys line.
@@ -68,7 +69,7 @@ func TestTheLeastThatAStackHasToSetIsCompletedByDefaults(t *testing.T) {
 	expected.Region = "eu-central-1"
 	expected.Domain = "example.org"
 	expected.ACMEEmail = "admin@example.org"
-	expected.Admins = []Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
+	expected.Admins = []server.Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
 	expected.SSHAllowFrom = []string{"192.0.2.7/32"}
 	expected.AMI = "ami-0123456789abcdef0"
 	require.Equal(t, &expected, config)
@@ -93,7 +94,7 @@ func TestTheInstanceTypesFamilyDecidesTheArchitecture(t *testing.T) {
 		"t4g.micro": "arm64", "m7gd.large": "arm64", "c6gn.medium": "arm64", "a1.medium": "arm64", "x2gd.medium": "arm64",
 		"t3.micro": "amd64", "t3a.small": "amd64", "m5.large": "amd64", "g4dn.xlarge": "amd64", "u-6tb1.metal": "amd64",
 	} {
-		require.Equal(t, architecture, (&Config{InstanceType: instanceType}).Architecture(), instanceType)
+		require.Equal(t, architecture, (&server.Settings{InstanceType: instanceType}).Architecture(), instanceType)
 	}
 }
 
@@ -104,7 +105,7 @@ func TestTheWebHookOfUptimeRobotEndsAsThatWantsIt(t *testing.T) {
 		values["uptimeRobotKey"], values["uptimeRobotWebhook"] = "u1234567-0123456789abcdef01234567", written
 		config, err := Parse(values)
 		require.NoError(t, err)
-		require.Equal(t, "https://alert.victorops.com/a/b/site?", config.UptimeRobotWebhook)
+		require.Equal(t, "https://alert.victorops.com/a/b/site?", config.secret.UptimeRobotWebhook)
 		require.Equal(t, "status.example.org", config.StatusPageName())
 		config.StatusPage = false
 		require.Empty(t, config.StatusPageName())

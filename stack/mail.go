@@ -13,7 +13,6 @@ const preloadMaxAge = 365 * 24 * 60 * 60
 
 // hsts checks for how long, and for what, browsers insist on HTTPS.
 func (v *validator) hsts(c *Config) {
-	v.between("hstsMaxAge", c.HSTSMaxAge, 0, 10*preloadMaxAge, preloadMaxAge)
 	if !c.HSTSPreload {
 		return
 	}
@@ -41,7 +40,7 @@ func (v *validator) smtp(c *Config) {
 	defaults := Defaults()
 	if c.SMTPHost == "" {
 		for key, set := range map[string]bool{
-			"smtpPort": c.SMTPPort != defaults.SMTPPort, "smtpUser": c.SMTPUser != "", "smtpPassword": c.SMTPPassword != "", "smtpFrom": c.SMTPFrom != "",
+			"smtpPort": c.SMTPPort != defaults.SMTPPort, "smtpUser": c.SMTPUser != "", "smtpPassword": c.secret.SMTPPassword != "", "smtpFrom": c.SMTPFrom != "",
 		} {
 			if set {
 				v.add(key, "is set without smtpHost, so that no mail would be sent; write the relay's host, or remove this", v.toSet("smtpHost", examples("smtpHost", "")), v.toRemove(key))
@@ -50,17 +49,16 @@ func (v *validator) smtp(c *Config) {
 	} else {
 		v.hostName("smtpHost", c.SMTPHost, examples("smtpHost", ""))
 	}
-	v.between("smtpPort", c.SMTPPort, 1, 65535, defaults.SMTPPort)
 	if c.SMTPPort == 25 {
 		v.add("smtpPort", v.shownNumber("smtpPort", c.SMTPPort)+" is blocked by AWS for instances; write the relay's port for submission, 587 or 465", v.toSet("smtpPort", strconv.Itoa(defaults.SMTPPort)))
 	}
-	if c.SMTPUser != "" && c.SMTPPassword == "" {
+	if c.SMTPUser != "" && c.secret.SMTPPassword == "" {
 		v.add("smtpPassword", "not set, and goes with smtpUser; write both, or none", v.toSet("smtpPassword", ""))
 	}
-	if c.SMTPUser == "" && c.SMTPPassword != "" {
+	if c.SMTPUser == "" && c.secret.SMTPPassword != "" {
 		v.add("smtpUser", "not set, and goes with smtpPassword; write both, or none", v.toSet("smtpUser", examples("smtpUser", "")))
 	}
-	for key, value := range map[string]string{"smtpUser": c.SMTPUser, "smtpPassword": c.SMTPPassword} {
+	for key, value := range map[string]string{"smtpUser": c.SMTPUser, "smtpPassword": c.secret.SMTPPassword} {
 		v.check(len(value) <= maxCredential && isOneLine(value), key, value, "is longer than 256 bytes, or has a control character; write what the relay's provider shows, as one line", examples(key, ""))
 	}
 	if c.SMTPFrom == "" && c.SMTPHost != "" {

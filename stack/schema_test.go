@@ -14,6 +14,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/server"
 )
 
 type project struct {
@@ -44,7 +46,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
 		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Whole number", reflect.TypeFor[bool](): "Truth value",
-		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]Admin](): "List of objects",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
 	described := map[string]bool{}
@@ -54,8 +56,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		}
 	}
 	defaults, byDefault, byExample := Defaults(), map[string]string{}, map[string]string{regionKey: "eu-central-1"}
-	for _, field := range fields() {
-		key := field.Tag.Get("config")
+	for _, setting := range defaults.settings() {
+		key := setting.key
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
 		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
@@ -65,7 +67,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 
 		match := typed.FindStringSubmatch(fmt.Sprint(entry["description"]))
 		require.NotNil(t, match, "the description of %s ends with no type and example: %s", key, entry["description"])
-		kind := types[field.Type]
+		kind := types[setting.value.Type()]
 		if secret {
 			kind = "Secret string"
 		}

@@ -92,6 +92,12 @@ func (v *validator) shownNumber(key string, value int) string {
 // validate checks what was read and completes it: key files become their lines.
 func (v *validator) validate(c *Config) {
 	defaults := Defaults()
+	preset := defaults.settings()
+	for i, setting := range c.settings() {
+		if setting.high > 0 {
+			v.between(setting.key, int(setting.value.Int()), setting.low, setting.high, int(preset[i].value.Int()))
+		}
+	}
 
 	if c.Region == "" {
 		v.missing(regionKey, "write the name of an AWS region", "eu-central-1")
@@ -138,13 +144,13 @@ func (v *validator) validate(c *Config) {
 	}
 
 	v.admins(c.Admins)
-	v.between("sshPort", c.SSHPort, 1, 65535, defaults.SSHPort)
 	if c.SSHPort == 80 || c.SSHPort == 443 {
 		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
 	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
 		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
+	v.runner(c)
 	if len(c.SSHAllowFrom) > maxBlocks {
 		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 takes 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
 	}
@@ -171,9 +177,6 @@ func (v *validator) validate(c *Config) {
 		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has 1 GiB of memory, too little for Grafana; write one of 2 GiB or more, or set grafana to false",
 			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
 	}
-	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384, defaults.RootVolumeSize)
-	v.between("generation", c.Generation, 0, 1<<31-1, defaults.Generation)
-	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25, defaults.ProvisioningTimeout)
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
 
 	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
@@ -182,19 +185,25 @@ func (v *validator) validate(c *Config) {
 	info, err := os.Stat(c.SiteDir)
 	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)
 	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
-	v.between("releasesKept", c.ReleasesKept, 1, 100, defaults.ReleasesKept)
 
 	v.hsts(c)
 	v.smtp(c)
 	v.monitoring(c)
 	v.uptimeRobot(c)
-	// An alert tells of a backup that is 15 minutes old.
-	v.between("backupInterval", c.BackupInterval, 15, 600, defaults.BackupInterval)
-	v.between("backupRetention", c.BackupRetention, 2, 8760, defaults.BackupRetention)
-	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100, defaults.BackupVersionsKept)
-	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650, defaults.BackupVersionDays)
 	if len(v.problems) == 0 {
 		v.userDataFits(c)
+	}
+}
+
+// runner reads the address of the machine that deploys. It is no key of the configuration, as it is another one each time.
+func (v *validator) runner(c *Config) {
+	if !c.SSHFromRunner {
+		return
+	}
+	c.RunnerBlock = os.Getenv("SSH_FROM")
+	prefix, err := netip.ParsePrefix(c.RunnerBlock)
+	if c.RunnerBlock != "" && (err != nil || !prefix.Addr().Is4() || prefix != prefix.Masked() || prefix.Bits() < 24) {
+		v.add("SSH_FROM", fmt.Sprintf("%q is not the address of one machine; write one such as 203.0.113.7/32", c.RunnerBlock))
 	}
 }
 
@@ -204,13 +213,13 @@ func (v *validator) monitoring(c *Config) {
 	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a duration of Prometheus; write hours, days, weeks or years", defaults.MetricsRetention)
 	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention", c.MetricsRetention,
 		"is longer than 10 years, which no server keeps; write at most 10y", defaults.MetricsRetention)
-	v.check(c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "victorOpsKey", c.VictorOpsKey,
+	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey", c.secret.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
 	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
-	if c.GrafanaGitHubID != "" && c.GrafanaGitHubSecret == "" {
+	if c.GrafanaGitHubID != "" && c.secret.GrafanaGitHubSecret == "" {
 		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
 	}
-	if c.GrafanaGitHubID == "" && c.GrafanaGitHubSecret != "" {
+	if c.GrafanaGitHubID == "" && c.secret.GrafanaGitHubSecret != "" {
 		v.add("grafanaGitHubId", "not set, and goes with grafanaGitHubSecret; write both, or none", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
 	}
 	v.check(c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "grafanaGitHubId", c.GrafanaGitHubID,
@@ -227,22 +236,21 @@ func (v *validator) monitoring(c *Config) {
 // uptimeRobot checks how the site is watched from outside, and completes it.
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
-	v.check(c.UptimeRobotKey == "" || robotKey.MatchString(c.UptimeRobotKey), "uptimeRobotKey", c.UptimeRobotKey,
+	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey", c.secret.UptimeRobotKey,
 		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (those that begin with ur or m may only read), or leave it out", "")
 	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI, "is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
-	v.between("uptimeRobotInterval", c.UptimeRobotInterval, 30, 86400, defaults.UptimeRobotInterval)
-	if c.UptimeRobotWebhook == "" {
+	if c.secret.UptimeRobotWebhook == "" {
 		return
 	}
-	if c.UptimeRobotKey == "" {
+	if c.secret.UptimeRobotKey == "" {
 		v.add("uptimeRobotKey", "not set, and goes with uptimeRobotWebhook; write both, or none", v.toSet("uptimeRobotKey", ""))
 	}
-	webhook, err := url.Parse(c.UptimeRobotWebhook)
-	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.UptimeRobotWebhook,
+	webhook, err := url.Parse(c.secret.UptimeRobotWebhook)
+	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
 		"is not the URL of the integration Uptime Robot in Splunk On-Call; write the one that is shown there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
-	v.check(!strings.Contains(c.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.UptimeRobotWebhook,
+	v.check(!strings.Contains(c.secret.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
 		"still has $routing_key at its end; write a routing key of yours there, such as default", "")
-	c.UptimeRobotWebhook = strings.TrimSuffix(c.UptimeRobotWebhook, "?") + "?"
+	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
 
 // place is a place in a list, as pulumi config --path takes it.
@@ -324,7 +332,7 @@ func (c *Config) newestImage() string {
 // ownKey has the shell read a public key: the configuration goes to other machines.
 const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
-func (v *validator) admins(admins []Admin) {
+func (v *validator) admins(admins []server.Admin) {
 	if len(admins) == 0 {
 		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"), v.toSet("admins[0].keys[0]", ownKey))
 	}
@@ -333,7 +341,7 @@ func (v *validator) admins(admins []Admin) {
 		key := place("admins", i)
 		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
 		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken on every server, by a user or a group of Debian or of the program; write another name", "ada")
-		if slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name }) {
+		if slices.ContainsFunc(admins[:i], func(other server.Admin) bool { return other.Name == admin.Name }) {
 			v.add(key+".name", v.shown(key, admin.Name)+" is there twice; write all keys of one admin into one entry", v.toRemove(key))
 		}
 		if len(admin.Keys) == 0 {
@@ -429,22 +437,11 @@ const (
 // is not known yet at its usual length or above.
 func (v *validator) userDataFits(c *Config) {
 	const name = 63 // a bucket's name at most
-	admins := make([]server.Admin, len(c.Admins))
-	for i, admin := range c.Admins {
-		admins[i] = server.Admin{Name: admin.Name, Keys: admin.Keys}
-	}
 	_, err := server.UserData(server.UserDataArgs{
-		Admins: admins, SSHPort: c.SSHPort, Generation: c.Generation,
+		Settings: c.Settings, Secrets: c.secret.Secrets,
 		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
 		BootstrapKey: strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
-		Environment: server.Environment{
-			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
-			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
-			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
-			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, BackupInterval: "600s", BackupRetention: "8760h",
-			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
-			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom}, PHPEgress: c.PHPEgress,
-		},
+		ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
 	})
 	if err == nil {
 		return

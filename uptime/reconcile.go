@@ -298,8 +298,8 @@ func appears[T thing](ctx context.Context, c *Client, want wanted[T]) (there T, 
 	return there, false, nil
 }
 
-// Differences says, in words, what is not as desired. It changes nothing.
-func (c *Client) Differences(ctx context.Context, desired Desired) ([]string, error) {
+// Drift describes what differs from desired. It changes nothing.
+func (c *Client) Drift(ctx context.Context, desired Desired) ([]string, error) {
 	first, nothing, err := c.differences(ctx, desired)
 	if err != nil || len(first) == 0 || nothing {
 		return first, err

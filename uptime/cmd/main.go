@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, variable func(string) string, stdin
 	case "delete":
 		return client.Delete(ctx, desired, made)
 	case "read":
-		differences, err := client.Differences(ctx, desired)
+		differences, err := client.Drift(ctx, desired)
 		for _, difference := range differences {
 			fmt.Fprintln(stdout, difference)
 		}
