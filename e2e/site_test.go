@@ -79,6 +79,7 @@ func TestTheSite(t *testing.T) {
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
+	part("pending security updates are counted", securityUpdatesAreCounted)
 	part("containers reach only whom they need, and PHP nobody", containersReach)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("the agent says whether the server is ready, and why not", agentReady)
