@@ -45,7 +45,7 @@ func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
 	const refused = "u7654321-fedcba98765432100123456789"
 	args.Key = pulumi.String(refused)
 	_, err = args.findDrift(t.Context(), ignore)
-	require.ErrorContains(t, err, "UptimeRobot refuses the API key")
+	require.ErrorContains(t, err, "UptimeRobot rejected the API key")
 	require.NotContains(t, err.Error(), refused)
 
 	args.Key = nil

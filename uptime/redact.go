@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// shortestSecret is how many letters a part of a secret URL's path has at least
-// that may be one itself.
+// shortestSecret is the length from which a segment of a secret URL's path is taken for a secret itself.
 const shortestSecret = 16
 
-// redactor takes secrets out of what is told.
+// redactor removes secrets from messages.
 type redactor struct {
 	replacer *strings.Replacer
 }
 
-// newRedactor knows an API key, and the URL of a web-hook with the key in its path.
+// newRedactor removes an API key, and the URL of a web-hook with the key in its path.
 func newRedactor(key, webhook string) redactor {
 	secrets := []string{webhook, key}
 	if parsed, err := url.Parse(webhook); err == nil {
@@ -31,7 +30,7 @@ func newRedactor(key, webhook string) redactor {
 		if secret == "" {
 			continue
 		}
-		// An answer may have what was sent in any of these forms.
+		// A response may quote the request in any of these forms.
 		for _, form := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret)} {
 			pairs = append(pairs, form, "(secret)")
 		}
@@ -47,4 +46,4 @@ func inJSON(secret string) string {
 	return strings.Trim(string(encoded), `"`)
 }
 
-func (r redactor) redact(told string) string { return r.replacer.Replace(told) }
+func (r redactor) redact(message string) string { return r.replacer.Replace(message) }
