@@ -16,6 +16,17 @@ import (
 //go:embed Pulumi.README.md
 var readme string
 
+// load reads the configuration, once the engine and the name of the stack are what they should be.
+func load(ctx *pulumi.Context) (*stack.Config, error) {
+	if err := stack.RequirePulumi(ctx); err != nil {
+		return nil, err
+	}
+	if err := components.RequireStackName(ctx, "contentBucket", "content"); err != nil {
+		return nil, err
+	}
+	return stack.Load(ctx)
+}
+
 // optional is nil for a setting that is not set.
 func optional(setting string) pulumi.StringPtrInput {
 	if setting == "" {

@@ -16,7 +16,7 @@ const workDir = ".build"
 
 func main() {
 	pulumi.Run(func(ctx *pulumi.Context) error {
-		config, err := stack.Load(ctx)
+		config, err := load(ctx)
 		if err != nil {
 			return err
 		}
@@ -77,6 +77,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 		Network: network, SshCA: sshCA, Address: vip.Address,
 		Content: content.Bucket, Release: content.Release, Backup: backup.Bucket,
 		AMI: pulumi.String(config.AMI), Boundary: optional(config.ServerBoundary), DependsOn: content.Ready,
+		SSHAllowFromSecret: ctx.IsConfigSecret(ctx.Project() + ":sshAllowFrom"),
 	})
 	if err != nil {
 		return err
@@ -96,11 +97,9 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 	if err != nil {
 		return err
 	}
-	if _, err := components.NewDeletionGuard(ctx, "guard", &components.DeletionGuardArgs{
+	_, err = components.NewDeletionGuard(ctx, "guard", &components.DeletionGuardArgs{
 		Protect: &config.Protect, DependsOn: append(slices.Concat(cutover.Ready, dns.Ready, uptime.Ready), content.Lifecycle),
-	}); err != nil {
-		return err
-	}
+	})
 
 	ctx.Export("url", pulumi.Sprintf("https://%s/", config.Domain))
 	ctx.Export("vip", vip.Address)
@@ -116,5 +115,5 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 	if config.ZoneID == "" {
 		ctx.Export("dnsRecords", dns.ManualRecords)
 	}
-	return nil
+	return err
 }

@@ -23,6 +23,7 @@ func complete(values map[string]string) {
 	values["grafanaGitHubId"], values["grafanaGitHubSecret"] = "Iv1.0123456789abcdef", "0123456789abcdef"
 	values["grafanaGitHubOrganizations"] = `["example"]`
 	values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
+	values["heartbeatURL"] = "https://heartbeat.example.net/m1"
 	values["serverBoundary"] = "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
 	values["sshFromRunner"] = "true"
 	values["dnsRecords"] = `[{"name": "mail.example.org", "type": "A", "values": ["192.0.2.7"]}]`

@@ -162,7 +162,8 @@ func newRunnerGroup(ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec
 		Protocol:        pulumi.String("tcp"),
 		FromPort:        pulumi.Int(args.SSHPort),
 		ToPort:          pulumi.Int(args.SSHPort),
-		CidrBlocks:      pulumi.ToStringArray([]string{args.RunnerBlock}),
+		// Of no use to readers of a preview, and of a machine of somebody's.
+		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{args.RunnerBlock})).(pulumi.StringArrayOutput),
 	}, pulumi.Parent(group))
 	return group, err
 }

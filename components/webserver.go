@@ -46,6 +46,8 @@ type WebServerArgs struct {
 	// Backup is the bucket that the server reads and writes.
 	Backup Bucket `pulumi:"backup"`
 
+	// SSHAllowFromSecret keeps SSHAllowFrom out of what previews show. Default: false.
+	SSHAllowFromSecret bool `pulumi:"sshAllowFromSecret"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
 	AMI pulumi.StringInput `pulumi:"ami"`
 	// Bundle is the archive of what runs on the server.
@@ -354,10 +356,15 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 	if len(args.SSHAllowFrom) > 0 {
 		in = append(in, ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)))
 	}
+	rules := ec2.SecurityGroupIngressArrayInput(in)
+	if args.SSHAllowFromSecret {
+		// All of them: AWS returns them in another order, by which Pulumi would take another one for the secret.
+		rules = pulumi.ToSecret(in).(ec2.SecurityGroupIngressArrayOutput)
+	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("The web server: HTTP, HTTPS and SSH"),
 		VpcId:       args.Network.VpcID,
-		Ingress:     in,
+		Ingress:     rules,
 		Egress:      out,
 		// A server's firewall is part of it: changed in place, it could lock its
 		// owner out of the server that is there, for the sake of one that may

@@ -106,6 +106,10 @@ func provisionings(t *testing.T) map[string]int {
 	t.Helper()
 	running := map[string]int{}
 	for _, process := range processes(t) {
+		// `bounded` gives its work a session. What is forked in it has the same command line at first.
+		if process.session != process.pid {
+			continue
+		}
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", process.pid))
 		if err != nil {
 			continue

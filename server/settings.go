@@ -87,6 +87,8 @@ type Settings struct {
 type Secrets struct {
 	// VictorOpsKey is the key of the REST integration of VictorOps (Splunk On-Call) that receives alerts.
 	VictorOpsKey string `config:"victorOpsKey"`
+	// HeartbeatURL is the URL of a heartbeat monitor, to which Alertmanager posts each minute as long as alerts work.
+	HeartbeatURL string `config:"heartbeatURL"`
 	// GrafanaGitHubSecret is the client secret of the OAuth app GrafanaGitHubID.
 	GrafanaGitHubSecret string `config:"grafanaGitHubSecret"`
 	// SMTPPassword is the password of SMTPUser.

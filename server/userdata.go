@@ -72,6 +72,11 @@ func UserData(args UserDataArgs) (string, error) {
 		// PHP's user has the same number in its container and here, where nobody else is it.
 		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.msmtprc(args.Secrets.SMTPPassword)},
 	}
+	if args.Secrets.HeartbeatURL != "" {
+		files = append(files, file{
+			Path: "/etc/immutable-infra/heartbeat.url", Permissions: "0600", Content: args.Secrets.HeartbeatURL,
+		})
+	}
 	booting, err := bootFiles()
 	if err != nil {
 		return "", err

@@ -12,9 +12,9 @@ import (
 // that serves.
 const minimumPulumi = "3.250.0"
 
-// requirePulumi refuses an engine that is too old. Pulumi itself does so by
+// RequirePulumi refuses an engine that is too old. Pulumi itself does so by
 // requiredPulumiVersion in Pulumi.yaml, which releases that are much older do not know.
-func requirePulumi(ctx *pulumi.Context) error {
+func RequirePulumi(ctx *pulumi.Context) error {
 	if err := ctx.RequirePulumiVersion(">=" + minimumPulumi); err != nil {
 		return fmt.Errorf("this program needs Pulumi %[2]s or newer, and nothing was changed. Install it, beside the one that is there if need be: "+
 			"curl -fsSL https://get.pulumi.com | sh -s -- --version %[2]s (other ways: https://www.pulumi.com/docs/install/); "+

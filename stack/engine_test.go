@@ -52,7 +52,7 @@ func asked(t *testing.T, version string) error {
 	ctx, err := pulumi.NewContext(t.Context(), pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ctx.Close()) })
-	return requirePulumi(ctx)
+	return RequirePulumi(ctx)
 }
 
 func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {

@@ -19,9 +19,6 @@ import (
 // Load reads, completes and checks the configuration of the program's stack, and
 // guards it: see guard. Its error names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
-	if err := requirePulumi(ctx); err != nil {
-		return nil, err
-	}
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
 		if value, ok := ctx.GetConfig(qualified(ctx.Project(), key)); ok {

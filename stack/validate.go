@@ -216,6 +216,9 @@ func (v *validator) monitoring(c *Config) {
 	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey", c.secret.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
 	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
+	v.check(c.secret.HeartbeatURL == "" || isHeartbeat(c.secret.HeartbeatURL), "heartbeatURL", c.secret.HeartbeatURL,
+		"is not the URL of a heartbeat monitor; write the one that the monitor shows, "+
+			"such as https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef, without a user or a password", "")
 	if c.GrafanaGitHubID != "" && c.secret.GrafanaGitHubSecret == "" {
 		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
 	}
@@ -256,6 +259,13 @@ func (v *validator) uptimeRobot(c *Config) {
 // place is a place in a list, as pulumi config --path takes it.
 func place(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
+}
+
+// isHeartbeat reports whether Alertmanager can post to a URL. The path or the query has the monitor's token.
+func isHeartbeat(address string) bool {
+	parsed, err := url.Parse(address)
+	return err == nil && isHTTPS(address) && parsed.User == nil && !strings.ContainsAny(address, " #") &&
+		host.MatchString(strings.ToLower(parsed.Hostname())) && (strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
 }
 
 func isHTTPS(address string) bool {

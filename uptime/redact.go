@@ -4,13 +4,17 @@ import (
 	"encoding/json"
 	"html"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
 // shortestSecret is the length from which a segment of a secret URL's path is taken for a secret itself.
 const shortestSecret = 16
 
-// redactor removes secrets from messages.
+// address matches an e-mail address: a response may quote those of the account's contacts.
+var address = regexp.MustCompile(`[\w.%+'=-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}`)
+
+// redactor removes secrets and e-mail addresses from messages.
 type redactor struct {
 	replacer *strings.Replacer
 }
@@ -46,4 +50,6 @@ func inJSON(secret string) string {
 	return strings.Trim(string(encoded), `"`)
 }
 
-func (r redactor) redact(message string) string { return r.replacer.Replace(message) }
+func (r redactor) redact(message string) string {
+	return address.ReplaceAllString(r.replacer.Replace(message), "(e-mail)")
+}
