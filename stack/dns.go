@@ -38,10 +38,10 @@ var authorities = map[string][]string{
 // ownNamesKept refuses aliases that are not the stack's to give.
 func (v *validator) ownNamesKept(c *Config) {
 	for i, alias := range c.Aliases {
-		key := place("aliases", i)
+		key := indexKey("aliases", i)
 		for _, own := range []string{"monitoring.", "status."} {
 			if alias == own+c.Domain {
-				v.add(key, v.shown(key, alias)+" is kept for the program's own pages; write another name, or remove it", v.toRemove(key))
+				v.add(key, v.redacted(key, alias)+" is reserved for the program's own pages; write another name, or remove it", v.toRemove(key))
 			}
 		}
 		v.inZone(c, key, alias)
@@ -55,7 +55,7 @@ func (v *validator) inZone(c *Config, key, name string) {
 	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
 		return
 	}
-	v.add(key, fmt.Sprintf("%s is outside of %s, so that the zone of %s cannot hold it; write a name below that, or remove it", v.shown(key, name), zone, c.Domain), v.toRemove(key))
+	v.add(key, fmt.Sprintf("%s is outside of %s, which the zone of %s cannot hold; write a name below it, or remove this one", v.redacted(key, name), zone, c.Domain), v.toRemove(key))
 }
 
 // registrable is the part of a name that somebody registered: its last two labels, or three where
@@ -82,7 +82,7 @@ func (v *validator) dnsRecords(c *Config) {
 	}
 	for i := range c.DNSRecords {
 		record := &c.DNSRecords[i]
-		key := place("dnsRecords", i)
+		key := indexKey("dnsRecords", i)
 		named := len(record.Name) <= 253 && recordName.MatchString(record.Name)
 		v.check(named, key+".name", record.Name, "is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
 		if named {
@@ -95,26 +95,26 @@ func (v *validator) dnsRecords(c *Config) {
 		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
 		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
 			empty := max(0, slices.Index(record.Values, ""))
-			v.add(key+".values", "has none, or an empty one; write values as a zone file has them", v.toSet(place(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
+			v.add(key+".values", "is empty, or has an empty value; write values as in a zone file", v.toSet(indexKey(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
 		} else {
 			v.recordValues(key, record)
 		}
 		if record.Type == "CNAME" && len(record.Values) > 1 {
-			v.add(key+".values", fmt.Sprintf("has %d values, and a name has one CNAME; write one", len(record.Values)), v.toRemove(place(key+".values", 1)))
+			v.add(key+".values", fmt.Sprintf("has %d values, but a name has one CNAME; write one", len(record.Values)), v.toRemove(indexKey(key+".values", 1)))
 		}
 		if known[set{record.Name, record.Type}] {
 			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
-				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
+				v.redacted(key, record.Name), v.redacted(key, record.Type)), v.toRemove(key))
 		}
 		known[set{record.Name, record.Type}] = true
 	}
 	for i, record := range c.DNSRecords {
-		key := place("dnsRecords", i)
+		key := indexKey("dnsRecords", i)
 		if slices.Contains(c.Names(), record.Name) && record.Type == "AAAA" {
-			v.add(key+".type", v.shown(key, record.Name)+" is a name of the site, and servers have no IPv6 address; visitors with IPv6 would find nothing there: remove the record", v.toRemove(key))
+			v.add(key+".type", v.redacted(key, record.Name)+" is a name of the site, and servers have no IPv6 address; remove the record, which visitors with IPv6 would follow", v.toRemove(key))
 		}
 		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
-			v.add(key+".name", v.shown(key, record.Name)+" is the status page's, and nothing stands beside its CNAME record; write the record elsewhere, or do without the page",
+			v.add(key+".name", v.redacted(key, record.Name)+" is the name of the status page, whose CNAME excludes other records; move the record, or set statusPage to false",
 				v.toRemove(key), v.toSet("statusPage", "false"))
 		}
 		if record.Type == "NS" {
@@ -124,9 +124,9 @@ func (v *validator) dnsRecords(c *Config) {
 			continue
 		}
 		if i := slices.IndexFunc(recordTypes, func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
-			v.add(key+".type", fmt.Sprintf("%s has a record of type %s, and so cannot have a CNAME; write one of them only", v.shown(key, record.Name), recordTypes[i]), v.toRemove(key))
+			v.add(key+".type", fmt.Sprintf("%s has a record of type %s, which excludes a CNAME, so it cannot have a CNAME; write one of them only", v.redacted(key, record.Name), recordTypes[i]), v.toRemove(key))
 		} else if record.Name == registrable(record.Name) {
-			v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, which has records of its own and so cannot have a CNAME; write its addresses as type A", v.toRemove(key))
+			v.add(key+".type", v.redacted(key, record.Name)+" is the top of a zone, whose records exclude it, so it cannot have a CNAME; write its addresses as type A", v.toRemove(key))
 		}
 	}
 	v.authority(c)
@@ -135,7 +135,7 @@ func (v *validator) dnsRecords(c *Config) {
 // delegation refuses to give away a name of the site, or what the zone has below it.
 func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	if record.Name == registrable(record.Name) {
-		v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, whose name servers Route 53 knows; remove the record", v.toRemove(key))
+		v.add(key+".type", v.redacted(key, record.Name)+" is the top of a zone, whose name servers Route 53 sets; remove the record", v.toRemove(key))
 		return
 	}
 	names := c.Names()
@@ -146,7 +146,7 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	}
 	for _, name := range names {
 		if within(name, record.Name) {
-			v.add(key+".type", fmt.Sprintf("gives %s away to other name servers, and %s with it; write the records of that name there, or remove this one", v.shown(key, record.Name), name), v.toRemove(key))
+			v.add(key+".type", fmt.Sprintf("delegates %s to other name servers, and %s with it; write the records of that name there, or remove this one", v.redacted(key, record.Name), name), v.toRemove(key))
 			return
 		}
 	}
@@ -164,7 +164,7 @@ func (v *validator) authority(c *Config) {
 			}
 			if !refused[name] {
 				refused[name] = true
-				v.issuers(c, place("dnsRecords", i)+".values", c.DNSRecords[i].Values)
+				v.issuers(c, indexKey("dnsRecords", i)+".values", c.DNSRecords[i].Values)
 			}
 			break
 		}
@@ -203,10 +203,10 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 	switch {
 	case len(limits) > 0:
 		v.add(key, fmt.Sprintf("do not allow %s to issue the site's certificate by HTTP: %s; write %s", authority, strings.Join(limits, "; "), command),
-			v.toSet(place(key, at), command))
+			v.toSet(indexKey(key, at), command))
 	case found:
 		v.add(key, fmt.Sprintf("does not allow %s to issue the site's certificate by HTTP; write a value that names it, or change acmeDirectory", authority),
-			v.toSet(place(key, at), command))
+			v.toSet(indexKey(key, at), command))
 	}
 }
 
@@ -229,12 +229,12 @@ var valueExamples = map[string]string{
 // that a zone file wants.
 func (v *validator) recordValues(key string, record *DNSRecord) {
 	for i, value := range record.Values {
-		at := place(key+".values", i)
+		at := indexKey(key+".values", i)
 		completed, reason := recordValue(record.Type, value)
 		if reason != "" {
 			v.check(false, at, value, reason, valueExamples[record.Type])
 		} else if slices.Contains(record.Values[:i], completed) {
-			v.add(at, v.shown(at, value)+" is there twice, which Route 53 rejects; write each value once", v.toRemove(at))
+			v.add(at, v.redacted(at, value)+" is a duplicate, which Route 53 rejects; write each value once", v.toRemove(at))
 		}
 		record.Values[i] = completed
 	}
@@ -284,11 +284,11 @@ func recordValue(kind, value string) (completed, reason string) {
 	case "TXT":
 		switch {
 		case len(value) > 1 && strings.HasPrefix(value, `"`) && strings.HasSuffix(value, `"`):
-			return value, "has quotes around it, which would be part of the text; write the text without them"
+			return value, "has quotes, which would be part of the text; write the text without them"
 		case !isASCII(value) || !isOneLine(value):
-			return value, "has characters that Route 53 does not take; write printable ASCII"
+			return value, "has characters that Route 53 rejects; write printable ASCII"
 		case len(value) > 4000:
-			return value, "is longer than the 4,000 characters that Route 53 takes; write a shorter one"
+			return value, "is longer than the 4,000 characters that Route 53 accepts; write a shorter one"
 		}
 	}
 	return value, ""
@@ -300,10 +300,10 @@ func caaReason(value string) string {
 		return `is not of the form flags tag "value", with the quotes; write one such as 0 issue "letsencrypt.org"`
 	}
 	if flags, err := strconv.Atoi(match[1]); err != nil || flags != 0 && flags != 128 {
-		return "has flags that mean nothing; write 0, or 128 for a property that every authority must understand"
+		return "has unknown flags; write 0, or 128 for a property that every authority must understand"
 	}
 	if !slices.Contains(caaTags, strings.ToLower(match[2])) {
-		return "has a tag that no authority knows; write one of " + strings.Join(caaTags, ", ")
+		return "has an unknown tag; write one of " + strings.Join(caaTags, ", ")
 	}
 	if tag := strings.ToLower(match[2]); tag == "issue" || tag == "issuewild" {
 		_, reason := parseIssuance(match[3])

@@ -32,7 +32,7 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	for _, key := range unknown {
 		values[key] = ""
 	}
-	config, err := parse(origin{
+	config, err := parse(source{
 		stack: ctx.Stack(), project: ctx.Project(), directory: cmp.Or(ctx.RootDirectory(), "."),
 		encrypted: func(key string) bool { return ctx.IsConfigSecret(qualified(ctx.Project(), key)) },
 	}, values)
@@ -57,16 +57,16 @@ func Keys() []string {
 // strings as they are, lists and objects as JSON. A key that is missing has its
 // default. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
-	return parse(origin{}, values)
+	return parse(source{}, values)
 }
 
-func parse(from origin, values map[string]string) (*Config, error) {
-	v := &validator{origin: from}
+func parse(from source, values map[string]string) (*Config, error) {
+	v := &validator{source: from}
 	config := v.read(values)
 	misread := slices.Clone(v.problems)
 
 	// Before the keys' files become their lines.
-	guards := &validator{origin: from}
+	guards := &validator{source: from}
 	if from.stack != "" {
 		guards.guard(config)
 	}
@@ -99,7 +99,7 @@ func (v *validator) read(values map[string]string) *Config {
 	}
 	for key := range values {
 		if !slices.Contains(known, key) {
-			v.add(key, "there is no such key; "+suggestion(key, known), v.toRemove(key))
+			v.add(key, "unknown key; "+suggestion(key, known), v.toRemove(key))
 		}
 	}
 	return &config
@@ -110,7 +110,7 @@ func (v *validator) read(values map[string]string) *Config {
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
-			v.add(key, "is a secret, and not encrypted; write it as one, and a new one if others could read it", v.toSet(key, ""))
+			v.add(key, "is a secret in plain text; encrypt it, and rotate it if others could read it", v.toSet(key, ""))
 		}
 	}
 }
@@ -164,13 +164,13 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 	case int:
 		number, err := strconv.Atoi(raw)
 		if err != nil {
-			v.add(key, v.shown(key, raw)+" is not a whole number; write one", v.toSet(key, strconv.Itoa(old)))
+			v.add(key, v.redacted(key, raw)+" is not an integer; write one", v.toSet(key, strconv.Itoa(old)))
 			return
 		}
 		field.SetInt(int64(number))
 	case bool:
 		if raw != "true" && raw != "false" {
-			v.add(key, v.shown(key, raw)+" is neither true nor false; write one of them", v.toSet(key, strconv.FormatBool(old)))
+			v.add(key, v.redacted(key, raw)+" is neither true nor false; write one of them", v.toSet(key, strconv.FormatBool(old)))
 			return
 		}
 		field.SetBool(raw == "true")
@@ -181,7 +181,7 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 	case []server.Admin:
 		v.decode(key, field, raw, "a list of {name, keys}")
 	default:
-		v.add(key, fmt.Sprintf("values of type %s cannot be read; this is an error of the program", field.Type()))
+		v.add(key, fmt.Sprintf("cannot read values of type %s; report this bug", field.Type()))
 	}
 }
 
@@ -195,7 +195,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 		field.Set(value.Elem())
 		return
 	}
-	what := v.shown(key, raw) + " is not " + form
+	what := v.redacted(key, raw) + " is not " + form
 	var mistyped *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &mistyped) && mistyped.Field != "":
@@ -281,10 +281,10 @@ func unknownKeys(project, encoded string) ([]string, error) {
 func suggestion(key string, known []string) string {
 	for _, candidate := range known {
 		if strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), candidate) || distance(key, candidate) <= 2 {
-			return fmt.Sprintf("did you mean %s? Write that, and remove this", candidate)
+			return fmt.Sprintf("did you mean %s? Rename or remove it", candidate)
 		}
 	}
-	return "Pulumi.yaml lists those that there are; remove it"
+	return "Pulumi.yaml lists the valid ones; remove it"
 }
 
 // distance is the Levenshtein distance of two keys.

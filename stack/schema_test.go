@@ -30,8 +30,8 @@ func readYAML(t *testing.T, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(content, into))
 }
 
-// typed ends a description: the type, and an example as YAML has it.
-var typed = regexp.MustCompile(`^.+\. (String|Secret string|Whole number|Truth value|List of strings|List of objects), such as (.+)$`)
+// typed ends a description: the type, and an example in YAML, which is the default for a boolean.
+var typed = regexp.MustCompile(`^.+\. (String|Secret string|Integer|Boolean|List of strings|List of objects)(?:, such as|\. Default:) (.+)$`)
 
 func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	root, err := filepath.Abs("..")
@@ -45,7 +45,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	var project project
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
-		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Whole number", reflect.TypeFor[bool](): "Truth value",
+		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Integer", reflect.TypeFor[bool](): "Boolean",
 		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
@@ -75,6 +75,9 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		var example any
 		require.NoError(t, yaml.Unmarshal([]byte(match[2]), &example), key)
 		byExample[key], byDefault[key] = raw(t, example), raw(t, entry["default"])
+		if kind == "Boolean" {
+			require.Equal(t, byDefault[key], byExample[key], "the default that the description of %s states", key)
+		}
 		delete(described, key)
 	}
 	require.Empty(t, described, "Pulumi.yaml describes keys that the program does not read")

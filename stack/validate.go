@@ -47,7 +47,7 @@ var (
 
 // validator collects what is wrong with a configuration.
 type validator struct {
-	origin
+	source
 	problems Problems
 }
 
@@ -59,7 +59,7 @@ func (v *validator) add(key, reason string, commands ...string) {
 // check adds a problem with a value, unless all is well with it.
 func (v *validator) check(ok bool, key, value, reason, example string) {
 	if !ok {
-		v.add(key, v.shown(key, value)+" "+reason, v.toSet(key, example))
+		v.add(key, v.redacted(key, value)+" "+reason, v.toSet(key, example))
 	}
 }
 
@@ -70,19 +70,19 @@ func (v *validator) missing(key, reason, example string) {
 
 func (v *validator) between(key string, value, low, high, example int) {
 	if value < low || value > high {
-		v.add(key, fmt.Sprintf("%s is out of range; write a whole number from %d to %d", v.shownNumber(key, value), low, high), v.toSet(key, strconv.Itoa(example)))
+		v.add(key, fmt.Sprintf("%s is out of range; write an integer from %d to %d", v.redactedNumber(key, value), low, high), v.toSet(key, strconv.Itoa(example)))
 	}
 }
 
 // shown is a value as a problem may show it.
-func (v *validator) shown(key, value string) string {
+func (v *validator) redacted(key, value string) string {
 	if v.hidden(key) {
 		return "the value"
 	}
 	return strconv.Quote(value)
 }
 
-func (v *validator) shownNumber(key string, value int) string {
+func (v *validator) redactedNumber(key string, value int) string {
 	if v.hidden(key) {
 		return "the value"
 	}
@@ -111,15 +111,15 @@ func (v *validator) validate(c *Config) {
 		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain, "is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
 	}
 	for i, alias := range c.Aliases {
-		key := place("aliases", i)
+		key := indexKey("aliases", i)
 		v.hostName(key, alias, "www.example.org")
 		if alias == c.Domain || slices.Contains(c.Aliases[:i], alias) {
-			v.add(key, v.shown(key, alias)+" is there already; write each name once", v.toRemove(key))
+			v.add(key, v.redacted(key, alias)+" is a duplicate; write each name once", v.toRemove(key))
 		}
 	}
 
 	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
-		"is not the id of a hosted zone; write that of your zone at Route 53, or leave it out to make the DNS records by hand", examples("zoneId", ""))
+		"is not the id of a hosted zone; write that of your Route 53 zone, or leave it out to make the DNS records by hand", examples("zoneId", ""))
 	v.ownNamesKept(c)
 	v.dnsRecords(c)
 
@@ -131,7 +131,7 @@ func (v *validator) validate(c *Config) {
 	}
 	switch {
 	case c.ACMEEmail == "":
-		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+		v.missing("acmeEmail", "write your e-mail address, the contact of your account at the certificate authority", examples("acmeEmail", ""))
 	case !isAddress(c.ACMEEmail):
 		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
 	default:
@@ -145,20 +145,20 @@ func (v *validator) validate(c *Config) {
 
 	v.admins(c.Admins)
 	if c.SSHPort == 80 || c.SSHPort == 443 {
-		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
+		v.add("sshPort", v.redactedNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
 	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
-		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
+		v.add("sshAllowFrom", "not set, so no machine could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	v.runner(c)
 	if len(c.SSHAllowFrom) > maxBlocks {
-		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 takes 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
+		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 allows 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
 	}
 	for i, block := range c.SSHAllowFrom {
-		key := place("sshAllowFrom", i)
+		key := indexKey("sshAllowFrom", i)
 		v.cidr(key, block, ownAddress)
 		if slices.Contains(c.SSHAllowFrom[:i], block) {
-			v.add(key, v.shown(key, block)+" is there twice, which EC2 rejects; write each block once", v.toRemove(key))
+			v.add(key, v.redacted(key, block)+" is a duplicate, which EC2 rejects; write each block once", v.toRemove(key))
 		}
 	}
 
@@ -167,23 +167,23 @@ func (v *validator) validate(c *Config) {
 	} else {
 		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
 	}
-	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an instance type; write one of EC2", defaults.InstanceType)
+	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an EC2 instance type; write one", defaults.InstanceType)
 	switch {
 	case foreign.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "cannot start Debian 13; write a type of a current generation", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType, "cannot boot Debian 13; write a type of a current generation", defaults.InstanceType)
 	case tooSmall.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "has 0.5 GiB of memory, and a server needs about 0.9; write one of 1 GiB or more, and of 2 GiB or more for Grafana", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType, "is too small: a server needs about 0.9 GiB of memory; write a type with 1 GiB or more, or with 2 GiB or more for Grafana", defaults.InstanceType)
 	case c.Grafana && small.MatchString(c.InstanceType):
-		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has 1 GiB of memory, too little for Grafana; write one of 2 GiB or more, or set grafana to false",
+		v.add("instanceType", v.redacted("instanceType", c.InstanceType)+" is too small for Grafana; write a type with 2 GiB or more, or set grafana to false",
 			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
 	}
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
 
 	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
-		"is not the ARN of a managed policy; write the one that make access names for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
+		"is not the ARN of a managed policy; write the one that make access prints for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
 
 	info, err := os.Stat(c.SiteDir)
-	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)
+	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory; write the path of the Jekyll site", defaults.SiteDir)
 	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
 
 	v.hsts(c)
@@ -210,29 +210,29 @@ func (v *validator) runner(c *Config) {
 // monitoring checks how servers measure themselves, and whom they tell.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
-	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a duration of Prometheus; write hours, days, weeks or years", defaults.MetricsRetention)
+	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a Prometheus duration; write hours, days, weeks or years, such as 90d", defaults.MetricsRetention)
 	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention", c.MetricsRetention,
-		"is longer than 10 years, which no server keeps; write at most 10y", defaults.MetricsRetention)
+		"is longer than 10 years; write at most 10y", defaults.MetricsRetention)
 	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey", c.secret.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
-	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
+	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write one of your routing keys in Splunk On-Call", defaults.VictorOpsRouting)
 	v.check(c.secret.HeartbeatURL == "" || isHeartbeat(c.secret.HeartbeatURL), "heartbeatURL", c.secret.HeartbeatURL,
 		"is not the URL of a heartbeat monitor; write the one that the monitor shows, "+
 			"such as https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef, without a user or a password", "")
 	if c.GrafanaGitHubID != "" && c.secret.GrafanaGitHubSecret == "" {
-		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
+		v.add("grafanaGitHubSecret", "not set, but required with grafanaGitHubId; set both, or neither", v.toSet("grafanaGitHubSecret", ""))
 	}
 	if c.GrafanaGitHubID == "" && c.secret.GrafanaGitHubSecret != "" {
-		v.add("grafanaGitHubId", "not set, and goes with grafanaGitHubSecret; write both, or none", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
+		v.add("grafanaGitHubId", "not set, but required with grafanaGitHubSecret; set both, or neither", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
 	}
 	v.check(c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "grafanaGitHubId", c.GrafanaGitHubID,
 		"is not the client id of a GitHub OAuth app; write that of yours", examples("grafanaGitHubId", ""))
 	if c.GrafanaGitHubID != "" && len(c.GrafanaGitHubOrganizations) == 0 {
-		v.add("grafanaGitHubOrganizations", "not set, so that everybody with a GitHub account could log in; write the organizations whose members may",
+		v.add("grafanaGitHubOrganizations", "not set, so everybody with a GitHub account could log in; write the organizations whose members may",
 			v.toSet("grafanaGitHubOrganizations[0]", "example"))
 	}
 	for i, organization := range c.GrafanaGitHubOrganizations {
-		v.check(word.MatchString(organization), place("grafanaGitHubOrganizations", i), organization, "is not the name of a GitHub organization; write it as its URL has it", "example")
+		v.check(word.MatchString(organization), indexKey("grafanaGitHubOrganizations", i), organization, "is not the name of a GitHub organization; write it as its URL has it", "example")
 	}
 }
 
@@ -240,24 +240,24 @@ func (v *validator) monitoring(c *Config) {
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
 	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey", c.secret.UptimeRobotKey,
-		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (those that begin with ur or m may only read), or leave it out", "")
+		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (keys that begin with ur or m are read-only), or leave it out", "")
 	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI, "is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
 	if c.secret.UptimeRobotWebhook == "" {
 		return
 	}
 	if c.secret.UptimeRobotKey == "" {
-		v.add("uptimeRobotKey", "not set, and goes with uptimeRobotWebhook; write both, or none", v.toSet("uptimeRobotKey", ""))
+		v.add("uptimeRobotKey", "not set, but required with uptimeRobotWebhook; set both, or neither", v.toSet("uptimeRobotKey", ""))
 	}
 	webhook, err := url.Parse(c.secret.UptimeRobotWebhook)
 	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
-		"is not the URL of the integration Uptime Robot in Splunk On-Call; write the one that is shown there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
+		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
 	v.check(!strings.Contains(c.secret.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
-		"still has $routing_key at its end; write a routing key of yours there, such as default", "")
+		"ends with $routing_key; replace that by one of your routing keys, such as default", "")
 	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
 
 // place is a place in a list, as pulumi config --path takes it.
-func place(key string, i int) string {
+func indexKey(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
 }
 
@@ -348,11 +348,11 @@ func (v *validator) admins(admins []server.Admin) {
 	}
 	for i := range admins {
 		admin := &admins[i]
-		key := place("admins", i)
+		key := indexKey("admins", i)
 		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
-		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken on every server, by a user or a group of Debian or of the program; write another name", "ada")
+		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken by a user or group of the server; write another name", "ada")
 		if slices.ContainsFunc(admins[:i], func(other server.Admin) bool { return other.Name == admin.Name }) {
-			v.add(key+".name", v.shown(key, admin.Name)+" is there twice; write all keys of one admin into one entry", v.toRemove(key))
+			v.add(key+".name", v.redacted(key, admin.Name)+" is a duplicate; write all keys of one admin into one entry", v.toRemove(key))
 		}
 		if len(admin.Keys) == 0 {
 			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file", v.toSet(key+".keys[0]", ownKey))
@@ -362,11 +362,11 @@ func (v *validator) admins(admins []server.Admin) {
 		for j, entry := range admin.Keys {
 			read, reason := authorizedKeys(entry)
 			if reason != "" {
-				at := place(key+".keys", j)
+				at := indexKey(key+".keys", j)
 				// A key is not shown: it may be a private one.
 				shown := "the value"
 				if _, isFile := keyFile(entry); isFile {
-					shown = v.shown(at, entry)
+					shown = v.redacted(at, entry)
 				}
 				v.add(at, shown+" "+reason, v.toSet(at, ownKey))
 			}
@@ -416,14 +416,14 @@ func keyFile(entry string) (path string, ok bool) {
 
 func checkKey(line string) (reason string) {
 	if strings.Contains(line, "PRIVATE KEY") {
-		return "is of a private key; write the public one (its file ends in .pub)"
+		return "is a private key; write the public one (its file ends in .pub)"
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || len(rest) > 0 {
 		return "is not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
 	if strings.Contains(key.Type(), "-cert-") {
-		return "is of a certificate; write the public key that it is for"
+		return "is a certificate; write its public key"
 	}
 	if withCrypto, ok := key.(ssh.CryptoPublicKey); ok {
 		if rsaKey, ok := withCrypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < 2048 {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// origin is where a configuration comes from. None of it is known to those who
+// source is where a configuration comes from. None of it is known to those who
 // have its values only.
-type origin struct {
+type source struct {
 	// stack is the stack's name, project the project's.
 	stack, project string
 	// directory is that of Pulumi.yaml and the stacks' files.
@@ -17,14 +17,14 @@ type origin struct {
 }
 
 // hidden tells whether the value of a key is not to be shown.
-func (o origin) hidden(key string) bool {
+func (o source) hidden(key string) bool {
 	key, _, _ = strings.Cut(key, "[")
 	return isSecret(key) || o.encrypted != nil && o.encrypted(key)
 }
 
 // toSet is the command that sets a key, or a place of a list. The value of a secret is
 // not in it: Pulumi asks for it then, and no shell keeps it.
-func (o origin) toSet(key, value string) string {
+func (o source) toSet(key, value string) string {
 	if o.stack != "" && !rehearsal(o.stack) {
 		// What the guards would refuse next is no example.
 		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7", "YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)
@@ -40,14 +40,14 @@ func (o origin) toSet(key, value string) string {
 }
 
 // toRemove is the command that removes a key, or a place of a list.
-func (o origin) toRemove(key string) string {
+func (o source) toRemove(key string) string {
 	if isPath(key) {
 		return o.command("rm --path '" + key + "'")
 	}
 	return o.command("rm " + key)
 }
 
-func (o origin) command(what string) string {
+func (o source) command(what string) string {
 	if o.stack != "" {
 		what += " --stack " + o.stack
 	}
