@@ -14,19 +14,17 @@ import (
 type ContentBucketArgs struct {
 	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
 	SiteDir string `pulumi:"siteDir"`
-	// WorkDir is a directory for builds.
+	// WorkDir is the directory of builds.
 	WorkDir string `pulumi:"workDir"`
 	// Region is the bucket's AWS region.
 	Region string `pulumi:"region"`
-	// JekyllEnv is JEKYLL_ENV of the build. Defaulted: production.
+	// JekyllEnv is JEKYLL_ENV of the build. Default: production.
 	JekyllEnv string `pulumi:"jekyllEnv"`
-	// BuildCommand builds the site into _site. Optional: without it, Jekyll is
-	// run, by bundler where the site has a Gemfile.
+	// BuildCommand builds the site into _site. Default: jekyll build, by bundler if the site has a Gemfile.
 	BuildCommand string `pulumi:"buildCommand"`
 }
 
-// ContentBucket is the bucket that every server takes the site from, and the
-// site in it:
+// ContentBucket is the bucket from which every server downloads the site, and the site in it:
 //
 //	site/<path>   the files of the build
 //	SHA256SUMS    their list, in sha256sum's format; uploaded last
@@ -34,15 +32,15 @@ type ContentBucket struct {
 	pulumi.ResourceState
 
 	Bucket
-	// Release names the build: the first 16 digits of SHA256SUMS' own SHA-256.
+	// Release identifies the build: the first 16 digits of the SHA-256 of SHA256SUMS.
 	Release pulumi.StringOutput `pulumi:"release"`
 	// Ready is the upload of the site.
 	Ready []pulumi.Resource
-	// Lifecycle bounds the earlier versions. A server does not need it.
+	// Lifecycle bounds noncurrent versions. A server does not need it.
 	Lifecycle pulumi.Resource
 }
 
-// NewContentBucket makes a ContentBucket.
+// NewContentBucket creates a ContentBucket.
 func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs, opts ...pulumi.ResourceOption) (*ContentBucket, error) {
 	if args == nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, errNoArgs)
@@ -65,14 +63,13 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	if err := ctx.RegisterComponentResource(token("ContentBucket"), name, content, opts...); err != nil {
 		return nil, err
 	}
-	// All that is in it can be built again.
+	// Its content can be built again.
 	bucket, err := newPrivateBucket(ctx, name, true, content)
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
-	// Earlier contents are of use for a look back, not for a roll-back, which
-	// builds from the source.
-	// The sync does not wait for it: S3 takes 30 s.
+	// Noncurrent versions serve inspection, not a roll-back, which builds from the source. The sync does not wait for the
+	// lifecycle: S3 takes 30 s.
 	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: noncurrentVersions, days: 30})
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
@@ -95,15 +92,15 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	if err != nil {
 		return nil, err
 	}
-	// The build may be from another machine or another time: then the sync builds first.
+	// The build may have run on another machine: then the sync builds first.
 	syncEnvironment := maps.Clone(environment)
 	syncEnvironment["BUCKET"] = bucket.bucket.Bucket
 	syncEnvironment["REGION"] = pulumi.String(args.Region)
 	sync, err := newLocalCommand(ctx, name+"-sync", localCommand{
 		Script:      goRun("publish", "sync"),
 		Environment: syncEnvironment,
-		// Each build is synced, though it has the source of an earlier one: a sync
-		// that failed in between has left the bucket half way to another build.
+		// Every build is synced, even of an earlier source: a sync that failed in between may have left the bucket half
+		// way to another build.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
 	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))

@@ -46,7 +46,7 @@ type Cutover struct {
 	Ready []pulumi.Resource
 }
 
-// NewCutover makes a Cutover.
+// NewCutover creates a Cutover.
 //
 // The association is created anew before the old one is deleted. EC2 takes the address from the old server in the same
 // step, so there is no moment at which it points nowhere; deleting the old association afterwards finds it gone.

@@ -27,8 +27,8 @@ type NetworkArgs struct {
 	SSHPort int `pulumi:"sshPort"`
 }
 
-// Network is a VPC with one public subnet, and a gateway endpoint by which
-// S3 is reached without leaving AWS's network, and without cost.
+// Network is a VPC with one public subnet, and a gateway endpoint for S3, which keeps its traffic within AWS and costs
+// nothing.
 type Network struct {
 	pulumi.ResourceState
 
@@ -42,7 +42,7 @@ type Network struct {
 	Ready []pulumi.Resource
 }
 
-// NewNetwork makes a Network.
+// NewNetwork creates a Network.
 func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pulumi.ResourceOption) (*Network, error) {
 	if args == nil {
 		return nil, fmt.Errorf("network %s: %w", name, errNoArgs)
@@ -87,8 +87,7 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	}
 	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
 		VpcId: vpc.ID(),
-		// EC2 would rather move the gateway to another VPC, and refuses while the
-		// old one holds public addresses: it would never come off the old server.
+		// An update would move the gateway to another VPC, which EC2 refuses while the old one has public addresses.
 	}, parent, pulumi.ReplaceOnChanges([]string{"vpcId"}))
 	if err != nil {
 		return nil, err
@@ -162,15 +161,14 @@ func newRunnerGroup(ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec
 		Protocol:        pulumi.String("tcp"),
 		FromPort:        pulumi.Int(args.SSHPort),
 		ToPort:          pulumi.Int(args.SSHPort),
-		// Of no use to readers of a preview, and of a machine of somebody's.
+		// Previews must not show the address of somebody's machine.
 		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{args.RunnerBlock})).(pulumi.StringArrayOutput),
 	}, pulumi.Parent(group))
 	return group, err
 }
 
-// zonesOffering lists the availability zones of a region that offer an instance type, in the
-// order of their names. Not every zone does: us-east-1e lacks t4g and t3.micro. There is at
-// least one, or an error.
+// zonesOffering lists the availability zones of a region that offer an instance type, sorted. Not every zone does:
+// us-east-1e lacks t4g and t3.micro. Without any, it returns an error.
 func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pulumi.InvokeOption) ([]string, error) {
 	offerings, err := ec2.GetInstanceTypeOfferings(ctx, &ec2.GetInstanceTypeOfferingsArgs{
 		LocationType: pulumi.StringRef("availability-zone"),
@@ -179,8 +177,8 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the zones that offer %s: %w", instanceType, err)
 	}
-	// A zone has the region's name and one letter. Longer names are those of Local Zones, such
-	// as us-east-1-bos-1a, which an account must opt into.
+	// The name of a zone is the region's and a letter. Longer ones are those of Local Zones, such as us-east-1-bos-1a,
+	// which an account must opt into.
 	zones := slices.DeleteFunc(offerings.Locations, func(zone string) bool { return len(zone) != len(region)+1 })
 	if len(zones) == 0 {
 		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region", region, instanceType)
@@ -193,7 +191,7 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 func firstSubnet(block string) (string, error) {
 	prefix, err := netip.ParsePrefix(block)
 	if err != nil {
-		return "", fmt.Errorf("CIDRBlock: %w", err)
+		return "", fmt.Errorf("cannot parse CIDRBlock: %w", err)
 	}
 	if prefix.Bits() > 24 {
 		return "", fmt.Errorf("CIDRBlock %s is smaller than the /24 of its subnet", block)

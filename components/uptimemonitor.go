@@ -13,12 +13,11 @@ import (
 )
 
 const (
-	// probeTimeout is how long a page may take, in seconds. A server hands over in
-	// less than one.
+	// probeTimeout is how many seconds a page may take. A handover takes less than one.
 	probeTimeout = 30
 	// driftTimeout bounds the search for drift, which a preview waits for.
 	driftTimeout = 30 * time.Second
-	// longestContact is how long the name of a web-hook may be there.
+	// longestContact is how many bytes UptimeRobot allows for the name of a web-hook.
 	longestContact = 60
 )
 
@@ -26,12 +25,11 @@ const (
 type UptimeMonitorArgs struct {
 	// Domain is the site's name.
 	Domain string `pulumi:"domain"`
-	// Monitoring watches monitoring.<Domain>, too. Defaulted: false.
+	// Monitoring probes monitoring.<Domain>, too. Default: false.
 	Monitoring bool `pulumi:"monitoring"`
-	// StatusPage is the name at which everybody sees the monitors. It needs a CNAME
-	// record to uptime.PageHost. Optional.
+	// StatusPage is the name of the public status page, which needs a CNAME record to uptime.PageHost. Optional.
 	StatusPage string `pulumi:"statusPage"`
-	// Interval is the time between two checks, in seconds.
+	// Interval is how many seconds pass between two probes.
 	Interval int `pulumi:"interval"`
 	// API is the URL of UptimeRobot's API.
 	API string `pulumi:"api"`
@@ -41,7 +39,7 @@ type UptimeMonitorArgs struct {
 	// so.
 	Webhook pulumi.StringPtrInput `pulumi:"webhook"`
 	// Roots is the path of a PEM file with the authorities of the API's certificate.
-	// Defaulted: those of the machine.
+	// Default: those of the machine.
 	Roots string `pulumi:"roots"`
 	// Drift is what FindDrift found.
 	Drift []string `pulumi:"drift"`
@@ -49,13 +47,13 @@ type UptimeMonitorArgs struct {
 	DependsOn []pulumi.Resource
 }
 
-// desired is what the stack should have at UptimeRobot.
+// desired is the desired state at UptimeRobot.
 func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	monitor := func(key, name, path, keyword string) uptime.Monitor {
 		return uptime.Monitor{Key: key, Name: name, URL: "https://" + name + path, Keyword: keyword, Interval: a.Interval, Timeout: probeTimeout}
 	}
 	desired := uptime.Desired{Monitors: []uptime.Monitor{
-		// The marker is there in each release, and on no error page and nobody else's.
+		// Every release has the marker, and no error page and no other site has it.
 		monitor("site", a.Domain, "/.well-known/release", `"release"`),
 	}}
 	if a.Monitoring {
@@ -113,8 +111,8 @@ func await(ctx context.Context, input pulumi.StringPtrInput) (string, error) {
 	return "", err
 }
 
-// UptimeMonitor watches the site from outside: monitors at UptimeRobot, the
-// web-hook that they tell of outages, and a public status page.
+// UptimeMonitor probes the site from outside: monitors at UptimeRobot, the web-hook that receives outages, and a public
+// status page.
 type UptimeMonitor struct {
 	pulumi.ResourceState
 
@@ -124,7 +122,7 @@ type UptimeMonitor struct {
 	Ready []pulumi.Resource
 }
 
-// NewUptimeMonitor makes an UptimeMonitor.
+// NewUptimeMonitor creates an UptimeMonitor.
 func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, opts ...pulumi.ResourceOption) (*UptimeMonitor, error) {
 	if args == nil {
 		return nil, fmt.Errorf("uptime monitor %s: %w", name, errNoArgs)
@@ -158,18 +156,18 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// silence says why nobody would hear of an outage, or "" if somebody would.
+// silence is a warning that nobody would be alerted of an outage, or "".
 func (a *UptimeMonitorArgs) silence() string {
 	switch {
 	case a.Key == nil:
-		return "Nobody watches the site from outside: there is no API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
+		return "Nothing probes the site from outside: set an API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
 	case a.Webhook == nil:
-		return "UptimeRobot tells nobody of an outage: there is no web-hook of VictorOps for it (pulumi config set --secret uptimeRobotWebhook)."
+		return "UptimeRobot alerts nobody of an outage: set a web-hook of VictorOps (pulumi config set --secret uptimeRobotWebhook)."
 	}
 	return ""
 }
 
-// newUptimeCommand makes what is at UptimeRobot as it should be.
+// newUptimeCommand reconciles UptimeRobot.
 func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) (pulumi.Resource, error) {
 	secrets := pulumi.Map{"key": args.Key, "webhook": pulumi.String("")}
 	if args.Webhook != nil {
@@ -185,7 +183,7 @@ func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		},
 		Stdin: pulumi.ToSecret(pulumi.JSONMarshal(secrets)).(pulumi.StringOutput),
 		Drift: strings.Join(args.Drift, "; "),
-		// As long as the client takes, and its compilation.
+		// That of the client, and its compilation.
 		Timeout: 8 * time.Minute,
 	}, pulumi.Parent(monitor), pulumi.DependsOn(args.DependsOn))
 }

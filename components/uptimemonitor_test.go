@@ -30,8 +30,8 @@ func emptyAccount(t *testing.T) *httptest.Server {
 }
 
 func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
-	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nobody watches the site from outside")
-	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "tells nobody of an outage")
+	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
+	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "alerts nobody of an outage")
 	require.Empty(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
 

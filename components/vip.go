@@ -7,7 +7,7 @@ import (
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
-	// Protect refuses to release the address. Defaulted: true.
+	// Protect refuses to release the address. Default: true.
 	Protect *bool `pulumi:"protect"`
 }
 

@@ -15,15 +15,13 @@ import (
 )
 
 const (
-	// reportTimeout is kept back from the time that a step has, so that its report
-	// of what went wrong comes before Pulumi gives up on it.
+	// reportTimeout is reserved at the end of a step's timeout, so that its error comes before Pulumi's.
 	reportTimeout = 30 * time.Second
-	// reachTimeout is how long a server that is ready may be out of reach from outside.
+	// reachTimeout bounds the retries of the probe of a server that is ready.
 	reachTimeout = 30 * time.Second
-	// handoverTimeout is how long a new server waits for the one before it to hand over.
+	// handoverTimeout bounds the wait of a new server for the handover of the active one.
 	handoverTimeout = 30 * time.Second
-	// takeoverTimeout is how long it may take then to restore the last data and to
-	// start collecting.
+	// takeoverTimeout bounds the restore of the last data and the start of collection after that.
 	takeoverTimeout = time.Minute
 )
 
@@ -75,8 +73,7 @@ func (args *WebServerArgs) validate() error {
 	})
 }
 
-// WebServer is one server. It is never updated: whatever it is made of, a
-// change of it makes a new one beside it.
+// WebServer is one server. It is never updated: each change replaces it.
 type WebServer struct {
 	pulumi.ResourceState
 
@@ -86,7 +83,7 @@ type WebServer struct {
 	Ready []pulumi.Resource
 }
 
-// NewWebServer makes a WebServer.
+// NewWebServer creates a WebServer.
 func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ...pulumi.ResourceOption) (*WebServer, error) {
 	if err := args.validate(); err != nil {
 		return nil, fmt.Errorf("web server %s: %w", name, err)
@@ -106,7 +103,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		return nil, err
 	}
 
-	// With a group for runners, the address that provisions is not known yet.
+	// With a group for runners, the provisioning machine's address is not known yet.
 	bootstrapFrom := args.SSHAllowFrom
 	if args.Network.RunnerGroup != nil {
 		bootstrapFrom = nil
@@ -116,7 +113,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	if secrets == nil {
 		secrets = pulumi.Any(server.Secrets{})
 	}
-	// Secret, whatever its inputs are: there are passwords in it.
+	// Secret, even if no input is: it has passwords.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
 		return pulumi.ToSecret(pulumi.All(
 			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
@@ -143,8 +140,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		})).(pulumi.StringOutput)
 	}
 
-	// A key for the logins that set the server up. Whatever makes a new server
-	// makes a new key: none is ever used for two.
+	// A key for the logins that provision the server. Each server has one of its own.
 	identity := pulumi.Unsecret(pulumi.All(args.AMI, render(pulumi.String(""))).ApplyT(func(values []any) string {
 		return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %s", values[0], args.InstanceType, args.RootVolumeSize, values[1])))
 	}))
@@ -168,14 +164,14 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		UserData:            render(key.PublicKeyOpenssh),
 		// The default is to stop the server, change it and start it again.
 		UserDataReplaceOnChange: pulumi.Bool(true),
-		// A server that nobody claims ends itself: see the server's boot files.
+		// An unclaimed server terminates itself: see the server's boot files.
 		InstanceInitiatedShutdownBehavior: pulumi.String("terminate"),
-		// True, although the VIP comes later: with false, every refreshed plan
-		// of an instance with an Elastic IP wants a replacement.
+		// True, although the VIP comes later: with false, every refresh of an instance with an Elastic IP would plan a
+		// replacement.
 		AssociatePublicIpAddress: pulumi.Bool(true),
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
 			HttpTokens: pulumi.String("required"),
-			// One hop: the server itself, and no container on it.
+			// One hop reaches the server itself, and none of its containers.
 			HttpPutResponseHopLimit: pulumi.Int(1),
 		},
 		RootBlockDevice: &ec2.InstanceRootBlockDeviceArgs{
@@ -184,11 +180,11 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 			VolumeSize:          pulumi.Int(args.RootVolumeSize),
 			DeleteOnTermination: pulumi.Bool(true),
 		},
-		// T4g instances start in unlimited mode otherwise, which can cost.
+		// T4g instances start in unlimited mode otherwise, which can add cost.
 		CreditSpecification: &ec2.InstanceCreditSpecificationArgs{CpuCredits: pulumi.String("standard")},
 	}, parent,
 		pulumi.DependsOn(slices.Concat([]pulumi.Resource{permissions}, args.DependsOn, args.Network.Ready)),
-		// Everything that EC2 would change on the running server.
+		// The inputs that EC2 would change on the running server.
 		pulumi.ReplaceOnChanges([]string{
 			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification",
 		}))
@@ -205,8 +201,8 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision waits until the server lets the program in, ships the bundle to it, sets it up until it
-// is ready, probes it from outside, and has the server before it hand over.
+// provision logs in to the server, copies the bundle to it, provisions it until it is ready, probes it from outside, and
+// has the active server hand over.
 func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
@@ -237,12 +233,11 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	// The server has looked at itself from inside. Between it and its visitors
-	// are its firewall and the network.
+	// Readiness was checked on the server. Between it and its visitors are its firewall and the network.
 	reached, err := newProbe(ctx, name+"-reachable", probe{
 		Name:    args.Domain,
 		Address: instance.PublicIp,
-		// The first server of all has none: an authority looks for it at the VIP.
+		// The first server of all has none: an authority validates the site at the VIP.
 		AnyCertificate: true,
 
 		Server:   instance.ID(),
@@ -257,8 +252,7 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 		parent, onceForServer(instance, handoverTimeout+takeoverTimeout), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
-// newInstanceProfile makes the role of the servers, with all that they may do
-// and nothing else. permissions is what must exist before a server uses it.
+// newInstanceProfile creates the role of the servers, with least privilege. A server waits for permissions.
 func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
 		AssumeRolePolicy: pulumi.JSONMarshal(pulumi.Map{
@@ -289,17 +283,15 @@ func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, p
 	return profile, permissions, err
 }
 
-// rolePath is the path of what IAM has for the servers of a stack: by it, whoever deploys
-// can be allowed to make roles for servers and no others.
+// rolePath is the IAM path of the servers of a stack. By it, a policy can allow to create roles for servers and no others.
 func rolePath(ctx *pulumi.Context) pulumi.StringInput {
 	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
-// serverPermissions are what a server may do. What is added here is added to "the servers" in
-// bootstrap/access/permissions, too: the boundary of their role is made of that. Without ListBucket, S3 answers
-// 403 instead of 404 for an object that is not there, and "no backup yet" would
-// look like "denied". Versions are out of reach: what a server overwrites or
-// deletes in the backup bucket can be brought back.
+// serverPermissions are the permissions of a server. Add a new one to "the servers" in bootstrap/access/permissions, too:
+// the boundary of their role consists of those. Without ListBucket, S3 responds with 403 instead of 404 for a missing
+// object, and "no backup yet" would look like "denied". Versions are out of reach: objects that a server overwrites or
+// deletes in the backup bucket can be restored.
 func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 	allow := func(id string, actions []string, resources ...pulumi.Input) pulumi.Map {
 		return pulumi.Map{
@@ -319,7 +311,7 @@ func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 	}
 }
 
-// newSecurityGroup opens the web's ports to everybody and SSH to those named.
+// newSecurityGroup opens HTTP and HTTPS to everybody, and SSH to SSHAllowFrom.
 func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
 	everybody := pulumi.ToStringArray([]string{"0.0.0.0/0"})
 	ingress := func(description string, port int, from pulumi.StringArray) *ec2.SecurityGroupIngressArgs {
@@ -346,7 +338,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 		egress("S3, container images", 443),
 	}
 	if port := args.SMTPPort; args.SMTPHost != "" && port != 80 && port != 443 {
-		// To everybody: a group knows addresses, and a relay's change.
+		// To everybody: rules take addresses, and a relay's change.
 		out = append(out, egress("Mail relay", port))
 	}
 	in := ec2.SecurityGroupIngressArray{
@@ -358,7 +350,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 	}
 	rules := ec2.SecurityGroupIngressArrayInput(in)
 	if args.SSHAllowFromSecret {
-		// All of them: AWS returns them in another order, by which Pulumi would take another one for the secret.
+		// All of them: AWS returns the rules in another order, and Pulumi marks secrets by position.
 		rules = pulumi.ToSecret(in).(ec2.SecurityGroupIngressArrayOutput)
 	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
@@ -366,8 +358,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 		VpcId:       args.Network.VpcID,
 		Ingress:     rules,
 		Egress:      out,
-		// A server's firewall is part of it: changed in place, it could lock its
-		// owner out of the server that is there, for the sake of one that may
-		// never be.
+		// The firewall is part of a server: an update in place could lock its owner out of the active server, for the sake
+		// of one that may never become ready.
 	}, parent, pulumi.ReplaceOnChanges([]string{"ingress", "egress"}))
 }
