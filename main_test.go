@@ -165,6 +165,9 @@ func deployedFrom(t *testing.T, stackName string, drift, encrypted []string, cha
 		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, drift)
 	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
 	require.NoError(t, err)
+	again, err := stack.Parse(values)
+	require.NoError(t, err)
+	require.Equal(t, again, config, "a component changed its arguments")
 	return mocks.resources
 }
 

@@ -140,7 +140,7 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: NS above a record":                  record(`{"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com."]}, {"name": "a.sub.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "a.sub.example.org"}),
 		"C1: a record outside the zone":          record(`{"name": "example.net", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.org"}),
 		"C1: a name that ends alike":             record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a siblingStack in co.uk":               record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
+		"C1: a siblingStack in co.uk":            record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
 		"C1: an alias outside the zone":          aliased(map[string]string{"aliases[1]": "outside of example.org"}, "www.example.org", "www.example.net"),
 		"C1: the alias monitoring":               aliased(map[string]string{"aliases[0]": "the program's own pages"}, "monitoring.example.org"),
 		"C1: the alias status":                   aliased(map[string]string{"aliases[0]": "the program's own pages"}, "status.example.org"),

@@ -1,5 +1,4 @@
-// Package stack is the typed configuration of one stack: what may be set, what
-// it defaults to, and what is wrong with it.
+// Package stack is the typed configuration of one stack: its settings, their defaults and their validation.
 package stack
 
 import (

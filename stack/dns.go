@@ -14,10 +14,9 @@ import (
 var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
 
 var (
-	// recordName matches the name of a DNS record, which may have labels that
-	// begin with an underscore, and may begin with a wildcard.
+	// recordName matches the name of a DNS record. Labels may begin with an underscore, the name with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// target matches the name that a record leads to.
+	// target matches the target of a record.
 	target = regexp.MustCompile(`^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$`)
 	// caa matches the value of a CAA record (RFC 8659).
 	caa = regexp.MustCompile(`^(\d{1,3}) ([A-Za-z0-9]{1,15}) "([^"]*)"$`)
@@ -26,8 +25,7 @@ var (
 // caaTags are the properties of CAA records, by their RFCs.
 var caaTags = []string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}
 
-// authorities are the names in CAA records of authorities that are known by another one than their
-// ACME directory's, by the domain of that.
+// authorities are the names in CAA records of authorities whose ACME directory has another domain, by that domain.
 var authorities = map[string][]string{
 	"zerossl.com": {"sectigo.com", "zerossl.com"},
 	"sectigo.com": {"sectigo.com"},
@@ -35,7 +33,7 @@ var authorities = map[string][]string{
 	"actalis.com": {"actalis.it"},
 }
 
-// ownNamesKept refuses aliases that are not the stack's to give.
+// ownNamesKept rejects aliases that the program uses itself.
 func (v *validator) ownNamesKept(c *Config) {
 	for i, alias := range c.Aliases {
 		key := indexKey("aliases", i)
@@ -48,8 +46,8 @@ func (v *validator) ownNamesKept(c *Config) {
 	}
 }
 
-// inZone refuses a name that the hosted zone cannot hold. The zone is known by its id only: its name
-// is that of the site or above, and not above what a registry gives away.
+// inZone rejects a name that the hosted zone cannot hold. Only the zone's id is known: its name is that of the site or
+// above, but not above the registrable domain.
 func (v *validator) inZone(c *Config, key, name string) {
 	zone := registrable(c.Domain)
 	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
@@ -58,8 +56,7 @@ func (v *validator) inZone(c *Config, key, name string) {
 	v.add(key, fmt.Sprintf("%s is outside of %s, which the zone of %s cannot hold; write a name below it, or remove this one", v.redacted(key, name), zone, c.Domain), v.toRemove(key))
 }
 
-// registrable is the part of a name that somebody registered: its last two labels, or three where
-// a country's registry has domains such as co.uk.
+// registrable is the registrable domain of a name: its last two labels, or three below domains such as co.uk.
 func registrable(name string) string {
 	labels := strings.Split(name, ".")
 	count := 2
@@ -70,7 +67,7 @@ func registrable(name string) string {
 	return strings.Join(labels[max(0, len(labels)-count):], ".")
 }
 
-// dnsRecords checks the further records and completes them.
+// dnsRecords validates the further records and completes them.
 func (v *validator) dnsRecords(c *Config) {
 	type set struct{ name, kind string }
 	known := map[set]bool{}
@@ -132,7 +129,7 @@ func (v *validator) dnsRecords(c *Config) {
 	v.authority(c)
 }
 
-// delegation refuses to give away a name of the site, or what the zone has below it.
+// delegation rejects the delegation of a name of the site, or of other records.
 func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	if record.Name == registrable(record.Name) {
 		v.add(key+".type", v.redacted(key, record.Name)+" is the top of a zone, whose name servers Route 53 sets; remove the record", v.toRemove(key))
@@ -152,8 +149,8 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	}
 }
 
-// authority refuses CAA records that keep the configured authority from issuing a certificate for a
-// name of the site. What counts is the set of the name or of the nearest one above it (RFC 8659).
+// authority rejects CAA records that keep the configured authority from issuing a certificate for a name of the site. The
+// relevant set is that of the name or of the nearest one above it (RFC 8659).
 func (v *validator) authority(c *Config) {
 	refused := map[string]bool{}
 	for _, name := range c.Names() {
@@ -225,8 +222,7 @@ var valueExamples = map[string]string{
 	"NS": "ns1.example.org.", "SRV": "10 5 5060 sip.example.org.", "TXT": "v=spf1 -all",
 }
 
-// recordValues checks the values of a record by its type, and ends the names in them with the dot
-// that a zone file wants.
+// recordValues validates the values of a record by its type, and ends names in them with the dot of a zone file.
 func (v *validator) recordValues(key string, record *DNSRecord) {
 	for i, value := range record.Values {
 		at := indexKey(key+".values", i)
@@ -240,7 +236,7 @@ func (v *validator) recordValues(key string, record *DNSRecord) {
 	}
 }
 
-// recordValue completes the value of a record; the reason says why it is refused.
+// recordValue completes the value of a record. The reason is why it is rejected, or "".
 func recordValue(kind, value string) (completed, reason string) {
 	fields := strings.Fields(value)
 	// numbers reports whether the first fields are numbers of 16 bits, and a name follows.
@@ -312,5 +308,5 @@ func caaReason(value string) string {
 	return ""
 }
 
-// isTarget reports whether a name can be led to. A number as the last label is an address.
+// isTarget reports whether a name can be a target. A number as the last label is an address.
 func isTarget(name string) bool { return len(name) <= 254 && target.MatchString(name) }

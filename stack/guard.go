@@ -16,9 +16,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// guard finds what is well formed and must not be in this stack: settings of the
-// local cloud or placeholders of documentation in one that is deployed to AWS, and
-// names of another stack in any.
+// guard rejects well-formed values that do not belong into this stack: settings of the local cloud and documentation
+// placeholders in a stack on AWS, and names of another stack in any.
 func (v *validator) guard(c *Config) {
 	others := v.siblingStacks()
 	if !rehearsal(v.stack) {
@@ -35,7 +34,7 @@ func (v *validator) guard(c *Config) {
 	}
 }
 
-// rehearsal tells whether a stack is one of the local cloud.
+// rehearsal reports whether a stack runs on the local cloud.
 func rehearsal(stack string) bool {
 	return stack == "local" || strings.HasPrefix(stack, "local-")
 }
@@ -47,20 +46,20 @@ const (
 	placeholderKey  = "AAAAC3NzaC1lZDI1NTE5AAAAIJU2/6nTQqvHTrqXBhq7bDFXS2jvfi5D9ZMWpY0bK3Qh"
 )
 
-// unreachable are the top-level domains that are no part of the Internet's (RFC 2606,
-// RFC 6761, RFC 6762, RFC 8375, and .internal, which ICANN reserved for private use).
+// unreachable are the domains that do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and .internal,
+// which ICANN reserved for private use).
 var unreachable = []string{"test", "example", "invalid", "localhost", "local", "internal", "home.arpa"}
 
 // documentation are the domains of examples (RFC 2606).
 var documentation = []string{"example.com", "example.net", "example.org"}
 
-// benchmarks is the range that the local cloud uses as its Internet (RFC 2544).
+// benchmarks is the address range of the local cloud (RFC 2544).
 const benchmarks = "198.18.0.0/15"
 
 // documentationBlocks are the addresses of examples (RFC 5737).
 var documentationBlocks = []string{"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"}
 
-// realNames refuses names that are only for rehearsals or only for examples.
+// realNames rejects names of the local cloud and of examples.
 func (v *validator) realNames(c *Config) {
 	check := func(key, value, host, write, example string) {
 		for _, domain := range unreachable {
@@ -99,7 +98,7 @@ func (v *validator) realNames(c *Config) {
 	check("uptimeRobotWebhook", c.secret.UptimeRobotWebhook, hostOf(c.secret.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
 }
 
-// within tells whether a name is a domain or below it, however it is written.
+// within reports whether a name is a domain or below it, whatever its case and with or without a dot at its end.
 func within(name, domain string) bool {
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	return name == domain || strings.HasSuffix(name, "."+domain)
@@ -114,7 +113,7 @@ func hostOf(address string) string {
 	return parsed.Hostname()
 }
 
-// realFiles refuses what is made by the local cloud, and the key of examples.
+// realFiles rejects files of the local cloud, and the key of examples.
 func (v *validator) realFiles(c *Config) {
 	const made = " belongs to the local cloud; "
 	if ofLocalCloud(c.ACMECA) {
@@ -146,7 +145,7 @@ func isPlaceholderKey(line string) bool {
 	return err == nil && strings.Contains(string(ssh.MarshalAuthorizedKey(key)), placeholderKey)
 }
 
-// realAddresses refuses blocks in which nobody is who could reach a server at AWS.
+// realAddresses rejects blocks that cannot reach a server on AWS.
 func (v *validator) realAddresses(c *Config) {
 	for i, block := range c.SSHAllowFrom {
 		prefix, err := netip.ParsePrefix(block)
@@ -168,7 +167,7 @@ func (v *validator) realAddresses(c *Config) {
 	}
 }
 
-// realIDs refuses the zone and the image of a rehearsal, and those of examples.
+// realIDs rejects the zone and the image of the local cloud, and those of examples.
 func (v *validator) realIDs(c *Config, others []siblingStack) {
 	check := func(key, id, placeholder, write, example string, of func(*Config) string) {
 		if id == placeholder {
@@ -188,7 +187,7 @@ func (v *validator) realIDs(c *Config, others []siblingStack) {
 		func(other *Config) string { return other.AMI })
 }
 
-// ownNames refuses names that another stack has: each would take them from the other.
+// ownNames rejects names of other stacks: each update would take them from the other stack.
 func (v *validator) ownNames(c *Config, others []siblingStack) {
 	refused := map[string]bool{}
 	refuse := func(key, what, write string, other siblingStack, commands ...string) {
@@ -226,8 +225,7 @@ func (v *validator) ownNames(c *Config, others []siblingStack) {
 	}
 }
 
-// names are all that a site may be found by: its own, its aliases, and those of its
-// monitoring and its status page, which it may have later.
+// names are all names of a site, among them those of Grafana and the status page, which it may have later.
 func names(c *Config) []string {
 	if c.Domain == "" {
 		return nil
@@ -241,9 +239,8 @@ type siblingStack struct {
 	config      *Config
 }
 
-// siblingStacks are the stacks whose files are beside this one's. What is encrypted or
-// wrong there is left to them; of a file that is not even YAML nobody knows what it
-// holds, which is a problem of this stack, too.
+// siblingStacks are the stacks whose files are beside this one's. Encrypted and invalid values there are ignored; a file
+// that is not YAML is a problem, since it may have names of this stack.
 func (v *validator) siblingStacks() []siblingStack {
 	entries, err := os.ReadDir(v.directory)
 	if err != nil {
@@ -268,8 +265,7 @@ func (v *validator) siblingStacks() []siblingStack {
 	return others
 }
 
-// readFile reads the values of a stack's file that are not encrypted, in the form in
-// which Pulumi hands them over.
+// readFile reads the plain values of a stack's file, in the form in which Pulumi passes them to a program.
 func readFile(path, project string) (map[string]string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -295,8 +291,8 @@ func readFile(path, project string) (map[string]string, error) {
 	return values, nil
 }
 
-// handedOver is a value of a stack's file in the form in which Pulumi hands it to a
-// program, unless it is encrypted or empty.
+// handedOver is a value of a stack's file in the form in which Pulumi passes it to a program. It is not ok for an
+// encrypted or empty one.
 func handedOver(value any) (text string, ok bool) {
 	switch value := value.(type) {
 	case nil:

@@ -16,8 +16,8 @@ import (
 	"immutable-infra/server"
 )
 
-// Load reads, completes and checks the configuration of the program's stack, and
-// guards it: see guard. Its error names every problem.
+// Load reads, completes and validates the configuration of the program's stack, and guards it: see guard. Its error
+// names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
@@ -53,9 +53,8 @@ func Keys() []string {
 	return keys
 }
 
-// Parse makes a configuration of raw values, as Pulumi hands them over:
-// strings as they are, lists and objects as JSON. A key that is missing has its
-// default. The error is of type Problems.
+// Parse reads a configuration from raw values, as Pulumi passes them to a program: strings as they are, lists and objects
+// as JSON. A missing key has its default. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
 	return parse(source{}, values)
 }
@@ -65,7 +64,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	config := v.read(values)
 	misread := slices.Clone(v.problems)
 
-	// Before the keys' files become their lines.
+	// The guards see the paths of key files, which validate replaces by their lines.
 	guards := &validator{source: from}
 	if from.stack != "" {
 		guards.guard(config)
@@ -75,8 +74,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	}
 
 	v.validate(config)
-	// A key that could not be read still has its default, which says nothing
-	// about what was meant.
+	// A key that could not be read has its default, whose problems do not count.
 	problems := append(misread, slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
 	problems = append(problems, guards.problems...)
 	if len(problems) > 0 {
@@ -86,7 +84,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	return config, nil
 }
 
-// read makes a configuration of raw values. What cannot be read has its default.
+// read decodes raw values. A key that cannot be read has its default.
 func (v *validator) read(values map[string]string) *Config {
 	config := Defaults()
 	config.Region = values[regionKey]
@@ -105,8 +103,8 @@ func (v *validator) read(values map[string]string) *Config {
 	return &config
 }
 
-// plainSecrets finds the secrets that are not encrypted. Pulumi itself would do so for
-// keys with a type, and would find those that are left out, too.
+// plainSecrets rejects secrets in plain text. Pulumi itself would do so for keys with a type, but also for those that are
+// not set.
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
@@ -151,8 +149,8 @@ func isSecret(key string) bool {
 	})
 }
 
-// assign reads a raw value into its field. Pulumi.yaml leaves the types of keys to this: Pulumi would
-// check them one at a time, and run the program only after that.
+// assign decodes a raw value into its field. Pulumi.yaml declares no types: Pulumi would check one key at a time, before it
+// runs the program.
 func (v *validator) assign(key string, field reflect.Value, raw string) {
 	switch old := field.Interface().(type) {
 	case string:
@@ -188,7 +186,7 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	decoder := json.NewDecoder(strings.NewReader(raw))
 	decoder.DisallowUnknownFields()
-	// A value of its own, so that a list that fails half-way leaves nothing behind.
+	// A separate value, so that a list that fails half-way leaves nothing behind.
 	value := reflect.New(field.Type())
 	err := decoder.Decode(value.Interface())
 	if err == nil && !decoder.More() {
@@ -199,7 +197,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	var mistyped *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &mistyped) && mistyped.Field != "":
-		// The rest of Value would be what is there.
+		// The rest of Value would quote the value.
 		found, _, _ := strings.Cut(mistyped.Value, " ")
 		what = fmt.Sprintf("is not %s: %s holds a %s", form, mistyped.Field, found)
 	case errors.As(err, &mistyped) && json.Valid([]byte(raw)):
@@ -210,8 +208,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	v.add(key, what+"; write one", v.toSet(key, examples(key, "")))
 }
 
-// examples are of values that replace one of another form: lists as a whole, and texts
-// that have no default.
+// examples are valid values of keys without a default.
 func examples(key, fallback string) string {
 	switch key {
 	case "domain":
@@ -255,16 +252,15 @@ func qualified(project, key string) string {
 	return project + ":" + key
 }
 
-// unknownKeys lists the keys of the project's namespace that are set and mean
-// nothing. encoded is the configuration as the engine hands it to the program;
-// it is empty when the program was not started by the engine.
+// unknownKeys lists the unknown keys of the project's namespace. encoded is the configuration from the engine, "" if the
+// engine did not start the program.
 func unknownKeys(project, encoded string) ([]string, error) {
 	if encoded == "" {
 		return nil, nil
 	}
 	var all map[string]string
 	if err := json.Unmarshal([]byte(encoded), &all); err != nil {
-		return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
+		return nil, fmt.Errorf("cannot read %s: %w", pulumi.EnvConfig, err)
 	}
 	keys := Keys()
 	var unknown []string
@@ -277,7 +273,7 @@ func unknownKeys(project, encoded string) ([]string, error) {
 	return unknown, nil
 }
 
-// suggestion names the known key that a misspelt one was probably meant to be.
+// suggestion names the known key that a misspelt one resembles.
 func suggestion(key string, known []string) string {
 	for _, candidate := range known {
 		if strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), candidate) || distance(key, candidate) <= 2 {

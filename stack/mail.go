@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// preloadMaxAge is the least hstsMaxAge, in seconds, that browser vendors take into their lists.
+// preloadMaxAge is the minimum of hstsMaxAge for preloading, in seconds.
 const preloadMaxAge = 365 * 24 * 60 * 60
 
-// hsts checks for how long, and for what, browsers insist on HTTPS.
+// hsts validates HSTS.
 func (v *validator) hsts(c *Config) {
 	if !c.HSTSPreload {
 		return
@@ -29,13 +29,13 @@ func (v *validator) hsts(c *Config) {
 // noSender is the SPF record (RFC 7208) of a domain that sends no mail.
 const noSender = "v=spf1 -all"
 
-// sender matches an address that msmtp takes as it is: "%" and "*" mean something else to it.
+// sender matches an address that msmtp takes literally: "%" and "*" are special.
 var sender = regexp.MustCompile(`^[A-Za-z0-9._+=-]+@[^@]+$`)
 
-// maxCredential is how many bytes of a user name or password a line of msmtp's configuration holds.
+// maxCredential is how many bytes of a user name or password fit into a line of msmtp's configuration.
 const maxCredential = 256
 
-// smtp checks the mail relay, and completes it.
+// smtp validates the mail relay, and completes it.
 func (v *validator) smtp(c *Config) {
 	defaults := Defaults()
 	if c.SMTPHost == "" {

@@ -25,38 +25,37 @@ var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-
 var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
-	// small matches what has 1 GiB of memory or less, tooSmall what has less.
+	// small matches types with 1 GiB of memory or less, tooSmall those with less.
 	small    = regexp.MustCompile(`\.(nano|micro)$`)
 	tooSmall = regexp.MustCompile(`\.nano$|^t1\.`)
-	// foreign matches what starts no image of Debian 13: Macs, and the first generations, which
-	// start paravirtual images only.
+	// foreign matches types that cannot boot Debian 13: Macs, and first generations, which boot paravirtual images only.
 	foreign = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
 	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	zoneID  = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
-	// policyARN matches a managed policy of an account of one's own.
+	// policyARN matches a customer-managed policy.
 	policyARN = regexp.MustCompile(`^arn:aws:iam::\d{12}:policy/[\w+=,.@/-]+$`)
-	// duration is Prometheus' form of a time.
+	// duration matches a duration of Prometheus.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	robotKey   = regexp.MustCompile(`^u[0-9][0-9A-Za-z-]{10,100}$`)
 	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
-	// login is what Debian's useradd accepts, but for a first "_", which is for its packages' users.
+	// login matches names that Debian's useradd accepts, without a first "_", which its packages' users have.
 	login = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 )
 
-// validator collects what is wrong with a configuration.
+// validator collects the problems of a configuration.
 type validator struct {
 	source
 	problems Problems
 }
 
-// add says what is wrong with a key and what to write, and with which commands.
+// add adds a problem.
 func (v *validator) add(key, reason string, commands ...string) {
 	v.problems = append(v.problems, Problem{key, reason, commands})
 }
 
-// check adds a problem with a value, unless all is well with it.
+// check adds a problem with a value, unless it is ok.
 func (v *validator) check(ok bool, key, value, reason, example string) {
 	if !ok {
 		v.add(key, v.redacted(key, value)+" "+reason, v.toSet(key, example))
@@ -74,7 +73,7 @@ func (v *validator) between(key string, value, low, high, example int) {
 	}
 }
 
-// shown is a value as a problem may show it.
+// redacted is a value for a message.
 func (v *validator) redacted(key, value string) string {
 	if v.hidden(key) {
 		return "the value"
@@ -89,7 +88,7 @@ func (v *validator) redactedNumber(key string, value int) string {
 	return strconv.Itoa(value)
 }
 
-// validate checks what was read and completes it: key files become their lines.
+// validate validates a configuration and completes it: it replaces key files by their lines.
 func (v *validator) validate(c *Config) {
 	defaults := Defaults()
 	preset := defaults.settings()
@@ -195,7 +194,7 @@ func (v *validator) validate(c *Config) {
 	}
 }
 
-// runner reads the address of the machine that deploys. It is no key of the configuration, as it is another one each time.
+// runner reads the address of the machine that deploys. It is not in the configuration, as it is another one each time.
 func (v *validator) runner(c *Config) {
 	if !c.SSHFromRunner {
 		return
@@ -207,7 +206,7 @@ func (v *validator) runner(c *Config) {
 	}
 }
 
-// monitoring checks how servers measure themselves, and whom they tell.
+// monitoring validates metrics, alerts and Grafana.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
 	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a Prometheus duration; write hours, days, weeks or years, such as 90d", defaults.MetricsRetention)
@@ -236,7 +235,7 @@ func (v *validator) monitoring(c *Config) {
 	}
 }
 
-// uptimeRobot checks how the site is watched from outside, and completes it.
+// uptimeRobot validates the probes from outside, and completes them.
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
 	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey", c.secret.UptimeRobotKey,
@@ -256,7 +255,7 @@ func (v *validator) uptimeRobot(c *Config) {
 	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
 
-// place is a place in a list, as pulumi config --path takes it.
+// indexKey is the key of an element of a list, for pulumi config --path.
 func indexKey(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
 }
@@ -277,7 +276,7 @@ func (v *validator) hostName(key, name, example string) {
 	v.check(len(name) <= 253 && host.MatchString(name), key, name, "is not a host name; write it in lower case, without a scheme or a slash", example)
 }
 
-// roots reads a PEM file of certificates. The reason says why it is refused.
+// roots reads a PEM file of certificates. The reason is why it is rejected, or "".
 func roots(path string) (text, reason string) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -321,15 +320,15 @@ func (v *validator) vpc(key, block, example string) {
 		return
 	}
 	prefix := netip.MustParsePrefix(block)
-	// The limits are those of the EC2 API; a /24 of it becomes the subnet.
+	// EC2's limits; a /24 of the block becomes the subnet.
 	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block, "is too large or too small; write a block from /16 to /24", example)
 	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
-// ownAddress has the shell ask for the machine's address, as others see it.
+// ownAddress is a shell word for the public address of the machine.
 const ownAddress = `"$(curl -s https://checkip.amazonaws.com)/32"`
 
-// newestImage has the shell ask for the newest image of Debian 13.
+// newestImage is a shell word for the id of the newest image of Debian 13.
 func (c *Config) newestImage() string {
 	in := ""
 	if region.MatchString(c.Region) {
@@ -339,7 +338,7 @@ func (c *Config) newestImage() string {
 		in, c.Architecture())
 }
 
-// ownKey has the shell read a public key: the configuration goes to other machines.
+// ownKey is a shell word for a public key, not its path: the configuration goes to other machines.
 const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
 func (v *validator) admins(admins []server.Admin) {
@@ -363,7 +362,7 @@ func (v *validator) admins(admins []server.Admin) {
 			read, reason := authorizedKeys(entry)
 			if reason != "" {
 				at := indexKey(key+".keys", j)
-				// A key is not shown: it may be a private one.
+				// Never the key itself: it may be a private one.
 				shown := "the value"
 				if _, isFile := keyFile(entry); isFile {
 					shown = v.redacted(at, entry)
@@ -376,8 +375,8 @@ func (v *validator) admins(admins []server.Admin) {
 	}
 }
 
-// authorizedKeys reads an entry of an admin's keys, which is a line or the path
-// of a file of lines. The reason says why it is refused; it is "" if it is not.
+// authorizedKeys reads an entry of an admin's keys: a line, or the path of a file of lines. The reason is why it is
+// rejected, or "".
 func authorizedKeys(entry string) (lines []string, reason string) {
 	path, ok := keyFile(entry)
 	if !ok {
@@ -437,14 +436,14 @@ func checkKey(line string) (reason string) {
 }
 
 const (
-	// maxDomain is how many bytes the site's name may have.
+	// maxDomain is the length limit of the site's name, in bytes.
 	maxDomain = 253 - len("monitoring.")
-	// maxBlocks is how many blocks the security group holds beside its other rules.
+	// maxBlocks is how many blocks fit into the security group beside its other rules.
 	maxBlocks = 50
 )
 
-// userDataFits checks that keys and roots leave the user data within the limit of EC2, with all that
-// is not known yet at its usual length or above.
+// userDataFits checks that the user data stays within EC2's limit, with everything that is not known yet at its usual
+// length or above.
 func (v *validator) userDataFits(c *Config) {
 	const name = 63 // a bucket's name at most
 	_, err := server.UserData(server.UserDataArgs{
@@ -463,7 +462,7 @@ func (v *validator) userDataFits(c *Config) {
 	v.add(key, "is too long: "+err.Error(), v.toSet(key, examples(key, "")))
 }
 
-// maxRetention is ten years, in hours: what Prometheus cannot count begins at 292 years.
+// maxRetention is ten years, in hours. Prometheus overflows at 292 years.
 const maxRetention = 10 * 365 * 24
 
 // hours is a duration of Prometheus in hours.
