@@ -17,13 +17,13 @@ func (s *Settings) relay() string {
 	return fmt.Sprintf("%s:%d", s.SMTPHost, s.SMTPPort)
 }
 
-// mailService and mailPort are where PHP reaches the relay: see the service mail in compose.yaml.
+// mailService and mailPort are the address of the relay for PHP: see the service mail in compose.yaml.
 const (
 	mailService = "mail"
 	mailPort    = 2525
 )
 
-// msmtprc is the configuration of msmtp, the program that sends. It is empty without a relay.
+// msmtprc is the configuration of msmtp, which sends the mail. It is empty without a relay.
 func (s *Settings) msmtprc(password string) string {
 	if s.SMTPHost == "" {
 		return ""
@@ -41,12 +41,12 @@ func (s *Settings) msmtprc(password string) string {
 		fmt.Sprintf("port %d", mailPort),
 		"tls_host_override " + s.SMTPHost,
 		"timeout 20",
-		// Never without TLS, and never with a certificate that is not the host's.
+		// Always TLS, always with a certificate of the host.
 		"tls on",
 		"tls_starttls " + startTLS,
 		"tls_trust_file /run/roots.pem",
 		"from " + s.SMTPFrom,
-		// What the server calls itself in EHLO: relays refuse msmtp's own "localhost".
+		// The name in EHLO: relays reject msmtp's default "localhost".
 		"domain " + s.SMTPFrom[strings.LastIndex(s.SMTPFrom, "@")+1:],
 		"allow_from_override off",
 		"auth " + auth,
@@ -57,6 +57,5 @@ func (s *Settings) msmtprc(password string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// msmtpQuoted is a value as msmtp's configuration has it: between the first and the last of its
-// double quotes everything is literal.
+// msmtpQuoted quotes a value for msmtp, which takes everything between the first and the last double quote literally.
 func msmtpQuoted(value string) string { return `"` + value + `"` }

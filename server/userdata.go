@@ -1,6 +1,5 @@
-// Package server is what a server is made of: its cloud-init user data, and the
-// bundle that is shipped to it. Pure functions of their arguments; nothing of
-// Pulumi is in it.
+// Package server is what a server is made of: its settings, its cloud-init user data, and the bundle that is copied to it.
+// It has pure functions, and does not depend on Pulumi.
 package server
 
 import (
@@ -13,15 +12,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// BootstrapUser is the login that provisions a new server. It is removed when the
-// VIP has arrived there.
+// BootstrapUser is the login that provisions a new server. The server removes it when it is active.
 const BootstrapUser = "bootstrap"
 
-// agentUID is the user id of what the agent runs as. It is also Traefik's in its
-// container, where there are no names: see compose.yaml.
+// agentUID is the user id of the agent, and of Traefik in its container: see compose.yaml.
 const agentUID = 900
 
-// MaxUserData is the most that EC2 takes as user data, in bytes.
+// MaxUserData is EC2's limit for user data, in bytes.
 const MaxUserData = 16 << 10
 
 // UserDataArgs are the arguments of UserData. All are mandatory but for the optional settings.
@@ -44,7 +41,7 @@ type UserDataArgs struct {
 	// BootstrapFrom are the CIDR blocks that this login is accepted from; none means every address that passes
 	// the firewall.
 	BootstrapFrom []string
-	// BundleHash is written down on the server, as Generation is: another one makes a new server.
+	// BundleHash is in the user data, as Generation is, so that another one replaces the server.
 	BundleHash string
 }
 
@@ -58,7 +55,7 @@ var boot embed.FS
 func UserData(args UserDataArgs) (string, error) {
 	environment, err := serverEnv(args)
 	if err != nil {
-		return "", fmt.Errorf("render user data: %w", err)
+		return "", fmt.Errorf("cannot render the user data: %w", err)
 	}
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
@@ -66,10 +63,10 @@ func UserData(args UserDataArgs) (string, error) {
 		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%ds\n", args.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: bootstrapKey(args)},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.ACMERoots},
-		// Empty where there is no such secret: what has it as a mount needs the file.
+		// Empty without the secret: Compose mounts the file in any case.
 		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Secrets.VictorOpsKey},
 		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Secrets.GrafanaGitHubSecret},
-		// PHP's user has the same number in its container and here, where nobody else is it.
+		// PHP's user has the same number in its container and on the server, where nothing else runs as it.
 		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.msmtprc(args.Secrets.SMTPPassword)},
 	}
 	if args.Secrets.HeartbeatURL != "" {
@@ -87,10 +84,10 @@ func UserData(args UserDataArgs) (string, error) {
 		AllowPasswords:        false,
 		DeleteShippedHostKeys: true,
 		HostKeys:              hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate},
-		// What is named below and what it depends on, and nothing that it recommends.
+		// The packages below and their dependencies, without recommended ones.
 		Apt: apt{Conf: "APT::Install-Recommends \"false\";\n"},
-		// A server does not change: its updates come with the next one. Debian's image would change
-		// its packages each day, and hold dpkg's lock while those below are installed.
+		// A server is not updated, but replaced. Debian's image would update its packages each day, and hold dpkg's lock
+		// while those below are installed.
 		BootCommands:    [][]string{append([]string{"systemctl", "mask", "--now", "--no-block"}, packageUnits...)},
 		UpdatePackages:  true,
 		UpgradePackages: true,
@@ -104,10 +101,10 @@ func UserData(args UserDataArgs) (string, error) {
 	encoder := yaml.NewEncoder(&text)
 	encoder.SetIndent(2)
 	if err := encoder.Encode(config); err != nil {
-		return "", fmt.Errorf("render user data: %w", err)
+		return "", fmt.Errorf("cannot render the user data: %w", err)
 	}
 	if text.Len() > MaxUserData {
-		return "", fmt.Errorf("the user data has %d bytes, EC2 takes %d; remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
+		return "", fmt.Errorf("the user data has %d bytes, but EC2 takes %d; remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
 	}
 	return text.String(), nil
 }
@@ -170,9 +167,9 @@ func users(admins []Admin) []user {
 		all = append(all, user{Name: admin.Name, Shell: "/bin/bash", LockPassword: true, Sudo: sudo, AuthorizedKeys: admin.Keys})
 	}
 	return append(all,
-		// Its key comes when the server is ready to be provisioned: see boot/bootstrap-login.
+		// Its key is installed at the end of the boot: see boot/bootstrap-login.
 		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
-		// What the agent runs as.
+		// The user of the agent.
 		user{Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true},
 	)
 }
@@ -213,7 +210,7 @@ RequiredRSASize 3072
 `, args.SSHPort, strings.Join(names, " "))
 }
 
-// serverEnv is a file that systemd, Compose, the agent and a shell read alike.
+// serverEnv is an environment file that systemd, Compose, the agent and shells read alike.
 func serverEnv(args UserDataArgs) (string, error) {
 	var text strings.Builder
 	for _, line := range []struct {
@@ -245,17 +242,17 @@ func serverEnv(args UserDataArgs) (string, error) {
 	} {
 		value, err := quoted(fmt.Sprint(line.value))
 		if err != nil {
-			return "", fmt.Errorf("server.env: %s: %w", line.name, err)
+			return "", fmt.Errorf("cannot write %s to server.env: %w", line.name, err)
 		}
 		fmt.Fprintf(&text, "%s=%s\n", line.name, value)
 	}
 	return text.String(), nil
 }
 
-// bootFiles are the files of the directory boot, where they belong on the server.
+// bootFiles are the files of the directory boot, with their paths on the server.
 func bootFiles() ([]file, error) {
 	var files []file
-	for _, place := range []struct{ name, path, permissions string }{
+	for _, entry := range []struct{ name, path, permissions string }{
 		{"reboot-required", "/usr/local/sbin/reboot-required", "0755"},
 		{"bootstrap-login", "/usr/local/sbin/bootstrap-login", "0755"},
 		{"bootstrap-remove", "/usr/local/sbin/bootstrap-remove", "0755"},
@@ -265,11 +262,11 @@ func bootFiles() ([]file, error) {
 		{"unclaimed.timer", "/etc/systemd/system/unclaimed.timer", "0644"},
 		{"daemon.json", "/etc/docker/daemon.json", "0644"},
 	} {
-		content, err := boot.ReadFile("boot/" + place.name)
+		content, err := boot.ReadFile("boot/" + entry.name)
 		if err != nil {
-			return nil, fmt.Errorf("render user data: %w", err)
+			return nil, fmt.Errorf("cannot render the user data: %w", err)
 		}
-		files = append(files, file{Path: place.path, Permissions: place.permissions, Content: string(content)})
+		files = append(files, file{Path: entry.path, Permissions: entry.permissions, Content: string(content)})
 	}
 	return files, nil
 }
