@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/json"
 	"encoding/pem"
@@ -39,6 +40,10 @@ type registered struct {
 	// URN is its own, Parent its parent's; DependsOn are those of what must be there before it.
 	URN, Parent string
 	DependsOn   []string
+	// Aliases are its URNs in earlier versions of the program.
+	Aliases []string
+	// Trigger makes a new resource when it changes. DeletedWith is the URN of the resource whose deletion is its own.
+	Trigger, DeletedWith string
 }
 
 // cloud stands in for the engine and the providers: it records what is asked
@@ -51,17 +56,13 @@ type cloud struct {
 func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	parent := resource.URN(args.RegisterRPC.GetParent())
-	parentType := parent.QualifiedType()
-	if parentType == resource.RootStackType {
-		parentType = ""
-	}
+	parent := args.RegisterRPC.GetParent()
 	c.resources = append(c.resources, registered{
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
 		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(), Ignored: args.RegisterRPC.GetIgnoreChanges(),
-		URN:    string(resource.NewURN(parent.Stack(), parent.Project(), parentType, tokens.Type(args.TypeToken), args.Name)),
-		Parent: string(parent), DependsOn: args.RegisterRPC.GetDependencies(),
+		URN: urn(parent, args.TypeToken, args.Name), Parent: parent, DependsOn: args.RegisterRPC.GetDependencies(), Aliases: aliases(args),
+		Trigger: args.RegisterRPC.GetReplacementTrigger().GetStringValue(), DeletedWith: args.RegisterRPC.GetDeletedWith(),
 	})
 
 	outputs := args.Inputs.Copy()
@@ -77,6 +78,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		text("publicKeyOpenssh", public)
 	case "aws:s3/bucketV2:BucketV2":
 		text("bucket", args.Name+"-bucket")
+		text("arn", "arn:aws:s3:::"+args.Name+"-bucket")
 	case "aws:ec2/eip:Eip":
 		text("publicIp", "198.51.100.7")
 		text("allocationId", "eipalloc-1")
@@ -88,6 +90,27 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		text("stdout", "0123456789abcdef\n")
 	}
 	return args.Name + "-id", outputs, nil
+}
+
+// aliases are the URNs that a registration's aliases stand for.
+func aliases(args pulumi.MockResourceArgs) []string {
+	urns := slices.Clone(args.RegisterRPC.GetAliasURNs())
+	for _, alias := range args.RegisterRPC.GetAliases() {
+		spec := alias.GetSpec()
+		parent := cmp.Or(spec.GetParentUrn(), args.RegisterRPC.GetParent())
+		urns = append(urns, urn(parent, cmp.Or(spec.GetType(), args.TypeToken), cmp.Or(spec.GetName(), args.Name)))
+	}
+	return urns
+}
+
+// urn is the URN of a child.
+func urn(parent, kind, name string) string {
+	above := resource.URN(parent)
+	aboveType := above.QualifiedType()
+	if aboveType == resource.RootStackType {
+		aboveType = ""
+	}
+	return string(resource.NewURN(above.Stack(), above.Project(), aboveType, tokens.Type(kind), name))
 }
 
 func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -105,6 +128,8 @@ func mockKey(name string) (private, public string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	// Two random numbers that OpenSSH compares: the same key has to be the same text.
+	clear(block.Bytes[98:106])
 	half, err := ssh.NewPublicKey(key.Public())
 	if err != nil {
 		return "", "", err
@@ -119,14 +144,35 @@ func deployed(t *testing.T, stackName string, change ...func(values map[string]s
 	return deployedWith(t, stackName, nil, change...)
 }
 
-// deployedWith deploys when UptimeRobot has something else than it should.
-func deployedWith(t *testing.T, stackName string, differences []string, change ...func(values map[string]string)) []registered {
+// deployedWith deploys when there is drift at UptimeRobot.
+func deployedWith(t *testing.T, stackName string, drift []string, change ...func(values map[string]string)) []registered {
 	t.Helper()
-	return deployedFrom(t, stackName, differences, nil, change...)
+	return deployedFrom(t, stackName, drift, nil, change...)
 }
 
 // deployedFrom deploys from a configuration in which some keys are encrypted.
-func deployedFrom(t *testing.T, stackName string, differences, encrypted []string, change ...func(values map[string]string)) []registered {
+func deployedFrom(t *testing.T, stackName string, drift, encrypted []string, change ...func(values map[string]string)) []registered {
+	t.Helper()
+	values := configured(t, stackName)
+	for _, c := range change {
+		c(values)
+	}
+	config, err := stack.Parse(values)
+	require.NoError(t, err)
+
+	mocks := &cloud{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, drift)
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
+	require.NoError(t, err)
+	again, err := stack.Parse(values)
+	require.NoError(t, err)
+	require.Equal(t, again, config, "a component changed its arguments")
+	return mocks.resources
+}
+
+// configured are the values that the repository configures a stack with, as Pulumi hands them to the program.
+func configured(t *testing.T, stackName string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
 	require.NoError(t, err)
@@ -152,20 +198,7 @@ func deployedFrom(t *testing.T, stackName string, differences, encrypted []strin
 		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
 		watched(values)
 	}
-	for _, c := range change {
-		c(values)
-	}
-	config, err := stack.Parse(values)
-	require.NoError(t, err)
-
-	mocks := &cloud{}
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		watch := uptimeMonitor(config)
-		watch.Differences = differences
-		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, watch)
-	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
-	require.NoError(t, err)
-	return mocks.resources
+	return values
 }
 
 const (
@@ -386,8 +419,8 @@ func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 	resources := deployed(t, "production")
 	for name, expected := range map[string]struct{ address, certificate string }{
-		"web-reachable": {"198.51.100.8", "any"},
-		"vip-verify":    {"198.51.100.7", "valid"},
+		"web-reachable":  {"198.51.100.8", "any"},
+		"cutover-verify": {"198.51.100.7", "valid"},
 	} {
 		probe := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
 		require.Equal(t, "example.org", probe["NAME"].StringValue(), name)
@@ -398,22 +431,22 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
 	// R6: an update of the content alone ends when the server at the address serves it.
-	triggers := find(t, resources, "command:local:Command", "vip-verify").Inputs["triggers"].ArrayValue()
+	triggers := find(t, resources, "command:local:Command", "cutover-verify").Inputs["triggers"].ArrayValue()
 	require.Len(t, triggers, 2)
 	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())
 	// Registration follows dependencies: with the mocks, one by one.
 	var order []string
 	for _, r := range resources {
 		switch r.Name {
-		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "vip-verify":
+		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "cutover-verify":
 			order = append(order, r.Name)
-		case "vip":
+		case "cutover":
 			if r.Type == "aws:ec2/eipAssociation:EipAssociation" {
 				order = append(order, "move")
 			}
 		}
 	}
-	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
+	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "cutover-verify"}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
@@ -432,7 +465,7 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 		policy := find(t, resources, "aws:s3/bucketPolicy:BucketPolicy", bucket).Inputs["policy"].StringValue()
 		require.JSONEq(t, fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{
 			"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-			"Resource": ["arn:aws:mock:::%[1]s", "arn:aws:mock:::%[1]s/*"],
+			"Resource": ["arn:aws:s3:::%[1]s-bucket", "arn:aws:s3:::%[1]s-bucket/*"],
 			"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, bucket), policy)
 		require.NotEmpty(t, find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", bucket).Inputs["rules"].ArrayValue())
 	}
@@ -504,9 +537,9 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 	slices.Sort(roles)
 	require.Equal(t, []string{"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web"}, roles)
 	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
-		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:mock:::content", "arn:aws:mock:::backup"]},
-		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:mock:::content/*"]},
-		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": ["arn:aws:mock:::backup/*"]}
+		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::content-bucket", "arn:aws:s3:::backup-bucket"]},
+		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::content-bucket/*"]},
+		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": ["arn:aws:s3:::backup-bucket/*"]}
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
@@ -538,7 +571,9 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
 	}
 	t.Setenv("SSH_FROM", "0.0.0.0/0")
-	_, err := runner(&stack.Config{SSHFromRunner: true})
+	values := configured(t, "production")
+	fromRunner(values)
+	_, err := stack.Parse(values)
 	require.ErrorContains(t, err, "not the address of one machine")
 
 	for _, r := range deployed(t, "production") {
@@ -576,7 +611,7 @@ func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &boundary))
 	given := find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue()
-	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer("arn:aws:mock:::content", "arn:aws:s3:::production-content-1", "arn:aws:mock:::backup", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
+	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer("arn:aws:s3:::content-bucket", "arn:aws:s3:::production-content-1", "arn:aws:s3:::backup-bucket", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
 	for _, wanted := range policy.Statement {
 		for _, action := range wanted.Action {
 			for _, target := range wanted.Resource {

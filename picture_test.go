@@ -101,9 +101,9 @@ says what each component is.
 func TestThePictureIsOfTheProgramAsItIs(t *testing.T) {
 	all := boxes(deployed(t, "production", watched))
 	delete(all, "guard")
-	require.Len(t, all, 8)
+	require.Len(t, all, 9)
 	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
-	require.True(t, all["vip"].needs["web"], "the address moves to a server that is ready")
+	require.True(t, all["cutover"].needs["web"], "the address moves to a server that is ready")
 	require.False(t, all["backup"].needs["web"], "what outlives servers needs none")
 	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
 }

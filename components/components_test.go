@@ -32,7 +32,7 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"content bucket, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewContentBucket(ctx, "c", &ContentBucketArgs{})
 			return err
-		}, "the mandatory argument SourceHash is missing"},
+		}, "the mandatory argument Region is missing\nthe mandatory argument SiteDir is missing\nthe mandatory argument WorkDir is missing"},
 		"backup bucket": {func(ctx *pulumi.Context) error {
 			_, err := NewBackupBucket(ctx, "b", &BackupBucketArgs{VersionsKept: 101})
 			return err
@@ -47,7 +47,9 @@ func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T)
 		"deletion guard, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewDeletionGuard(ctx, "g", &DeletionGuardArgs{})
 			return err
-		}, "the mandatory argument Guarded is missing"},
+		}, "the mandatory argument DependsOn is missing"},
+		"cutover without args": {func(ctx *pulumi.Context) error { _, err := NewCutover(ctx, "c", nil); return err }, "cutover c: no Args given"},
+		"cutover, empty":       {func(ctx *pulumi.Context) error { _, err := NewCutover(ctx, "c", &CutoverArgs{}); return err }, "the mandatory argument ServerID is missing"},
 		"uptime monitor, none": {func(ctx *pulumi.Context) error { _, err := NewUptimeMonitor(ctx, "u", nil); return err }, "no Args given"},
 		"uptime monitor, empty": {func(ctx *pulumi.Context) error {
 			_, err := NewUptimeMonitor(ctx, "u", &UptimeMonitorArgs{})

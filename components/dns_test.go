@@ -40,7 +40,7 @@ func TestWithoutAZoneTheRecordsToMakeByHandAreListed(t *testing.T) {
 			return err
 		}
 		require.Empty(t, dns.Ready)
-		dns.ByHand.ApplyT(func(lines []string) []string { byHand <- lines; return lines })
+		dns.ManualRecords.ApplyT(func(lines []string) []string { byHand <- lines; return lines })
 		return nil
 	}, pulumi.WithMocks("immutable-infra", "test", onlyComponents{noResources{t}}))
 	require.NoError(t, err)

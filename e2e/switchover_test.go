@@ -108,10 +108,10 @@ func inJSON(t *testing.T, reports []switchover.Report) []byte {
 // The address comes first then and takes the place of the server's own one, so
 // that the server has to be set up through it.
 func likeTheOriginal(t *testing.T, p *project) {
-	p.replace(t, "components/vip.go", `pulumi.DependsOn(append([]pulumi.Resource{server.Ready}, dns.Ready...))`, `pulumi.DependsOn(dns.Ready)`)
-	p.replace(t, "components/vip.go", "v.ServerID = association.InstanceId\n", "v.ServerID = association.InstanceId\n\treturn nil\n")
-	p.replace(t, "components/webserver.go", "Host:       instance.PublicIp,\n", "Host: args.VIP.Address,\n")
-	p.replace(t, "components/webserver.go", "Address: instance.PublicIp,\n", "Address: args.VIP.Address,\n")
+	p.replace(t, "main.go", "slices.Concat(web.Ready, dns.AddressesReady)", "dns.AddressesReady")
+	p.replace(t, "components/cutover.go", "\tprobed, err := ", "\tcutover.ServerID = association.InstanceId\n\treturn cutover, nil\n\tprobed, err := ")
+	p.replace(t, "components/webserver.go", "Host:       instance.PublicIp,\n", "Host: args.Address,\n")
+	p.replace(t, "components/webserver.go", "Address: instance.PublicIp,\n", "Address: args.Address,\n")
 	p.replace(t, "components/webserver.go", "return newRemoteCommand(ctx, name+\"-handover\"", "return reached, nil\n\treturn newRemoteCommand(ctx, name+\"-handover\"")
 }
 

@@ -1,5 +1,4 @@
-// Package probe checks from outside that a site is served by the right server, with the right
-// release and a valid certificate.
+// Package probe verifies from outside that the right server serves a site, with the right release and a valid certificate.
 package probe
 
 import (
@@ -19,13 +18,13 @@ import (
 )
 
 const (
-	// attemptTimeout bounds one attempt: the look-up of the name and both requests.
+	// attemptTimeout bounds one attempt: the lookup of the name and both requests.
 	attemptTimeout = 5 * time.Second
 	// pause is the time between two attempts.
 	pause = 200 * time.Millisecond
-	// logPause is the least time between two lines of progress.
+	// logPause is the minimum time between two lines of progress.
 	logPause = 5 * time.Second
-	// maxBody is the number of bytes of an answer that are read, maxQuoted of those that are shown.
+	// maxBody is how many bytes of a response are read, maxQuoted how many are quoted.
 	maxBody, maxQuoted = 4096, 200
 )
 
@@ -34,28 +33,27 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Target is a site at one address, and what must answer there.
+// Target is a site at one address, and the server and release to expect there.
 type Target struct {
 	// Name is the site's name.
 	Name string
-	// Address is the IPv4 address and the port that are asked, whatever Name resolves to.
+	// Address is the IPv4 address and port to probe, whatever Name resolves to.
 	Address netip.AddrPort
-	// Roots are the trusted authorities; nil for those of this machine.
+	// Roots are the trusted authorities. Default: those of this machine.
 	Roots *x509.CertPool
-	// AnyCertificate skips the check of the certificate.
+	// AnyCertificate skips the verification of the certificate.
 	AnyCertificate bool
 	// Server is the id of the server, Release the name of the release.
 	Server, Release string
 }
 
-// Await probes the site until it answers as it should. After within it returns an error that says
-// what answered instead; the last attempt may overrun within by 5 s.
+// Await probes the site until it is served as expected. After within it returns an error with the actual responses; the
+// last attempt may overrun within by 5 s.
 //
-// The certificate is not checked while the name does not exist or resolves to other addresses
-// only: no authority issues one then, and no visitor comes by the name. A look-up that fails in
-// another way is repeated and, in the end, an error.
+// The certificate is not verified while the name does not exist or resolves to other addresses only: no authority issues
+// one then, and no visitor comes by the name. A lookup that fails in another way is retried and, in the end, an error.
 //
-// log gets a line of text when something else answers, every 5 s at most.
+// log gets a line of text for each unexpected response, every 5 s at most.
 func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolver, log func(line string)) error {
 	began := time.Now()
 	tick := time.NewTicker(pause)
@@ -96,7 +94,7 @@ func (t Target) url() string { return "https://" + t.Name + "/" }
 
 // seen is the result of one attempt.
 type seen struct {
-	// lookup is the error of the look-up of the name; nothing was asked then.
+	// lookup is the error of the lookup of the name; no request was sent then.
 	lookup error
 	// elsewhere reports that the name does not resolve to the address.
 	elsewhere       bool
@@ -104,9 +102,9 @@ type seen struct {
 	certificate     *x509.Certificate
 }
 
-// answer is the answer to one request.
+// answer is the response to one request.
 type answer struct {
-	// err is set where there was no answer.
+	// err is set if there was no response.
 	err      error
 	status   int
 	location string
@@ -115,7 +113,7 @@ type answer struct {
 	value string
 }
 
-// attempt looks up the name and asks the site once, on a connection of its own.
+// attempt looks up the name and probes the site once, on a connection of its own.
 func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -128,7 +126,7 @@ func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
 		s.elsewhere = !here
 	}
 	transport := &http.Transport{
-		// No proxy of the environment: the address itself is asked.
+		// No proxy of the environment: it would probe another address.
 		Proxy: nil,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
@@ -172,7 +170,7 @@ func (t Target) resolvesHere(ctx context.Context, resolver Resolver) (bool, erro
 	return false, nil
 }
 
-// ask sends one request, and returns the certificate that was shown, if any.
+// ask sends one request, and returns the server's certificate, if any.
 func (t Target) ask(ctx context.Context, client *http.Client, key string) (answer, *x509.Certificate) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+".well-known/"+key, nil)
 	if err != nil {
@@ -180,7 +178,7 @@ func (t Target) ask(ctx context.Context, client *http.Client, key string) (answe
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		// The URL and the address are in the report already; the port of this side is another each time.
+		// The report has the URL and the address; the local port would differ each time.
 		var request *url.Error
 		if errors.As(err, &request) {
 			err = request.Err
@@ -212,7 +210,7 @@ func (t Target) ask(ctx context.Context, client *http.Client, key string) (answe
 	return a, certificate
 }
 
-// problems are the lines that say what is not as it should be: none, if all is well.
+// problems describes each unexpected response in a line.
 func (t Target) problems(s seen) []string {
 	if s.lookup != nil {
 		return []string{s.lookup.Error()}
@@ -239,7 +237,7 @@ func (t Target) problems(s seen) []string {
 	return lines
 }
 
-// names reports whether a good answer names the value.
+// names reports whether a successful response names the value.
 func (a answer) names(value string) bool {
 	return a.err == nil && a.status == http.StatusOK && a.value == value
 }
@@ -255,7 +253,7 @@ func (a answer) String() string {
 	}
 }
 
-// clean makes one short line of a text that comes from elsewhere.
+// clean shortens foreign text to one line.
 func clean(text string) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(line) > maxQuoted {
@@ -264,7 +262,7 @@ func clean(text string) string {
 	return line
 }
 
-// describe names a certificate for people.
+// describe describes a certificate for people.
 func describe(c *x509.Certificate) string {
 	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
 		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))

@@ -129,9 +129,14 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 	}
 }
 
+// throughRelay are settings that send mail through a relay.
+func throughRelay(relay *relay) Settings {
+	return Settings{SMTPHost: "localhost", SMTPPort: relay.port, SMTPUser: relayUser, SMTPFrom: "noreply@example.org"}
+}
+
 // direct is the configuration of msmtp without the service mail between.
-func (r *relay) direct(mail Mail) string {
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc())
+func (r *relay) direct(mail Settings, password string) string {
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
 }
 
 // phpImage is the files of PHP's image in a directory of the test.
@@ -193,15 +198,15 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := newRelay(t, test.implicitTLS, test.startTLS)
-			mail := Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: test.password, From: "noreply@example.org"}
+			mail := throughRelay(relay)
 			if test.implicitTLS {
-				mail.Port = SubmissionsPort
+				mail.SMTPPort = SubmissionsPort
 			}
 			roots := relay.roots
 			if test.foreignRoots {
 				roots = other.roots
 			}
-			image := newPHPImage(t, "", relay.direct(mail), roots)
+			image := newPHPImage(t, "", relay.direct(mail, test.password), roots)
 			// The last argument is one that a script may add, to send in another's name.
 			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"), "-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
@@ -223,7 +228,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 }
 
 func TestS10WithoutARelayTheLogSaysWhyNoMailIsSent(t *testing.T) {
-	image := newPHPImage(t, "", Mail{}.msmtprc(), nil)
+	image := newPHPImage(t, "", (&Settings{}).msmtprc(""), nil)
 	output, err := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail")).CombinedOutput()
 	require.Error(t, err)
 	require.Equal(t, "cannot send mail: no relay is configured; set smtpHost\n", string(output))
@@ -384,7 +389,7 @@ func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 func TestS10MailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
-	p := newPHP(t, relay.direct(Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}), relay.roots)
+	p := newPHP(t, relay.direct(throughRelay(relay), relayPassword), relay.roots)
 	require.Contains(t, p.run(t, `<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`, nil, ""), "bool(true)")
 	message := <-relay.message
 	for _, part := range []string{"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n"} {
@@ -401,10 +406,10 @@ func mailThrough(t *testing.T, relay *relay) string {
 	t.Helper()
 	service := composeServices(t, "compose.yaml")["mail"]
 	socat := program(t, service.Entrypoint[0])
-	mail := Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}
+	mail := throughRelay(relay)
 	_, port, err := net.SplitHostPort(freeAddress(t))
 	require.NoError(t, err)
-	inside := strings.NewReplacer("${SMTP-}", mail.address(), "2525", port)
+	inside := strings.NewReplacer("${SMTP-}", mail.relay(), "2525", port)
 	var args []string
 	for _, arg := range service.Entrypoint[1:] {
 		args = append(args, inside.Replace(arg))
@@ -417,7 +422,7 @@ func mailThrough(t *testing.T, relay *relay) string {
 		pattern := strings.Replace(check[2], "09DD", fmt.Sprintf("%04X", number), 1)
 		return exec.CommandContext(t.Context(), check[0], check[1], pattern, check[3]).Run() == nil
 	}, 20*time.Second, 20*time.Millisecond, "the service's health check")
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", "port "+port+"\n").Replace(mail.msmtprc())
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", "port "+port+"\n").Replace(mail.msmtprc(relayPassword))
 }
 
 func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {

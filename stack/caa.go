@@ -116,7 +116,7 @@ func (i issuance) corrected(directory string) (right issuance, reasons []string)
 
 // ownAccount refuses to leave a name to a CAA record of another stack, above it, that allows one account only: each
 // stack has an account of its own.
-func (v *validator) ownAccount(c *Config, others []neighbour) {
+func (v *validator) ownAccount(c *Config, others []siblingStack) {
 	if c.ZoneID == "" {
 		return // the records are made by hand
 	}
@@ -127,7 +127,7 @@ func (v *validator) ownAccount(c *Config, others []neighbour) {
 			if slices.ContainsFunc(records, of) {
 				break
 			}
-			i := slices.IndexFunc(others, func(other neighbour) bool { return slices.ContainsFunc(other.config.DNSRecords, of) })
+			i := slices.IndexFunc(others, func(other siblingStack) bool { return slices.ContainsFunc(other.config.DNSRecords, of) })
 			if i < 0 {
 				continue
 			}
@@ -135,11 +135,11 @@ func (v *validator) ownAccount(c *Config, others []neighbour) {
 			if !allowsOneAccount(record.Values, c.ACMEDirectory) {
 				break
 			}
-			key := place("dnsRecords", len(records))
+			key := indexKey("dnsRecords", len(records))
 			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
 			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
 				"write one, such as %s", name, above, others[i].file, value),
-				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(place(key+".values", 0), value))
+				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(indexKey(key+".values", 0), value))
 			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
 			break
 		}

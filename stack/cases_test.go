@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+
+	"immutable-infra/server"
 )
 
 // record is a configuration with further records, as JSON, in a zone that the program fills.
@@ -132,22 +134,22 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: CNAME at the top, co.uk":            record(`{"name": "example.co.uk", "type": "CNAME", "values": ["b.example.com."]}`, map[string]string{"dnsRecords[0].type": "top of a zone"}, "domain", "www.example.co.uk"),
 		"C1: CNAME for Grafana":                  record(`{"name": "monitoring.example.org", "type": "CNAME", "values": ["b.example.com."]}`, map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
 		"C1: A for an alias":                     record(`{"name": "www.example.org", "type": "A", "values": ["192.0.2.1"]}`, map[string]string{"dnsRecords[0].name": "the site's own names"}, "aliases", `["www.example.org"]`),
-		"C1: NS for the site":                    record(`{"name": "www.example.org", "type": "NS", "values": ["ns1.example.com."]}`, map[string]string{"dnsRecords[0].type": "gives"}, "domain", "www.example.org"),
+		"C1: NS for the site":                    record(`{"name": "www.example.org", "type": "NS", "values": ["ns1.example.com."]}`, map[string]string{"dnsRecords[0].type": "delegates"}, "domain", "www.example.org"),
 		"C1: NS above the site":                  record(`{"name": "blog.example.org", "type": "NS", "values": ["ns1.example.com."]}`, map[string]string{"dnsRecords[0].type": "www.blog.example.org"}, "domain", "www.blog.example.org"),
 		"C1: NS at the top":                      record(`{"name": "example.org", "type": "NS", "values": ["ns1.example.com."]}`, map[string]string{"dnsRecords[0].type": "top of a zone"}),
 		"C1: NS above a record":                  record(`{"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com."]}, {"name": "a.sub.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "a.sub.example.org"}),
 		"C1: a record outside the zone":          record(`{"name": "example.net", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.org"}),
 		"C1: a name that ends alike":             record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a neighbour in co.uk":               record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
+		"C1: a siblingStack in co.uk":            record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
 		"C1: an alias outside the zone":          aliased(map[string]string{"aliases[1]": "outside of example.org"}, "www.example.org", "www.example.net"),
 		"C1: the alias monitoring":               aliased(map[string]string{"aliases[0]": "the program's own pages"}, "monitoring.example.org"),
 		"C1: the alias status":                   aliased(map[string]string{"aliases[0]": "the program's own pages"}, "status.example.org"),
 		"C3: a retention of 300 years":           set("metricsRetention", "300y", "at most 10y"),
 		"C3: a retention of many weeks":          set("metricsRetention", "99999w", "at most 10y"),
-		"C3: half a gibibyte":                    set("instanceType", "t4g.nano", "0.5 GiB"),
+		"C3: half a gibibyte":                    set("instanceType", "t4g.nano", "0.9 GiB"),
 		"C3: half a gibibyte, no Grafana":        {change: map[string]string{"instanceType": "t3a.nano", "grafana": "false"}, errors: map[string]string{"instanceType": "1 GiB or more"}},
-		"C3: a Mac":                              set("instanceType", "mac2.metal", "cannot start Debian 13"),
-		"C3: the first generation":               set("instanceType", "m1.small", "cannot start Debian 13"),
+		"C3: a Mac":                              set("instanceType", "mac2.metal", "cannot boot Debian 13"),
+		"C3: the first generation":               set("instanceType", "m1.small", "cannot boot Debian 13"),
 		"C3: an address with a backslash":        set("acmeEmail", `a\b@example.org`, "not an e-mail address"),
 		"C3: an address nobody can hold":         set("acmeEmail", "o'$a@example.org", "cannot hold"),
 		"C3: an address in no domain":            set("acmeEmail", "ada@localhost", "not an e-mail address"),
@@ -156,16 +158,16 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C3: a name without room for monitoring": set("domain", strings.Repeat(strings.Repeat("a", 49)+".", 5)+"org", "too long"),
 		"C3: more blocks than EC2 takes":         set("sshAllowFrom", blocks(51), "at most 50"),
 		"C3: more keys than user data holds":     set("admins", fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, publicKey(t)+strings.Repeat("x", 10000)), "EC2 takes 16384"),
-		"C3: a certificate in place of a key":    {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, sshCertificate(t))}, errors: map[string]string{"admins[0].keys[0]": "of a certificate"}},
-		"S10: SPF that nobody sends":             record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`, map[string]string{"dnsRecords[0].values[0]": "nobody sends mail"}, "smtpHost", relayed),
+		"C3: a certificate in place of a key":    {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, sshCertificate(t))}, errors: map[string]string{"admins[0].keys[0]": "is a certificate"}},
+		"S10: SPF that nobody sends":             record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`, map[string]string{"dnsRecords[0].values[0]": "excludes mail"}, "smtpHost", relayed),
 		"C3: a block twice":                      {change: map[string]string{"sshAllowFrom": `["192.0.2.7/32", "192.0.2.7/32"]`}, errors: map[string]string{"sshAllowFrom[1]": "EC2 rejects"}},
 
 		"S3: preload without subdomains": {change: map[string]string{"hstsPreload": "true"}, errors: map[string]string{"hstsIncludeSubDomains": "with its subdomains only"}},
 		"S3: preload for a month":        {change: map[string]string{"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "2592000"}, errors: map[string]string{"hstsMaxAge": "a year"}},
 		"S3: a negative age":             set("hstsMaxAge", "-1", "from 0"),
 		"S10: mail without TLS":          {change: map[string]string{"smtpHost": relayed, "smtpPort": "25"}, errors: map[string]string{"smtpPort": "blocked by AWS"}},
-		"S10: a user without a password": {change: map[string]string{"smtpHost": relayed, "smtpUser": "site"}, errors: map[string]string{"smtpPassword": "write both, or none"}},
-		"S10: a password without a user": {change: map[string]string{"smtpHost": relayed, "smtpPassword": "x"}, errors: map[string]string{"smtpUser": "write both, or none"}},
+		"S10: a user without a password": {change: map[string]string{"smtpHost": relayed, "smtpUser": "site"}, errors: map[string]string{"smtpPassword": "set both, or neither"}},
+		"S10: a password without a user": {change: map[string]string{"smtpHost": relayed, "smtpPassword": "x"}, errors: map[string]string{"smtpUser": "set both, or neither"}},
 		"S10: a relay by its address":    set("smtpHost", "192.0.2.7", "not a host name"),
 		"S10: a login nowhere":           {change: map[string]string{"smtpUser": "site", "smtpPassword": "x"}, errors: map[string]string{"smtpUser": "without smtpHost", "smtpPassword": "without smtpHost"}},
 		"S10: a port nowhere":            set("smtpPort", "465", "without smtpHost"),
@@ -252,11 +254,11 @@ func TestS3HSTSPromisesWhatIsConfiguredAndNoMore(t *testing.T) {
 	require.Equal(t, "max-age=31536000; includeSubDomains", config.HSTS())
 	config.HSTSPreload = true
 	require.Equal(t, "max-age=31536000; includeSubDomains; preload", config.HSTS())
-	require.Equal(t, "max-age=0", (&Config{}).HSTS(), "which takes back what browsers have been told")
+	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which takes back what browsers have been told")
 }
 
 func TestS8GrafanasNameIsTheSitesWhereItRuns(t *testing.T) {
-	config := Config{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
+	config := server.Settings{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
 	require.Equal(t, []string{"example.org", "www.example.org", "monitoring.example.org"}, config.Names())
 	config.Grafana = false
 	require.Equal(t, []string{"example.org", "www.example.org"}, config.Names())

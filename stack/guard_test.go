@@ -37,8 +37,8 @@ func misplaced(t *testing.T) map[string]invalid {
 		"an account at the local cloud":           {stack: "test", change: map[string]string{"acmeEmail": "admin@site.localcloud.test"}, errors: map[string]string{"acmeEmail": ".test"}},
 		"the local cloud's ACME authority":        {stack: "production", change: map[string]string{"acmeDirectory": "https://acme.localcloud.test/dir"}, errors: map[string]string{"acmeDirectory": "https://acme-v02.api.letsencrypt.org/directory --stack production"}},
 		"an ACME authority on this machine":       {stack: "production", change: map[string]string{"acmeDirectory": "https://localhost:14000/dir"}, errors: map[string]string{"acmeDirectory": ".localhost"}},
-		"an ACME authority at a loopback address": {stack: "test", change: map[string]string{"acmeDirectory": "https://127.0.0.1:14000/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
-		"an ACME authority of the rehearsal":      {stack: "test", change: map[string]string{"acmeDirectory": "https://198.18.0.5/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
+		"an ACME authority at a loopback address": {stack: "test", change: map[string]string{"acmeDirectory": "https://127.0.0.1:14000/dir"}, errors: map[string]string{"acmeDirectory": "of this machine only"}},
+		"an ACME authority of the rehearsal":      {stack: "test", change: map[string]string{"acmeDirectory": "https://198.18.0.5/dir"}, errors: map[string]string{"acmeDirectory": "of this machine only"}},
 		"the double of UptimeRobot":               {stack: "production", change: map[string]string{"uptimeRobotAPI": "https://uptimerobot.localcloud.test/v3"}, errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"}},
 		"a heartbeat to the local cloud": {
 			stack:  "production",
@@ -60,34 +60,34 @@ func misplaced(t *testing.T) map[string]invalid {
 		},
 		"the local cloud's key": {
 			stack: "production", files: map[string]string{".localcloud/ssh/id_ed25519.pub": publicKey(t)},
-			change: map[string]string{"admins": `[{"name": "ada", "keys": ["./.localcloud/ssh/id_ed25519.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": "made by the local cloud"},
+			change: map[string]string{"admins": `[{"name": "ada", "keys": ["./.localcloud/ssh/id_ed25519.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": "belongs to the local cloud"},
 		},
 		"the local cloud's addresses":      {stack: "production", change: map[string]string{"sshAllowFrom": `["100.64.7.7/32", "198.19.0.0/24"]`}, errors: map[string]string{"sshAllowFrom[1]": "198.18.0.0/15"}},
 		"the local cloud's zone":           {stack: "production", files: local, change: map[string]string{"zoneId": "Z0LOCALCLOUD00000001"}, errors: map[string]string{"zoneId": "Pulumi.local.yaml"}},
 		"the local cloud's image":          {stack: "test", files: local, change: map[string]string{"ami": "ami-0deb1a13000000000"}, errors: map[string]string{"ami": "--region eu-central-1 --owners 136693071363"}},
 		"the image of another rehearsal":   {stack: "test", files: map[string]string{"Pulumi.local-test.yaml": localStack}, change: map[string]string{"ami": "ami-0deb1a13000000000"}, errors: map[string]string{"ami": "Pulumi.local-test.yaml"}},
-		"the domain of examples":           {stack: "production", change: map[string]string{"domain": "example.org"}, errors: map[string]string{"domain": "placeholder of documentation"}},
-		"a name below that of examples":    {stack: "test", change: map[string]string{"domain": "blog.example.com"}, errors: map[string]string{"domain": "placeholder of documentation"}},
-		"an alias of examples":             {stack: "production", change: map[string]string{"aliases": `["www.example.net"]`}, errors: map[string]string{"aliases[0]": "placeholder of documentation"}},
-		"a record of examples":             {stack: "production", change: map[string]string{"dnsRecords": `[{"name": "_dmarc.example.org", "type": "TXT", "values": ["a"]}]`}, errors: map[string]string{"dnsRecords[0].name": "placeholder of documentation"}},
+		"the domain of examples":           {stack: "production", change: map[string]string{"domain": "example.org"}, errors: map[string]string{"domain": "documentation placeholder"}},
+		"a name below that of examples":    {stack: "test", change: map[string]string{"domain": "blog.example.com"}, errors: map[string]string{"domain": "documentation placeholder"}},
+		"an alias of examples":             {stack: "production", change: map[string]string{"aliases": `["www.example.net"]`}, errors: map[string]string{"aliases[0]": "documentation placeholder"}},
+		"a record of examples":             {stack: "production", change: map[string]string{"dnsRecords": `[{"name": "_dmarc.example.org", "type": "TXT", "values": ["a"]}]`}, errors: map[string]string{"dnsRecords[0].name": "documentation placeholder"}},
 		"an e-mail address of examples":    {stack: "production", change: map[string]string{"acmeEmail": "admin@example.org"}, errors: map[string]string{"acmeEmail": "write your own address"}},
 		"an address of examples":           {stack: "production", change: map[string]string{"sshAllowFrom": `["192.0.2.7/32"]`}, errors: map[string]string{"sshAllowFrom[0]": "checkip"}},
-		"a block of examples":              {stack: "test", change: map[string]string{"sshAllowFrom": `["198.51.100.0/24"]`}, errors: map[string]string{"sshAllowFrom[0]": "placeholder of documentation"}},
-		"another block of examples":        {stack: "test", change: map[string]string{"sshAllowFrom": `["203.0.113.128/25"]`}, errors: map[string]string{"sshAllowFrom[0]": "placeholder of documentation"}},
+		"a block of examples":              {stack: "test", change: map[string]string{"sshAllowFrom": `["198.51.100.0/24"]`}, errors: map[string]string{"sshAllowFrom[0]": "documentation placeholder"}},
+		"another block of examples":        {stack: "test", change: map[string]string{"sshAllowFrom": `["203.0.113.128/25"]`}, errors: map[string]string{"sshAllowFrom[0]": "documentation placeholder"}},
 		"the zone of examples":             {stack: "production", change: map[string]string{"zoneId": placeholderZone}, errors: map[string]string{"zoneId": "aws route53 list-hosted-zones"}},
 		"the image of examples":            {stack: "production", change: map[string]string{"ami": placeholderAMI}, errors: map[string]string{"ami": "debian-13-arm64-*"}},
 		"the key of examples":              {stack: "production", change: map[string]string{"admins": `[{"name": "ada", "keys": ["ssh-ed25519 ` + placeholderKey + ` me"]}]`}, errors: map[string]string{"admins[0].keys[0]": "write your own public key"}},
 		"the key of examples in a file":    {stack: "test", files: map[string]string{"me.pub": "ssh-ed25519 " + placeholderKey + " me\n"}, change: map[string]string{"admins": `[{"name": "ada", "keys": ["./me.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": "write your own public key"}},
 		"a staging authority":              {stack: "production", change: map[string]string{"acmeDirectory": "https://acme-staging-v02.api.letsencrypt.org/directory"}, errors: map[string]string{"acmeDirectory": "whose certificates browsers refuse"}},
 		"production's ACME account":        {stack: "test", files: pinned, change: below(), errors: map[string]string{"dnsRecords": "that of our-site.org in Pulumi.production.yaml allows another stack's account only"}},
-		"production's domain in test":      {stack: "test", files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: our-site.org\n"}, errors: map[string]string{"domain": "a name of the stack production (Pulumi.production.yaml)"}},
+		"production's domain in test":      {stack: "test", files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: our-site.org\n"}, errors: map[string]string{"domain": "belongs to the stack production (Pulumi.production.yaml)"}},
 		"production's alias in test":       {stack: "test", files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: site.org\n  immutable-infra:aliases: [our-site.org]\n"}, errors: map[string]string{"domain": "Pulumi.production.yaml"}},
 		"production's domain as an alias":  {stack: "test", change: map[string]string{"aliases": `["site.org"]`}, files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: site.org\n"}, errors: map[string]string{"aliases[0]": "or remove it"}},
 		"test's name in production":        {stack: "production", change: map[string]string{"aliases": `["www.our-site.org", "test.our-site.org"]`}, files: beside(testStack), errors: map[string]string{"aliases[1]": "Pulumi.test.yaml"}},
 		"aliases as pulumi config set":     {stack: "production", change: map[string]string{"aliases": `["b.our-site.org"]`}, files: beside("config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:aliases: '[\"b.our-site.org\"]'\n"), errors: map[string]string{"aliases[0]": "Pulumi.test.yaml"}},
 		"the name of test's monitoring":    {stack: "production", change: map[string]string{"domain": "monitoring.test.our-site.org"}, files: beside(testStack), errors: map[string]string{"domain": "the stack test"}},
 		"the name of test's status page":   {stack: "production", change: map[string]string{"aliases": `["status.test.our-site.org"]`}, files: beside(testStack), errors: map[string]string{"aliases[0]": "the stack test"}},
-		"test has that of the status page": {stack: "production", files: beside("config:\n  immutable-infra:domain: status.our-site.org\n"), errors: map[string]string{"domain": `"status.our-site.org", which goes with the domain,`}},
+		"test has that of the status page": {stack: "production", files: beside("config:\n  immutable-infra:domain: status.our-site.org\n"), errors: map[string]string{"domain": `"status.our-site.org", which the domain implies,`}},
 		"production's records in test":     {stack: "test", change: map[string]string{"domain": "test.our-site.org", "dnsRecords": `[{"name": "our-site.org", "type": "MX", "values": ["10 mail.our-site.org."]}]`}, files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: our-site.org\n"}, errors: map[string]string{"dnsRecords[0].name": "write its records into Pulumi.production.yaml"}},
 		"one rehearsal's name in another":  {stack: "local-test", change: map[string]string{"domain": "site.localcloud.test"}, files: local, errors: map[string]string{"domain": "the stack local (Pulumi.local.yaml)"}},
 		"another stack that is no YAML":    {stack: "production", files: beside("config:\n  a: [\n"), errors: map[string]string{"Pulumi.test.yaml": "cannot be read (yaml: line"}},
@@ -152,7 +152,7 @@ func TestThePlaceholdersOfTheRepositoryAreRefusedAsWhatTheyAre(t *testing.T) {
 		var named []string
 		for _, problem := range problems {
 			named = append(named, problem.Key)
-			require.Contains(t, problem.Reason, "is a placeholder of documentation; write ", problem.Key)
+			require.Contains(t, problem.Reason, "is a documentation placeholder; write ", problem.Key)
 		}
 		require.Equal(t, keys, named, stack)
 	}

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/internal/golden"
+	"immutable-infra/server"
 )
 
 // publicKey is an authorized_keys line.
@@ -68,7 +69,7 @@ func TestTheLeastThatAStackHasToSetIsCompletedByDefaults(t *testing.T) {
 	expected.Region = "eu-central-1"
 	expected.Domain = "example.org"
 	expected.ACMEEmail = "admin@example.org"
-	expected.Admins = []Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
+	expected.Admins = []server.Admin{{Name: "admin", Keys: []string{publicKey(t)}}}
 	expected.SSHAllowFrom = []string{"192.0.2.7/32"}
 	expected.AMI = "ami-0123456789abcdef0"
 	require.Equal(t, &expected, config)
@@ -93,7 +94,7 @@ func TestTheInstanceTypesFamilyDecidesTheArchitecture(t *testing.T) {
 		"t4g.micro": "arm64", "m7gd.large": "arm64", "c6gn.medium": "arm64", "a1.medium": "arm64", "x2gd.medium": "arm64",
 		"t3.micro": "amd64", "t3a.small": "amd64", "m5.large": "amd64", "g4dn.xlarge": "amd64", "u-6tb1.metal": "amd64",
 	} {
-		require.Equal(t, architecture, (&Config{InstanceType: instanceType}).Architecture(), instanceType)
+		require.Equal(t, architecture, (&server.Settings{InstanceType: instanceType}).Architecture(), instanceType)
 	}
 }
 
@@ -104,7 +105,7 @@ func TestTheWebHookOfUptimeRobotEndsAsThatWantsIt(t *testing.T) {
 		values["uptimeRobotKey"], values["uptimeRobotWebhook"] = "u1234567-0123456789abcdef01234567", written
 		config, err := Parse(values)
 		require.NoError(t, err)
-		require.Equal(t, "https://alert.victorops.com/a/b/site?", config.UptimeRobotWebhook)
+		require.Equal(t, "https://alert.victorops.com/a/b/site?", config.secret.UptimeRobotWebhook)
 		require.Equal(t, "status.example.org", config.StatusPageName())
 		config.StatusPage = false
 		require.Empty(t, config.StatusPageName())
@@ -121,7 +122,7 @@ func TestHeartbeatMonitorsOfEveryVendorAreAccepted(t *testing.T) {
 		values["heartbeatURL"] = address
 		config, err := Parse(values)
 		require.NoError(t, err, address)
-		require.Equal(t, address, config.HeartbeatURL)
+		require.Equal(t, address, config.secret.HeartbeatURL)
 	}
 }
 
@@ -193,13 +194,13 @@ func malformed(t *testing.T) map[string]invalid {
 		"an admin called root":          {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "root", "keys": [%q]}]`, key)}, errors: map[string]string{"admins[0].name": "taken"}},
 		"the bootstrap user's name":     {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "bootstrap", "keys": [%q]}]`, key)}, errors: map[string]string{"admins[0].name": "taken"}},
 		"an admin's name with a space":  {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "the admin", "keys": [%q]}]`, key)}, errors: map[string]string{"admins[0].name": "login name"}},
-		"an admin twice":                {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "a", "keys": [%q]}, {"name": "a", "keys": [%q]}]`, key, key)}, errors: map[string]string{"admins[1].name": "twice"}},
+		"an admin twice":                {change: map[string]string{"admins": fmt.Sprintf(`[{"name": "a", "keys": [%q]}, {"name": "a", "keys": [%q]}]`, key, key)}, errors: map[string]string{"admins[1].name": "duplicate"}},
 		"an admin without keys":         {change: map[string]string{"admins": `[{"name": "admin", "keys": []}]`}, errors: map[string]string{"admins[0].keys": "no key"}},
 		"a key that is none":            {change: map[string]string{"admins": `[{"name": "admin", "keys": ["AAAA"]}]`}, errors: map[string]string{"admins[0].keys[0]": "authorized_keys line"}},
 		"a key file that is missing":    {change: map[string]string{"admins": `[{"name": "admin", "keys": ["./missing.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": `"./missing.pub" cannot be read`}},
 		"a private key":                 {change: map[string]string{"admins": `[{"name": "admin", "keys": ["./private"]}]`}, errors: map[string]string{"admins[0].keys[0]": "private key"}},
 		"a key file without a key":      {change: map[string]string{"admins": `[{"name": "admin", "keys": ["./empty.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": "holds no key"}},
-		"an SSH port in words":          {change: map[string]string{"sshPort": "twenty-two"}, errors: map[string]string{"sshPort": "not a whole number"}},
+		"an SSH port in words":          {change: map[string]string{"sshPort": "twenty-two"}, errors: map[string]string{"sshPort": "not an integer"}},
 		"an SSH port out of range":      {change: map[string]string{"sshPort": "122222"}, errors: map[string]string{"sshPort": "from 1 to 65535"}},
 		"the web's port for SSH":        {change: map[string]string{"sshPort": "443"}, errors: map[string]string{"sshPort": "web server"}},
 		"an address, not a block":       {change: map[string]string{"sshAllowFrom": `["192.0.2.7"]`}, errors: map[string]string{"sshAllowFrom[0]": "CIDR block"}},
@@ -222,11 +223,11 @@ func malformed(t *testing.T) map[string]invalid {
 		"Grafana on a small server":     {change: map[string]string{"instanceType": "t4g.micro"}, errors: map[string]string{"instanceType": "pulumi config set grafana false"}},
 		"backups too far apart":         {change: map[string]string{"backupInterval": "601"}, errors: map[string]string{"backupInterval": "from 15 to 600"}},
 		"a misspelt key":                {change: map[string]string{"instancetype": "t3.micro"}, errors: map[string]string{"instancetype": "did you mean instanceType?"}},
-		"a key that nobody knows":       {change: map[string]string{"frobnicate": "1"}, errors: map[string]string{"frobnicate": "no such key"}},
+		"a key that nobody knows":       {change: map[string]string{"frobnicate": "1"}, errors: map[string]string{"frobnicate": "unknown key"}},
 		"a zone's name, not its id":     {change: map[string]string{"zoneId": "example.org"}, errors: map[string]string{"zoneId": "not the id of a hosted zone"}},
 		"a record without a type":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].type": "write one of A, AAAA, CAA"}},
 		"a record's name with a dot":    {change: map[string]string{"dnsRecords": `[{"name": "example.org.", "type": "TXT", "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].name": "without a dot at its end"}},
-		"a record without values":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT"}]`}, errors: map[string]string{"dnsRecords[0].values": "has none"}},
+		"a record without values":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT"}]`}, errors: map[string]string{"dnsRecords[0].values": "is empty"}},
 		"a record with a TTL of a year": {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT", "ttl": 31536000, "values": ["x"]}]`}, errors: map[string]string{"dnsRecords[0].ttl": "from 1 to 604800"}},
 		"a second address of the site":  {change: map[string]string{"dnsRecords": `[{"name": "monitoring.example.org", "type": "A", "values": ["192.0.2.1"]}]`}, errors: map[string]string{"dnsRecords[0].name": "the site's own names"}},
 		"a record in two entries":       {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["1 a.example.org."]}, {"name": "example.org", "type": "MX", "values": ["2 b.example.org."]}]`}, errors: map[string]string{"dnsRecords[1].name": "one entry"}},
@@ -250,35 +251,35 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"grafanaGitHubId": "Iv1.0123"},
 			errors: map[string]string{"grafanaGitHubSecret": "grafanaGitHubId", "grafanaGitHubOrganizations": "everybody"},
 		},
-		"a key that may only read":        {change: map[string]string{"uptimeRobotKey": "ur1234567-0123456789abcdef01234567"}, errors: map[string]string{"uptimeRobotKey": "may only read"}},
+		"a key that may only read":        {change: map[string]string{"uptimeRobotKey": "ur1234567-0123456789abcdef01234567"}, errors: map[string]string{"uptimeRobotKey": "read-only"}},
 		"UptimeRobot's API by HTTP":       {change: map[string]string{"uptimeRobotAPI": "http://api.uptimerobot.com/v3"}, errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"}},
 		"looks in too quick a succession": {change: map[string]string{"uptimeRobotInterval": "5"}, errors: map[string]string{"uptimeRobotInterval": "from 30"}},
-		"a web-hook without a key":        {change: map[string]string{"uptimeRobotWebhook": "https://alert.victorops.com/a/b/site?"}, errors: map[string]string{"uptimeRobotKey": "goes with uptimeRobotWebhook"}},
+		"a web-hook without a key":        {change: map[string]string{"uptimeRobotWebhook": "https://alert.victorops.com/a/b/site?"}, errors: map[string]string{"uptimeRobotKey": "required with uptimeRobotWebhook"}},
 		"a web-hook as it was copied": {
 			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/$routing_key"},
-			errors: map[string]string{"uptimeRobotWebhook": "write a routing key of yours"},
+			errors: map[string]string{"uptimeRobotWebhook": "one of your routing keys"},
 		},
 		"a web-hook that is a key": {
 			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "01234567-89ab-cdef-0123-456789abcdef"},
-			errors: map[string]string{"uptimeRobotWebhook": "the one that is shown there"},
+			errors: map[string]string{"uptimeRobotWebhook": "copy it from there"},
 		},
 		"a record beside the status page": {
 			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "dnsRecords": `[{"name": "status.example.org", "type": "TXT", "values": ["a"]}]`},
 			errors: map[string]string{"dnsRecords[0].name": "pulumi config set statusPage false"},
 		},
 		"an organization with a space":  {change: map[string]string{"grafanaGitHubOrganizations": `["my org"]`}, errors: map[string]string{"grafanaGitHubOrganizations[0]": "GitHub organization"}},
-		"GitHub's secret without an id": {change: map[string]string{"grafanaGitHubSecret": "0123456789abcdef"}, errors: map[string]string{"grafanaGitHubId": "goes with grafanaGitHubSecret"}},
+		"GitHub's secret without an id": {change: map[string]string{"grafanaGitHubSecret": "0123456789abcdef"}, errors: map[string]string{"grafanaGitHubId": "required with grafanaGitHubSecret"}},
 		"GitHub's id with a space":      {change: map[string]string{"grafanaGitHubId": "my app", "grafanaGitHubSecret": "x", "grafanaGitHubOrganizations": `["a"]`}, errors: map[string]string{"grafanaGitHubId": "not the client id"}},
 		"a list as the domain":          {change: map[string]string{"domain": `["example.org"]`}, errors: map[string]string{"domain": "is a list or an object; write a string"}},
 		"a build command in words":      {change: map[string]string{"buildCommand": `["make", "site"]`}, errors: map[string]string{"buildCommand": "pulumi config set buildCommand 'jekyll build'"}},
 		"a list and something after it": {change: map[string]string{"aliases": `["www.example.org"] x`}, errors: map[string]string{"aliases": "a list of strings"}},
 		"a list with a number in it":    {change: map[string]string{"dnsRecords": `[{"name": "example.org", "type": "TXT", "values": [7]}]`}, errors: map[string]string{"dnsRecords": "values holds a number"}},
 		"a number in place of a list":   {change: map[string]string{"sshAllowFrom": "7"}, errors: map[string]string{"sshAllowFrom": `pulumi config set sshAllowFrom '["192.0.2.7/32"]'`}},
-		"a fraction of a gibibyte":      {change: map[string]string{"rootVolumeSize": "20.5"}, errors: map[string]string{"rootVolumeSize": `"20.5" is not a whole number`}},
+		"a fraction of a gibibyte":      {change: map[string]string{"rootVolumeSize": "20.5"}, errors: map[string]string{"rootVolumeSize": `"20.5" is not an integer`}},
 		"no retention of backups":       {change: map[string]string{"backupRetention": "0"}, errors: map[string]string{"backupRetention": "from 2 to 8760"}},
 		"versions kept for no day":      {change: map[string]string{"backupVersionDays": "0"}, errors: map[string]string{"backupVersionDays": "from 1 to 3650"}},
 		"Grafana, perhaps":              {change: map[string]string{"grafana": "perhaps"}, errors: map[string]string{"grafana": "neither true nor false"}},
-		"a private key in place":        {change: map[string]string{"admins": `[{"name": "admin", "keys": ["-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz"]}]`}, errors: map[string]string{"admins[0].keys[0]": "is of a private key"}},
+		"a private key in place":        {change: map[string]string{"admins": `[{"name": "admin", "keys": ["-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz"]}]`}, errors: map[string]string{"admins[0].keys[0]": "is a private key"}},
 		"a VPC range with host bits":    {change: map[string]string{"vpcCidr": "10.42.0.1/16"}, errors: map[string]string{"vpcCidr": "pulumi config set vpcCidr 10.42.0.0/16"}},
 		"no admins":                     {change: map[string]string{"admins": "[]"}, errors: map[string]string{"admins": "who may log in"}},
 		"much at once": {
@@ -291,9 +292,9 @@ func malformed(t *testing.T) map[string]invalid {
 // problems are what is wrong with the configuration.
 func (i invalid) problems(t *testing.T, values map[string]string) Problems {
 	t.Helper()
-	from := origin{}
+	from := source{}
 	if i.stack != "" {
-		from = origin{stack: i.stack, project: "immutable-infra", directory: ".", encrypted: isSecret}
+		from = source{stack: i.stack, project: "immutable-infra", directory: ".", encrypted: isSecret}
 	}
 	config, err := parse(from, values)
 	if err == nil {
@@ -474,11 +475,11 @@ func TestNoMessageShowsASecret(t *testing.T) {
 				}
 				values := valid(t)
 				values[key] = value
-				_, err := parse(origin{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(string) bool { return encrypted }}, values)
+				_, err := parse(source{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(string) bool { return encrypted }}, values)
 				require.Error(t, err)
 				require.NotContains(t, err.Error(), canary, "%s: %q", key, value)
 				if !encrypted {
-					require.Contains(t, err.Error(), "\n  "+key+": is a secret, and not encrypted; write it as one, and a new one if others could read it\n    pulumi config set --secret "+key+" --stack production")
+					require.Contains(t, err.Error(), "\n  "+key+": is a secret in plain text; encrypt it, and rotate it if others could read it\n    pulumi config set --secret "+key+" --stack production")
 				}
 			}
 		}
@@ -489,7 +490,7 @@ func TestNoCommandShowsWhatSomebodyEncryptedThoughItNeedNotBe(t *testing.T) {
 	inProject(t)
 	values := valid(t)
 	values["sshAllowFrom"], values["vpcCidr"] = `["100.77.66.55/24"]`, "10.77.66.55/24"
-	_, err := parse(origin{encrypted: func(string) bool { return true }}, values)
+	_, err := parse(source{encrypted: func(string) bool { return true }}, values)
 	require.ErrorContains(t, err, "sshAllowFrom[0]: the value has bits set beyond its prefix")
 	require.NotContains(t, err.Error(), "77.66")
 }
@@ -499,7 +500,7 @@ func TestASecretThatIsEncryptedOrLeftOutIsNotRefused(t *testing.T) {
 	values := valid(t)
 	maps.Copy(values, ours)
 	values["victorOpsKey"], values["grafanaGitHubSecret"] = "01234567-89ab-cdef-0123-456789abcdef", ""
-	_, err := parse(origin{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(key string) bool { return key == "victorOpsKey" }}, values)
+	_, err := parse(source{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(key string) bool { return key == "victorOpsKey" }}, values)
 	require.NoError(t, err)
 }
 
@@ -544,7 +545,7 @@ func TestLoadKnowsTheStackItsFilesAndWhatIsEncrypted(t *testing.T) {
 	require.NoError(t, load("production", key, "ours:victorOpsKey"))
 	require.ErrorContains(t, load("production", key), "pulumi config set --secret victorOpsKey --stack production")
 	require.ErrorContains(t, load("test", nil), "Pulumi.production.yaml")
-	require.ErrorContains(t, load("production", map[string]string{"ours:domian": "x"}), "configuration of stack production: 1 problem\n  domian: there is no such key; did you mean domain?")
+	require.ErrorContains(t, load("production", map[string]string{"ours:domian": "x"}), "configuration of stack production: 1 problem\n  domian: unknown key; did you mean domain?")
 }
 
 // The file is to be read by people: look at what changed in it.
@@ -569,7 +570,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 		"protect": "yes", "backupInterval": "601", "backupRetention": "1", "backupVersionsKept": "1000", "backupVersionDays": "0",
 		"instancetype": "", "colour": "",
 	}
-	_, err = parse(origin{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(string) bool { return false }}, values)
+	_, err = parse(source{stack: "production", project: "immutable-infra", directory: ".", encrypted: func(string) bool { return false }}, values)
 	var problems Problems
 	require.True(t, errors.As(err, &problems))
 	for _, key := range Keys() {

@@ -14,6 +14,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/server"
 )
 
 type project struct {
@@ -28,8 +30,8 @@ func readYAML(t *testing.T, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(content, into))
 }
 
-// typed ends a description: the type, and an example as YAML has it.
-var typed = regexp.MustCompile(`^.+\. (String|Secret string|Whole number|Truth value|List of strings|List of objects), such as (.+)$`)
+// typed ends a description: the type, and an example in YAML, which is the default for a boolean.
+var typed = regexp.MustCompile(`^.+\. (String|Secret string|Integer|Boolean|List of strings|List of objects)(?:, such as|\. Default:) (.+)$`)
 
 func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	root, err := filepath.Abs("..")
@@ -43,8 +45,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	var project project
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
-		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Whole number", reflect.TypeFor[bool](): "Truth value",
-		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]Admin](): "List of objects",
+		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Integer", reflect.TypeFor[bool](): "Boolean",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
 	described := map[string]bool{}
@@ -54,8 +56,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		}
 	}
 	defaults, byDefault, byExample := Defaults(), map[string]string{}, map[string]string{regionKey: "eu-central-1"}
-	for _, field := range fields() {
-		key := field.Tag.Get("config")
+	for _, setting := range defaults.settings() {
+		key := setting.key
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
 		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
@@ -65,7 +67,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 
 		match := typed.FindStringSubmatch(fmt.Sprint(entry["description"]))
 		require.NotNil(t, match, "the description of %s ends with no type and example: %s", key, entry["description"])
-		kind := types[field.Type]
+		kind := types[setting.value.Type()]
 		if secret {
 			kind = "Secret string"
 		}
@@ -73,6 +75,9 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		var example any
 		require.NoError(t, yaml.Unmarshal([]byte(match[2]), &example), key)
 		byExample[key], byDefault[key] = raw(t, example), raw(t, entry["default"])
+		if kind == "Boolean" {
+			require.Equal(t, byDefault[key], byExample[key], "the default that the description of %s states", key)
+		}
 		delete(described, key)
 	}
 	require.Empty(t, described, "Pulumi.yaml describes keys that the program does not read")

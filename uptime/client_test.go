@@ -26,7 +26,7 @@ func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.D
 	t.Helper()
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
-	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook}, func(told string) { t.Log(told) })
+	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook}, func(message string) { t.Log(message) })
 	require.NoError(t, err)
 	waits = &[]time.Duration{}
 	c.pause = func(ctx context.Context, length time.Duration) error {
@@ -59,11 +59,11 @@ func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 
 func TestASecretIsToldInNoForm(t *testing.T) {
 	r := newRedactor(`key"with&odd<letters`, testWebhook)
-	for _, told := range []string{
+	for _, message := range []string{
 		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`, `key%22with%26odd%3Cletters`,
 		testWebhook, "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00",
 	} {
-		require.Equal(t, "said: (secret).", r.redact("said: "+told+"."))
+		require.Equal(t, "said: (secret).", r.redact("said: "+message+"."))
 	}
 	require.Equal(t, "the contact (e-mail) is not confirmed", newRedactor("", "").redact("the contact ada.o'brien+site@mail.example.org is not confirmed"))
 	require.Equal(t, "nothing", newRedactor("", "").redact("nothing"))

@@ -1,19 +1,19 @@
-// Command probe waits until a site is served as it should be at one address, as its visitors get
-// it. Pulumi's command resources and tools/smoke.sh run it.
+// Command probe waits until a site is served as expected at one address. Pulumi's command resources and tools/smoke.sh
+// run it.
 //
 // The environment has its settings:
 //
 //	NAME         the site's name
-//	ADDRESS      IPv4 address at which the site is asked
-//	PORT         default: 443
-//	ROOTS        PEM file of the trusted authorities; default: those of this machine
+//	ADDRESS      IPv4 address to probe
+//	PORT         Default: 443
+//	ROOTS        PEM file of the trusted authorities. Default: those of this machine
 //	CERTIFICATE  valid or any; any skips the check
-//	SERVER       id of the server that must answer
-//	RELEASE      release that it must serve
-//	WITHIN       seconds until it gives up
+//	SERVER       id of the server to expect
+//	RELEASE      release to expect
+//	WITHIN       timeout in seconds
 //
-// It prints one line on standard output when all is as it should be, and its progress on standard
-// error. Exit codes: 0 the site is served as it should be, 1 it is not, 2 a setting is wrong.
+// It prints one line on standard output for success, and its progress on standard error. Exit codes: 0 the site is served
+// as expected, 1 it is not, 2 a setting is invalid.
 package main
 
 import (
@@ -59,7 +59,7 @@ func run(variable func(string) string, resolver probe.Resolver, stdout, stderr i
 	return 0
 }
 
-// settings reads the environment. The error names every setting that is wrong.
+// settings reads the environment. The error names every invalid setting.
 func settings(variable func(string) string) (probe.Target, time.Duration, error) {
 	var problems []error
 	target := probe.Target{Name: variable("NAME"), Server: variable("SERVER"), Release: variable("RELEASE")}

@@ -9,7 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"immutable-infra/stack"
+	"immutable-infra/server"
 )
 
 // settings are what of a stack's configuration matters here, with the program's
@@ -23,7 +23,7 @@ type settings struct {
 }
 
 func parse(text string) (settings, error) {
-	defaults := stack.Defaults()
+	defaults := server.Defaults()
 	file := struct{ Config settings }{settings{InstanceType: defaults.InstanceType, Generation: strconv.Itoa(defaults.Generation)}}
 	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
 		return settings{}, fmt.Errorf("not the configuration of a stack: %w", err)
@@ -62,8 +62,8 @@ func (f *stackFile) rebuild(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: immutable-infra:generation is %q, and has to be a whole number, such as 2", f.path, f.before.Generation)
 	}
-	config := stack.Config{InstanceType: f.before.InstanceType}
-	if f.image, err = newestImage(ctx, f.before.Region, config.Architecture()); err != nil {
+	configured := server.Settings{InstanceType: f.before.InstanceType}
+	if f.image, err = newestImage(ctx, f.before.Region, configured.Architecture()); err != nil {
 		return err
 	}
 	f.after = f.before

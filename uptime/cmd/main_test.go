@@ -27,9 +27,9 @@ func TestWrongInputIsNamedAndItsSecretsAreNot(t *testing.T) {
 	}{
 		"no verb":            {nil, `{"key": "` + secret + `"}`, good, "usage: uptime"},
 		"an unknown verb":    {[]string{"apply"}, `{"key": "` + secret + `"}`, good, "usage: uptime"},
-		"no secrets":         {[]string{"read"}, ``, good, "standard input should be"},
-		"no key":             {[]string{"read"}, `{"webhook": "` + secret + `"}`, good, "standard input should be"},
-		"a key without JSON": {[]string{"read"}, secret, good, "standard input should be"},
+		"no secrets":         {[]string{"read"}, ``, good, "cannot read standard input: expected"},
+		"no key":             {[]string{"read"}, `{"webhook": "` + secret + `"}`, good, "cannot read standard input: expected"},
+		"a key without JSON": {[]string{"read"}, secret, good, "cannot read standard input: expected"},
 		"nothing desired":    {[]string{"read"}, `{"key": "` + secret + `"}`, with("UPTIMEROBOT_DESIRED", ""), "read UPTIMEROBOT_DESIRED"},
 		"ids that are none":  {[]string{"update"}, `{"key": "` + secret + `"}`, with("PULUMI_COMMAND_STDOUT", "created"), "read PULUMI_COMMAND_STDOUT"},
 		"no API":             {[]string{"read"}, `{"key": "` + secret + `"}`, with("UPTIMEROBOT_API", ""), "is not the URL of UptimeRobot's API"},

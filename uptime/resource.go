@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// thing is something at UptimeRobot with an id and a name.
-type thing interface {
+// resource has an id and a name at UptimeRobot.
+type resource interface {
 	id() int64
 	name() string
 }
@@ -21,7 +21,7 @@ const (
 	pagesPath        = "/psps"
 )
 
-// monitor is a monitor as the API tells it.
+// monitor is a monitor in responses of the API.
 type monitor struct {
 	ID              number `json:"id"`
 	FriendlyName    text   `json:"friendlyName"`
@@ -47,7 +47,7 @@ const (
 	caseSensitive  = 0
 )
 
-// monitorRequest is a monitor as the API takes it.
+// monitorRequest is a monitor in requests to the API.
 type monitorRequest struct {
 	FriendlyName    string           `json:"friendlyName"`
 	Type            string           `json:"type"`
@@ -67,8 +67,7 @@ type contactRequest struct {
 	Recurrence int    `json:"recurrence"`
 }
 
-// wantedMonitor is a monitor that tells a contact at once and once, or nobody if
-// the contact is 0.
+// wantedMonitor alerts a contact at once and once, or nobody if the contact is 0.
 func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	request := monitorRequest{
 		FriendlyName: m.Name, Type: "HTTP", URL: m.URL, Interval: m.Interval, Timeout: m.Timeout,
@@ -98,25 +97,20 @@ func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 				d.compare("keywordCaseType", int(there.KeywordCaseType), caseSensitive)
 				d.compare("keywordValue", string(there.KeywordValue), m.Keyword)
 			}
-			var told, tell []int64
+			var contacts []int64
 			for _, each := range there.Contacts {
-				told = append(told, int64(each.ID))
+				contacts = append(contacts, int64(each.ID))
 			}
-			if contact != 0 {
-				tell = []int64{contact}
-			}
-			// Whom else somebody added by hand is told as well, until something else changes.
-			for _, id := range tell {
-				if !slices.Contains(told, id) {
-					d = append(d, "does not tell the web-hook")
-				}
+			// Contacts that were added by hand stay until something else changes.
+			if contact != 0 && !slices.Contains(contacts, contact) {
+				d = append(d, "does not alert the web-hook")
 			}
 			return d
 		},
 	}
 }
 
-// integration is a web-hook as the API tells it.
+// integration is a web-hook in responses of the API.
 type integration struct {
 	ID           number `json:"id"`
 	FriendlyName text   `json:"friendlyName"`
@@ -129,7 +123,7 @@ type integration struct {
 func (i integration) id() int64    { return int64(i.ID) }
 func (i integration) name() string { return string(i.FriendlyName) }
 
-// webhookSettings are what the API tells in an integration's customValue.
+// webhookSettings are in an integration's customValue.
 type webhookSettings struct {
 	SendQuery flag `json:"sendQuery"`
 }
@@ -139,14 +133,13 @@ const (
 	upAndDown   = "UpAndDown"
 )
 
-// variables are what UptimeRobot tells of an alert.
+// variables are those that UptimeRobot fills in for an alert.
 func variables() []string {
 	return []string{"monitorID", "monitorURL", "monitorFriendlyName", "alertType", "alertTypeFriendlyName", "alertDetails", "alertDateTime"}
 }
 
-// wantedContact is a web-hook in the form that Splunk On-Call documents for
-// UptimeRobot: the variables come in the query, which its URL has to end for. The
-// API asks for a body as well, which has the same.
+// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the variables are in the query,
+// for which the URL ends with a question mark. The API requires a body as well, which has the same.
 func wantedContact(name, webhook string) (wanted[integration], error) {
 	body := map[string]string{}
 	for _, variable := range variables() {
@@ -187,7 +180,7 @@ func wantedContact(name, webhook string) (wanted[integration], error) {
 	}, nil
 }
 
-// page is a public status page as the API tells it.
+// page is a public status page in responses of the API.
 type page struct {
 	ID           number   `json:"id"`
 	FriendlyName text     `json:"friendlyName"`
@@ -198,7 +191,7 @@ type page struct {
 func (p page) id() int64    { return int64(p.ID) }
 func (p page) name() string { return string(p.FriendlyName) }
 
-// wantedPage is a page that shows these monitors.
+// wantedPage shows these monitors.
 func wantedPage(p Page, monitors map[string]int64) wanted[page] {
 	shown := slices.Sorted(maps.Values(monitors))
 	return wanted[page]{
@@ -223,7 +216,7 @@ func wantedPage(p Page, monitors map[string]int64) wanted[page] {
 	}
 }
 
-// differences are in words, each of one setting.
+// differences describe one setting each.
 type differences []string
 
 func (d *differences) compare(setting string, there, wanted any) {

@@ -1,4 +1,4 @@
-package main
+package stack
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
@@ -51,7 +52,7 @@ func asked(t *testing.T, version string) error {
 	ctx, err := pulumi.NewContext(t.Context(), pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ctx.Close()) })
-	return requirePulumi(ctx)
+	return RequirePulumi(ctx)
 }
 
 func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
@@ -73,7 +74,7 @@ func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
 
 func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
 	read := func(path string) string {
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(filepath.Join("..", path))
 		require.NoError(t, err)
 		return string(content)
 	}
@@ -86,10 +87,10 @@ func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
 	short := regexp.MustCompile(`^\d+\.\d+`).FindString(minimumPulumi)
 	require.Contains(t, read("README.md"), "needs Pulumi "+short+" or newer")
 	require.Contains(t, read("localcloud/offline/tools.go"), `"v`+minimumPulumi+`"`, "the local cloud's")
-	setups, err := filepath.Glob(".github/*/*.yml")
+	setups, err := filepath.Glob("../.github/*/*.yml")
 	require.NoError(t, err)
-	for _, path := range append(setups, ".github/actions/setup/action.yml") {
-		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(path), -1) {
+	for _, path := range append(setups, "../.github/actions/setup/action.yml") {
+		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(strings.TrimPrefix(path, "../")), -1) {
 			require.Equal(t, minimumPulumi, match[1], path)
 		}
 	}

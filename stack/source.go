@@ -5,28 +5,27 @@ import (
 	"strings"
 )
 
-// origin is where a configuration comes from. None of it is known to those who
-// have its values only.
-type origin struct {
+// source is the origin of a configuration. It is empty for values alone.
+type source struct {
 	// stack is the stack's name, project the project's.
 	stack, project string
 	// directory is that of Pulumi.yaml and the stacks' files.
 	directory string
-	// encrypted tells whether the value of a key is.
+	// encrypted reports whether the value of a key is encrypted.
 	encrypted func(key string) bool
 }
 
-// hidden tells whether the value of a key is not to be shown.
-func (o origin) hidden(key string) bool {
+// hidden reports whether messages must not show the value of a key.
+func (o source) hidden(key string) bool {
 	key, _, _ = strings.Cut(key, "[")
 	return isSecret(key) || o.encrypted != nil && o.encrypted(key)
 }
 
-// toSet is the command that sets a key, or a place of a list. The value of a secret is
-// not in it: Pulumi asks for it then, and no shell keeps it.
-func (o origin) toSet(key, value string) string {
+// toSet is the command that sets a key, or an element of a list. It has no value of a secret: Pulumi prompts for it, and no
+// shell history keeps it.
+func (o source) toSet(key, value string) string {
 	if o.stack != "" && !rehearsal(o.stack) {
-		// What the guards would refuse next is no example.
+		// The guards would reject these examples.
 		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7", "YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)
 	}
 	switch {
@@ -39,15 +38,15 @@ func (o origin) toSet(key, value string) string {
 	}
 }
 
-// toRemove is the command that removes a key, or a place of a list.
-func (o origin) toRemove(key string) string {
+// toRemove is the command that removes a key, or an element of a list.
+func (o source) toRemove(key string) string {
 	if isPath(key) {
 		return o.command("rm --path '" + key + "'")
 	}
 	return o.command("rm " + key)
 }
 
-func (o origin) command(what string) string {
+func (o source) command(what string) string {
 	if o.stack != "" {
 		what += " --stack " + o.stack
 	}
@@ -58,7 +57,7 @@ func isPath(key string) bool {
 	return strings.ContainsAny(key, "[.")
 }
 
-// bare matches what a shell takes as it is, substitutions in double quotes included.
+// bare matches words that need no quotes in a shell, among them substitutions in double quotes.
 var bare = regexp.MustCompile(`^([A-Za-z0-9_./:@%+,=-]+|"\$\(.*\)[^"]*")$`)
 
 func quoted(value string) string {
