@@ -147,9 +147,9 @@ test-broken: up ## Replace the server by broken ones, each in another way, and b
 	E2E=broken go test -C e2e -count 1 -v -timeout 90m -run TestBrokenServers .
 
 .PHONY: test-killed
-test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement, or at that of SEED
+test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement (or that of SEED) and at ten of provisioning
 	@tools/need.sh openssh-client
-	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run TestKilledEngine .
+	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run '^TestKilled' .
 
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times and kill one, and compare what was measured sample by sample
@@ -160,6 +160,13 @@ test-history: up ## Replace the server REPLACEMENTS times and kill one, and comp
 test-sites: up ## Deploy sites shaped like real ones, or those of SITES, and visit every page of them with a browser
 	@tools/need.sh chromium curl jq libnss3-tools openssh-client ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
 	E2E=sites go test -C e2e -count 1 -v -timeout 40m -run '^(TestRealSitesAreWhole|TestPostIsServedWhenUpEnds|TestSiteDirMoves|TestSites)$$' .
+
+.PHONY: fuzz
+fuzz: ## Fuzz every reader of configuration, bucket objects and rules of a site, for FUZZTIME (10m) each
+	@git grep -o '^func Fuzz[A-Za-z]*' -- '*_test.go' | while IFS=: read -r file function; do \
+	  printf '%s %s\n' "$$(date +%T)" "$$file $${function#func }"; \
+	  (cd "$$(dirname "$$file")" && go test -run '^$$' -fuzz "^$${function#func }\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 10s $(FUZZFLAGS) . </dev/null) || exit 1; \
+	done
 
 .PHONY: graph
 graph: ## Draw docs/architecture.md anew, from the resources of the program

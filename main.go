@@ -30,6 +30,9 @@ func main() {
 		if err := requirePulumi(ctx); err != nil {
 			return err
 		}
+		if err := components.RequireStackName(ctx, "contentBucket", "content"); err != nil {
+			return err
+		}
 		config, err := stack.Load(ctx)
 		if err != nil {
 			return err
@@ -149,6 +152,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, wat
 		InstanceType:        config.InstanceType,
 		SSHPort:             config.SSHPort,
 		SSHAllowFrom:        config.SSHAllowFrom,
+		SSHAllowFromSecret:  ctx.IsConfigSecret(ctx.Project() + ":sshAllowFrom"),
 		ServerBoundary:      config.ServerBoundary,
 		Generation:          config.Generation,
 		RootVolumeSize:      config.RootVolumeSize,
@@ -208,6 +212,7 @@ func monitoring(config *stack.Config) components.Monitoring {
 		Retention:           config.MetricsRetention,
 		VictorOpsKey:        config.VictorOpsKey,
 		VictorOpsRouting:    config.VictorOpsRouting,
+		HeartbeatURL:        config.HeartbeatURL,
 		Grafana:             config.Grafana,
 		GitHubID:            config.GrafanaGitHubID,
 		GitHubSecret:        config.GrafanaGitHubSecret,

@@ -122,6 +122,12 @@ func deployed(t *testing.T, stackName string, change ...func(values map[string]s
 // deployedWith deploys when UptimeRobot has something else than it should.
 func deployedWith(t *testing.T, stackName string, differences []string, change ...func(values map[string]string)) []registered {
 	t.Helper()
+	return deployedFrom(t, stackName, differences, nil, change...)
+}
+
+// deployedFrom deploys from a configuration in which some keys are encrypted.
+func deployedFrom(t *testing.T, stackName string, differences, encrypted []string, change ...func(values map[string]string)) []registered {
+	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
 	require.NoError(t, err)
 	var file struct{ Config map[string]any }
@@ -143,6 +149,7 @@ func deployedWith(t *testing.T, stackName string, differences []string, change .
 		values["admins"] = fmt.Sprintf(`[{"name": "admin", "keys": [%q]}]`, public)
 		values["acmeCA"] = ""
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
+		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
 		watched(values)
 	}
 	for _, c := range change {
@@ -156,7 +163,7 @@ func deployedWith(t *testing.T, stackName string, differences []string, change .
 		watch := uptimeMonitor(config)
 		watch.Differences = differences
 		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, watch)
-	}, pulumi.WithMocks("immutable-infra", stackName, mocks))
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
 	require.NoError(t, err)
 	return mocks.resources
 }
@@ -517,7 +524,16 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	rule := find(t, open, ruleType, "network-runner-ssh")
 	require.EqualValues(t, 12222, rule.Inputs["fromPort"].NumberValue())
 	require.EqualValues(t, 12222, rule.Inputs["toPort"].NumberValue())
-	require.Equal(t, "203.0.113.7/32", rule.Inputs["cidrBlocks"].ArrayValue()[0].StringValue())
+	blocks := rule.Inputs["cidrBlocks"]
+	require.True(t, blocks.ContainsSecrets(), "a preview shows whose address it is")
+	for blocks.IsSecret() || blocks.IsOutput() {
+		if blocks.IsSecret() {
+			blocks = blocks.SecretValue().Element
+		} else {
+			blocks = blocks.OutputValue().Element
+		}
+	}
+	require.Equal(t, "203.0.113.7/32", blocks.ArrayValue()[0].StringValue())
 	for _, r := range open {
 		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
 	}
@@ -590,6 +606,26 @@ func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, marked, 3, "user data and two connections are secret; if none is, this test sees nothing")
+}
+
+// What previews show is in the comments and logs of a public repository.
+func TestPreviewsShowNobodysAddress(t *testing.T) {
+	shown := func(encrypted ...string) string {
+		var all strings.Builder
+		for _, r := range deployedFrom(t, "production", nil, encrypted) {
+			for _, value := range r.Inputs {
+				all.WriteString(plainText(value))
+			}
+		}
+		return all.String()
+	}
+	plain, private := shown(), shown("immutable-infra:sshAllowFrom")
+	require.Contains(t, plain, "192.0.2.7/32", "who is let in is seen in a review, unless it is encrypted")
+	require.NotContains(t, private, "192.0.2.7")
+	require.Contains(t, private, "0.0.0.0/0")
+	for _, private := range []string{"admin@example.org", "AAAAC3NzaC1lZDI1NTE5AAAAIJU2"} {
+		require.NotContains(t, plain, private)
+	}
 }
 
 // plainText is all of a value that is not marked as secret.

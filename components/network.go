@@ -169,7 +169,8 @@ func newRunnerGroup(ctx *pulumi.Context, name string, runner *Runner, vpc *ec2.V
 		Protocol:        pulumi.String("tcp"),
 		FromPort:        pulumi.Int(runner.SSHPort),
 		ToPort:          pulumi.Int(runner.SSHPort),
-		CidrBlocks:      pulumi.ToStringArray([]string{runner.CIDRBlock}),
+		// Of no use to readers of a preview, and of a machine of somebody's.
+		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{runner.CIDRBlock})).(pulumi.StringArrayOutput),
 	}, pulumi.Parent(group))
 	return group, err
 }

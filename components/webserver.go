@@ -48,6 +48,8 @@ type Monitoring struct {
 	VictorOpsKey string `pulumi:"victorOpsKey"`
 	// VictorOpsRouting is the routing key. Defaulted: default.
 	VictorOpsRouting string `pulumi:"victorOpsRouting"`
+	// HeartbeatURL is the URL of a heartbeat monitor outside. Optional: without it, no heartbeat is sent.
+	HeartbeatURL string `pulumi:"heartbeatURL"`
 	// Grafana runs Grafana. Defaulted: false.
 	Grafana bool `pulumi:"grafana"`
 	// GitHubID, GitHubSecret and GitHubOrganizations say who may log in to Grafana.
@@ -102,6 +104,8 @@ type WebServerArgs struct {
 	SSHPort int `pulumi:"sshPort"`
 	// SSHAllowFrom are the CIDR blocks that reach the SSH port.
 	SSHAllowFrom []string `pulumi:"sshAllowFrom"`
+	// SSHAllowFromSecret keeps these blocks out of what previews show. Default: false.
+	SSHAllowFromSecret bool `pulumi:"sshAllowFromSecret"`
 	// ServerBoundary is the ARN of the permissions boundary of the servers' role. Optional.
 	ServerBoundary string `pulumi:"serverBoundary"`
 
@@ -222,6 +226,7 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 					MetricsRetention: args.Monitoring.Retention,
 					VictorOpsKey:     args.Monitoring.VictorOpsKey,
 					VictorOpsRouting: args.Monitoring.VictorOpsRouting,
+					HeartbeatURL:     args.Monitoring.HeartbeatURL,
 
 					Grafana:                    args.Monitoring.Grafana,
 					GrafanaGitHubID:            args.Monitoring.GitHubID,
@@ -458,10 +463,15 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, par
 	if len(args.SSHAllowFrom) > 0 {
 		in = append(in, ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)))
 	}
+	rules := ec2.SecurityGroupIngressArrayInput(in)
+	if args.SSHAllowFromSecret {
+		// All of them: AWS returns them in another order, by which Pulumi would take another one for the secret.
+		rules = pulumi.ToSecret(in).(ec2.SecurityGroupIngressArrayOutput)
+	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("The web server: HTTP, HTTPS and SSH"),
 		VpcId:       args.Network.VpcID,
-		Ingress:     in,
+		Ingress:     rules,
 		Egress:      out,
 		Tags:        tags(ctx, name),
 		// A server's firewall is part of it: changed in place, it could lock its

@@ -30,6 +30,21 @@ func packagesStay(t *testing.T, p *project) {
 	require.Equal(t, 4, strings.Count(installed.stdout, " installed\n"), "the rehearsal's image brings what Debian's does: %s", installed.stdout)
 }
 
+// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the server.
+// It must count for the server and for the containers that are Debian, and change no package.
+func securityUpdatesAreCounted(t *testing.T, p *project) {
+	const packages = `dpkg-query --show | sha256sum`
+	before := p.ssh(t, packages)
+	require.NoError(t, before.err, before.String())
+	counted := p.ssh(t, "sudo systemctl start security-updates.service && cat /srv/metrics/updates.prom")
+	require.NoError(t, counted.err, counted.String()+p.ssh(t, "sudo journalctl --no-pager --unit security-updates.service").stdout)
+	for _, of := range []string{"server", "site/nginx", "site/php"} {
+		require.Regexp(t, `(?m)^server_security_updates\{of="`+of+`[^"]*"\} \d+$`, counted.stdout)
+	}
+	require.Regexp(t, `(?m)^server_security_updates_checked_timestamp_seconds \d{10}$`, counted.stdout)
+	require.Equal(t, before.stdout, p.ssh(t, packages).stdout)
+}
+
 // containersReach tries, from the networks of some containers, every port that the others and the
 // server itself listen on.
 func containersReach(t *testing.T, p *project) {

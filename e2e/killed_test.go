@@ -62,11 +62,15 @@ func TestKilledEngine(t *testing.T) {
 		})
 	}
 	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
-	t.Run("what killed engines left has ended by itself", func(t *testing.T) {
-		eventually(t, pluginLimit, func() (bool, string) {
-			plugins = slices.DeleteFunc(plugins, func(pid int) bool { return !lives(pid) })
-			return len(plugins) == 0, commandLines(plugins)
-		})
+	t.Run("what killed engines left has ended by itself", func(t *testing.T) { requireEnd(t, plugins) })
+}
+
+// requireEnd requires that processes end by themselves.
+func requireEnd(t *testing.T, pids []int) {
+	t.Helper()
+	eventually(t, pluginLimit, func() (bool, string) {
+		pids = slices.DeleteFunc(pids, func(pid int) bool { return !lives(pid) })
+		return len(pids) == 0, commandLines(pids)
 	})
 }
 
@@ -115,6 +119,35 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int)
 // way; the engine's plugins may still live, idle.
 func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, output string) {
 	t.Helper()
+	up := p.startUp(t)
+	select {
+	case err := <-up.ended:
+		require.NoError(t, err)
+		t.Log("it was over before")
+	case <-time.After(moment):
+		plugins = up.kill(t)
+	}
+	// What a plugin has started: the program, a build, commands.
+	took := eventually(t, workLimit, func() (bool, string) {
+		pids := up.others(t, plugins)
+		return len(pids) == 0, commandLines(pids)
+	})
+	if took > time.Second {
+		t.Logf("what it had under way ended %.1f s later", took.Seconds())
+	}
+	return plugins, up.output(t)
+}
+
+// update is a plain update that runs and can be killed.
+type update struct {
+	engine *exec.Cmd
+	ended  chan error
+	log    string
+}
+
+// startUp starts an update in a session of its own, by which what it starts is known.
+func (p *project) startUp(t *testing.T) *update {
+	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
@@ -122,47 +155,44 @@ func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, ou
 	engine.Dir, engine.Env = p.dir, p.env
 	// A file, and not a pipe: the plugins may keep it open.
 	engine.Stdout, engine.Stderr = log, log
-	// What it starts is known by its session.
 	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(t, engine.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Wait() }()
+	up := &update{engine: engine, ended: make(chan error, 1), log: log.Name()}
+	go func() { up.ended <- engine.Wait() }()
+	return up
+}
 
-	select {
-	case err := <-ended:
-		require.NoError(t, err)
-		t.Log("it was over before")
-	case <-time.After(moment):
-		for _, process := range processes(t) {
-			if process.parent == engine.Process.Pid {
-				plugins = append(plugins, process.pid)
-			}
+// kill ends the engine and nothing else, and returns the engine's plugins.
+func (u *update) kill(t *testing.T) (plugins []int) {
+	t.Helper()
+	for _, process := range processes(t) {
+		if process.parent == u.engine.Process.Pid {
+			plugins = append(plugins, process.pid)
 		}
-		require.NoError(t, engine.Process.Kill())
-		t.Logf("killed at %s", time.Now().Format(clock))
-		<-ended
 	}
+	require.NoError(t, u.engine.Process.Kill())
+	t.Logf("killed at %s", time.Now().Format(clock))
+	<-u.ended
+	return plugins
+}
 
-	// What a plugin has started: the program, a build, commands.
-	working := func() []int {
-		var pids []int
-		for _, process := range processes(t) {
-			if process.session == engine.Process.Pid && !slices.Contains(plugins, process.pid) {
-				pids = append(pids, process.pid)
-			}
+// others are the update's processes except some.
+func (u *update) others(t *testing.T, except []int) []int {
+	t.Helper()
+	var pids []int
+	for _, process := range processes(t) {
+		if process.session == u.engine.Process.Pid && !slices.Contains(except, process.pid) {
+			pids = append(pids, process.pid)
 		}
-		return pids
 	}
-	took := eventually(t, workLimit, func() (bool, string) {
-		pids := working()
-		return len(pids) == 0, commandLines(pids)
-	})
-	if took > time.Second {
-		t.Logf("what it had under way ended %.1f s later", took.Seconds())
-	}
-	content, err := os.ReadFile(log.Name())
+	return pids
+}
+
+func (u *update) output(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(u.log)
 	require.NoError(t, err)
-	return plugins, string(content)
+	return string(content)
 }
 
 // lastLine is the last line of an output that is not empty.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,66 @@ func newClone(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	require.Equal(t, before, p.resources(t))
 	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
+}
+
+// stackRenamed renames the stack, which the program refuses to deploy under another name, and renames it back as the
+// error says.
+func stackRenamed(t *testing.T, p *project) {
+	const renamed = "local-renamed"
+	checkout := p.copy(t)
+	before := p.resources(t)
+	rename := func(from, to string) result {
+		return checkout.run(t, time.Minute, "pulumi", "stack", "rename", to, "--stack", from, "--non-interactive")
+	}
+	there := rename("local", renamed)
+	require.NoError(t, there.err, there.String())
+	back := false
+	t.Cleanup(func() {
+		if !back {
+			mended := rename(renamed, "local")
+			require.NoError(t, mended.err, mended.String())
+		}
+	})
+	require.NoFileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+
+	for _, refused := range []result{
+		checkout.run(t, 5*time.Minute, "pulumi", "preview", "--stack", renamed, "--non-interactive"),
+		checkout.run(t, 5*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", renamed, "--non-interactive"),
+	} {
+		require.Error(t, refused.err, refused.String())
+		require.Contains(t, refused.String(), "stack "+renamed+" was deployed as local: ")
+		require.Contains(t, refused.String(), "pulumi stack rename local --stack "+renamed)
+		require.NotContains(t, refused.String(), "replace)", "nothing is planned")
+	}
+
+	again := rename(renamed, "local")
+	require.NoError(t, again.err, again.String())
+	back = true
+	require.FileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
+	require.Equal(t, before, p.resources(t), "nothing was replaced")
+	noChange(t, p)
+}
+
+// addressesHidden encrypts who is let in by SSH, which changes nothing, and then lets somebody else in.
+func addressesHidden(t *testing.T, p *project) {
+	checkout := p.copy(t)
+	let := func(i int, block string) {
+		checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "--path", fmt.Sprintf("sshAllowFrom[%d]", i), block, "--stack", "local")
+	}
+	preview := func(args ...string) result {
+		return checkout.run(t, 5*time.Minute, "pulumi", append([]string{"preview", "--diff", "--stack", "local", "--non-interactive"}, args...)...)
+	}
+	let(0, "198.18.0.1/32")
+	same := preview("--expect-no-changes")
+	require.NoError(t, same.err, same.String())
+
+	let(1, "198.18.77.7/32")
+	more := preview()
+	require.NoError(t, more.err, more.String())
+	require.Contains(t, more.stdout, "aws:ec2/securityGroup:SecurityGroup")
+	require.Contains(t, more.stdout, "[secret]")
+	// The one of before is in the state as it was, until an update.
+	require.NotContains(t, more.String(), "198.18.77.7")
 }
 
 // locked says whether somebody is changing the stack local.

@@ -168,7 +168,10 @@ func names(t *testing.T, p *project) {
 		require.Equal(t, vip, ask(name, "A"), name)
 		require.Equal(t, vip, strings.Fields(p.must(t, time.Minute, "getent", "ahostsv4", name))[0], name)
 	}
-	require.Equal(t, `0 issue "acme.localcloud.test"`, ask(siteName, "CAA"))
+	require.Equal(t, `0 issue "acme.localcloud.test; validationmethods=http-01"`, ask(siteName, "CAA"))
+	ready := p.ssh(t, "sudo agent ready")
+	require.NoError(t, ready.err, ready.String())
+	require.Regexp(t, `; account https://acme\.localcloud\.test/\S+\n`, ready.stdout, "the account that such a record may name")
 	require.Equal(t, "stats.uptimerobot.com.", ask("status."+siteName, "CNAME"))
 	require.Equal(t, `"v=spf1 -all"`, ask(siteName, "TXT"))
 	missing := p.must(t, time.Minute, "dig", "+norecurse", "@198.18.0.5", "nowhere."+siteName, "A")

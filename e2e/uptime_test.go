@@ -19,6 +19,8 @@ const (
 	// of its account.
 	robotAddress = "https://198.18.0.8"
 	robotKey     = "u1000001-10ca1c10bd00000000000001"
+	// robotHeartbeat is the token in the URL of its heartbeat monitor.
+	robotHeartbeat = "m800000001-10ca1c10bd00000000000001"
 	// robotInterval is the time between two checks, which the local stack sets.
 	robotInterval = 30 * time.Second
 )
@@ -29,6 +31,11 @@ type robot struct {
 		ID                        int64
 		Name, URL, Status, Reason string
 		Checks                    int
+	}
+	Heartbeats []struct {
+		ID     int64
+		Status string
+		Beats  int
 	}
 	Integrations []string
 	Pages        []struct {
@@ -48,11 +55,15 @@ func (p *project) robot(t *testing.T) robot {
 	return state
 }
 
-// asRobotsOwner makes a request to the API as the account's owner, by hand.
-func (p *project) asRobotsOwner(t *testing.T, method, path string) {
+// asRobotsOwner makes a request to the API as the account's owner, by hand, and returns the answer.
+func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...string) string {
 	t.Helper()
-	p.must(t, time.Minute, "curl", "-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
-		"-X", method, "-H", "Authorization: Bearer "+robotKey, robotAddress+"/v3"+path)
+	args := []string{"-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		"-X", method, "-H", "Authorization: Bearer " + robotKey, robotAddress + "/v3" + path}
+	for _, text := range body {
+		args = append(args, "-H", "Content-Type: application/json", "--data", text)
+	}
+	return p.must(t, time.Minute, "curl", args...)
 }
 
 // watched requires that UptimeRobot has everything once and sees the site.
@@ -99,7 +110,7 @@ func watchedFromOutside(t *testing.T, p *project) {
 func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	t.Helper()
 	// As it stands in the configuration of UptimeRobot, whatever is around it.
-	secrets := []string{robotKey, "/integrations/uptimerobot/20131114/alert/"}
+	secrets := []string{robotKey, robotHeartbeat, "/integrations/uptimerobot/20131114/alert/"}
 	var found []string
 	look := func(where, text string) {
 		for _, secret := range secrets {
@@ -214,6 +225,54 @@ func outageIsSeen(t *testing.T, p *project) {
 	for _, notice := range p.robot(t).Notices {
 		require.Empty(t, notice.Error)
 	}
+	ready := p.ssh(t, "sudo agent ready --wait 1m")
+	require.NoError(t, ready.err, ready.String())
+}
+
+// heartbeatStops stops Alertmanager, which nothing on the server can tell anybody, and starts it again.
+func heartbeatStops(t *testing.T, p *project) {
+	p.watched(t)
+	arrive := func(beats int) time.Duration {
+		t.Helper()
+		before := p.robot(t).Heartbeats[0].Beats
+		return eventually(t, 4*time.Minute, func() (bool, string) {
+			is := p.robot(t).Heartbeats[0]
+			return is.Status == "UP" && is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
+		})
+	}
+	arrive(2) // and not one alone, which would not be repeated
+
+	// By hand, as docs/uptime.md says: the heartbeat monitor tells VictorOps.
+	var integrations struct{ Data []struct{ ID int64 } }
+	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
+	require.Len(t, integrations.Data, 1)
+	monitor := fmt.Sprintf("/monitors/%d", p.robot(t).Heartbeats[0].ID)
+	p.asRobotsOwner(t, "PATCH", monitor, fmt.Sprintf(
+		`{"assignedAlertContacts": [{"alertContactId": "%d", "threshold": 0, "recurrence": 0}]}`, integrations.Data[0].ID))
+	// Further tests replace and break servers.
+	defer p.asRobotsOwner(t, "PATCH", monitor, `{"assignedAlertContacts": []}`)
+
+	before := p.incidents(t)
+	told := func() []string { return p.incidents(t)[len(before):] }
+	alertmanager := func(command string) {
+		t.Helper()
+		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" alertmanager")
+		require.NoError(t, done.err, done.String())
+	}
+	defer alertmanager("start")
+	alertmanager("stop")
+	missed := eventually(t, 4*time.Minute, func() (bool, string) {
+		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+	})
+	require.Equal(t, "DOWN", p.robot(t).Heartbeats[0].Status)
+	require.Equal(t, "UP", p.robot(t).Monitors[0].Status, "the site is served all the same")
+	alertmanager("start")
+	back := eventually(t, 4*time.Minute, func() (bool, string) {
+		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+	})
+	arrive(1)
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after it was started",
+		missed.Seconds(), back.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())
 }

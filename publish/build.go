@@ -264,11 +264,20 @@ func (s Settings) command(ctx context.Context, dir string, environment []string,
 	return command.Run()
 }
 
-// abridged is a list of names of which there may be thousands.
+// abridged is a list of names of which there may be thousands. Dotfiles, such as an editor's or those of
+// credentials, are counted only: a public workflow shows its log.
 func abridged(names []string) string {
 	const most = 10
-	if more := len(names) - most; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	shown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") })
+	var and []string
+	if hidden := len(names) - len(shown); hidden > 0 {
+		and = append(and, fmt.Sprintf("%d whose names begin with a dot", hidden))
 	}
-	return strings.Join(names, ", ")
+	if more := len(shown) - most; more > 0 {
+		shown, and = shown[:most], append(and, fmt.Sprintf("%d more", more))
+	}
+	if len(shown) > 0 {
+		and = slices.Insert(and, 0, strings.Join(shown, ", "))
+	}
+	return strings.Join(and, " and ")
 }

@@ -115,6 +115,25 @@ func TestB4JekyllsOwnFilesAndAPluginsDoNotChangeTheHash(t *testing.T) {
 	}
 }
 
+func TestLogOfABuildNamesNoDotfiles(t *testing.T) {
+	require.Equal(t, "a.html, b/c.html", abridged([]string{"a.html", "b/c.html"}))
+	require.Equal(t, "a.html and 2 whose names begin with a dot", abridged([]string{".env", "a.html", "b/.netrc"}))
+	require.Equal(t, "1 whose names begin with a dot", abridged([]string{".ssh/agent"}))
+	many := []string{".env"}
+	for i := range 12 {
+		many = append(many, fmt.Sprintf("%02d.html", i))
+	}
+	require.Equal(t, "00.html, 01.html, 02.html, 03.html, 04.html, 05.html, 06.html, 07.html, 08.html, 09.html and 1 whose names begin with a dot and 2 more", abridged(many))
+
+	p := newProject(t, "project", "site")
+	p.write(map[string]string{"index.html": "front", ".env": "KEY=1"})
+	p.settings.Command = "date +%N >.env; date +%N >count.txt; mkdir -p _site; cp index.html _site/"
+	_, err := p.build()
+	require.NoError(t, err)
+	require.Contains(t, p.log.String(), "The build wrote into its own source: count.txt and 1 whose names begin with a dot.")
+	require.NotContains(t, p.log.String(), ".env")
+}
+
 func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
 	needJekyll(t)
 	for name, c := range map[string]struct {

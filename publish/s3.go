@@ -190,16 +190,18 @@ func (b *Bucket) listPage(ctx context.Context, after string) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	return parsePage(text)
+}
+
+// parsePage reads an answer of ListObjectsV2.
+func parsePage(text []byte) (page, error) {
 	var read page
-	if err := xml.Unmarshal(text, &read); err != nil {
-		return page{}, fmt.Errorf("cannot read the answer: %w", err)
+	err := xml.Unmarshal(text, &read)
+	for i := 0; err == nil && read.EncodingType == "url" && i < len(read.Contents); i++ {
+		read.Contents[i].Key, err = url.QueryUnescape(read.Contents[i].Key)
 	}
-	if read.EncodingType == "url" {
-		for i, object := range read.Contents {
-			if read.Contents[i].Key, err = url.QueryUnescape(object.Key); err != nil {
-				return page{}, fmt.Errorf("cannot read the answer: %w", err)
-			}
-		}
+	if err != nil {
+		return page{}, fmt.Errorf("cannot read the answer: %w", err)
 	}
 	return read, nil
 }

@@ -307,3 +307,29 @@ func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
 		require.Equal(t, args, string(output))
 	}
 }
+
+func TestLogOfAnUpdateNamesNobody(t *testing.T) {
+	t.Parallel()
+	for line, shown := range map[string]string{
+		`203.0.113.7 - - [23/Nov/2026:04:39:21 +0000] "GET /reset?token=s3cret HTTP/2.0" 200 512 "https://example.org/in?q=ada" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`://
+		`[address] - - [23/Nov/2026:04:39:21 +0000] "GET /reset?[query] HTTP/2.0" 200 512 "https://example.org/in?[query]" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`,
+		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "ada.o'brien@mail.example.org" has invalid domain`://
+		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "[e-mail]" has invalid domain`,
+		`dial tcp 203.0.113.7:443: i/o timeout`:                            `dial tcp [address]:443: i/o timeout`,
+		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`: `from [address], [[address]]:443 and [address]`,
+		`fetch https://ada:s3cret@git.example.org/site.git`:                `fetch https://ada:[e-mail]/site.git`,
+		// What is left tells what is wrong.
+		`dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`:      `dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`,
+		`2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`: `2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`,
+		`std::string, release 3f0c6f1b2a9d8e47, is it there? yes`:                                  `std::string, release 3f0c6f1b2a9d8e47, is it there? yes`,
+	} {
+		w := newBoundedWork(t)
+		require.NoError(t, os.WriteFile(filepath.Join(w.dir, "line"), []byte(line+"\n"), 0o644))
+		output, status := w.run(90, 20, "cat line; exit 7")
+		require.Equal(t, 7, status)
+		require.Equal(t, shown+"\n", output)
+		kept, err := os.ReadFile(filepath.Join(w.dir, "log", "provision.log"))
+		require.NoError(t, err)
+		require.Equal(t, line+"\n", string(kept), "who may log in to the server sees all of it")
+	}
+}

@@ -202,13 +202,14 @@ func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
 	require.Contains(t, output, "server.json names no server")
 }
 
-// newAlertmanager has a key of VictorOps, unless that is empty.
+// newAlertmanager has a key of VictorOps, unless that is empty, and no heartbeat.
 func newAlertmanager(t *testing.T, key, routing string) container {
 	t.Helper()
 	c := container{root: t.TempDir(), image: "alertmanager", program: "prometheus-alertmanager", environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing}}
 	secrets := filepath.Join(c.root, "run", "secrets")
 	require.NoError(t, os.MkdirAll(secrets, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(secrets, "victorops.key"), []byte(key), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(secrets, "heartbeat.url"), nil, 0o600))
 	return c
 }
 
@@ -244,6 +245,70 @@ func TestAKeyThatLeadsNowhereIsAnError(t *testing.T) {
 		require.Contains(t, output, "set victorOpsRouting to a routing key of letters")
 		require.NotContains(t, output, "2f0bfa2a")
 	}
+}
+
+const heartbeatURL = "https://heartbeat.example.org/m1-5c1e0f&|/\\"
+
+func withHeartbeat(t *testing.T, c container) container {
+	t.Helper()
+	path := filepath.Join(c.root, "run", "secrets", "heartbeat.url")
+	require.NoError(t, os.WriteFile(path, []byte(heartbeatURL), 0o600))
+	return c
+}
+
+// routed is the receiver of an alert by a rendered configuration.
+func routed(t *testing.T, config, alertname string) string {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "config", "routes", "test", "--config.file", config,
+		"alertname="+alertname, "server=i-0123456789abcdef0").Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(output))
+}
+
+func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
+	for name, test := range map[string]struct{ key, others string }{
+		"with a key of VictorOps": {"2f0bfa2a-5e0f", "victorops"},
+		"without":                 {"", "nobody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := withHeartbeat(t, newAlertmanager(t, test.key, "site"))
+			arguments, err := c.start(t)
+			require.NoError(t, err, arguments)
+			require.NotContains(t, arguments, "5c1e0f", "who lists the processes sees no token")
+			path, text := c.config(t)
+			require.NotContains(t, text, "5c1e0f", "the URL stays in its file")
+			require.NotContains(t, text, "@")
+			requireURLFile(t)
+			runTool(t, "amtool", "check-config", path)
+			for _, alert := range alerts(t) {
+				wanted := test.others
+				if alert.Alert == "Watchdog" {
+					wanted = "heartbeat"
+				}
+				require.Equal(t, wanted, routed(t, path, alert.Alert), alert.Alert)
+			}
+		})
+	}
+}
+
+// requireURLFile skips a test where Alertmanager is older than 0.26, which takes a URL from no file. Servers have 0.28.
+func requireURLFile(t *testing.T) {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "--version").CombinedOutput()
+	require.NoError(t, err, string(output))
+	if old := regexp.MustCompile(`version 0\.(1\d|2[0-5])\.`).Find(output); old != nil {
+		t.Skipf("amtool %s knows no url_file: it came with 0.26", old)
+	}
+}
+
+func TestWithoutAHeartbeatMonitorWatchdogGoesNowhere(t *testing.T) {
+	c := newAlertmanager(t, "2f0bfa2a-5e0f", "site")
+	output, err := c.start(t)
+	require.NoError(t, err, output)
+	path, text := c.config(t)
+	require.NotContains(t, text, "name: heartbeat")
+	require.Equal(t, "nobody", routed(t, path, "Watchdog"))
+	require.Equal(t, "victorops", routed(t, path, "SiteDown"))
 }
 
 // alert is a rule of a rules file that is an alert.

@@ -23,6 +23,8 @@ type frontOfGrafana struct {
 
 	mu      sync.Mutex
 	arrived []string
+	// last are the headers of the last request that arrived, with its host.
+	last http.Header
 }
 
 // newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, the test is skipped.
@@ -40,6 +42,8 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 		front.mu.Lock()
 		defer front.mu.Unlock()
 		front.arrived = append(front.arrived, request.URL.Path)
+		front.last = request.Header.Clone()
+		front.last.Set("Host", request.Host)
 	}))
 	t.Cleanup(grafana.Close)
 
@@ -72,6 +76,11 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 
 // ask sends a path as it is written, which a client of net/http would not.
 func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
+	return f.askWith(method, path, "monitoring.example.org", "")
+}
+
+// askWith sends another host and further headers, of which each ends as in HTTP.
+func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int, err error) {
 	connection, err := tls.Dial("tcp", f.address, &tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
 	if err != nil {
 		return 0, err
@@ -80,7 +89,7 @@ func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
 	if err := connection.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return 0, err
 	}
-	if _, err := fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: monitoring.example.org\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, path); err != nil {
+	if _, err := fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n%s\r\n", method, path, host, headers); err != nil {
 		return 0, err
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
@@ -153,4 +162,35 @@ func TestDashboardsAreShown(t *testing.T) {
 		require.Equal(t, http.StatusOK, status, request)
 		require.Equal(t, []string{strings.SplitN(path, "?", 2)[0]}, front.seen(), request)
 	}
+}
+
+func TestAForgedHostReachesNobody(t *testing.T) {
+	front := newFrontOfGrafana(t)
+	front.seen()
+	for _, host := range []string{
+		"evil.example.net", "monitoring.example.org.evil.example.net", "evil.monitoring.example.org", "127.0.0.1", "grafana:3000", "web", "169.254.169.254",
+		"monitoring.example.org@evil.example.net", "evil.example.net#monitoring.example.org", "monitoring.example.org,evil.example.net", "",
+	} {
+		status, err := front.askWith("GET", "/api/health", host, "")
+		require.NoError(t, err, host)
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound}, status, host)
+		require.Empty(t, front.seen(), host)
+	}
+}
+
+func TestAVisitorCannotSpeakForAProxy(t *testing.T) {
+	front := newFrontOfGrafana(t)
+	status, err := front.askWith("GET", "/api/health", "monitoring.example.org",
+		"X-Forwarded-For: 203.0.113.66\r\nX-Forwarded-Host: evil.example.net\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 1\r\nX-Real-Ip: 203.0.113.66\r\n"+
+			"X-Forwarded-Prefix: /evil\r\nX-Forwarded-Server: evil\r\nConnection: X-Forwarded-For\r\n")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	front.mu.Lock()
+	defer front.mu.Unlock()
+	require.Equal(t, "monitoring.example.org", front.last.Get("Host"))
+	for name, values := range front.last {
+		require.NotContains(t, strings.Join(values, ","), "203.0.113.66", name)
+		require.NotContains(t, strings.Join(values, ","), "evil", name)
+	}
+	require.Equal(t, "https", front.last.Get("X-Forwarded-Proto"))
 }

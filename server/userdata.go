@@ -63,6 +63,8 @@ type Environment struct {
 	// routing key there.
 	VictorOpsKey     string
 	VictorOpsRouting string
+	// HeartbeatURL is where Alertmanager posts its heartbeat; "" is nowhere.
+	HeartbeatURL string
 	// BackupInterval is the time between two backups, as systemd writes it, such as
 	// 1min, and BackupRetention for how long each of them can be restored, in Go's
 	// form, such as 24h.
@@ -148,6 +150,11 @@ func UserData(args UserDataArgs) (string, error) {
 		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Environment.GrafanaGitHubSecret},
 		// PHP's user has the same number in its container and here, where nobody else is it.
 		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.Environment.Mail.msmtprc()},
+	}
+	if args.Environment.HeartbeatURL != "" {
+		files = append(files, file{
+			Path: "/etc/immutable-infra/heartbeat.url", Permissions: "0600", Content: args.Environment.HeartbeatURL,
+		})
 	}
 	booting, err := bootFiles()
 	if err != nil {

@@ -120,6 +120,7 @@ func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
 		"bootstrap from":  func(args *UserDataArgs) { args.BootstrapFrom = nil },
 		"mail password":   func(args *UserDataArgs) { args.Environment.Mail.Password = "other" },
 		"Grafana":         func(args *UserDataArgs) { args.Environment.Grafana = false },
+		"heartbeat URL":   func(args *UserDataArgs) { args.Environment.HeartbeatURL = "https://heartbeat.example.org/m1" },
 		"public host key": func(args *UserDataArgs) { args.HostPublicKey = "other" },
 	} {
 		args := exampleArgs()
@@ -146,6 +147,19 @@ func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
 	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
 	without = lines(func(environment *Environment) { environment.Grafana = false })
 	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com", "S8: no certificate for a name that answers 404")
+}
+
+func TestTheHeartbeatURLIsInTheUserDataWhereItIsSetAndForRootAlone(t *testing.T) {
+	args := exampleArgs()
+	without, err := UserData(args)
+	require.NoError(t, err)
+	require.NotContains(t, without, "heartbeat")
+	args.Environment.HeartbeatURL = "https://heartbeat.example.org/m1-5c1e0f"
+	with, err := UserData(args)
+	require.NoError(t, err)
+	const file = "  - path: /etc/immutable-infra/heartbeat.url\n    permissions: \"0600\"\n    content: https://heartbeat.example.org/m1-5c1e0f\n"
+	require.Equal(t, without, strings.Replace(with, file, "", 1), "nothing else differs")
+	require.Contains(t, with, file)
 }
 
 func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {

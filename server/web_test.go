@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -526,6 +527,27 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 			wanted{path: "/about-x.php/", status: 200, body: "another page"},
 		)
 	})
+}
+
+func TestAVisitorDecidesNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
+	w := newSite(t, map[string]string{
+		"picture.png":   "<?php echo 'r' . 'an';",
+		"variables.php": "<?php echo json_encode([$_SERVER['HTTP_PROXY'] ?? '', getenv('HTTP_PROXY') ?: '', $_SERVER['SCRIPT_FILENAME'], $_SERVER['PATH_INFO'] ?? '', ini_get('auto_prepend_file')]);",
+	})
+	for _, path := range []string{
+		"/picture.png", "/picture.png/x.php", "/picture.png/.php", "/picture.png%00.php", "/picture.png%0a.php", "/picture.png;.php", "/picture.png?.php", "/picture.png%3f.php", "/x.php/../picture.png",
+		"/variables.php/picture.png", "/variables.php/../picture.png", "/picture.png-0123456789abcdef.php", "/.well-known/../picture.png/a.php", "//picture.png/x.php", "/fpm_status", "/fpm_ping", "/php_probe", "/probe.php",
+	} {
+		_, body := w.get(path)
+		require.NotContains(t, body, "ran", path)
+		require.NotContains(t, body, "pool:", path)
+		require.NotContains(t, body, "pong", path)
+	}
+	want, err := json.Marshal([]string{"", "", filepath.Join(w.site, "releases", firstRelease, "site/variables.php"), "", ""})
+	require.NoError(t, err)
+	_, body := w.get("/variables.php?SCRIPT_FILENAME=/etc/passwd&HTTP_PROXY=x", "Proxy", "http://evil.example.net", "Script-Filename", "/etc/passwd", "SCRIPT_FILENAME", "/etc/passwd",
+		"Path-Info", "/x", "PHP_VALUE", "auto_prepend_file=/etc/passwd", "PHP-Value", "auto_prepend_file=/etc/passwd", "PHP_ADMIN_VALUE", "open_basedir=/")
+	require.JSONEq(t, string(want), body)
 }
 
 // escapePath encodes all that is not plain.

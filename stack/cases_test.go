@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,6 +24,20 @@ func record(records string, errors map[string]string, more ...string) invalid {
 // value is a configuration with one record, whose value is wrong.
 func value(kind, text, reason string) invalid {
 	return record(fmt.Sprintf(`{"name": "a.example.org", "type": %q, "values": [%q]}`, kind, text), map[string]string{"dnsRecords[0].values[0]": reason})
+}
+
+// caaOf is a configuration with a CAA record of the site, with a property issue for each value.
+func caaOf(errors map[string]string, issues ...string) invalid {
+	return record(caaRecord(issues...), errors)
+}
+
+// caaRecord is a CAA record of example.org, as JSON.
+func caaRecord(issues ...string) string {
+	var values []string
+	for _, issue := range issues {
+		values = append(values, strconv.Quote(fmt.Sprintf("0 issue %q", issue)))
+	}
+	return `{"name": "example.org", "type": "CAA", "values": [` + strings.Join(values, ", ") + `]}`
 }
 
 // aliased is a configuration with aliases in a zone that the program fills.
@@ -74,6 +89,22 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: CAA for another way":                record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
 		"C1: CAA for another directory":          record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "sectigo.com"`}, "acmeDirectory", "https://acme.zerossl.com/v2/DV90"),
 		"C1: CAA of a name alike":                record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"encrypt.org\""]}`, map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
+		"C1: CAA without Traefik's method":       caaOf(map[string]string{"dnsRecords[0].values": `0 issue "letsencrypt.org; validationmethods=http-01"`}, "letsencrypt.org; validationmethods=dns-01,tls-alpn-01"),
+		"C1: CAA without any method":             caaOf(map[string]string{"dnsRecords[0].values": "validationmethods lacks http-01"}, "letsencrypt.org; validationmethods="),
+		"C1: CAA without a method, further down": caaOf(map[string]string{"dnsRecords[0].values": "in value 2, validationmethods lacks http-01"}, "digicert.com", "letsencrypt.org; validationmethods=dns-01"),
+		"C1: CAA of another method in capitals":  caaOf(map[string]string{"dnsRecords[0].values": "validationmethods lacks http-01"}, "letsencrypt.org; ValidationMethods=DNS-01"),
+		"C1: CAA with methods in a list":         caaOf(map[string]string{"dnsRecords[0].values[0]": "write validationmethods=http-01"}, "letsencrypt.org; validationmethods=http-01,,dns-01"),
+		"C1: CAA with spaces between methods":    caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"}, "letsencrypt.org; validationmethods=http-01, dns-01"),
+		"C1: CAA with methods twice":             caaOf(map[string]string{"dnsRecords[0].values[0]": "write it once"}, "letsencrypt.org; validationmethods=http-01; validationmethods=dns-01"),
+		"C1: CAA of the staging account":         caaOf(map[string]string{"dnsRecords[0].values": "accounturi is no account of acme-v02.api.letsencrypt.org; write 0 issue \"letsencrypt.org\""}, "letsencrypt.org; accounturi=https://acme-staging-v02.api.letsencrypt.org/acme/acct/1"),
+		"C1: CAA of an account and a method":     caaOf(map[string]string{"dnsRecords[0].values": `write 0 issue "letsencrypt.org; validationmethods=http-01"`}, "letsencrypt.org; accounturi=https://acme.zerossl.com/v2/DV90/account/1; validationmethods=http-01"),
+		"C1: CAA of an account by its number":    caaOf(map[string]string{"dnsRecords[0].values[0]": "sudo agent ready"}, "letsencrypt.org; accounturi=123456789"),
+		"C1: CAA of an account without TLS":      caaOf(map[string]string{"dnsRecords[0].values[0]": "https URL"}, "letsencrypt.org; accounturi=http://acme-v02.api.letsencrypt.org/acme/acct/1"),
+		"C1: CAA of two accounts":                caaOf(map[string]string{"dnsRecords[0].values[0]": "write it once"}, "letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/2"),
+		"C1: CAA of another's account by no URL": caaOf(map[string]string{"dnsRecords[0].values[1]": "accounturi"}, "letsencrypt.org", "digicert.com; accounturi=7"),
+		"C1: CAA with a comma between":           caaOf(map[string]string{"dnsRecords[0].values[0]": "not a domain"}, "letsencrypt.org, validationmethods=http-01"),
+		"C1: CAA with a parameter of no value":   caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"}, "letsencrypt.org; validationmethods"),
+		"C1: CAA with a semicolon at the end":    caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"}, "letsencrypt.org; validationmethods=http-01;"),
 		"C1: CAA without quotes":                 value("CAA", "0 issue letsencrypt.org", `flags tag "value"`),
 		"C1: CAA without flags":                  value("CAA", `issue "letsencrypt.org"`, `flags tag "value"`),
 		"C1: CAA with a misspelt tag":            value("CAA", `0 isue "letsencrypt.org"`, "issuewild"),
@@ -160,6 +191,12 @@ func TestWhatIsLikeARefusedValueAndWorksIsTaken(t *testing.T) {
 	for name, change := range map[string]map[string]string{
 		"C1: other names' addresses":      {"dnsRecords": `[{"name": "a.example.org", "type": "AAAA", "values": ["2001:db8::1"]}, {"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.2"]}]`},
 		"C1: CAA of the authority":        {"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\"", "0 issue \"letsencrypt.org; validationmethods=http-01\"", "0 iodef \"mailto:ada@example.org\""]}]`},
+		"C1: CAA of one account":          {"dnsRecords": "[" + caaRecord("letsencrypt.org;validationmethods=http-01 ; AccountURI = https://acme-v02.api.letsencrypt.org/acme/acct/1") + "]"},
+		"C1: CAA of several methods":      {"dnsRecords": "[" + caaRecord("letsencrypt.org; validationmethods=dns-01,http-01; cansignhttpexchanges=yes") + "]"},
+		"C1: CAA of both environments":    {"dnsRecords": "[" + caaRecord("letsencrypt.org; accounturi=https://acme-staging-v02.api.letsencrypt.org/acme/acct/1", "letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/2") + "]"},
+		"C1: CAA of another's account":    {"dnsRecords": "[" + caaRecord("digicert.com; accounturi=https://acme.digicert.com/1; validationmethods=dns-01", "letsencrypt.org") + "]"},
+		"C1: CAA of wildcards by DNS":     {"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \"letsencrypt.org; validationmethods=dns-01\""]}]`},
+		"C1: CAA of nobody, and a space":  {"dnsRecords": "[" + caaRecord("; ", "letsencrypt.org ;") + "]"},
 		"C1: CAA for wildcards":           {"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \";\"", "128 issue \"LetsEncrypt.org\""]}]`},
 		"C1: CAA of another name":         {"dnsRecords": `[{"name": "a.example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}]`},
 		"C1: CAA nearer to the site":      {"domain": "blog.example.org", "dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}, {"name": "blog.example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}]`},

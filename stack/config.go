@@ -102,6 +102,9 @@ type Config struct {
 	VictorOpsKey string `config:"victorOpsKey" secret:"true"`
 	// VictorOpsRouting is the routing key there.
 	VictorOpsRouting string `config:"victorOpsRouting"`
+	// HeartbeatURL is the URL of a heartbeat monitor, to which the server posts each minute
+	// as long as its alerts work. Optional, and secret.
+	HeartbeatURL string `config:"heartbeatURL" secret:"true"`
 	// Grafana runs Grafana at monitoring.<domain>.
 	Grafana bool `config:"grafana"`
 	// GrafanaGitHubID and GrafanaGitHubSecret are of the GitHub OAuth app by which

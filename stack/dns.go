@@ -155,38 +155,58 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 // authority refuses CAA records that keep the configured authority from issuing a certificate for a
 // name of the site. What counts is the set of the name or of the nearest one above it (RFC 8659).
 func (v *validator) authority(c *Config) {
-	issuers := map[string][]string{}
-	keys := map[string]string{}
-	for i, record := range c.DNSRecords {
-		if record.Type != "CAA" {
-			continue
-		}
-		keys[record.Name] = place("dnsRecords", i) + ".values"
-		issuers[record.Name] = []string{}
-		for _, value := range record.Values {
-			if match := caa.FindStringSubmatch(value); match != nil && strings.EqualFold(match[2], "issue") {
-				issuers[record.Name] = append(issuers[record.Name], match[3])
-			}
-		}
-	}
 	refused := map[string]bool{}
 	for _, name := range c.Names() {
 		for ; name != ""; _, name, _ = strings.Cut(name, ".") {
-			allowed, ok := issuers[name]
-			if !ok {
+			i := slices.IndexFunc(c.DNSRecords, func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == name })
+			if i < 0 {
 				continue
 			}
-			// Without a property issue, everybody may.
-			if len(allowed) > 0 && !slices.ContainsFunc(allowed, func(issuer string) bool { return allows(issuer, c.ACMEDirectory) }) {
+			if !refused[name] {
 				refused[name] = true
+				v.issuers(c, place("dnsRecords", i)+".values", c.DNSRecords[i].Values)
 			}
 			break
 		}
 	}
-	for name := range refused {
-		key := keys[name]
-		v.add(key, fmt.Sprintf("does not allow the authority of acmeDirectory (%s) to issue the site's certificate by HTTP; write a value that names it, or change acmeDirectory", hostOf(c.ACMEDirectory)),
-			v.toSet(place(key, 0), fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))))
+}
+
+// issuers refuses the values of a CAA record that counts for a name of the site if none of them lets
+// Traefik's account have certificates. Without a property issue, every authority may issue.
+func (v *validator) issuers(c *Config, key string, values []string) {
+	authority := fmt.Sprintf("the authority of acmeDirectory (%s)", hostOf(c.ACMEDirectory))
+	at, command := 0, fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))
+	var limits []string
+	found := false
+	for i, value := range values {
+		match := caa.FindStringSubmatch(value)
+		if match == nil || !strings.EqualFold(match[2], "issue") {
+			continue
+		}
+		found = true
+		issued, reason := parseIssuance(match[3])
+		if reason != "" {
+			return // said of the value itself
+		}
+		if !issued.of(c.ACMEDirectory) {
+			continue
+		}
+		right, reasons := issued.corrected(c.ACMEDirectory)
+		if len(reasons) == 0 {
+			return
+		}
+		if len(limits) == 0 {
+			at, command = i, fmt.Sprintf("%s issue %q", match[1], right)
+		}
+		limits = append(limits, fmt.Sprintf("in value %d, %s", i+1, strings.Join(reasons, ", and ")))
+	}
+	switch {
+	case len(limits) > 0:
+		v.add(key, fmt.Sprintf("do not allow %s to issue the site's certificate by HTTP: %s; write %s", authority, strings.Join(limits, "; "), command),
+			v.toSet(place(key, at), command))
+	case found:
+		v.add(key, fmt.Sprintf("does not allow %s to issue the site's certificate by HTTP; write a value that names it, or change acmeDirectory", authority),
+			v.toSet(place(key, at), command))
 	}
 }
 
@@ -197,23 +217,6 @@ func identity(directory string) string {
 		return names[0]
 	}
 	return name
-}
-
-// allows reports whether the value of a property issue allows an authority: by its directory's host
-// or a domain above that, or by a name in authorities.
-func allows(issuer, directory string) bool {
-	name, parameters, _ := strings.Cut(issuer, ";")
-	name = strings.ToLower(strings.TrimSpace(name))
-	for parameter := range strings.SplitSeq(parameters, ";") {
-		tag, methods, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-		if strings.EqualFold(strings.TrimSpace(tag), "validationmethods") && !slices.Contains(strings.Split(strings.ReplaceAll(methods, " ", ""), ","), "http-01") {
-			return false
-		}
-	}
-	if name == "" || !strings.Contains(name, ".") {
-		return false
-	}
-	return within(hostOf(directory), name) || slices.Contains(authorities[registrable(hostOf(directory))], name)
 }
 
 // valueExamples are values of records, by their types.
@@ -301,6 +304,10 @@ func caaReason(value string) string {
 	}
 	if !slices.Contains(caaTags, strings.ToLower(match[2])) {
 		return "has a tag that no authority knows; write one of " + strings.Join(caaTags, ", ")
+	}
+	if tag := strings.ToLower(match[2]); tag == "issue" || tag == "issuewild" {
+		_, reason := parseIssuance(match[3])
+		return reason
 	}
 	return ""
 }

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,5 +28,25 @@ func FuzzParse(f *testing.F) {
 		}
 		require.NotNil(t, config)
 		require.True(t, slices.Contains(Keys(), key) || key == regionKey, "a key that is not known is refused")
+	})
+}
+
+// FuzzStackFile reads the file of another stack.
+func FuzzStackFile(f *testing.F) {
+	for _, seed := range []string{
+		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n", "config: &a\n  p:a: *a\n",
+		"config:\n  a: b\n  a: c\n", "config: {? [a] : b}\n", "config: .nan\n", "- a\n", "",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "Pulumi.other.yaml")
+		require.NoError(t, os.WriteFile(path, text, 0o644))
+		values, err := readFile(path, "p")
+		if err != nil {
+			require.Nil(t, values)
+			return
+		}
+		(&validator{}).read(values)
 	})
 }

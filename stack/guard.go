@@ -28,6 +28,7 @@ func (v *validator) guard(c *Config) {
 		v.realIDs(c, others)
 	}
 	v.ownNames(c, others)
+	v.ownAccount(c, others)
 	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" && strings.Contains(first, "staging") {
 		v.add("acmeDirectory", v.shown("acmeDirectory", c.ACMEDirectory)+" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
 			v.toSet("acmeDirectory", Defaults().ACMEDirectory))
@@ -94,6 +95,7 @@ func (v *validator) realNames(c *Config) {
 	}
 	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
 	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write where the real one is", Defaults().UptimeRobotAPI)
+	check("heartbeatURL", c.HeartbeatURL, hostOf(c.HeartbeatURL), "write the URL that the heartbeat monitor shows", "")
 	check("uptimeRobotWebhook", c.UptimeRobotWebhook, hostOf(c.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
 }
 

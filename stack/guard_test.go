@@ -3,16 +3,28 @@ package stack
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// pinnedStack is the file of a stack of our-site.org whose CAA record has these parameters.
+func pinnedStack(parameters string) string {
+	return "config:\n  immutable-infra:domain: our-site.org\n  immutable-infra:dnsRecords: [{name: our-site.org, type: CAA, values: ['0 issue \"letsencrypt.org" + parameters + "\"']}]\n"
+}
+
+// below is the change to a stack below our-site.org, with records.
+func below(records ...string) map[string]string {
+	return map[string]string{"domain": "test.our-site.org", "zoneId": "Z00000000000000000001", "dnsRecords": "[" + strings.Join(records, ", ") + "]"}
+}
 
 // misplaced are configurations that are well formed, but not in their stack.
 func misplaced(t *testing.T) map[string]invalid {
 	const testStack = "config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:aliases: [www.test.our-site.org]\n"
 	const localStack = "config:\n  immutable-infra:domain: site.localcloud.test\n  immutable-infra:zoneId: Z0LOCALCLOUD00000001\n  immutable-infra:ami: ami-0deb1a13000000000\n"
 	local := map[string]string{"Pulumi.local.yaml": localStack}
+	pinned := map[string]string{"Pulumi.production.yaml": pinnedStack(`; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1`)}
 	beside := func(text string) map[string]string { return map[string]string{"Pulumi.test.yaml": text} }
 	return map[string]invalid{
 		"the local cloud's domain in production":  {stack: "production", change: map[string]string{"domain": "site.localcloud.test"}, errors: map[string]string{"domain": "in the domain .test"}},
@@ -28,6 +40,11 @@ func misplaced(t *testing.T) map[string]invalid {
 		"an ACME authority at a loopback address": {stack: "test", change: map[string]string{"acmeDirectory": "https://127.0.0.1:14000/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
 		"an ACME authority of the rehearsal":      {stack: "test", change: map[string]string{"acmeDirectory": "https://198.18.0.5/dir"}, errors: map[string]string{"acmeDirectory": "on this machine only"}},
 		"the double of UptimeRobot":               {stack: "production", change: map[string]string{"uptimeRobotAPI": "https://uptimerobot.localcloud.test/v3"}, errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"}},
+		"a heartbeat to the local cloud": {
+			stack:  "production",
+			change: map[string]string{"heartbeatURL": "https://uptimerobot.localcloud.test/heartbeat/m1"},
+			errors: map[string]string{"heartbeatURL": "pulumi config set --secret heartbeatURL --stack production"},
+		},
 		"a web-hook of the local cloud": {
 			stack:  "production",
 			change: map[string]string{"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://victorops.localcloud.test/alert/site"},
@@ -62,6 +79,7 @@ func misplaced(t *testing.T) map[string]invalid {
 		"the key of examples":              {stack: "production", change: map[string]string{"admins": `[{"name": "ada", "keys": ["ssh-ed25519 ` + placeholderKey + ` me"]}]`}, errors: map[string]string{"admins[0].keys[0]": "write your own public key"}},
 		"the key of examples in a file":    {stack: "test", files: map[string]string{"me.pub": "ssh-ed25519 " + placeholderKey + " me\n"}, change: map[string]string{"admins": `[{"name": "ada", "keys": ["./me.pub"]}]`}, errors: map[string]string{"admins[0].keys[0]": "write your own public key"}},
 		"a staging authority":              {stack: "production", change: map[string]string{"acmeDirectory": "https://acme-staging-v02.api.letsencrypt.org/directory"}, errors: map[string]string{"acmeDirectory": "whose certificates browsers refuse"}},
+		"production's ACME account":        {stack: "test", files: pinned, change: below(), errors: map[string]string{"dnsRecords": "that of our-site.org in Pulumi.production.yaml allows another stack's account only"}},
 		"production's domain in test":      {stack: "test", files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: our-site.org\n"}, errors: map[string]string{"domain": "a name of the stack production (Pulumi.production.yaml)"}},
 		"production's alias in test":       {stack: "test", files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: site.org\n  immutable-infra:aliases: [our-site.org]\n"}, errors: map[string]string{"domain": "Pulumi.production.yaml"}},
 		"production's domain as an alias":  {stack: "test", change: map[string]string{"aliases": `["site.org"]`}, files: map[string]string{"Pulumi.production.yaml": "config:\n  immutable-infra:domain: site.org\n"}, errors: map[string]string{"aliases[0]": "or remove it"}},
@@ -97,6 +115,9 @@ func TestStacksWithNamesAndValuesOfTheirOwnAreNotRefused(t *testing.T) {
 			"Pulumi.yaml":             "[",
 			"Other.production.1.yaml": "[",
 		}, change: map[string]string{"zoneId": "Z00000000000000000001"}},
+		"below a CAA record of any account": {stack: "test", files: map[string]string{"Pulumi.production.yaml": pinnedStack("; validationmethods=http-01")}, change: below()},
+		"with a CAA record of its own": {stack: "test", files: map[string]string{"Pulumi.production.yaml": pinnedStack("; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1")},
+			change: below(`{"name": "test.our-site.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}`)},
 		"open to the world": {stack: "production", change: map[string]string{"sshAllowFrom": `["0.0.0.0/0"]`}},
 		"delegating to test": {stack: "production", files: map[string]string{"Pulumi.test.yaml": "config:\n  immutable-infra:domain: test.our-site.org\n"},
 			change: map[string]string{"dnsRecords": `[{"name": "test.our-site.org", "type": "A", "values": ["100.64.7.8"]}]`}},

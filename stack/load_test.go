@@ -111,6 +111,20 @@ func TestTheWebHookOfUptimeRobotEndsAsThatWantsIt(t *testing.T) {
 	}
 }
 
+func TestHeartbeatMonitorsOfEveryVendorAreAccepted(t *testing.T) {
+	inProject(t)
+	for _, address := range []string{
+		"", "https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef", "https://hc-ping.com/1d8a1c2e-0000-4000-8000-0123456789ab",
+		"https://nosnch.in/0123456789", "https://uptime.betterstack.com/api/v1/heartbeat/0123", "https://api.opsgenie.com:443/v2/ping?apiKey=0123",
+	} {
+		values := valid(t)
+		values["heartbeatURL"] = address
+		config, err := Parse(values)
+		require.NoError(t, err, address)
+		require.Equal(t, address, config.HeartbeatURL)
+	}
+}
+
 func TestFurtherRecordsAreCompleted(t *testing.T) {
 	inProject(t)
 	values := valid(t)
@@ -226,6 +240,11 @@ func malformed(t *testing.T) map[string]invalid {
 		"roots without a certificate":   {change: map[string]string{"acmeCA": "empty.pub"}, errors: map[string]string{"acmeCA": `"empty.pub" has no certificate in it`}},
 		"a retention without a unit":    {change: map[string]string{"metricsRetention": "90"}, errors: map[string]string{"metricsRetention": "90d"}},
 		"a key that is no key":          {change: map[string]string{"victorOpsKey": "alerts"}, errors: map[string]string{"victorOpsKey": "pulumi config set --secret victorOpsKey"}},
+		"a heartbeat by HTTP":           {change: map[string]string{"heartbeatURL": "http://hc-ping.com/0f0e"}, errors: map[string]string{"heartbeatURL": "pulumi config set --secret heartbeatURL"}},
+		"a heartbeat with a password":   {change: map[string]string{"heartbeatURL": "https://me:secret@hc-ping.com/0f0e"}, errors: map[string]string{"heartbeatURL": "without a user or a password"}},
+		"a heartbeat without a token":   {change: map[string]string{"heartbeatURL": "https://heartbeat.uptimerobot.com/"}, errors: map[string]string{"heartbeatURL": "write the one that the monitor shows"}},
+		"a heartbeat's token alone":     {change: map[string]string{"heartbeatURL": "m0123456789-0123456789abcdef"}, errors: map[string]string{"heartbeatURL": "write the one that the monitor shows"}},
+		"a heartbeat with a space":      {change: map[string]string{"heartbeatURL": "https://hc-ping.com/0f0e "}, errors: map[string]string{"heartbeatURL": "not the URL"}},
 		"a routing key with a slash":    {change: map[string]string{"victorOpsRouting": "a/b"}, errors: map[string]string{"victorOpsRouting": "not a routing key"}},
 		"GitHub's id without a secret": {
 			change: map[string]string{"grafanaGitHubId": "Iv1.0123"},
@@ -359,7 +378,7 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 	secrets := map[string]string{
 		"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": "0123456789abcdef",
 		"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/site",
-		"smtpPassword": "correct horse",
+		"smtpPassword": "correct horse", "heartbeatURL": "https://hc-ping.com/0f0e",
 	}
 	followed := map[string]invalid{}
 	maps.Copy(followed, malformed(t))
@@ -443,7 +462,7 @@ func change(t *testing.T, values map[string]string, key string, value *string) {
 // No message shows a secret, neither one that is malformed nor one in the wrong place.
 func TestNoMessageShowsASecret(t *testing.T) {
 	inProject(t)
-	for _, key := range []string{"victorOpsKey", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook", "smtpPassword"} {
+	for _, key := range []string{"victorOpsKey", "heartbeatURL", "grafanaGitHubSecret", "uptimeRobotKey", "uptimeRobotWebhook", "smtpPassword"} {
 		require.True(t, isSecret(key), key)
 	}
 	const canary = "canary"
@@ -544,7 +563,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 		"sshPort": "443", "sshFromRunner": "github", "sshAllowFrom": `["192.0.2.7/24", "198.18.0.1/32", "home"]`,
 		"ami": "ami-0123456789abcdef0", "instanceType": "t4g.micro", "rootVolumeSize": "20 GB", "generation": "-1", "provisioningTimeout": "90", "vpcCidr": "192.0.2.0/24", "serverBoundary": "server",
 		"siteDir": "blog", "buildCommand": `["make"]`, "jekyllEnv": "", "releasesKept": "0",
-		"metricsRetention": "90", "victorOpsKey": "alerts", "victorOpsRouting": "a/b", "grafanaGitHubId": "my app", "grafanaGitHubOrganizations": "ours",
+		"metricsRetention": "90", "victorOpsKey": "alerts", "victorOpsRouting": "a/b", "heartbeatURL": "http://hc.internal/ping", "grafanaGitHubId": "my app", "grafanaGitHubOrganizations": "ours",
 		"uptimeRobotKey": "ur1234567-0123456789abcdef01234567", "uptimeRobotAPI": "http://localhost/v3", "uptimeRobotWebhook": "https://hook.internal/$routing_key", "uptimeRobotInterval": "5", "statusPage": "maybe",
 		"hstsMaxAge": "-1", "hstsIncludeSubDomains": "no", "hstsPreload": "yes", "phpEgress": "perhaps", "smtpHost": "smtp.example.com:25", "smtpPort": "25", "smtpUser": "si\te", "smtpPassword": "", "smtpFrom": "The site <site@example.com>",
 		"protect": "yes", "backupInterval": "601", "backupRetention": "1", "backupVersionsKept": "1000", "backupVersionDays": "0",

@@ -110,6 +110,7 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 				if encrypted, ok := value.(map[string]any); ok && encrypted["secure"] != nil {
 					value = map[string]string{
 						"victorOpsKey":       "01234567-89ab-cdef-0123-456789abcdef",
+						"heartbeatURL":       "https://uptimerobot.localcloud.test/heartbeat/m1",
 						"uptimeRobotKey":     "u1234567-0123456789abcdef01234567",
 						"uptimeRobotWebhook": "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/01234567/site?",
 					}[strings.TrimPrefix(key, "immutable-infra:")]

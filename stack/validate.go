@@ -207,6 +207,9 @@ func (v *validator) monitoring(c *Config) {
 	v.check(c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "victorOpsKey", c.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
 	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
+	v.check(c.HeartbeatURL == "" || isHeartbeat(c.HeartbeatURL), "heartbeatURL", c.HeartbeatURL,
+		"is not the URL of a heartbeat monitor; write the one that the monitor shows, "+
+			"such as https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef, without a user or a password", "")
 	if c.GrafanaGitHubID != "" && c.GrafanaGitHubSecret == "" {
 		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
 	}
@@ -248,6 +251,13 @@ func (v *validator) uptimeRobot(c *Config) {
 // place is a place in a list, as pulumi config --path takes it.
 func place(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
+}
+
+// isHeartbeat reports whether Alertmanager can post to a URL. The path or the query has the monitor's token.
+func isHeartbeat(address string) bool {
+	parsed, err := url.Parse(address)
+	return err == nil && isHTTPS(address) && parsed.User == nil && !strings.ContainsAny(address, " #") &&
+		host.MatchString(strings.ToLower(parsed.Hostname())) && (strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
 }
 
 func isHTTPS(address string) bool {
@@ -441,7 +451,7 @@ func (v *validator) userDataFits(c *Config) {
 			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
 			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
 			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
-			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, BackupInterval: "600s", BackupRetention: "8760h",
+			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, HeartbeatURL: c.HeartbeatURL, BackupInterval: "600s", BackupRetention: "8760h",
 			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
 			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom}, PHPEgress: c.PHPEgress,
 		},

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -139,7 +140,7 @@ func TestEveryPullRequestAndEveryDeployIsChecked(t *testing.T) {
 	require.Len(t, check.Jobs, 1)
 	require.Empty(t, check.Jobs["check"].If)
 	steps := check.Jobs["check"].Steps
-	require.Equal(t, "make check", steps[len(steps)-1].Run)
+	require.Equal(t, "tools/inert.sh make check", steps[len(steps)-1].Run)
 
 	deploy := parseWorkflow(t, texts["../.github/workflows/deploy.yml"])
 	require.Equal(t, "./.github/workflows/check.yml", deploy.Jobs["check"].Uses)
@@ -186,4 +187,78 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 	deploy := workflows(t)["../.github/workflows/deploy.yml"]
 	require.Equal(t, 2, strings.Count(deploy, "uses: ./.github/workflows/up.yml\n"), "of another ref, job_workflow_ref would be another")
 	require.NotContains(t, deploy, "vars.DEPLOY_ROLE", "the variables of an environment are empty before its job starts")
+}
+
+// steps calls visit with each step of each workflow and action.
+func steps(t *testing.T, visit func(where, uses, run string)) {
+	t.Helper()
+	type step struct{ Uses, Run string }
+	for path, text := range workflows(t) {
+		var file struct {
+			Jobs map[string]struct{ Steps []step }
+			Runs struct{ Steps []step }
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(text), &file), path)
+		for name, job := range file.Jobs {
+			for _, step := range job.Steps {
+				visit(path+": "+name, step.Uses, step.Run)
+			}
+		}
+		for _, step := range file.Runs.Steps {
+			visit(path, step.Uses, step.Run)
+		}
+	}
+}
+
+func TestNoExpressionIsPastedIntoAShell(t *testing.T) {
+	steps(t, func(where, _, run string) {
+		require.NotContains(t, run, "${{", "%s: the title of a pull request could be a command; hand it over in env", where)
+	})
+}
+
+func TestADeploymentTakesNothingThatAnotherJobHasMade(t *testing.T) {
+	steps(t, func(where, uses, _ string) {
+		require.NotRegexp(t, `^actions/(?:upload-artifact|download-artifact|cache)`, uses, "%s: a job that runs a pull request's code could tamper with it", where)
+	})
+	up := workflows(t)["../.github/workflows/up.yml"]
+	require.NotContains(t, up, "needs:")
+	require.NotContains(t, workflows(t)["../.github/workflows/deploy.yml"], ".outputs.")
+}
+
+func TestOnlyDeploymentsRunOnARunnerOfOnesOwn(t *testing.T) {
+	runsOn := regexp.MustCompile(`runs-on: (.*)`)
+	for path, text := range workflows(t) {
+		for _, match := range runsOn.FindAllStringSubmatch(text, -1) {
+			if filepath.Base(path) == "up.yml" {
+				require.Equal(t, "${{ vars.DEPLOY_RUNNER || 'ubuntu-24.04' }}", match[1])
+				continue
+			}
+			require.Equal(t, "ubuntu-24.04", match[1], "%s: what a pull request leaves on that machine meets the next deployment", path)
+		}
+	}
+}
+
+// A server that somebody has taken over, a build of the site and Pulumi's state write to the output of these commands.
+func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
+	found := 0
+	steps(t, func(where, _, run string) {
+		for line := range strings.Lines(run) {
+			if strings.Contains(line, "make ") && !strings.Contains(line, "echo ") {
+				require.True(t, strings.HasPrefix(strings.TrimSpace(line), "tools/inert.sh make "), "%s: %s", where, line)
+				found++
+			}
+		}
+	})
+	require.Equal(t, 6, found)
+
+	command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", "echo ::add-mask::a; echo ::set-output name=a::b >&2; exit 3")
+	var stdout, stderr strings.Builder
+	command.Stdout, command.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	require.ErrorAs(t, command.Run(), &exit)
+	require.Equal(t, 3, exit.ExitCode())
+	require.Equal(t, "::add-mask::a\n", stdout.String(), "what is redirected has no line of the script's own")
+	require.Regexp(t, `^::stop-commands::([0-9a-f]{32})\n::set-output name=a::b\n::[0-9a-f]{32}::\n$`, stderr.String())
+	token := strings.TrimPrefix(strings.SplitN(stderr.String(), "\n", 2)[0], "::stop-commands::")
+	require.Equal(t, 2, strings.Count(stderr.String(), token), "the same token ends it")
 }

@@ -65,6 +65,7 @@ func TestASecretIsToldInNoForm(t *testing.T) {
 	} {
 		require.Equal(t, "said: (secret).", r.redact("said: "+told+"."))
 	}
+	require.Equal(t, "the contact (e-mail) is not confirmed", newRedactor("", "").redact("the contact ada.o'brien+site@mail.example.org is not confirmed"))
 	require.Equal(t, "nothing", newRedactor("", "").redact("nothing"))
 }
 

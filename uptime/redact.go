@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"html"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -11,7 +12,10 @@ import (
 // that may be one itself.
 const shortestSecret = 16
 
-// redactor takes secrets out of what is told.
+// address matches an e-mail address: an answer may have those of the account's contacts.
+var address = regexp.MustCompile(`[\w.%+'=-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}`)
+
+// redactor takes secrets and people's addresses out of what is told.
 type redactor struct {
 	replacer *strings.Replacer
 }
@@ -47,4 +51,6 @@ func inJSON(secret string) string {
 	return strings.Trim(string(encoded), `"`)
 }
 
-func (r redactor) redact(told string) string { return r.replacer.Replace(told) }
+func (r redactor) redact(told string) string {
+	return address.ReplaceAllString(r.replacer.Replace(told), "(e-mail)")
+}

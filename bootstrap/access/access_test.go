@@ -185,6 +185,26 @@ func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
 	}
 }
 
+// The recipe for a renamed repository in docs/github.md: another setting, and make access.
+func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
+	const main = "refs/heads/main"
+	of := func(repository, environment string) token {
+		return token{"repo:" + repository + ":environment:" + environment, main, repository + "/.github/workflows/up.yml@" + main}
+	}
+	before, after := deployed(t, nil), deployed(t, map[string]string{"repository": "Example/new-site"})
+	for _, stack := range []string{"test", "production"} {
+		old, renamed := before.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs, after.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs
+		trust := renamed["assumeRolePolicy"].StringValue()
+		require.True(t, admits(t, trust, of("Example/new-site", stack)))
+		require.False(t, admits(t, trust, of("example/site", stack)), "somebody else may have the old name now")
+		require.False(t, admits(t, trust, of("example/new-site", stack)), "GitHub shows a capital")
+		for _, inputs := range []resource.PropertyMap{old, renamed} {
+			delete(inputs, "assumeRolePolicy")
+		}
+		require.Equal(t, old, renamed, "the role is updated in place, and keeps its ARN")
+	}
+}
+
 func TestEachRoleAndBoundaryHasTheTablesPermissions(t *testing.T) {
 	mocks := deployed(t, nil)
 	config, err := Parse(values(nil))
@@ -315,4 +335,37 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 			require.NoError(t, err, name)
 		}
 	}
+}
+
+// FuzzParse reads a value of any key into a configuration that is right otherwise.
+func FuzzParse(f *testing.F) {
+	for _, key := range append(keys(), regionKey) {
+		for _, value := range []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":["*"]}`, "production", "repo:*", "*"} {
+			f.Add(key, value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, key, value string) {
+		config, err := Parse(values(map[string]string{key: value}))
+		if err != nil {
+			require.Nil(t, config)
+			require.ErrorAs(t, err, new(Problems))
+			return
+		}
+		require.True(t, slices.Contains(keys(), key) || key == regionKey, "a key that is not known is refused")
+		// Each of these becomes a part of a policy, where a wildcard would match what was never meant.
+		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production, config.StateBucket}
+		parts = append(append(parts, config.Stacks...), config.ZoneIDs...)
+		for _, arn := range config.Keys {
+			parts = append(parts, arn)
+		}
+		for _, names := range config.Names {
+			parts = append(parts, names...)
+		}
+		for _, part := range parts {
+			require.NotContains(t, part, "*")
+			require.NotContains(t, part, "?")
+			require.NotContains(t, part, "${")
+			require.NotContains(t, part, "\n")
+		}
+	})
 }

@@ -2,7 +2,10 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
+	"maps"
 	"os/exec"
+	"path"
 	"strings"
 	"testing"
 
@@ -98,4 +101,36 @@ func TestNewWritesWhatParseReads(t *testing.T) {
 	require.ErrorContains(t, err, "control character")
 	_, err = New(nil, DefaultLimits())
 	require.ErrorContains(t, err, "lists no files")
+}
+
+// FuzzManifest reads a manifest as whoever may write to the content bucket could leave it there.
+func FuzzManifest(f *testing.F) {
+	index := emptyHash + "  ./index.html\n"
+	for _, seed := range []string{
+		index, index + helloHash + "  ./a b/ü.html\n", index + index, index + emptyHash + "  ./../x\n", emptyHash + "  index.html\n",
+		index + emptyHash + "  ./index.html/a\n", `\` + index, index + "\n", strings.ToUpper(emptyHash) + "  ./index.html\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := Parse(text, DefaultLimits())
+		if err != nil {
+			require.Equal(t, Manifest{}, list)
+			return
+		}
+		require.True(t, IsID(list.ID()))
+		files := maps.Collect(list.Files())
+		require.Len(t, files, list.Len())
+		require.Contains(t, files, "index.html")
+		for name := range files {
+			require.True(t, fs.ValidPath(name), name)
+			require.NoError(t, CheckPath(name))
+			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+				require.NotContains(t, files, dir, "a file is the directory of another one")
+			}
+		}
+		again, err := New(files, DefaultLimits())
+		require.NoError(t, err)
+		require.Equal(t, files, maps.Collect(again.Files()))
+	})
 }

@@ -160,3 +160,20 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 		})
 	}
 }
+
+// FuzzStackFile reads a stack's file, and writes another image and generation into it.
+func FuzzStackFile(f *testing.F) {
+	for _, seed := range []string{testStack, productionStack, "config: []\n", "config:\n  immutable-infra:ami: &a ami-0\n  immutable-infra:generation: *a\n", "- a\n", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		before, err := parse(text)
+		if err != nil || before.AMI == "" {
+			return
+		}
+		after, err := parse(set(set(text, "ami", "ami-1"), "generation", "2"))
+		if err == nil && after.AMI == "ami-1" && after.Generation == "2" {
+			require.Equal(t, before.InstanceType, after.InstanceType)
+		}
+	})
+}

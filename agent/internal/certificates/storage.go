@@ -124,6 +124,19 @@ func (s Storage) For(name string) (longest Certificate, exists bool) {
 	return longest, exists
 }
 
+// Accounts are the URLs of the accounts at certificate authorities that it holds, sorted.
+func (s Storage) Accounts() []string {
+	var accounts []string
+	for _, resolver := range s.resolvers {
+		var owner account
+		if json.Unmarshal(resolver.Account, &owner) == nil && owner.Registration != nil && owner.Registration.URI != "" {
+			accounts = append(accounts, owner.Registration.URI)
+		}
+	}
+	slices.Sort(accounts)
+	return accounts
+}
+
 // Holds tells whether a certificate is among those that it holds.
 func (s Storage) Holds(leaf *x509.Certificate) bool {
 	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })

@@ -72,13 +72,22 @@ func (c Certificates) Look(ctx context.Context) Finding {
 	}
 	switch {
 	case len(problems) > 0:
-		return Finding{Detail: strings.Join(problems, "; "), Logs: []Log{serviceLog(c.Project, "traefik")}}
+		return Finding{Detail: withAccounts(stored, problems), Logs: []Log{serviceLog(c.Project, "traefik")}}
 	case len(waiting) == len(c.Names):
-		return Finding{Verdict: Holds, Detail: noneYet}
+		return Finding{Verdict: Holds, Detail: withAccounts(stored, []string{noneYet})}
 	case len(waiting) > 0:
 		sound = append(sound, strings.Join(waiting, ", ")+": "+noneYet)
 	}
-	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	return Finding{Verdict: Holds, Detail: withAccounts(stored, sound)}
+}
+
+// withAccounts joins the parts of a detail, and ends it with the URL of the account at the authority: a CAA
+// record may let that account alone have certificates, and whoever writes such a record needs it.
+func withAccounts(stored certificates.Storage, parts []string) string {
+	for _, account := range stored.Accounts() {
+		parts = append(parts, "account "+oneLine(account))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // awaited are the names that need not have a certificate yet.

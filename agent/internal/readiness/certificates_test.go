@@ -84,7 +84,7 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 	f.hold()
 	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
-	require.Equal(t, Finding{Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19"}, f.look())
+	require.Equal(t, Finding{Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account https://acme.example.org/account/1"}, f.look())
 }
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
@@ -100,7 +100,23 @@ func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	finding = f.look()
 	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, "www.example.org: there is no certificate", finding.Detail)
+	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1", finding.Detail)
+}
+
+// An authority that a CAA record keeps from issuing for this account has registered it all the same.
+func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
+	f := newFront(t)
+	f.store()
+	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1"}, f.look())
+	f.hold()
+	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate; account https://acme.example.org/account/1", f.look().Detail)
+}
+
+func TestAnAccountFromTheBucketObeysNoTerminal(t *testing.T) {
+	f := newFront(t)
+	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
+	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
+	require.Equal(t, "none yet: asked for when the VIP arrives; account https://acme.example.org/1; ready", f.look().Detail)
 }
 
 func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
@@ -112,7 +128,7 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	require.Equal(t, Finding{
-		Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives",
+		Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
 	}, f.look())
 }
 
@@ -131,27 +147,27 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				delete(f.served, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(traefik\.default\)$`,
+			`^www\.example\.org: is served with another certificate than those of acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
 		},
 		"Traefik serves an old one": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				f.served["www.example.org"] = certificatestest.New(t, later, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(www\.example\.org\)$`,
+			`^www\.example\.org: is served with another certificate than those of acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
 		},
 		"that of another name": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, later, "www.example.org"))
 				f.served["www.example.org"] = f.served["example.org"]
 			},
-			`^www\.example\.org: is served with the certificate of example\.org$`,
+			`^www\.example\.org: is served with the certificate of example\.org; account https://acme\.example\.org/account/1$`,
 		},
 		"about to end": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
 			},
-			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed$`,
+			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed; account https://acme\.example\.org/account/1$`,
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },

@@ -69,7 +69,7 @@ func (l Log) tail(ctx context.Context, runner Runner) []string {
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, UserAgent) {
-			lines = append(lines, printable(line))
+			lines = append(lines, anonymous(printable(line)))
 		}
 	}
 	return lines[max(0, len(lines)-logLines):]

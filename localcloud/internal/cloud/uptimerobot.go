@@ -17,6 +17,11 @@ const (
 	// UptimeRobotKeyVariable is where the double looks for its key.
 	UptimeRobotKeyVariable = "UPTIMEROBOT_KEY"
 
+	// UptimeRobotHeartbeat is the token of the account's heartbeat monitor. Pulumi.local.yaml has its URL.
+	UptimeRobotHeartbeat = "m800000001-10ca1c10bd00000000000001"
+	// UptimeRobotHeartbeatVariable is where the double looks for that token.
+	UptimeRobotHeartbeatVariable = "UPTIMEROBOT_HEARTBEAT"
+
 	uptimeRobotName      = "uptimerobot." + ZoneName
 	uptimeRobotContainer = network + "-uptimerobot"
 	roleUptimeRobot      = "uptimerobot"
@@ -47,7 +52,9 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 			l.home.Executable() + ":" + program + ":ro",
 			dir + ":" + uptimeRobotDir,
 		},
-		environment: []string{UptimeRobotKeyVariable + "=" + UptimeRobotKey},
+		environment: []string{
+			UptimeRobotKeyVariable + "=" + UptimeRobotKey, UptimeRobotHeartbeatVariable + "=" + UptimeRobotHeartbeat,
+		},
 		command: []string{program, "uptimerobot", "-certificate", "/tls/uptimerobot.pem", "-key", "/tls/uptimerobot.key",
 			"-account", uptimeRobotDir + "/account.json", "-roots", uptimeRobotDir + "/" + uptimeRobotRoots,
 			"-nameserver", netip.AddrPortFrom(dnsAddress(), dnsPort).String(),

@@ -51,7 +51,8 @@ func uptimeRobotVerb(ctx context.Context, args []string) error {
 		return fmt.Errorf("uptimerobot: %w", err)
 	}
 	server, err := uptimerobot.New(uptimerobot.Settings{
-		Key: apiKey, Plan: uptimerobot.Paid(), PageSize: listPageSize, Client: client, File: *account,
+		Key: apiKey, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
+		PageSize: listPageSize, Client: client, File: *account,
 		Second: time.Second, Log: func(told string) { log.Print(told) },
 	})
 	if err != nil {

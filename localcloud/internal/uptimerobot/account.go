@@ -52,9 +52,11 @@ func (a *account) newID() int64 {
 
 // State is what there is and what was done.
 type State struct {
-	Monitors     []MonitorState `json:"monitors"`
-	Integrations []string       `json:"integrations"`
-	Pages        []PageState    `json:"pages"`
+	Monitors []MonitorState `json:"monitors"`
+	// Heartbeats are the monitors that wait for requests. Their URLs are secret.
+	Heartbeats   []HeartbeatState `json:"heartbeats"`
+	Integrations []string         `json:"integrations"`
+	Pages        []PageState      `json:"pages"`
 	// Created, Changed and Deleted count requests that did so, by path.
 	Created map[string]int `json:"created"`
 	Changed map[string]int `json:"changed"`
@@ -74,6 +76,15 @@ type MonitorState struct {
 	Checks int       `json:"checks"`
 }
 
+// HeartbeatState is a heartbeat monitor, and how many heartbeats it received.
+type HeartbeatState struct {
+	ID     int64     `json:"id"`
+	Name   string    `json:"name"`
+	Status string    `json:"status"`
+	Beats  int       `json:"beats"`
+	Last   time.Time `json:"last"`
+}
+
 // PageState is a status page.
 type PageState struct {
 	ID       int64   `json:"id"`
@@ -87,11 +98,15 @@ func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := State{
-		Monitors: []MonitorState{}, Integrations: []string{}, Pages: []PageState{}, Notices: append([]Notice{}, s.notices...),
+		Monitors: []MonitorState{}, Heartbeats: []HeartbeatState{}, Integrations: []string{}, Pages: []PageState{}, Notices: append([]Notice{}, s.notices...),
 		Created: maps.Clone(s.account.Created), Changed: maps.Clone(s.account.Changed), Deleted: maps.Clone(s.account.Deleted),
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.account.Monitors)) {
 		m := s.account.Monitors[id]
+		if m.Type == typeHeartbeat {
+			state.Heartbeats = append(state.Heartbeats, HeartbeatState{m.ID, m.FriendlyName, m.Status, m.Beats, m.LastBeat})
+			continue
+		}
 		state.Monitors = append(state.Monitors, MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.account.Integrations)) {

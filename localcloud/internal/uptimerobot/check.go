@@ -26,8 +26,11 @@ func (s *Server) due() []monitor {
 	var due []monitor
 	now := time.Now()
 	for id, m := range s.account.Monitors {
-		if s.busy[id] || now.Before(m.Due) {
+		if s.busy[id] || m.Type != typeHeartbeat && now.Before(m.Due) {
 			continue
+		}
+		if m.Type == typeHeartbeat && (m.Status == statusUp) == s.beats(*m) {
+			continue // nor is one an outage that never beat
 		}
 		s.busy[id] = true
 		m.Due = now.Add(time.Duration(m.Interval) * s.settings.Second)
@@ -40,7 +43,7 @@ func (s *Server) due() []monitor {
 func (s *Server) check(ctx context.Context, m monitor) {
 	reason := s.ask(ctx, m)
 	for range confirmations {
-		if reason == "" || m.Status == statusDown || ctx.Err() != nil {
+		if reason == "" || m.Type == typeHeartbeat || m.Status == statusDown || ctx.Err() != nil {
 			break
 		}
 		s.wait(ctx)
@@ -106,6 +109,12 @@ func (s *Server) record(seen monitor, reason string) (alert, []integration) {
 
 // ask asks for a monitor's page once. It returns what is wrong with it, or "".
 func (s *Server) ask(ctx context.Context, m monitor) string {
+	if m.Type == typeHeartbeat {
+		if s.beats(m) {
+			return ""
+		}
+		return "No heartbeat received"
+	}
 	limit := time.Duration(m.Timeout) * s.settings.Second
 	if m.Timeout == 0 {
 		limit = 30 * s.settings.Second

@@ -11,6 +11,8 @@ import (
 const (
 	typeHTTP    = "HTTP"
 	typeKeyword = "KEYWORD"
+	// typeHeartbeat waits for requests instead of making them.
+	typeHeartbeat = "HEARTBEAT"
 
 	keywordExists    = "ALERT_EXISTS"
 	keywordNotExists = "ALERT_NOT_EXISTS"
@@ -35,6 +37,12 @@ type monitor struct {
 	KeywordCaseType int
 	KeywordValue    string
 	Contacts        []contact
+	// Token is the secret in the URL of a heartbeat, and Grace how many seconds one may be late.
+	Token string
+	Grace int
+	// LastBeat is when the last heartbeat came, and Beats how many did.
+	LastBeat time.Time
+	Beats    int
 
 	Status string
 	Reason string
@@ -156,6 +164,9 @@ func (s *Server) tellMonitor(m *monitor) any {
 		"keywordType": nil, "keywordCaseType": nil, "keywordValue": nil,
 		"assignedAlertContacts": contacts, "followRedirections": "true", "checkSSLErrors": "true",
 		"currentStateDuration": int(time.Since(m.Since).Seconds()),
+	}
+	if m.Type == typeHeartbeat {
+		told["gracePeriod"] = m.Grace
 	}
 	if m.Type == typeKeyword {
 		told["keywordType"], told["keywordCaseType"], told["keywordValue"] = m.KeywordType, m.KeywordCaseType, escaped(m.KeywordValue)

@@ -1,6 +1,7 @@
 // Package uptimerobot stands in for UptimeRobot: version 3 of its API, as far as
 // monitors of pages, web-hooks and status pages go, and what is behind it. Its
-// monitors really ask for their pages, and its web-hooks really are called.
+// monitors really ask for their pages, and its web-hooks really are called. Its
+// heartbeat monitor is there from the start, as if made by hand.
 package uptimerobot
 
 import (
@@ -31,6 +32,8 @@ type Settings struct {
 	Plan Plan
 	// PageSize is how many things a page of a list has.
 	PageSize int
+	// Heartbeat is the token of the account's heartbeat monitor; "" is none.
+	Heartbeat string
 	// Client asks for the monitored pages and calls web-hooks.
 	Client *http.Client
 	// File keeps the account over a restart. Optional.
@@ -60,6 +63,7 @@ func Paid() Plan {
 
 // Server is the API below /v3, and beside it, what only the double has:
 //
+//	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
 //	GET  /localcloud/state     what there is, without secrets: State
 //	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
@@ -85,6 +89,9 @@ func New(settings Settings) (*Server, error) {
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
 	}
+	s.addHeartbeat()
+	s.mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
+	s.mux.HandleFunc("POST /heartbeat/{token}", s.beat)
 	for _, k := range s.kinds() {
 		path := "/v3" + k.path
 		s.mux.HandleFunc("GET "+path, s.api(func(r *http.Request) (int, any, error) { return s.list(k, r) }))

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +56,12 @@ func (b *buffer) String() string {
 
 func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *alertmanager {
 	t.Helper()
+	return startBeatingAlertmanager(t, endpoint, key, "")
+}
+
+// startBeatingAlertmanager starts one that has the URL of a heartbeat monitor, unless that is empty.
+func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, heartbeat string) *alertmanager {
+	t.Helper()
 	program, err := exec.LookPath("prometheus-alertmanager")
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Skip("prometheus-alertmanager is not on the PATH: `make check` unpacks it, from Debian's package of that name")
@@ -80,9 +88,11 @@ func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *ale
 
 	}
 	write("run/secrets/victorops.key", key+"\n")
+	write("run/secrets/heartbeat.url", heartbeat)
 	write("etc/site/alertmanager.yaml", replaced(read("alertmanager.yaml"),
 		"https://alert.victorops.com", endpoint.URL, "/run/", root+"/run/",
-		"group_wait: 15s", "group_wait: 100ms", "group_interval: 1m", "group_interval: 200ms"))
+		"group_wait: 15s", "group_wait: 100ms", "group_interval: 1m", "group_interval: 200ms",
+		"group_interval: 30s", "group_interval: 30ms", "repeat_interval: 50s", "repeat_interval: 50ms"))
 	write("entrypoint", replaced(read("entrypoint"),
 		"/run/", root+"/run/", "/etc/site/", root+"/etc/site/", "/tmp/", root+"/", "=/alertmanager", "="+root+"/data",
 		// All that it can tell of the key, it tells.
@@ -255,6 +265,68 @@ func TestAnAlertSurvivesAnOutageOfVictorOps(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	a.fire("SiteDown", "i-1", "critical")
 	a.eventually(func() bool { return len(server.Messages()) == 1 }, "it arrives after two refusals")
+}
+
+// beating skips a test where Alertmanager is older than 0.26, which takes a URL from no file. Servers have 0.28.
+func beating(t *testing.T) {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "prometheus-alertmanager", "--version").CombinedOutput()
+	if old := regexp.MustCompile(`version 0\.(1\d|2[0-5])\.`).Find(output); err != nil || old != nil {
+		t.Skipf("Alertmanager %s knows no url_file, which came with 0.26: %v", old, err)
+	}
+}
+
+func TestWatchdogBeatsAgainAndAgainAndNoOtherAlertDoes(t *testing.T) {
+	beating(t)
+	server := victorops.New(key)
+	bodies := make(chan string, 1000)
+	endpoint := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/heartbeat/m1-5c1e0f" {
+			server.ServeHTTP(w, r)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err == nil && r.Method == http.MethodPost {
+			bodies <- string(body)
+		}
+	}))
+	t.Cleanup(endpoint.Close)
+	a := startBeatingAlertmanager(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f\n")
+
+	a.fire("SiteDown", "i-1", "critical")
+	a.eventually(func() bool { return len(story(server)) == 1 }, "an alert goes to VictorOps")
+	require.Empty(t, bodies, "and is no heartbeat")
+	a.fire("Watchdog", "i-1", "none")
+	a.eventually(func() bool { return len(bodies) > 3 }, "the heartbeat is repeated")
+	a.resolve("Watchdog", "i-1", "none")
+	ended := func() bool {
+		select {
+		case body := <-bodies:
+			require.Contains(t, body, `"alertname":"Watchdog"`)
+			require.Contains(t, body, `"status":"firing"`)
+			require.NotContains(t, body, "SiteDown")
+			return false
+		case <-time.After(time.Second):
+			return true
+		}
+	}
+	// Those that were under way come first; that it ended would be the last.
+	for i := 0; !ended(); i++ {
+		require.Less(t, i, 1000, "the heartbeat ends with the alert")
+	}
+	require.NotContains(t, story(server), "Watchdog on example.org (i-1)")
+}
+
+func TestHeartbeatURLIsNotInTheLog(t *testing.T) {
+	beating(t)
+	endpoint := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(endpoint.Close)
+	a := startBeatingAlertmanager(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f")
+	a.fire("Watchdog", "i-1", "none")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
+	endpoint.Close()
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") }, "it says that nobody is there")
+	require.NotContains(t, a.log.String(), "5c1e0f")
 }
 
 func TestAKeyThatIsRefusedIsNotInTheLog(t *testing.T) {

@@ -53,6 +53,13 @@ func tagged(where, project, stack string) map[string]string {
 	return key("aws:"+where+"/project", project, "aws:"+where+"/stack", stack)
 }
 
+// both merges condition keys.
+func both(one, other map[string]string) map[string]string {
+	merged := maps.Clone(one)
+	maps.Copy(merged, other)
+	return merged
+}
+
 func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 	const production, test, preview, drill = "deploy-production", "deploy-test", "preview", "restore-drill"
 	passed := func(to string) map[string]string { return key("iam:passedtoservice", to) }
@@ -87,6 +94,12 @@ func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 		"put a foreign role into a profile":                      {production, "iam:PassRole", iamARNs + "role/immutable-infra-deploy-test", passed("ec2.amazonaws.com")},
 		"take on another role":                                   {production, "sts:AssumeRole", iamARNs + "role/admin", key()},
 		"put the foreign profile of an administrator on servers": {production, "iam:AddRoleToInstanceProfile", iamARNs + "instance-profile/admin", key()},
+		"give a profile to a server that runs":                   {production, "ec2:AssociateIamInstanceProfile", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
+		"run a command on a server by Systems Manager":           {production, "ssm:SendCommand", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
+		"tag another stack's server role as one's own":           {test, "iam:TagRole", serverRole, tagged("requesttag", "immutable-infra", "test")},
+		"bound a user to gain a hold on it":                      {production, "iam:PutUserPermissionsBoundary", iamARNs + "user/admin", bounded(boundary)},
+		"put a policy on a group":                                {production, "iam:PutGroupPolicy", iamARNs + "group/admins", bounded(boundary)},
+		"leave the organization and its limits":                  {production, "organizations:LeaveOrganization", "*", key()},
 
 		// Destroy or read production's backups.
 		"give the backup bucket a policy":                  {production, "s3:PutBucketPolicy", backup, key()},
@@ -110,24 +123,32 @@ func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 		"read a bucket of the account that is not of ours": {production, "s3:GetObject", "arn:aws:s3:::payroll/2026.csv", key()},
 
 		// Write a state that somebody else's update runs.
-		"write the state of the roles":                   {production, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
-		"write the state of the roles, by test":          {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
-		"write another stack's state":                    {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
-		"write the state of a stack of a longer name":    {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/test2.json", key()},
-		"read another stack's state":                     {test, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
-		"read another stack's history":                   {test, "s3:GetObject", stateBucket + "/.pulumi/history/immutable-infra/production/production-1.checkpoint.json", key()},
-		"change the layout of the state":                 {production, "s3:PutObject", stateBucket + "/.pulumi/meta.yaml", key()},
-		"remove another stack's lock":                    {test, "s3:DeleteObject", stateBucket + "/.pulumi/locks/organization/immutable-infra/production/1.json", key()},
-		"delete the stack's own state":                   {production, "s3:DeleteObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
-		"delete the stack's history":                     {production, "s3:DeleteObject", stateBucket + "/.pulumi/history/immutable-infra/production/production-1.history.json", key()},
-		"delete versions of the state":                   {production, "s3:DeleteObjectVersion", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
-		"open the state bucket":                          {production, "s3:PutBucketPolicy", stateBucket, key()},
-		"write production's state from a preview":        {preview, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
-		"read the state of the roles from a preview":     {preview, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
-		"read the state of test from a preview":          {preview, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra/test.json", key()},
-		"decrypt production's secrets, by test":          {test, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/production", key()},
-		"decrypt the secrets of test, by production":     {production, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", key()},
-		"decrypt the secrets of test from a preview":     {preview, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", key()},
+		"write the state of the roles":                    {production, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
+		"write the state of the roles, by test":           {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
+		"write another stack's state":                     {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
+		"write the state of a stack of a longer name":     {test, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/test2.json", key()},
+		"read another stack's state":                      {test, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
+		"read another stack's history":                    {test, "s3:GetObject", stateBucket + "/.pulumi/history/immutable-infra/production/production-1.checkpoint.json", key()},
+		"change the layout of the state":                  {production, "s3:PutObject", stateBucket + "/.pulumi/meta.yaml", key()},
+		"remove another stack's lock":                     {test, "s3:DeleteObject", stateBucket + "/.pulumi/locks/organization/immutable-infra/production/1.json", key()},
+		"delete the stack's own state":                    {production, "s3:DeleteObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
+		"delete the stack's history":                      {production, "s3:DeleteObject", stateBucket + "/.pulumi/history/immutable-infra/production/production-1.history.json", key()},
+		"delete versions of the state":                    {production, "s3:DeleteObjectVersion", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
+		"open the state bucket":                           {production, "s3:PutBucketPolicy", stateBucket, key()},
+		"make the state readable to the world by its ACL": {test, "s3:PutObjectAcl", stateBucket + "/.pulumi/stacks/immutable-infra/test.json", key()},
+		"open the state bucket by its ACL":                {production, "s3:PutBucketAcl", stateBucket, key()},
+		"tell somebody else of each state":                {production, "s3:PutBucketNotification", stateBucket, key()},
+		"let old states expire":                           {production, "s3:PutLifecycleConfiguration", stateBucket, key()},
+		"write production's state from a preview":         {preview, "s3:PutObject", stateBucket + "/.pulumi/stacks/immutable-infra/production.json", key()},
+		"read the state of the roles from a preview":      {preview, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra-access/access.json", key()},
+		"read the state of test from a preview":           {preview, "s3:GetObject", stateBucket + "/.pulumi/stacks/immutable-infra/test.json", key()},
+		"decrypt production's secrets, by test":           {test, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/production", key()},
+		"decrypt the secrets of test, by production":      {production, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", key()},
+		"decrypt the secrets of test from a preview":      {preview, "kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", key()},
+		// A pull request that swaps the secretsprovider in a stack's file: no deployment encrypts the state by that key.
+		"use the key of another account for the secrets": {production, "kms:Decrypt", "arn:aws:kms:eu-central-1:999999999999:key/mallory", key()},
+		"let somebody else use the key of the secrets":   {production, "kms:CreateGrant", "arn:aws:kms:eu-central-1:123456789012:key/production", key()},
+		"change the policy of the key":                   {production, "kms:PutKeyPolicy", "arn:aws:kms:eu-central-1:123456789012:key/production", key()},
 		"delete the key of the secrets":                  {production, "kms:ScheduleKeyDeletion", "arn:aws:kms:eu-central-1:123456789012:key/production", key()},
 		"terminate production's server, by test":         {test, "ec2:TerminateInstances", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
 		"make a server with production's tags, by test":  {test, "ec2:RunInstances", ec2ARNs + "instance/*", tagged("requesttag", "immutable-infra", "production")},
@@ -138,6 +159,15 @@ func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 		"change a record of another zone":                {production, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z9", key()},
 		"point production's name elsewhere, by test":     {test, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", record("www.example.org")},
 		"a name that only ends as the stack's":           {test, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", record("attest.example.org")},
+		"tag production's server as one's own":           {test, "ec2:CreateTags", ec2ARNs + "instance/i-1", both(tagged("resourcetag", "immutable-infra", "production"), tagged("requesttag", "immutable-infra", "test"))},
+		"tag an untagged server as one's own":            {test, "ec2:CreateTags", ec2ARNs + "instance/i-1", tagged("requesttag", "immutable-infra", "test")},
+		"tag as if it were being made":                   {test, "ec2:CreateTags", ec2ARNs + "instance/i-1", both(key("ec2:createaction", "CreateSnapshot"), tagged("requesttag", "immutable-infra", "test"))},
+		"open production's SSH to the world, by test":    {test, "ec2:AuthorizeSecurityGroupIngress", ec2ARNs + "security-group/sg-1", tagged("resourcetag", "immutable-infra", "production")},
+		"open production's SSH, from a preview":          {preview, "ec2:AuthorizeSecurityGroupIngress", ec2ARNs + "security-group/sg-1", tagged("resourcetag", "immutable-infra", "production")},
+		"change the site, from a preview":                {preview, "s3:PutObject", "arn:aws:s3:::production-content-2026/site/index.html", key()},
+		"give production's server another start script":  {test, "ec2:ModifyInstanceAttribute", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
+		"copy production's disk":                         {production, "ec2:CreateSnapshot", ec2ARNs + "volume/vol-1", tagged("resourcetag", "immutable-infra", "production")},
+		"send a server an SSH key":                       {production, "ec2-instance-connect:SendSSHPublicKey", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
 		"see another region's servers":                   {production, "ec2:DescribeInstances", "*", map[string]string{"aws:requestedregion": "us-east-1"}},
 		"start something that the program does not have": {production, "lambda:CreateFunction", "arn:aws:lambda:eu-central-1:123456789012:function:f", key()},
 
@@ -153,6 +183,10 @@ func TestAttacksByARoleOfAWorkflowOrByAServerAreRefused(t *testing.T) {
 		"terminate other servers from a server":         {"server-production", "ec2:TerminateInstances", ec2ARNs + "instance/i-1", tagged("resourcetag", "immutable-infra", "production")},
 		"change the zone's records from a server":       {"server-production", "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", key()},
 		"read the rest of the account from a server":    {"server-production", "s3:GetObject", "arn:aws:s3:::payroll/2026.csv", key()},
+		"make a backup readable to the world":           {"server-production", "s3:PutObjectAcl", backup + "/certificates/acme.json", key()},
+		"get round a lock of the backups":               {"server-production", "s3:BypassGovernanceRetention", backup + "/history/1", key()},
+		"let itself in by SSH, from a server":           {"server-production", "ec2:AuthorizeSecurityGroupIngress", ec2ARNs + "security-group/sg-1", tagged("resourcetag", "immutable-infra", "production")},
+		"take the VIP from a server":                    {"server-production", "ec2:AssociateAddress", ec2ARNs + "elastic-ip/eipalloc-1", tagged("resourcetag", "immutable-infra", "production")},
 		"read another stack's site from test's servers": {"server-test", "s3:GetObject", "arn:aws:s3:::production-content-2026/site/index.html", key()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,13 +223,12 @@ func TestWhatADeploymentAndAServerNeedIsAllowed(t *testing.T) {
 	of := func(stack string) []attempt {
 		deploy, server := "deploy-"+stack, "server-"+stack
 		role, bound := iamARNs+"role/immutable-infra/"+stack+"/web-1a2b3c4", bounded(iamARNs+"policy/immutable-infra-server-"+stack)
-		both := maps.Clone(bound)
-		maps.Copy(both, tagged("requesttag", "immutable-infra", stack))
+		boundAndTagged := both(bound, tagged("requesttag", "immutable-infra", stack))
 		own := tagged("resourcetag", "immutable-infra", stack)
 		state := stateBucket + "/.pulumi/"
 		return []attempt{
-			{deploy, "iam:CreateRole", role, both},
-			{deploy, "iam:TagRole", role, both},
+			{deploy, "iam:CreateRole", role, boundAndTagged},
+			{deploy, "iam:TagRole", role, boundAndTagged},
 			{deploy, "iam:PutRolePermissionsBoundary", role, bound},
 			{deploy, "iam:PutRolePolicy", role, bound},
 			{deploy, "iam:DeleteRolePolicy", role, bound},

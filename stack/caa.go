@@ -1,0 +1,161 @@
+package stack
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// validationMethod is how Traefik proves to the authority that it serves a name (RFC 8555): by HTTP.
+const validationMethod = "http-01"
+
+var (
+	// issuerName matches the name of an authority, and the tag of a parameter, of a property issue or
+	// issuewild (RFC 8659).
+	issuerName   = regexp.MustCompile(`^[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)*$`)
+	parameterTag = regexp.MustCompile(`^[A-Za-z0-9]+(-+[A-Za-z0-9]+)*$`)
+	// parameterValue matches what may be in the value of a parameter: printable ASCII but for the semicolon.
+	parameterValue = regexp.MustCompile(`^[!-:<-~]*$`)
+	// methodNames matches the value of validationmethods (RFC 8657).
+	methodNames = regexp.MustCompile(`^([A-Za-z0-9-]+(,[A-Za-z0-9-]+)*)?$`)
+)
+
+// issuance is the value of a property issue or issuewild of a CAA record: who may issue (RFC 8659), for
+// which account, and by which methods of validation (RFC 8657).
+type issuance struct {
+	// issuer is the authority's name in lower case, and "" for nobody.
+	issuer string
+	// account is the URL of the one account that may ask, and "" for any.
+	account string
+	// methods are those that may be used, and nil for any.
+	methods []string
+	// others are the parameters that mean something to the authority alone.
+	others []string
+}
+
+// parseIssuance reads the value of a property issue or issuewild. The reason says why it is refused.
+// A parameter that occurs twice is refused: no authority issues by it.
+func parseIssuance(value string) (issued issuance, reason string) {
+	name, parameters, _ := strings.Cut(value, ";")
+	issued.issuer = strings.ToLower(strings.Trim(name, " \t"))
+	if issued.issuer != "" && !issuerName.MatchString(issued.issuer) {
+		return issued, "names an authority by what is not a domain; write one such as letsencrypt.org"
+	}
+	if strings.Trim(parameters, " \t") == "" {
+		return issued, ""
+	}
+	seen := map[string]bool{}
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		tag, text, found := strings.Cut(parameter, "=")
+		tag, text = strings.ToLower(strings.Trim(tag, " \t")), strings.Trim(text, " \t")
+		switch {
+		case !found || !parameterTag.MatchString(tag) || !parameterValue.MatchString(text):
+			return issued, "has a parameter that is not of the form tag=value; separate parameters by semicolons, such as validationmethods=" + validationMethod
+		case seen[tag]:
+			return issued, "has the parameter " + tag + " twice, so that no authority issues by it; write it once"
+		}
+		seen[tag] = true
+		switch tag {
+		case "validationmethods":
+			if !methodNames.MatchString(text) {
+				return issued, "has validationmethods that are not names separated by commas; write validationmethods=" + validationMethod
+			}
+			issued.methods = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+		case "accounturi":
+			if account, err := url.Parse(text); err != nil || account.Scheme != "https" || account.Hostname() == "" {
+				return issued, "has an accounturi that is not the https URL of an account; write the one that sudo agent ready shows on a server"
+			}
+			issued.account = text
+		default:
+			issued.others = append(issued.others, tag+"="+text)
+		}
+	}
+	return issued, ""
+}
+
+// String is the value as in a CAA record.
+func (i issuance) String() string {
+	parts := []string{i.issuer}
+	if i.methods != nil {
+		parts = append(parts, "validationmethods="+strings.Join(i.methods, ","))
+	}
+	if i.account != "" {
+		parts = append(parts, "accounturi="+i.account)
+	}
+	return strings.Join(append(parts, i.others...), "; ")
+}
+
+// of reports whether the value names the authority of an ACME directory: by the directory's host, by a
+// domain above that, or by a name in authorities.
+func (i issuance) of(directory string) bool {
+	if !strings.Contains(i.issuer, ".") {
+		return false
+	}
+	return within(hostOf(directory), i.issuer) || slices.Contains(authorities[registrable(hostOf(directory))], i.issuer)
+}
+
+// corrected is what a value that names the authority of an ACME directory should be to let Traefik's
+// account there have certificates. The reasons say what had to change; none where nothing had.
+func (i issuance) corrected(directory string) (right issuance, reasons []string) {
+	right = i
+	if i.methods != nil && !slices.Contains(i.methods, validationMethod) {
+		reasons = append(reasons, fmt.Sprintf("validationmethods lacks %s, the one that Traefik uses", validationMethod))
+		right.methods = []string{validationMethod}
+	}
+	if i.account != "" && !strings.EqualFold(hostOf(i.account), hostOf(directory)) {
+		reasons = append(reasons, "accounturi is no account of "+hostOf(directory))
+		right.account = ""
+	}
+	return right, reasons
+}
+
+// ownAccount refuses to leave a name to a CAA record of another stack, above it, that allows one account only: each
+// stack has an account of its own.
+func (v *validator) ownAccount(c *Config, others []neighbour) {
+	if c.ZoneID == "" {
+		return // the records are made by hand
+	}
+	records := c.DNSRecords
+	for _, name := range c.Names() {
+		for above := name; above != ""; _, above, _ = strings.Cut(above, ".") {
+			of := func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == above }
+			if slices.ContainsFunc(records, of) {
+				break
+			}
+			i := slices.IndexFunc(others, func(other neighbour) bool { return slices.ContainsFunc(other.config.DNSRecords, of) })
+			if i < 0 {
+				continue
+			}
+			record := others[i].config.DNSRecords[slices.IndexFunc(others[i].config.DNSRecords, of)]
+			if !allowsOneAccount(record.Values, c.ACMEDirectory) {
+				break
+			}
+			key := place("dnsRecords", len(records))
+			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
+			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; write one, such as %s", name, above, others[i].file, value),
+				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(place(key+".values", 0), value))
+			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
+			break
+		}
+	}
+}
+
+// allowsOneAccount reports whether an authority issues by the values of a CAA record for single accounts only.
+func allowsOneAccount(values []string, directory string) bool {
+	single := false
+	for _, value := range values {
+		match := caa.FindStringSubmatch(value)
+		if match == nil || !strings.EqualFold(match[2], "issue") {
+			continue
+		}
+		if issued, reason := parseIssuance(match[3]); reason == "" && issued.of(directory) {
+			if issued.account == "" {
+				return false
+			}
+			single = true
+		}
+	}
+	return single
+}
