@@ -8,6 +8,9 @@ SCRIPTS := \
 	server/files/php/entrypoint server/files/php/sendmail \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
 
+# The documents about the project: not the pages of the sites in it.
+DOCUMENTS := '*.md' ':!site/' ':!e2e/sites/'
+
 # The stack that is looked at, and the environment in which Pulumi finds it.
 LOOKED_AT := $(or $(STACK),local)
 IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
@@ -90,18 +93,9 @@ access: ## Make the roles by which GitHub's workflows reach AWS: docs/github.md
 test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
-check: ## Check format, lint and unit tests
-	@tools/need.sh shellcheck jekyll git chromium msmtp socat media-types $(LIBRARIES)
+check: lint ## Check format, prose, lint and unit tests
+	@tools/need.sh jekyll git chromium msmtp socat media-types $(LIBRARIES)
 	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
-	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
-	@mkdir -p .localcloud/bin; go build -C tools/lint -o ../../.localcloud/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
-	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
-	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
-	@for module in $(MODULES); do \
-	  echo "vet, staticcheck: $$module"; \
-	  (cd $$module && go vet ./... && "$(CURDIR)/.localcloud/bin/staticcheck" ./...) || exit 1; \
-	done
 	@$(MAKE) -s versitygw
 	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
@@ -109,6 +103,26 @@ check: ## Check format, lint and unit tests
 	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" go test -C $$module ./... || exit 1; \
 	done
 	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
+
+.PHONY: lint
+lint: prose ## Check format and lint: Go, shell, workflows, prose
+	@tools/need.sh shellcheck
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
+	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
+	@go build -C tools/lint -o ../../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run ./...) || exit 1; done
+
+# vale parses code in documents by a library in C.
+.PHONY: prose
+prose: ## Check the documents' spelling and wording (.vale.ini, styles/)
+	@tools/need.sh git gcc libc6-dev
+	@mkdir -p .localcloud/bin
+	@CGO_ENABLED=1 go build -C tools/lint -o ../../.localcloud/bin/vale github.com/vale-cli/vale/v3/cmd/vale
+	@go build -C tools/lint -o ../../.localcloud/bin/misspell github.com/golangci/misspell/cmd/misspell
+	@echo "misspell"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/misspell -error
+	@echo "vale"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/vale --output=line
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down

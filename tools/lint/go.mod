@@ -7,7 +7,6 @@ tool (
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	github.com/golangci/misspell/cmd/misspell
 	github.com/vale-cli/vale/v3/cmd/vale
-	honnef.co/go/tools/cmd/staticcheck
 )
 
 require (

@@ -3,6 +3,7 @@ package uptimerobot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -105,7 +106,7 @@ func (s *Server) deliver(ctx context.Context, to integration, variables map[stri
 	request.Header.Set("Content-Type", contentType)
 	response, err := s.settings.Client.Do(request)
 	if err != nil {
-		if inner, ok := err.(*url.Error); ok {
+		if inner := (*url.Error)(nil); errors.As(err, &inner) {
 			err = inner.Err
 		}
 		return fmt.Errorf("call the web-hook: %w", err)
