@@ -114,7 +114,8 @@ lint: prose ## Check format and lint: Go, shell, workflows, prose
 	@go build -C tools/lint -o ../../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run ./...) || exit 1; done
 
-# vale parses code in documents by a library in C.
+# vale needs a C compiler for its parsers. Comments in Go do not pass yet: vale --output=line '*.go'
+# had 442 findings on 28 November 2026.
 .PHONY: prose
 prose: ## Check the documents' spelling and wording (.vale.ini, styles/)
 	@tools/need.sh git gcc libc6-dev
