@@ -112,6 +112,24 @@ func TestProseWrapsAt100Columns(t *testing.T) {
 	}
 }
 
+func TestParagraphsHaveAtMostFiveLines(t *testing.T) {
+	item := regexp.MustCompile(`^\s*([-*>]|\d+\.) `)
+	for file, text := range documents(t) {
+		lines := 0
+		for number, line := range prose(text) {
+			switch trimmed := strings.TrimSpace(line); {
+			case trimmed == "", strings.HasPrefix(trimmed, "|"), strings.HasPrefix(trimmed, "#"):
+				lines = 0
+			case item.MatchString(line):
+				lines = -100 // An item of a list may be longer.
+			default:
+				lines++
+			}
+			require.LessOrEqual(t, lines, 5, "%s:%d: split the paragraph", file, number+1)
+		}
+	}
+}
+
 func TestReadmeHasAtMost150Lines(t *testing.T) {
 	require.LessOrEqual(t, strings.Count(documents(t)["README.md"], "\n"), 150)
 }
