@@ -3,7 +3,6 @@ package uptimerobot
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,7 +105,7 @@ func (s *Server) deliver(ctx context.Context, to integration, variables map[stri
 	request.Header.Set("Content-Type", contentType)
 	response, err := s.settings.Client.Do(request)
 	if err != nil {
-		if inner := (*url.Error)(nil); errors.As(err, &inner) {
+		if inner, ok := err.(*url.Error); ok {
 			err = inner.Err
 		}
 		return fmt.Errorf("call the web-hook: %w", err)

@@ -72,7 +72,7 @@ func build(ctx context.Context, dir, executable string) error {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		//nolint:errorlint // The compiler's exit status is not the program's.
+		// Not wrapped: the compiler's exit status is not the program's.
 		return fmt.Errorf("go build: %s\n%s", err, output.String())
 	}
 	info, err := os.Stat(executable)
