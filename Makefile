@@ -112,7 +112,7 @@ lint: prose ## Check format and lint: Go, shell, workflows, prose
 	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
 	@go build -C tools/lint -o ../../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run ./...) || exit 1; done
+	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
 
 # vale needs a C compiler for its parsers. Comments in Go do not pass yet: vale --output=line '*.go'
 # had 442 findings on 28 November 2026.
