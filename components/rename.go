@@ -11,7 +11,7 @@ import (
 // replace whatever bears the stack's name, such as both buckets, and an unprotected stack would lose them. What tells
 // is the name of a bucket in the output of the last update; bucket is the name of its resource.
 //
-// The engine reads the output. It is no resource, which would be in the state.
+// The engine reads the output, by a provider of its own that is in the state. A StackReference would be a resource.
 func RequireStackName(ctx *pulumi.Context, output, bucket string) error {
 	name := ctx.Stack()
 	// Stacks of Pulumi Cloud belong to an organization. In other backends it is always this one, and the
