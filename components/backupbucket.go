@@ -18,8 +18,8 @@ type BackupBucketArgs struct {
 	VersionDays int `pulumi:"versionDays"`
 }
 
-// BackupBucket holds the data that must outlive every server: monitoring history and certificates. Servers may write and
-// delete objects, but no versions of them, so nothing on a server can destroy a backup.
+// BackupBucket holds the data that must outlive every server: monitoring history and certificates. Servers may write
+// and delete objects, but no versions of them, so nothing on a server can destroy a backup.
 type BackupBucket struct {
 	pulumi.ResourceState
 
@@ -27,7 +27,9 @@ type BackupBucket struct {
 }
 
 // NewBackupBucket creates a BackupBucket.
-func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, opts ...pulumi.ResourceOption) (*BackupBucket, error) {
+func NewBackupBucket(
+	ctx *pulumi.Context, name string, args *BackupBucketArgs, opts ...pulumi.ResourceOption,
+) (*BackupBucket, error) {
 	if args == nil {
 		args = &BackupBucketArgs{}
 	}
@@ -40,7 +42,8 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		rule.days = 30
 	}
 	if rule.versionsKept < 0 || rule.versionsKept > 100 || rule.days < 1 {
-		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), Args.VersionDays at least 1", name)
+		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), "+
+			"Args.VersionDays at least 1", name)
 	}
 
 	backup := &BackupBucket{}

@@ -23,9 +23,11 @@ type privateBucket struct {
 
 func (b *privateBucket) public() Bucket { return Bucket{Name: b.bucket.Bucket, ARN: b.bucket.Arn} }
 
-// newPrivateBucket creates a bucket. With forceDestroy it is deleted together with its objects; without, only when it is
-// empty.
-func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption) (*privateBucket, error) {
+// newPrivateBucket creates a bucket. With forceDestroy it is deleted together with its objects; without, only when it
+// is empty.
+func newPrivateBucket(
+	ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption,
+) (*privateBucket, error) {
 	opts = append(opts, pulumi.Parent(parent))
 	bucket, err := s3.NewBucketV2(ctx, name, &s3.BucketV2Args{
 		BucketPrefix: pulumi.String(bucketPrefix(ctx.Stack(), name)),
@@ -134,9 +136,11 @@ type lifecycleRule struct {
 	days         int
 }
 
-// newLifecycle bounds the cost of noncurrent versions and incomplete uploads. Of several rules for an object, S3 applies
-// the one that deletes it first.
-func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule) (pulumi.Resource, error) {
+// newLifecycle bounds the cost of noncurrent versions and incomplete uploads. Of several rules for an object, S3
+// applies the one that deletes it first.
+func newLifecycle(
+	ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule,
+) (pulumi.Resource, error) {
 	var all s3.BucketLifecycleConfigurationV2RuleArray
 	for _, rule := range rules {
 		expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{

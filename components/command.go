@@ -39,7 +39,9 @@ type localCommand struct {
 	Timeout  string
 }
 
-func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+func newLocalCommand(
+	ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption,
+) (*local.Command, error) {
 	var stdin pulumi.StringPtrInput
 	if command.Stdin != nil {
 		stdin = command.Stdin.ToStringOutput().ToStringPtrOutput()
@@ -79,7 +81,9 @@ type reconcilingCommand struct {
 // driftVariable is the environment variable whose change makes an update of drift.
 const driftVariable = "DIFFERENCES"
 
-func newReconcilingCommand(ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+func newReconcilingCommand(
+	ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption,
+) (*local.Command, error) {
 	environment := maps.Clone(command.Environment)
 	environment[driftVariable] = pulumi.String("")
 	if command.Drift == "" {
@@ -87,7 +91,8 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + driftVariable}))
 	} else {
 		// The same drift may occur again, and is another change then.
-		environment[driftVariable] = pulumi.String(fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339Nano), command.Drift))
+		now := time.Now().UTC().Format(time.RFC3339Nano)
+		environment[driftVariable] = pulumi.String(fmt.Sprintf("%s: %s", now, command.Drift))
 	}
 	timeout := command.Timeout.String()
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
@@ -110,10 +115,11 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 }
 
 // goRun is a script that compiles and runs one of the project's own programs: Go is the one tool on every machine that
-// deploys. It compiles at run time, since a deletion runs without the Pulumi program. Pulumi kills the shell alone when it
-// times out, so exec replaces the shell by the program.
+// deploys. It compiles at run time, since a deletion runs without the Pulumi program. Pulumi kills the shell alone when
+// it times out, so exec replaces the shell by the program.
 func goRun(program, args string) string {
-	return fmt.Sprintf(`CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd && exec .build/bin/%[1]s/cmd %[2]s`, program, args)
+	return fmt.Sprintf("CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd"+
+		" && exec .build/bin/%[1]s/cmd %[2]s", program, args)
 }
 
 // compileTimeout bounds the compilation of one of these programs.
@@ -181,8 +187,8 @@ func (c sshConnection) args() remote.ConnectionArgs {
 	}
 }
 
-// onceForServer are the options of commands that run on a server once. Its address changes when the VIP moves to it, and
-// its bootstrap user is removed then: neither may make the provider connect again.
+// onceForServer are the options of commands that run on a server once. Its address changes when the VIP moves to it,
+// and its bootstrap user is removed then: neither may make the provider connect again.
 func onceForServer(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
 	return pulumi.Composite(
 		runsOnceOptions(),
@@ -192,7 +198,10 @@ func onceForServer(server pulumi.Resource, timeout time.Duration) pulumi.Resourc
 }
 
 // newRemoteFile copies a file to a server.
-func newRemoteFile(ctx *pulumi.Context, name string, connection sshConnection, source pulumi.Asset, path string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.CopyToRemote, error) {
+func newRemoteFile(
+	ctx *pulumi.Context, name string, connection sshConnection, source pulumi.Asset, path string,
+	triggers pulumi.Array, opts ...pulumi.ResourceOption,
+) (*remote.CopyToRemote, error) {
 	resource, err := remote.NewCopyToRemote(ctx, name, &remote.CopyToRemoteArgs{
 		Connection: connection.args(),
 		Source:     source,
@@ -206,7 +215,10 @@ func newRemoteFile(ctx *pulumi.Context, name string, connection sshConnection, s
 }
 
 // newRemoteCommand runs a script on a server.
-func newRemoteCommand(ctx *pulumi.Context, name string, connection sshConnection, script string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+func newRemoteCommand(
+	ctx *pulumi.Context, name string, connection sshConnection, script string,
+	triggers pulumi.Array, opts ...pulumi.ResourceOption,
+) (*remote.Command, error) {
 	resource, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
 		Connection:             connection.args(),
 		Create:                 pulumi.String(script),

@@ -26,7 +26,8 @@ func token(name string) string {
 func TagResources(ctx *pulumi.Context) {
 	tagged := reflect.TypeFor[pulumi.StringMapInput]()
 	// It never fails.
-	_ = ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
+	type result = pulumi.ResourceTransformationResult
+	_ = ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *result {
 		inputs := reflect.Indirect(reflect.ValueOf(args.Props))
 		if inputs.Kind() != reflect.Struct {
 			return nil
@@ -38,13 +39,14 @@ func TagResources(ctx *pulumi.Context) {
 				"Stack":   pulumi.String(ctx.Stack()),
 			}))
 		}
-		return &pulumi.ResourceTransformationResult{Props: args.Props, Opts: args.Opts}
+		return &result{Props: args.Props, Opts: args.Opts}
 	})
 }
 
 // formerly is the alias of a resource that earlier versions of the program made in another component.
 func formerly(ctx *pulumi.Context, component, componentName, name string) pulumi.ResourceOption {
-	parent := pulumi.CreateURN(pulumi.String(componentName), pulumi.String(token(component)), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
+	parent := pulumi.CreateURN(pulumi.String(componentName), pulumi.String(token(component)), nil,
+		pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
 	return pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(name), ParentURN: parent}})
 }
 

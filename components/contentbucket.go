@@ -41,7 +41,9 @@ type ContentBucket struct {
 }
 
 // NewContentBucket creates a ContentBucket.
-func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs, opts ...pulumi.ResourceOption) (*ContentBucket, error) {
+func NewContentBucket(
+	ctx *pulumi.Context, name string, args *ContentBucketArgs, opts ...pulumi.ResourceOption,
+) (*ContentBucket, error) {
 	if args == nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, errNoArgs)
 	}

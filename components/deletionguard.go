@@ -16,8 +16,8 @@ type DeletionGuardArgs struct {
 }
 
 // DeletionGuard guards a stack against an accidental destroy. The engine checks the protection of a resource when its
-// turn to be deleted comes, and deletes dependents first: unprotected resources such as the server would be gone before it
-// reaches a protected one. The guard is protected and depends on everything else, so it is the first to be checked.
+// turn to be deleted comes, and deletes dependents first: unprotected resources such as the server would be gone before
+// it reaches a protected one. The guard is protected and depends on everything else, so it is the first to be checked.
 //
 // Servers themselves cannot be protected, or they could not be replaced.
 type DeletionGuard struct {
@@ -25,7 +25,9 @@ type DeletionGuard struct {
 }
 
 // NewDeletionGuard creates a DeletionGuard. It comes last.
-func NewDeletionGuard(ctx *pulumi.Context, name string, args *DeletionGuardArgs, opts ...pulumi.ResourceOption) (*DeletionGuard, error) {
+func NewDeletionGuard(
+	ctx *pulumi.Context, name string, args *DeletionGuardArgs, opts ...pulumi.ResourceOption,
+) (*DeletionGuard, error) {
 	if args == nil {
 		return nil, fmt.Errorf("deletion guard %s: %w", name, errNoArgs)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// addressTTL is for how many seconds resolvers cache the site's address. The VIP outlives every server: a short TTL would
-// only speed up a move of the site to another VIP.
+// addressTTL is for how many seconds resolvers cache the site's address. The VIP outlives every server: a short TTL
+// would only speed up a move of the site to another VIP.
 const addressTTL = 300
 
 // DNSArgs are the arguments of a DNS.
@@ -121,8 +121,8 @@ func zoneFileLines(host, kind string, ttl int, values pulumi.StringArrayInput) p
 // longestText is how many bytes a string of a TXT record may have.
 const longestText = 255
 
-// texts are the values of a TXT record for the provider. It adds the outer quotes; a text that is too long for one string
-// needs inner ones.
+// texts are the values of a TXT record for the provider. It adds the outer quotes; a text that is too long for one
+// string needs inner ones.
 func texts(values []string) []string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	var quoted []string

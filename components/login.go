@@ -7,8 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// login waits for a login to a server, by sshprobe/cmd. The command provider's remote commands, which come then, give no
-// reason for a refused login, and hang forever at a port that accepts a connection and sends nothing.
+// login waits for a login to a server, by sshprobe/cmd. The command provider's remote commands, which come then, give
+// no reason for a refused login, and hang forever at a port that accepts a connection and sends nothing.
 type login struct {
 	Connection sshConnection
 	// Within is how long the server has to boot.

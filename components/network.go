@@ -144,9 +144,11 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	})
 }
 
-// newRunnerGroup makes the group, and its rule while a machine deploys. Nothing depends on the rule: so an update of the
-// rule alone, after a failed update, deletes no server that still serves.
-func newRunnerGroup(ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec2.Vpc, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
+// newRunnerGroup makes the group, and its rule while a machine deploys. Nothing depends on the rule: so an update of
+// the rule alone, after a failed update, deletes no server that still serves.
+func newRunnerGroup(
+	ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec2.Vpc, parent pulumi.ResourceOption,
+) (*ec2.SecurityGroup, error) {
 	group, err := ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("SSH from the machine that deploys"),
 		VpcId:       vpc.ID(),
@@ -181,7 +183,8 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 	// which an account must opt into.
 	zones := slices.DeleteFunc(offerings.Locations, func(zone string) bool { return len(zone) != len(region)+1 })
 	if len(zones) == 0 {
-		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region", region, instanceType)
+		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region",
+			region, instanceType)
 	}
 	slices.Sort(zones)
 	return zones, nil

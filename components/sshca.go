@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
@@ -44,7 +45,9 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 	if args == nil {
 		return nil, fmt.Errorf("SSH CA %s: %w", name, errNoArgs)
 	}
-	if err := required(map[string]bool{"Names": len(args.Names) > 0, "Address": args.Address != nil, "Port": args.Port > 0}); err != nil {
+	if err := required(map[string]bool{
+		"Names": len(args.Names) > 0, "Address": args.Address != nil, "Port": args.Port > 0,
+	}); err != nil {
 		return nil, fmt.Errorf("SSH CA %s: %w", name, err)
 	}
 	protect := pulumi.Protect(args.Protect == nil || *args.Protect)
@@ -68,7 +71,8 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 
 	certificate := pulumi.All(authority.PrivateKeyOpenssh, host.PublicKeyOpenssh, args.Address).ApplyT(
 		func(values []any) (string, error) {
-			return signHostCertificate(values[0].(string), values[1].(string), append(args.Names[:len(args.Names):len(args.Names)], values[2].(string)))
+			hosts := append(slices.Clone(args.Names), values[2].(string))
+			return signHostCertificate(values[0].(string), values[1].(string), hosts)
 		}).(pulumi.StringOutput)
 
 	ca.HostPrivateKey = pulumi.ToSecret(host.PrivateKeyOpenssh).(pulumi.StringOutput)
@@ -76,7 +80,7 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 	// Computed from a secret key, but public: every client gets it.
 	ca.HostCertificate = pulumi.Unsecret(certificate).(pulumi.StringOutput)
 	ca.KnownHosts = pulumi.All(authority.PublicKeyOpenssh, args.Address).ApplyT(func(values []any) string {
-		return knownHostsLine(append(args.Names[:len(args.Names):len(args.Names)], values[1].(string)), args.Port, values[0].(string))
+		return knownHostsLine(append(slices.Clone(args.Names), values[1].(string)), args.Port, values[0].(string))
 	}).(pulumi.StringOutput)
 
 	return ca, ctx.RegisterResourceOutputs(ca, pulumi.Map{
@@ -87,8 +91,8 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 	})
 }
 
-// signHostCertificate signs an OpenSSH host certificate (PROTOCOL.certkeys). It is deterministic, so that a preview shows
-// no change where there is none. The certificate does not expire: to revoke it, replace the host key.
+// signHostCertificate signs an OpenSSH host certificate (PROTOCOL.certkeys). It is deterministic, so that a preview
+// shows no change where there is none. The certificate does not expire: to revoke it, replace the host key.
 func signHostCertificate(authority, hostKey string, names []string) (string, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(authority))
 	if err != nil {

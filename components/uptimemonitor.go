@@ -50,7 +50,10 @@ type UptimeMonitorArgs struct {
 // desired is the desired state at UptimeRobot.
 func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	monitor := func(key, name, path, keyword string) uptime.Monitor {
-		return uptime.Monitor{Key: key, Name: name, URL: "https://" + name + path, Keyword: keyword, Interval: a.Interval, Timeout: probeTimeout}
+		return uptime.Monitor{
+			Key: key, Name: name, URL: "https://" + name + path, Keyword: keyword,
+			Interval: a.Interval, Timeout: probeTimeout,
+		}
 	}
 	desired := uptime.Desired{Monitors: []uptime.Monitor{
 		// Every release has the marker, and no error page and no other site has it.
@@ -123,7 +126,9 @@ type UptimeMonitor struct {
 }
 
 // NewUptimeMonitor creates an UptimeMonitor.
-func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, opts ...pulumi.ResourceOption) (*UptimeMonitor, error) {
+func NewUptimeMonitor(
+	ctx *pulumi.Context, name string, args *UptimeMonitorArgs, opts ...pulumi.ResourceOption,
+) (*UptimeMonitor, error) {
 	if args == nil {
 		return nil, fmt.Errorf("uptime monitor %s: %w", name, errNoArgs)
 	}
@@ -160,15 +165,18 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 func (a *UptimeMonitorArgs) silence() string {
 	switch {
 	case a.Key == nil:
-		return "Nothing probes the site from outside: set an API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
+		return "Nothing probes the site from outside: set a key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
 	case a.Webhook == nil:
-		return "UptimeRobot alerts nobody of an outage: set a web-hook of VictorOps (pulumi config set --secret uptimeRobotWebhook)."
+		return "UptimeRobot alerts nobody of an outage: set a web-hook of VictorOps " +
+			"(pulumi config set --secret uptimeRobotWebhook)."
 	}
 	return ""
 }
 
 // newUptimeCommand reconciles UptimeRobot.
-func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) (pulumi.Resource, error) {
+func newUptimeCommand(
+	ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor,
+) (pulumi.Resource, error) {
 	secrets := pulumi.Map{"key": args.Key, "webhook": pulumi.String("")}
 	if args.Webhook != nil {
 		secrets["webhook"] = args.Webhook

@@ -62,13 +62,18 @@ func (args *WebServerArgs) validate() error {
 		return errNoArgs
 	}
 	return required(map[string]bool{
-		"Network": args.Network != nil, "SshCA": args.SshCA != nil, "Address": args.Address != nil, "Release": args.Release != nil,
-		"Content": args.Content.Name != nil && args.Content.ARN != nil, "Backup": args.Backup.Name != nil && args.Backup.ARN != nil,
-		"Bundle": args.Bundle.Path != "" && args.Bundle.Hash != "", "AMI": args.AMI != nil, "Admins": len(args.Admins) > 0,
-		"Region": args.Region != "", "Domain": args.Domain != "", "ACMEDirectory": args.ACMEDirectory != "", "ACMEEmail": args.ACMEEmail != "",
-		"InstanceType": args.InstanceType != "", "SSHPort": args.SSHPort > 0, "RootVolumeSize": args.RootVolumeSize > 0,
-		"ReleasesKept": args.ReleasesKept > 0, "MetricsRetention": args.MetricsRetention != "", "VictorOpsRouting": args.VictorOpsRouting != "",
-		"BackupInterval": args.BackupInterval > 0, "BackupRetention": args.BackupRetention > 0, "ProvisioningTimeout": args.ProvisioningTimeout > 0,
+		"Network": args.Network != nil, "SshCA": args.SshCA != nil,
+		"Address": args.Address != nil, "Release": args.Release != nil, "AMI": args.AMI != nil,
+		"Content": args.Content.Name != nil && args.Content.ARN != nil,
+		"Backup":  args.Backup.Name != nil && args.Backup.ARN != nil,
+		"Bundle":  args.Bundle.Path != "" && args.Bundle.Hash != "",
+		"Region":  args.Region != "", "Domain": args.Domain != "", "Admins": len(args.Admins) > 0,
+		"ACMEDirectory": args.ACMEDirectory != "", "ACMEEmail": args.ACMEEmail != "",
+		"InstanceType": args.InstanceType != "", "RootVolumeSize": args.RootVolumeSize > 0,
+		"ProvisioningTimeout": args.ProvisioningTimeout > 0, "ReleasesKept": args.ReleasesKept > 0,
+		"MetricsRetention": args.MetricsRetention != "", "VictorOpsRouting": args.VictorOpsRouting != "",
+		"BackupInterval": args.BackupInterval > 0, "BackupRetention": args.BackupRetention > 0,
+		"SSHPort":      args.SSHPort > 0,
 		"SSHAllowFrom": len(args.SSHAllowFrom) > 0 || args.Network != nil && args.Network.RunnerGroup != nil,
 	})
 }
@@ -84,7 +89,9 @@ type WebServer struct {
 }
 
 // NewWebServer creates a WebServer.
-func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ...pulumi.ResourceOption) (*WebServer, error) {
+func NewWebServer(
+	ctx *pulumi.Context, name string, args *WebServerArgs, opts ...pulumi.ResourceOption,
+) (*WebServer, error) {
 	if err := args.validate(); err != nil {
 		return nil, fmt.Errorf("web server %s: %w", name, err)
 	}
@@ -142,7 +149,8 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 
 	// A key for the logins that provision the server. Each server has one of its own.
 	identity := pulumi.Unsecret(pulumi.All(args.AMI, render(pulumi.String(""))).ApplyT(func(values []any) string {
-		return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %s", values[0], args.InstanceType, args.RootVolumeSize, values[1])))
+		made := fmt.Appendf(nil, "%s %s %d %s", values[0], args.InstanceType, args.RootVolumeSize, values[1])
+		return fmt.Sprintf("%x", sha256.Sum256(made))
 	}))
 	key, err := tls.NewPrivateKey(ctx, name+"-bootstrap", &tls.PrivateKeyArgs{
 		Algorithm: pulumi.String("ED25519"),
@@ -186,7 +194,8 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 		pulumi.DependsOn(slices.Concat([]pulumi.Resource{permissions}, args.DependsOn, args.Network.Ready)),
 		// The inputs that EC2 would change on the running server.
 		pulumi.ReplaceOnChanges([]string{
-			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification",
+			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
+			"creditSpecification",
 		}))
 	if err != nil {
 		return nil, err
@@ -201,9 +210,11 @@ func NewWebServer(ctx *pulumi.Context, name string, args *WebServerArgs, opts ..
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
-// provision logs in to the server, copies the bundle to it, provisions it until it is ready, probes it from outside, and
-// has the active server hand over.
-func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey) (ready pulumi.Resource, err error) {
+// provision logs in to the server, copies the bundle to it, provisions it until it is ready, probes it from outside,
+// and has the active server hand over.
+func provision(
+	ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey,
+) (ready pulumi.Resource, err error) {
 	connection := sshConnection{
 		Host:       instance.PublicIp,
 		Port:       args.SSHPort,
@@ -223,12 +234,14 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, pulumi.NewFileAsset(args.Bundle.Path), server.BundleUploadPath, triggers,
+	archive := pulumi.NewFileAsset(args.Bundle.Path)
+	bundle, err := newRemoteFile(ctx, name+"-bundle", connection, archive, server.BundleUploadPath, triggers,
 		parent, onceForServer(instance, timeout), pulumi.DependsOn([]pulumi.Resource{loggedIn}))
 	if err != nil {
 		return nil, err
 	}
-	provisioned, err := newRemoteCommand(ctx, name+"-provision", connection, server.ProvisionCommand(timeout-reportTimeout), triggers,
+	script := server.ProvisionCommand(timeout - reportTimeout)
+	provisioned, err := newRemoteCommand(ctx, name+"-provision", connection, script, triggers,
 		parent, onceForServer(instance, timeout), pulumi.DependsOn([]pulumi.Resource{bundle}))
 	if err != nil {
 		return nil, err
@@ -248,12 +261,16 @@ func provision(ctx *pulumi.Context, name string, args *WebServerArgs, instance *
 	if err != nil {
 		return nil, err
 	}
-	return newRemoteCommand(ctx, name+"-handover", connection, server.HandoverCommand(handoverTimeout, handoverTimeout+takeoverTimeout), triggers,
-		parent, onceForServer(instance, handoverTimeout+takeoverTimeout), pulumi.DependsOn([]pulumi.Resource{reached}))
+	timeout = handoverTimeout + takeoverTimeout
+	script = server.HandoverCommand(handoverTimeout, timeout)
+	return newRemoteCommand(ctx, name+"-handover", connection, script, triggers,
+		parent, onceForServer(instance, timeout), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
 // newInstanceProfile creates the role of the servers, with least privilege. A server waits for permissions.
-func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
+func newInstanceProfile(
+	ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption,
+) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
 		AssumeRolePolicy: pulumi.JSONMarshal(pulumi.Map{
 			"Version": pulumi.String("2012-10-17"),
@@ -283,15 +300,16 @@ func newInstanceProfile(ctx *pulumi.Context, name string, args *WebServerArgs, p
 	return profile, permissions, err
 }
 
-// rolePath is the IAM path of the servers of a stack. By it, a policy can allow to create roles for servers and no others.
+// rolePath is the IAM path of the servers of a stack. By it, a policy can allow to create roles for servers and no
+// others.
 func rolePath(ctx *pulumi.Context) pulumi.StringInput {
 	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
-// serverPermissions are the permissions of a server. Add a new one to "the servers" in bootstrap/access/permissions, too:
-// the boundary of their role consists of those. Without ListBucket, S3 responds with 403 instead of 404 for a missing
-// object, and "no backup yet" would look like "denied". Versions are out of reach: objects that a server overwrites or
-// deletes in the backup bucket can be restored.
+// serverPermissions are the permissions of a server. Add a new one to "the servers" in bootstrap/access/permissions,
+// too: the boundary of their role consists of those. Without ListBucket, S3 responds with 403 instead of 404 for a
+// missing object, and "no backup yet" would look like "denied". Versions are out of reach: objects that a server
+// overwrites or deletes in the backup bucket can be restored.
 func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 	allow := func(id string, actions []string, resources ...pulumi.Input) pulumi.Map {
 		return pulumi.Map{
@@ -312,7 +330,9 @@ func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 }
 
 // newSecurityGroup opens HTTP and HTTPS to everybody, and SSH to SSHAllowFrom.
-func newSecurityGroup(ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
+func newSecurityGroup(
+	ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption,
+) (*ec2.SecurityGroup, error) {
 	everybody := pulumi.ToStringArray([]string{"0.0.0.0/0"})
 	ingress := func(description string, port int, from pulumi.StringArray) *ec2.SecurityGroupIngressArgs {
 		return &ec2.SecurityGroupIngressArgs{

@@ -1,4 +1,5 @@
-// Package probe verifies from outside that the right server serves a site, with the right release and a valid certificate.
+// Package probe verifies from outside that the right server serves a site, with the right release and a valid
+// certificate.
 package probe
 
 import (
@@ -50,8 +51,9 @@ type Target struct {
 // Await probes the site until it is served as expected. After within it returns an error with the actual responses; the
 // last attempt may overrun within by 5 s.
 //
-// The certificate is not verified while the name does not exist or resolves to other addresses only: no authority issues
-// one then, and no visitor comes by the name. A lookup that fails in another way is retried and, in the end, an error.
+// The certificate is not verified while the name does not exist or resolves to other addresses only: no authority
+// issues one then, and no visitor comes by the name. A lookup that fails in another way is retried and, in the end, an
+// error.
 //
 // log gets a line of text for each unexpected response, every 5 s at most.
 func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolver, log func(line string)) error {

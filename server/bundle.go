@@ -29,8 +29,8 @@ const BundleUploadPath = "bundle.tar.gz"
 // reportGrace is how long a command may report its error after its timeout, before it is killed.
 const reportGrace = 20 * time.Second
 
-// The commands run under bounded, which the server unpacks first: see files/bounded. The seconds are arguments of bounded,
-// which passes the rest of them to the work.
+// The commands run under bounded, which the server unpacks first: see files/bounded. The seconds are arguments of
+// bounded, which passes the rest of them to the work.
 const (
 	provisionCommand = `set -e
 sudo install -d -m 0755 /opt/site
@@ -44,8 +44,8 @@ tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
 `
 )
 
-// ProvisionCommand unpacks the bundle on a server and provisions the server until it is ready. If it is not ready within
-// the time, in whole seconds, the command reports why, within about 20 s more, and fails.
+// ProvisionCommand unpacks the bundle on a server and provisions the server until it is ready. If it is not ready
+// within the time, in whole seconds, the command reports why, within about 20 s more, and fails.
 //
 // The command waits for one of an earlier update that still runs. Neither runs past its time, whatever becomes of the
 // caller.
@@ -55,8 +55,8 @@ func ProvisionCommand(within time.Duration) string {
 	return fmt.Sprintf(provisionCommand, seconds(within), seconds(reportGrace))
 }
 
-// HandoverCommand requests the handover from the active server, and waits for it. It does not fail if that server does not
-// answer within wait. The server removes the login by which the command runs when it is active itself.
+// HandoverCommand requests the handover from the active server, and waits for it. It does not fail if that server does
+// not answer within wait. The server removes the login by which the command runs when it is active itself.
 //
 // Like ProvisionCommand, it waits for an earlier command, and runs no longer than within.
 func HandoverCommand(wait, within time.Duration) string {
@@ -82,8 +82,8 @@ type Bundle struct {
 	Hash string
 }
 
-// BuildBundle builds the agent in agentDir for Linux and an architecture ("amd64" or "arm64"), and writes the bundle below
-// workDir. It reuses a bundle of the same sources.
+// BuildBundle builds the agent in agentDir for Linux and an architecture ("amd64" or "arm64"), and writes the bundle
+// below workDir. It reuses a bundle of the same sources.
 func BuildBundle(ctx context.Context, agentDir, workDir, architecture string) (Bundle, error) {
 	hash, err := bundleHash(agentDir, architecture)
 	if err != nil {
@@ -130,8 +130,8 @@ func bundleHash(agentDir, architecture string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// HashDir hashes the names and contents of the files below a directory, without those whose path (with slashes, relative
-// to it) is ignored. It is the "h1:" hash of Go's module system.
+// HashDir hashes the names and contents of the files below a directory, without those whose path (with slashes,
+// relative to it) is ignored. It is the "h1:" hash of Go's module system.
 func HashDir(dir string, ignored func(path string) bool) (string, error) {
 	all, err := dirhash.DirFiles(dir, "")
 	if err != nil {

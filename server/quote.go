@@ -9,9 +9,9 @@ import (
 // bare matches a value that needs no quotes in server.env.
 var bare = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]*$`)
 
-// quoted quotes a value of server.env so that all its readers agree. In single quotes everything is literal, except that
-// Compose takes a backslash for an escape, and only shells can escape a single quote. A value with a single quote is in
-// double quotes, where "$" and "`" are not literal.
+// quoted quotes a value of server.env so that all its readers agree. In single quotes everything is literal, except
+// that Compose takes a backslash for an escape, and only shells can escape a single quote. A value with a single quote
+// is in double quotes, where "$" and "`" are not literal.
 func quoted(value string) (string, error) {
 	printable := !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })
 	switch {

@@ -1,7 +1,7 @@
 // Package sshprobe waits for a login over SSH, and reports why it fails.
 //
-// Pulumi's command provider, which runs the remote commands of an update, gives no reason for a refused login, and waits
-// forever for a port that accepts a connection and sends nothing. So the update runs this probe first.
+// Pulumi's command provider, which runs the remote commands of an update, gives no reason for a refused login, and
+// waits forever for a port that accepts a connection and sends nothing. So the update runs this probe first.
 package sshprobe
 
 import (
@@ -150,8 +150,8 @@ func connectReason(err error) Reason {
 	return Unreachable
 }
 
-// loginReason is why a login failed with err. The server's key was known or strange, or neither if the login did not get
-// that far.
+// loginReason is why a login failed with err. The server's key was known or strange, or neither if the login did not
+// get that far.
 func (c *recordingConn) loginReason(err error, known, strange bool) Reason {
 	var network net.Error
 	switch {

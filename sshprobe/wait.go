@@ -14,8 +14,8 @@ const (
 	reportInterval = 15 * time.Second
 )
 
-// Wait retries the login until it succeeds, and reports why it fails meanwhile. After within it returns a *Failure with the
-// last reason. An invalid Login fails at once.
+// Wait retries the login until it succeeds, and reports why it fails meanwhile. After within it returns a *Failure with
+// the last reason. An invalid Login fails at once.
 func (l Login) Wait(ctx context.Context, within time.Duration, report func(string)) error {
 	begin := time.Now()
 	limited, cancel := context.WithDeadline(ctx, begin.Add(within))

@@ -149,8 +149,8 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	}
 }
 
-// authority rejects CAA records that keep the configured authority from issuing a certificate for a name of the site. The
-// relevant set is that of the name or of the nearest one above it (RFC 8659).
+// authority rejects CAA records that keep the configured authority from issuing a certificate for a name of the site.
+// The relevant set is that of the name or of the nearest one above it (RFC 8659).
 func (v *validator) authority(c *Config) {
 	refused := map[string]bool{}
 	for _, name := range c.Names() {

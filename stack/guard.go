@@ -46,8 +46,8 @@ const (
 	placeholderKey  = "AAAAC3NzaC1lZDI1NTE5AAAAIJU2/6nTQqvHTrqXBhq7bDFXS2jvfi5D9ZMWpY0bK3Qh"
 )
 
-// unreachable are the domains that do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and .internal,
-// which ICANN reserved for private use).
+// unreachable are the domains that do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and
+// .internal, which ICANN reserved for private use).
 var unreachable = []string{"test", "example", "invalid", "localhost", "local", "internal", "home.arpa"}
 
 // documentation are the domains of examples (RFC 2606).
@@ -239,8 +239,8 @@ type siblingStack struct {
 	config      *Config
 }
 
-// siblingStacks are the stacks whose files are beside this one's. Encrypted and invalid values there are ignored; a file
-// that is not YAML is a problem, since it may have names of this stack.
+// siblingStacks are the stacks whose files are beside this one's. Encrypted and invalid values there are ignored; a
+// file that is not YAML is a problem, since it may have names of this stack.
 func (v *validator) siblingStacks() []siblingStack {
 	entries, err := os.ReadDir(v.directory)
 	if err != nil {

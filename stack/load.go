@@ -53,8 +53,8 @@ func Keys() []string {
 	return keys
 }
 
-// Parse reads a configuration from raw values, as Pulumi passes them to a program: strings as they are, lists and objects
-// as JSON. A missing key has its default. The error is of type Problems.
+// Parse reads a configuration from raw values, as Pulumi passes them to a program: strings as they are, lists and
+// objects as JSON. A missing key has its default. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
 	return parse(source{}, values)
 }
@@ -103,8 +103,8 @@ func (v *validator) read(values map[string]string) *Config {
 	return &config
 }
 
-// plainSecrets rejects secrets in plain text. Pulumi itself would do so for keys with a type, but also for those that are
-// not set.
+// plainSecrets rejects secrets in plain text. Pulumi itself would do so for keys with a type, but also for those that
+// are not set.
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
@@ -149,8 +149,8 @@ func isSecret(key string) bool {
 	})
 }
 
-// assign decodes a raw value into its field. Pulumi.yaml declares no types: Pulumi would check one key at a time, before it
-// runs the program.
+// assign decodes a raw value into its field. Pulumi.yaml declares no types: Pulumi would check one key at a time,
+// before it runs the program.
 func (v *validator) assign(key string, field reflect.Value, raw string) {
 	switch old := field.Interface().(type) {
 	case string:
@@ -252,8 +252,8 @@ func qualified(project, key string) string {
 	return project + ":" + key
 }
 
-// unknownKeys lists the unknown keys of the project's namespace. encoded is the configuration from the engine, "" if the
-// engine did not start the program.
+// unknownKeys lists the unknown keys of the project's namespace. encoded is the configuration from the engine, "" if
+// the engine did not start the program.
 func unknownKeys(project, encoded string) ([]string, error) {
 	if encoded == "" {
 		return nil, nil

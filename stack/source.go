@@ -21,8 +21,8 @@ func (o source) hidden(key string) bool {
 	return isSecret(key) || o.encrypted != nil && o.encrypted(key)
 }
 
-// toSet is the command that sets a key, or an element of a list. It has no value of a secret: Pulumi prompts for it, and no
-// shell history keeps it.
+// toSet is the command that sets a key, or an element of a list. It has no value of a secret: Pulumi prompts for it,
+// and no shell history keeps it.
 func (o source) toSet(key, value string) string {
 	if o.stack != "" && !rehearsal(o.stack) {
 		// The guards would reject these examples.

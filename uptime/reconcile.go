@@ -242,8 +242,8 @@ func find[T resource](ctx context.Context, c *Client, want wanted[T], listed []T
 
 // create creates a resource. sure reports that the result is in the desired state.
 //
-// If the outcome of a creation is unknown, create waits for the resource to appear, and creates it again only if it does
-// not.
+// If the outcome of a creation is unknown, create waits for the resource to appear, and creates it again only if it
+// does not.
 func create[T resource](ctx context.Context, c *Client, want wanted[T]) (there T, sure bool, err error) {
 	for range creations {
 		err = c.call(ctx, http.MethodPost, want.path, want.request, &there)

@@ -138,8 +138,8 @@ func variables() []string {
 	return []string{"monitorID", "monitorURL", "monitorFriendlyName", "alertType", "alertTypeFriendlyName", "alertDetails", "alertDateTime"}
 }
 
-// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the variables are in the query,
-// for which the URL ends with a question mark. The API requires a body as well, which has the same.
+// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the variables are in the
+// query, for which the URL ends with a question mark. The API requires a body as well, which has the same.
 func wantedContact(name, webhook string) (wanted[integration], error) {
 	body := map[string]string{}
 	for _, variable := range variables() {

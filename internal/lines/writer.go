@@ -1,5 +1,5 @@
-// Package lines makes the output of foreign programs safe for Pulumi's command provider, which hangs forever at a line of
-// 64 KiB, such as a progress bar, and fails at text that is not UTF-8.
+// Package lines makes the output of foreign programs safe for Pulumi's command provider, which hangs forever at a line
+// of 64 KiB, such as a progress bar, and fails at text that is not UTF-8.
 package lines
 
 import (

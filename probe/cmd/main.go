@@ -12,8 +12,8 @@
 //	RELEASE      release to expect
 //	WITHIN       timeout in seconds
 //
-// It prints one line on standard output for success, and its progress on standard error. Exit codes: 0 the site is served
-// as expected, 1 it is not, 2 a setting is invalid.
+// It prints one line on standard output for success, and its progress on standard error. Exit codes: 0 the site is
+// served as expected, 1 it is not, 2 a setting is invalid.
 package main
 
 import (
