@@ -1,7 +1,7 @@
 # What operators and contributors run. Start with `make up`.
 
 LOCALCLOUD := .localcloud/bin/localcloud
-MODULES := . agent bootstrap localcloud e2e tools/drill
+MODULES := . agent bootstrap localcloud e2e
 SCRIPTS := \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/bounded server/files/nginx/types \
 	server/files/metrics/collect server/files/metrics/updates server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
@@ -109,7 +109,7 @@ lint: prose ## Check format and lint: Go, shell, workflows, prose
 	@tools/need.sh shellcheck
 	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
-	@go build -C tools/actionlint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	@go build -C tools/lint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
 	@go build -C tools/lint -o ../../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
@@ -151,7 +151,7 @@ bench-sync: versitygw ## Measure the upload of a site against rclone, s3cmd and 
 restore-drill: ## Restore the newest backup of the stack STACK (local) as a test, and query it with Prometheus
 	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
 	@mkdir -p .localcloud/bin
-	@go build -C agent -o ../.localcloud/bin/agent . && go build -C tools/drill -o ../../.localcloud/bin/drill .
+	@go build -C agent -o ../.localcloud/bin/agent . && go build -o .localcloud/bin/drill ./tools/drill
 	@$(IN_ITS_ENVIRONMENT); \
 	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" \
 	  .localcloud/bin/drill --stack "$(LOOKED_AT)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
