@@ -87,14 +87,30 @@ func picture(all map[string]*box) string {
 	return text.String()
 }
 
-const aboutThePicture = `# The architecture
+const aboutThePicture = `# Architecture
 
-All components of the stack *production*, each with its resources, when UptimeRobot watches it. An arrow leads from a
-component to another one that must be there first, for one of its resources at least. A thick frame is around what
-cannot be deleted by accident. The deletion guard, which depends on all of them, is left out.
+` + "`main.go`" + ` composes one stack from these components. Each is one file in ` + "`components/`" + `.
 
-` + "`make graph`" + ` draws this from the program, and a test fails when the picture is old. [README](../README.md#what-it-makes)
-says what each component is.
+| component | purpose |
+|---|---|
+| ` + "`Network`" + ` | VPC, public subnet, internet gateway, routes, gateway endpoint for S3 |
+| ` + "`ContentBucket`" + ` | the site's bucket, the Jekyll build and the sync; both run only when the source changed |
+| ` + "`BackupBucket`" + ` | data that outlives servers; protected, versioned, with a bounded number of versions |
+| ` + "`DNS`" + ` | the records in a Route 53 zone, or a list of records to create by hand |
+| ` + "`SshCA`" + ` | an SSH certificate authority, the servers' host key and its certificate |
+| ` + "`WebServer`" + ` | security group, instance role, the instance, its provisioning over SSH |
+| ` + "`VIP`" + ` | the public address, and the server that it points to |
+| ` + "`UptimeMonitor`" + ` | monitors at UptimeRobot, their web-hook to VictorOps, a public status page |
+| ` + "`DeletionGuard`" + ` | makes ` + "`pulumi destroy`" + ` of a protected stack fail before it deletes anything |
+
+## Resources
+
+The diagram shows the components of the stack *production* with their resources, with UptimeRobot
+switched on. An arrow leads from a component to one that must exist first, for at least one of its
+resources. Protected components have a thick frame. The deletion guard depends on all of them and is
+left out.
+
+` + "`make graph`" + ` draws the diagram from the program, and a test fails when it is out of date.
 
 `
 

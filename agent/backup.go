@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -16,7 +15,7 @@ import (
 )
 
 // backupTimeout is how long a run may take, so that a transfer that stalls does not
-// keep the timer from starting the next one, which goes on where it was.
+// keep the timer from starting the next one, which continues where it was.
 const backupTimeout = 10 * time.Minute
 
 // backup runs `agent backup`: it reads the flags and leaves the work to
@@ -32,41 +31,38 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 	if err := parseFlags(flags, args, "usage: agent backup [flags]", stderr); err != nil {
 		return err
 	}
-	if _, err := archive.complete(flags); err != nil {
+	if err := archive.load(flags); err != nil {
 		return err
 	}
 	holds, err := exists(*holderFile)
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return err
 	}
 	if !holds {
 		return nil
 	}
-	store, server, err := archive.bucket.open(ctx)
+	store, server, err := archive.open(ctx)
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return err
 	}
 
 	running, cancel := context.WithTimeout(ctx, backupTimeout)
 	defer cancel()
 	saving := archive.history.backup(store, server, log)
-	// One that fails does not keep the other from being brought to safety.
+	// A failure of one must not block the other.
 	gone, failed := archive.saveCertificates(running, store, filepath.Join(filepath.Dir(*archive.history.state), "certificates.sent"), log)
 	report, err := saving.Run(running)
 	failed = errors.Join(failed, err)
-	// Not for others to wait for, and not within the time of the run.
+	// Outside the time limit of the run.
 	if err := noteBackup(ctx, *path, saving, report, failed != nil, gone); err != nil {
 		log.Warn(err.Error())
 	}
-	if failed != nil {
-		return fmt.Errorf("backup: %w", failed)
-	}
-	return nil
+	return failed
 }
 
-// saveCertificates backs up the certificates. It tells whether those that were backed up are gone.
-func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger) (gone bool, err error) {
-	saving, err := a.names.backup(store, log)
+// saveCertificates backs up the certificates, and reports whether the backup was gone.
+func (a *archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger) (gone bool, err error) {
+	saving, err := a.certificates.backup(store, log)
 	if err != nil {
 		return false, err
 	}
@@ -74,7 +70,7 @@ func (a archive) saveCertificates(ctx context.Context, store *bucket.Bucket, sen
 	return saving.Watch(ctx)
 }
 
-// noteBackup counts a run, and tells Prometheus how it went.
+// noteBackup counts a run and writes its metrics.
 func noteBackup(ctx context.Context, path string, saving history.Backup, report history.Report, failed, gone bool) error {
 	tally, err := saving.Note(ctx, failed, gone)
 	if err != nil {
@@ -94,4 +90,17 @@ func noteBackup(ctx context.Context, path string, saving history.Backup, report 
 		})
 	}
 	return metrics.Textfile{Path: path}.Write(told...)
+}
+
+func metricsFlag(flags *flag.FlagSet) *string {
+	return flags.String("metrics", "", "`file` that tells the node exporter's textfile collector of it; empty for none")
+}
+
+// noteSuccess tells Prometheus that a verb did its work now. That it cannot be told
+// does not undo the work.
+func noteSuccess(log *slog.Logger, path, name, help string) {
+	err := metrics.Textfile{Path: path}.Write(metrics.Metric{Name: name, Help: help, Value: float64(time.Now().Unix())})
+	if err != nil {
+		log.Warn(err.Error())
+	}
 }

@@ -27,7 +27,7 @@ func newHistoryServer(t *testing.T, s3 *buckettest.Server) historyServer {
 	_, site := siteFlags(t)
 	s := historyServer{prometheus: t.TempDir(), metrics: filepath.Join(t.TempDir(), "history.prom")}
 	s.project, s.calls = dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
-	s.flags = append(site, "--env-file", "none", "--bucket", s3.Bucket, "--prometheus", s.prometheus)
+	s.flags = append(site, "--env-file", settingsOf(t, s3.Bucket), "--prometheus", s.prometheus)
 	return s
 }
 
@@ -132,7 +132,7 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik", traefik)
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "back up the certificates: ")
+	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
 	_, exists := s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 	told := s.told(t)
@@ -153,7 +153,7 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 	host, err := serverName("none")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	args := []string{"verify", "--env-file", "none", "--bucket", s3.Bucket, "--stack", "production", "--dir", dir}
+	args := []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "level=ERROR msg=\"verify: no history was backed up yet\"")
@@ -186,13 +186,13 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 }
 
 func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
-	for args, says := range map[string]string{
-		"--stack s":            "--bucket is missing",
-		"--bucket b":           "--stack is missing",
-		"--bucket b --stack s": "usage: agent verify: --dir is missing: give an empty directory",
+	for settings, says := range map[string]string{
+		"BACKUP_BUCKET=": "server.env does not set BACKUP_BUCKET\n",
+		"STACK=":         "server.env does not set STACK\n",
+		"STACK=s":        "usage: agent verify: --dir is missing: give an empty directory",
 	} {
 		var stderr bytes.Buffer
-		require.Equal(t, exitUsage, run(t.Context(), append([]string{"verify", "--env-file", "none"}, strings.Fields(args)...), io.Discard, &stderr))
+		require.Equal(t, exitUsage, run(t.Context(), []string{"verify", "--env-file", settingsOf(t, "b", settings)}, io.Discard, &stderr))
 		require.Contains(t, stderr.String(), says)
 	}
 }
@@ -201,7 +201,7 @@ func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("history/manifests/00000001/00000001.json", "{}")
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"verify", "--env-file", "none", "--stack", "production", "--bucket", s3.Bucket, "--dir", t.TempDir()}, &stdout, &stderr)
+	code := run(t.Context(), []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", t.TempDir()}, &stdout, &stderr)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is of use")
+	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is usable")
 }

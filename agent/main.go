@@ -1,10 +1,10 @@
 // Command agent is the one program of this project on every server. Each verb does
 // one job and ends, but for watch, which runs until it is stopped.
 //
-//	agent pull --bucket NAME    bring the site's current build onto this server
+//	agent pull                  bring the site's current build onto this server
 //	agent ready                 say whether visitors may be sent to this server
 //	agent watch                 give way to a successor, for as long as it runs
-//	agent handover              have the server before this one give way
+//	agent handover              have the previous server give way
 //	agent backup                bring this server's certificates and history to the backup bucket
 //	agent restore               bring them from there, before Traefik and Prometheus start
 //	agent verify                bring the history from there to an empty directory, as a drill
@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errNotReady):
 		return exitFailed
 	default:
-		log.Error(err.Error())
+		log.Error(args[0] + ": " + err.Error())
 		return exitFailed
 	}
 }

@@ -58,7 +58,7 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	}
 	s3.Put("SHA256SUMS", site.Manifest())
 	dir := filepath.Join(t.TempDir(), "site")
-	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
+	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
 	web.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
@@ -83,8 +83,7 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	install(t, programs, "docker", soundDocker)
 	install(t, programs, "systemctl", soundSystemctl)
 	install(t, programs, "journalctl", "echo the journal of $2")
-	env := environment(t, "CONTENT_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "RELEASES_KEPT=3", "DOMAIN=site.example.org",
-		"SITE_NAMES=site.example.org,monitoring.site.example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
+	env := settingsOf(t, s3.Bucket, "SITE_NAMES=site.example.org,monitoring.site.example.org")
 	return programs, []string{
 		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
 		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file", filepath.Join(traefik, "holder"),
@@ -193,24 +192,25 @@ $`, stderr.String())
 
 func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		settings []string
+		args     string
+		code     int
+		says     string
 	}{
-		{"", exitUsage, "usage: agent ready: --bucket is missing, and none names no CONTENT_BUCKET: give the name of the content bucket"},
-		{"--bucket b --wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to look once"},
-		{"--bucket b --wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
-		{"--bucket b", exitUsage, "usage: agent ready: --domain is missing, and none names no DOMAIN: give the site's name"},
-		{"--bucket b --domain d --url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
-		{"--bucket b --domain d --url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
-		{"--bucket b --domain d --url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
-		{"--bucket b --domain d", exitUsage, "usage: agent ready: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-		{"--bucket b now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
-		{"-h", exitDone, "usage: agent ready [flags]"},
+		{[]string{"CONTENT_BUCKET="}, "", exitUsage, "server.env does not set CONTENT_BUCKET\n"},
+		{nil, "--wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to check once"},
+		{nil, "--wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
+		{[]string{"DOMAIN="}, "", exitUsage, "server.env does not set DOMAIN\n"},
+		{nil, "--url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
+		{nil, "--url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
+		{nil, "--url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
+		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+		{nil, "now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
+		{nil, "-h", exitDone, "usage: agent ready [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			args := append([]string{"ready", "--env-file", "none"}, strings.Fields(c.args)...)
+			args := append([]string{"ready", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})

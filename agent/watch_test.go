@@ -34,14 +34,6 @@ func serveMetadata(t *testing.T, address string) {
 	})
 }
 
-// environment writes the file that tells a server about its stack.
-func environment(t *testing.T, lines ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
-	return path
-}
-
 // record reads a record of the bucket, and nil if there is none.
 func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	t.Helper()
@@ -65,7 +57,6 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	s3 := buckettest.Start(t)
 	serveMetadata(t, "198.51.100.7")
 	dir := t.TempDir()
-	t.Setenv("RUNTIME_DIRECTORY", dir)
 	traefik, states := t.TempDir(), t.TempDir()
 	for _, dir := range []string{"dynamic", "acme"} {
 		require.NoError(t, os.Mkdir(filepath.Join(traefik, dir), 0o700))
@@ -81,12 +72,11 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(text))
 	}
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
 	prometheus := t.TempDir()
 	log := filepath.Join(prometheus, "data", "wal", "00000000")
 	require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o755))
 	require.NoError(t, os.WriteFile(log, []byte("samples"), 0o644))
-	command, stderr := agent(t, "watch", "--env-file", env, "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
+	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
 		"--prometheus", prometheus, "--history-state", filepath.Join(t.TempDir(), "history.json"))
 	require.NoError(t, command.Start())
 
@@ -117,12 +107,12 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It goes on looking when it has taken that down.
+	// It continues looking when it has taken that down.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), stderr)
-	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
+	require.Regexp(t, `^level=INFO msg="this server holds the VIP" vip=198\.51\.100\.7
 level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
 level=INFO msg="backed up the certificates" names=example\.org to=certificates/c361ddfb95553cdf/acme\.json
 level=INFO msg="backing up the history: claimed an epoch" epoch=1
@@ -132,24 +122,26 @@ $`, stderr.String())
 
 func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		settings []string
+		args     string
+		code     int
+		says     string
 	}{
-		{"--vip 192.0.2.7", exitUsage, "usage: agent watch: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b", exitUsage, "usage: agent watch: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-		{"--bucket b --names n", exitUsage, "usage: agent watch: --acme-directory is missing, and the server's environment has no ACME_DIRECTORY: give the URL of the certificate authority's directory"},
-		{"--bucket b --names n --acme-directory d --stack s", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
-		{"--bucket b --names n --acme-directory d --stack s --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
-		{"--bucket b --names n --acme-directory d --stack s --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
-		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
-		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
-		{"--bucket b --vip 192.0.2.7 now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
-		{"-h", exitDone, "usage: agent watch [flags]"},
+		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
+		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+		{[]string{"ACME_DIRECTORY="}, "", exitUsage, "server.env does not set ACME_DIRECTORY\n"},
+		{[]string{"VIP="}, "", exitUsage, "server.env does not set VIP\n"},
+		{[]string{"VIP=", "STACK="}, "", exitUsage, "server.env does not set STACK; "},
+		{[]string{"VIP=example.org"}, "", exitUsage, `usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
+		{[]string{"VIP=2001:db8::7"}, "", exitUsage, `usage: agent watch: VIP is "2001:db8::7": expected an IPv4 address`},
+		{nil, "--poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
+		{nil, "--drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
+		{nil, "now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
+		{nil, "-h", exitDone, "usage: agent watch [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			args := append([]string{"watch", "--env-file", "none"}, strings.Fields(c.args)...)
+			args := append([]string{"watch", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})

@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -23,95 +20,81 @@ type brokenServer struct {
 	late bool
 }
 
-// replaced is one text for another in a file.
-func replaced(file, old, new string) func(t *testing.T, broken *project) {
-	return func(t *testing.T, broken *project) {
-		t.Helper()
-		broken.replace(t, file, old, new)
-	}
-}
-
 // brokenTimeout is the provisioningTimeout of a broken server, in minutes.
 const brokenTimeout = 2
 
 func brokenServers() []brokenServer {
 	const (
-		userData   = "server/userdata.go"
-		firewall   = "components/webserver.go"
-		image      = "server/files/nginx/Dockerfile"
-		nginx      = "server/files/nginx/nginx.conf"
-		compose    = "server/files/compose.yaml"
-		pull       = "server/files/systemd/agent-pull.service"
-		watch      = "server/files/systemd/agent-watch.service"
-		probe      = `["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/.well-known/release"]`
-		commands   = `[][]string{{"systemctl", "daemon-reload"}`
-		killItself = `ExecStart=/bin/sh -c 'kill -KILL $$$$' `
+		killed   = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
+		noImage  = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get install -y nginx-lite\\n\"}}}\n"
+		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
+		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
+		// The probe notes when it was made first, and succeeds two minutes later.
+		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
+		// Traefik sends the front page's visitors to another one.
+		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: [wrong], service: web, tls: {}}\n" +
+			"  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
 	)
 	return []brokenServer{{
 		name:   "a package that does not exist",
-		breaks: replaced(userData, `"docker-buildx", "iptables"}`, `"docker-buildx", "iptables", "no-such-package"}`),
+		breaks: declared(func(c cloudConfig) { c.install("no-such-package") }),
 		causes: []string{`cloud-init failed`, `no-such-package`},
 	}, {
-		name:   "no Docker",
-		breaks: replaced(userData, `"docker.io", "docker-cli", "docker-compose", "docker-buildx", `, ``),
+		name: "no Docker",
+		breaks: func(t *testing.T, broken *project) {
+			broken.declare(t, func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
+		},
 		causes: []string{`docker.*executable file not found`},
 	}, {
 		name:   "an image that does not build",
-		breaks: replaced(image, "nginx-light", "nginx-lite"),
+		breaks: declared(func(c cloudConfig) { c.override(noImage) }),
 		causes: []string{`an image could not be built`, `Unable to locate package nginx-lite`},
 	}, {
 		name:   "a container that exits",
-		breaks: replaced(image, `"daemon off;"`, `"daemon off; sendfiel on;"`),
+		breaks: declared(func(c cloudConfig) { c.override(exits) }),
 		causes: []string{`web: restarting because it exits`, `unknown directive "sendfiel"`},
 	}, {
 		name:   "a container that never turns healthy",
-		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8083/"),
+		breaks: declared(func(c cloudConfig) { c.override(unprobed) }),
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "root /srv/site/current/site;", "root /srv/site/current/site;\n        location = / { try_files /404.html =404; }"),
+		breaks: declared(func(c cloudConfig) { c.write("/srv/traefik/dynamic/wrong.yaml", wrong) }),
 		causes: []string{`release +not ok .*/ has other bytes than in the bucket`},
 	}, {
-		name:   "a full disk",
-		breaks: replaced(userData, commands, `[][]string{{"install", "-d", "/srv/site"}, {"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"}, {"systemctl", "daemon-reload"}`),
+		name: "a full disk",
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{"install", "-d", "/srv/site"}, []string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
+		}),
 		causes: []string{`no space left on device`, `the agent could not bring the site`},
 	}, {
 		name:   "a pull that is killed",
-		breaks: replaced(pull, "ExecStart=", killItself),
+		breaks: declared(func(c cloudConfig) { c.dropIn("agent-pull.service", killed) }),
 		causes: []string{`agent-pull\.service: Main process exited, code=killed, status=9/KILL`},
 	}, {
 		name:   "a watch that is killed",
-		breaks: replaced(watch, "ExecStart=", killItself),
+		breaks: declared(func(c cloudConfig) { c.dropIn("agent-watch.service", killed) }),
 		causes: []string{`agent-watch\.service: .*(killed|signal|restart)`, `code=killed, status=9/KILL`},
 	}, {
-		name:   "another host key than the pinned one",
-		breaks: otherHostKey,
+		name: "another host key than the pinned one",
+		// It could very well have that one.
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{"sh", "-c", "rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh"})
+		}),
 		causes: []string{`host key mismatch`},
 	}, {
-		name: "readiness when the time is over",
-		// The probe notes when it was made first, and succeeds two minutes later.
-		breaks: replaced(compose, probe, `["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]`),
+		name:   "readiness when the time is over",
+		breaks: declared(func(c cloudConfig) { c.override(late) }),
 		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
 		late:   true,
 	}, {
-		name:   "a closed port",
-		breaks: replaced(firewall, `ingress("HTTPS", 443, everybody),`, ``),
+		name: "a closed port",
+		// Visitors' packets, and not those of the server itself, go to a port on which nothing listens.
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "REDIRECT", "--to-ports", "9"})
+		}),
 		causes: []string{`cannot verify https://\S+ at \S+ after \d+ s:`, `/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`},
 	}}
-}
-
-// otherHostKey gives the server a key that it could very well have.
-func otherHostKey(t *testing.T, broken *project) {
-	t.Helper()
-	key := filepath.Join(t.TempDir(), "key")
-	broken.must(t, time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key)
-	private, err := os.ReadFile(key)
-	require.NoError(t, err)
-	public, err := os.ReadFile(key + ".pub")
-	require.NoError(t, err)
-	broken.replace(t, "server/userdata.go",
-		"hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate}",
-		fmt.Sprintf("hostKeys{%q, %q, args.HostCertificate}", private, public))
 }
 
 // TestBrokenServers replaces the server by one that is broken, and the broken
@@ -213,7 +196,7 @@ func mendServer(t *testing.T, p *project) {
 // that it does not know.
 func warnedServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
-	broken.replace(t, "server/userdata.go", `text.WriteString("#cloud-config\n")`, `text.WriteString("#cloud-config\nno_such_key: true\n")`)
+	broken.declare(t, func(c cloudConfig) { c["no_such_key"] = true })
 
 	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)

@@ -506,7 +506,10 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("R1 a server whose PHP is broken does not go live", func(t *testing.T) {
 		before := p.outputs(t)
 		// PHP-FPM starts, answers its ping, and fails with every script.
-		checkout.replace(t, "server/files/php/site.ini", "expose_php = Off\n", "expose_php = Off\nauto_prepend_file = /nowhere.php\n")
+		checkout.declare(t, func(c cloudConfig) {
+			c.write("/opt/site/fault.ini", "auto_prepend_file = /nowhere.php\n")
+			c.override("services: {php: {volumes: [\"./fault.ini:/etc/php/8.4/fpm/conf.d/99-fault.ini:ro\"]}}\n")
+		})
 		checkout.configure(t, "provisioningTimeout", strconv.Itoa(brokenTimeout))
 		var up result
 		step(t, "pulumi up: a server whose PHP is broken", func() { up = checkout.pulumiUp(t) })

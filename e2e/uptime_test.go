@@ -141,31 +141,34 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	return found
 }
 
-// renamedInPlace gives everything another name, and then its own again.
+// renamedInPlace has somebody rename everything by hand. An update gives it its names again, in place.
 func renamedInPlace(t *testing.T, p *project) {
 	before := p.watched(t)
-	t.Run("another name", func(t *testing.T) {
-		changed := p.copy(t)
-		changed.replace(t, "components/uptimemonitor.go", "Key: key, Name: name,", `Key: key, Name: name + " & more",`)
-		changed.replace(t, "components/uptimemonitor.go", "Name: a.Domain, Domain: a.StatusPage", `Name: "The site", Domain: a.StatusPage`)
-		changed.replace(t, "components/uptimemonitor.go", `"VictorOps: " + a.Domain`, `"On-Call: " + a.Domain`)
-		up := changed.pulumiUp(t)
-		require.NoError(t, up.err, up.String())
-		after := changed.robot(t)
-		require.Equal(t, before.Created, after.Created, "nothing was made anew")
-		require.Equal(t, before.Deleted, after.Deleted)
-		require.Equal(t, siteName+" & more", after.Monitors[0].Name)
-		require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)
-		require.Equal(t, "The site", after.Pages[0].Name)
-		require.Equal(t, before.Pages[0].ID, after.Pages[0].ID)
-		require.Equal(t, []string{"On-Call: " + siteName}, after.Integrations)
-		require.Empty(t, noSecrets(t, changed, up.String()))
-	})
+	var integrations struct{ Data []struct{ ID int64 } }
+	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
+	require.Len(t, integrations.Data, 1)
+	rename := func(kind string, id int64, body string, args ...any) {
+		p.asRobotsOwner(t, "PATCH", fmt.Sprintf("/%s/%d", kind, id), fmt.Sprintf(body, args...))
+	}
+	rename("monitors", before.Monitors[0].ID, `{"friendlyName": %q}`, siteName+" & more")
+	rename("psps", before.Pages[0].ID, `{"friendlyName": "The site"}`)
+	rename("integrations", integrations.Data[0].ID, `{"type": "Webhook", "data": {"friendlyName": %q}}`, "On-Call: "+siteName)
+	renamed := p.robot(t)
+	require.Equal(t, siteName+" & more", renamed.Monitors[0].Name)
+	require.Equal(t, "The site", renamed.Pages[0].Name)
+	require.Equal(t, []string{"On-Call: " + siteName}, renamed.Integrations)
+
 	up := p.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
 	after := p.watched(t)
-	require.Equal(t, before.Created, after.Created)
+	require.Equal(t, before.Created, after.Created, "nothing was made anew")
+	require.Equal(t, before.Deleted, after.Deleted)
 	require.Equal(t, siteName, after.Monitors[0].Name)
+	require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)
+	require.Equal(t, before.Pages[0].Name, after.Pages[0].Name)
+	require.Equal(t, before.Pages[0].ID, after.Pages[0].ID)
+	require.Equal(t, before.Integrations, after.Integrations)
+	require.Empty(t, noSecrets(t, p, up.String()))
 	p.converged(t)
 }
 

@@ -268,7 +268,9 @@ func (s Settings) command(ctx context.Context, dir string, environment []string,
 // credentials, are counted only: a public workflow shows its log.
 func abridged(names []string) string {
 	const most = 10
-	shown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") })
+	shown := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return strings.HasPrefix(name, ".") || strings.Contains(name, "/.")
+	})
 	var and []string
 	if hidden := len(names) - len(shown); hidden > 0 {
 		and = append(and, fmt.Sprintf("%d whose names begin with a dot", hidden))

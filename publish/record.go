@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"immutable-infra/server/atomicfile"
 )
 
 // recordFile is the record's name in the work directory. All stacks share it: they build one source.
@@ -122,14 +124,15 @@ func (s Source) recordWritten(raw, before, after inventory, record record) ([]st
 	return now, nil
 }
 
-// writeFile writes a file whole or not at all.
+// writeFile replaces a file as a whole.
 func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+	// The work directory may be a link.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	return atomicfile.Write(filepath.Join(dir, filepath.Base(path)), content, 0o644)
 }

@@ -2,11 +2,13 @@ package server
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"immutable-infra/server/atomicfile"
 )
 
 // BundleUploadPath is the path of the bundle on a server, relative to the bootstrap user's home directory.
@@ -66,7 +70,7 @@ var files embed.FS
 
 // formats is the source of this module's packages that the agent imports.
 //
-//go:embed manifest rules
+//go:embed manifest rules atomicfile
 var formats embed.FS
 
 // Bundle is copied to a server: the Compose project, the agent with its units, and the script that provisions them.
@@ -163,17 +167,9 @@ func buildAgent(ctx context.Context, agentDir, workDir, architecture string) (pa
 }
 
 // writeBundle packs the embedded files and the agent, atomically.
-func writeBundle(path, agent string) (err error) {
-	target, err := os.CreateTemp(filepath.Dir(path), "bundle-*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(target.Name())
-		}
-	}()
-	compressed := gzip.NewWriter(target)
+func writeBundle(path, agent string) error {
+	var target bytes.Buffer
+	compressed := gzip.NewWriter(&target)
 	archive := tar.NewWriter(compressed)
 
 	add := func(name string, content []byte, mode int64) error {
@@ -183,7 +179,7 @@ func writeBundle(path, agent string) (err error) {
 		_, err := archive.Write(content)
 		return err
 	}
-	err = fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -208,10 +204,13 @@ func writeBundle(path, agent string) (err error) {
 	if err := add("agent", binary, 0o755); err != nil {
 		return err
 	}
-	for _, closer := range []io.Closer{archive, compressed, target} {
-		if err := closer.Close(); err != nil {
-			return err
-		}
+	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
+		return err
 	}
-	return os.Rename(target.Name(), path)
+	// The work directory may be a link.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, filepath.Base(path)), target.Bytes(), 0o644)
 }

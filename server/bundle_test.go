@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -101,6 +102,29 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 	changed, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
 	require.NotEqual(t, base, changed)
+}
+
+// A package that the agent imports and the hash left out would change without a new server.
+func TestEachSharedPackageThatTheAgentImportsNamesTheBundle(t *testing.T) {
+	imported := regexp.MustCompile(`"immutable-infra/(?:server/([a-z]+)"|[^a].*")`)
+	seen := map[string]bool{}
+	err := filepath.WalkDir("../agent", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, match := range imported.FindAllSubmatch(text, -1) {
+			seen[string(match[1])] = true
+		}
+		return err
+	})
+	require.NoError(t, err)
+	require.Len(t, seen, 3)
+	for name := range seen {
+		entries, err := formats.ReadDir(name)
+		require.NoError(t, err, "%q is not among the formats", name)
+		require.NotEmpty(t, entries)
+	}
 }
 
 func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {

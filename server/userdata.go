@@ -45,14 +45,20 @@ type UserDataArgs struct {
 	BundleHash string
 }
 
-// packageUnits are the units of Debian's image that install packages by themselves.
-var packageUnits = []string{"apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"}
-
 //go:embed boot
 var boot embed.FS
 
 // UserData renders the server's cloud-config.
 func UserData(args UserDataArgs) (string, error) {
+	static, err := boot.ReadFile("boot/cloud-config.yaml")
+	if err != nil {
+		return "", fmt.Errorf("cannot render the user data: %w", err)
+	}
+	return userData(static, args)
+}
+
+// userData adds what depends on the stack to the cloud-config that all servers share.
+func userData(static []byte, args UserDataArgs) (string, error) {
 	environment, err := serverEnv(args)
 	if err != nil {
 		return "", fmt.Errorf("cannot render the user data: %w", err)
@@ -78,24 +84,13 @@ func UserData(args UserDataArgs) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config := cloudConfig{
-		Users:                 users(args.Admins),
-		DisableRoot:           true,
-		AllowPasswords:        false,
-		DeleteShippedHostKeys: true,
-		HostKeys:              hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate},
-		// The packages below and their dependencies, without recommended ones.
-		Apt: apt{Conf: "APT::Install-Recommends \"false\";\n"},
-		// A server is not updated, but replaced. Debian's image would update its packages each day, and hold dpkg's lock
-		// while those below are installed.
-		BootCommands:    [][]string{append([]string{"systemctl", "mask", "--now", "--no-block"}, packageUnits...)},
-		UpdatePackages:  true,
-		UpgradePackages: true,
-		Packages:        []string{"ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables"},
-		WriteFiles:      append(files, booting...),
-		RunCommands:     [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "--now", "--no-block", "bootstrap-login.service", "unclaimed.timer"}},
-		PowerState:      powerState{Mode: "reboot", Message: "a package asks for it", Condition: "/usr/local/sbin/reboot-required"},
+	var config cloudConfig
+	if err := yaml.Unmarshal(static, &config); err != nil {
+		return "", fmt.Errorf("cannot render the user data: boot/cloud-config.yaml: %w", err)
 	}
+	config.Users = users(args.Admins)
+	config.HostKeys = hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate}
+	config.WriteFiles = append(append(config.WriteFiles, files...), booting...)
 	var text bytes.Buffer
 	text.WriteString("#cloud-config\n")
 	encoder := yaml.NewEncoder(&text)
@@ -124,6 +119,8 @@ type cloudConfig struct {
 	WriteFiles            []file     `yaml:"write_files"`
 	RunCommands           [][]string `yaml:"runcmd"`
 	PowerState            powerState `yaml:"power_state"`
+	// Further are keys that this program does not know.
+	Further map[string]any `yaml:",inline"`
 }
 
 type user struct {

@@ -43,6 +43,26 @@ func TestUserDataIsAsReviewed(t *testing.T) {
 	golden.Equal(t, "user-data.yaml", text)
 }
 
+// End-to-end tests declare the faults of a broken server in that file.
+func TestSharedCloudConfigReachesTheServerBesideWhatTheProgramAdds(t *testing.T) {
+	text, err := userData([]byte("no_such_key: true\npackages: [no-such-package]\nruncmd: [[false]]\nwrite_files: [{path: /etc/fault, content: text}]\n"), exampleArgs())
+	require.NoError(t, err)
+	var config struct {
+		NoSuchKey  bool                `yaml:"no_such_key"`
+		Packages   []string            `yaml:"packages"`
+		Commands   [][]string          `yaml:"runcmd"`
+		WriteFiles []map[string]string `yaml:"write_files"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	require.True(t, config.NoSuchKey)
+	require.Equal(t, []string{"no-such-package"}, config.Packages)
+	require.Equal(t, [][]string{{"false"}}, config.Commands)
+	require.Equal(t, map[string]string{"path": "/etc/fault", "content": "text"}, config.WriteFiles[0])
+	require.Equal(t, "/etc/ssh/sshd_config.d/10-immutable-infra.conf", config.WriteFiles[1]["path"])
+	_, err = userData([]byte("packages: {"), exampleArgs())
+	require.ErrorContains(t, err, "boot/cloud-config.yaml")
+}
+
 func TestUserDataLeavesRoomForFurtherKeys(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)

@@ -486,7 +486,7 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 	t.Run("S1", func(t *testing.T) {
 		w.T = t
 		variants := []func(string) string{
-			func(name string) string { return escapePath(name) },
+			escapePath,
 			func(name string) string { return escapePath(name) + "/" },
 			func(name string) string { return escapePath(name) + "." },
 			func(name string) string { return escapePath(name) + "%20" },

@@ -52,7 +52,8 @@ func parseIssuance(value string) (issued issuance, reason string) {
 		tag, text = strings.ToLower(strings.Trim(tag, " \t")), strings.Trim(text, " \t")
 		switch {
 		case !found || !parameterTag.MatchString(tag) || !parameterValue.MatchString(text):
-			return issued, "has a parameter that is not of the form tag=value; separate parameters by semicolons, such as validationmethods=" + validationMethod
+			return issued, "has a parameter that is not of the form tag=value; separate parameters by semicolons, " +
+				"such as validationmethods=" + validationMethod
 		case seen[tag]:
 			return issued, "has the parameter " + tag + " twice, so that no authority issues by it; write it once"
 		}
@@ -60,12 +61,14 @@ func parseIssuance(value string) (issued issuance, reason string) {
 		switch tag {
 		case "validationmethods":
 			if !methodNames.MatchString(text) {
-				return issued, "has validationmethods that are not names separated by commas; write validationmethods=" + validationMethod
+				return issued, "has validationmethods that are not names separated by commas; " +
+					"write validationmethods=" + validationMethod
 			}
 			issued.methods = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 		case "accounturi":
 			if account, err := url.Parse(text); err != nil || account.Scheme != "https" || account.Hostname() == "" {
-				return issued, "has an accounturi that is not the https URL of an account; write the one that sudo agent ready shows on a server"
+				return issued, "has an accounturi that is not the https URL of an account; " +
+					"write the one that sudo agent ready shows on a server"
 			}
 			issued.account = text
 		default:
@@ -134,7 +137,8 @@ func (v *validator) ownAccount(c *Config, others []siblingStack) {
 			}
 			key := indexKey("dnsRecords", len(records))
 			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
-			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; write one, such as %s", name, above, others[i].file, value),
+			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
+				"write one, such as %s", name, above, others[i].file, value),
 				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(indexKey(key+".values", 0), value))
 			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
 			break

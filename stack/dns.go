@@ -155,7 +155,9 @@ func (v *validator) authority(c *Config) {
 	refused := map[string]bool{}
 	for _, name := range c.Names() {
 		for ; name != ""; _, name, _ = strings.Cut(name, ".") {
-			i := slices.IndexFunc(c.DNSRecords, func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == name })
+			i := slices.IndexFunc(c.DNSRecords, func(record DNSRecord) bool {
+				return record.Type == "CAA" && record.Name == name
+			})
 			if i < 0 {
 				continue
 			}
@@ -199,11 +201,11 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 	}
 	switch {
 	case len(limits) > 0:
-		v.add(key, fmt.Sprintf("do not allow %s to issue the site's certificate by HTTP: %s; write %s", authority, strings.Join(limits, "; "), command),
-			v.toSet(indexKey(key, at), command))
+		v.add(key, fmt.Sprintf("do not allow %s to issue the site's certificate by HTTP: %s; write %s",
+			authority, strings.Join(limits, "; "), command), v.toSet(indexKey(key, at), command))
 	case found:
-		v.add(key, fmt.Sprintf("does not allow %s to issue the site's certificate by HTTP; write a value that names it, or change acmeDirectory", authority),
-			v.toSet(indexKey(key, at), command))
+		v.add(key, fmt.Sprintf("does not allow %s to issue the site's certificate by HTTP; "+
+			"write a value that names it, or change acmeDirectory", authority), v.toSet(indexKey(key, at), command))
 	}
 }
 

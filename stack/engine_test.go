@@ -86,7 +86,7 @@ func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
 
 	short := regexp.MustCompile(`^\d+\.\d+`).FindString(minimumPulumi)
 	require.Contains(t, read("README.md"), "needs Pulumi "+short+" or newer")
-	require.Contains(t, read("localcloud/internal/toolchain/tools.go"), `"v`+minimumPulumi+`"`, "the local cloud's")
+	require.Contains(t, read("localcloud/offline/tools.go"), `"v`+minimumPulumi+`"`, "the local cloud's")
 	setups, err := filepath.Glob("../.github/*/*.yml")
 	require.NoError(t, err)
 	for _, path := range append(setups, "../.github/actions/setup/action.yml") {

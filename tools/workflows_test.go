@@ -51,25 +51,67 @@ func TestActionsOfOthersArePinnedToOneCommitEach(t *testing.T) {
 	require.Greater(t, found, 5)
 }
 
+// workflow is what these tests need to know of a workflow.
+type workflow struct {
+	On          any
+	Permissions map[string]string
+	Jobs        map[string]job
+}
+
+// job is a job of a workflow: steps, or a call of another workflow.
+type job struct {
+	If, Uses    string
+	RunsOn      string `yaml:"runs-on"`
+	Environment string
+	Needs       any
+	Permissions map[string]string
+	Secrets     any
+	Steps       []struct{ Uses, Run string }
+}
+
+// triggers are the events that start a workflow, with their filters.
+func (w workflow) triggers(t *testing.T) map[string]any {
+	t.Helper()
+	switch on := w.On.(type) {
+	case string:
+		return map[string]any{on: nil}
+	case map[string]any:
+		return on
+	}
+	require.Fail(t, "unknown form of triggers", "%#v", w.On)
+	return nil
+}
+
+func parseWorkflow(t *testing.T, text string) workflow {
+	t.Helper()
+	var parsed workflow
+	require.NoError(t, yaml.Unmarshal([]byte(text), &parsed), text)
+	return parsed
+}
+
+// powers are the words by which a workflow gets a role, a secret, or a machine of the owner's.
+var powers = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|actions/setup\n|configure-aws-credentials|environment:|: write`)
+
 func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
-	seen := false
+	var seen []string
 	for path, text := range workflows(t) {
 		require.NotContains(t, text, "pull_request_target", "%s: it would run the code of strangers with the rights of this repository", path)
-		var workflow struct {
-			On   any
-			Jobs map[string]struct {
-				If          string
-				Needs       any
-				Permissions map[string]string
-				Steps       []struct{ Uses string }
-			}
-		}
-		require.NoError(t, yaml.Unmarshal([]byte(text), &workflow), path)
-		if workflow.On != "pull_request" {
-			require.NotContains(t, text, "pull_request:", "%s: this test does not understand its trigger", path)
+		if filepath.Base(path) == "action.yml" {
 			continue
 		}
-		seen = true
+		workflow := parseWorkflow(t, text)
+		if _, ok := workflow.triggers(t)["pull_request"]; !ok {
+			continue
+		}
+		seen = append(seen, filepath.Base(path))
+		if !powers.MatchString(text) {
+			// Harmless: strangers' code may run here.
+			require.Equal(t, map[string]string{"contents": "read"}, workflow.Permissions, path)
+			for name, job := range workflow.Jobs {
+				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not throw away", path, name)
+			}
+			continue
+		}
 		require.Contains(t, text, "\npermissions: {}\n", path)
 		for name, job := range workflow.Jobs {
 			if job.Needs == nil {
@@ -84,23 +126,51 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 			}
 		}
 	}
-	require.True(t, seen)
+	require.ElementsMatch(t, []string{"check.yml", "preview.yml"}, seen)
+}
+
+func TestEveryPullRequestAndEveryDeployIsChecked(t *testing.T) {
+	texts := workflows(t)
+	check := parseWorkflow(t, texts["../.github/workflows/check.yml"])
+	for _, event := range []string{"pull_request", "workflow_call"} {
+		filters, ok := check.triggers(t)[event]
+		require.True(t, ok, event)
+		require.Nil(t, filters, "%s: a filter would leave some unchecked", event)
+	}
+	require.Len(t, check.Jobs, 1)
+	require.Empty(t, check.Jobs["check"].If)
+	steps := check.Jobs["check"].Steps
+	require.Equal(t, "tools/inert.sh make check", steps[len(steps)-1].Run)
+
+	deploy := parseWorkflow(t, texts["../.github/workflows/deploy.yml"])
+	require.Equal(t, "./.github/workflows/check.yml", deploy.Jobs["check"].Uses)
+	require.Nil(t, deploy.Jobs["check"].Secrets)
+	require.Equal(t, map[string]string{"contents": "read"}, deploy.Jobs["check"].Permissions, "it would inherit the right to assume a role")
+	for name, job := range deploy.Jobs {
+		if name == "check" {
+			continue
+		}
+		require.Empty(t, job.If, "%s: a condition of its own may run it after a failed check", name)
+		before := map[string]string{"test": "check", "production": "test"}[name]
+		require.Equal(t, before, job.Needs, "%s is deployed before it was checked", name)
+	}
+
+	// Nothing else updates a stack.
+	for path, text := range texts {
+		if base := filepath.Base(path); base != "deploy.yml" && base != "up.yml" {
+			require.NotRegexp(t, `workflows/up\.yml|make (deploy|promote)|pulumi up`, text, path)
+		}
+	}
 }
 
 // The trust policies in bootstrap/access name these files, environments and branches.
 func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
-	type job struct {
-		Environment string
-		Steps       []struct{ Uses string }
-	}
 	trusted := map[string]string{
 		"up.yml": "${{ inputs.stack }}", "preview.yml": "preview", // the environment
 		"drift.yml": "", "rebuild.yml": "", "restore-drill.yml": "", // none: the branch is in the subject
 	}
 	for path, text := range workflows(t) {
-		var workflow struct{ Jobs map[string]job }
-		require.NoError(t, yaml.Unmarshal([]byte(text), &workflow), path)
-		for name, job := range workflow.Jobs {
+		for name, job := range parseWorkflow(t, text).Jobs {
 			for _, step := range job.Steps {
 				if step.Uses != "./.github/actions/setup" && !strings.HasPrefix(step.Uses, "aws-actions/configure-aws-credentials@") {
 					continue
@@ -179,7 +249,7 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 			}
 		}
 	})
-	require.Equal(t, 5, found)
+	require.Equal(t, 6, found)
 
 	command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", "echo ::add-mask::a; echo ::set-output name=a::b >&2; exit 3")
 	var stdout, stderr strings.Builder

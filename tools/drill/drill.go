@@ -76,7 +76,13 @@ func (d drill) restore(ctx context.Context, bucket, region, dir string) (restore
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return restored{}, fmt.Errorf("make a directory to restore into: %w", err)
 	}
-	output, err := command(ctx, restoreTimeout, d.agent, "verify", "--bucket", bucket, "--region", region, "--stack", d.stack, "--dir", dir)
+	// The agent reads settings as on a server.
+	settings := dir + ".env"
+	text := fmt.Sprintf("BACKUP_BUCKET=%s\nAWS_REGION=%s\nSTACK=%s\n", bucket, region, d.stack)
+	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
+		return restored{}, fmt.Errorf("cannot write the settings of the agent: %w", err)
+	}
+	output, err := command(ctx, restoreTimeout, d.agent, "verify", "--env-file", settings, "--dir", dir)
 	if err != nil {
 		return restored{}, fmt.Errorf("restore the newest backup: %w", err)
 	}

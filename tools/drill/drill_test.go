@@ -49,8 +49,9 @@ func (s *site) program(name, script string) {
 // agent makes an agent that finds a good backup, but for what is said.
 func (s *site) agent(age float64, blocks, fallbacks int) {
 	s.t.Helper()
-	s.program("agent", fmt.Sprintf(`[ "$*" = "verify --bucket the-bucket --region eu-central-1 --stack production --dir $9" ]
-cp -r %s "$9/data"
+	s.program("agent", fmt.Sprintf(`[ "$*" = "verify --env-file $3 --dir $5" ]
+[ "$(cat "$3")" = "$(printf 'BACKUP_BUCKET=the-bucket\nAWS_REGION=eu-central-1\nSTACK=production')" ]
+cp -r %s "$5/data"
 echo '{"found":true,"server":"i-1","epoch":7,"sequence":42,"ageSeconds":%f,"bytes":1000,"blocks":%d,"seconds":0.5,"fallbacks":%d}'`, s.saved, age, blocks, fallbacks))
 }
 

@@ -61,7 +61,7 @@ func answered(ctx context.Context, program, data, dir string) (found held, err e
 	go func() {
 		ended(fmt.Errorf("it has ended, its log above says why: %w", cmp.Or(command.Wait(), errStopped)))
 	}()
-	defer func() { err = errors.Join(err, stop(command.Process, running)) }()
+	defer func() { err = errors.Join(err, stop(running, command.Process)) }()
 
 	server := prometheus{"http://" + address}
 	if err := server.ready(ctx, running); err != nil {
@@ -89,7 +89,7 @@ func freeAddress() (string, error) {
 var errStopped = errors.New("without an error")
 
 // stop ends a process, unless it has ended already.
-func stop(process *os.Process, running context.Context) error {
+func stop(running context.Context, process *os.Process) error {
 	// It may have ended: then there is nobody to tell.
 	_ = process.Signal(syscall.SIGTERM)
 	select {

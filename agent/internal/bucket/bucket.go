@@ -50,7 +50,6 @@ const (
 	maxKey    = 200
 )
 
-// Bucket is one S3 bucket.
 type Bucket struct {
 	client *s3.Client
 	name   string
@@ -72,10 +71,10 @@ func Open(ctx context.Context, name, region string) (*Bucket, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("load AWS configuration: %w", err)
+		return nil, fmt.Errorf("cannot load the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: give --region or set AWS_REGION")
+		return nil, errors.New("no AWS region: set AWS_REGION")
 	}
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = o.BaseEndpoint != nil
@@ -114,7 +113,7 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 	output, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
 	if err != nil {
-		return 0, fmt.Errorf("find the size of %s: %w", b.URL(key), kind(err))
+		return 0, fmt.Errorf("cannot get the size of %s: %w", b.URL(key), kind(err))
 	}
 	return aws.ToInt64(output.ContentLength), nil
 }
@@ -253,6 +252,38 @@ func unreadable(err error) error {
 	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") || errors.Is(err, ErrDenied) &&
 		(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
+// Object is an S3 object as one GET returned it. The caller closes Body.
+type Object struct {
+	Body io.ReadCloser
+	// ETag identifies this version of the object, in quotes, as S3 sent it.
+	ETag string
+}
+
+// Listing is what a bucket holds, in the order of the keys' bytes.
+type Listing struct {
+	Objects []Entry
+	// Cut is whether there are more objects than a listing takes.
+	Cut bool
+	// At is when it was so, by the bucket's clock; zero if it did not tell.
+	At time.Time
+}
+
+type Entry struct {
+	Key  string
+	Size int64
+	// Modified is when the object was written, by the bucket's clock.
+	Modified time.Time
+}
+
+// WithAdvice adds to an error of the backup bucket where to look, as far as one
+// can tell.
+func WithAdvice(err error) error {
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("%w: check what this server's role may do in the backup bucket", err)
 	}
 	return err
 }

@@ -121,7 +121,7 @@ func TestWithoutARegionTheErrorSaysWhatToWrite(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
 	_, err := bucket.Open(t.Context(), "content", "")
-	require.EqualError(t, err, "no AWS region: give --region or set AWS_REGION")
+	require.EqualError(t, err, "no AWS region: set AWS_REGION")
 }
 
 // The server's role, and no key in a file or in the environment, opens the

@@ -10,18 +10,16 @@ import (
 	"os"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
-// Backup brings acme.json to the backup bucket. Only the server that has the VIP may:
+// Backup brings acme.json to the backup bucket. Only the server that holds the VIP may:
 // the others have a copy of what that one had.
 type Backup struct {
 	Store Store
-	// Key is the object's: see Key.
-	Key string
-	// File is the path of acme.json.
-	File string
+	Key   string
+	File  string
 	// Sent is the path of a file that is there once the bucket has had it from this server.
 	Sent string
 	Log  *slog.Logger
@@ -42,7 +40,7 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("back up the certificates: %w", err)
+		return false, fmt.Errorf("cannot back up the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err == nil && len(storage.Certificates()) == 0 {
@@ -52,7 +50,7 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		err = storage.sound()
 	}
 	if err != nil {
-		return false, fmt.Errorf("back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
+		return false, fmt.Errorf("cannot back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
 	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {
@@ -63,12 +61,12 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	case err == nil && bytes.Equal(stored, text):
 		return false, b.sent()
 	case err != nil && !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrUnreadable):
-		return false, fmt.Errorf("back up the certificates: %w", err)
+		return false, fmt.Errorf("cannot back up the certificates: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if err := b.Store.Put(ctx, b.Key, text, "application/json"); err != nil {
-		return false, fmt.Errorf("back up the certificates: %w", bucket.WithAdvice(err))
+		return false, fmt.Errorf("cannot back up the certificates: %w", bucket.WithAdvice(err))
 	}
 	if gone {
 		b.Log.Warn("the backup of the certificates was gone from the bucket, and this server did not delete it", "key", b.Key)

@@ -97,7 +97,7 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"))
 	for length := 1; length < len(text); length += 97 {
 		backup.write(t, text[:length])
-		require.ErrorContains(t, backup.Run(t.Context()), backup.File+" is left as it is in the bucket: it is not what Traefik writes: ", "%d bytes of %d", length, len(text))
+		require.ErrorContains(t, backup.Run(t.Context()), backup.File+" is left as it is in the bucket: it is not in the format of Traefik: ", "%d bytes of %d", length, len(text))
 	}
 	require.Empty(t, s3.TakeRequests())
 }
@@ -118,7 +118,7 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
 			"its certificate 1 of acme is broken: ",
 		},
-		"something else": {`[1]`, "it is not what Traefik writes: "},
+		"something else": {`[1]`, "it is not in the format of Traefik: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
@@ -130,7 +130,7 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 }
 
 func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
-	const advice = "access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket"
+	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket"
 	for name, deny := range map[string]func(*buckettest.Server){"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,50 +13,55 @@ import (
 	"time"
 	"unicode"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
 // Restore brings acme.json from the backup bucket, where another server left it.
 // Traefik reads it when it starts, and only then.
 type Restore struct {
 	Store Store
-	// Key is the object's: see Key.
-	Key string
-	// Names are those of the site.
+	Key   string
 	Names []string
-	// Roots vouch for certificates; nil is that any is taken.
+	// Roots verify certificates; nil accepts any.
 	Roots *x509.CertPool
 	// File is the path of acme.json. Its directory's owner is to own it.
 	File string
-	// Record is the path of the file that keeps what was found.
+	// Record is the path of the file for the result.
 	Record string
 }
 
-// Result is what a restore found.
 type Result struct {
 	// Found is whether there was a backup at all. Without one, this is the first
 	// server of the stack, or the first with this certificate authority.
 	Found bool
-	// Changed is whether acme.json is another one now.
+	// Changed is whether acme.json was replaced.
 	Changed bool
 	// Storage is what acme.json holds now.
 	Storage Storage
-	// Unusable says why what is in the bucket is of no use, or a part of it; "" is that it is.
+	// Unusable says why what is in the bucket is unusable, or a part of it; "" is that it is.
 	Unusable string
-	// Missing are the names for which there is no certificate.
+	// Missing are the names without a certificate.
 	Missing []string
 }
 
 // Run brings the certificates of the site's names that are valid for MinimumValidity at least:
 // others would keep Traefik from asking for new ones. That there is no backup, or none of
-// some names, is no error: they are asked for when the VIP arrives. So is one that is of no use,
-// whatever the servers before this one wrote, which Result.Unusable tells. A bucket that does not
+// some names, is no error: they are asked for when the VIP arrives. So is one that is unusable,
+// whatever the previous servers wrote, which Result.Unusable tells. A bucket that does not
 // answer is an error, since what it holds may be all that there is.
 func (r Restore) Run(ctx context.Context) (Result, error) {
+	result, err := r.run(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
+	}
+	return result, nil
+}
+
+func (r Restore) run(ctx context.Context) (Result, error) {
 	local, err := atomicfile.Read(r.File, sizeLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
+		return Result{}, err
 	}
 	result := Result{Found: true}
 	backup, stored, err := r.fetch(ctx)
@@ -67,10 +73,10 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		}
 		// What this server may have by itself stays.
 		if result.Storage, err = ReadFile(r.File); err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, err
 		}
 	case err != nil:
-		return Result{}, fmt.Errorf("restore the certificates: the backup cannot be read, which is not as if there were none: %w", err)
+		return Result{}, fmt.Errorf("the backup is unreadable; refusing to treat it as missing: %w", err)
 	default:
 		end := time.Now().Add(MinimumValidity)
 		kept, text, err := backup.only(func(certificate Certificate) bool {
@@ -85,7 +91,7 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 			}
 		})
 		if err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, err
 		}
 		if len(kept.Certificates()) == len(backup.Certificates()) {
 			text = stored
@@ -93,21 +99,18 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		result.Storage, result.Changed = kept, !bytes.Equal(text, local)
 		if result.Changed {
 			if err := atomicfile.Write(r.File, text, 0o600); err != nil {
-				return Result{}, fmt.Errorf("restore the certificates: %w", err)
+				return Result{}, err
 			}
 		}
 	}
 	result.Missing = result.Storage.Missing(r.Names)
-	if err := (Record{Missing: result.Missing}).write(r.Record); err != nil {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
-	}
-	return result, nil
+	return result, (Record{Missing: result.Missing}).write(r.Record)
 }
 
-// errUseless marks a backup that is there and of no use.
-var errUseless = errors.New("is of no use")
+// errUseless marks a backup that exists and is unusable.
+var errUseless = errors.New("is unusable")
 
-// fetch reads the backup. Its errors are those of the store, and errUseless.
+// fetch reads the backup. Errors are those of the store, and errUseless.
 func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 	text, err := fetch(ctx, r.Store, r.Key)
 	if errors.Is(err, bucket.ErrUnreadable) {
@@ -126,11 +129,10 @@ func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 	return backup, text, nil
 }
 
-// String is a line about what was found.
 func (r Result) String() string {
 	var parts []string
 	if r.Unusable != "" {
-		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: "+r.Unusable+"; earlier versions are there for 30 days")
+		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
 	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}
@@ -147,4 +149,39 @@ func (r Result) String() string {
 		}
 		return r
 	}, strings.Join(parts, "; "))
+}
+
+// Record keeps what a restore found, for those who want to know later why there is
+// no certificate for a name.
+type Record struct {
+	// Missing are the names for which the backup bucket had none.
+	Missing []string `json:"missing"`
+}
+
+// ReadRecord reads the record. Without the file, nothing was restored and nothing
+// is known to be missing.
+func ReadRecord(path string) (Record, error) {
+	text, err := atomicfile.Read(path, sizeLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, nil
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("cannot read what was restored: %w", err)
+	}
+	var record Record
+	if err := json.Unmarshal(text, &record); err != nil {
+		return Record{}, fmt.Errorf("cannot read what was restored: %s: %w", path, err)
+	}
+	return record, nil
+}
+
+func (r Record) write(path string) error {
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record what was restored: %w", err)
+	}
+	return nil
 }

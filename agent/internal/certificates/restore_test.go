@@ -154,7 +154,7 @@ func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
-	for _, says := range []string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"} {
+	for _, says := range []string{"the backup is unreadable; refusing to treat it as missing: ", "access denied", "check what this server's role may do"} {
 		require.ErrorContains(t, err, says)
 	}
 	require.NoFileExists(t, restore.File)
@@ -168,18 +168,18 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 	swapped := pair
 	swapped.Key = other.Key
 	for name, test := range map[string]struct{ text, says string }{
-		"half of it":           {good[:len(good)/2], "is of no use: it is not what Traefik writes"},
-		"nothing":              {"", "is of no use: it is not what Traefik writes"},
-		"an empty object":      {"{}", "is of no use: there is no certificate in it"},
-		"null":                 {"null", "is of no use: there is no certificate in it"},
-		"a list":               {"[]", "is of no use: it is not what Traefik writes"},
-		"a number":             {"1e999", "is of no use: it is not what Traefik writes"},
-		"brackets without end": {strings.Repeat("[", 1<<20), "is of no use: it is not what Traefik writes"},
-		"no certificates":      {certificatestest.Storage(t), "is of no use: there is no certificate in it"},
-		"no account":           {strings.Replace(good, `"Account"`, `"Other"`, 1), "is of no use: its account of acme is not what Traefik writes"},
-		"no key of an account": {strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is of no use: there is no account of acme in it"},
-		"another one's key":    {certificatestest.Storage(t, swapped), "is of no use: its certificate 1 of acme is broken"},
-		"far too much":         {strings.Repeat("x", 2<<20), "is of no use: get s3://content/" + key + ": the object is unreadable"},
+		"half of it":           {good[:len(good)/2], "is unusable: it is not in the format of Traefik"},
+		"nothing":              {"", "is unusable: it is not in the format of Traefik"},
+		"an empty object":      {"{}", "is unusable: it has no certificate"},
+		"null":                 {"null", "is unusable: it has no certificate"},
+		"a list":               {"[]", "is unusable: it is not in the format of Traefik"},
+		"a number":             {"1e999", "is unusable: it is not in the format of Traefik"},
+		"brackets without end": {strings.Repeat("[", 1<<20), "is unusable: it is not in the format of Traefik"},
+		"no certificates":      {certificatestest.Storage(t), "is unusable: it has no certificate"},
+		"no account":           {strings.Replace(good, `"Account"`, `"Other"`, 1), "is unusable: its account of acme is not in the format of Traefik"},
+		"no key of an account": {strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: there is no account of acme in it"},
+		"another one's key":    {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
+		"far too much":         {strings.Repeat("x", 2<<20), "is unusable: get s3://content/" + key + ": the object is unreadable"},
 		"a command to CI":      {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 			s3.Put(key, test.text)
 			result, err := restore.Run(t.Context())
 			require.NoError(t, err)
-			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: ")
+			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: ")
 			require.Contains(t, result.String(), test.says)
 			require.NotContains(t, result.String(), "\n")
 			require.Equal(t, []string{"example.org"}, result.Missing, "it is asked for")
@@ -359,5 +359,5 @@ func TestAFileThatIsNotThereYetHoldsNothing(t *testing.T) {
 	require.NoError(t, err, "Traefik makes an empty one")
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 	_, err = ReadFile(path)
-	require.ErrorContains(t, err, path+": it is not what Traefik writes: ")
+	require.ErrorContains(t, err, path+": it is not in the format of Traefik: ")
 }

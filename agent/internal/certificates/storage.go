@@ -5,8 +5,11 @@ package certificates
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +18,8 @@ import (
 	"slices"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
 // MinimumValidity is how long a certificate must be valid to be of use to a new
@@ -73,7 +77,7 @@ type account struct {
 func Parse(text []byte) (Storage, error) {
 	storage := Storage{resolvers: map[string]resolver{}}
 	if err := json.Unmarshal(text, &storage.resolvers); err != nil {
-		return Storage{}, fmt.Errorf("it is not what Traefik writes: %w", err)
+		return Storage{}, fmt.Errorf("it is not in the format of Traefik: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(storage.resolvers)) {
 		for i, raw := range storage.resolvers[name].Certificates {
@@ -82,7 +86,7 @@ func Parse(text []byte) (Storage, error) {
 				Key         []byte `json:"key"`
 			}
 			if err := json.Unmarshal(raw, &pair); err != nil {
-				return Storage{}, fmt.Errorf("its certificate %d of %s is not what Traefik writes: %w", i+1, name, err)
+				return Storage{}, fmt.Errorf("its certificate %d of %s is not in the format of Traefik: %w", i+1, name, err)
 			}
 			read, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 			if err != nil {
@@ -102,16 +106,15 @@ func ReadFile(path string) (Storage, error) {
 		return Storage{}, nil
 	}
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %w", err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %s: %w", path, err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %s: %w", path, err)
 	}
 	return storage, nil
 }
 
-// Certificates are all that it holds.
 func (s Storage) Certificates() []Certificate { return s.certificates }
 
 // For is the certificate for a name that is valid longest; false is none.
@@ -137,7 +140,7 @@ func (s Storage) Accounts() []string {
 	return accounts
 }
 
-// Holds tells whether a certificate is among those that it holds.
+// Holds reports whether a certificate is among those that it holds.
 func (s Storage) Holds(leaf *x509.Certificate) bool {
 	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
 }
@@ -157,15 +160,15 @@ func (s Storage) Missing(names []string) []string {
 // and the account that renews it.
 func (s Storage) sound() error {
 	if len(s.certificates) == 0 {
-		return errors.New("there is no certificate in it")
+		return errors.New("it has no certificate")
 	}
 	for _, certificate := range s.certificates {
 		var owner account
 		if err := json.Unmarshal(s.resolvers[certificate.resolver].Account, &owner); err != nil {
-			return fmt.Errorf("its account of %s is not what Traefik writes: %w", certificate.resolver, err)
+			return fmt.Errorf("its account of %s is not in the format of Traefik: %w", certificate.resolver, err)
 		}
 		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
-			return fmt.Errorf("there is no account of %s in it, and certificates are of no use without the one that renews them", certificate.resolver)
+			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them", certificate.resolver)
 		}
 	}
 	return nil
@@ -202,7 +205,38 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 	// As Traefik writes it.
 	text, err = json.MarshalIndent(kept.resolvers, "", "  ")
 	if err != nil {
-		return Storage{}, nil, fmt.Errorf("write the certificates: %w", err)
+		return Storage{}, nil, fmt.Errorf("cannot write the certificates: %w", err)
 	}
 	return kept, text, nil
+}
+
+// Key is the key in the backup bucket of what Traefik has of a certificate authority:
+// that of the directory's URL, trusted by the certificates in ca, in PEM. An account
+// or a certificate of one is unusable with another, even if that one has the same
+// URL, as a test authority has that was set up anew.
+func Key(directory, ca string) string {
+	sum := sha256.Sum256([]byte(directory + "\n" + ca))
+	return "certificates/" + hex.EncodeToString(sum[:8]) + "/acme.json"
+}
+
+const (
+	// sizeLimit is more than any acme.json has, in bytes.
+	sizeLimit = 1 << 20
+	// requestTimeout bounds one request to the bucket, its retries included.
+	requestTimeout = 15 * time.Second
+)
+
+// Store is the backup bucket. Its errors are those of package bucket.
+type Store interface {
+	// Read returns an object of at most limit bytes, and its ETag.
+	Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error)
+	// Put writes an object: a reader gets the old one or the new one.
+	Put(ctx context.Context, key string, content []byte, contentType string) error
+}
+
+func fetch(ctx context.Context, store Store, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	content, _, err := store.Read(ctx, key, "", sizeLimit)
+	return content, bucket.WithAdvice(err)
 }

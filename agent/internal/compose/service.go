@@ -3,16 +3,16 @@
 package compose
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
-	// startTimeout is how long a service may take to turn healthy.
+	// startTimeout is how long a service may take to become healthy.
 	startTimeout = 60 * time.Second
 	// commandTimeout bounds one command: longer than the grace period of a service
 	// that stops, and than startTimeout.
@@ -21,17 +21,14 @@ const (
 
 // Service is one service of a compose project.
 type Service struct {
-	// Project is the directory of compose.yaml.
 	Project string
-	// Name is the service's name there.
-	Name string
+	Name    string
 }
 
-// Running tells whether the service runs.
 func (s Service) Running(ctx context.Context) (bool, error) {
 	running, err := s.run(ctx, "ps", "--status", "running", "--quiet", s.Name)
 	if err != nil {
-		return false, fmt.Errorf("find out whether %s runs: %w", s.Name, err)
+		return false, fmt.Errorf("cannot check whether %s runs: %w", s.Name, err)
 	}
 	return strings.TrimSpace(running) != "", nil
 }
@@ -40,7 +37,7 @@ func (s Service) Running(ctx context.Context) (bool, error) {
 // stays so.
 func (s Service) Stop(ctx context.Context) error {
 	if _, err := s.run(ctx, "stop", s.Name); err != nil {
-		return fmt.Errorf("stop %s: %w", s.Name, err)
+		return fmt.Errorf("cannot stop %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -50,7 +47,7 @@ func (s Service) Stop(ctx context.Context) error {
 func (s Service) Start(ctx context.Context) error {
 	seconds := fmt.Sprintf("%.0f", startTimeout.Seconds())
 	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds, s.Name); err != nil {
-		return fmt.Errorf("start %s and wait until it is healthy: %w", s.Name, err)
+		return fmt.Errorf("cannot start %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -63,27 +60,15 @@ func (s Service) Restart(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.run(ctx, "restart", "--no-deps", s.Name); err != nil {
-		return fmt.Errorf("start %s again: %w", s.Name, err)
+		return fmt.Errorf("cannot restart %s: %w", s.Name, err)
 	}
 	return s.Start(ctx)
 }
 
-// run runs a command of `docker compose` and returns what it wrote on stdout.
+// run returns the output of a command of `docker compose`.
 func (s Service) run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("no end within %s", commandTimeout))
-	defer cancel()
-	args = append([]string{"compose", "--progress", "plain"}, args...)
-	command := exec.CommandContext(ctx, "docker", args...)
-	command.Dir = s.Project
-	// A grandchild that keeps the pipe open must not keep us.
-	command.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return stdout.String(), nil
+	output, err := proc.System{}.Run(ctx, proc.Command{
+		Dir: s.Project, Args: append([]string{"docker", "compose", "--progress", "plain"}, args...), Timeout: commandTimeout,
+	})
+	return string(output), err
 }

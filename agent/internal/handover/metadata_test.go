@@ -35,8 +35,8 @@ func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {
 		"an address":  {http.StatusOK, "198.51.100.7", vip, ""},
 		"a line":      {http.StatusOK, "198.51.100.7\n", vip, ""},
 		"no address":  {http.StatusNotFound, "<h1>404</h1>", none, ""},
-		"turned off":  {http.StatusForbidden, "", none, "ask for the public address: "},
-		"other words": {http.StatusOK, "soon", none, "understand the public address: "},
+		"turned off":  {http.StatusForbidden, "", none, "cannot get the public address: "},
+		"other words": {http.StatusOK, "soon", none, "cannot parse the public address: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveMetadata(t, test.status, test.text)

@@ -65,7 +65,7 @@ func (m *memory) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// request takes down a request and says what is wrong with it.
+// request records a request and returns what is wrong with it.
 func (m *memory) request(ctx context.Context, what string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -126,10 +126,10 @@ func stored[R record](t *testing.T, m *memory, key string) R {
 func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
 	t.Helper()
 	now := time.Now().UTC()
-	announcement := Announcement{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Announced: now, Expires: now.Add(window)}
+	announcement := HandoverRequest{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Requested: now, Expires: now.Add(window)}
 	text, err := json.Marshal(announcement)
 	require.NoError(t, err)
-	m.write(AnnouncementKey, string(text))
+	m.write(RequestKey, string(text))
 	return announcement.ID
 }
 
@@ -152,7 +152,7 @@ func (c *cloud) answer(address netip.Addr, err error) {
 	c.address, c.err = address, err
 }
 
-// collected is Data that takes down what is asked of it.
+// collected is Data that records what is asked of it.
 type collected struct {
 	mutex sync.Mutex
 	calls []string
@@ -211,21 +211,21 @@ func (c *collected) Restore(context.Context) error {
 	return nil
 }
 
-// front is a Front that takes down the states that it is put into.
-type front struct {
+// fakeProxy is a Proxy that records its states.
+type fakeProxy struct {
 	mutex  sync.Mutex
-	state  State
-	states []State
+	state  ProxyState
+	states []ProxyState
 	err    error
 }
 
-func (f *front) State() (State, error) {
+func (f *fakeProxy) State() (ProxyState, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	return f.state, nil
 }
 
-func (f *front) Set(state State) error {
+func (f *fakeProxy) Set(state ProxyState) error {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	if f.err != nil {
@@ -237,13 +237,13 @@ func (f *front) Set(state State) error {
 }
 
 // is tells the state; one that was never set is "".
-func (f *front) is() State {
+func (f *fakeProxy) is() ProxyState {
 	state, _ := f.State()
 	return state
 }
 
 // taken returns the states since the last call.
-func (f *front) taken() []State {
+func (f *fakeProxy) taken() []ProxyState {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	states := f.states
@@ -252,7 +252,7 @@ func (f *front) taken() []State {
 }
 
 // fail makes the switch to a state fail, or work with nil.
-func (f *front) fail(err error) {
+func (f *fakeProxy) fail(err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	f.err = err
@@ -292,11 +292,14 @@ type server struct {
 	bucket       *memory
 	cloud        *cloud
 	data         *collected
-	front        *front
+	proxy        *fakeProxy
 	certificates *certificates
 	log          *bytes.Buffer
+	watcher      *Watcher
 	holder       string
 	stop         func()
+	// transitions are "from event to", in their order.
+	transitions []string
 }
 
 // start starts a server with this public address, after prepare has had its way.
@@ -307,7 +310,7 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 		bucket:       newMemory(),
 		cloud:        &cloud{address: address},
 		data:         &collected{},
-		front:        &front{},
+		proxy:        &fakeProxy{},
 		certificates: &certificates{},
 		log:          &bytes.Buffer{},
 		holder:       filepath.Join(t.TempDir(), "holder"),
@@ -324,24 +327,45 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 func (s *server) restart() {
 	s.t.Helper()
 	s.stop()
-	watcher := &Watcher{
+	s.watcher = &Watcher{
 		Server: "i-old", VIP: vip, Store: s.bucket, Metadata: s.cloud, Data: s.data,
-		Front: s.front, Certificates: s.certificates, HolderFile: s.holder,
+		Proxy: s.proxy, Certificates: s.certificates, HolderFile: s.holder,
 		Poll: 2 * time.Second, Drain: 3 * time.Second,
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{
+		Log: slog.New(journal{server: s, Handler: slog.NewTextHandler(s.log, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 				if attr.Key == slog.TimeKey {
 					return slog.Attr{}
 				}
 				return attr
 			},
-		})),
+		})}),
 	}
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); watcher.Run(ctx) }()
+	go func() { defer close(ended); s.watcher.Run(ctx) }()
 	s.stop = func() { cancel(); <-ended }
 	synctest.Wait()
+}
+
+// journal is a log that keeps transitions apart from the lines that an operator sees.
+type journal struct {
+	slog.Handler
+	server *server
+}
+
+func (journal) Enabled(context.Context, slog.Level) bool { return true }
+
+func (j journal) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelInfo {
+		return j.Handler.Handle(ctx, record)
+	}
+	var words []string
+	record.Attrs(func(attr slog.Attr) bool {
+		words = append(words, attr.Value.String())
+		return true
+	})
+	j.server.transitions = append(j.server.transitions, strings.Join(words, " "))
+	return nil
 }
 
 // after lets time pass.
@@ -357,12 +381,12 @@ func (s *server) takeLog() string {
 	return text
 }
 
-func exists(path string) bool {
+func fileExists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
 
 // leaveDraining is a server whose agent ended while it was draining.
 func leaveDraining(s *server) {
-	s.front.state = Draining
+	s.proxy.state = Draining
 }

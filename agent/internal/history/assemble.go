@@ -30,7 +30,7 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	for _, file := range manifest.files() {
 		sent, err := r.copy(file, filepath.Join(dir, file.Path))
 		if err != nil {
-			return nil, fmt.Errorf("make %s: %w", file.Path, err)
+			return nil, fmt.Errorf("cannot make %s: %w", file.Path, err)
 		}
 		known.Files[file.Path] = sent
 	}
@@ -54,7 +54,6 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	return known, r.swap(dir)
 }
 
-// copy copies a file of the write-ahead log.
 func (r restoring) copy(file File, to string) (sentFile, error) {
 	if err := r.dir.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return sentFile{}, err
@@ -129,7 +128,7 @@ func (r restoring) swap(name string) error {
 		err = r.dir.Rename(name, DataDir)
 	}
 	if err != nil {
-		return fmt.Errorf("put %s in its place: %w", filepath.Join(r.Dir, DataDir), err)
+		return fmt.Errorf("cannot put %s in its place: %w", filepath.Join(r.Dir, DataDir), err)
 	}
 	if err := r.sync(); err != nil {
 		return err
@@ -147,7 +146,7 @@ func (r restoring) sync() error {
 	}
 	defer file.Close()
 	if err := unix.Syncfs(int(file.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", r.Dir, err)
+		return fmt.Errorf("cannot sync %s: %w", r.Dir, err)
 	}
 	return nil
 }

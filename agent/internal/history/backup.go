@@ -25,68 +25,64 @@ const (
 	// partLimit is the most that one object holds of a segment, in bytes: an upload
 	// that is cut off begins again with that.
 	partLimit = 16 << 20
-	// looks is how often the files are listed until they stay the same meanwhile.
+	// looks is how often a changing directory is listed before giving up.
 	looks = 5
-	// tidyEvery is every how many runs the bucket is tidied up.
-	tidyEvery = 60
+	// garbageInterval is the number of runs between two garbage collections in the bucket.
+	garbageInterval = 60
 )
 
-// errChanging is the error of files that do not stay as they are long enough.
+// errChanging is the error of files that keep changing.
 var errChanging = errors.New("the files change faster than they can be sent")
 
 // Backup brings to the bucket what is new in Prometheus' data directory. Only the
-// server that has the VIP may.
+// server that holds the VIP may.
 type Backup struct {
-	Store *bucket.Bucket
-	// Server names this server, and Stack the stack that it belongs to.
+	Store         *bucket.Bucket
 	Server, Stack string
-	// Dir is Prometheus' data directory.
-	Dir string
-	// State is the path of the file that remembers what is in the bucket.
+	Dir           string
+	// State is the path of the file that records what the bucket holds.
 	State string
-	// Retention is for how long what is not current any more stays in the bucket.
+	// Retention is how long the bucket keeps objects that are not current.
 	Retention time.Duration
 	Log       *slog.Logger
 }
 
-// Report is what a run did.
+// Report describes a run.
 type Report struct {
 	// Bytes and Objects are how much was sent, the manifest included.
-	Bytes   int64
-	Objects int
-	// Epoch and Sequence are those of the manifest.
+	Bytes           int64
+	Objects         int
 	Epoch, Sequence uint64
 	Duration        time.Duration
 }
 
-// Run sends what is new, and every so often tidies the bucket up. What was sent
+// Run sends what is new, and every so often collects garbage. What was sent
 // before an error is not sent again.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run for somebody who waits: it leaves the tidying to another run.
+// Last is Run without the garbage collection, for a caller that waits.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
-func (b Backup) run(ctx context.Context, tidy bool) (report Report, err error) {
+func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
 	begin := time.Now()
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	defer unlock()
 	state, err := loadState(b.State)
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	run := &upload{Backup: b, state: state, tsdb: tsdb{b.Dir}}
-	err = run.all(ctx, tidy)
+	err = run.all(ctx, garbage)
 	run.report.Epoch, run.report.Sequence, run.report.Duration = state.Epoch, state.Manifest, time.Since(begin)
 	if err != nil {
-		return run.report, fmt.Errorf("back up the history: %w", errors.Join(err, run.save()))
+		return run.report, fmt.Errorf("cannot back up the history: %w", errors.Join(err, run.save()))
 	}
 	return run.report, nil
 }
 
-// upload is one run of a backup.
 type upload struct {
 	Backup
 	state  *state
@@ -96,8 +92,7 @@ type upload struct {
 	unsaved int64
 }
 
-// all is the run.
-func (u *upload) all(ctx context.Context, tidy bool) error {
+func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
 		// Prometheus has never run here, and there is nothing to lose.
@@ -111,12 +106,12 @@ func (u *upload) all(ctx context.Context, tidy bool) error {
 	if err := u.send(ctx); err != nil {
 		return err
 	}
-	if !tidy || u.state.Runs < tidyEvery {
+	if !garbage || u.state.Runs < garbageInterval {
 		return nil
 	}
-	lost, err := u.tidy(ctx)
+	lost, err := u.collectGarbage(ctx)
 	if err != nil {
-		return fmt.Errorf("tidy up: %w", err)
+		return fmt.Errorf("cannot collect garbage: %w", err)
 	}
 	if lost {
 		return u.send(ctx)
@@ -124,7 +119,7 @@ func (u *upload) all(ctx context.Context, tidy bool) error {
 	return nil
 }
 
-// send sends what is new, and the manifest that names all.
+// send uploads new data and the manifest that lists everything.
 func (u *upload) send(ctx context.Context) error {
 	if err := u.log(ctx); err != nil {
 		return err
@@ -178,7 +173,7 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("send the write-ahead log in %s: %w", u.Dir, last)
+	return fmt.Errorf("cannot send the write-ahead log in %s: %w", u.Dir, last)
 }
 
 // each sends the named ones one after the other; false is that one was gone.
@@ -211,7 +206,7 @@ func (u *upload) file(ctx context.Context, path string) error {
 		// It is not the file that was sent, or not the one that this server began. Its
 		// keys are taken if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
-			u.Log.Warn("a file of the write-ahead log was replaced: beginning another epoch for it", "file", path)
+			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
 				return err
 			}
@@ -242,14 +237,14 @@ func (u *upload) file(ctx context.Context, path string) error {
 	return nil
 }
 
-// part sends a section of a file, and takes down that it is there.
+// part sends a section of a file, and records that it is there.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
 		return err
 	}
 	if _, err := io.CopyN(hasher, io.NewSectionReader(file, from, length), length); err != nil {
-		return fmt.Errorf("read %s: %w", known.Path, err)
+		return fmt.Errorf("cannot read %s: %w", known.Path, err)
 	}
 	if err := u.putSection(ctx, key, io.NewSectionReader(file, from, length)); err != nil {
 		return err
@@ -259,7 +254,6 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 	return u.sent(length)
 }
 
-// blocks sends the blocks that are new.
 func (u *upload) blocks(ctx context.Context) error {
 	for range looks {
 		ulids, err := u.tsdb.blocks()
@@ -279,10 +273,9 @@ func (u *upload) blocks(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("send the blocks in %s: %w", u.Dir, errChanging)
+	return fmt.Errorf("cannot send the blocks in %s: %w", u.Dir, errChanging)
 }
 
-// block sends a block, if it is a new one.
 func (u *upload) block(ctx context.Context, ulid string) error {
 	if _, sent := u.state.block(ulid); sent {
 		return nil
@@ -307,7 +300,6 @@ func (u *upload) block(ctx context.Context, ulid string) error {
 	return u.sent(block.bytes())
 }
 
-// blockFile sends one file of a block.
 func (u *upload) blockFile(ctx context.Context, block Block, name string) (BlockFile, error) {
 	file, err := os.Open(filepath.Join(u.Dir, block.ULID, name))
 	if err != nil {
@@ -317,7 +309,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	hasher := sha256.New()
 	size, err := io.Copy(hasher, file)
 	if err != nil {
-		return BlockFile{}, fmt.Errorf("read %s of block %s: %w", name, block.ULID, err)
+		return BlockFile{}, fmt.Errorf("cannot read %s of block %s: %w", name, block.ULID, err)
 	}
 	if err := u.putSection(ctx, block.key(name), io.NewSectionReader(file, 0, size)); err != nil {
 		return BlockFile{}, err
@@ -346,7 +338,7 @@ func (u *upload) catalogue(ctx context.Context) error {
 	segments := u.segments()
 	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
 	if err != nil {
-		return fmt.Errorf("write the catalogue: %w", err)
+		return fmt.Errorf("cannot write the catalogue: %w", err)
 	}
 	sum := sumOf(text)
 	if sum == u.state.Catalogue {
@@ -379,11 +371,11 @@ func (u *upload) manifest(ctx context.Context) error {
 	segments := u.segments()
 	manifest.WAL = segments[max(len(segments)-1, 0):]
 	if err := manifest.check(manifest.Epoch, manifest.Sequence); err != nil {
-		return fmt.Errorf("%s would be of no use: %w", manifest, err)
+		return fmt.Errorf("%s would be unusable: %w", manifest, err)
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
-		return fmt.Errorf("write the manifest: %w", err)
+		return fmt.Errorf("cannot write the manifest: %w", err)
 	}
 	if err := u.put(ctx, manifestKey(manifest.Epoch, manifest.Sequence), append(text, '\n')); err != nil {
 		return err
@@ -393,7 +385,6 @@ func (u *upload) manifest(ctx context.Context) error {
 	return u.save()
 }
 
-// put sends an object of JSON.
 func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(int64(len(content))))
 	defer cancel()
@@ -404,7 +395,6 @@ func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	return nil
 }
 
-// putSection sends an object of bytes of a file.
 func (u *upload) putSection(ctx context.Context, key string, section *io.SectionReader) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(section.Size()))
 	defer cancel()
@@ -415,7 +405,6 @@ func (u *upload) putSection(ctx context.Context, key string, section *io.Section
 	return nil
 }
 
-// count counts an object that was sent.
 func (u *upload) count(bytes int64) {
 	u.report.Bytes += bytes
 	u.report.Objects++

@@ -93,7 +93,7 @@ func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	require.NotContains(t, puts(requests), "history/wal/00000001/00000000/000000000000-000016777216")
 	require.Contains(t, puts(requests), second)
 
-	// A block goes on as a whole, with its files in their order.
+	// A block continues as a whole, with its files in their order.
 	before := s.history()
 	s.segment(0, 50)
 	ulid := s.block(2)
@@ -193,7 +193,7 @@ func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
 	s := w.first("i-old")
 	want := s.history()
 	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "wal")))
-	require.ErrorContains(t, s.fails(), "send the write-ahead log in "+s.Dir)
+	require.ErrorContains(t, s.fails(), "cannot send the write-ahead log in "+s.Dir)
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, "wal"), 0o755))
 	require.ErrorContains(t, s.fails(), "there is no segment of the write-ahead log")
 	require.NoError(t, os.RemoveAll(s.Dir))
@@ -231,14 +231,14 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 				require.NoError(t, os.Remove(w.Path(key)))
 			}
 			if remove == "" {
-				require.ErrorContains(t, s.fails(), "does not say yet which server has the VIP")
+				require.ErrorContains(t, s.fails(), "does not say yet which server holds the VIP")
 				// `agent watch` does so, a minute later at the latest.
 				w.move("i-old")
 			}
 			s.segment(0, 50)
 			s.backup()
 			requireSame(t, s.history(), w.restored("i-new").history())
-			require.Contains(t, s.log.String(), "what this server has backed up is gone from the bucket")
+			require.Contains(t, s.log.String(), "the backup of this server is gone from the bucket")
 		})
 	}
 }
@@ -263,7 +263,7 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 			s.truncate(0, 2)
 			s.backup()
 			harm(w)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			require.Contains(t, s.log.String(), "a part of the backup is gone from the bucket")
 			restored := w.server("i-new")
@@ -305,7 +305,7 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 				}
 				return false
 			})
-			require.ErrorContains(t, s.fails(), "look at what the role of this server may do in the backup bucket")
+			require.ErrorContains(t, s.fails(), "check what this server's role may do in the backup bucket")
 			w.Intercept(nil)
 			s.backup()
 			require.Len(t, w.Keys(t, epochRoot), 1, "what may not be read is not gone")

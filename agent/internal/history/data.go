@@ -7,15 +7,14 @@ import (
 	"io"
 )
 
-// Data is the history as a handover sees it: it is a handover.Data.
+// Data implements handover.Data for the history.
 type Data struct {
-	Backup    Backup
-	Restoring Restore
-	// Stop stops Prometheus, and Start starts it.
+	Backup      Backup
+	Restoring   Restore
 	Stop, Start func(ctx context.Context) error
-	// Collect allows Prometheus to collect, from its next start on.
+	// Collect lets Prometheus collect from its next start on.
 	Collect func() error
-	// Note gets what was restored; nil is nobody.
+	// Note receives the result; it may be nil.
 	Note func(Result)
 	// Out gets a line about what was restored.
 	Out io.Writer
@@ -39,7 +38,6 @@ func (d Data) Resume(ctx context.Context) error {
 	return d.collect(ctx)
 }
 
-// collect starts Prometheus, which was stopped, to collect.
 func (d Data) collect(ctx context.Context) error {
 	if err := d.Collect(); err != nil {
 		return err
@@ -47,7 +45,7 @@ func (d Data) collect(ctx context.Context) error {
 	return d.Start(ctx)
 }
 
-// Restore brings what the server before this one left, and has Prometheus go on with
+// Restore brings what the previous server left, and has Prometheus continue with
 // it. If that fails, Prometheus runs as before, and collects nothing.
 func (d Data) Restore(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prometheus takes down what it is asked for.
+// prometheus records what it is asked for.
 type prometheus struct {
 	calls []string
 	fails string

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// succeeded is a server whose successor has the VIP and has backed up. Both have gone
+// succeeded is a server whose successor holds the VIP and has backed up. Both have gone
 // on measuring.
 func succeeded(t *testing.T) (w *world, old, successor *server) {
 	w = newWorld(t)
@@ -29,7 +29,7 @@ func succeeded(t *testing.T) (w *world, old, successor *server) {
 func TestAnOldServerThatComesBackToLifeLeavesItsSuccessorsHistoryAlone(t *testing.T) {
 	w, old, successor := succeeded(t)
 	w.TakeRequests()
-	require.EqualError(t, old.fails(), "back up the history: this server may not back up: i-new has taken over")
+	require.EqualError(t, old.fails(), "cannot back up the history: this server may not back up: i-new has taken over")
 	requests, _ := w.TakeRequests()
 	require.Empty(t, puts(requests))
 	require.Contains(t, old.log.String(), `msg="the epoch of this server is over" epoch=1 successor=i-new`)
@@ -151,9 +151,9 @@ func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-first")
 	s.segment(0, 100)
-	require.EqualError(t, s.fails(), "back up the history: this server may not back up: handover/holder.json does not say yet which server has the VIP")
+	require.EqualError(t, s.fails(), "cannot back up the history: this server may not back up: handover/holder.json does not say yet which server holds the VIP")
 	require.NoError(t, w.store.Put(t.Context(), handover.HolderKey, []byte("{"), jsonType))
-	require.ErrorContains(t, s.fails(), "find out which server has the VIP: handover/holder.json is not understood")
+	require.ErrorContains(t, s.fails(), "cannot read which server holds the VIP: handover/holder.json is invalid")
 }
 
 func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {

@@ -1,7 +1,7 @@
 // Package history brings what a server's Prometheus has measured to the backup
 // bucket, and from there to the next server.
 //
-// Each minute the server that has the VIP sends what is new: the bytes that were
+// Each minute the server that holds the VIP sends what is new: the bytes that were
 // added to segments of the write-ahead log (WAL), each complete checkpoint and each
 // new block once, and at last a manifest that names all of it. The WAL is read before
 // the blocks: what Prometheus moves from one to the other meanwhile is in both, never
@@ -9,7 +9,7 @@
 //
 // Nothing in the bucket is overwritten by something else: each key names its writer
 // or its content. A writer is an epoch. Epochs are claimed one after the other, by the
-// server that has the VIP, and a restore takes the newest manifest of the highest epoch. So
+// server that holds the VIP, and a restore takes the newest manifest of the highest epoch. So
 // a server that was succeeded cannot undo what its successor wrote, whatever it does.
 // No decision depends on the clock of a server: order is by epoch and sequence, age is
 // by the clock of the bucket.
@@ -57,12 +57,10 @@ func manifestKey(epoch, sequence uint64) string {
 
 func catalogueKey(sum string) string { return catalogueRoot + sum + ".json" }
 
-// epochOf is the epoch of a claim's key.
 func epochOf(key string) (epoch uint64, ok bool) {
 	return number(strings.TrimSuffix(strings.TrimPrefix(key, epochRoot), ".json"))
 }
 
-// manifestOf is the epoch and the sequence of a manifest's key.
 func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	first, second, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(key, manifestRoot), ".json"), "/")
 	epoch, ok = number(first)
@@ -79,7 +77,6 @@ func number(text string) (uint64, bool) {
 	return value, err == nil
 }
 
-// transferTimeout is how long the transfer of so many bytes may take.
 func transferTimeout(bytes int64) time.Duration {
 	return requestTimeout + time.Duration(bytes/slowest)*time.Second
 }
@@ -92,7 +89,6 @@ func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([
 	return content, bucket.WithAdvice(err)
 }
 
-// list lists a part of the bucket.
 func list(ctx context.Context, store *bucket.Bucket, prefix string) (bucket.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

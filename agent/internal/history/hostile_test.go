@@ -140,21 +140,21 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			require.Contains(t, s.log.String(), "level=ERROR")
 			requireSame(t, want, s.history())
 
-			// In the place of all, with which the next server begins with nothing, and goes on.
+			// In the place of all, with which the next server begins with nothing, and continues.
 			require.NoError(t, os.RemoveAll(w.Path(manifestKey(1, 1))))
 			s = w.server("i-newer")
 			result = s.restore()
 			if name != "another stack" {
 				require.True(t, result.Lost())
-				require.Contains(t, result.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (1)")
+				require.Contains(t, result.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (1)")
 				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "it would fill the disk")
 			} else {
 				require.Equal(t, "evil", result.Stack, "there is no other")
-				require.Contains(t, s.log.String(), "is that of another stack: taking it, since there is none of this one")
+				require.Contains(t, s.log.String(), "is that of another stack: using it, since this stack has none")
 			}
 			w.move("i-newer")
 			s.segment(1, 100)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			last := w.server("i-last")
 			require.Zero(t, last.restore().Fallbacks)
@@ -203,7 +203,7 @@ func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) 
 			third := w.restored("i-third")
 			requireSame(t, s.history(), third.history())
 			w.age(root, 25*time.Hour)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			if epoch > maxGap {
 				require.Empty(t, w.Keys(t, manifestKey(epoch, math.MaxUint64)), "it goes when it is old")
@@ -219,9 +219,9 @@ func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
 	manifest.Sequence = math.MaxUint64
 	w.forge(manifest, catalogue)
 	s.segment(1, 100)
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(2), s.backup().Epoch, "above what was made up")
-	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: beginning another epoch")
+	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: starting another epoch")
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
@@ -259,7 +259,7 @@ func TestThousandsOfManifestsAreNotAllTried(t *testing.T) {
 	require.Equal(t, 2_001, result.Fallbacks)
 	w.move("i-new")
 	s.segment(1, 10)
-	s.tidyNext()
+	s.collectGarbageNext()
 	s.backup()
 	require.LessOrEqual(t, len(w.Keys(t, manifestRoot)), maxKept)
 	requireSame(t, s.history(), w.restored("i-third").history())
@@ -275,10 +275,10 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 		return tally.Lost
 	}
 	require.Zero(t, lost())
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Zero(t, lost(), "what this server deletes is not missed")
 	require.NoError(t, os.RemoveAll(w.Path(blockRoot)))
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(1), lost())
 	require.NoError(t, os.RemoveAll(w.Path(root)))
 	require.Greater(t, lost(), uint64(1))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -17,7 +18,6 @@ import (
 )
 
 const (
-	// version is that of manifests and catalogues.
 	version = 1
 	// manifestLimit is more than any manifest has, in bytes, and catalogueLimit more
 	// than any catalogue.
@@ -31,7 +31,7 @@ const (
 var (
 	// errUnusable marks a backup that is not as it should be, as opposed to one that
 	// could not be read.
-	errUnusable = errors.New("of no use")
+	errUnusable = errors.New("unusable")
 	// errNewer marks what a newer agent has written.
 	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
 )
@@ -40,14 +40,14 @@ var (
 // stays as it is for long is in its catalogue, so that its size does not grow.
 type Manifest struct {
 	Version int `json:"version"`
-	// Stack is whose history it is.
+	// Stack owns the history.
 	Stack string `json:"stack"`
 	// Server is the EC2 instance id of the one that wrote it.
 	Server string `json:"server"`
 	// Epoch and Sequence tell its place in the order of all.
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
-	// Time is when it was written by that server's clock, for people.
+	// Time is for people: that server's clock decides nothing.
 	Time time.Time `json:"time"`
 	// WAL is the last segment of the write-ahead log, the only one that grows. Those
 	// before it, whose many parts are known for hours, are in the catalogue.
@@ -67,7 +67,6 @@ type Catalogue struct {
 	Blocks []Block `json:"blocks"`
 }
 
-// objects are all that the catalogue names.
 func (c Catalogue) objects() []object {
 	var objects []object
 	for _, file := range c.WAL {
@@ -79,15 +78,12 @@ func (c Catalogue) objects() []object {
 	return objects
 }
 
-// String names the manifest in messages.
 func (m Manifest) String() string {
 	return fmt.Sprintf("manifest %d of epoch %d", m.Sequence, m.Epoch)
 }
 
-// files are all files of the write-ahead log.
 func (m Manifest) files() []File { return append(append([]File(nil), m.Checkpoint...), m.WAL...) }
 
-// objects are all that the manifest names by itself.
 func (m Manifest) objects() []object {
 	var objects []object
 	for _, file := range m.files() {
@@ -114,7 +110,7 @@ func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 	return m, nil
 }
 
-// check says what keeps the manifest from being of use.
+// check returns why the manifest is unusable.
 func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
 	case m.Epoch != epoch || m.Sequence != sequence:
@@ -139,7 +135,6 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	return nil
 }
 
-// checkSegments says what keeps files from being segments.
 func checkSegments(files []File) error {
 	for _, file := range files {
 		if _, ok := segmentOf(file.Path); !ok {
@@ -248,13 +243,176 @@ func unmarshal(text []byte, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// lacking tells whether an error is that an object is not there, or is there and of no use.
+// lacking reports whether an object is missing or unusable.
 func lacking(err error) bool {
 	return errors.Is(err, bucket.ErrNotFound) || errors.Is(err, bucket.ErrUnreadable)
 }
 
-// sumOf is the SHA-256 of a text, in hexadecimal digits.
 func sumOf(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
+
+// metaName is the file of a block that says what the block is.
+const metaName = "meta.json"
+
+// Block is a block of Prometheus in the bucket: what was measured in two hours. It
+// never changes.
+type Block struct {
+	ULID string `json:"ulid"`
+	// Files are in the order in which they are sent: meta.json is the last.
+	Files []BlockFile `json:"files"`
+}
+
+// BlockFile is a file of a block.
+type BlockFile struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+func (b Block) key(path string) string { return blockRoot + b.ULID + "/" + path }
+
+func (b Block) objects() []object {
+	var objects []object
+	for _, file := range b.Files {
+		objects = append(objects, object{b.key(file.Path), file.Size})
+	}
+	return objects
+}
+
+func (b Block) bytes() int64 {
+	var sum int64
+	for _, file := range b.Files {
+		sum += file.Size
+	}
+	return sum
+}
+
+// check returns why it cannot be a block.
+func (b Block) check() error {
+	if !isULID(b.ULID) {
+		return fmt.Errorf("%q is no name of a block", b.ULID)
+	}
+	found := map[string]bool{}
+	for _, file := range b.Files {
+		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
+			return fmt.Errorf("block %s: %q is no file of a block, is there twice, or has no size or SHA-256", b.ULID, file.Path)
+		}
+		found[file.Path] = true
+	}
+	if !found[metaName] || !found["index"] {
+		return fmt.Errorf("block %s has no index or no meta.json", b.ULID)
+	}
+	return nil
+}
+
+func isULID(name string) bool {
+	return len(name) == 26 && strings.Trim(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
+}
+
+// blockFile reports whether a path below a block's directory is one of Prometheus'.
+func blockFile(path string) bool {
+	if chunk, ok := strings.CutPrefix(path, "chunks/"); ok {
+		return chunk != "" && len(chunk) <= 20 && strings.Trim(chunk, "0123456789") == ""
+	}
+	return path == "index" || path == "tombstones" || path == metaName
+}
+
+const (
+	walDir     = "wal"
+	checkpoint = "checkpoint."
+)
+
+// File is a file of the write-ahead log or of its checkpoint in the bucket.
+type File struct {
+	// Path is below Prometheus' data directory: wal/00000012, or
+	// wal/checkpoint.00000011/00000000.
+	Path string `json:"path"`
+	// Epoch is that of the keys.
+	Epoch uint64 `json:"epoch"`
+	Size  int64  `json:"size"`
+	// SHA256 is that of the whole file, in hexadecimal digits.
+	SHA256 string `json:"sha256"`
+	// Parts are the lengths of the objects of a segment, in bytes, in their order. A
+	// file of a checkpoint is one object.
+	Parts []int64 `json:"parts,omitempty"`
+}
+
+// object is a key, and how many bytes it holds.
+type object struct {
+	key  string
+	size int64
+}
+
+func (f File) objects() []object {
+	name := strings.TrimPrefix(f.Path, walDir+"/")
+	if strings.HasPrefix(name, checkpoint) {
+		return []object{{fmt.Sprintf("%s%08d/%s", chkptRoot, f.Epoch, name), f.Size}}
+	}
+	var objects []object
+	var from int64
+	for _, length := range f.Parts {
+		objects = append(objects, object{f.partKey(from, length), length})
+		from += length
+	}
+	return objects
+}
+
+// partKey is the key of a part of a segment that begins at this offset.
+func (f File) partKey(from, length int64) string {
+	return fmt.Sprintf("%s%08d/%s/%012d-%012d", walRoot, f.Epoch, strings.TrimPrefix(f.Path, walDir+"/"), from, from+length)
+}
+
+// check returns why it cannot be a file of the write-ahead log.
+func (f File) check() error {
+	_, segment := segmentOf(f.Path)
+	if !segment && !checkpointFile(f.Path) {
+		return fmt.Errorf("%q is no file of a write-ahead log", f.Path)
+	}
+	var sum int64
+	for _, length := range f.Parts {
+		if length <= 0 || !plausibleSize(length) || !plausibleSize(sum) {
+			return fmt.Errorf("%s has a part of %d bytes", f.Path, length)
+		}
+		sum += length
+	}
+	switch {
+	case segment && sum != f.Size:
+		return fmt.Errorf("%s has %d bytes, and its parts have %d", f.Path, f.Size, sum)
+	case !plausibleSize(f.Size) || !isSum(f.SHA256):
+		return fmt.Errorf("%s has no size or no SHA-256", f.Path)
+	default:
+		return nil
+	}
+}
+
+// plausibleSize reports whether a file can have so many bytes. Sums of sizes stay in range.
+func plausibleSize(size int64) bool { return size >= 0 && size <= 1<<40 }
+
+// segmentOf is the number of the segment at a path below the data directory; false
+// is no segment.
+func segmentOf(path string) (uint64, bool) {
+	name, ok := strings.CutPrefix(path, walDir+"/")
+	segment, also := number(name)
+	return segment, ok && also
+}
+
+// checkpointOf is the number of a complete checkpoint by the name of its directory.
+func checkpointOf(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, checkpoint)
+	index, also := number(digits)
+	return index, ok && also
+}
+
+// checkpointFile reports whether a path below the data directory is that of a file of a
+// complete checkpoint.
+func checkpointFile(path string) bool {
+	name, ok := strings.CutPrefix(path, walDir+"/")
+	dir, file, _ := strings.Cut(name, "/")
+	_, complete := checkpointOf(dir)
+	_, segment := number(file)
+	return ok && complete && segment
+}
+
+func isSum(text string) bool { return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == "" }

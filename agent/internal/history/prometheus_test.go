@@ -90,7 +90,7 @@ func TestARealPrometheusAnswersWithTheSamplesOfTheOneBefore(t *testing.T) {
 	for round := range 4 {
 		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second, 20*time.Millisecond)
 		want = samples(t, before, "visits")
-		// It goes on collecting meanwhile.
+		// It continues collecting meanwhile.
 		old.backup()
 	}
 

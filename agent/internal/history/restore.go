@@ -18,35 +18,33 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Names below the directory of a Restore.
 const (
-	// DataDir is Prometheus' own directory.
 	DataDir = "data"
 	// restoredDir is what was fetched, of which the other is made.
 	restoredDir = "restored"
 	// CollectingFile is there while Prometheus may collect.
 	CollectingFile = "collecting"
-	// recordFile tells what was restored.
-	recordFile = "restored.json"
+	recordFile     = "restored.json"
 
 	// unfinished ends the name of a directory that is not complete yet.
 	unfinished = ".tmp"
 	// fetches is how often a transfer that is cut off is begun.
 	fetches = 3
 
-	// maxTried is how many manifests are tried, more than the tidying leaves, and searchTime for how
+	// maxTried is how many manifests are tried, more than the garbage collection leaves, and searchTime for how
 	// long another one is begun with.
 	maxTried   = 300
 	searchTime = 3 * time.Minute
 )
 
 // errUnreadable is the error of a backup that may be there.
-var errUnreadable = errors.New("the backup cannot be read, which is not as if there were none")
+var errUnreadable = errors.New("the backup is unreadable; refusing to treat it as missing")
 
 // Restore brings the history from the bucket, where another server left it.
 // Prometheus must not run meanwhile.
@@ -56,7 +54,7 @@ type Restore struct {
 	Stack string
 	// Dir has Prometheus' data directory in it, and belongs to Prometheus' user.
 	Dir string
-	// State is the path of the state file of Backup, which goes on from here; "" is
+	// State is the path of the state file of Backup, which continues from here; "" is
 	// none.
 	State string
 	Log   *slog.Logger
@@ -64,14 +62,14 @@ type Restore struct {
 
 // Run brings what the newest manifest names that is of use, of this stack if there is one, or else
 // of the name that the stack had before. The servers before this one may have written anything to
-// the bucket: what is of no use is passed over and logged, and if nothing is of use, Prometheus
+// the bucket: what is unusable is passed over and logged, and if nothing is of use, Prometheus
 // begins with nothing, as on a stack's first server, which Result.Lost tells. A bucket that does
 // not answer is an error, since what it holds may be of use. What was fetched before an error is
 // not fetched again.
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("restore the history: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the history: %w", err)
 	}
 	return result, nil
 }
@@ -112,7 +110,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	if r.State != "" {
-		// The counts go on.
+		// The counts continue.
 		before, err := loadState(r.State)
 		if err != nil {
 			return Result{}, err
@@ -147,11 +145,10 @@ func (r restoring) own(name string) error {
 	if info.IsDir() && ok && int(owner.Uid) == os.Geteuid() {
 		return nil
 	}
-	r.Log.Error("what was fetched before is not this user's: fetching all of it again", "directory", name)
+	r.Log.Error("the files fetched before belong to another user: fetching all of them again", "directory", name)
 	return r.dir.RemoveAll(name)
 }
 
-// backup is a manifest with its blocks.
 type backup struct {
 	Manifest
 	blocks []Block
@@ -173,7 +170,7 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	case len(manifests.Objects) == 0 && len(epochs.Objects) == 0:
 		return Result{}, backup{}, nil
 	case len(manifests.Objects) == 0:
-		r.Log.Error("servers have backed up a history, and all of its manifests are gone")
+		r.Log.Error("servers backed up a history, but all of its manifests are gone")
 	case manifests.Cut:
 		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed", "manifests", len(manifests.Objects))
 	}
@@ -190,7 +187,7 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	candidates := manifestsIn(manifests, highestOf(manifests, epochs))
 	useless := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
 	if useless > 0 {
-		r.Log.Error("backups of the history are in an epoch that no server can have claimed: passing them over", "backups", useless)
+		r.Log.Error("backups of the history are in an epoch that no server can have claimed: skipping them", "backups", useless)
 	}
 	var foreign []Manifest
 	try := func(manifest Manifest, modified time.Time) (Result, backup, error) {
@@ -217,12 +214,12 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 			return false
 		}
 		useless++
-		r.Log.Error("a backup of the history is of no use: taking the one before", "epoch", epoch, "sequence", sequence, "error", err)
+		r.Log.Error("a backup of the history is unusable: trying the one before", "epoch", epoch, "sequence", sequence, "error", err)
 		return true
 	}
 	for i, candidate := range candidates {
 		if i == maxTried || time.Now().After(end) {
-			r.Log.Error("too many backups of the history are of no use: passing over the others", "tried", i, "others", len(candidates)-i)
+			r.Log.Error("too many backups of the history are unusable: skipping the others", "tried", i, "others", len(candidates)-i)
 			useless += len(candidates) - i
 			break
 		}
@@ -241,7 +238,7 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		if err == nil {
 			if len(foreign) > 0 {
-				r.Log.Error("backups of the history are those of another stack: passing them over", "backups", len(foreign), "stack", foreign[0].Stack)
+				r.Log.Error("backups of the history are those of another stack: skipping them", "backups", len(foreign), "stack", foreign[0].Stack)
 				result.Fallbacks += len(foreign)
 			}
 			return result, fetched, nil
@@ -259,14 +256,14 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		result, fetched, err := try(manifest, written[manifest.String()])
 		if err == nil {
-			r.Log.Error("the newest backup of the history of use is that of another stack: taking it, since there is none of this one", "stack", manifest.Stack, "server", manifest.Server)
+			r.Log.Error("the newest usable backup of the history is that of another stack: using it, since this stack has none", "stack", manifest.Stack, "server", manifest.Server)
 			return result, fetched, nil
 		}
 		if !passOver(manifest.Epoch, manifest.Sequence, err) {
 			return Result{}, backup{}, err
 		}
 	}
-	r.Log.Error("no backup of the history is of use: beginning with nothing", "backups", max(useless, 1))
+	r.Log.Error("no backup of the history is usable: starting empty", "backups", max(useless, 1))
 	return Result{Fallbacks: max(useless, 1)}, backup{}, r.dir.RemoveAll(restoredDir)
 }
 
@@ -348,7 +345,7 @@ func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	}
 	var disk unix.Statfs_t
 	if err := unix.Statfs(r.Dir, &disk); err != nil {
-		return fmt.Errorf("find out how much space is free: %w", err)
+		return fmt.Errorf("cannot measure the free space: %w", err)
 	}
 	if free := int64(disk.Bavail) * disk.Bsize; need > free/5*4 {
 		return fmt.Errorf("%s is %w: it needs %d bytes of the disk, of which %d are free", manifest, errUnusable, need, free)
@@ -409,7 +406,7 @@ func (r restoring) block(ctx context.Context, block Block) (fetched int64, err e
 	return fetched, r.dir.Rename(dir+unfinished, dir)
 }
 
-// complete tells whether all files of a block are there.
+// complete reports whether all files of a block are there.
 func (r restoring) complete(dir string, block Block) bool {
 	for _, file := range block.Files {
 		if stat, err := r.dir.Stat(filepath.Join(dir, file.Path)); err != nil || stat.Size() != file.Size {
@@ -461,7 +458,7 @@ func (r restoring) whole(ctx context.Context, local string, size int64, sum stri
 		}
 		hasher := sha256.New()
 		if _, err := io.Copy(hasher, io.NewSectionReader(file, 0, size)); err != nil {
-			return fetched, fmt.Errorf("read %s: %w", local, err)
+			return fetched, fmt.Errorf("cannot read %s: %w", local, err)
 		}
 		if hex.EncodeToString(hasher.Sum(nil)) == sum {
 			return fetched, file.Close()

@@ -51,7 +51,7 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	require.Equal(t, size, result.Bytes)
 	require.Equal(t, size, result.Fetched)
 
-	// It goes on: only what is new is sent.
+	// It continues: only what is new is sent.
 	w.move("i-new")
 	successor.segment(4, 700)
 	report = successor.backup()
@@ -66,7 +66,7 @@ func TestTheFirstServerBeginsWithNothing(t *testing.T) {
 	s := w.server("i-first")
 	result := s.restore()
 	require.False(t, result.Found)
-	require.Equal(t, "no history was backed up yet: Prometheus begins with nothing", result.String())
+	require.Equal(t, "no history was backed up yet: Prometheus starts empty", result.String())
 	require.DirExists(t, s.Dir)
 	text, err := os.ReadFile(filepath.Join(s.restoring.Dir, "restored.json"))
 	require.NoError(t, err)
@@ -246,8 +246,8 @@ func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
 			result := s.restore()
 			require.Equal(t, 1, result.Fallbacks)
 			require.Equal(t, uint64(1), result.Sequence)
-			require.Contains(t, result.String(), "NEWER BACKUPS OF NO USE: 1")
-			require.Contains(t, s.log.String(), `level=ERROR msg="a backup of the history is of no use: taking the one before" epoch=1 sequence=2`)
+			require.Contains(t, result.String(), "UNUSABLE NEWER BACKUPS: 1")
+			require.Contains(t, s.log.String(), `level=ERROR msg="a backup of the history is unusable: trying the one before" epoch=1 sequence=2`)
 			requireSame(t, want, s.history())
 
 			// What is backed up then is whole again.
@@ -297,7 +297,7 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 				})
 				_, err := s.restoring.Run(t.Context())
 				require.ErrorIs(t, err, errUnreadable)
-				require.ErrorContains(t, err, "restore the history: the backup cannot be read, which is not as if there were none: ")
+				require.ErrorContains(t, err, "cannot restore the history: the backup is unreadable; refusing to treat it as missing: ")
 				require.NoDirExists(t, s.Dir)
 				require.NoFileExists(t, s.State)
 				w.Intercept(nil)
@@ -363,7 +363,7 @@ func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 			requireSame(t, second.history(), third.history())
 			w.move("i-third")
 			third.segment(2, 10)
-			third.tidyNext()
+			third.collectGarbageNext()
 			third.backup()
 			require.Len(t, w.Keys(t, manifestRoot), 3, "nothing is old")
 			w.Skew(skew)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // recordLimit is more than any result has, in bytes.
@@ -31,25 +31,24 @@ type Result struct {
 	Blocks  int   `json:"blocks"`
 	// Seconds is how long the restore took.
 	Seconds float64 `json:"seconds"`
-	// Fallbacks is how many newer manifests were of no use.
+	// Fallbacks is how many newer manifests were unusable.
 	Fallbacks int `json:"fallbacks"`
 	// Restored is when that was.
 	Restored time.Time `json:"restored"`
 }
 
-// String is a line about what was found.
 func (r Result) String() string {
 	if r.Lost() {
-		return fmt.Sprintf("NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (%d): Prometheus begins with nothing; "+
+		return fmt.Sprintf("NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (%d): Prometheus starts empty; "+
 			"earlier versions of the objects are in the bucket for 30 days", r.Fallbacks)
 	}
 	if !r.Found {
-		return "no history was backed up yet: Prometheus begins with nothing"
+		return "no history was backed up yet: Prometheus starts empty"
 	}
 	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s (epoch %d, manifest %d)",
 		r.Server, r.AgeSeconds, r.Blocks, r.Bytes, r.Fetched, r.Seconds, r.Epoch, r.Sequence)
 	if r.Fallbacks > 0 {
-		text += fmt.Sprintf("; NEWER BACKUPS OF NO USE: %d", r.Fallbacks)
+		text += fmt.Sprintf("; UNUSABLE NEWER BACKUPS: %d", r.Fallbacks)
 	}
 	return text
 }
@@ -66,7 +65,7 @@ func ReadResult(dir string) (Result, error) {
 		err = json.Unmarshal(text, &result)
 	}
 	if err != nil {
-		return Result{}, fmt.Errorf("read what was restored: %w", err)
+		return Result{}, fmt.Errorf("cannot read what was restored: %w", err)
 	}
 	return result, nil
 }
@@ -78,7 +77,7 @@ func (r Result) write(path string) error {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note what was restored: %w", err)
+		return fmt.Errorf("cannot record what was restored: %w", err)
 	}
 	return nil
 }

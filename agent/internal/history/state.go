@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
@@ -12,8 +13,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // stateLimit is more than any state has, in bytes.
@@ -36,7 +39,7 @@ type state struct {
 	Files map[string]sentFile `json:"files"`
 	// Blocks are the blocks that are there, in the order of their ULIDs.
 	Blocks []Block `json:"blocks"`
-	// Runs counts the manifests since the bucket was last tidied up.
+	// Runs counts the manifests since the last garbage collection.
 	Runs int `json:"runs"`
 	// Lost counts the objects that this server wrote, did not delete and missed in the bucket.
 	Lost uint64 `json:"lost"`
@@ -64,10 +67,10 @@ func loadState(path string) (*state, error) {
 		return loaded, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %w", err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %w", err)
 	}
 	if err := json.Unmarshal(text, loaded); err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %s: %w: delete it, and replace this server", path, err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %s: %w: delete it, and replace this server", path, err)
 	}
 	if loaded.Files == nil {
 		loaded.Files = map[string]sentFile{}
@@ -82,7 +85,7 @@ func (s *state) save(path string) error {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note the state of the backup: %w", err)
+		return fmt.Errorf("cannot save the state of the backup: %w", err)
 	}
 	return nil
 }
@@ -108,27 +111,60 @@ func newSent(path string, epoch, inode uint64) sentFile {
 	return file
 }
 
-// hasher goes on with the SHA-256 of what was sent.
+// hasher continues with the SHA-256 of what was sent.
 func (f sentFile) hasher() (hash.Hash, error) {
 	hasher := sha256.New()
 	// The standard library says that it is one.
 	if err := hasher.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.Hash); err != nil {
-		return nil, fmt.Errorf("go on with the SHA-256 of %s: %w", f.Path, err)
+		return nil, fmt.Errorf("cannot resume the SHA-256 of %s: %w", f.Path, err)
 	}
 	return hasher, nil
 }
 
-// note takes down the SHA-256 of what was sent.
+// note records the SHA-256 of what was sent.
 func (f *sentFile) note(hasher hash.Hash) {
-	// It never fails.
 	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
 	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))
 }
 
-// inode is that of a file.
 func inode(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Ino
 	}
 	return 0
+}
+
+// Tally counts the backups of this server.
+type Tally struct {
+	Failures uint64
+	// Lost is how many objects that this server wrote, and did not delete, were gone from the bucket.
+	Lost uint64
+	// LastSuccess is when the last successful one ended; zero is never.
+	LastSuccess time.Time
+}
+
+// Note counts a run that ended now, and whether another backup was gone from the bucket, and tells how runs went until now.
+func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
+	unlock, err := lockfile.Lock(ctx, b.State+".lock")
+	if err != nil {
+		return Tally{}, err
+	}
+	defer unlock()
+	state, err := loadState(b.State)
+	if err != nil {
+		return Tally{}, err
+	}
+	if gone {
+		state.Lost++
+	}
+	if failed {
+		state.Failures++
+	} else {
+		state.LastSuccess = time.Now().Unix()
+	}
+	tally := Tally{Failures: state.Failures, Lost: state.Lost}
+	if state.LastSuccess > 0 {
+		tally.LastSuccess = time.Unix(state.LastSuccess, 0)
+	}
+	return tally, state.save(b.State)
 }

@@ -236,10 +236,10 @@ func (s *server) fails() error {
 	return err
 }
 
-// tidyNext makes the next run the one that tidies up.
-func (s *server) tidyNext() {
+// collectGarbageNext makes the next run collect garbage.
+func (s *server) collectGarbageNext() {
 	s.t.Helper()
-	s.change(func(state *state) { state.Runs = tidyEvery })
+	s.change(func(state *state) { state.Runs = garbageInterval })
 }
 
 // change changes the state file.
@@ -263,7 +263,7 @@ func puts(requests []string) []string {
 }
 
 // once calls do at the first request of this method whose key begins with prefix, which
-// is answered as do says. Others go on meanwhile.
+// is answered as do says. Others continue meanwhile.
 func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.Request) (answered bool)) {
 	var done atomic.Bool
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {

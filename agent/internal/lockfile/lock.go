@@ -15,7 +15,7 @@ import (
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, fmt.Errorf("cannot open the lock: %w", err)
 	}
 	locked := make(chan error, 1)
 	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
@@ -23,12 +23,12 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	case err := <-locked:
 		if err != nil {
 			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		return func() { file.Close() }, nil
 	case <-ctx.Done():
 		// flock(2) cannot be called off: let go as soon as it returns.
 		go func() { <-locked; file.Close() }()
-		return nil, fmt.Errorf("wait for another run to end: %w", ctx.Err())
+		return nil, fmt.Errorf("cannot await the end of another run: %w", ctx.Err())
 	}
 }

@@ -6,19 +6,18 @@ import (
 	"strconv"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Textfile is a file that the node exporter's textfile collector reads.
 type Textfile struct {
-	// Path ends with .prom; "" is no file, and nobody is told.
+	// Path ends with .prom; "" writes nothing.
 	Path string
 }
 
 // Metric is a metric with one value.
 type Metric struct {
-	Name string
-	// Help is one line.
+	Name  string
 	Help  string
 	Value float64
 	// Counter is whether it only grows, as a number of failures does. Others are gauges.
@@ -41,7 +40,7 @@ func (f Textfile) Write(metrics ...Metric) error {
 	// The exporter runs as somebody else. The name until then does not end with .prom:
 	// the collector leaves it alone.
 	if err := atomicfile.Write(f.Path, []byte(text.String()), 0o644); err != nil {
-		return fmt.Errorf("write metrics: %w", err)
+		return fmt.Errorf("cannot write metrics: %w", err)
 	}
 	return nil
 }

@@ -36,5 +36,5 @@ func TestWithoutAFileNobodyIsTold(t *testing.T) {
 }
 
 func TestMetricsThatCannotBeWrittenAreAnError(t *testing.T) {
-	require.ErrorContains(t, Textfile{Path: filepath.Join(t.TempDir(), "missing", "pull.prom")}.Write(), "write metrics: ")
+	require.ErrorContains(t, Textfile{Path: filepath.Join(t.TempDir(), "missing", "pull.prom")}.Write(), "cannot write metrics: ")
 }

@@ -74,9 +74,9 @@ func (f *front) hold() {
 	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
 }
 
-func (f *front) look() Finding {
+func (f *front) look() Result {
 	f.Helper()
-	return f.check.Look(f.Context())
+	return f.check.Check(f.Context())
 }
 
 func TestEachNameIsServedWithItsCertificate(t *testing.T) {
@@ -84,22 +84,22 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 	f.hold()
 	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
-	require.Equal(t, Finding{Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account https://acme.example.org/account/1"}, f.look())
 }
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f := newFront(t)
-	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: asked for when the VIP arrives"}, f.look())
 
 	f.hold()
 	finding := f.look()
-	require.Equal(t, Fails, finding.Verdict, "with the VIP it must have it")
+	require.Equal(t, Fail, finding.Verdict, "with the VIP it must have it")
 	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate", finding.Detail)
 	require.Equal(t, []string{"traefik"}, logNames(finding))
 
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	finding = f.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1", finding.Detail)
 }
 
@@ -107,7 +107,7 @@ func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f := newFront(t)
 	f.store()
-	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1"}, f.look())
 	f.hold()
 	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate; account https://acme.example.org/account/1", f.look().Detail)
 }
@@ -123,12 +123,12 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 	f := newFront(t)
 	f.record(`{"missing":["www.example.org"]}`)
 	finding := f.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Equal(t, "example.org: there is no certificate", finding.Detail, "a backup had it, and it is gone")
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
-	require.Equal(t, Finding{
-		Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
 	}, f.look())
 }
 
@@ -171,11 +171,11 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
-			`^read the certificates: .*acme\.json: it is not what Traefik writes: `,
+			`^cannot read the certificates: .*acme\.json: it is not in the format of Traefik: `,
 		},
 		"a record that is broken": {
 			func(f *front) { f.record("{") },
-			`^read what was restored: .*restored\.json: `,
+			`^cannot read what was restored: .*restored\.json: `,
 		},
 		"nobody answers": {
 			func(f *front) {
@@ -191,7 +191,7 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 			f := newFront(t)
 			test.prepare(f)
 			finding := f.look()
-			require.Equal(t, Fails, finding.Verdict)
+			require.Equal(t, Fail, finding.Verdict)
 			require.Regexp(t, test.detail, finding.Detail)
 		})
 	}

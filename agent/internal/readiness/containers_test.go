@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -19,8 +21,8 @@ func TestContainersHoldWhenEachServiceIsHealthy(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"healthy","ExitCode":0}` + "\n",
-	}}.Look(t.Context())
-	require.Equal(t, Finding{Verdict: Holds, Detail: "php: healthy; web: healthy"}, finding)
+	}}.Check(t.Context())
+	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, finding)
 }
 
 func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
@@ -88,8 +90,8 @@ func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: test.ps}}.Look(t.Context())
-			require.Equal(t, Fails, finding.Verdict)
+			finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: test.ps}}.Check(t.Context())
+			require.Equal(t, Fail, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, test.logs, logNames(finding))
 		})
@@ -100,14 +102,14 @@ func TestOneBrokenServiceAmongSoundOnesIsWhatTheReportNames(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\ncron\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"exited","Health":"","ExitCode":1}`,
-	}}.Look(t.Context())
+	}}.Check(t.Context())
 	require.Equal(t, "cron: has no container; php: exited with code 1", finding.Detail)
 	require.Equal(t, []string{"php"}, logNames(finding))
 }
 
 func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
 	for name, test := range map[string]struct {
-		runner Runner
+		runner proc.Runner
 		detail string
 	}{
 		"Docker missing": {answers{}, `docker compose config --services: exec: "docker": executable file not found in $PATH`},
@@ -115,8 +117,8 @@ func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
 			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.; Is the docker daemon running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: test.runner}.Look(t.Context())
-			require.Equal(t, Fails, finding.Verdict)
+			finding := Containers{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
+			require.Equal(t, Fail, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, []string{"docker.service"}, logNames(finding))
 		})
@@ -124,12 +126,12 @@ func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
 }
 
 func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Look(t.Context())
-	require.Equal(t, Finding{Detail: "the compose project in /opt/site has no services"}, finding)
+	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Check(t.Context())
+	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, finding)
 }
 
 func TestAnOutputOfComposeThatIsNotUnderstoodIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"}}.Look(t.Context())
-	require.Equal(t, Fails, finding.Verdict)
-	require.Contains(t, finding.Detail, "read the output of docker compose ps: invalid character 'N'")
+	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"}}.Check(t.Context())
+	require.Equal(t, Fail, finding.Verdict)
+	require.Contains(t, finding.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
 }

@@ -3,7 +3,6 @@ package readiness
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,16 +23,14 @@ type Disk struct {
 	Statfs func(path string, answer *unix.Statfs_t) error
 }
 
-// Name implements Check.
 func (d Disk) Name() string { return "disk" }
 
-// Look implements Check.
-func (d Disk) Look(context.Context) Finding {
-	var sound, problems []string
+func (d Disk) Check(context.Context) Result {
+	var found parts
 	for _, path := range d.Paths {
 		var disk unix.Statfs_t
 		if err := d.Statfs(path, &disk); err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %s", path, err))
+			found.fail(fmt.Sprintf("%s: %s", path, err))
 			continue
 		}
 		// What is left to programs that are not root's.
@@ -46,13 +43,10 @@ func (d Disk) Look(context.Context) Finding {
 			state = fmt.Sprintf("%s: room for %d more files, %d needed", path, disk.Ffree, diskFilesNeeded)
 		}
 		if full || bytes < diskBytesNeeded {
-			problems = append(problems, state)
+			found.fail(state)
 			continue
 		}
-		sound = append(sound, state)
+		found.pass(state)
 	}
-	if len(problems) > 0 {
-		return Finding{Detail: strings.Join(problems, "; ")}
-	}
-	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	return found.result()
 }

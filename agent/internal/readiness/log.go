@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 	// them. It is more, since a look leaves a line per file in a web server's
 	// log, and those are left out.
 	containerLogLines = 2000
-	// UserAgent is by what the agent's own requests are known in such a log.
+	// UserAgent marks the agent's own requests in such a log.
 	UserAgent = "agent-ready"
 )
 
@@ -21,23 +23,20 @@ const (
 type Log struct {
 	// Name is what the log is of: a service of the compose project or a
 	// systemd unit.
-	Name string
-	// Command prints it.
-	Command Command
+	Name    string
+	Command proc.Command
 }
 
-// serviceLog is the log of one service of a compose project.
 func serviceLog(project, service string) Log {
-	return Log{Name: service, Command: Command{
+	return Log{Name: service, Command: proc.Command{
 		Dir:        project,
 		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
 		WithStderr: true,
 	}}
 }
 
-// projectLog is the log of all services of a compose project.
 func projectLog(project string) Log {
-	return Log{Name: "containers", Command: Command{
+	return Log{Name: "containers", Command: proc.Command{
 		Dir:        project,
 		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(containerLogLines)},
 		WithStderr: true,
@@ -46,14 +45,13 @@ func projectLog(project string) Log {
 
 // probeLog is what a container's health check said, which is in no other log.
 func probeLog(service, container string) Log {
-	return Log{Name: service + ": health check", Command: Command{
+	return Log{Name: service + ": health check", Command: proc.Command{
 		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
 	}}
 }
 
-// unitLog is the journal of a systemd unit.
 func unitLog(unit string) Log {
-	return Log{Name: unit, Command: Command{
+	return Log{Name: unit, Command: proc.Command{
 		Args: []string{"journalctl", "--unit", unit, "--no-pager", "--lines", strconv.Itoa(logLines), "--output", "cat"},
 	}}
 }
@@ -61,7 +59,7 @@ func unitLog(unit string) Log {
 // tail reads the last lines of the log, without what the agent itself caused in
 // it. That it cannot be read is the one line
 // of it then: a report must not fail for want of a log.
-func (l Log) tail(ctx context.Context, runner Runner) []string {
+func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
 		return []string{"this log cannot be read: " + oneLine(err.Error())}

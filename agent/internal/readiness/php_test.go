@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://127.0.0.1:8081/php_probe"
@@ -11,29 +13,29 @@ const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://12
 // R1: a server whose PHP is broken does not go live, however good the site's pages are.
 func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
-		runner  Runner
+		runner  proc.Runner
 		verdict Verdict
 		detail  string
 	}{
-		"runs":            {answers{askProbe: "ok\n"}, Holds, "the probe runs"},
-		"lacks something": {answers{askProbe: "cannot load the extension gd\n"}, Fails, `the probe answers "cannot load the extension gd" instead of "ok"`},
-		"warns":           {answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fails, `the probe answers "PHP Warning: session_start(); ok" instead of "ok"`},
-		"its source":      {answers{askProbe: "<?php echo 'ok';"}, Fails, `the probe answers "<?php echo 'ok';" instead of "ok"`},
-		"nothing":         {answers{askProbe: ""}, Fails, `the probe answers "" instead of "ok"`},
+		"runs":            {answers{askProbe: "ok\n"}, Pass, "the probe runs"},
+		"lacks something": {answers{askProbe: "cannot load the extension gd\n"}, Fail, `the probe answers "cannot load the extension gd" instead of "ok"`},
+		"warns":           {answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fail, `the probe answers "PHP Warning: session_start(); ok" instead of "ok"`},
+		"its source":      {answers{askProbe: "<?php echo 'ok';"}, Fail, `the probe answers "<?php echo 'ok';" instead of "ok"`},
+		"nothing":         {answers{askProbe: ""}, Fail, `the probe answers "" instead of "ok"`},
 		"no PHP": {
-			fails("wget: server returned error: HTTP/1.1 502 Bad Gateway\n"), Fails,
+			fails("wget: server returned error: HTTP/1.1 502 Bad Gateway\n"), Fail,
 			"the probe has no answer: " + askProbe + ": exit status 1: wget: server returned error: HTTP/1.1 502 Bad Gateway",
 		},
 		"no web server": {
-			fails("service \"web\" is not running\n"), Fails,
+			fails("service \"web\" is not running\n"), Fail,
 			"the probe has no answer: " + askProbe + `: exit status 1: service "web" is not running`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := PHP{Project: "/opt/site", Runner: test.runner}.Look(t.Context())
+			finding := PHP{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
 			require.Equal(t, test.verdict, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
-			if test.verdict == Fails {
+			if test.verdict == Fail {
 				require.Equal(t, []string{"php", "web"}, logNames(finding))
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/release"
 )
 
@@ -20,32 +21,29 @@ const (
 	pollInterval = time.Second
 	// lookGrace is what a look that begins at the deadline still has: one that
 	// is cut off finds nothing but that.
-	lookGrace = 10 * time.Second
-	// logsTimeout bounds the reading of all logs of a report.
+	lookGrace   = 10 * time.Second
 	logsTimeout = 10 * time.Second
 	// patience is after how much waiting the logs of what fails are shown, before
 	// its end. A server that is in order is ready by then.
-	patience = 30 * time.Second
-	// explainLines is how many lines of each log are shown then.
+	patience     = 30 * time.Second
 	explainLines = 5
 )
 
 // Readiness is all that must hold on a server before the VIP may move to it.
 type Readiness struct {
-	// Server names this server in the report.
 	Server string
-	// Releases is what the agent has on disk, for the report.
+	// Releases are those on disk.
 	Releases *release.Releases
 	// Checks must all hold, in the order of the report.
 	Checks []Check
-	// Memory knows since when the checks are in their states.
+	// Memory records since when the checks are in their states.
 	Memory Memory
 	// Runner reads the logs of what fails.
-	Runner Runner
+	Runner proc.Runner
 	// Progress gets a line whenever a check changes its state during a wait, and,
 	// once, the logs of what fails when it lasts.
 	Progress io.Writer
-	// Log gets what is wrong with the memory, which spoils no report.
+	// Log receives errors of the memory, which spoil no report.
 	Log *slog.Logger
 }
 
@@ -60,11 +58,11 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	seen := map[string]bool{}
 	explained := false
 	for {
-		findings := r.look(ctx, wait, deadline)
+		found := r.look(ctx, wait, deadline)
 		if err := ctx.Err(); err != nil {
-			return Report{}, fmt.Errorf("look whether the server is ready: %w", err)
+			return Report{}, fmt.Errorf("cannot check readiness: %w", err)
 		}
-		results, changed := judge(r.Checks, findings, states)
+		results, changed := judge(r.Checks, found, states)
 		if changed {
 			if err := r.Memory.save(states); err != nil {
 				r.Log.Warn(err.Error())
@@ -79,23 +77,23 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			report.Logs = r.logs(ctx, results, findings)
+			report.Logs = r.logs(ctx, results, found)
 			return report, nil
 		}
 		if !explained && time.Since(begin) >= patience {
-			r.explain(r.logs(ctx, results, findings), left)
+			r.explain(r.logs(ctx, results, found), left)
 			explained = true
 		}
 		select {
 		case <-ctx.Done():
-			return Report{}, fmt.Errorf("wait until the server is ready: %w", ctx.Err())
+			return Report{}, fmt.Errorf("cannot await readiness: %w", ctx.Err())
 		case <-time.After(min(pollInterval, left)):
 		}
 	}
 }
 
-// look carries out all checks at once and returns their findings in order.
-func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Finding {
+// look runs all checks at once and returns their results in order.
+func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Result {
 	if wait > 0 {
 		if earliest := time.Now().Add(lookGrace); earliest.After(deadline) {
 			deadline = earliest
@@ -104,37 +102,37 @@ func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.T
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	findings := make([]Finding, len(r.Checks))
+	found := make([]Result, len(r.Checks))
 	var group sync.WaitGroup
 	for i, check := range r.Checks {
-		group.Go(func() { findings[i] = check.Look(ctx) })
+		group.Go(func() { found[i] = check.Check(ctx) })
 	}
 	group.Wait()
-	return findings
+	return found
 }
 
-// judge makes results of findings and keeps states up to date. changed tells
+// judge turns what was found into states of checks, and keeps states up to date. changed tells
 // whether there is something new in states.
-func judge(checks []Check, findings []Finding, states map[string]remembered) (results []Result, changed bool) {
+func judge(checks []Check, found []Result, states map[string]remembered) (results []CheckState, changed bool) {
 	now := time.Now().UTC().Truncate(time.Second)
-	for i, finding := range findings {
+	for i, result := range found {
 		name := checks[i].Name()
 		before, known := states[name]
-		ok := finding.Verdict == Holds || finding.Verdict == Undecided && before.OK
+		ok := result.Verdict == Pass || result.Verdict == Undecided && before.OK
 		// A clock that was set back must not make a state begin in the future.
 		if !known || before.OK != ok || before.Since.IsZero() || before.Since.After(now) {
 			before = remembered{OK: ok, Since: now}
 			states[name] = before
 			changed = true
 		}
-		results = append(results, Result{Name: name, OK: ok, Since: before.Since, Detail: finding.Detail})
+		results = append(results, CheckState{Name: name, OK: ok, Since: before.Since, Detail: result.Detail})
 	}
 	return results, changed
 }
 
 // progress writes a line for each check whose state is another than when it was
 // seen last, in this run.
-func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time.Duration) {
+func (r Readiness) progress(results []CheckState, seen map[string]bool, elapsed time.Duration) {
 	for _, result := range results {
 		if before, known := seen[result.Name]; known && before == result.OK {
 			continue
@@ -153,8 +151,7 @@ func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }
 
-// report is the report of a look, without logs.
-func (r Readiness) report(results []Result) Report {
+func (r Readiness) report(results []CheckState) Report {
 	report := Report{Ready: true, Server: r.Server, Checks: results}
 	for _, result := range results {
 		report.Ready = report.Ready && result.OK
@@ -164,8 +161,8 @@ func (r Readiness) report(results []Result) Report {
 	return report
 }
 
-// logs reads the logs of what fails, each of them once.
-func (r Readiness) logs(ctx context.Context, results []Result, findings []Finding) map[string][]string {
+// logs reads each log of what fails once.
+func (r Readiness) logs(ctx context.Context, results []CheckState, found []Result) map[string][]string {
 	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
 	defer cancel()
 	logs := map[string][]string{}
@@ -173,7 +170,7 @@ func (r Readiness) logs(ctx context.Context, results []Result, findings []Findin
 		if result.OK {
 			continue
 		}
-		for _, log := range findings[i].Logs {
+		for _, log := range found[i].Logs {
 			if _, read := logs[log.Name]; !read {
 				logs[log.Name] = log.tail(ctx, r.Runner)
 			}

@@ -20,31 +20,31 @@ import (
 // of 2000-01-01, UTC.
 type scripted struct {
 	name string
-	look func(ctx context.Context, elapsed time.Duration) Finding
+	look func(ctx context.Context, elapsed time.Duration) Result
 }
 
 func (s scripted) Name() string { return s.name }
 
-func (s scripted) Look(ctx context.Context) Finding {
+func (s scripted) Check(ctx context.Context) Result {
 	return s.look(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
 
 // always is a check with one finding.
-func always(name string, finding Finding) Check {
-	return scripted{name, func(context.Context, time.Duration) Finding { return finding }}
+func always(name string, finding Result) Check {
+	return scripted{name, func(context.Context, time.Duration) Result { return finding }}
 }
 
 // okAfter is a check that fails until then.
 func okAfter(name string, begin time.Duration) Check {
-	return scripted{name, func(_ context.Context, elapsed time.Duration) Finding {
+	return scripted{name, func(_ context.Context, elapsed time.Duration) Result {
 		if elapsed < begin {
-			return Finding{Detail: "web: starting", Logs: []Log{serviceLog("/opt/site", "web")}}
+			return Result{Detail: "web: starting", Logs: []Log{serviceLog("/opt/site", "web")}}
 		}
-		return Finding{Verdict: Holds, Detail: "web: healthy"}
+		return Result{Verdict: Pass, Detail: "web: healthy"}
 	}}
 }
 
-var sound = Finding{Verdict: Holds, Detail: "as it should be"}
+var sound = Result{Verdict: Pass, Detail: "as it should be"}
 
 // newReadiness is a server's readiness with what it writes.
 func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *bytes.Buffer) {
@@ -101,9 +101,9 @@ func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
 
 func TestChecksThatHoldOneAfterTheOtherAreNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		breaks := scripted{"release", func(_ context.Context, elapsed time.Duration) Finding {
+		breaks := scripted{"release", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed >= 5*time.Second {
-				return Finding{Detail: "it broke"}
+				return Result{Detail: "it broke"}
 			}
 			return sound
 		}}
@@ -194,9 +194,9 @@ func TestReadyAtTheVeryDeadlineIsReady(t *testing.T) {
 
 func TestACheckThatHangsIsCutOffSoonAfterTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := scripted{"release", func(ctx context.Context, _ time.Duration) Finding {
+		hangs := scripted{"release", func(ctx context.Context, _ time.Duration) Result {
 			<-ctx.Done()
-			return Finding{Detail: ctx.Err().Error()}
+			return Result{Detail: ctx.Err().Error()}
 		}}
 		r, _, _ := newReadiness(t, hangs)
 		begin := time.Now()
@@ -214,7 +214,7 @@ func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		_, err := r.Await(ctx, 10*time.Minute)
-		require.EqualError(t, err, "wait until the server is ready: context deadline exceeded")
+		require.EqualError(t, err, "cannot await readiness: context deadline exceeded")
 		require.Equal(t, 3500*time.Millisecond, time.Since(begin))
 	})
 }
@@ -263,17 +263,17 @@ func TestAReportIsGivenThoughNothingCanBeRemembered(t *testing.T) {
 	report, err := r.Await(t.Context(), 0)
 	require.NoError(t, err)
 	require.True(t, report.Ready)
-	require.Contains(t, log.String(), `level=WARN msg="remember the checks' states: open `)
+	require.Contains(t, log.String(), `level=WARN msg="cannot remember the states of the checks: open `)
 }
 
 func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
-	for name, before := range map[string]Finding{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
+	for name, before := range map[string]Result{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := newReadiness(t, always("timers", before))
 			first, err := r.Await(t.Context(), 0)
 			require.NoError(t, err)
 
-			r.Checks = []Check{always("timers", Finding{Verdict: Undecided, Detail: "runs"})}
+			r.Checks = []Check{always("timers", Result{Verdict: Undecided, Detail: "runs"})}
 			second, err := r.Await(t.Context(), 0)
 			require.NoError(t, err)
 			require.Equal(t, first.Ready, second.Ready)
@@ -282,7 +282,7 @@ func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
 		})
 	}
 	t.Run("was never looked at", func(t *testing.T) {
-		r, _, _ := newReadiness(t, always("timers", Finding{Verdict: Undecided, Detail: "runs"}))
+		r, _, _ := newReadiness(t, always("timers", Result{Verdict: Undecided, Detail: "runs"}))
 		report, err := r.Await(t.Context(), 0)
 		require.NoError(t, err)
 		require.False(t, report.Ready)
@@ -292,9 +292,9 @@ func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
 // A run of `agent pull` that is under way tells nothing, and one begins every few seconds.
 func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Finding {
+		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed%(6*time.Second) < time.Second {
-				return Finding{Verdict: Undecided, Detail: "agent-pull.service: runs, its result is not known yet"}
+				return Result{Verdict: Undecided, Detail: "agent-pull.service: runs, its result is not known yet"}
 			}
 			return sound
 		}}

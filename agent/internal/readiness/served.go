@@ -31,9 +31,7 @@ const enoughProblems = 5
 // It runs no page and judges no page's answer: what a program of the site does is
 // the site's own affair, and must not keep a server from its visitors.
 type Served struct {
-	// Bucket is the content bucket.
-	Bucket *bucket.Bucket
-	// Releases is what the agent has on disk.
+	Bucket   *bucket.Bucket
 	Releases *release.Releases
 	Limits   manifest.Limits
 	// Web is the site on this server.
@@ -48,39 +46,35 @@ type Served struct {
 	etag     string
 }
 
-// Name implements Check.
 func (s *Served) Name() string { return "release" }
 
-// Look implements Check. Looks must not overlap.
-func (s *Served) Look(ctx context.Context) Finding {
+// Check must not be called while it runs.
+func (s *Served) Check(ctx context.Context) Result {
 	if err := s.fetchManifest(ctx); err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	id := s.manifest.ID()
 	current, err := s.Releases.Current()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	if current != id {
 		has := "no release is on this server yet"
 		if current != "" {
 			has = "this server has " + current
 		}
-		return Finding{
-			Detail: fmt.Sprintf("%s, the content bucket has %s", has, id),
-			Logs:   []Log{unitLog(s.PullService)},
-		}
+		return fail(fmt.Sprintf("%s, the content bucket has %s", has, id), unitLog(s.PullService))
 	}
 	named, err := s.Web.Release(ctx)
 	if err == nil && named != id {
 		err = fmt.Errorf("%s names release %q instead of %s", web.ReleasePath, named, id)
 	}
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error()), Logs: []Log{projectLog(s.Project)}}
+		return failed(err, projectLog(s.Project))
 	}
 	siteRules, err := s.Releases.Rules(id)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	files, problems := s.checkFiles(ctx, siteRules)
 	if len(problems) > 0 {
@@ -88,12 +82,11 @@ func (s *Served) Look(ctx context.Context) Finding {
 		if len(problems) >= enoughProblems {
 			detail += "; perhaps more"
 		}
-		return Finding{Detail: detail, Logs: []Log{projectLog(s.Project)}}
+		return fail(detail, projectLog(s.Project))
 	}
-	return Finding{Verdict: Holds, Detail: fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files)}
+	return pass(fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files))
 }
 
-// fetchManifest makes s.manifest the bucket's.
 func (s *Served) fetchManifest(ctx context.Context) error {
 	list, etag, err := release.FetchManifest(ctx, s.Bucket, s.etag, s.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
@@ -165,7 +158,7 @@ func servedAt(name string) (urlPath string, static bool) {
 	}
 }
 
-// checkFile says what is wrong with what is served at a path, or "".
+// checkFile returns what is wrong with the file served at a path, or "".
 func (s *Served) checkFile(ctx context.Context, path string, want manifest.Digest) string {
 	response, err := s.Web.Get(ctx, path)
 	if err != nil {

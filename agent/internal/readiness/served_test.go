@@ -142,15 +142,15 @@ func (s *server) pull() {
 	s.s3.TakeRequests()
 }
 
-func (s *server) look() Finding {
+func (s *server) look() Result {
 	s.Helper()
-	return s.served.Look(s.Context())
+	return s.served.Check(s.Context())
 }
 
 func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)"}, s.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)"}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
@@ -171,7 +171,7 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 			delete(served, name)
 			s.web.serve(build.ID(), served)
 			finding := s.look()
-			require.Equal(t, Holds, finding.Verdict, finding.Detail)
+			require.Equal(t, Pass, finding.Verdict, finding.Detail)
 			require.NotContains(t, s.web.requests, "/"+name)
 		})
 	}
@@ -213,7 +213,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 	address, err := url.Parse(logging.URL)
 	require.NoError(t, err)
 	s.served.Web = client(address)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.look().Verdict)
 
 	log := projectLog("/opt/site")
 	require.Equal(t, []string{`web-1  | open() "/srv/site/current/site/a.css" failed (13: Permission denied)`},
@@ -222,8 +222,8 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 
 func TestAWaitReadsTheListOfFilesOnce(t *testing.T) {
 	s := newServer(t, exampleSite())
-	require.Equal(t, Holds, s.look().Verdict)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.look().Verdict)
+	require.Equal(t, Pass, s.look().Verdict)
 	require.Equal(t, []string{"GET SHA256SUMS 200", "GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
@@ -245,7 +245,7 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			test.change(served)
 			s.web.serve(build.ID(), served)
 			finding := s.look()
-			require.Equal(t, Fails, finding.Verdict)
+			require.Equal(t, Fail, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, []string{"containers"}, logNames(finding))
 		})
@@ -271,13 +271,13 @@ func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
 	build := old.With("index.html", "front page, new")
 	s.upload(build)
 	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), finding.Detail)
 	require.Equal(t, []string{"agent-pull.service"}, logNames(finding))
 
 	s.pull()
 	s.web.serve(build.ID(), build)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.look().Verdict)
 }
 
 func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
@@ -285,7 +285,7 @@ func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
 	s := newServer(t, build)
 	s.served.Releases = release.ReadReleases(filepath.Join(t.TempDir(), "site"))
 	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), finding.Detail)
 }
 
@@ -294,7 +294,7 @@ func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	s := newServer(t, build)
 	s.web.serve("0123456789abcdef", build)
 	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()), finding.Detail)
 	require.Equal(t, []string{"containers"}, logNames(finding))
 }
@@ -307,7 +307,7 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	closed.Close()
 	s.served.Web = client(address)
 	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, finding.Detail)
 }
 
@@ -333,8 +333,8 @@ func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
 	s := newServer(t, exampleSite())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	finding := s.served.Look(ctx)
-	require.Equal(t, Fails, finding.Verdict)
+	finding := s.served.Check(ctx)
+	require.Equal(t, Fail, finding.Verdict)
 	require.Contains(t, finding.Detail, "context canceled")
 }
 
@@ -349,7 +349,7 @@ func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 			served["posts/a b/ü+.html"] = "another page"
 			s.web.serve(build.ID(), served)
 			finding := s.look()
-			require.Equal(t, ready, finding.Verdict == Holds, finding.Detail)
+			require.Equal(t, ready, finding.Verdict == Pass, finding.Detail)
 		})
 	}
 }

@@ -36,10 +36,8 @@ func printable(line string) string {
 }
 
 var (
-	// addressLike matches what may be an IP address.
 	addressLike = regexp.MustCompile(`[0-9A-Fa-f]*(?:\.[0-9]+){3}|[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]+)*`)
-	// query is the query of a URL.
-	query = regexp.MustCompile(`\?[^\s"'?]+`)
+	query       = regexp.MustCompile(`\?[^\s"'?]+`)
 )
 
 // anonymous takes away the addresses of visitors, and the queries of what they asked for, which may have tokens: the

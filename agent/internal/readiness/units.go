@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -27,7 +29,7 @@ type Units struct {
 	Timers []string
 	// Services are the names of services that run all the time.
 	Services []string
-	Runner   Runner
+	Runner   proc.Runner
 	// Now is the time on the clock that systemd's timestamps are of: Monotonic.
 	Now func() (time.Duration, error)
 }
@@ -36,63 +38,53 @@ type Units struct {
 func Monotonic() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+		return 0, fmt.Errorf("cannot read the monotonic clock: %w", err)
 	}
 	return time.Duration(now.Nano()), nil
 }
 
-// Name implements Check.
 func (u Units) Name() string { return "agent" }
 
-// Look implements Check.
-func (u Units) Look(ctx context.Context) Finding {
+func (u Units) Check(ctx context.Context) Result {
 	units, err := u.show(ctx)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	// After systemd's answer, so that no unit is active since the future.
 	now, err := u.Now()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	var sound, problems, running []string
-	var logs []Log
+	var found parts
+	var running []string
 	for _, timer := range u.Timers {
 		service := serviceOf(timer)
 		if problem := units[timer].timerProblem(); problem != "" {
-			problems = append(problems, timer+": "+problem)
-			logs = append(logs, unitLog(timer))
+			found.fail(timer+": "+problem, unitLog(timer))
 		}
 		problem, ended := units[service].lastRun()
 		switch {
 		case problem != "":
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 		case !ended:
 			running = append(running, service+": runs, its result is not known yet")
 		default:
-			sound = append(sound, timer+": active, last run succeeded")
+			found.pass(timer + ": active, last run succeeded")
 		}
 	}
 	for _, service := range u.Services {
 		if problem := units[service].serviceProblem(now); problem != "" {
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 			continue
 		}
-		sound = append(sound, service+": active")
+		found.pass(service + ": active")
 	}
-	switch {
-	case len(problems) > 0:
-		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
-	case len(running) > 0:
-		return Finding{Verdict: Undecided, Detail: strings.Join(running, "; ")}
-	default:
-		return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	if len(found.problems) == 0 && len(running) > 0 {
+		return Result{Verdict: Undecided, Detail: strings.Join(running, "; ")}
 	}
+	return found.result()
 }
 
-// serviceOf is the service that a timer starts.
 func serviceOf(timer string) string {
 	return strings.TrimSuffix(timer, ".timer") + ".service"
 }
@@ -105,7 +97,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 		names = append(names, timer, serviceOf(timer))
 	}
 	names = append(names, u.Services...)
-	output, err := u.Runner.Run(ctx, Command{Args: append([]string{
+	output, err := u.Runner.Run(ctx, proc.Command{Args: append([]string{
 		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
 	}, names...)})
 	if err != nil {
@@ -131,7 +123,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 // unit is the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
 type unit map[string]string
 
-// timerProblem says what is wrong with a timer, or "".
+// timerProblem returns what is wrong with a timer, or "".
 func (u unit) timerProblem() string {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -162,7 +154,7 @@ func (u unit) lastRun() (problem string, ended bool) {
 	}
 }
 
-// serviceProblem says what is wrong with a service that should run all the time,
+// serviceProblem returns what is wrong with a service that should run all the time,
 // or "". now is the time on systemd's monotonic clock.
 func (u unit) serviceProblem(now time.Duration) string {
 	restarts := ""

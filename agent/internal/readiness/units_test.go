@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const showPull = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
@@ -28,14 +30,14 @@ SubState=dead
 `
 )
 
-func lookAtTimers(t *testing.T, runner Runner) Finding {
+func lookAtTimers(t *testing.T, runner proc.Runner) Result {
 	t.Helper()
-	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Look(t.Context())
+	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Check(t.Context())
 }
 
 func TestTimersHoldWhenActiveAndTheLastRunSucceeded(t *testing.T) {
 	finding := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
-	require.Equal(t, Finding{Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
+	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
 }
 
 // replacer returns a function that changes a text, and fails if it does not.
@@ -116,8 +118,8 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 }
 
 func TestASilentSystemdIsNotReady(t *testing.T) {
-	require.Equal(t, Finding{Detail: showPull + ": exit status 1: Failed to connect to bus"}, lookAtTimers(t, fails("Failed to connect to bus\n")))
-	require.Equal(t, Finding{Detail: "systemctl show says nothing of agent-pull.service"}, lookAtTimers(t, answers{showPull: waitingTimer}))
+	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"}, lookAtTimers(t, fails("Failed to connect to bus\n")))
+	require.Equal(t, Result{Detail: "systemctl show says nothing of agent-pull.service"}, lookAtTimers(t, answers{showPull: waitingTimer}))
 }
 
 const showWatch = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
@@ -135,15 +137,15 @@ ActiveEnterTimestampMonotonic=100000000
 `
 
 // lookAtService looks at a service in a second of the machine.
-func lookAtService(t *testing.T, show string, second float64) Finding {
+func lookAtService(t *testing.T, show string, second float64) Result {
 	t.Helper()
 	now := func() (time.Duration, error) { return time.Duration(second * float64(time.Second)), nil }
-	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Look(t.Context())
+	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Check(t.Context())
 }
 
 func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
 	replaced := replacer(t)
-	sound := Finding{Verdict: Holds, Detail: "agent-watch.service: active"}
+	sound := Result{Verdict: Pass, Detail: "agent-watch.service: active"}
 	require.Equal(t, sound, lookAtService(t, runningService, 105))
 	restarted := replaced(runningService, "NRestarts=0", "NRestarts=1")
 	require.Equal(t, sound, lookAtService(t, restarted, 130), "a restart is forgiven")
@@ -190,7 +192,7 @@ func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			finding := lookAtService(t, test.show, test.second)
-			require.Equal(t, Fails, finding.Verdict)
+			require.Equal(t, Fail, finding.Verdict)
 			require.Equal(t, "agent-watch.service: "+test.detail, finding.Detail)
 			require.Equal(t, []string{"agent-watch.service"}, logNames(finding))
 		})
@@ -208,15 +210,15 @@ func TestAServiceIsNotWaitedForAsAPullIs(t *testing.T) {
 	pulling := replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start")
 
 	units.Runner = answers{show: waitingTimer + "\n" + succeededService + "\n" + runningService}
-	require.Equal(t, Finding{
-		Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded; agent-watch.service: active",
-	}, units.Look(t.Context()))
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded; agent-watch.service: active",
+	}, units.Check(t.Context()))
 
 	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + runningService}
-	require.Equal(t, Undecided, units.Look(t.Context()).Verdict)
+	require.Equal(t, Undecided, units.Check(t.Context()).Verdict)
 
 	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + replaced(runningService, "=active", "=failed")}
-	require.Equal(t, Fails, units.Look(t.Context()).Verdict)
+	require.Equal(t, Fail, units.Check(t.Context()).Verdict)
 }
 
 func TestTheClockIsTheOneOfSystemd(t *testing.T) {
@@ -227,7 +229,7 @@ func TestTheClockIsTheOneOfSystemd(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, after, before)
 
-	broken := func() (time.Duration, error) { return 0, errors.New("read the monotonic clock: no clock") }
-	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Look(t.Context())
-	require.Equal(t, Finding{Detail: "read the monotonic clock: no clock"}, finding)
+	broken := func() (time.Duration, error) { return 0, errors.New("cannot read the monotonic clock: no clock") }
+	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Check(t.Context())
+	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, finding)
 }

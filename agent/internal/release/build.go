@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,7 @@ type Build struct {
 func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
 	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
-		return nil, fmt.Errorf("begin release: %w", err)
+		return nil, fmt.Errorf("cannot begin the release: %w", err)
 	}
 	return &Build{
 		releases: r,
@@ -108,7 +109,6 @@ func each(ctx context.Context, names []string, job func(ctx context.Context, nam
 	return ctx.Err()
 }
 
-// target is where a file of the build is written.
 func (b *Build) target(name string) string {
 	return filepath.Join(b.path, siteName, name)
 }
@@ -168,16 +168,16 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 	hash := sha256.New()
 	size, err := io.Copy(io.MultiWriter(&b.bytes, hash, file), object.Body)
 	if err != nil {
-		return fmt.Errorf("download %s: %w", content.URL(key), err)
+		return fmt.Errorf("cannot download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
 		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
 	}
 	if err := file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", target, err)
+		return fmt.Errorf("cannot sync %s: %w", target, err)
 	}
 	if err := file.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", target, err)
+		return fmt.Errorf("cannot close %s: %w", target, err)
 	}
 	b.downloaded.Add(size)
 	return nil
@@ -188,33 +188,26 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 // to. A build whose rules do not parse is refused.
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
-	if err := b.writeNGINX(); err != nil {
-		return Info{}, fmt.Errorf("finish release %s: %w", info.Release, err)
-	}
 	text, err := json.Marshal(info)
 	if err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
-	if err := writeSynced(filepath.Join(b.path, infoName), append(text, '\n')); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	// MkdirTemp made it for the owner alone; web servers run as others.
-	if err := os.Chmod(b.path, 0o755); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := syncDirs(b.path); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := b.releases.install(b.path, info.Release); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+	for _, step := range []func() error{
+		b.writeNGINX,
+		func() error { return writeSynced(filepath.Join(b.path, infoName), append(text, '\n')) },
+		func() error { return writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()) },
+		// MkdirTemp made it for the owner alone; web servers run as others.
+		func() error { return os.Chmod(b.path, 0o755) },
+		func() error { return syncDirs(b.path) },
+		func() error { return b.releases.install(b.path, info.Release) },
+	} {
+		if err := step(); err != nil {
+			return Info{}, fmt.Errorf("cannot finish release %s: %w", info.Release, err)
+		}
 	}
 	return info, nil
 }
 
-// writeNGINX writes the files that nginx includes.
 func (b *Build) writeNGINX() error {
 	files, err := b.releases.nginxFiles(b.manifest.ID(), filepath.Join(b.path, siteName))
 	if err != nil {
@@ -232,7 +225,6 @@ func (b *Build) writeNGINX() error {
 	return nil
 }
 
-// Downloaded is how many bytes came from the bucket.
 func (b *Build) Downloaded() int64 {
 	return b.downloaded.Load()
 }
@@ -241,7 +233,46 @@ func (b *Build) Downloaded() int64 {
 // build, or the unsound release that a finished one took the place of.
 func (b *Build) Discard() error {
 	if err := os.RemoveAll(b.path); err != nil {
-		return fmt.Errorf("discard unfinished release: %w", err)
+		return fmt.Errorf("cannot discard an unfinished release: %w", err)
 	}
 	return nil
+}
+
+// syncDir makes the names in a directory survive a loss of power.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("cannot sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// syncDirs does what syncDir does for a directory and all those below it.
+func syncDirs(root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		return syncDir(path)
+	})
+}
+
+// writeSynced creates a file that is on the disk when it returns.
+func writeSynced(path string, text []byte) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return file.Close()
 }

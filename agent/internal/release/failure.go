@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"immutable-infra/server/atomicfile"
 )
 
 const (
@@ -19,14 +21,11 @@ const (
 // failure is what is remembered of a build that could not be served. Runs follow each other in
 // seconds, and each attempt may cost a request for every file.
 type failure struct {
-	// Release is the build's id.
-	Release string `json:"release"`
-	// Attempts is how many there have been.
-	Attempts int `json:"attempts"`
+	Release  string `json:"release"`
+	Attempts int    `json:"attempts"`
 	// Error is what the last attempt met.
 	Error string `json:"error"`
 
-	// at is when that was.
 	at time.Time
 }
 
@@ -69,22 +68,20 @@ func (f failure) next(release string, err error) failure {
 	return failure{Release: release, Attempts: f.Attempts + 1, Error: err.Error()}
 }
 
-// save writes the file at path.
 func (f failure) save(path string) error {
 	text, err := json.Marshal(f)
 	if err == nil {
-		err = replaceFile(path, append(text, '\n'))
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("remember the failed attempt: %w", err)
+		return fmt.Errorf("cannot save the failed attempt: %w", err)
 	}
 	return nil
 }
 
-// forgetFailure removes the file at path.
 func forgetFailure(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the failed attempt: %w", err)
+		return fmt.Errorf("cannot remove the failed attempt: %w", err)
 	}
 	return nil
 }

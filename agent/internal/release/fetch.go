@@ -28,7 +28,7 @@ func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string
 	// much.
 	text, err := io.ReadAll(io.LimitReader(object.Body, limits.ManifestBytes+1))
 	if err != nil {
-		return manifest.Manifest{}, "", fmt.Errorf("read %s: %w", content.URL(manifest.Name), err)
+		return manifest.Manifest{}, "", fmt.Errorf("cannot read %s: %w", content.URL(manifest.Name), err)
 	}
 	fetched, err := manifest.Parse(text, limits)
 	if err != nil {

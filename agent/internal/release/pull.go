@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
 const (
-	// verifiedName and failureName are files of StateDir.
 	verifiedName = "site-verified"
 	failureName  = "pull-failure.json"
 
@@ -29,8 +29,7 @@ const (
 // serves it.
 type Pull struct {
 	// Bucket is the content bucket: SHA256SUMS and site/<path>.
-	Bucket *bucket.Bucket
-	// Releases is where releases are kept and served from.
+	Bucket   *bucket.Bucket
 	Releases *Releases
 	// Keep is how many releases stay on disk besides the current one. At least
 	// 1, since readers may be in the release that was just switched away from.
@@ -49,8 +48,7 @@ type Pull struct {
 	ReloadTimeout time.Duration
 	// Reserve is how many bytes of the disk a release must leave free.
 	Reserve int64
-	// Limits bound what is accepted.
-	Limits manifest.Limits
+	Limits  manifest.Limits
 	// Log gets one line per change.
 	Log *slog.Logger
 }
@@ -233,11 +231,11 @@ func (p Pull) verified() (id string, at time.Time, err error) {
 		return "", time.Time{}, nil
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	stat, err := os.Stat(path)
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	return strings.TrimSpace(string(text)), stat.ModTime(), nil
 }
@@ -247,8 +245,8 @@ func (p Pull) markVerified(id string) error {
 	if p.StateDir == "" {
 		return nil
 	}
-	if err := replaceFile(p.statePath(verifiedName), []byte(id+"\n")); err != nil {
-		return fmt.Errorf("write verified marker: %w", err)
+	if err := atomicfile.Write(p.statePath(verifiedName), []byte(id+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot write the verified marker: %w", err)
 	}
 	return nil
 }

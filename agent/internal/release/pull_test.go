@@ -752,7 +752,7 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 	// A run that is told to stop while it waits does.
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	require.ErrorContains(t, s.pull.Run(ctx), "wait for another run to end: context deadline exceeded")
+	require.ErrorContains(t, s.pull.Run(ctx), "cannot await the end of another run: context deadline exceeded")
 
 	go func() { results <- s.run() }()
 	letGoOn()

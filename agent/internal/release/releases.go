@@ -4,6 +4,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
@@ -51,10 +53,10 @@ type Releases struct {
 func OpenReleases(dir, hsts string) (*Releases, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("find the directory of releases: %w", err)
+		return nil, fmt.Errorf("cannot find the directory of releases: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, releasesName), 0o755); err != nil {
-		return nil, fmt.Errorf("create directory of releases: %w", err)
+		return nil, fmt.Errorf("cannot create the directory of releases: %w", err)
 	}
 	return &Releases{dir: dir, hsts: hsts}, nil
 }
@@ -79,14 +81,14 @@ func (r *Releases) RemoveTemporary() error {
 	for _, dir := range []string{r.dir, filepath.Join(r.dir, releasesName)} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("look for unfinished releases: %w", err)
+			return fmt.Errorf("cannot list unfinished releases: %w", err)
 		}
 		for _, entry := range entries {
 			if !isTemporary(entry.Name()) {
 				continue
 			}
 			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-				return fmt.Errorf("remove unfinished release: %w", err)
+				return fmt.Errorf("cannot remove an unfinished release: %w", err)
 			}
 		}
 	}
@@ -106,7 +108,7 @@ func (r *Releases) Current() (string, error) {
 		return "", fmt.Errorf("%s is not a symlink: move it out of the way", link)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read current release: %w", err)
+		return "", fmt.Errorf("cannot read the current release: %w", err)
 	}
 	dir, id := filepath.Split(target)
 	if filepath.Clean(dir) != releasesName || !manifest.IsID(id) {
@@ -115,14 +117,14 @@ func (r *Releases) Current() (string, error) {
 	return id, nil
 }
 
-// Exists tells whether a release of this id is on disk, sound or not.
+// Exists reports whether a release of this id is on disk, sound or not.
 func (r *Releases) Exists(id string) (bool, error) {
 	_, err := os.Lstat(r.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for release %s: %w", id, err)
+		return false, fmt.Errorf("cannot check for release %s: %w", id, err)
 	}
 	return true, nil
 }
@@ -221,20 +223,20 @@ func (r *Releases) Switch(id string) error {
 	// The time of its directory tells when a release was last in use.
 	now := time.Now()
 	if err := os.Chtimes(r.path(id), now, now); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	link := filepath.Join(r.dir, currentName)
 	temporary := link + temporaryMark + id
 	// The target is relative, so that the link also holds where the directory
 	// is mounted under another name, as in a container.
 	if err := os.Symlink(filepath.Join(releasesName, id), temporary); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	if err := os.Rename(temporary, link); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, errors.Join(err, os.Remove(temporary)))
+		return fmt.Errorf("cannot switch to release %s: %w", id, errors.Join(err, os.Remove(temporary)))
 	}
 	if err := syncDir(r.dir); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	return nil
 }
@@ -244,11 +246,11 @@ func (r *Releases) Switch(id string) error {
 func (r *Releases) Prune(keep int) error {
 	current, err := r.Current()
 	if err != nil {
-		return fmt.Errorf("prune: %w", err)
+		return fmt.Errorf("cannot prune releases: %w", err)
 	}
 	entries, err := os.ReadDir(filepath.Join(r.dir, releasesName))
 	if err != nil {
-		return fmt.Errorf("prune: %w", err)
+		return fmt.Errorf("cannot prune releases: %w", err)
 	}
 	type candidate struct {
 		id   string
@@ -261,7 +263,7 @@ func (r *Releases) Prune(keep int) error {
 		}
 		stat, err := entry.Info()
 		if err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 		others = append(others, candidate{entry.Name(), stat.ModTime()})
 	}
@@ -271,10 +273,10 @@ func (r *Releases) Prune(keep int) error {
 		// a release.
 		doomed := r.path(old.id) + temporaryMark + "pruned"
 		if err := os.Rename(r.path(old.id), doomed); err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 		if err := os.RemoveAll(doomed); err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 	}
 	return nil
@@ -288,7 +290,7 @@ func (r *Releases) ETag(id string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read ETag: %w", err)
+		return "", fmt.Errorf("cannot read the ETag: %w", err)
 	}
 	release, etag, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
 	if !ok || release != id {
@@ -299,8 +301,8 @@ func (r *Releases) ETag(id string) (string, error) {
 
 // RememberETag records the ETag of a release's manifest for ETag.
 func (r *Releases) RememberETag(id, etag string) error {
-	if err := replaceFile(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n")); err != nil {
-		return fmt.Errorf("remember ETag: %w", err)
+	if err := atomicfile.Write(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot save the ETag: %w", err)
 	}
 	return nil
 }
@@ -315,7 +317,7 @@ func (r *Releases) install(temporary, id string) error {
 		err = unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_EXCHANGE)
 	}
 	if err != nil {
-		return fmt.Errorf("rename %s to %s: %w", temporary, id, err)
+		return fmt.Errorf("cannot rename %s to %s: %w", temporary, id, err)
 	}
 	return syncDir(filepath.Join(r.dir, releasesName))
 }
@@ -324,9 +326,28 @@ func (r *Releases) path(id string) string {
 	return filepath.Join(r.dir, releasesName, id)
 }
 
-// isTemporary tells whether a name is one that this package gives to what is
+// isTemporary reports whether a name is one that this package gives to what is
 // not finished.
 func isTemporary(name string) bool {
 	finished, _, marked := strings.Cut(name, temporaryMark)
 	return marked && (manifest.IsID(finished) || finished == currentName || finished == etagName)
+}
+
+// Info is what release.json in a release's directory says about it.
+type Info struct {
+	Release string `json:"release"`
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+}
+
+func readInfo(path string) (Info, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Info{}, err
+	}
+	var info Info
+	if err := json.Unmarshal(text, &info); err != nil {
+		return Info{}, fmt.Errorf("cannot parse %s: %w", path, err)
+	}
+	return info, nil
 }

@@ -10,12 +10,10 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// Rules are the rules of a release on disk, from its site's _headers and _redirects.
 func (r *Releases) Rules(id string) (rules.Rules, error) {
 	return readRules(filepath.Join(r.path(id), siteName))
 }
 
-// readRules parses the rules of a site's directory.
 func readRules(site string) (rules.Rules, error) {
 	headers, err := readOptional(filepath.Join(site, rules.HeadersFile))
 	if err != nil {
@@ -32,7 +30,6 @@ func readRules(site string) (rules.Rules, error) {
 	return parsed, nil
 }
 
-// readOptional reads a file, or nothing if there is none.
 func readOptional(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

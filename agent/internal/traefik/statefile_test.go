@@ -29,7 +29,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	state, err := f.State()
 	require.NoError(t, err)
 	require.Empty(t, state, "nobody has set one")
-	for _, want := range []handover.State{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
+	for _, want := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
 		before, beforeErr := os.Stat(f.Path)
 		require.NoError(t, f.Set(want))
 		text, err := os.ReadFile(f.Path)
@@ -70,7 +70,7 @@ func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, full.Close())
 
-	require.ErrorContains(t, f.Set(handover.Draining), "write the state of Traefik: ")
+	require.ErrorContains(t, f.Set(handover.Draining), "cannot write the state of Traefik: ")
 	state, err := f.State()
 	require.NoError(t, err)
 	require.Equal(t, handover.Serving, state)

@@ -28,7 +28,6 @@ const (
 	releaseBytes = 4 << 10
 )
 
-// Client sends requests to the site on this machine.
 type Client struct {
 	address   url.URL
 	host      string

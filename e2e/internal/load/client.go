@@ -49,6 +49,7 @@ func newClient(v Visitors, keep bool) *client {
 	c := &client{}
 	switch {
 	case keep && v.secure():
+		//nolint:staticcheck // http.Transport takes no dialer that hands it a connection of HTTP/2.
 		c.transport = &http2.Transport{
 			DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 				return c.dialHTTP2(ctx, network, address, config)

@@ -86,6 +86,11 @@ func (p Program) Server(t *testing.T, store Store, name string) *Server {
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 	}
 	require.NoError(t, os.WriteFile(s.path("holder"), nil, 0o644))
+	settings := []string{
+		"BACKUP_BUCKET=" + Bucket, "STACK=" + Stack, "BACKUP_RETENTION=24h", "VIP=198.51.100.7",
+		"SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/directory",
+	}
+	require.NoError(t, os.WriteFile(s.path("server.env"), []byte(strings.Join(settings, "\n")+"\n"), 0o644))
 	// Prometheus is no container here: none of them runs.
 	require.NoError(t, os.WriteFile(s.path("bin", "docker"), []byte("#!/bin/sh\n"), 0o755))
 	return s
@@ -123,7 +128,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 		arguments = append(arguments, "--user", "--map-root-user")
 	}
 	arguments = append(arguments, "sh", "-c", asServer, "sh", s.Name, s.program.Path, verb,
-		"--bucket", Bucket, "--stack", Stack, "--env-file", s.path("none"))
+		"--env-file", s.path("server.env"))
 	command := exec.CommandContext(ctx, "unshare", append(arguments, flags...)...)
 	command.Dir = s.dir
 	command.Env = append(append(os.Environ(), s.store.Environment()...), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
@@ -137,7 +142,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 // paths are the flags of the verbs that write on a server.
 func (s *Server) paths() []string {
 	return []string{
-		"--names", "example.org", "--acme-directory", "https://acme.example.org/directory", "--acme-ca", s.path("none"),
+		"--acme-ca", s.path("none"),
 		"--traefik", s.path("traefik"), "--prometheus", s.Prometheus, "--history-state", s.path("history.json"), "--metrics", s.metrics(),
 	}
 }

@@ -7,10 +7,15 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+
+	"github.com/aws/smithy-go"
+	"github.com/google/uuid"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
@@ -56,25 +61,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
+	var answer any
 	if isKMS {
-		s.serveKMS(w, r, target, body)
-		return
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		answer, err = s.doKMS(r, target, body)
+	} else {
+		w.Header().Set("Content-Type", "text/xml")
+		answer, err = s.doSTS(r, body)
 	}
-	s.serveSTS(w, r, body)
-}
-
-func (s *Server) serveKMS(w http.ResponseWriter, r *http.Request, target string, body []byte) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	answer, err := s.doKMS(r, target, body)
 	if err != nil {
-		refused := refusalOf(err)
-		w.WriteHeader(refused.status())
-		answer = map[string]string{"__type": refused.code, "message": refused.message}
+		refused, status := refusalOf(err)
+		w.WriteHeader(status)
+		answer = map[string]string{"__type": refused.Code, "message": refused.Message}
+		if !isKMS {
+			answer = stsError{Type: "Sender", Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
+		}
 	}
-	if answer == nil {
-		return // an action without an answer has an empty body
+	switch {
+	case !isKMS:
+		_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
+	case answer != nil: // an action without an answer has an empty body
+		_ = json.NewEncoder(w).Encode(answer)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // who asked is gone
 }
 
 func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error) {
@@ -88,7 +96,7 @@ func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error)
 	}
 	s.kms.mu.Lock()
 	defer s.kms.mu.Unlock()
-	return do(&request{Server: s, action: "kms:" + target, caller: who}, body)
+	return (&request{Server: s, action: "kms:" + target, caller: who}).handle(do, body)
 }
 
 // stsError is an error in the words of the query protocol.
@@ -109,38 +117,41 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
-	w.Header().Set("Content-Type", "text/xml")
-	answer, err := s.doSTS(r, body)
-	if err != nil {
-		refused := refusalOf(err)
-		w.WriteHeader(refused.status())
-		answer = stsError{Type: "Sender", Code: refused.code, Message: refused.message, RequestID: newID()}
-	}
-	_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
-}
-
 func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
 	who, err := s.authenticate(r, body, "sts")
 	if err != nil {
 		return nil, err
 	}
-	form, err := parseForm(r, body)
-	if err != nil {
-		return nil, refuse("MalformedQueryString", "%s", err)
+	form := r.URL.Query()
+	if r.Method != http.MethodGet {
+		if form, err = url.ParseQuery(string(body)); err != nil {
+			return nil, refuse("MalformedQueryString", "%s", err)
+		}
 	}
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
-		return nil, refuse("InvalidAction", "Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity", action, form.Get("Version"))
+		return nil, refuse("InvalidAction",
+			"Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",
+			action, form.Get("Version"))
 	}
 	// Everybody may ask who they are, and no policy can deny it.
-	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: newID()}, nil
+	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: uuid.NewString()}, nil
 }
 
-// refusalOf is what the one who asked is told of an error.
-func refusalOf(err error) *refusal {
-	var refused *refusal
-	if errors.As(err, &refused) {
-		return refused
+// refuse returns an error in the form of AWS's APIs: a code that programs know, and a
+// message for people.
+func refuse(code, format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// refusalOf is what the one who asked is told of an error, with the HTTP status.
+func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
+	if !errors.As(err, &refusal) {
+		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
 	}
-	return &refusal{code: "InternalFailure", message: err.Error()}
+	// KMS, whose codes end so, says 400 to all that is the caller's fault.
+	if strings.HasSuffix(refusal.Code, "Exception") || refusal.Code == "InvalidAction" ||
+		refusal.Code == "MalformedQueryString" {
+		return refusal, http.StatusBadRequest
+	}
+	return refusal, http.StatusForbidden
 }

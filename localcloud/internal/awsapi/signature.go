@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -24,7 +23,8 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	// The services have words of their own for the same.
 	missing, unknown, wrong := "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch"
 	if service == "kms" {
-		missing, unknown, wrong = "MissingAuthenticationTokenException", "UnrecognizedClientException", "InvalidSignatureException"
+		missing, unknown = "MissingAuthenticationTokenException", "UnrecognizedClientException"
+		wrong = "InvalidSignatureException"
 	}
 	given, ok := parseAuthorization(r.Header.Get("Authorization"))
 	if !ok {
@@ -34,25 +34,26 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	who, secret, known, err := caller.Find(state, s.settings.Root, given.accessKeyID)
+	who, err := caller.Find(state, s.settings.Root, given.accessKeyID)
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if !known || r.Header.Get("X-Amz-Security-Token") != "" {
+	if who == nil || r.Header.Get("X-Amz-Security-Token") != "" {
 		return caller.Caller{}, refuse(unknown, "The security token included in the request is invalid.")
 	}
 	if given.region != s.settings.Region || given.service != service {
 		return caller.Caller{}, refuse(wrong, "Credential should be scoped to region %s and service %s, not %s and %s",
 			s.settings.Region, service, given.region, given.service)
 	}
-	signature, err := sign(r, body, given, secret)
+	signature, err := sign(r, body, given, who.SecretAccessKey)
 	if err != nil {
 		return caller.Caller{}, refuse(wrong, "%s", err)
 	}
 	if !hmac.Equal([]byte(signature), []byte(given.signature)) {
-		return caller.Caller{}, refuse(wrong, "The request signature we calculated does not match the signature you provided.")
+		return caller.Caller{}, refuse(wrong,
+			"The request signature we calculated does not match the signature you provided.")
 	}
-	return who, nil
+	return *who, nil
 }
 
 // authorization is the content of the Authorization header.
@@ -63,7 +64,8 @@ type authorization struct {
 }
 
 func parseAuthorization(header string) (authorization, bool) {
-	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$`)
+	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ` +
+		`?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$`)
 	match := form.FindStringSubmatch(header)
 	if match == nil {
 		return authorization{}, false
@@ -92,17 +94,10 @@ func sign(r *http.Request, body []byte, given authorization, secret string) (str
 	}
 	sum := sha256.Sum256(body)
 	keys := aws.Credentials{AccessKeyID: given.accessKeyID, SecretAccessKey: secret}
-	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hex.EncodeToString(sum[:]), given.service, given.region, at); err != nil {
+	hash := hex.EncodeToString(sum[:])
+	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hash, given.service, given.region, at); err != nil {
 		return "", err
 	}
 	signed, _ := parseAuthorization(again.Header.Get("Authorization"))
 	return signed.signature, nil
-}
-
-// parseForm reads the parameters of the query protocol.
-func parseForm(r *http.Request, body []byte) (url.Values, error) {
-	if r.Method == http.MethodGet {
-		return r.URL.Query(), nil
-	}
-	return url.ParseQuery(string(body))
 }

@@ -1,8 +1,9 @@
 package cloud
 
 import (
-	"fmt"
+	"net"
 	"net/netip"
+	"strings"
 )
 
 // GatewayConfig is what the gateway of a VPC is started with. It and the
@@ -38,15 +39,12 @@ func (v VPC) Resolver() netip.Addr { return v.Router().Next() }
 // MAC is the hardware address of the network interface with a private
 // address: locally administered, and unique within the VPC.
 func MAC(private netip.Addr) string {
-	octets := private.As4()
-	return fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", octets[0], octets[1], octets[2], octets[3])
+	return net.HardwareAddr(append([]byte{2, 0}, private.AsSlice()...)).String()
 }
 
-// PrivateHostname is the host name that AWS derives from a private address,
-// without its domain.
+// PrivateHostname is the host name that AWS derives from a private address, without its domain.
 func PrivateHostname(private netip.Addr) string {
-	octets := private.As4()
-	return fmt.Sprintf("ip-%d-%d-%d-%d", octets[0], octets[1], octets[2], octets[3])
+	return "ip-" + strings.ReplaceAll(private.String(), ".", "-")
 }
 
 // PrivateDomain is the domain of private host names in a region.

@@ -10,17 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/dockerd"
 )
 
 // downVerb destroys the stack and then the local cloud under it.
 func downVerb(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("down", flag.ContinueOnError)
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	p, err := openProject()
+	p, err := openProject(flag.NewFlagSet("down", flag.ContinueOnError), args)
 	if err != nil {
 		return err
 	}
@@ -35,7 +30,8 @@ func downVerb(ctx context.Context, args []string) error {
 			return err
 		}
 		// What the stack made is inside the local cloud and goes with it.
-		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n", stackName, err)
+		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n",
+			stackName, err)
 	}
 	if err := endPlugins(ctx, p.home.Executable()); err != nil {
 		return err
@@ -46,9 +42,10 @@ func downVerb(ctx context.Context, args []string) error {
 // destroyStack runs the program's own deletes, where there is a stack and an
 // engine to delete from. Other stacks go with the local cloud.
 func (p *project) destroyStack(ctx context.Context) error {
-	if _, _, err := p.engine.Find(ctx); errors.Is(err, engine.ErrNotRunning) {
+	switch _, _, err := p.engine.Find(ctx); {
+	case errors.Is(err, dockerd.ErrNotRunning):
 		return nil // nothing runs: a machine that was restarted
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	for _, path := range []string{p.pulumi(), filepath.Join(p.home.Bin(), "versitygw")} {
@@ -71,9 +68,5 @@ func (p *project) destroyStack(ctx context.Context) error {
 	if err := p.releaseStaleLock(ctx, environment); err != nil {
 		return err
 	}
-	_, err = p.runner.Run(ctx, run.Command{
-		Name: p.pulumi(), Dir: p.root, Env: environment.list(), Stream: os.Stdout,
-		Args: []string{"destroy", "--yes", "--skip-preview", "--stack", stackName},
-	})
-	return err
+	return p.showPulumi(ctx, environment, "destroy", "--yes", "--skip-preview")
 }

@@ -11,10 +11,10 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // variable is one environment variable.
@@ -32,10 +32,9 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())
 	variables := environment{
-		{"PATH", path},
-		{home.Variable, p.home.String()},
+		{"PATH", p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())},
+		{state.Variable, p.home.String()},
 		{"PULUMI_HOME", p.home.Pulumi()},
 		{"PULUMI_BACKEND_URL", backendURL(s3)},
 		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},
@@ -60,7 +59,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"UPTIMEROBOT_CA_BUNDLE", s3.CAFile},
 	}
 	docker, own, err := p.engine.Find(ctx)
-	if err != nil && !errors.Is(err, engine.ErrNotRunning) {
+	if err != nil && !errors.Is(err, dockerd.ErrNotRunning) {
 		return nil, err
 	}
 	if own {
@@ -84,24 +83,15 @@ func (e environment) export() string {
 	for _, v := range e {
 		if v.value == "" {
 			fmt.Fprintf(&text, "unset %s\n", v.name)
-			continue
+		} else {
+			fmt.Fprintf(&text, "export %s='%s'\n", v.name, strings.ReplaceAll(v.value, "'", `'\''`))
 		}
-		fmt.Fprintf(&text, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
 	return text.String()
 }
 
-func shellQuote(value string) string {
-	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-}
-
 func withoutElement(list, element string) string {
-	var kept []string
-	for _, entry := range filepath.SplitList(list) {
-		if entry != element {
-			kept = append(kept, entry)
-		}
-	}
+	kept := slices.DeleteFunc(filepath.SplitList(list), func(entry string) bool { return entry == element })
 	return strings.Join(kept, string(filepath.ListSeparator))
 }
 
@@ -109,13 +99,7 @@ func withoutElement(list, element string) string {
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
 	role := flags.String("role", "", "act as this role, in place of the administrator")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("env: unknown argument %q: write -role NAME", flags.Arg(0))
-	}
-	p, err := openProject()
+	p, err := openProject(flags, args)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
@@ -23,15 +24,11 @@ const (
 // themselves, but only after some minutes: Pulumi's library looks so seldom.
 // executable is localcloud's; nobody else's processes are touched.
 func endPlugins(ctx context.Context, executable string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, orphanLimit, fmt.Errorf("still there after %s", orphanLimit))
-	defer cancel()
-	poll := time.NewTicker(orphanPoll)
-	defer poll.Stop()
 	told := map[int]bool{}
-	for {
+	return run.Await(ctx, orphanLimit, orphanPoll, func(context.Context) error {
 		pids, err := plugins(executable)
 		if err != nil {
-			return fmt.Errorf("find plugins that were left: %w", err)
+			return fmt.Errorf("find the plugins of killed engines: %w", err)
 		}
 		if len(pids) == 0 {
 			return nil
@@ -40,17 +37,13 @@ func endPlugins(ctx context.Context, executable string) error {
 			if told[pid] {
 				continue
 			}
+			told[pid] = true
 			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("end plugin with process id %d: %w", pid, err)
 			}
-			told[pid] = true
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("end plugins %v: %w", pids, context.Cause(ctx))
-		case <-poll.C:
-		}
-	}
+		return fmt.Errorf("end plugins %v: still there after %s", pids, orphanLimit)
+	})
 }
 
 // plugins are the processes that run the executable, or one that was in its place
@@ -62,15 +55,11 @@ func plugins(executable string) ([]int, error) {
 	}
 	var pids []int
 	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil || strings.TrimSuffix(target, " (deleted)") != executable {
-			continue // gone meanwhile, a part of the kernel, or another program
-		}
-		arguments, err := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
-		if err != nil {
-			continue
-		}
-		if fields := bytes.Split(arguments, []byte{0}); len(fields) < 2 || string(fields[1]) != "plugin" {
+		// One that cannot be read ended meanwhile, or is a part of the kernel.
+		target, _ := os.Readlink(link)
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+		arguments := strings.Split(string(line), "\x00")
+		if strings.TrimSuffix(target, " (deleted)") != executable || len(arguments) < 2 || arguments[1] != "plugin" {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))

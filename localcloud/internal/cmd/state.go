@@ -61,10 +61,7 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	keys, err := server.Keys(ctx, stateBucket, stackPrefix)
-	if err != nil {
-		if s3server.HasCode(err, "NoSuchBucket") {
-			return nil, nil
-		}
+	if err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 		return nil, fmt.Errorf("find the stacks: %w", err)
 	}
 	var names []string
@@ -97,20 +94,17 @@ func (p *project) releaseStaleLock(ctx context.Context, variables environment) e
 		if s3server.HasCode(err, "NoSuchKey") {
 			continue
 		}
+		var holder struct{ PID int }
+		if err == nil {
+			err = json.Unmarshal(content, &holder)
+		}
 		if err != nil {
-			return fmt.Errorf("lock of stack %s: %w", stackName, err)
+			return fmt.Errorf("lock %s of stack %s: %w", key, stackName, err)
 		}
-		var holder struct {
-			PID int `json:"pid"`
-		}
-		if err := json.Unmarshal(content, &holder); err != nil {
-			return fmt.Errorf("lock of stack %s: %s: %w", stackName, key, err)
-		}
-		if syscall.Kill(holder.PID, 0) == nil {
-			continue
-		}
-		if _, err := p.runPulumi(ctx, variables, "cancel", "--yes", "--stack", stackName); err != nil {
-			return err
+		if syscall.Kill(holder.PID, 0) != nil {
+			if _, err := p.runPulumi(ctx, variables, "cancel", "--yes", "--stack", stackName); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

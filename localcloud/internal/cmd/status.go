@@ -15,10 +15,7 @@ import (
 func statusVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("status", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print JSON")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	p, err := openProject()
+	p, err := openProject(flags, args)
 	if err != nil {
 		return err
 	}

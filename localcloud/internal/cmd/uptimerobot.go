@@ -4,74 +4,42 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"flag"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
 	"os"
-	"strings"
+	"path/filepath"
 	"time"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/uptimerobot"
 )
 
 // listPageSize is how many things a page of a list has, as UptimeRobot's.
 const listPageSize = 50
 
-// uptimeRobotVerb is what runs in the container of the UptimeRobot double.
-func uptimeRobotVerb(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("uptimerobot", flag.ContinueOnError)
-	certificate := flags.String("certificate", "", "certificate file, PEM")
-	key := flags.String("key", "", "key file, PEM")
-	account := flags.String("account", "", "file that keeps the account, JSON")
-	roots := flags.String("roots", "", "file with the authorities of the pages and web-hooks, PEM")
-	nameserver := flags.String("nameserver", "", "address and port of the name server to ask")
-	hosts := map[string]string{}
-	flags.Func("host", "name=address of a host that the name server does not know", func(value string) error {
-		name, address, ok := strings.Cut(value, "=")
-		if !ok || net.ParseIP(address) == nil {
-			return errors.New("write name=address")
-		}
-		hosts[name] = address
-		return nil
-	})
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	apiKey := os.Getenv(cloud.UptimeRobotKeyVariable)
-	if apiKey == "" {
-		return errors.New("uptimerobot: " + cloud.UptimeRobotKeyVariable + " is empty: set it to the API key of the account")
-	}
-	client, err := outwardClient(*roots, *nameserver, hosts)
+// uptimeRobot is the UptimeRobot double, whose monitors work until ctx ends.
+func uptimeRobot(ctx context.Context) (http.Handler, error) {
+	key, err := required(cloud.UptimeRobotKeyVariable)
 	if err != nil {
-		return fmt.Errorf("uptimerobot: %w", err)
+		return nil, err
+	}
+	client, err := outwardClient(filepath.Join(cloud.DataDir, "roots.pem"), cloud.NameServer().String(),
+		map[string]string{cloud.VictorOpsName: cloud.VictorOpsAddress().String()})
+	if err != nil {
+		return nil, err
 	}
 	server, err := uptimerobot.New(uptimerobot.Settings{
-		Key: apiKey, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
-		PageSize: listPageSize, Client: client, File: *account,
-		Second: time.Second, Log: func(told string) { log.Print(told) },
+		Key: key, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
+		PageSize: listPageSize, Client: client, File: filepath.Join(cloud.DataDir, "account.json"),
+		Second: time.Second, Log: func(message string) { log.Print(message) },
 	})
 	if err != nil {
-		return fmt.Errorf("uptimerobot: %w", err)
+		return nil, err
 	}
-	listener, err := net.Listen("tcp", ":443")
-	if err != nil {
-		return fmt.Errorf("uptimerobot: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() { server.Run(ctx); close(ended) }()
-	err = https.Serve(ctx, server, listener, *certificate, *key)
-	cancel()
-	<-ended
-	if err != nil {
-		return fmt.Errorf("uptimerobot: %w", err)
-	}
-	return nil
+	go server.Run(ctx)
+	return server, nil
 }
 
 // outwardClient makes requests to what the name server and the hosts know, and to

@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net/netip"
-	"strconv"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
@@ -127,26 +125,18 @@ func writeSet(text *strings.Builder, name, kind string, elements []string) {
 // or "daddr". A rule without IPv4 ranges matches nothing, because localcloud
 // has no IPv6.
 func match(rule cloud.Rule, address string) ([]string, error) {
-	var ranges []string
-	for _, prefix := range rule.CIDRs {
-		if prefix.Addr().Is4() {
-			ranges = append(ranges, prefix.Masked().String())
-		}
-	}
-	if len(ranges) == 0 {
-		return nil, nil
-	}
 	protocol, err := protocolMatch(rule)
-	if err != nil {
-		return nil, err
-	}
-	statements := make([]string, 0, len(ranges))
-	for _, prefix := range ranges {
-		if prefix == netip.PrefixFrom(netip.IPv4Unspecified(), 0).String() {
+	var statements []string
+	for _, prefix := range rule.CIDRs {
+		switch {
+		case !prefix.Addr().Is4():
+		case err != nil:
+			return nil, err
+		case prefix.Bits() == 0:
 			statements = append(statements, protocol)
-			continue
+		default:
+			statements = append(statements, strings.TrimSpace("ip "+address+" "+prefix.Masked().String()+" "+protocol))
 		}
-		statements = append(statements, strings.TrimSpace("ip "+address+" "+prefix+" "+protocol))
 	}
 	return statements, nil
 }
@@ -160,21 +150,21 @@ func protocolMatch(rule cloud.Rule) (string, error) {
 	case "udp", "17":
 		return portMatch("udp", rule)
 	case "icmp", "1":
-		if rule.FromPort < 0 {
+		switch {
+		case rule.FromPort < 0:
 			return "ip protocol icmp", nil
+		case rule.ToPort < 0:
+			return fmt.Sprintf("icmp type %d", rule.FromPort), nil
 		}
-		text := "icmp type " + strconv.Itoa(rule.FromPort)
-		if rule.ToPort >= 0 {
-			text += " icmp code " + strconv.Itoa(rule.ToPort)
-		}
-		return text, nil
+		return fmt.Sprintf("icmp type %d icmp code %d", rule.FromPort, rule.ToPort), nil
 	}
 	return "", fmt.Errorf("protocol %q: localcloud knows tcp, udp, icmp and -1 (all)", rule.Protocol)
 }
 
 func portMatch(protocol string, rule cloud.Rule) (string, error) {
 	if rule.FromPort < 0 || rule.ToPort > maxPort || rule.FromPort > rule.ToPort {
-		return "", fmt.Errorf("%s ports %d to %d: write two ports between 0 and %d, the lower one first", protocol, rule.FromPort, rule.ToPort, maxPort)
+		return "", fmt.Errorf("%s ports %d to %d: write two ports between 0 and %d, the lower one first", protocol,
+			rule.FromPort, rule.ToPort, maxPort)
 	}
 	return fmt.Sprintf("%s dport %d-%d", protocol, rule.FromPort, rule.ToPort), nil
 }

@@ -2,7 +2,6 @@ package image
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -48,53 +47,57 @@ func Traefik(program string) Layer {
 // Layer makes a layer, a gzipped tar archive, if the cache has none with the
 // same content, and returns its path.
 func (b Builder) Layer(ctx context.Context, layer Layer) (string, error) {
-	hash, err := layer.hash(ctx)
+	path, err := b.layer(ctx, layer)
 	if err != nil {
 		return "", fmt.Errorf("image layer %s: %w", layer.Name, err)
 	}
+	return path, nil
+}
+
+func (b Builder) layer(ctx context.Context, layer Layer) (string, error) {
+	hash, err := layer.hash(ctx)
+	if err != nil {
+		return "", err
+	}
 	target := filepath.Join(b.Home.Cache(), layer.Name+"-"+hash+".tar.gz")
-	if _, err := os.Stat(target); err == nil {
-		return target, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("image layer %s: %w", layer.Name, err)
+	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
+		return target, err
 	}
 	temporary, err := os.CreateTemp(b.Home.Cache(), layer.Name+"-*")
 	if err != nil {
-		return "", fmt.Errorf("image layer %s: %w", layer.Name, err)
+		return "", err
 	}
 	defer os.Remove(temporary.Name())
-	err = errors.Join(layer.write(ctx, temporary), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), target)
+	if err := errors.Join(layer.write(ctx, temporary), temporary.Close()); err != nil {
+		return "", err
 	}
-	if err != nil {
-		return "", fmt.Errorf("image layer %s: %w", layer.Name, err)
-	}
-	return target, nil
+	return target, os.Rename(temporary.Name(), target)
 }
 
 // hash names the layer's content.
 func (l Layer) hash(ctx context.Context) (string, error) {
 	sums := map[string]string{}
 	for path, program := range l.Programs {
-		sum, err := hashFile(ctx, program)
-		if err != nil {
+		var err error
+		if sums[path], err = HashFile(ctx, program); err != nil {
 			return "", err
 		}
-		sums[path] = sum
 	}
-	data, err := json.Marshal(struct {
+	return hashJSON(struct {
 		Files    []File
 		Programs map[string]string
 	}{l.Files, sums})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:8]), nil
 }
 
-func hashFile(ctx context.Context, path string) (string, error) {
+// hashJSON names a value.
+func hashJSON(value any) (string, error) {
+	data, err := json.Marshal(value)
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8]), err
+}
+
+// HashFile is the SHA-256 of a file's content, in hexadecimal digits.
+func HashFile(ctx context.Context, path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -111,24 +114,15 @@ func hashFile(ctx context.Context, path string) (string, error) {
 func (l Layer) write(ctx context.Context, out io.Writer) error {
 	compressed := gzip.NewWriter(out)
 	archive := tar.NewWriter(compressed)
-	for _, file := range l.Files {
-		mode := int64(0o644)
-		if file.Executable {
-			mode = 0o755
-		}
-		if err := add(ctx, archive, file.Path, mode, int64(len(file.Content)), bytes.NewReader(file.Content)); err != nil {
-			return err
-		}
+	if err := addFiles(archive, l.Files); err != nil {
+		return err
 	}
 	for _, path := range slices.Sorted(maps.Keys(l.Programs)) {
 		if err := addProgram(ctx, archive, path, l.Programs[path]); err != nil {
-			return err
+			return fmt.Errorf("add %s: %w", path, err)
 		}
 	}
-	if err := archive.Close(); err != nil {
-		return err
-	}
-	return compressed.Close()
+	return errors.Join(archive.Close(), compressed.Close())
 }
 
 func addProgram(ctx context.Context, archive *tar.Writer, path, program string) error {
@@ -141,17 +135,12 @@ func addProgram(ctx context.Context, archive *tar.Writer, path, program string) 
 	if err != nil {
 		return err
 	}
-	return add(ctx, archive, path, 0o755, info.Size(), file)
-}
-
-func add(ctx context.Context, archive *tar.Writer, path string, mode, size int64, content io.Reader) error {
-	if err := archive.WriteHeader(&tar.Header{Name: path, Mode: mode, Size: size, Format: tar.FormatGNU}); err != nil {
-		return fmt.Errorf("add %s: %w", path, err)
+	header := &tar.Header{Name: path, Mode: 0o755, Size: info.Size(), Format: tar.FormatGNU}
+	if err := archive.WriteHeader(header); err != nil {
+		return err
 	}
-	if _, err := io.Copy(archive, cancellable{ctx, content}); err != nil {
-		return fmt.Errorf("add %s: %w", path, err)
-	}
-	return nil
+	_, err = io.Copy(archive, cancellable{ctx, file})
+	return err
 }
 
 // cancellable is a reader that ends with a context.

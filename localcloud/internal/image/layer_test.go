@@ -14,12 +14,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 func builder(t *testing.T) Builder {
 	t.Helper()
-	h := home.Home(t.TempDir())
+	h := state.Home(t.TempDir())
 	require.NoError(t, h.Make())
 	return Builder{Home: h}
 }

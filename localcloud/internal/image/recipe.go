@@ -5,10 +5,8 @@ package image
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -94,15 +92,10 @@ func Server() (Recipe, error) {
 
 // Hash names a recipe's content.
 func (r Recipe) Hash() (string, error) {
-	data, err := json.Marshal(struct {
+	return hashJSON(struct {
 		Recipe
 		Arguments []string
 	}{r, r.arguments("", "", nil)})
-	if err != nil {
-		return "", fmt.Errorf("hash image %s: %w", r.Name, err)
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:8]), nil
 }
 
 // FileName is the name of the recipe's archive in the cache.
@@ -111,11 +104,7 @@ func (r Recipe) FileName() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := r.Name + "-" + hash + ".tar"
-	if r.Compress {
-		name += ".gz"
-	}
-	return name, nil
+	return r.Name + "-" + hash + map[bool]string{false: ".tar", true: ".tar.gz"}[r.Compress], nil
 }
 
 // arguments is the command line of mmdebstrap that writes the archive to
@@ -144,20 +133,24 @@ func (r Recipe) arguments(target, overlay string, sources []string) []string {
 func (r Recipe) overlay() ([]byte, error) {
 	var buffer bytes.Buffer
 	archive := tar.NewWriter(&buffer)
-	for _, file := range r.Files {
+	err := errors.Join(addFiles(archive, r.Files), archive.Close())
+	return buffer.Bytes(), err
+}
+
+func addFiles(archive *tar.Writer, files []File) error {
+	for _, file := range files {
 		mode := int64(0o644)
 		if file.Executable {
 			mode = 0o755
 		}
-		if err := archive.WriteHeader(&tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}); err != nil {
-			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
+		header := &tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}
+		err := archive.WriteHeader(header)
+		if err == nil {
+			_, err = archive.Write(file.Content)
 		}
-		if _, err := archive.Write(file.Content); err != nil {
-			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
+		if err != nil {
+			return fmt.Errorf("add %s: %w", file.Path, err)
 		}
 	}
-	if err := archive.Close(); err != nil {
-		return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
-	}
-	return buffer.Bytes(), nil
+	return nil
 }

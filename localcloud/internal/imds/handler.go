@@ -7,11 +7,13 @@
 package imds
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"immutable-infra/localcloud/internal/cloud"
@@ -38,7 +40,6 @@ func NewHandler(lookup Lookup) *Handler {
 	return &Handler{lookup: lookup, tokens: tokens{issued: map[string]session{}}}
 }
 
-// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
 	caller, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -65,24 +66,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // issue answers PUT /latest/api/token.
 func (h *Handler) issue(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
-	if r.URL.Path != "/latest/api/token" {
-		fail(w, http.StatusNotFound)
-		return
-	}
-	// A request that came through a proxy is not the instance's own.
-	if r.Header.Get("X-Forwarded-For") != "" {
-		fail(w, http.StatusForbidden)
-		return
-	}
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
-	if err != nil || seconds < minTTL || seconds > maxTTL {
+	switch {
+	case r.URL.Path != "/latest/api/token":
+		fail(w, http.StatusNotFound)
+	case r.Header.Get("X-Forwarded-For") != "":
+		// A request that came through a proxy is not the instance's own.
+		fail(w, http.StatusForbidden)
+	case err != nil || seconds < minTTL || seconds > maxTTL:
 		fail(w, http.StatusBadRequest)
-		return
+	default:
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set(ttlHeader, strconv.Itoa(seconds))
+		fmt.Fprint(w, h.tokens.issue(eni.InstanceID, time.Duration(seconds)*time.Second))
 	}
-	token := h.tokens.issue(eni.InstanceID, time.Duration(seconds)*time.Second)
-	w.Header().Set("Content-Type", "text/plain")
-	w.Header().Set(ttlHeader, strconv.Itoa(seconds))
-	fmt.Fprint(w, token)
 }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
@@ -100,11 +97,11 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 		w.Header().Set(ttlHeader, strconv.Itoa(int(left.Seconds())))
 	}
 	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	switch {
-	case version == "":
+	if version == "" {
 		fmt.Fprint(w, "1.0\n2021-03-23\nlatest")
 		return
-	case version != "latest" && !isVersion(version):
+	}
+	if _, err := time.Parse(time.DateOnly, version); err != nil && version != "latest" && version != "1.0" {
 		fail(w, http.StatusNotFound)
 		return
 	}
@@ -122,18 +119,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 	if path == "user-data" {
 		w.Header().Set("Content-Type", "application/octet-stream")
 	}
-	if _, err := w.Write(content); err != nil {
-		return // the caller is gone
-	}
-}
-
-// isVersion recognises "1.0" and dates such as "2021-03-23".
-func isVersion(version string) bool {
-	if version == "1.0" {
-		return true
-	}
-	_, err := time.Parse(time.DateOnly, version)
-	return err == nil
+	_, _ = w.Write(content) // an error is that of a caller who is gone
 }
 
 func fail(w http.ResponseWriter, status int) {
@@ -141,4 +127,42 @@ func fail(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	text := fmt.Sprintf("%d - %s", status, http.StatusText(status))
 	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
+}
+
+// tokens are the session tokens that are valid; they end with the process, and
+// callers then ask for a new one.
+type tokens struct {
+	mu     sync.Mutex
+	issued map[string]session
+}
+
+type session struct {
+	instance string
+	expires  time.Time
+}
+
+func (t *tokens) issue(instance string, lifetime time.Duration) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for token, session := range t.issued {
+		if now.After(session.expires) {
+			delete(t.issued, token)
+		}
+	}
+	token := rand.Text() + rand.Text()
+	t.issued[token] = session{instance: instance, expires: now.Add(lifetime)}
+	return token
+}
+
+// check returns how long a token of an instance is still valid.
+func (t *tokens) check(token, instance string) (time.Duration, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	session, found := t.issued[token]
+	left := time.Until(session.expires)
+	if !found || session.instance != instance || left <= 0 {
+		return 0, false
+	}
+	return left, true
 }

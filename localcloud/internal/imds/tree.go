@@ -86,54 +86,37 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (*tree, error) {
 	if data.KeyName != "" {
 		t.documents["meta-data/public-keys/0/openssh-key"] = []byte(data.PublicKey)
 	}
-	if err := t.addIdentity(eni, now); err != nil {
-		return nil, err
-	}
-	if data.Role != nil {
-		if err := t.addRole(*data.Role, now); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-func (t *tree) addIdentity(eni cloud.NetworkInterface, now time.Time) error {
-	data := eni.Metadata
-	return t.addJSON("dynamic/instance-identity/document", map[string]any{
+	documents := map[string]map[string]any{"dynamic/instance-identity/document": {
 		"accountId": data.AccountID, "architecture": data.Architecture,
 		"availabilityZone": data.AvailabilityZone, "billingProducts": nil,
 		"devpayProductCodes": nil, "marketplaceProductCodes": nil,
 		"imageId": data.AMI, "instanceId": eni.InstanceID, "instanceType": data.InstanceType,
 		"kernelId": nil, "ramdiskId": nil, "pendingTime": timestamp(now),
 		"privateIp": eni.PrivateIP.String(), "region": data.Region, "version": "2017-09-30",
-	})
-}
-
-func (t *tree) addRole(role cloud.RoleCredentials, now time.Time) error {
-	if err := t.addJSON("meta-data/iam/info", map[string]any{
-		"Code": "Success", "LastUpdated": timestamp(now),
-		"InstanceProfileArn": role.InstanceProfileARN, "InstanceProfileId": role.InstanceProfileID,
-	}); err != nil {
-		return err
+	}}
+	if role := data.Role; role != nil {
+		lifetime := role.Lifetime
+		if lifetime <= 0 {
+			lifetime = defaultLifetime
+		}
+		documents["meta-data/iam/info"] = map[string]any{
+			"Code": "Success", "LastUpdated": timestamp(now),
+			"InstanceProfileArn": role.InstanceProfileARN, "InstanceProfileId": role.InstanceProfileID,
+		}
+		documents["meta-data/iam/security-credentials/"+role.RoleName] = map[string]any{
+			"Code": "Success", "LastUpdated": timestamp(now), "Type": "AWS-HMAC",
+			"AccessKeyId": role.AccessKeyID, "SecretAccessKey": role.SecretAccessKey, "Token": "",
+			"Expiration": timestamp(now.Add(lifetime)),
+		}
 	}
-	lifetime := role.Lifetime
-	if lifetime <= 0 {
-		lifetime = defaultLifetime
+	for path, value := range documents {
+		text, err := json.MarshalIndent(value, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("metadata %s: %w", path, err)
+		}
+		t.documents[path] = text
 	}
-	return t.addJSON("meta-data/iam/security-credentials/"+role.RoleName, map[string]any{
-		"Code": "Success", "LastUpdated": timestamp(now), "Type": "AWS-HMAC",
-		"AccessKeyId": role.AccessKeyID, "SecretAccessKey": role.SecretAccessKey, "Token": "",
-		"Expiration": timestamp(now.Add(lifetime)),
-	})
-}
-
-func (t *tree) addJSON(path string, value any) error {
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return fmt.Errorf("metadata %s: %w", path, err)
-	}
-	t.documents[path] = text
-	return nil
+	return t, nil
 }
 
 // get returns a document or, for a directory, the list of what is in it,

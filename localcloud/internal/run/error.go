@@ -8,8 +8,7 @@ import (
 // outputLines is how much of a failed command's output its error shows.
 const outputLines = 20
 
-// Error is a command that failed, with its command line and the last lines of
-// its output.
+// Error is a command that failed, with its command line and the last lines of its output.
 type Error struct {
 	Command Command
 	Output  string // standard output, and standard error after it
@@ -17,16 +16,13 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	line := strings.Join(append([]string{e.Command.Name}, e.Command.Args...), " ")
+	text := fmt.Sprintf("%s: %v", strings.Join(append([]string{e.Command.Name}, e.Command.Args...), " "), e.Err)
 	output := strings.TrimSpace(e.Output)
 	if output == "" {
-		return fmt.Sprintf("%s: %v", line, e.Err)
+		return text
 	}
 	lines := strings.Split(output, "\n")
-	if len(lines) > outputLines {
-		lines = lines[len(lines)-outputLines:]
-	}
-	return fmt.Sprintf("%s: %v\n  %s", line, e.Err, strings.Join(lines, "\n  "))
+	return text + "\n  " + strings.Join(lines[max(0, len(lines)-outputLines):], "\n  ")
 }
 
 func (e *Error) Unwrap() error { return e.Err }

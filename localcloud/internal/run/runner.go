@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,11 +38,11 @@ type Runner interface {
 //
 // A cancelled context interrupts the command first (SIGINT) and kills it only
 // after Grace, so that a deployment can end its current step.
-type Exec struct {
-	Grace time.Duration
-}
+type Exec struct{ Grace time.Duration }
 
-// Run implements Runner.
+// IP is a command of iproute2.
+func IP(args ...string) Command { return Command{Name: "ip", Args: args} }
+
 func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, command.Name, command.Args...)
 	cmd.Dir = command.Dir
@@ -66,4 +67,16 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 		return stdout.Bytes(), &Error{Command: command, Output: stdout.String() + stderr.String(), Err: err}
 	}
 	return stdout.Bytes(), nil
+}
+
+// lockedWriter keeps a command's two output streams from interleaving within one write.
+type lockedWriter struct {
+	mu     sync.Mutex
+	writer io.Writer
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writer.Write(p)
 }

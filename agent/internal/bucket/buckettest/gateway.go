@@ -137,7 +137,7 @@ func (g *Gateway) Key(r *http.Request) string {
 	return key + r.URL.Query().Get("prefix")
 }
 
-// Intercept has requests go by intercept first, which tells whether it has answered;
+// Intercept has requests go by intercept first, which reports whether it has answered;
 // nil is none.
 func (g *Gateway) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
 	g.mu.Lock()

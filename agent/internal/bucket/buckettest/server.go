@@ -217,14 +217,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A reader that went away is its own concern.
 		_, _ = w.Write(content)
 	case code != "":
-		type body struct {
-			XMLName xml.Name `xml:"Error"`
-			Code    string
-			Message string
-		}
-		w.Header().Set("Content-Type", "application/xml")
-		w.WriteHeader(status)
-		_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
+		Refuse(w, status, code)
 	default:
 		w.WriteHeader(status)
 	}

@@ -15,30 +15,24 @@ import (
 
 // useRole makes the account at the S3 server that stands for the role of an
 // instance profile, and gives it what the role's policies allow.
-func (op *operation) useRole(ctx context.Context, profileName string) error {
-	profile, ok := op.InstanceProfiles[profileName]
-	if !ok {
-		return nil
+func (op *operation) useRole(ctx context.Context, profile string) error {
+	if r, ok := op.Roles[op.InstanceProfiles[profile].Text("role")]; ok {
+		return op.ensureAccount(ctx, r)
 	}
-	r, ok := op.Roles[profile.Role]
-	if !ok {
-		return nil
-	}
-	return op.ensureAccount(ctx, r)
+	return nil
 }
 
 // ensureAccount makes the account at the S3 server that stands for a role, if it
 // is not there, and gives it what the role's policies allow.
-func (op *operation) ensureAccount(ctx context.Context, r *store.RoleRecord) error {
+func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
-	server, err := op.objects()
+	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objects) error {
+		return server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey)
+	})
 	if err != nil {
 		return err
-	}
-	if err := server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey); err != nil {
-		return fmt.Errorf("make the S3 account of role %s: %w", r.Role.Name, err)
 	}
 	return op.syncBuckets(ctx)
 }
@@ -75,8 +69,8 @@ func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.A
 }
 
 // syncRole brings a change of a role's policies to the buckets.
-func (op *operation) syncRole(ctx context.Context, r *store.RoleRecord) error {
-	if r.Account == nil {
+func (op *operation) syncRole(ctx context.Context, name string) error {
+	if op.Roles[name].Account == nil {
 		return nil
 	}
 	return op.syncBuckets(ctx)
@@ -85,98 +79,66 @@ func (op *operation) syncRole(ctx context.Context, r *store.RoleRecord) error {
 // syncBuckets gives every bucket at the S3 server the policy that follows from its
 // own and those of the roles.
 func (op *operation) syncBuckets(ctx context.Context) error {
-	server, err := op.objects()
+	var names []string
+	err := op.onS3("list the buckets", func(server objects) (err error) {
+		names, err = server.Buckets(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	names, err := server.Buckets(ctx)
-	if err != nil {
-		return fmt.Errorf("list the buckets: %w", err)
-	}
 	for _, name := range names {
-		sync := op.syncOther
-		if b, ok := op.Buckets[name]; ok {
-			sync = func(ctx context.Context, _ string) error { return op.syncBucket(ctx, b) }
-		}
 		// A bucket that somebody deleted meanwhile is no matter of this one.
-		if err := sync(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
+		if err := op.syncBucket(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 			return err
 		}
 	}
 	return nil
 }
 
-// syncOther does for a bucket that the plugin did not make what syncBucket does for
-// its own. What its policy says otherwise stays.
-func (op *operation) syncOther(ctx context.Context, name string) error {
+// syncBucket gives a bucket at the S3 server the policy that follows from its own
+// and those of the roles. Of a bucket that the plugin did not make, what the policy
+// says otherwise stays.
+func (op *operation) syncBucket(ctx context.Context, name string) error {
 	identities, err := op.identities()
 	if err != nil {
 		return err
 	}
-	server, err := op.objects()
+	own, err := op.bucketPolicy(name)
 	if err != nil {
 		return err
 	}
-	current, err := server.Policy(ctx, name)
-	if err != nil {
-		return fmt.Errorf("read the policy of bucket %s: %w", name, err)
-	}
-	merged, err := policy.Merge(name, current, identities)
-	if err != nil {
-		return err
-	}
-	if merged == current {
-		return nil
-	}
-	if err := server.PutPolicy(ctx, name, merged); err != nil {
-		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
-	}
-	return nil
-}
-
-func (op *operation) syncBucket(ctx context.Context, b *store.BucketRecord) error {
-	name := b.Bucket.Bucket
-	var own *policy.Document
-	if b.Policy != nil {
-		document, err := policy.BucketPolicy(name, b.Policy.Policy)
-		if err != nil {
-			return apiError("MalformedPolicy", "bucket %s: %s", name, err)
+	return op.onS3("set the effective policy of bucket "+name, func(server objects) error {
+		if op.Buckets[name] != nil {
+			effective, err := policy.Effective(name, own, identities)
+			if err != nil {
+				return err
+			}
+			return server.PutPolicy(ctx, name, effective)
 		}
-		own = &document
-	}
-	identities, err := op.identities()
-	if err != nil {
-		return err
-	}
-	effective, err := policy.Effective(name, own, identities)
-	if err != nil {
-		return err
-	}
-	server, err := op.objects()
-	if err != nil {
-		return err
-	}
-	if err := server.PutPolicy(ctx, name, effective); err != nil {
-		return fmt.Errorf("set the effective policy of bucket %s: %w", name, err)
-	}
-	return nil
+		current, err := server.Policy(ctx, name)
+		if err != nil {
+			return err
+		}
+		merged, err := policy.Merge(name, current, identities)
+		if err != nil || merged == current {
+			return err
+		}
+		return server.PutPolicy(ctx, name, merged)
+	})
 }
 
 func (op *operation) identities() ([]policy.Identity, error) {
 	var identities []policy.Identity
 	for _, name := range slices.Sorted(maps.Keys(op.Roles)) {
 		r := op.Roles[name]
-		identity := policy.Identity{RoleARN: r.Role.Arn}
-		if r.Account != nil {
-			identity.AccessKeyID = r.Account.AccessKeyID
-		}
-		policies, err := caller.Policies(r)
+		policies, boundary, err := caller.Documents(op.State, r)
 		if err != nil {
 			return nil, apiError("MalformedPolicyDocument", "%s", err)
 		}
-		identity.Policies = policies
-		if identity.Boundary, err = caller.Boundary(op.State, r); err != nil {
-			return nil, apiError("MalformedPolicyDocument", "%s", err)
+		identity := policy.Identity{RoleARN: r.Shown.Text("arn"), Policies: policies, Boundary: boundary}
+		if r.Account != nil {
+			identity.AccessKeyID = r.Account.AccessKeyID
 		}
 		identities = append(identities, identity)
 	}

@@ -1,12 +1,11 @@
 package awsplugin
 
 import (
-	"fmt"
+	"cmp"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -27,18 +26,19 @@ func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
 	if given.AccessKeyID == "" {
 		return caller.Caller{}, apiError("MissingAuthenticationToken", "AWS_ACCESS_KEY_ID is not set; %s", hint)
 	}
-	found, secret, known, err := caller.Find(state, root, given.AccessKeyID)
+	found, err := caller.Find(state, root, given.AccessKeyID)
 	switch {
 	case err != nil:
 		return caller.Caller{}, err
-	case !known:
-		return caller.Caller{}, apiError("InvalidClientTokenId",
-			"The security token included in the request is invalid: localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
-	case secret != given.SecretAccessKey:
+	case found == nil:
+		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
+			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
+	case found.SecretAccessKey != given.SecretAccessKey:
 		return caller.Caller{}, apiError("SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+			"The request signature we calculated does not match the signature you "+
+				"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
 	}
-	return found, nil
+	return *found, nil
 }
 
 // call is one request to one of AWS's APIs.
@@ -87,7 +87,9 @@ func (op *operation) authorize(calls []call) error {
 			keys["aws:requestedregion"] = "us-east-1" // where the services of the whole world are
 		}
 		maps.Copy(keys, c.target.keys)
-		own, err := op.policyOf(c.target.arn)
+		path, _ := strings.CutPrefix(c.target.arn, "arn:aws:s3:::")
+		bucket, _, _ := strings.Cut(path, "/")
+		own, err := op.bucketPolicy(bucket)
 		if err != nil {
 			return err
 		}
@@ -112,27 +114,12 @@ func (op *operation) authorize(calls []call) error {
 	return apiError(code, "%s", first)
 }
 
-// policyOf is the policy of the bucket that an ARN is of, or nil.
-func (op *operation) policyOf(arn string) (*policy.Document, error) {
-	path, isS3 := strings.CutPrefix(arn, "arn:aws:s3:::")
-	name, _, _ := strings.Cut(path, "/")
-	b := op.Buckets[name]
-	if !isS3 || b == nil || b.Policy == nil {
-		return nil, nil
-	}
-	document, err := policy.BucketPolicy(name, b.Policy.Policy)
-	if err != nil {
-		return nil, apiError("MalformedPolicy", "bucket %s: %s", name, err)
-	}
-	return &document, nil
-}
-
-// question is what the table of permissions is asked about: one operation on one
-// resource.
+// question is what the permissions are asked about: one operation on one resource.
 type question struct {
 	*operation
+	kind        *kind
 	id          string // empty before the resource is made
-	inputs, old property.Map
+	inputs, old store.Record
 }
 
 // on is a request about each of the targets, which are asked for one by one.
@@ -144,127 +131,33 @@ func (q question) on(action string, targets ...target) []call {
 	return calls
 }
 
-// about is a request for each of the actions, which are about no resource.
-func (q question) about(actions ...string) []call {
-	var calls []call
-	for _, action := range actions {
-		calls = append(calls, call{action, target{arn: "*"}})
-	}
-	return calls
-}
-
-// makes is a request that makes something of EC2 in, or from, other things. It
-// gets the tags of the inputs, and is what the tags in the request are about.
-func (q question) makes(action, kind string, others ...target) []call {
-	return all(
-		q.on(action, q.fresh(kind).with(q.requestTags())),
-		q.on(action, others...),
-		q.tagsNew(strings.TrimPrefix(action, "ec2:"), q.fresh(kind)),
-	)
-}
-
-// tagsNew is what a request of EC2 needs beside its own action when it tags what it makes.
-func (q question) tagsNew(action string, t target) []call {
-	return q.ifGiven("tags", q.on("ec2:CreateTags", t.with(q.requestTags(), createAction(action))))
-}
-
-func createAction(action string) map[string]string {
-	return map[string]string{"ec2:createaction": action}
-}
-
-// retags are the requests for the tags of EC2 that changed.
-func (q question) retags(t target) []call { return q.retagsFrom("tags", t) }
-
-func (q question) retagsFrom(name string, t target) []call {
-	set, removed := q.changedTags(name)
-	var calls []call
-	if len(removed) > 0 {
-		calls = append(calls, call{"ec2:DeleteTags", t.with(removed.request())})
-	}
-	if len(set) > 0 {
-		calls = append(calls, call{"ec2:CreateTags", t.with(set.request()).without(removed)})
-	}
-	return calls
-}
-
-// retagsIAM are the requests for the tags of an IAM resource that changed.
-func (q question) retagsIAM(kind string, t target) []call {
-	set, removed := q.changedTags("tags")
-	var calls []call
-	if len(removed) > 0 {
-		calls = append(calls, call{"iam:Untag" + kind, t})
-	}
-	if len(set) > 0 {
-		calls = append(calls, call{"iam:Tag" + kind, t.with(set.request()).without(removed)})
-	}
-	return calls
-}
-
-// onBucket is a request for each of the actions about the bucket of the resource.
-func (q question) onBucket(actions ...string) []call {
-	var calls []call
-	for _, action := range actions {
-		calls = append(calls, call{action, target{arn: "arn:aws:s3:::" + q.bucketName()}})
-	}
-	return calls
-}
-
-func (q question) objects() target { return target{arn: "arn:aws:s3:::" + q.bucketName() + "/*"} }
-
-func (q question) bucketName() string {
-	if q.id != "" {
-		return q.id
-	}
-	return q.name("bucket", "bucketPrefix")
-}
-
-// ec2 is a resource of EC2 with its tags.
-func (q question) ec2(kind, id string) target {
-	return target{arn: q.ec2ARN(kind, id)}.with(q.ec2Tags(kind, id).resource())
-}
-
 // fresh is a resource of EC2 that the request makes.
 func (q question) fresh(kind string) target { return target{arn: q.ec2ARN(kind, "*")} }
 
-// self is the resource of EC2 that the question is about. When it is about to be
-// made, it is there, with its tags, by the time of the request.
-func (q question) self(kind string) target {
-	if q.id == "" {
-		return q.fresh(kind).with(q.tags("tags").resource())
-	}
-	return q.ec2(kind, q.id)
-}
-
-// image is an AMI, which belongs to whom published it.
-func (q question) image(id string) target {
-	return target{arn: fmt.Sprintf("arn:aws:ec2:%s::image/%s", q.region, id)}
-}
-
-func (q question) rootVolume() target {
-	i := q.Instances[q.id]
-	if i == nil {
-		return q.fresh("volume")
-	}
-	shown := tags(i.Instance.VolumeTags)
-	if shown == nil {
-		shown = i.Instance.RootBlockDevice.Tags
-	}
-	return target{arn: q.ec2ARN("volume", i.Instance.RootBlockDevice.VolumeID)}.with(shown.resource())
-}
-
-// role is the role that the question is about.
-func (q question) role() target {
+// self is the resource that the question is about. When it is about to be made, it
+// is there, with its tags, by the time of the request.
+func (q question) self() target {
 	if q.id != "" {
-		return q.roleNamed(q.id)
+		return q.of(q.kind.Token, q.id)
 	}
-	return target{arn: iamARN("role", q.text("path"), q.name("name", "namePrefix"))}.with(boundedBy(q.text("permissionsBoundary")))
+	name := "*"
+	if auto := q.kind.Autoname; auto != nil && q.kind.IDPrefix == "" {
+		name = cmp.Or(q.text(auto.Property), q.text(auto.PrefixProperty)+"*")
+	} else if q.kind.NameProperty != "" {
+		name = q.text(q.kind.NameProperty)
+	}
+	arn := q.kind.arnOf(q.region, q.text("path"), name)
+	return target{arn: arn}.with(q.tags("tags").resource(), boundedBy(q.text("permissionsBoundary")))
 }
 
-func (q question) roleNamed(name string) target {
-	if r := q.Roles[name]; r != nil {
-		return target{arn: r.Role.Arn}.with(tags(r.Role.Tags).resource(), boundedBy(r.Role.PermissionsBoundary))
+// of is a resource of a type with its tags.
+func (q question) of(token, id string) target {
+	k, r := q.plugin.kinds[token], q.record(token, id)
+	arn := cmp.Or(r.Text("arn"), k.arnOf(q.region, "/", id))
+	if r == nil && k.IDIsARN {
+		arn = id
 	}
-	return target{arn: iamARN("role", "/", name)}
+	return target{arn: arn}.with(tags(r.Tags("tags")).resource(), boundedBy(r.Text("permissionsBoundary")))
 }
 
 // boundedBy is a role's permissions boundary as the condition key of requests about the role.
@@ -273,39 +166,6 @@ func boundedBy(boundary string) map[string]string {
 		return nil
 	}
 	return map[string]string{"iam:permissionsboundary": boundary}
-}
-
-// managedPolicy is the managed policy that the question is about.
-func (q question) managedPolicy() target {
-	if p := q.Policies[q.id]; p != nil {
-		return target{arn: p.Arn}.with(tags(p.Tags).resource())
-	}
-	return target{arn: iamARN("policy", q.text("path"), q.name("name", "namePrefix"))}
-}
-
-// profile is the instance profile that the question is about.
-func (q question) profile() target {
-	if q.InstanceProfiles[q.id] != nil {
-		return q.profileNamed(q.id)
-	}
-	return target{arn: iamARN("instance-profile", q.text("path"), q.name("name", "namePrefix"))}
-}
-
-func (q question) profileNamed(name string) target {
-	p := q.InstanceProfiles[name]
-	return target{arn: p.Arn}.with(tags(p.Tags).resource())
-}
-
-// provider is the OIDC provider that the question is about, by its id or its URL.
-func (q question) provider() target {
-	arn := q.id
-	if arn == "" {
-		arn = providerARN(strings.TrimPrefix(q.text("url"), "https://"))
-	}
-	if p := q.OpenIDConnectProviders[arn]; p != nil {
-		return target{arn: arn}.with(tags(p.Tags).resource())
-	}
-	return target{arn: arn}
 }
 
 // tags are tags by their keys.
@@ -328,146 +188,46 @@ func (t tags) keys(kind string) map[string]string {
 func (q question) requestTags() map[string]string { return q.tags("tags").request() }
 
 // tags reads an input that holds tags.
-func (q question) tags(name string) tags { return tagsAt(q.inputs, name) }
-
-func tagsAt(inputs property.Map, name string) tags {
-	v := at(inputs, name)
-	if !v.IsMap() {
-		return nil
-	}
-	found := tags{}
-	for key, value := range v.AsMap().All {
-		if value.IsString() {
-			found[key] = value.AsString()
-		}
-	}
-	return found
-}
+func (q question) tags(path string) tags { return q.inputs.Tags(path) }
 
 // changedTags are the tags that an update sets, and those that it takes away.
-func (q question) changedTags(name string) (set, removed tags) {
-	before, after := tagsAt(q.old, name), q.tags(name)
-	set, removed = tags{}, tags{}
-	for key, value := range after {
-		if old, had := before[key]; !had || old != value {
-			set[key] = value
-		}
-	}
-	for key, value := range before {
-		if _, has := after[key]; !has {
-			removed[key] = value
-		}
-	}
+func (q question) changedTags(path string) (set, removed tags) {
+	before, after := q.old.Tags(path), q.tags(path)
+	set, removed = maps.Clone(after), maps.Clone(before)
+	maps.DeleteFunc(set, func(key, value string) bool { old, had := before[key]; return had && old == value })
+	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
 	return set, removed
 }
 
-// ec2Tags are the tags of what exists.
-func (op *operation) ec2Tags(kind, id string) tags {
-	switch kind {
-	case "vpc":
-		return tagsOf(op.Vpcs, id, func(v *store.Vpc) tags { return v.Tags })
-	case "subnet":
-		return tagsOf(op.Subnets, id, func(s *store.Subnet) tags { return s.Tags })
-	case "internet-gateway":
-		return tagsOf(op.InternetGateways, id, func(g *store.InternetGateway) tags { return g.Tags })
-	case "route-table":
-		return tagsOf(op.RouteTables, id, func(t *store.RouteTable) tags { return t.Tags })
-	case "vpc-endpoint":
-		return tagsOf(op.VpcEndpoints, id, func(e *store.VpcEndpoint) tags { return e.Tags })
-	case "security-group":
-		return tagsOf(op.SecurityGroups, id, func(g *store.SecurityGroup) tags { return g.Tags })
-	case "key-pair":
-		return tagsOf(op.KeyPairs, id, func(k *store.KeyPair) tags { return k.Tags })
-	case "instance":
-		return tagsOf(op.Instances, id, func(i *store.InstanceRecord) tags { return i.Instance.Tags })
-	case "elastic-ip":
-		return tagsOf(op.Addresses, id, func(a *store.Address) tags { return a.Tags })
-	}
-	return nil // network interfaces have none here
-}
-
-func tagsOf[R any](collection map[string]*R, id string, read func(*R) tags) tags {
-	if r, ok := collection[id]; ok {
-		return read(r)
+// texts are the strings of an input, or before a delete what they were, or else what
+// the resource has.
+func (q question) texts(path string) []string {
+	for _, r := range []store.Record{q.inputs, q.old, q.stored()} {
+		if r.At(path) != nil {
+			return r.Texts(path)
+		}
 	}
 	return nil
 }
 
-// text is an input, or before a delete what it was.
-func (q question) text(name string) string {
-	v := at(q.inputs, name)
-	if v.IsNull() {
-		v = at(q.old, name)
-	}
-	if !v.IsString() {
-		return ""
-	}
-	return v.AsString()
-}
+func (q question) text(path string) string { return strings.Join(q.texts(path), " ") }
 
-func (q question) texts(name string) []string { return texts(q.inputs, name) }
-
-func texts(inputs property.Map, name string) []string {
-	var found []string
-	if v := at(inputs, name); v.IsArray() {
-		for _, item := range v.AsArray().All {
-			if item.IsString() {
-				found = append(found, item.AsString())
-			}
-		}
-	}
-	return found
-}
-
-// name is the name that a resource will have, as far as it is known.
-func (q question) name(name, prefix string) string {
-	if given := q.text(name); given != "" {
-		return given
-	}
-	return q.text(prefix) + "*"
-}
-
-// ifGiven is the calls if the input is there, and not empty.
-func (q question) ifGiven(name string, calls []call) []call {
-	v := at(q.inputs, name)
-	if q.inputs.Len() == 0 {
-		v = at(q.old, name)
-	}
-	switch {
-	case v.IsNull(), v.IsString() && v.AsString() == "", v.IsArray() && v.AsArray().Len() == 0, v.IsMap() && v.AsMap().Len() == 0:
+// stored is the resource that the question is about, or nil.
+func (q question) stored() store.Record {
+	if q.kind == nil || q.id == "" {
 		return nil
 	}
-	return calls
+	return q.record(q.kind.Token, q.id)
 }
 
-func (q question) ifTrue(name string, calls []call) []call {
-	v := at(q.inputs, name)
-	if q.inputs.Len() == 0 {
-		v = at(q.old, name)
+// given reports whether an input is there, and neither empty nor false.
+func (q question) given(path string) bool {
+	if len(q.inputs) == 0 {
+		return q.old.Has(path)
 	}
-	if !v.IsBool() || !v.AsBool() {
-		return nil
-	}
-	return calls
+	return q.inputs.Has(path)
 }
 
-func (q question) ifChanged(name string, calls []call) []call {
-	plain := func(v property.Value) property.Value { return v.WithSecret(false).WithDependencies(nil) }
-	if plain(at(q.inputs, name)).Equals(plain(at(q.old, name))) {
-		return nil
-	}
-	return calls
-}
-
-// at is the value at a path such as rootBlockDevice.tags.
-func at(values property.Map, path string) property.Value {
-	name, rest, nested := strings.Cut(path, ".")
-	v := values.Get(name)
-	if !nested {
-		return v
-	}
-	if !v.IsMap() {
-		return property.Value{}
-	}
-	return at(v.AsMap(), rest)
+func (q question) changed(path string) bool {
+	return !reflect.DeepEqual(q.inputs.At(path), q.old.At(path))
 }

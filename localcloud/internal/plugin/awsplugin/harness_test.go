@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -215,7 +215,7 @@ type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState
 	instances map[string]cloud.InstanceSpec
-	records   []names.Record
+	records   []dns.Record
 	// runError makes RunInstance fail.
 	// switchedOff are the instances that shut themselves down.
 	switchedOff map[string]bool
@@ -257,7 +257,7 @@ func (c *fakeCloud) ApplyGateway(_ context.Context, vpcID string, state cloud.Ga
 	return nil
 }
 
-func (c *fakeCloud) ApplyRecords(_ context.Context, records []names.Record) error {
+func (c *fakeCloud) ApplyRecords(_ context.Context, records []dns.Record) error {
 	c.records = records
 	return c.recordsError
 }

@@ -3,7 +3,6 @@ package awsplugin
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -43,7 +42,7 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 		if err != nil {
 			return err
 		}
-		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.region, caller: who}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.Region, caller: who}
 		if err := op.removeAbandoned(ctx); err != nil {
 			return err
 		}
@@ -51,30 +50,31 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 	})
 }
 
-// objects opens the S3 server.
-func (op *operation) objects() (objects, error) {
-	o, err := op.plugin.openObjects()
+// onS3 does something at the S3 server. what names it in an error.
+func (op *operation) onS3(what string, do func(server objects) error) error {
+	server, err := op.plugin.openObjects()
 	if err != nil {
-		return objects{}, fmt.Errorf("open the S3 server: %w", err)
+		return fmt.Errorf("cannot open the S3 server: %w", err)
 	}
-	return o, nil
+	if err := do(server); err != nil {
+		return fmt.Errorf("cannot %s: %w", what, err)
+	}
+	return nil
 }
 
 // s3Prefixes are the addresses of S3, the contents of its prefix list.
 func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
-	o, err := op.objects()
-	if err != nil {
-		return nil, err
-	}
-	endpoint, err := url.Parse(o.endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("parse the S3 server's endpoint: %w", err)
-	}
-	addr, err := netip.ParseAddr(endpoint.Hostname())
-	if err != nil {
-		return nil, fmt.Errorf("the S3 server's endpoint %s has no address: %w", o.endpoint, err)
-	}
-	return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, nil
+	var prefixes []netip.Prefix
+	err := op.onS3("read the address of the S3 server's endpoint", func(server objects) error {
+		endpoint, err := url.Parse(server.endpoint)
+		if err != nil {
+			return err
+		}
+		addr, err := netip.ParseAddr(endpoint.Hostname())
+		prefixes = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
+		return err
+	})
+	return prefixes, err
 }
 
 func (op *operation) ec2ARN(kind, id string) string {
@@ -82,14 +82,7 @@ func (op *operation) ec2ARN(kind, id string) string {
 }
 
 // newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
-func newID(prefix string) string {
-	return prefix + "-" + randomHex(17)
-}
-
-// newUniqueID returns an id in the form of IAM's: a prefix and 17 characters.
-func newUniqueID(prefix string) string {
-	return prefix + randomText()[:17]
-}
+func newID(prefix string) string { return prefix + "-" + randomHex(17) }
 
 // uniqueName completes a name prefix, in the form of the Terraform provider.
 func uniqueName(prefix string) string {
@@ -97,24 +90,23 @@ func uniqueName(prefix string) string {
 }
 
 func randomHex(digits int) string {
-	return hex.EncodeToString(randomBytes())[:digits]
-}
-
-func randomText() string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(randomBytes())
-}
-
-// randomBytes needs no error: crypto/rand ends the program rather than fail.
-func randomBytes() []byte {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b)
-	return b
+	_, _ = rand.Read(b) // crypto/rand ends the program rather than fail
+	return hex.EncodeToString(b)[:digits]
 }
+
+// randomText returns capital letters and digits from 2 to 7, as AWS's keys have them.
+func randomText(length int) string { return (rand.Text() + rand.Text())[:length] }
 
 // apiError is an error in the form of AWS's APIs: a code that programs know,
 // and a message for people.
 func apiError(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+// invalidParameter is the error of most APIs for a value that they do not take.
+func invalidParameter(format string, args ...any) error {
+	return apiError("InvalidParameterValue", format, args...)
 }
 
 // detached returns a context for cleaning up after ctx is done.

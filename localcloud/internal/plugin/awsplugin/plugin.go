@@ -25,28 +25,6 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// errGone is what a resource answers that does not exist (any more).
-var errGone = errors.New("the resource does not exist")
-
-// resource is what the plugin can do with one type. The methods run alone,
-// within a transaction of the store.
-type resource interface {
-	// create makes the resource and returns its id.
-	create(ctx context.Context, op *operation, inputs property.Map) (string, error)
-	// read returns the struct whose JSON form is the resource's outputs, or errGone.
-	read(ctx context.Context, op *operation, id string) (any, error)
-	// update changes the resource in place to what inputs say.
-	update(ctx context.Context, op *operation, id string, inputs property.Map) error
-	// delete deletes the resource, or returns errGone.
-	delete(ctx context.Context, op *operation, id string) error
-}
-
-// updateRefuser is a resource that cannot make every change in place that AWS
-// can, and says so in a preview already.
-type updateRefuser interface {
-	refuseUpdate(op *operation, id string, inputs property.Map) error
-}
-
 // objectStore is the S3 server.
 type objectStore interface {
 	// Buckets are the names of all buckets, those that were made by other means included.
@@ -71,14 +49,12 @@ type objects struct {
 }
 
 type plugin struct {
-	types     map[string]*schema.Type
-	resources map[string]resource
-	store     *store.Store
-	cloud     cloud.Cloud
+	kinds map[string]*kind
+	store *store.Store
+	cloud cloud.Cloud
 	// openObjects is called when an operation needs the S3 server, so that a
 	// preview works while it is down.
 	openObjects func() (objects, error)
-	permissions map[string]permissions
 	signIn      signIn
 	config      atomic.Pointer[config]
 }
@@ -88,46 +64,11 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	if err != nil {
 		return nil, err
 	}
-	return &plugin{
-		types:       types,
-		resources:   resources(),
-		store:       store.Open(storePath),
-		cloud:       c,
-		openObjects: openObjects,
-		permissions: permissionsOf(),
-		signIn:      who,
-	}, nil
-}
-
-func resources() map[string]resource {
-	return map[string]resource{
-		"aws:ec2/vpc:Vpc":                                     vpc{},
-		"aws:ec2/subnet:Subnet":                               subnet{},
-		"aws:ec2/internetGateway:InternetGateway":             internetGateway{},
-		"aws:ec2/routeTable:RouteTable":                       routeTable{},
-		"aws:ec2/route:Route":                                 route{},
-		"aws:ec2/routeTableAssociation:RouteTableAssociation": routeTableAssociation{},
-		"aws:ec2/vpcEndpoint:VpcEndpoint":                     vpcEndpoint{},
-		"aws:ec2/securityGroup:SecurityGroup":                 securityGroup{},
-		"aws:ec2/securityGroupRule:SecurityGroupRule":         securityGroupRule{},
-		"aws:ec2/keyPair:KeyPair":                             keyPair{},
-		"aws:ec2/instance:Instance":                           instance{},
-		"aws:ec2/eip:Eip":                                     eip{},
-		"aws:ec2/eipAssociation:EipAssociation":               eipAssociation{},
-		"aws:route53/record:Record":                           record{},
-		"aws:iam/policy:Policy":                               managedPolicy{},
-		"aws:iam/role:Role":                                   role{},
-		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
-		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},
-		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": openIDConnectProvider{},
-		"aws:s3/bucketV2:BucketV2":                            bucket{},
-		"aws:s3/bucketVersioningV2:BucketVersioningV2":        bucketVersioning{},
-		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketEncryption{},
-		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock":                                     bucketPublicAccessBlock{},
-		"aws:s3/bucketOwnershipControls:BucketOwnershipControls":                                     bucketOwnershipControls{},
-		"aws:s3/bucketPolicy:BucketPolicy":                                                           bucketPolicy{},
-		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2":                       bucketLifecycle{},
+	declared := kinds()
+	for token, k := range declared {
+		k.Type = types[token]
 	}
+	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
 }
 
 // provider returns the plugin as the framework serves it.
@@ -146,26 +87,26 @@ func (pl *plugin) provider() p.Provider {
 	})
 }
 
-func (pl *plugin) lookup(urn presource.URN) (*schema.Type, resource, error) {
+func (pl *plugin) lookup(urn presource.URN) (*kind, error) {
 	token := string(urn.Type())
-	t, r := pl.types[token], pl.resources[token]
-	if t == nil || r == nil {
-		return nil, nil, fmt.Errorf("localcloud does not support resource type %s; it supports %s",
-			token, strings.Join(slices.Sorted(maps.Keys(pl.types)), ", "))
+	k := pl.kinds[token]
+	if k == nil {
+		return nil, fmt.Errorf("localcloud does not support resource type %s; it supports %s",
+			token, strings.Join(slices.Sorted(maps.Keys(pl.kinds)), ", "))
 	}
-	return t, r, nil
+	return k, nil
 }
 
 func (pl *plugin) check(_ context.Context, request p.CheckRequest) (p.CheckResponse, error) {
-	t, _, err := pl.lookup(request.Urn)
+	k, err := pl.lookup(request.Urn)
 	if err != nil {
 		return p.CheckResponse{}, err
 	}
 	inputs := request.Inputs
 	if config := pl.config.Load(); config != nil {
-		inputs = config.tag(t, inputs)
+		inputs = config.tag(k.Type, inputs)
 	}
-	checked, failures, err := t.Check(request.Urn.Name(), request.State, inputs)
+	checked, failures, err := k.Check(request.Urn.Name(), request.State, inputs)
 	if err != nil {
 		return p.CheckResponse{}, err
 	}
@@ -173,132 +114,117 @@ func (pl *plugin) check(_ context.Context, request p.CheckRequest) (p.CheckRespo
 }
 
 func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (p.DiffResponse, error) {
-	t, _, err := pl.lookup(request.Urn)
+	k, err := pl.lookup(request.Urn)
 	if err != nil {
 		return p.DiffResponse{}, err
 	}
-	return t.Diff(request.OldInputs, request.Inputs, request.State), nil
+	return k.Diff(request.OldInputs, request.Inputs, request.State), nil
 }
 
-func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (p.CreateResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.CreateResponse{}, err
-	}
+func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response p.CreateResponse, err error) {
 	if request.DryRun {
-		return p.CreateResponse{Properties: t.PreviewCreate(request.Properties)}, nil
-	}
-	var response p.CreateResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		q := question{operation: op, inputs: request.Properties}
-		if err := op.authorize(all(may.create(q), may.read(q))); err != nil {
-			return err
-		}
-		id, err := r.create(ctx, op, request.Properties)
+		k, err := pl.lookup(request.Urn)
 		if err != nil {
+			return p.CreateResponse{}, err
+		}
+		return p.CreateResponse{Properties: k.PreviewCreate(request.Properties)}, nil
+	}
+	q := question{inputs: schema.Record(request.Properties)}
+	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
+		if response.ID, err = k.create(ctx, op, request.Properties); err != nil {
 			return err
 		}
-		response.ID = id
-		response.Properties, err = outputs(ctx, op, t, r, id, request.Properties)
+		response.Properties, err = k.outputs(ctx, op, response.ID, request.Properties)
 		return err
 	})
 	if err != nil {
-		return p.CreateResponse{}, fmt.Errorf("create %s: %w", t.Token, err)
+		return p.CreateResponse{}, err
 	}
 	return response, nil
 }
 
-func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (p.ReadResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.ReadResponse{}, err
-	}
-	var response p.ReadResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(may.read(question{operation: op, id: request.ID, inputs: request.Inputs})); err != nil {
-			return err
-		}
-		properties, err := outputs(ctx, op, t, r, request.ID, request.Inputs)
+func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs)}
+	err = pl.operate(ctx, "read", request.Urn, q, false, func(op *operation, k *kind) error {
+		properties, err := k.outputs(ctx, op, request.ID, request.Inputs)
 		if errors.Is(err, errGone) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: t.Refresh(request.Inputs, properties)}
-		return nil
+		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
+		return err
 	})
 	if err != nil {
-		return p.ReadResponse{}, fmt.Errorf("read %s %q: %w", t.Token, request.ID, err)
+		return p.ReadResponse{}, err
 	}
 	return response, nil
 }
 
-func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (p.UpdateResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.UpdateResponse{}, err
-	}
-	var response p.UpdateResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		if refuser, ok := r.(updateRefuser); ok {
-			if err := refuser.refuseUpdate(op, request.ID, request.Inputs); err != nil {
+func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
+	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
+		if k.forbid != nil {
+			if err := k.forbid(op.record(k.Token, request.ID), k.Record(request.Inputs)); err != nil {
 				return err
 			}
 		}
 		if request.DryRun {
-			response.Properties = t.PreviewUpdate(request.State, request.Inputs)
+			response.Properties = k.PreviewUpdate(request.State, request.Inputs)
 			return nil
 		}
-		q := question{operation: op, id: request.ID, inputs: request.Inputs, old: request.OldInputs}
-		if err := op.authorize(all(may.update(q), may.read(q))); err != nil {
+		if err := k.update(ctx, op, request.ID, request.Inputs); err != nil {
 			return err
 		}
-		if err := r.update(ctx, op, request.ID, request.Inputs); err != nil {
-			return err
-		}
-		var err error
-		response.Properties, err = outputs(ctx, op, t, r, request.ID, request.Inputs)
+		response.Properties, err = k.outputs(ctx, op, request.ID, request.Inputs)
 		return err
 	})
 	if err != nil {
-		return p.UpdateResponse{}, fmt.Errorf("update %s %q: %w", t.Token, request.ID, err)
+		return p.UpdateResponse{}, err
 	}
 	return response, nil
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
-	t, r, err := pl.lookup(request.Urn)
+	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
+	err := pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
+		return k.delete(ctx, op, request.ID)
+	})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+// operate does something with a resource, if the caller may. A preview asks for no permission.
+func (pl *plugin) operate(
+	ctx context.Context, phase string, urn presource.URN, q question, preview bool, do func(op *operation, k *kind) error,
+) error {
+	k, err := pl.lookup(urn)
 	if err != nil {
 		return err
 	}
-	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(may.delete(question{operation: op, id: request.ID, old: request.OldInputs})); err != nil {
-			return err
+		q.operation = op
+		if !preview {
+			if err := op.authorize(k.calls(phase, q)); err != nil {
+				return err
+			}
 		}
-		return r.delete(ctx, op, request.ID)
+		return do(op, k)
 	})
-	if err != nil && !errors.Is(err, errGone) {
-		return fmt.Errorf("delete %s %q: %w", t.Token, request.ID, err)
+	if err != nil {
+		return fmt.Errorf("cannot %s %s: %w", phase, strings.TrimSpace(k.Token+" "+q.id), err)
 	}
 	return nil
 }
 
 // outputs reads a resource and shapes what the engine keeps of it.
-func outputs(ctx context.Context, op *operation, t *schema.Type, r resource, id string, inputs property.Map) (property.Map, error) {
-	record, err := r.read(ctx, op, id)
+func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs property.Map) (property.Map, error) {
+	r, err := k.read(ctx, op, id)
 	if err != nil {
 		return property.Map{}, err
 	}
-	properties, err := schema.Encode(record)
-	if err != nil {
-		return property.Map{}, err
-	}
-	if slices.Contains(t.Outputs, "tagsAll") {
+	properties := schema.Value(map[string]any(r)).AsMap()
+	if slices.Contains(k.Outputs, "tagsAll") {
 		tags := properties.Get("tags")
 		if tags.IsNull() {
 			tags = property.New(map[string]property.Value{})

@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // version is that of the SDK that the plugin answers to.
@@ -19,7 +19,10 @@ const version = "6.83.4"
 // it. dir is localcloud's directory. Who calls is said by the environment, as
 // the real provider has it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 func Serve(ctx context.Context, dir string) error {
-	pl, err := open(dir, store.Account{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")})
+	given := store.Account{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
+	}
+	pl, err := open(dir, given)
 	if err != nil {
 		return err
 	}
@@ -48,5 +51,5 @@ func open(dir string, given store.Account) (*plugin, error) {
 		settings, err := local.S3()
 		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
 	}
-	return newPlugin(home.Home(dir).AWSFile(), local, openObjects, who)
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
 }

@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
@@ -27,7 +26,8 @@ func zones(region string) []string {
 // offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
 // neither t3 nor Graviton.
 func offers(zone, instanceType string) bool {
-	if !regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`).MatchString(instanceType) {
+	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
+	if !form.MatchString(instanceType) {
 		return false
 	}
 	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
@@ -45,39 +45,32 @@ func checkZone(region, zone, instanceType string) error {
 	case slices.Contains(others, zone):
 		return nil
 	case len(others) == 0:
-		return apiError("InvalidParameterValue", "Invalid value '%s' for InstanceType.", instanceType)
+		return invalidParameter("Invalid value '%s' for InstanceType.", instanceType)
 	}
-	return apiError("Unsupported", "Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
-		"Please retry your request by not specifying an Availability Zone or choosing %s.", instanceType, zone, strings.Join(others, ", "))
+	return apiError("Unsupported",
+		"Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
+			"Please retry your request by not specifying an Availability Zone or choosing %s.",
+		instanceType, zone, strings.Join(others, ", "))
 }
 
 // getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
-func getInstanceTypeOfferings(op *operation, arguments property.Map) (property.Map, error) {
-	var request struct {
-		LocationType string `json:"locationType"`
-		Filters      []struct {
-			Name   string   `json:"name"`
-			Values []string `json:"values"`
-		} `json:"filters"`
-	}
-	if err := schema.Decode(arguments, &request); err != nil {
-		return property.Map{}, err
-	}
-	if request.LocationType != "availability-zone" || len(request.Filters) != 1 || request.Filters[0].Name != "instance-type" {
-		return property.Map{}, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
+	filters, kind := arguments.Objects("filters"), arguments.Text("locationType")
+	if kind != "availability-zone" || len(filters) != 1 || filters[0].Text("name") != "instance-type" {
+		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
 			`write locationType "availability-zone" and one filter "instance-type"`)
 	}
-	types, locations, kinds := []string{}, []string{}, []string{}
-	for _, instanceType := range request.Filters[0].Values {
+	types, locations, kinds := []any{}, []any{}, []any{}
+	for _, instanceType := range filters[0].Texts("values") {
 		if strings.ContainsAny(instanceType, "*?") {
-			return property.Map{}, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
+			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
 		}
 		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
-			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, request.LocationType)
+			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, kind)
 		}
 	}
-	return schema.Encode(map[string]any{
-		"id": op.region, "filters": request.Filters, "locationType": request.LocationType,
+	return store.Record{
+		"id": op.region, "filters": arguments["filters"], "locationType": kind,
 		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
-	})
+	}, nil
 }

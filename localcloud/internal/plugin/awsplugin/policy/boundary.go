@@ -7,17 +7,14 @@ import (
 	"strings"
 )
 
-// within returns what a role's statements on one bucket come to within those of its permissions boundary. The S3 server
-// knows no boundaries: so each allowance becomes one for each statement of the boundary that allows a part of it.
-func within(own, boundary []effectiveStatement) ([]effectiveStatement, error) {
-	var statements []effectiveStatement
+// within returns what a role's statements on one bucket come to within those of its
+// permissions boundary. The S3 server knows no boundaries: so each allowance becomes one
+// for each statement of the boundary that allows a part of it.
+func within(own, boundary []Statement) ([]Statement, error) {
+	var statements []Statement
 	for _, s := range own {
-		if s.Effect == "Deny" {
-			statements = append(statements, s)
-			continue
-		}
 		for _, limit := range boundary {
-			if limit.Effect == "Deny" {
+			if s.Effect == "Deny" || limit.Effect == "Deny" {
 				continue
 			}
 			common, err := s.within(limit)
@@ -29,18 +26,17 @@ func within(own, boundary []effectiveStatement) ([]effectiveStatement, error) {
 			}
 		}
 	}
-	for _, limit := range boundary {
-		if limit.Effect == "Deny" {
-			statements = append(statements, limit)
+	for _, s := range slices.Concat(own, boundary) {
+		if s.Effect == "Deny" {
+			statements = append(statements, s)
 		}
 	}
 	return statements, nil
 }
 
-func (s effectiveStatement) within(limit effectiveStatement) (effectiveStatement, error) {
-	common := s
-	common.Action = slices.DeleteFunc(slices.Clone(s.Action), func(action string) bool { return !slices.Contains(limit.Action, action) })
-	common.Resource = nil
+func (s Statement) within(limit Statement) (common Statement, err error) {
+	outside := func(action string) bool { return !slices.Contains(limit.Action, action) }
+	common = Statement{Effect: s.Effect, Action: slices.DeleteFunc(slices.Clone(s.Action), outside)}
 	if len(common.Action) == 0 {
 		return common, nil
 	}
@@ -48,36 +44,33 @@ func (s effectiveStatement) within(limit effectiveStatement) (effectiveStatement
 		for _, other := range limit.Resource {
 			resource, err := overlap(own, other)
 			if err != nil {
-				return effectiveStatement{}, err
+				return Statement{}, err
 			}
 			if resource != "" && !slices.Contains(common.Resource, resource) {
 				common.Resource = append(common.Resource, resource)
 			}
 		}
 	}
-	var err error
 	common.Condition, err = s.Condition.and(limit.Condition)
 	return common, err
 }
 
 // overlap is the pattern of what two patterns both match, or "" for nothing.
 func overlap(a, b string) (string, error) {
+	beginA, _, patternA := strings.Cut(a, "*")
+	beginB, _, patternB := strings.Cut(b, "*")
+	begin := strings.HasPrefix(beginA, beginB) || strings.HasPrefix(beginB, beginA)
+	switch {
 	// A ? of one pattern must not be taken for text by the other.
-	if a != b && strings.Contains(a+b, "?") {
-		return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
-	}
-	switch beginA, _, patternA := strings.Cut(a, "*"); {
+	case a != b && strings.Contains(a+b, "?"):
 	case wildcard(a, b):
 		return b, nil
 	case wildcard(b, a):
 		return a, nil
-	default:
-		beginB, _, patternB := strings.Cut(b, "*")
-		if !patternA || !patternB || !strings.HasPrefix(beginA, beginB) && !strings.HasPrefix(beginB, beginA) {
-			return "", nil
-		}
-		return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
+	case !patternA || !patternB || !begin:
+		return "", nil
 	}
+	return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
 }
 
 // and is a condition that holds where both hold.
@@ -99,11 +92,14 @@ func (c Condition) and(other Condition) (Condition, error) {
 	return both, nil
 }
 
-// checkBounded refuses a bucket policy's allowance for a role with a permissions boundary, which would limit that, too.
+// checkBounded refuses a bucket policy's allowance for a role with a permissions
+// boundary, which would limit that, too.
 func (s Statement) checkBounded(identities []Identity) error {
 	for _, identity := range identities {
 		if s.Effect == "Allow" && identity.Boundary != nil && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
-			return fmt.Errorf("the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it", identity.RoleARN)
+			return fmt.Errorf(
+				"the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
+				identity.RoleARN)
 		}
 	}
 	return nil

@@ -10,19 +10,15 @@ type Condition map[string]map[string]Strings
 
 // operators are the ways to compare that localcloud knows.
 func operators() []string {
-	return []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "ForAllValues:StringLike"}
+	return []string{
+		"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool",
+		"ForAllValues:StringLike",
+	}
 }
 
 func (c Condition) holds(keys map[string]string) bool {
-	for operator, compared := range c {
-		for key, values := range compared {
-			value, present := keys[strings.ToLower(key)]
-			if !compare(operator, values, value, present) {
-				return false
-			}
-		}
-	}
-	return true
+	_, possible := c.residual(nil, keys)
+	return possible
 }
 
 // compare is one operator on one key. A key that the request does not have is
@@ -45,22 +41,21 @@ func compare(operator string, values []string, value string, present bool) bool 
 	return false // check lets no other operator pass
 }
 
-// residual is what is left of a condition for the S3 server to look at, when the
-// keys that it does not know have the given values, or none. It is false when the
-// condition cannot hold.
-func (c Condition) residual(known func(key string) bool, keys map[string]string) (Condition, bool) {
+// residual is what is left of a condition for the S3 server to look at, which knows
+// some keys, in lower case, when the others have the given values, or none. It is false
+// when the condition cannot hold.
+func (c Condition) residual(known []string, keys map[string]string) (Condition, bool) {
 	left := Condition{}
 	for operator, compared := range c {
 		for key, values := range compared {
-			if known(strings.ToLower(key)) {
+			value, present := keys[strings.ToLower(key)]
+			switch {
+			case slices.Contains(known, strings.ToLower(key)):
 				if left[operator] == nil {
 					left[operator] = map[string]Strings{}
 				}
 				left[operator][key] = values
-				continue
-			}
-			value, present := keys[strings.ToLower(key)]
-			if !compare(operator, values, value, present) {
+			case !compare(operator, values, value, present):
 				return nil, false
 			}
 		}

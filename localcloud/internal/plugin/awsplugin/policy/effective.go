@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -19,29 +20,18 @@ type Identity struct {
 	Boundary *Document
 }
 
-// effectiveStatement is a statement in the S3 server's dialect, whose
-// principals are access key ids.
-type effectiveStatement struct {
-	Sid       string    `json:"Sid,omitempty"`
-	Effect    string    `json:"Effect"`
-	Principal any       `json:"Principal"`
-	Action    []string  `json:"Action"`
-	Resource  []string  `json:"Resource"`
-	Condition Condition `json:"Condition,omitempty"`
-}
-
 // Effective merges a bucket's own policy, which may be nil, with what the
 // policies of roles say about the bucket. It returns the document for the S3
 // server, or "" when there is nothing to say.
 func Effective(bucket string, own *Document, identities []Identity) (string, error) {
-	var statements []effectiveStatement
+	var statements []Statement
 	if own != nil {
 		for _, s := range own.Statement {
 			if err := s.checkBounded(identities); err != nil {
 				return "", err
 			}
 			if principals := translate(s, identities); principals != nil {
-				statements = append(statements, effectiveStatement{
+				statements = append(statements, Statement{
 					Effect: s.Effect, Principal: principals, Action: s.Action, Resource: s.Resource, Condition: s.Condition,
 				})
 			}
@@ -51,40 +41,30 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 	if err != nil {
 		return "", err
 	}
-	statements = append(statements, roles...)
-	if len(statements) == 0 {
-		return "", nil
-	}
-	return encode(bucket, "2012-10-17", statements)
+	return encode(bucket, json.RawMessage(`"2012-10-17"`), append(statements, roles...))
 }
 
 // Merge puts what the policies of roles say about a bucket into its policy at the
 // S3 server, in place of what Merge put there before. The rest of that policy,
 // which may be empty, is somebody else's, and stays.
 func Merge(bucket, current string, identities []Identity) (string, error) {
-	document := struct {
-		Version   string
-		Statement json.RawMessage
-	}{Version: "2012-10-17"}
+	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
+	var others []json.RawMessage
+	err := json.Unmarshal([]byte(cmp.Or(current, "{}")), &document)
+	if err == nil {
+		err = json.Unmarshal(asList(document.Statement), &others)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+	}
 	var statements []any
-	if current != "" {
-		if err := json.Unmarshal([]byte(current), &document); err != nil {
+	for _, statement := range others {
+		var named struct{ Sid string }
+		if err := json.Unmarshal(statement, &named); err != nil {
 			return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
 		}
-		list := []json.RawMessage{document.Statement}
-		if isList(document.Statement) {
-			if err := json.Unmarshal(document.Statement, &list); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-		}
-		for _, statement := range list {
-			var named struct{ Sid string }
-			if err := json.Unmarshal(statement, &named); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-			if !strings.HasPrefix(named.Sid, mergedSid) {
-				statements = append(statements, statement)
-			}
+		if !strings.HasPrefix(named.Sid, mergedSid) {
+			statements = append(statements, statement)
 		}
 	}
 	roles, err := ofRoles(bucket, identities)
@@ -95,9 +75,6 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
 		statements = append(statements, statement)
 	}
-	if len(statements) == 0 {
-		return "", nil
-	}
 	return encode(bucket, document.Version, statements)
 }
 
@@ -105,16 +82,16 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 const mergedSid = "LocalcloudRole"
 
 // ofRoles is what the policies of roles say about a bucket, within the boundaries of the roles.
-func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error) {
-	var statements []effectiveStatement
+func ofRoles(bucket string, identities []Identity) ([]Statement, error) {
+	var statements []Statement
 	for _, identity := range identities {
 		if identity.AccessKeyID == "" {
 			continue
 		}
-		own := onBucketOf(identity.Policies, bucket, identity.AccessKeyID)
+		own := onBucket(bucket, identity.Policies...)
 		if identity.Boundary != nil {
 			var err error
-			if own, err = within(own, onBucketOf([]Document{*identity.Boundary}, bucket, identity.AccessKeyID)); err != nil {
+			if own, err = within(own, onBucket(bucket, *identity.Boundary)); err != nil {
 				return nil, fmt.Errorf("permissions boundary of %s: %w", identity.RoleARN, err)
 			}
 		}
@@ -127,35 +104,26 @@ func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error)
 
 // addTo adds a role's statement, or the role to one that says the same of other roles: the S3
 // server keeps a policy in an attribute of a directory, which has 4 KiB for all of them.
-func addTo(statements []effectiveStatement, added effectiveStatement, accessKeyID string) []effectiveStatement {
+func addTo(statements []Statement, added Statement, accessKeyID string) []Statement {
 	for _, statement := range statements {
-		principals, ok := statement.Principal.(map[string][]string)
-		if ok && statement.Effect == added.Effect && slices.Equal(statement.Action, added.Action) &&
-			slices.Equal(statement.Resource, added.Resource) && reflect.DeepEqual(statement.Condition, added.Condition) {
-			if !slices.Contains(principals["AWS"], accessKeyID) {
+		same := statement
+		same.Principal = nil
+		if reflect.DeepEqual(same, added) {
+			if principals := statement.Principal.Kinds; !slices.Contains(principals["AWS"], accessKeyID) {
 				principals["AWS"] = append(principals["AWS"], accessKeyID)
 			}
 			return statements
 		}
 	}
+	added.Principal = &Principal{Kinds: map[string]Strings{"AWS": {accessKeyID}}}
 	return append(statements, added)
 }
 
-func onBucketOf(documents []Document, bucket, accessKeyID string) []effectiveStatement {
-	var statements []effectiveStatement
-	for _, document := range documents {
-		for _, s := range document.Statement {
-			statements = append(statements, onBucket(s, bucket, accessKeyID)...)
-		}
+func encode[S any](bucket string, version json.RawMessage, statements []S) (string, error) {
+	if len(statements) == 0 {
+		return "", nil
 	}
-	return statements
-}
-
-func encode[S any](bucket, version string, statements []S) (string, error) {
-	document, err := json.Marshal(struct {
-		Version   string
-		Statement []S
-	}{version, statements})
+	document, err := json.Marshal(map[string]any{"Version": version, "Statement": statements})
 	if err != nil {
 		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
 	}
@@ -171,7 +139,8 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 			case arn == "*":
 			case isAccount(arn, accountID):
 				if s.Effect == "Deny" {
-					return fmt.Errorf("%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
+					return fmt.Errorf(
+						"%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
 				}
 			case !slices.ContainsFunc(identities, func(i Identity) bool { return i.RoleARN == arn }):
 				return fmt.Errorf("%s: %w: %q", s.name(i), ErrInvalidPrincipal, arn)
@@ -184,11 +153,11 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 // translate returns the principals of a bucket policy's statement, or nil when
 // the statement concerns nobody. The account as a principal delegates to the
 // policies of its roles, which are merged in any case.
-func translate(s Statement, identities []Identity) any {
+func translate(s Statement, identities []Identity) *Principal {
 	if s.Principal.isEverybody() {
-		return "*"
+		return &Principal{Everybody: true}
 	}
-	var keys []string
+	var keys Strings
 	for _, identity := range identities {
 		if identity.AccessKeyID != "" && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
 			keys = append(keys, identity.AccessKeyID)
@@ -197,17 +166,28 @@ func translate(s Statement, identities []Identity) any {
 	if len(keys) == 0 {
 		return nil
 	}
-	return map[string][]string{"AWS": keys}
+	return &Principal{Kinds: map[string]Strings{"AWS": keys}}
 }
 
 func isAccount(principal, accountID string) bool {
 	return principal == accountID || principal == "arn:aws:iam::"+accountID+":root"
 }
 
-// onBucket restricts a role's statement to one bucket. Actions on the bucket
-// and actions on its objects become statements of their own, since the S3
-// server, unlike IAM, refuses an action beside a resource of the other kind.
-func onBucket(s Statement, bucket, accessKeyID string) []effectiveStatement {
+// onBucket restricts the statements of a role's policies to one bucket.
+func onBucket(bucket string, policies ...Document) []Statement {
+	var statements []Statement
+	for _, document := range policies {
+		for _, s := range document.Statement {
+			statements = append(statements, s.onBucket(bucket)...)
+		}
+	}
+	return statements
+}
+
+// onBucket restricts a statement to one bucket. Actions on the bucket and actions on its
+// objects become statements of their own, since the S3 server, unlike IAM, refuses an
+// action beside a resource of the other kind.
+func (s Statement) onBucket(bucket string) []Statement {
 	var buckets, objects []string
 	for _, resource := range s.Resource {
 		name, key, hasKey := strings.Cut(strings.TrimPrefix(resource, s3Prefix), "/")
@@ -218,34 +198,30 @@ func onBucket(s Statement, bucket, accessKeyID string) []effectiveStatement {
 			buckets = append(buckets, s3Prefix+bucket)
 		}
 		// A pattern that ends in * goes on over the slash.
-		if prefix, open := strings.CutSuffix(name, "*"); !hasKey && open && wildcard(prefix+"*", bucket) {
+		if !hasKey && strings.HasSuffix(name, "*") && wildcard(name, bucket) {
 			objects = append(objects, s3Prefix+bucket+"/*")
 		}
 	}
-	principal := map[string][]string{"AWS": {accessKeyID}}
-	var statements []effectiveStatement
+	// The S3 server does not know the keys that have the same value in every request: it has one region.
+	fixed := map[string]string{"aws:requestedregion": "us-east-1"}
+	var statements []Statement
 	add := func(actions, resources []string, keys ...string) {
-		condition, possible := s.Condition.residual(func(key string) bool { return slices.Contains(keys, key) }, fixedKeys())
+		condition, possible := s.Condition.residual(keys, fixed)
 		if possible && len(actions) > 0 && len(resources) > 0 {
-			statements = append(statements, effectiveStatement{
-				Effect: s.Effect, Principal: principal, Action: actions, Resource: resources, Condition: condition,
+			statements = append(statements, Statement{
+				Effect: s.Effect, Action: actions, Resource: resources, Condition: condition,
 			})
 		}
 	}
 	listing, other := s.covered(bucketActions()), []string(nil)
 	if s.Condition.names("s3:prefix", "s3:delimiter", "s3:max-keys") {
 		// The requests of other actions do not have these keys.
-		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(listActions(), action) })
-		listing = s.covered(listActions())
+		lists := []string{"s3:ListBucket", "s3:ListBucketVersions"}
+		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(lists, action) })
+		listing = s.covered(lists)
 	}
 	add(listing, buckets, serverKeys()...)
 	add(other, buckets, "aws:securetransport")
 	add(s.covered(objectActions()), objects, "aws:securetransport")
 	return statements
-}
-
-// fixedKeys are the keys that have the same value in every request to the S3
-// server, which does not know them: it has one region.
-func fixedKeys() map[string]string {
-	return map[string]string{"aws:requestedregion": "us-east-1"}
 }

@@ -59,18 +59,18 @@ func (s Statement) isAbout(request Request) bool {
 
 // coversAction compares without regard to case, as IAM does.
 func (s Statement) coversAction(action string) bool {
-	action = strings.ToLower(action)
-	matches := func(pattern string) bool { return wildcard(strings.ToLower(pattern), action) }
-	if len(s.NotAction) > 0 {
-		return !slices.ContainsFunc(s.NotAction, matches)
-	}
-	return slices.ContainsFunc(s.Action, matches)
+	return covers(s.Action, s.NotAction, strings.ToLower(action), strings.ToLower)
 }
 
 func (s Statement) coversResource(resource string) bool {
-	matches := func(pattern string) bool { return wildcard(pattern, resource) }
-	if len(s.NotResource) > 0 {
-		return !slices.ContainsFunc(s.NotResource, matches)
+	return covers(s.Resource, s.NotResource, resource, strings.Clone)
+}
+
+// covers reports whether one of the patterns, or none of those in not, matches a text.
+func covers(patterns, not Strings, text string, form func(string) string) bool {
+	matches := func(pattern string) bool { return wildcard(form(pattern), text) }
+	if len(not) > 0 {
+		return !slices.ContainsFunc(not, matches)
 	}
-	return slices.ContainsFunc(s.Resource, matches)
+	return slices.ContainsFunc(patterns, matches)
 }

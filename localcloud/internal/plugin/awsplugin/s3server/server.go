@@ -168,7 +168,8 @@ func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
 		}
 		if len(deleted.Errors) > 0 {
 			first := deleted.Errors[0]
-			return fmt.Errorf("delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
+			return fmt.Errorf(
+				"delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// DefaultsKey is where the checked inputs list the properties whose values the
+// defaultsKey is where the checked inputs list the properties whose values the
 // provider generated, as the Terraform bridge does.
-const DefaultsKey = "__defaults"
+const defaultsKey = "__defaults"
 
 // Check validates a program's inputs, fills in defaults and generated names,
 // and returns every problem found. Unknown values pass: they are checked again
@@ -37,7 +37,7 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 		return inputs, nil
 	}
 	generated := oldInputs.Get(auto.Property)
-	if !IsDefaulted(oldInputs, auto.Property) || !generated.IsString() {
+	if !isDefaulted(oldInputs, auto.Property) || !generated.IsString() {
 		suffix := make([]byte, 4)
 		if _, err := rand.Read(suffix); err != nil {
 			return property.Map{}, fmt.Errorf("generate a name: %w", err)
@@ -47,18 +47,19 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 			text = strings.ToLower(text)
 		}
 		if len(text) > auto.MaxLength {
-			c.fail(auto.Property, "the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
+			c.fail(auto.Property,
+				"the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
 				text, auto.MaxLength, auto.Property)
 		}
 		generated = property.New(text)
 	}
 	defaults := property.New([]property.Value{property.New(auto.Property)})
-	return inputs.Set(auto.Property, generated).Set(DefaultsKey, defaults), nil
+	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults), nil
 }
 
-// IsDefaulted says whether Check generated the value of the named property.
-func IsDefaulted(inputs property.Map, name string) bool {
-	defaults := inputs.Get(DefaultsKey)
+// isDefaulted says whether Check generated the value of the named property.
+func isDefaulted(inputs property.Map, name string) bool {
+	defaults := inputs.Get(defaultsKey)
 	if !defaults.IsArray() {
 		return false
 	}
@@ -109,7 +110,7 @@ func (c *checker) object(
 				c.fail(join(path, name), "missing required property %q of %s", join(path, name), c.token)
 			}
 			if schema.Default != nil {
-				checked[name] = fromJSON(schema.Default)
+				checked[name] = Value(schema.Default)
 			}
 			continue
 		}
@@ -149,7 +150,7 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 	if schema.MaxLength > 0 && v.IsString() && len(v.AsString()) > schema.MaxLength {
 		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
 	}
-	if len(schema.Values) > 0 && !slices.Contains(schema.Values, toJSON(v)) {
+	if len(schema.Values) > 0 && !slices.Contains(schema.Values, JSON(v)) {
 		shown, err := json.Marshal(schema.Values)
 		if err != nil {
 			shown = fmt.Append(nil, schema.Values)
@@ -160,23 +161,15 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 }
 
 func (c *checker) typed(path string, v property.Value, schema *Property) bool {
-	ok := false
-	switch schema.Type {
-	case "string":
-		ok = v.IsString()
-	case "boolean":
-		ok = v.IsBool()
-	case "integer":
-		ok = v.IsNumber() && v.AsNumber() == math.Trunc(v.AsNumber())
-	case "map", "object":
-		ok = v.IsMap()
-	case "array", "set":
-		ok = v.IsArray()
+	wanted := map[string]string{
+		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object",
+		"array": "a list", "set": "a list",
+	}[schema.Type]
+	if kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber())) {
+		return true
 	}
-	if !ok {
-		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
-	}
-	return ok
+	c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
+	return false
 }
 
 // coerce accepts what the bridge accepts in place of a string: the resource
@@ -193,7 +186,7 @@ func coerce(v property.Value, schema *Property) property.Value {
 		if v.HasComputed() {
 			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
 		}
-		document, err := json.Marshal(toJSON(v))
+		document, err := json.Marshal(JSON(v))
 		if err != nil {
 			return v
 		}

@@ -1,13 +1,15 @@
 package schema
 
 import (
+	"slices"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
 // PreviewCreate returns the outputs of a resource that is yet to be made:
 // unknown where only AWS can say.
 func (t *Type) PreviewCreate(inputs property.Map) property.Map {
-	outputs := inputs.Delete(DefaultsKey)
+	outputs := inputs.Delete(defaultsKey)
 	for _, name := range t.Outputs {
 		outputs = outputs.Set(name, property.New(property.Computed))
 	}
@@ -21,17 +23,31 @@ func (t *Type) PreviewCreate(inputs property.Map) property.Map {
 
 // PreviewUpdate returns the outputs of a resource after an update in place.
 func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
-	outputs := state
-	for name, schema := range t.Inputs {
-		value, given := inputs.GetOk(name)
+	return t.previewTags(updated(state, inputs, t.Inputs))
+}
+
+// Updated returns a record after an update in place.
+func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
+	return Record(updated(Value(record).AsMap(), inputs, t.Inputs))
+}
+
+// updated sets what can change in place, and drops what is no longer given, unless AWS
+// keeps it.
+func updated(state, inputs property.Map, properties map[string]*Property) property.Map {
+	for name, schema := range properties {
+		before, after := state.Get(name), inputs.Get(name)
 		switch {
-		case given && !schema.Hashed:
-			outputs = outputs.Set(name, value)
-		case !given && !schema.Computed:
-			outputs = outputs.Delete(name)
+		case schema.ForceNew, schema.Hashed, schema.Computed && (after.IsNull() || after.IsString() && after.AsString() == ""):
+		case schema.Type == "object" && before.IsMap() && after.IsMap():
+			fields := updated(before.AsMap(), after.AsMap(), schema.Properties)
+			state = state.Set(name, property.WithGoValue(after, fields))
+		case !after.IsNull():
+			state = state.Set(name, after)
+		case schema.Type != "boolean":
+			state = state.Delete(name)
 		}
 	}
-	return t.previewTags(outputs)
+	return state
 }
 
 func (t *Type) previewTags(outputs property.Map) property.Map {
@@ -43,6 +59,29 @@ func (t *Type) previewTags(outputs property.Map) property.Map {
 		tags = property.New(map[string]property.Value{})
 	}
 	return outputs.Set("tagsAll", tags)
+}
+
+// Record returns what a new resource is stored as: its inputs in JSON's form. A
+// boolean that can only be false is false when it is not given, as AWS shows it.
+func (t *Type) Record(inputs property.Map) map[string]any {
+	record := Record(inputs)
+	for name, schema := range t.Inputs {
+		if _, given := record[name]; !given && slices.Equal(schema.Values, []any{false}) {
+			record[name] = false
+		}
+	}
+	return record
+}
+
+// Record returns inputs in JSON's form.
+func Record(inputs property.Map) map[string]any {
+	record := map[string]any{}
+	for name, v := range inputs.All {
+		if name != defaultsKey && !v.IsNull() {
+			record[name] = JSON(v)
+		}
+	}
+	return record
 }
 
 // MarkSecrets marks each output secret whose input of the same name holds a secret.
@@ -99,7 +138,7 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 	}
 }
 
-// isEmpty covers what the JSON form of a state leaves out.
+// isEmpty reports whether a value says no more than its lack.
 func isEmpty(v property.Value) bool {
 	switch {
 	case v.IsString():

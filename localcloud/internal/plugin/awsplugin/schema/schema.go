@@ -21,7 +21,26 @@ var source []byte
 
 // Type is one resource type.
 type Type struct {
-	Token    string               `json:"-"`
+	Token string `json:"-"`
+	// ARN is the service and the kind of resource in the type's ARNs, such as ec2:vpc.
+	// It is empty for a part of another resource.
+	ARN string `json:"arn"`
+	// IDPrefix begins the ids that EC2 generates. Without one, the id is the name.
+	IDPrefix string `json:"idPrefix"`
+	// NameProperty is the property with the name, where Autoname has none.
+	NameProperty string `json:"nameProperty"`
+	IDIsARN      bool   `json:"idIsArn"`
+	// UniqueIDs are the properties with ids that IAM generates, and what begins them.
+	UniqueIDs map[string]string `json:"uniqueIds"`
+	// Missing is the error code for a reference to what does not exist.
+	Missing string `json:"missing"`
+	// Exists is the error code for a second resource with the same id.
+	Exists string `json:"exists"`
+	// Network is true where a change concerns the gateway of the VPC.
+	Network bool `json:"network"`
+	// Calls are the requests to AWS's APIs by which the real provider does one thing with
+	// a resource: create, read, update, delete. Package awsplugin says how they are written.
+	Calls    map[string][]string  `json:"calls"`
 	Autoname *Autoname            `json:"autoname"`
 	Inputs   map[string]*Property `json:"inputs"`
 	// Unsupported names the properties that AWS has and localcloud has not.
@@ -48,6 +67,11 @@ type Property struct {
 	Items       *Property            `json:"items"`
 	Properties  map[string]*Property `json:"properties"`
 	Unsupported []string             `json:"unsupported"`
+
+	// RefersTo is the type of the resources that the property names. They cannot be
+	// deleted while they are named, unless the reference is weak.
+	RefersTo string `json:"refersTo"`
+	Weak     bool   `json:"weak"`
 
 	Required bool `json:"required"`
 	// Computed properties keep the value that AWS chose while the program gives none.

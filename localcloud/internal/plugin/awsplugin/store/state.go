@@ -3,45 +3,83 @@ package store
 // State is all that exists. Each collection is keyed by the resource's id, or
 // by its name where AWS identifies it by name.
 type State struct {
-	Vpcs                   map[string]*Vpc                   `json:"vpcs"`
-	Subnets                map[string]*Subnet                `json:"subnets"`
-	InternetGateways       map[string]*InternetGateway       `json:"internetGateways"`
-	RouteTables            map[string]*RouteTable            `json:"routeTables"`
-	RouteTableAssociations map[string]*RouteTableAssociation `json:"routeTableAssociations"`
-	VpcEndpoints           map[string]*VpcEndpoint           `json:"vpcEndpoints"`
-	SecurityGroups         map[string]*SecurityGroup         `json:"securityGroups"`
-	KeyPairs               map[string]*KeyPair               `json:"keyPairs"`
-	Instances              map[string]*InstanceRecord        `json:"instances"`
-	Addresses              map[string]*Address               `json:"addresses"`
-	Roles                  map[string]*RoleRecord            `json:"roles"`
-	Policies               map[string]*Policy                `json:"policies"`
-	InstanceProfiles       map[string]*InstanceProfile       `json:"instanceProfiles"`
-	OpenIDConnectProviders map[string]*OpenIDConnectProvider `json:"openIdConnectProviders"`
-	Buckets                map[string]*BucketRecord          `json:"buckets"`
-	Records                map[string]*RecordSet             `json:"records"`
+	Vpcs                   Table                `json:"vpcs"`
+	Subnets                Table                `json:"subnets"`
+	InternetGateways       Table                `json:"internetGateways"`
+	RouteTables            Table                `json:"routeTables"`
+	RouteTableAssociations Table                `json:"routeTableAssociations"`
+	VpcEndpoints           Table                `json:"vpcEndpoints"`
+	SecurityGroups         Table                `json:"securityGroups"`
+	KeyPairs               Table                `json:"keyPairs"`
+	Instances              map[string]*Instance `json:"instances"`
+	Addresses              Table                `json:"addresses"`
+	Roles                  map[string]*Role     `json:"roles"`
+	Policies               Table                `json:"policies"`
+	InstanceProfiles       Table                `json:"instanceProfiles"`
+	OpenIDConnectProviders Table                `json:"openIdConnectProviders"`
+	Buckets                map[string]*Bucket   `json:"buckets"`
+	Records                Table                `json:"records"`
 
 	// LastPublicAddress makes the next public address a new one, so that a
 	// client that still talks to a released address meets nobody.
 	LastPublicAddress int `json:"lastPublicAddress"`
 }
 
+// Table holds the resources of one type.
+type Table map[string]Record
+
+// Instance is an instance with what AWS knows of it and does not show.
+type Instance struct {
+	// Shown holds the SHA-1 of the user data, as the Terraform provider's state does.
+	Shown Record `json:"instance"`
+	// Pending is true until the instance runs. A pending instance that an
+	// operation finds was left behind by a process that was killed.
+	Pending  bool   `json:"pending,omitempty"`
+	VpcID    string `json:"vpcId"`
+	UserData []byte `json:"userData,omitempty"`
+	// PublicKey is that of the key pair at launch, which may be gone since.
+	PublicKey    string `json:"publicKey,omitempty"`
+	Architecture string `json:"architecture"`
+	// AutoPublicIP is the auto-assigned public address, empty while there is none.
+	AutoPublicIP string `json:"autoPublicIp,omitempty"`
+	// AutoAssign says that the instance asked for a public address at launch,
+	// and so gets one again when it loses an Elastic IP.
+	AutoAssign bool `json:"autoAssign"`
+}
+
+// Role is a role with its inline policies and the account that stands for it
+// at the S3 server.
+type Role struct {
+	Shown    Record `json:"role"`
+	Policies Table  `json:"policies"` // by their names
+	// Account is nil until an instance uses the role, or somebody asks for its credentials.
+	Account *Account `json:"account,omitempty"`
+}
+
+// Account is a user of the S3 server.
+type Account struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+}
+
+// Bucket is a bucket with its settings, each nil until it is made.
+type Bucket struct {
+	Shown        Record `json:"bucket"`
+	Versioning   Record `json:"versioning,omitempty"`
+	Encryption   Record `json:"encryption,omitempty"`
+	PublicAccess Record `json:"publicAccess,omitempty"`
+	// PublicAccessRemoved says that the block which every new bucket has was removed.
+	PublicAccessRemoved bool   `json:"publicAccessRemoved,omitempty"`
+	Ownership           Record `json:"ownership,omitempty"`
+	Policy              Record `json:"policy,omitempty"` // as the program wrote it
+	Lifecycle           Record `json:"lifecycle,omitempty"`
+}
+
 func newState() *State {
 	return &State{
-		Vpcs:                   map[string]*Vpc{},
-		Subnets:                map[string]*Subnet{},
-		InternetGateways:       map[string]*InternetGateway{},
-		RouteTables:            map[string]*RouteTable{},
-		RouteTableAssociations: map[string]*RouteTableAssociation{},
-		VpcEndpoints:           map[string]*VpcEndpoint{},
-		SecurityGroups:         map[string]*SecurityGroup{},
-		KeyPairs:               map[string]*KeyPair{},
-		Instances:              map[string]*InstanceRecord{},
-		Addresses:              map[string]*Address{},
-		Roles:                  map[string]*RoleRecord{},
-		Policies:               map[string]*Policy{},
-		InstanceProfiles:       map[string]*InstanceProfile{},
-		OpenIDConnectProviders: map[string]*OpenIDConnectProvider{},
-		Buckets:                map[string]*BucketRecord{},
-		Records:                map[string]*RecordSet{},
+		Vpcs: Table{}, Subnets: Table{}, InternetGateways: Table{}, RouteTables: Table{}, RouteTableAssociations: Table{},
+		VpcEndpoints: Table{}, SecurityGroups: Table{}, KeyPairs: Table{}, Addresses: Table{}, Policies: Table{},
+		InstanceProfiles: Table{}, OpenIDConnectProviders: Table{}, Records: Table{},
+		Instances: map[string]*Instance{}, Roles: map[string]*Role{}, Buckets: map[string]*Bucket{},
 	}
 }

@@ -1,0 +1,103 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"immutable-infra/localcloud/internal/awsapi"
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/gateway"
+	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/victorops"
+	"immutable-infra/localcloud/offline"
+	"immutable-infra/localcloud/offline/registry"
+)
+
+// upstreamDial bounds the connection to the real container registry.
+const upstreamDial = 3 * time.Second
+
+// gatewayVerb is what runs in the gateway container of a VPC.
+func gatewayVerb(ctx context.Context, args []string) error {
+	verbs := map[string]func(context.Context) error{
+		"run":   func(ctx context.Context) error { return gateway.Run(ctx, run.Exec{}) },
+		"apply": func(ctx context.Context) error { return gateway.Apply(ctx, run.Exec{}) },
+		"ready": gateway.Ready,
+	}
+	if len(args) != 1 || verbs[args[0]] == nil {
+		return fmt.Errorf("gateway %v: write one of run, apply, ready", args)
+	}
+	return verbs[args[0]](ctx)
+}
+
+// serve is the verb of a service that localcloud is: it makes the handler and serves it, with TLS,
+// at the port of HTTPS.
+func serve(role string, handler func(context.Context) (http.Handler, error)) verb {
+	return func(ctx context.Context, _ []string) error {
+		h, err := handler(ctx)
+		if err == nil {
+			var listener net.Listener
+			if listener, err = net.Listen("tcp", ":443"); err == nil {
+				err = https.Serve(ctx, h, listener, cloud.Certificate(role), cloud.CertificateKey(role))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", role, err)
+		}
+		return nil
+	}
+}
+
+// required is the value of an environment variable that has to be set.
+func required(variable string) (string, error) {
+	if value := os.Getenv(variable); value != "" {
+		return value, nil
+	}
+	return "", errors.New(variable + " is empty: set it to the key of the account")
+}
+
+func awsAPI(context.Context) (http.Handler, error) {
+	key, err := required(cloud.RootKeyVariable)
+	secret, secretErr := required(cloud.RootSecretVariable)
+	if err := errors.Join(err, secretErr); err != nil {
+		return nil, err
+	}
+	return awsapi.New(awsapi.Settings{
+		Region: cloud.Region, Root: store.Account{AccessKeyID: key, SecretAccessKey: secret},
+		State: store.Open(cloud.StateFile).Read, KeyFile: filepath.Join(cloud.DataDir, "keys.json"), Now: time.Now,
+	})
+}
+
+func victorOps(context.Context) (http.Handler, error) {
+	key, err := required(cloud.VictorOpsKeyVariable)
+	return victorops.New(key), err
+}
+
+func containerRegistry(ctx context.Context) (http.Handler, error) {
+	upstream := http.DefaultTransport.(*http.Transport).Clone()
+	upstream.DialContext = (&net.Dialer{Timeout: upstreamDial}).DialContext
+	images := registry.Images(cloud.BaseLayer, cloud.TraefikLayer)
+	return registry.NewHandler(ctx, images, offline.NewNetwork().Pin, upstream)
+}
+
+// dnsVerb is what runs in the name server's container.
+func dnsVerb(ctx context.Context, _ []string) error {
+	address := cloud.NameServer().String()
+	stream, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("name server: %w", err)
+	}
+	packets, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return fmt.Errorf("name server: %w", errors.Join(err, stream.Close()))
+	}
+	return dns.Serve(ctx, dns.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
+}

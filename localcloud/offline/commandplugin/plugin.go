@@ -1,0 +1,131 @@
+// Package commandplugin is a resource plugin for the types of the Pulumi
+// package command that the program uses. It stands in for
+// pulumi-resource-command where that binary cannot be had, and behaves like
+// version 1.2.1 of it. localcloud/README.md lists what differs.
+package commandplugin
+
+import (
+	"context"
+	"fmt"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi-go-provider/infer"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+)
+
+const (
+	name = "command"
+	// version is that of the plugin which this one behaves like.
+	version = "1.2.1"
+)
+
+// Serve runs the plugin until the engine ends it. It reads the engine's
+// address from the command line and prints its own port on standard output, as
+// every Pulumi plugin does.
+func Serve(ctx context.Context) error {
+	provider, err := provider()
+	if err == nil {
+		err = provider.Run(ctx, name, version)
+	}
+	if err != nil {
+		return fmt.Errorf("serve the %s plugin: %w", name, err)
+	}
+	return nil
+}
+
+func provider() (p.Provider, error) {
+	return infer.NewProviderBuilder().
+		WithResources(infer.Resource(&LocalCommand{}), infer.Resource(&RemoteCommand{}), infer.Resource(&CopyToRemote{})).
+		Build()
+}
+
+// CommandArgs are the inputs that local and remote commands share, named as in
+// the Go SDK pulumi-command/sdk@v1.2.1.
+type CommandArgs struct {
+	// Create runs when the resource is created, and when an input changed and Update is unset.
+	Create *string `pulumi:"create,optional"`
+	// Update runs when an input other than Triggers changed.
+	Update *string `pulumi:"update,optional"`
+	// Delete runs when the resource is deleted or was replaced.
+	Delete *string `pulumi:"delete,optional"`
+	// Triggers are any values; a change of one replaces the resource.
+	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
+	// Stdin is what the commands read from standard input.
+	Stdin *string `pulumi:"stdin,optional"`
+	// Environment is added to the environment of the commands.
+	Environment map[string]string `pulumi:"environment,optional"`
+	// AddPreviousOutputInEnv gives Update and Delete the last run's output as
+	// PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR. Unset means true.
+	AddPreviousOutputInEnv *bool `pulumi:"addPreviousOutputInEnv,optional"`
+	// Logging says which output the engine shows; both by default.
+	Logging *Logging `pulumi:"logging,optional"`
+}
+
+// CommandOutputs are the outputs that local and remote commands share, without
+// one newline at their end.
+type CommandOutputs struct {
+	Stdout string `pulumi:"stdout"`
+	Stderr string `pulumi:"stderr"`
+}
+
+// previousOutput is what the environment of the next run says of the last.
+func (a CommandArgs) previousOutput(last CommandOutputs) map[string]string {
+	environment := map[string]string{}
+	if a.AddPreviousOutputInEnv != nil && !*a.AddPreviousOutputInEnv {
+		return environment
+	}
+	if last.Stdout != "" {
+		environment["PULUMI_COMMAND_STDOUT"] = last.Stdout
+	}
+	if last.Stderr != "" {
+		environment["PULUMI_COMMAND_STDERR"] = last.Stderr
+	}
+	return environment
+}
+
+// lifecycle runs the commands of a resource with the inputs A and the state S. A preview runs nothing.
+type lifecycle[A, S any, P interface {
+	*S
+	// set takes over new inputs.
+	set(A) *CommandArgs
+	common() *CommandArgs
+	run(ctx context.Context, command *string) error
+}] struct{}
+
+// Create runs the create command, if there is one.
+func (lifecycle[A, S, P]) Create(ctx context.Context, req infer.CreateRequest[A]) (infer.CreateResponse[S], error) {
+	var state S
+	args := P(&state).set(req.Inputs)
+	if req.DryRun {
+		return infer.CreateResponse[S]{Output: state}, nil
+	}
+	id, err := newID(req.Name)
+	if err == nil {
+		err = P(&state).run(ctx, args.Create)
+	}
+	return infer.CreateResponse[S]{ID: id, Output: state}, err
+}
+
+// Update runs the update command, or the create command where there is none.
+func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A, S]) (infer.UpdateResponse[S], error) {
+	state := req.State
+	args := P(&state).set(req.Inputs)
+	command := args.Update
+	if command == nil {
+		command = args.Create
+	}
+	if req.DryRun {
+		command = nil
+	}
+	err := P(&state).run(ctx, command)
+	return infer.UpdateResponse[S]{Output: state}, err
+}
+
+// Delete runs the delete command, if there is one.
+func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]) (infer.DeleteResponse, error) {
+	state := P(&req.State)
+	return infer.DeleteResponse{}, state.run(ctx, state.common().Delete)
+}
+
+// newID is an id that no other resource of the same name has.
+func newID(name string) (string, error) { return resource.NewUniqueHex(name, 8, 0) }
