@@ -115,7 +115,7 @@ func Serve(ctx context.Context, handler dns.Handler, stream net.Listener, packet
 					}
 				}
 			}
-			return fmt.Errorf("name server ended: %v", err)
+			return fmt.Errorf("name server ended: %w", err)
 		})
 	}
 	return group.Wait()
