@@ -45,7 +45,7 @@ func serve(ctx context.Context, handler http.Handler, start func(*http.Server) e
 
 // Answer answers a request with JSON.
 func Answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
 }
