@@ -16,7 +16,7 @@ import (
 //go:embed Pulumi.README.md
 var readme string
 
-// load reads the configuration, once the engine and the name of the stack are what they should be.
+// load reads the configuration, after it has checked the engine's version and the stack's name.
 func load(ctx *pulumi.Context) (*stack.Config, error) {
 	if err := stack.RequirePulumi(ctx); err != nil {
 		return nil, err

@@ -28,11 +28,11 @@ func main() {
 	})
 }
 
-// deploy composes the stack. drift is what differs at UptimeRobot.
+// deploy composes the stack. drift describes how UptimeRobot differs from the configuration.
 func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, drift []string) error {
 	components.TagResources(ctx)
 
-	// What outlives every server.
+	// Resources that outlive every server.
 	network, err := components.NewNetwork(ctx, "network", &components.NetworkArgs{
 		CIDRBlock: config.VpcCIDR, Region: config.Region, InstanceType: config.InstanceType,
 		SSHFromRunner: config.SSHFromRunner, RunnerBlock: config.RunnerBlock, SSHPort: config.SSHPort,
@@ -90,7 +90,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 		return err
 	}
 
-	// The probes from outside, and what keeps all of it from an accidental destroy.
+	// The probes from outside, and the guard against an accidental destroy.
 	monitor := uptimeMonitor(config)
 	monitor.Drift, monitor.DependsOn = drift, slices.Concat(cutover.Ready, dns.Ready)
 	uptime, err := components.NewUptimeMonitor(ctx, "uptime", monitor)

@@ -99,7 +99,8 @@ const aboutThePicture = `# Architecture
 | ` + "`DNS`" + ` | the records in a Route 53 zone, or a list of records to create by hand |
 | ` + "`SshCA`" + ` | an SSH certificate authority, the servers' host key and its certificate |
 | ` + "`WebServer`" + ` | security group, instance role, the instance, its provisioning over SSH |
-| ` + "`VIP`" + ` | the public address, and the server that it points to |
+| ` + "`VIP`" + ` | the persistent public address, an Elastic IP |
+| ` + "`Cutover`" + ` | the association of the VIP with a ready server, and the probe of the site after it |
 | ` + "`UptimeMonitor`" + ` | monitors at UptimeRobot, their web-hook to VictorOps, a public status page |
 | ` + "`DeletionGuard`" + ` | makes ` + "`pulumi destroy`" + ` of a protected stack fail before it deletes anything |
 

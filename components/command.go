@@ -72,13 +72,13 @@ type reconcilingCommand struct {
 	Environment            pulumi.StringMap
 	// Stdin is for secrets: it is on no command line, and encrypted in the state.
 	Stdin pulumi.StringInput
-	// Drift describes what differs, though the program wants nothing new; "" is none. It makes Update run once.
+	// Drift describes how the actual state differs from the desired one; "" is none. It makes Update run once.
 	Drift string
 	// Timeout bounds each of them.
 	Timeout time.Duration
 }
 
-// driftVariable is the environment variable whose change makes an update of drift.
+// driftVariable is the environment variable that contains the drift: its change makes the engine run Update.
 const driftVariable = "DIFFERENCES"
 
 func newReconcilingCommand(

@@ -70,7 +70,7 @@ func NewContentBucket(
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
-	// Noncurrent versions serve inspection, not a roll-back, which builds from the source. The sync does not wait for the
+	// Noncurrent versions serve inspection, not a rollback, which builds from the source. The sync does not wait for the
 	// lifecycle: S3 takes 30 s.
 	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: noncurrentVersions, days: 30})
 	if err != nil {

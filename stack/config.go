@@ -44,7 +44,7 @@ type Config struct {
 
 	// UptimeRobotAPI is the URL of UptimeRobot's API.
 	UptimeRobotAPI string `config:"uptimeRobotAPI" default:"https://api.uptimerobot.com/v3"`
-	// UptimeRobotInterval is how many seconds pass between two checks of the site.
+	// UptimeRobotInterval is how many seconds pass between two probes of the site.
 	UptimeRobotInterval int `config:"uptimeRobotInterval" default:"300" range:"30 86400"`
 	// StatusPage shows the state of the site to everybody, at status.<domain>.
 	StatusPage bool `config:"statusPage" default:"true"`
@@ -101,7 +101,7 @@ type DNSRecord struct {
 	Name string `json:"name"`
 	// Type is AAAA, CAA, CNAME, MX, NS, SRV, TXT or A.
 	Type string `json:"type"`
-	// TTL is in seconds. Defaulted: 3600.
+	// TTL is in seconds. Default: 3600.
 	TTL int `json:"ttl"`
 	// Values are in the form of a zone file, such as "10 mail.example.org."; the
 	// text of a TXT record is without quotes.
