@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,14 +252,31 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 	})
 	require.Equal(t, 6, found)
 
-	command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", "echo ::add-mask::a; echo ::set-output name=a::b >&2; exit 3")
-	var stdout, stderr strings.Builder
-	command.Stdout, command.Stderr = &stdout, &stderr
-	var exit *exec.ExitError
-	require.ErrorAs(t, command.Run(), &exit)
-	require.Equal(t, 3, exit.ExitCode())
-	require.Equal(t, "::add-mask::a\n", stdout.String(), "what is redirected has no line of the script's own")
-	require.Regexp(t, `^::stop-commands::([0-9a-f]{32})\n::set-output name=a::b\n::[0-9a-f]{32}::\n$`, stderr.String())
-	token := strings.TrimPrefix(strings.SplitN(stderr.String(), "\n", 2)[0], "::stop-commands::")
-	require.Equal(t, 2, strings.Count(stderr.String(), token), "the same token ends it")
+	const prints = "echo ::add-mask::a; echo ::set-output name=a::b >&2; printf ::debug::c; exit 3"
+	inert := func(stdout io.Writer) (log string) {
+		command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", prints)
+		var stderr strings.Builder
+		command.Stdout, command.Stderr = stdout, &stderr
+		var exit *exec.ExitError
+		require.ErrorAs(t, command.Run(), &exit)
+		require.Equal(t, 3, exit.ExitCode())
+		return stderr.String()
+	}
+	requireInert := func(log, printed string) {
+		require.Regexp(t, `^::stop-commands::[0-9a-f]{32}\n`+printed+`\n::[0-9a-f]{32}::\n$`, log)
+		token := strings.TrimPrefix(strings.SplitN(log, "\n", 2)[0], "::stop-commands::")
+		require.Equal(t, 2, strings.Count(log, token), "the same token ends it")
+	}
+
+	var stdout strings.Builder
+	require.Empty(t, inert(&stdout), "the runner reads stderr apart from stdout")
+	requireInert(stdout.String(), "::add-mask::a\n::set-output name=a::b\n::debug::c")
+
+	file, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	require.NoError(t, err)
+	requireInert(inert(file), "::set-output name=a::b\n")
+	require.NoError(t, file.Close())
+	redirected, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	require.Equal(t, "::add-mask::a\n::debug::c", string(redirected), "what is redirected has no line of the script's own")
 }
