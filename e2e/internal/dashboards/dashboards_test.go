@@ -136,7 +136,7 @@ func TestEveryPanelAsksForTheServersThatAreChosen(t *testing.T) {
 		require.NoError(t, err)
 		for _, query := range queries {
 			// The table of all alerts is the exception: the watchdog is of no server.
-			if query.Of == Panel && query.Name != "Alerts that fire" {
+			if query.Of == Panel && query.Name != "Firing alerts" {
 				require.True(t, strings.Contains(query.Expr, `server=~"i-chosen"`), query)
 			}
 		}
