@@ -11,7 +11,7 @@ import (
 // replace every resource with the stack's name, such as both buckets, and an unprotected stack would lose them. It
 // compares the stack's name with that of a bucket in an output of the last update; bucket is the name of its resource.
 //
-// It reads the output by an invoke, of which only a provider is in the state. A StackReference would be a resource.
+// The engine reads the output, by a provider of its own that is in the state. A StackReference would be a resource.
 func RequireStackName(ctx *pulumi.Context, output, bucket string) error {
 	name := ctx.Stack()
 	// Stacks of Pulumi Cloud belong to an organization. In other backends it is always this one, and the

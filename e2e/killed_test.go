@@ -96,13 +96,7 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int)
 	at := lastLine(output)
 	t.Logf("its last words: %s", at)
 
-	up := p.pulumiUp(t)
-	if strings.Contains(up.stdout+up.stderr, "pulumi cancel") {
-		require.Error(t, up.err, up.String())
-		t.Log("it had left a lock: pulumi cancel")
-		p.must(t, time.Minute, "pulumi", "cancel", "--yes", "--stack", "local")
-		up = p.pulumiUp(t)
-	}
+	up := p.upAfterKill(t)
 	seen := visitors.seen(t)
 	require.NoError(t, up.err, output+up.String())
 	// Before anything may fail: the next seed is to find nothing of this one.
@@ -112,6 +106,19 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int)
 	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
 	p.converged(t)
 	return plugins
+}
+
+// upAfterKill runs the update after one that was killed, and removes the lock that this one left, if any.
+func (p *project) upAfterKill(t *testing.T) result {
+	t.Helper()
+	up := p.pulumiUp(t)
+	if strings.Contains(up.stdout+up.stderr, "pulumi cancel") {
+		require.Error(t, up.err, up.String())
+		t.Log("the killed update left a lock: pulumi cancel")
+		p.must(t, time.Minute, "pulumi", "cancel", "--yes", "--stack", "local")
+		up = p.pulumiUp(t)
+	}
+	return up
 }
 
 // upUntil starts an update and kills its engine, and nothing else, at a moment,
@@ -128,10 +135,7 @@ func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, ou
 		plugins = up.kill(t)
 	}
 	// What a plugin has started: the program, a build, commands.
-	took := eventually(t, workLimit, func() (bool, string) {
-		pids := up.others(t, plugins)
-		return len(pids) == 0, commandLines(pids)
-	})
+	took := up.awaitOthers(t, workLimit, plugins)
 	if took > time.Second {
 		t.Logf("what it had under way ended %.1f s later", took.Seconds())
 	}
@@ -186,6 +190,15 @@ func (u *update) others(t *testing.T, except []int) []int {
 		}
 	}
 	return pids
+}
+
+// awaitOthers waits until the update's processes except some have ended, and returns how long that took.
+func (u *update) awaitOthers(t *testing.T, limit time.Duration, except []int) time.Duration {
+	t.Helper()
+	return eventually(t, limit, func() (bool, string) {
+		pids := u.others(t, except)
+		return len(pids) == 0, commandLines(pids)
+	})
 }
 
 func (u *update) output(t *testing.T) string {

@@ -67,19 +67,11 @@ func TestKilledProvisioning(t *testing.T) {
 					// One that has ended meanwhile is as good as killed.
 					_ = syscall.Kill(pid, syscall.SIGKILL)
 				}
-				eventually(t, time.Minute, func() (bool, string) {
-					pids := up.others(t, nil)
-					return len(pids) == 0, commandLines(pids)
-				})
+				up.awaitOthers(t, time.Minute, nil)
 			}
 			require.NotEmpty(t, provisionings(t), "the command on the server ended with the engine, so this kill shows nothing")
 
-			next := replaced.pulumiUp(t)
-			if strings.Contains(next.stdout+next.stderr, "pulumi cancel") {
-				require.Error(t, next.err, next.String())
-				replaced.must(t, time.Minute, "pulumi", "cancel", "--yes", "--stack", "local")
-				next = replaced.pulumiUp(t)
-			}
+			next := replaced.upAfterKill(t)
 			seen, provisioned := visitors.seen(t), watch.stop(t)
 			require.NoError(t, next.err, up.output(t)+next.String())
 			replaced.forgetPending(t)
@@ -87,11 +79,12 @@ func TestKilledProvisioning(t *testing.T) {
 			require.Equal(t, 1, provisioned.most, "provisionings of one server at once")
 			require.NotEqual(t, before.ServerID, replaced.outputs(t).ServerID)
 			replaced.converged(t)
-			if strings.Contains(next.stdout+next.stderr, waitsForEarlier) {
+			met := strings.Contains(next.stdout+next.stderr, waitsForEarlier)
+			if met {
 				waited++
 			}
 			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the earlier command: %t",
-				moment.Seconds(), i%2 == 1, next.took.Seconds(), strings.Contains(next.stdout+next.stderr, waitsForEarlier))
+				moment.Seconds(), i%2 == 1, next.took.Seconds(), met)
 			left = append(left, plugins...)
 		})
 	}

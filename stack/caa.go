@@ -35,6 +35,20 @@ type issuance struct {
 	others []string
 }
 
+// indexCAA is the index of the CAA record of a name, or -1.
+func indexCAA(records []DNSRecord, name string) int {
+	return slices.IndexFunc(records, func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == name })
+}
+
+// issueProperty splits the value of a CAA record into its flags and text. ok is false if its property is not issue.
+func issueProperty(value string) (flags, text string, ok bool) {
+	match := caa.FindStringSubmatch(value)
+	if match == nil || !strings.EqualFold(match[2], "issue") {
+		return "", "", false
+	}
+	return match[1], match[3], true
+}
+
 // parseIssuance reads the value of a property issue or issuewild. The reason says why it is refused.
 // A parameter that occurs twice is refused: no authority issues by it.
 func parseIssuance(value string) (issued issuance, reason string) {
@@ -123,15 +137,14 @@ func (v *validator) ownAccount(c *Config, others []siblingStack) {
 	records := c.DNSRecords
 	for _, name := range c.Names() {
 		for above := name; above != ""; _, above, _ = strings.Cut(above, ".") {
-			of := func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == above }
-			if slices.ContainsFunc(records, of) {
+			if indexCAA(records, above) >= 0 {
 				break
 			}
-			i := slices.IndexFunc(others, func(other siblingStack) bool { return slices.ContainsFunc(other.config.DNSRecords, of) })
+			i := slices.IndexFunc(others, func(other siblingStack) bool { return indexCAA(other.config.DNSRecords, above) >= 0 })
 			if i < 0 {
 				continue
 			}
-			record := others[i].config.DNSRecords[slices.IndexFunc(others[i].config.DNSRecords, of)]
+			record := others[i].config.DNSRecords[indexCAA(others[i].config.DNSRecords, above)]
 			if !allowsOneAccount(record.Values, c.ACMEDirectory) {
 				break
 			}
@@ -150,11 +163,11 @@ func (v *validator) ownAccount(c *Config, others []siblingStack) {
 func allowsOneAccount(values []string, directory string) bool {
 	single := false
 	for _, value := range values {
-		match := caa.FindStringSubmatch(value)
-		if match == nil || !strings.EqualFold(match[2], "issue") {
+		_, text, ok := issueProperty(value)
+		if !ok {
 			continue
 		}
-		if issued, reason := parseIssuance(match[3]); reason == "" && issued.of(directory) {
+		if issued, reason := parseIssuance(text); reason == "" && issued.of(directory) {
 			if issued.account == "" {
 				return false
 			}

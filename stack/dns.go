@@ -155,9 +155,7 @@ func (v *validator) authority(c *Config) {
 	refused := map[string]bool{}
 	for _, name := range c.Names() {
 		for ; name != ""; _, name, _ = strings.Cut(name, ".") {
-			i := slices.IndexFunc(c.DNSRecords, func(record DNSRecord) bool {
-				return record.Type == "CAA" && record.Name == name
-			})
+			i := indexCAA(c.DNSRecords, name)
 			if i < 0 {
 				continue
 			}
@@ -178,12 +176,12 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 	var limits []string
 	found := false
 	for i, value := range values {
-		match := caa.FindStringSubmatch(value)
-		if match == nil || !strings.EqualFold(match[2], "issue") {
+		flags, text, ok := issueProperty(value)
+		if !ok {
 			continue
 		}
 		found = true
-		issued, reason := parseIssuance(match[3])
+		issued, reason := parseIssuance(text)
 		if reason != "" {
 			return // said of the value itself
 		}
@@ -195,7 +193,7 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 			return
 		}
 		if len(limits) == 0 {
-			at, command = i, fmt.Sprintf("%s issue %q", match[1], right)
+			at, command = i, fmt.Sprintf("%s issue %q", flags, right)
 		}
 		limits = append(limits, fmt.Sprintf("in value %d, %s", i+1, strings.Join(reasons, ", and ")))
 	}
