@@ -89,8 +89,14 @@ func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
 		old := op.Instances[a.Text("instance")]
 		disassociate(a)
 		if old != nil && old != i {
-			if err := op.loseAddress(ctx, old); err != nil {
+			if err := op.autoAssign(old); err != nil {
 				return err
+			}
+			// The gateway of both moves the address in one step, after this. The gateway of another VPC gives it up first.
+			if old.VpcID != i.VpcID {
+				if err := op.applyGateways(ctx, old.VpcID); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -106,15 +112,10 @@ func moveAddress(ctx context.Context, op *operation, before, after store.Record)
 	if i := op.Instances[after.Text("instanceId")]; i != nil {
 		return op.applyGateways(ctx, i.VpcID)
 	}
-	if i := op.Instances[before.Text("instanceId")]; i != nil {
-		return op.loseAddress(ctx, i)
+	i := op.Instances[before.Text("instanceId")]
+	if i == nil {
+		return nil
 	}
-	return nil
-}
-
-// loseAddress gives an instance without its Elastic IP an auto-assigned address, if
-// it asked for one at launch.
-func (op *operation) loseAddress(ctx context.Context, i *store.Instance) error {
 	if err := op.autoAssign(i); err != nil {
 		return err
 	}

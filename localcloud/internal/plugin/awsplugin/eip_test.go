@@ -20,7 +20,9 @@ func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
 
 	second := s.create("aws:ec2/instance:Instance", "second", s.serverInputs())
 	own := second.get("publicIp")
+	applied := s.cloud.applied
 	moved := s.moveVIP(second)
+	require.Equal(t, applied+1, s.cloud.applied, "changes of the gateway: between two, the VIP would lead nowhere")
 	require.Equal(t, vip, public(second))
 	require.NotEqual(t, own, public(second))
 	require.Empty(t, s.state().Instances[second.id].AutoPublicIP, "its auto-assigned address is released")

@@ -214,6 +214,7 @@ func toValue(v any) property.Value {
 type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState
+	applied   int // states of gateways
 	instances map[string]cloud.InstanceSpec
 	records   []dns.Record
 	// runError makes RunInstance fail.
@@ -254,6 +255,7 @@ func (c *fakeCloud) ApplyGateway(_ context.Context, vpcID string, state cloud.Ga
 		return cloud.ErrNotFound
 	}
 	c.gateways[vpcID] = state
+	c.applied++
 	return nil
 }
 
