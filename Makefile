@@ -1,12 +1,12 @@
 # What operators and contributors run. Start with `make up`.
 
 LOCALCLOUD := .localcloud/bin/localcloud
-MODULES := . agent bootstrap localcloud e2e
+MODULES := . agent ops localcloud e2e
 SCRIPTS := \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/bounded server/files/nginx/types \
 	server/files/metrics/collect server/files/metrics/updates server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
-	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run tools/*.sh)
+	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run ops/scripts/*.sh)
 
 # The documents about the project: not the pages of the sites in it.
 DOCUMENTS := '*.md' ':!site/' ':!e2e/sites/'
@@ -45,47 +45,49 @@ status: localcloud ## Show what runs, and its memory
 
 .PHONY: rollback
 rollback: ## Roll the stack STACK back to the previous commit, or to the commit TO
-	@tools/need.sh jq
-	@tools/rollback.sh "$(STACK)" $(TO)
+	@ops/scripts/need.sh jq
+	@ops/scripts/rollback.sh "$(STACK)" $(TO)
 
 .PHONY: deploy
 deploy: ## Update the stack STACK (local), probe its site, check that nothing is left to do
-	@tools/need.sh jq >&2
-	@$(IN_ITS_ENVIRONMENT); tools/deploy.sh "$(LOOKED_AT)"
+	@ops/scripts/need.sh jq >&2
+	@$(IN_ITS_ENVIRONMENT); ops/scripts/deploy.sh "$(LOOKED_AT)"
 
 .PHONY: promote
 promote: LOOKED_AT = $(or $(TO),production)
 promote: ## Deploy to the stack FROM (test) and, if that succeeds, to TO (production)
-	@tools/need.sh jq >&2
-	@$(IN_ITS_ENVIRONMENT); tools/promote.sh "$(or $(FROM),test)" "$(or $(TO),production)"
+	@ops/scripts/need.sh jq >&2
+	@$(IN_ITS_ENVIRONMENT); ops/scripts/promote.sh "$(or $(FROM),test)" "$(or $(TO),production)"
 
 .PHONY: smoke
 smoke: ## Probe the site of the stack STACK (local) from outside
-	@tools/need.sh jq >&2
-	@$(IN_ITS_ENVIRONMENT); tools/smoke.sh "$(LOOKED_AT)"
+	@ops/scripts/need.sh jq >&2
+	@$(IN_ITS_ENVIRONMENT); ops/scripts/smoke.sh "$(LOOKED_AT)"
 
 .PHONY: preview
 preview: ## Show in Markdown what an update of the stack STACK (local) would do
-	@$(IN_ITS_ENVIRONMENT); tools/preview.sh "$(LOOKED_AT)"
+	@$(IN_ITS_ENVIRONMENT); ops/scripts/preview.sh "$(LOOKED_AT)"
 
 .PHONY: drift
 drift: ## Fail if the stack STACK (local) differs from this checkout
-	@$(IN_ITS_ENVIRONMENT); tools/preview.sh "$(LOOKED_AT)" --expect-no-changes
+	@$(IN_ITS_ENVIRONMENT); ops/scripts/preview.sh "$(LOOKED_AT)" --expect-no-changes
 
 .PHONY: rebuild
 rebuild: ## Let the next update of STACKS (test production) create servers on the newest Debian
-	@go run ./tools/rebuild $(or $(STACKS),test production)
+	@mkdir -p .localcloud/bin
+	@go build -C ops -o ../.localcloud/bin/rebuild ./rebuild
+	@.localcloud/bin/rebuild $(or $(STACKS),test production)
 
 .PHONY: bootstrap
 bootstrap: LOOKED_AT = $(STACK)
 bootstrap: ## Create the state's bucket and the secrets' key of the stack STACK (REGION, BUCKET, ENDPOINT: docs/state.md)
-	@$(IN_ITS_ENVIRONMENT); go run -C bootstrap . --project "$(CURDIR)" --stack "$(STACK)" \
+	@$(IN_ITS_ENVIRONMENT); go run -C ops ./bootstrap --project "$(CURDIR)" --stack "$(STACK)" \
 	  $(if $(REGION),--region "$(REGION)") $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)")
 
 .PHONY: access
 access: LOOKED_AT = $(or $(STACK),access)
 access: ## Create the roles of GitHub's workflows: docs/github.md
-	@$(IN_ITS_ENVIRONMENT); cd bootstrap/access; \
+	@$(IN_ITS_ENVIRONMENT); cd ops/access; \
 	  pulumi stack select "$(LOOKED_AT)" 2>/dev/null || pulumi stack init "$(LOOKED_AT)" --secrets-provider "$$(sed -n 's/^secretsprovider: *//p' "Pulumi.$(LOOKED_AT).yaml" | grep . || echo passphrase)"; \
 	  if [ -t 0 ]; then pulumi up --stack "$(LOOKED_AT)"; else pulumi up --stack "$(LOOKED_AT)" --yes --non-interactive; fi
 
@@ -94,10 +96,10 @@ test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
 check: lint ## Check format, prose, lint and unit tests
-	@tools/need.sh jekyll git chromium msmtp socat media-types $(LIBRARIES)
-	@tools/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
+	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types $(LIBRARIES)
+	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@$(MAKE) -s versitygw
-	@go build -C localcloud/tools/pebble -o ../../../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
+	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
 	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" go test -C $$module ./... || exit 1; \
@@ -106,74 +108,74 @@ check: lint ## Check format, prose, lint and unit tests
 
 .PHONY: lint
 lint: prose ## Check format and lint: Go, shell, workflows, prose
-	@tools/need.sh shellcheck
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack tools uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@ops/scripts/need.sh shellcheck
+	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
-	@go build -C tools/lint -o ../../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	@go build -C tools -o ../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
-	@go build -C tools/lint -o ../../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@go build -C tools -o ../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
 
 # vale needs a C compiler for its parsers. Comments in Go do not pass yet: vale --output=line '*.go'
 # had 442 findings on 28 November 2026.
 .PHONY: prose
 prose: ## Check the documents' spelling and wording (.vale.ini, styles/)
-	@tools/need.sh git gcc libc6-dev
+	@ops/scripts/need.sh git gcc libc6-dev
 	@mkdir -p .localcloud/bin
-	@CGO_ENABLED=1 go build -C tools/lint -o ../../.localcloud/bin/vale github.com/vale-cli/vale/v3/cmd/vale
-	@go build -C tools/lint -o ../../.localcloud/bin/misspell github.com/golangci/misspell/cmd/misspell
+	@CGO_ENABLED=1 go build -C tools -o ../.localcloud/bin/vale github.com/vale-cli/vale/v3/cmd/vale
+	@go build -C tools -o ../.localcloud/bin/misspell github.com/golangci/misspell/cmd/misspell
 	@echo "misspell"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/misspell -error
 	@echo "vale"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/vale --output=line
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@tools/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
+	@ops/scripts/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
 	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 
 .PHONY: bench
 bench: up ## Measure replacements and backups, in the project's way and in the original's
-	@tools/need.sh openssh-client
+	@ops/scripts/need.sh openssh-client
 	E2E=bench go test -C e2e -count 1 -v -timeout 3h -run '^TestSwitchover$$' .
 	@$(MAKE) bench-backup
 
 .PHONY: bench-backup
 bench-backup: versitygw ## Measure backups while a history grows, and their restores
-	@tools/need.sh s3cmd
+	@ops/scripts/need.sh s3cmd
 	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
 
 .PHONY: bench-sync
 bench-sync: versitygw ## Measure the upload of a site against rclone, s3cmd and the AWS CLI
-	@tools/need.sh rclone s3cmd awscli
+	@ops/scripts/need.sh rclone s3cmd awscli
 	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
 
 .PHONY: restore-drill
 restore-drill: ## Restore the newest backup of the stack STACK (local) as a test, and query it with Prometheus
-	@tools/unpack.sh .localcloud/cache/debian prometheus >&2
+	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus >&2
 	@mkdir -p .localcloud/bin
-	@go build -C agent -o ../.localcloud/bin/agent . && go build -o .localcloud/bin/drill ./tools/drill
+	@go build -C agent -o ../.localcloud/bin/agent . && go build -C ops -o ../.localcloud/bin/drill ./drill
 	@$(IN_ITS_ENVIRONMENT); \
 	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" \
 	  .localcloud/bin/drill --stack "$(LOOKED_AT)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
 
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones of every kind, and check that the old one serves
-	@tools/need.sh openssh-client curl
+	@ops/scripts/need.sh openssh-client curl
 	E2E=broken go test -C e2e -count 1 -v -timeout 90m -run TestBrokenServers .
 
 .PHONY: test-killed
 test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement (or that of SEED) and at ten of provisioning
-	@tools/need.sh openssh-client
+	@ops/scripts/need.sh openssh-client
 	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run '^TestKilled' .
 
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
-	@tools/need.sh openssh-client
+	@ops/scripts/need.sh openssh-client
 	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
 
 .PHONY: test-sites
 test-sites: up ## Deploy sites shaped like real ones, or those in SITES, and visit every page with a browser
-	@tools/need.sh chromium curl jq libnss3-tools openssh-client ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
+	@ops/scripts/need.sh chromium curl jq libnss3-tools openssh-client ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
 	E2E=sites go test -C e2e -count 1 -v -timeout 40m -run '^(TestRealSitesAreWhole|TestPostIsServedWhenUpEnds|TestSiteDirMoves|TestSites)$$' .
 
 .PHONY: fuzz
@@ -189,7 +191,7 @@ graph: ## Redraw docs/architecture.md from the program's resources
 
 .PHONY: versitygw
 versitygw:
-	@go build -C localcloud/tools/versitygw -o ../../../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+	@go build -C tools -o ../.localcloud/bin/versitygw github.com/versity/versitygw/cmd/versitygw
 
 .PHONY: localcloud
 localcloud:

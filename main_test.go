@@ -607,7 +607,7 @@ func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	require.Equal(t, arn, find(t, resources, "aws:iam/role:Role", "web").Inputs["permissionsBoundary"].StringValue())
 	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs, resource.PropertyKey("permissionsBoundary"))
 
-	text, err := os.ReadFile("bootstrap/access/permissions/testdata/server-production.json")
+	text, err := os.ReadFile("ops/access/permissions/testdata/server-production.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &boundary))
 	given := find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue()
@@ -622,7 +622,7 @@ func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 						return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
 					})
 				})
-				require.True(t, allowed, "%s on %s: add it to the table in bootstrap/access/permissions", action, target)
+				require.True(t, allowed, "%s on %s: add it to the table in ops/access/permissions", action, target)
 			}
 		}
 	}

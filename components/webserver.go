@@ -306,7 +306,7 @@ func rolePath(ctx *pulumi.Context) pulumi.StringInput {
 	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
-// serverPermissions are the permissions of a server. Add a new one to "the servers" in bootstrap/access/permissions,
+// serverPermissions are the permissions of a server. Add a new one to "the servers" in ops/access/permissions,
 // too: the boundary of their role consists of those. Without ListBucket, S3 responds with 403 instead of 404 for a
 // missing object, and "no backup yet" would look like "denied". Versions are out of reach: objects that a server
 // overwrites or deletes in the backup bucket can be restored.

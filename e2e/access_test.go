@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The roles of GitHub's workflows: see bootstrap/access.
+// The roles of GitHub's workflows: see ops/access.
 const (
 	previewRole = "immutable-infra-preview"
 	drillRole   = "immutable-infra-restore-drill"
@@ -43,7 +43,7 @@ func (p *project) access(t *testing.T) {
 	require.NoError(t, made.err, made.String())
 	require.Contains(t, made.stdout, previewRole)
 	t.Cleanup(func() {
-		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "bootstrap/access", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", "local")
+		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "ops/access", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", "local")
 		require.NoError(t, gone.err, gone.String())
 	})
 }
@@ -71,7 +71,7 @@ func (p *project) askS3(t *testing.T, object string) string {
 // previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.
 func previewOnly(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	checkout.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
+	checkout.replace(t, "ops/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
 	checkout.access(t)
 	out := p.outputs(t)
 	resources := p.resources(t)

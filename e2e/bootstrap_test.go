@@ -73,9 +73,9 @@ func bootstrapped(t *testing.T, p *project) {
 	// And who may not use it, reads nothing.
 	known := &project{dir: checkout.dir, env: p.env}
 	// The role may read the stack's state, and has no key for its secrets.
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", `  immutable-infra-access:names:
+	known.replace(t, "ops/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
+	known.replace(t, "ops/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
+	known.replace(t, "ops/access/Pulumi.local.yaml", `  immutable-infra-access:names:
     local-test: [test.localcloud.test]
     local-production: [production.localcloud.test]
 `, "")

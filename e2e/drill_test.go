@@ -28,7 +28,7 @@ func TestRestoreDrill(t *testing.T) {
 
 	tools := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(tools, "drill"), ".")
-	build.Dir = filepath.Join(root(t).dir, "tools", "drill")
+	build.Dir = filepath.Join(root(t).dir, "ops", "drill")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
 	// In the place of Pulumi, which tells the names of the bucket and of its region.

@@ -91,8 +91,8 @@ func tools(t *testing.T, scripts map[string]string) {
 func needJekyll(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("jekyll"); err != nil {
-		require.Empty(t, os.Getenv("CI"), "install Jekyll: tools/need.sh jekyll")
-		t.Skip("install Jekyll: tools/need.sh jekyll")
+		require.Empty(t, os.Getenv("CI"), "install Jekyll: ops/scripts/need.sh jekyll")
+		t.Skip("install Jekyll: ops/scripts/need.sh jekyll")
 	}
 }
 

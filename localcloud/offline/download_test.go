@@ -84,12 +84,12 @@ func online(t *testing.T, runner run.Runner) (Tools, *publisher) {
 	t.Helper()
 	tools := withTools(t, runner)
 	t.Setenv("PATH", os.Getenv("PATH")+":") // and no pulumi of the user's
-	version := func(module, tool string) string {
-		version, err := tools.version(module, "localcloud", "tools", tool)
+	version := func(module string) string {
+		version, err := tools.version(module, "tools")
 		require.NoError(t, err)
 		return version
 	}
-	s3, acme, suffix := version("github.com/versity/versitygw", "versitygw"), version("github.com/letsencrypt/pebble/v2", "pebble"), "linux-"+runtime.GOARCH+".tar.gz"
+	s3, acme, suffix := version("github.com/versity/versitygw"), version("github.com/letsencrypt/pebble/v2"), "linux-"+runtime.GOARCH+".tar.gz"
 	p := newPublisher(t, map[string][]string{
 		"https://get.pulumi.com/releases/sdk/pulumi-v3.250.0-linux-" + arch("x64") + ".tar.gz":                                       {"pulumi", "pulumi-language-go", "pulumi-language-python"},
 		"https://get.pulumi.com/releases/plugins/pulumi-resource-tls-v5.2.0-" + suffix:                                               {"pulumi-resource-tls"},

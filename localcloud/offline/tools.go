@@ -33,9 +33,11 @@ type Tools struct {
 	Network *Network
 }
 
-// tool is a program that is downloaded, or built from its module in localcloud/tools.
+// tool is a program that is downloaded, or built from its Go module.
 type tool struct {
 	name, pkg string
+	// pinned is the directory, in the project, of the module that pins its version.
+	pinned string
 	// release is the address of the publisher's archive; beside are further programs in it.
 	release string
 	beside  []string
@@ -60,6 +62,7 @@ func (t Tools) Pulumi(ctx context.Context) error {
 	}
 	downloaded, err := t.get(ctx, tool{
 		name: "pulumi", pkg: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", beside: []string{"pulumi-language-go"},
+		pinned:  "tools/pulumi",
 		release: "https://get.pulumi.com/releases/sdk/pulumi-" + PulumiVersion + "-linux-" + arch("x64") + ".tar.gz",
 		flags:   []string{"-ldflags", "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion},
 	})
@@ -71,12 +74,12 @@ func (t Tools) Pulumi(ctx context.Context) error {
 
 // S3 makes bin/versitygw, which runs in a container without libraries.
 func (t Tools) S3(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"), tool{name: "versitygw"})
+	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"), tool{name: "versitygw", pinned: "tools"})
 }
 
 // ACME makes bin/pebble, which runs in a container without libraries.
 func (t Tools) ACME(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH, tool{name: "pebble"})
+	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH, tool{name: "pebble", pinned: "tools"})
 }
 
 // Traefik makes bin/traefik, which servers get as an image. Without the tables of a debugger it is a
@@ -84,13 +87,13 @@ func (t Tools) ACME(ctx context.Context) error {
 func (t Tools) Traefik(ctx context.Context) error {
 	version := "-X github.com/traefik/traefik/v3/pkg/version.Version=" + strings.TrimPrefix(image.TraefikVersion, "v")
 	return t.onGitHub(ctx, "github.com/traefik/traefik/v3", "traefik_%s_linux_"+runtime.GOARCH,
-		tool{name: "traefik", flags: []string{"-ldflags", "-s -w " + version}, prepare: t.lego})
+		tool{name: "traefik", pinned: "tools/traefik", flags: []string{"-ldflags", "-s -w " + version}, prepare: t.lego})
 }
 
 // onGitHub gets a tool that is released at GitHub, under the version of its module; archive is the
 // name of the release's archive, which may have the version in it.
 func (t Tools) onGitHub(ctx context.Context, path, archive string, tool tool) error {
-	version, err := t.version(path, "localcloud", "tools", tool.name)
+	version, err := t.version(path, filepath.FromSlash(tool.pinned))
 	if err != nil {
 		return err
 	}
@@ -176,7 +179,7 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 			return false, err
 		}
 	}
-	dir := filepath.Join(t.Root, "localcloud", "tools", tool.name)
+	dir := filepath.Join(t.Root, filepath.FromSlash(tool.pinned))
 	recipe := sha256.New()
 	fmt.Fprintln(recipe, runtime.Version(), tool.pkg, tool.flags)
 	for _, name := range []string{"go.mod", "go.sum"} {

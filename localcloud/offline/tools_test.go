@@ -43,11 +43,11 @@ func (b *builder) Run(_ context.Context, command run.Command) ([]byte, error) {
 func withTools(t *testing.T, runner run.Runner) Tools {
 	t.Helper()
 	tools := project(t, runner, &offline{})
-	for _, tool := range []string{"pulumi", "versitygw", "pebble", "traefik"} {
-		module := filepath.Join(tools.Root, "localcloud", "tools", tool)
+	for _, pinned := range []string{"tools", "tools/pulumi", "tools/traefik"} {
+		module := filepath.Join(tools.Root, filepath.FromSlash(pinned))
 		require.NoError(t, os.MkdirAll(module, 0o755))
 		for _, name := range []string{"go.mod", "go.sum"} {
-			content, err := os.ReadFile(filepath.Join("..", "tools", tool, name))
+			content, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(pinned), name))
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(module, name), content, 0o644))
 		}
@@ -73,7 +73,7 @@ func TestAToolIsBuiltOnceForOneVersion(t *testing.T) {
 	require.NoError(t, tools.S3(t.Context()))
 	require.NoError(t, tools.S3(t.Context()))
 	require.Equal(t, 1, machine.builds)
-	require.NoError(t, os.WriteFile(filepath.Join(tools.Root, "localcloud", "tools", "versitygw", "go.sum"), []byte("newer"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(tools.Root, "tools", "go.sum"), []byte("newer"), 0o644))
 	require.NoError(t, tools.S3(t.Context()))
 	require.Equal(t, 2, machine.builds)
 }
@@ -82,20 +82,24 @@ func TestEveryToolIsBuiltFromItsModule(t *testing.T) {
 	machine := &builder{lego: t.TempDir(), sum: legoSum}
 	require.NoError(t, os.MkdirAll(filepath.Join(machine.lego, "providers"), 0o755))
 	tools := withTools(t, machine)
-	for tool, build := range map[string]func(context.Context) error{
-		"versitygw": tools.S3, "pebble": tools.ACME, "traefik": tools.Traefik,
+	for tool, of := range map[string]struct {
+		build  func(context.Context) error
+		module string
+	}{
+		"versitygw": {tools.S3, "tools"}, "pebble": {tools.ACME, "tools"}, "traefik": {tools.Traefik, "tools/traefik"},
 	} {
-		require.NoError(t, build(t.Context()))
+		require.NoError(t, of.build(t.Context()))
 		require.FileExists(t, filepath.Join(tools.Home.Bin(), tool))
-		module, err := os.ReadFile(filepath.Join("..", "tools", tool, "go.mod"))
+		module, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(of.module), "go.mod"))
 		require.NoError(t, err)
-		require.Contains(t, string(module), "module immutable-infra/localcloud/tools/"+tool+"\n")
+		require.Contains(t, string(module), "module immutable-infra/"+of.module+"\n")
+		require.Contains(t, string(module), "/cmd/"+tool+"\n", "the module has no directive for the tool")
 	}
 	require.Equal(t, 3, machine.builds)
 }
 
 func TestTraefikIsTheOneThatServersRun(t *testing.T) {
-	path := filepath.Join("..", "tools", "traefik", "go.mod")
+	path := filepath.Join("..", "..", "tools", "traefik", "go.mod")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	module, err := modfile.Parse(path, data, nil)
@@ -118,7 +122,7 @@ func TestTraefikIsTheOneThatServersRun(t *testing.T) {
 	require.Equal(t, legoVersion, versions[legoModule])
 	for _, replace := range module.Replace {
 		if replace.Old.Path == legoModule {
-			require.Equal(t, Tools{Root: filepath.Join("..", "..")}.legoDir(), filepath.Join("..", "tools", "traefik", replace.New.Path))
+			require.Equal(t, Tools{Root: filepath.Join("..", "..")}.legoDir(), filepath.Join("..", "..", "tools", "traefik", replace.New.Path))
 			return
 		}
 	}

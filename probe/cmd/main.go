@@ -1,4 +1,4 @@
-// Command probe waits until a site is served as expected at one address. Pulumi's command resources and tools/smoke.sh
+// Command probe waits until a site is served as expected at one address. Pulumi's command resources and ops/scripts/smoke.sh
 // run it.
 //
 // The environment has its settings:

@@ -48,7 +48,7 @@ func write(t *testing.T, files map[string]string) string {
 // TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after the other.
 func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
-		t.Skip("needs Chromium: tools/need.sh chromium")
+		t.Skip("needs Chromium: ops/scripts/need.sh chromium")
 	}
 	browser, stop, err := Start(t.Context(), Options{Others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><p>Player</p>"}})
 	require.NoError(t, err)
