@@ -21,7 +21,7 @@ func load(ctx *pulumi.Context) (*stack.Config, error) {
 	if err := stack.RequirePulumi(ctx); err != nil {
 		return nil, err
 	}
-	if err := components.RequireStackName(ctx, "contentBucket", "content"); err != nil {
+	if err := components.RequireStackName(ctx, "content"); err != nil {
 		return nil, err
 	}
 	return stack.Load(ctx)

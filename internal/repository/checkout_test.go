@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,23 +44,27 @@ func project(t *testing.T) (root string, files []string) {
 // TestB9CheckoutHasTheSameBytesOnWindows: core.autocrlf is true there by default.
 func TestB9CheckoutHasTheSameBytesOnWindows(t *testing.T) {
 	root, files := project(t)
-	m := newMachine(t)
-	m.dir = t.TempDir()
-	m.env = append(m.env, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
-	m.git(t, "init", "--quiet")
+	dir := t.TempDir()
+	git := func(args ...string) {
+		command := exec.CommandContext(t.Context(), "git", args...)
+		command.Dir, command.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+		output, err := command.CombinedOutput()
+		require.NoError(t, err, string(output))
+	}
+	git("init", "--quiet")
 	for _, file := range files {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		require.NoError(t, err)
-		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, filepath.Dir(file)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(m.dir, file), content, 0o644))
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), content, 0o644))
 	}
 	// Bytes that a conversion would change, in what git may take for text.
 	picture := []byte("GIF89a\r\n\n\r")
-	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "picture.gif"), picture, 0o644))
-	m.git(t, "add", "--all")
-	m.git(t, "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "all of it")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "picture.gif"), picture, 0o644))
+	git("add", "--all")
+	git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "all of it")
 	clone := filepath.Join(t.TempDir(), "clone")
-	m.git(t, "clone", "--quiet", "--no-hardlinks", "--config", "core.autocrlf=true", "--config", "core.eol=crlf", m.dir, clone)
+	git("clone", "--quiet", "--no-hardlinks", "--config", "core.autocrlf=true", "--config", "core.eol=crlf", dir, clone)
 
 	for _, file := range files {
 		expected, err := os.ReadFile(filepath.Join(root, file))

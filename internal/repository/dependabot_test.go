@@ -14,8 +14,7 @@ import (
 
 // notWatched are the directories for which Dependabot proposes nothing, with the reason.
 var notWatched = map[string]string{
-	"/localcloud/tools/traefik":     "its version follows server/files/compose.yaml, and its ACME client is a directory that the toolchain makes",
-	"/localcloud/tools/traefik/ext": "it requires nothing",
+	"/tools/traefik/ext": "it requires nothing",
 }
 
 func TestDependabotWatchesEverythingThatIsPinned(t *testing.T) {

@@ -1,9 +1,7 @@
 package repository
 
 import (
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"

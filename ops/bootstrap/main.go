@@ -23,11 +23,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"immutable-infra/bootstrap/internal/backend"
-	"immutable-infra/bootstrap/internal/bucket"
-	"immutable-infra/bootstrap/internal/key"
-	"immutable-infra/bootstrap/internal/stackfile"
-	"immutable-infra/bootstrap/internal/steps"
+	"immutable-infra/ops/bootstrap/internal/backend"
+	"immutable-infra/ops/bootstrap/internal/bucket"
+	"immutable-infra/ops/bootstrap/internal/key"
+	"immutable-infra/ops/bootstrap/internal/stackfile"
+	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
 func main() {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/bootstrap/internal/awstest"
+	"immutable-infra/ops/bootstrap/internal/awstest"
 )
 
 const (

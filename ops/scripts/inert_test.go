@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,12 +49,16 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 // A canceled job has to end an update of Pulumi before it ends.
 func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
 	// The outer shell stands for make, the inner one for Pulumi.
+	// What these tests ignore, such as SIGHUP below nohup, a shell could not trap. What they catch, it can.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	const inner = `trap "sleep 0.2; echo ::debug::stopped; exit" INT TERM HUP; echo ready; while :; do sleep 0.05; done`
-	for signal, status := range map[syscall.Signal]int{
+	for sent, status := range map[syscall.Signal]int{
 		// After SIGINT, a shell goes on when its command did not die of it.
 		syscall.SIGINT: 5, syscall.SIGTERM: 128 + int(syscall.SIGTERM), syscall.SIGHUP: 128 + int(syscall.SIGHUP),
 	} {
-		t.Run(signal.String(), func(t *testing.T) {
+		t.Run(sent.String(), func(t *testing.T) {
 			command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", `bash -c "$0"; exit 5`, inner)
 			stdout, err := command.StdoutPipe()
 			require.NoError(t, err)
@@ -62,7 +67,7 @@ func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
 			for lines := bufio.NewScanner(stdout); lines.Scan(); {
 				log = append(log, lines.Text())
 				if lines.Text() == "ready" {
-					require.NoError(t, command.Process.Signal(signal))
+					require.NoError(t, command.Process.Signal(sent))
 				}
 			}
 			var exit *exec.ExitError

@@ -14,7 +14,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 )
 
-// stateBucket holds Pulumi's state. It has the name that bootstrap/ gives to the
+// stateBucket holds Pulumi's state. It has the name that ops/bootstrap gives to the
 // bucket of an account and a region.
 const stateBucket = "immutable-infra-state-123456789012-" + cloud.Region
 

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 
-	"immutable-infra/bootstrap/internal/steps"
+	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
 // versionDays is for how long a version of the state is kept that another one has replaced.

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"immutable-infra/bootstrap/internal/steps"
+	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
 // Key is the key of a stack.
