@@ -23,6 +23,9 @@ LIBRARIES := libacl1 libapparmor1 libargon2-1 libbrotli1 libpcre2-8-0 libsodium2
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
 
+# Each module builds with the versions in its own go.mod, whatever workspace is above this clone.
+export GOWORK := off
+
 .PHONY: help
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

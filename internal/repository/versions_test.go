@@ -3,6 +3,8 @@ package repository
 import (
 	"os"
 	"os/exec"
+	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -68,6 +70,31 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A workspace would build the program with the local cloud's versions: see "No workspace" in docs/decisions.md.
+func TestModulesBuildWithTheirOwnVersions(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	require.NoError(t, err)
+	require.Contains(t, string(makefile), "\nexport GOWORK := off\n")
+	workspaces, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "ls-files", "--", "*go.work").Output()
+	require.NoError(t, err)
+	require.Empty(t, string(workspaces))
+}
+
+func TestMakeChecksEachModule(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	require.NoError(t, err)
+	listed := regexp.MustCompile(`(?m)^MODULES := (.*)$`).FindStringSubmatch(string(makefile))
+	require.NotNil(t, listed)
+	var modules []string
+	for file := range goMods(t) {
+		// These have programs of others, and no packages.
+		if directory := path.Dir(file); directory != "tools" && !strings.HasPrefix(directory, "tools/") {
+			modules = append(modules, directory)
+		}
+	}
+	require.ElementsMatch(t, modules, strings.Fields(listed[1]))
 }
 
 func TestAllModulesAreForTheSameGo(t *testing.T) {
