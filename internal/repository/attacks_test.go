@@ -93,9 +93,12 @@ func findTest(directory, name string) error {
 
 // declares reports whether a file declares a test or fuzz function of a name.
 func declares(file *ast.File, name string) bool {
+	if !regexp.MustCompile(`^(?:Test|Fuzz)[A-Z]`).MatchString(name) {
+		return false
+	}
 	for _, declaration := range file.Decls {
 		function, ok := declaration.(*ast.FuncDecl)
-		if ok && function.Recv == nil && function.Name.Name == name && regexp.MustCompile(`^(?:Test|Fuzz)[A-Z]`).MatchString(name) {
+		if ok && function.Recv == nil && function.Name.Name == name {
 			return true
 		}
 	}
@@ -125,15 +128,18 @@ func TestAnAttackWithoutItsTestIsFound(t *testing.T) {
 	// Put together, so that it is no literal here.
 	missing := strings.Join([]string{"no", "such", "subtest"}, " ")
 	for name, c := range map[string]struct{ cell, err string }{
-		"a test":                 {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`", ""},
-		"a subtest":              {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound/a subtest`", ""},
-		"a subtest of no name":   {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound/" + missing + "`", "has no subtest"},
+		"a test":    {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`", ""},
+		"a subtest": {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound/a subtest`", ""},
+		"a subtest of no name": {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound/" + missing + "`",
+			"has no subtest"},
 		"another directory's":    {"`server`: `TestAnAttackWithoutItsTestIsFound`", `has no test "TestAnAttack`},
 		"a directory of no name": {"`nowhere`: `TestX`", `has no test "TestX"`},
 		"no test function":       {"`internal/repository`: `checkTests`", `has no test "checkTests"`},
-		"the second of two":      {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`, `TestNothing`", `has no test "TestNothing"`},
-		"the second directory's": {"`server/manifest`: `FuzzManifest`; `internal/repository`: `TestNothing`", `has no test "TestNothing"`},
-		"words":                  {"a test of this", "names no directory and test"},
+		"the second of two": {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`, `TestNothing`",
+			`has no test "TestNothing"`},
+		"the second directory's": {"`server/manifest`: `FuzzManifest`; `internal/repository`: `TestNothing`",
+			`has no test "TestNothing"`},
+		"words": {"a test of this", "names no directory and test"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := checkTests("../..", c.cell)

@@ -16,7 +16,8 @@ import (
 // listed are the files that git knows and that match patterns, relative to the repository's root.
 func listed(t *testing.T, patterns ...string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", "../..", "ls-files", "-z", "--"}, patterns...)...).Output()
+	out, err := exec.CommandContext(t.Context(), "git",
+		append([]string{"-C", "../..", "ls-files", "-z", "--"}, patterns...)...).Output()
 	require.NoError(t, err)
 	var files []string
 	for file := range strings.SplitSeq(strings.Trim(string(out), "\x00"), "\x00") {
@@ -166,7 +167,8 @@ func TestTestsInDocumentsExist(t *testing.T) {
 	}
 	for file, text := range documents(t) {
 		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
-			require.True(t, slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, name) }), "%s: no test is called %s", file, name)
+			require.True(t, slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, name) }),
+				"%s: no test is called %s", file, name)
 		}
 	}
 }

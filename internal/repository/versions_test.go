@@ -15,7 +15,8 @@ import (
 // otherVersions are the modules that need another version of a dependency than the rest, with
 // the reason.
 func otherVersions() map[string]map[string]string {
-	const plugins = "the local cloud's plugins are processes of their own, and pulumi-go-provider requires newer ones than the program's SDK does"
+	const plugins = "the local cloud's plugins are processes of their own, and pulumi-go-provider requires newer ones " +
+		"than the program's SDK does"
 	return map[string]map[string]string{
 		"localcloud/go.mod": {
 			"github.com/pulumi/pulumi/sdk/v3": plugins,
@@ -55,7 +56,8 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 				continue
 			}
 			if other, ok := versions[dependency]; ok {
-				require.Equal(t, other, version, "%s: in %s it is another: go get %s@VERSION in one of them", dependency, where[dependency], dependency)
+				require.Equal(t, other, version, "%s: in %s it is another: go get %s@VERSION in one of them", dependency,
+					where[dependency], dependency)
 			}
 			versions[dependency], where[dependency] = version, path
 		}
@@ -65,7 +67,8 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 			require.Contains(t, modules, path)
 			for _, requirement := range modules[path].Require {
 				if requirement.Mod.Path == dependency {
-					require.NotEqual(t, versions[dependency], requirement.Mod.Version, "%s: %s needs no exception any more", path, dependency)
+					require.NotEqual(t, versions[dependency], requirement.Mod.Version, "%s: %s needs no exception any more", path,
+						dependency)
 				}
 			}
 		}

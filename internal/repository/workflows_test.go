@@ -89,12 +89,14 @@ func parseWorkflow(t *testing.T, text string) workflow {
 }
 
 // powers are the words by which a workflow gets a role, a secret, or a machine of the owner's.
-var powers = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|actions/setup\n|configure-aws-credentials|environment:|: write`)
+var powers = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|` +
+	`actions/setup\n|configure-aws-credentials|environment:|: write`)
 
 func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 	var seen []string
 	for path, text := range workflows(t) {
-		require.NotContains(t, text, "pull_request_target", "%s: it would run the code of strangers with the rights of this repository", path)
+		require.NotContains(t, text, "pull_request_target",
+			"%s: it would run the code of strangers with the rights of this repository", path)
 		if filepath.Base(path) == "action.yml" {
 			continue
 		}
@@ -107,14 +109,16 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 			// Harmless: strangers' code may run here.
 			require.Equal(t, map[string]string{"contents": "read"}, workflow.Permissions, path)
 			for name, job := range workflow.Jobs {
-				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not throw away", path, name)
+				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not throw away", path,
+					name)
 			}
 			continue
 		}
 		require.Contains(t, text, "\npermissions: {}\n", path)
 		for name, job := range workflow.Jobs {
 			if job.Needs == nil {
-				require.Contains(t, job.If, "github.event.pull_request.head.repo.full_name == github.repository", "%s: %s", path, name)
+				require.Contains(t, job.If, "github.event.pull_request.head.repo.full_name == github.repository", "%s: %s", path,
+					name)
 			}
 			for permission, level := range job.Permissions {
 				if level != "write" || permission == "id-token" {
@@ -144,7 +148,8 @@ func TestEveryPullRequestAndEveryDeployIsChecked(t *testing.T) {
 	deploy := parseWorkflow(t, texts["../../.github/workflows/deploy.yml"])
 	require.Equal(t, "./.github/workflows/check.yml", deploy.Jobs["check"].Uses)
 	require.Nil(t, deploy.Jobs["check"].Secrets)
-	require.Equal(t, map[string]string{"contents": "read"}, deploy.Jobs["check"].Permissions, "it would inherit the right to assume a role")
+	require.Equal(t, map[string]string{"contents": "read"}, deploy.Jobs["check"].Permissions,
+		"it would inherit the right to assume a role")
 	for name, job := range deploy.Jobs {
 		if name == "check" {
 			continue
@@ -171,7 +176,9 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 	for path, text := range workflows(t) {
 		for name, job := range parseWorkflow(t, text).Jobs {
 			for _, step := range job.Steps {
-				if step.Uses != "./.github/actions/setup" && !strings.HasPrefix(step.Uses, "aws-actions/configure-aws-credentials@") {
+				getsRole := step.Uses == "./.github/actions/setup" ||
+					strings.HasPrefix(step.Uses, "aws-actions/configure-aws-credentials@")
+				if !getsRole {
 					continue
 				}
 				environment, known := trusted[filepath.Base(path)]
@@ -184,7 +191,8 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 		require.FileExists(t, "../../.github/workflows/"+file)
 	}
 	deploy := workflows(t)["../../.github/workflows/deploy.yml"]
-	require.Equal(t, 2, strings.Count(deploy, "uses: ./.github/workflows/up.yml\n"), "of another ref, job_workflow_ref would be another")
+	require.Equal(t, 2, strings.Count(deploy, "uses: ./.github/workflows/up.yml\n"),
+		"of another ref, job_workflow_ref would be another")
 	require.NotContains(t, deploy, "vars.DEPLOY_ROLE", "the variables of an environment are empty before its job starts")
 }
 
@@ -217,7 +225,8 @@ func TestNoExpressionIsPastedIntoAShell(t *testing.T) {
 
 func TestADeploymentTakesNothingThatAnotherJobHasMade(t *testing.T) {
 	steps(t, func(where, uses, _ string) {
-		require.NotRegexp(t, `^actions/(?:upload-artifact|download-artifact|cache)`, uses, "%s: a job that runs a pull request's code could tamper with it", where)
+		require.NotRegexp(t, `^actions/(?:upload-artifact|download-artifact|cache)`, uses,
+			"%s: a job that runs a pull request's code could tamper with it", where)
 	})
 	up := workflows(t)["../../.github/workflows/up.yml"]
 	require.NotContains(t, up, "needs:")
@@ -232,7 +241,8 @@ func TestOnlyDeploymentsRunOnARunnerOfOnesOwn(t *testing.T) {
 				require.Equal(t, "${{ vars.DEPLOY_RUNNER || 'ubuntu-24.04' }}", match[1])
 				continue
 			}
-			require.Equal(t, "ubuntu-24.04", match[1], "%s: what a pull request leaves on that machine meets the next deployment", path)
+			require.Equal(t, "ubuntu-24.04", match[1],
+				"%s: what a pull request leaves on that machine meets the next deployment", path)
 		}
 	}
 }
@@ -242,7 +252,8 @@ func TestEveryMakeInAWorkflowRunsInert(t *testing.T) {
 	steps(t, func(where, _, run string) {
 		for line := range strings.Lines(run) {
 			if strings.Contains(line, "make ") && !strings.Contains(line, "echo ") {
-				require.True(t, strings.HasPrefix(strings.TrimSpace(line), "exec ops/scripts/inert.sh make "), "%s: %s", where, line)
+				require.True(t, strings.HasPrefix(strings.TrimSpace(line), "exec ops/scripts/inert.sh make "), "%s: %s", where,
+					line)
 				found++
 			}
 		}

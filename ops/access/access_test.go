@@ -125,7 +125,8 @@ func admits(t *testing.T, trust string, job token) bool {
 	claims := map[string]string{"aud": audience, "sub": job.sub, "ref": job.ref, "job_workflow_ref": job.workflow}
 	for _, statement := range document.Statement {
 		require.Equal(t, "Allow sts:AssumeRoleWithWebIdentity", statement.Effect+" "+statement.Action)
-		require.Equal(t, []string{"StringEquals"}, slices.Collect(maps.Keys(statement.Condition)), "a pattern might match others")
+		require.Equal(t, []string{"StringEquals"}, slices.Collect(maps.Keys(statement.Condition)),
+			"a pattern might match others")
 		met := true
 		for key, wanted := range statement.Condition["StringEquals"] {
 			claim, known := claims[strings.TrimPrefix(key, issuer+":")]
@@ -158,28 +159,42 @@ func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
 			job  token
 			role string
 		}{
-			"deployment of test":        {token{prefix + ":environment:test", main, files + "up.yml@" + main}, "deploy-test"},
-			"deployment of production":  {token{prefix + ":environment:production", main, files + "up.yml@" + main}, "deploy-production"},
-			"preview of a pull request": {token{prefix + ":environment:preview", pull, files + "preview.yml@" + pull}, "preview"},
-			"drift":                     {token{prefix + ":ref:" + main, main, files + "drift.yml@" + main}, "preview"},
-			"rebuild":                   {token{prefix + ":ref:" + main, main, files + "rebuild.yml@" + main}, "preview"},
-			"restore drill":             {token{prefix + ":ref:" + main, main, files + "restore-drill.yml@" + main}, "restore-drill"},
-			"deployment of a branch":    {token{prefix + ":environment:production", branch, files + "up.yml@" + branch}, ""},
-			"main's deployment by a branch's workflow":   {token{prefix + ":environment:production", main, files + "up.yml@" + branch}, ""},
-			"another workflow in the environment":        {token{prefix + ":environment:production", main, files + "attack.yml@" + main}, ""},
-			"a pull request in production's environment": {token{prefix + ":environment:production", pull, files + "up.yml@" + pull}, ""},
-			"another repository's up.yml":                {token{prefix + ":environment:production", main, "mallory/site/.github/workflows/up.yml@" + main}, ""},
-			"another repository":                         {token{"repo:mallory/site:environment:production", main, files + "up.yml@" + main}, ""},
-			"the same name in another case":              {token{strings.Replace(prefix, "example", "Example", 1) + ":environment:production", main, files + "up.yml@" + main}, ""},
-			"a pull request without the environment":     {token{prefix + ":pull_request", pull, files + "preview.yml@" + pull}, ""},
-			"a drill by a branch's workflow":             {token{prefix + ":ref:" + branch, branch, files + "restore-drill.yml@" + branch}, ""},
-			"another workflow of main, for the drill":    {token{prefix + ":ref:" + main, main, files + "deploy.yml@" + main}, ""},
-			"an environment that a workflow made up":     {token{prefix + ":environment:staging", main, files + "up.yml@" + main}, ""},
+			"deployment of test": {token{prefix + ":environment:test", main, files + "up.yml@" + main}, "deploy-test"},
+			"deployment of production": {token{prefix + ":environment:production", main, files + "up.yml@" + main},
+				"deploy-production"},
+			"preview of a pull request": {token{prefix + ":environment:preview", pull, files + "preview.yml@" + pull},
+				"preview"},
+			"drift":   {token{prefix + ":ref:" + main, main, files + "drift.yml@" + main}, "preview"},
+			"rebuild": {token{prefix + ":ref:" + main, main, files + "rebuild.yml@" + main}, "preview"},
+			"restore drill": {token{prefix + ":ref:" + main, main, files + "restore-drill.yml@" + main},
+				"restore-drill"},
+			"deployment of a branch": {token{prefix + ":environment:production", branch, files + "up.yml@" + branch}, ""},
+			"main's deployment by a branch's workflow": {token{prefix + ":environment:production", main,
+				files + "up.yml@" + branch}, ""},
+			"another workflow in the environment": {token{prefix + ":environment:production", main,
+				files + "attack.yml@" + main}, ""},
+			"a pull request in production's environment": {token{prefix + ":environment:production", pull,
+				files + "up.yml@" + pull}, ""},
+			"another repository's up.yml": {token{prefix + ":environment:production", main,
+				"mallory/site/.github/workflows/up.yml@" + main}, ""},
+			"another repository": {token{"repo:mallory/site:environment:production", main,
+				files + "up.yml@" + main}, ""},
+			"the same name in another case": {token{strings.Replace(prefix, "example", "Example", 1) +
+				":environment:production", main, files + "up.yml@" + main}, ""},
+			"a pull request without the environment": {token{prefix + ":pull_request", pull, files + "preview.yml@" + pull},
+				""},
+			"a drill by a branch's workflow": {token{prefix + ":ref:" + branch, branch,
+				files + "restore-drill.yml@" + branch}, ""},
+			"another workflow of main, for the drill": {token{prefix + ":ref:" + main, main, files + "deploy.yml@" + main},
+				""},
+			"an environment that a workflow made up": {token{prefix + ":environment:staging", main,
+				files + "up.yml@" + main}, ""},
 		} {
 			for _, role := range []string{"preview", "deploy-test", "deploy-production", "restore-drill"} {
 				inputs := mocks.find(t, "aws:iam/role:Role", role).Inputs
 				require.Equal(t, "immutable-infra-"+role, inputs["name"].StringValue())
-				require.Equal(t, role == test.role, admits(t, inputs["assumeRolePolicy"].StringValue(), test.job), "%s: %s", name, role)
+				require.Equal(t, role == test.role, admits(t, inputs["assumeRolePolicy"].StringValue(), test.job), "%s: %s", name,
+					role)
 			}
 		}
 	}
@@ -189,11 +204,13 @@ func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
 func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
 	const main = "refs/heads/main"
 	of := func(repository, environment string) token {
-		return token{"repo:" + repository + ":environment:" + environment, main, repository + "/.github/workflows/up.yml@" + main}
+		return token{"repo:" + repository + ":environment:" + environment, main,
+			repository + "/.github/workflows/up.yml@" + main}
 	}
 	before, after := deployed(t, nil), deployed(t, map[string]string{"repository": "Example/new-site"})
 	for _, stack := range []string{"test", "production"} {
-		old, renamed := before.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs, after.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs
+		old, renamed := before.find(t, "aws:iam/role:Role", "deploy-"+stack).Inputs, after.find(t, "aws:iam/role:Role",
+			"deploy-"+stack).Inputs
 		trust := renamed["assumeRolePolicy"].StringValue()
 		require.True(t, admits(t, trust, of("Example/new-site", stack)))
 		require.False(t, admits(t, trust, of("example/site", stack)), "somebody else may have the old name now")
@@ -239,10 +256,14 @@ func TestWhatIsMadeHereIsNotTheDeployRolesToChange(t *testing.T) {
 
 func TestTheOutputsAreTheVariablesAtGitHub(t *testing.T) {
 	require.Equal(t, map[string]any{
-		"PREVIEW_ROLE": "arn:aws:mock:::preview", "RESTORE_DRILL_ROLE": "arn:aws:mock:::restore-drill", "DEPLOY_STACKS": "production test",
-		"DEPLOY_ROLE":      map[string]string{"test": "arn:aws:mock:::deploy-test", "production": "arn:aws:mock:::deploy-production"},
-		"serverBoundaries": map[string]string{"test": "arn:aws:mock:::server-test", "production": "arn:aws:mock:::server-production"},
-		"AWS_REGION":       "eu-central-1", "PULUMI_BACKEND_URL": "s3://immutable-infra-state-123456789012-eu-central-1?region=eu-central-1",
+		"PREVIEW_ROLE": "arn:aws:mock:::preview", "RESTORE_DRILL_ROLE": "arn:aws:mock:::restore-drill",
+		"DEPLOY_STACKS": "production test",
+		"DEPLOY_ROLE": map[string]string{"test": "arn:aws:mock:::deploy-test",
+			"production": "arn:aws:mock:::deploy-production"},
+		"serverBoundaries": map[string]string{"test": "arn:aws:mock:::server-test",
+			"production": "arn:aws:mock:::server-production"},
+		"AWS_REGION":         "eu-central-1",
+		"PULUMI_BACKEND_URL": "s3://immutable-infra-state-123456789012-eu-central-1?region=eu-central-1",
 	}, deployed(t, nil).exported)
 }
 
@@ -260,28 +281,44 @@ func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
 		change map[string]string
 		told   []string
 	}{
-		"nothing set":       {map[string]string{"aws:region": "", "account": "", "repository": "", "stacks": "", "production": ""}, []string{"5 problems", "account: ", "aws:region: ", "production: ", "repository: not set", "stacks: not set"}},
+		"nothing set": {map[string]string{"aws:region": "", "account": "", "repository": "", "stacks": "",
+			"production": ""}, []string{
+			"5 problems", "account: ", "aws:region: ", "production: ", "repository: not set", "stacks: not set"}},
 		"an account's name": {map[string]string{"account": "site"}, []string{`account: "site"`, "12 digits"}},
 		// What YAML makes of an id without quotes that begins with a zero.
-		"a short account":           {map[string]string{"account": "12345678901"}, []string{"in quotes"}},
-		"a repository's URL":        {map[string]string{"repository": "https://github.com/example/site"}, []string{"repository: ", "write owner/name"}},
-		"both":                      {map[string]string{"subjectPrefix": "repo:example@1/site@2"}, []string{"repository: set together with subjectPrefix"}},
-		"a whole subject":           {map[string]string{"repository": "", "subjectPrefix": "repo:example/site:*"}, []string{"subjectPrefix: "}},
-		"no list":                   {map[string]string{"stacks": "test"}, []string{`stacks: "test" is not a list of names`}},
-		"a stack's name":            {map[string]string{"stacks": `["Production", "production"]`}, []string{`stacks[0]: "Production"`}},
-		"the previews' environment": {map[string]string{"stacks": `["preview", "production"]`}, []string{"stacks[0]: ", "environment of previews"}},
-		"a stack twice":             {map[string]string{"stacks": `["production", "production"]`}, []string{"stacks[1]: ", "is there already"}},
-		"a stack named as a bucket": {map[string]string{"stacks": `["test", "test-content-old", "production"]`}, []string{"stacks[1]: ", `taken for those of "test"`}},
-		"no production":             {map[string]string{"production": "live"}, []string{`production: "live" is none of the stacks`}},
-		"a bucket's URL":            {map[string]string{"stateBucket": "s3://state"}, []string{"stateBucket: "}},
-		"an alias":                  {map[string]string{"keys": `{"production": "alias/immutable-infra-production"}`}, []string{"keys.production: ", "an alias is not enough"}},
-		"a key for nothing":         {map[string]string{"keys": `{"live": "arn:aws:kms:eu-central-1:123456789012:key/k"}`}, []string{"keys.live: is for none of the stacks"}},
-		"keys in a list":            {map[string]string{"keys": `["arn:aws:kms:eu-central-1:123456789012:key/k"]`}, []string{"keys: "}},
-		"a zone's name":             {map[string]string{"zoneIds": `["example.org"]`}, []string{`zoneIds[0]: "example.org"`}},
-		"a URL as a name":           {map[string]string{"names": `{"test": ["https://test.example.org"]}`}, []string{"names.test[0]: ", "lower case"}},
-		"names of nothing":          {map[string]string{"names": `{"live": ["example.org"]}`}, []string{"names.live: is for none of the stacks"}},
-		"another provider":          {map[string]string{"oidcProvider": "arn:aws:iam::123456789012:oidc-provider/gitlab.com"}, []string{"oidcProvider: "}},
-		"a key that is wrong":       {map[string]string{"zoneID": "Z1"}, []string{"zoneID: there is no such key"}},
+		"a short account": {map[string]string{"account": "12345678901"}, []string{"in quotes"}},
+		"a repository's URL": {map[string]string{"repository": "https://github.com/example/site"},
+			[]string{"repository: ", "write owner/name"}},
+		"both": {map[string]string{"subjectPrefix": "repo:example@1/site@2"},
+			[]string{"repository: set together with subjectPrefix"}},
+		"a whole subject": {map[string]string{"repository": "", "subjectPrefix": "repo:example/site:*"},
+			[]string{"subjectPrefix: "}},
+		"no list": {map[string]string{"stacks": "test"}, []string{`stacks: "test" is not a list of names`}},
+		"a stack's name": {map[string]string{"stacks": `["Production", "production"]`},
+			[]string{`stacks[0]: "Production"`}},
+		"the previews' environment": {map[string]string{"stacks": `["preview", "production"]`},
+			[]string{"stacks[0]: ", "environment of previews"}},
+		"a stack twice": {map[string]string{"stacks": `["production", "production"]`},
+			[]string{"stacks[1]: ", "is there already"}},
+		"a stack named as a bucket": {map[string]string{"stacks": `["test", "test-content-old", "production"]`},
+			[]string{"stacks[1]: ", `taken for those of "test"`}},
+		"no production": {map[string]string{"production": "live"},
+			[]string{`production: "live" is none of the stacks`}},
+		"a bucket's URL": {map[string]string{"stateBucket": "s3://state"}, []string{"stateBucket: "}},
+		"an alias": {map[string]string{"keys": `{"production": "alias/immutable-infra-production"}`},
+			[]string{"keys.production: ", "an alias is not enough"}},
+		"a key for nothing": {map[string]string{"keys": `{"live": "arn:aws:kms:eu-central-1:123456789012:key/k"}`},
+			[]string{"keys.live: is for none of the stacks"}},
+		"keys in a list": {map[string]string{"keys": `["arn:aws:kms:eu-central-1:123456789012:key/k"]`},
+			[]string{"keys: "}},
+		"a zone's name": {map[string]string{"zoneIds": `["example.org"]`}, []string{`zoneIds[0]: "example.org"`}},
+		"a URL as a name": {map[string]string{"names": `{"test": ["https://test.example.org"]}`},
+			[]string{"names.test[0]: ", "lower case"}},
+		"names of nothing": {map[string]string{"names": `{"live": ["example.org"]}`},
+			[]string{"names.live: is for none of the stacks"}},
+		"another provider": {map[string]string{"oidcProvider": "arn:aws:iam::123456789012:oidc-provider/gitlab.com"},
+			[]string{"oidcProvider: "}},
+		"a key that is wrong": {map[string]string{"zoneID": "Z1"}, []string{"zoneID: there is no such key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(values(test.change))
@@ -297,8 +334,10 @@ func TestARepositorySpeltInAnotherCaseThanTheCheckoutsIsWarnedOf(t *testing.T) {
 	config, err := Parse(values(nil))
 	require.NoError(t, err)
 	for remote, warned := range map[string]bool{
-		"https://github.com/Example/site.git\n": true, "git@github.com:example/Site\n": true, "ssh://git@github.com/EXAMPLE/site": true,
-		"https://github.com/example/site.git\n": false, "https://github.com/example/other": false, "/srv/git/Example/site": false, "": false,
+		"https://github.com/Example/site.git\n": true, "git@github.com:example/Site\n": true,
+		"ssh://git@github.com/EXAMPLE/site":     true,
+		"https://github.com/example/site.git\n": false, "https://github.com/example/other": false,
+		"/srv/git/Example/site": false, "": false,
 	} {
 		require.Equal(t, warned, config.misspelt(remote) != "", remote)
 	}
@@ -321,7 +360,8 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 	for _, name := range []string{"access", "local"} {
 		stack, err := workspace.LoadProjectStack(sink, project, "Pulumi."+name+".yaml")
 		require.NoError(t, err)
-		require.NoError(t, workspace.ValidateStackConfigAndApplyProjectConfig(t.Context(), name, project, esc.Value{}, stack.Config, config.NopEncrypter, config.NopDecrypter))
+		require.NoError(t, workspace.ValidateStackConfigAndApplyProjectConfig(t.Context(), name, project, esc.Value{},
+			stack.Config, config.NopEncrypter, config.NopDecrypter))
 		values := map[string]string{}
 		for key, value := range stack.Config {
 			plain, err := value.Value(config.NopDecrypter)
@@ -340,7 +380,8 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 // FuzzParse reads a value of any key into a configuration that is right otherwise.
 func FuzzParse(f *testing.F) {
 	for _, key := range append(keys(), regionKey) {
-		for _, value := range []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":["*"]}`, "production", "repo:*", "*"} {
+		values := []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":["*"]}`, "production", "repo:*", "*"}
+		for _, value := range values {
 			f.Add(key, value)
 		}
 	}
@@ -353,7 +394,8 @@ func FuzzParse(f *testing.F) {
 		}
 		require.True(t, slices.Contains(keys(), key) || key == regionKey, "a key that is not known is refused")
 		// Each of these becomes a part of a policy, where a wildcard would match what was never meant.
-		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production, config.StateBucket}
+		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production,
+			config.StateBucket}
 		parts = append(append(parts, config.Stacks...), config.ZoneIDs...)
 		for _, arn := range config.Keys {
 			parts = append(parts, arn)

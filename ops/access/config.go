@@ -52,7 +52,8 @@ func (p Problems) Error() string {
 const regionKey = "aws:region"
 
 func keys() []string {
-	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds", "names", "oidcProvider"}
+	return []string{"account", "repository", "subjectPrefix", "stacks", "production", "stateBucket", "keys", "zoneIds",
+		"names", "oidcProvider"}
 }
 
 // Load reads and checks the configuration. Its error names every problem.
@@ -97,7 +98,8 @@ func (c *Config) misspelt(remote string) string {
 	if checkedOut == nil || checkedOut[1] == configured || !strings.EqualFold(checkedOut[1], configured) {
 		return ""
 	}
-	return fmt.Sprintf("the repository is %s in the configuration and %s in this checkout: write it exactly as GitHub shows it, with its case, or AWS refuses every workflow", configured, checkedOut[1])
+	return fmt.Sprintf("the repository is %s in the configuration and %s in this checkout: write it exactly as GitHub "+
+		"shows it, with its case, or AWS refuses every workflow", configured, checkedOut[1])
 }
 
 var (
@@ -119,10 +121,11 @@ var (
 // Parse makes a configuration of raw values, as Pulumi hands them over: strings as they are,
 // lists and objects as JSON. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
-	config := &Config{OIDCProvider: values["oidcProvider"], Subject: values["subjectPrefix"], Settings: permissions.Settings{
+	config := &Config{OIDCProvider: values["oidcProvider"], Subject: values["subjectPrefix"]}
+	config.Settings = permissions.Settings{
 		Project: program, Account: values["account"], Region: values[regionKey],
 		Production: values["production"], StateBucket: values["stateBucket"],
-	}}
+	}
 	var problems Problems
 	check := func(key string, ok bool, format string, args ...any) {
 		if !ok {
@@ -138,57 +141,78 @@ func Parse(values map[string]string) (*Config, error) {
 		check(key, key == regionKey || slices.Contains(keys(), key), "there is no such key; see the list in Pulumi.yaml")
 	}
 
-	check(regionKey, regionName.MatchString(config.Region), "%q is not an AWS region; write one such as eu-central-1", config.Region)
-	check("account", accountID.MatchString(config.Account), "%q is not the id of an AWS account; write its 12 digits in quotes: aws sts get-caller-identity", config.Account)
+	check(regionKey, regionName.MatchString(config.Region), "%q is not an AWS region; write one such as eu-central-1",
+		config.Region)
+	check("account", accountID.MatchString(config.Account),
+		"%q is not the id of an AWS account; write its 12 digits in quotes: aws sts get-caller-identity", config.Account)
 	switch repo := values["repository"]; {
 	case repo == "" && config.Subject == "":
 		check("repository", false, "not set; write owner/name, or set subjectPrefix")
 	case repo != "" && config.Subject != "":
 		check("repository", false, "set together with subjectPrefix; leave one of them out")
 	case repo != "":
-		check("repository", repository.MatchString(repo), "%q is not a repository at GitHub; write owner/name, exactly as GitHub shows it", repo)
+		check("repository", repository.MatchString(repo),
+			"%q is not a repository at GitHub; write owner/name, exactly as GitHub shows it", repo)
 		config.Subject = "repo:" + repo
 	default:
-		check("subjectPrefix", subject.MatchString(config.Subject), "%q is not what a subject begins with; write one such as repo:owner@123456/name@456789, without a colon at its end", config.Subject)
+		check("subjectPrefix", subject.MatchString(config.Subject),
+			"%q is not what a subject begins with; write one such as repo:owner@123456/name@456789, without a colon at "+
+				"its end", config.Subject)
 	}
 
 	decode("stacks", &config.Stacks, `a list of names, such as ["test", "production"]`)
-	check("stacks", len(config.Stacks) > 0, "not set; write the names of the stacks that are deployed, such as [test, production]")
+	check("stacks", len(config.Stacks) > 0,
+		"not set; write the names of the stacks that are deployed, such as [test, production]")
 	for i, name := range config.Stacks {
-		check(fmt.Sprintf("stacks[%d]", i), stackName.MatchString(name), "%q is not a name by which the stack's buckets can be known; they know up to 28 lower-case letters, digits and hyphens", name)
-		check(fmt.Sprintf("stacks[%d]", i), name != previewEnvironment, "%q is the environment of previews at GitHub; deploy from one of another name", name)
+		check(fmt.Sprintf("stacks[%d]", i), stackName.MatchString(name),
+			"%q is not a name by which the stack's buckets can be known; they know up to 28 lower-case letters, digits and "+
+				"hyphens", name)
+		check(fmt.Sprintf("stacks[%d]", i), name != previewEnvironment,
+			"%q is the environment of previews at GitHub; deploy from one of another name", name)
 		check(fmt.Sprintf("stacks[%d]", i), !slices.Contains(config.Stacks[:i], name), "%q is there already; remove it", name)
 	}
 	for i, name := range config.Stacks {
 		for _, other := range config.Stacks {
 			mistaken := strings.HasPrefix(name+"-", other+"-backup-") || strings.HasPrefix(name+"-", other+"-content-")
-			check(fmt.Sprintf("stacks[%d]", i), !mistaken, "the buckets of %q would be taken for those of %q; choose another name", name, other)
+			check(fmt.Sprintf("stacks[%d]", i), !mistaken,
+				"the buckets of %q would be taken for those of %q; choose another name", name, other)
 		}
 	}
-	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them", config.Production)
-	check("stateBucket", config.StateBucket == "" || bucketName.MatchString(config.StateBucket), "%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
+	check("production", slices.Contains(config.Stacks, config.Production), "%q is none of the stacks; write one of them",
+		config.Production)
+	check("stateBucket", config.StateBucket == "" || bucketName.MatchString(config.StateBucket),
+		"%q is not the name of a bucket; write the one that make bootstrap names", config.StateBucket)
 	if config.StateBucket == "" {
 		config.StateBucket = fmt.Sprintf("%s-state-%s-%s", program, config.Account, config.Region)
 	}
-	decode("keys", &config.Keys, `an object of ARNs, such as {"production": "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"}`)
+	decode("keys", &config.Keys,
+		`an object of ARNs, such as {"production": `+
+			`"arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"}`)
 	for stack, arn := range config.Keys {
 		key := "keys." + stack
 		check(key, slices.Contains(config.Stacks, stack), "is for none of the stacks; remove it")
-		check(key, keyARN.MatchString(arn), "%q is not the ARN of a key (an alias is not enough: permissions are for keys); write the one that make bootstrap STACK=%s names", arn, stack)
+		check(key, keyARN.MatchString(arn),
+			"%q is not the ARN of a key (an alias is not enough: permissions are for keys); write the one that make "+
+				"bootstrap STACK=%s names", arn, stack)
 	}
 	decode("zoneIds", &config.ZoneIDs, `a list of ids, such as ["Z0123456789ABCDEFGHIJ"]`)
 	for i, id := range config.ZoneIDs {
-		check(fmt.Sprintf("zoneIds[%d]", i), zoneID.MatchString(id), "%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ", id)
+		check(fmt.Sprintf("zoneIds[%d]", i), zoneID.MatchString(id),
+			"%q is not the id of a hosted zone; write one such as Z0123456789ABCDEFGHIJ", id)
 	}
 	decode("names", &config.Names, `an object of lists of names, such as {"test": ["test.example.org"]}`)
 	for stack, names := range config.Names {
 		key := "names." + stack
 		check(key, slices.Contains(config.Stacks, stack), "is for none of the stacks; remove it")
 		for i, name := range names {
-			check(fmt.Sprintf("%s[%d]", key, i), hostName.MatchString(name), "%q is not a name in DNS; write one such as test.example.org, in lower case, which stands for all names below it, too", name)
+			check(fmt.Sprintf("%s[%d]", key, i), hostName.MatchString(name),
+				"%q is not a name in DNS; write one such as test.example.org, in lower case, which stands for all names below "+
+					"it, too", name)
 		}
 	}
-	check("oidcProvider", config.OIDCProvider == "" || provider.MatchString(config.OIDCProvider), "%q is not the ARN of a provider for GitHub; write one such as arn:aws:iam::123456789012:oidc-provider/%s, or leave it out to make it", config.OIDCProvider, issuer)
+	check("oidcProvider", config.OIDCProvider == "" || provider.MatchString(config.OIDCProvider),
+		"%q is not the ARN of a provider for GitHub; write one such as arn:aws:iam::123456789012:oidc-provider/%s, or "+
+			"leave it out to make it", config.OIDCProvider, issuer)
 
 	if len(problems) > 0 {
 		slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })

@@ -43,7 +43,9 @@ type GitHubAccess struct {
 }
 
 // NewGitHubAccess makes a GitHubAccess.
-func NewGitHubAccess(ctx *pulumi.Context, name string, args *GitHubAccessArgs, opts ...pulumi.ResourceOption) (*GitHubAccess, error) {
+func NewGitHubAccess(
+	ctx *pulumi.Context, name string, args *GitHubAccessArgs, opts ...pulumi.ResourceOption,
+) (*GitHubAccess, error) {
 	if args == nil || args.Subject == "" || len(args.Settings.Stacks) == 0 {
 		return nil, errors.New("GitHub access " + name + ": the mandatory arguments Subject and Settings.Stacks are missing")
 	}
@@ -77,11 +79,14 @@ func NewGitHubAccess(ctx *pulumi.Context, name string, args *GitHubAccessArgs, o
 	}{
 		// The workflow of a pull request is what the pull request makes of it: only the rules of the environment count there.
 		{permissions.Preview, "Reads what the program manages, for previews, rebuilds and the look for drift",
-			[]grant{{subject: args.Subject + ":environment:" + previewEnvironment}, onMain("drift.yml", "rebuild.yml")}, &access.PreviewRole},
-		{permissions.RestoreDrill, "Reads the backups of the monitoring history", []grant{onMain("restore-drill.yml")}, &access.RestoreDrillRole},
+			[]grant{{subject: args.Subject + ":environment:" + previewEnvironment},
+				onMain("drift.yml", "rebuild.yml")}, &access.PreviewRole},
+		{permissions.RestoreDrill, "Reads the backups of the monitoring history", []grant{onMain("restore-drill.yml")},
+			&access.RestoreDrillRole},
 	} {
 		policy := args.Settings.Of(args.Settings.Production).For(role.role)
-		made, err := newRole(ctx, string(role.role), role.description, trust(provider, args.Subject, role.grants...), policy, access)
+		made, err := newRole(ctx, string(role.role), role.description, trust(provider, args.Subject, role.grants...), policy,
+			access)
 		if err != nil {
 			return nil, fmt.Errorf("role %s: %w", role.role, err)
 		}
@@ -98,8 +103,10 @@ func NewGitHubAccess(ctx *pulumi.Context, name string, args *GitHubAccessArgs, o
 
 		name := string(permissions.Deploy) + "-" + stack
 		// Where a job names an environment, its subject does not tell the branch.
-		trusted := trust(provider, args.Subject, grant{subject: args.Subject + ":environment:" + stack, ref: mainBranch, workflows: []string{"up.yml"}})
-		role, err := newRole(ctx, name, "Makes, changes and deletes what the program manages in stack "+stack, trusted, args.Settings.Of(stack).For(permissions.Deploy), access)
+		trusted := trust(provider, args.Subject,
+			grant{subject: args.Subject + ":environment:" + stack, ref: mainBranch, workflows: []string{"up.yml"}})
+		role, err := newRole(ctx, name, "Makes, changes and deletes what the program manages in stack "+stack, trusted,
+			args.Settings.Of(stack).For(permissions.Deploy), access)
 		if err != nil {
 			return nil, fmt.Errorf("role %s: %w", name, err)
 		}
@@ -161,7 +168,10 @@ func repositoryOf(subject string) string {
 }
 
 // newRole makes a role with one policy.
-func newRole(ctx *pulumi.Context, name, description string, trust pulumi.StringOutput, policy permissions.Policy, parent pulumi.Resource) (*iam.Role, error) {
+func newRole(
+	ctx *pulumi.Context, name, description string, trust pulumi.StringOutput, policy permissions.Policy,
+	parent pulumi.Resource,
+) (*iam.Role, error) {
 	text, err := policy.JSON(permissions.MaxSize)
 	if err != nil {
 		return nil, err
@@ -190,7 +200,9 @@ func newRole(ctx *pulumi.Context, name, description string, trust pulumi.StringO
 
 // newBoundary makes the permissions boundary of the servers of a stack. It is no part of the stack: whoever
 // deploys the stack must not change it.
-func newBoundary(ctx *pulumi.Context, stack string, settings permissions.Settings, parent pulumi.Resource) (*iam.Policy, error) {
+func newBoundary(
+	ctx *pulumi.Context, stack string, settings permissions.Settings, parent pulumi.Resource,
+) (*iam.Policy, error) {
 	text, err := settings.Of(stack).For(permissions.Server).JSON(permissions.MaxManagedSize)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,8 @@ func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 		"DEPLOY_STACKS":      pulumi.String(strings.Join(slices.Sorted(slices.Values(config.Stacks)), " ")),
 		"RESTORE_DRILL_ROLE": access.RestoreDrillRole,
 		"AWS_REGION":         pulumi.String(config.Region),
-		"PULUMI_BACKEND_URL": pulumi.String("s3://" + config.StateBucket + "?" + url.Values{"region": {config.Region}}.Encode()),
-		"serverBoundaries":   access.ServerBoundaries,
+		"PULUMI_BACKEND_URL": pulumi.String("s3://" + config.StateBucket + "?" +
+			url.Values{"region": {config.Region}}.Encode()),
+		"serverBoundaries": access.ServerBoundaries,
 	}, nil
 }

@@ -97,7 +97,8 @@ func read(args []string) (*order, error) {
 	if o.Stack == "" {
 		check(false, "STACK is not set; write: make bootstrap STACK=production")
 	} else if !stackName.MatchString(o.Stack) {
-		check(false, "STACK=%s is not a name for a stack; write letters, digits, hyphens and underscores, such as STACK=production", o.Stack)
+		check(false, "STACK=%s is not a name for a stack; write letters, digits, hyphens and underscores, such as "+
+			"STACK=production", o.Stack)
 	} else {
 		var err error
 		if o.projectName, err = stackfile.ProjectName(o.Project); err != nil {
@@ -109,21 +110,30 @@ func read(args []string) (*order, error) {
 		if o.Region == "" {
 			o.Region = o.file.Region
 		}
-		check(o.Region != "", "there is no region: set aws:region in %s, or write: make bootstrap STACK=%s REGION=eu-central-1", o.file.Name, o.Stack)
+		check(o.Region != "", "there is no region: set aws:region in %s, or write: make bootstrap STACK=%s "+
+			"REGION=eu-central-1", o.file.Name, o.Stack)
 	}
 	// Another store may call its regions as it likes.
-	check(o.Region == "" || o.Endpoint != "" || regionName.MatchString(o.Region), "REGION=%s is not an AWS region; write one such as eu-central-1", o.Region)
-	check(o.Bucket == "" || bucketName.MatchString(o.Bucket), "BUCKET=%s is not a name for a bucket; write 3 to 63 lower-case letters, digits and hyphens", o.Bucket)
+	check(o.Region == "" || o.Endpoint != "" || regionName.MatchString(o.Region),
+		"REGION=%s is not an AWS region; write one such as eu-central-1", o.Region)
+	check(o.Bucket == "" || bucketName.MatchString(o.Bucket),
+		"BUCKET=%s is not a name for a bucket; write 3 to 63 lower-case letters, digits and hyphens", o.Bucket)
 	if o.Endpoint != "" {
 		endpoint, err := url.Parse(o.Endpoint)
-		check(err == nil && endpoint.Scheme == "https" && endpoint.Host != "", "ENDPOINT=%s is not the URL of a store; write one such as https://s3.example.net", o.Endpoint)
-		check(o.Bucket != "", "BUCKET is not set; another store than AWS's has no account after which to name it: BUCKET=my-pulumi-state")
+		check(err == nil && endpoint.Scheme == "https" && endpoint.Host != "",
+			"ENDPOINT=%s is not the URL of a store; write one such as https://s3.example.net", o.Endpoint)
+		check(o.Bucket != "", "BUCKET is not set; another store than AWS's has no account after which to name it: "+
+			"BUCKET=my-pulumi-state")
 	}
 	// A key that is made in the wrong place costs money there, or encrypts what nobody can read elsewhere.
 	rehearsed := o.Stack == "local" || strings.HasPrefix(o.Stack, "local-")
 	inLocalCloud := os.Getenv("AWS_ENDPOINT_URL_KMS") != ""
-	check(o.Stack == "" || !rehearsed || inLocalCloud, `STACK=%s is a stack of the local cloud, and this shell points to AWS; in its environment: eval "$(make -s env)"`, o.Stack)
-	check(o.Stack == "" || rehearsed || !inLocalCloud, "STACK=%s is not a stack of the local cloud, and this shell points to it (AWS_ENDPOINT_URL_KMS is set); take another shell", o.Stack)
+	check(o.Stack == "" || !rehearsed || inLocalCloud,
+		`STACK=%s is a stack of the local cloud, and this shell points to AWS; in its environment: eval "$(make -s env)"`,
+		o.Stack)
+	check(o.Stack == "" || rehearsed || !inLocalCloud,
+		"STACK=%s is not a stack of the local cloud, and this shell points to it (AWS_ENDPOINT_URL_KMS is set); take "+
+			"another shell", o.Stack)
 	if len(problems) > 0 {
 		return nil, errors.New(strings.Join(problems, "\n"))
 	}
@@ -138,7 +148,8 @@ func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) 
 	}
 	caller, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return fmt.Errorf("AWS does not know you; log in (aws sso login, or AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): %w", err)
+		return fmt.Errorf("AWS does not know you; log in (aws sso login, or AWS_PROFILE, or AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY): %w", err)
 	}
 	you, err := arn.Parse(aws.ToString(caller.Arn))
 	if err != nil {
@@ -197,7 +208,8 @@ func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.W
 		return fmt.Errorf("load the AWS configuration: %w", err)
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return fmt.Errorf("there are no credentials for %s; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of the store: %w", o.Endpoint, err)
+		return fmt.Errorf("there are no credentials for %s; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of "+
+			"the store: %w", o.Endpoint, err)
 	}
 	state := bucket.Bucket{
 		Client: s3.NewFromConfig(cfg, func(options *s3.Options) {
@@ -224,7 +236,8 @@ func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.W
 	if has {
 		fmt.Fprintf(out, "\nThe stack %s is there.\n", o.Stack)
 	} else {
-		fmt.Fprintf(out, "\nThere is no KMS here: a passphrase encrypts the stack's secrets. Choose a long one, keep it where you will find it again, and\n  pulumi stack init %s --secrets-provider passphrase\n", o.Stack)
+		fmt.Fprintf(out, "\nThere is no KMS here: a passphrase encrypts the stack's secrets. Choose a long one, keep it "+
+			"where you will find it again, and\n  pulumi stack init %s --secrets-provider passphrase\n", o.Stack)
 	}
 	o.sayWhereElse(out, pulumi)
 	return nil
@@ -255,13 +268,16 @@ func (o *order) refuseToLoseSecrets(ctx context.Context, state bucket.Bucket, se
 	}
 	return fmt.Errorf(`%s has values that are encrypted by %s: %s.
 Pulumi would make the stack with %s, which cannot read them. Nothing was made.
-If the stack lives in another state, docs/state.md says how to move it here. If there is none yet, take these values and the lines
-encryptionsalt, encryptedkey and secretsprovider out of the file, try again, and set them anew: pulumi config set --secret KEY -s %s`,
+If the stack lives in another state, docs/state.md says how to move it here. If there is none yet, take these values
+and the lines encryptionsalt, encryptedkey and secretsprovider out of the file, try again, and set them anew:
+pulumi config set --secret KEY -s %s`,
 		o.file.Name, by, strings.Join(o.file.Encrypted, ", "), secretsProvider, o.Stack)
 }
 
 // makeStack logs in and makes the stack in the state, if it is not there.
-func (o *order) makeStack(ctx context.Context, printer *steps.Printer, pulumi backend.Backend, secretsProvider string) error {
+func (o *order) makeStack(
+	ctx context.Context, printer *steps.Printer, pulumi backend.Backend, secretsProvider string,
+) error {
 	if err := printer.Run("pulumi login", func() (string, error) { return "", pulumi.Login(ctx) }); err != nil {
 		return err
 	}
@@ -277,10 +293,12 @@ func (o *order) makeStack(ctx context.Context, printer *steps.Printer, pulumi ba
 		case secretsProvider:
 			return "is there", nil
 		case "":
-			return "", steps.Notice(fmt.Sprintf("is there, and %s does not say how its secrets are encrypted: Pulumi goes by the state. To have them encrypted by the key: "+
+			return "", steps.Notice(fmt.Sprintf("is there, and %s does not say how its secrets are encrypted: Pulumi goes by "+
+				"the state. To have them encrypted by the key: "+
 				"pulumi stack change-secrets-provider '%s' -s %s", o.file.Name, secretsProvider, o.Stack))
 		default:
-			return "", steps.Notice(fmt.Sprintf("is there, with secrets that are encrypted by %s. That was left as it is. To have them encrypted by the key: "+
+			return "", steps.Notice(fmt.Sprintf("is there, with secrets that are encrypted by %s. That was left as it is. To "+
+				"have them encrypted by the key: "+
 				"pulumi stack change-secrets-provider '%s' -s %s", o.file.Provider(), secretsProvider, o.Stack))
 		}
 	})
@@ -289,7 +307,9 @@ func (o *order) makeStack(ctx context.Context, printer *steps.Printer, pulumi ba
 // sayWhereElse warns of a variable that goes before the login.
 func (o *order) sayWhereElse(out io.Writer, pulumi backend.Backend) {
 	elsewhere := os.Getenv("PULUMI_BACKEND_URL")
-	if parsed, err := url.Parse(elsewhere); elsewhere != "" && (err != nil || parsed.Scheme != "s3" || parsed.Host != o.Bucket) {
-		fmt.Fprintf(out, "\nIn this shell PULUMI_BACKEND_URL is %s, which goes before the login: unset it, or set it to %s\n", elsewhere, pulumi.URL)
+	parsed, err := url.Parse(elsewhere)
+	if elsewhere != "" && (err != nil || parsed.Scheme != "s3" || parsed.Host != o.Bucket) {
+		fmt.Fprintf(out, "\nIn this shell PULUMI_BACKEND_URL is %s, which goes before the login: unset it, or set it to %s\n",
+			elsewhere, pulumi.URL)
 	}
 }

@@ -128,15 +128,18 @@ func TestEverythingIsMadeWhereThereIsNothing(t *testing.T) {
 		require.Contains(t, bucket.Settings["publicAccessBlock"], "<"+block+">true</"+block+">")
 	}
 	require.Contains(t, bucket.Settings["ownershipControls"], "<ObjectOwnership>BucketOwnerEnforced</ObjectOwnership>")
-	require.JSONEq(t, fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-		"Resource": ["arn:aws:s3:::%[1]s", "arn:aws:s3:::%[1]s/*"], "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, stateBucket), bucket.Settings["policy"])
+	require.JSONEq(t, fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{
+		"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+		"Resource": ["arn:aws:s3:::%[1]s", "arn:aws:s3:::%[1]s/*"],
+		"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, stateBucket), bucket.Settings["policy"])
 	require.Contains(t, bucket.Settings["lifecycle"], "<NoncurrentDays>365</NoncurrentDays>")
 	require.NotContains(t, bucket.Settings["lifecycle"], "<Days>", "the state itself does not expire")
 
 	key := c.aws.Key("alias/immutable-infra-production")
 	require.NotNil(t, key)
 	require.True(t, key.Rotated)
-	require.Equal(t, map[string]string{"Name": "immutable-infra-production", "Project": "immutable-infra", "Stack": "production"}, key.Tags)
+	require.Equal(t, map[string]string{"Name": "immutable-infra-production", "Project": "immutable-infra",
+		"Stack": "production"}, key.Tags)
 	require.Contains(t, key.Description, "production")
 
 	require.Equal(t, []string{
@@ -144,7 +147,8 @@ func TestEverythingIsMadeWhereThereIsNothing(t *testing.T) {
 		stateURL + " stack ls --json",
 		stateURL + " stack init production --secrets-provider " + secretsProvider,
 	}, c.pulumi())
-	for _, told := range []string{stateURL, secretsProvider, "arn:aws:kms:eu-central-1:123456789012:key/" + key.ID, "pulumi up -s production"} {
+	keyARN := "arn:aws:kms:eu-central-1:123456789012:key/" + key.ID
+	for _, told := range []string{stateURL, secretsProvider, keyARN, "pulumi up -s production"} {
 		require.Contains(t, output, told)
 	}
 	require.NotContains(t, output, "goes before the login")
@@ -157,7 +161,10 @@ func TestASecondRunMakesNothing(t *testing.T) {
 	c.aws.Requests()
 	c.pulumi()
 	// As Pulumi leaves it.
-	c.write("Pulumi.production.yaml", "secretsprovider: "+secretsProvider+"\nencryptedkey: AQICAHg=\nconfig:\n  aws:region: eu-central-1\n  immutable-infra:victorOpsKey:\n    secure: v1:abc\n")
+	c.write("Pulumi.production.yaml",
+		"secretsprovider: "+secretsProvider+
+			"\nencryptedkey: AQICAHg=\nconfig:\n  aws:region: eu-central-1\n  immutable-infra:victorOpsKey:\n    secure: "+
+			"v1:abc\n")
 
 	output, err := c.bootstrap("--stack", "production")
 	require.NoError(t, err)
@@ -170,7 +177,8 @@ func TestASecondRunMakesNothing(t *testing.T) {
 func TestWhatWasBegunIsFinished(t *testing.T) {
 	c := newCheckout(t, "")
 	c.aws.Put(stateBucket, &awstest.Bucket{Owner: awstest.Account, Region: "eu-central-1"})
-	c.aws.PutKey("alias/immutable-infra-production", &awstest.Key{ID: "k", State: "Enabled", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"})
+	c.aws.PutKey("alias/immutable-infra-production",
+		&awstest.Key{ID: "k", State: "Enabled", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"})
 	_, err := c.bootstrap("--stack", "production")
 	require.NoError(t, err)
 	require.Equal(t, append(puts, "EnableKeyRotation"), writes(c.aws.Requests()))
@@ -204,10 +212,14 @@ func TestAKeyThatDoesNotEncryptIsRefusedWithWhatToDo(t *testing.T) {
 		told []string
 	}{
 		"to be deleted": {awstest.Key{State: "PendingDeletion", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"},
-			[]string{"1 January 2027", "aws kms cancel-key-deletion --key-id k", "aws kms delete-alias --alias-name alias/immutable-infra-production"}},
-		"disabled":      {awstest.Key{State: "Disabled", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"}, []string{"aws kms enable-key --key-id k"}},
-		"not there yet": {awstest.Key{State: "PendingImport", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"}, []string{"PendingImport"}},
-		"for signing":   {awstest.Key{State: "Enabled", Usage: "SIGN_VERIFY", Spec: "RSA_2048"}, []string{"RSA_2048", "SIGN_VERIFY"}},
+			[]string{"1 January 2027", "aws kms cancel-key-deletion --key-id k",
+				"aws kms delete-alias --alias-name alias/immutable-infra-production"}},
+		"disabled": {awstest.Key{State: "Disabled", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"},
+			[]string{"aws kms enable-key --key-id k"}},
+		"not there yet": {awstest.Key{State: "PendingImport", Usage: "ENCRYPT_DECRYPT", Spec: "SYMMETRIC_DEFAULT"},
+			[]string{"PendingImport"}},
+		"for signing": {awstest.Key{State: "Enabled", Usage: "SIGN_VERIFY", Spec: "RSA_2048"},
+			[]string{"RSA_2048", "SIGN_VERIFY"}},
 	} {
 		t.Run(state, func(t *testing.T) {
 			c := newCheckout(t, "")
@@ -227,16 +239,19 @@ func TestAKeyThatCouldNotBeNamedIsNotForgotten(t *testing.T) {
 	c := newCheckout(t, "")
 	c.aws.NoAliases = true
 	_, err := c.bootstrap("--stack", "production")
-	require.ErrorContains(t, err, "aws kms create-alias --alias-name alias/immutable-infra-production --target-key-id "+c.aws.Keys()[0].ID)
+	require.ErrorContains(t, err,
+		"aws kms create-alias --alias-name alias/immutable-infra-production --target-key-id "+c.aws.Keys()[0].ID)
 }
 
 func TestEncryptedValuesAreNotMadeUnreadable(t *testing.T) {
-	secret := "  immutable-infra:victorOpsKey:\n    secure: v1:abc\n  immutable-infra:list:\n    - name: a\n      key: {secure: v1:def}\n"
+	secret := "  immutable-infra:victorOpsKey:\n    secure: v1:abc\n  immutable-infra:list:\n    - name: a\n      key: " +
+		"{secure: v1:def}\n"
 	for name, test := range map[string]struct{ rest, by string }{
 		"a passphrase": {secret + "encryptionsalt: v1:salt\n", "passphrase"},
-		"another key":  {secret + "secretsprovider: awskms://alias/other?region=eu-central-1\nencryptedkey: AQICAHg=\n", "awskms://alias/other?region=eu-central-1"},
-		"a lost key":   {secret + "secretsprovider: " + secretsProvider + "\n", "a key that is not in the file any more"},
-		"nothing":      {secret, "a key that is not in the file any more"},
+		"another key": {secret + "secretsprovider: awskms://alias/other?region=eu-central-1\nencryptedkey: AQICAHg=\n",
+			"awskms://alias/other?region=eu-central-1"},
+		"a lost key": {secret + "secretsprovider: " + secretsProvider + "\n", "a key that is not in the file any more"},
+		"nothing":    {secret, "a key that is not in the file any more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCheckout(t, test.rest)
@@ -261,7 +276,8 @@ func TestAStackWithAnotherProviderIsLeftAsItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCheckout(t, rest)
-			c.aws.Put(stateBucket, &awstest.Bucket{Owner: awstest.Account, Objects: map[string]string{".pulumi/stacks/immutable-infra/production.json": "{}"}})
+			c.aws.Put(stateBucket, &awstest.Bucket{Owner: awstest.Account,
+				Objects: map[string]string{".pulumi/stacks/immutable-infra/production.json": "{}"}})
 			c.knows("organization/immutable-infra/production")
 			output, err := c.bootstrap("--stack", "production")
 			require.NoError(t, err)
@@ -296,7 +312,8 @@ func TestARehearsalTakesWhatTheStoreKnows(t *testing.T) {
 	require.Len(t, calls, 3)
 	require.Contains(t, calls[0], "s3://immutable-infra-state-123456789012-us-east-1?endpoint=http%3A%2F%2F127.0.0.1")
 	require.Contains(t, calls[0], "&region=us-east-1&s3ForcePathStyle=true")
-	require.Contains(t, calls[2], "stack init local-production --secrets-provider awskms://alias/immutable-infra-local-production?region=us-east-1")
+	require.Contains(t, calls[2],
+		"stack init local-production --secrets-provider awskms://alias/immutable-infra-local-production?region=us-east-1")
 }
 
 func TestAWSMustKnowAllSettings(t *testing.T) {
@@ -356,11 +373,14 @@ func TestAWrongOrderIsRefusedBeforeAnythingIsAskedFor(t *testing.T) {
 		args []string
 		told []string
 	}{
-		"no stack":        {nil, []string{"make bootstrap STACK=production"}},
-		"no name":         {[]string{"--stack", "a/b"}, []string{"STACK=a/b is not a name for a stack"}},
-		"no region":       {[]string{"--stack", "test"}, []string{"set aws:region in Pulumi.test.yaml", "REGION=eu-central-1"}},
-		"several":         {[]string{"--stack", "production", "--region", "europe", "--bucket", "My_Bucket"}, []string{"REGION=europe", "BUCKET=My_Bucket"}},
-		"plain HTTP":      {[]string{"--stack", "production", "--endpoint", "http://s3.example.net", "--bucket", "b-1"}, []string{"https://s3.example.net"}},
+		"no stack": {nil, []string{"make bootstrap STACK=production"}},
+		"no name":  {[]string{"--stack", "a/b"}, []string{"STACK=a/b is not a name for a stack"}},
+		"no region": {[]string{"--stack", "test"},
+			[]string{"set aws:region in Pulumi.test.yaml", "REGION=eu-central-1"}},
+		"several": {[]string{"--stack", "production", "--region", "europe", "--bucket", "My_Bucket"},
+			[]string{"REGION=europe", "BUCKET=My_Bucket"}},
+		"plain HTTP": {[]string{"--stack", "production", "--endpoint", "http://s3.example.net", "--bucket", "b-1"},
+			[]string{"https://s3.example.net"}},
 		"not in AWS":      {[]string{"--stack", "local-test", "--region", "us-east-1"}, []string{`eval "$(make -s env)"`}},
 		"local, in AWS":   {[]string{"--stack", "local", "--region", "us-east-1"}, []string{`eval "$(make -s env)"`}},
 		"something else":  {[]string{"--stack", "production", "test"}, []string{"what is test for?"}},

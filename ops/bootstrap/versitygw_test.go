@@ -35,7 +35,8 @@ func startVersitygw(t *testing.T, dir string) (endpoint string) {
 	keyDER, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	require.NoError(t, err)
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), 0o600))
+	require.NoError(t, os.WriteFile(certFile,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), 0o600))
 	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
 	t.Setenv("AWS_CA_BUNDLE", certFile)
 
@@ -83,11 +84,15 @@ func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
 
 	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithRegion("eu-central-1"))
 	require.NoError(t, err)
-	client := s3.NewFromConfig(cfg, func(options *s3.Options) { options.BaseEndpoint, options.UsePathStyle = aws.String(endpoint), true })
-	versioning, err := client.GetBucketVersioning(t.Context(), &s3.GetBucketVersioningInput{Bucket: aws.String("my-state")})
+	client := s3.NewFromConfig(cfg,
+		func(options *s3.Options) { options.BaseEndpoint, options.UsePathStyle = aws.String(endpoint), true })
+	versioning, err := client.GetBucketVersioning(t.Context(),
+		&s3.GetBucketVersioningInput{Bucket: aws.String("my-state")})
 	require.NoError(t, err)
 	require.Equal(t, types.BucketVersioningStatusEnabled, versioning.Status)
 	// And the policy shuts nobody out who comes by TLS.
-	_, err = client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("my-state"), Key: aws.String(".pulumi/meta.yaml"), Body: strings.NewReader("version: 1\n")})
+	_, err = client.PutObject(t.Context(),
+		&s3.PutObjectInput{Bucket: aws.String("my-state"), Key: aws.String(".pulumi/meta.yaml"),
+			Body: strings.NewReader("version: 1\n")})
 	require.NoError(t, err)
 }

@@ -64,8 +64,9 @@ func (d drill) run(ctx context.Context) (found report, err error) {
 	found = report{
 		Stack: d.stack, Bucket: bucket, Server: there.Server, Epoch: there.Epoch, Sequence: there.Sequence,
 		AgeSeconds: there.AgeSeconds, Bytes: there.Bytes, Fallbacks: there.Fallbacks, RestoreSeconds: there.Seconds,
-		StartSeconds: held.start.Seconds(), Blocks: held.blocks, Metrics: held.metrics, Series: held.series, Samples: held.samples,
-		OldestSample: held.oldest, NewestSample: held.newest, NewestSampleAgeSeconds: time.Since(held.newest).Seconds(), Repaired: held.repaired,
+		StartSeconds: held.start.Seconds(), Blocks: held.blocks, Metrics: held.metrics, Series: held.series,
+		Samples: held.samples, OldestSample: held.oldest, NewestSample: held.newest,
+		NewestSampleAgeSeconds: time.Since(held.newest).Seconds(), Repaired: held.repaired,
 	}
 	found.Problems = found.judge(d.maxAge, there.Blocks)
 	return found, nil

@@ -52,7 +52,8 @@ func (s *site) agent(age float64, blocks, fallbacks int) {
 	s.program("agent", fmt.Sprintf(`[ "$*" = "verify --env-file $3 --dir $5" ]
 [ "$(cat "$3")" = "$(printf 'BACKUP_BUCKET=the-bucket\nAWS_REGION=eu-central-1\nSTACK=production')" ]
 cp -r %s "$5/data"
-echo '{"found":true,"server":"i-1","epoch":7,"sequence":42,"ageSeconds":%f,"bytes":1000,"blocks":%d,"seconds":0.5,"fallbacks":%d}'`, s.saved, age, blocks, fallbacks))
+echo '{"found":true,"server":"i-1","epoch":7,"sequence":42,"ageSeconds":%f,"bytes":1000,"blocks":%d,'
+echo '"seconds":0.5,"fallbacks":%d}'`, s.saved, age, blocks, fallbacks))
 }
 
 // drill runs the program.
@@ -92,7 +93,8 @@ func (s *site) measure() (least, most int64) {
 	}))
 	defer target.Close()
 	config := filepath.Join(s.dir, "measuring.yaml")
-	text := fmt.Sprintf("scrape_configs: [{job_name: test, scrape_interval: 100ms, scrape_timeout: 100ms, static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(target.URL, "http://"))
+	text := fmt.Sprintf("scrape_configs: [{job_name: test, scrape_interval: 100ms, scrape_timeout: 100ms, "+
+		"static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(target.URL, "http://"))
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
@@ -100,7 +102,8 @@ func (s *site) measure() (least, most int64) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+s.saved, "--web.listen-address="+address, "--log.level=error")
+	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+s.saved,
+		"--web.listen-address="+address, "--log.level=error")
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
 		s.t.Fatal(err)
@@ -128,10 +131,12 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 	if found.Series != series || found.Metrics != 7 || found.Samples < series*least || found.Samples > series*most {
 		t.Errorf("%d scrapes or %d, and the report is %+v", least, most, found)
 	}
-	if found.Bucket != "the-bucket" || found.Server != "i-1" || found.Epoch != 7 || found.Sequence != 42 || found.AgeSeconds != 30 || found.Bytes != 1000 || found.RestoreSeconds != 0.5 {
+	if found.Bucket != "the-bucket" || found.Server != "i-1" || found.Epoch != 7 || found.Sequence != 42 ||
+		found.AgeSeconds != 30 || found.Bytes != 1000 || found.RestoreSeconds != 0.5 {
 		t.Errorf("this is not what the agent said: %+v", found)
 	}
-	if age := time.Since(found.NewestSample); age < 0 || age > time.Minute || found.OldestSample.After(found.NewestSample) || len(found.Problems) > 0 {
+	age := time.Since(found.NewestSample)
+	if age < 0 || age > time.Minute || found.OldestSample.After(found.NewestSample) || len(found.Problems) > 0 {
 		t.Errorf("%+v", found)
 	}
 
@@ -170,8 +175,10 @@ func TestWhatCannotBeFoundOutFails(t *testing.T) {
 		args    []string
 		message string
 	}{
-		"no such stack":       {func(s *site) { s.agent(30, 0, 0) }, []string{"--stack", "other"}, "the restore drill of stack other failed: find the backup bucket: pulumi stack"},
-		"no usable backup":    {func(s *site) { s.program("agent", "exit 1") }, nil, "restore the newest backup: agent verify: exit status 1"},
+		"no such stack": {func(s *site) { s.agent(30, 0, 0) }, []string{"--stack", "other"},
+			"the restore drill of stack other failed: find the backup bucket: pulumi stack"},
+		"no usable backup": {func(s *site) { s.program("agent", "exit 1") }, nil,
+			"restore the newest backup: agent verify: exit status 1"},
 		"no agent":            {func(*site) {}, []string{"--agent", "/nowhere/agent"}, "restore the newest backup"},
 		"an agent in riddles": {func(s *site) { s.program("agent", "echo good") }, nil, "understand the agent's report"},
 		"no Prometheus": {func(s *site) {
@@ -186,7 +193,8 @@ func TestWhatCannotBeFoundOutFails(t *testing.T) {
 			}
 			s.agent(30, 0, 0)
 			s.program("broken", "exit 3")
-		}, []string{"--prometheus", "broken"}, "wait until Prometheus has read what was restored: it has ended, its log above says why: exit status 3"},
+		}, []string{"--prometheus", "broken"}, "wait until Prometheus has read what was restored: it has ended, its log " +
+			"above says why: exit status 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -207,7 +215,8 @@ func TestAWrongCommandLineSaysWhatToWrite(t *testing.T) {
 		`invalid value "soon" for fla`: {"--stack", "production", "--max-age", "soon"},
 	} {
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), args, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), message) {
+		code := run(t.Context(), args, &stdout, &stderr)
+		if code != exitUsage || !strings.Contains(stderr.String(), message) {
 			t.Error(code, &stderr)
 		}
 	}
@@ -216,7 +225,8 @@ func TestAWrongCommandLineSaysWhatToWrite(t *testing.T) {
 func TestOldSamplesInANewBackupAreAProblem(t *testing.T) {
 	found := report{AgeSeconds: 30, Samples: 1, NewestSampleAgeSeconds: 3600}
 	problems := found.judge(15*time.Minute, 0)
-	if len(problems) != 1 || problems[0] != "its newest sample is 1h0m0s old: backups go on, and Prometheus on the server does not measure" {
+	const old = "its newest sample is 1h0m0s old: backups go on, and Prometheus on the server does not measure"
+	if len(problems) != 1 || problems[0] != old {
 		t.Error(problems)
 	}
 }

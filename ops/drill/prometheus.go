@@ -131,7 +131,8 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 		return held{}, err
 	}
 	own := metricValues(string(text))
-	found := held{blocks: int(own["prometheus_tsdb_blocks_loaded"]), repaired: own["prometheus_tsdb_wal_corruptions_total"] > 0}
+	found := held{blocks: int(own["prometheus_tsdb_blocks_loaded"]),
+		repaired: own["prometheus_tsdb_wal_corruptions_total"] > 0}
 	// Milliseconds. A log without a sample has an impossible one.
 	from, to := int64(own["prometheus_tsdb_lowest_timestamp"]), int64(own["prometheus_tsdb_head_max_time"])
 	if to <= 0 || from > to {
@@ -139,7 +140,8 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 	}
 	found.oldest, found.newest = time.UnixMilli(from).UTC(), time.UnixMilli(to).UTC()
 	var names []string
-	if err := p.ask(ctx, "label/__name__/values", url.Values{"start": {unix(from)}, "end": {unix(to)}}, &names); err != nil {
+	interval := url.Values{"start": {unix(from)}, "end": {unix(to)}}
+	if err := p.ask(ctx, "label/__name__/values", interval, &names); err != nil {
 		return held{}, err
 	}
 	found.metrics = len(names)

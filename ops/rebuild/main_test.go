@@ -48,9 +48,12 @@ func project(t *testing.T, images string) (calls func() string) {
 
 const images = `cat <<'END'
 {"Images": [
-  {"ImageId": "ami-0000000000000000a", "Name": "debian-13-arm64-20260901-1", "CreationDate": "2026-09-01T10:00:00.000Z"},
-  {"ImageId": "ami-0000000000000000c", "Name": "debian-13-arm64-20261101-2", "CreationDate": "2026-11-01T10:00:00.000Z"},
-  {"ImageId": "ami-0000000000000000b", "Name": "debian-13-arm64-20261001-3", "CreationDate": "2026-10-01T10:00:00.000Z"}
+  {"ImageId": "ami-0000000000000000a", "Name": "debian-13-arm64-20260901-1",
+   "CreationDate": "2026-09-01T10:00:00.000Z"},
+  {"ImageId": "ami-0000000000000000c", "Name": "debian-13-arm64-20261101-2",
+   "CreationDate": "2026-11-01T10:00:00.000Z"},
+  {"ImageId": "ami-0000000000000000b", "Name": "debian-13-arm64-20261001-3",
+   "CreationDate": "2026-10-01T10:00:00.000Z"}
 ]}
 END`
 
@@ -88,10 +91,15 @@ config:
   immutable-infra:instanceType: t3.micro
   immutable-infra:ami: ami-0000000000000000c
 `, file(t, "Pulumi.production.yaml"))
-	require.Contains(t, stdout, "- `test`: generation 2, and the image becomes `ami-0000000000000000c` instead of `ami-0000000000000000a` (debian-13-arm64-20261101-2, of 1 November 2026)\n")
+	require.Contains(t, stdout,
+		"- `test`: generation 2, and the image becomes `ami-0000000000000000c` instead of `ami-0000000000000000a` "+
+			"(debian-13-arm64-20261101-2, of 1 November 2026)\n")
 	require.Contains(t, stdout, "- `production`: generation 42, and the image stays `ami-0000000000000000c`")
-	require.Contains(t, calls(), "ec2 describe-images --region eu-central-1 --owners 136693071363 --output json --filters Name=name,Values=debian-13-arm64-* Name=state,Values=available\n")
-	require.Contains(t, calls(), "--region eu-west-1 --owners 136693071363 --output json --filters Name=name,Values=debian-13-amd64-*")
+	require.Contains(t, calls(),
+		"ec2 describe-images --region eu-central-1 --owners 136693071363 --output json --filters "+
+			"Name=name,Values=debian-13-arm64-* Name=state,Values=available\n")
+	require.Contains(t, calls(),
+		"--region eu-west-1 --owners 136693071363 --output json --filters Name=name,Values=debian-13-amd64-*")
 
 	code, _, stderr = rebuilt(t, "test")
 	require.Equal(t, exitDone, code, stderr)
@@ -114,7 +122,8 @@ func TestAGenerationThatIsNoNumberIsNamed(t *testing.T) {
 	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(broken), 0o644))
 	code, _, stderr := rebuilt(t, "production")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr, `Pulumi.production.yaml: immutable-infra:generation is "newest", and has to be a whole number`)
+	require.Contains(t, stderr,
+		`Pulumi.production.yaml: immutable-infra:generation is "newest", and has to be a whole number`)
 	require.Equal(t, broken, file(t, "Pulumi.production.yaml"))
 }
 
@@ -138,15 +147,22 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 		code               int
 		message            string
 	}{
-		"no credentials":   {"echo 'Unable to locate credentials' >&2; exit 253", productionStack, []string{"test"}, exitFailed, "exit status 253: Unable to locate credentials"},
-		"no image":         {`echo '{"Images": []}'`, productionStack, []string{"test"}, exitFailed, "AWS knows no image of Debian 13 for arm64 in eu-central-1"},
-		"riddles":          {"echo none", productionStack, []string{"test"}, exitFailed, "understand what AWS says"},
-		"no such stack":    {images, productionStack, []string{"test", "staging"}, exitFailed, "the rebuild of stack staging cannot be prepared: read its configuration: open Pulumi.staging.yaml"},
-		"no image set":     {images, "config:\n  aws:region: eu-west-1\n", []string{"test", "production"}, exitFailed, "Pulumi.production.yaml: immutable-infra:ami is not set"},
-		"no region":        {images, "config:\n  immutable-infra:ami: ami-1\n", []string{"test", "production"}, exitFailed, "Pulumi.production.yaml: aws:region is not set"},
-		"on a single line": {images, "config: {'aws:region': eu-west-1, 'immutable-infra:ami': ami-1}\n", []string{"test", "production"}, exitFailed, "write each on a line of its own"},
-		"no configuration": {images, "config: [ami]\n", []string{"test", "production"}, exitFailed, "Pulumi.production.yaml: not the configuration of a stack"},
-		"no stack":         {images, productionStack, nil, exitUsage, "name the stacks to rebuild"},
+		"no credentials": {"echo 'Unable to locate credentials' >&2; exit 253", productionStack, []string{"test"},
+			exitFailed, "exit status 253: Unable to locate credentials"},
+		"no image": {`echo '{"Images": []}'`, productionStack, []string{"test"}, exitFailed,
+			"AWS knows no image of Debian 13 for arm64 in eu-central-1"},
+		"riddles": {"echo none", productionStack, []string{"test"}, exitFailed, "understand what AWS says"},
+		"no such stack": {images, productionStack, []string{"test", "staging"}, exitFailed,
+			"the rebuild of stack staging cannot be prepared: read its configuration: open Pulumi.staging.yaml"},
+		"no image set": {images, "config:\n  aws:region: eu-west-1\n", []string{"test", "production"}, exitFailed,
+			"Pulumi.production.yaml: immutable-infra:ami is not set"},
+		"no region": {images, "config:\n  immutable-infra:ami: ami-1\n", []string{"test", "production"}, exitFailed,
+			"Pulumi.production.yaml: aws:region is not set"},
+		"on a single line": {images, "config: {'aws:region': eu-west-1, 'immutable-infra:ami': ami-1}\n",
+			[]string{"test", "production"}, exitFailed, "write each on a line of its own"},
+		"no configuration": {images, "config: [ami]\n", []string{"test", "production"}, exitFailed,
+			"Pulumi.production.yaml: not the configuration of a stack"},
+		"no stack": {images, productionStack, nil, exitUsage, "name the stacks to rebuild"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			project(t, test.images)
@@ -163,7 +179,8 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 
 // FuzzStackFile reads a stack's file, and writes another image and generation into it.
 func FuzzStackFile(f *testing.F) {
-	for _, seed := range []string{testStack, productionStack, "config: []\n", "config:\n  immutable-infra:ami: &a ami-0\n  immutable-infra:generation: *a\n", "- a\n", ""} {
+	alias := "config:\n  immutable-infra:ami: &a ami-0\n  immutable-infra:generation: *a\n"
+	for _, seed := range []string{testStack, productionStack, "config: []\n", alias, "- a\n", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -24,7 +24,8 @@ type settings struct {
 
 func parse(text string) (settings, error) {
 	defaults := server.Defaults()
-	file := struct{ Config settings }{settings{InstanceType: defaults.InstanceType, Generation: strconv.Itoa(defaults.Generation)}}
+	file := struct{ Config settings }{settings{InstanceType: defaults.InstanceType,
+		Generation: strconv.Itoa(defaults.Generation)}}
 	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
 		return settings{}, fmt.Errorf("not the configuration of a stack: %w", err)
 	}
@@ -60,7 +61,8 @@ func readStackFile(name string) (*stackFile, error) {
 func (f *stackFile) rebuild(ctx context.Context) error {
 	generation, err := strconv.Atoi(f.before.Generation)
 	if err != nil {
-		return fmt.Errorf("%s: immutable-infra:generation is %q, and has to be a whole number, such as 2", f.path, f.before.Generation)
+		return fmt.Errorf("%s: immutable-infra:generation is %q, and has to be a whole number, such as 2", f.path,
+			f.before.Generation)
 	}
 	configured := server.Settings{InstanceType: f.before.InstanceType}
 	if f.image, err = newestImage(ctx, f.before.Region, configured.Architecture()); err != nil {
@@ -76,7 +78,8 @@ func (f *stackFile) rebuild(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if written != f.after {
-		return fmt.Errorf("%s: ami and generation cannot be changed where they are; write each on a line of its own, such as\n  immutable-infra:ami: %s\n  immutable-infra:generation: %s",
+		return fmt.Errorf("%s: ami and generation cannot be changed where they are; write each on a line of its own, such "+
+			"as\n  immutable-infra:ami: %s\n  immutable-infra:generation: %s",
 			f.path, f.after.AMI, f.after.Generation)
 	}
 	return nil
@@ -89,7 +92,8 @@ func set(text, key, value string) string {
 	if line.MatchString(text) {
 		return line.ReplaceAllString(text, "${1}"+value)
 	}
-	return regexp.MustCompile(`(?m)^( +)immutable-infra:ami:.*$`).ReplaceAllString(text, "$0\n${1}immutable-infra:"+key+": "+value)
+	return regexp.MustCompile(`(?m)^( +)immutable-infra:ami:.*$`).ReplaceAllString(text,
+		"$0\n${1}immutable-infra:"+key+": "+value)
 }
 
 func (f *stackFile) write() error {
@@ -105,5 +109,6 @@ func (f *stackFile) summary() string {
 	if f.after.AMI != f.before.AMI {
 		image = fmt.Sprintf("the image becomes `%s` instead of `%s`", f.after.AMI, f.before.AMI)
 	}
-	return fmt.Sprintf("- `%s`: generation %s, and %s (%s, of %s)", f.stack, f.after.Generation, image, f.image.Name, f.image.CreationDate.Format("2 January 2006"))
+	return fmt.Sprintf("- `%s`: generation %s, and %s (%s, of %s)", f.stack, f.after.Generation, image, f.image.Name,
+		f.image.CreationDate.Format("2 January 2006"))
 }

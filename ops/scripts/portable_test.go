@@ -33,7 +33,8 @@ func gnuOnly() map[string]*regexp.Regexp {
 		"stat -c %s a":      option("stat", `-c|--`),
 		"find . -printf %p": option("find", `-printf|-regextype|-readable`),
 		"grep -P a":         option("grep", `-[a-zA-Z]*P|--(?:perl|only|include)`),
-		"wc --bytes":        option("(wc|cut|head|tail|cp|mv|ln|mktemp|mkdir|chmod|du|tr|tee|uniq|basename|touch|rm|cat|xargs)", `--[a-z]`),
+		"wc --bytes": option(
+			"(wc|cut|head|tail|cp|mv|ln|mktemp|mkdir|chmod|du|tr|tee|uniq|basename|touch|rm|cat|xargs)", `--[a-z]`),
 		"xargs -r a":        option("xargs", `-[rd]\b`),
 		"head -n -1":        option("head", `-n -|-c -`),
 		"cp -t a b":         option("cp", `-t|-u`),
@@ -69,7 +70,8 @@ func TestB11ScriptsOfWhoDeploysNeedNoGNU(t *testing.T) {
 				continue
 			}
 			for example, construct := range gnuOnly() {
-				require.False(t, construct.MatchString(line), "%s:%d has a construct such as `%s`, which macOS lacks: %s", path, number+1, example, line)
+				require.False(t, construct.MatchString(line), "%s:%d has a construct such as `%s`, which macOS lacks: %s", path,
+					number+1, example, line)
 			}
 		}
 	}

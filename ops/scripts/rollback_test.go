@@ -28,12 +28,18 @@ func newRollbacks(t *testing.T, project, site, siteDir string) *rollbacks {
 	r := &rollbacks{machine: newMachine(t), project: project, site: site, siteDir: siteDir}
 	r.dir = t.TempDir()
 	config := filepath.Join(t.TempDir(), "gitconfig")
-	require.NoError(t, os.WriteFile(config, []byte("[user]\n\tname = t\n\temail = t@localhost\n[protocol \"file\"]\n\tallow = always\n[url \"file:///\"]\n\tinsteadOf = /\n[init]\n\tdefaultBranch = main\n"), 0o644))
+	require.NoError(t, os.WriteFile(config,
+		[]byte("[user]\n\tname = t\n\temail = t@localhost\n[protocol \"file\"]\n\tallow = always\n[url "+
+			"\"file:///\"]\n\tinsteadOf = /\n[init]\n\tdefaultBranch = main\n"), 0o644))
 	r.env = append(r.env, "GIT_CONFIG_GLOBAL="+config, "GIT_CONFIG_NOSYSTEM=1")
 	r.program(t, "pulumi", fmt.Sprintf(`case "$1 $2" in
 "stack history") cat %[1]s/history;;
-"config --json") sed -n 's/^  immutable-infra:siteDir: \(.*\)/{"immutable-infra:siteDir": {"value": "\1"}}/p' "${7:?}" | grep . || echo '{}';;
-"up --yes") cd "$(git rev-parse --show-toplevel)" && cat "%[2]s/page" "%[2]s/theme/layout" >>%[1]s/deployed 2>/dev/null || true; exit ${PULUMI_STATUS:-0};;
+"config --json")
+  sed -n 's/^  immutable-infra:siteDir: \(.*\)/{"immutable-infra:siteDir": {"value": "\1"}}/p' "${7:?}" |
+    grep . || echo '{}';;
+"up --yes")
+  cd "$(git rev-parse --show-toplevel)" && cat "%[2]s/page" "%[2]s/theme/layout" >>%[1]s/deployed 2>/dev/null || true
+  exit ${PULUMI_STATUS:-0};;
 *) echo "unexpected: $*" >&2; exit 1;;
 esac`, r.bin, site))
 	r.git(t, "init", "--quiet")
@@ -66,14 +72,16 @@ func (r *rollbacks) deploy(t *testing.T) {
 	r.commits = append(r.commits, r.git(t, "rev-parse", "HEAD"))
 	var updates []string
 	for _, commit := range r.commits {
-		updates = append([]string{fmt.Sprintf(`{"kind": "update", "result": "succeeded", "environment": {"git.head": %q}}`, commit)}, updates...)
+		updates = append([]string{fmt.Sprintf(`{"kind": "update", "result": "succeeded", "environment": {"git.head": %q}}`,
+			commit)}, updates...)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(r.bin, "history"), []byte("["+strings.Join(updates, ",")+"]"), 0o644))
 }
 
 func (r *rollbacks) rollBack(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	return r.run(t, filepath.Join(r.dir, r.project, "ops", "scripts", "rollback.sh"), append([]string{"production"}, args...)...)
+	return r.run(t, filepath.Join(r.dir, r.project, "ops", "scripts", "rollback.sh"),
+		append([]string{"production"}, args...)...)
 }
 
 // deployed is what the updates found, all in a row.
@@ -119,7 +127,8 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRollbacks(t, test.project, test.site, test.siteDir)
-			for link, target := range map[string]string{"linked": "real", "infra/away": "../hop", "hop": "./up/..", "there": "real"} {
+			links := map[string]string{"linked": "real", "infra/away": "../hop", "hop": "./up/..", "there": "real"}
+			for link, target := range links {
 				if test.site == "real" {
 					require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(r.dir, link)), 0o755))
 					require.NoError(t, os.Symlink(target, filepath.Join(r.dir, link)))
@@ -252,10 +261,17 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 		work    func(t *testing.T, r *rollbacks, site *machine)
 		message string
 	}{
-		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) { r.put(t, "site/page", "draft\n") }, "changes that are in no commit"},
-		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks, _ *machine) { r.put(t, "site/theme/layout", "draft\n") },
+		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) { r.put(t, "site/page", "draft\n") },
 			"changes that are in no commit"},
-		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks, site *machine) { site.git(t, "checkout", "--quiet", "HEAD~1") },
+		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks,
+			_ *machine) {
+			r.put(t, "site/theme/layout", "draft\n")
+		},
+			"changes that are in no commit"},
+		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks,
+			site *machine) {
+			site.git(t, "checkout", "--quiet", "HEAD~1")
+		},
 			"changes that are in no commit"},
 		"changes that git is told to ignore": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.git(t, "config", "submodule.site.ignore", "all")
@@ -318,7 +334,8 @@ fetch) echo "fetched $3" >&2; [ -z "$OFFLINE" ];;
 smudge) cat "%s/$(sed -n 's/^oid sha256://p')";;
 clean) cat >"$0.$$"
   if head -n 1 "$0.$$" | grep -q ^version; then cat "$0.$$"; exit; fi
-  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%%s\nsize %%d\n' "$( (sha256sum || shasum -a 256) <"$0.$$" | cut -c 1-64)" "$(wc -c <"$0.$$")";;
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%%s\nsize %%d\n' \
+    "$( (sha256sum || shasum -a 256) <"$0.$$" | cut -c 1-64)" "$(wc -c <"$0.$$")";;
 *) echo "unexpected: $*" >&2; exit 1;;
 esac`, store))
 	} else {
@@ -395,21 +412,24 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	r.git(t, "config", "submodule.site.ignore", "all")
 	_, stderr, err := r.run(t, filepath.Join(r.dir, "ops", "scripts", "promote.sh"))
 	require.Error(t, err)
-	require.Contains(t, stderr, "these files have changes that are in no commit", "what was tested could not be found again")
+	require.Contains(t, stderr, "these files have changes that are in no commit",
+		"what was tested could not be found again")
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
 
 	inner := filepath.Join("site", "theme")
 	r.git(t, "-C", "site", "submodule", "--quiet", "deinit", "--all", "--force")
 	stderr = deploy(t, r)
-	require.Contains(t, stderr, "these submodules are empty; fill them (git submodule update --init --recursive):\n"+inner+"\n")
+	require.Contains(t, stderr,
+		"these submodules are empty; fill them (git submodule update --init --recursive):\n"+inner+"\n")
 	require.NotContains(t, stderr, "up --stack")
 
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive")
 	r.put(t, "site/picture", pointer(strings.Repeat("0", 64), 7))
 	site.git(t, "add", "picture")
 	stderr = deploy(t, r)
-	require.Contains(t, stderr, "these files are pointers of Git LFS without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
+	require.Contains(t, stderr,
+		"these files are pointers of Git LFS without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
 	require.NotContains(t, stderr, "up --stack")
 
 	// Without git's data, as from an archive, there is nothing to compare with.
@@ -426,7 +446,8 @@ func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
 		r.deploy(t)
 	}
 	update := func(commit int, result, message string) string {
-		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result, message, r.commits[commit])
+		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result,
+			message, r.commits[commit])
 	}
 	const shut = "shut out of SSH"
 	require.NoError(t, os.WriteFile(filepath.Join(r.bin, "history"), []byte("["+strings.Join([]string{

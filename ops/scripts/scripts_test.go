@@ -61,13 +61,15 @@ func deployedStack(t *testing.T, certificate string, outputs map[string]any) *ma
 	require.NoError(t, err)
 	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in
 "stack output --json --non-interactive --stack production") echo '%s';;
-"config --json --non-interactive --stack production") echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
+"config --json --non-interactive --stack production")
+  echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
 *) echo "error: no stack named so: $*" >&2; exit 255;;
 esac`, told, site.Roots))
 	// A proxy that does not answer, and none of the programs that Linux has and others do not.
 	m.program(t, "getent", "exit 1")
 	m.program(t, "curl", "exit 1")
-	m.env = append(m.env, "PORT=1", "SMOKE_PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0", "https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9")
+	m.env = append(m.env, "PORT=1", "SMOKE_PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0",
+		"https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9")
 	return m
 }
 
@@ -90,8 +92,10 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 		stack   string
 		message string
 	}{
-		"another server":   {good("serverId", "i-2"), "production", `/.well-known/server: expected i-2, got 200: {"server":"i-1"}`},
-		"another release":  {good("release", "r-2"), "production", `/.well-known/release: expected r-2, got 200: {"release": "r-1"}`},
+		"another server": {good("serverId", "i-2"), "production",
+			`/.well-known/server: expected i-2, got 200: {"server":"i-1"}`},
+		"another release": {good("release", "r-2"), "production",
+			`/.well-known/release: expected r-2, got 200: {"release": "r-1"}`},
 		"never deployed":   {good("serverId", nil), "production", "stack production has no output serverId"},
 		"no such stack":    {good("url", "https://localhost/"), "staging", "the outputs of stack staging cannot be had"},
 		"no stack at all":  {good("url", "https://localhost/"), "", "which stack? Write: make smoke STACK=production"},
@@ -109,7 +113,8 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, stderr, `WITHIN is "soon": give seconds`)
 
-	stdout, stderr, err := deployedStack(t, "example.com", good("url", "https://localhost/")).run(t, "smoke.sh", "production")
+	stdout, stderr, err := deployedStack(t, "example.com", good("url", "https://localhost/")).run(t, "smoke.sh",
+		"production")
 	require.Error(t, err, "B11: a certificate for another name: %s", stdout)
 	require.Contains(t, stderr, "certificate is valid for example.com, not localhost")
 }
@@ -137,11 +142,15 @@ func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
 	stdout, stderr, err := m.run(t, "preview.sh", "production", "--expect-no-changes")
 	require.NoError(t, err, stderr)
 	require.True(t, strings.HasPrefix(stdout, "### What an update of `production` would do\n"), stdout)
-	require.Contains(t, stdout, "\n```````diff\npreview --stack production --diff --refresh --non-interactive --color never --suppress-progress --expect-no-changes\n")
-	require.True(t, strings.HasSuffix(stdout, "Resources: +1 ```` é\n```````\n"), "the fence is longer than what is within: %s", stdout)
+	require.Contains(t, stdout,
+		"\n```````diff\npreview --stack production --diff --refresh --non-interactive --color never --suppress-progress "+
+			"--expect-no-changes\n")
+	require.True(t, strings.HasSuffix(stdout, "Resources: +1 ```` é\n```````\n"),
+		"the fence is longer than what is within: %s", stdout)
 	require.Contains(t, stderr, "Resources: +1", "the log has it, too")
 
-	m.program(t, "pulumi", `i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "Resources: 9000"`)
+	m.program(t, "pulumi", `
+i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "Resources: 9000"`)
 	stdout, stderr, err = m.run(t, "preview.sh", "production")
 	require.NoError(t, err)
 	require.Greater(t, len(stderr), 1<<16)
@@ -174,7 +183,8 @@ func repository(t *testing.T) (m *machine, origin, calls string) {
 	t.Helper()
 	m = newMachine(t)
 	origin, m.dir, calls = t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "calls")
-	m.env = append(m.env, "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org",
+	m.env = append(m.env, "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@example.org",
 		"GIT_CONFIG_GLOBAL=/dev/null", "CALLS="+calls)
 	m.git(t, "init", "--quiet", "--bare", origin)
 	m.git(t, "init", "--quiet", "--initial-branch", "main")
@@ -295,7 +305,8 @@ func checkout(t *testing.T) *machine {
 	for _, stack := range []string{"test", "production"} {
 		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi."+stack+".yaml"), []byte("config: {}\n"), 0o644))
 	}
-	for _, git := range [][]string{{"init", "--quiet"}, {"add", "--all"}, {"-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "all of it"}} {
+	commit := []string{"-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "all of it"}
+	for _, git := range [][]string{{"init", "--quiet"}, {"add", "--all"}, commit} {
 		command := exec.CommandContext(t.Context(), "git", git...)
 		command.Dir = m.dir
 		out, err := command.CombinedOutput()
@@ -362,26 +373,35 @@ func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
 }
 
 func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
-	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive --skip-preview --message shut out of SSH --target **::network-runner-ssh"
+	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive " +
+		"--skip-preview --message shut out of SSH --target **::network-runner-ssh"
 	visit, left := deployed("test")[1], deployed("test")[2]
 	for name, test := range map[string]struct {
 		config, preset, fails string
 		calls                 []string // each with the address that Pulumi is told
 		told                  string
 	}{
-		"its public address":      {"true", "", "", []string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
-		"as Pulumi quotes it":     {`"true"`, "", "", []string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
-		"an address that is set":  {"true", "198.51.100.9/32", "", []string{update + " from=198.51.100.9/32", shut + " from=", visit, left + " from="}, ""},
-		"the update fails":        {"true", "", "*interactive", []string{update + " from=203.0.113.7/32", shut + " from="}, "failed after"},
-		"it cannot be shut out":   {"true", "", "*target*", []string{update + " from=203.0.113.7/32", shut + " from="}, "SSH may still be open to this machine"},
+		"its public address": {"true", "", "",
+			[]string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
+		"as Pulumi quotes it": {`"true"`, "", "",
+			[]string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
+		"an address that is set": {"true", "198.51.100.9/32", "",
+			[]string{update + " from=198.51.100.9/32", shut + " from=", visit, left + " from="}, ""},
+		"the update fails": {"true", "", "*interactive", []string{update + " from=203.0.113.7/32", shut + " from="},
+			"failed after"},
+		"it cannot be shut out": {"true", "", "*target*", []string{update + " from=203.0.113.7/32", shut + " from="},
+			"SSH may still be open to this machine"},
 		"nobody says its address": {"true", "", "curl", nil, "set SSH_FROM"},
 		"not configured":          {"false", "198.51.100.9/32", "", []string{update + " from=", visit, left + " from="}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := checkout(t)
-			require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"), []byte("config:\n  immutable-infra:sshFromRunner: "+test.config+"\n"), 0o644))
-			m.program(t, "pulumi", fmt.Sprintf("echo \"$* from=$SSH_FROM\" >>%s\ncase \"$*\" in $FAILS) exit 1;; esac", filepath.Join(m.bin, "asked")))
-			m.program(t, "curl", `case curl in $FAILS) exit 6;; esac; case "$*" in *https://checkip.amazonaws.com) echo 203.0.113.7;; esac`)
+			require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"),
+				[]byte("config:\n  immutable-infra:sshFromRunner: "+test.config+"\n"), 0o644))
+			m.program(t, "pulumi", fmt.Sprintf("echo \"$* from=$SSH_FROM\" >>%s\ncase \"$*\" in $FAILS) exit 1;; esac",
+				filepath.Join(m.bin, "asked")))
+			m.program(t, "curl", `case curl in $FAILS) exit 6;; esac
+case "$*" in *https://checkip.amazonaws.com) echo 203.0.113.7;; esac`)
 			m.env = append(m.env, "FAILS="+test.fails, "SSH_FROM="+test.preset)
 			_, stderr, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "deploy.sh"), "test")
 			require.Equal(t, test.told != "", err != nil, stderr)
@@ -393,9 +413,11 @@ func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
 
 func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
 	m := checkout(t)
-	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"), []byte("config:\n  immutable-infra:sshFromRunner: true\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"),
+		[]byte("config:\n  immutable-infra:sshFromRunner: true\n"), 0o644))
 	// Whoever cancels a job signals the script, while Pulumi ends by itself.
-	m.program(t, "pulumi", fmt.Sprintf("echo \"$* $SSH_FROM\" >>%s\ncase \"$*\" in *target*) ;; *) kill -TERM $PPID;; esac", filepath.Join(m.bin, "asked")))
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$* $SSH_FROM\" >>%s\ncase \"$*\" in *target*) ;; *) kill -TERM "+
+		"$PPID;; esac", filepath.Join(m.bin, "asked")))
 	m.env = append(m.env, "SSH_FROM=198.51.100.9/32")
 	_, _, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "deploy.sh"), "test")
 	require.Error(t, err)
@@ -414,7 +436,8 @@ func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(m.dir, "new")))
 
 	// Somebody edits a file while test is deployed.
-	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "asked"), filepath.Join(m.dir, "new")))
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "asked"),
+		filepath.Join(m.dir, "new")))
 	_, stderr, err = m.run(t, promote)
 	require.Error(t, err)
 	require.Contains(t, stderr, "the checkout has changed meanwhile")

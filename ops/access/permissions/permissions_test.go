@@ -32,7 +32,8 @@ func settings() permissions.Settings {
 // policies are those that the program makes, by the names of their files in testdata.
 func policies() map[string]permissions.Policy {
 	all := map[string]permissions.Policy{
-		"preview": settings().Of("production").For(permissions.Preview), "restore-drill": settings().Of("production").For(permissions.RestoreDrill),
+		"preview":       settings().Of("production").For(permissions.Preview),
+		"restore-drill": settings().Of("production").For(permissions.RestoreDrill),
 	}
 	for _, stack := range settings().Stacks {
 		all["deploy-"+stack] = settings().Of(stack).For(permissions.Deploy)
@@ -141,7 +142,8 @@ func TestThePoliciesAreAsReviewed(t *testing.T) {
 		}
 		expected, err := os.ReadFile(path)
 		require.NoError(t, err)
-		require.Equal(t, string(expected), indented.String(), "%s differs; if the change is meant: UPDATE_GOLDEN=1 go test ./...", path)
+		require.Equal(t, string(expected), indented.String(),
+			"%s differs; if the change is meant: UPDATE_GOLDEN=1 go test ./...", path)
 	}
 }
 
@@ -180,19 +182,23 @@ func may(t *testing.T, policy permissions.Policy, r request) bool {
 	t.Helper()
 	allowed := false
 	for _, statement := range policy.Statement {
-		if !slices.Contains(statement.Action, r.action) || !slices.ContainsFunc(statement.Resource, func(pattern string) bool { return matches(pattern, r.resource) }) {
+		concerned := func(pattern string) bool { return matches(pattern, r.resource) }
+		if !slices.Contains(statement.Action, r.action) || !slices.ContainsFunc(statement.Resource, concerned) {
 			continue
 		}
 		met := true
 		for operator, keys := range statement.Condition {
-			require.Contains(t, []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "ForAllValues:StringLike"}, operator)
+			require.Contains(t, []string{"StringEquals", "StringEqualsIfExists", "StringNotEquals", "ForAllValues:StringLike"},
+				operator)
 			for key, values := range keys {
 				value, present := r.context[key]
 				if operator == "ForAllValues:StringLike" {
-					met = met && (!present || slices.ContainsFunc(values, func(pattern string) bool { return matches(pattern, value) }))
+					met = met && (!present ||
+						slices.ContainsFunc(values, func(pattern string) bool { return matches(pattern, value) }))
 					continue
 				}
-				met = met && (slices.Contains(values, value) == (operator != "StringNotEquals") || operator == "StringEqualsIfExists" && !present)
+				met = met && (slices.Contains(values, value) == (operator != "StringNotEquals") ||
+					operator == "StringEqualsIfExists" && !present)
 			}
 		}
 		if !met {
@@ -220,7 +226,8 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 	tags := func(where, project, stack string) map[string]string {
 		return map[string]string{"aws:" + where + "/Project": project, "aws:" + where + "/Stack": stack}
 	}
-	here, there := map[string]string{"aws:RequestedRegion": "eu-central-1"}, map[string]string{"aws:RequestedRegion": "us-east-1"}
+	here := map[string]string{"aws:RequestedRegion": "eu-central-1"}
+	there := map[string]string{"aws:RequestedRegion": "us-east-1"}
 	own, foreign := tags("ResourceTag", "immutable-infra", "production"), tags("ResourceTag", "other", "production")
 	passed := func(to string) map[string]string { return map[string]string{"iam:PassedToService": to} }
 	creates := func(action string) map[string]string {
@@ -229,7 +236,8 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		return context
 	}
 	bounded := func(stack string) map[string]string {
-		return map[string]string{"iam:PermissionsBoundary": "arn:aws:iam::123456789012:policy/immutable-infra-server-" + stack}
+		return map[string]string{"iam:PermissionsBoundary": "arn:aws:iam::123456789012:policy/immutable-infra-server-" +
+			stack}
 	}
 	const preview, deployTest, deploy, drill = "preview", "deploy-test", "deploy-production", "restore-drill"
 
@@ -242,49 +250,73 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		{request{"ec2:DescribeInstances", "*", there}, "look at servers elsewhere", nil},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", own}, "delete a server", []string{deploy}},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", foreign}, "delete a server of another project", nil},
-		{request{"ec2:TerminateInstances", ours + "instance/i-1", tags("ResourceTag", "immutable-infra", "other")}, "delete a server of another stack", nil},
+		{request{"ec2:TerminateInstances", ours + "instance/i-1", tags("ResourceTag", "immutable-infra", "other")},
+			"delete a server of another stack", nil},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", nil}, "delete a server without tags", nil},
-		{request{"ec2:RunInstances", ours + "instance/*", tags("RequestTag", "immutable-infra", "production")}, "make a server", []string{deploy}},
+		{request{"ec2:RunInstances", ours + "instance/*", tags("RequestTag", "immutable-infra", "production")},
+			"make a server", []string{deploy}},
 		{request{"ec2:RunInstances", ours + "instance/*", nil}, "make a server that nobody could delete", nil},
 		{request{"ec2:RunInstances", ours + "subnet/subnet-1", foreign}, "make a server in another project's subnet", nil},
-		{request{"ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", nil}, "make a server of an image", []string{deployTest, deploy}},
+		{request{"ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", nil}, "make a server of an image",
+			[]string{deployTest, deploy}},
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", own}, "move the VIP", []string{deploy}},
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", foreign}, "move another project's address", nil},
-		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", nil}, "hear that an association has ended", []string{deployTest, deploy}},
-		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", foreign}, "take another project's address off its server", nil},
+		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", nil}, "hear that an association has ended",
+			[]string{deployTest, deploy}},
+		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", foreign},
+			"take another project's address off its server", nil},
 		{request{"ec2:ReleaseAddress", ours + "elastic-ip/eipalloc-1", foreign}, "release another project's address", nil},
-		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "make something with tags", []string{deployTest}},
-		{request{"ec2:CreateTags", ours + "instance/i-1", tags("RequestTag", "immutable-infra", "test")}, "make another project's server its own by tags", nil},
+		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "make something with tags",
+			[]string{deployTest}},
+		{request{"ec2:CreateTags", ours + "instance/i-1", tags("RequestTag", "immutable-infra", "test")},
+			"make another project's server its own by tags", nil},
 
-		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", passed("ec2.amazonaws.com")}, "give a server its role", []string{deploy}},
-		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", passed("lambda.amazonaws.com")}, "give a function a server's role", nil},
-		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/admin", passed("ec2.amazonaws.com")}, "give a server another role", nil},
-		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", bounded("production")}, "say what servers may do", []string{deploy}},
-		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/other/web-1a2b3c4", nil}, "say what another stack's servers may do", nil},
-		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-deploy", nil}, "say what the role itself may do", nil},
-		{request{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-preview", nil}, "say who may take on a role of workflows", nil},
-		{request{"iam:GetRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", nil}, "look at a server's role", []string{preview, deploy}},
+		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4",
+			passed("ec2.amazonaws.com")}, "give a server its role", []string{deploy}},
+		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4",
+			passed("lambda.amazonaws.com")}, "give a function a server's role", nil},
+		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/admin", passed("ec2.amazonaws.com")},
+			"give a server another role", nil},
+		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4",
+			bounded("production")}, "say what servers may do", []string{deploy}},
+		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/other/web-1a2b3c4", nil},
+			"say what another stack's servers may do", nil},
+		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-deploy", nil},
+			"say what the role itself may do", nil},
+		{request{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-preview", nil},
+			"say who may take on a role of workflows", nil},
+		{request{"iam:GetRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", nil},
+			"look at a server's role", []string{preview, deploy}},
 
 		{request{"s3:GetObject", backup + "/certificates/example.json", nil}, "read certificates' private keys", nil},
 		{request{"s3:GetObject", backup + "/history/manifests/1.json", nil}, "read the monitoring history", []string{drill}},
 		{request{"s3:ListBucket", backup, nil}, "see what is in the backup bucket", []string{preview, deploy, drill}},
 		{request{"s3:DeleteObjectVersion", backup + "/history/manifests/1.json", nil}, "destroy a backup", nil},
 		{request{"s3:DeleteObject", backup + "/history/manifests/1.json", nil}, "delete a backup", nil},
-		{request{"s3:DeleteObjectVersion", "arn:aws:s3:::test-backup-2026/history/1", nil}, "empty the backup bucket of test", []string{deployTest}},
-		{request{"s3:PutObject", "arn:aws:s3:::production-content-2026/site/index.html", nil}, "upload the site", []string{deploy}},
+		{request{"s3:DeleteObjectVersion", "arn:aws:s3:::test-backup-2026/history/1", nil}, "empty the backup bucket of test",
+			[]string{deployTest}},
+		{request{"s3:PutObject", "arn:aws:s3:::production-content-2026/site/index.html", nil}, "upload the site",
+			[]string{deploy}},
 		{request{"s3:PutObject", backup + "/handover/holder.json", nil}, "pose as a server", nil},
 		{request{"s3:PutBucketPolicy", state, nil}, "open the state to others", nil},
 		{request{"s3:PutBucketPolicy", backup, nil}, "have the backup bucket as it should be", nil},
-		{request{"s3:GetObject", state + "/.pulumi/stacks/immutable-infra/production.json", nil}, "read the state", []string{preview, deploy, drill}},
-		{request{"s3:PutObject", state + "/.pulumi/locks/organization/immutable-infra/production/1.json", nil}, "lock the state", []string{deploy}},
-		{request{"s3:DeleteObjectVersion", state + "/.pulumi/stacks/immutable-infra/production.json", nil}, "destroy the state", nil},
+		{request{"s3:GetObject", state + "/.pulumi/stacks/immutable-infra/production.json", nil}, "read the state",
+			[]string{preview, deploy, drill}},
+		{request{"s3:PutObject", state + "/.pulumi/locks/organization/immutable-infra/production/1.json", nil},
+			"lock the state", []string{deploy}},
+		{request{"s3:DeleteObjectVersion", state + "/.pulumi/stacks/immutable-infra/production.json", nil},
+			"destroy the state", nil},
 
-		{request{"kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/production", nil}, "read production's secrets", []string{preview, deploy, drill}},
-		{request{"kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", nil}, "read the secrets of test", []string{deployTest}},
+		{request{"kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/production", nil}, "read production's secrets",
+			[]string{preview, deploy, drill}},
+		{request{"kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/test", nil}, "read the secrets of test",
+			[]string{deployTest}},
 		{request{"kms:Decrypt", "arn:aws:kms:eu-central-1:123456789012:key/other", nil}, "read others' secrets", nil},
 
-		{request{"route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", nil}, "change the zone's records", []string{deployTest, deploy}},
-		{request{"route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z9", nil}, "change another zone's records", nil},
+		{request{"route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ", nil},
+			"change the zone's records", []string{deployTest, deploy}},
+		{request{"route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z9", nil}, "change another zone's records",
+			nil},
 	} {
 		for _, role := range []string{preview, deployTest, deploy, drill} {
 			require.Equal(t, slices.Contains(test.may, role), may(t, policies()[role], test.request), "%s: %s", role, test.what)
@@ -299,6 +331,7 @@ func TestAPreviewReadsNoBackupWhateverElseItIsAllowed(t *testing.T) {
 	})
 	require.True(t, may(t, policy, request{"s3:GetObject", "arn:aws:s3:::production-content-2026/SHA256SUMS", nil}))
 	for _, action := range []string{"s3:GetObject", "s3:GetObjectVersion"} {
-		require.False(t, may(t, policy, request{action, "arn:aws:s3:::production-backup-2026/certificates/example.json", nil}))
+		require.False(t, may(t, policy,
+			request{action, "arn:aws:s3:::production-backup-2026/certificates/example.json", nil}))
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// How many characters IAM takes, without white space: of the inline policies of a role together, and of a managed policy.
+// Limits of IAM in characters without white space: of all inline policies of a role together, and of a managed policy.
 const (
 	MaxSize        = 10240
 	MaxManagedSize = 6144
@@ -34,7 +34,8 @@ func (p Policy) JSON(limit int) (string, error) {
 		return "", fmt.Errorf("write a policy: %w", err)
 	}
 	if len(text) > limit {
-		return "", fmt.Errorf("a policy has %d characters, and AWS takes %d; make it for fewer hosted zones", len(text), limit)
+		return "", fmt.Errorf("a policy has %d characters, and AWS takes %d; make it for fewer hosted zones", len(text),
+			limit)
 	}
 	return string(text), nil
 }
@@ -91,7 +92,8 @@ func (s Settings) denials(role Role) []Statement {
 			Sid: "BackupsStay", Effect: "Deny",
 			Action: []string{
 				"s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy",
-				"s3:PutBucketPublicAccessBlock", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+				"s3:PutBucketPublicAccessBlock", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration",
+				"s3:PutLifecycleConfiguration",
 			},
 			Resource: productionBackups.resources(s),
 		}, Statement{

@@ -61,24 +61,31 @@ func notAllowed(role permissions.Role) []exception {
 	)
 	if role == permissions.Preview {
 		return []exception{
-			{"aws:iam/instanceProfile:InstanceProfile", "iam:RemoveRoleFromInstanceProfile", "a preview writes nothing; if the role is gone, it fails, and a deployment refreshes the profile"},
+			{"aws:iam/instanceProfile:InstanceProfile", "iam:RemoveRoleFromInstanceProfile",
+				"a preview writes nothing; if the role is gone, it fails, and a deployment refreshes the profile"},
 		}
 	}
 	return []exception{
 		{"aws:ec2/vpc:Vpc", "ec2:AssociateVpcCidrBlock", noIPv6},
 		{"aws:ec2/subnet:Subnet", "ec2:AssociateSubnetCidrBlock", noIPv6},
 		{"aws:ec2/subnet:Subnet", "ec2:ModifySubnetAttribute", notSet},
-		{"aws:ec2/securityGroup:SecurityGroup", "ec2:RevokeSecurityGroupIngress", "pulumi.ReplaceOnChanges: a group whose rules change is replaced; the runner's rule is a resource of its own"},
+		{"aws:ec2/securityGroup:SecurityGroup", "ec2:RevokeSecurityGroupIngress",
+			"pulumi.ReplaceOnChanges: a group whose rules change is replaced; the runner's rule is a resource of its own"},
 		{"aws:ec2/eip:Eip", "ec2:AssociateAddress", "an EipAssociation of its own associates the address"},
 		{"aws:ec2/instance:Instance", "ec2:AssignIpv6Addresses ec2:UnassignIpv6Addresses", noIPv6},
 		{"aws:ec2/instance:Instance", "ec2:StartInstances ec2:StopInstances", replaced},
 		{"aws:ec2/instance:Instance", "ec2:ModifyVolume ec2:DescribeVolumesModifications", replaced},
-		{"aws:ec2/instance:Instance", "ec2:DescribeIamInstanceProfileAssociations ec2:ReplaceIamInstanceProfileAssociation", replaced},
-		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceCreditSpecification ec2:ModifyInstanceMetadataOptions ec2:ModifyNetworkInterfaceAttribute", replaced},
+		{"aws:ec2/instance:Instance", "ec2:DescribeIamInstanceProfileAssociations ec2:ReplaceIamInstanceProfileAssociation",
+			replaced},
+		{"aws:ec2/instance:Instance",
+			"ec2:ModifyInstanceCreditSpecification ec2:ModifyInstanceMetadataOptions " +
+				"ec2:ModifyNetworkInterfaceAttribute", replaced},
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceMaintenanceOptions ec2:MonitorInstances", notSet},
 		{"aws:iam/role:Role", "iam:UpdateRole iam:UpdateRoleDescription", notSet},
-		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary", "nothing that a workflow deploys frees a server of its boundary"},
-		{"aws:iam/role:Role", "iam:UpdateAssumeRolePolicy", "the program never changes whom a role trusts; an administrator undoes drift of it"},
+		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary",
+			"nothing that a workflow deploys frees a server of its boundary"},
+		{"aws:iam/role:Role", "iam:UpdateAssumeRolePolicy",
+			"the program never changes whom a role trusts; an administrator undoes drift of it"},
 		{"aws:iam/role:Role", "iam:DetachRolePolicy", administer},
 	}
 }
@@ -89,7 +96,8 @@ func notRecorded(role permissions.Role) []exception {
 		return nil
 	}
 	return []exception{
-		{"aws:ec2/routeTable:RouteTable", "ec2:DisassociateRouteTable", "delete: the provider's source ends the associations that the table still has; none was left in the recording"},
+		{"aws:ec2/routeTable:RouteTable", "ec2:DisassociateRouteTable",
+			"delete: the provider's source ends the associations that the table still has; none was left in the recording"},
 	}
 }
 
@@ -97,7 +105,9 @@ func TestEachTypeOfTheProgramHasARecording(t *testing.T) {
 	recorded := recordings(t)
 	for _, kind := range typesOfTheProgram(t) {
 		if strings.HasPrefix(kind, "aws:") {
-			require.Contains(t, recorded, kind, "%s has no recording of %s: record which API actions the provider calls for the type, and add them", recordingFile, kind)
+			require.Contains(t, recorded, kind,
+				"%s has no recording of %s: record which API actions the provider calls for the type, and "+
+					"add them", recordingFile, kind)
 		}
 	}
 }
@@ -121,9 +131,11 @@ func TestTheRolesAllowWhatTheProviderCallsAndEachDifferenceHasAReason(t *testing
 			surplus = append(surplus, without(resource.Type, allowed, known.actions(role))...)
 		}
 		require.ElementsMatch(t, lines(t, notAllowed(role)), missing,
-			"%s: the provider calls what the table does not allow (or notAllowed names what is no difference): add it to the table, or here with a reason", role)
+			"%s: the provider calls what the table does not allow (or notAllowed names what is no difference): add it to the "+
+				"table, or here with a reason", role)
 		require.ElementsMatch(t, lines(t, notRecorded(role)), surplus,
-			"%s: the table allows what the provider was never seen to call (or notRecorded names what is no difference): remove it, or add it here with a reason", role)
+			"%s: the table allows what the provider was never seen to call (or notRecorded names what is no difference): "+
+				"remove it, or add it here with a reason", role)
 	}
 }
 

@@ -79,7 +79,8 @@ var (
 		condition: func(s Settings) Condition {
 			condition := s.tags("aws:RequestTag")
 			condition["StringEquals"]["ec2:CreateAction"] = []string{
-				"AllocateAddress", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint", "RunInstances",
+				"AllocateAddress", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc",
+				"CreateVpcEndpoint", "RunInstances",
 			}
 			return condition
 		},
@@ -116,7 +117,8 @@ var (
 		resources: serverRoles.resources,
 		condition: func(s Settings) Condition { return equals(boundaryKey, s.boundaries()...) },
 	}
-	serverProfiles = Scope{name: "ServerProfiles", resources: func(s Settings) []string { return s.servers("instance-profile") }}
+	serverProfiles = Scope{name: "ServerProfiles",
+		resources: func(s Settings) []string { return s.servers("instance-profile") }}
 	// passedToServers are the servers' roles, for servers and nothing else.
 	passedToServers = Scope{
 		name:      "PassToServers",
@@ -157,8 +159,10 @@ var (
 	buckets = Scope{name: "Buckets", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.Stacks, ""), s.buckets("content", s.Stacks, "")...)
 	}}
-	contents       = Scope{name: "Contents", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
-	contentObjects = Scope{name: "ContentObjects", resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
+	contents = Scope{name: "Contents",
+		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
+	contentObjects = Scope{name: "ContentObjects",
+		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
 	// disposable are the buckets whose settings a deployment may change, and which it may empty and delete: never
 	// production's backup bucket. An administrator makes that one, by the first update of production.
 	disposable = Scope{name: "Disposable", resources: func(s Settings) []string {
@@ -167,10 +171,14 @@ var (
 	disposableObjects = Scope{name: "DisposableObjects", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.others(), "/*"), s.buckets("content", s.Stacks, "/*")...)
 	}}
-	backups           = Scope{name: "BackupBuckets", resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "") }}
-	backupObjects     = Scope{name: "BackupObjects", resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "/*") }}
-	productionBackups = Scope{name: "Backups", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "") }}
-	productionHistory = Scope{name: "History", resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "/history/*") }}
+	backups = Scope{name: "BackupBuckets",
+		resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "") }}
+	backupObjects = Scope{name: "BackupObjects",
+		resources: func(s Settings) []string { return s.buckets("backup", s.Stacks, "/*") }}
+	productionBackups = Scope{name: "Backups",
+		resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "") }}
+	productionHistory = Scope{name: "History",
+		resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "/history/*") }}
 
 	state = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
 	// stackStates are what Pulumi reads of a stack before all else. Neither they nor stateRecords reach the state of the
@@ -181,9 +189,11 @@ var (
 	}}
 	// stateRecords are what an update writes: the layout of Pulumi's own backends with projects.
 	stateRecords = Scope{name: "StateRecords", resources: func(s Settings) []string {
-		return slices.Concat(s.stateObjects("stacks/%s/%s.*"), s.stateObjects("history/%s/%s/*"), s.stateObjects("backups/%s/%s/*"), stateLocks.resources(s))
+		return slices.Concat(s.stateObjects("stacks/%s/%s.*"), s.stateObjects("history/%s/%s/*"),
+			s.stateObjects("backups/%s/%s/*"), stateLocks.resources(s))
 	}}
-	stateLocks = Scope{name: "StateLocks", resources: func(s Settings) []string { return s.stateObjects("locks/organization/%s/%s/*") }}
+	stateLocks = Scope{name: "StateLocks",
+		resources: func(s Settings) []string { return s.stateObjects("locks/organization/%s/%s/*") }}
 
 	productionKey = Scope{name: "Secrets", resources: func(s Settings) []string {
 		if key := s.Keys[s.Production]; key != "" {

@@ -130,21 +130,24 @@ func Resources() []Resource {
 		{"aws:ec2/eipAssociation:EipAssociation", []Call{
 			describe("ec2:DescribeAddresses", "the association is in its address"),
 			update("ec2:AssociateAddress", "create: the VIP moves; the server's interface has no tags", own, untagged),
-			update("ec2:DisassociateAddress", "delete: the old association ended when the VIP moved. EC2 says so only to those who may do it without "+
-				"a look at tags, which what is not there has none of", untaggedOrOwn),
+			update("ec2:DisassociateAddress",
+				"delete: the old association ended when the VIP moved. EC2 says so only to those who may do it without "+
+					"a look at tags, which what is not there has none of", untaggedOrOwn),
 		}},
 		{"aws:ec2/instance:Instance", calls(tagged(),
 			describe("ec2:DescribeInstances", "the server"),
 			describe("ec2:DescribeInstanceAttribute", "user data, shutdown behaviour, protections"),
 			describe("ec2:DescribeInstanceCreditSpecifications", "its CPU credits"),
-			describe("ec2:DescribeInstanceTypes", "whether its type has CPU credits; in a preview, the architecture of a new type"),
+			describe("ec2:DescribeInstanceTypes",
+				"whether its type has CPU credits; in a preview, the architecture of a new type"),
 			describe("ec2:DescribeTags", "whether a launch template made it"),
 			describe("ec2:DescribeVolumes", "its root volume"),
 			describe("ec2:DescribeVpcs", "whether its VPC is the default one"),
 			update("ec2:DescribeImages", "create: the name of the image's root device", inRegion),
 			update("ec2:RunInstances", "create, in a subnet, with a security group", made("instance"), own, untagged),
 			update("iam:PassRole", "create: with an instance profile", passedToServers),
-			update("ec2:ModifyInstanceAttribute", "create: shutdown behaviour; delete: whatever protects it from its deletion", own),
+			update("ec2:ModifyInstanceAttribute", "create: shutdown behaviour; delete: whatever protects it from its deletion",
+				own),
 			update("ec2:TerminateInstances", "delete", own),
 		)},
 		{"aws:iam/role:Role", []Call{
@@ -153,7 +156,8 @@ func Resources() []Resource {
 			read("iam:GetRolePolicy", "its policies", serverRoles),
 			read("iam:ListAttachedRolePolicies", "managed policies: it has none", serverRoles),
 			update("iam:CreateRole", "create, with the boundary", boundedRoles),
-			update("iam:PutRolePermissionsBoundary", "update: a role that was made before there was a boundary gets it", boundedRoles),
+			update("iam:PutRolePermissionsBoundary", "update: a role that was made before there was a boundary gets it",
+				boundedRoles),
 			update("iam:TagRole", "tags: with the role, and when they change", serverRoles),
 			update("iam:UntagRole", "tags that are gone", serverRoles),
 			update("iam:ListInstanceProfilesForRole", "delete: profiles that it is in still", serverRoles),
@@ -282,7 +286,8 @@ func Others() []Resource {
 		}},
 		{"make restore-drill", []Call{
 			{"s3:ListBucket", []Role{RestoreDrill}, []Scope{productionBackups}, "the backups"},
-			{"s3:GetObject", []Role{RestoreDrill}, []Scope{productionHistory}, "the newest backup; not the certificates' private keys beside it"},
+			{"s3:GetObject", []Role{RestoreDrill}, []Scope{productionHistory},
+				"the newest backup; not the certificates' private keys beside it"},
 		}},
 	}
 }

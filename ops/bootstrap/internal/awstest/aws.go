@@ -65,7 +65,8 @@ func Start(t *testing.T) *AWS {
 	none := filepath.Join(t.TempDir(), "none")
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "",
-		"AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none,
+		"AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
+		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none,
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1", "AWS_CA_BUNDLE": "",
 		// That of all services: the variable of one says that it is not AWS's own.
 		"AWS_ENDPOINT_URL": account.URL, "AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_KMS": "", "AWS_ENDPOINT_URL_STS": "",
@@ -137,15 +138,17 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isKMS:
 		a.requests = append(a.requests, target)
 		a.kms(w, target, body)
-	case r.Method == http.MethodPost && r.URL.Path == "/" && r.Header.Get("Content-Type") == "application/x-www-form-urlencoded":
+	case r.Method == http.MethodPost && r.URL.Path == "/" &&
+		r.Header.Get("Content-Type") == "application/x-www-form-urlencoded":
 		form, err := url.ParseQuery(string(body))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		a.requests = append(a.requests, form.Get("Action"))
-		fmt.Fprintf(w, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>`+
-			`<Arn>arn:aws:iam::%s:user/ada</Arn><UserId>AIDAEXAMPLE</UserId><Account>%s</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`, Account, Account)
+		fmt.Fprintf(w, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`+
+			`<GetCallerIdentityResult><Arn>arn:aws:iam::%s:user/ada</Arn><UserId>AIDAEXAMPLE</UserId>`+
+			`<Account>%s</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`, Account, Account)
 	default:
 		a.s3(w, r, string(body))
 	}
@@ -168,7 +171,8 @@ func (a *AWS) s3(w http.ResponseWriter, r *http.Request, body string) {
 	fail := func(status int, code string) {
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
-			fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, code)
+			fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code,
+				code)
 		}
 	}
 	bucket := a.buckets[name]
@@ -232,7 +236,8 @@ func (a *AWS) kms(w http.ResponseWriter, action string, body []byte) {
 		return nil
 	}
 	describe := func(key *Key) {
-		metadata := map[string]any{"KeyId": key.ID, "Arn": key.arn(), "KeyState": key.State, "KeyUsage": key.Usage, "KeySpec": key.Spec}
+		metadata := map[string]any{"KeyId": key.ID, "Arn": key.arn(), "KeyState": key.State, "KeyUsage": key.Usage,
+			"KeySpec": key.Spec}
 		if key.State == "PendingDeletion" {
 			metadata["DeletionDate"] = 1798761600 // 1 January 2027
 		}

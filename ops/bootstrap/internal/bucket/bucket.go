@@ -61,7 +61,8 @@ func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 
 // Has says whether there is an object. A bucket that is not there has none.
 func (b Bucket) Has(ctx context.Context, key string) (bool, error) {
-	_, err := b.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.Name), Key: aws.String(key), ExpectedBucketOwner: b.owner()})
+	_, err := b.Client.HeadObject(ctx,
+		&s3.HeadObjectInput{Bucket: aws.String(b.Name), Key: aws.String(key), ExpectedBucketOwner: b.owner()})
 	if status(err) == http.StatusNotFound {
 		return false, nil
 	}
@@ -82,7 +83,9 @@ func (b Bucket) create(ctx context.Context) (string, error) {
 	input := &s3.CreateBucketInput{Bucket: aws.String(b.Name)}
 	// The oldest region is the one that must not be named.
 	if b.Region != "us-east-1" && !b.Compatible {
-		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(b.Region)}
+		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{
+			LocationConstraint: types.BucketLocationConstraint(b.Region),
+		}
 	}
 	_, err = b.Client.CreateBucket(ctx, input)
 	var ours *types.BucketAlreadyOwnedByYou
@@ -117,11 +120,16 @@ func (b Bucket) settings() []setting {
 		// one already, the bucket is for several stacks, and who has lost the stack's key still has
 		// the rest of the state.
 		{"encryption", func(ctx context.Context) error {
+			own := types.ServerSideEncryptionRule{
+				ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{
+					SSEAlgorithm: types.ServerSideEncryptionAes256,
+				},
+			}
 			_, err := b.Client.PutBucketEncryption(ctx, &s3.PutBucketEncryptionInput{
 				Bucket: name, ExpectedBucketOwner: owner,
-				ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{Rules: []types.ServerSideEncryptionRule{{
-					ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{SSEAlgorithm: types.ServerSideEncryptionAes256},
-				}}},
+				ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
+					Rules: []types.ServerSideEncryptionRule{own},
+				},
 			})
 			return err
 		}, "its disks are encrypted"},
@@ -138,7 +146,9 @@ func (b Bucket) settings() []setting {
 		{"owned by the account alone", func(ctx context.Context) error {
 			_, err := b.Client.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
 				Bucket: name, ExpectedBucketOwner: owner,
-				OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnershipBucketOwnerEnforced}}},
+				OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{
+					ObjectOwnership: types.ObjectOwnershipBucketOwnerEnforced,
+				}}},
 			})
 			return err
 		}, "no access control list gives its objects to others"},
@@ -147,7 +157,8 @@ func (b Bucket) settings() []setting {
 			if err != nil {
 				return err
 			}
-			_, err = b.Client.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: name, ExpectedBucketOwner: owner, Policy: aws.String(policy)})
+			_, err = b.Client.PutBucketPolicy(ctx,
+				&s3.PutBucketPolicyInput{Bucket: name, ExpectedBucketOwner: owner, Policy: aws.String(policy)})
 			return err
 		}, "it is reached by HTTPS only"},
 		{fmt.Sprintf("earlier versions kept for %d days", versionDays), func(ctx context.Context) error {
@@ -203,11 +214,14 @@ func (b Bucket) explain(err error) error {
 		return fmt.Errorf("somebody else has a bucket of this name; choose another, such as BUCKET=%s-state: %w", b.Name, err)
 	// An answer to HEAD has no body, and so no code.
 	case status(err) == http.StatusForbidden && b.Account != "":
-		return fmt.Errorf("it belongs to another account than %s, or you may not look at it; log in to the account that has it, or choose another name by BUCKET=...: %w", b.Account, err)
+		return fmt.Errorf("it belongs to another account than %s, or you may not look at it; log in to the account that "+
+			"has it, or choose another name by BUCKET=...: %w", b.Account, err)
 	case status(err) == http.StatusForbidden:
-		return fmt.Errorf("you may not look at it; take the credentials of its owner, or choose another name by BUCKET=...: %w", err)
+		return fmt.Errorf("you may not look at it; take the credentials of its owner, or choose another name by "+
+			"BUCKET=...: %w", err)
 	case status(err) == http.StatusMovedPermanently:
-		return fmt.Errorf("it is in another region than %s; give that one by REGION=..., or choose another name by BUCKET=...: %w", b.Region, err)
+		return fmt.Errorf("it is in another region than %s; give that one by REGION=..., or choose another name by "+
+			"BUCKET=...: %w", b.Region, err)
 	}
 	return err
 }

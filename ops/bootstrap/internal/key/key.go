@@ -76,7 +76,8 @@ func (k Key) check(found *types.KeyMetadata) error {
 			when = "on " + found.DeletionDate.UTC().Format("2 January 2006")
 		}
 		return fmt.Errorf("the key %s will be deleted %s, and with it all that it has encrypted. If it is still needed: "+
-			"aws kms cancel-key-deletion --key-id %s && aws kms enable-key --key-id %s. If not, give its name to a new one: aws kms delete-alias --alias-name %s; then try again",
+			"aws kms cancel-key-deletion --key-id %s && aws kms enable-key --key-id %s. If not, give its name to a new one: "+
+			"aws kms delete-alias --alias-name %s; then try again",
 			id, when, id, id, k.Alias())
 	case types.KeyStateDisabled:
 		return fmt.Errorf("the key %s is disabled. To use it again: aws kms enable-key --key-id %s", id, id)
@@ -84,7 +85,8 @@ func (k Key) check(found *types.KeyMetadata) error {
 		return fmt.Errorf("the key %s cannot be used: its state is %s", id, found.KeyState)
 	}
 	if found.KeyUsage != types.KeyUsageTypeEncryptDecrypt || found.KeySpec != types.KeySpecSymmetricDefault {
-		return fmt.Errorf("the key %s is of the kind %s for %s, and must be symmetric, to encrypt and decrypt. Give its name to a new one: "+
+		return fmt.Errorf("the key %s is of the kind %s for %s, and must be symmetric, to encrypt and decrypt. Give its "+
+			"name to a new one: "+
 			"aws kms delete-alias --alias-name %s; then try again", id, found.KeySpec, found.KeyUsage, k.Alias())
 	}
 	return nil
@@ -107,9 +109,11 @@ func (k Key) create(ctx context.Context) (arn string, err error) {
 		return "", err
 	}
 	id := aws.ToString(made.KeyMetadata.KeyId)
-	if _, err := k.Client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(k.Alias()), TargetKeyId: aws.String(id)}); err != nil {
+	alias := &kms.CreateAliasInput{AliasName: aws.String(k.Alias()), TargetKeyId: aws.String(id)}
+	if _, err := k.Client.CreateAlias(ctx, alias); err != nil {
 		// Without its name nobody finds it again, and the next attempt would make, and pay for, another.
-		return "", fmt.Errorf("the key %s is made and has no name yet. When the reason is gone, do not try again before: aws kms create-alias --alias-name %s --target-key-id %s: %w", id, k.Alias(), id, err)
+		return "", fmt.Errorf("the key %s is made and has no name yet. When the reason is gone, do not try again before: "+
+			"aws kms create-alias --alias-name %s --target-key-id %s: %w", id, k.Alias(), id, err)
 	}
 	return aws.ToString(made.KeyMetadata.Arn), nil
 }

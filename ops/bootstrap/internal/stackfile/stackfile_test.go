@@ -14,7 +14,8 @@ const other = "awskms:///alias/other"
 // FuzzLoad reads the file of a stack.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
-		"secretsprovider: awskms:///alias/a\nencryptedkey: AAAA\nconfig:\n  aws:region: eu-central-1\n  p:a: {secure: v1}\n", "encryptionsalt: v1:a\nconfig:\n  a: [{b: {secure: c}}]\n",
+		"secretsprovider: awskms:///alias/a\nencryptedkey: AAAA\nconfig:\n  aws:region: eu-central-1\n  p:a: {secure: " +
+			"v1}\n", "encryptionsalt: v1:a\nconfig:\n  a: [{b: {secure: c}}]\n",
 		"config: &a\n  p:a: *a\n", "config: {? [a] : b}\n", "config:\n  aws:region: [1]\n", "- a\n", "",
 	} {
 		f.Add([]byte(seed))
