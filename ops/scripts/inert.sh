@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Runs a command in a job at GitHub, whose runner obeys lines such as `::add-mask::x` in the output.
-# Servers, builds of the site and Pulumi's state have a say in that output, so the runner is told to
-# obey none of it until the command has ended.
+# Runs a command in a job at GitHub, whose runner obeys lines such as `::add-mask::x` in the output. Servers,
+# builds of the site and Pulumi's state write to that output, so the runner has to ignore such lines until
+# the command ends.
 #
-# Usage: inert.sh COMMAND [ARGUMENT...]. Exit status: that of the command. Stdout is the job's log, or
-# a file. SIGINT, SIGTERM and SIGHUP reach the command and all that it has started. The runner signals
-# the shell of the step alone, so a step needs `exec` before this script.
+# Usage: exec inert.sh COMMAND [ARGUMENT...]. Exit status: that of the command. Stdout is the job's log, or
+# a file.
+#
+# SIGINT, SIGTERM and SIGHUP reach the command and every process that it has started. When a job is
+# canceled, the runner signals the step's shell alone: without exec, nothing else.
 set -euo pipefail
 
 token=$(openssl rand -hex 16)
-# The runner reads stdout and stderr apart, so that a last line of one may come after the token in the
-# other: the log is one stream. The token's line begins after a newline that the command may have left out.
+# The runner reads stdout and stderr separately, so a last line of one could come after the token in the
+# other. Both go to one stream. The token's line begins with a newline, which the command may have left out.
 if [ -f /dev/stdout ]; then
   exec 3>&2
 else
@@ -18,13 +20,14 @@ else
 fi
 printf '::stop-commands::%s\n' "$token" >&3
 
-# Job control gives the command a process group, and SIGINT, which background commands ignore without it.
+# Job control gives the command a process group of its own. Without it, background commands ignore SIGINT.
 set -m
 "$@" 3>&- &
 command=$!
 set +m
 
 interrupted=1 signalled=""
+# shellcheck disable=SC2317 # The traps call it.
 forward() {
   interrupted=1 signalled=1
   kill -s "$1" -- "-$command" 2>/dev/null || true
@@ -37,9 +40,9 @@ while [ -n "$interrupted" ]; do
   interrupted="" status=0
   wait "$command" || status=$?
 done
-# The command may die of a signal before what it has started.
+# The command may die of a signal before what it has started. The runner gives both 10 s.
 for ((tenths = 0; tenths < 100; tenths++)); do
-  [ -n "$signalled" ] && kill -0 -- "-$command" 2>/dev/null || break
+  if [ -z "$signalled" ] || ! kill -0 -- "-$command" 2>/dev/null; then break; fi
   sleep 0.1
 done
 printf '\n::%s::\n' "$token" >&3

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing, or says what to install. On a machine
-# without Debian's packages, a program of the same name does as well.
+# Installs the Debian packages that are missing, or lists them if it cannot. On other systems a program of
+# the same name counts as the package.
+#
+# Usage: need.sh PACKAGE...
 set -euo pipefail
 
-# Reports whether a package is there.
+# Reports whether a package is installed.
 installed() {
   if command -v dpkg-query >/dev/null; then
     dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed

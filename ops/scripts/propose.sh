@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Proposes the changes of this checkout as a pull request: the only one from its
-# branch, made anew from where the checkout is.
+# Proposes the changes of this checkout as a pull request, the only one of its branch. It replaces an
+# earlier proposal.
 #
 # Usage: propose.sh BRANCH TITLE BODY-FILE
 #
@@ -12,18 +12,18 @@ title=${2:?}
 body=${3:?}
 
 if [ -z "$(git status --porcelain --untracked-files=no)" ]; then
-  echo "nothing has changed, and nothing is proposed"
+  echo "no changes; nothing is proposed"
   exit 0
 fi
 base=$(git branch --show-current)
 if [ -z "$base" ]; then
-  echo "the checkout is on no branch, so that there is none to propose changes for" >&2
+  echo "cannot propose changes: the checkout is on no branch; switch to one" >&2
   exit 1
 fi
 git switch --quiet --force-create "$branch"
 git commit --quiet --all --message "$title"
 gh auth setup-git
-# What was proposed before, and not taken, is no more.
+# An earlier proposal that was not merged is replaced.
 git push --quiet --force origin "$branch"
 open=$(gh pr list --head "$branch" --base "$base" --state open --json number --jq '.[].number')
 if [ -n "$open" ]; then

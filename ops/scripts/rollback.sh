@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# Brings an earlier commit back: its configuration, its bundle and its site. The
-# checkout has the files of that commit afterwards, staged.
+# Deploys an earlier commit again: its configuration, its bundle and its site. Afterwards the checkout has
+# the files of that commit, staged.
 #
-# Usage: rollback.sh STACK [COMMIT]
-#
-# Without COMMIT: the newest successful update of another commit than that of
-# the latest update.
+# Usage: rollback.sh STACK [COMMIT]. Default: the commit of the newest successful update of another commit
+# than the latest update's.
 set -euo pipefail
 
 fail() {
@@ -15,31 +13,36 @@ fail() {
 
 stack=${1:-}
 commit=${2:-}
-[ -n "$stack" ] || fail "which stack? Write: make rollback STACK=production [TO=commit]"
+[ -n "$stack" ] || fail "no stack given; run: make rollback STACK=production [TO=commit]"
 cd "$(dirname "$0")/../.."
-# The functions stay as they are when the files change.
+# Sourced now, since the rollback changes the files.
 . ops/scripts/checkout.sh
 top=$(git rev-parse --show-toplevel)
 
 changed=$(git status --porcelain --untracked-files=no --ignore-submodules=none)
-[ -z "$changed" ] || fail "these files have changes that are in no commit. Commit them first, or put them back (git checkout FILE, in a submodule: git submodule update):
+[ -z "$changed" ] ||
+  fail "uncommitted changes; commit them, or discard them (git checkout FILE, in a submodule: git submodule update):
 $changed"
 while IFS= read -r submodule; do
   [ -z "$submodule" ] || [ -z "$(git -C "$submodule" rev-list --max-count=1 HEAD --not --remotes)" ] ||
-    fail "the submodule $submodule has commits that are on no remote, and would leave it. Push them first: git -C $submodule push"
+    fail "the submodule $submodule has commits that are on no remote; push them first: git -C $submodule push"
 done <<<"$(submodules)"
 
 if [ -z "$commit" ]; then
   commit=$(pulumi stack history --stack "$stack" --json | jq --raw-output '
     map(select(.kind == "update" and .message != "shut out of SSH" and .environment["git.head"] != null)) as $updates
     | $updates[0].environment["git.head"] as $latest
-    | first($updates[] | select(.result == "succeeded" and .environment["git.dirty"] != "true") | .environment["git.head"] | select(. != $latest)) // ""')
-  [ -n "$commit" ] || fail "the history of stack $stack has no successful update of an earlier commit. Only updates from a checkout without uncommitted changes can be found again. Name a commit: make rollback STACK=$stack TO=commit"
+    | first($updates[] | select(.result == "succeeded" and .environment["git.dirty"] != "true")
+        | .environment["git.head"] | select(. != $latest)) // ""')
+  # An update from a checkout with uncommitted changes is no commit to return to.
+  [ -n "$commit" ] || fail "cannot choose a commit: the history of stack $stack has no successful update of an earlier \
+one; name it: make rollback STACK=$stack TO=commit"
 fi
-git rev-parse --quiet --verify "$commit^{commit}" >/dev/null || fail "there is no commit $commit in this clone. Fetch it, or name another: make rollback STACK=$stack TO=commit"
+git rev-parse --quiet --verify "$commit^{commit}" >/dev/null ||
+  fail "there is no commit $commit in this clone; fetch it, or name another: make rollback STACK=$stack TO=commit"
 short=$(git rev-parse --short=12 "$commit")
 
-# Prints a path of slashes without . and .. in it; fails where it leads out of the repository.
+# Prints a path without . and .. in it; fails if it leads out of the repository.
 inside() {
   local IFS=/ part path=""
   set -f
@@ -56,15 +59,16 @@ inside() {
   printf '%s\n' "$path"
 }
 
-# Fails unless the commit has the site, followed through links, whose directory is given as in the
-# configuration: what is elsewhere stays as it is in a roll-back.
+# Fails unless the commit has the site at the configured siteDir, through symbolic links too: a rollback
+# does not restore what is outside of the repository.
 require_site() {
   local outside rest path seen entry target links=0
-  outside="the site of $short, siteDir $1, is not in this repository, and cannot be rolled back with it. Bring it back where it is, then run: pulumi up --stack $stack"
+  outside="cannot roll the site back: siteDir $1 is not in this repository; restore it where it is, then run: \
+pulumi up --stack $stack"
   case $1 in
   "$top" | "$top"/*) rest=${1#"$top"} ;;
   /*)
-    # git's path of the repository has no links above it; this one may.
+    # git resolves links above the repository's path; siteDir may have some.
     path=$(cd -P "$1" 2>/dev/null && pwd) || fail "$outside"
     case $path in "$top" | "$top"/*) rest=${path#"$top"} ;; *) fail "$outside" ;; esac
     ;;
@@ -90,18 +94,18 @@ require_site() {
       seen=""
       continue
       ;;
-    160000*) return 0 ;; # a submodule; the rest of the path is in it
+    160000*) return 0 ;; # A submodule has the rest of the path.
     040000*) seen=$path ;;
-    *) fail "the commit $short has no site at siteDir $1: git does not know it, and a roll-back would leave it as it is" ;;
+    *) fail "cannot roll the site back: commit $short does not contain siteDir $1" ;;
     esac
   done
 }
 
-# What must hold is checked before anything is changed.
+# All checks come before the first change.
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 git show "$commit:./Pulumi.$stack.yaml" >"$temporary/Pulumi.$stack.yaml" 2>/dev/null ||
-  fail "the commit $short has no Pulumi.$stack.yaml, and so no configuration of stack $stack. Name another: make rollback STACK=$stack TO=commit"
+  fail "the commit $short has no Pulumi.$stack.yaml; name another: make rollback STACK=$stack TO=commit"
 config=$(pulumi config --json --non-interactive --stack "$stack" --config-file "$temporary/Pulumi.$stack.yaml") ||
   fail "cannot read the configuration of stack $stack in $short"
 require_site "$(jq --raw-output '."immutable-infra:siteDir".value // "site"' <<<"$config")"
@@ -109,22 +113,24 @@ while IFS= read -r submodule; do
   [ -n "$submodule" ] || continue
   case $(git -C "$top" ls-tree "$commit" -- "$submodule") in
   "" | 160000*) ;;
-  *) fail "$submodule is a submodule, and was part of this repository in $short. Roll back in a new clone: git clone --recurse-submodules, git checkout $short, pulumi up --stack $stack" ;;
+  *) fail "$submodule is a submodule now, and was part of this repository in $short; roll back in a new clone: git \
+clone --recurse-submodules, git checkout $short, pulumi up --stack $stack" ;;
   esac
 done <<<"$(git -C "$top" -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* [0-9]	//p')"
 if [ -n "$(lfs_pointers "$commit")" ]; then
   { git lfs version && git config filter.lfs.clean; } >/dev/null 2>&1 ||
-    fail "files of $short are in Git LFS. Install git-lfs, run git lfs install, and then: make rollback STACK=$stack TO=$short"
-  git lfs fetch origin "$commit" >&2 || fail "cannot fetch the content of the files in Git LFS of $short from origin"
+    fail "files of $short are in Git LFS; install git-lfs, run git lfs install, then: \
+make rollback STACK=$stack TO=$short"
+  git lfs fetch origin "$commit" >&2 || fail "cannot fetch the files in Git LFS of $short from origin"
 fi
 
-# Brings the files of a commit, of its submodules and in Git LFS.
-bring() {
+# restore COMMIT checks out the files of a commit, with its submodules and files in Git LFS.
+restore() {
   local submodule file
   git restore --source="$1" --staged --worktree -- :/ &&
     git submodule --quiet update --init --recursive --checkout &&
     [ -z "$(git submodule status --recursive | sed -n '/^[-+U]/p')" ] || return 1
-  # A checkout that had pointers, as it was made without git-lfs, still has those that are the same.
+  # A checkout that was made without git-lfs keeps the pointers that are the same in both commits.
   lfs_pointers "" | while IFS= read -r file; do
     git cat-file blob ":$file" | git lfs smudge -- "$file" >"$temporary/content" &&
       cat "$temporary/content" >"$top/$file" && git -C "$top" update-index -- "$file" || exit 1
@@ -138,11 +144,12 @@ bring() {
 printf 'back to %s\n' "$(git log -1 --format='%h, "%s", of %ad' --date=iso "$commit")"
 forward="git restore --staged --worktree :/"
 [ -z "$(submodules)" ] || forward="$forward && git submodule update --init --recursive --checkout"
-if ! bring "$commit"; then
-  bring HEAD || fail "cannot bring the content of $short, nor that of HEAD again. Nothing was deployed. To be where you were: $forward"
-  fail "cannot bring the content of $short: a submodule or a file in Git LFS cannot be had. Nothing was deployed, and this checkout is as it was"
+if ! restore "$commit"; then
+  restore HEAD || fail "cannot check out $short, nor HEAD again; nothing was deployed; undo: $forward"
+  fail "cannot check out $short: a submodule or a file in Git LFS is missing; nothing was deployed, this checkout is \
+unchanged"
 fi
 if ! pulumi up --yes --stack "$stack"; then
-  fail "the rollback failed, and what served before it still does. To try it again: pulumi up --stack $stack. To be where you were: $forward"
+  fail "cannot deploy $short; the server before it still serves; retry: pulumi up --stack $stack; undo: $forward"
 fi
-printf 'Stack %s is as in %s, and so is this checkout. Keep that: git commit. Forward again: %s\n' "$stack" "$short" "$forward"
+printf 'Stack %s and this checkout are at %s. Keep it: git commit. Undo: %s\n' "$stack" "$short" "$forward"

@@ -142,7 +142,7 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 			stdout, stderr, err := r.rollBack(t)
 			require.NoError(t, err, stderr)
 			require.Equal(t, "first\n", r.deployed(t))
-			require.Contains(t, stdout, "Stack production is as in "+r.commits[0][:12])
+			require.Contains(t, stdout, "Stack production and this checkout are at "+r.commits[0][:12])
 		})
 	}
 }
@@ -171,12 +171,12 @@ func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
 	for name, test := range map[string]struct{ siteDir, link, message string }{
-		"beside the repository":     {"../blog", "", "siteDir ../blog, is not in this repository"},
-		"at an absolute path":       {elsewhere, "", "is not in this repository, and cannot be rolled back with it"},
-		"through a link":            {"blog", elsewhere, "siteDir blog, is not in this repository"},
+		"beside the repository":     {"../blog", "", "siteDir ../blog is not in this repository"},
+		"at an absolute path":       {elsewhere, "", "cannot roll the site back: siteDir " + elsewhere + " is not in"},
+		"through a link":            {"blog", elsewhere, "siteDir blog is not in this repository"},
 		"through a link that turns": {"blog", "blog", "is not in this repository"},
 		"through a link up":         {"blog", "../blog", "is not in this repository"},
-		"in a folder git ignores":   {"ignored", "", "has no site at siteDir ignored"},
+		"in a folder git ignores":   {"ignored", "", "does not contain siteDir ignored"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -262,21 +262,21 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 		message string
 	}{
 		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) { r.put(t, "site/page", "draft\n") },
-			"changes that are in no commit"},
+			"uncommitted changes; commit them"},
 		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks,
 			_ *machine) {
 			r.put(t, "site/theme/layout", "draft\n")
 		},
-			"changes that are in no commit"},
+			"uncommitted changes; commit them"},
 		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks,
 			site *machine) {
 			site.git(t, "checkout", "--quiet", "HEAD~1")
 		},
-			"changes that are in no commit"},
+			"uncommitted changes; commit them"},
 		"changes that git is told to ignore": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.git(t, "config", "submodule.site.ignore", "all")
 			r.put(t, "site/page", "draft\n")
-		}, "changes that are in no commit"},
+		}, "uncommitted changes; commit them"},
 		"a commit that was not pushed": {func(t *testing.T, r *rollbacks, site *machine) {
 			site.git(t, "commit", "--quiet", "--allow-empty", "--message", "third")
 			r.git(t, "commit", "--quiet", "--all", "--message", "third")
@@ -300,7 +300,7 @@ func TestB10RollBackPutsBackWhatItCannotFinish(t *testing.T) {
 	// The site's repository is out of reach, and the clone has no history of it.
 	require.NoError(t, os.Rename(origin.dir, origin.dir+".away"))
 	t.Cleanup(func() { require.NoError(t, os.Rename(origin.dir+".away", origin.dir)) })
-	r.refused(t, "Nothing was deployed, and this checkout is as it was")
+	r.refused(t, "nothing was deployed, this checkout is unchanged")
 }
 
 func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
@@ -317,7 +317,7 @@ func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
 	r.git(t, "submodule", "--quiet", "add", "--force", origin.dir, "site")
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive")
 	r.deploy(t)
-	r.refused(t, "site is a submodule, and was part of this repository")
+	r.refused(t, "site is a submodule now, and was part of this repository")
 }
 
 // withLFS is a clone whose page is in LFS, deployed twice, and a git-lfs that has its contents, or is
@@ -377,10 +377,10 @@ func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
 	r.git(t, "commit", "--quiet", "--message", "back")
 	require.Equal(t, "", r.git(t, "status", "--porcelain"), "git has pointers still")
 
-	withLFS(t, false).refused(t, "Install git-lfs, run git lfs install, and then: make rollback STACK=production TO=")
+	withLFS(t, false).refused(t, "install git-lfs, run git lfs install, then: make rollback STACK=production TO=")
 	r = withLFS(t, true)
 	r.env = append(r.env, "OFFLINE=1")
-	r.refused(t, "cannot fetch the content of the files in Git LFS")
+	r.refused(t, "cannot fetch the files in Git LFS")
 }
 
 // TestB10DeploymentRefusesACheckoutWithoutItsContent: an empty folder, or a pointer, would be deployed.
@@ -412,7 +412,7 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	r.git(t, "config", "submodule.site.ignore", "all")
 	_, stderr, err := r.run(t, filepath.Join(r.dir, "ops", "scripts", "promote.sh"))
 	require.Error(t, err)
-	require.Contains(t, stderr, "these files have changes that are in no commit",
+	require.Contains(t, stderr, "uncommitted changes; commit them",
 		"what was tested could not be found again")
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
@@ -421,7 +421,7 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	r.git(t, "-C", "site", "submodule", "--quiet", "deinit", "--all", "--force")
 	stderr = deploy(t, r)
 	require.Contains(t, stderr,
-		"these submodules are empty; fill them (git submodule update --init --recursive):\n"+inner+"\n")
+		"empty submodules; fill them (git submodule update --init --recursive):\n"+inner+"\n")
 	require.NotContains(t, stderr, "up --stack")
 
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive")
@@ -429,7 +429,7 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	site.git(t, "add", "picture")
 	stderr = deploy(t, r)
 	require.Contains(t, stderr,
-		"these files are pointers of Git LFS without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
+		"Git LFS pointers without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
 	require.NotContains(t, stderr, "up --stack")
 
 	// Without git's data, as from an archive, there is nothing to compare with.
@@ -456,6 +456,6 @@ func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
 	}, ",")+"]"), 0o644))
 	stdout, stderr, err := r.rollBack(t)
 	require.NoError(t, err, stderr)
-	require.Contains(t, stdout, "is as in "+r.commits[0][:12])
+	require.Contains(t, stdout, "are at "+r.commits[0][:12])
 	require.Equal(t, "first\n", r.deployed(t))
 }

@@ -97,8 +97,8 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 		"another release": {good("release", "r-2"), "production",
 			`/.well-known/release: expected r-2, got 200: {"release": "r-1"}`},
 		"never deployed":   {good("serverId", nil), "production", "stack production has no output serverId"},
-		"no such stack":    {good("url", "https://localhost/"), "staging", "the outputs of stack staging cannot be had"},
-		"no stack at all":  {good("url", "https://localhost/"), "", "which stack? Write: make smoke STACK=production"},
+		"no such stack":    {good("url", "https://localhost/"), "staging", "cannot read the outputs of stack staging"},
+		"no stack at all":  {good("url", "https://localhost/"), "", "no stack given; run: make smoke STACK=production"},
 		"no release known": {good("release", ""), "production", "stack production has no output release"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,7 @@ i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "
 	require.Contains(t, stdout, "~ é property 0\n")
 	require.Contains(t, stdout, "\n[...]\n")
 	require.Contains(t, stdout, "~ é property 8999\nResources: 9000\n```\n")
-	require.Contains(t, stdout, "This is not all of it")
+	require.Contains(t, stdout, "The middle is cut")
 	require.True(t, strings.ToValidUTF8(stdout, "") == stdout)
 }
 
@@ -175,7 +175,7 @@ func TestAPreviewThatFailsIsShownAndFails(t *testing.T) {
 
 	_, stderr, err := m.run(t, "preview.sh")
 	require.Error(t, err)
-	require.Contains(t, stderr, "which stack?")
+	require.Contains(t, stderr, "no stack given")
 }
 
 // repository is a clone on the branch main, with a file, and a gh that writes down its calls.
@@ -343,7 +343,7 @@ func TestAPromotionIsTestThenProduction(t *testing.T) {
 	test[0] += " --yes"
 	require.Equal(t, append(test, deployed("production")...), m.asked(t))
 	require.Contains(t, stdout, `"all of it": test, then production`)
-	require.Contains(t, stdout, "production: see that nothing is left to do: done in ")
+	require.Contains(t, stdout, "production: check that no change is left: done in ")
 	require.Contains(t, stdout, " is on test and production\n")
 }
 
@@ -353,9 +353,9 @@ func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
 		steps   int
 		message string
 	}{
-		"the update of test":         {"*up*test*", 1, "test failed, and production was not touched"},
-		"the visit to test":          {"*smoke*test*", 2, "test failed, and production was not touched"},
-		"what is left to do in test": {"*preview*test*", 3, "test failed, and production was not touched"},
+		"the update of test":         {"*up*test*", 1, "cannot deploy to test; production was not touched"},
+		"the visit to test":          {"*smoke*test*", 2, "cannot deploy to test; production was not touched"},
+		"what is left to do in test": {"*preview*test*", 3, "cannot deploy to test; production was not touched"},
 		"the update of production":   {"*up*production*", 4, "make rollback STACK=production"},
 		"the visit to production":    {"*smoke*production*", 5, "make rollback STACK=production"},
 		"what is left in production": {"*preview*production*", 6, "make rollback STACK=production"},
@@ -431,7 +431,7 @@ func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "new"), nil, 0o644))
 	_, stderr, err := m.run(t, promote)
 	require.Error(t, err)
-	require.Contains(t, stderr, "Commit them first")
+	require.Contains(t, stderr, "uncommitted changes; commit them")
 	require.Contains(t, stderr, "?? new")
 	require.NoError(t, os.Remove(filepath.Join(m.dir, "new")))
 
@@ -440,12 +440,12 @@ func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 		filepath.Join(m.dir, "new")))
 	_, stderr, err = m.run(t, promote)
 	require.Error(t, err)
-	require.Contains(t, stderr, "the checkout has changed meanwhile")
+	require.Contains(t, stderr, "the checkout changed during the deployment to test")
 	require.Len(t, m.asked(t), 3, "production was not touched")
 
 	for _, args := range [][]string{{"test", "test"}, {"test", "produktion"}} {
 		_, stderr, err = m.run(t, promote, args...)
 		require.Error(t, err)
-		require.Contains(t, stderr, "Write: make promote FROM=test TO=production")
+		require.Contains(t, stderr, "run: make promote FROM=test TO=production")
 	}
 }

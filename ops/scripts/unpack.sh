@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks Debian packages into a directory instead of installing them: for
-# programs whose packages would start a service on this machine.
+# Unpacks Debian packages into a directory instead of installing them, because Debian starts installed
+# servers.
 #
 # Usage: unpack.sh DIRECTORY PACKAGE...
 set -euo pipefail
@@ -15,7 +15,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 if ! command -v apt-get >/dev/null; then
-  echo "not a Debian machine: what needs ${missing[*]} is skipped where these are not on the PATH" >&2
+  echo "cannot unpack ${missing[*]}: no apt-get; tests that need them are skipped unless they are on the PATH" >&2
   exit 0
 fi
 echo "unpacking ${missing[*]}"
@@ -25,7 +25,7 @@ archives=$(mktemp --directory --tmpdir=.)
 trap 'rm -rf "$archives"' EXIT
 download() { (cd "$archives" && apt-get -qq -o APT::Sandbox::User=root download "${missing[@]}"); }
 if ! download 2>/dev/null; then
-  # The lists of packages are missing, or older than the archive.
+  # The package lists are missing, or older than the archive.
   apt-get update -qq
   download
 fi
