@@ -261,18 +261,15 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 		work    func(t *testing.T, r *rollbacks, site *machine)
 		message string
 	}{
-		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) { r.put(t, "site/page", "draft\n") },
-			"uncommitted changes; commit them"},
-		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks,
-			_ *machine) {
+		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) {
+			r.put(t, "site/page", "draft\n")
+		}, "uncommitted changes; commit them"},
+		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.put(t, "site/theme/layout", "draft\n")
-		},
-			"uncommitted changes; commit them"},
-		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks,
-			site *machine) {
+		}, "uncommitted changes; commit them"},
+		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks, site *machine) {
 			site.git(t, "checkout", "--quiet", "HEAD~1")
-		},
-			"uncommitted changes; commit them"},
+		}, "uncommitted changes; commit them"},
 		"changes that git is told to ignore": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.git(t, "config", "submodule.site.ignore", "all")
 			r.put(t, "site/page", "draft\n")
