@@ -13,21 +13,20 @@ import (
 	"time"
 )
 
-// limits of what is waited for.
 const (
 	pulumiTimeout  = 2 * time.Minute
 	restoreTimeout = 30 * time.Minute
 )
 
-// drill is one drill.
+// drill has the settings of one restore drill.
 type drill struct {
 	stack  string
 	maxAge time.Duration
-	// agent and prometheus are programs.
+	// agent and prometheus are paths of programs, or names on the PATH.
 	agent, prometheus string
 }
 
-// restored is the agent's report.
+// restored is the report of the command `agent verify`.
 type restored struct {
 	Server     string  `json:"server"`
 	Epoch      uint64  `json:"epoch"`
@@ -42,15 +41,15 @@ type restored struct {
 func (d drill) run(ctx context.Context) (found report, err error) {
 	bucket, err := pulumi(ctx, "stack", "output", "backupBucket", "--stack", d.stack)
 	if err != nil {
-		return report{}, fmt.Errorf("find the backup bucket: %w", err)
+		return report{}, fmt.Errorf("cannot look up the backup bucket: %w", err)
 	}
 	region, err := pulumi(ctx, "config", "get", "aws:region", "--stack", d.stack)
 	if err != nil {
-		return report{}, fmt.Errorf("find the bucket's region: %w", err)
+		return report{}, fmt.Errorf("cannot look up the bucket's region: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "restore-drill-")
 	if err != nil {
-		return report{}, fmt.Errorf("make a directory to restore into: %w", err)
+		return report{}, fmt.Errorf("cannot create a directory to restore into: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	there, err := d.restore(ctx, bucket, region, filepath.Join(dir, "restored"))
@@ -72,12 +71,12 @@ func (d drill) run(ctx context.Context) (found report, err error) {
 	return found, nil
 }
 
-// restore has the agent restore into a new directory.
+// restore lets the agent cannot restore the newest backup into a new directory.
 func (d drill) restore(ctx context.Context, bucket, region, dir string) (restored, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return restored{}, fmt.Errorf("make a directory to restore into: %w", err)
+		return restored{}, fmt.Errorf("cannot create a directory to restore into: %w", err)
 	}
-	// The agent reads settings as on a server.
+	// The agent reads its settings from a file, as on a server.
 	settings := dir + ".env"
 	text := fmt.Sprintf("BACKUP_BUCKET=%s\nAWS_REGION=%s\nSTACK=%s\n", bucket, region, d.stack)
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
@@ -85,16 +84,16 @@ func (d drill) restore(ctx context.Context, bucket, region, dir string) (restore
 	}
 	output, err := command(ctx, restoreTimeout, d.agent, "verify", "--env-file", settings, "--dir", dir)
 	if err != nil {
-		return restored{}, fmt.Errorf("restore the newest backup: %w", err)
+		return restored{}, fmt.Errorf("cannot restore the newest backup: %w", err)
 	}
 	var there restored
 	if err := json.Unmarshal([]byte(output), &there); err != nil {
-		return restored{}, fmt.Errorf("understand the agent's report: %w: %s", err, output)
+		return restored{}, fmt.Errorf("cannot parse the agent's report: %w: %s", err, output)
 	}
 	return there, nil
 }
 
-// pulumi asks Pulumi for one value.
+// pulumi returns the one value that a command of Pulumi prints.
 func pulumi(ctx context.Context, args ...string) (string, error) {
 	output, err := command(ctx, pulumiTimeout, "pulumi", append(args, "--non-interactive")...)
 	if err != nil {
@@ -102,15 +101,14 @@ func pulumi(ctx context.Context, args ...string) (string, error) {
 	}
 	value := strings.TrimSpace(output)
 	if value == "" {
-		return "", fmt.Errorf("pulumi %s says nothing", strings.Join(args, " "))
+		return "", fmt.Errorf("pulumi %s printed nothing", strings.Join(args, " "))
 	}
 	return value, nil
 }
 
-// command runs a program and returns what it wrote on stdout. What it wrote on stderr
-// is shown to the user as well, since it may be a warning.
+// command runs a program and returns its stdout. Its stderr goes to the user, since it may be a warning.
 func command(ctx context.Context, limit time.Duration, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %s", limit))
 	defer cancel()
 	command := exec.CommandContext(ctx, name, args...)
 	command.Stderr = os.Stderr

@@ -141,9 +141,9 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 	}
 
 	for problem, agent := range map[string]func(){
-		"it is 16m0s old, and should not be older than 15m0s": func() { s.agent(16*60, 0, 0) },
-		"2 newer backups are of no use":                       func() { s.agent(30, 0, 2) },
-		"it names 1 blocks, and Prometheus has loaded 0":      func() { s.agent(30, 1, 0) },
+		"it is 16m0s old, more than 15m0s":           func() { s.agent(16*60, 0, 0) },
+		"2 newer backups are unusable":               func() { s.agent(30, 0, 2) },
+		"it names 1 blocks, but Prometheus loaded 0": func() { s.agent(30, 1, 0) },
 	} {
 		t.Run(problem, func(t *testing.T) {
 			agent()
@@ -164,7 +164,7 @@ func TestNothingMeasuredFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.agent(30, 0, 0)
-	if code, _, stderr := s.drill(); code != exitFailed || !strings.Contains(stderr, "there is no sample in it") {
+	if code, _, stderr := s.drill(); code != exitFailed || !strings.Contains(stderr, "it has no samples") {
 		t.Error(code, stderr)
 	}
 }
@@ -176,25 +176,25 @@ func TestWhatCannotBeFoundOutFails(t *testing.T) {
 		message string
 	}{
 		"no such stack": {func(s *site) { s.agent(30, 0, 0) }, []string{"--stack", "other"},
-			"the restore drill of stack other failed: find the backup bucket: pulumi stack"},
+			"the restore drill of stack other failed: cannot look up the backup bucket: pulumi stack"},
 		"no usable backup": {func(s *site) { s.program("agent", "exit 1") }, nil,
-			"restore the newest backup: agent verify: exit status 1"},
-		"no agent":            {func(*site) {}, []string{"--agent", "/nowhere/agent"}, "restore the newest backup"},
-		"an agent in riddles": {func(s *site) { s.program("agent", "echo good") }, nil, "understand the agent's report"},
+			"cannot restore the newest backup: agent verify: exit status 1"},
+		"no agent":            {func(*site) {}, []string{"--agent", "/nowhere/agent"}, "cannot restore the newest backup"},
+		"an agent in riddles": {func(s *site) { s.program("agent", "echo good") }, nil, "cannot parse the agent's report"},
 		"no Prometheus": {func(s *site) {
 			if err := os.Mkdir(s.saved, 0o755); err != nil {
 				s.t.Fatal(err)
 			}
 			s.agent(30, 0, 0)
-		}, []string{"--prometheus", "/nowhere/prometheus"}, "start Prometheus"},
+		}, []string{"--prometheus", "/nowhere/prometheus"}, "cannot start Prometheus"},
 		"one that ends": {func(s *site) {
 			if err := os.Mkdir(s.saved, 0o755); err != nil {
 				s.t.Fatal(err)
 			}
 			s.agent(30, 0, 0)
 			s.program("broken", "exit 3")
-		}, []string{"--prometheus", "broken"}, "wait until Prometheus has read what was restored: it has ended, its log " +
-			"above says why: exit status 3"},
+		}, []string{"--prometheus", "broken"}, "cannot load the restored data into Prometheus: it exited; see its " +
+			"log above: exit status 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -225,7 +225,7 @@ func TestAWrongCommandLineSaysWhatToWrite(t *testing.T) {
 func TestOldSamplesInANewBackupAreAProblem(t *testing.T) {
 	found := report{AgeSeconds: 30, Samples: 1, NewestSampleAgeSeconds: 3600}
 	problems := found.judge(15*time.Minute, 0)
-	const old = "its newest sample is 1h0m0s old: backups go on, and Prometheus on the server does not measure"
+	const old = "its newest sample is 1h0m0s old: backups continue, but Prometheus on the server collects nothing"
 	if len(problems) != 1 || problems[0] != old {
 		t.Error(problems)
 	}

@@ -1,12 +1,11 @@
-// Command drill proves the newest backup of a stack's monitoring history, with this
-// machine as the throw-away server: it restores into a temporary directory, has the real
-// Prometheus start on it, and counts what that answers. It finds the backup bucket by
-// Pulumi, in whose project it is to run, and leaves nothing behind.
+// Command drill tests the newest backup of a stack's monitoring history on this machine: it restores into a
+// temporary directory, starts the real Prometheus on it, and counts its samples. It runs in the Pulumi
+// project's directory, reads the backup bucket's name from Pulumi, and leaves nothing behind.
 //
 //	drill --stack production --max-age 15m
 //
-// The report is JSON on stdout. Exit codes: 0 the backup is good, 1 it is not, or that
-// could not be found out, 2 the command line is wrong.
+// The report is JSON on stdout. Exit codes: 0 the backup is good, 1 it is not or could not be tested, 2 the
+// command line is wrong.
 package main
 
 import (
@@ -35,13 +34,13 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out the command and returns the exit code.
+// run executes the command and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var drill drill
 	flags.StringVar(&drill.stack, "stack", "", "`name` of the stack (required)")
-	flags.DurationVar(&drill.maxAge, "max-age", 15*time.Minute, "how old the backup may be")
+	flags.DurationVar(&drill.maxAge, "max-age", 15*time.Minute, "maximum `age` of the backup")
 	flags.StringVar(&drill.agent, "agent", "agent", "the agent's `program`")
 	flags.StringVar(&drill.prometheus, "prometheus", "prometheus", "Prometheus' `program`")
 	if err := flags.Parse(args); err != nil {
@@ -58,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "--stack is missing: give the name of the stack, such as production")
 		return exitUsage
 	case drill.maxAge <= 0:
-		fmt.Fprintf(stderr, "--max-age is %s: give how old the backup may be, such as 15m\n", drill.maxAge)
+		fmt.Fprintf(stderr, "--max-age is %s: give the maximum age of the backup, such as 15m\n", drill.maxAge)
 		return exitUsage
 	}
 
@@ -70,11 +69,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	encoder := json.NewEncoder(stdout)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(report); err != nil {
-		fmt.Fprintf(stderr, "print the report: %v\n", err)
+		fmt.Fprintf(stderr, "cannot print the report: %v\n", err)
 		return exitFailed
 	}
 	for _, problem := range report.Problems {
-		fmt.Fprintf(stderr, "the backup of stack %s is not as it should be: %s\n", drill.stack, problem)
+		fmt.Fprintf(stderr, "the backup of stack %s failed the drill: %s\n", drill.stack, problem)
 	}
 	if len(report.Problems) > 0 {
 		return exitFailed

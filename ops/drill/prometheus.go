@@ -20,15 +20,14 @@ import (
 )
 
 const (
-	// startTimeout is how long Prometheus may take to read what was restored, and
-	// stopTimeout how long to end.
+	// startTimeout bounds the start of Prometheus on the restored data, stopTimeout its end.
 	startTimeout = 10 * time.Minute
 	stopTimeout  = time.Minute
 	// queryTimeout bounds one query.
 	queryTimeout = 5 * time.Minute
 )
 
-// held is what Prometheus has.
+// held is the content of Prometheus.
 type held struct {
 	start           time.Duration
 	blocks, metrics int
@@ -37,12 +36,12 @@ type held struct {
 	repaired        bool
 }
 
-// answered starts Prometheus on a data directory, without anything to measure, and
-// asks it for all that is there. Its configuration is written into dir.
+// answered starts Prometheus on a data directory, without targets, and counts its content. It writes the
+// configuration into dir.
 func answered(ctx context.Context, program, data, dir string) (found held, err error) {
 	config := filepath.Join(dir, "prometheus.yaml")
 	if err := os.WriteFile(config, []byte("scrape_configs: []\n"), 0o644); err != nil {
-		return held{}, fmt.Errorf("configure Prometheus: %w", err)
+		return held{}, fmt.Errorf("cannot configure Prometheus: %w", err)
 	}
 	address, err := freeAddress()
 	if err != nil {
@@ -51,59 +50,59 @@ func answered(ctx context.Context, program, data, dir string) (found held, err e
 	begin := time.Now()
 	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address,
 		"--storage.tsdb.min-block-duration=2h", "--storage.tsdb.max-block-duration=2h",
-		// Nothing is too old for a drill.
+		// Retention must not delete old samples.
 		"--storage.tsdb.retention.time=100y", "--query.timeout="+queryTimeout.String(), "--log.level=warn")
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Start(); err != nil {
-		return held{}, fmt.Errorf("start Prometheus: %w", err)
+		return held{}, fmt.Errorf("cannot start Prometheus: %w", err)
 	}
 	running, ended := context.WithCancelCause(context.Background())
 	go func() {
-		ended(fmt.Errorf("it has ended, its log above says why: %w", cmp.Or(command.Wait(), errStopped)))
+		ended(fmt.Errorf("it exited; see its log above: %w", cmp.Or(command.Wait(), errStopped)))
 	}()
 	defer func() { err = errors.Join(err, stop(running, command.Process)) }()
 
 	server := prometheus{"http://" + address}
 	if err := server.ready(ctx, running); err != nil {
-		return held{}, fmt.Errorf("wait until Prometheus has read what was restored: %w", err)
+		return held{}, fmt.Errorf("cannot load the restored data into Prometheus: %w", err)
 	}
 	start := time.Since(begin)
 	found, err = server.everything(ctx)
 	if err != nil {
-		return held{}, fmt.Errorf("ask Prometheus for what was restored: %w", err)
+		return held{}, fmt.Errorf("cannot query Prometheus for the restored data: %w", err)
 	}
 	found.start = start
 	return found, nil
 }
 
-// freeAddress is one on which nobody listens yet.
+// freeAddress returns an address with an unused port.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", fmt.Errorf("find a port for Prometheus: %w", err)
+		return "", fmt.Errorf("cannot find a port for Prometheus: %w", err)
 	}
 	return listener.Addr().String(), listener.Close()
 }
 
-// errStopped is how a process ends that was told to.
+// errStopped stands for the end of a process that was asked to stop.
 var errStopped = errors.New("without an error")
 
-// stop ends a process, unless it has ended already.
+// stop ends a process, and kills it after stopTimeout.
 func stop(running context.Context, process *os.Process) error {
-	// It may have ended: then there is nobody to tell.
+	// An error means that it has ended already.
 	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-running.Done():
 		return nil
 	case <-time.After(stopTimeout):
-		return errors.Join(fmt.Errorf("stop Prometheus: no end within %s", stopTimeout), process.Kill())
+		return errors.Join(fmt.Errorf("cannot stop Prometheus within %s", stopTimeout), process.Kill())
 	}
 }
 
-// prometheus asks a Prometheus at this URL.
+// prometheus is a client of the Prometheus at a URL.
 type prometheus struct{ url string }
 
-// ready waits until it answers queries.
+// ready waits until Prometheus answers queries.
 func (p prometheus) ready(ctx, running context.Context) error {
 	deadline := time.After(startTimeout)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -124,7 +123,7 @@ func (p prometheus) ready(ctx, running context.Context) error {
 	}
 }
 
-// everything counts all that there is.
+// everything counts all series and samples.
 func (p prometheus) everything(ctx context.Context) (held, error) {
 	text, err := p.get(ctx, "/metrics", nil)
 	if err != nil {
@@ -133,7 +132,7 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 	own := metricValues(string(text))
 	found := held{blocks: int(own["prometheus_tsdb_blocks_loaded"]),
 		repaired: own["prometheus_tsdb_wal_corruptions_total"] > 0}
-	// Milliseconds. A log without a sample has an impossible one.
+	// In milliseconds. Without samples, the times are out of range.
 	from, to := int64(own["prometheus_tsdb_lowest_timestamp"]), int64(own["prometheus_tsdb_head_max_time"])
 	if to <= 0 || from > to {
 		return found, nil
@@ -145,7 +144,7 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 		return held{}, err
 	}
 	found.metrics = len(names)
-	// By name: a function over time drops it, and what is left is not unique.
+	// Name by name: count_over_time drops the name, and the remaining labels are not unique.
 	for _, name := range names {
 		all := fmt.Sprintf("count_over_time({__name__=%q}[%dms])", name, to-from+1)
 		series, err := p.number(ctx, "count("+all+")", to)
@@ -161,7 +160,7 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 	return found, nil
 }
 
-// number is the value of an expression of one value; without one it is 0.
+// number evaluates an expression that has one value, or none, which counts as 0.
 func (p prometheus) number(ctx context.Context, expression string, at int64) (int64, error) {
 	var data struct{ Result []struct{ Value [2]any } }
 	if err := p.ask(ctx, "query", url.Values{"query": {expression}, "time": {unix(at)}}, &data); err != nil {
@@ -177,7 +176,7 @@ func (p prometheus) number(ctx context.Context, expression string, at int64) (in
 	return int64(value), nil
 }
 
-// ask asks its API.
+// ask decodes the data of an answer of the API.
 func (p prometheus) ask(ctx context.Context, path string, values url.Values, into any) error {
 	text, err := p.get(ctx, "/api/v1/"+path, values)
 	if err != nil {
@@ -185,12 +184,12 @@ func (p prometheus) ask(ctx context.Context, path string, values url.Values, int
 	}
 	answer := struct{ Data any }{into}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return fmt.Errorf("understand the answer to %s: %w", path, err)
+		return fmt.Errorf("cannot parse the answer to %s: %w", path, err)
 	}
 	return nil
 }
 
-// get reads a page.
+// get fetches a page.
 func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -205,7 +204,7 @@ func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read the answer to %s: %w", path, err)
+		return nil, fmt.Errorf("cannot read the answer to %s: %w", path, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s: %s", path, response.Status, text)
@@ -213,12 +212,12 @@ func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]
 	return text, nil
 }
 
-// unix writes a time in milliseconds as seconds.
+// unix formats a time in milliseconds as seconds.
 func unix(milliseconds int64) string {
 	return strconv.FormatFloat(float64(milliseconds)/1000, 'f', 3, 64)
 }
 
-// metricValues are those of the metrics without labels in a text for Prometheus.
+// metricValues parses the metrics without labels in Prometheus' text format.
 func metricValues(text string) map[string]float64 {
 	values := map[string]float64{}
 	for line := range strings.Lines(text) {

@@ -1,12 +1,11 @@
-// Command rebuild changes the configuration of stacks so that their next update makes
-// a new server of the newest Debian: it raises generation, and sets ami to the newest
-// image. It runs in the project's directory and asks AWS by the program aws; all that
-// it changes are the files Pulumi.<stack>.yaml.
+// Command rebuild changes the configuration of stacks so that their next update creates a server with the
+// newest Debian: it raises generation, and sets ami to the newest image. It runs in the project's directory,
+// calls the AWS CLI, and changes only the files Pulumi.<stack>.yaml.
 //
 //	rebuild test production
 //
-// What it has changed is on stdout, as Markdown. Exit codes: 0 it is done, 1 it is not, and
-// no file was changed, 2 the command line is wrong.
+// It prints the changes in Markdown. Exit codes: 0 done, 1 failed and no file was changed, 2 the command
+// line is wrong.
 package main
 
 import (
@@ -31,10 +30,10 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out the command and returns the exit code.
+// run executes the command and returns the exit code.
 func run(ctx context.Context, stacks []string, stdout, stderr io.Writer) int {
 	if len(stacks) == 0 {
-		fmt.Fprintln(stderr, "name the stacks to rebuild, such as: rebuild test production")
+		fmt.Fprintln(stderr, "no stacks given; run: rebuild test production")
 		return exitUsage
 	}
 	var files []*stackFile
@@ -44,12 +43,12 @@ func run(ctx context.Context, stacks []string, stdout, stderr io.Writer) int {
 			err = file.rebuild(ctx)
 		}
 		if err != nil {
-			fmt.Fprintf(stderr, "the rebuild of stack %s cannot be prepared: %v\n", stack, err)
+			fmt.Fprintf(stderr, "cannot rebuild stack %s: %v\n", stack, err)
 			return exitFailed
 		}
 		files = append(files, file)
 	}
-	fmt.Fprint(stdout, "Security updates come with new servers. This makes some, of the newest image of Debian:\n\n")
+	fmt.Fprint(stdout, "Security updates come with new servers. This change creates them from the newest image:\n\n")
 	for _, file := range files {
 		if err := file.write(); err != nil {
 			fmt.Fprintf(stderr, "%v\n", err)

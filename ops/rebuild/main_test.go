@@ -123,7 +123,7 @@ func TestAGenerationThatIsNoNumberIsNamed(t *testing.T) {
 	code, _, stderr := rebuilt(t, "production")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr,
-		`Pulumi.production.yaml: immutable-infra:generation is "newest", and has to be a whole number`)
+		`Pulumi.production.yaml: immutable-infra:generation is "newest"; expected an integer`)
 	require.Equal(t, broken, file(t, "Pulumi.production.yaml"))
 }
 
@@ -150,10 +150,10 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 		"no credentials": {"echo 'Unable to locate credentials' >&2; exit 253", productionStack, []string{"test"},
 			exitFailed, "exit status 253: Unable to locate credentials"},
 		"no image": {`echo '{"Images": []}'`, productionStack, []string{"test"}, exitFailed,
-			"AWS knows no image of Debian 13 for arm64 in eu-central-1"},
-		"riddles": {"echo none", productionStack, []string{"test"}, exitFailed, "understand what AWS says"},
+			"AWS has no image of Debian 13 for arm64 in eu-central-1"},
+		"riddles": {"echo none", productionStack, []string{"test"}, exitFailed, "cannot parse the images of Debian 13"},
 		"no such stack": {images, productionStack, []string{"test", "staging"}, exitFailed,
-			"the rebuild of stack staging cannot be prepared: read its configuration: open Pulumi.staging.yaml"},
+			"cannot rebuild stack staging: cannot read its configuration: open Pulumi.staging.yaml"},
 		"no image set": {images, "config:\n  aws:region: eu-west-1\n", []string{"test", "production"}, exitFailed,
 			"Pulumi.production.yaml: immutable-infra:ami is not set"},
 		"no region": {images, "config:\n  immutable-infra:ami: ami-1\n", []string{"test", "production"}, exitFailed,
@@ -162,7 +162,7 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 			[]string{"test", "production"}, exitFailed, "write each on a line of its own"},
 		"no configuration": {images, "config: [ami]\n", []string{"test", "production"}, exitFailed,
 			"Pulumi.production.yaml: not the configuration of a stack"},
-		"no stack": {images, productionStack, nil, exitUsage, "name the stacks to rebuild"},
+		"no stack": {images, productionStack, nil, exitUsage, "no stacks given"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			project(t, test.images)

@@ -12,13 +12,12 @@ import (
 	"immutable-infra/server"
 )
 
-// settings are what of a stack's configuration matters here, with the program's
-// defaults for what is not set.
+// settings are the keys of a stack's configuration that this command needs, with the program's defaults.
 type settings struct {
 	Region       string `yaml:"aws:region"`
 	InstanceType string `yaml:"immutable-infra:instanceType"`
 	AMI          string `yaml:"immutable-infra:ami"`
-	// Generation is a number or, as `pulumi config set` writes it, a text that is one.
+	// Generation is a number, which `pulumi config set` writes as a string.
 	Generation string `yaml:"immutable-infra:generation"`
 }
 
@@ -32,7 +31,7 @@ func parse(text string) (settings, error) {
 	return file.Config, nil
 }
 
-// stackFile is the configuration of a stack, in its file.
+// stackFile is a stack's file, before and after the change.
 type stackFile struct {
 	stack, path, text string
 	before, after     settings
@@ -43,7 +42,7 @@ func readStackFile(name string) (*stackFile, error) {
 	path := "Pulumi." + name + ".yaml"
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read its configuration: %w", err)
+		return nil, fmt.Errorf("cannot read its configuration: %w", err)
 	}
 	before, err := parse(string(text))
 	if err != nil {
@@ -51,17 +50,17 @@ func readStackFile(name string) (*stackFile, error) {
 	}
 	for key, value := range map[string]string{"aws:region": before.Region, "immutable-infra:ami": before.AMI} {
 		if value == "" {
-			return nil, fmt.Errorf("%s: %s is not set, and has to be", path, key)
+			return nil, fmt.Errorf("%s: %s is not set; set it", path, key)
 		}
 	}
 	return &stackFile{stack: name, path: path, text: string(text), before: before}, nil
 }
 
-// rebuild changes the text: another generation, and the newest image.
+// rebuild sets the next generation and the newest image in the text.
 func (f *stackFile) rebuild(ctx context.Context) error {
 	generation, err := strconv.Atoi(f.before.Generation)
 	if err != nil {
-		return fmt.Errorf("%s: immutable-infra:generation is %q, and has to be a whole number, such as 2", f.path,
+		return fmt.Errorf("%s: immutable-infra:generation is %q; expected an integer, such as 2", f.path,
 			f.before.Generation)
 	}
 	configured := server.Settings{InstanceType: f.before.InstanceType}
@@ -78,15 +77,15 @@ func (f *stackFile) rebuild(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if written != f.after {
-		return fmt.Errorf("%s: ami and generation cannot be changed where they are; write each on a line of its own, such "+
-			"as\n  immutable-infra:ami: %s\n  immutable-infra:generation: %s",
+		return fmt.Errorf("%s: cannot change ami and generation in place; write each on a line of its own, such as\n"+
+			"  immutable-infra:ami: %s\n  immutable-infra:generation: %s",
 			f.path, f.after.AMI, f.after.Generation)
 	}
 	return nil
 }
 
-// set sets a key of the project in the text of a stack's file, and leaves all else
-// as it is, comments above all. A key that is not there comes after ami.
+// set sets a key of the project in the text of a stack's file, and keeps the rest, such as comments. A new
+// key comes after ami.
 func set(text, key, value string) string {
 	line := regexp.MustCompile(`(?m)^( +immutable-infra:` + key + `: *)[^\s#]+`)
 	if line.MatchString(text) {
@@ -98,12 +97,12 @@ func set(text, key, value string) string {
 
 func (f *stackFile) write() error {
 	if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil {
-		return fmt.Errorf("write the configuration of stack %s: %w", f.stack, err)
+		return fmt.Errorf("cannot write the configuration of stack %s: %w", f.stack, err)
 	}
 	return nil
 }
 
-// summary says in Markdown what changes.
+// summary describes the change in Markdown.
 func (f *stackFile) summary() string {
 	image := fmt.Sprintf("the image stays `%s`", f.after.AMI)
 	if f.after.AMI != f.before.AMI {
