@@ -1,6 +1,5 @@
-// Command bootstrap makes what a stack needs before Pulumi can make anything: the bucket for
-// the state, the key for the secrets, and the stack in that state. It may be run again at any
-// time.
+// Command bootstrap creates what must exist before a stack: the bucket for Pulumi's state, the key for its
+// secrets, and the stack in that state. It is idempotent.
 package main
 
 import (
@@ -39,15 +38,14 @@ func main() {
 	}
 }
 
-// order is what is to be done.
+// order holds the arguments of one run.
 type order struct {
 	// Stack is the stack's name, Project the directory of its Pulumi program.
 	Stack, Project string
 	Region         string
-	// Bucket is the name of the bucket; "" for the usual one.
+	// Bucket is the name of the bucket; "" means the default name.
 	Bucket string
-	// Endpoint is the URL of an S3-compatible store; "" is AWS, or what the environment
-	// of the SDK has in its place.
+	// Endpoint is the URL of an S3-compatible store; "" means AWS, or the endpoint in the SDK's environment.
 	Endpoint string
 
 	projectName string
@@ -67,14 +65,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 var (
-	// stackName matches what may be in the alias of a key, too.
+	// stackName allows only what the alias of a key may contain too.
 	stackName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 )
 
-// read takes what is to be done from the command line and the stack's file. Its error names
-// every problem.
+// read parses the command line and the stack's file. Its error lists all problems.
 func read(args []string) (*order, error) {
 	o := &order{}
 	flags := flag.NewFlagSet("bootstrap", flag.ContinueOnError)
@@ -93,11 +90,12 @@ func read(args []string) (*order, error) {
 			problems = append(problems, fmt.Sprintf(format, args...))
 		}
 	}
-	check(flags.NArg() == 0, "what is %s for? Write: make bootstrap STACK=production", strings.Join(flags.Args(), " "))
+	check(flags.NArg() == 0, "unexpected argument %s; run: make bootstrap STACK=production",
+		strings.Join(flags.Args(), " "))
 	if o.Stack == "" {
-		check(false, "STACK is not set; write: make bootstrap STACK=production")
+		check(false, "STACK is not set; run: make bootstrap STACK=production")
 	} else if !stackName.MatchString(o.Stack) {
-		check(false, "STACK=%s is not a name for a stack; write letters, digits, hyphens and underscores, such as "+
+		check(false, "STACK=%s is not a valid name; use letters, digits, hyphens and underscores, such as "+
 			"STACK=production", o.Stack)
 	} else {
 		var err error
@@ -110,29 +108,28 @@ func read(args []string) (*order, error) {
 		if o.Region == "" {
 			o.Region = o.file.Region
 		}
-		check(o.Region != "", "there is no region: set aws:region in %s, or write: make bootstrap STACK=%s "+
+		check(o.Region != "", "no region is set; set aws:region in %s, or run: make bootstrap STACK=%s "+
 			"REGION=eu-central-1", o.file.Name, o.Stack)
 	}
-	// Another store may call its regions as it likes.
+	// Regions of other stores have names of any form.
 	check(o.Region == "" || o.Endpoint != "" || regionName.MatchString(o.Region),
-		"REGION=%s is not an AWS region; write one such as eu-central-1", o.Region)
+		"REGION=%s is not an AWS region; use one such as eu-central-1", o.Region)
 	check(o.Bucket == "" || bucketName.MatchString(o.Bucket),
-		"BUCKET=%s is not a name for a bucket; write 3 to 63 lower-case letters, digits and hyphens", o.Bucket)
+		"BUCKET=%s is not a valid name; use 3 to 63 lower-case letters, digits and hyphens", o.Bucket)
 	if o.Endpoint != "" {
 		endpoint, err := url.Parse(o.Endpoint)
 		check(err == nil && endpoint.Scheme == "https" && endpoint.Host != "",
-			"ENDPOINT=%s is not the URL of a store; write one such as https://s3.example.net", o.Endpoint)
-		check(o.Bucket != "", "BUCKET is not set; another store than AWS's has no account after which to name it: "+
-			"BUCKET=my-pulumi-state")
+			"ENDPOINT=%s is not an HTTPS URL; use one such as https://s3.example.net", o.Endpoint)
+		check(o.Bucket != "", "BUCKET is not set, and has no default with ENDPOINT; set it, such as BUCKET=my-pulumi-state")
 	}
-	// A key that is made in the wrong place costs money there, or encrypts what nobody can read elsewhere.
+	// A key in the wrong place costs money, or encrypts secrets that cannot be decrypted elsewhere.
 	rehearsed := o.Stack == "local" || strings.HasPrefix(o.Stack, "local-")
 	inLocalCloud := os.Getenv("AWS_ENDPOINT_URL_KMS") != ""
 	check(o.Stack == "" || !rehearsed || inLocalCloud,
-		`STACK=%s is a stack of the local cloud, and this shell points to AWS; in its environment: eval "$(make -s env)"`,
+		`STACK=%s is a stack of the local cloud, but this shell is set up for AWS; run: eval "$(make -s env)"`,
 		o.Stack)
 	check(o.Stack == "" || rehearsed || !inLocalCloud,
-		"STACK=%s is not a stack of the local cloud, and this shell points to it (AWS_ENDPOINT_URL_KMS is set); take "+
+		"STACK=%s is not a stack of the local cloud, for which this shell is set up (AWS_ENDPOINT_URL_KMS); use "+
 			"another shell", o.Stack)
 	if len(problems) > 0 {
 		return nil, errors.New(strings.Join(problems, "\n"))
@@ -140,28 +137,27 @@ func read(args []string) (*order, error) {
 	return o, nil
 }
 
-// aws makes everything in an AWS account.
+// aws creates everything in an AWS account.
 func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) error {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region))
 	if err != nil {
-		return fmt.Errorf("load the AWS configuration: %w", err)
+		return fmt.Errorf("cannot load the AWS configuration: %w", err)
 	}
 	caller, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return fmt.Errorf("AWS does not know you; log in (aws sso login, or AWS_PROFILE, or AWS_ACCESS_KEY_ID and "+
-			"AWS_SECRET_ACCESS_KEY): %w", err)
+		return fmt.Errorf("no valid AWS credentials; log in first (aws sso login, or AWS_PROFILE, or AWS_ACCESS_KEY_ID "+
+			"and AWS_SECRET_ACCESS_KEY): %w", err)
 	}
 	you, err := arn.Parse(aws.ToString(caller.Arn))
 	if err != nil {
-		return fmt.Errorf("who you are at AWS: %w", err)
+		return fmt.Errorf("cannot parse the ARN of these credentials: %w", err)
 	}
 	fmt.Fprintf(out, "Account %s, region %s, as %s\n", you.AccountID, o.Region, you.Resource)
 
 	if o.Bucket == "" {
 		o.Bucket = fmt.Sprintf("%s-state-%s-%s", o.projectName, you.AccountID, o.Region)
 	}
-	// The SDK knows this variable, and so does Pulumi; that a bucket is not a part of the
-	// host's name, neither does.
+	// The SDK and Pulumi read this variable. Neither infers path-style addresses from it.
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_S3")
 	state := bucket.Bucket{
 		Client: s3.NewFromConfig(cfg, func(options *s3.Options) { options.UsePathStyle = endpoint != "" }),
@@ -187,12 +183,12 @@ func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) 
 		return err
 	}
 	fmt.Fprintf(out, `
-The state:    %s
-The secrets:  %s
-The key:      %s
+State:    %s
+Secrets:  %s
+Key:      %s
 
 Commit %s. Then: pulumi up -s %s
-For roles that GitHub's workflows take on (docs/github.md): make access, after
+For the roles of GitHub's workflows (docs/github.md), run make access after
   pulumi -C ops/access config set account %s
   pulumi -C ops/access config set stateBucket %s
   pulumi -C ops/access config set --path 'keys["%s"]' %s
@@ -201,15 +197,15 @@ For roles that GitHub's workflows take on (docs/github.md): make access, after
 	return nil
 }
 
-// compatible makes the bucket in an S3-compatible store. There is no KMS beside it.
+// compatible creates the bucket in an S3-compatible store, which has no KMS.
 func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.Writer) error {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region))
 	if err != nil {
-		return fmt.Errorf("load the AWS configuration: %w", err)
+		return fmt.Errorf("cannot load the AWS configuration: %w", err)
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return fmt.Errorf("there are no credentials for %s; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of "+
-			"the store: %w", o.Endpoint, err)
+		return fmt.Errorf("no credentials for %s; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of the store: %w",
+			o.Endpoint, err)
 	}
 	state := bucket.Bucket{
 		Client: s3.NewFromConfig(cfg, func(options *s3.Options) {
@@ -234,10 +230,10 @@ func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.W
 		return err
 	}
 	if has {
-		fmt.Fprintf(out, "\nThe stack %s is there.\n", o.Stack)
+		fmt.Fprintf(out, "\nThe stack %s exists.\n", o.Stack)
 	} else {
-		fmt.Fprintf(out, "\nThere is no KMS here: a passphrase encrypts the stack's secrets. Choose a long one, keep it "+
-			"where you will find it again, and\n  pulumi stack init %s --secrets-provider passphrase\n", o.Stack)
+		fmt.Fprintf(out, "\nThis store has no KMS: a passphrase encrypts the stack's secrets. Choose a long one, keep it "+
+			"safe, and run\n  pulumi stack init %s --secrets-provider passphrase\n", o.Stack)
 	}
 	o.sayWhereElse(out, pulumi)
 	return nil
@@ -247,8 +243,8 @@ func (o *order) backend(endpoint string) backend.Backend {
 	return backend.Backend{URL: backend.URL(o.Bucket, o.Region, endpoint), Project: o.Project, ProjectName: o.projectName}
 }
 
-// refuseToLoseSecrets looks, before anything is made, whether to make the stack would make
-// what is encrypted in its file unreadable. A stack that is there already is not made.
+// refuseToLoseSecrets fails, before anything is created, if the new stack could not decrypt the values in
+// its file. An existing stack is not created again, and passes.
 func (o *order) refuseToLoseSecrets(ctx context.Context, state bucket.Bucket, secretsProvider string) error {
 	if o.file.Survives(secretsProvider) {
 		return nil
@@ -264,17 +260,17 @@ func (o *order) refuseToLoseSecrets(ctx context.Context, state bucket.Bucket, se
 	}
 	by := o.file.Provider()
 	if by == "" || by == secretsProvider {
-		by = "a key that is not in the file any more"
+		by = "a key that is no longer in the file"
 	}
 	return fmt.Errorf(`%s has values that are encrypted by %s: %s.
-Pulumi would make the stack with %s, which cannot read them. Nothing was made.
-If the stack lives in another state, docs/state.md says how to move it here. If there is none yet, take these values
-and the lines encryptionsalt, encryptedkey and secretsprovider out of the file, try again, and set them anew:
+Pulumi would create the stack with %s, which cannot decrypt them. Nothing was created.
+If the stack is in another state, move it here: docs/state.md. If it does not exist yet, remove these values and the
+lines encryptionsalt, encryptedkey and secretsprovider from the file, run this again, and set the values again:
 pulumi config set --secret KEY -s %s`,
 		o.file.Name, by, strings.Join(o.file.Encrypted, ", "), secretsProvider, o.Stack)
 }
 
-// makeStack logs in and makes the stack in the state, if it is not there.
+// makeStack logs in, and creates the stack if the state does not have it.
 func (o *order) makeStack(
 	ctx context.Context, printer *steps.Printer, pulumi backend.Backend, secretsProvider string,
 ) error {
@@ -287,29 +283,28 @@ func (o *order) makeStack(
 			return "", err
 		}
 		if !has {
-			return "made", pulumi.Init(ctx, o.Stack, secretsProvider)
+			return "created", pulumi.Init(ctx, o.Stack, secretsProvider)
 		}
 		switch o.file.Provider() {
 		case secretsProvider:
-			return "is there", nil
+			return "exists", nil
 		case "":
-			return "", steps.Notice(fmt.Sprintf("is there, and %s does not say how its secrets are encrypted: Pulumi goes by "+
-				"the state. To have them encrypted by the key: "+
-				"pulumi stack change-secrets-provider '%s' -s %s", o.file.Name, secretsProvider, o.Stack))
+			return "", steps.Notice(fmt.Sprintf("exists, and its secrets stay as its state has them, since %s names no "+
+				"provider; to encrypt them with the key: pulumi stack change-secrets-provider '%s' -s %s",
+				o.file.Name, secretsProvider, o.Stack))
 		default:
-			return "", steps.Notice(fmt.Sprintf("is there, with secrets that are encrypted by %s. That was left as it is. To "+
-				"have them encrypted by the key: "+
+			return "", steps.Notice(fmt.Sprintf("exists, and its secrets stay encrypted by %s; to encrypt them with the key: "+
 				"pulumi stack change-secrets-provider '%s' -s %s", o.file.Provider(), secretsProvider, o.Stack))
 		}
 	})
 }
 
-// sayWhereElse warns of a variable that goes before the login.
+// sayWhereElse warns of a variable that overrides the login.
 func (o *order) sayWhereElse(out io.Writer, pulumi backend.Backend) {
 	elsewhere := os.Getenv("PULUMI_BACKEND_URL")
 	parsed, err := url.Parse(elsewhere)
 	if elsewhere != "" && (err != nil || parsed.Scheme != "s3" || parsed.Host != o.Bucket) {
-		fmt.Fprintf(out, "\nIn this shell PULUMI_BACKEND_URL is %s, which goes before the login: unset it, or set it to %s\n",
+		fmt.Fprintf(out, "\nPULUMI_BACKEND_URL is %s in this shell, which overrides the login; unset it, or set it to %s\n",
 			elsewhere, pulumi.URL)
 	}
 }

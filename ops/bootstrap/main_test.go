@@ -151,7 +151,7 @@ func TestEverythingIsMadeWhereThereIsNothing(t *testing.T) {
 	for _, told := range []string{stateURL, secretsProvider, keyARN, "pulumi up -s production"} {
 		require.Contains(t, output, told)
 	}
-	require.NotContains(t, output, "goes before the login")
+	require.NotContains(t, output, "overrides the login")
 }
 
 func TestASecondRunMakesNothing(t *testing.T) {
@@ -171,7 +171,7 @@ func TestASecondRunMakesNothing(t *testing.T) {
 	require.Equal(t, append(puts, "EnableKeyRotation"), writes(c.aws.Requests()))
 	require.Len(t, c.aws.Keys(), 1)
 	require.Equal(t, []string{stateURL + " login " + stateURL, stateURL + " stack ls --json"}, c.pulumi())
-	require.Contains(t, output, "✓ stack production: is there\n")
+	require.Contains(t, output, "✓ stack production: exists\n")
 }
 
 func TestWhatWasBegunIsFinished(t *testing.T) {
@@ -250,15 +250,15 @@ func TestEncryptedValuesAreNotMadeUnreadable(t *testing.T) {
 		"a passphrase": {secret + "encryptionsalt: v1:salt\n", "passphrase"},
 		"another key": {secret + "secretsprovider: awskms://alias/other?region=eu-central-1\nencryptedkey: AQICAHg=\n",
 			"awskms://alias/other?region=eu-central-1"},
-		"a lost key": {secret + "secretsprovider: " + secretsProvider + "\n", "a key that is not in the file any more"},
-		"nothing":    {secret, "a key that is not in the file any more"},
+		"a lost key": {secret + "secretsprovider: " + secretsProvider + "\n", "a key that is no longer in the file"},
+		"nothing":    {secret, "a key that is no longer in the file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCheckout(t, test.rest)
 			_, err := c.bootstrap("--stack", "production")
 			require.ErrorContains(t, err, test.by+": immutable-infra:list, immutable-infra:victorOpsKey.")
 			require.ErrorContains(t, err, "pulumi config set --secret KEY -s production")
-			require.Empty(t, writes(c.aws.Requests()), "something was made")
+			require.Empty(t, writes(c.aws.Requests()), "something was created")
 			require.Empty(t, c.pulumi())
 		})
 	}
@@ -306,7 +306,7 @@ func TestARehearsalTakesWhatTheStoreKnows(t *testing.T) {
 	c.aws.Put("immutable-infra-state-123456789012-us-east-1", &awstest.Bucket{Owner: awstest.Account})
 	output, err := c.bootstrap("--stack", "local-production")
 	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(output, "this store does not know it: see to it that"))
+	require.Equal(t, 3, strings.Count(output, "not supported by this store; make sure that"))
 	require.NotNil(t, c.aws.Key("alias/immutable-infra-local-production"))
 	calls := c.pulumi()
 	require.Len(t, calls, 3)
@@ -339,7 +339,7 @@ func TestAStoreThatIsNotAWSsHasAPassphrase(t *testing.T) {
 	require.NotContains(t, c.aws.Requests(), "GetCallerIdentity")
 	require.Empty(t, c.aws.Keys())
 	require.Contains(t, output, "pulumi stack init production --secrets-provider passphrase")
-	require.Contains(t, output, "encryption: this store does not know it")
+	require.Contains(t, output, "encryption: not supported by this store")
 	calls := c.pulumi()
 	require.Len(t, calls, 2, "the stack is made without its passphrase")
 	require.Contains(t, calls[0], "login s3://my-state?endpoint=https%3A%2F%2F127.0.0.1")
@@ -349,7 +349,7 @@ func TestAStoreThatIsNotAWSsHasAPassphrase(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	_, err = c.bootstrap("--stack", "production", "--endpoint", store.URL, "--bucket", "my-state")
-	require.ErrorContains(t, err, "there are no credentials for "+store.URL)
+	require.ErrorContains(t, err, "no credentials for "+store.URL)
 }
 
 func TestWithoutCredentialsTheErrorSaysHowToLogIn(t *testing.T) {
@@ -374,7 +374,7 @@ func TestAWrongOrderIsRefusedBeforeAnythingIsAskedFor(t *testing.T) {
 		told []string
 	}{
 		"no stack": {nil, []string{"make bootstrap STACK=production"}},
-		"no name":  {[]string{"--stack", "a/b"}, []string{"STACK=a/b is not a name for a stack"}},
+		"no name":  {[]string{"--stack", "a/b"}, []string{"STACK=a/b is not a valid name"}},
 		"no region": {[]string{"--stack", "test"},
 			[]string{"set aws:region in Pulumi.test.yaml", "REGION=eu-central-1"}},
 		"several": {[]string{"--stack", "production", "--region", "europe", "--bucket", "My_Bucket"},
@@ -383,7 +383,7 @@ func TestAWrongOrderIsRefusedBeforeAnythingIsAskedFor(t *testing.T) {
 			[]string{"https://s3.example.net"}},
 		"not in AWS":      {[]string{"--stack", "local-test", "--region", "us-east-1"}, []string{`eval "$(make -s env)"`}},
 		"local, in AWS":   {[]string{"--stack", "local", "--region", "us-east-1"}, []string{`eval "$(make -s env)"`}},
-		"something else":  {[]string{"--stack", "production", "test"}, []string{"what is test for?"}},
+		"something else":  {[]string{"--stack", "production", "test"}, []string{"unexpected argument test"}},
 		"unknown options": {[]string{"--zone", "a"}, []string{"zone"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -399,7 +399,7 @@ func TestAWrongOrderIsRefusedBeforeAnythingIsAskedFor(t *testing.T) {
 		c := newCheckout(t, "")
 		t.Setenv("AWS_ENDPOINT_URL_KMS", c.aws.URL)
 		_, err := c.bootstrap("--stack", "production")
-		require.ErrorContains(t, err, "take another shell")
+		require.ErrorContains(t, err, "use another shell")
 		require.Empty(t, c.aws.Requests())
 	})
 }
@@ -409,6 +409,6 @@ func TestAVariableThatGoesBeforeTheLoginIsNamed(t *testing.T) {
 	t.Setenv("PULUMI_BACKEND_URL", "https://api.pulumi.com")
 	output, err := c.bootstrap("--stack", "production")
 	require.NoError(t, err)
-	require.Contains(t, output, "PULUMI_BACKEND_URL is https://api.pulumi.com, which goes before the login")
+	require.Contains(t, output, "PULUMI_BACKEND_URL is https://api.pulumi.com in this shell, which overrides the login")
 	require.Len(t, c.pulumi(), 3, "and pulumi made the stack in the bucket all the same")
 }

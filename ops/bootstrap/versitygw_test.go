@@ -77,7 +77,7 @@ func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
 		require.Contains(t, output, " ✓ versioning\n")
 		require.Contains(t, output, " ✓ TLS only\n")
 		// It does not know these.
-		require.Contains(t, output, " – encryption: this store does not know it: see to it that its disks are encrypted\n")
+		require.Contains(t, output, " – encryption: not supported by this store: see to it that its disks are encrypted\n")
 		require.Contains(t, output, " – no access for the public: ")
 		require.Contains(t, output, " – earlier versions kept for 365 days: ")
 	}

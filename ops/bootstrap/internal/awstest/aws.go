@@ -1,5 +1,4 @@
-// Package awstest is as much of S3, KMS and STS inside a test as the bootstrap uses, with the
-// answers that AWS gives, or those of a store that is not AWS's.
+// Package awstest fakes the parts of S3, KMS and STS that bootstrap uses, as AWS or as another S3 server.
 package awstest
 
 import (
@@ -20,15 +19,15 @@ import (
 // Account is the account whose credentials the tests have.
 const Account = "123456789012"
 
-// AWS is an account of AWS, and the buckets of everybody.
+// AWS is one AWS account, and the buckets of all accounts.
 type AWS struct {
 	URL string
-	// Unknown are the settings of buckets that the store does not know, by S3's names for them in
-	// a URL: encryption, publicAccessBlock.
+	// Unknown lists the bucket settings that the store does not support, by their names in S3's URLs, such as
+	// publicAccessBlock.
 	Unknown []string
-	// NoAccounts has buckets belong to nobody's account, as at stores that know no accounts of AWS.
+	// NoAccounts denies requests that expect an owner, like stores without AWS accounts.
 	NoAccounts bool
-	// NoAliases lets nobody name a key.
+	// NoAliases makes CreateAlias fail.
 	NoAliases bool
 
 	mu       sync.Mutex
@@ -41,7 +40,7 @@ type AWS struct {
 // Bucket is a bucket.
 type Bucket struct {
 	Owner, Region string
-	// Settings are the documents that were put, by S3's names for them in a URL.
+	// Settings are the documents of PUT requests, by the setting's name in S3's URLs.
 	Settings map[string]string
 	Objects  map[string]string
 }
@@ -53,14 +52,13 @@ type Key struct {
 	Rotated                             bool
 }
 
-// Start serves an account without anything until the test ends, and points the SDK's default
-// chain at it, with credentials that it knows.
+// Start serves an empty account until the test ends, and configures the SDK for it by environment variables.
 func Start(t *testing.T) *AWS {
 	t.Helper()
 	account := &AWS{buckets: map[string]*Bucket{}, aliases: map[string]*Key{}}
 	server := httptest.NewServer(account)
 	t.Cleanup(server.Close)
-	// A bare address: the SDK does not try to put a bucket's name before it.
+	// With an IP address the SDK uses path-style addresses.
 	account.URL = server.URL
 	none := filepath.Join(t.TempDir(), "none")
 	for name, value := range map[string]string{
@@ -68,7 +66,7 @@ func Start(t *testing.T) *AWS {
 		"AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
 		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none,
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1", "AWS_CA_BUNDLE": "",
-		// That of all services: the variable of one says that it is not AWS's own.
+		// The variable for all services: with that of a single one, bootstrap assumes a store other than AWS.
 		"AWS_ENDPOINT_URL": account.URL, "AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_KMS": "", "AWS_ENDPOINT_URL_STS": "",
 	} {
 		t.Setenv(name, value)
@@ -76,14 +74,14 @@ func Start(t *testing.T) *AWS {
 	return account
 }
 
-// Bucket is the bucket of a name; nil if there is none.
+// Bucket returns a bucket by its name; nil if there is none.
 func (a *AWS) Bucket(name string) *Bucket {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.buckets[name]
 }
 
-// Put makes a bucket.
+// Put adds a bucket.
 func (a *AWS) Put(name string, bucket *Bucket) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -93,21 +91,21 @@ func (a *AWS) Put(name string, bucket *Bucket) {
 	a.buckets[name] = bucket
 }
 
-// Keys are all keys.
+// Keys returns all keys.
 func (a *AWS) Keys() []*Key {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.keys)
 }
 
-// Key is the key of an alias; nil if there is none.
+// Key returns the key with an alias; nil if there is none.
 func (a *AWS) Key(alias string) *Key {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.aliases[alias]
 }
 
-// PutKey makes a key with an alias.
+// PutKey adds a key with an alias.
 func (a *AWS) PutKey(alias string, key *Key) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,8 +113,8 @@ func (a *AWS) PutKey(alias string, key *Key) {
 	a.aliases[alias] = key
 }
 
-// Requests are the requests since the last call: "PutBucketVersioning" as "PUT NAME?versioning", those of
-// KMS and STS by the names of their actions.
+// Requests returns the requests since the last call: those of S3 as "PUT NAME?versioning", those of KMS and
+// STS as the names of their actions.
 func (a *AWS) Requests() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -125,7 +123,7 @@ func (a *AWS) Requests() []string {
 	return requests
 }
 
-// ServeHTTP answers as the service does to which the request belongs.
+// ServeHTTP answers for the service that the request is for.
 func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

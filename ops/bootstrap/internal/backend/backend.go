@@ -1,4 +1,4 @@
-// Package backend logs Pulumi in to a state, by its command line.
+// Package backend runs the Pulumi CLI with its state in a bucket.
 package backend
 
 import (
@@ -14,8 +14,7 @@ import (
 	"strings"
 )
 
-// URL is what Pulumi calls the state in a bucket. endpoint is the URL of an S3-compatible
-// store; "" is AWS.
+// URL returns the backend's URL of a bucket. endpoint is the URL of an S3-compatible store; "" means AWS.
 func URL(bucket, region, endpoint string) string {
 	query := url.Values{"region": {region}}
 	if endpoint != "" {
@@ -25,26 +24,26 @@ func URL(bucket, region, endpoint string) string {
 	return (&url.URL{Scheme: "s3", Host: bucket, RawQuery: query.Encode()}).String()
 }
 
-// StateKeys are the keys of the objects of which one is there where the state has the stack.
+// StateKeys returns the possible keys of a stack's state, of which one exists.
 func StateKeys(project, stack string) []string {
 	key := ".pulumi/stacks/" + project + "/" + stack + ".json"
 	return []string{key, key + ".gz"}
 }
 
-// Backend is Pulumi, in a project's directory, with its state in a bucket.
+// Backend runs Pulumi in a project's directory, with its state in a bucket.
 type Backend struct {
 	URL string
 	// Project is the project's directory, and ProjectName its name.
 	Project, ProjectName string
 }
 
-// Login has Pulumi use the state from now on, where PULUMI_BACKEND_URL does not say otherwise.
+// Login makes the bucket Pulumi's default, which PULUMI_BACKEND_URL overrides.
 func (b Backend) Login(ctx context.Context) error {
 	_, err := b.run(ctx, "login", b.URL)
 	return err
 }
 
-// HasStack says whether the state has the stack.
+// HasStack reports whether the state has the stack.
 func (b Backend) HasStack(ctx context.Context, stack string) (bool, error) {
 	output, err := b.run(ctx, "stack", "ls", "--json")
 	if err != nil {
@@ -52,30 +51,30 @@ func (b Backend) HasStack(ctx context.Context, stack string) (bool, error) {
 	}
 	var stacks []struct{ Name string }
 	if err := json.Unmarshal(output, &stacks); err != nil {
-		return false, fmt.Errorf("read what pulumi stack ls says: %w", err)
+		return false, fmt.Errorf("cannot parse the output of pulumi stack ls: %w", err)
 	}
 	return slices.ContainsFunc(stacks, func(s struct{ Name string }) bool {
 		return s.Name == stack || s.Name == "organization/"+b.ProjectName+"/"+stack
 	}), nil
 }
 
-// Init makes the stack. Pulumi writes into the stack's file how secrets are encrypted.
+// Init creates the stack. Pulumi writes the secrets provider to the stack's file.
 func (b Backend) Init(ctx context.Context, stack, secretsProvider string) error {
 	_, err := b.run(ctx, "stack", "init", stack, "--secrets-provider", secretsProvider)
 	return err
 }
 
-// run returns what Pulumi prints on stdout; its error has what it prints on stderr.
+// run returns Pulumi's stdout; the error contains its stderr.
 func (b Backend) run(ctx context.Context, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "pulumi", append(args, "--non-interactive", "--color", "never")...)
 	command.Dir = b.Project
-	// A variable of the caller's goes before what a login has written down.
+	// The variable overrides a login.
 	command.Env = append(os.Environ(), "PULUMI_BACKEND_URL="+b.URL, "PULUMI_SKIP_UPDATE_CHECK=true")
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, errors.New("there is no pulumi on the PATH; install it: https://www.pulumi.com/docs/install/")
+		return nil, errors.New("cannot find pulumi on the PATH; install it: https://www.pulumi.com/docs/install/")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("pulumi %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))

@@ -1,4 +1,4 @@
-// Package bucket makes the S3 bucket that holds Pulumi's state.
+// Package bucket creates the S3 bucket for Pulumi's state.
 package bucket
 
 import (
@@ -17,29 +17,26 @@ import (
 	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
-// versionDays is for how long a version of the state is kept that another one has replaced.
-// One is some hundred kilobytes, so that a year of daily updates costs a few cents a month; and
-// a year is the longest after which somebody may still notice what an update has broken in it.
+// versionDays is the retention of replaced versions of the state, in days. A version has some hundred
+// kilobytes, so a year of daily updates costs a few cents a month; damage that an update did to the state is
+// noticed within a year.
 const versionDays = 365
 
-// Bucket is the bucket of a state.
+// Bucket is the bucket for the state.
 type Bucket struct {
 	Client *s3.Client
 	Name   string
 	Region string
-	// Partition is that of ARNs, "aws" but for AWS's separate clouds.
+	// Partition is the partition in ARNs, such as "aws".
 	Partition string
-	// Account is the id of the AWS account that the bucket must belong to; "" where the
-	// store is not AWS's.
+	// Account is the id of the AWS account that must own the bucket; "" for a store other than AWS.
 	Account string
-	// Compatible says that the store is not AWS's: what it does not know is said, and is no
-	// failure.
+	// Compatible marks a store other than AWS: a setting that it does not support is printed, not an error.
 	Compatible bool
 }
 
-// Ensure makes the bucket where there is none, and has it as a state needs it, printing a
-// line for each setting. What it has of a policy and of lifecycle rules is replaced: the bucket is
-// for the state and nothing else.
+// Ensure creates the bucket if it does not exist, applies its settings, and prints a line for each. It
+// replaces an existing policy and lifecycle rules, because the bucket holds nothing but the state.
 func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 	if err := printer.Run("state bucket "+b.Name, func() (string, error) { return b.create(ctx) }); err != nil {
 		return err
@@ -48,7 +45,7 @@ func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 		err := printer.Run(setting.name, func() (string, error) {
 			err := setting.put(ctx)
 			if b.Compatible && isUnknown(err) {
-				return "", steps.Notice("this store does not know it: see to it that " + setting.otherwise)
+				return "", steps.Notice("not supported by this store; make sure that " + setting.otherwise)
 			}
 			return "", err
 		})
@@ -59,7 +56,7 @@ func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 	return nil
 }
 
-// Has says whether there is an object. A bucket that is not there has none.
+// Has reports whether an object exists. It is false if the bucket does not exist.
 func (b Bucket) Has(ctx context.Context, key string) (bool, error) {
 	_, err := b.Client.HeadObject(ctx,
 		&s3.HeadObjectInput{Bucket: aws.String(b.Name), Key: aws.String(key), ExpectedBucketOwner: b.owner()})
@@ -67,7 +64,7 @@ func (b Bucket) Has(ctx context.Context, key string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for s3://%s/%s: %w", b.Name, key, b.explain(err))
+		return false, fmt.Errorf("cannot check for s3://%s/%s: %w", b.Name, key, b.explain(err))
 	}
 	return true, nil
 }
@@ -75,13 +72,13 @@ func (b Bucket) Has(ctx context.Context, key string) (bool, error) {
 func (b Bucket) create(ctx context.Context) (string, error) {
 	_, err := b.Client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(b.Name), ExpectedBucketOwner: b.owner()})
 	if err == nil {
-		return "is there", nil
+		return "exists", nil
 	}
 	if status(err) != http.StatusNotFound {
 		return "", b.explain(err)
 	}
 	input := &s3.CreateBucketInput{Bucket: aws.String(b.Name)}
-	// The oldest region is the one that must not be named.
+	// S3 rejects this region as a location: it is the default.
 	if b.Region != "us-east-1" && !b.Compatible {
 		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{
 			LocationConstraint: types.BucketLocationConstraint(b.Region),
@@ -90,19 +87,19 @@ func (b Bucket) create(ctx context.Context) (string, error) {
 	_, err = b.Client.CreateBucket(ctx, input)
 	var ours *types.BucketAlreadyOwnedByYou
 	if errors.As(err, &ours) {
-		return "is there", nil
+		return "exists", nil
 	}
 	if err != nil {
 		return "", b.explain(err)
 	}
-	return "made in " + b.Region, nil
+	return "created in " + b.Region, nil
 }
 
 // setting is one property of the bucket.
 type setting struct {
 	name string
 	put  func(context.Context) error
-	// otherwise is what is to be seen to where a store does not know the setting.
+	// otherwise is what the operator has to ensure if the store does not support the setting.
 	otherwise string
 }
 
@@ -115,10 +112,9 @@ func (b Bucket) settings() []setting {
 				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 			})
 			return err
-		}, "earlier states are kept in another way"},
-		// By S3's own key, and not by the stack's: what is secret in a state is encrypted by that
-		// one already, the bucket is for several stacks, and who has lost the stack's key still has
-		// the rest of the state.
+		}, "earlier states are kept another way"},
+		// With S3's key, not the stack's: secrets in a state are encrypted with the stack's key anyway, several
+		// stacks share the bucket, and without the stack's key the rest of the state stays readable.
 		{"encryption", func(ctx context.Context) error {
 			own := types.ServerSideEncryptionRule{
 				ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{
@@ -133,7 +129,7 @@ func (b Bucket) settings() []setting {
 			})
 			return err
 		}, "its disks are encrypted"},
-		{"no access for the public", func(ctx context.Context) error {
+		{"public access blocked", func(ctx context.Context) error {
 			_, err := b.Client.PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{
 				Bucket: name, ExpectedBucketOwner: owner,
 				PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
@@ -142,8 +138,8 @@ func (b Bucket) settings() []setting {
 				},
 			})
 			return err
-		}, "nobody makes the bucket public"},
-		{"owned by the account alone", func(ctx context.Context) error {
+		}, "the bucket never becomes public"},
+		{"objects owned by the account", func(ctx context.Context) error {
 			_, err := b.Client.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
 				Bucket: name, ExpectedBucketOwner: owner,
 				OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{
@@ -151,7 +147,7 @@ func (b Bucket) settings() []setting {
 				}}},
 			})
 			return err
-		}, "no access control list gives its objects to others"},
+		}, "no access control list grants its objects to others"},
 		{"TLS only", func(ctx context.Context) error {
 			policy, err := tlsOnly(b.Partition, b.Name)
 			if err != nil {
@@ -160,7 +156,7 @@ func (b Bucket) settings() []setting {
 			_, err = b.Client.PutBucketPolicy(ctx,
 				&s3.PutBucketPolicyInput{Bucket: name, ExpectedBucketOwner: owner, Policy: aws.String(policy)})
 			return err
-		}, "it is reached by HTTPS only"},
+		}, "clients use HTTPS"},
 		{fmt.Sprintf("earlier versions kept for %d days", versionDays), func(ctx context.Context) error {
 			_, err := b.Client.PutBucketLifecycleConfiguration(ctx, &s3.PutBucketLifecycleConfigurationInput{
 				Bucket: name, ExpectedBucketOwner: owner,
@@ -174,11 +170,11 @@ func (b Bucket) settings() []setting {
 				}}},
 			})
 			return err
-		}, "versions do not pile up; they are small"},
+		}, "old versions are deleted at some time; they are small"},
 	}
 }
 
-// tlsOnly is a bucket policy that refuses requests without TLS.
+// tlsOnly returns a bucket policy that denies requests without TLS.
 func tlsOnly(partition, name string) (string, error) {
 	arn := fmt.Sprintf("arn:%s:s3:::%s", partition, name)
 	policy, err := json.Marshal(map[string]any{
@@ -193,12 +189,12 @@ func tlsOnly(partition, name string) (string, error) {
 		}},
 	})
 	if err != nil {
-		return "", fmt.Errorf("write the bucket's policy: %w", err)
+		return "", fmt.Errorf("cannot encode the bucket's policy: %w", err)
 	}
 	return string(policy), nil
 }
 
-// owner has S3 refuse a bucket of another account.
+// owner makes S3 deny requests to a bucket of another account.
 func (b Bucket) owner() *string {
 	if b.Account == "" {
 		return nil
@@ -206,27 +202,26 @@ func (b Bucket) owner() *string {
 	return aws.String(b.Account)
 }
 
-// explain says what S3's answer means here, and what to do.
+// explain adds what an error of S3 means here, and what to do.
 func (b Bucket) explain(err error) error {
 	var taken *types.BucketAlreadyExists
 	switch {
 	case errors.As(err, &taken):
-		return fmt.Errorf("somebody else has a bucket of this name; choose another, such as BUCKET=%s-state: %w", b.Name, err)
-	// An answer to HEAD has no body, and so no code.
+		return fmt.Errorf("the name is taken by another account; choose another, such as BUCKET=%s-state: %w", b.Name, err)
+	// A response to HEAD has no body, so no error code.
 	case status(err) == http.StatusForbidden && b.Account != "":
-		return fmt.Errorf("it belongs to another account than %s, or you may not look at it; log in to the account that "+
-			"has it, or choose another name by BUCKET=...: %w", b.Account, err)
+		return fmt.Errorf("it belongs to another account than %s, or these credentials lack access; log in to its "+
+			"account, or choose another name with BUCKET=...: %w", b.Account, err)
 	case status(err) == http.StatusForbidden:
-		return fmt.Errorf("you may not look at it; take the credentials of its owner, or choose another name by "+
-			"BUCKET=...: %w", err)
+		return fmt.Errorf("access denied; use the credentials of its owner, or choose another name with BUCKET=...: %w", err)
 	case status(err) == http.StatusMovedPermanently:
-		return fmt.Errorf("it is in another region than %s; give that one by REGION=..., or choose another name by "+
+		return fmt.Errorf("it is in another region than %s; set that one with REGION=..., or choose another name with "+
 			"BUCKET=...: %w", b.Region, err)
 	}
 	return err
 }
 
-// status is the HTTP status of S3's answer; 0 if there was none.
+// status returns the HTTP status of S3's response; 0 if there was none.
 func status(err error) int {
 	var response *awshttp.ResponseError
 	if errors.As(err, &response) {
@@ -235,7 +230,7 @@ func status(err error) int {
 	return 0
 }
 
-// isUnknown says whether the store does not know what it was asked for.
+// isUnknown reports whether the store does not support a request.
 func isUnknown(err error) bool {
 	var answer smithy.APIError
 	if errors.As(err, &answer) && (answer.ErrorCode() == "NotImplemented" || answer.ErrorCode() == "MethodNotAllowed") {

@@ -1,4 +1,4 @@
-// Package key makes the KMS key that encrypts a stack's secrets.
+// Package key creates the KMS key that encrypts a stack's secrets.
 package key
 
 import (
@@ -17,22 +17,22 @@ import (
 // Key is the key of a stack.
 type Key struct {
 	Client *kms.Client
-	// Project and Stack are the names for which it is.
+	// Project and Stack are in its alias and tags.
 	Project, Stack string
 	Region         string
 }
 
-// Alias is the name by which it is found.
+// Alias returns the alias, which identifies the key.
 func (k Key) Alias() string {
 	return "alias/" + k.Project + "-" + k.Stack
 }
 
-// SecretsProvider is how Pulumi names it.
+// SecretsProvider returns the URL by which Pulumi uses the key.
 func (k Key) SecretsProvider() string {
 	return "awskms://" + k.Alias() + "?" + url.Values{"region": {k.Region}}.Encode()
 }
 
-// Ensure makes the key where there is none, has it rotate each year, and returns its ARN.
+// Ensure creates the key if it does not exist, enables its rotation each year, and returns its ARN.
 func (k Key) Ensure(ctx context.Context, printer *steps.Printer) (arn string, err error) {
 	err = printer.Run("key "+k.Alias(), func() (detail string, err error) {
 		arn, detail, err = k.ensure(ctx)
@@ -53,7 +53,7 @@ func (k Key) ensure(ctx context.Context) (arn, detail string, err error) {
 	var missing *types.NotFoundException
 	if errors.As(err, &missing) {
 		arn, err := k.create(ctx)
-		return arn, "made", err
+		return arn, "created", err
 	}
 	if err != nil {
 		return "", "", err
@@ -62,10 +62,10 @@ func (k Key) ensure(ctx context.Context) (arn, detail string, err error) {
 	if err := k.check(described.KeyMetadata); err != nil {
 		return "", "", err
 	}
-	return arn, "is there", nil
+	return arn, "exists", nil
 }
 
-// check refuses a key that does not encrypt.
+// check fails if the key cannot encrypt secrets.
 func (k Key) check(found *types.KeyMetadata) error {
 	id := aws.ToString(found.KeyId)
 	switch found.KeyState {
@@ -75,25 +75,24 @@ func (k Key) check(found *types.KeyMetadata) error {
 		if found.DeletionDate != nil {
 			when = "on " + found.DeletionDate.UTC().Format("2 January 2006")
 		}
-		return fmt.Errorf("the key %s will be deleted %s, and with it all that it has encrypted. If it is still needed: "+
-			"aws kms cancel-key-deletion --key-id %s && aws kms enable-key --key-id %s. If not, give its name to a new one: "+
-			"aws kms delete-alias --alias-name %s; then try again",
+		return fmt.Errorf("the key %s will be deleted %s, and everything that it has encrypted becomes unreadable; to keep "+
+			"it: aws kms cancel-key-deletion --key-id %s && aws kms enable-key --key-id %s; to replace it: "+
+			"aws kms delete-alias --alias-name %s, then run this again",
 			id, when, id, id, k.Alias())
 	case types.KeyStateDisabled:
-		return fmt.Errorf("the key %s is disabled. To use it again: aws kms enable-key --key-id %s", id, id)
+		return fmt.Errorf("the key %s is disabled; enable it: aws kms enable-key --key-id %s", id, id)
 	default:
-		return fmt.Errorf("the key %s cannot be used: its state is %s", id, found.KeyState)
+		return fmt.Errorf("cannot use the key %s: its state is %s", id, found.KeyState)
 	}
 	if found.KeyUsage != types.KeyUsageTypeEncryptDecrypt || found.KeySpec != types.KeySpecSymmetricDefault {
-		return fmt.Errorf("the key %s is of the kind %s for %s, and must be symmetric, to encrypt and decrypt. Give its "+
-			"name to a new one: "+
-			"aws kms delete-alias --alias-name %s; then try again", id, found.KeySpec, found.KeyUsage, k.Alias())
+		return fmt.Errorf("the key %s is %s for %s, but must be symmetric, to encrypt and decrypt; replace it: "+
+			"aws kms delete-alias --alias-name %s, then run this again", id, found.KeySpec, found.KeyUsage, k.Alias())
 	}
 	return nil
 }
 
-// create makes the key and names it. Its policy is AWS's default: the account's own policies
-// decide who may use it.
+// create creates the key and its alias. The key's policy is AWS's default: the account's policies decide who
+// may use it.
 func (k Key) create(ctx context.Context) (arn string, err error) {
 	made, err := k.Client.CreateKey(ctx, &kms.CreateKeyInput{
 		Description: aws.String(fmt.Sprintf("Pulumi's secrets of the stack %s of %s", k.Stack, k.Project)),
@@ -111,8 +110,8 @@ func (k Key) create(ctx context.Context) (arn string, err error) {
 	id := aws.ToString(made.KeyMetadata.KeyId)
 	alias := &kms.CreateAliasInput{AliasName: aws.String(k.Alias()), TargetKeyId: aws.String(id)}
 	if _, err := k.Client.CreateAlias(ctx, alias); err != nil {
-		// Without its name nobody finds it again, and the next attempt would make, and pay for, another.
-		return "", fmt.Errorf("the key %s is made and has no name yet. When the reason is gone, do not try again before: "+
+		// Without an alias the next attempt would create, and pay for, another key.
+		return "", fmt.Errorf("cannot name the new key %s; before you run this again: "+
 			"aws kms create-alias --alias-name %s --target-key-id %s: %w", id, k.Alias(), id, err)
 	}
 	return aws.ToString(made.KeyMetadata.Arn), nil

@@ -1,4 +1,4 @@
-// Package stackfile reads of Pulumi's files what is known before there is a stack.
+// Package stackfile reads Pulumi's files for a stack that may not exist yet.
 package stackfile
 
 import (
@@ -12,10 +12,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Passphrase is the secrets provider that needs no key of a cloud.
+// Passphrase is the secrets provider without a cloud's key.
 const Passphrase = "passphrase"
 
-// File is what Pulumi.STACK.yaml says of where the stack is and how its secrets are encrypted.
+// File is the region and the encryption of secrets in Pulumi.STACK.yaml.
 type File struct {
 	// Name is the file's name, without its directory.
 	Name string
@@ -27,7 +27,7 @@ type File struct {
 	provider, key, salt string
 }
 
-// Load reads the file of a stack in the project's directory. One that is not there is empty.
+// Load reads a stack's file in the project's directory. A missing file counts as empty.
 func Load(project, stack string) (*File, error) {
 	file := &File{Name: "Pulumi." + stack + ".yaml"}
 	content, err := os.ReadFile(filepath.Join(project, file.Name))
@@ -35,7 +35,7 @@ func Load(project, stack string) (*File, error) {
 		return file, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the stack's configuration: %w", err)
+		return nil, fmt.Errorf("cannot read the stack's configuration: %w", err)
 	}
 	var document struct {
 		SecretsProvider string         `yaml:"secretsprovider"`
@@ -44,7 +44,7 @@ func Load(project, stack string) (*File, error) {
 		Config          map[string]any `yaml:"config"`
 	}
 	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, fmt.Errorf("read %s: %w", file.Name, err)
+		return nil, fmt.Errorf("cannot read %s: %w", file.Name, err)
 	}
 	file.provider, file.key, file.salt = document.SecretsProvider, document.EncryptedKey, document.EncryptionSalt
 	file.Region, _ = document.Config["aws:region"].(string)
@@ -74,7 +74,7 @@ func hasEncrypted(value any) bool {
 	return false
 }
 
-// Provider is the secrets provider: Passphrase, or the URL of a key; "" if the file names none.
+// Provider returns the secrets provider: Passphrase, or the URL of a key; "" if the file names none.
 func (f *File) Provider() string {
 	if f.provider == "" && f.salt != "" {
 		return Passphrase
@@ -82,9 +82,8 @@ func (f *File) Provider() string {
 	return f.provider
 }
 
-// Survives says whether what is encrypted in the file can still be read when the stack is
-// made with the secrets provider: `pulumi stack init` makes a new data key, and forgets
-// the old one, wherever the file is not for that provider already.
+// Survives reports whether the encrypted values in the file stay readable when the stack is created with the
+// secrets provider. `pulumi stack init` replaces the data key unless the file already names that provider.
 func (f *File) Survives(provider string) bool {
 	switch {
 	case len(f.Encrypted) == 0:
@@ -96,18 +95,18 @@ func (f *File) Survives(provider string) bool {
 	}
 }
 
-// ProjectName is the name in the project's Pulumi.yaml.
+// ProjectName returns the name in the project's Pulumi.yaml.
 func ProjectName(project string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(project, "Pulumi.yaml"))
 	if err != nil {
-		return "", fmt.Errorf("read the project: %w", err)
+		return "", fmt.Errorf("cannot read the project: %w", err)
 	}
 	var document struct{ Name string }
 	if err := yaml.Unmarshal(content, &document); err != nil {
-		return "", fmt.Errorf("read Pulumi.yaml: %w", err)
+		return "", fmt.Errorf("cannot parse Pulumi.yaml: %w", err)
 	}
 	if document.Name == "" {
-		return "", errors.New("read Pulumi.yaml: it has no name")
+		return "", errors.New("cannot read Pulumi.yaml: it has no name")
 	}
 	return document.Name, nil
 }

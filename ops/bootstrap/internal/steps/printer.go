@@ -1,4 +1,4 @@
-// Package steps shows work as a list of steps, one line each.
+// Package steps prints the progress of a command, one line for each step.
 package steps
 
 import (
@@ -17,15 +17,13 @@ func NewPrinter(out io.Writer) *Printer {
 	return &Printer{out: out}
 }
 
-// Notice is the error of a step that was not done, and need not be: it says why, and
-// what is left to see to.
+// Notice is the error of a step that was skipped without failing: the reason, and what to do instead.
 type Notice string
 
 func (n Notice) Error() string { return string(n) }
 
-// Run runs one step and prints how it ended, with what the step has to say of it.
-// It returns the step's error, with the step's name before it. A Notice is printed and
-// is no error.
+// Run runs one step and prints its result with the detail. It returns the step's error with the step's name.
+// A Notice is printed and not returned.
 func (p *Printer) Run(name string, work func() (detail string, err error)) error {
 	detail, err := work()
 	var notice Notice
