@@ -12,7 +12,7 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// issuer is who signs the tokens of GitHub's workflows, and audience is whom they are for.
+// issuer signs the tokens of GitHub's workflows, and audience is their recipient.
 const (
 	issuer   = "token.actions.githubusercontent.com"
 	audience = "sts.amazonaws.com"
@@ -20,21 +20,21 @@ const (
 
 // GitHubAccessArgs are the arguments of a GitHubAccess.
 type GitHubAccessArgs struct {
-	// Subject is what the subjects of the repository's tokens begin with, as repo:owner/name.
+	// Subject is the prefix of the subjects in the repository's tokens, such as repo:owner/name.
 	Subject string `pulumi:"subject"`
-	// ProviderARN is that of the account's OIDC provider for GitHub. Optional: without it, the
-	// provider is made. An account can have one only.
+	// ProviderARN is the ARN of the account's OIDC provider for GitHub, of which there can be one. Default: the
+	// component creates it.
 	ProviderARN string `pulumi:"providerArn"`
-	// Settings are what the roles' permissions are made for.
+	// Settings determine the roles' permissions.
 	Settings permissions.Settings `pulumi:"settings"`
 }
 
-// GitHubAccess is how the workflows of one repository at GitHub reach AWS: without a stored
-// key, by roles that AWS lets them take on because GitHub says which workflow it is.
+// GitHubAccess gives the workflows of one repository at GitHub access to AWS without a stored key: by roles
+// that trust GitHub's signed statement which workflow it is.
 type GitHubAccess struct {
 	pulumi.ResourceState
 
-	// The ARNs of the roles, that of a deployment by stack.
+	// The ARNs of the roles. DeployRoles has one for each stack.
 	PreviewRole      pulumi.StringOutput    `pulumi:"previewRole"`
 	DeployRoles      pulumi.StringMapOutput `pulumi:"deployRoles"`
 	RestoreDrillRole pulumi.StringOutput    `pulumi:"restoreDrillRole"`
@@ -42,7 +42,7 @@ type GitHubAccess struct {
 	ServerBoundaries pulumi.StringMapOutput `pulumi:"serverBoundaries"`
 }
 
-// NewGitHubAccess makes a GitHubAccess.
+// NewGitHubAccess creates a GitHubAccess.
 func NewGitHubAccess(
 	ctx *pulumi.Context, name string, args *GitHubAccessArgs, opts ...pulumi.ResourceOption,
 ) (*GitHubAccess, error) {
@@ -59,7 +59,7 @@ func NewGitHubAccess(
 		made, err := iam.NewOpenIdConnectProvider(ctx, name, &iam.OpenIdConnectProviderArgs{
 			Url:           pulumi.String("https://" + issuer),
 			ClientIdLists: pulumi.ToStringArray([]string{audience}),
-			// Without thumbprints: AWS knows the authorities that vouch for GitHub.
+			// Without thumbprints: AWS trusts the authorities of GitHub's certificate.
 			Tags: tags(ctx, name),
 		}, pulumi.Parent(access))
 		if err != nil {
@@ -77,7 +77,7 @@ func NewGitHubAccess(
 		grants      []grant
 		arn         *pulumi.StringOutput
 	}{
-		// The workflow of a pull request is what the pull request makes of it: only the rules of the environment count there.
+		// A pull request can change its workflow, so only the environment's rules protect this role.
 		{permissions.Preview, "Reads what the program manages, for previews, rebuilds and the look for drift",
 			[]grant{{subject: args.Subject + ":environment:" + previewEnvironment},
 				onMain("drift.yml", "rebuild.yml")}, &access.PreviewRole},
@@ -102,7 +102,7 @@ func NewGitHubAccess(
 		boundaries[stack] = boundary.Arn
 
 		name := string(permissions.Deploy) + "-" + stack
-		// Where a job names an environment, its subject does not tell the branch.
+		// The subject of a job with an environment does not contain the branch.
 		trusted := trust(provider, args.Subject,
 			grant{subject: args.Subject + ":environment:" + stack, ref: mainBranch, workflows: []string{"up.yml"}})
 		role, err := newRole(ctx, name, "Makes, changes and deletes what the program manages in stack "+stack, trusted,
@@ -123,21 +123,21 @@ func NewGitHubAccess(
 
 const (
 	mainBranch = "refs/heads/main"
-	// previewEnvironment is the environment at GitHub that previews of pull requests run in.
+	// previewEnvironment is the environment of pull requests' previews at GitHub.
 	previewEnvironment = "preview"
 )
 
-// grant is a kind of job that may take on a role: all of it must be as the job's token says.
+// grant describes the jobs that may assume a role. A job's token must match all fields.
 type grant struct {
 	subject string
-	// ref is the branch, and "" where the subject tells it.
+	// ref is the branch; "" if the subject contains it.
 	ref string
-	// workflows are files of main below .github/workflows, of which one must have the job. None for any.
+	// workflows are the files of main below .github/workflows that may contain the job; none means any.
 	workflows []string
 }
 
-// trust lets the jobs of the grants take on a role. Values are equal, and not like: a pattern might match
-// the tokens of other repositories.
+// trust returns a trust policy for the jobs of the grants. It compares with StringEquals, because a pattern
+// might match tokens of other repositories.
 func trust(provider pulumi.StringOutput, subject string, grants ...grant) pulumi.StringOutput {
 	var statements pulumi.Array
 	for _, g := range grants {
@@ -162,12 +162,12 @@ func trust(provider pulumi.StringOutput, subject string, grants ...grant) pulumi
 	return pulumi.JSONMarshal(pulumi.Map{"Version": pulumi.String("2012-10-17"), "Statement": statements})
 }
 
-// repositoryOf is the owner/name that a subject's beginning is of. The claim job_workflow_ref has no ids in it.
+// repositoryOf returns the owner/name of a subject's prefix, without ids, as in the claim job_workflow_ref.
 func repositoryOf(subject string) string {
 	return regexp.MustCompile(`@\d+`).ReplaceAllString(strings.TrimPrefix(subject, "repo:"), "")
 }
 
-// newRole makes a role with one policy.
+// newRole creates a role with one policy.
 func newRole(
 	ctx *pulumi.Context, name, description string, trust pulumi.StringOutput, policy permissions.Policy,
 	parent pulumi.Resource,
@@ -182,7 +182,7 @@ func newRole(
 		Description:      pulumi.String(description),
 		AssumeRolePolicy: trust,
 		Tags:             tags(ctx, name),
-		// Two roles cannot have one name.
+		// The name is fixed, and two roles cannot share it.
 	}, pulumi.Parent(parent), pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ func newRole(
 	return role, nil
 }
 
-// newBoundary makes the permissions boundary of the servers of a stack. It is no part of the stack: whoever
+// newBoundary creates the permissions boundary of a stack's servers. It is not part of the stack, because who
 // deploys the stack must not change it.
 func newBoundary(
 	ctx *pulumi.Context, stack string, settings permissions.Settings, parent pulumi.Resource,
@@ -214,7 +214,7 @@ func newBoundary(
 	}, pulumi.Parent(parent))
 }
 
-// tags are other than those of what the program makes, which the deploy role may change.
+// tags returns tags that differ from those of the program's resources, which the deploy role may change.
 func tags(ctx *pulumi.Context, name string) pulumi.StringMap {
 	return pulumi.StringMap{
 		"Name":    pulumi.String(fmt.Sprintf("%s-%s", ctx.Project(), name)),

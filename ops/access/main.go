@@ -1,5 +1,5 @@
-// The roles by which GitHub's workflows reach AWS: what each may do, and which workflow may
-// take it on. And the most that servers may do, whatever a workflow deploys.
+// Program access creates the roles that GitHub's workflows assume on AWS, with the permissions of each and the
+// workflows that may assume it, and the permissions boundaries of the servers' roles.
 package main
 
 import (
@@ -27,8 +27,8 @@ func main() {
 	})
 }
 
-// deploy makes the roles, and returns the stack's outputs. Those in capitals are variables at GitHub, of the
-// repository or, where they are maps, of the environments; serverBoundaries are for the stacks' configuration.
+// deploy creates the roles, and returns the stack's outputs. Those in capitals are variables at GitHub, of the
+// repository or, if they are maps, of the environments. serverBoundaries are for the stacks' configuration.
 func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 	access, err := NewGitHubAccess(ctx, "github", &GitHubAccessArgs{
 		Subject:     config.Subject,

@@ -153,7 +153,7 @@ func TestAPolicyThatIsTooLargeForARoleIsAnError(t *testing.T) {
 		large.ZoneIDs = append(large.ZoneIDs, "Z0123456789ABCDEFGHIJ")
 	}
 	_, err := large.For(permissions.Deploy).JSON(permissions.MaxSize)
-	require.ErrorContains(t, err, "AWS takes 10240; make it for fewer hosted zones")
+	require.ErrorContains(t, err, "more than AWS's limit of 10240; configure fewer hosted zones")
 }
 
 func TestStatementsWithoutResourcesAreLeftOut(t *testing.T) {

@@ -12,7 +12,7 @@ const (
 	MaxManagedSize = 6144
 )
 
-// Policy is a policy of IAM.
+// Policy is an IAM policy.
 type Policy struct {
 	Version   string
 	Statement []Statement
@@ -27,20 +27,21 @@ type Statement struct {
 	Condition Condition `json:",omitempty"`
 }
 
-// JSON returns the policy as AWS takes it, or an error if it has more than limit characters.
+// JSON encodes the policy. It fails if the text has more than limit characters.
 func (p Policy) JSON(limit int) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
-		return "", fmt.Errorf("write a policy: %w", err)
+		return "", fmt.Errorf("cannot encode a policy: %w", err)
 	}
 	if len(text) > limit {
-		return "", fmt.Errorf("a policy has %d characters, and AWS takes %d; make it for fewer hosted zones", len(text),
+		return "", fmt.Errorf("a policy has %d characters, more than AWS's limit of %d; configure fewer hosted zones",
+			len(text),
 			limit)
 	}
 	return string(text), nil
 }
 
-// For returns the policy of a role. That of a deployment or of servers is for Settings of one stack: see Of.
+// For returns the policy of a role. For Deploy and Server, the Settings must be of one stack: see Of.
 func (s Settings) For(role Role) Policy {
 	policy := Policy{Version: "2012-10-17"}
 	for _, resource := range append(Resources(), Others()...) {
@@ -60,7 +61,7 @@ func (s Settings) For(role Role) Policy {
 	return policy
 }
 
-// denials are what a role is never allowed, whatever is added to the table or attached to the role by hand.
+// denials returns what a role may never do, even if the table or a policy attached by hand allows it.
 func (s Settings) denials(role Role) []Statement {
 	switch role {
 	case Preview:
@@ -75,7 +76,7 @@ func (s Settings) denials(role Role) []Statement {
 			Sid: "OnlyWithBoundary", Effect: "Deny",
 			Action:   []string{"iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"},
 			Resource: []string{"*"},
-			// A role without a boundary is unequal, too.
+			// A role without a boundary is denied too.
 			Condition: Condition{"StringNotEquals": {boundaryKey: s.boundaries()}},
 		}, {
 			Sid: "NoAdministrators", Effect: "Deny",

@@ -7,47 +7,44 @@ import (
 	"strings"
 )
 
-// Settings are what the policies are made for.
+// Settings determine the policies.
 type Settings struct {
-	// Project is the name of the program's project: the tag Project of what it makes.
+	// Project is the name of the Pulumi project, and the tag Project of its resources.
 	Project string
 	// Account is the AWS account's id.
 	Account string
 	Region  string
-	// Stacks are the names of the stacks that are deployed, and Production is the one of them
-	// that previews and restore drills look at.
+	// Stacks are the stacks that are deployed. Production is the one that previews and restore drills read.
 	Stacks     []string
 	Production string
 	// StateBucket holds Pulumi's state.
 	StateBucket string
-	// Keys are the ARNs of the KMS keys of the stacks' secrets, by stack. A stack whose secrets
-	// have a passphrase has none.
+	// Keys are the ARNs of the KMS keys of the stacks' secrets, by stack. A stack with a passphrase has none.
 	Keys map[string]string
 	// ZoneIDs are the ids of the Route 53 hosted zones of the stacks' names.
 	ZoneIDs []string
-	// Names are the stacks' names in DNS, by stack: a deployment changes records of those names and of names below
-	// them. A stack without an entry changes all records of the zones.
+	// Names are the DNS names of the stacks, by stack: a deployment may change their records, and those below them.
+	// A stack without an entry may change all records of the zones.
 	Names map[string][]string
 }
 
-// Scope is a set of resources for which actions are allowed, and under which conditions.
+// Scope is a set of resources with the conditions under which actions on them are allowed.
 type Scope struct {
-	// name is the id of the statement that it becomes.
+	// name is the id of the policy's statement.
 	name      string
 	resources func(Settings) []string
 	condition func(Settings) Condition
 }
 
-// Condition are operators, with what they compare: keys with values, of which one must be met.
+// Condition maps operators to keys to values, of which one must match.
 type Condition map[string]map[string][]string
 
 func equals(key string, values ...string) Condition {
 	return Condition{"StringEquals": {key: values}}
 }
 
-// made is a resource of EC2 of one kind that is just being made: it must be given the program's tags.
-// It is of one kind, because those tags are in the request also where EC2 asks for the VPC in
-// which a subnet is made.
+// made is an EC2 resource of one kind that the request creates with the program's tags. The kind matters: EC2
+// also checks the VPC of a new subnet, and the request's tags would match it.
 func made(kind string) Scope {
 	return Scope{
 		name:      "New" + camel(kind),
@@ -64,15 +61,15 @@ func camel(kind string) string {
 	return name
 }
 
-// The scopes. Names of buckets, roles and profiles begin as the program's components have them:
-// see newPrivateBucket and newInstanceProfile there.
+// The scopes. Buckets, roles and profiles have the prefixes that newPrivateBucket and newInstanceProfile in
+// components give them.
 var (
 	inRegion = Scope{
 		name:      "LookAtEC2",
 		resources: func(Settings) []string { return []string{"*"} },
 		condition: func(s Settings) Condition { return equals("aws:RequestedRegion", s.Region) },
 	}
-	// beingMade is whatever is made with tags in the same request.
+	// beingMade is any EC2 resource that the request creates with tags.
 	beingMade = Scope{
 		name:      "TagsOfNew",
 		resources: func(s Settings) []string { return []string{s.anyEC2()} },
@@ -85,23 +82,22 @@ var (
 			return condition
 		},
 	}
-	// own is whatever has the program's tags. EC2 asks for each resource that a request is about, so that an
-	// action is allowed for what is our own together with nothing else.
+	// own is any EC2 resource with the program's tags. EC2 checks each resource of a request, so a request that
+	// includes a foreign one is denied.
 	own = Scope{
 		name:      "Own",
 		resources: func(s Settings) []string { return []string{s.anyEC2()} },
 		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
 	}
-	// untagged is what belongs to a server and has no tags of its own, and the image.
+	// untagged are the parts of a server without tags, and its image.
 	untagged = Scope{
 		name: "Untagged",
 		resources: func(s Settings) []string {
-			// Images are their makers', and so have no account of ours.
+			// Images belong to other accounts.
 			return append(s.ec2("network-interface", "volume"), fmt.Sprintf("arn:aws:ec2:%s::image/*", s.Region))
 		},
 	}
-	// untaggedOrOwn is an association of an address, which is gone or of something without tags; never what has the
-	// tags of others.
+	// untaggedOrOwn is the association of an address, which is gone or has no tags; never one with foreign tags.
 	untaggedOrOwn = Scope{
 		name:      "UntaggedOrOwn",
 		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
@@ -111,7 +107,7 @@ var (
 	}
 
 	serverRoles = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}
-	// boundedRoles are the servers' roles that have the stack's permissions boundary, or are given it by the request.
+	// boundedRoles are the servers' roles that have the stack's boundary, or get it by the request.
 	boundedRoles = Scope{
 		name:      "BoundedRoles",
 		resources: serverRoles.resources,
@@ -119,7 +115,7 @@ var (
 	}
 	serverProfiles = Scope{name: "ServerProfiles",
 		resources: func(s Settings) []string { return s.servers("instance-profile") }}
-	// passedToServers are the servers' roles, for servers and nothing else.
+	// passedToServers are the servers' roles, passed to EC2 only.
 	passedToServers = Scope{
 		name:      "PassToServers",
 		resources: serverRoles.resources,
@@ -163,8 +159,8 @@ var (
 		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
 	contentObjects = Scope{name: "ContentObjects",
 		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
-	// disposable are the buckets whose settings a deployment may change, and which it may empty and delete: never
-	// production's backup bucket. An administrator makes that one, by the first update of production.
+	// disposable are the buckets that a deployment may change, empty and delete: all but production's backup bucket,
+	// which an administrator creates by the first update of production.
 	disposable = Scope{name: "Disposable", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.others(), ""), s.buckets("content", s.Stacks, "")...)
 	}}
@@ -181,13 +177,13 @@ var (
 		resources: func(s Settings) []string { return s.buckets("backup", []string{s.Production}, "/history/*") }}
 
 	state = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
-	// stackStates are what Pulumi reads of a stack before all else. Neither they nor stateRecords reach the state of the
-	// roles: a command planted there would run as the next administrator. Stack names have no dot, so that the pattern
+	// stackStates are the objects that Pulumi reads first. Neither they nor stateRecords include the state of these
+	// roles, where a planted command would run as the next administrator. Stack names have no dot, so the pattern
 	// matches no other stack.
 	stackStates = Scope{name: "StackStates", resources: func(s Settings) []string {
 		return append(s.stateObjects("stacks/%s/%s.*"), "arn:aws:s3:::"+s.StateBucket+"/.pulumi/meta.yaml")
 	}}
-	// stateRecords are what an update writes: the layout of Pulumi's own backends with projects.
+	// stateRecords are the objects that an update writes, in the layout of Pulumi's self-managed backends.
 	stateRecords = Scope{name: "StateRecords", resources: func(s Settings) []string {
 		return slices.Concat(s.stateObjects("stacks/%s/%s.*"), s.stateObjects("history/%s/%s/*"),
 			s.stateObjects("backups/%s/%s/*"), stateLocks.resources(s))
@@ -204,12 +200,12 @@ var (
 	everyKey = Scope{name: "Secrets", resources: func(s Settings) []string { return slices.Sorted(maps.Values(s.Keys)) }}
 )
 
-// anyEC2 is whatever there is of EC2's in the region.
+// anyEC2 is the ARN pattern of all EC2 resources in the region.
 func (s Settings) anyEC2() string {
 	return fmt.Sprintf("arn:aws:ec2:%s:%s:*", s.Region, s.Account)
 }
 
-// ec2 are the ARNs of kinds of EC2's resources.
+// ec2 returns the ARN patterns of kinds of EC2 resources.
 func (s Settings) ec2(kinds ...string) []string {
 	var arns []string
 	for _, kind := range kinds {
@@ -218,8 +214,8 @@ func (s Settings) ec2(kinds ...string) []string {
 	return arns
 }
 
-// servers are the ARNs of what IAM has for the servers of the stacks, all of one kind. Their path
-// is nobody else's: the roles of workflows are not below it.
+// servers returns the ARN patterns of one kind of IAM resources of the stacks' servers. Only these are below the
+// path: the workflows' roles are not.
 func (s Settings) servers(kind string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
@@ -228,7 +224,7 @@ func (s Settings) servers(kind string) []string {
 	return arns
 }
 
-// buckets are the ARNs of the stacks' buckets of a purpose, or of objects in them.
+// buckets returns the ARN patterns of the stacks' buckets of a purpose, or of objects in them.
 func (s Settings) buckets(purpose string, stacks []string, objects string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(stacks)) {
@@ -237,7 +233,7 @@ func (s Settings) buckets(purpose string, stacks []string, objects string) []str
 	return arns
 }
 
-// stateObjects are the ARNs of objects of Pulumi's state. The format takes the project and the stack.
+// stateObjects returns the ARNs of objects in Pulumi's state. The format gets the project and the stack.
 func (s Settings) stateObjects(format string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
@@ -260,10 +256,10 @@ func (s Settings) Of(stack string) Settings {
 // boundaryKey is IAM's condition key for the permissions boundary of the role that a request is about.
 const boundaryKey = "iam:PermissionsBoundary"
 
-// BoundaryName is the name of the managed policy that bounds what the servers of a stack may do.
+// BoundaryName returns the name of the permissions boundary of a stack's servers.
 func (s Settings) BoundaryName(stack string) string { return s.Project + "-server-" + stack }
 
-// boundaries are the ARNs of the stacks' boundaries.
+// boundaries returns the ARNs of the stacks' boundaries.
 func (s Settings) boundaries() []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {

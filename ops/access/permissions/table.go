@@ -1,28 +1,28 @@
-// Package permissions is what the roles of GitHub's workflows may do, and why: a table of the
-// API actions that are called for each type of resource of the program, and the policies that
-// are made of it. Nothing is allowed that the table does not name.
+// Package permissions holds the permissions of the roles of GitHub's workflows: a table of the API actions that
+// each type of resource of the program needs, with the reason, and the policies that are derived from it. An
+// action that is not in the table is not allowed.
 package permissions
 
-// Resource is one type of resource of the program, or something else that calls AWS.
+// Resource is a resource type of the program, or another caller of AWS.
 type Resource struct {
-	// Type is Pulumi's token, or what else it is.
+	// Type is Pulumi's token, or the name of the caller.
 	Type  string
 	Calls []Call
 }
 
 // Call is an API action.
 type Call struct {
-	// Action is as in a policy: "ec2:CreateVpc". S3's actions have other names than its operations.
+	// Action is the name in a policy, such as "ec2:CreateVpc". S3's actions and operations differ in name.
 	Action string
-	// Roles are those that need it.
+	// Roles are the roles that need the action.
 	Roles []Role
-	// On are the resources that it is for. AWS asks for each resource that a request is about.
+	// On are the resources of the request. AWS checks each of them.
 	On []Scope
-	// Why says what it is called for.
+	// Why is the reason for the call.
 	Why string
 }
 
-// Role is one of the roles.
+// Role names a role.
 type Role string
 
 // The roles of workflows: one for previews, one for the deployment of each stack, one for restore drills.
@@ -32,26 +32,26 @@ const (
 	RestoreDrill Role = "restore-drill"
 )
 
-// Server is the permissions boundary of the roles that the servers of a stack have: the most that they may ever do,
-// whatever policies a deployment gives them.
+// Server is the permissions boundary of the servers' roles of a stack: the most that they may do, whatever
+// policies a deployment gives them.
 const Server Role = "server"
 
-// read is a call of a refresh, of a preview, and of each update.
+// read is a call of refreshes, previews and updates.
 func read(action, why string, on ...Scope) Call {
 	return Call{Action: action, Roles: []Role{Preview, Deploy}, On: on, Why: why}
 }
 
-// update is a call that an update makes and a preview does not, to write or to look before or after it.
+// update is a call that only updates make.
 func update(action, why string, on ...Scope) Call {
 	return Call{Action: action, Roles: []Role{Deploy}, On: on, Why: why}
 }
 
-// describe is a read of EC2, which knows no narrower permission for it than a region.
+// describe is a read of EC2, which cannot be restricted further than to a region.
 func describe(action, why string) Call {
 	return read(action, why, inRegion)
 }
 
-// tagged are the calls for the tags of a resource of EC2.
+// tagged returns the calls for the tags of an EC2 resource.
 func tagged() []Call {
 	return []Call{
 		update("ec2:CreateTags", "tags: with the resource, and when they change", beingMade, own),
@@ -61,9 +61,8 @@ func tagged() []Call {
 
 func calls(calls []Call, further ...Call) []Call { return append(calls, further...) }
 
-// Resources are the types of resources of the program. The calls are those of version 6 of Pulumi's
-// provider, which has the resources of version 5 of Terraform's, for the inputs that the program
-// sets: what is only called for other inputs is not here.
+// Resources returns the program's resource types with the calls of version 6 of Pulumi's AWS provider, which
+// contains version 5 of Terraform's. It leaves out calls for inputs that the program does not set.
 func Resources() []Resource {
 	return []Resource{
 		{"aws:ec2/vpc:Vpc", calls(tagged(),
@@ -189,7 +188,7 @@ func Resources() []Resource {
 		}},
 		{"aws:s3/bucketV2:BucketV2", []Call{
 			read("s3:ListBucket", "HeadBucket: whether it is there, and its region", buckets),
-			// All of what once was a part of the bucket's resource is read, and an output still.
+			// The provider still reads what was once a part of the bucket's resource.
 			read("s3:GetAccelerateConfiguration", "an output", buckets),
 			read("s3:GetBucketAcl", "an output", buckets),
 			read("s3:GetBucketCORS", "an output", buckets),
@@ -246,7 +245,7 @@ func Resources() []Resource {
 	}
 }
 
-// Others are what else the workflows do.
+// Others returns the calls that belong to no resource type.
 func Others() []Resource {
 	everybody := []Role{Preview, Deploy, RestoreDrill}
 	lookers := []Role{Preview, RestoreDrill}
@@ -259,7 +258,7 @@ func Others() []Resource {
 			{"s3:PutObject", []Role{Deploy}, []Scope{stateRecords}, "the stack, its history, a backup, a lock"},
 			{"s3:DeleteObject", []Role{Deploy}, []Scope{stateLocks}, "the lock"},
 		}},
-		// Updates encrypt by the data key that is in the stack's file. Only make bootstrap makes one.
+		// Updates encrypt with the data key in the stack's file. Only make bootstrap creates one.
 		{"the stacks' secrets", []Call{
 			{"kms:Decrypt", lookers, []Scope{productionKey}, "the data key of production's secrets"},
 			{"kms:Decrypt", []Role{Deploy}, []Scope{everyKey}, "the data key of a stack's secrets"},
@@ -267,7 +266,7 @@ func Others() []Resource {
 		{"the choice of the subnet's zone", []Call{
 			describe("ec2:DescribeInstanceTypeOfferings", "zones that offer the instance type"),
 		}},
-		// aws:ec2/securityGroupRule:SecurityGroupRule, which is there while an update runs from a runner.
+		// aws:ec2/securityGroupRule:SecurityGroupRule, which exists during an update from a runner.
 		{"sshFromRunner", []Call{
 			describe("ec2:DescribeSecurityGroups", "the group of the rule"),
 			describe("ec2:DescribeSecurityGroupRules", "the rule that a killed update has left"),
@@ -277,7 +276,7 @@ func Others() []Resource {
 		{"make rebuild", []Call{
 			{"ec2:DescribeImages", []Role{Preview}, []Scope{inRegion}, "the newest Debian"},
 		}},
-		// What serverPermissions in components/webserver.go gives the servers' role: a test there compares the two.
+		// The same as serverPermissions in components/webserver.go; a test there compares the two.
 		{"the servers", []Call{
 			{"s3:ListBucket", servers, []Scope{contents, backups}, "that an object is missing, and not denied"},
 			{"s3:GetObject", servers, []Scope{contentObjects, backupObjects}, "the site; a restore"},
