@@ -18,7 +18,7 @@ import (
 type attack struct {
 	// point is the number in its section's heading.
 	point string
-	// cells are who tries what, what happened before, what happens now, and the tests.
+	// cells are the attack, the result before, the result now, and the tests.
 	cells []string
 }
 
@@ -48,7 +48,7 @@ func attacksIn(document string) []attack {
 	return found
 }
 
-// checkTests returns what is wrong with a cell of tests: "`directory`: `Test`, `Test/subtest`; `directory`: ...".
+// checkTests checks a cell of tests: "`directory`: `Test`, `Test/subtest`; `directory`: ...".
 func checkTests(root, cell string) error {
 	for group := range strings.SplitSeq(cell, "; `") {
 		directory, names, ok := strings.Cut(strings.TrimPrefix(group, "`"), "`: `")
@@ -125,7 +125,7 @@ func TestEachAttackNamesATestThatExists(t *testing.T) {
 }
 
 func TestAnAttackWithoutItsTestIsFound(t *testing.T) {
-	// Put together, so that it is no literal here.
+	// Assembled, so that this file has no such literal.
 	missing := strings.Join([]string{"no", "such", "subtest"}, " ")
 	for name, c := range map[string]struct{ cell, err string }{
 		"a test":    {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`", ""},

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// project lists the files of this checkout that git has, or would have, below the root.
+// project lists the files of this checkout that git tracks or would track.
 func project(t *testing.T) (root string, files []string) {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -58,7 +58,7 @@ func TestB9CheckoutHasTheSameBytesOnWindows(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), content, 0o644))
 	}
-	// Bytes that a conversion would change, in what git may take for text.
+	// A conversion of line ends would change these bytes.
 	picture := []byte("GIF89a\r\n\n\r")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "picture.gif"), picture, 0o644))
 	git("add", "--all")

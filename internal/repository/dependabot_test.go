@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// notWatched are the directories for which Dependabot proposes nothing, with the reason.
+// notWatched lists the directories for which Dependabot proposes nothing, with the reason.
 var notWatched = map[string]string{
 	"/tools/traefik/ext": "it requires nothing",
 }

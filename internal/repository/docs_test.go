@@ -1,3 +1,4 @@
+// Package repository tests the repository's own files: documents, workflows, modules and line ends.
 package repository
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listed are the files that git knows and that match patterns, relative to the repository's root.
+// listed returns the tracked files that match patterns, relative to the repository's root.
 func listed(t *testing.T, patterns ...string) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "git",
@@ -29,7 +30,7 @@ func listed(t *testing.T, patterns ...string) []string {
 	return files
 }
 
-// documents are the texts about this project by path: not those of the sites in it.
+// documents returns the texts about this project by path, without those of the sites in it.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -52,7 +53,7 @@ var (
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 )
 
-// prose are the lines of a text outside of its code, by number; lines of code are empty.
+// prose returns the lines of a text, with empty lines in place of code.
 func prose(text string) []string {
 	lines, code := strings.Split(text, "\n"), false
 	for i, line := range lines {
@@ -65,7 +66,7 @@ func prose(text string) []string {
 	return lines
 }
 
-// anchors are the fragments that GitHub gives to the headings of a text.
+// anchors returns the fragments of a text's headings on GitHub.
 func anchors(text string) []string {
 	var found []string
 	for _, line := range prose(text) {

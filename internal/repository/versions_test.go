@@ -12,8 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// otherVersions are the modules that need another version of a dependency than the rest, with
-// the reason.
+// otherVersions lists the modules that need another version of a dependency than the rest, with the reason.
 func otherVersions() map[string]map[string]string {
 	const plugins = "the local cloud's plugins are processes of their own, and pulumi-go-provider requires newer ones " +
 		"than the program's SDK does"
@@ -25,7 +24,7 @@ func otherVersions() map[string]map[string]string {
 	}
 }
 
-// goMods are the modules of this repository, by the path of their go.mod.
+// goMods returns the modules of this repository by the path of their go.mod.
 func goMods(t *testing.T) map[string]*modfile.File {
 	t.Helper()
 	listed, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "ls-files", "--", "go.mod", "**/go.mod").Output()
@@ -45,7 +44,7 @@ func goMods(t *testing.T) map[string]*modfile.File {
 	return modules
 }
 
-// Only what a module imports itself is compared: what its dependencies need is theirs to choose.
+// The test compares direct dependencies only, because a module does not choose the others.
 func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 	versions, where := map[string]string{}, map[string]string{}
 	modules := goMods(t)
@@ -92,7 +91,7 @@ func TestMakeChecksEachModule(t *testing.T) {
 	require.NotNil(t, listed)
 	var modules []string
 	for file := range goMods(t) {
-		// These have programs of others, and no packages.
+		// These modules have no packages of this project.
 		if directory := path.Dir(file); directory != "tools" && !strings.HasPrefix(directory, "tools/") {
 			modules = append(modules, directory)
 		}

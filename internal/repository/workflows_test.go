@@ -11,7 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// workflows are the texts of GitHub's workflows and actions here, by path.
+// workflows returns the texts of the workflows and actions by path.
 func workflows(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -50,7 +50,7 @@ func TestActionsOfOthersArePinnedToOneCommitEach(t *testing.T) {
 	require.Greater(t, found, 5)
 }
 
-// workflow is what these tests need to know of a workflow.
+// workflow holds the keys of a workflow that these tests check.
 type workflow struct {
 	On          any
 	Permissions map[string]string
@@ -68,7 +68,7 @@ type job struct {
 	Steps       []struct{ Uses, Run string }
 }
 
-// triggers are the events that start a workflow, with their filters.
+// triggers returns the events that start a workflow, with their filters.
 func (w workflow) triggers(t *testing.T) map[string]any {
 	t.Helper()
 	switch on := w.On.(type) {
@@ -88,7 +88,7 @@ func parseWorkflow(t *testing.T, text string) workflow {
 	return parsed
 }
 
-// powers are the words by which a workflow gets a role, a secret, or a machine of the owner's.
+// powers matches the keys by which a workflow gets a role, a secret, or a machine of the owner.
 var powers = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|` +
 	`actions/setup\n|configure-aws-credentials|environment:|: write`)
 
@@ -106,7 +106,7 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 		}
 		seen = append(seen, filepath.Base(path))
 		if !powers.MatchString(text) {
-			// Harmless: strangers' code may run here.
+			// Code from forks may run here.
 			require.Equal(t, map[string]string{"contents": "read"}, workflow.Permissions, path)
 			for name, job := range workflow.Jobs {
 				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not throw away", path,
@@ -196,7 +196,7 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 	require.NotContains(t, deploy, "vars.DEPLOY_ROLE", "the variables of an environment are empty before its job starts")
 }
 
-// steps calls visit with each step of each workflow and action.
+// steps calls visit with every step of the workflows and actions.
 func steps(t *testing.T, visit func(where, uses, run string)) {
 	t.Helper()
 	type step struct{ Uses, Run string }

@@ -22,7 +22,7 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// values are a configuration without a problem, but for what change does with it.
+// values is a valid configuration, after change.
 func values(change map[string]string) map[string]string {
 	values := map[string]string{
 		"aws:region": "eu-central-1", "account": "123456789012", "repository": "example/site",
@@ -33,7 +33,7 @@ func values(change map[string]string) map[string]string {
 	return values
 }
 
-// registered is one resource as the program asked for it.
+// registered is one registered resource.
 type registered struct {
 	Type, Name, Parent string
 	Inputs             resource.PropertyMap
@@ -109,10 +109,10 @@ func TestTheRolesAndBoundariesAreOfOneComponent(t *testing.T) {
 	}, lines)
 }
 
-// token are the claims of a job's token that the roles ask for.
+// token holds the claims of a job's token that trust policies compare.
 type token struct{ sub, ref, workflow string }
 
-// admits says whether a trust policy lets a job with the token take on the role.
+// admits reports whether a trust policy lets a job with the token assume the role.
 func admits(t *testing.T, trust string, job token) bool {
 	t.Helper()
 	var document struct {
@@ -285,7 +285,7 @@ func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
 			"production": ""}, []string{
 			"5 problems", "account: ", "aws:region: ", "production: ", "repository: not set", "stacks: not set"}},
 		"an account's name": {map[string]string{"account": "site"}, []string{`account: "site"`, "12 digits"}},
-		// What YAML makes of an id without quotes that begins with a zero.
+		// YAML parses an unquoted id with a leading zero as a number.
 		"a short account": {map[string]string{"account": "12345678901"}, []string{"in quotes"}},
 		"a repository's URL": {map[string]string{"repository": "https://github.com/example/site"},
 			[]string{"repository: ", "use owner/name"}},
@@ -377,7 +377,7 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 	}
 }
 
-// FuzzParse reads a value of any key into a configuration that is right otherwise.
+// FuzzParse sets one key of a valid configuration to any value.
 func FuzzParse(f *testing.F) {
 	for _, key := range append(keys(), regionKey) {
 		values := []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":["*"]}`, "production", "repo:*", "*"}
@@ -393,7 +393,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		require.True(t, slices.Contains(keys(), key) || key == regionKey, "a key that is not known is refused")
-		// Each of these becomes a part of a policy, where a wildcard would match what was never meant.
+		// Each of these becomes part of a policy, in which a wildcard would grant more.
 		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production,
 			config.StateBucket}
 		parts = append(append(parts, config.Stacks...), config.ZoneIDs...)

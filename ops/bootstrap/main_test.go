@@ -21,18 +21,18 @@ const (
 	stateURL        = "s3://" + stateBucket + "?region=eu-central-1"
 )
 
-// checkout is a project's directory, and a double of Pulumi on the PATH.
+// checkout is a project's directory, with a fake Pulumi on the PATH.
 type checkout struct {
 	t   *testing.T
 	dir string
 	aws *awstest.AWS
-	// stacks is the file with the names of the stacks that the double of Pulumi knows.
+	// stacks is the file with the stacks of the fake Pulumi.
 	stacks string
-	// calls is the file with what it was called with.
+	// calls is the file with its command lines.
 	calls string
 }
 
-// newCheckout has a stack production with the rest of its file.
+// newCheckout creates a stack production, with rest in its file.
 func newCheckout(t *testing.T, rest string) *checkout {
 	t.Helper()
 	c := &checkout{t: t, dir: t.TempDir(), aws: awstest.Start(t)}
@@ -62,7 +62,7 @@ func (c *checkout) write(name, content string) {
 	require.NoError(c.t, os.WriteFile(filepath.Join(c.dir, name), []byte(content), 0o644))
 }
 
-// knows has Pulumi know stacks, and no others.
+// knows sets the stacks of the fake Pulumi.
 func (c *checkout) knows(stacks ...string) {
 	c.t.Helper()
 	require.NoError(c.t, os.WriteFile(c.stacks, []byte(strings.Join(append(stacks, ""), "\n")), 0o644))
@@ -76,7 +76,7 @@ func (c *checkout) bootstrap(args ...string) (output string, err error) {
 	return out.String(), err
 }
 
-// pulumi are the calls of Pulumi since the last one, each with where its state is.
+// pulumi returns the calls of Pulumi since the last call, each with its backend.
 func (c *checkout) pulumi() []string {
 	c.t.Helper()
 	content, err := os.ReadFile(c.calls)
@@ -94,7 +94,7 @@ func (c *checkout) pulumi() []string {
 	return calls
 }
 
-// writes are the requests that change something.
+// writes returns the requests that change something.
 func writes(requests []string) []string {
 	var writes []string
 	for _, request := range requests {
@@ -160,7 +160,7 @@ func TestASecondRunMakesNothing(t *testing.T) {
 	require.NoError(t, err)
 	c.aws.Requests()
 	c.pulumi()
-	// As Pulumi leaves it.
+	// Pulumi writes these keys.
 	c.write("Pulumi.production.yaml",
 		"secretsprovider: "+secretsProvider+
 			"\nencryptedkey: AQICAHg=\nconfig:\n  aws:region: eu-central-1\n  immutable-infra:victorOpsKey:\n    secure: "+

@@ -20,15 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startVersitygw runs a real S3 server that is not AWS's, with TLS, until the test ends, and has
-// the SDK trust it. Without one the test is skipped.
+// startVersitygw runs a real S3 server other than AWS until the test ends, with a certificate that the SDK
+// trusts. It skips the test if there is none.
 func startVersitygw(t *testing.T, dir string) (endpoint string) {
 	t.Helper()
 	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
 	if binary == "" {
 		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary")
 	}
-	// Its certificate is one that httptest has.
+	// It uses the certificate of httptest.
 	lender := httptest.NewTLSServer(nil)
 	pair := lender.TLS.Certificates[0]
 	lender.Close()
@@ -54,7 +54,7 @@ func startVersitygw(t *testing.T, dir string) (endpoint string) {
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		// Its only news is that it was killed.
+		// The only error expected here is the one from Kill.
 		_, _ = command.Process.Kill(), command.Wait()
 		if t.Failed() {
 			t.Log(output.String())
@@ -76,7 +76,7 @@ func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
 		require.Contains(t, output, " ✓ state bucket my-state: "+state)
 		require.Contains(t, output, " ✓ versioning\n")
 		require.Contains(t, output, " ✓ TLS only\n")
-		// It does not know these.
+		// versitygw does not support these.
 		require.Contains(t, output, " – encryption: not supported by this store: see to it that its disks are encrypted\n")
 		require.Contains(t, output, " – no access for the public: ")
 		require.Contains(t, output, " – earlier versions kept for 365 days: ")
@@ -90,7 +90,7 @@ func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
 		&s3.GetBucketVersioningInput{Bucket: aws.String("my-state")})
 	require.NoError(t, err)
 	require.Equal(t, types.BucketVersioningStatusEnabled, versioning.Status)
-	// And the policy shuts nobody out who comes by TLS.
+	// The policy allows requests with TLS.
 	_, err = client.PutObject(t.Context(),
 		&s3.PutObjectInput{Bucket: aws.String("my-state"), Key: aws.String(".pulumi/meta.yaml"),
 			Body: strings.NewReader("version: 1\n")})

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// site is a stack whose Pulumi and agent are scripts. The agent restores what is in a
-// directory, and reports what the test says.
+// site is a stack whose Pulumi and agent are scripts. The agent restores a directory, and prints the report of
+// the test.
 type site struct {
 	t   *testing.T
 	dir string
@@ -38,7 +38,7 @@ esac`)
 	return s
 }
 
-// program makes a script.
+// program creates a script.
 func (s *site) program(name, script string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755); err != nil {
@@ -46,7 +46,7 @@ func (s *site) program(name, script string) {
 	}
 }
 
-// agent makes an agent that finds a good backup, but for what is said.
+// agent creates an agent that finds a good backup, apart from the arguments.
 func (s *site) agent(age float64, blocks, fallbacks int) {
 	s.t.Helper()
 	s.program("agent", fmt.Sprintf(`[ "$*" = "verify --env-file $3 --dir $5" ]
@@ -73,8 +73,7 @@ func (s *site) drill(args ...string) (code int, found report, stderr string) {
 	return code, found, complaints.String()
 }
 
-// measure has a real Prometheus measure for some scrapes, so that there is something
-// to save. It returns how many of them there were at least, and at most.
+// measure runs a real Prometheus for some scrapes. It returns their minimum and maximum number.
 func (s *site) measure() (least, most int64) {
 	s.t.Helper()
 	program, err := exec.LookPath("prometheus")
@@ -86,7 +85,7 @@ func (s *site) measure() (least, most int64) {
 	enough := make(chan struct{})
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "one 1\ntwo{a=\"b\"} 2\ntwo{a=\"c\"} 3")
-		// The one before it is stored when this one comes.
+		// When this scrape arrives, the one before it is stored.
 		if scrapes.Add(1) == wanted+1 {
 			close(enough)
 		}
@@ -113,7 +112,7 @@ func (s *site) measure() (least, most int64) {
 	case <-time.After(30 * time.Second):
 		s.t.Error("Prometheus does not measure")
 	}
-	// As a server is that is lost.
+	// A lost server is killed, too.
 	_, _ = command.Process.Kill(), command.Wait()
 	return wanted, scrapes.Load()
 }
@@ -126,7 +125,7 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 	if code != exitGood {
 		t.Fatal(code, stderr, found)
 	}
-	// up and four of scrape_ come with each scrape.
+	// Each scrape adds up and four metrics that begin with scrape_.
 	const series = 3 + 5
 	if found.Series != series || found.Metrics != 7 || found.Samples < series*least || found.Samples > series*most {
 		t.Errorf("%d scrapes or %d, and the report is %+v", least, most, found)

@@ -28,8 +28,7 @@ const productionStack = `config:
   immutable-infra:ami: ami-0000000000000000c
 `
 
-// project is a directory with two stacks, and an aws that answers with what images says
-// and writes down its calls.
+// project creates a directory with two stacks, and a fake aws that prints images and records its calls.
 func project(t *testing.T, images string) (calls func() string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -177,7 +176,7 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 	}
 }
 
-// FuzzStackFile reads a stack's file, and writes another image and generation into it.
+// FuzzStackFile sets another image and generation in any stack's file.
 func FuzzStackFile(f *testing.F) {
 	alias := "config:\n  immutable-infra:ami: &a ami-0\n  immutable-infra:generation: *a\n"
 	for _, seed := range []string{testStack, productionStack, "config: []\n", alias, "- a\n", ""} {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A server that somebody has taken over, a build of the site and Pulumi's state write to the output of these commands.
+// An attacker on a server, a build of the site and Pulumi's state can write to the output of these commands.
 func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 	const prints = "echo ::add-mask::a; echo ::set-output name=a::b >&2; printf ::debug::c; exit 3"
 	inert := func(stdout io.Writer) (log string) {
@@ -49,13 +49,13 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 // A canceled job has to end an update of Pulumi before it ends.
 func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
 	// The outer shell stands for make, the inner one for Pulumi.
-	// What these tests ignore, such as SIGHUP below nohup, a shell could not trap. What they catch, it can.
+	// A shell cannot trap a signal that its parent ignores, such as SIGHUP below nohup. It can if the parent catches it.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(caught)
 	const inner = `trap "sleep 0.2; echo ::debug::stopped; exit" INT TERM HUP; echo ready; while :; do sleep 0.05; done`
 	for sent, status := range map[syscall.Signal]int{
-		// After SIGINT, a shell goes on when its command did not die of it.
+		// After SIGINT, a shell continues unless its command died of it.
 		syscall.SIGINT: 5, syscall.SIGTERM: 128 + int(syscall.SIGTERM), syscall.SIGHUP: 128 + int(syscall.SIGHUP),
 	} {
 		t.Run(sent.String(), func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // gnuOnly are constructs that bash 3.2 or the BSD tools of macOS lack, with an example of each.
 func gnuOnly() map[string]*regexp.Regexp {
-	// Where a command may begin.
+	// The text before a command.
 	const begin = "(^|[|&;({`!]|\\b(if|then|do|else|while|until|exec|env|sudo)\\s)\\s*"
 	command := func(names string) *regexp.Regexp {
 		return regexp.MustCompile(begin + "(" + names + `)(\s|$|\))`)
@@ -24,7 +24,7 @@ func gnuOnly() map[string]*regexp.Regexp {
 	return map[string]*regexp.Regexp{
 		`x=$(realpath "$y")`: command("realpath|readarray|mapfile|coproc"),
 		"a | sha256sum":      command("sha256sum|md5sum|tac|nproc|shuf|numfmt|setsid"),
-		// curl is a part of macOS, and of the images of GitHub's runners.
+		// Not curl: macOS and GitHub's runners have it.
 		"if getent hosts a": command("getent|wget|timeout|ip|ss"),
 		"find . | sort -z":  option("sort", `-[a-zA-Z]*[zV]|--`),
 		"sed -i s/a/b/ c":   option("sed", `-i|-r|--`),
@@ -50,9 +50,9 @@ func gnuOnly() map[string]*regexp.Regexp {
 	}
 }
 
-// TestB11ScriptsOfWhoDeploysNeedNoGNU: what a person runs to deploy has to run on macOS.
+// TestB11ScriptsOfWhoDeploysNeedNoGNU: operators deploy from macOS, too.
 func TestB11ScriptsOfWhoDeploysNeedNoGNU(t *testing.T) {
-	// Of Debian, and of the tests.
+	// These run on Debian or in tests only.
 	others := []string{"unpack.sh", "observatory.sh"}
 	scripts, err := filepath.Glob("*.sh")
 	require.NoError(t, err)

@@ -11,18 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rollbacks is a clone in which a stack was deployed twice. Its Pulumi tells the history, and shows
-// in an update what the site's page is.
+// rollbacks is a clone in which a stack was deployed twice. Its fake Pulumi prints the history, and records the
+// site's page in an update.
 type rollbacks struct {
 	*machine
 	// project is the program's folder, below the top of the clone.
 	project string
-	// site is the site's folder, below the top of the clone, and siteDir as it is configured.
+	// site is the site's folder, below the top of the clone, and siteDir the configured value.
 	site, siteDir string
 	commits       []string
 }
 
-// newRollbacks makes a clone with the program in a folder of it, and no commit.
+// newRollbacks creates a clone without a commit, with the program in a folder.
 func newRollbacks(t *testing.T, project, site, siteDir string) *rollbacks {
 	t.Helper()
 	r := &rollbacks{machine: newMachine(t), project: project, site: site, siteDir: siteDir}
@@ -64,7 +64,7 @@ func (r *rollbacks) put(t *testing.T, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// deploy commits all that is there, as deployed.
+// deploy commits all files, and adds the commit to the history.
 func (r *rollbacks) deploy(t *testing.T) {
 	t.Helper()
 	r.git(t, "add", "--all")
@@ -84,7 +84,7 @@ func (r *rollbacks) rollBack(t *testing.T, args ...string) (stdout, stderr strin
 		append([]string{"production"}, args...)...)
 }
 
-// deployed is what the updates found, all in a row.
+// deployed returns the pages of all updates.
 func (r *rollbacks) deployed(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(r.bin, "deployed"))
@@ -95,7 +95,7 @@ func (r *rollbacks) deployed(t *testing.T) string {
 	return string(content)
 }
 
-// refused requires that a roll-back fails with a message, and changes and deploys nothing.
+// refused requires that a rollback fails with a message, and changes and deploys nothing.
 func (r *rollbacks) refused(t *testing.T, message string) {
 	t.Helper()
 	before := r.state(t)
@@ -106,7 +106,7 @@ func (r *rollbacks) refused(t *testing.T, message string) {
 	require.Empty(t, r.deployed(t))
 }
 
-// state is what git and the file system say of the clone.
+// state describes the clone, by git and by the file system.
 func (r *rollbacks) state(t *testing.T) string {
 	t.Helper()
 	out := r.git(t, "status", "--porcelain", "--ignore-submodules=none") + r.git(t, "submodule", "status", "--recursive")
@@ -201,8 +201,8 @@ func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
 	r.refused(t, "has no Pulumi.production.yaml")
 }
 
-// withSubmodule is a clone whose site is a submodule with a submodule, deployed twice, and the
-// repository of the site.
+// withSubmodule returns a clone whose site is a submodule with a submodule, deployed twice, and the site's
+// repository.
 func withSubmodule(t *testing.T) (r *rollbacks, origin *machine) {
 	t.Helper()
 	r = newRollbacks(t, ".", "site", "")
@@ -245,7 +245,7 @@ func TestB10RollBackRestoresSubmodules(t *testing.T) {
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive", "--checkout")
 	require.Equal(t, "", r.git(t, "status", "--porcelain", "--ignore-submodules=none"))
 
-	// In a clone in which nobody has filled them.
+	// A clone with empty submodules.
 	require.NoError(t, os.Remove(filepath.Join(r.bin, "deployed")))
 	clone := t.TempDir()
 	r.git(t, "clone", "--quiet", r.dir, clone)
@@ -294,7 +294,7 @@ func TestB10RollBackPutsBackWhatItCannotFinish(t *testing.T) {
 	clone := t.TempDir()
 	r.git(t, "clone", "--quiet", "--recurse-submodules", "--shallow-submodules", r.dir, clone)
 	r.dir = clone
-	// The site's repository is out of reach, and the clone has no history of it.
+	// The site's repository is gone, and the clone does not have its history.
 	require.NoError(t, os.Rename(origin.dir, origin.dir+".away"))
 	t.Cleanup(func() { require.NoError(t, os.Rename(origin.dir+".away", origin.dir)) })
 	r.refused(t, "nothing was deployed, this checkout is unchanged")
@@ -317,14 +317,14 @@ func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
 	r.refused(t, "site is a submodule now, and was part of this repository")
 }
 
-// withLFS is a clone whose page is in LFS, deployed twice, and a git-lfs that has its contents, or is
-// out of order. The clone was made without git-lfs.
+// withLFS returns a clone whose page is in Git LFS, deployed twice, with a git-lfs that has its contents, or
+// does not work. The clone was created without git-lfs.
 func withLFS(t *testing.T, works bool) *rollbacks {
 	t.Helper()
 	r := newRollbacks(t, ".", "site", "")
 	store := t.TempDir()
 	if works {
-		// The real program's part in this: it finds contents by the pointer that it reads.
+		// Like the real program, it finds the content by the pointer on stdin.
 		r.program(t, "git-lfs", fmt.Sprintf(`case $1 in
 version) echo git-lfs/3;;
 fetch) echo "fetched $3" >&2; [ -z "$OFFLINE" ];;
@@ -355,7 +355,7 @@ esac`, store))
 	return r
 }
 
-// pointer is what git has of a file in LFS.
+// pointer returns the text that git stores for a file in LFS.
 func pointer(digest string, size int) string {
 	return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", digest, size)
 }
@@ -367,7 +367,7 @@ func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
 	require.NoError(t, err, stderr)
 	require.Contains(t, stderr, "fetched "+r.commits[0])
 	require.Equal(t, "first\n", r.deployed(t))
-	// It is the same in both commits, and was a pointer in this checkout.
+	// This file is the same in both commits, and a pointer in this checkout.
 	picture, err := os.ReadFile(filepath.Join(r.dir, "site", "picture"))
 	require.NoError(t, err)
 	require.Equal(t, "first\n", string(picture))
@@ -403,7 +403,7 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(r.dir, "ops", "scripts", "promote.sh"), 0o755))
 	r.put(t, "Pulumi.test.yaml", "config: {}\n")
 	r.deploy(t)
-	// Another commit of the site than the recorded one is a change that may be tried out.
+	// The site at another commit than the recorded one is a change that deploy.sh accepts.
 	site := &machine{bin: r.bin, env: r.env, dir: filepath.Join(r.dir, "site")}
 	site.git(t, "checkout", "--quiet", "HEAD~1")
 	r.git(t, "config", "submodule.site.ignore", "all")
@@ -429,7 +429,7 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 		"Git LFS pointers without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
 	require.NotContains(t, stderr, "up --stack")
 
-	// Without git's data, as from an archive, there is nothing to compare with.
+	// An unpacked archive has no git data to compare with.
 	require.NoError(t, os.RemoveAll(filepath.Join(r.dir, ".git")))
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")

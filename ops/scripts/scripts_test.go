@@ -1,4 +1,4 @@
-// Package scripts tests the scripts beside it.
+// Package scripts tests the shell scripts in its directory.
 package scripts
 
 import (
@@ -17,7 +17,7 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// machine is where a script runs: with programs of the test's own before all others.
+// machine is the environment of a script, with fake programs first on the PATH.
 type machine struct {
 	bin string
 	env []string
@@ -31,7 +31,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// program makes a program of a few lines of shell.
+// program creates a fake program from lines of shell.
 func (m *machine) program(t *testing.T, name, script string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755))
@@ -50,8 +50,8 @@ func (m *machine) run(t *testing.T, script string, args ...string) (stdout, stde
 	return out.String(), errors.String(), err
 }
 
-// deployedStack is a machine whose Pulumi knows a stack production, with a site that
-// really answers: as server i-1, with release r-1, and a certificate for a name.
+// deployedStack returns a machine whose fake Pulumi has a stack production, with a site that answers as server
+// i-1, with release r-1 and a certificate for a name.
 func deployedStack(t *testing.T, certificate string, outputs map[string]any) *machine {
 	t.Helper()
 	site := testsite.Start(t, certificate, testsite.Serving("i-1", "r-1"))
@@ -65,7 +65,7 @@ func deployedStack(t *testing.T, certificate string, outputs map[string]any) *ma
   echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
 *) echo "error: no stack named so: $*" >&2; exit 255;;
 esac`, told, site.Roots))
-	// A proxy that does not answer, and none of the programs that Linux has and others do not.
+	// The proxy does not answer, and programs that only Linux has fail.
 	m.program(t, "getent", "exit 1")
 	m.program(t, "curl", "exit 1")
 	m.env = append(m.env, "PORT=1", "SMOKE_PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0",
@@ -178,7 +178,7 @@ func TestAPreviewThatFailsIsShownAndFails(t *testing.T) {
 	require.Contains(t, stderr, "no stack given")
 }
 
-// repository is a clone on the branch main, with a file, and a gh that writes down its calls.
+// repository returns a clone on the branch main with a file, and a fake gh that records its calls.
 func repository(t *testing.T) (m *machine, origin, calls string) {
 	t.Helper()
 	m = newMachine(t)
@@ -231,7 +231,7 @@ func TestChangesBecomeTheOnePullRequestOfTheirBranch(t *testing.T) {
 	require.Equal(t, "auth setup-git\npr list --head rebuild --base main --state open --json number --jq .[].number\n"+
 		"pr create --head rebuild --base main --title Rebuild it --body-file /tmp/body.md\n", read())
 
-	// The week after, main has gone on, and nobody has taken the first.
+	// A week later, main has another commit, and the first proposal is still open.
 	require.NoError(t, os.Remove(calls))
 	m.git(t, "switch", "--quiet", "main")
 	m.write(t, "3")
@@ -274,7 +274,7 @@ func TestARebuildMayGoStraightToTheDeployment(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "auth setup-git\nworkflow run deploy.yml --ref main\n", string(content))
 
-	// Somebody else was faster: nothing is forced, and nothing is deployed.
+	// After another push to main, nothing is forced and nothing is deployed.
 	require.NoError(t, os.Remove(calls))
 	m.git(t, "reset", "--quiet", "--hard", "HEAD~1")
 	m.write(t, "3")
@@ -286,8 +286,8 @@ func TestARebuildMayGoStraightToTheDeployment(t *testing.T) {
 	require.NotContains(t, string(content), "workflow run")
 }
 
-// checkout is a machine with a checkout of two stacks, whose Pulumi writes down what it is asked for, and
-// fails for what FAILS matches.
+// checkout returns a machine with a checkout of two stacks, whose fake Pulumi records its command lines, and
+// fails for those that match FAILS.
 func checkout(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -315,7 +315,7 @@ func checkout(t *testing.T) *machine {
 	return m
 }
 
-// asked are the lines of what Pulumi and the smoke test were asked for.
+// asked returns the command lines of Pulumi and the smoke test.
 func (m *machine) asked(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(m.bin, "asked"))
@@ -326,7 +326,7 @@ func (m *machine) asked(t *testing.T) []string {
 	return strings.Split(strings.TrimSpace(string(content)), "\n")
 }
 
-// deployed is what a stack's deployment asks for.
+// deployed returns the command lines of a stack's deployment.
 func deployed(stack string) []string {
 	return []string{
 		"up --stack " + stack + " --yes --non-interactive",
@@ -378,7 +378,7 @@ func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
 	visit, left := deployed("test")[1], deployed("test")[2]
 	for name, test := range map[string]struct {
 		config, preset, fails string
-		calls                 []string // each with the address that Pulumi is told
+		calls                 []string // each with the address in SSH_FROM
 		told                  string
 	}{
 		"its public address": {"true", "", "",
@@ -415,7 +415,7 @@ func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
 	m := checkout(t)
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"),
 		[]byte("config:\n  immutable-infra:sshFromRunner: true\n"), 0o644))
-	// Whoever cancels a job signals the script, while Pulumi ends by itself.
+	// A canceled job signals the script; Pulumi ends by itself.
 	m.program(t, "pulumi", fmt.Sprintf("echo \"$* $SSH_FROM\" >>%s\ncase \"$*\" in *target*) ;; *) kill -TERM "+
 		"$PPID;; esac", filepath.Join(m.bin, "asked")))
 	m.env = append(m.env, "SSH_FROM=198.51.100.9/32")
@@ -435,7 +435,7 @@ func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	require.Contains(t, stderr, "?? new")
 	require.NoError(t, os.Remove(filepath.Join(m.dir, "new")))
 
-	// Somebody edits a file while test is deployed.
+	// A file changes during the deployment to test.
 	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "asked"),
 		filepath.Join(m.dir, "new")))
 	_, stderr, err = m.run(t, promote)

@@ -29,7 +29,7 @@ func settings() permissions.Settings {
 	}
 }
 
-// policies are those that the program makes, by the names of their files in testdata.
+// policies returns the program's policies by the names of their files in testdata.
 func policies() map[string]permissions.Policy {
 	all := map[string]permissions.Policy{
 		"preview":       settings().Of("production").For(permissions.Preview),
@@ -42,12 +42,12 @@ func policies() map[string]permissions.Policy {
 	return all
 }
 
-// roles are what the table has policies for.
+// roles returns the roles in the table.
 func roles() []permissions.Role {
 	return []permissions.Role{permissions.Preview, permissions.Deploy, permissions.RestoreDrill, permissions.Server}
 }
 
-// everyCall are the calls of the table.
+// everyCall returns the calls in the table.
 func everyCall() []permissions.Call {
 	var calls []permissions.Call
 	for _, resource := range append(permissions.Resources(), permissions.Others()...) {
@@ -56,7 +56,7 @@ func everyCall() []permissions.Call {
 	return calls
 }
 
-// typesOfTheProgram are the types of the resources that the program's stacks are reviewed with.
+// typesOfTheProgram returns the resource types in the golden files of the program's stacks.
 func typesOfTheProgram(t *testing.T) []string {
 	t.Helper()
 	lists, err := filepath.Glob("../../../testdata/resources-*.txt")
@@ -67,7 +67,7 @@ func typesOfTheProgram(t *testing.T) []string {
 		content, err := os.ReadFile(list)
 		require.NoError(t, err)
 		for line := range strings.Lines(string(content)) {
-			// Components are made of the others, and call nothing.
+			// Components call nothing themselves.
 			if kind, _, _ := strings.Cut(line, " "); !strings.HasPrefix(kind, "immutable-infra:") {
 				used = append(used, kind)
 			}
@@ -170,14 +170,13 @@ func TestStatementsWithoutResourcesAreLeftOut(t *testing.T) {
 	}
 }
 
-// request is what AWS decides on.
+// request is a request that AWS allows or denies.
 type request struct {
 	action, resource string
 	context          map[string]string
 }
 
-// may says whether a policy allows a request, as AWS decides: what is denied is denied, and what
-// nothing allows, too.
+// may reports whether a policy allows a request, by AWS's rule: a denial wins, and the default is denial.
 func may(t *testing.T, policy permissions.Policy, r request) bool {
 	t.Helper()
 	allowed := false

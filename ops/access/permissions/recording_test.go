@@ -13,16 +13,16 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// recordingFile holds what the real provider called; its _source says how it was recorded.
+// recordingFile holds the calls of the real provider; its _source says how they were recorded.
 const recordingFile = "testdata/provider/calls.json"
 
-// recording is the API actions that the provider called for one type of resource, by phase.
+// recording holds the API actions of the provider for one resource type, by phase.
 type recording struct {
 	Create, CreateAlsoNeeds, Read, Delete    []string
 	CreateWith, ReadWith, Update, DeleteWith map[string][]string
 }
 
-// actions are those that a role needs: a preview reads, a deployment does everything.
+// actions returns the actions that a role needs: a preview reads, a deployment calls all.
 func (r recording) actions(role permissions.Role) []string {
 	phases, circumstances := [][]string{r.Read}, []map[string][]string{r.ReadWith}
 	if role == permissions.Deploy {
@@ -48,10 +48,10 @@ func recordings(t *testing.T) map[string]recording {
 	return file.Types
 }
 
-// exception is actions of a type in which the table differs from the recording, with the reason.
+// exception lists actions in which the table differs from the recording, with the reason.
 type exception struct{ kind, actions, reason string }
 
-// notAllowed are recorded actions that a role lacks on purpose.
+// notAllowed lists recorded actions that a role lacks on purpose.
 func notAllowed(role permissions.Role) []exception {
 	const (
 		noIPv6     = "the program has no IPv6 in its VPC"
@@ -90,7 +90,7 @@ func notAllowed(role permissions.Role) []exception {
 	}
 }
 
-// notRecorded are allowed actions that the recording lacks.
+// notRecorded lists allowed actions that the recording lacks.
 func notRecorded(role permissions.Role) []exception {
 	if role == permissions.Preview {
 		return nil
@@ -139,7 +139,7 @@ func TestTheRolesAllowWhatTheProviderCallsAndEachDifferenceHasAReason(t *testing
 	}
 }
 
-// without are the actions that are not among others, as lines of their type and action.
+// without returns the actions that are not in others, one line for each type and action.
 func without(kind string, actions, others []string) []string {
 	var rest []string
 	for _, action := range actions {
