@@ -20,21 +20,26 @@ else
 fi
 printf '::stop-commands::%s\n' "$token" >&3
 
-# Job control gives the command a process group of its own. Without it, background commands ignore SIGINT.
-set -m
-"$@" 3>&- &
-command=$!
-set +m
-
-interrupted=1 signalled=""
-# shellcheck disable=SC2317 # The traps call it.
+command="" pending="" interrupted=1 signalled=""
 forward() {
   interrupted=1 signalled=1
+  if [ -z "$command" ]; then
+    pending=$1
+    return
+  fi
   kill -s "$1" -- "-$command" 2>/dev/null || true
 }
 trap 'forward INT' INT
 trap 'forward TERM' TERM
 trap 'forward HUP' HUP
+
+# Job control gives the command a process group of its own. Without it, background commands ignore SIGINT.
+set -m
+"$@" 3>&- &
+command=$!
+set +m
+[ -z "$pending" ] || forward "$pending"
+
 # A signal ends the wait, not always the command.
 while [ -n "$interrupted" ]; do
   interrupted="" status=0

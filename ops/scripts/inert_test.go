@@ -48,18 +48,17 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 
 // A canceled job has to end an update of Pulumi before it ends.
 func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
-	// The outer shell stands for make, the inner one for Pulumi.
+	// The outer shell stands for make, which outlives SIGINT and dies of the others; the inner one for Pulumi.
 	// A shell cannot trap a signal that its parent ignores, such as SIGHUP below nohup. It can if the parent catches it.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(caught)
-	const inner = `trap "sleep 0.2; echo ::debug::stopped; exit" INT TERM HUP; echo ready; while :; do sleep 0.05; done`
+	const inner = `trap "sleep 0.2; echo ::debug::stopped; exit 0" INT TERM HUP; echo ready; while :; do sleep 0.05; done`
 	for sent, status := range map[syscall.Signal]int{
-		// After SIGINT, a shell continues unless its command died of it.
 		syscall.SIGINT: 5, syscall.SIGTERM: 128 + int(syscall.SIGTERM), syscall.SIGHUP: 128 + int(syscall.SIGHUP),
 	} {
 		t.Run(sent.String(), func(t *testing.T) {
-			command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", `bash -c "$0"; exit 5`, inner)
+			command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", `trap : INT; bash -c "$0"; exit 5`, inner)
 			stdout, err := command.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, command.Start())
