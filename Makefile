@@ -3,8 +3,10 @@
 LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent ops localcloud e2e
 SCRIPTS := \
-	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove server/files/provision server/files/bounded server/files/nginx/types \
-	server/files/metrics/collect server/files/metrics/updates server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
+	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove \
+	server/files/provision server/files/bounded server/files/nginx/types \
+	server/files/metrics/collect server/files/metrics/updates \
+	server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \
 	localcloud/internal/image/traefik/entrypoint.sh $(wildcard .ci/run ops/scripts/*.sh)
 
@@ -13,7 +15,8 @@ DOCUMENTS := '*.md' ':!site/' ':!e2e/sites/'
 
 # The stack that a command works on, and the environment in which Pulumi finds it.
 LOOKED_AT := $(or $(STACK),local)
-IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
+IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in \
+	local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
 
 # The tests of the web server need these packages unpacked, because Debian starts installed servers;
 # and these libraries.
@@ -28,7 +31,8 @@ export GOWORK := off
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' \
+	  $(MAKEFILE_LIST)
 
 .PHONY: up
 up: localcloud ## Start the local cloud and deploy the site to it
@@ -83,7 +87,7 @@ rebuild: ## Let the next update of STACKS (test production) create servers on th
 
 .PHONY: bootstrap
 bootstrap: LOOKED_AT = $(STACK)
-bootstrap: ## Create the state's bucket and the secrets' key of the stack STACK (REGION, BUCKET, ENDPOINT: docs/state.md)
+bootstrap: ## Create the state's bucket and the secrets' key of the stack STACK (options: docs/state.md)
 	@$(IN_ITS_ENVIRONMENT); go run -C ops ./bootstrap --project "$(CURDIR)" --stack "$(STACK)" \
 	  $(if $(REGION),--region "$(REGION)") $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)")
 
@@ -91,7 +95,8 @@ bootstrap: ## Create the state's bucket and the secrets' key of the stack STACK 
 access: LOOKED_AT = $(or $(STACK),access)
 access: ## Create the roles of GitHub's workflows: docs/github.md
 	@$(IN_ITS_ENVIRONMENT); cd ops/access; \
-	  pulumi stack select "$(LOOKED_AT)" 2>/dev/null || pulumi stack init "$(LOOKED_AT)" --secrets-provider "$$(sed -n 's/^secretsprovider: *//p' "Pulumi.$(LOOKED_AT).yaml" | grep . || echo passphrase)"; \
+	  pulumi stack select "$(LOOKED_AT)" 2>/dev/null || pulumi stack init "$(LOOKED_AT)" --secrets-provider \
+	    "$$(sed -n 's/^secretsprovider: *//p' "Pulumi.$(LOOKED_AT).yaml" | grep . || echo passphrase)"; \
 	  if [ -t 0 ]; then pulumi up --stack "$(LOOKED_AT)"; else pulumi up --stack "$(LOOKED_AT)" --yes --non-interactive; fi
 
 .PHONY: test
@@ -105,19 +110,24 @@ check: lint ## Check format, prose, lint and unit tests
 	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@for module in $(filter-out e2e,$(MODULES)); do \
 	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
-	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" go test -C $$module ./... || exit 1; \
+	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" \
+	    go test -C $$module ./... || exit 1; \
 	done
-	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
+	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
+	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
 
 .PHONY: lint
 lint: prose ## Check format and lint: Go, shell, workflows, prose
 	@ops/scripts/need.sh shellcheck
-	@echo "gofmt"; unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack uptime)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
+	@echo "gofmt"; \
+	  unformatted=$$(gofmt -l $(MODULES:.=*.go components internal probe publish server sshprobe stack uptime)); \
+	  test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted" >&2; exit 1; }
 	@echo "shellcheck"; shellcheck --shell=bash $(SCRIPTS)
 	@go build -C tools -o ../.localcloud/bin/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	@echo "actionlint"; .localcloud/bin/actionlint .github/workflows/*.yml
 	@go build -C tools -o ../.localcloud/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	@for module in $(MODULES); do echo "golangci-lint: $$module"; (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
+	@for module in $(MODULES); do echo "golangci-lint: $$module"; \
+	  (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
 
 # vale needs a C compiler for its parsers. Comments in Go do not pass yet: vale --output=line '*.go'
 # had 442 findings on 28 November 2026.
@@ -132,9 +142,11 @@ prose: ## Check the documents' spelling and wording (.vale.ini, styles/)
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
-	@ops/scripts/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils testssl.sh ssh-audit
+	@ops/scripts/need.sh chromium rclone openssh-client curl iproute2 jq git libnss3-tools openssl dnsutils \
+	  testssl.sh ssh-audit
 	E2E=1 go test -C e2e -count 1 -v -timeout 80m .
-	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
+	LOCALCLOUD_IT=1 LOCALCLOUD_HOME="$(CURDIR)/.localcloud" \
+	  go test -C localcloud -count 1 -v -run TestInstancesOnThisMachine ./internal/cloud
 
 .PHONY: bench
 bench: up ## Measure replacements and backups, in the project's way and in the original's
@@ -145,12 +157,14 @@ bench: up ## Measure replacements and backups, in the project's way and in the o
 .PHONY: bench-backup
 bench-backup: versitygw ## Measure backups while a history grows, and their restores
 	@ops/scripts/need.sh s3cmd
-	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
+	E2E=backup LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
+	  go test -C e2e -count 1 -v -timeout 1h -run '^TestBackup$$' .
 
 .PHONY: bench-sync
 bench-sync: versitygw ## Measure the upload of a site against rclone, s3cmd and the AWS CLI
 	@ops/scripts/need.sh rclone s3cmd awscli
-	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
+	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
+	  go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
 
 .PHONY: restore-drill
 restore-drill: ## Restore the newest backup of the stack STACK (local) as a test, and query it with Prometheus
@@ -178,14 +192,17 @@ test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare
 
 .PHONY: test-sites
 test-sites: up ## Deploy sites shaped like real ones, or those in SITES, and visit every page with a browser
-	@ops/scripts/need.sh chromium curl jq libnss3-tools openssh-client ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
-	E2E=sites go test -C e2e -count 1 -v -timeout 40m -run '^(TestRealSitesAreWhole|TestPostIsServedWhenUpEnds|TestSiteDirMoves|TestSites)$$' .
+	@ops/scripts/need.sh chromium curl jq libnss3-tools openssh-client \
+	  ruby-jekyll-paginate ruby-jekyll-feed ruby-jekyll-seo-tag ruby-jekyll-sitemap
+	E2E=sites go test -C e2e -count 1 -v -timeout 40m \
+	  -run '^(TestRealSitesAreWhole|TestPostIsServedWhenUpEnds|TestSiteDirMoves|TestSites)$$' .
 
 .PHONY: fuzz
 fuzz: ## Fuzz every reader of configuration, bucket objects and rules of a site, for FUZZTIME (10m) each
 	@git grep -o '^func Fuzz[A-Za-z]*' -- '*_test.go' | while IFS=: read -r file function; do \
 	  printf '%s %s\n' "$$(date +%T)" "$$file $${function#func }"; \
-	  (cd "$$(dirname "$$file")" && go test -run '^$$' -fuzz "^$${function#func }\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 10s $(FUZZFLAGS) . </dev/null) || exit 1; \
+	  (cd "$$(dirname "$$file")" && go test -run '^$$' -fuzz "^$${function#func }\$$" \
+	    -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 10s $(FUZZFLAGS) . </dev/null) || exit 1; \
 	done
 
 .PHONY: graph
