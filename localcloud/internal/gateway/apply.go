@@ -60,7 +60,7 @@ func apply(ctx context.Context, runner run.Runner) error {
 	if _, err := runner.Run(ctx, load); err != nil {
 		return err
 	}
-	if err := dropAddresses(ctx, runner, config, now); err != nil {
+	if err := dropAddresses(ctx, runner, now); err != nil {
 		return err
 	}
 	for public, private := range before {
@@ -104,9 +104,7 @@ func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
 }
 
 // dropAddresses gives up the public addresses that belong to no interface any more.
-func dropAddresses(
-	ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted map[netip.Addr]netip.Addr,
-) error {
+func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]netip.Addr) error {
 	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
 		return err
@@ -122,8 +120,8 @@ func dropAddresses(
 	}
 	for _, link := range links {
 		for _, address := range link.Addresses {
-			_, keep := wanted[address.Local]
-			if keep || address.Local == config.Address || address.PrefixLen != 32 {
+			// The gateway's own has the prefix of the network.
+			if _, keep := wanted[address.Local]; keep || address.PrefixLen != 32 {
 				continue
 			}
 			if _, err := runner.Run(ctx, run.IP("address", "del", address.Local.String()+"/32", "dev", outside)); err != nil {

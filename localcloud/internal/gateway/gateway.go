@@ -52,7 +52,11 @@ func Run(ctx context.Context, runner run.Runner) error {
 	if err := Apply(ctx, runner); err != nil {
 		return err
 	}
-	if err := state.WriteFile(configFile, []byte(dnsmasqConfig(config)), 0o644); err != nil {
+	dnsmasq, err := dnsmasqConfig(config)
+	if err == nil {
+		err = state.WriteFile(configFile, []byte(dnsmasq), 0o644)
+	}
+	if err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort(metadataAddress, "80"))

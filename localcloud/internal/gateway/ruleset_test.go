@@ -93,7 +93,8 @@ func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
 }
 
 func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\nlocal=/amazonaws.com/\n")
 	require.Contains(t, text, "\naddress=/s3.us-east-1.amazonaws.com/198.18.0.3\n")
 	require.Contains(t, text, "\naddress=/registry-1.docker.io/198.18.0.4\n")
@@ -101,13 +102,15 @@ func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
 }
 
 func TestTheZonesNamesComeFromItsNameServer(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\nserver=/localcloud.test/198.18.0.5\n")
 	require.NotContains(t, text, "local=/localcloud.test/", "then nobody would be asked")
 }
 
 func TestAlertsNeverLeaveTheMachine(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\naddress=/alert.victorops.com/198.18.0.7\n")
 	require.Contains(t, text, "\nlocal=/alert.victorops.com/\n", "nor does the question for an IPv6 address")
 }
