@@ -124,7 +124,7 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	images, err := imagesHash(ctx, minbase, traefik)
+	images, err := imagesHash(minbase, traefik)
 	if err != nil {
 		return fmt.Errorf("images of the registry: %w", err)
 	}
@@ -138,10 +138,10 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 }
 
 // imagesHash differs when the registry would serve other images from the files of its layers.
-func imagesHash(ctx context.Context, minbase, traefik string) (string, error) {
+func imagesHash(minbase, traefik string) (string, error) {
 	var sums []string
 	for _, layer := range []string{minbase, traefik} {
-		sum, err := image.HashFile(ctx, layer)
+		sum, err := image.HashFile(layer)
 		if err != nil {
 			return "", err
 		}

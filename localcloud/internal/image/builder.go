@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,12 +47,12 @@ func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	overlay, err := recipe.overlay()
-	if err != nil {
+	overlay, target := filepath.Join(work, "files.tar"), filepath.Join(work, name)
+	var files bytes.Buffer
+	if err := writeArchive(ctx, &files, recipe.Files); err != nil {
 		return "", err
 	}
-	overlayFile, target := filepath.Join(work, "files.tar"), filepath.Join(work, name)
-	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+	if err := os.WriteFile(overlay, files.Bytes(), 0o600); err != nil {
 		return "", err
 	}
 	mirrors, err := sources(ctx, b.Runner)
@@ -59,7 +60,7 @@ func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
 		return "", err
 	}
 	if _, err := b.Runner.Run(ctx, run.Command{
-		Name: "mmdebstrap", Args: recipe.arguments(target, overlayFile, mirrors),
+		Name: "mmdebstrap", Args: recipe.arguments(target, overlay, mirrors),
 		Env: []string{"TMPDIR=" + work, "DEBIAN_FRONTEND=noninteractive"},
 	}); err != nil {
 		return "", err
@@ -95,7 +96,7 @@ func (b Builder) ImportTrusting(
 	if err != nil {
 		return "", err
 	}
-	sum, err := HashFile(ctx, authorityFile)
+	sum, err := HashFile(authorityFile)
 	if err != nil {
 		return "", err
 	}
