@@ -11,15 +11,7 @@ import (
 type GatewayConfig struct {
 	VPC VPC
 	// Address is the gateway's own on localcloud's network.
-	Address  netip.Addr
-	S3       netip.Addr
-	Registry netip.Addr
-	// DNS is the name server of the zone ZoneName.
-	DNS netip.Addr
-	// VictorOps is where alerts go that are meant for the real one.
-	VictorOps netip.Addr
-	// Region is the one region whose S3 endpoint exists.
-	Region string
+	Address netip.Addr
 }
 
 const (
@@ -47,10 +39,5 @@ func PrivateHostname(private netip.Addr) string {
 	return "ip-" + strings.ReplaceAll(private.String(), ".", "-")
 }
 
-// PrivateDomain is the domain of private host names in a region.
-func PrivateDomain(region string) string {
-	if region == "us-east-1" {
-		return "ec2.internal"
-	}
-	return region + ".compute.internal"
-}
+// PrivateDomain is the domain of private host names in Region.
+const PrivateDomain = "ec2.internal"

@@ -74,7 +74,7 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	// The owner of the network namespace does not restart by itself, so that no machine boots
 	// before its interface is plugged in.
 	owner := append([]string{"--network", "none", "--hostname", PrivateHostname(spec.PrivateIP),
-		"--dns", config.VPC.Resolver().String(), "--dns-search", PrivateDomain(config.Region)},
+		"--dns", config.VPC.Resolver().String(), "--dns-search", PrivateDomain},
 		l.labels(labelRole, roleInterface, labelVPC, spec.VpcID, labelInstance, spec.ID)...)
 	if _, err := l.keep(ctx, interfaceContainer(spec.ID), "", owner, "sleep", "infinity"); err != nil {
 		return err

@@ -46,9 +46,8 @@ const (
 func Certificate(role string) string    { return "/tls/" + role + ".pem" }
 func CertificateKey(role string) string { return "/tls/" + role + ".key" }
 
-// NameServer is where the zone's name server answers, VictorOpsAddress where the double of VictorOps does.
-func NameServer() netip.AddrPort   { return netip.AddrPortFrom(dnsAddress(), dnsPort) }
-func VictorOpsAddress() netip.Addr { return victorOpsAddress() }
+// NameServer is where the zone's name server answers.
+func NameServer() netip.AddrPort { return netip.AddrPortFrom(DNSAddress(), dnsPort) }
 
 // AWSAPIEndpoint is where KMS and STS are reached from this machine.
 func AWSAPIEndpoint() string { return "https://" + awsAPIAddress().String() }
@@ -87,7 +86,7 @@ func (l *Local) S3() (S3, error) {
 		return S3{}, err
 	}
 	return S3{
-		Endpoint: "https://" + s3Address().String(), Region: Region, CAFile: authority.CertificateFile(),
+		Endpoint: "https://" + S3Address().String(), Region: Region, CAFile: authority.CertificateFile(),
 		AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey,
 	}, nil
 }
@@ -103,7 +102,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	}
 	domain := "s3." + Region + ".amazonaws.com"
 	return l.startService(ctx, service{
-		role: roleS3, address: s3Address(), hosts: []string{domain, "*." + domain},
+		role: roleS3, address: S3Address(), hosts: []string{domain, "*." + domain},
 		mounts:      []string{filepath.Join(l.home.Bin(), "versitygw") + ":/versitygw:ro", l.home.S3() + ":/s3"},
 		environment: root.environment(),
 		command: []string{
@@ -129,7 +128,7 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 		return fmt.Errorf("images of the registry: %w", err)
 	}
 	return l.startOwn(ctx, service{
-		role: roleRegistry, address: registryAddress(), hosts: []string{"registry-1.docker.io"},
+		role: roleRegistry, address: RegistryAddress(), hosts: []string{"registry-1.docker.io"},
 		mounts: []string{minbase + ":" + BaseLayer + ":ro", traefik + ":" + TraefikLayer + ":ro"},
 		// In the container, too, the switch decides whether the real images are served.
 		environment: []string{offline.Variable + "=" + os.Getenv(offline.Variable)},
@@ -182,7 +181,7 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 // StartVictorOps starts the VictorOps double and waits until it answers.
 func (l *Local) StartVictorOps(ctx context.Context) error {
 	return l.startOwn(ctx, service{
-		role: roleVictorOps, address: victorOpsAddress(), hosts: []string{VictorOpsName},
+		role: roleVictorOps, address: VictorOpsAddress(), hosts: []string{VictorOpsName},
 		environment: []string{VictorOpsKeyVariable + "=" + VictorOpsKey},
 	})
 }
@@ -217,6 +216,6 @@ func (l *Local) StartDNS(ctx context.Context) error {
 		return err
 	}
 	return l.startOwn(ctx, service{
-		role: roleDNS, address: dnsAddress(), port: dnsPort, mounts: []string{l.zoneDir() + ":" + DataDir + ":ro"},
+		role: roleDNS, address: DNSAddress(), port: dnsPort, mounts: []string{l.zoneDir() + ":" + DataDir + ":ro"},
 	})
 }

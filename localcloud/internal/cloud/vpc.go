@@ -98,10 +98,6 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied Gatew
 // startGateway starts a VPC's gateway, anew when it is not running, and waits until it serves.
 func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
-	// Anew: an older localcloud may have written it.
-	if err := state.WriteJSON(l.vpcFile(id, GatewayConfigFile), config); err != nil {
-		return err
-	}
 	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),
 		"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--security-opt", "systempaths=unconfined",
 		"--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_forward=1", "--restart", "unless-stopped",
@@ -150,7 +146,7 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	for taken[address] {
 		address = address.Next()
 	}
-	config = gatewayConfig(vpc, address)
+	config = GatewayConfig{VPC: vpc, Address: address}
 	if err := os.MkdirAll(l.vpcDir(vpc.ID), 0o700); err != nil {
 		return GatewayConfig{}, err
 	}
@@ -164,17 +160,10 @@ func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("VPC %s: %w", id, ErrNotFound)
 	}
-	return gatewayConfig(config.VPC, config.Address), err
+	return config, err
 }
 
-func gatewayConfig(vpc VPC, address netip.Addr) GatewayConfig {
-	return GatewayConfig{
-		VPC: vpc, Address: address, Region: Region,
-		S3: s3Address(), Registry: registryAddress(), DNS: dnsAddress(), VictorOps: victorOpsAddress(),
-	}
-}
-
-// vpcs are the records of all VPCs.
+// vpcs are the records of all VPCs. A directory without one is left of a call that was killed.
 func (l *Local) vpcs() ([]GatewayConfig, error) {
 	entries, err := os.ReadDir(l.vpcDir(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -182,11 +171,12 @@ func (l *Local) vpcs() ([]GatewayConfig, error) {
 	}
 	var all []GatewayConfig
 	for _, entry := range entries {
-		config, err := l.readVPC(entry.Name())
-		if err != nil {
+		switch config, err := l.readVPC(entry.Name()); {
+		case err == nil:
+			all = append(all, config)
+		case !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
-		all = append(all, config)
 	}
 	return all, nil
 }

@@ -37,7 +37,7 @@ const (
 // AWS, these servers have names elsewhere.
 func OwnRecords() []dns.Record {
 	return []dns.Record{
-		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{dnsAddress().String()}},
+		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{DNSAddress().String()}},
 		{Name: acmeName, Type: "A", TTL: ownTTL, Values: []string{acmeAddress().String()}},
 		{Name: uptimeRobotName, Type: "A", TTL: ownTTL, Values: []string{uptimeRobotAddress().String()}},
 	}

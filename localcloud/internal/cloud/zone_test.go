@@ -36,7 +36,7 @@ func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
 }
 
 func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
-	was := service{role: "a", address: dnsAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
+	was := service{role: "a", address: DNSAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
 	require.Equal(t, was.spec(), was.spec())
 	for name, change := range map[string]func(*service){
 		"address":     func(s *service) { s.address = acmeAddress() },

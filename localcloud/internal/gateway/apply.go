@@ -47,7 +47,7 @@ func apply(ctx context.Context, runner run.Runner) error {
 	if err := state.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeLeases(config, wanted); err != nil {
+	if err := writeLeases(wanted); err != nil {
 		return err
 	}
 	// The outside interface takes the public addresses, so that the network finds them here.
@@ -85,9 +85,9 @@ func mapping(wanted cloud.GatewayState) map[netip.Addr]netip.Addr {
 }
 
 // writeLeases rewrites what dnsmasq reads again on SIGHUP.
-func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
+func writeLeases(wanted cloud.GatewayState) error {
 	if err := errors.Join(state.WriteFile(dhcpFile, []byte(dhcpHosts(wanted)), 0o644),
-		state.WriteFile(hostsFile, []byte(hosts(config, wanted)), 0o644)); err != nil {
+		state.WriteFile(hostsFile, []byte(hosts(wanted)), 0o644)); err != nil {
 		return err
 	}
 	pid, err := state.ReadPID(dnsmasqPIDFile)

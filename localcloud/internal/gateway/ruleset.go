@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"text/template"
 
@@ -71,10 +72,11 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState) (string, erro
 	return fill(rulesetTemplate, struct {
 		cloud.GatewayConfig
 		cloud.GatewayState
+		S3                        netip.Addr
 		Inside, Outside, Metadata string
 		Elements                  map[string][]string
 		Chains                    []chain
-	}{config, state, inside, outside, metadataAddress, elements, chains})
+	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, elements, chains})
 }
 
 // fill fills values into a template of this package.
@@ -139,11 +141,14 @@ func portMatch(protocol string, rule cloud.Rule) (string, error) {
 func dnsmasqConfig(config cloud.GatewayConfig) (string, error) {
 	return fill(dnsmasqTemplate, struct {
 		cloud.GatewayConfig
-		Inside, HostsFile, LeaseFile, DHCPFile, Domain, VictorOpsName, ZoneName string
-		Mask                                                                    net.IP
+		Mask                                    net.IP
+		Inside, HostsFile, LeaseFile, DHCPFile  string
+		Domain, Region, VictorOpsName, ZoneName string
+		S3, Registry, DNS, VictorOps            netip.Addr
 	}{
-		config, inside, hostsFile, leaseFile, dhcpFile, cloud.PrivateDomain(config.Region), cloud.VictorOpsName, cloud.ZoneName,
-		net.IP(net.CIDRMask(config.VPC.CIDRBlock.Bits(), 32)),
+		config, net.IP(net.CIDRMask(config.VPC.CIDRBlock.Bits(), 32)), inside, hostsFile, leaseFile, dhcpFile,
+		cloud.PrivateDomain, cloud.Region, cloud.VictorOpsName, cloud.ZoneName,
+		cloud.S3Address(), cloud.RegistryAddress(), cloud.DNSAddress(), cloud.VictorOpsAddress(),
 	})
 }
 
@@ -157,11 +162,11 @@ func dhcpHosts(state cloud.GatewayState) string {
 }
 
 // hosts are the private host names.
-func hosts(config cloud.GatewayConfig, state cloud.GatewayState) string {
+func hosts(state cloud.GatewayState) string {
 	var text strings.Builder
 	for _, eni := range state.Interfaces {
 		name := cloud.PrivateHostname(eni.PrivateIP)
-		fmt.Fprintf(&text, "%s %s.%s %s\n", eni.PrivateIP, name, cloud.PrivateDomain(config.Region), name)
+		fmt.Fprintf(&text, "%s %s.%s %s\n", eni.PrivateIP, name, cloud.PrivateDomain, name)
 	}
 	return text.String()
 }

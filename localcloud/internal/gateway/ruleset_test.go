@@ -15,9 +15,7 @@ import (
 func config() cloud.GatewayConfig {
 	return cloud.GatewayConfig{
 		VPC:     cloud.VPC{ID: "vpc-1", CIDRBlock: netip.MustParsePrefix("10.42.0.0/16")},
-		Address: netip.MustParseAddr("198.18.0.16"), S3: netip.MustParseAddr("198.18.0.3"),
-		Registry: netip.MustParseAddr("198.18.0.4"), DNS: netip.MustParseAddr("198.18.0.5"),
-		VictorOps: netip.MustParseAddr("198.18.0.7"), Region: "us-east-1",
+		Address: netip.MustParseAddr("198.18.0.16"),
 	}
 }
 
@@ -117,5 +115,5 @@ func TestAlertsNeverLeaveTheMachine(t *testing.T) {
 
 func TestEveryInterfaceHasALeaseAndAName(t *testing.T) {
 	require.Equal(t, "02:00:0a:2a:01:0a,10.42.1.10,ip-10-42-1-10\n02:00:0a:2a:01:0b,10.42.1.11,ip-10-42-1-11\n", dhcpHosts(twoServers()))
-	require.Contains(t, hosts(config(), twoServers()), "10.42.1.10 ip-10-42-1-10.ec2.internal ip-10-42-1-10\n")
+	require.Contains(t, hosts(twoServers()), "10.42.1.10 ip-10-42-1-10.ec2.internal ip-10-42-1-10\n")
 }

@@ -43,7 +43,7 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 		MAC, Number, Hostname, PublicHostname, Groups, Now, Expiration string
 	}{
 		eni, eni.Metadata, cloud.MAC(eni.PrivateIP), strings.TrimPrefix(eni.InstanceID, "i-"),
-		cloud.PrivateHostname(eni.PrivateIP) + "." + cloud.PrivateDomain(eni.Metadata.Region),
+		cloud.PrivateHostname(eni.PrivateIP) + "." + cloud.PrivateDomain,
 		"ec2-" + strings.ReplaceAll(eni.PublicIP.String(), ".", "-") + ".compute-1.amazonaws.com",
 		strings.Join(eni.Metadata.SecurityGroups, "\n"), timestamp(now), timestamp(now.Add(lifetime)),
 	}); err != nil {
