@@ -77,7 +77,7 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 // releaseStaleLock takes a lock off the stack that a killed deployment left:
 // its process is on this machine and gone. The lock of a process that runs
 // stays, and pulumi then says who holds it.
-func (p *project) releaseStaleLock(ctx context.Context, variables environment) error {
+func (p *project) releaseStaleLock(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (p *project) releaseStaleLock(ctx context.Context, variables environment) e
 			return fmt.Errorf("lock %s of stack %s: %w", key, stackName, err)
 		}
 		if syscall.Kill(holder.PID, 0) != nil {
-			if _, err := p.runPulumi(ctx, variables, "cancel", "--yes", "--stack", stackName); err != nil {
+			if _, err := p.runPulumi(ctx, "cancel", "--yes", "--stack", stackName); err != nil {
 				return err
 			}
 		}
