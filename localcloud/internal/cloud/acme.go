@@ -35,14 +35,8 @@ const (
 // until it answers. Then it writes acme.pem: the local cloud's own authority, which vouches for
 // the ACME server, and the ACME server's own authorities, new with each of its starts, certified
 // for names of the zone only.
-func (l *Local) StartACME(ctx context.Context) error {
-	if err := l.startACME(ctx); err != nil {
-		return fmt.Errorf("ACME server: %w", err)
-	}
-	return nil
-}
-
-func (l *Local) startACME(ctx context.Context) error {
+func (l *Local) StartACME(ctx context.Context) (err error) {
+	defer run.Wrap(&err, "ACME server")
 	authority, err := l.authority()
 	if err != nil {
 		return err

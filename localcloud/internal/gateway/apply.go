@@ -18,19 +18,13 @@ import (
 
 // Apply brings the gateway in whose network namespace it runs to the state
 // that the files describe. It is safe to repeat.
-func Apply(ctx context.Context, runner run.Runner) error {
+func Apply(ctx context.Context, runner run.Runner) (err error) {
+	defer run.Wrap(&err, "apply gateway state")
 	unlock, err := state.Lock(filepath.Join(runDir, "lock"), 0)
-	if err == nil {
-		defer unlock()
-		err = apply(ctx, runner)
-	}
 	if err != nil {
-		return fmt.Errorf("apply gateway state: %w", err)
+		return err
 	}
-	return nil
-}
-
-func apply(ctx context.Context, runner run.Runner) error {
+	defer unlock()
 	config, err := readConfig()
 	if err != nil {
 		return err

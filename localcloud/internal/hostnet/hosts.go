@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
@@ -45,23 +46,18 @@ func (h *Host) removeNames() error {
 // names and of the block's owner; nil leaves it alone. In place, since in a container another file may
 // not take its name. What was there is overwritten before it is cut, so that no reader sees an empty
 // file.
-func (h *Host) changeHosts(change func(original []byte, owner string) []byte) error {
+func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (err error) {
+	defer run.Wrap(&err, "names of this machine: %s", h.hosts)
 	current, err := os.ReadFile(h.hosts)
-	if errors.Is(err, fs.ErrNotExist) {
-		current, err = []byte{}, nil // as an empty one
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	var original []byte
-	var owner string
-	if err == nil {
-		original, owner, err = cutNames(current)
-	}
-	if err == nil {
-		if content := change(original, owner); content != nil && !bytes.Equal(current, content) {
-			err = overwrite(h.hosts, content)
-		}
-	}
+	original, owner, err := cutNames(current)
 	if err != nil {
-		return fmt.Errorf("names of this machine: %s: %w", h.hosts, err)
+		return err
+	}
+	if content := change(original, owner); content != nil && !bytes.Equal(current, content) {
+		return overwrite(h.hosts, content)
 	}
 	return nil
 }

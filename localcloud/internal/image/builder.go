@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,20 +24,13 @@ type Builder struct {
 
 // Archive builds a recipe's root file system, if the cache has none, and
 // returns its path.
-func (b Builder) Archive(ctx context.Context, recipe Recipe) (string, error) {
-	archive, err := b.archive(ctx, recipe)
-	if err != nil {
-		return "", fmt.Errorf("image %s: %w", recipe.Name, err)
-	}
-	return archive, nil
-}
-
-func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
+func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, err error) {
+	defer run.Wrap(&err, "image %s", recipe.Name)
 	name, err := recipe.FileName()
 	if err != nil {
 		return "", err
 	}
-	archive := filepath.Join(b.Home.Cache(), name)
+	archive = filepath.Join(b.Home.Cache(), name)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
 		return archive, err
 	}
@@ -91,7 +83,7 @@ func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recip
 // The archive in the cache does not hold it, so that it outlives the authority.
 func (b Builder) ImportTrusting(
 	ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string,
-) (string, error) {
+) (_ string, err error) {
 	base, err := b.Import(ctx, docker, recipe)
 	if err != nil {
 		return "", err
@@ -104,6 +96,7 @@ func (b Builder) ImportTrusting(
 	if b.has(ctx, docker, tag) {
 		return tag, nil
 	}
+	defer run.Wrap(&err, "image %s: trust localcloud's certificate authority", recipe.Name)
 	container, err := docker.Run(ctx, "create", "--network", "none", "--label", dockerd.Label+"="+b.Home.String(),
 		base, "update-ca-certificates")
 	if err != nil {
@@ -117,10 +110,7 @@ func (b Builder) ImportTrusting(
 			_, err = docker.Run(ctx, command...)
 		}
 	}
-	if err = errors.Join(err, docker.Remove(context.WithoutCancel(ctx), container)); err != nil {
-		return "", fmt.Errorf("image %s: trust localcloud's certificate authority: %w", recipe.Name, err)
-	}
-	return tag, nil
+	return tag, errors.Join(err, docker.Remove(context.WithoutCancel(ctx), container))
 }
 
 func (b Builder) has(ctx context.Context, docker dockerd.Docker, tag string) bool {

@@ -14,6 +14,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"immutable-infra/localcloud/internal/run"
 )
 
 // TraefikVersion is the release of Traefik that tools/traefik builds, and the
@@ -40,19 +42,11 @@ func Traefik(program string) Layer {
 
 // Layer makes a layer, a gzipped tar archive, if the cache has none with the
 // same content, and returns its path.
-func (b Builder) Layer(ctx context.Context, layer Layer) (string, error) {
-	path, err := b.layer(ctx, layer)
-	if err != nil {
-		return "", fmt.Errorf("image layer %s: %w", layer.Name, err)
-	}
-	return path, nil
-}
-
-func (b Builder) layer(ctx context.Context, layer Layer) (string, error) {
+func (b Builder) Layer(ctx context.Context, layer Layer) (_ string, err error) {
+	defer run.Wrap(&err, "image layer %s", layer.Name)
 	sums := map[string]string{}
 	for _, file := range layer.Files {
 		if file.Source != "" {
-			var err error
 			if sums[file.Path], err = HashFile(file.Source); err != nil {
 				return "", err
 			}

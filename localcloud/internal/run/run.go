@@ -105,6 +105,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Wrap puts what failed before an error, where there is one. It is deferred.
+func Wrap(err *error, format string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), *err)
+	}
+}
+
 // Await repeats try until it succeeds, ctx ends or limit has passed. Its error is the last one
 // that the end of the time did not cause.
 func Await(ctx context.Context, limit, interval time.Duration, try func(context.Context) error) error {
