@@ -91,14 +91,14 @@ func (l *Local) S3() (S3, error) {
 	}, nil
 }
 
-// StartS3 starts the S3 server and waits until it answers.
+// StartS3 starts the S3 server.
 func (l *Local) StartS3(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	for _, dir := range []string{"data", "versions", "iam"} {
 		err = errors.Join(err, os.MkdirAll(filepath.Join(l.home.S3(), dir), 0o700))
 	}
 	if err != nil {
-		return fmt.Errorf("S3 server: %w", err)
+		return err
 	}
 	domain := "s3." + Region + ".amazonaws.com"
 	return l.startService(ctx, service{
@@ -113,7 +113,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	})
 }
 
-// StartRegistry starts the registry, anew when one of its images changed, and waits until it answers.
+// StartRegistry starts the registry, anew when one of its images changed.
 func (l *Local) StartRegistry(ctx context.Context) error {
 	minbase, err := l.builder.Archive(ctx, image.Minbase())
 	if err != nil {
@@ -125,7 +125,7 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	}
 	images, err := imagesHash(minbase, traefik)
 	if err != nil {
-		return fmt.Errorf("images of the registry: %w", err)
+		return err
 	}
 	return l.startOwn(ctx, service{
 		role: roleRegistry, address: RegistryAddress(), hosts: []string{"registry-1.docker.io"},
@@ -160,12 +160,12 @@ func (l *Local) traefikLayer(ctx context.Context) (string, error) {
 	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
 }
 
-// StartAWSAPI starts the double of KMS and STS and waits until it answers.
+// StartAWSAPI starts the double of KMS and STS.
 func (l *Local) StartAWSAPI(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	keys := filepath.Join(l.home.Cloud(), "kms")
 	if err = errors.Join(err, os.MkdirAll(keys, 0o700)); err != nil {
-		return fmt.Errorf("double of KMS and STS: %w", err)
+		return err
 	}
 	suffix := "." + Region + ".amazonaws.com"
 	return l.startOwn(ctx, service{
@@ -178,7 +178,7 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 	})
 }
 
-// StartVictorOps starts the VictorOps double and waits until it answers.
+// StartVictorOps starts the VictorOps double.
 func (l *Local) StartVictorOps(ctx context.Context) error {
 	return l.startOwn(ctx, service{
 		role: roleVictorOps, address: VictorOpsAddress(), hosts: []string{VictorOpsName},
@@ -186,17 +186,16 @@ func (l *Local) StartVictorOps(ctx context.Context) error {
 	})
 }
 
-// StartUptimeRobot starts the UptimeRobot double and waits until it answers. It asks for pages by
-// the zone's names, and trusts the certificates of the ACME authority, which is started before.
+// StartUptimeRobot starts the UptimeRobot double. It asks for pages by the zone's names, and trusts
+// the certificates of the ACME authority, which is started before.
 func (l *Local) StartUptimeRobot(ctx context.Context) error {
-	roots, err := os.ReadFile(l.home.AuthorityFile())
 	dir := filepath.Join(l.home.Cloud(), "uptimerobot")
-	err = errors.Join(err, os.MkdirAll(dir, 0o700))
-	if err == nil {
-		err = state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600)
+	roots, err := os.ReadFile(l.home.AuthorityFile())
+	if err = errors.Join(err, os.MkdirAll(dir, 0o700)); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("UptimeRobot double: %w", err)
+	if err := state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600); err != nil {
+		return err
 	}
 	return l.startOwn(ctx, service{
 		role: roleUptimeRobot, address: uptimeRobotAddress(), hosts: []string{uptimeRobotName},
@@ -209,8 +208,7 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	})
 }
 
-// StartDNS starts the zone's name server, waits until it answers, and makes the
-// zone's names known on this machine.
+// StartDNS starts the zone's name server and makes the zone's names known on this machine.
 func (l *Local) StartDNS(ctx context.Context) error {
 	if err := l.reapplyRecords(); err != nil {
 		return err

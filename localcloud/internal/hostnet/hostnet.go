@@ -7,6 +7,7 @@ package hostnet
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,13 +24,20 @@ const (
 	Range = "198.18.0.0/15"
 	// Bridge is the host's interface on localcloud's network.
 	Bridge = "localcloud"
-	// table is the host's nftables table.
-	table = "localcloud"
+	// noTable removes the host's table, if there is one.
+	noTable = "table ip localcloud\ndelete table ip localcloud\n"
 
 	forwarding = "/proc/sys/net/ipv4/ip_forward"
 	// ownerFile names the home that has the network, until the machine restarts.
 	ownerFile = "/run/localcloud.home"
 	hostsFile = "/etc/hosts"
+)
+
+var (
+	//go:embed table.nft
+	table string
+	//go:embed translation.nft
+	translation string
 )
 
 // Host is this machine's network.
@@ -84,34 +92,12 @@ func (h *Host) load(ctx context.Context, rules string) error {
 	return err
 }
 
-// noTable removes the host's table, if there is one.
-const noTable = "table ip " + table + "\ndelete table ip " + table + "\n"
-
-// rules replaces the host's table as a whole. Instances reach no service of
-// this machine, except its DNS resolver, where that is its own. Only this machine
-// opens connections to the range: forwarding is on, so that a neighbour on the LAN could route to it.
+// rules replaces the host's table as a whole.
 func rules(translate bool) string {
-	postrouting := ""
 	if translate {
-		postrouting = fmt.Sprintf(`	chain postrouting {
-		type nat hook postrouting priority srcnat; policy accept;
-		ip saddr %s oifname != %q masquerade
+		return table + translation
 	}
-`, Range, Bridge)
-	}
-	return noTable + fmt.Sprintf(`table ip %[1]s {
-	chain input {
-		type filter hook input priority filter; policy accept;
-		iifname %[2]q ct state new meta l4proto { tcp, udp } th dport 53 accept
-		iifname %[2]q ct state new drop
-	}
-	chain forward {
-		type filter hook forward priority mangle; policy accept;
-		iifname %[2]q tcp flags syn tcp option maxseg size set rt mtu
-		oifname %[2]q iifname != %[2]q ct state != { established, related } drop
-	}
-%[3]s}
-`, table, Bridge, postrouting)
+	return table
 }
 
 // readOwner returns which home has the network; "" means none.

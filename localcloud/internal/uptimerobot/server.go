@@ -67,8 +67,8 @@ func Paid() Plan {
 //	GET  /localcloud/state     what there is, without secrets: State
 //	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
+	http.Handler
 	settings Settings
-	mux      *http.ServeMux
 
 	mu      sync.Mutex
 	account account
@@ -84,33 +84,32 @@ type Server struct {
 
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
-	s := &Server{settings: settings, mux: http.NewServeMux(), before: map[string][]any{}, busy: map[int64]bool{}}
+	mux := http.NewServeMux()
+	s := &Server{
+		Handler: http.MaxBytesHandler(mux, largestBody), settings: settings,
+		before: map[string][]any{}, busy: map[int64]bool{},
+	}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
 	}
 	s.addHeartbeat()
-	s.mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
-	s.mux.HandleFunc("POST /heartbeat/{token}", s.beat)
+	mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
+	mux.HandleFunc("POST /heartbeat/{token}", s.beat)
 	for _, k := range s.kinds() {
 		list, one := " /v3"+k.path, " /v3"+k.path+"/{id}"
 		for _, pattern := range []string{"GET" + list, "POST" + list, "GET" + one, "PATCH" + one, "DELETE" + one} {
-			s.mux.HandleFunc(pattern, s.api(func(r *http.Request) (int, any, error) { return s.serve(k, r) }))
+			mux.HandleFunc(pattern, s.api(func(r *http.Request) (int, any, error) { return s.serve(k, r) }))
 		}
 	}
-	s.mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
+	mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
 		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
-	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, s.State())
 	})
-	s.mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
+	mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
-}
-
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
-	s.mux.ServeHTTP(w, r)
 }
 
 // refusal is an answer that is an error, for who asked.
