@@ -32,9 +32,9 @@ const (
 )
 
 // StartACME starts the ACME authority, which asks the server of StartDNS for names, and waits
-// until it answers. Then it writes acme.pem: the local cloud's own authority, which vouches for
-// the ACME server, and the ACME server's own authorities, new with each of its starts, certified
-// for names of the zone only.
+// until it answers. Then it writes acme.pem: the local cloud's own authority, which certifies the
+// ACME server, and the ACME server's own authorities, new with each of its starts, limited to names
+// of the zone.
 func (l *Local) StartACME(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "ACME server")
 	authority, err := l.authority()

@@ -35,7 +35,7 @@ type service struct {
 	mounts      []string
 	environment []string
 	command     []string
-	// config is what else it depends on: a change of it starts the service anew.
+	// config is what else it depends on: a change of it restarts the service.
 	config string
 }
 
@@ -53,8 +53,8 @@ func (l *Local) startOwn(ctx context.Context, s service) error {
 	return l.startService(ctx, s)
 }
 
-// startService starts a service, anew when it does not run as described, and
-// waits until it accepts connections.
+// startService starts a service, or restarts it when it does not run as described, and waits until
+// it accepts connections.
 func (l *Local) startService(ctx context.Context, s service) error {
 	if s.port == 0 {
 		s.port = httpsPort

@@ -17,7 +17,7 @@ import (
 	"immutable-infra/localcloud/offline/registry"
 )
 
-// What the services of localcloud find in their containers. They take no other settings.
+// The services of localcloud find these files and variables in their containers, and take no other settings.
 const (
 	// DataDir is a service's own directory, StateFile what AWS's control plane knows.
 	DataDir   = "/data"
@@ -113,7 +113,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	})
 }
 
-// StartRegistry starts the registry, anew when one of its images changed.
+// StartRegistry starts the registry, or restarts it when one of its images changed.
 func (l *Local) StartRegistry(ctx context.Context) error {
 	minbase, err := l.builder.Archive(ctx, image.Minbase())
 	if err != nil {

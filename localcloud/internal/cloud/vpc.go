@@ -127,7 +127,7 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied Gatew
 	return err
 }
 
-// startGateway starts a VPC's gateway, anew when it is not running, and waits until it serves.
+// startGateway starts a VPC's gateway if it does not run, and waits until it serves.
 func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
 	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),

@@ -34,7 +34,7 @@ func downVerb(ctx context.Context, args []string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		// What the stack made is inside the local cloud and goes with it.
+		// The stack's resources are inside the local cloud and go with it.
 		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n",
 			stackName, err)
 	}
@@ -73,14 +73,14 @@ func (p *project) destroyStack(ctx context.Context) error {
 }
 
 const (
-	// orphanLimit is how long a plugin that was told to end may take.
+	// orphanLimit is how long a plugin may take to end.
 	orphanLimit = 10 * time.Second
 	orphanPoll  = 50 * time.Millisecond
 )
 
-// endPlugins ends the plugins of engines that were killed. They would notice by
-// themselves, but only after some minutes: Pulumi's library looks so seldom.
-// executable is localcloud's; nobody else's processes are touched.
+// endPlugins ends the plugins of engines that were killed. They would notice by themselves, but only
+// after some minutes: Pulumi's library checks so rarely. executable is localcloud's; processes of
+// other programs are not touched.
 func endPlugins(ctx context.Context, executable string) error {
 	told := map[int]bool{}
 	return run.Await(ctx, orphanLimit, orphanPoll, func(context.Context) error {

@@ -120,7 +120,7 @@ func envVerb(ctx context.Context, args []string) error {
 	return err
 }
 
-// as is the environment of somebody who has another access key.
+// as is the environment with the access key of another account.
 func (e environment) as(account store.Account) environment {
 	keys := map[string]string{"AWS_ACCESS_KEY_ID": account.AccessKeyID, "AWS_SECRET_ACCESS_KEY": account.SecretAccessKey}
 	changed := slices.Clone(e)

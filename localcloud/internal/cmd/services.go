@@ -106,7 +106,7 @@ func dnsVerb(ctx context.Context, _ []string) error {
 	return dns.Serve(ctx, dns.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
 }
 
-// listPageSize is how many things a page of a list has, as UptimeRobot's.
+// listPageSize is how many objects a page of UptimeRobot's lists has.
 const listPageSize = 50
 
 // uptimeRobot is the UptimeRobot double, whose monitors work until ctx ends.

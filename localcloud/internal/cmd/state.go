@@ -18,8 +18,8 @@ import (
 // bucket of an account and a region.
 const stateBucket = "immutable-infra-state-123456789012-" + cloud.Region
 
-// Where Pulumi's backend for object stores keeps stacks, and their locks while
-// somebody changes them: <prefix>/<project>/<stack>[...].json.
+// Pulumi's backend for object stores keeps stacks, and the locks of those that change, at
+// <prefix>/<project>/<stack>[...].json.
 const (
 	stackPrefix = ".pulumi/stacks/"
 	lockPrefix  = ".pulumi/locks/organization/"
@@ -54,7 +54,7 @@ func (p *project) makeStateBucket(ctx context.Context) error {
 	return nil
 }
 
-// stacks are the names of the stacks that there are.
+// stacks are the names of all stacks.
 func (p *project) stacks(ctx context.Context) ([]string, error) {
 	server, err := p.s3()
 	if err != nil {

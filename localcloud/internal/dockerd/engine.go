@@ -176,8 +176,8 @@ func (e *Engine) Exists() bool {
 	return err == nil
 }
 
-// stopLeftover ends the containerd of an engine that was killed: the next
-// engine would take it for its own while it dies, and wait for it in vain.
+// stopLeftover ends the containerd of an engine that was killed: the next engine would treat it as
+// its own while it dies, and wait for it in vain.
 func (e *Engine) stopLeftover(ctx context.Context) error {
 	pidFile := filepath.Join(e.execRoot(), "containerd", "containerd.pid")
 	pid, err := state.ReadPID(pidFile)

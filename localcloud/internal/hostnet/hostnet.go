@@ -70,7 +70,7 @@ func (h *Host) Prepare(ctx context.Context, translate bool) error {
 	if err := h.enableForwarding(); err != nil {
 		return err
 	}
-	// The connected network is more specific, so only what belongs to nobody ends here.
+	// The connected network is more specific, so only traffic to unused addresses ends here.
 	_, err := h.runner.Run(ctx, run.IP("route", "replace", "blackhole", Range))
 	if err == nil {
 		err = h.load(ctx, rules(translate))
@@ -120,7 +120,7 @@ func (h *Host) owned() (bool, error) {
 }
 
 // Undo removes the names, the table and the route and restores IP forwarding.
-// What is not there, or belongs to another home, is left alone.
+// Undo leaves alone what is missing or belongs to another home.
 func (h *Host) Undo(ctx context.Context) error {
 	// Unlike the rest, the names outlive a restart of the machine.
 	problems := []error{h.removeNames()}

@@ -14,7 +14,7 @@ import (
 
 const (
 	// beginNames and endNames mark the lines of localcloud in the hosts file. The
-	// first goes on with the home that they belong to.
+	// first continues with the home that they belong to.
 	beginNames = "# BEGIN localcloud, until `make down`, of "
 	endNames   = "# END localcloud\n"
 	// newlineAdded begins the block in a file whose last line did not end before.
@@ -44,8 +44,8 @@ func (h *Host) removeNames() error {
 
 // changeHosts writes the hosts file in place, with what change makes of it without the block of
 // names and of the block's owner; nil leaves it alone. In place, since in a container another file may
-// not take its name. What was there is overwritten before it is cut, so that no reader sees an empty
-// file.
+// not take its name. The content is overwritten before it is truncated, so that no reader sees an
+// empty file.
 func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (err error) {
 	defer run.Wrap(&err, "names of this machine: %s", h.hosts)
 	current, err := os.ReadFile(h.hosts)
@@ -96,7 +96,7 @@ func cutNames(content []byte) (original []byte, owner string, err error) {
 	if cut, added := strings.CutSuffix(before, newlineAdded); added {
 		before = cut
 		if after != "" {
-			before += "\n" // somebody has gone on with a line of their own
+			before += "\n" // a line of the user follows
 		}
 	}
 	return []byte(before + after), strings.TrimPrefix(first, beginNames), nil

@@ -45,7 +45,8 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 	var err error
 	a.certificate, a.key, err = load(a.CertificateFile())
 	if err == nil && a.certificate.MaxPathLen == 0 {
-		err = fmt.Errorf("%s is of an earlier version of the local cloud: run `make down`, then `make up`", a.CertificateFile())
+		err = fmt.Errorf("%s is of an earlier version of the local cloud: run `make down`, then `make up`",
+			a.CertificateFile())
 	}
 	switch {
 	case err == nil:
@@ -83,7 +84,7 @@ func (a *Authority) Issue(
 	name string, names []string, addresses []net.IP,
 ) (certificateFile, keyFile string, err error) {
 	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	// Whatever is wrong with the pair, such as a key without its certificate after a kill, a new one mends it.
+	// An unreadable pair, such as a key whose certificate a kill left unwritten, is issued again.
 	current, _, err := load(certificateFile)
 	now := time.Now()
 	if err == nil && current.CheckSignatureFrom(a.certificate) == nil &&
