@@ -91,7 +91,6 @@ type pebbleSettings struct {
 	httpPort, tlsPort int
 }
 
-// pebbleConfig is Pebble's configuration file.
 func pebbleConfig(s pebbleSettings) ([]byte, error) {
 	type object = map[string]any
 	document, err := json.MarshalIndent(object{"pebble": object{

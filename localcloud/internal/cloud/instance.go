@@ -36,9 +36,7 @@ func memory(instanceType string) (int64, error) {
 	return mebibytes * mebibyte, nil
 }
 
-// RunInstance implements Cloud.
-//
-// An instance is two containers. The first does nothing but own the network
+// RunInstance makes an instance of two containers. The first does nothing but own the network
 // namespace, which is the instance's network interface; the second is the
 // machine. So the machine can reboot and keep its interface.
 func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) {
@@ -137,7 +135,6 @@ func (l *Local) findInstance(ctx context.Context, id string) (dockerd.Container,
 	return found[0], nil
 }
 
-// instances are the machines in a VPC.
 func (l *Local) instances(ctx context.Context, vpcID string) ([]dockerd.Container, error) {
 	return l.docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
 }
@@ -238,7 +235,6 @@ func (l *Local) unplug(ctx context.Context, id string) error {
 // kernel still takes this device away.
 func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
 
-// inGateway runs ip in the gateway's network namespace.
 func (l *Local) inGateway(ctx context.Context, gateway dockerd.Container, args ...string) error {
 	_, err := l.runner.Run(ctx, run.Command{
 		Name: "nsenter", Args: append([]string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}, args...),

@@ -24,7 +24,6 @@ const (
 	pollInterval = 100 * time.Millisecond
 )
 
-// service is a container on localcloud's network.
 type service struct {
 	role    string
 	address netip.Addr
@@ -118,7 +117,6 @@ func (l *Local) await(ctx context.Context, name string, answers func(context.Con
 	return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", name, err, logs), logsErr)
 }
 
-// certify gives a service the certificate for its hosts.
 func (l *Local) certify(s *service) error {
 	if len(s.hosts) == 0 {
 		return nil

@@ -52,7 +52,6 @@ func NameServer() netip.AddrPort { return netip.AddrPortFrom(DNSAddress(), dnsPo
 // AWSAPIEndpoint is where KMS and STS are reached from this machine.
 func AWSAPIEndpoint() string { return "https://" + awsAPIAddress().String() }
 
-// rootAccount is the S3 server's own account.
 type rootAccount struct{ AccessKeyID, SecretAccessKey string }
 
 func (r rootAccount) environment() []string {

@@ -19,7 +19,6 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// variable is one environment variable.
 type variable struct {
 	name, value string
 }
@@ -97,7 +96,6 @@ func withoutElement(list, element string) string {
 	return strings.Join(kept, string(filepath.ListSeparator))
 }
 
-// envVerb prints the export lines.
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
 	role := flags.String("role", "", "act as this role, in place of the administrator")
@@ -132,7 +130,6 @@ func (e environment) as(account store.Account) environment {
 	return changed
 }
 
-// statusVerb shows what runs and the memory it uses.
 func statusVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("status", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print JSON")

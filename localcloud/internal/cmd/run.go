@@ -34,7 +34,6 @@ const usage = `usage: localcloud <verb>
   status    show what runs and its memory (-json)
 `
 
-// verb is one of localcloud's commands.
 type verb func(ctx context.Context, args []string) error
 
 // Run runs the verb that the arguments name. Those that the usage does not list run in containers,
@@ -86,7 +85,6 @@ const (
 	interruptGrace = 2 * time.Minute
 )
 
-// project is what every verb works with.
 type project struct {
 	root   string
 	home   state.Home

@@ -29,7 +29,6 @@ import (
 // upstreamDial bounds the connection to the real container registry.
 const upstreamDial = 3 * time.Second
 
-// gatewayVerb is what runs in the gateway container of a VPC.
 func gatewayVerb(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context) error{
 		"run":   func(ctx context.Context) error { return gateway.Run(ctx, run.Exec{}) },
@@ -92,7 +91,6 @@ func containerRegistry(ctx context.Context) (http.Handler, error) {
 	return registry.NewHandler(ctx, images, offline.NewNetwork().Pin, upstream)
 }
 
-// dnsVerb is what runs in the name server's container.
 func dnsVerb(ctx context.Context, _ []string) error {
 	address := cloud.NameServer().String()
 	stream, err := net.Listen("tcp", address)

@@ -25,7 +25,6 @@ const (
 	lockPrefix  = ".pulumi/locks/organization/"
 )
 
-// backendURL is PULUMI_BACKEND_URL.
 func backendURL(s3 cloud.S3) string {
 	query := url.Values{"region": {s3.Region}, "endpoint": {s3.Endpoint}, "s3ForcePathStyle": {"true"}}
 	return "s3://" + stateBucket + "?" + query.Encode()
@@ -39,7 +38,6 @@ func (p *project) s3() (*s3server.Server, error) {
 	return s3server.New(settings)
 }
 
-// makeStateBucket makes the bucket for Pulumi's state, if there is none.
 func (p *project) makeStateBucket(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
@@ -54,7 +52,6 @@ func (p *project) makeStateBucket(ctx context.Context) error {
 	return nil
 }
 
-// stacks are the names of all stacks.
 func (p *project) stacks(ctx context.Context) ([]string, error) {
 	server, err := p.s3()
 	if err != nil {

@@ -118,7 +118,6 @@ type step struct {
 	work func(context.Context) error
 }
 
-// runAll runs steps one after the other.
 func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 	for _, step := range all {
 		if err := printer.Run(ctx, step.name, step.work); err != nil {

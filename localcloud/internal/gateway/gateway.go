@@ -111,7 +111,6 @@ func readState() (wanted cloud.GatewayState, err error) {
 	return wanted, nil
 }
 
-// lookup finds the interface with a private address.
 func lookup(private netip.Addr) (cloud.NetworkInterface, bool, error) {
 	wanted, err := readState()
 	for _, eni := range wanted.Interfaces {

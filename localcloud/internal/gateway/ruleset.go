@@ -137,7 +137,6 @@ func portMatch(protocol string, rule cloud.Rule) (string, error) {
 	return fmt.Sprintf("%s dport %d-%d", protocol, rule.FromPort, rule.ToPort), nil
 }
 
-// dnsmasqConfig is the configuration of the VPC's DHCP and DNS server.
 func dnsmasqConfig(config cloud.GatewayConfig) (string, error) {
 	return fill(dnsmasqTemplate, struct {
 		cloud.GatewayConfig

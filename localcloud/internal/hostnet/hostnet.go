@@ -86,7 +86,6 @@ func (h *Host) claim() error {
 	return state.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
 }
 
-// load gives a ruleset to nftables.
 func (h *Host) load(ctx context.Context, rules string) error {
 	_, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)})
 	return err

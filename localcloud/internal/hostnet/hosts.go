@@ -62,7 +62,6 @@ func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (e
 	return nil
 }
 
-// appendNames adds a block to the content of a hosts file.
 func appendNames(content []byte, owner string, hosts []dns.Host) []byte {
 	var text bytes.Buffer
 	text.Write(content)

@@ -132,7 +132,6 @@ func fail(w http.ResponseWriter, status int) {
 	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
 }
 
-// issue returns a session token for an instance.
 func (h *Handler) issue(instance string, lifetime time.Duration) string {
 	expires := strconv.FormatInt(time.Now().Add(lifetime).UnixNano(), 10)
 	return h.sign(instance, expires) + "." + expires

@@ -94,7 +94,6 @@ type PageState struct {
 	Monitors []int64 `json:"monitors"`
 }
 
-// inOrder are the values of a map by their keys.
 func inOrder[T any](byID map[int64]*T) []*T {
 	var all []*T
 	for _, id := range slices.Sorted(maps.Keys(byID)) {

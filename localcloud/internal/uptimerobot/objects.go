@@ -64,7 +64,6 @@ type contact struct {
 	Threshold, Recurrence int
 }
 
-// integration is a web-hook.
 type integration struct {
 	ID           int64
 	FriendlyName string
@@ -76,7 +75,6 @@ type integration struct {
 	SendAsQuery, SendAsJSON bool
 }
 
-// page is a public status page.
 type page struct {
 	ID           int64
 	FriendlyName string
@@ -85,7 +83,6 @@ type page struct {
 	MonitorIDs []int64
 }
 
-// kinds are those of the objects of an account.
 func (s *Server) kinds() []kind {
 	a := &s.account
 	return []kind{
@@ -262,7 +259,6 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 	return p.ID, nil
 }
 
-// tell is a status page in the API's form.
 func (p *page) tell() any {
 	var domain any
 	if p.CustomDomain != "" {

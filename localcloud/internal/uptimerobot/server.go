@@ -227,7 +227,6 @@ type kind struct {
 	remove func(id int64)
 }
 
-// serve answers a request about a kind.
 func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	id, isList := int64(0), r.PathValue("id") == ""
 	if !isList {

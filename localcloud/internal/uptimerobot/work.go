@@ -95,7 +95,6 @@ func (s *Server) check(ctx context.Context, m monitor) {
 	}
 }
 
-// wait lets a second pass.
 func (s *Server) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Second)
 	defer cancel()
