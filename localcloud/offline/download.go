@@ -41,7 +41,7 @@ var ErrOffline = errors.New("not downloaded")
 //go:embed pins.txt
 var pinned string
 
-// Network is the switch between the real things and what replaces them.
+// Network is the switch between the real programs and what replaces them.
 type Network struct {
 	client *http.Client
 	pins   map[string]string
@@ -77,7 +77,7 @@ func (n *Network) Pin(name string) string { return n.pins[name] }
 
 // Fetch downloads a gzipped tar archive, verifies it, and puts the files of the given names, in
 // whatever directory of the archive they are, to their paths as executables. Nothing is put before
-// the whole archive is verified. The error wraps ErrOffline where the archive cannot be had.
+// the whole archive is verified. The error wraps ErrOffline where the archive is unavailable.
 func (n *Network) Fetch(ctx context.Context, address string, targets map[string]string) error {
 	sum := n.Pin(address)
 	if sum == "" {

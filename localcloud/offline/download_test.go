@@ -63,7 +63,7 @@ func newPublisher(t *testing.T, releases map[string][]string) *publisher {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = w.Write(content) // an error is the client's, who tells it
+		_, _ = w.Write(content) // the client reports the error
 	}))
 	t.Cleanup(p.server.Close)
 	return p

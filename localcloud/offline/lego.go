@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,20 +22,9 @@ const (
 )
 
 // noProviders replaces lego's package of DNS providers.
-const noProviders = `// Package dns has no DNS providers: the local cloud's Traefik answers challenges over HTTP.
-package dns
-
-import (
-	"fmt"
-
-	"github.com/go-acme/lego/v5/challenge"
-)
-
-// NewDNSChallengeProviderByName fails.
-func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
-	return nil, fmt.Errorf("this build of Traefik has no DNS provider, so not %s", name)
-}
-`
+//
+//go:embed lego_dns.go.txt
+var noProviders []byte
 
 // legoDir is where tools/traefik/go.mod finds lego.
 func (t Tools) legoDir() string {
@@ -65,24 +55,17 @@ func (t Tools) lego(ctx context.Context) error {
 	// Whole or not at all: a rename.
 	unfinished := target + ".new"
 	providers := filepath.Join(unfinished, "providers", "dns")
-	err = os.RemoveAll(unfinished)
-	if err == nil {
-		err = os.CopyFS(unfinished, os.DirFS(downloaded.Dir))
-	}
-	if err == nil {
-		err = os.RemoveAll(providers)
-	}
-	if err == nil {
-		err = os.Mkdir(providers, 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(providers, "none.go"), []byte(noProviders), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(unfinished, target)
-	}
-	if err != nil {
-		return fmt.Errorf("cut the DNS providers out of Traefik's ACME client: %w", err)
+	for _, step := range []func() error{
+		func() error { return os.RemoveAll(unfinished) },
+		func() error { return os.CopyFS(unfinished, os.DirFS(downloaded.Dir)) },
+		func() error { return os.RemoveAll(providers) },
+		func() error { return os.Mkdir(providers, 0o755) },
+		func() error { return os.WriteFile(filepath.Join(providers, "none.go"), noProviders, 0o644) },
+		func() error { return os.Rename(unfinished, target) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("cut the DNS providers out of Traefik's ACME client: %w", err)
+		}
 	}
 	return nil
 }

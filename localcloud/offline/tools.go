@@ -247,7 +247,7 @@ func (t Tools) Plugins(ctx context.Context) error {
 }
 
 // realPlugin returns the directory of the user's plugin or of the publisher's, which it downloads
-// into the cache; "" means that there is none.
+// into the cache; "" means none.
 func (t Tools) realPlugin(ctx context.Context, release, binary, user, cached string) (string, error) {
 	if executable(filepath.Join(user, binary)) {
 		return user, nil

@@ -15,7 +15,7 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// builder is a go command that writes what it is told to build, and a pulumi
+// builder is a go command that writes the program that it should build, and a pulumi
 // of a given version.
 type builder struct {
 	version string

@@ -32,17 +32,11 @@ const (
 )
 
 // StartACME starts the ACME authority, which asks the server of StartDNS for names, and waits
-// until it answers. Then it writes acme.pem: the local cloud's own authority, which vouches for
-// the ACME server, and the ACME server's own authorities, new with each of its starts, certified
-// for names of the zone only.
-func (l *Local) StartACME(ctx context.Context) error {
-	if err := l.startACME(ctx); err != nil {
-		return fmt.Errorf("ACME server: %w", err)
-	}
-	return nil
-}
-
-func (l *Local) startACME(ctx context.Context) error {
+// until it answers. Then it writes acme.pem: the local cloud's own authority, which certifies the
+// ACME server, and the ACME server's own authorities, new with each of its starts, limited to names
+// of the zone.
+func (l *Local) StartACME(ctx context.Context) (err error) {
+	defer run.Wrap(&err, "ACME server")
 	authority, err := l.authority()
 	if err != nil {
 		return err
@@ -97,7 +91,6 @@ type pebbleSettings struct {
 	httpPort, tlsPort int
 }
 
-// pebbleConfig is Pebble's configuration file.
 func pebbleConfig(s pebbleSettings) ([]byte, error) {
 	type object = map[string]any
 	document, err := json.MarshalIndent(object{"pebble": object{

@@ -225,7 +225,7 @@ func startPebble(t *testing.T, binary string, config []byte, resolver string) {
 	})
 }
 
-// freePort is an address on which nobody listens.
+// freePort is an address on which no process listens.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

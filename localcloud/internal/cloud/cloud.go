@@ -95,8 +95,8 @@ type NetworkInterface struct {
 // Rule is one security group rule. All fields are as in the EC2 API.
 type Rule struct {
 	Protocol string // "tcp", "udp", "icmp", "-1" for all
-	FromPort int    // inclusive
-	ToPort   int    // inclusive
+	FromPort int
+	ToPort   int // inclusive
 	CIDRs    []netip.Prefix
 }
 

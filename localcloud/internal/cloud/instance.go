@@ -36,19 +36,11 @@ func memory(instanceType string) (int64, error) {
 	return mebibytes * mebibyte, nil
 }
 
-// RunInstance implements Cloud.
-//
-// An instance is two containers. The first does nothing but own the network
+// RunInstance makes an instance of two containers. The first does nothing but own the network
 // namespace, which is the instance's network interface; the second is the
 // machine. So the machine can reboot and keep its interface.
-func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) error {
-	if err := l.runInstance(ctx, spec); err != nil {
-		return fmt.Errorf("run instance %s: %w", spec.ID, err)
-	}
-	return nil
-}
-
-func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
+func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) {
+	defer run.Wrap(&err, "run instance %s", spec.ID)
 	if _, err := l.Image(ctx, spec.AMI); err != nil {
 		return err
 	}
@@ -64,17 +56,16 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	if err != nil {
 		return err
 	}
-	current, err := l.findInstance(ctx, spec.ID)
-	if err == nil {
+	switch current, err := l.findInstance(ctx, spec.ID); {
+	case err == nil:
 		return l.healInstance(ctx, current)
-	}
-	if !errors.Is(err, ErrNotFound) {
+	case !errors.Is(err, ErrNotFound):
 		return err
 	}
 	// The owner of the network namespace does not restart by itself, so that no machine boots
 	// before its interface is plugged in.
 	owner := append([]string{"--network", "none", "--hostname", PrivateHostname(spec.PrivateIP),
-		"--dns", config.VPC.Resolver().String(), "--dns-search", PrivateDomain(config.Region)},
+		"--dns", config.VPC.Resolver().String(), "--dns-search", PrivateDomain},
 		l.labels(labelRole, roleInterface, labelVPC, spec.VpcID, labelInstance, spec.ID)...)
 	if _, err := l.keep(ctx, interfaceContainer(spec.ID), "", owner, "sleep", "infinity"); err != nil {
 		return err
@@ -104,26 +95,22 @@ func (l *Local) runInstance(ctx context.Context, spec InstanceSpec) error {
 	return err
 }
 
-func (l *Local) TerminateInstance(ctx context.Context, id string) error {
+func (l *Local) TerminateInstance(ctx context.Context, id string) (err error) {
+	defer run.Wrap(&err, "terminate instance %s", id)
 	current, err := l.findInstance(ctx, id)
-	switch {
-	case err == nil:
-		if _, err = l.docker.Run(ctx, "stop", "--time", stopTimeout, current.ID); err == nil {
-			err = l.docker.Remove(ctx, current.ID)
+	if err == nil {
+		if _, err := l.docker.Run(ctx, "stop", "--time", stopTimeout, current.ID); err != nil {
+			return err
 		}
-	case errors.Is(err, ErrNotFound):
-		err = nil
+		err = l.docker.Remove(ctx, current.ID)
 	}
-	if err == nil {
-		err = l.unplug(ctx, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
 	}
-	if err == nil {
-		err = l.docker.Remove(ctx, interfaceContainer(id))
+	if err := l.unplug(ctx, id); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("terminate instance %s: %w", id, err)
-	}
-	return nil
+	return l.docker.Remove(ctx, interfaceContainer(id))
 }
 
 func (l *Local) InstanceState(ctx context.Context, id string) (string, error) {
@@ -148,7 +135,6 @@ func (l *Local) findInstance(ctx context.Context, id string) (dockerd.Container,
 	return found[0], nil
 }
 
-// instances are the machines in a VPC.
 func (l *Local) instances(ctx context.Context, vpcID string) ([]dockerd.Container, error) {
 	return l.docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
 }
@@ -199,7 +185,8 @@ func (l *Local) privateAddress(vpcID, id string) (netip.Addr, error) {
 
 // plugIn connects an instance's network namespace with the VPC's bridge in the gateway's, by a
 // pair of virtual Ethernet devices. It does nothing when they are connected.
-func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr) error {
+func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr) (err error) {
+	defer run.Wrap(&err, "plug in network interface")
 	owner, err := l.docker.Inspect(ctx, interfaceContainer(id))
 	if err != nil {
 		return err
@@ -210,19 +197,15 @@ func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr
 	}
 	port := portName(id)
 	if l.inGateway(ctx, gateway, "link", "show", "dev", port) != nil {
-		_, err = l.runner.Run(ctx, run.IP("link", "add", port, "netns", strconv.Itoa(gateway.State.Pid), "type", "veth",
-			"peer", "name", networkDevice, "address", MAC(private), "netns", strconv.Itoa(owner.State.Pid)))
+		if _, err := l.runner.Run(ctx, run.IP("link", "add", port, "netns", strconv.Itoa(gateway.State.Pid), "type", "veth",
+			"peer", "name", networkDevice, "address", MAC(private), "netns", strconv.Itoa(owner.State.Pid))); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = l.inGateway(ctx, gateway, "link", "set", "dev", port, "master", "vpc0", "up")
+	if err := l.inGateway(ctx, gateway, "link", "set", "dev", port, "master", "vpc0", "up"); err != nil {
+		return err
 	}
-	if err == nil {
-		err = l.inGateway(ctx, gateway, "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on")
-	}
-	if err != nil {
-		return fmt.Errorf("plug in network interface: %w", err)
-	}
-	return nil
+	return l.inGateway(ctx, gateway, "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on")
 }
 
 // unplug takes an instance's port out of the VPC's bridge. It would go with the
@@ -244,10 +227,7 @@ func (l *Local) unplug(ctx context.Context, id string) error {
 	if !gateway.State.Running || l.inGateway(ctx, gateway, "link", "show", "dev", portName(id)) != nil {
 		return nil
 	}
-	if err := l.inGateway(ctx, gateway, "link", "delete", "dev", portName(id)); err != nil {
-		return fmt.Errorf("unplug network interface: %w", err)
-	}
-	return nil
+	return l.inGateway(ctx, gateway, "link", "delete", "dev", portName(id))
 }
 
 // portName is what an instance's end in the gateway is called, in at most 15 characters.
@@ -255,7 +235,6 @@ func (l *Local) unplug(ctx context.Context, id string) error {
 // kernel still takes this device away.
 func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
 
-// inGateway runs ip in the gateway's network namespace.
 func (l *Local) inGateway(ctx context.Context, gateway dockerd.Container, args ...string) error {
 	_, err := l.runner.Run(ctx, run.Command{
 		Name: "nsenter", Args: append([]string{"--target", strconv.Itoa(gateway.State.Pid), "--net", "ip"}, args...),

@@ -59,12 +59,13 @@ const (
 	program = "/localcloud"
 )
 
+// The addresses of this machine and of the services on localcloud's network.
 func hostAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
-func s3Address() netip.Addr          { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
-func registryAddress() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
-func dnsAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
+func S3Address() netip.Addr          { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
+func RegistryAddress() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
+func DNSAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
 func acmeAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
-func victorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
+func VictorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
 func uptimeRobotAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 8}) }
 func awsAPIAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 9}) }
 func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }

@@ -24,7 +24,6 @@ const (
 	pollInterval = 100 * time.Millisecond
 )
 
-// service is a container on localcloud's network.
 type service struct {
 	role    string
 	address netip.Addr
@@ -35,7 +34,7 @@ type service struct {
 	mounts      []string
 	environment []string
 	command     []string
-	// config is what else it depends on: a change of it starts the service anew.
+	// config is what else it depends on: a change of it restarts the service.
 	config string
 }
 
@@ -53,8 +52,8 @@ func (l *Local) startOwn(ctx context.Context, s service) error {
 	return l.startService(ctx, s)
 }
 
-// startService starts a service, anew when it does not run as described, and
-// waits until it accepts connections.
+// startService starts a service, or restarts it when it does not run as described, and waits until
+// it accepts connections.
 func (l *Local) startService(ctx context.Context, s service) error {
 	if s.port == 0 {
 		s.port = httpsPort
@@ -118,7 +117,6 @@ func (l *Local) await(ctx context.Context, name string, answers func(context.Con
 	return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", name, err, logs), logsErr)
 }
 
-// certify gives a service the certificate for its hosts.
 func (l *Local) certify(s *service) error {
 	if len(s.hosts) == 0 {
 		return nil

@@ -17,7 +17,7 @@ import (
 	"immutable-infra/localcloud/offline/registry"
 )
 
-// What the services of localcloud find in their containers. They take no other settings.
+// The services of localcloud find these files and variables in their containers, and take no other settings.
 const (
 	// DataDir is a service's own directory, StateFile what AWS's control plane knows.
 	DataDir   = "/data"
@@ -46,14 +46,12 @@ const (
 func Certificate(role string) string    { return "/tls/" + role + ".pem" }
 func CertificateKey(role string) string { return "/tls/" + role + ".key" }
 
-// NameServer is where the zone's name server answers, VictorOpsAddress where the double of VictorOps does.
-func NameServer() netip.AddrPort   { return netip.AddrPortFrom(dnsAddress(), dnsPort) }
-func VictorOpsAddress() netip.Addr { return victorOpsAddress() }
+// NameServer is where the zone's name server answers.
+func NameServer() netip.AddrPort { return netip.AddrPortFrom(DNSAddress(), dnsPort) }
 
 // AWSAPIEndpoint is where KMS and STS are reached from this machine.
 func AWSAPIEndpoint() string { return "https://" + awsAPIAddress().String() }
 
-// rootAccount is the S3 server's own account.
 type rootAccount struct{ AccessKeyID, SecretAccessKey string }
 
 func (r rootAccount) environment() []string {
@@ -87,23 +85,23 @@ func (l *Local) S3() (S3, error) {
 		return S3{}, err
 	}
 	return S3{
-		Endpoint: "https://" + s3Address().String(), Region: Region, CAFile: authority.CertificateFile(),
+		Endpoint: "https://" + S3Address().String(), Region: Region, CAFile: authority.CertificateFile(),
 		AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey,
 	}, nil
 }
 
-// StartS3 starts the S3 server and waits until it answers.
+// StartS3 starts the S3 server.
 func (l *Local) StartS3(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	for _, dir := range []string{"data", "versions", "iam"} {
 		err = errors.Join(err, os.MkdirAll(filepath.Join(l.home.S3(), dir), 0o700))
 	}
 	if err != nil {
-		return fmt.Errorf("S3 server: %w", err)
+		return err
 	}
 	domain := "s3." + Region + ".amazonaws.com"
 	return l.startService(ctx, service{
-		role: roleS3, address: s3Address(), hosts: []string{domain, "*." + domain},
+		role: roleS3, address: S3Address(), hosts: []string{domain, "*." + domain},
 		mounts:      []string{filepath.Join(l.home.Bin(), "versitygw") + ":/versitygw:ro", l.home.S3() + ":/s3"},
 		environment: root.environment(),
 		command: []string{
@@ -114,7 +112,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	})
 }
 
-// StartRegistry starts the registry, anew when one of its images changed, and waits until it answers.
+// StartRegistry starts the registry, or restarts it when one of its images changed.
 func (l *Local) StartRegistry(ctx context.Context) error {
 	minbase, err := l.builder.Archive(ctx, image.Minbase())
 	if err != nil {
@@ -124,12 +122,12 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	images, err := imagesHash(ctx, minbase, traefik)
+	images, err := imagesHash(minbase, traefik)
 	if err != nil {
-		return fmt.Errorf("images of the registry: %w", err)
+		return err
 	}
 	return l.startOwn(ctx, service{
-		role: roleRegistry, address: registryAddress(), hosts: []string{"registry-1.docker.io"},
+		role: roleRegistry, address: RegistryAddress(), hosts: []string{"registry-1.docker.io"},
 		mounts: []string{minbase + ":" + BaseLayer + ":ro", traefik + ":" + TraefikLayer + ":ro"},
 		// In the container, too, the switch decides whether the real images are served.
 		environment: []string{offline.Variable + "=" + os.Getenv(offline.Variable)},
@@ -138,10 +136,10 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 }
 
 // imagesHash differs when the registry would serve other images from the files of its layers.
-func imagesHash(ctx context.Context, minbase, traefik string) (string, error) {
+func imagesHash(minbase, traefik string) (string, error) {
 	var sums []string
 	for _, layer := range []string{minbase, traefik} {
-		sum, err := image.HashFile(ctx, layer)
+		sum, err := image.HashFile(layer)
 		if err != nil {
 			return "", err
 		}
@@ -161,12 +159,12 @@ func (l *Local) traefikLayer(ctx context.Context) (string, error) {
 	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
 }
 
-// StartAWSAPI starts the double of KMS and STS and waits until it answers.
+// StartAWSAPI starts the double of KMS and STS.
 func (l *Local) StartAWSAPI(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	keys := filepath.Join(l.home.Cloud(), "kms")
 	if err = errors.Join(err, os.MkdirAll(keys, 0o700)); err != nil {
-		return fmt.Errorf("double of KMS and STS: %w", err)
+		return err
 	}
 	suffix := "." + Region + ".amazonaws.com"
 	return l.startOwn(ctx, service{
@@ -179,25 +177,24 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 	})
 }
 
-// StartVictorOps starts the VictorOps double and waits until it answers.
+// StartVictorOps starts the VictorOps double.
 func (l *Local) StartVictorOps(ctx context.Context) error {
 	return l.startOwn(ctx, service{
-		role: roleVictorOps, address: victorOpsAddress(), hosts: []string{VictorOpsName},
+		role: roleVictorOps, address: VictorOpsAddress(), hosts: []string{VictorOpsName},
 		environment: []string{VictorOpsKeyVariable + "=" + VictorOpsKey},
 	})
 }
 
-// StartUptimeRobot starts the UptimeRobot double and waits until it answers. It asks for pages by
-// the zone's names, and trusts the certificates of the ACME authority, which is started before.
+// StartUptimeRobot starts the UptimeRobot double. It asks for pages by the zone's names, and trusts
+// the certificates of the ACME authority, which is started before.
 func (l *Local) StartUptimeRobot(ctx context.Context) error {
-	roots, err := os.ReadFile(l.home.AuthorityFile())
 	dir := filepath.Join(l.home.Cloud(), "uptimerobot")
-	err = errors.Join(err, os.MkdirAll(dir, 0o700))
-	if err == nil {
-		err = state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600)
+	roots, err := os.ReadFile(l.home.AuthorityFile())
+	if err = errors.Join(err, os.MkdirAll(dir, 0o700)); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("UptimeRobot double: %w", err)
+	if err := state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600); err != nil {
+		return err
 	}
 	return l.startOwn(ctx, service{
 		role: roleUptimeRobot, address: uptimeRobotAddress(), hosts: []string{uptimeRobotName},
@@ -210,13 +207,12 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	})
 }
 
-// StartDNS starts the zone's name server, waits until it answers, and makes the
-// zone's names known on this machine.
+// StartDNS starts the zone's name server and makes the zone's names known on this machine.
 func (l *Local) StartDNS(ctx context.Context) error {
 	if err := l.reapplyRecords(); err != nil {
 		return err
 	}
 	return l.startOwn(ctx, service{
-		role: roleDNS, address: dnsAddress(), port: dnsPort, mounts: []string{l.zoneDir() + ":" + DataDir + ":ro"},
+		role: roleDNS, address: DNSAddress(), port: dnsPort, mounts: []string{l.zoneDir() + ":" + DataDir + ":ro"},
 	})
 }

@@ -50,17 +50,13 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 			running = append(running, container.ID)
 		}
 	}
-	stats, err := docker.Memory(ctx, running...)
+	used, err := docker.Memory(ctx, running...)
 	if err != nil {
 		return Status{}, err
 	}
-	used := map[string]int64{}
 	var status Status
-	for _, s := range stats {
-		used[s.ID] = s.MemoryUsed
-		status.Memory += s.MemoryUsed
-	}
 	for _, container := range containers {
+		status.Memory += used[container.ID]
 		status.Containers = append(status.Containers, ContainerStatus{
 			Role: container.Config.Labels[labelRole], Name: container.Name,
 			InstanceID: container.Config.Labels[labelInstance], State: container.State.Status,

@@ -5,48 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/state"
 )
 
-func (l *Local) CreateVPC(ctx context.Context, vpc VPC) error {
+// GatewayConfig is what the gateway of a VPC is started with. It and the
+// GatewayState reach the gateway's container as files in one directory.
+type GatewayConfig struct {
+	VPC VPC
+	// Address is the gateway's own on localcloud's network.
+	Address netip.Addr
+}
+
+const (
+	// GatewayConfigFile and GatewayStateFile are the files' names.
+	GatewayConfigFile = "gateway.json"
+	GatewayStateFile  = "state.json"
+	// GatewayDir is their directory in the gateway's container.
+	GatewayDir = "/vpc"
+)
+
+// Router is the VPC's default gateway: the first address of its CIDR block.
+func (v VPC) Router() netip.Addr { return v.CIDRBlock.Masked().Addr().Next() }
+
+// Resolver is the VPC's DNS server: the second address of its CIDR block.
+func (v VPC) Resolver() netip.Addr { return v.Router().Next() }
+
+// MAC is the hardware address of the network interface with a private
+// address: locally administered, and unique within the VPC.
+func MAC(private netip.Addr) string {
+	return net.HardwareAddr(append([]byte{2, 0}, private.AsSlice()...)).String()
+}
+
+// PrivateHostname is the host name that AWS derives from a private address, without its domain.
+func PrivateHostname(private netip.Addr) string {
+	return "ip-" + strings.ReplaceAll(private.String(), ".", "-")
+}
+
+// PrivateDomain is the domain of private host names in Region.
+const PrivateDomain = "ec2.internal"
+
+func (l *Local) CreateVPC(ctx context.Context, vpc VPC) (err error) {
+	defer run.Wrap(&err, "VPC %s", vpc.ID)
 	if !vpc.CIDRBlock.Addr().Is4() || vpc.CIDRBlock.Bits() < 16 || vpc.CIDRBlock.Bits() > 28 {
-		return fmt.Errorf("VPC %s: CIDR block %s: write an IPv4 block between /16 and /28", vpc.ID, vpc.CIDRBlock)
+		return fmt.Errorf("CIDR block %s: write an IPv4 block between /16 and /28", vpc.CIDRBlock)
 	}
 	config, err := l.ensureVPC(vpc)
-	if err == nil {
-		err = l.startGateway(ctx, config)
-	}
 	if err != nil {
-		return fmt.Errorf("VPC %s: %w", vpc.ID, err)
+		return err
 	}
-	return nil
+	return l.startGateway(ctx, config)
 }
 
-func (l *Local) DeleteVPC(ctx context.Context, id string) error {
+func (l *Local) DeleteVPC(ctx context.Context, id string) (err error) {
+	defer run.Wrap(&err, "VPC %s", id)
 	instances, err := l.instances(ctx, id)
-	if err == nil && len(instances) > 0 {
-		err = fmt.Errorf("it still has %d instances: terminate them first", len(instances))
-	}
-	if err == nil {
-		err = l.docker.Remove(ctx, gatewayContainer(id))
-	}
-	if err == nil {
-		err = os.RemoveAll(l.vpcDir(id))
-	}
 	if err != nil {
-		return fmt.Errorf("VPC %s: %w", id, err)
+		return err
 	}
-	return nil
+	if len(instances) > 0 {
+		return fmt.Errorf("it still has %d instances: terminate them first", len(instances))
+	}
+	if err := l.docker.Remove(ctx, gatewayContainer(id)); err != nil {
+		return err
+	}
+	return os.RemoveAll(l.vpcDir(id))
 }
 
-func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewayState) error {
+func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewayState) (err error) {
 	unlock, err := l.lock()
 	if err != nil {
 		return err
@@ -55,17 +89,15 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewaySt
 	if _, err := l.readVPC(vpcID); err != nil {
 		return err
 	}
-	err = state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted)
-	if err == nil {
-		err = l.shareProcessors(ctx, vpcID, wanted)
+	defer run.Wrap(&err, "VPC %s", vpcID)
+	if err := state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = l.docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply")
+	if err := l.shareProcessors(ctx, vpcID, wanted); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("VPC %s: %w", vpcID, err)
-	}
-	return nil
+	_, err = l.docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply")
+	return err
 }
 
 const (
@@ -95,13 +127,9 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied Gatew
 	return err
 }
 
-// startGateway starts a VPC's gateway, anew when it is not running, and waits until it serves.
+// startGateway starts a VPC's gateway if it does not run, and waits until it serves.
 func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
-	// Anew: an older localcloud may have written it.
-	if err := state.WriteJSON(l.vpcFile(id, GatewayConfigFile), config); err != nil {
-		return err
-	}
 	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),
 		"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--security-opt", "systempaths=unconfined",
 		"--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_forward=1", "--restart", "unless-stopped",
@@ -150,7 +178,7 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	for taken[address] {
 		address = address.Next()
 	}
-	config = gatewayConfig(vpc, address)
+	config = GatewayConfig{VPC: vpc, Address: address}
 	if err := os.MkdirAll(l.vpcDir(vpc.ID), 0o700); err != nil {
 		return GatewayConfig{}, err
 	}
@@ -164,17 +192,10 @@ func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("VPC %s: %w", id, ErrNotFound)
 	}
-	return gatewayConfig(config.VPC, config.Address), err
+	return config, err
 }
 
-func gatewayConfig(vpc VPC, address netip.Addr) GatewayConfig {
-	return GatewayConfig{
-		VPC: vpc, Address: address, Region: Region,
-		S3: s3Address(), Registry: registryAddress(), DNS: dnsAddress(), VictorOps: victorOpsAddress(),
-	}
-}
-
-// vpcs are the records of all VPCs.
+// vpcs are the records of all VPCs. A directory without one is left of a call that was killed.
 func (l *Local) vpcs() ([]GatewayConfig, error) {
 	entries, err := os.ReadDir(l.vpcDir(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -182,11 +203,12 @@ func (l *Local) vpcs() ([]GatewayConfig, error) {
 	}
 	var all []GatewayConfig
 	for _, entry := range entries {
-		config, err := l.readVPC(entry.Name())
-		if err != nil {
+		switch config, err := l.readVPC(entry.Name()); {
+		case err == nil:
+			all = append(all, config)
+		case !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
-		all = append(all, config)
 	}
 	return all, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/hostnet"
+	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/state"
 )
 
@@ -37,7 +38,7 @@ const (
 // AWS, these servers have names elsewhere.
 func OwnRecords() []dns.Record {
 	return []dns.Record{
-		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{dnsAddress().String()}},
+		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{DNSAddress().String()}},
 		{Name: acmeName, Type: "A", TTL: ownTTL, Values: []string{acmeAddress().String()}},
 		{Name: uptimeRobotName, Type: "A", TTL: ownTTL, Values: []string{uptimeRobotAddress().String()}},
 	}
@@ -58,17 +59,18 @@ func (l *Local) ApplyRecords(_ context.Context, records []dns.Record) error {
 }
 
 // applyRecords needs the lock.
-func (l *Local) applyRecords(records []dns.Record) error {
+func (l *Local) applyRecords(records []dns.Record) (err error) {
+	defer run.Wrap(&err, "apply records")
 	zone := hostedZone(records)
 	table, err := dns.NewTable(zone, 0)
-	if err == nil {
-		err = os.MkdirAll(l.zoneDir(), 0o700)
-	}
-	if err == nil {
-		err = state.WriteJSON(filepath.Join(l.zoneDir(), ZoneFile), zone)
-	}
 	if err != nil {
-		return fmt.Errorf("apply records: %w", err)
+		return err
+	}
+	if err := os.MkdirAll(l.zoneDir(), 0o700); err != nil {
+		return err
+	}
+	if err := state.WriteJSON(filepath.Join(l.zoneDir(), ZoneFile), zone); err != nil {
+		return err
 	}
 	hosts := slices.DeleteFunc(table.Hosts(), func(host dns.Host) bool { return host.Name == nameServerName })
 	return hostnet.New(l.home, l.runner).WriteNames(hosts)

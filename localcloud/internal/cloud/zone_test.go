@@ -36,7 +36,7 @@ func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
 }
 
 func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
-	was := service{role: "a", address: dnsAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
+	was := service{role: "a", address: DNSAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
 	require.Equal(t, was.spec(), was.spec())
 	for name, change := range map[string]func(*service){
 		"address":     func(s *service) { s.address = acmeAddress() },
@@ -62,9 +62,9 @@ func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
 			require.NoError(t, os.WriteFile(minbase, []byte("base"), 0o600))
 			require.NoError(t, os.WriteFile(traefik, []byte("program"), 0o600))
 			require.NoError(t, os.WriteFile(layer, []byte(content), 0o600))
-			images, err := imagesHash(t.Context(), minbase, traefik)
+			images, err := imagesHash(minbase, traefik)
 			require.NoError(t, err)
-			again, err := imagesHash(t.Context(), minbase, traefik)
+			again, err := imagesHash(minbase, traefik)
 			require.NoError(t, err)
 			require.Equal(t, images, again)
 			require.Contains(t, images, "library/traefik:v3.7.13", "another tag is another image")
@@ -73,6 +73,6 @@ func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
 			seen[spec] = true
 		}
 	}
-	_, err := imagesHash(t.Context(), minbase, filepath.Join(dir, "missing"))
+	_, err := imagesHash(minbase, filepath.Join(dir, "missing"))
 	require.ErrorContains(t, err, "missing")
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/dockerd"
@@ -17,7 +19,6 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// variable is one environment variable.
 type variable struct {
 	name, value string
 }
@@ -95,7 +96,6 @@ func withoutElement(list, element string) string {
 	return strings.Join(kept, string(filepath.ListSeparator))
 }
 
-// envVerb prints the export lines.
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
 	role := flags.String("role", "", "act as this role, in place of the administrator")
@@ -118,7 +118,7 @@ func envVerb(ctx context.Context, args []string) error {
 	return err
 }
 
-// as is the environment of somebody who has another access key.
+// as is the environment with the access key of another account.
 func (e environment) as(account store.Account) environment {
 	keys := map[string]string{"AWS_ACCESS_KEY_ID": account.AccessKeyID, "AWS_SECRET_ACCESS_KEY": account.SecretAccessKey}
 	changed := slices.Clone(e)
@@ -129,3 +129,41 @@ func (e environment) as(account store.Account) environment {
 	}
 	return changed
 }
+
+func statusVerb(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("status", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	p, err := openProject(flags, args)
+	if err != nil {
+		return err
+	}
+	status, err := p.local.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(status)
+	}
+	return printStatus(status)
+}
+
+func printStatus(status cloud.Status) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WHAT\tCONTAINER\tSTATE\tMEMORY\tLIMIT")
+	for _, c := range status.Containers {
+		limit := "-"
+		if c.MemoryLimit > 0 {
+			limit = mebibytes(c.MemoryLimit)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c.Role, c.Name, c.State, mebibytes(c.Memory), limit)
+	}
+	if status.EngineMemory > 0 {
+		fmt.Fprintf(table, "engine\tdockerd\trunning\t%s\t-\n", mebibytes(status.EngineMemory))
+	}
+	fmt.Fprintf(table, "total\t\t\t%s\t\n", mebibytes(status.Memory))
+	return table.Flush()
+}
+
+func mebibytes(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }

@@ -34,7 +34,6 @@ const usage = `usage: localcloud <verb>
   status    show what runs and its memory (-json)
 `
 
-// verb is one of localcloud's commands.
 type verb func(ctx context.Context, args []string) error
 
 // Run runs the verb that the arguments name. Those that the usage does not list run in containers,
@@ -86,7 +85,6 @@ const (
 	interruptGrace = 2 * time.Minute
 )
 
-// project is what every verb works with.
 type project struct {
 	root   string
 	home   state.Home
@@ -136,19 +134,27 @@ func (p *project) lock() (unlock func(), err error) {
 func (p *project) pulumi() string { return filepath.Join(p.home.Bin(), "pulumi") }
 
 // runPulumi runs one pulumi command in the project and returns its output.
-func (p *project) runPulumi(ctx context.Context, variables environment, args ...string) (string, error) {
-	output, err := p.runner.Run(ctx, run.Command{
-		Name: p.pulumi(), Args: append(args, "--non-interactive"), Dir: p.root, Env: variables.list(),
-	})
+func (p *project) runPulumi(ctx context.Context, args ...string) (string, error) {
+	output, err := p.inProject(ctx, run.Command{Name: p.pulumi(), Args: append(args, "--non-interactive")})
 	return strings.TrimSpace(string(output)), err
 }
 
 // showPulumi runs one pulumi command on the stack, and shows what it writes.
-func (p *project) showPulumi(ctx context.Context, variables environment, args ...string) error {
-	_, err := p.runner.Run(ctx, run.Command{
-		Name: p.pulumi(), Args: append(args, "--stack", stackName), Dir: p.root, Env: variables.list(), Stream: os.Stdout,
+func (p *project) showPulumi(ctx context.Context, args ...string) error {
+	_, err := p.inProject(ctx, run.Command{
+		Name: p.pulumi(), Args: append(args, "--stack", stackName), Stream: os.Stdout,
 	})
 	return err
+}
+
+// inProject runs a command in the project's root, with the variables of the local cloud.
+func (p *project) inProject(ctx context.Context, command run.Command) ([]byte, error) {
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command.Dir, command.Env = p.root, variables.list()
+	return p.runner.Run(ctx, command)
 }
 
 // newPrinter shows steps on standard output, lively on a terminal.

@@ -2,8 +2,11 @@ package cmd
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +20,7 @@ import (
 	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/uptimerobot"
 	"immutable-infra/localcloud/internal/victorops"
 	"immutable-infra/localcloud/offline"
 	"immutable-infra/localcloud/offline/registry"
@@ -25,7 +29,6 @@ import (
 // upstreamDial bounds the connection to the real container registry.
 const upstreamDial = 3 * time.Second
 
-// gatewayVerb is what runs in the gateway container of a VPC.
 func gatewayVerb(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context) error{
 		"run":   func(ctx context.Context) error { return gateway.Run(ctx, run.Exec{}) },
@@ -88,7 +91,6 @@ func containerRegistry(ctx context.Context) (http.Handler, error) {
 	return registry.NewHandler(ctx, images, offline.NewNetwork().Pin, upstream)
 }
 
-// dnsVerb is what runs in the name server's container.
 func dnsVerb(ctx context.Context, _ []string) error {
 	address := cloud.NameServer().String()
 	stream, err := net.Listen("tcp", address)
@@ -100,4 +102,63 @@ func dnsVerb(ctx context.Context, _ []string) error {
 		return fmt.Errorf("name server: %w", errors.Join(err, stream.Close()))
 	}
 	return dns.Serve(ctx, dns.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
+}
+
+// listPageSize is how many objects a page of UptimeRobot's lists has.
+const listPageSize = 50
+
+// uptimeRobot is the UptimeRobot double, whose monitors work until ctx ends.
+func uptimeRobot(ctx context.Context) (http.Handler, error) {
+	key, err := required(cloud.UptimeRobotKeyVariable)
+	if err != nil {
+		return nil, err
+	}
+	client, err := outwardClient(filepath.Join(cloud.DataDir, "roots.pem"), cloud.NameServer().String(),
+		map[string]string{cloud.VictorOpsName: cloud.VictorOpsAddress().String()})
+	if err != nil {
+		return nil, err
+	}
+	server, err := uptimerobot.New(uptimerobot.Settings{
+		Key: key, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
+		PageSize: listPageSize, Client: client, File: filepath.Join(cloud.DataDir, "account.json"),
+		Second: time.Second, Log: func(message string) { log.Print(message) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	go server.Run(ctx)
+	return server, nil
+}
+
+// outwardClient makes requests to what the name server and the hosts know, and to
+// nothing else: no name leads out of the local cloud.
+func outwardClient(rootsFile, nameserver string, hosts map[string]string) (*http.Client, error) {
+	roots, err := os.ReadFile(rootsFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(roots) {
+		return nil, fmt.Errorf("there is no certificate in %s", rootsFile)
+	}
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, nameserver)
+	}}
+	dialer := &net.Dialer{Resolver: resolver}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+		// Each check is a visitor of its own, who may meet another server than the last.
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			name, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			if known, ok := hosts[name]; ok {
+				address = net.JoinHostPort(known, port)
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+	}}, nil
 }

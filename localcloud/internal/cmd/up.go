@@ -118,7 +118,6 @@ type step struct {
 	work func(context.Context) error
 }
 
-// runAll runs steps one after the other.
 func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 	for _, step := range all {
 		if err := printer.Run(ctx, step.name, step.work); err != nil {
@@ -130,14 +129,10 @@ func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 
 // selectStack makes plain `pulumi preview` mean the local stack.
 func (p *project) selectStack(ctx context.Context) error {
-	variables, err := p.environment(ctx)
-	if err != nil {
+	if err := p.releaseStaleLock(ctx); err != nil {
 		return err
 	}
-	if err := p.releaseStaleLock(ctx, variables); err != nil {
-		return err
-	}
-	_, err = p.runPulumi(ctx, variables, "stack", "select", "--create", stackName)
+	_, err := p.runPulumi(ctx, "stack", "select", "--create", stackName)
 	return err
 }
 
@@ -152,16 +147,12 @@ func (p *project) makeRehearsals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	variables, err := p.environment(ctx)
-	if err != nil {
-		return err
-	}
 	for _, file := range files {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "Pulumi."), ".yaml")
 		if slices.Contains(there, name) {
 			continue
 		}
-		if _, err := p.runPulumi(ctx, variables, "stack", "init", "--no-select", "--stack", name); err != nil {
+		if _, err := p.runPulumi(ctx, "stack", "init", "--no-select", "--stack", name); err != nil {
 			return err
 		}
 	}
@@ -170,12 +161,8 @@ func (p *project) makeRehearsals(ctx context.Context) error {
 
 // deploy runs the program, and says where the site is.
 func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
-	variables, err := p.environment(ctx)
-	if err != nil {
-		return err
-	}
 	if err := printer.Run(ctx, "deploy stack "+stackName, func(ctx context.Context) error {
-		err := p.showPulumi(ctx, variables, "up", "--yes", "--skip-preview")
+		err := p.showPulumi(ctx, "up", "--yes", "--skip-preview")
 		if failed, ok := errors.AsType[*run.Error](err); ok {
 			return &run.Error{Command: failed.Command, Err: failed.Err} // its output was shown already
 		}
@@ -183,7 +170,7 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	}); err != nil {
 		return err
 	}
-	answer, err := p.runPulumi(ctx, variables, "stack", "output", "--json", "--stack", stackName)
+	answer, err := p.runPulumi(ctx, "stack", "output", "--json", "--stack", stackName)
 	if err != nil {
 		return err
 	}
@@ -195,7 +182,7 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	if err := state.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
 		return err
 	}
-	port, err := p.runPulumi(ctx, variables, "config", "get", "sshPort", "--stack", stackName)
+	port, err := p.runPulumi(ctx, "config", "get", "sshPort", "--stack", stackName)
 	if err != nil {
 		port = defaultSSHPort // not set
 	}

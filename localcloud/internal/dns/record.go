@@ -120,7 +120,7 @@ func (r Record) record(value string) (dns.RR, error) {
 	return nil, fmt.Errorf("unknown type: write one of %s", strings.Join(Types(), ", "))
 }
 
-// numbersAndHost reads count numbers of 16 bits and a name, in which "." says that there is no host.
+// numbersAndHost reads count numbers of 16 bits and a name, in which "." means no host.
 func numbersAndHost(value string, count int, usage string) (numbers [3]uint16, host string, err error) {
 	fields := strings.Fields(value)
 	if len(fields) != count+1 {

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"net"
 	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,13 +22,10 @@ const (
 	shutdownTimeout = 2 * time.Second
 )
 
-// Handler answers from a zone file, and reads it anew when it was replaced.
+// Handler answers from a zone file as it is at each question.
 type Handler struct {
 	path string
-
-	mu    sync.Mutex
-	read  fs.FileInfo // of the file that table was made from, nil before the first
-	table *Table
+	good atomic.Pointer[Table] // what the file had when it could last be read
 }
 
 // NewHandler returns a handler for the Zone in a file, which need not be there
@@ -37,10 +33,7 @@ type Handler struct {
 func NewHandler(path string) *Handler { return &Handler{path: path} }
 
 func (h *Handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
-	table, err := h.current()
-	if err != nil {
-		log.Printf("zone file: %v", err)
-	}
+	table := h.current()
 	reply := new(dns.Msg).SetRcode(request, dns.RcodeServerFailure)
 	switch {
 	case request.Opcode != dns.OpcodeQuery:
@@ -64,28 +57,27 @@ func (h *Handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	}
 }
 
-// current returns the table of the file as it is. When that cannot be read, it
-// returns the table from before beside the error.
-func (h *Handler) current() (*Table, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	info, err := os.Stat(h.path)
+// current returns the table of the file as it is, or as it was when it could last be read; nil is none.
+func (h *Handler) current() *Table {
+	table, err := readTable(h.path)
 	if err != nil {
-		return h.table, err
+		log.Printf("zone file: %v", err)
+		return h.good.Load()
 	}
-	if h.read != nil && os.SameFile(h.read, info) && h.read.ModTime().Equal(info.ModTime()) && h.read.Size() == info.Size() {
-		return h.table, nil
+	h.good.Store(table)
+	return table
+}
+
+func readTable(path string) (*Table, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
 	}
 	var zone Zone
-	if err := state.ReadJSON(h.path, &zone); err != nil {
-		return h.table, err
+	if err := state.ReadJSON(path, &zone); err != nil {
+		return nil, err
 	}
-	table, err := NewTable(zone, uint32(info.ModTime().Unix()))
-	if err != nil {
-		return h.table, err
-	}
-	h.read, h.table = info, table
-	return table, nil
+	return NewTable(zone, uint32(info.ModTime().Unix()))
 }
 
 // Serve answers on a stream listener (TCP) and a packet listener (UDP) until

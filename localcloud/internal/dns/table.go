@@ -14,8 +14,8 @@ import (
 const (
 	// apexTTL is the time to live of the zone's own records, in seconds.
 	apexTTL = 900
-	// negativeTTL is how long a resolver may keep in mind that a name does not
-	// exist, in seconds. On AWS it is 15 minutes; here nobody would wait for that.
+	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS it
+	// is 15 minutes; here, no test could wait for that.
 	negativeTTL = 5
 )
 
@@ -191,8 +191,8 @@ func (t *Table) glue(servers []dns.RR) []dns.RR {
 	return addresses
 }
 
-// negative is the SOA record of an answer that there is nothing. A resolver
-// remembers that for as long as the record lives.
+// negative is the SOA record of an answer without records. A resolver caches that answer for as long
+// as the record lives.
 func (t *Table) negative() dns.RR {
 	soa := *t.soa
 	soa.Hdr.Ttl = negativeTTL

@@ -7,8 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
+
+	"github.com/docker/go-units"
 
 	"immutable-infra/localcloud/internal/run"
 )
@@ -123,47 +124,26 @@ func (d Docker) Remove(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// Stats is the memory of one running container, in bytes.
-type Stats struct {
-	ID                      string
-	MemoryUsed, MemoryLimit int64
-}
-
-// Memory returns the memory that running containers use, without the page
+// Memory returns how many bytes of memory each running container uses, by id, without the page
 // cache that the kernel could drop, as `docker stats` counts it.
-func (d Docker) Memory(ctx context.Context, ids ...string) ([]Stats, error) {
+func (d Docker) Memory(ctx context.Context, ids ...string) (map[string]int64, error) {
+	used := map[string]int64{}
 	if len(ids) == 0 {
-		return nil, nil
+		return used, nil // where `docker stats` would show all
 	}
 	args := append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"}, ids...)
 	output, err := d.Run(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
-	var all []Stats
 	for line := range strings.Lines(output) {
 		fields := strings.Fields(line) // ID USED / LIMIT
 		if len(fields) != 4 {
 			continue
 		}
-		used, usedErr := parseSize(fields[1])
-		limit, limitErr := parseSize(fields[3])
-		if err := errors.Join(usedErr, limitErr); err != nil {
+		if used[fields[0]], err = units.RAMInBytes(fields[1]); err != nil {
 			return nil, fmt.Errorf("docker stats: %w", err)
 		}
-		all = append(all, Stats{ID: fields[0], MemoryUsed: used, MemoryLimit: limit})
 	}
-	return all, nil
-}
-
-// parseSize reads sizes such as "245.5MiB".
-func parseSize(text string) (int64, error) {
-	number := strings.TrimRight(text, "BKMGTi")
-	units := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-	factor, known := units[text[len(number):]]
-	value, err := strconv.ParseFloat(number, 64)
-	if err != nil || !known {
-		return 0, fmt.Errorf("unknown size %q", text)
-	}
-	return int64(value * factor), nil
+	return used, nil
 }

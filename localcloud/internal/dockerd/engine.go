@@ -86,16 +86,14 @@ func (e *Engine) Ensure(ctx context.Context) (docker Docker, own bool, err error
 	if !errors.Is(err, ErrNotRunning) {
 		return docker, own, err
 	}
-	if err := e.start(ctx); err != nil {
-		return Docker{}, false, fmt.Errorf("start a Docker engine: %w", err)
-	}
-	return Docker{Runner: e.runner, Host: e.host()}, true, nil
+	return Docker{Runner: e.runner, Host: e.host()}, true, e.start(ctx)
 }
 
 // start runs dockerd beyond the life of this process. Its firewall rules and
 // default bridge are off: localcloud has its own, and stopping the engine must
 // leave nothing behind.
-func (e *Engine) start(ctx context.Context) error {
+func (e *Engine) start(ctx context.Context) (err error) {
+	defer run.Wrap(&err, "start a Docker engine")
 	daemon, err := findDaemon()
 	if err != nil {
 		return err
@@ -152,24 +150,22 @@ func (e *Engine) start(ctx context.Context) error {
 
 // Stop stops localcloud's own engine, if it runs, and removes its data. An
 // engine of the user's is never touched.
-func (e *Engine) Stop(ctx context.Context) error {
+func (e *Engine) Stop(ctx context.Context) (err error) {
+	defer run.Wrap(&err, "stop localcloud's Docker engine")
 	pid, err := e.pid()
-	switch {
-	case err == nil:
+	if err == nil {
 		err = stop(ctx, pid)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, os.ErrProcessDone):
-		err = nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, os.ErrProcessDone) {
+		return err
 	}
 	for _, dir := range []string{e.home.Engine(), e.home.Run(), e.runtimeDir()} {
-		if err == nil {
-			err = unmountBelow(dir)
+		if err := unmountBelow(dir); err != nil {
+			return err
 		}
-		if err == nil {
-			err = os.RemoveAll(dir)
+		if err := os.RemoveAll(dir); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("stop localcloud's Docker engine: %w", err)
 	}
 	return nil
 }
@@ -180,8 +176,8 @@ func (e *Engine) Exists() bool {
 	return err == nil
 }
 
-// stopLeftover ends the containerd of an engine that was killed: the next
-// engine would take it for its own while it dies, and wait for it in vain.
+// stopLeftover ends the containerd of an engine that was killed: the next engine would treat it as
+// its own while it dies, and wait for it in vain.
 func (e *Engine) stopLeftover(ctx context.Context) error {
 	pidFile := filepath.Join(e.execRoot(), "containerd", "containerd.pid")
 	pid, err := state.ReadPID(pidFile)

@@ -18,19 +18,13 @@ import (
 
 // Apply brings the gateway in whose network namespace it runs to the state
 // that the files describe. It is safe to repeat.
-func Apply(ctx context.Context, runner run.Runner) error {
+func Apply(ctx context.Context, runner run.Runner) (err error) {
+	defer run.Wrap(&err, "apply gateway state")
 	unlock, err := state.Lock(filepath.Join(runDir, "lock"), 0)
-	if err == nil {
-		defer unlock()
-		err = apply(ctx, runner)
-	}
 	if err != nil {
-		return fmt.Errorf("apply gateway state: %w", err)
+		return err
 	}
-	return nil
-}
-
-func apply(ctx context.Context, runner run.Runner) error {
+	defer unlock()
 	config, err := readConfig()
 	if err != nil {
 		return err
@@ -47,7 +41,7 @@ func apply(ctx context.Context, runner run.Runner) error {
 	if err := state.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeLeases(config, wanted); err != nil {
+	if err := writeLeases(wanted); err != nil {
 		return err
 	}
 	// The outside interface takes the public addresses, so that the network finds them here.
@@ -60,7 +54,7 @@ func apply(ctx context.Context, runner run.Runner) error {
 	if _, err := runner.Run(ctx, load); err != nil {
 		return err
 	}
-	if err := dropAddresses(ctx, runner, config, now); err != nil {
+	if err := dropAddresses(ctx, runner, now); err != nil {
 		return err
 	}
 	for public, private := range before {
@@ -85,9 +79,9 @@ func mapping(wanted cloud.GatewayState) map[netip.Addr]netip.Addr {
 }
 
 // writeLeases rewrites what dnsmasq reads again on SIGHUP.
-func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
+func writeLeases(wanted cloud.GatewayState) error {
 	if err := errors.Join(state.WriteFile(dhcpFile, []byte(dhcpHosts(wanted)), 0o644),
-		state.WriteFile(hostsFile, []byte(hosts(config, wanted)), 0o644)); err != nil {
+		state.WriteFile(hostsFile, []byte(hosts(wanted)), 0o644)); err != nil {
 		return err
 	}
 	pid, err := state.ReadPID(dnsmasqPIDFile)
@@ -104,9 +98,7 @@ func writeLeases(config cloud.GatewayConfig, wanted cloud.GatewayState) error {
 }
 
 // dropAddresses gives up the public addresses that belong to no interface any more.
-func dropAddresses(
-	ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted map[netip.Addr]netip.Addr,
-) error {
+func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]netip.Addr) error {
 	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
 		return err
@@ -122,8 +114,8 @@ func dropAddresses(
 	}
 	for _, link := range links {
 		for _, address := range link.Addresses {
-			_, keep := wanted[address.Local]
-			if keep || address.Local == config.Address || address.PrefixLen != 32 {
+			// The gateway's own has the prefix of the network.
+			if _, keep := wanted[address.Local]; keep || address.PrefixLen != 32 {
 				continue
 			}
 			if _, err := runner.Run(ctx, run.IP("address", "del", address.Local.String()+"/32", "dev", outside)); err != nil {

@@ -52,7 +52,11 @@ func Run(ctx context.Context, runner run.Runner) error {
 	if err := Apply(ctx, runner); err != nil {
 		return err
 	}
-	if err := state.WriteFile(configFile, []byte(dnsmasqConfig(config)), 0o644); err != nil {
+	dnsmasq, err := dnsmasqConfig(config)
+	if err == nil {
+		err = state.WriteFile(configFile, []byte(dnsmasq), 0o644)
+	}
+	if err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort(metadataAddress, "80"))
@@ -107,7 +111,6 @@ func readState() (wanted cloud.GatewayState, err error) {
 	return wanted, nil
 }
 
-// lookup finds the interface with a private address.
 func lookup(private netip.Addr) (cloud.NetworkInterface, bool, error) {
 	wanted, err := readState()
 	for _, eni := range wanted.Interfaces {

@@ -7,6 +7,7 @@ package hostnet
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,13 +24,20 @@ const (
 	Range = "198.18.0.0/15"
 	// Bridge is the host's interface on localcloud's network.
 	Bridge = "localcloud"
-	// table is the host's nftables table.
-	table = "localcloud"
+	// noTable removes the host's table, if there is one.
+	noTable = "table ip localcloud\ndelete table ip localcloud\n"
 
 	forwarding = "/proc/sys/net/ipv4/ip_forward"
 	// ownerFile names the home that has the network, until the machine restarts.
 	ownerFile = "/run/localcloud.home"
 	hostsFile = "/etc/hosts"
+)
+
+var (
+	//go:embed table.nft
+	table string
+	//go:embed translation.nft
+	translation string
 )
 
 // Host is this machine's network.
@@ -62,7 +70,7 @@ func (h *Host) Prepare(ctx context.Context, translate bool) error {
 	if err := h.enableForwarding(); err != nil {
 		return err
 	}
-	// The connected network is more specific, so only what belongs to nobody ends here.
+	// The connected network is more specific, so only traffic to unused addresses ends here.
 	_, err := h.runner.Run(ctx, run.IP("route", "replace", "blackhole", Range))
 	if err == nil {
 		err = h.load(ctx, rules(translate))
@@ -78,40 +86,17 @@ func (h *Host) claim() error {
 	return state.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
 }
 
-// load gives a ruleset to nftables.
 func (h *Host) load(ctx context.Context, rules string) error {
 	_, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)})
 	return err
 }
 
-// noTable removes the host's table, if there is one.
-const noTable = "table ip " + table + "\ndelete table ip " + table + "\n"
-
-// rules replaces the host's table as a whole. Instances reach no service of
-// this machine, except its DNS resolver, where that is its own. Only this machine
-// opens connections to the range: forwarding is on, so that a neighbour on the LAN could route to it.
+// rules replaces the host's table as a whole.
 func rules(translate bool) string {
-	postrouting := ""
 	if translate {
-		postrouting = fmt.Sprintf(`	chain postrouting {
-		type nat hook postrouting priority srcnat; policy accept;
-		ip saddr %s oifname != %q masquerade
+		return table + translation
 	}
-`, Range, Bridge)
-	}
-	return noTable + fmt.Sprintf(`table ip %[1]s {
-	chain input {
-		type filter hook input priority filter; policy accept;
-		iifname %[2]q ct state new meta l4proto { tcp, udp } th dport 53 accept
-		iifname %[2]q ct state new drop
-	}
-	chain forward {
-		type filter hook forward priority mangle; policy accept;
-		iifname %[2]q tcp flags syn tcp option maxseg size set rt mtu
-		oifname %[2]q iifname != %[2]q ct state != { established, related } drop
-	}
-%[3]s}
-`, table, Bridge, postrouting)
+	return table
 }
 
 // readOwner returns which home has the network; "" means none.
@@ -134,7 +119,7 @@ func (h *Host) owned() (bool, error) {
 }
 
 // Undo removes the names, the table and the route and restores IP forwarding.
-// What is not there, or belongs to another home, is left alone.
+// Undo leaves alone what is missing or belongs to another home.
 func (h *Host) Undo(ctx context.Context) error {
 	// Unlike the rest, the names outlive a restart of the machine.
 	problems := []error{h.removeNames()}

@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
 	// beginNames and endNames mark the lines of localcloud in the hosts file. The
-	// first goes on with the home that they belong to.
+	// first continues with the home that they belong to.
 	beginNames = "# BEGIN localcloud, until `make down`, of "
 	endNames   = "# END localcloud\n"
 	// newlineAdded begins the block in a file whose last line did not end before.
@@ -43,30 +44,24 @@ func (h *Host) removeNames() error {
 
 // changeHosts writes the hosts file in place, with what change makes of it without the block of
 // names and of the block's owner; nil leaves it alone. In place, since in a container another file may
-// not take its name. What was there is overwritten before it is cut, so that no reader sees an empty
-// file.
-func (h *Host) changeHosts(change func(original []byte, owner string) []byte) error {
+// not take its name. The content is overwritten before it is truncated, so that no reader sees an
+// empty file.
+func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (err error) {
+	defer run.Wrap(&err, "names of this machine: %s", h.hosts)
 	current, err := os.ReadFile(h.hosts)
-	if errors.Is(err, fs.ErrNotExist) {
-		current, err = []byte{}, nil // as an empty one
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	var original []byte
-	var owner string
-	if err == nil {
-		original, owner, err = cutNames(current)
-	}
-	if err == nil {
-		if content := change(original, owner); content != nil && !bytes.Equal(current, content) {
-			err = overwrite(h.hosts, content)
-		}
-	}
+	original, owner, err := cutNames(current)
 	if err != nil {
-		return fmt.Errorf("names of this machine: %s: %w", h.hosts, err)
+		return err
+	}
+	if content := change(original, owner); content != nil && !bytes.Equal(current, content) {
+		return overwrite(h.hosts, content)
 	}
 	return nil
 }
 
-// appendNames adds a block to the content of a hosts file.
 func appendNames(content []byte, owner string, hosts []dns.Host) []byte {
 	var text bytes.Buffer
 	text.Write(content)
@@ -100,7 +95,7 @@ func cutNames(content []byte) (original []byte, owner string, err error) {
 	if cut, added := strings.CutSuffix(before, newlineAdded); added {
 		before = cut
 		if after != "" {
-			before += "\n" // somebody has gone on with a line of their own
+			before += "\n" // a line of the user follows
 		}
 	}
 	return []byte(before + after), strings.TrimPrefix(first, beginNames), nil

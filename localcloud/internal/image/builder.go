@@ -1,9 +1,9 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,20 +24,13 @@ type Builder struct {
 
 // Archive builds a recipe's root file system, if the cache has none, and
 // returns its path.
-func (b Builder) Archive(ctx context.Context, recipe Recipe) (string, error) {
-	archive, err := b.archive(ctx, recipe)
-	if err != nil {
-		return "", fmt.Errorf("image %s: %w", recipe.Name, err)
-	}
-	return archive, nil
-}
-
-func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
+func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, err error) {
+	defer run.Wrap(&err, "image %s", recipe.Name)
 	name, err := recipe.FileName()
 	if err != nil {
 		return "", err
 	}
-	archive := filepath.Join(b.Home.Cache(), name)
+	archive = filepath.Join(b.Home.Cache(), name)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
 		return archive, err
 	}
@@ -46,12 +39,12 @@ func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	overlay, err := recipe.overlay()
-	if err != nil {
+	overlay, target := filepath.Join(work, "files.tar"), filepath.Join(work, name)
+	var files bytes.Buffer
+	if err := writeArchive(ctx, &files, recipe.Files); err != nil {
 		return "", err
 	}
-	overlayFile, target := filepath.Join(work, "files.tar"), filepath.Join(work, name)
-	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+	if err := os.WriteFile(overlay, files.Bytes(), 0o600); err != nil {
 		return "", err
 	}
 	mirrors, err := sources(ctx, b.Runner)
@@ -59,7 +52,7 @@ func (b Builder) archive(ctx context.Context, recipe Recipe) (string, error) {
 		return "", err
 	}
 	if _, err := b.Runner.Run(ctx, run.Command{
-		Name: "mmdebstrap", Args: recipe.arguments(target, overlayFile, mirrors),
+		Name: "mmdebstrap", Args: recipe.arguments(target, overlay, mirrors),
 		Env: []string{"TMPDIR=" + work, "DEBIAN_FRONTEND=noninteractive"},
 	}); err != nil {
 		return "", err
@@ -90,12 +83,12 @@ func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recip
 // The archive in the cache does not hold it, so that it outlives the authority.
 func (b Builder) ImportTrusting(
 	ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string,
-) (string, error) {
+) (_ string, err error) {
 	base, err := b.Import(ctx, docker, recipe)
 	if err != nil {
 		return "", err
 	}
-	sum, err := HashFile(ctx, authorityFile)
+	sum, err := HashFile(authorityFile)
 	if err != nil {
 		return "", err
 	}
@@ -103,6 +96,7 @@ func (b Builder) ImportTrusting(
 	if b.has(ctx, docker, tag) {
 		return tag, nil
 	}
+	defer run.Wrap(&err, "image %s: trust localcloud's certificate authority", recipe.Name)
 	container, err := docker.Run(ctx, "create", "--network", "none", "--label", dockerd.Label+"="+b.Home.String(),
 		base, "update-ca-certificates")
 	if err != nil {
@@ -116,10 +110,7 @@ func (b Builder) ImportTrusting(
 			_, err = docker.Run(ctx, command...)
 		}
 	}
-	if err = errors.Join(err, docker.Remove(context.WithoutCancel(ctx), container)); err != nil {
-		return "", fmt.Errorf("image %s: trust localcloud's certificate authority: %w", recipe.Name, err)
-	}
-	return tag, nil
+	return tag, errors.Join(err, docker.Remove(context.WithoutCancel(ctx), container))
 }
 
 func (b Builder) has(ctx context.Context, docker dockerd.Docker, tag string) bool {

@@ -95,7 +95,7 @@ func TestALayerThatWasInterruptedIsNotInTheCache(t *testing.T) {
 
 func TestTraefiksImageTakesItsArgumentsAsUpstreams(t *testing.T) {
 	dir := t.TempDir()
-	// What is started says its name and its arguments.
+	// Each program prints its name and its arguments.
 	for _, name := range []string{"traefik", "other"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\"\n"), 0o755))
 	}

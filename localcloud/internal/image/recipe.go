@@ -3,10 +3,7 @@
 package image
 
 import (
-	"archive/tar"
-	"bytes"
 	"embed"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -15,7 +12,7 @@ import (
 type Recipe struct {
 	Name     string
 	Packages []string
-	// Files are added, all executable or not as Modes says.
+	// Files are added at the end.
 	Files []File
 	// Commands run in the finished system, before the files are added.
 	Commands []string
@@ -23,10 +20,12 @@ type Recipe struct {
 	Compress bool
 }
 
-// File is one file of a recipe.
+// File is one file of a recipe or of a layer.
 type File struct {
-	Path       string // without the leading slash
-	Content    []byte
+	Path    string // without the leading slash
+	Content []byte
+	// Source is a file of this machine that has the content instead. Only layers have such.
+	Source     string `json:"-"`
 	Executable bool
 }
 
@@ -127,30 +126,4 @@ func (r Recipe) arguments(target, overlay string, sources []string) []string {
 		args = append(args, "--customize-hook=tar-in "+overlay+" /")
 	}
 	return append(append(args, suite, target), sources...)
-}
-
-// overlay is the recipe's files as a tar archive.
-func (r Recipe) overlay() ([]byte, error) {
-	var buffer bytes.Buffer
-	archive := tar.NewWriter(&buffer)
-	err := errors.Join(addFiles(archive, r.Files), archive.Close())
-	return buffer.Bytes(), err
-}
-
-func addFiles(archive *tar.Writer, files []File) error {
-	for _, file := range files {
-		mode := int64(0o644)
-		if file.Executable {
-			mode = 0o755
-		}
-		header := &tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}
-		err := archive.WriteHeader(header)
-		if err == nil {
-			_, err = archive.Write(file.Content)
-		}
-		if err != nil {
-			return fmt.Errorf("add %s: %w", file.Path, err)
-		}
-	}
-	return nil
 }

@@ -7,13 +7,15 @@
 package imds
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"immutable-infra/localcloud/internal/cloud"
@@ -32,12 +34,13 @@ type Lookup func(private netip.Addr) (eni cloud.NetworkInterface, found bool, er
 // Handler answers the requests of every instance of a VPC.
 type Handler struct {
 	lookup Lookup
-	tokens tokens
+	// key signs the session tokens, which end with the process: callers then ask for a new one.
+	key []byte
 }
 
 // NewHandler returns a handler that asks lookup who is calling.
 func NewHandler(lookup Lookup) *Handler {
-	return &Handler{lookup: lookup, tokens: tokens{issued: map[string]session{}}}
+	return &Handler{lookup: lookup, key: []byte(rand.Text())}
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -56,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !eni.Metadata.Enabled:
 		fail(w, http.StatusForbidden)
 	case r.Method == http.MethodPut:
-		h.issue(w, r, eni)
+		h.putToken(w, r, eni)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		h.get(w, r, eni)
 	default:
@@ -64,8 +67,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// issue answers PUT /latest/api/token.
-func (h *Handler) issue(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
+// putToken answers PUT /latest/api/token.
+func (h *Handler) putToken(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
 	switch {
 	case r.URL.Path != "/latest/api/token":
@@ -78,7 +81,7 @@ func (h *Handler) issue(w http.ResponseWriter, r *http.Request, eni cloud.Networ
 	default:
 		w.Header().Set("Content-Type", "text/plain")
 		w.Header().Set(ttlHeader, strconv.Itoa(seconds))
-		fmt.Fprint(w, h.tokens.issue(eni.InstanceID, time.Duration(seconds)*time.Second))
+		fmt.Fprint(w, h.issue(eni.InstanceID, time.Duration(seconds)*time.Second))
 	}
 }
 
@@ -89,7 +92,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 		return
 	}
 	if token != "" {
-		left, ok := h.tokens.check(token, eni.InstanceID)
+		left, ok := h.check(token, eni.InstanceID)
 		if !ok {
 			fail(w, http.StatusUnauthorized)
 			return
@@ -129,40 +132,21 @@ func fail(w http.ResponseWriter, status int) {
 	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
 }
 
-// tokens are the session tokens that are valid; they end with the process, and
-// callers then ask for a new one.
-type tokens struct {
-	mu     sync.Mutex
-	issued map[string]session
-}
-
-type session struct {
-	instance string
-	expires  time.Time
-}
-
-func (t *tokens) issue(instance string, lifetime time.Duration) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	for token, session := range t.issued {
-		if now.After(session.expires) {
-			delete(t.issued, token)
-		}
-	}
-	token := rand.Text() + rand.Text()
-	t.issued[token] = session{instance: instance, expires: now.Add(lifetime)}
-	return token
+func (h *Handler) issue(instance string, lifetime time.Duration) string {
+	expires := strconv.FormatInt(time.Now().Add(lifetime).UnixNano(), 10)
+	return h.sign(instance, expires) + "." + expires
 }
 
 // check returns how long a token of an instance is still valid.
-func (t *tokens) check(token, instance string) (time.Duration, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	session, found := t.issued[token]
-	left := time.Until(session.expires)
-	if !found || session.instance != instance || left <= 0 {
-		return 0, false
-	}
-	return left, true
+func (h *Handler) check(token, instance string) (time.Duration, bool) {
+	signature, expires, _ := strings.Cut(token, ".")
+	nanoseconds, err := strconv.ParseInt(expires, 10, 64)
+	left := time.Until(time.Unix(0, nanoseconds))
+	return left, err == nil && left > 0 && hmac.Equal([]byte(signature), []byte(h.sign(instance, expires)))
+}
+
+func (h *Handler) sign(instance, expires string) string {
+	mac := hmac.New(sha256.New, h.key)
+	fmt.Fprint(mac, instance, " ", expires)
+	return hex.EncodeToString(mac.Sum(nil))
 }

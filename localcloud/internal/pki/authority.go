@@ -4,9 +4,11 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -14,9 +16,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"immutable-infra/localcloud/internal/state"
@@ -29,27 +31,27 @@ const (
 	renewBefore = 30 * 24 * time.Hour
 )
 
-// Authority is a certificate authority kept as ca.pem and ca.key in one
-// directory.
+// Authority is a certificate authority kept as ca.pem and ca.key in one directory.
 type Authority struct {
 	dir         string
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.Signer
 }
 
 // Open loads the authority of a directory, or makes it. It may sign for
 // domains, their subdomains, and addresses in network.
 func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) {
 	a := &Authority{dir: dir}
-	certificate, key, err := load(a.CertificateFile(), filepath.Join(dir, "ca.key"))
-	if err == nil {
-		if certificate.MaxPathLen == 0 {
-			return nil, fmt.Errorf("open certificate authority: %s is of an earlier version of the local cloud: run `make down`, then `make up`", a.CertificateFile())
-		}
-		a.certificate, a.key = certificate, key
-		return a, nil
+	var err error
+	a.certificate, a.key, err = load(a.CertificateFile())
+	if err == nil && a.certificate.MaxPathLen == 0 {
+		err = fmt.Errorf("%s is of an earlier version of the local cloud: run `make down`, then `make up`",
+			a.CertificateFile())
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
+		return a, nil
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("open certificate authority: %w", err)
 	}
 	now := time.Now()
@@ -82,10 +84,8 @@ func (a *Authority) Issue(
 	name string, names []string, addresses []net.IP,
 ) (certificateFile, keyFile string, err error) {
 	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	current, _, err := load(certificateFile, keyFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", "", fmt.Errorf("issue certificate %s: %w", name, err)
-	}
+	// An unreadable pair, such as a key whose certificate a kill left unwritten, is issued again.
+	current, _, err := load(certificateFile)
 	now := time.Now()
 	if err == nil && current.CheckSignatureFrom(a.certificate) == nil &&
 		slices.Equal(current.DNSNames, names) &&
@@ -140,7 +140,7 @@ func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 // Verify checks that a client which trusts the authority accepts a certificate
 // file of its own for a name.
 func (a *Authority) Verify(certificateFile, name string) error {
-	certificate, err := readCertificate(certificateFile)
+	certificate, _, err := load(certificateFile)
 	if err == nil {
 		roots := x509.NewCertPool()
 		roots.AddCert(a.certificate)
@@ -154,7 +154,7 @@ func (a *Authority) Verify(certificateFile, name string) error {
 
 // create signs a certificate for a new key, with itself when the authority
 // has no certificate yet, and writes both. Its serial number is random.
-func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -182,43 +182,15 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 	return certificate, key, err
 }
 
-func load(certificateFile, keyFile string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	certificate, err := readCertificate(certificateFile)
+// load reads a certificate, and the key beside it. The error about a missing file wraps fs.ErrNotExist.
+func load(certificateFile string) (*x509.Certificate, crypto.Signer, error) {
+	pair, err := tls.LoadX509KeyPair(certificateFile, strings.TrimSuffix(certificateFile, ".pem")+".key")
 	if err != nil {
 		return nil, nil, err
 	}
-	der, err := block(keyFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if err != nil || !ok {
-		return nil, nil, fmt.Errorf("read %s: not an ECDSA key: %w", keyFile, err)
-	}
-	return certificate, key, nil
-}
-
-func readCertificate(path string) (*x509.Certificate, error) {
-	der, err := block(path)
-	if err != nil {
-		return nil, err
-	}
-	return x509.ParseCertificate(der)
+	return pair.Leaf, pair.PrivateKey.(crypto.Signer), nil // it has no key that cannot sign
 }
 
 func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-}
-
-func block(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	decoded, _ := pem.Decode(data)
-	if decoded == nil {
-		return nil, fmt.Errorf("read %s: not PEM", path)
-	}
-	return decoded.Bytes, nil
 }

@@ -14,7 +14,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// account is all that there is, by id.
+// account holds all objects, by id.
 type account struct {
 	LastID       int64
 	Monitors     map[int64]*monitor
@@ -51,7 +51,7 @@ func (a *account) newID() int64 {
 	return a.LastID
 }
 
-// State is what there is and what was done.
+// State is what exists and what was done.
 type State struct {
 	Monitors []MonitorState `json:"monitors"`
 	// Heartbeats are the monitors that wait for requests. Their URLs are secret.
@@ -94,7 +94,6 @@ type PageState struct {
 	Monitors []int64 `json:"monitors"`
 }
 
-// inOrder are the values of a map by their keys.
 func inOrder[T any](byID map[int64]*T) []*T {
 	var all []*T
 	for _, id := range slices.Sorted(maps.Keys(byID)) {

@@ -192,8 +192,8 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		// prepare makes something before.
 		prepare func(t *testing.T, d *double)
 		key     string
-		// told is what the program says. An error is one that is left, which the
-		// next run without the failure mends.
+		// told is what the program says. failed is that an error is left, until the next run
+		// without the failure.
 		told   string
 		failed bool
 	}{

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"html"
 	"maps"
-	"math"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,13 +13,11 @@ import (
 )
 
 const (
-	typeHTTP    = "HTTP"
 	typeKeyword = "KEYWORD"
 	// typeHeartbeat waits for requests instead of making them.
 	typeHeartbeat = "HEARTBEAT"
 	typeWebhook   = "Webhook"
 
-	keywordExists    = "ALERT_EXISTS"
 	keywordNotExists = "ALERT_NOT_EXISTS"
 
 	statusNew  = "NOT_CHECKED_YET"
@@ -31,9 +27,6 @@ const (
 	notifyBoth = "UpAndDown"
 	notifyDown = "Down"
 	notifyUp   = "Up"
-	notifyNone = "None"
-
-	longestInterval = 2678400
 )
 
 // monitor is a page that is asked for. The names of the fields are those of the API but for case.
@@ -71,7 +64,6 @@ type contact struct {
 	Threshold, Recurrence int
 }
 
-// integration is a web-hook.
 type integration struct {
 	ID           int64
 	FriendlyName string
@@ -83,7 +75,6 @@ type integration struct {
 	SendAsQuery, SendAsJSON bool
 }
 
-// page is a public status page.
 type page struct {
 	ID           int64
 	FriendlyName string
@@ -92,7 +83,6 @@ type page struct {
 	MonitorIDs []int64
 }
 
-// kinds are those of the objects of an account.
 func (s *Server) kinds() []kind {
 	a := &s.account
 	return []kind{
@@ -113,7 +103,7 @@ func (s *Server) kinds() []kind {
 // newKind is a kind of the objects in byID; forget takes one out of the others.
 func newKind[T any](
 	noun, path string, byID map[int64]*T, tell func(*T) any,
-	write func(int64, []byte, map[string]any) (int64, error), forget func(int64),
+	write func(int64, []byte) (int64, error), forget func(int64),
 ) kind {
 	return kind{
 		noun: noun, path: path, write: write,
@@ -123,23 +113,7 @@ func newKind[T any](
 	}
 }
 
-func (s *Server) writeMonitor(id int64, content []byte, body map[string]any) (int64, error) {
-	if err := checkFields(body, map[string]rule{
-		"friendlyName":    {true, stringUpTo(250)},
-		"type":            {true, oneOf(typeHTTP, typeKeyword)},
-		"url":             {true, webURL},
-		"interval":        {true, between(30, longestInterval)},
-		"timeout":         {true, between(0, 60)},
-		"httpMethodType":  {false, oneOf("HEAD", "GET")},
-		"keywordType":     {false, oneOf(keywordExists, keywordNotExists)},
-		"keywordCaseType": {false, between(0, 1)},
-		"keywordValue":    {false, stringUpTo(500)},
-		"assignedAlertContacts": {false, listOf(object(map[string]rule{
-			"alertContactId": {true, stringUpTo(20)}, "threshold": {true, between(0, 60)}, "recurrence": {true, between(0, 60)},
-		}))},
-	}, id == 0); err != nil {
-		return 0, err
-	}
+func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 	m := monitor{Method: "HEAD", Status: statusNew, Since: time.Now().UTC()}
 	if id != 0 {
 		m = *s.account.Monitors[id]
@@ -191,7 +165,7 @@ func (s *Server) writeMonitor(id int64, content []byte, body map[string]any) (in
 	return m.ID, nil
 }
 
-// tell is a monitor in the API's form: with texts escaped as for a web page, and truth values as strings.
+// tell is a monitor in the API's form: with texts escaped as for a web page, and booleans as strings.
 func (m *monitor) tell() any {
 	contacts := []any{}
 	for _, c := range m.Contacts {
@@ -212,26 +186,7 @@ func (m *monitor) tell() any {
 	return told
 }
 
-func (s *Server) writeIntegration(id int64, content []byte, body map[string]any) (int64, error) {
-	// A change repeats the type.
-	if err := checkFields(body, map[string]rule{
-		"type": {true, oneOf(typeWebhook)}, "data": {true, object(nil)},
-	}, true); err != nil {
-		return 0, err
-	}
-	if err := checkFields(body["data"].(map[string]any), map[string]rule{
-		"friendlyName":           {false, stringUpTo(60)},
-		"enableNotificationsFor": {false, oneOf(notifyBoth, notifyDown, notifyUp, notifyNone)},
-		"urlToNotify":            {true, both(stringUpTo(1500), webURL)},
-		"postValue": {true, func(value any) string {
-			text, ok := value.(string)
-			return unless(ok && json.Valid([]byte(text)), "must be a json string")
-		}},
-		"sendAsQueryString": {false, boolean},
-		"sendAsJSON":        {false, boolean},
-	}, id == 0); err != nil {
-		return 0, err
-	}
+func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	i := integration{Notify: notifyBoth}
 	if id != 0 {
 		i = *s.account.Integrations[id]
@@ -263,7 +218,7 @@ func (s *Server) writeIntegration(id int64, content []byte, body map[string]any)
 	return i.ID, nil
 }
 
-// tell is a web-hook in the API's form: its settings are a string of JSON, with truth values as digits.
+// tell is a web-hook in the API's form: its settings are a string of JSON, with booleans as digits.
 func (i *integration) tell() any {
 	digit := map[bool]int{true: 1}
 	return map[string]any{
@@ -275,14 +230,7 @@ func (i *integration) tell() any {
 	}
 }
 
-func (s *Server) writePage(id int64, content []byte, body map[string]any) (int64, error) {
-	if err := checkFields(body, map[string]rule{
-		"friendlyName": {true, stringUpTo(255)},
-		"customDomain": {false, stringUpTo(255)},
-		"monitorIds":   {false, listOf(between(0, 1<<40))},
-	}, id == 0); err != nil {
-		return 0, err
-	}
+func (s *Server) writePage(id int64, content []byte) (int64, error) {
 	p := page{MonitorIDs: []int64{0}}
 	if id != 0 {
 		p = *s.account.Pages[id]
@@ -311,7 +259,6 @@ func (s *Server) writePage(id int64, content []byte, body map[string]any) (int64
 	return p.ID, nil
 }
 
-// tell is a status page in the API's form.
 func (p *page) tell() any {
 	var domain any
 	if p.CustomDomain != "" {
@@ -321,127 +268,6 @@ func (p *page) tell() any {
 		"id": p.ID, "friendlyName": html.EscapeString(p.FriendlyName), "customDomain": domain, "isPasswordSet": "false",
 		"monitorIds": p.MonitorIDs, "monitorsCount": len(p.MonitorIDs), "status": "ENABLED",
 		"urlKey": "k" + strconv.FormatInt(p.ID, 36), "noIndex": "false", "hideUrlLinks": "false",
-	}
-}
-
-// problem finds what is wrong with a value, in the words of the API's own validation; "" is nothing.
-type problem func(value any) string
-
-// rule says what a field of a request has to be.
-type rule struct {
-	required bool
-	problem  problem
-}
-
-// checkFields finds everything that is wrong with a request. required is false for a change, which may
-// leave out what stays.
-func checkFields(body map[string]any, rules map[string]rule, required bool) error {
-	var messages []string
-	for _, name := range slices.Sorted(maps.Keys(body)) {
-		if r, known := rules[name]; !known {
-			messages = append(messages, fmt.Sprintf("property %s should not exist", name))
-		} else if problem := r.problem(body[name]); problem != "" {
-			messages = append(messages, name+" "+problem)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(rules)) {
-		if _, sent := body[name]; !sent && required && rules[name].required {
-			messages = append(messages, name+" should not be empty")
-		}
-	}
-	if len(messages) > 0 {
-		return &refusal{status: http.StatusBadRequest, messages: messages}
-	}
-	return nil
-}
-
-func unless(right bool, format string, args ...any) string {
-	if right {
-		return ""
-	}
-	return fmt.Sprintf(format, args...)
-}
-
-func both(first, second problem) problem {
-	return func(value any) string {
-		if problem := first(value); problem != "" {
-			return problem
-		}
-		return second(value)
-	}
-}
-
-func stringUpTo(length int) problem {
-	return func(value any) string {
-		text, ok := value.(string)
-		switch {
-		case !ok:
-			return "must be a string"
-		case text == "":
-			return "should not be empty"
-		}
-		return unless(len(text) <= length, "must be shorter than or equal to %d characters", length)
-	}
-}
-
-func webURL(value any) string {
-	text, _ := value.(string)
-	parsed, err := url.Parse(text)
-	return unless(err == nil && parsed.Host != "" && (parsed.Scheme == "https" || parsed.Scheme == "http"),
-		"must be a URL address")
-}
-
-func oneOf(values ...string) problem {
-	return func(value any) string {
-		text, _ := value.(string)
-		return unless(slices.Contains(values, text), "must be one of the following values: %v", values)
-	}
-}
-
-func between(low, high int) problem {
-	return func(value any) string {
-		number, ok := value.(float64)
-		switch {
-		case !ok || number != math.Trunc(number):
-			return "must be an integer number"
-		case number < float64(low):
-			return fmt.Sprintf("must not be less than %d", low)
-		}
-		return unless(number <= float64(high), "must not be greater than %d", high)
-	}
-}
-
-func boolean(value any) string {
-	_, ok := value.(bool)
-	return unless(ok, "must be a boolean value")
-}
-
-func listOf(each problem) problem {
-	return func(value any) string {
-		list, ok := value.([]any)
-		if !ok {
-			return "must be an array"
-		}
-		for _, value := range list {
-			if problem := each(value); problem != "" {
-				return "each value in it " + problem
-			}
-		}
-		return ""
-	}
-}
-
-// object has the given fields, or any where there are no rules.
-func object(rules map[string]rule) problem {
-	return func(value any) string {
-		fields, ok := value.(map[string]any)
-		if !ok {
-			return "must be an object"
-		}
-		if err := checkFields(fields, rules, true); err != nil && rules != nil {
-			return err.Error()
-		}
-		return ""
 	}
 }
 

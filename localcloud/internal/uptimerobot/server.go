@@ -30,7 +30,7 @@ type Settings struct {
 	Key string
 	// Plan is what the account has paid for.
 	Plan Plan
-	// PageSize is how many things a page of a list has.
+	// PageSize is how many objects a page of a list has.
 	PageSize int
 	// Heartbeat is the token of the account's heartbeat monitor; "" is none.
 	Heartbeat string
@@ -40,7 +40,7 @@ type Settings struct {
 	File string
 	// Second is how long a second of a monitor's interval is. It is one, but in tests.
 	Second time.Duration
-	// Log is told what cannot be told to anybody else.
+	// Log gets the errors that no answer reports.
 	Log func(string)
 }
 
@@ -64,11 +64,11 @@ func Paid() Plan {
 // Server is the API below /v3, and beside it, what only the double has:
 //
 //	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
-//	GET  /localcloud/state     what there is, without secrets: State
+//	GET  /localcloud/state     what exists, without secrets: State
 //	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
+	http.Handler
 	settings Settings
-	mux      *http.ServeMux
 
 	mu      sync.Mutex
 	account account
@@ -84,33 +84,35 @@ type Server struct {
 
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
-	s := &Server{settings: settings, mux: http.NewServeMux(), before: map[string][]any{}, busy: map[int64]bool{}}
+	mux := http.NewServeMux()
+	s := &Server{
+		Handler: http.MaxBytesHandler(mux, largestBody), settings: settings,
+		before: map[string][]any{}, busy: map[int64]bool{},
+	}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
 	}
 	s.addHeartbeat()
-	s.mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
-	s.mux.HandleFunc("POST /heartbeat/{token}", s.beat)
+	mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
+	mux.HandleFunc("POST /heartbeat/{token}", s.beat)
 	for _, k := range s.kinds() {
+		if k.schemas, err = compileSchemas(k.path[1:]); err != nil {
+			return nil, err
+		}
 		list, one := " /v3"+k.path, " /v3"+k.path+"/{id}"
 		for _, pattern := range []string{"GET" + list, "POST" + list, "GET" + one, "PATCH" + one, "DELETE" + one} {
-			s.mux.HandleFunc(pattern, s.api(func(r *http.Request) (int, any, error) { return s.serve(k, r) }))
+			mux.HandleFunc(pattern, s.api(func(r *http.Request) (int, any, error) { return s.serve(k, r) }))
 		}
 	}
-	s.mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
+	mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
 		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
-	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, s.State())
 	})
-	s.mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
+	mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
-}
-
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
-	s.mux.ServeHTTP(w, r)
 }
 
 // refusal is an answer that is an error, for who asked.
@@ -216,16 +218,15 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 // kind is one of the three kinds of objects of an account. Its functions are called with the lock.
 type kind struct {
 	noun, path string
+	schemas    schemas
 	// ids are sorted, and tell returns one of them in the API's form.
 	ids  func() []int64
 	tell func(id int64) any
-	// write checks a request's body and makes or changes an object; id is 0 for a new one. It returns
-	// the id.
-	write  func(id int64, content []byte, body map[string]any) (int64, error)
+	// write makes or changes an object by a request's body; id is 0 for a new one. It returns the id.
+	write  func(id int64, content []byte) (int64, error)
 	remove func(id int64)
 }
 
-// serve answers a request about a kind.
 func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	id, isList := int64(0), r.PathValue("id") == ""
 	if !isList {
@@ -263,7 +264,14 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if err := json.Unmarshal(content, &body); err != nil || body == nil {
 		return 0, nil, refuse(http.StatusBadRequest, "", "the body is not a JSON object")
 	}
-	if id, err = k.write(id, content, body); err != nil {
+	wanted := k.schemas.change
+	if isList {
+		wanted = k.schemas.create
+	}
+	if err := check(body, wanted); err != nil {
+		return 0, nil, err
+	}
+	if id, err = k.write(id, content); err != nil {
 		return 0, nil, err
 	}
 	s.before[k.path] = before

@@ -95,7 +95,6 @@ func (s *Server) check(ctx context.Context, m monitor) {
 	}
 }
 
-// wait lets a second pass.
 func (s *Server) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Second)
 	defer cancel()
@@ -110,7 +109,7 @@ func (s *Server) record(seen monitor, reason string) (alert, []integration) {
 	delete(s.busy, seen.ID)
 	m, ok := s.account.Monitors[seen.ID]
 	if !ok || m.Revision != seen.Revision {
-		return alert{}, nil // deleted, or changed, and asked for anew
+		return alert{}, nil // deleted, or changed, and checked again
 	}
 	m.Checks++
 	was, status := m.Status, statusUp
@@ -138,7 +137,7 @@ func (s *Server) record(seen monitor, reason string) (alert, []integration) {
 	return news, to
 }
 
-// save keeps the account after work that nobody asked for.
+// save keeps the account after work that no request caused.
 func (s *Server) save() {
 	if err := s.account.save(s.settings.File); err != nil {
 		s.settings.Log(err.Error())
@@ -148,7 +147,10 @@ func (s *Server) save() {
 // ask asks for a monitor's page once. It returns what is wrong with it, or "".
 func (s *Server) ask(ctx context.Context, m monitor) string {
 	if m.Type == typeHeartbeat {
-		return unless(s.beats(m), "No heartbeat received")
+		if s.beats(m) {
+			return ""
+		}
+		return "No heartbeat received"
 	}
 	limit := time.Duration(m.Timeout) * s.settings.Second
 	if m.Timeout == 0 {
@@ -252,7 +254,7 @@ type Notice struct {
 	Error string `json:"error"`
 }
 
-// variables are what an alert can be told with.
+// variables are those of a web-hook's template.
 func (a alert) variables() map[string]string {
 	kind, name, details := "2", "Up", "Successful response received"
 	if a.down {

@@ -168,7 +168,7 @@ func (a *alertmanager) post(name, server, severity string, left time.Duration) {
 	require.Equal(a, http.StatusOK, response.StatusCode)
 }
 
-// story is what was told of each incident, in order, such as "CRITICAL RECOVERY",
+// story is what VictorOps received of each incident, in order, such as "CRITICAL RECOVERY",
 // by the name that is displayed.
 func story(server *victorops.Server) map[string]string {
 	told := map[string]string{}

@@ -4,6 +4,7 @@
 package victorops
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
@@ -59,8 +60,8 @@ type outage struct {
 //
 // The key of an alert is not kept.
 type Server struct {
+	http.Handler
 	key string
-	mux *http.ServeMux
 
 	mu       sync.Mutex
 	messages []Message
@@ -69,28 +70,24 @@ type Server struct {
 
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
-	s := &Server{key: key, mux: http.NewServeMux()}
+	mux := http.NewServeMux()
+	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), key: key}
 	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
-	s.mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
-	s.mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
+	mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
 		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
 	})
-	s.mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
 	})
-	s.mux.HandleFunc("DELETE /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("DELETE /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		s.messages = nil
 		s.mu.Unlock()
 		w.WriteHeader(http.StatusNoContent)
 	})
-	s.mux.HandleFunc("PUT /localcloud/outage", s.fail)
+	mux.HandleFunc("PUT /localcloud/outage", s.fail)
 	return s
-}
-
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
-	s.mux.ServeHTTP(w, r)
 }
 
 // Messages are the accepted alerts, oldest first.
@@ -169,7 +166,7 @@ func messageTypes() []string {
 func parse(body []byte) (Message, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
-		return Message{}, fmt.Errorf("the body is not a JSON object: %w", err)
+		return Message{}, fmt.Errorf("the body is not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
 	}
 	text, ok := fields["message_type"].(string)
 	if !ok {

@@ -5,9 +5,11 @@ package run
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -79,4 +81,57 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.writer.Write(p)
+}
+
+// outputLines is how much of a failed command's output its error shows.
+const outputLines = 20
+
+// Error is a command that failed, with its command line and the last lines of its output.
+type Error struct {
+	Command Command
+	Output  string // standard output, and standard error after it
+	Err     error
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s: %v", strings.Join(append([]string{e.Command.Name}, e.Command.Args...), " "), e.Err)
+	output := strings.TrimSpace(e.Output)
+	if output == "" {
+		return text
+	}
+	lines := strings.Split(output, "\n")
+	return text + "\n  " + strings.Join(lines[max(0, len(lines)-outputLines):], "\n  ")
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Wrap puts what failed before an error, where there is one. It is deferred.
+func Wrap(err *error, format string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), *err)
+	}
+}
+
+// Await repeats try until it succeeds, ctx ends or limit has passed. Its error is the last one
+// that the end of the time did not cause.
+func Await(ctx context.Context, limit, interval time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var last error
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-ticker.C:
+		}
+	}
 }

@@ -38,7 +38,7 @@ func TestDownEndsThePluginsOfAKilledEngineAndNothingElse(t *testing.T) {
 	plugin := program(t, own, "plugin")
 	verb := program(t, own, "registry")
 	foreign := program(t, other, "plugin")
-	// As when localcloud was built anew since.
+	// As when localcloud was built again since.
 	require.NoError(t, os.Remove(own))
 
 	require.NoError(t, endPlugins(t.Context(), own))
