@@ -6,6 +6,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"immutable-infra/localcloud/internal/image"
 )
@@ -47,29 +48,29 @@ func Traefik(rootFileSystem, traefik string) Image {
 	}
 }
 
-// build makes the image, and lets blobs serve its layers from their files.
-func (i Image) build(blobs *blobStore) (v1.Image, error) {
-	var layers []v1.Layer
+// build makes the image. layers are those that other images have read already, by their files.
+func (i Image) build(layers map[string]v1.Layer) (v1.Image, error) {
+	built := empty.Image
 	for _, file := range i.Layers {
-		layer, err := blobs.layer(file)
-		if err != nil {
+		if layers[file] == nil {
+			layer, err := tarball.LayerFromFile(file)
+			if err != nil {
+				return nil, err
+			}
+			layers[file] = layer
+		}
+		var err error
+		if built, err = mutate.AppendLayers(built, layers[file]); err != nil {
 			return nil, err
 		}
-		layers = append(layers, layer)
-	}
-	built, err := mutate.AppendLayers(empty.Image, layers...)
-	if err != nil {
-		return nil, err
 	}
 	config, err := built.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.Architecture = runtime.GOARCH
-	config.OS = "linux"
-	config.Config.Entrypoint = i.Entrypoint
-	config.Config.Cmd = i.Cmd
+	config.Architecture, config.OS = runtime.GOARCH, "linux"
+	config.Config.Entrypoint, config.Config.Cmd = i.Entrypoint, i.Cmd
 	config.Config.Env = []string{"PATH=" + searchPath}
 	return mutate.ConfigFile(built, config)
 }
