@@ -13,7 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
@@ -81,8 +81,9 @@ func parseArgs(args []string) (string, error) {
 	return flags.Arg(0), err
 }
 
-// host is the LanguageRuntime service. What it does not implement, such as
-// generating code, answers Unimplemented.
+// host is the LanguageRuntime service. What it does not implement, such as generating code, answers
+// Unimplemented. The engine takes that of GetRequiredPackages for none: it learns of each plugin when
+// the program registers the first resource of its package. go build fetches what the program imports.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
@@ -92,12 +93,12 @@ type host struct {
 	cancelled context.Context
 	cancel    context.CancelFunc
 
-	mutex         sync.Mutex
-	engineAddress string
+	engineAddress atomic.Pointer[string]
 }
 
 func newHost(engineAddress string, stdout, stderr io.Writer) *host {
-	h := &host{stdout: stdout, stderr: stderr, engineAddress: engineAddress}
+	h := &host{stdout: stdout, stderr: stderr}
+	h.engineAddress.Store(&engineAddress)
 	h.cancelled, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -109,37 +110,13 @@ func (h *host) Handshake(
 	if req.GetEngineAddress() == "" {
 		return nil, errors.New("the handshake lacks the engine's address")
 	}
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	h.engineAddress = req.GetEngineAddress()
+	h.engineAddress.Store(&req.EngineAddress)
 	return &pulumirpc.LanguageHandshakeResponse{}, nil
 }
 
 // GetPluginInfo returns the version.
 func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
 	return &pulumirpc.PluginInfo{Version: version}, nil
-}
-
-// GetRequiredPackages names none: the engine learns of each plugin when the
-// program registers the first resource of its package.
-func (h *host) GetRequiredPackages(
-	context.Context, *pulumirpc.GetRequiredPackagesRequest,
-) (*pulumirpc.GetRequiredPackagesResponse, error) {
-	return &pulumirpc.GetRequiredPackagesResponse{}, nil
-}
-
-// InstallDependencies does nothing: go build fetches what the program imports.
-func (h *host) InstallDependencies(
-	*pulumirpc.InstallDependenciesRequest, pulumirpc.LanguageRuntime_InstallDependenciesServer,
-) error {
-	return nil
-}
-
-// RuntimeOptionsPrompts asks nothing.
-func (h *host) RuntimeOptionsPrompts(
-	context.Context, *pulumirpc.RuntimeOptionsRequest,
-) (*pulumirpc.RuntimeOptionsResponse, error) {
-	return &pulumirpc.RuntimeOptionsResponse{}, nil
 }
 
 // About says which Go builds the program.

@@ -11,23 +11,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 
-	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/state"
 )
 
-const (
-	// lockInterval is how often, and lockTimeout how long, the host asks whether another build of
-	// the same program has ended.
-	lockInterval = 50 * time.Millisecond
-	lockTimeout  = time.Hour
-)
+// lockInterval is how often the host asks whether another build of the same program has ended.
+const lockInterval = 50 * time.Millisecond
 
 // Run builds the program and runs it. The response's error is what the user
 // reads: the compiler's output, or the program's exit status. It bails where
@@ -36,9 +31,7 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.cancelled, cancel)()
-	h.mutex.Lock()
-	engineAddress := h.engineAddress
-	h.mutex.Unlock()
+	engineAddress := *h.engineAddress.Load()
 	if engineAddress == "" {
 		return nil, errors.New("run before a handshake: the engine's address is unknown")
 	}
@@ -67,12 +60,9 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 // the Go SDK reads.
 func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, error) {
 	config, err := json.Marshal(req.GetConfig())
-	if err != nil {
+	secret, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
+	if err := errors.Join(err, secretErr); err != nil {
 		return nil, fmt.Errorf("encode the stack's configuration: %w", err)
-	}
-	secret, err := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
-	if err != nil {
-		return nil, fmt.Errorf("encode the names of the secret configuration: %w", err)
 	}
 	return append(os.Environ(),
 		pulumi.EnvOrganization+"="+req.GetOrganization(),
@@ -159,11 +149,9 @@ func executableFor(ctx context.Context, dir string) (executable string, done fun
 	}
 	hash := sha256.Sum256([]byte(dir))
 	executable = filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
-	err = run.Await(ctx, lockTimeout, lockInterval, func(context.Context) (err error) {
-		done, err = state.Lock(executable+".lock", syscall.LOCK_NB)
-		return err
-	})
-	return executable, done, err
+	lock := flock.New(executable + ".lock")
+	_, err = lock.TryLockContext(ctx, lockInterval)
+	return executable, func() { lock.Close() }, err
 }
 
 // build compiles the package in dir. Its error holds the compiler's output.

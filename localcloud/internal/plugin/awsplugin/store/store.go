@@ -4,9 +4,7 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +13,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/natefinch/atomic"
+
+	"immutable-infra/localcloud/internal/state"
 )
 
 // lockRetry is how often a waiting process looks whether the lock is free.
@@ -41,7 +40,10 @@ type Transaction struct {
 // Save writes the state before the end of the transaction, so that what an
 // operation has begun is known even if its process is killed.
 func (tx *Transaction) Save() error {
-	return tx.store.save(tx.State)
+	if err := state.WriteJSON(tx.store.path, tx.State); err != nil {
+		return fmt.Errorf("the store: %w", err)
+	}
+	return nil
 }
 
 // Update runs an operation alone, over all processes, and saves the state when
@@ -61,11 +63,11 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 		}
 	}()
 
-	state, err := s.load()
+	saved, err := s.Read()
 	if err != nil {
 		return err
 	}
-	tx := &Transaction{State: state, store: s}
+	tx := &Transaction{State: saved, store: s}
 	if err := operation(tx); err != nil {
 		return err
 	}
@@ -74,32 +76,9 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 
 // Read returns the state as it was last saved, for who does not change it.
 func (s *Store) Read() (*State, error) {
-	return s.load()
-}
-
-func (s *Store) load() (*State, error) {
-	document, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return newState(), nil
+	saved := newState()
+	if err := state.ReadJSON(s.path, saved); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the store: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
-	}
-	state := newState()
-	if err := json.Unmarshal(document, state); err != nil {
-		return nil, fmt.Errorf("decode the store %s: %w", s.path, err)
-	}
-	return state, nil
-}
-
-func (s *Store) save(state *State) error {
-	document, err := json.MarshalIndent(state, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the store: %w", err)
-	}
-	// A new file gets mode 0600 from the temporary file that it is renamed from.
-	if err := atomic.WriteFile(s.path, bytes.NewReader(document)); err != nil {
-		return fmt.Errorf("write the store: %w", err)
-	}
-	return nil
+	return saved, nil
 }
