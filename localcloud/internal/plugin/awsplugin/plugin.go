@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	p "github.com/pulumi/pulumi-go-provider"
@@ -21,8 +23,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // objectStore is the S3 server.
@@ -97,37 +101,34 @@ func (pl *plugin) lookup(urn presource.URN) (*kind, error) {
 	return k, nil
 }
 
-func (pl *plugin) check(_ context.Context, request p.CheckRequest) (p.CheckResponse, error) {
+func (pl *plugin) check(_ context.Context, request p.CheckRequest) (response p.CheckResponse, err error) {
 	k, err := pl.lookup(request.Urn)
 	if err != nil {
-		return p.CheckResponse{}, err
+		return response, err
 	}
 	inputs := request.Inputs
 	if config := pl.config.Load(); config != nil {
 		inputs = config.tag(k.Type, inputs)
 	}
-	checked, failures, err := k.Check(request.Urn.Name(), request.State, inputs)
-	if err != nil {
-		return p.CheckResponse{}, err
-	}
-	return p.CheckResponse{Inputs: checked, Failures: failures}, nil
+	response.Inputs, response.Failures, err = k.Check(request.Urn.Name(), request.State, inputs)
+	return response, err
 }
 
-func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (p.DiffResponse, error) {
+func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (response p.DiffResponse, err error) {
 	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.DiffResponse{}, err
+	if err == nil {
+		response = k.Diff(request.OldInputs, request.Inputs, request.State)
 	}
-	return k.Diff(request.OldInputs, request.Inputs, request.State), nil
+	return response, err
 }
 
 func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response p.CreateResponse, err error) {
 	if request.DryRun {
 		k, err := pl.lookup(request.Urn)
-		if err != nil {
-			return p.CreateResponse{}, err
+		if err == nil {
+			response.Properties = k.PreviewCreate(request.Properties)
 		}
-		return p.CreateResponse{Properties: k.PreviewCreate(request.Properties)}, nil
+		return response, err
 	}
 	q := question{inputs: schema.Record(request.Properties)}
 	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
@@ -137,10 +138,7 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 		response.Properties, err = k.outputs(ctx, op, response.ID, request.Properties)
 		return err
 	})
-	if err != nil {
-		return p.CreateResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
@@ -153,10 +151,7 @@ func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.R
 		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
 		return err
 	})
-	if err != nil {
-		return p.ReadResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
@@ -177,10 +172,7 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 		response.Properties, err = k.outputs(ctx, op, request.ID, request.Inputs)
 		return err
 	})
-	if err != nil {
-		return p.UpdateResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
@@ -223,13 +215,47 @@ func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs pro
 	if err != nil {
 		return property.Map{}, err
 	}
-	properties := schema.Value(map[string]any(r)).AsMap()
-	if slices.Contains(k.Outputs, "tagsAll") {
-		tags := properties.Get("tags")
-		if tags.IsNull() {
-			tags = property.New(map[string]property.Value{})
-		}
-		properties = properties.Set("tagsAll", tags)
+	return schema.MarkSecrets(k.WithAllTags(schema.Value(map[string]any(r)).AsMap()), inputs), nil
+}
+
+// version is that of the SDK that the plugin answers to.
+const version = "6.83.4"
+
+// Serve runs the plugin for the engine that started it, until the engine ends
+// it. dir is localcloud's directory. Who calls is said by the environment, as
+// the real provider has it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+func Serve(ctx context.Context, dir string) error {
+	given := store.Account{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
 	}
-	return schema.MarkSecrets(properties, inputs), nil
+	pl, err := open(dir, given)
+	if err != nil {
+		return err
+	}
+	return pl.provider().Run(ctx, "aws", version)
+}
+
+// open opens the plugin of a home for somebody who calls with an access key.
+func open(dir string, given store.Account) (*plugin, error) {
+	local, err := cloud.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the local cloud: %w", err)
+	}
+	// Once, so that all operations share the server's connections.
+	openObjects := sync.OnceValues(func() (objects, error) {
+		settings, err := local.S3()
+		if err != nil {
+			return objects{}, err
+		}
+		server, err := s3server.New(settings)
+		if err != nil {
+			return objects{}, err
+		}
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	})
+	who := func() (_, root store.Account, err error) {
+		settings, err := local.S3()
+		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
+	}
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
 }

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -18,12 +19,12 @@ func (t *Type) PreviewCreate(inputs property.Map) property.Map {
 			outputs = outputs.Set(name, property.New(property.Computed))
 		}
 	}
-	return t.previewTags(outputs)
+	return t.WithAllTags(outputs)
 }
 
 // PreviewUpdate returns the outputs of a resource after an update in place.
 func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
-	return t.previewTags(updated(state, inputs, t.Inputs))
+	return t.WithAllTags(updated(state, inputs, t.Inputs))
 }
 
 // Updated returns a record after an update in place.
@@ -50,7 +51,8 @@ func updated(state, inputs property.Map, properties map[string]*Property) proper
 	return state
 }
 
-func (t *Type) previewTags(outputs property.Map) property.Map {
+// WithAllTags adds tagsAll to the outputs of a taggable resource.
+func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	if _, taggable := t.Inputs["tags"]; !taggable {
 		return outputs
 	}
@@ -140,18 +142,12 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 
 // isEmpty reports whether a value says no more than its lack.
 func isEmpty(v property.Value) bool {
-	switch {
-	case v.IsString():
-		return v.AsString() == ""
-	case v.IsBool():
-		return !v.AsBool()
-	case v.IsNumber():
-		return v.AsNumber() == 0
-	case v.IsArray():
-		return v.AsArray().Len() == 0
-	case v.IsMap():
-		return v.AsMap().Len() == 0
-	default:
+	switch plain := reflect.ValueOf(JSON(v)); plain.Kind() {
+	case reflect.Invalid:
 		return v.IsNull()
+	case reflect.Slice, reflect.Map:
+		return plain.Len() == 0
+	default:
+		return plain.IsZero()
 	}
 }
