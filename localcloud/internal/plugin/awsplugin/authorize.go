@@ -55,21 +55,9 @@ type target struct {
 
 // with is the target in a request that has more condition keys.
 func (t target) with(more ...map[string]string) target {
-	keys := maps.Clone(t.keys)
-	if keys == nil {
-		keys = map[string]string{}
-	}
-	for _, m := range more {
+	keys := map[string]string{}
+	for _, m := range append([]map[string]string{t.keys}, more...) {
 		maps.Copy(keys, m)
-	}
-	return target{t.arn, keys}
-}
-
-// without is the target after an earlier request of the same operation has removed tags from it.
-func (t target) without(removed tags) target {
-	keys := maps.Clone(t.keys)
-	for key := range removed.resource() {
-		delete(keys, key)
 	}
 	return target{t.arn, keys}
 }
@@ -122,18 +110,6 @@ type question struct {
 	inputs, old store.Record
 }
 
-// on is a request about each of the targets, which are asked for one by one.
-func (q question) on(action string, targets ...target) []call {
-	var calls []call
-	for _, t := range targets {
-		calls = append(calls, call{action, t})
-	}
-	return calls
-}
-
-// fresh is a resource of EC2 that the request makes.
-func (q question) fresh(kind string) target { return target{arn: q.ec2ARN(kind, "*")} }
-
 // self is the resource that the question is about. When it is about to be made, it
 // is there, with its tags, by the time of the request.
 func (q question) self() target {
@@ -147,7 +123,7 @@ func (q question) self() target {
 		name = q.text(q.kind.NameProperty)
 	}
 	arn := q.kind.arnOf(q.region, q.text("path"), name)
-	return target{arn: arn}.with(q.tags("tags").resource(), boundedBy(q.text("permissionsBoundary")))
+	return target{arn: arn}.with(resourceTags(q.inputs.Tags("tags")), boundedBy(q.text("permissionsBoundary")))
 }
 
 // of is a resource of a type with its tags.
@@ -157,7 +133,7 @@ func (q question) of(token, id string) target {
 	if r == nil && k.IDIsARN {
 		arn = id
 	}
-	return target{arn: arn}.with(tags(r.Tags("tags")).resource(), boundedBy(r.Text("permissionsBoundary")))
+	return target{arn: arn}.with(resourceTags(r.Tags("tags")), boundedBy(r.Text("permissionsBoundary")))
 }
 
 // boundedBy is a role's permissions boundary as the condition key of requests about the role.
@@ -168,35 +144,18 @@ func boundedBy(boundary string) map[string]string {
 	return map[string]string{"iam:permissionsboundary": boundary}
 }
 
-// tags are tags by their keys.
-type tags map[string]string
+// requestTags are tags as the condition keys of a request that sets them.
+func requestTags(tags map[string]string) map[string]string { return tagKeys("aws:requesttag/", tags) }
 
-// request is the tags as the condition keys of a request that sets them.
-func (t tags) request() map[string]string { return t.keys("aws:requesttag/") }
+// resourceTags are tags as the condition keys of a request about what has them.
+func resourceTags(tags map[string]string) map[string]string { return tagKeys("aws:resourcetag/", tags) }
 
-// resource is the tags as the condition keys of a request about what has them.
-func (t tags) resource() map[string]string { return t.keys("aws:resourcetag/") }
-
-func (t tags) keys(kind string) map[string]string {
+func tagKeys(kind string, tags map[string]string) map[string]string {
 	keys := map[string]string{}
-	for name, value := range t {
+	for name, value := range tags {
 		keys[kind+strings.ToLower(name)] = value
 	}
 	return keys
-}
-
-func (q question) requestTags() map[string]string { return q.tags("tags").request() }
-
-// tags reads an input that holds tags.
-func (q question) tags(path string) tags { return q.inputs.Tags(path) }
-
-// changedTags are the tags that an update sets, and those that it takes away.
-func (q question) changedTags(path string) (set, removed tags) {
-	before, after := q.old.Tags(path), q.tags(path)
-	set, removed = maps.Clone(after), maps.Clone(before)
-	maps.DeleteFunc(set, func(key, value string) bool { old, had := before[key]; return had && old == value })
-	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
-	return set, removed
 }
 
 // texts are the strings of an input, or before a delete what they were, or else what

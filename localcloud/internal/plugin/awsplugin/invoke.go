@@ -50,7 +50,7 @@ func functions() map[string]function {
 					calls = nil
 				}
 				arn = cmp.Or(arn, q.plugin.kinds[providerToken].arnOf(q.region, "/", q.text("url")))
-				return append(calls, q.on("iam:GetOpenIDConnectProvider", q.of(providerToken, arn))...)
+				return append(calls, call{"iam:GetOpenIDConnectProvider", q.of(providerToken, arn)})
 			},
 			call: getOpenIDConnectProvider,
 		},

@@ -1,6 +1,8 @@
 package awsplugin
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -75,7 +77,8 @@ func (q question) clause(words []string) []call {
 		case strings.Contains(word, ":"):
 			actions = append(actions, word)
 		default:
-			calls = append(calls, special()[word](q)...)
+			more, _ := q.special(word)
+			calls = append(calls, more...)
 		}
 	}
 	targets := []target{{arn: "*"}}
@@ -86,9 +89,11 @@ func (q question) clause(words []string) []call {
 		targets = append(targets, q.target(name)...)
 	}
 	for _, action := range actions {
-		calls = append(calls, q.on(action, targets...)...)
+		for _, t := range targets {
+			calls = append(calls, call{action, t})
+		}
 		if slices.Contains(names, "new") && q.given("tags") {
-			calls = append(calls, q.tagsNew(action)...)
+			calls = append(calls, q.tagsNew(action))
 		}
 	}
 	return calls
@@ -100,9 +105,8 @@ func (q question) target(name string) []target {
 	case "self":
 		return []target{q.self()}
 	case "new":
-		t := q.self()
-		t.keys = nil
-		return []target{t.with(boundedBy(q.text("permissionsBoundary")), q.requestTags())}
+		t := target{arn: q.self().arn}
+		return []target{t.with(boundedBy(q.text("permissionsBoundary")), requestTags(q.inputs.Tags("tags")))}
 	case "objects":
 		return []target{{arn: q.self().arn + "/*"}}
 	case "zone":
@@ -110,14 +114,12 @@ func (q question) target(name string) []target {
 	case "image": // an AMI belongs to whom published it
 		return []target{{arn: "arn:aws:ec2:" + q.region + "::image/" + q.text("ami")}}
 	case "newInterface":
-		return []target{q.fresh("network-interface")}
+		return []target{{arn: q.ec2ARN("network-interface", "*")}}
 	case "newVolume":
-		return []target{q.newVolume()}
+		return []target{q.newVolume("volumeTags")}
 	case "interface":
-		if i := q.Instances[q.id]; i != nil {
-			return []target{{arn: q.ec2ARN("network-interface", i.Shown.Text("primaryNetworkInterfaceId"))}}
-		}
-		return []target{q.fresh("network-interface")}
+		id := q.stored().Text("primaryNetworkInterfaceId")
+		return []target{{arn: q.ec2ARN("network-interface", cmp.Or(id, "*"))}}
 	}
 	input := q.kind.Inputs[name]
 	ids := q.texts(name)
@@ -132,16 +134,16 @@ func (q question) target(name string) []target {
 }
 
 // tagsNew is what a request needs beside its own action when it tags what it makes.
-func (q question) tagsNew(action string) []call {
+func (q question) tagsNew(action string) call {
 	service, name, _ := strings.Cut(action, ":")
 	t := q.target("new")[0]
 	switch service {
 	case "ec2":
-		return q.on("ec2:CreateTags", t.with(createAction(name)))
+		return call{"ec2:CreateTags", t.with(createAction(name))}
 	case "iam":
-		return q.on("iam:Tag"+strings.TrimPrefix(name, "Create"), t)
+		return call{"iam:Tag" + strings.TrimPrefix(name, "Create"), t}
 	default:
-		return q.on("s3:PutBucketTagging", q.self())
+		return call{"s3:PutBucketTagging", q.self()}
 	}
 }
 
@@ -161,145 +163,134 @@ func (q question) retags() []call {
 		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
 		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made, "tags", q.self())
 	default:
-		return q.on("s3:PutBucketTagging", q.self())
+		return []call{{"s3:PutBucketTagging", q.self()}}
 	}
 }
 
-func (q question) retagsAs(set, remove, property string, t target) []call {
-	changed, removed := q.changedTags(property)
-	var calls []call
+// retagsAs are the requests that first take away tags, and then set others.
+func (q question) retagsAs(set, remove, property string, t target) (calls []call) {
+	before, after := q.old.Tags(property), q.inputs.Tags(property)
+	changed, removed := maps.Clone(after), maps.Clone(before)
+	maps.DeleteFunc(changed, func(key, value string) bool { old, had := before[key]; return had && old == value })
+	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
 	if len(removed) > 0 {
 		keys := map[string]string{}
 		if remove == "ec2:DeleteTags" {
-			keys = removed.request()
+			keys = requestTags(removed)
 		}
 		calls = append(calls, call{remove, t.with(keys)})
 	}
 	if len(changed) > 0 {
-		calls = append(calls, call{set, t.with(changed.request()).without(removed)})
+		left := t.with(requestTags(changed))
+		for key := range resourceTags(removed) {
+			delete(left.keys, key)
+		}
+		calls = append(calls, call{set, left})
 	}
 	return calls
 }
 
-// special are the requests that depend on more than the inputs.
-func special() map[string]func(q question) []call {
-	return map[string]func(q question) []call{
-		"detach": func(q question) []call {
-			if vpc := q.InternetGateways[q.id].Text("vpcId"); vpc != "" {
-				return q.on("ec2:DetachInternetGateway", q.self(), q.of("aws:ec2/vpc:Vpc", vpc))
+// special are the requests of a name in the table that depend on more than the inputs.
+func (q question) special(name string) (calls []call, known bool) {
+	add := func(action string, t target) { calls = append(calls, call{action, t}) }
+	switch name {
+	case "detach":
+		if vpc := q.stored().Text("vpcId"); vpc != "" {
+			add("ec2:DetachInternetGateway", q.self())
+			add("ec2:DetachInternetGateway", q.of("aws:ec2/vpc:Vpc", vpc))
+		}
+	case "disassociateSubnets":
+		for _, a := range q.RouteTableAssociations {
+			if a.Text("routeTableId") == q.id {
+				add("ec2:DisassociateRouteTable", q.self())
+				add("ec2:DisassociateRouteTable", q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))
 			}
-			return nil
-		},
-		"disassociateSubnets": func(q question) (calls []call) {
-			for _, a := range q.RouteTableAssociations {
-				if a.Text("routeTableId") == q.id {
-					subnet := q.of("aws:ec2/subnet:Subnet", a.Text("subnetId"))
-					calls = append(calls, q.on("ec2:DisassociateRouteTable", q.self(), subnet)...)
-				}
-			}
-			return calls
-		},
-		"tagNewVolume": func(q question) []call {
-			return q.on("ec2:CreateTags", q.newVolume().with(createAction("RunInstances")))
-		},
-		"tagRootVolume": func(q question) []call {
-			return q.on("ec2:CreateTags", q.newVolume().with(q.tags("rootBlockDevice.tags").request()))
-		},
-		"retagVolume": func(q question) []call {
-			return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
-		},
-		"retagRootVolume": func(q question) []call {
-			return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
-		},
-		// To give the role of an instance profile to EC2.
-		"passProfilesRole": func(q question) []call {
-			if role := q.InstanceProfiles[q.text("iamInstanceProfile")].Text("role"); role != "" {
-				return q.passes(role)
-			}
-			return nil
-		},
-		"passRole": func(q question) []call { return q.passes(q.text("role")) },
-
-		"changeRecord": func(q question) []call {
-			name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
-			record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
-			return slices.Concat(
-				q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(record)),
-				q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
-			)
-		},
-
-		"readPolicies": func(q question) []call {
-			if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
-				return q.on("iam:GetRolePolicy", q.self())
-			}
-			return nil
-		},
+		}
+	case "tagNewVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags").with(createAction("RunInstances")))
+	case "tagRootVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags", "rootBlockDevice.tags"))
+	case "retagVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
+	case "retagRootVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
+	case "passRole", "passProfilesRole": // to EC2
+		role := q.text("role")
+		if name == "passProfilesRole" {
+			role = q.InstanceProfiles[q.text("iamInstanceProfile")].Text("role")
+		}
+		if role != "" {
+			toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
+			add("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
+		}
+	case "changeRecord":
+		name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
+		record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
+		add("route53:GetHostedZone", hostedZone())
+		add("route53:ChangeResourceRecordSets", hostedZone().with(record))
+		add("route53:GetChange", target{arn: "arn:aws:route53:::change/*"})
+	case "readPolicies":
+		if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
+			add("iam:GetRolePolicy", q.self())
+		}
+	case "bound":
 		// A role gets another permissions boundary, or none. IAM's condition key has the boundary of
 		// the request, or else the one that the role has.
-		"bound": func(q question) []call {
-			boundary := q.inputs.Text("permissionsBoundary")
-			if boundary == "" {
-				return q.on("iam:DeleteRolePermissionsBoundary", q.self())
+		if boundary := q.inputs.Text("permissionsBoundary"); boundary != "" {
+			add("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
+		} else {
+			add("iam:DeleteRolePermissionsBoundary", q.self())
+		}
+	case "leaveProfiles":
+		for name, p := range q.InstanceProfiles {
+			if p.Text("role") == q.id {
+				add("iam:RemoveRoleFromInstanceProfile", q.of("aws:iam/instanceProfile:InstanceProfile", name))
 			}
-			return q.on("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
-		},
-		"leaveProfiles": func(q question) (calls []call) {
-			for name, p := range q.InstanceProfiles {
-				if p.Text("role") == q.id {
-					profile := q.of("aws:iam/instanceProfile:InstanceProfile", name)
-					calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", profile)...)
-				}
-			}
-			return calls
-		},
-		"readProfilesRole": func(q question) []call {
-			role := q.text("role")
-			if p := q.InstanceProfiles[q.id]; p != nil {
-				role = p.Text("role")
-			}
-			if role == "" {
-				return nil
-			}
-			calls := q.on("iam:GetRole", q.of("aws:iam/role:Role", role))
-			if q.id != "" && q.Roles[role] == nil {
-				// The provider takes a role that is gone out of the profile, in a refresh as well.
-				calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", q.self())...)
-			}
-			return calls
-		},
+		}
+	case "readProfilesRole":
+		role := q.text("role")
+		if p := q.InstanceProfiles[q.id]; p != nil {
+			role = p.Text("role")
+		}
+		if role != "" {
+			add("iam:GetRole", q.of("aws:iam/role:Role", role))
+		}
+		if role != "" && q.id != "" && q.Roles[role] == nil {
+			// The provider takes a role that is gone out of the profile, in a refresh as well.
+			add("iam:RemoveRoleFromInstanceProfile", q.self())
+		}
+	case "changeClientIDs":
 		// The provider adds and removes the client ids of an OIDC provider one by one.
-		"changeClientIDs": func(q question) (calls []call) {
-			before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
-			if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
-				calls = append(calls, q.on("iam:AddClientIDToOpenIDConnectProvider", q.self())...)
-			}
-			if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
-				calls = append(calls, q.on("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())...)
-			}
-			return calls
-		},
+		before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
+		if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
+			add("iam:AddClientIDToOpenIDConnectProvider", q.self())
+		}
+		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
+			add("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())
+		}
+	default:
+		return nil, false
 	}
+	return calls, true
 }
 
-func (q question) passes(role string) []call {
-	toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
-	return q.on("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
+// newVolume is the root volume that a launch makes, with the tags of some inputs.
+func (q question) newVolume(tags ...string) target {
+	t := target{arn: q.ec2ARN("volume", "*")}
+	for _, property := range tags {
+		t = t.with(requestTags(q.inputs.Tags(property)))
+	}
+	return t
 }
-
-func (q question) newVolume() target { return q.fresh("volume").with(q.tags("volumeTags").request()) }
 
 func (q question) rootVolume() target {
-	i := q.Instances[q.id]
-	if i == nil {
-		return q.fresh("volume")
+	instance := q.stored()
+	tags := instance.Tags("rootBlockDevice.tags")
+	if instance["volumeTags"] != nil {
+		tags = instance.Tags("volumeTags")
 	}
-	root := i.Shown.Object("rootBlockDevice")
-	has := tags(root.Tags("tags"))
-	if i.Shown["volumeTags"] != nil {
-		has = i.Shown.Tags("volumeTags")
-	}
-	return target{arn: q.ec2ARN("volume", root.Text("volumeId"))}.with(has.resource())
+	volume := cmp.Or(instance.Text("rootBlockDevice.volumeId"), "*")
+	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(tags))
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }
