@@ -61,13 +61,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
-	var answer any
+	service, contentType := "sts", "text/xml"
 	if isKMS {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		answer, err = s.doKMS(r, target, body)
-	} else {
-		w.Header().Set("Content-Type", "text/xml")
-		answer, err = s.doSTS(r, body)
+		service, contentType = "kms", "application/x-amz-json-1.1"
+	}
+	w.Header().Set("Content-Type", contentType)
+	var answer any
+	who, err := s.authenticate(r, body, service)
+	switch {
+	case err != nil:
+	case isKMS:
+		answer, err = s.doKMS(target, who, body)
+	default:
+		answer, err = doSTS(r, who, body)
 	}
 	if err != nil {
 		refused, status := refusalOf(err)
@@ -85,11 +91,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error) {
-	who, err := s.authenticate(r, body, "kms")
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) doKMS(target string, who caller.Caller, body []byte) (any, error) {
 	do, ok := s.actions[target]
 	if !ok {
 		return nil, refuse("UnknownOperationException", "localcloud's KMS does not know the operation %q", target)
@@ -117,16 +119,14 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
-	who, err := s.authenticate(r, body, "sts")
-	if err != nil {
-		return nil, err
+func doSTS(r *http.Request, who caller.Caller, body []byte) (any, error) {
+	query := string(body)
+	if r.Method == http.MethodGet {
+		query = r.URL.RawQuery
 	}
-	form := r.URL.Query()
-	if r.Method != http.MethodGet {
-		if form, err = url.ParseQuery(string(body)); err != nil {
-			return nil, refuse("MalformedQueryString", "%s", err)
-		}
+	form, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, refuse("MalformedQueryString", "%s", err)
 	}
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
 		return nil, refuse("InvalidAction",
