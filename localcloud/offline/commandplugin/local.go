@@ -85,12 +85,11 @@ func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	}
 	out := newOutput(ctx, s.Logging)
 	cmd.Stdout, cmd.Stderr = out.stdout, out.stderr
-	err := cmd.Run()
-	out.end()
+	outputs, err := out.finish(*command, cmd.Run())
 	if err != nil {
-		return out.failure(*command, err)
+		return err
 	}
-	s.CommandOutputs = out.outputs()
+	s.CommandOutputs = outputs
 	return s.collectFiles(cmd.Dir)
 }
 
@@ -109,19 +108,18 @@ func (s *LocalCommandState) collectFiles(dir string) (err error) {
 		}
 		s.Assets = &assets
 	}
-	if s.ArchivePaths == nil {
-		return nil
-	}
-	assets, err := matchingAssets(dir, *s.ArchivePaths)
-	members := map[string]any{}
-	for path, asset := range assets {
-		members[path] = asset.Asset
-	}
-	if err == nil {
-		s.Archive, err = resource.NewAssetArchive(members)
-	}
-	if err != nil {
-		return fmt.Errorf("collect archivePaths: %w", err)
+	if s.ArchivePaths != nil {
+		assets, err := matchingAssets(dir, *s.ArchivePaths)
+		members := map[string]any{}
+		for path, asset := range assets {
+			members[path] = asset.Asset
+		}
+		if err == nil {
+			s.Archive, err = resource.NewAssetArchive(members)
+		}
+		if err != nil {
+			return fmt.Errorf("collect archivePaths: %w", err)
+		}
 	}
 	return nil
 }

@@ -61,24 +61,18 @@ func newOutput(ctx context.Context, logging *Logging) *output {
 	return out
 }
 
-// end waits until all is shown; it is called when the command has ended.
-func (o *output) end() {
+// finish waits until all is shown of a command that ended with err. It returns the outputs, or an
+// error in the real plugin's words.
+func (o *output) finish(command string, err error) (CommandOutputs, error) {
 	_ = o.lines.Close() // never fails
 	<-o.shown
-}
-
-// outputs are the resource's outputs; it is called after end.
-func (o *output) outputs() CommandOutputs {
+	if err != nil {
+		return CommandOutputs{}, fmt.Errorf("%w: running %q:\n%s", err, command, o.both.String())
+	}
 	return CommandOutputs{
 		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),
 		Stderr: strings.TrimSuffix(o.stderrContent.String(), "\n"),
-	}
-}
-
-// failure is the error of a command that ended with err; it is called after
-// end. Its wording is the real plugin's.
-func (o *output) failure(command string, err error) error {
-	return fmt.Errorf("%w: running %q:\n%s", err, command, o.both.String())
+	}, nil
 }
 
 // lockedBuffer is a buffer that two streams write to.

@@ -81,13 +81,11 @@ func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 	}
 	out := newOutput(ctx, s.Logging)
 	session.Stdout, session.Stderr = out.stdout, out.stderr
-	err = session.Run(*command)
-	out.end()
-	if err != nil {
-		return out.failure(*command, err)
+	outputs, err := out.finish(*command, session.Run(*command))
+	if err == nil {
+		s.CommandOutputs = outputs
 	}
-	s.CommandOutputs = out.outputs()
-	return nil
+	return err
 }
 
 // Connection says how to reach a host over SSH, directly or through a bastion host.
