@@ -106,6 +106,8 @@ func rolePolicyRows() rows {
 	}
 }
 
+func rolePolicyID(r store.Record) string { return r.Text("role") + ":" + r.Text("name") }
+
 func checkRolePolicy(op *operation, r store.Record) error {
 	if _, err := policy.RolePolicy(r.Text("policy")); err != nil {
 		return apiError("MalformedPolicyDocument", "policy %s: %s", r.Text("name"), err)

@@ -71,6 +71,9 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	declared := kinds()
 	for token, k := range declared {
 		k.Type = types[token]
+		if k.Table != "" {
+			k.rows = in(k.Table)
+		}
 	}
 	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
 }

@@ -22,6 +22,9 @@ var source []byte
 // Type is one resource type.
 type Type struct {
 	Token string `json:"-"`
+	// Table is where the resources are in the store, such as Vpcs, or Buckets.Policy for a part of
+	// another resource. It is empty for those that are kept otherwise.
+	Table string `json:"table"`
 	// ARN is the service and the kind of resource in the type's ARNs, such as ec2:vpc.
 	// It is empty for a part of another resource.
 	ARN string `json:"arn"`

@@ -1,5 +1,10 @@
 package store
 
+import (
+	"reflect"
+	"strings"
+)
+
 // State is all that exists. Each collection is keyed by the resource's id, or
 // by its name where AWS identifies it by name.
 type State struct {
@@ -75,11 +80,59 @@ type Bucket struct {
 	Lifecycle           Record `json:"lifecycle,omitempty"`
 }
 
+// newState is a state without resources.
 func newState() *State {
-	return &State{
-		Vpcs: Table{}, Subnets: Table{}, InternetGateways: Table{}, RouteTables: Table{}, RouteTableAssociations: Table{},
-		VpcEndpoints: Table{}, SecurityGroups: Table{}, KeyPairs: Table{}, Addresses: Table{}, Policies: Table{},
-		InstanceProfiles: Table{}, OpenIDConnectProviders: Table{}, Records: Table{},
-		Instances: map[string]*Instance{}, Roles: map[string]*Role{}, Buckets: map[string]*Bucket{},
+	s := &State{}
+	for _, field := range reflect.ValueOf(s).Elem().Fields() {
+		if field.Kind() == reflect.Map {
+			field.Set(reflect.MakeMap(field.Type()))
+		}
 	}
+	return s
+}
+
+// Table returns the records of a table by its field in State. With the field of an entry behind it,
+// as in Buckets.Policy, they are that part of each entry, where there is one.
+func (s *State) Table(name string) Table {
+	entries, part := s.entries(name)
+	if part == "" {
+		return entries.Interface().(Table)
+	}
+	records := Table{}
+	for id, entry := range entries.Seq2() {
+		if r := entry.Elem().FieldByName(part).Interface().(Record); r != nil {
+			records[id.String()] = r
+		}
+	}
+	return records
+}
+
+// Put puts a record into a table, as Table names it.
+func (s *State) Put(table, id string, r Record) {
+	entries, part := s.entries(table)
+	if part == "" {
+		entries.SetMapIndex(reflect.ValueOf(id), reflect.ValueOf(r))
+		return
+	}
+	entry := entries.MapIndex(reflect.ValueOf(id))
+	if !entry.IsValid() {
+		entry = reflect.New(entries.Type().Elem().Elem())
+		entries.SetMapIndex(reflect.ValueOf(id), entry)
+	}
+	entry.Elem().FieldByName(part).Set(reflect.ValueOf(r))
+}
+
+// Drop takes a record out of a table. With what AWS shows, all that is known of an entry goes.
+func (s *State) Drop(table, id string) {
+	entries, part := s.entries(table)
+	if part != "" && part != "Shown" {
+		s.Put(table, id, nil)
+		return
+	}
+	entries.SetMapIndex(reflect.ValueOf(id), reflect.Value{})
+}
+
+func (s *State) entries(table string) (entries reflect.Value, part string) {
+	field, part, _ := strings.Cut(table, ".")
+	return reflect.ValueOf(s).Elem().FieldByName(field), part
 }
