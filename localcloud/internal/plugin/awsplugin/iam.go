@@ -3,8 +3,6 @@ package awsplugin
 import (
 	"context"
 	"net/url"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,29 +14,11 @@ import (
 const (
 	maxManagedPolicy = 6144
 	maxRolePolicies  = 10240 // all inline policies of a role
-	maxThumbprints   = 5
-	maxClientIDs     = 100
 )
-
-// checkIAMName checks the name of a resource of IAM, and the path where it has one.
-func checkIAMName(k *kind, r store.Record) error {
-	name, path := r.Text("name"), r.Text("path")
-	if len(name) > k.Autoname.MaxLength || !regexp.MustCompile(`^[\w+=,.@-]+$`).MatchString(name) {
-		return apiError("ValidationError",
-			"name %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", name, k.Autoname.MaxLength)
-	}
-	if r["path"] != nil && (!strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/")) {
-		return apiError("ValidationError", "path %q is invalid: it must begin and end with /", path)
-	}
-	return nil
-}
 
 func checkRole(op *operation, r store.Record) error {
 	if _, err := policy.TrustPolicy(r.Text("assumeRolePolicy")); err != nil {
 		return apiError("MalformedPolicyDocument", "assumeRolePolicy: %s", err)
-	}
-	if seconds := r.Number("maxSessionDuration"); seconds < 3600 || seconds > 43200 {
-		return apiError("ValidationError", "maxSessionDuration is %d seconds: write 3600 to 43200", seconds)
 	}
 	return nil
 }
@@ -200,22 +180,6 @@ func checkProvider(_ *operation, r store.Record) error {
 			"Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", r.Text("url"))
 	}
 	r["url"] = issuer
-	if ids := r.Texts("clientIdLists"); len(ids) == 0 || len(ids) > maxClientIDs {
-		return apiError("LimitExceeded", "clientIdLists has %d client ids: write 1 to %d", len(ids), maxClientIDs)
-	}
-	if r["thumbprintLists"] == nil {
-		r["thumbprintLists"] = []any{} // IAM trusts GitHub's server by its own authorities
-	}
-	thumbprints := r.Texts("thumbprintLists")
-	wrong := func(text string) bool { return !regexp.MustCompile(`^[0-9a-fA-F]{40}$`).MatchString(text) }
-	if len(thumbprints) > maxThumbprints {
-		return apiError("LimitExceeded",
-			"thumbprintLists has %d thumbprints: write at most %d", len(thumbprints), maxThumbprints)
-	}
-	if i := slices.IndexFunc(thumbprints, wrong); i >= 0 {
-		return apiError("ValidationError",
-			"thumbprintLists[%d] is %q: write the SHA-1 of a certificate, 40 hex digits", i, thumbprints[i])
-	}
 	return nil
 }
 

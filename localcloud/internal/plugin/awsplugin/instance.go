@@ -166,9 +166,6 @@ func checkInstance(op *operation, r store.Record) error {
 	} {
 		setDefault(r, "metadataOptions", name, value)
 	}
-	if hops := r.Object("metadataOptions").Number("httpPutResponseHopLimit"); hops < 1 || hops > 64 {
-		return invalidParameter("metadataOptions.httpPutResponseHopLimit is %d: write 1 to 64", hops)
-	}
 	setDefault(r, "maintenanceOptions", "autoRecovery", "default")
 	r["instanceInitiatedShutdownBehavior"] = cmp.Or(r.Text("instanceInitiatedShutdownBehavior"), shutdownStops)
 	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
@@ -353,8 +350,6 @@ func completeRootVolume(r store.Record, deviceName string) error {
 	root := r.Object("rootBlockDevice")
 	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
 	switch {
-	case size < 1 || size > 16384:
-		return invalidParameter("rootBlockDevice.volumeSize is %d GiB: write 1 to 16384", size)
 	case root.Number("throughput") != 0 && kind != "gp3":
 		return apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", kind)
 	case iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, kind):

@@ -15,9 +15,6 @@ import (
 
 // checkKeyPair checks a public key, and adds its type and fingerprint.
 func checkKeyPair(_ *operation, r store.Record) error {
-	if name := r.Text("keyName"); name == "" || len(name) > 255 {
-		return invalidParameter("the key pair's name must have 1 to 255 characters")
-	}
 	if r["keyPairId"] != nil {
 		return nil
 	}

@@ -70,13 +70,8 @@ func (k *kind) validate(op *operation, before, after store.Record) error {
 	if err := op.checkReferences(k, before, after); err != nil {
 		return err
 	}
-	if strings.HasPrefix(k.Token, "aws:iam/") && k.Autoname != nil {
-		if err := checkIAMName(k, after); err != nil {
-			return err
-		}
-	}
-	if k.check == nil {
-		return nil
+	if err := k.Obeyed(after); err != nil || k.check == nil {
+		return err
 	}
 	return k.check(op, after)
 }

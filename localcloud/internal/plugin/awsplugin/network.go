@@ -152,9 +152,6 @@ func (op *operation) internetGatewayOf(vpcID string) string {
 }
 
 func checkRouteTable(op *operation, r store.Record) error {
-	if r["routes"] == nil {
-		r["routes"] = []any{}
-	}
 	seen := map[string]bool{}
 	for _, route := range r.Objects("routes") {
 		if err := op.checkRoute(r, route); err != nil {
@@ -243,9 +240,6 @@ func checkVPCEndpoint(op *operation, r store.Record) error {
 	if service := "com.amazonaws." + op.region + ".s3"; r.Text("serviceName") != service {
 		return apiError("InvalidServiceName",
 			"The Vpc Endpoint Service '%s' does not exist; localcloud has %s.", r.Text("serviceName"), service)
-	}
-	if r["routeTableIds"] == nil {
-		r["routeTableIds"] = []any{}
 	}
 	for id, other := range op.VpcEndpoints {
 		for _, table := range other.Texts("routeTableIds") {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -39,14 +38,6 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 	if strings.HasPrefix(name, "sg-") {
 		return invalidParameter("invalid value for name (%s): it cannot begin with sg-", name)
 	}
-	allowed := regexp.MustCompile(`^[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]*$`)
-	for _, property := range []string{"name", "description"} {
-		if value := g.Text(property); len(value) > 255 || !allowed.MatchString(value) {
-			return invalidParameter(
-				"Value (%s) for parameter %s is invalid: at most 255 characters from a-zA-Z0-9. "+
-					"_-:/()#,@[]+=&;{}!$*", value, property)
-		}
-	}
 	for id, other := range op.SecurityGroups {
 		if id != g.Text("id") && other.Text("vpcId") == g.Text("vpcId") && other.Text("name") == name {
 			return apiError("InvalidGroup.Duplicate",
@@ -54,9 +45,6 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 		}
 	}
 	for _, direction := range []string{"ingress", "egress"} {
-		if g[direction] == nil {
-			g[direction] = []any{}
-		}
 		rules, err := groupRules(g, direction)
 		if err != nil {
 			return err

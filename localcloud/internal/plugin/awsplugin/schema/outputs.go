@@ -63,13 +63,18 @@ func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	return outputs.Set("tagsAll", tags)
 }
 
-// Record returns what a new resource is stored as: its inputs in JSON's form. A
-// boolean that can only be false is false when it is not given, as AWS shows it.
+// Record returns what a new resource is stored as: its inputs in JSON's form. What AWS shows though
+// it was not given is a boolean that can only be false, and a list that AWS keeps, which is empty.
 func (t *Type) Record(inputs property.Map) map[string]any {
 	record := Record(inputs)
 	for name, schema := range t.Inputs {
-		if _, given := record[name]; !given && slices.Equal(schema.Values, []any{false}) {
+		_, given := record[name]
+		switch {
+		case given:
+		case slices.Equal(schema.Values, []any{false}):
 			record[name] = false
+		case schema.Computed && schema.Items != nil:
+			record[name] = []any{}
 		}
 	}
 	return record

@@ -95,7 +95,19 @@ type Property struct {
 	// may be left out, and empty for plain equality.
 	Compare string `json:"compare"`
 	// Hashed properties appear in the state as a hash of the input.
-	Hashed bool `json:"hashed"`
+	Hashed bool  `json:"hashed"`
+	Rule   *Rule `json:"rule"`
+}
+
+// Rule is what AWS demands of a value when it gets it, and its error.
+type Rule struct {
+	// Min and Max bound a number, the length of a text or that of a list. Max is 0 for no bound.
+	Min     int    `json:"min"`
+	Max     int    `json:"max"`
+	Pattern string `json:"pattern"` // of a text
+	Code    string `json:"code"`
+	// Message says what to write.
+	Message string `json:"message"`
 }
 
 // Load returns all types by their tokens, such as aws:ec2/vpc:Vpc.
