@@ -22,11 +22,8 @@ import (
 // maxUserData is EC2's limit, in bytes before base64.
 const maxUserData = 16384
 
-// What EC2 does with an instance that shuts itself down.
-const (
-	shutdownStops      = "stop"
-	shutdownTerminates = "terminate"
-)
+// shutdownTerminates is what EC2 may do with an instance that shuts itself down, other than to stop it.
+const shutdownTerminates = "terminate"
 
 // makeInstance launches an instance.
 func makeInstance(ctx context.Context, op *operation, r store.Record) error {
@@ -158,16 +155,8 @@ func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// checkInstance checks what can change in place, and completes it.
+// checkInstance checks what can change in place.
 func checkInstance(op *operation, r store.Record) error {
-	for name, value := range map[string]any{
-		"httpEndpoint": "enabled", "httpTokens": "optional", "httpPutResponseHopLimit": 1.0,
-		"httpProtocolIpv6": "disabled", "instanceMetadataTags": "disabled",
-	} {
-		setDefault(r, "metadataOptions", name, value)
-	}
-	setDefault(r, "maintenanceOptions", "autoRecovery", "default")
-	r["instanceInitiatedShutdownBehavior"] = cmp.Or(r.Text("instanceInitiatedShutdownBehavior"), shutdownStops)
 	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
 		r["vpcSecurityGroupIds"] = []any{op.Vpcs[op.network(r)].Text("defaultSecurityGroupId")}
 	}
@@ -175,18 +164,6 @@ func checkInstance(op *operation, r store.Record) error {
 		return op.checkProfile(profile)
 	}
 	return nil
-}
-
-// setDefault sets a field of a property that is an object, where it has none.
-func setDefault(r store.Record, object, field string, value any) {
-	fields := r.Object(object)
-	if fields == nil {
-		fields = store.Record{}
-		r[object] = map[string]any(fields)
-	}
-	if fields[field] == nil || fields[field] == "" {
-		fields[field] = value
-	}
 }
 
 // applyInstance brings a change in place to the instance.
@@ -236,7 +213,7 @@ func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.In
 		return nil, err
 	}
 	r["privateIp"], r["privateDns"] = privateIP, op.privateDNS(privateIP)
-	r["primaryNetworkInterfaceId"], r["tenancy"], r["ebsOptimized"] = newID("eni"), "default", r.Flag("ebsOptimized")
+	r["primaryNetworkInterfaceId"] = newID("eni")
 	return i, nil
 }
 
@@ -342,11 +319,6 @@ func hashUserData(text string) string {
 
 // completeRootVolume checks the root volume as EC2 does, and fills in what it chooses.
 func completeRootVolume(r store.Record, deviceName string) error {
-	for field, value := range map[string]any{
-		"deleteOnTermination": true, "encrypted": false, "volumeSize": 8.0, "volumeType": "gp2",
-	} {
-		setDefault(r, "rootBlockDevice", field, value)
-	}
 	root := r.Object("rootBlockDevice")
 	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
 	switch {

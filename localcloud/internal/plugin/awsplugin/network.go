@@ -96,7 +96,6 @@ func checkSubnet(op *operation, r store.Record) error {
 			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
 	}
 	r["availabilityZoneId"] = zoneID(op.region, zone)
-	r["privateDnsHostnameTypeOnLaunch"] = "ip-name"
 	return nil
 }
 

@@ -161,7 +161,7 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
 	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
 		if k.forbid != nil {
-			if err := k.forbid(op.record(k.Token, request.ID), k.Record(request.Inputs)); err != nil {
+			if err := k.forbid(op.record(k.Token, request.ID), q.inputs); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,6 @@ package schema
 
 import (
 	"reflect"
-	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
@@ -29,7 +28,7 @@ func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
 
 // Updated returns a record after an update in place.
 func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
-	return Record(updated(Value(record).AsMap(), inputs, t.Inputs))
+	return t.Record(updated(Value(record).AsMap(), inputs, t.Inputs))
 }
 
 // updated sets what can change in place, and drops what is no longer given, unless AWS
@@ -63,21 +62,23 @@ func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	return outputs.Set("tagsAll", tags)
 }
 
-// Record returns what a new resource is stored as: its inputs in JSON's form. What AWS shows though
-// it was not given is a boolean that can only be false, and a list that AWS keeps, which is empty.
+// Record returns what a new resource is stored as: its inputs in JSON's form, and what AWS shows
+// where none is given.
 func (t *Type) Record(inputs property.Map) map[string]any {
 	record := Record(inputs)
-	for name, schema := range t.Inputs {
-		_, given := record[name]
-		switch {
-		case given:
-		case slices.Equal(schema.Values, []any{false}):
-			record[name] = false
-		case schema.Computed && schema.Items != nil:
-			record[name] = []any{}
+	complete(record, t.Inputs)
+	return record
+}
+
+func complete(fields map[string]any, properties map[string]*Property) {
+	for name, schema := range properties {
+		if given := fields[name]; schema.Shown != nil && (given == nil || given == "") {
+			fields[name] = JSON(Value(schema.Shown)) // a copy
+		}
+		if object, ok := fields[name].(map[string]any); ok {
+			complete(object, schema.Properties)
 		}
 	}
-	return record
 }
 
 // Record returns inputs in JSON's form.

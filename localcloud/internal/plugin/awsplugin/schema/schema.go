@@ -84,8 +84,10 @@ type Property struct {
 	ForceNewIf string `json:"forceNewIf"`
 	// Architecture marks the name of an instance type: a change to a type of another
 	// architecture replaces the resource.
-	Architecture  bool     `json:"architecture"`
-	Default       any      `json:"default"`
+	Architecture bool `json:"architecture"`
+	Default      any  `json:"default"`
+	// Shown is what AWS shows where no value is given, in a record that is stored.
+	Shown         any      `json:"shown"`
 	Values        []any    `json:"values"`
 	ConflictsWith []string `json:"conflictsWith"`
 	// MaxLength is the largest number of characters, or 0 where the provider checks none.
