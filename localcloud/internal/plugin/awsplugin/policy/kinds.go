@@ -101,7 +101,7 @@ func RolePolicy(text string) (Document, error) {
 // S3 server must be told each one.
 func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
-	known := slices.Concat(objectActions(), bucketActions(), otherActions())
+	known := s3Actions("object", "bucket", "other")
 	for _, pattern := range slices.Concat(s.Action, s.NotAction) {
 		if !form.MatchString(pattern) {
 			return fmt.Errorf("has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", pattern)
@@ -115,7 +115,7 @@ func (s Statement) checkActions() error {
 }
 
 func (s Statement) checkResources() error {
-	if len(s.NotResource) > 0 && len(s.covered(slices.Concat(objectActions(), bucketActions()))) > 0 {
+	if len(s.NotResource) > 0 && len(s.covered(s3Actions("object", "bucket"))) > 0 {
 		return errors.New("uses NotResource for actions of S3, which localcloud cannot enforce")
 	}
 	form := regexp.MustCompile(`^arn:aws:[a-z0-9-]+:[^:]*:[^:]*:.+$`)
