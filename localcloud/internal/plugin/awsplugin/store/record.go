@@ -1,10 +1,6 @@
 package store
 
-import (
-	"encoding/json"
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Record is a resource as AWS shows it: the JSON form of its properties, under
 // Pulumi's names. What is not there is empty. The methods take the path of a property,
@@ -101,16 +97,4 @@ func (r Record) Tags(path string) map[string]string {
 		}
 	}
 	return tags
-}
-
-// Decode fills target from a property, by the JSON names of the target.
-func (r Record) Decode(name string, target any) error {
-	document, err := json.Marshal(r[name])
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	if err := json.Unmarshal(document, target); err != nil {
-		return fmt.Errorf("decode %s: %w", name, err)
-	}
-	return nil
 }
