@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -81,4 +83,136 @@ func (s *Store) Read() (*State, error) {
 		return nil, fmt.Errorf("the store: %w", err)
 	}
 	return saved, nil
+}
+
+// State is all that exists. Each collection is keyed by the resource's id, or
+// by its name where AWS identifies it by name.
+type State struct {
+	Vpcs                   Table                `json:"vpcs"`
+	Subnets                Table                `json:"subnets"`
+	InternetGateways       Table                `json:"internetGateways"`
+	RouteTables            Table                `json:"routeTables"`
+	RouteTableAssociations Table                `json:"routeTableAssociations"`
+	VpcEndpoints           Table                `json:"vpcEndpoints"`
+	SecurityGroups         Table                `json:"securityGroups"`
+	KeyPairs               Table                `json:"keyPairs"`
+	Instances              map[string]*Instance `json:"instances"`
+	Addresses              Table                `json:"addresses"`
+	Roles                  map[string]*Role     `json:"roles"`
+	Policies               Table                `json:"policies"`
+	InstanceProfiles       Table                `json:"instanceProfiles"`
+	OpenIDConnectProviders Table                `json:"openIdConnectProviders"`
+	Buckets                map[string]*Bucket   `json:"buckets"`
+	Records                Table                `json:"records"`
+
+	// LastPublicAddress makes the next public address a new one, so that a
+	// client that still talks to a released address meets nobody.
+	LastPublicAddress int `json:"lastPublicAddress"`
+}
+
+// Table holds the resources of one type.
+type Table map[string]Record
+
+// Instance is an instance with what AWS knows of it and does not show.
+type Instance struct {
+	// Shown holds the SHA-1 of the user data, as the Terraform provider's state does.
+	Shown Record `json:"instance"`
+	// Pending is true until the instance runs. A pending instance that an
+	// operation finds was left behind by a process that was killed.
+	Pending  bool   `json:"pending,omitempty"`
+	VpcID    string `json:"vpcId"`
+	UserData []byte `json:"userData,omitempty"`
+	// PublicKey is that of the key pair at launch, which may be gone since.
+	PublicKey    string `json:"publicKey,omitempty"`
+	Architecture string `json:"architecture"`
+	// AutoPublicIP is the auto-assigned public address, empty while there is none.
+	AutoPublicIP string `json:"autoPublicIp,omitempty"`
+	// AutoAssign says that the instance asked for a public address at launch,
+	// and so gets one again when it loses an Elastic IP.
+	AutoAssign bool `json:"autoAssign"`
+}
+
+// Role is a role with its inline policies and the account that stands for it
+// at the S3 server.
+type Role struct {
+	Shown    Record `json:"role"`
+	Policies Table  `json:"policies"` // by their names
+	// Account is nil until an instance uses the role, or somebody asks for its credentials.
+	Account *Account `json:"account,omitempty"`
+}
+
+// Account is a user of the S3 server.
+type Account struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+}
+
+// Bucket is a bucket with its settings, each nil until it is made.
+type Bucket struct {
+	Shown        Record `json:"bucket"`
+	Versioning   Record `json:"versioning,omitempty"`
+	Encryption   Record `json:"encryption,omitempty"`
+	PublicAccess Record `json:"publicAccess,omitempty"`
+	// PublicAccessRemoved says that the block which every new bucket has was removed.
+	PublicAccessRemoved bool   `json:"publicAccessRemoved,omitempty"`
+	Ownership           Record `json:"ownership,omitempty"`
+	Policy              Record `json:"policy,omitempty"` // as the program wrote it
+	Lifecycle           Record `json:"lifecycle,omitempty"`
+}
+
+// newState is a state without resources.
+func newState() *State {
+	s := &State{}
+	for _, field := range reflect.ValueOf(s).Elem().Fields() {
+		if field.Kind() == reflect.Map {
+			field.Set(reflect.MakeMap(field.Type()))
+		}
+	}
+	return s
+}
+
+// Table returns the records of a table by its field in State. With the field of an entry behind it,
+// as in Buckets.Policy, they are that part of each entry, where there is one.
+func (s *State) Table(name string) Table {
+	entries, part := s.entries(name)
+	if part == "" {
+		return entries.Interface().(Table)
+	}
+	records := Table{}
+	for id, entry := range entries.Seq2() {
+		if r := entry.Elem().FieldByName(part).Interface().(Record); r != nil {
+			records[id.String()] = r
+		}
+	}
+	return records
+}
+
+// Put puts a record into a table, as Table names it.
+func (s *State) Put(table, id string, r Record) {
+	entries, part := s.entries(table)
+	if part == "" {
+		entries.SetMapIndex(reflect.ValueOf(id), reflect.ValueOf(r))
+		return
+	}
+	entry := entries.MapIndex(reflect.ValueOf(id))
+	if !entry.IsValid() {
+		entry = reflect.New(entries.Type().Elem().Elem())
+		entries.SetMapIndex(reflect.ValueOf(id), entry)
+	}
+	entry.Elem().FieldByName(part).Set(reflect.ValueOf(r))
+}
+
+// Drop takes a record out of a table. With what AWS shows, all that is known of an entry goes.
+func (s *State) Drop(table, id string) {
+	entries, part := s.entries(table)
+	if part != "" && part != "Shown" {
+		s.Put(table, id, nil)
+		return
+	}
+	entries.SetMapIndex(reflect.ValueOf(id), reflect.Value{})
+}
+
+func (s *State) entries(table string) (entries reflect.Value, part string) {
+	field, part, _ := strings.Cut(table, ".")
+	return reflect.ValueOf(s).Elem().FieldByName(field), part
 }
