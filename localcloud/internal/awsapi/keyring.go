@@ -52,7 +52,6 @@ type key struct {
 	Materials [][]byte `json:"materials"`
 }
 
-// alias is another name of a key.
 type alias struct {
 	KeyID   string    `json:"keyId"`
 	Created time.Time `json:"created"`

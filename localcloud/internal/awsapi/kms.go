@@ -25,7 +25,6 @@ const (
 
 const algorithm = "SYMMETRIC_DEFAULT"
 
-// action is an action of KMS.
 type action struct {
 	// parameters are those that the action knows. Another one is refused: it could
 	// not be heeded.
@@ -90,7 +89,6 @@ type parameters struct {
 	NumberOfBytes                  int
 }
 
-// tag is a tag as KMS writes it.
 type tag struct {
 	TagKey, TagValue string
 }
@@ -472,10 +470,8 @@ func (r *request) metadata(k *key) map[string]any {
 	return m
 }
 
-// arn is the ARN of a key, key/ID, or of an alias, alias/NAME.
 func (r *request) arn(resource string) string {
 	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", r.settings.Region, caller.AccountID, resource)
 }
 
-// seconds is a time in AWS's JSON.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -31,7 +31,6 @@ import (
 // largestBody is the most that is read of a request, in bytes.
 const largestBody = 1 << 20
 
-// Settings of a Server.
 type Settings struct {
 	Region string
 	// Root is the administrator's access key.
@@ -60,7 +59,6 @@ func New(settings Settings) (*Server, error) {
 	return &Server{settings: settings, kms: keys, actions: kmsActions()}, nil
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
 	if err != nil {
@@ -117,7 +115,6 @@ type stsError struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// callerIdentity is the answer to GetCallerIdentity.
 type callerIdentity struct {
 	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
 	ARN       string   `xml:"GetCallerIdentityResult>Arn"`
@@ -202,7 +199,6 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	return *who, nil
 }
 
-// authorization is the content of the Authorization header.
 type authorization struct {
 	accessKeyID, region, service string
 	signedHeaders                []string

@@ -37,7 +37,6 @@ type CopyToRemoteArgs struct {
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 }
 
-// CopyToRemoteState is the inputs.
 type CopyToRemoteState struct{ CopyToRemoteArgs }
 
 // Annotate gives the type the token under which the SDK registers it.
@@ -91,7 +90,6 @@ func (*CopyToRemote) Update(
 	return infer.UpdateResponse[CopyToRemoteState]{Output: CopyToRemoteState{req.Inputs}}, err
 }
 
-// hash is that of the source's content.
 func (a CopyToRemoteArgs) hash() string {
 	switch {
 	case a.Source.Asset != nil:
@@ -127,7 +125,6 @@ func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	}
 }
 
-// remoteFiles are those of a host.
 type remoteFiles struct{ *sftp.Client }
 
 // copyText makes target a file with the text.

@@ -22,7 +22,6 @@ type LocalCommand struct {
 	lifecycle[LocalCommandArgs, LocalCommandState, *LocalCommandState]
 }
 
-// LocalCommandArgs are the inputs.
 type LocalCommandArgs struct {
 	CommandArgs
 	// Interpreter is the program, and its arguments, that gets the command as
@@ -36,7 +35,6 @@ type LocalCommandArgs struct {
 	ArchivePaths *[]string `pulumi:"archivePaths,optional"`
 }
 
-// LocalCommandState is the inputs and the outputs.
 type LocalCommandState struct {
 	LocalCommandArgs
 	CommandOutputs

@@ -75,7 +75,6 @@ func (o *output) finish(command string, err error) (CommandOutputs, error) {
 	}, nil
 }
 
-// lockedBuffer is a buffer that two streams write to.
 type lockedBuffer struct {
 	mutex  sync.Mutex
 	buffer bytes.Buffer

@@ -92,7 +92,6 @@ type lifecycle[A, S any, P interface {
 	run(ctx context.Context, command *string) error
 }] struct{}
 
-// Create runs the create command, if there is one.
 func (lifecycle[A, S, P]) Create(ctx context.Context, req infer.CreateRequest[A]) (infer.CreateResponse[S], error) {
 	var state S
 	args := P(&state).set(req.Inputs)
@@ -121,7 +120,6 @@ func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A,
 	return infer.UpdateResponse[S]{Output: state}, err
 }
 
-// Delete runs the delete command, if there is one.
 func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]) (infer.DeleteResponse, error) {
 	state := P(&req.State)
 	return infer.DeleteResponse{}, state.run(ctx, state.common().Delete)

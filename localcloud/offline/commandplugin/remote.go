@@ -23,14 +23,12 @@ type RemoteCommand struct {
 	lifecycle[RemoteCommandArgs, RemoteCommandState, *RemoteCommandState]
 }
 
-// RemoteCommandArgs are the inputs.
 type RemoteCommandArgs struct {
 	CommandArgs
 	// Connection is secret as a whole.
 	Connection *Connection `pulumi:"connection" provider:"secret"`
 }
 
-// RemoteCommandState is the inputs and the outputs.
 type RemoteCommandState struct {
 	RemoteCommandArgs
 	CommandOutputs
@@ -118,7 +116,6 @@ type SSHHost struct {
 	PerDialTimeout *int `pulumi:"perDialTimeout,optional"`
 }
 
-// Annotate sets the defaults.
 func (c *Connection) Annotate(a infer.Annotator)      { c.annotate(a) }
 func (c *ProxyConnection) Annotate(a infer.Annotator) { c.annotate(a) }
 
@@ -199,7 +196,6 @@ func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	return client, nil
 }
 
-// attempts logs in over TCP.
 func (h SSHHost) attempts(ctx context.Context, action string, config *ssh.ClientConfig) (*ssh.Client, error) {
 	return repeat(ctx, action, *h.DialErrorLimit, func() (*ssh.Client, error) {
 		return ssh.Dial("tcp", h.address(), config)

@@ -207,7 +207,6 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 // searchPath is PATH in Debian's images.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Image is an image that this machine built.
 type Image struct {
 	References []string // such as library/debian:trixie-slim
 	// Layers are files: gzipped tar archives, the lowest first.
@@ -216,7 +215,6 @@ type Image struct {
 	Cmd        []string
 }
 
-// Images are those that the registry serves, from the files of their layers.
 func Images(minbase, traefik string) []Image {
 	return []Image{Debian(minbase), Traefik(minbase, traefik)}
 }

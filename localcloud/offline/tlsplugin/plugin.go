@@ -70,7 +70,6 @@ func keyInputs() map[string]input {
 	}
 }
 
-// wanted are the inputs with defaults for unset ones.
 func wanted(given property.Map) property.Map {
 	for name, in := range keyInputs() {
 		if given.Get(name).IsNull() {
@@ -80,7 +79,6 @@ func wanted(given property.Map) property.Map {
 	return given
 }
 
-// checkKey refuses what the real plugin refuses.
 func checkKey(_ context.Context, req p.CheckRequest) (response p.CheckResponse, err error) {
 	if token := string(req.Urn.Type()); token != privateKey {
 		return response, fmt.Errorf("localcloud does not support resource type %s; it supports %s", token, privateKey)
@@ -123,7 +121,6 @@ func diffKey(_ context.Context, req p.DiffRequest) (p.DiffResponse, error) {
 	return p.DiffResponse{HasChanges: len(changes) > 0, DetailedDiff: changes}, nil
 }
 
-// createKey generates the key pair. A preview generates nothing.
 func createKey(_ context.Context, req p.CreateRequest) (response p.CreateResponse, err error) {
 	response.Properties = wanted(req.Properties)
 	forms := map[string]string{}

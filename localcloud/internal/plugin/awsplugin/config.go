@@ -16,7 +16,6 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
-// config is what the aws provider is configured with.
 type config struct {
 	Region            string
 	AllowedAccountIDs []string

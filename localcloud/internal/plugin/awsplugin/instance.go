@@ -30,7 +30,6 @@ const maxUserData = 16384
 // shutdownTerminates is what EC2 may do with an instance that shuts itself down, other than to stop it.
 const shutdownTerminates = "terminate"
 
-// makeInstance launches an instance.
 func makeInstance(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.removeSwitchedOff(ctx); err != nil {
 		return err
@@ -171,7 +170,6 @@ func checkInstance(op *operation, r store.Record) error {
 	return nil
 }
 
-// applyInstance brings a change in place to the instance.
 func applyInstance(ctx context.Context, op *operation, before, after store.Record) error {
 	if before == nil || after == nil {
 		return nil

@@ -17,7 +17,6 @@ import (
 // providerToken is the type of OIDC providers.
 const providerToken = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 
-// function is a function of the provider, with the arguments that it takes.
 type function struct {
 	arguments []string
 	// may are the permissions that it needs.

@@ -108,7 +108,6 @@ func (k *kind) nameProperty() string {
 	return k.NameProperty
 }
 
-// arnOf is the ARN of a resource of the kind.
 func (k *kind) arnOf(region, path, name string) string {
 	switch service, what, _ := strings.Cut(k.ARN, ":"); service {
 	case "ec2":
@@ -120,7 +119,6 @@ func (k *kind) arnOf(region, path, name string) string {
 	}
 }
 
-// label is what messages call a resource of the kind.
 func (k *kind) label() string {
 	_, what, _ := strings.Cut(k.ARN, ":")
 	return cmp.Or(strings.ReplaceAll(what, "-", " "), "resource")
@@ -294,7 +292,6 @@ func kinds() map[string]*kind {
 	}
 }
 
-// rows are the resources of a type in a state.
 type rows struct {
 	all  func(s *store.State) store.Table
 	put  func(s *store.State, id string, r store.Record)

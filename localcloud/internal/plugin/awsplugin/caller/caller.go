@@ -18,7 +18,6 @@ const AccountID = "123456789012"
 // sessionName is that of every role's session.
 const sessionName = "localcloud"
 
-// Caller is somebody with an access key.
 type Caller struct {
 	ARN string
 	// UserID is the unique id, as sts:GetCallerIdentity tells it.

@@ -30,7 +30,6 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// Server is the S3 server.
 type Server struct {
 	settings cloud.S3
 	http     *http.Client
@@ -64,7 +63,6 @@ func New(settings cloud.S3) (*Server, error) {
 	}, nil
 }
 
-// Buckets returns the names of all buckets.
 func (s *Server) Buckets(ctx context.Context) ([]string, error) {
 	var names []string
 	pages := s3.NewListBucketsPaginator(s.s3, &s3.ListBucketsInput{})
@@ -87,7 +85,6 @@ func (s *Server) CreateBucket(ctx context.Context, bucket string) error {
 	return err
 }
 
-// BucketExists says whether the bucket is there.
 func (s *Server) BucketExists(ctx context.Context, bucket string) (bool, error) {
 	_, err := s.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
 	var notFound *types.NotFound
@@ -182,7 +179,6 @@ func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
 	}
 }
 
-// PutVersioning sets the versioning status, Enabled or Suspended.
 func (s *Server) PutVersioning(ctx context.Context, bucket, status string) error {
 	_, err := s.s3.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
 		Bucket:                  &bucket,
@@ -191,7 +187,6 @@ func (s *Server) PutVersioning(ctx context.Context, bucket, status string) error
 	return err
 }
 
-// PutOwnership sets who owns new objects.
 func (s *Server) PutOwnership(ctx context.Context, bucket, ownership string) error {
 	_, err := s.s3.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
 		Bucket: &bucket,

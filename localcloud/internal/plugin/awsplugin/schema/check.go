@@ -59,7 +59,6 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults), nil
 }
 
-// isDefaulted says whether Check generated the value of the named property.
 func isDefaulted(inputs property.Map, name string) bool {
 	defaults := inputs.Get(defaultsKey)
 	if !defaults.IsArray() {
@@ -73,7 +72,6 @@ func isDefaulted(inputs property.Map, name string) bool {
 	return false
 }
 
-// checker collects the problems of one resource.
 type checker struct {
 	token    string
 	failures []p.CheckFailure

@@ -82,7 +82,6 @@ func complete(fields map[string]any, properties map[string]*Property) {
 	}
 }
 
-// Record returns inputs in JSON's form.
 func Record(inputs property.Map) map[string]any {
 	record := map[string]any{}
 	for name, v := range inputs.All {

@@ -3,8 +3,8 @@ package store
 import "strings"
 
 // Record is a resource as AWS shows it: the JSON form of its properties, under
-// Pulumi's names. What is not there is empty. The methods take the path of a property,
-// such as rootBlockDevice.tags.
+// Pulumi's names. What is not there is empty, and so is what is of another form than a method
+// is for. The methods take the path of a property, such as rootBlockDevice.tags.
 type Record map[string]any
 
 // At returns a property, or nil.
@@ -33,13 +33,11 @@ func (r Record) Has(path string) bool {
 	}
 }
 
-// Text returns a property that is a string.
 func (r Record) Text(path string) string {
 	text, _ := r.At(path).(string)
 	return text
 }
 
-// Flag returns a property that is a boolean.
 func (r Record) Flag(path string) bool {
 	flag, _ := r.At(path).(bool)
 	return flag
@@ -51,7 +49,6 @@ func (r Record) Number(path string) int {
 	return int(number)
 }
 
-// List returns the elements of a property that is a list.
 func (r Record) List(path string) []any {
 	list, _ := r.At(path).([]any)
 	return list
@@ -71,13 +68,11 @@ func (r Record) Texts(path string) []string {
 	return texts
 }
 
-// Object returns a property that is an object, or nil.
 func (r Record) Object(path string) Record {
 	object, _ := r.At(path).(map[string]any)
 	return object
 }
 
-// Objects returns the objects of a property that is a list of them.
 func (r Record) Objects(path string) []Record {
 	var objects []Record
 	for _, item := range r.List(path) {

@@ -160,7 +160,6 @@ type Bucket struct {
 	Lifecycle           Record `json:"lifecycle,omitempty"`
 }
 
-// newState is a state without resources.
 func newState() *State {
 	s := &State{}
 	for _, field := range reflect.ValueOf(s).Elem().Fields() {
