@@ -120,8 +120,8 @@ func (pl *plugin) check(_ context.Context, request p.CheckRequest) (response p.C
 	if config := pl.config.Load(); config != nil {
 		inputs = config.tag(k.Type, inputs)
 	}
-	response.Inputs, response.Failures, err = k.Check(request.Urn.Name(), request.State, inputs)
-	return response, err
+	response.Inputs, response.Failures = k.Check(request.Urn.Name(), request.State, inputs)
+	return response, nil
 }
 
 func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (response p.DiffResponse, err error) {

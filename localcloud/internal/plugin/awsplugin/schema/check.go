@@ -23,27 +23,21 @@ const defaultsKey = "__defaults"
 // Check validates a program's inputs, fills in defaults and generated names,
 // and returns every problem found. Unknown values pass: they are checked again
 // once they are known. A generated name is kept from oldInputs.
-func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure, error) {
+func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure) {
 	c := checker{token: t.Token}
 	checked := c.object("", inputs, t.Inputs, t.Unsupported, t.Hints)
-	checked, err := t.autoname(name, oldInputs, checked, &c)
-	if err != nil {
-		return property.Map{}, nil, err
-	}
-	return checked, c.failures, nil
+	return t.autoname(name, oldInputs, checked, &c), c.failures
 }
 
-func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker) (property.Map, error) {
+func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker) property.Map {
 	auto := t.Autoname
 	if auto == nil || has(inputs, auto.Property) || has(inputs, auto.PrefixProperty) {
-		return inputs, nil
+		return inputs
 	}
 	generated := oldInputs.Get(auto.Property)
 	if !isDefaulted(oldInputs, auto.Property) || !generated.IsString() {
 		suffix := make([]byte, 4)
-		if _, err := rand.Read(suffix); err != nil {
-			return property.Map{}, fmt.Errorf("generate a name: %w", err)
-		}
+		_, _ = rand.Read(suffix) // crypto/rand ends the program rather than fail
 		text := name + "-" + hex.EncodeToString(suffix)[:7]
 		if auto.Lowercase {
 			text = strings.ToLower(text)
@@ -56,20 +50,12 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 		generated = property.New(text)
 	}
 	defaults := property.New([]property.Value{property.New(auto.Property)})
-	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults), nil
+	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults)
 }
 
 func isDefaulted(inputs property.Map, name string) bool {
-	defaults := inputs.Get(defaultsKey)
-	if !defaults.IsArray() {
-		return false
-	}
-	for _, v := range defaults.AsArray().All {
-		if v.IsString() && v.AsString() == name {
-			return true
-		}
-	}
-	return false
+	defaults, _ := JSON(inputs.Get(defaultsKey)).([]any)
+	return slices.Contains(defaults, any(name))
 }
 
 type checker struct {
@@ -125,10 +111,7 @@ func (c *checker) object(
 
 func (c *checker) value(path string, v property.Value, schema *Property) property.Value {
 	v = coerce(v, schema)
-	if v.IsComputed() {
-		return v
-	}
-	if !c.typed(path, v, schema) {
+	if v.IsComputed() || !c.typed(path, v, schema) {
 		return v
 	}
 	switch schema.Type {
@@ -151,10 +134,7 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
 	}
 	if len(schema.Values) > 0 && !slices.Contains(schema.Values, JSON(v)) {
-		shown, err := json.Marshal(schema.Values)
-		if err != nil {
-			shown = fmt.Append(nil, schema.Values)
-		}
+		shown, _ := json.Marshal(schema.Values) // they came from JSON
 		c.fail(path, "localcloud does not support this value of property %q of %s; write one of %s", path, c.token, shown)
 	}
 	return v
@@ -165,11 +145,11 @@ func (c *checker) typed(path string, v property.Value, schema *Property) bool {
 		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object",
 		"array": "a list", "set": "a list",
 	}[schema.Type]
-	if kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber())) {
-		return true
+	right := kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber()))
+	if !right {
+		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
 	}
-	c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
-	return false
+	return right
 }
 
 // coerce accepts what the bridge accepts in place of a string: the resource
@@ -186,10 +166,7 @@ func coerce(v property.Value, schema *Property) property.Value {
 		if v.HasComputed() {
 			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
 		}
-		document, err := json.Marshal(JSON(v))
-		if err != nil {
-			return v
-		}
+		document, _ := json.Marshal(JSON(v)) // it is in JSON's form
 		return property.WithGoValue(v, string(document)).WithSecret(v.HasSecrets())
 	}
 	return v

@@ -146,10 +146,7 @@ func sorted(v any) []string {
 	}
 	texts := make([]string, 0, len(items))
 	for _, item := range items {
-		text, err := json.Marshal(item)
-		if err != nil {
-			text = fmt.Append(nil, item)
-		}
+		text, _ := json.Marshal(item) // it is in JSON's form
 		texts = append(texts, string(text))
 	}
 	slices.Sort(texts)

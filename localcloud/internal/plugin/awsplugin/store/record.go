@@ -13,8 +13,7 @@ func (r Record) At(path string) any {
 	if !nested {
 		return r[name]
 	}
-	object, _ := r[name].(map[string]any)
-	return Record(object).At(rest)
+	return r.Object(name).At(rest)
 }
 
 // Has reports whether a property is there, and neither empty nor false.
@@ -33,26 +32,19 @@ func (r Record) Has(path string) bool {
 	}
 }
 
-func (r Record) Text(path string) string {
-	text, _ := r.At(path).(string)
-	return text
+func get[T any](r Record, path string) (value T) {
+	value, _ = r.At(path).(T)
+	return value
 }
 
-func (r Record) Flag(path string) bool {
-	flag, _ := r.At(path).(bool)
-	return flag
-}
+func (r Record) Text(path string) string { return get[string](r, path) }
+func (r Record) Flag(path string) bool   { return get[bool](r, path) }
+func (r Record) List(path string) []any  { return get[[]any](r, path) }
+
+func (r Record) Object(path string) Record { return get[map[string]any](r, path) }
 
 // Number returns a property that is a whole number.
-func (r Record) Number(path string) int {
-	number, _ := r.At(path).(float64)
-	return int(number)
-}
-
-func (r Record) List(path string) []any {
-	list, _ := r.At(path).([]any)
-	return list
-}
+func (r Record) Number(path string) int { return int(get[float64](r, path)) }
 
 // Texts returns the strings of a property that is one or a list of them.
 func (r Record) Texts(path string) []string {
@@ -66,11 +58,6 @@ func (r Record) Texts(path string) []string {
 		}
 	}
 	return texts
-}
-
-func (r Record) Object(path string) Record {
-	object, _ := r.At(path).(map[string]any)
-	return object
 }
 
 func (r Record) Objects(path string) []Record {
