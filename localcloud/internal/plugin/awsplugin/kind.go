@@ -70,8 +70,19 @@ func (k *kind) validate(op *operation, before, after store.Record) error {
 	if err := op.checkReferences(k, before, after); err != nil {
 		return err
 	}
-	if err := k.Obeyed(after); err != nil || k.check == nil {
+	if err := k.Obeyed(after); err != nil {
 		return err
+	}
+	if unique := k.Unique; unique != nil {
+		for id, other := range k.rows.all(op.State) {
+			differ := func(p string) bool { return after.Text(p) == "" || after.Text(p) != other.Text(p) }
+			if id != after.Text("id") && !slices.ContainsFunc(unique.By, differ) {
+				return apiError(unique.Code, "%s: %s", unique.Message, id)
+			}
+		}
+	}
+	if k.check == nil {
+		return nil
 	}
 	return k.check(op, after)
 }
@@ -248,12 +259,12 @@ func (op *operation) network(r store.Record) string {
 // schema/schema.json.
 func kinds() map[string]*kind {
 	return map[string]*kind{
-		"aws:ec2/vpc:Vpc":                                     {check: checkVPC, make: makeVPC, remove: removeVPC},
+		"aws:ec2/vpc:Vpc":                                     {make: makeVPC, remove: removeVPC},
 		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
-		"aws:ec2/internetGateway:InternetGateway":             {check: checkInternetGateway, apply: detachInternetGateway},
+		"aws:ec2/internetGateway:InternetGateway":             {apply: detachInternetGateway},
 		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
 		"aws:ec2/route:Route":                                 {rows: routeRows(), id: routeID, check: checkRoute},
-		"aws:ec2/routeTableAssociation:RouteTableAssociation": {check: checkRouteTableAssociation},
+		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
 		"aws:ec2/securityGroupRule:SecurityGroupRule":         {rows: groupRuleRows(), id: groupRuleID, check: checkGroupRule},

@@ -19,17 +19,6 @@ import (
 // s3PrefixListID is the id of S3's prefix list in us-east-1. Here it serves in every region.
 const s3PrefixListID = "pl-63a5400a"
 
-func checkVPC(_ *operation, r store.Record) error {
-	block, err := parseCIDR(r.Text("cidrBlock"))
-	if err != nil {
-		return err
-	}
-	if block.Bits() < 16 || block.Bits() > 28 {
-		return apiError("InvalidVpc.Range", "The CIDR '%s' is invalid: a VPC's block is between /16 and /28.", block)
-	}
-	return nil
-}
-
 // makeVPC makes a VPC with its main route table and default security group.
 func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 	id, table, group := r.Text("id"), newID("rtb"), newID("sg")
@@ -72,13 +61,9 @@ func (op *operation) comesWithVPC(id string) bool {
 }
 
 func checkSubnet(op *operation, r store.Record) error {
-	block, err := parseCIDR(r.Text("cidrBlock"))
-	if err != nil {
-		return err
-	}
-	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) || block.Bits() > 28 {
-		return apiError("InvalidSubnet.Range",
-			"The CIDR '%s' is invalid: it must lie within the VPC's %s and be at most a /28.", block, v)
+	block := storedCIDR(r.Text("cidrBlock"))
+	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) {
+		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s.", block, v)
 	}
 	for id, other := range op.Subnets {
 		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
@@ -118,14 +103,6 @@ func zoneID(region string, i int) string {
 		id += part[:1]
 	}
 	return id + "-az" + strconv.Itoa(i+1)
-}
-
-func checkInternetGateway(op *operation, r store.Record) error {
-	vpc := r.Text("vpcId")
-	if other := op.internetGatewayOf(vpc); vpc != "" && other != "" && other != r.Text("id") {
-		return invalidParameter("Network %s already has an internet gateway attached: %s", vpc, other)
-	}
-	return nil
 }
 
 // detachInternetGateway refuses to take a gateway from a VPC with public addresses.
@@ -208,17 +185,6 @@ func checkRoute(op *operation, r store.Record) error {
 	return op.checkRoute(op.RouteTables[r.Text("routeTableId")], r)
 }
 
-func checkRouteTableAssociation(op *operation, r store.Record) error {
-	for id, other := range op.RouteTableAssociations {
-		if other.Text("subnetId") == r.Text("subnetId") && id != r.Text("id") {
-			return apiError("Resource.AlreadyAssociated",
-				"the specified association for route table %s conflicts with an existing association: %s of %s",
-				r.Text("routeTableId"), id, r.Text("subnetId"))
-		}
-	}
-	return nil
-}
-
 // isPublic reports whether a subnet's route table leads to the internet.
 func (op *operation) isPublic(subnet store.Record) bool {
 	vpc := subnet.Text("vpcId")
@@ -264,18 +230,6 @@ func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
 	}
 	r["cidrBlocks"], r["prefixListId"], r["requesterManaged"], r["state"] = blocks, s3PrefixListID, false, "available"
 	return nil
-}
-
-// parseCIDR reads an IPv4 block in the form that AWS wants.
-func parseCIDR(text string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil || !prefix.Addr().Is4() {
-		return netip.Prefix{}, invalidParameter("%q is not an IPv4 CIDR block; write one such as 10.0.0.0/16", text)
-	}
-	if prefix != prefix.Masked() {
-		return netip.Prefix{}, invalidParameter("the CIDR block %q has host bits set; write %s", text, prefix.Masked())
-	}
-	return prefix, nil
 }
 
 // storedCIDR reads a block that was checked before it was stored.

@@ -17,12 +17,6 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 	if strings.HasPrefix(name, "sg-") {
 		return invalidParameter("invalid value for name (%s): it cannot begin with sg-", name)
 	}
-	for id, other := range op.SecurityGroups {
-		if id != g.Text("id") && other.Text("vpcId") == g.Text("vpcId") && other.Text("name") == name {
-			return apiError("InvalidGroup.Duplicate",
-				"The security group '%s' already exists for VPC '%s'", name, g.Text("vpcId"))
-		}
-	}
 	for _, direction := range []string{"ingress", "egress"} {
 		seen := map[string]bool{}
 		for i, rule := range g.Objects(direction) {
@@ -82,14 +76,7 @@ func protocolName(protocol string) string {
 // peers lists all that a rule is for, after checking that it exists.
 func (op *operation) peers(g, rule store.Record) ([]string, error) {
 	// The local cloud has no IPv6, so rules for it match nothing.
-	peers := rule.Texts("ipv6CidrBlocks")
-	for _, block := range rule.Texts("cidrBlocks") {
-		prefix, err := parseCIDR(block)
-		if err != nil {
-			return nil, err
-		}
-		peers = append(peers, prefix.String())
-	}
+	peers := slices.Concat(rule.Texts("ipv6CidrBlocks"), rule.Texts("cidrBlocks"))
 	for _, id := range rule.Texts("prefixListIds") {
 		if id != s3PrefixListID {
 			return nil, apiError("InvalidPrefixListID.NotFound",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -211,9 +212,9 @@ func (t *Type) Obeyed(record map[string]any) error {
 }
 
 func obeyed(path string, value any, schema *Property) error {
-	if rule := schema.Rule; rule != nil && value != nil && !rule.allows(value) {
+	if code, problem := schema.Rule.problem(value); problem != "" {
 		return &smithy.GenericAPIError{
-			Code: rule.Code, Message: fmt.Sprintf("%s is %v: %s", path, value, rule.Message), Fault: smithy.FaultClient,
+			Code: code, Message: fmt.Sprintf("%s is %v: %s", path, value, problem), Fault: smithy.FaultClient,
 		}
 	}
 	switch value := value.(type) {
@@ -233,7 +234,11 @@ func obeyed(path string, value any, schema *Property) error {
 	return nil
 }
 
-func (r Rule) allows(value any) bool {
+// problem is what to write in place of a value, with the error's code, or "".
+func (r *Rule) problem(value any) (code, message string) {
+	if r == nil || value == nil {
+		return "", ""
+	}
 	size, matches := 0, true
 	switch value := value.(type) {
 	case float64:
@@ -243,5 +248,18 @@ func (r Rule) allows(value any) bool {
 	case []any:
 		size = len(value)
 	}
-	return matches && size >= r.Min && (r.Max == 0 || size <= r.Max)
+	if r.CIDR {
+		block, err := netip.ParsePrefix(fmt.Sprint(value))
+		if err != nil || !block.Addr().Is4() {
+			return "InvalidParameterValue", "it is not an IPv4 CIDR block; write one such as 10.0.0.0/16"
+		}
+		if block != block.Masked() {
+			return "InvalidParameterValue", fmt.Sprintf("the CIDR block has host bits set; write %s", block.Masked())
+		}
+		size = block.Bits()
+	}
+	if matches && size >= r.Min && (r.Max == 0 || size <= r.Max) {
+		return "", ""
+	}
+	return r.Code, r.Message
 }

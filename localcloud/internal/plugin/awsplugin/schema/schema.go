@@ -39,6 +39,8 @@ type Type struct {
 	Missing string `json:"missing"`
 	// Exists is the error code for a second resource with the same id.
 	Exists string `json:"exists"`
+	// Unique are the properties that no two resources have alike.
+	Unique *Unique `json:"unique"`
 	// Network is true where a change concerns the gateway of the VPC.
 	Network bool `json:"network"`
 	// Calls are the requests to AWS's APIs by which the real provider does one thing with
@@ -101,12 +103,21 @@ type Property struct {
 	Rule   *Rule `json:"rule"`
 }
 
+// Unique is a constraint, and AWS's error.
+type Unique struct {
+	By      []string `json:"by"`
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+}
+
 // Rule is what AWS demands of a value when it gets it, and its error.
 type Rule struct {
-	// Min and Max bound a number, the length of a text or that of a list. Max is 0 for no bound.
+	// Min and Max bound a number, the length of a text, that of a list or that of a block's prefix.
+	// Max is 0 for no bound.
 	Min     int    `json:"min"`
 	Max     int    `json:"max"`
 	Pattern string `json:"pattern"` // of a text
+	CIDR    bool   `json:"cidr"`    // it is an IPv4 block
 	Code    string `json:"code"`
 	// Message says what to write.
 	Message string `json:"message"`
