@@ -1,6 +1,7 @@
 package awsplugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -101,9 +102,9 @@ func versioning(r store.Record) string { return r.Text("versioningConfiguration.
 
 // applyVersioning suspends versioning when the setting goes.
 func applyVersioning(ctx context.Context, op *operation, before, after store.Record) error {
-	name, status := after.Text("bucket"), versioning(after)
+	name, status := either(before, after).Text("bucket"), versioning(after)
 	if after == nil && versioning(before) == "Enabled" {
-		name, status = before.Text("bucket"), "Suspended"
+		status = "Suspended"
 	}
 	if status == "" || status == "Disabled" {
 		return nil
@@ -123,10 +124,7 @@ func checkEncryption(_ *operation, r store.Record) error {
 }
 
 func applyOwnership(ctx context.Context, op *operation, before, after store.Record) error {
-	name, ownership := after.Text("bucket"), after.Text("rule.objectOwnership")
-	if after == nil {
-		name, ownership = before.Text("bucket"), defaultOwnership
-	}
+	name, ownership := either(before, after).Text("bucket"), cmp.Or(after.Text("rule.objectOwnership"), defaultOwnership)
 	return op.onS3("set the object ownership of bucket "+name, func(server objects) error {
 		return server.PutOwnership(ctx, name, ownership)
 	})
@@ -149,11 +147,7 @@ func checkPublicAccess(op *operation, r store.Record) error {
 }
 
 func applyPublicAccess(_ context.Context, op *operation, before, after store.Record) error {
-	if after == nil {
-		op.Buckets[before.Text("bucket")].PublicAccessRemoved = true
-		return nil
-	}
-	op.Buckets[after.Text("bucket")].PublicAccessRemoved = false
+	op.Buckets[either(before, after).Text("bucket")].PublicAccessRemoved = after == nil
 	return nil
 }
 
@@ -204,10 +198,7 @@ func checkBucketPolicy(op *operation, r store.Record) error {
 }
 
 func applyBucketPolicy(ctx context.Context, op *operation, before, after store.Record) error {
-	if after == nil {
-		after = before
-	}
-	return op.syncBucket(ctx, after.Text("bucket"))
+	return op.syncBucket(ctx, either(before, after).Text("bucket"))
 }
 
 // checkLifecycle checks a lifecycle configuration as S3 does. Nobody acts on it:

@@ -192,6 +192,14 @@ func (k *kind) changed(ctx context.Context, op *operation, before, after store.R
 	return op.applyGateways(ctx, op.network(before), op.network(after))
 }
 
+// either returns the record after a change, or of a resource that goes the one before it.
+func either(before, after store.Record) store.Record {
+	if after == nil {
+		return before
+	}
+	return after
+}
+
 // record returns a resource of a type, or nil.
 func (op *operation) record(token, id string) store.Record {
 	return op.plugin.kinds[token].rows.all(op.State)[id]
