@@ -275,8 +275,10 @@ func kinds() map[string]*kind {
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
-		"aws:ec2/securityGroupRule:SecurityGroupRule":         {rows: groupRuleRows(), id: groupRuleID, check: checkGroupRule},
-		"aws:ec2/keyPair:KeyPair":                             {check: checkKeyPair},
+		"aws:ec2/securityGroupRule:SecurityGroupRule": {
+			rows: groupRuleRows(), id: groupRuleID, check: checkGroupRule,
+		},
+		"aws:ec2/keyPair:KeyPair": {check: checkKeyPair},
 		"aws:ec2/instance:Instance": {
 			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance,
 			show: showInstance,

@@ -37,8 +37,9 @@ func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]an
 func updated(state, inputs property.Map, properties map[string]*Property) property.Map {
 	for name, schema := range properties {
 		before, after := state.Get(name), inputs.Get(name)
+		empty := after.IsNull() || after.IsString() && after.AsString() == ""
 		switch {
-		case schema.ForceNew, schema.Hashed, schema.Computed && (after.IsNull() || after.IsString() && after.AsString() == ""):
+		case schema.ForceNew, schema.Hashed, schema.Computed && empty:
 		case schema.Type == "object" && before.IsMap() && after.IsMap():
 			fields := updated(before.AsMap(), after.AsMap(), schema.Properties)
 			state = state.Set(name, property.WithGoValue(after, fields))
