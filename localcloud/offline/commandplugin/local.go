@@ -47,12 +47,7 @@ type LocalCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *LocalCommand) Annotate(a infer.Annotator) { a.SetToken("local", "Command") }
 
-func (s *LocalCommandState) common() *CommandArgs { return &s.CommandArgs }
-
-func (s *LocalCommandState) set(args LocalCommandArgs) *CommandArgs {
-	s.LocalCommandArgs = args
-	return &s.CommandArgs
-}
+func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = args }
 
 // run runs command, nil for none, and sets the outputs. The command inherits
 // this process's environment.

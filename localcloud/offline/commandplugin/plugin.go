@@ -7,6 +7,7 @@ package commandplugin
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -88,41 +89,41 @@ func (a CommandArgs) previousOutput(last CommandOutputs) map[string]string {
 	return environment
 }
 
+// common are the arguments of a local or remote command, or of its state.
+func (a *CommandArgs) common() *CommandArgs { return a }
+
 // lifecycle runs the commands of a resource with the inputs A and the state S. A preview runs nothing.
 type lifecycle[A, S any, P interface {
 	*S
 	// set takes over new inputs.
-	set(A) *CommandArgs
+	set(A)
 	common() *CommandArgs
 	run(ctx context.Context, command *string) error
 }] struct{}
 
 func (lifecycle[A, S, P]) Create(ctx context.Context, req infer.CreateRequest[A]) (infer.CreateResponse[S], error) {
 	var state S
-	args := P(&state).set(req.Inputs)
+	P(&state).set(req.Inputs)
 	if req.DryRun {
 		return infer.CreateResponse[S]{Output: state}, nil
 	}
 	id, err := newID(req.Name)
 	if err == nil {
-		err = P(&state).run(ctx, args.Create)
+		err = P(&state).run(ctx, P(&state).common().Create)
 	}
 	return infer.CreateResponse[S]{ID: id, Output: state}, err
 }
 
 // Update runs the update command, or the create command where there is none.
 func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A, S]) (infer.UpdateResponse[S], error) {
-	state := req.State
-	args := P(&state).set(req.Inputs)
-	command := args.Update
-	if command == nil {
-		command = args.Create
-	}
+	state := P(&req.State)
+	state.set(req.Inputs)
+	command := cmp.Or(state.common().Update, state.common().Create)
 	if req.DryRun {
 		command = nil
 	}
-	err := P(&state).run(ctx, command)
-	return infer.UpdateResponse[S]{Output: state}, err
+	err := state.run(ctx, command)
+	return infer.UpdateResponse[S]{Output: req.State}, err
 }
 
 func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]) (infer.DeleteResponse, error) {

@@ -37,12 +37,7 @@ type RemoteCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *RemoteCommand) Annotate(a infer.Annotator) { a.SetToken("remote", "Command") }
 
-func (s *RemoteCommandState) common() *CommandArgs { return &s.CommandArgs }
-
-func (s *RemoteCommandState) set(args RemoteCommandArgs) *CommandArgs {
-	s.RemoteCommandArgs = args
-	return &s.CommandArgs
-}
+func (s *RemoteCommandState) set(args RemoteCommandArgs) { s.RemoteCommandArgs = args }
 
 // run runs command, nil for none, on the host, and sets the outputs.
 //
