@@ -42,8 +42,8 @@ type Settings struct {
 	Now     func() time.Time
 }
 
-// Server is both services at one address: KMS speaks AWS's JSON 1.1 and is told
-// by its X-Amz-Target, STS speaks the query protocol.
+// Server is both services at one address: KMS speaks AWS's JSON 1.1 and has
+// an X-Amz-Target, STS speaks the query protocol.
 type Server struct {
 	settings Settings
 	kms      *keyring
@@ -147,7 +147,7 @@ func refuse(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// refusalOf is what the one who asked is told of an error, with the HTTP status.
+// refusalOf is the caller's view of an error, with the HTTP status.
 func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
 	if !errors.As(err, &refusal) {
 		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
@@ -161,7 +161,7 @@ func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
 }
 
 // authenticate finds out who has signed a request, or answers as AWS does to
-// somebody it does not know.
+// an unknown caller.
 func (s *Server) authenticate(r *http.Request, body []byte, service string) (caller.Caller, error) {
 	// The services have words of their own for the same.
 	missing, unknown, wrong := "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch"

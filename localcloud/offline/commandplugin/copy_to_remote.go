@@ -107,7 +107,7 @@ func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What closing them says adds nothing to the copy's own error.
+	// An error of closing them adds nothing to the copy's own.
 	defer func() { _ = connection.Close() }()
 	client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
 	if err != nil {

@@ -53,7 +53,7 @@ func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = ar
 // this process's environment.
 //
 // As in the real plugin, the end of ctx kills the interpreter alone: what it
-// started goes on, and is waited for as long as it holds the interpreter's
+// started continues, and is waited for as long as it holds the interpreter's
 // standard output or error.
 func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {

@@ -1,6 +1,6 @@
 // Package commandplugin is a resource plugin for the types of the Pulumi
 // package command that the program uses. It stands in for
-// pulumi-resource-command where that binary cannot be had, and behaves like
+// pulumi-resource-command where that binary is not available, and behaves like
 // version 1.2.1 of it. localcloud/README.md lists what differs.
 package commandplugin
 

@@ -1,5 +1,5 @@
 // Package langhost is the plugin that runs Pulumi programs written in Go. It
-// stands in for pulumi-language-go where that binary cannot be had, and does
+// stands in for pulumi-language-go where that binary is not available, and does
 // what deploying needs of it: it generates no code and installs no packages.
 package langhost
 
@@ -91,7 +91,7 @@ func parseArgs(args []string) (string, error) {
 	return flags.Arg(0), err
 }
 
-// host is the LanguageRuntime service. What it does not implement, such as generating code, answers
+// host is the LanguageRuntime service. Methods that it lacks, such as those that generate code, answer
 // Unimplemented. The engine takes that of GetRequiredPackages for none: it learns of each plugin when
 // the program registers the first resource of its package. go build fetches what the program imports.
 type host struct {

@@ -120,7 +120,8 @@ func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer)
 		h.objects["/v2/"+repository+"/manifests/"+name] = object{manifest.MediaType, digest, text, ""}
 	}
 	blobs := "/v2/" + repository + "/blobs/"
-	h.objects[blobs+manifest.Config.Digest.String()] = object{manifest.Config.MediaType, manifest.Config.Digest, config, ""}
+	described := manifest.Config
+	h.objects[blobs+described.Digest.String()] = object{described.MediaType, described.Digest, config, ""}
 	for i, layer := range manifest.Layers {
 		h.objects[blobs+layer.Digest.String()] = object{layer.MediaType, layer.Digest, nil, image.Layers[i]}
 	}
@@ -172,7 +173,7 @@ func (o object) serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, content)
 }
 
-// pass asks the real registry, logged in as nobody.
+// pass asks the real registry, without a login.
 func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
 	ctx, cancel := context.WithTimeout(r.Context(), upstreamTimeout)
 	defer cancel()

@@ -1,6 +1,6 @@
 // Package tlsplugin is a resource plugin for the one type of the Pulumi
 // package tls that the program uses. It stands in for pulumi-resource-tls
-// where that binary cannot be had, and behaves like version 5.2.0 of it.
+// where that binary is not available, and behaves like version 5.2.0 of it.
 package tlsplugin
 
 import (

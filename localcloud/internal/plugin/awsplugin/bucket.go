@@ -201,8 +201,8 @@ func applyBucketPolicy(ctx context.Context, op *operation, before, after store.R
 	return op.syncBucket(ctx, either(before, after).Text("bucket"))
 }
 
-// checkLifecycle checks a lifecycle configuration as S3 does. Nobody acts on it:
-// a rehearsal is over within days.
+// checkLifecycle checks a lifecycle configuration as S3 does. It has no effect: a rehearsal is over
+// within days.
 func checkLifecycle(_ *operation, r store.Record) error {
 	ids := map[string]bool{}
 	for _, rule := range r.Objects("rules") {

@@ -153,7 +153,7 @@ func applyInstanceProfile(ctx context.Context, op *operation, before, after stor
 }
 
 // applyProfile brings a change of a profile to the instances that have it. Instances
-// that have lost their profile or its role go on without credentials, as on AWS.
+// that have lost their profile or its role continue without credentials, as on AWS.
 func (op *operation) applyProfile(ctx context.Context, name string) error {
 	var vpcs []string
 	for _, i := range op.Instances {
@@ -170,8 +170,8 @@ func (op *operation) applyProfile(ctx context.Context, name string) error {
 	return op.applyGateways(ctx, vpcs...)
 }
 
-// checkProvider checks an OIDC provider, which roles trust. Nobody comes by one
-// here: `localcloud env -role` gives out the credentials of roles.
+// checkProvider checks an OIDC provider, which roles trust. No caller signs in through one
+// here: `localcloud env -role` prints the credentials of roles.
 func checkProvider(_ *operation, r store.Record) error {
 	// The scheme may be left out, and IAM leaves it out.
 	issuer := strings.TrimPrefix(r.Text("url"), "https://")
@@ -211,8 +211,8 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	return op.syncBuckets(ctx)
 }
 
-// RoleAccount returns the account that stands for a role, which it makes if
-// nobody has used the role yet. dir is localcloud's directory. Buckets that were
+// RoleAccount returns the account that stands for a role, which it makes at the
+// role's first use. dir is localcloud's directory. Buckets that were
 // made by other means than the plugin are within the role's reach from then on.
 func RoleAccount(ctx context.Context, dir, role string) (store.Account, error) {
 	pl, err := open(dir, store.Account{})
@@ -262,7 +262,7 @@ func (op *operation) syncBuckets(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		// A bucket that somebody deleted meanwhile is no matter of this one.
+		// Ignore a bucket that was deleted meanwhile.
 		if err := op.syncBucket(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 			return err
 		}

@@ -117,7 +117,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
 	}
 	if state == "" || state == shutdownTerminates {
-		// What it held is free again.
+		// Free its addresses.
 		if err := op.removeInstance(ctx, i); err != nil {
 			return nil, err
 		}

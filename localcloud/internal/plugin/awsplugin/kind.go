@@ -206,7 +206,7 @@ func (op *operation) record(token, id string) store.Record {
 }
 
 // checkReferences refuses a record that refers to what does not exist, or to what
-// belongs to different VPCs. What an update leaves as it is may be gone by now.
+// belongs to different VPCs. A target that an update does not change may be gone by now.
 func (op *operation) checkReferences(k *kind, before, after store.Record) error {
 	network := op.network(after)
 	for _, property := range slices.Sorted(maps.Keys(k.Inputs)) {

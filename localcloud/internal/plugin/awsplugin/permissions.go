@@ -18,7 +18,7 @@ import (
 // administrator's.
 type signIn func() (given, root store.Account, err error)
 
-// identify finds out who calls, or answers as AWS does to somebody it does not know.
+// identify finds out who calls, or answers as AWS does to an unknown caller.
 func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
 	const hint = "for the local cloud's own, run: eval \"$(make -s env)\""
 	given, root, err := pl.signIn()
@@ -194,7 +194,7 @@ func (q question) changed(path string) bool {
 }
 
 // calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
-// pulumi-aws 6.83 bridges, does one thing with a resource: create, read, update or
+// pulumi-aws 6.83 bridges, runs one operation on a resource: create, read, update or
 // delete it. After a create or an update the provider reads the resource, and it sets
 // tags that changed; schema.json does not repeat that. It leaves out requests that the
 // provider sends only under circumstances that localcloud does not have.

@@ -232,8 +232,8 @@ func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs pro
 const version = "6.83.4"
 
 // Serve runs the plugin for the engine that started it, until the engine ends
-// it. dir is localcloud's directory. Who calls is said by the environment, as
-// the real provider has it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+// it. dir is localcloud's directory. The environment says who calls, as
+// for the real provider: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 func Serve(ctx context.Context, dir string) error {
 	given := store.Account{
 		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
@@ -245,7 +245,7 @@ func Serve(ctx context.Context, dir string) error {
 	return pl.provider().Run(ctx, "aws", version)
 }
 
-// open opens the plugin of a home for somebody who calls with an access key.
+// open opens the plugin of a home for a caller with an access key.
 func open(dir string, given store.Account) (*plugin, error) {
 	local, err := cloud.Open(dir)
 	if err != nil {

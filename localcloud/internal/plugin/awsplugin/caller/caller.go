@@ -20,7 +20,7 @@ const sessionName = "localcloud"
 
 type Caller struct {
 	ARN string
-	// UserID is the unique id, as sts:GetCallerIdentity tells it.
+	// UserID is the unique id, as sts:GetCallerIdentity answers it.
 	UserID          string
 	SecretAccessKey string
 	// roleARN is empty for the administrator, who may do everything.

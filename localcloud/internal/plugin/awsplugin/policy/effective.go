@@ -13,7 +13,7 @@ import (
 type Identity struct {
 	RoleARN string
 	// AccessKeyID names the role's account at the S3 server, and is empty
-	// while there is none: then nobody can act as the role.
+	// while there is none: then no caller can act as the role.
 	AccessKeyID string
 	Policies    []Document
 	// Boundary is the role's permissions boundary, and nil for a role without one.
@@ -46,7 +46,7 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 
 // Merge puts what the policies of roles say about a bucket into its policy at the
 // S3 server, in place of what Merge put there before. The rest of that policy,
-// which may be empty, is somebody else's, and stays.
+// which may be empty, has another owner, and stays.
 func Merge(bucket, current string, identities []Identity) (string, error) {
 	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
 	var others []json.RawMessage
@@ -131,7 +131,7 @@ func encode[S any](bucket string, version json.RawMessage, statements []S) (stri
 }
 
 // CheckPrincipals refuses, as S3 does, a bucket policy for a role that does not
-// exist. A role that is deleted later does no harm: nobody can be it.
+// exist. A role that is deleted later does no harm: no caller can act as it.
 func (d Document) CheckPrincipals(accountID string, identities []Identity) error {
 	for i, s := range d.Statement {
 		for _, arn := range s.Principal.Kinds["AWS"] {
@@ -151,7 +151,7 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 }
 
 // translate returns the principals of a bucket policy's statement, or nil when
-// the statement concerns nobody. The account as a principal delegates to the
+// the statement concerns no role. The account as a principal delegates to the
 // policies of its roles, which are merged in any case.
 func translate(s Statement, identities []Identity) *Principal {
 	if s.Principal.isEverybody() {
@@ -197,7 +197,7 @@ func (s Statement) onBucket(bucket string) []Statement {
 		case !hasKey && wildcard(name, bucket):
 			buckets = append(buckets, s3Prefix+bucket)
 		}
-		// A pattern that ends in * goes on over the slash.
+		// A pattern that ends in * matches across the slash.
 		if !hasKey && strings.HasSuffix(name, "*") && wildcard(name, bucket) {
 			objects = append(objects, s3Prefix+bucket+"/*")
 		}

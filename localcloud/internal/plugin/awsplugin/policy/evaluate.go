@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Request is what somebody asks one of AWS's services to do.
+// Request is a call of one of AWS's services.
 type Request struct {
 	Action string // such as ec2:RunInstances
 	// Resource is the ARN of what the action is about. For a resource that is yet
@@ -146,7 +146,7 @@ func compare(operator string, values []string, value string, present bool) bool 
 	return false // check lets no other operator pass
 }
 
-// residual is what is left of a condition for the S3 server to look at, which knows
+// residual is what is left of a condition for the S3 server to check, which knows
 // some keys, in lower case, when the others have the given values, or none. It is false
 // when the condition cannot hold.
 func (c Condition) residual(known []string, keys map[string]string) (Condition, bool) {

@@ -42,7 +42,7 @@ func (d Document) TrustsEC2() bool {
 	})
 }
 
-// checkFederated refuses what IAM refuses, so that nobody's workflows get the role by
+// checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
 // oversight: GitHub's tokens have one issuer for all repositories there are.
 func (s Statement) checkFederated() error {
 	for _, provider := range s.principals("Federated") {
@@ -89,7 +89,7 @@ func RolePolicy(text string) (Document, error) {
 }
 
 // checkActions refuses what is no action. Of S3 every action is known, since the
-// S3 server must be told each one.
+// S3 server needs the name of each one.
 func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
 	known := s3Actions("object", "bucket", "other")
@@ -220,5 +220,5 @@ func isRequestKey(key string) bool {
 	return slices.Contains(slices.Concat(serverKeys(), requestKeys()), key)
 }
 
-// ErrInvalidPrincipal is what S3 answers to a policy for somebody who does not exist.
+// ErrInvalidPrincipal is what S3 answers to a policy for a principal that does not exist.
 var ErrInvalidPrincipal = errors.New("invalid principal in policy")

@@ -6,7 +6,7 @@
 // forceNew and conflictsWith from the Terraform provider that it bridges.
 // Where localcloud can honour only some values of a property, "values" lists
 // them; properties that exist on AWS and not here are listed as unsupported,
-// so that the error can tell them from a misspelt name.
+// so that the error differs from that of a misspelt name.
 package schema
 
 import (
@@ -43,7 +43,7 @@ type Type struct {
 	Unique *Unique `json:"unique"`
 	// Network is true where a change concerns the gateway of the VPC.
 	Network bool `json:"network"`
-	// Calls are the requests to AWS's APIs by which the real provider does one thing with
+	// Calls are the requests to AWS's APIs by which the real provider runs one operation on
 	// a resource: create, read, update, delete. Package awsplugin says how they are written.
 	Calls    map[string][]string  `json:"calls"`
 	Autoname *Autoname            `json:"autoname"`

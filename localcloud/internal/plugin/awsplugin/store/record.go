@@ -3,8 +3,8 @@ package store
 import "strings"
 
 // Record is a resource as AWS shows it: the JSON form of its properties, under
-// Pulumi's names. What is not there is empty, and so is what is of another form than a method
-// is for. The methods take the path of a property, such as rootBlockDevice.tags.
+// Pulumi's names. A method answers an empty value for a property that is missing or has another
+// type. The methods take the path of a property, such as rootBlockDevice.tags.
 type Record map[string]any
 
 // At returns a property, or nil.
@@ -43,7 +43,6 @@ func (r Record) List(path string) []any  { return get[[]any](r, path) }
 
 func (r Record) Object(path string) Record { return get[map[string]any](r, path) }
 
-// Number returns a property that is a whole number.
 func (r Record) Number(path string) int { return int(get[float64](r, path)) }
 
 // Texts returns the strings of a property that is one or a list of them.

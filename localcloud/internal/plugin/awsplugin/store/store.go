@@ -19,7 +19,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// lockRetry is how often a waiting process looks whether the lock is free.
+// lockRetry is how often a waiting process tries the lock.
 const lockRetry = 20 * time.Millisecond
 
 // Store is the file that holds the State. It holds secrets: user data and the
@@ -106,7 +106,7 @@ type State struct {
 	Records                Table                `json:"records"`
 
 	// LastPublicAddress makes the next public address a new one, so that a
-	// client that still talks to a released address meets nobody.
+	// client that still talks to a released address reaches no other instance.
 	LastPublicAddress int `json:"lastPublicAddress"`
 }
 
@@ -137,7 +137,7 @@ type Instance struct {
 type Role struct {
 	Shown    Record `json:"role"`
 	Policies Table  `json:"policies"` // by their names
-	// Account is nil until an instance uses the role, or somebody asks for its credentials.
+	// Account is nil until an instance uses the role, or an operator asks for its credentials.
 	Account *Account `json:"account,omitempty"`
 }
 
