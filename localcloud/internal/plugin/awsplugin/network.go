@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -130,6 +131,10 @@ func (op *operation) internetGatewayOf(vpcID string) string {
 }
 
 func checkRouteTable(op *operation, r store.Record) error {
+	// The gateway of a route that an update does not change may be gone by now.
+	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
+		return nil
+	}
 	seen := map[string]bool{}
 	for _, route := range r.Objects("routes") {
 		if err := op.checkRoute(r, route); err != nil {
