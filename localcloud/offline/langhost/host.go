@@ -93,7 +93,7 @@ func parseArgs(args []string) (string, error) {
 
 // host is the LanguageRuntime service. Methods that it lacks, such as those that generate code, answer
 // Unimplemented. The engine takes that of GetRequiredPackages for none: it learns of each plugin when
-// the program registers the first resource of its package. go build fetches what the program imports.
+// the program registers the first resource of its package.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
@@ -126,6 +126,14 @@ func (h *host) Handshake(
 
 func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
 	return &pulumirpc.PluginInfo{Version: version}, nil
+}
+
+// InstallDependencies does nothing: go build fetches what the program imports. Without an answer
+// `pulumi install` crashes.
+func (h *host) InstallDependencies(
+	*pulumirpc.InstallDependenciesRequest, pulumirpc.LanguageRuntime_InstallDependenciesServer,
+) error {
+	return nil
 }
 
 // About says which Go builds the program.
