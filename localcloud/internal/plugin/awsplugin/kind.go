@@ -271,12 +271,12 @@ func kinds() map[string]*kind {
 		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
 		"aws:ec2/internetGateway:InternetGateway":             {apply: detachInternetGateway},
 		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
-		"aws:ec2/route:Route":                                 {rows: routeRows(), id: routeID, check: checkRoute},
+		"aws:ec2/route:Route":                                 {id: routeID, check: checkRoute},
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
 		"aws:ec2/securityGroupRule:SecurityGroupRule": {
-			rows: groupRuleRows(), id: groupRuleID, check: checkGroupRule,
+			id: groupRuleID, check: checkGroupRule,
 		},
 		"aws:ec2/keyPair:KeyPair": {check: checkKeyPair},
 		"aws:ec2/instance:Instance": {
@@ -328,17 +328,12 @@ func in(table string) rows {
 	}
 }
 
-// listed is the rows of a type whose resources are elements of a list in another one,
-// which their property parent names. elements are the element's properties by the
-// resource's, and fixed is what all resources have.
-func listed(
-	parents func(s *store.State) store.Table, parent, list string, id func(r store.Record) string,
-	elements map[string]string, fixed store.Record,
-) rows {
+// listed is the rows of a type whose resources are elements of a list in another one.
+func listed(within schema.Within, id func(r store.Record) string) rows {
 	record := func(parentID string, element any) store.Record {
-		r := store.Record{parent: parentID}
-		maps.Copy(r, fixed)
-		for property, name := range elements {
+		r := store.Record{within.Parent: parentID}
+		maps.Copy(r, within.Fixed)
+		for property, name := range within.Elements {
 			if value, ok := element.(map[string]any)[name]; ok {
 				r[property] = value
 			}
@@ -347,15 +342,16 @@ func listed(
 		return r
 	}
 	drop := func(s *store.State, id string) {
-		for parentID, p := range parents(s) {
-			p[list] = slices.DeleteFunc(p.List(list), func(element any) bool { return record(parentID, element)["id"] == id })
+		for parentID, p := range s.Table(within.Table) {
+			dropped := func(element any) bool { return record(parentID, element)["id"] == id }
+			p[within.List] = slices.DeleteFunc(p.List(within.List), dropped)
 		}
 	}
 	return rows{
 		all: func(s *store.State) store.Table {
 			records := store.Table{}
-			for parentID, p := range parents(s) {
-				for _, element := range p.List(list) {
+			for parentID, p := range s.Table(within.Table) {
+				for _, element := range p.List(within.List) {
 					r := record(parentID, element)
 					records[r.Text("id")] = r
 				}
@@ -365,13 +361,13 @@ func listed(
 		put: func(s *store.State, id string, r store.Record) {
 			drop(s, id)
 			element := map[string]any{}
-			for property, name := range elements {
+			for property, name := range within.Elements {
 				if value, ok := r[property]; ok {
 					element[name] = value
 				}
 			}
-			p := parents(s)[r.Text(parent)]
-			p[list] = append(p.List(list), element)
+			p := s.Table(within.Table)[r.Text(within.Parent)]
+			p[within.List] = append(p.List(within.List), element)
 		},
 		drop: drop,
 	}

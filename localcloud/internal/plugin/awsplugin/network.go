@@ -174,13 +174,6 @@ func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// routeRows are single routes, which live in their route table.
-func routeRows() rows {
-	return listed(func(s *store.State) store.Table { return s.RouteTables }, "routeTableId", "routes", routeID,
-		map[string]string{"destinationCidrBlock": "cidrBlock", "gatewayId": "gatewayId"},
-		store.Record{"origin": "CreateRoute", "state": "active"})
-}
-
 // routeID is the Terraform provider's: routes have no id in EC2.
 func routeID(r store.Record) string {
 	return fmt.Sprintf("r-%s%d", r.Text("routeTableId"), crc32.ChecksumIEEE([]byte(r.Text("destinationCidrBlock"))))

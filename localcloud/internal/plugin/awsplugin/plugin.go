@@ -78,8 +78,11 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	declared := kinds()
 	for token, k := range declared {
 		k.Type = types[token]
-		if k.Table != "" {
+		switch {
+		case k.Table != "":
 			k.rows = in(k.Table)
+		case k.Within != nil:
+			k.rows = listed(*k.Within, k.id)
 		}
 	}
 	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil

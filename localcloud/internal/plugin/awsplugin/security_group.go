@@ -115,16 +115,6 @@ func checkGroupRule(op *operation, r store.Record) error {
 	return checkSecurityGroup(op, store.Record{"id": g["id"], "vpcId": g["vpcId"], "ingress": rules})
 }
 
-// groupRuleRows are rules of their own, which live in their group.
-func groupRuleRows() rows {
-	return listed(func(s *store.State) store.Table { return s.SecurityGroups }, "securityGroupId", "ingress", groupRuleID,
-		map[string]string{
-			"protocol": "protocol", "fromPort": "fromPort", "toPort": "toPort", "cidrBlocks": "cidrBlocks",
-			"description": "description",
-		},
-		store.Record{"type": "ingress"})
-}
-
 // groupRuleID is as the Terraform provider's: a hash of what the rule is.
 func groupRuleID(r store.Record) string {
 	protocol, group := protocolName(r.Text("protocol")), r.Text("securityGroupId")
