@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,6 @@ type key struct {
 	Materials [][]byte `json:"materials"`
 }
 
-// alias is another name of a key.
 type alias struct {
 	KeyID   string    `json:"keyId"`
 	Created time.Time `json:"created"`
@@ -75,11 +75,7 @@ func (k *keyring) forget(now time.Time) {
 			continue
 		}
 		delete(k.Keys, id)
-		for name, alias := range k.Aliases {
-			if alias.KeyID == id {
-				delete(k.Aliases, name)
-			}
-		}
+		maps.DeleteFunc(k.Aliases, func(_ string, a *alias) bool { return a.KeyID == id })
 	}
 }
 
@@ -97,8 +93,7 @@ const (
 	blobVersion  = 1
 	idSize       = 16
 	headerSize   = 1 + idSize + 4
-	nonceSize    = 12
-	smallestBlob = headerSize + nonceSize + 16
+	smallestBlob = headerSize + 12 + 16
 )
 
 // encrypt seals a text for whoever knows the encryption context.
@@ -113,8 +108,7 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	nonce := randomBytes(nonceSize)
-	return sealer.Seal(slices.Concat(header, nonce), nonce, plaintext, data), nil
+	return sealer.Seal(header, nil, plaintext, data), nil
 }
 
 // keyOf is the id of the key that has encrypted a blob.
@@ -136,7 +130,7 @@ func (k *key) decrypt(blob []byte, context map[string]string) ([]byte, bool, err
 	if err != nil {
 		return nil, false, err
 	}
-	plaintext, err := sealer.Open(nil, blob[headerSize:headerSize+nonceSize], blob[headerSize+nonceSize:], data)
+	plaintext, err := sealer.Open(nil, nil, blob[headerSize:], data)
 	return plaintext, err == nil, nil
 }
 
@@ -147,7 +141,7 @@ func (k *key) sealer(number int, header []byte, context map[string]string) (ciph
 	if err != nil {
 		return nil, nil, err
 	}
-	sealer, err := cipher.NewGCM(block)
+	sealer, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil || len(context) == 0 {
 		return sealer, header, err
 	}

@@ -25,7 +25,6 @@ const (
 
 const algorithm = "SYMMETRIC_DEFAULT"
 
-// action is an action of KMS.
 type action struct {
 	// parameters are those that the action knows. Another one is refused: it could
 	// not be heeded.
@@ -54,8 +53,8 @@ func kmsActions() map[string]action {
 			"Description KeyUsage KeySpec CustomerMasterKeySpec Origin MultiRegion Tags", noKey, (*request).createKey,
 		},
 		"DescribeKey":          {"KeyId GrantTokens", permitted | byAlias, (*request).describeKey},
-		"EnableKey":            {"KeyId", changed, (*request).enableKey},
-		"DisableKey":           {"KeyId", changed, (*request).disableKey},
+		"EnableKey":            {"KeyId", changed, setState(stateEnabled)},
+		"DisableKey":           {"KeyId", changed, setState(stateDisabled)},
 		"ScheduleKeyDeletion":  {"KeyId PendingWindowInDays", changed, (*request).scheduleKeyDeletion},
 		"CancelKeyDeletion":    {"KeyId", permitted, (*request).cancelKeyDeletion},
 		"CreateAlias":          {"AliasName TargetKeyId", noKey, (*request).createAlias},
@@ -90,7 +89,6 @@ type parameters struct {
 	NumberOfBytes                  int
 }
 
-// tag is a tag as KMS writes it.
 type tag struct {
 	TagKey, TagValue string
 }
@@ -122,11 +120,16 @@ func (r *request) handle(a action, body []byte) (any, error) {
 	}
 	r.kms.forget(r.settings.Now())
 	var k *key
+	var err error
 	if a.key != noKey {
-		var err error
-		if k, err = r.find(r.KeyID, a.key); err != nil {
-			return nil, err
-		}
+		k, err = r.find(r.KeyID, a.key)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case r.EncryptionAlgorithm != "" && r.EncryptionAlgorithm != algorithm:
+		return nil, refuse("InvalidKeyUsageException",
+			"Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
 	}
 	return a.do(r, k)
 }
@@ -151,13 +154,12 @@ func (r *request) createKey(*key) (any, error) {
 		return nil, err
 	}
 	k.Tags = tags
-	if err := r.authorize(r.action, "*", keys); err != nil {
-		return nil, err
+	err = r.authorize(r.action, "*", keys)
+	if err == nil && len(r.Tags) > 0 {
+		err = r.authorize("kms:TagResource", "*", keys)
 	}
-	if len(r.Tags) > 0 {
-		if err := r.authorize("kms:TagResource", "*", keys); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	r.kms.Keys[k.ID] = k
 	return map[string]any{"KeyMetadata": r.metadata(k)}, r.kms.save()
@@ -167,12 +169,11 @@ func (r *request) describeKey(k *key) (any, error) {
 	return map[string]any{"KeyMetadata": r.metadata(k)}, nil
 }
 
-func (r *request) enableKey(k *key) (any, error)  { return r.setState(k, stateEnabled) }
-func (r *request) disableKey(k *key) (any, error) { return r.setState(k, stateDisabled) }
-
-func (r *request) setState(k *key, state string) (any, error) {
-	k.State = state
-	return nil, r.kms.save()
+func setState(state string) func(r *request, k *key) (any, error) {
+	return func(r *request, k *key) (any, error) {
+		k.State = state
+		return nil, r.kms.save()
+	}
 }
 
 // days is a parameter that is a number of days, or the default.
@@ -266,18 +267,16 @@ func (r *request) listAliases(*key) (any, error) {
 	if err := r.authorize(r.action, "*", nil); err != nil {
 		return nil, err
 	}
-	only := ""
+	var only *key
 	if r.KeyID != "" {
-		k, err := r.find(r.KeyID, noKey)
-		if err != nil {
+		var err error
+		if only, err = r.find(r.KeyID, noKey); err != nil {
 			return nil, err
 		}
-		only = k.ID
 	}
 	list := []map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(r.kms.Aliases)) {
-		a := r.kms.Aliases[name]
-		if only == "" || a.KeyID == only {
+		if a := r.kms.Aliases[name]; only == nil || a.KeyID == only.ID {
 			list = append(list, map[string]any{
 				"AliasName": name, "AliasArn": r.arn(name), "TargetKeyId": a.KeyID,
 				"CreationDate": seconds(a.Created), "LastUpdatedDate": seconds(a.Updated),
@@ -353,30 +352,16 @@ func (r *request) listResourceTags(k *key) (any, error) {
 	return map[string]any{"Tags": tags, "Truncated": false}, nil
 }
 
-func (r *request) checkAlgorithm() error {
-	if r.EncryptionAlgorithm != "" && r.EncryptionAlgorithm != algorithm {
-		return refuse("InvalidKeyUsageException",
-			"Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
-	}
-	return nil
-}
-
 func (r *request) encrypt(k *key) (any, error) {
 	if len(r.Plaintext) == 0 || len(r.Plaintext) > maxPlaintext {
 		return nil, refuse("ValidationException",
 			"Plaintext has %d bytes: KMS encrypts 1 to %d", len(r.Plaintext), maxPlaintext)
-	}
-	if err := r.checkAlgorithm(); err != nil {
-		return nil, err
 	}
 	blob, err := k.encrypt(r.Plaintext, r.EncryptionContext)
 	return map[string]any{"CiphertextBlob": blob, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
 }
 
 func (r *request) decrypt(*key) (any, error) {
-	if err := r.checkAlgorithm(); err != nil {
-		return nil, err
-	}
 	id, ok := keyOf(r.CiphertextBlob)
 	if !ok {
 		return nil, refuse("InvalidCiphertextException", "")
@@ -443,13 +428,11 @@ func (r *request) find(name string, wanted demand) (*key, error) {
 func (r *request) meets(k *key, wanted demand, keys map[string]string) error {
 	arn := r.arn("key/" + k.ID)
 	if wanted&permitted != 0 {
-		all := maps.Clone(keys)
-		if all == nil {
-			all = map[string]string{}
-		}
+		all := map[string]string{}
 		for name, value := range k.Tags {
 			all["aws:resourcetag/"+strings.ToLower(name)] = value
 		}
+		maps.Copy(all, keys)
 		if err := r.authorize(r.action, arn, all); err != nil {
 			return err
 		}
@@ -487,10 +470,8 @@ func (r *request) metadata(k *key) map[string]any {
 	return m
 }
 
-// arn is the ARN of a key, key/ID, or of an alias, alias/NAME.
 func (r *request) arn(resource string) string {
 	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", r.settings.Region, caller.AccountID, resource)
 }
 
-// seconds is a time in AWS's JSON.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -4,6 +4,10 @@
 package awsapi
 
 import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -11,9 +15,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
 
@@ -24,7 +31,6 @@ import (
 // largestBody is the most that is read of a request, in bytes.
 const largestBody = 1 << 20
 
-// Settings of a Server.
 type Settings struct {
 	Region string
 	// Root is the administrator's access key.
@@ -36,8 +42,8 @@ type Settings struct {
 	Now     func() time.Time
 }
 
-// Server is both services at one address: KMS speaks AWS's JSON 1.1 and is told
-// by its X-Amz-Target, STS speaks the query protocol.
+// Server is both services at one address: KMS speaks AWS's JSON 1.1 and has
+// an X-Amz-Target, STS speaks the query protocol.
 type Server struct {
 	settings Settings
 	kms      *keyring
@@ -53,7 +59,6 @@ func New(settings Settings) (*Server, error) {
 	return &Server{settings: settings, kms: keys, actions: kmsActions()}, nil
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
 	if err != nil {
@@ -61,13 +66,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
-	var answer any
+	service, contentType := "sts", "text/xml"
 	if isKMS {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		answer, err = s.doKMS(r, target, body)
-	} else {
-		w.Header().Set("Content-Type", "text/xml")
-		answer, err = s.doSTS(r, body)
+		service, contentType = "kms", "application/x-amz-json-1.1"
+	}
+	w.Header().Set("Content-Type", contentType)
+	var answer any
+	who, err := s.authenticate(r, body, service)
+	switch {
+	case err != nil:
+	case isKMS:
+		answer, err = s.doKMS(target, who, body)
+	default:
+		answer, err = doSTS(r, who, body)
 	}
 	if err != nil {
 		refused, status := refusalOf(err)
@@ -85,11 +96,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) doKMS(r *http.Request, target string, body []byte) (any, error) {
-	who, err := s.authenticate(r, body, "kms")
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) doKMS(target string, who caller.Caller, body []byte) (any, error) {
 	do, ok := s.actions[target]
 	if !ok {
 		return nil, refuse("UnknownOperationException", "localcloud's KMS does not know the operation %q", target)
@@ -108,7 +115,6 @@ type stsError struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// callerIdentity is the answer to GetCallerIdentity.
 type callerIdentity struct {
 	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
 	ARN       string   `xml:"GetCallerIdentityResult>Arn"`
@@ -117,16 +123,14 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func (s *Server) doSTS(r *http.Request, body []byte) (any, error) {
-	who, err := s.authenticate(r, body, "sts")
-	if err != nil {
-		return nil, err
+func doSTS(r *http.Request, who caller.Caller, body []byte) (any, error) {
+	query := string(body)
+	if r.Method == http.MethodGet {
+		query = r.URL.RawQuery
 	}
-	form := r.URL.Query()
-	if r.Method != http.MethodGet {
-		if form, err = url.ParseQuery(string(body)); err != nil {
-			return nil, refuse("MalformedQueryString", "%s", err)
-		}
+	form, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, refuse("MalformedQueryString", "%s", err)
 	}
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
 		return nil, refuse("InvalidAction",
@@ -143,7 +147,7 @@ func refuse(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// refusalOf is what the one who asked is told of an error, with the HTTP status.
+// refusalOf is the caller's view of an error, with the HTTP status.
 func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
 	if !errors.As(err, &refusal) {
 		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
@@ -154,4 +158,88 @@ func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
 		return refusal, http.StatusBadRequest
 	}
 	return refusal, http.StatusForbidden
+}
+
+// authenticate finds out who has signed a request, or answers as AWS does to
+// an unknown caller.
+func (s *Server) authenticate(r *http.Request, body []byte, service string) (caller.Caller, error) {
+	// The services have words of their own for the same.
+	missing, unknown, wrong := "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch"
+	if service == "kms" {
+		missing, unknown = "MissingAuthenticationTokenException", "UnrecognizedClientException"
+		wrong = "InvalidSignatureException"
+	}
+	given, ok := parseAuthorization(r.Header.Get("Authorization"))
+	if !ok {
+		return caller.Caller{}, refuse(missing, "Request is missing Authentication Token")
+	}
+	state, err := s.settings.State()
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	who, err := caller.Find(state, s.settings.Root, given.accessKeyID)
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	if who == nil || r.Header.Get("X-Amz-Security-Token") != "" {
+		return caller.Caller{}, refuse(unknown, "The security token included in the request is invalid.")
+	}
+	if given.region != s.settings.Region || given.service != service {
+		return caller.Caller{}, refuse(wrong, "Credential should be scoped to region %s and service %s, not %s and %s",
+			s.settings.Region, service, given.region, given.service)
+	}
+	signature, err := sign(r, body, given, who.SecretAccessKey)
+	if err != nil {
+		return caller.Caller{}, refuse(wrong, "%s", err)
+	}
+	if !hmac.Equal([]byte(signature), []byte(given.signature)) {
+		return caller.Caller{}, refuse(wrong,
+			"The request signature we calculated does not match the signature you provided.")
+	}
+	return *who, nil
+}
+
+type authorization struct {
+	accessKeyID, region, service string
+	signedHeaders                []string
+	signature                    string
+}
+
+func parseAuthorization(header string) (authorization, bool) {
+	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ` +
+		`?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$`)
+	match := form.FindStringSubmatch(header)
+	if match == nil {
+		return authorization{}, false
+	}
+	return authorization{match[1], match[2], match[3], strings.Split(match[4], ";"), match[5]}, true
+}
+
+// sign signs what was signed of a request, as its sender should have.
+func sign(r *http.Request, body []byte, given authorization, secret string) (string, error) {
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return "", fmt.Errorf("X-Amz-Date is not the time of a signature: %w", err)
+	}
+	again, err := http.NewRequestWithContext(context.Background(), r.Method, "https://"+r.Host+r.URL.RequestURI(), nil)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range given.signedHeaders {
+		switch name {
+		case "host": // in the URL
+		case "content-length":
+			again.ContentLength = r.ContentLength
+		default:
+			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
+		}
+	}
+	sum := sha256.Sum256(body)
+	keys := aws.Credentials{AccessKeyID: given.accessKeyID, SecretAccessKey: secret}
+	hash := hex.EncodeToString(sum[:])
+	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hash, given.service, given.region, at); err != nil {
+		return "", err
+	}
+	signed, _ := parseAuthorization(again.Header.Get("Authorization"))
+	return signed.signature, nil
 }

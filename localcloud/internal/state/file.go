@@ -14,7 +14,8 @@ import (
 	"syscall"
 )
 
-// WriteFile replaces a file as a whole: a reader sees the old content or the new, never a part.
+// WriteFile replaces a file as a whole: a reader sees the old content or the new, never a part,
+// after a loss of power too.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return WriteFrom(path, bytes.NewReader(data), mode)
 }
@@ -27,7 +28,7 @@ func WriteFrom(path string, content io.Reader, mode fs.FileMode) error {
 	}
 	defer os.Remove(temporary.Name())
 	_, err = io.Copy(temporary, content)
-	if err = errors.Join(err, temporary.Chmod(mode), temporary.Close()); err == nil {
+	if err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close()); err == nil {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {

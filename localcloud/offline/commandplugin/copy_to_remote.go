@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/pkg/sftp"
 	p "github.com/pulumi/pulumi-go-provider"
@@ -36,7 +37,6 @@ type CopyToRemoteArgs struct {
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 }
 
-// CopyToRemoteState is the inputs.
 type CopyToRemoteState struct{ CopyToRemoteArgs }
 
 // Annotate gives the type the token under which the SDK registers it.
@@ -90,7 +90,6 @@ func (*CopyToRemote) Update(
 	return infer.UpdateResponse[CopyToRemoteState]{Output: CopyToRemoteState{req.Inputs}}, err
 }
 
-// hash is that of the source's content.
 func (a CopyToRemoteArgs) hash() string {
 	switch {
 	case a.Source.Asset != nil:
@@ -108,7 +107,7 @@ func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What closing them says adds nothing to the copy's own error.
+	// An error of closing them adds nothing to the copy's own.
 	defer func() { _ = connection.Close() }()
 	client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
 	if err != nil {
@@ -126,17 +125,16 @@ func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	}
 }
 
-// remoteFiles are those of a host.
 type remoteFiles struct{ *sftp.Client }
 
 // copyText makes target a file with the text.
 func (r remoteFiles) copyText(text, target string) error {
-	remote, err := r.stat(target)
-	if err == nil && remote != nil && remote.IsDir() {
+	directory, err := r.isDirectory(target)
+	if err == nil && directory {
 		err = fmt.Errorf("remote path %s is a directory: a text asset needs the path of a file", target)
 	}
 	if err == nil {
-		err = r.makeParent(target)
+		err = r.makeDirectory(path.Dir(target))
 	}
 	if err == nil {
 		err = r.write(strings.NewReader(text), target)
@@ -157,17 +155,17 @@ func (r remoteFiles) copyPath(source, target string) error {
 	if err != nil {
 		return fmt.Errorf("read the source: %w", err)
 	}
-	remote, err := r.stat(target)
+	directory, err := r.isDirectory(target)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() && remote != nil && remote.IsDir() {
-		return r.copyFile(source, path.Join(target, filepath.Base(source)))
-	}
-	if err := r.makeParent(target); err != nil {
-		return err
-	}
 	if !info.IsDir() {
+		if directory {
+			target = path.Join(target, filepath.Base(source))
+		}
+		if err := r.makeDirectory(path.Dir(target)); err != nil {
+			return err
+		}
 		return r.copyFile(source, target)
 	}
 	if err := r.makeDirectory(target); err != nil {
@@ -188,38 +186,24 @@ func (r remoteFiles) copyPath(source, target string) error {
 	})
 }
 
-// makeParent makes the directories in which target is to be.
-func (r remoteFiles) makeParent(target string) error {
-	if err := r.MkdirAll(path.Dir(target)); err != nil {
-		return fmt.Errorf("make the parent directories of %s: %w", target, err)
-	}
-	return nil
-}
-
-// stat is nil where nothing has the path.
-func (r remoteFiles) stat(remote string) (fs.FileInfo, error) {
+func (r remoteFiles) isDirectory(remote string) (bool, error) {
 	info, err := r.Stat(remote)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("stat the remote path %s: %w", remote, err)
+		return false, fmt.Errorf("stat the remote path %s: %w", remote, err)
 	}
-	return info, nil
+	return info.IsDir(), nil
 }
 
-// makeDirectory makes one directory, or uses the one that is there.
+// makeDirectory makes a directory with its parents, or uses the one that is there.
 func (r remoteFiles) makeDirectory(remote string) error {
-	info, err := r.stat(remote)
+	err := r.MkdirAll(remote)
 	switch {
-	case err != nil:
-		return err
-	case info != nil && !info.IsDir():
+	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("remote path %s exists but is not a directory", remote)
-	case info != nil:
-		return nil
-	}
-	if err := r.Mkdir(remote); err != nil {
+	case err != nil:
 		return fmt.Errorf("make the remote directory %s: %w", remote, err)
 	}
 	return nil

@@ -22,7 +22,6 @@ type LocalCommand struct {
 	lifecycle[LocalCommandArgs, LocalCommandState, *LocalCommandState]
 }
 
-// LocalCommandArgs are the inputs.
 type LocalCommandArgs struct {
 	CommandArgs
 	// Interpreter is the program, and its arguments, that gets the command as
@@ -36,7 +35,6 @@ type LocalCommandArgs struct {
 	ArchivePaths *[]string `pulumi:"archivePaths,optional"`
 }
 
-// LocalCommandState is the inputs and the outputs.
 type LocalCommandState struct {
 	LocalCommandArgs
 	CommandOutputs
@@ -49,18 +47,13 @@ type LocalCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *LocalCommand) Annotate(a infer.Annotator) { a.SetToken("local", "Command") }
 
-func (s *LocalCommandState) common() *CommandArgs { return &s.CommandArgs }
-
-func (s *LocalCommandState) set(args LocalCommandArgs) *CommandArgs {
-	s.LocalCommandArgs = args
-	return &s.CommandArgs
-}
+func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = args }
 
 // run runs command, nil for none, and sets the outputs. The command inherits
 // this process's environment.
 //
 // As in the real plugin, the end of ctx kills the interpreter alone: what it
-// started goes on, and is waited for as long as it holds the interpreter's
+// started continues, and is waited for as long as it holds the interpreter's
 // standard output or error.
 func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {
@@ -85,12 +78,11 @@ func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	}
 	out := newOutput(ctx, s.Logging)
 	cmd.Stdout, cmd.Stderr = out.stdout, out.stderr
-	err := cmd.Run()
-	out.end()
+	outputs, err := out.finish(*command, cmd.Run())
 	if err != nil {
-		return out.failure(*command, err)
+		return err
 	}
-	s.CommandOutputs = out.outputs()
+	s.CommandOutputs = outputs
 	return s.collectFiles(cmd.Dir)
 }
 
@@ -109,19 +101,18 @@ func (s *LocalCommandState) collectFiles(dir string) (err error) {
 		}
 		s.Assets = &assets
 	}
-	if s.ArchivePaths == nil {
-		return nil
-	}
-	assets, err := matchingAssets(dir, *s.ArchivePaths)
-	members := map[string]any{}
-	for path, asset := range assets {
-		members[path] = asset.Asset
-	}
-	if err == nil {
-		s.Archive, err = resource.NewAssetArchive(members)
-	}
-	if err != nil {
-		return fmt.Errorf("collect archivePaths: %w", err)
+	if s.ArchivePaths != nil {
+		assets, err := matchingAssets(dir, *s.ArchivePaths)
+		members := map[string]any{}
+		for path, asset := range assets {
+			members[path] = asset.Asset
+		}
+		if err == nil {
+			s.Archive, err = resource.NewAssetArchive(members)
+		}
+		if err != nil {
+			return fmt.Errorf("collect archivePaths: %w", err)
+		}
 	}
 	return nil
 }

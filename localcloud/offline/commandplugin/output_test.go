@@ -23,13 +23,21 @@ func writeAll(t *testing.T, target io.Writer, chunks ...string) {
 	}
 }
 
+// outputs are those of a command that succeeded.
+func outputs(t *testing.T, out *output) CommandOutputs {
+	t.Helper()
+	all, err := out.finish("", nil)
+	require.NoError(t, err)
+	return all
+}
+
 func TestOutputIsShownLineByLineWithoutCarriageReturns(t *testing.T) {
 	shown := captureLog(t)
 	out := newOutput(t.Context(), nil)
 	writeAll(t, out.stdout, "one\ntw", "o\r\n", "\nlast")
-	out.end()
+	outputs(t, out)
 	require.Equal(t, []string{"one", "two", "", "last"}, shown())
-	require.Equal(t, "one\ntwo\r\n\nlast", out.outputs().Stdout)
+	require.Equal(t, "one\ntwo\r\n\nlast", outputs(t, out).Stdout)
 }
 
 func TestLoggingChoosesWhatIsShown(t *testing.T) {
@@ -49,7 +57,7 @@ func TestLoggingChoosesWhatIsShown(t *testing.T) {
 		out := newOutput(t.Context(), test.logging)
 		writeAll(t, out.stdout, "out\n")
 		writeAll(t, out.stderr, "err\n")
-		out.end()
+		outputs(t, out)
 		require.Equal(t, test.shown, shown())
 	}
 }
@@ -58,9 +66,10 @@ func TestHiddenOutputIsStillReturnedAndInTheError(t *testing.T) {
 	none := LogNone
 	out := newOutput(t.Context(), &none)
 	writeAll(t, out.stdout, "result\n\n")
-	out.end()
-	require.Equal(t, "result\n", out.outputs().Stdout)
-	require.EqualError(t, out.failure("make", errors.New("exit status 2")), "exit status 2: running \"make\":\nresult\n\n")
+	outputs(t, out)
+	require.Equal(t, "result\n", outputs(t, out).Stdout)
+	_, failure := out.finish("make", errors.New("exit status 2"))
+	require.EqualError(t, failure, "exit status 2: running \"make\":\nresult\n\n")
 }
 
 func TestALineOf64KiBBlocksWhatWritesForGood(t *testing.T) {
@@ -107,6 +116,6 @@ func TestAnUnshownLineOf64KiBBlocksNothing(t *testing.T) {
 	out := newOutput(t.Context(), &none)
 	line := strings.Repeat("x", 64<<10)
 	writeAll(t, out.stdout, line, "\n")
-	out.end()
-	require.Equal(t, line, out.outputs().Stdout)
+	outputs(t, out)
+	require.Equal(t, line, outputs(t, out).Stdout)
 }

@@ -1,12 +1,18 @@
 // Package commandplugin is a resource plugin for the types of the Pulumi
 // package command that the program uses. It stands in for
-// pulumi-resource-command where that binary cannot be had, and behaves like
+// pulumi-resource-command where that binary is not available, and behaves like
 // version 1.2.1 of it. localcloud/README.md lists what differs.
 package commandplugin
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"strings"
+	"sync"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
@@ -83,45 +89,43 @@ func (a CommandArgs) previousOutput(last CommandOutputs) map[string]string {
 	return environment
 }
 
+// common are the arguments of a local or remote command, or of its state.
+func (a *CommandArgs) common() *CommandArgs { return a }
+
 // lifecycle runs the commands of a resource with the inputs A and the state S. A preview runs nothing.
 type lifecycle[A, S any, P interface {
 	*S
 	// set takes over new inputs.
-	set(A) *CommandArgs
+	set(A)
 	common() *CommandArgs
 	run(ctx context.Context, command *string) error
 }] struct{}
 
-// Create runs the create command, if there is one.
 func (lifecycle[A, S, P]) Create(ctx context.Context, req infer.CreateRequest[A]) (infer.CreateResponse[S], error) {
 	var state S
-	args := P(&state).set(req.Inputs)
+	P(&state).set(req.Inputs)
 	if req.DryRun {
 		return infer.CreateResponse[S]{Output: state}, nil
 	}
 	id, err := newID(req.Name)
 	if err == nil {
-		err = P(&state).run(ctx, args.Create)
+		err = P(&state).run(ctx, P(&state).common().Create)
 	}
 	return infer.CreateResponse[S]{ID: id, Output: state}, err
 }
 
 // Update runs the update command, or the create command where there is none.
 func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A, S]) (infer.UpdateResponse[S], error) {
-	state := req.State
-	args := P(&state).set(req.Inputs)
-	command := args.Update
-	if command == nil {
-		command = args.Create
-	}
+	state := P(&req.State)
+	state.set(req.Inputs)
+	command := cmp.Or(state.common().Update, state.common().Create)
 	if req.DryRun {
 		command = nil
 	}
-	err := P(&state).run(ctx, command)
-	return infer.UpdateResponse[S]{Output: state}, err
+	err := state.run(ctx, command)
+	return infer.UpdateResponse[S]{Output: req.State}, err
 }
 
-// Delete runs the delete command, if there is one.
 func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]) (infer.DeleteResponse, error) {
 	state := P(&req.State)
 	return infer.DeleteResponse{}, state.run(ctx, state.common().Delete)
@@ -129,3 +133,83 @@ func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]
 
 // newID is an id that no other resource of the same name has.
 func newID(name string) (string, error) { return resource.NewUniqueHex(name, 8, 0) }
+
+// Logging says which output of a command the engine shows while it runs; unset means both. It does
+// not affect the outputs stdout and stderr. Any other value than these shows nothing.
+type Logging string
+
+// The values of Logging.
+const (
+	LogStdout          Logging = "stdout"
+	LogStderr          Logging = "stderr"
+	LogStdoutAndStderr Logging = "stdoutAndStderr"
+	LogNone            Logging = "none"
+)
+
+// output collects what a command writes and shows it to the engine, line by
+// line, as Logging asks.
+//
+// As in the real plugin, a line that bufio.Scanner cannot hold (64 KiB with its
+// newline) ends the showing, and nothing reads the pipe from then on: the
+// command blocks at its next write, and the plugin waits for it without end.
+type output struct {
+	stdout, stderr io.Writer
+	// both is the two streams in the order of their arrival, for the error of a
+	// failed command.
+	both                         lockedBuffer
+	stdoutContent, stderrContent bytes.Buffer
+
+	lines *io.PipeWriter
+	shown chan struct{} // closed when nothing is shown any more
+}
+
+func newOutput(ctx context.Context, logging *Logging) *output {
+	reader, lines := io.Pipe()
+	out := &output{lines: lines, shown: make(chan struct{})}
+	collect := func(content io.Writer, own Logging) io.Writer {
+		if logging == nil || *logging == own || *logging == LogStdoutAndStderr {
+			return io.MultiWriter(content, &out.both, lines)
+		}
+		return io.MultiWriter(content, &out.both)
+	}
+	out.stdout = collect(&out.stdoutContent, LogStdout)
+	out.stderr = collect(&out.stderrContent, LogStderr)
+	go func() {
+		defer close(out.shown)
+		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
+			p.GetLogger(ctx).InfoStatus(scanner.Text())
+		}
+	}()
+	return out
+}
+
+// finish waits until all is shown of a command that ended with err. It returns the outputs, or an
+// error in the real plugin's words.
+func (o *output) finish(command string, err error) (CommandOutputs, error) {
+	_ = o.lines.Close() // never fails
+	<-o.shown
+	if err != nil {
+		return CommandOutputs{}, fmt.Errorf("%w: running %q:\n%s", err, command, o.both.String())
+	}
+	return CommandOutputs{
+		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),
+		Stderr: strings.TrimSuffix(o.stderrContent.String(), "\n"),
+	}, nil
+}
+
+type lockedBuffer struct {
+	mutex  sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(chunk []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.Write(chunk)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.String()
+}

@@ -23,14 +23,12 @@ type RemoteCommand struct {
 	lifecycle[RemoteCommandArgs, RemoteCommandState, *RemoteCommandState]
 }
 
-// RemoteCommandArgs are the inputs.
 type RemoteCommandArgs struct {
 	CommandArgs
 	// Connection is secret as a whole.
 	Connection *Connection `pulumi:"connection" provider:"secret"`
 }
 
-// RemoteCommandState is the inputs and the outputs.
 type RemoteCommandState struct {
 	RemoteCommandArgs
 	CommandOutputs
@@ -39,12 +37,7 @@ type RemoteCommandState struct {
 // Annotate gives the type the token under which the SDK registers it.
 func (c *RemoteCommand) Annotate(a infer.Annotator) { a.SetToken("remote", "Command") }
 
-func (s *RemoteCommandState) common() *CommandArgs { return &s.CommandArgs }
-
-func (s *RemoteCommandState) set(args RemoteCommandArgs) *CommandArgs {
-	s.RemoteCommandArgs = args
-	return &s.CommandArgs
-}
+func (s *RemoteCommandState) set(args RemoteCommandArgs) { s.RemoteCommandArgs = args }
 
 // run runs command, nil for none, on the host, and sets the outputs.
 //
@@ -81,13 +74,11 @@ func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 	}
 	out := newOutput(ctx, s.Logging)
 	session.Stdout, session.Stderr = out.stdout, out.stderr
-	err = session.Run(*command)
-	out.end()
-	if err != nil {
-		return out.failure(*command, err)
+	outputs, err := out.finish(*command, session.Run(*command))
+	if err == nil {
+		s.CommandOutputs = outputs
 	}
-	s.CommandOutputs = out.outputs()
-	return nil
+	return err
 }
 
 // Connection says how to reach a host over SSH, directly or through a bastion host.
@@ -120,7 +111,6 @@ type SSHHost struct {
 	PerDialTimeout *int `pulumi:"perDialTimeout,optional"`
 }
 
-// Annotate sets the defaults.
 func (c *Connection) Annotate(a infer.Annotator)      { c.annotate(a) }
 func (c *ProxyConnection) Annotate(a infer.Annotator) { c.annotate(a) }
 
@@ -201,7 +191,6 @@ func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	return client, nil
 }
 
-// attempts logs in over TCP.
 func (h SSHHost) attempts(ctx context.Context, action string, config *ssh.ClientConfig) (*ssh.Client, error) {
 	return repeat(ctx, action, *h.DialErrorLimit, func() (*ssh.Client, error) {
 		return ssh.Dial("tcp", h.address(), config)

@@ -1,10 +1,13 @@
 // Package langhost is the plugin that runs Pulumi programs written in Go. It
-// stands in for pulumi-language-go where that binary cannot be had, and does
+// stands in for pulumi-language-go where that binary is not available, and does
 // what deploying needs of it: it generates no code and installs no packages.
 package langhost
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,14 +15,21 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/gofrs/flock"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -81,8 +91,9 @@ func parseArgs(args []string) (string, error) {
 	return flags.Arg(0), err
 }
 
-// host is the LanguageRuntime service. What it does not implement, such as
-// generating code, answers Unimplemented.
+// host is the LanguageRuntime service. Methods that it lacks, such as those that generate code, answer
+// Unimplemented. The engine takes that of GetRequiredPackages for none: it learns of each plugin when
+// the program registers the first resource of its package.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
@@ -92,12 +103,12 @@ type host struct {
 	cancelled context.Context
 	cancel    context.CancelFunc
 
-	mutex         sync.Mutex
-	engineAddress string
+	engineAddress atomic.Pointer[string]
 }
 
 func newHost(engineAddress string, stdout, stderr io.Writer) *host {
-	h := &host{stdout: stdout, stderr: stderr, engineAddress: engineAddress}
+	h := &host{stdout: stdout, stderr: stderr}
+	h.engineAddress.Store(&engineAddress)
 	h.cancelled, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -109,37 +120,20 @@ func (h *host) Handshake(
 	if req.GetEngineAddress() == "" {
 		return nil, errors.New("the handshake lacks the engine's address")
 	}
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	h.engineAddress = req.GetEngineAddress()
+	h.engineAddress.Store(&req.EngineAddress)
 	return &pulumirpc.LanguageHandshakeResponse{}, nil
 }
 
-// GetPluginInfo returns the version.
 func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
 	return &pulumirpc.PluginInfo{Version: version}, nil
 }
 
-// GetRequiredPackages names none: the engine learns of each plugin when the
-// program registers the first resource of its package.
-func (h *host) GetRequiredPackages(
-	context.Context, *pulumirpc.GetRequiredPackagesRequest,
-) (*pulumirpc.GetRequiredPackagesResponse, error) {
-	return &pulumirpc.GetRequiredPackagesResponse{}, nil
-}
-
-// InstallDependencies does nothing: go build fetches what the program imports.
+// InstallDependencies does nothing: go build fetches what the program imports. Without an answer
+// `pulumi install` crashes.
 func (h *host) InstallDependencies(
 	*pulumirpc.InstallDependenciesRequest, pulumirpc.LanguageRuntime_InstallDependenciesServer,
 ) error {
 	return nil
-}
-
-// RuntimeOptionsPrompts asks nothing.
-func (h *host) RuntimeOptionsPrompts(
-	context.Context, *pulumirpc.RuntimeOptionsRequest,
-) (*pulumirpc.RuntimeOptionsResponse, error) {
-	return &pulumirpc.RuntimeOptionsResponse{}, nil
 }
 
 // About says which Go builds the program.
@@ -155,4 +149,154 @@ func (h *host) About(ctx context.Context, _ *pulumirpc.AboutRequest) (*pulumirpc
 func (h *host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	h.cancel()
 	return &emptypb.Empty{}, nil
+}
+
+// lockInterval is how often the host asks whether another build of the same program has ended.
+const lockInterval = 50 * time.Millisecond
+
+// Run builds the program and runs it. The response's error is what the user
+// reads: the compiler's output, or the program's exit status. It bails where
+// the program has told the engine its error itself.
+func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.cancelled, cancel)()
+	engineAddress := *h.engineAddress.Load()
+	if engineAddress == "" {
+		return nil, errors.New("run before a handshake: the engine's address is unknown")
+	}
+	environment, err := environment(req, engineAddress)
+	if err != nil {
+		return nil, err
+	}
+	started, err := h.start(ctx, req, environment)
+	if err == nil {
+		err = started.Wait()
+	}
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return &pulumirpc.RunResponse{}, nil
+	case exited && exit.ExitCode() == constant.ExitStatusLoggedError:
+		return &pulumirpc.RunResponse{Bail: true}, nil
+	case exited:
+		return &pulumirpc.RunResponse{Error: fmt.Sprintf("program failed: %s", exit)}, nil
+	}
+	return &pulumirpc.RunResponse{Error: err.Error()}, nil
+}
+
+// environment is how the program learns of the stack, its configuration and
+// the engine: this process's environment and the variables that pulumi.Run of
+// the Go SDK reads.
+func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, error) {
+	config, err := json.Marshal(req.GetConfig())
+	secret, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
+	if err := errors.Join(err, secretErr); err != nil {
+		return nil, fmt.Errorf("encode the stack's configuration: %w", err)
+	}
+	return append(os.Environ(),
+		pulumi.EnvOrganization+"="+req.GetOrganization(),
+		pulumi.EnvProject+"="+req.GetProject(),
+		pulumi.EnvPulumiRootDirectory+"="+req.GetInfo().GetRootDirectory(),
+		pulumi.EnvStack+"="+req.GetStack(),
+		pulumi.EnvConfig+"="+string(config),
+		pulumi.EnvConfigSecretKeys+"="+string(secret),
+		pulumi.EnvDryRun+"="+strconv.FormatBool(req.GetDryRun()),
+		pulumi.EnvParallel+"="+strconv.Itoa(int(req.GetParallel())),
+		pulumi.EnvMonitor+"="+req.GetMonitorAddress(),
+		pulumi.EnvEngine+"="+engineAddress,
+	), nil
+}
+
+// start starts the program: the one that the runtime option binary names, or
+// else one built from the program's directory.
+func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (*exec.Cmd, error) {
+	if req.GetAttachDebugger() {
+		return nil, errors.New("this language host attaches no debugger: run without --attach-debugger")
+	}
+	program, err := binaryOption(req)
+	if err != nil {
+		return nil, err
+	}
+	if program == "" {
+		dir := req.GetInfo().GetProgramDirectory()
+		var done func()
+		if program, done, err = executableFor(ctx, dir); err == nil {
+			defer done()
+			err = build(ctx, dir, program)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("build the program in %s: %w", dir, err)
+		}
+	}
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Dir, cmd.Env = req.GetPwd(), environment
+	cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	return cmd, nil
+}
+
+// binaryOption is the executable that the runtime option binary of Pulumi.yaml
+// names, empty where it is unset: a path relative to the program's working
+// directory, or a name on PATH.
+func binaryOption(req *pulumirpc.RunRequest) (string, error) {
+	options := req.GetInfo().GetOptions().AsMap()
+	if _, set := options["buildTarget"]; set {
+		return "", errors.New("the runtime option buildTarget in Pulumi.yaml is not supported: remove it")
+	}
+	option, set := options["binary"]
+	if !set {
+		return "", nil
+	}
+	binary, isString := option.(string)
+	if !isString || binary == "" {
+		return "", fmt.Errorf("the runtime option binary in Pulumi.yaml is %v: write a path", option)
+	}
+	local := filepath.Join(req.GetPwd(), binary)
+	if _, err := os.Stat(local); err == nil && !filepath.IsAbs(binary) {
+		return local, nil
+	}
+	found, err := exec.LookPath(binary)
+	if err != nil {
+		return "", fmt.Errorf("the runtime option binary in Pulumi.yaml: %w", err)
+	}
+	return found, nil
+}
+
+// executableFor is where the executable of dir goes. It is the caller's alone until the function
+// that is returned with it, to be called once it runs. Where LOCALCLOUD_HOME is set it stays there,
+// so that an unchanged program need not be linked again.
+func executableFor(ctx context.Context, dir string) (executable string, done func(), err error) {
+	localcloud := state.Home(os.Getenv(state.Variable))
+	if localcloud == "" {
+		temporary, err := os.MkdirTemp("", "pulumi-program-")
+		return filepath.Join(temporary, "program"), func() { os.RemoveAll(temporary) }, err
+	}
+	if err := os.MkdirAll(localcloud.Programs(), 0o755); err != nil {
+		return "", nil, err
+	}
+	hash := sha256.Sum256([]byte(dir))
+	executable = filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
+	lock := flock.New(executable + ".lock")
+	_, err = lock.TryLockContext(ctx, lockInterval)
+	return executable, func() { lock.Close() }, err
+}
+
+// build compiles the package in dir. Its error holds the compiler's output.
+func build(ctx context.Context, dir, executable string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", executable, ".")
+	cmd.Dir = dir
+	// As `make` builds everything else, so that each package is compiled once.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		// Not wrapped: the compiler's exit status is not the program's.
+		return fmt.Errorf("go build: %s\n%s", errors.Join(err, ctx.Err()), output)
+	}
+	info, err := os.Stat(executable)
+	if err == nil && info.Mode()&0o111 == 0 {
+		err = errors.New("go build made no executable: the package there must be main")
+	}
+	return err
 }

@@ -4,25 +4,31 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/image"
 )
 
 const (
@@ -34,11 +40,20 @@ const (
 
 // Handler serves the built images and passes other names to Upstream.
 type Handler struct {
-	local    http.Handler
+	objects  map[string]object // that are served here, by the paths of their addresses
 	held     map[string]bool   // repositories that are served here
 	names    []string          // all references that are served here
 	digests  map[string]string // of the real images, by reference
 	upstream http.RoundTripper
+}
+
+// object is a manifest, a configuration or a layer.
+type object struct {
+	mediaType types.MediaType
+	digest    v1.Hash
+	content   []byte
+	// file has the content of a layer, which is neither copied nor held in memory.
+	file string
 }
 
 // NewHandler returns a handler that serves images for this machine's architecture. upstream makes
@@ -47,20 +62,15 @@ type Handler struct {
 func NewHandler(
 	ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper,
 ) (*Handler, error) {
-	blobs := newBlobStore()
-	h := &Handler{
-		local:    ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs)),
-		held:     map[string]bool{},
-		digests:  map[string]string{},
-		upstream: upstream,
-	}
+	layers := map[string]v1.Layer{}
+	h := &Handler{objects: map[string]object{}, held: map[string]bool{}, digests: map[string]string{}, upstream: upstream}
 	for _, image := range images {
 		for _, reference := range image.References {
 			if digest := pin(reference); digest != "" && h.upstreamHas(ctx, reference, digest) {
 				h.digests[reference] = digest
 				continue
 			}
-			if err := h.add(ctx, reference, image, blobs); err != nil {
+			if err := h.add(reference, image, layers); err != nil {
 				return nil, fmt.Errorf("add %s: %w", reference, err)
 			}
 			h.names = append(h.names, reference)
@@ -82,19 +92,40 @@ func (h *Handler) upstreamHas(ctx context.Context, reference, digest string) boo
 	return err == nil
 }
 
-// add pushes an image into the registry, without a socket. Its layers are there
-// already.
-func (h *Handler) add(ctx context.Context, reference string, image Image, blobs *blobStore) error {
-	built, err := image.build(blobs)
+// add serves an image under a reference.
+func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer) error {
+	built, err := image.build(layers)
 	if err != nil {
 		return err
 	}
-	tag, err := name.NewTag("localhost/"+reference, name.Insecure)
+	manifest, err := built.Manifest()
 	if err != nil {
 		return err
 	}
-	h.held[tag.RepositoryStr()] = true
-	return remote.Write(tag, built, remote.WithContext(ctx), remote.WithTransport(inProcess{h.local}))
+	text, err := built.RawManifest()
+	if err != nil {
+		return err
+	}
+	digest, err := built.Digest()
+	if err != nil {
+		return err
+	}
+	config, err := built.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	repository, tag, _ := strings.Cut(reference, ":")
+	h.held[repository] = true
+	for _, name := range []string{tag, digest.String()} {
+		h.objects["/v2/"+repository+"/manifests/"+name] = object{manifest.MediaType, digest, text, ""}
+	}
+	blobs := "/v2/" + repository + "/blobs/"
+	described := manifest.Config
+	h.objects[blobs+described.Digest.String()] = object{described.MediaType, described.Digest, config, ""}
+	for i, layer := range manifest.Layers {
+		h.objects[blobs+layer.Digest.String()] = object{layer.MediaType, layer.Digest, nil, image.Layers[i]}
+	}
+	return nil
 }
 
 // pathPattern has the repository, the kind of the object and its name.
@@ -106,8 +137,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	parts := pathPattern.FindStringSubmatch(r.URL.Path)
-	if parts == nil || h.held[parts[1]] {
-		h.local.ServeHTTP(w, r)
+	found, here := h.objects[r.URL.Path]
+	switch {
+	case here:
+		found.serve(w, r)
+		return
+	case r.URL.Path == "/v2/":
+		w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+		https.Answer(w, http.StatusOK, map[string]string{})
+		return
+	case parts == nil || h.held[parts[1]]:
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "localcloud's registry has no "+r.URL.Path)
 		return
 	}
 	if digest := h.digests[parts[1]+":"+parts[3]]; digest != "" {
@@ -117,7 +157,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.pass(w, r, parts[1])
 }
 
-// pass asks the real registry, logged in as nobody.
+func (o object) serve(w http.ResponseWriter, r *http.Request) {
+	content := io.ReadSeeker(bytes.NewReader(o.content))
+	if o.file != "" {
+		layer, err := os.Open(o.file)
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+			return
+		}
+		defer layer.Close()
+		content = layer
+	}
+	w.Header().Set("Content-Type", string(o.mediaType))
+	w.Header().Set("Docker-Content-Digest", o.digest.String())
+	http.ServeContent(w, r, "", time.Time{}, content)
+}
+
+// pass asks the real registry, without a login.
 func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
 	ctx, cancel := context.WithTimeout(r.Context(), upstreamTimeout)
 	defer cancel()
@@ -149,17 +205,64 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	https.Answer(w, status, map[string]any{"errors": []map[string]string{{"code": code, "message": message}}})
 }
 
-// inProcess is a RoundTripper that calls a handler.
-type inProcess struct{ handler http.Handler }
+// searchPath is PATH in Debian's images.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	request := r.Clone(r.Context())
-	if request.Body == nil {
-		request.Body = http.NoBody
+type Image struct {
+	References []string // such as library/debian:trixie-slim
+	// Layers are files: gzipped tar archives, the lowest first.
+	Layers     []string
+	Entrypoint []string
+	Cmd        []string
+}
+
+func Images(minbase, traefik string) []Image {
+	return []Image{Debian(minbase), Traefik(minbase, traefik)}
+}
+
+// Debian is the minimal Debian image, from its root file system.
+func Debian(rootFileSystem string) Image {
+	return Image{
+		References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
+		Layers:     []string{rootFileSystem},
+		Cmd:        []string{"bash"},
 	}
-	recorder := httptest.NewRecorder()
-	p.handler.ServeHTTP(recorder, request)
-	response := recorder.Result()
-	response.Request = r
-	return response, nil
+}
+
+// Traefik is an image with the upstream image's name, programs and start, from
+// the layer that image.Traefik describes and the root file system below it.
+func Traefik(rootFileSystem, traefik string) Image {
+	return Image{
+		References: []string{"library/traefik:" + image.TraefikVersion},
+		Layers:     []string{rootFileSystem, traefik},
+		Entrypoint: []string{"/entrypoint.sh"},
+		Cmd:        []string{"traefik"},
+	}
+}
+
+// build makes the image. layers are those that other images have read already, by their files.
+func (i Image) build(layers map[string]v1.Layer) (v1.Image, error) {
+	built := empty.Image
+	for _, file := range i.Layers {
+		if layers[file] == nil {
+			layer, err := tarball.LayerFromFile(file)
+			if err != nil {
+				return nil, err
+			}
+			layers[file] = layer
+		}
+		var err error
+		if built, err = mutate.AppendLayers(built, layers[file]); err != nil {
+			return nil, err
+		}
+	}
+	config, err := built.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.Architecture, config.OS = runtime.GOARCH, "linux"
+	config.Config.Entrypoint, config.Config.Cmd = i.Entrypoint, i.Cmd
+	config.Config.Env = []string{"PATH=" + searchPath}
+	return mutate.ConfigFile(built, config)
 }

@@ -19,9 +19,7 @@ const privateKeyURN = resource.URN("urn:pulumi:local::site::tls:index/privateKey
 
 func server(t *testing.T) integration.Server {
 	t.Helper()
-	provider, err := provider()
-	require.NoError(t, err)
-	server, err := integration.NewServer(t.Context(), name, semver.MustParse(version), integration.WithProvider(provider))
+	server, err := integration.NewServer(t.Context(), name, semver.MustParse(version), integration.WithProvider(provider()))
 	require.NoError(t, err)
 	return server
 }

@@ -15,7 +15,6 @@ const publicAddresses = 254
 // maxAddresses is AWS's default quota of Elastic IPs in a region.
 const maxAddresses = 5
 
-// makeAddress allocates an Elastic IP.
 func makeAddress(_ context.Context, op *operation, r store.Record) error {
 	if len(op.Addresses) >= maxAddresses {
 		return apiError("AddressLimitExceeded", "The maximum number of addresses has been reached: %d", maxAddresses)

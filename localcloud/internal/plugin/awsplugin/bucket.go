@@ -1,11 +1,13 @@
 package awsplugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
+	"time"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
@@ -92,7 +94,7 @@ func checkVersioning(op *operation, r store.Record) error {
 		return fmt.Errorf(
 			"versioningConfiguration.status cannot be updated from %q to \"Disabled\": write \"Suspended\"", before)
 	}
-	return checkOwner(op, r)
+	return nil
 }
 
 // versioning is the status of a bucket's versioning: Enabled, Suspended or Disabled.
@@ -100,9 +102,9 @@ func versioning(r store.Record) string { return r.Text("versioningConfiguration.
 
 // applyVersioning suspends versioning when the setting goes.
 func applyVersioning(ctx context.Context, op *operation, before, after store.Record) error {
-	name, status := after.Text("bucket"), versioning(after)
+	name, status := either(before, after).Text("bucket"), versioning(after)
 	if after == nil && versioning(before) == "Enabled" {
-		name, status = before.Text("bucket"), "Suspended"
+		status = "Suspended"
 	}
 	if status == "" || status == "Disabled" {
 		return nil
@@ -112,27 +114,17 @@ func applyVersioning(ctx context.Context, op *operation, before, after store.Rec
 	})
 }
 
-func checkOwner(_ *operation, r store.Record) error {
-	if expected := r.Text("expectedBucketOwner"); expected != "" && expected != accountID {
-		return apiError("AccessDenied", "expectedBucketOwner is %s, and the bucket's owner is %s", expected, accountID)
-	}
-	return nil
-}
-
 // checkEncryption checks the default encryption of a bucket. The S3 server does
 // not encrypt; the setting has no effect that a client could see.
-func checkEncryption(op *operation, r store.Record) error {
+func checkEncryption(_ *operation, r store.Record) error {
 	if rules := r.Objects("rules"); len(rules) == 1 && rules[0].Has("applyServerSideEncryptionByDefault") {
-		return checkOwner(op, r)
+		return nil
 	}
 	return apiError("MalformedXML", "rules must hold exactly one rule, with applyServerSideEncryptionByDefault")
 }
 
 func applyOwnership(ctx context.Context, op *operation, before, after store.Record) error {
-	name, ownership := after.Text("bucket"), after.Text("rule.objectOwnership")
-	if after == nil {
-		name, ownership = before.Text("bucket"), defaultOwnership
-	}
+	name, ownership := either(before, after).Text("bucket"), cmp.Or(after.Text("rule.objectOwnership"), defaultOwnership)
 	return op.onS3("set the object ownership of bucket "+name, func(server objects) error {
 		return server.PutOwnership(ctx, name, ownership)
 	})
@@ -155,11 +147,7 @@ func checkPublicAccess(op *operation, r store.Record) error {
 }
 
 func applyPublicAccess(_ context.Context, op *operation, before, after store.Record) error {
-	if after == nil {
-		op.Buckets[before.Text("bucket")].PublicAccessRemoved = true
-		return nil
-	}
-	op.Buckets[after.Text("bucket")].PublicAccessRemoved = false
+	op.Buckets[either(before, after).Text("bucket")].PublicAccessRemoved = after == nil
 	return nil
 }
 
@@ -210,8 +198,48 @@ func checkBucketPolicy(op *operation, r store.Record) error {
 }
 
 func applyBucketPolicy(ctx context.Context, op *operation, before, after store.Record) error {
-	if after == nil {
-		after = before
+	return op.syncBucket(ctx, either(before, after).Text("bucket"))
+}
+
+// checkLifecycle checks a lifecycle configuration as S3 does. It has no effect: a rehearsal is over
+// within days.
+func checkLifecycle(_ *operation, r store.Record) error {
+	ids := map[string]bool{}
+	for _, rule := range r.Objects("rules") {
+		id := rule.Text("id")
+		if ids[id] {
+			return apiError("InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule: %s", id)
+		}
+		ids[id] = true
+		if problem := lifecycleProblem(rule); problem != "" {
+			return apiError("InvalidArgument", "lifecycle rule %q: %s", id, problem)
+		}
 	}
-	return op.syncBucket(ctx, after.Text("bucket"))
+	return nil
+}
+
+// lifecycleProblem says what S3 refuses a rule for, or "".
+func lifecycleProblem(rule store.Record) string {
+	expiration, noncurrent := rule.Object("expiration"), rule.Object("noncurrentVersionExpiration")
+	abort, filter := rule.Object("abortIncompleteMultipartUpload"), rule.Object("filter")
+	given := 0
+	for _, property := range []string{"date", "days", "expiredObjectDeleteMarker"} {
+		if expiration.Has(property) && expiration[property] != 0.0 {
+			given++
+		}
+	}
+	date, err := time.Parse(time.RFC3339, expiration.Text("date"))
+	switch {
+	case expiration == nil && noncurrent == nil && abort == nil:
+		return "at least one action needs to be specified in a rule"
+	case abort != nil && abort.Number("daysAfterInitiation") < 1:
+		return "abortIncompleteMultipartUpload.daysAfterInitiation must be a positive integer"
+	case abort != nil && (filter.Has("tag") || filter.Has("and.tags")):
+		return "abortIncompleteMultipartUpload cannot be specified with a filter on tags"
+	case expiration != nil && given != 1:
+		return "expiration needs exactly one of date, days, expiredObjectDeleteMarker"
+	case expiration.Text("date") != "" && (err != nil || !date.Equal(date.Truncate(24*time.Hour))):
+		return "expiration.date " + expiration.Text("date") + " must be midnight UTC in the form 2006-01-02T00:00:00Z"
+	}
+	return ""
 }

@@ -16,13 +16,12 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
-// config is what the aws provider is configured with.
 type config struct {
 	Region            string
 	AllowedAccountIDs []string
 	DefaultTags       struct{ Tags map[string]string }
 	// SkipCredentialsValidation leaves it to the first operation to refuse
-	// credentials that nobody has.
+	// unknown credentials.
 	SkipCredentialsValidation bool
 	// The other flags change nothing here.
 	SkipMetadataAPICheck, SkipRegionValidation, SkipRequestingAccountID bool
@@ -105,7 +104,7 @@ func readConfig(inputs property.Map) (config, []p.CheckFailure) {
 		form, known := keys[name]
 		switch {
 		case strings.HasPrefix(name, "__"), name == "version", name == "pluginDownloadURL", v.IsNull(), v.IsComputed():
-			// What the engine adds, and what is not there yet.
+			// The engine adds them, or they are not known yet.
 		case !known:
 			fail(name, "localcloud does not support the configuration key aws:%s; it supports %s",
 				name, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))

@@ -63,16 +63,13 @@ func (op *operation) networkInterface(i *store.Instance) (cloud.NetworkInterface
 	}
 	for _, id := range i.Shown.Texts("vpcSecurityGroupIds") {
 		g := op.SecurityGroups[id]
-		ingress, err := op.rules(g, "ingress")
-		if err != nil {
-			return cloud.NetworkInterface{}, err
+		for direction, all := range map[string]*[]cloud.Rule{"ingress": &n.Ingress, "egress": &n.Egress} {
+			rules, err := op.rules(g, direction)
+			if err != nil {
+				return cloud.NetworkInterface{}, err
+			}
+			*all = append(*all, rules...)
 		}
-		egress, err := op.rules(g, "egress")
-		if err != nil {
-			return cloud.NetworkInterface{}, err
-		}
-		n.Ingress = append(n.Ingress, ingress...)
-		n.Egress = append(n.Egress, egress...)
 		n.Metadata.SecurityGroups = append(n.Metadata.SecurityGroups, g.Text("name"))
 	}
 	return n, nil
@@ -80,25 +77,23 @@ func (op *operation) networkInterface(i *store.Instance) (cloud.NetworkInterface
 
 // rules resolves the peers of a group's rules in a direction to addresses.
 func (op *operation) rules(g store.Record, direction string) ([]cloud.Rule, error) {
-	stored, err := groupRules(g, direction)
-	if err != nil {
-		return nil, err
-	}
 	var rules []cloud.Rule
-	for _, r := range stored {
-		rule := cloud.Rule{Protocol: protocolName(r.Protocol), FromPort: r.FromPort, ToPort: r.ToPort}
-		for _, text := range r.CidrBlocks {
+	for _, r := range g.Objects(direction) {
+		rule := cloud.Rule{
+			Protocol: protocolName(r.Text("protocol")), FromPort: r.Number("fromPort"), ToPort: r.Number("toPort"),
+		}
+		for _, text := range r.Texts("cidrBlocks") {
 			rule.CIDRs = append(rule.CIDRs, storedCIDR(text))
 		}
-		if slices.Contains(r.PrefixListIDs, s3PrefixListID) {
+		if slices.Contains(r.Texts("prefixListIds"), s3PrefixListID) {
 			prefixes, err := op.s3Prefixes()
 			if err != nil {
 				return nil, err
 			}
 			rule.CIDRs = append(rule.CIDRs, prefixes...)
 		}
-		groups := r.SecurityGroups
-		if r.Self {
+		groups := r.Texts("securityGroups")
+		if r.Flag("self") {
 			groups = append(groups, g.Text("id"))
 		}
 		rule.CIDRs = append(rule.CIDRs, op.members(groups)...)

@@ -2,13 +2,16 @@ package awsplugin
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -16,29 +19,11 @@ import (
 const (
 	maxManagedPolicy = 6144
 	maxRolePolicies  = 10240 // all inline policies of a role
-	maxThumbprints   = 5
-	maxClientIDs     = 100
 )
-
-// checkIAMName checks the name of a resource of IAM, and the path where it has one.
-func checkIAMName(k *kind, r store.Record) error {
-	name, path := r.Text("name"), r.Text("path")
-	if len(name) > k.Autoname.MaxLength || !regexp.MustCompile(`^[\w+=,.@-]+$`).MatchString(name) {
-		return apiError("ValidationError",
-			"name %q is invalid: 1 to %d characters, alphanumeric and +=,.@_-", name, k.Autoname.MaxLength)
-	}
-	if r["path"] != nil && (!strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/")) {
-		return apiError("ValidationError", "path %q is invalid: it must begin and end with /", path)
-	}
-	return nil
-}
 
 func checkRole(op *operation, r store.Record) error {
 	if _, err := policy.TrustPolicy(r.Text("assumeRolePolicy")); err != nil {
 		return apiError("MalformedPolicyDocument", "assumeRolePolicy: %s", err)
-	}
-	if seconds := r.Number("maxSessionDuration"); seconds < 3600 || seconds > 43200 {
-		return apiError("ValidationError", "maxSessionDuration is %d seconds: write 3600 to 43200", seconds)
 	}
 	return nil
 }
@@ -106,6 +91,8 @@ func rolePolicyRows() rows {
 	}
 }
 
+func rolePolicyID(r store.Record) string { return r.Text("role") + ":" + r.Text("name") }
+
 func checkRolePolicy(op *operation, r store.Record) error {
 	if _, err := policy.RolePolicy(r.Text("policy")); err != nil {
 		return apiError("MalformedPolicyDocument", "policy %s: %s", r.Text("name"), err)
@@ -126,10 +113,7 @@ func checkRolePolicy(op *operation, r store.Record) error {
 func policySize(r store.Record) int { return len(strings.Join(strings.Fields(r.Text("policy")), "")) }
 
 func applyRolePolicy(ctx context.Context, op *operation, before, after store.Record) error {
-	if after == nil {
-		after = before
-	}
-	return op.syncRole(ctx, after.Text("role"))
+	return op.syncRole(ctx, either(before, after).Text("role"))
 }
 
 // checkManagedPolicy checks a managed policy. It bounds roles here, and is attached to none.
@@ -169,7 +153,7 @@ func applyInstanceProfile(ctx context.Context, op *operation, before, after stor
 }
 
 // applyProfile brings a change of a profile to the instances that have it. Instances
-// that have lost their profile or its role go on without credentials, as on AWS.
+// that have lost their profile or its role continue without credentials, as on AWS.
 func (op *operation) applyProfile(ctx context.Context, name string) error {
 	var vpcs []string
 	for _, i := range op.Instances {
@@ -186,8 +170,8 @@ func (op *operation) applyProfile(ctx context.Context, name string) error {
 	return op.applyGateways(ctx, vpcs...)
 }
 
-// checkProvider checks an OIDC provider, which roles trust. Nobody comes by one
-// here: `localcloud env -role` gives out the credentials of roles.
+// checkProvider checks an OIDC provider, which roles trust. No caller signs in through one
+// here: `localcloud env -role` prints the credentials of roles.
 func checkProvider(_ *operation, r store.Record) error {
 	// The scheme may be left out, and IAM leaves it out.
 	issuer := strings.TrimPrefix(r.Text("url"), "https://")
@@ -198,23 +182,139 @@ func checkProvider(_ *operation, r store.Record) error {
 			"Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", r.Text("url"))
 	}
 	r["url"] = issuer
-	if ids := r.Texts("clientIdLists"); len(ids) == 0 || len(ids) > maxClientIDs {
-		return apiError("LimitExceeded", "clientIdLists has %d client ids: write 1 to %d", len(ids), maxClientIDs)
-	}
-	if r["thumbprintLists"] == nil {
-		r["thumbprintLists"] = []any{} // IAM trusts GitHub's server by its own authorities
-	}
-	thumbprints := r.Texts("thumbprintLists")
-	wrong := func(text string) bool { return !regexp.MustCompile(`^[0-9a-fA-F]{40}$`).MatchString(text) }
-	if len(thumbprints) > maxThumbprints {
-		return apiError("LimitExceeded",
-			"thumbprintLists has %d thumbprints: write at most %d", len(thumbprints), maxThumbprints)
-	}
-	if i := slices.IndexFunc(thumbprints, wrong); i >= 0 {
-		return apiError("ValidationError",
-			"thumbprintLists[%d] is %q: write the SHA-1 of a certificate, 40 hex digits", i, thumbprints[i])
-	}
 	return nil
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
+
+// useRole makes the account at the S3 server that stands for the role of an
+// instance profile, and gives it what the role's policies allow.
+func (op *operation) useRole(ctx context.Context, profile string) error {
+	if r, ok := op.Roles[op.InstanceProfiles[profile].Text("role")]; ok {
+		return op.ensureAccount(ctx, r)
+	}
+	return nil
+}
+
+// ensureAccount makes the account at the S3 server that stands for a role, if it
+// is not there, and gives it what the role's policies allow.
+func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
+	if r.Account == nil {
+		r.Account = newAccount()
+	}
+	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objects) error {
+		return server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey)
+	})
+	if err != nil {
+		return err
+	}
+	return op.syncBuckets(ctx)
+}
+
+// RoleAccount returns the account that stands for a role, which it makes at the
+// role's first use. dir is localcloud's directory. Buckets that were
+// made by other means than the plugin are within the role's reach from then on.
+func RoleAccount(ctx context.Context, dir, role string) (store.Account, error) {
+	pl, err := open(dir, store.Account{})
+	if err != nil {
+		return store.Account{}, err
+	}
+	return pl.roleAccount(ctx, role)
+}
+
+func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.Account, err error) {
+	err = pl.store.Update(ctx, func(tx *store.Transaction) error {
+		r, ok := tx.Roles[role]
+		if !ok {
+			existing := "there is none yet"
+			if len(tx.Roles) > 0 {
+				existing = "there are " + strings.Join(slices.Sorted(maps.Keys(tx.Roles)), ", ")
+			}
+			return fmt.Errorf("the local cloud has no role %q; %s", role, existing)
+		}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud}
+		if err := op.ensureAccount(ctx, r); err != nil {
+			return err
+		}
+		account = *r.Account
+		return nil
+	})
+	return account, err
+}
+
+// syncRole brings a change of a role's policies to the buckets.
+func (op *operation) syncRole(ctx context.Context, name string) error {
+	if op.Roles[name].Account == nil {
+		return nil
+	}
+	return op.syncBuckets(ctx)
+}
+
+// syncBuckets gives every bucket at the S3 server the policy that follows from its
+// own and those of the roles.
+func (op *operation) syncBuckets(ctx context.Context) error {
+	var names []string
+	err := op.onS3("list the buckets", func(server objects) (err error) {
+		names, err = server.Buckets(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		// Ignore a bucket that was deleted meanwhile.
+		if err := op.syncBucket(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncBucket gives a bucket at the S3 server the policy that follows from its own
+// and those of the roles. Of a bucket that the plugin did not make, what the policy
+// says otherwise stays.
+func (op *operation) syncBucket(ctx context.Context, name string) error {
+	identities, err := op.identities()
+	if err != nil {
+		return err
+	}
+	own, err := op.bucketPolicy(name)
+	if err != nil {
+		return err
+	}
+	return op.onS3("set the effective policy of bucket "+name, func(server objects) error {
+		if op.Buckets[name] != nil {
+			effective, err := policy.Effective(name, own, identities)
+			if err != nil {
+				return err
+			}
+			return server.PutPolicy(ctx, name, effective)
+		}
+		current, err := server.Policy(ctx, name)
+		if err != nil {
+			return err
+		}
+		merged, err := policy.Merge(name, current, identities)
+		if err != nil || merged == current {
+			return err
+		}
+		return server.PutPolicy(ctx, name, merged)
+	})
+}
+
+func (op *operation) identities() ([]policy.Identity, error) {
+	var identities []policy.Identity
+	for _, name := range slices.Sorted(maps.Keys(op.Roles)) {
+		r := op.Roles[name]
+		policies, boundary, err := caller.Documents(op.State, r)
+		if err != nil {
+			return nil, apiError("MalformedPolicyDocument", "%s", err)
+		}
+		identity := policy.Identity{RoleARN: r.Shown.Text("arn"), Policies: policies, Boundary: boundary}
+		if r.Account != nil {
+			identity.AccessKeyID = r.Account.AccessKeyID
+		}
+		identities = append(identities, identity)
+	}
+	return identities, nil
+}

@@ -3,7 +3,10 @@ package awsplugin
 import (
 	"cmp"
 	"context"
+	"crypto/md5"  //nolint:gosec // EC2's fingerprint of an imported RSA key is MD5.
 	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -12,6 +15,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -22,13 +27,9 @@ import (
 // maxUserData is EC2's limit, in bytes before base64.
 const maxUserData = 16384
 
-// What EC2 does with an instance that shuts itself down.
-const (
-	shutdownStops      = "stop"
-	shutdownTerminates = "terminate"
-)
+// shutdownTerminates is what EC2 may do with an instance that shuts itself down, other than to stop it.
+const shutdownTerminates = "terminate"
 
-// makeInstance launches an instance.
 func makeInstance(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.removeSwitchedOff(ctx); err != nil {
 		return err
@@ -116,7 +117,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
 	}
 	if state == "" || state == shutdownTerminates {
-		// What it held is free again.
+		// Free its addresses.
 		if err := op.removeInstance(ctx, i); err != nil {
 			return nil, err
 		}
@@ -158,19 +159,8 @@ func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// checkInstance checks what can change in place, and completes it.
+// checkInstance checks what can change in place.
 func checkInstance(op *operation, r store.Record) error {
-	for name, value := range map[string]any{
-		"httpEndpoint": "enabled", "httpTokens": "optional", "httpPutResponseHopLimit": 1.0,
-		"httpProtocolIpv6": "disabled", "instanceMetadataTags": "disabled",
-	} {
-		setDefault(r, "metadataOptions", name, value)
-	}
-	if hops := r.Object("metadataOptions").Number("httpPutResponseHopLimit"); hops < 1 || hops > 64 {
-		return invalidParameter("metadataOptions.httpPutResponseHopLimit is %d: write 1 to 64", hops)
-	}
-	setDefault(r, "maintenanceOptions", "autoRecovery", "default")
-	r["instanceInitiatedShutdownBehavior"] = cmp.Or(r.Text("instanceInitiatedShutdownBehavior"), shutdownStops)
 	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
 		r["vpcSecurityGroupIds"] = []any{op.Vpcs[op.network(r)].Text("defaultSecurityGroupId")}
 	}
@@ -180,19 +170,6 @@ func checkInstance(op *operation, r store.Record) error {
 	return nil
 }
 
-// setDefault sets a field of a property that is an object, where it has none.
-func setDefault(r store.Record, object, field string, value any) {
-	fields := r.Object(object)
-	if fields == nil {
-		fields = store.Record{}
-		r[object] = map[string]any(fields)
-	}
-	if fields[field] == nil || fields[field] == "" {
-		fields[field] = value
-	}
-}
-
-// applyInstance brings a change in place to the instance.
 func applyInstance(ctx context.Context, op *operation, before, after store.Record) error {
 	if before == nil || after == nil {
 		return nil
@@ -239,7 +216,7 @@ func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.In
 		return nil, err
 	}
 	r["privateIp"], r["privateDns"] = privateIP, op.privateDNS(privateIP)
-	r["primaryNetworkInterfaceId"], r["tenancy"], r["ebsOptimized"] = newID("eni"), "default", r.Flag("ebsOptimized")
+	r["primaryNetworkInterfaceId"] = newID("eni")
 	return i, nil
 }
 
@@ -345,16 +322,9 @@ func hashUserData(text string) string {
 
 // completeRootVolume checks the root volume as EC2 does, and fills in what it chooses.
 func completeRootVolume(r store.Record, deviceName string) error {
-	for field, value := range map[string]any{
-		"deleteOnTermination": true, "encrypted": false, "volumeSize": 8.0, "volumeType": "gp2",
-	} {
-		setDefault(r, "rootBlockDevice", field, value)
-	}
 	root := r.Object("rootBlockDevice")
 	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
 	switch {
-	case size < 1 || size > 16384:
-		return invalidParameter("rootBlockDevice.volumeSize is %d GiB: write 1 to 16384", size)
 	case root.Number("throughput") != 0 && kind != "gp3":
 		return apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", kind)
 	case iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, kind):
@@ -370,5 +340,32 @@ func completeRootVolume(r store.Record, deviceName string) error {
 		root["iops"] = float64(min(max(100, 3*size), 16000))
 	}
 	root["deviceName"], root["volumeId"] = deviceName, newID("vol")
+	return nil
+}
+
+// checkKeyPair checks a public key, and adds its type and fingerprint.
+func checkKeyPair(_ *operation, r store.Record) error {
+	if r["keyPairId"] != nil {
+		return nil
+	}
+	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(r.Text("publicKey")))
+	if err != nil || len(options) > 0 || strings.TrimSpace(string(rest)) != "" {
+		return apiError("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
+	}
+	switch key.Type() {
+	case ssh.KeyAlgoED25519:
+		sum := sha256.Sum256(key.Marshal())
+		r["keyType"], r["fingerprint"] = "ed25519", base64.StdEncoding.EncodeToString(sum[:])
+	case ssh.KeyAlgoRSA:
+		der, err := x509.MarshalPKIXPublicKey(key.(ssh.CryptoPublicKey).CryptoPublicKey())
+		if err != nil {
+			return fmt.Errorf("fingerprint the public key: %w", err)
+		}
+		sum := md5.Sum(der) //nolint:gosec // See above.
+		r["keyType"], r["fingerprint"] = "rsa", strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":")
+	default:
+		return apiError("InvalidKey.Format", "Key of type %s is not supported: EC2 imports ED25519 and RSA keys", key.Type())
+	}
+	r["publicKey"], r["keyPairId"] = strings.TrimSpace(r.Text("publicKey")), newID("key")
 	return nil
 }

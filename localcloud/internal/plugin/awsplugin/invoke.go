@@ -17,25 +17,19 @@ import (
 // providerToken is the type of OIDC providers.
 const providerToken = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 
-// function is a function of the provider, with the arguments that it takes.
 type function struct {
 	arguments []string
-	// may are the permissions that it needs.
+	// may are the permissions that it needs, nil for none.
 	may  func(q question) []call
 	call func(op *operation, arguments store.Record) (store.Record, error)
 }
 
 func functions() map[string]function {
 	return map[string]function{
-		"aws:index/getCallerIdentity:getCallerIdentity": {
-			// Everybody may ask who they are, and no policy can deny it.
-			may:  func(question) []call { return nil },
-			call: getCallerIdentity,
-		},
-		"aws:index/getRegion:getRegion": {
-			may:  func(question) []call { return nil }, // it asks no service
-			call: getRegion,
-		},
+		// Everybody may ask who they are, and no policy can deny it.
+		"aws:index/getCallerIdentity:getCallerIdentity": {call: getCallerIdentity},
+		// It asks no service.
+		"aws:index/getRegion:getRegion": {call: getRegion},
 		"aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {
 			arguments: []string{"filters", "locationType"},
 			may:       func(q question) []call { return q.clauses("ec2:DescribeInstanceTypeOfferings") },
@@ -50,7 +44,7 @@ func functions() map[string]function {
 					calls = nil
 				}
 				arn = cmp.Or(arn, q.plugin.kinds[providerToken].arnOf(q.region, "/", q.text("url")))
-				return append(calls, q.on("iam:GetOpenIDConnectProvider", q.of(providerToken, arn))...)
+				return append(calls, call{"iam:GetOpenIDConnectProvider", q.of(providerToken, arn)})
 			},
 			call: getOpenIDConnectProvider,
 		},
@@ -76,8 +70,10 @@ func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (p.Invoke
 	var response p.InvokeResponse
 	arguments := store.Record(schema.Record(request.Args))
 	err := pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(f.may(question{operation: op, inputs: arguments})); err != nil {
-			return err
+		if f.may != nil {
+			if err := op.authorize(f.may(question{operation: op, inputs: arguments})); err != nil {
+				return err
+			}
 		}
 		result, err := f.call(op, arguments)
 		response.Return = schema.Value(map[string]any(result)).AsMap()

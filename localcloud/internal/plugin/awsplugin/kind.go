@@ -70,9 +70,15 @@ func (k *kind) validate(op *operation, before, after store.Record) error {
 	if err := op.checkReferences(k, before, after); err != nil {
 		return err
 	}
-	if strings.HasPrefix(k.Token, "aws:iam/") && k.Autoname != nil {
-		if err := checkIAMName(k, after); err != nil {
-			return err
+	if err := k.Obeyed(after); err != nil {
+		return err
+	}
+	if unique := k.Unique; unique != nil {
+		for id, other := range k.rows.all(op.State) {
+			differ := func(p string) bool { return after.Text(p) == "" || after.Text(p) != other.Text(p) }
+			if id != after.Text("id") && !slices.ContainsFunc(unique.By, differ) {
+				return apiError(unique.Code, "%s: %s", unique.Message, id)
+			}
 		}
 	}
 	if k.check == nil {
@@ -113,7 +119,6 @@ func (k *kind) nameProperty() string {
 	return k.NameProperty
 }
 
-// arnOf is the ARN of a resource of the kind.
 func (k *kind) arnOf(region, path, name string) string {
 	switch service, what, _ := strings.Cut(k.ARN, ":"); service {
 	case "ec2":
@@ -125,7 +130,6 @@ func (k *kind) arnOf(region, path, name string) string {
 	}
 }
 
-// label is what messages call a resource of the kind.
 func (k *kind) label() string {
 	_, what, _ := strings.Cut(k.ARN, ":")
 	return cmp.Or(strings.ReplaceAll(what, "-", " "), "resource")
@@ -188,13 +192,21 @@ func (k *kind) changed(ctx context.Context, op *operation, before, after store.R
 	return op.applyGateways(ctx, op.network(before), op.network(after))
 }
 
+// either returns the record after a change, or of a resource that goes the one before it.
+func either(before, after store.Record) store.Record {
+	if after == nil {
+		return before
+	}
+	return after
+}
+
 // record returns a resource of a type, or nil.
 func (op *operation) record(token, id string) store.Record {
 	return op.plugin.kinds[token].rows.all(op.State)[id]
 }
 
 // checkReferences refuses a record that refers to what does not exist, or to what
-// belongs to different VPCs. What an update leaves as it is may be gone by now.
+// belongs to different VPCs. A target that an update does not change may be gone by now.
 func (op *operation) checkReferences(k *kind, before, after store.Record) error {
 	network := op.network(after)
 	for _, property := range slices.Sorted(maps.Keys(k.Inputs)) {
@@ -249,4 +261,114 @@ func (op *operation) network(r store.Record) string {
 		return r.Text("id")
 	}
 	return ""
+}
+
+// kinds are what the resource types have of their own, by their tokens. All else is in
+// schema/schema.json.
+func kinds() map[string]*kind {
+	return map[string]*kind{
+		"aws:ec2/vpc:Vpc":                                     {make: makeVPC, remove: removeVPC},
+		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
+		"aws:ec2/internetGateway:InternetGateway":             {apply: detachInternetGateway},
+		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
+		"aws:ec2/route:Route":                                 {id: routeID, check: checkRoute},
+		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
+		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
+		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
+		"aws:ec2/securityGroupRule:SecurityGroupRule": {
+			id: groupRuleID, check: checkGroupRule,
+		},
+		"aws:ec2/keyPair:KeyPair": {check: checkKeyPair},
+		"aws:ec2/instance:Instance": {
+			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance,
+			show: showInstance,
+		},
+		"aws:ec2/eip:Eip": {make: makeAddress, remove: removeAddress},
+		// Every property of an association forces replacement.
+		"aws:ec2/eipAssociation:EipAssociation": {rows: associationRows(), make: makeAssociation, apply: moveAddress},
+
+		"aws:route53/record:Record": {id: recordID, check: checkRecord, make: makeRecord, apply: applyRecords},
+
+		"aws:iam/policy:Policy": {check: checkManagedPolicy, apply: applyManagedPolicy},
+		"aws:iam/role:Role":     {check: checkRole, remove: removeRole, apply: applyRole},
+		"aws:iam/rolePolicy:RolePolicy": {
+			rows: rolePolicyRows(), id: rolePolicyID, check: checkRolePolicy, apply: applyRolePolicy,
+		},
+		"aws:iam/instanceProfile:InstanceProfile": {apply: applyInstanceProfile, show: showInstanceProfile},
+		providerToken: {check: checkProvider},
+
+		"aws:s3/bucketV2:BucketV2": {
+			check: checkBucket, make: makeBucket, remove: removeBucket, apply: applyBucket, show: showBucket,
+		},
+		"aws:s3/bucketVersioningV2:BucketVersioningV2":           {check: checkVersioning, apply: applyVersioning},
+		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": {check: checkPublicAccess, apply: applyPublicAccess},
+		"aws:s3/bucketOwnershipControls:BucketOwnershipControls": {apply: applyOwnership},
+		"aws:s3/bucketPolicy:BucketPolicy":                       {check: checkBucketPolicy, apply: applyBucketPolicy},
+
+		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2": {check: checkLifecycle},
+
+		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": {
+			check: checkEncryption,
+		},
+	}
+}
+
+type rows struct {
+	all  func(s *store.State) store.Table
+	put  func(s *store.State, id string, r store.Record)
+	drop func(s *store.State, id string)
+}
+
+// in is the rows of a type that has a table of its own, or a part of another's.
+func in(table string) rows {
+	return rows{
+		all:  func(s *store.State) store.Table { return s.Table(table) },
+		put:  func(s *store.State, id string, r store.Record) { s.Put(table, id, r) },
+		drop: func(s *store.State, id string) { s.Drop(table, id) },
+	}
+}
+
+// listed is the rows of a type whose resources are elements of a list in another one.
+func listed(within schema.Within, id func(r store.Record) string) rows {
+	record := func(parentID string, element any) store.Record {
+		r := store.Record{within.Parent: parentID}
+		maps.Copy(r, within.Fixed)
+		for property, name := range within.Elements {
+			if value, ok := element.(map[string]any)[name]; ok {
+				r[property] = value
+			}
+		}
+		r["id"] = id(r)
+		return r
+	}
+	drop := func(s *store.State, id string) {
+		for parentID, p := range s.Table(within.Table) {
+			dropped := func(element any) bool { return record(parentID, element)["id"] == id }
+			p[within.List] = slices.DeleteFunc(p.List(within.List), dropped)
+		}
+	}
+	return rows{
+		all: func(s *store.State) store.Table {
+			records := store.Table{}
+			for parentID, p := range s.Table(within.Table) {
+				for _, element := range p.List(within.List) {
+					r := record(parentID, element)
+					records[r.Text("id")] = r
+				}
+			}
+			return records
+		},
+		put: func(s *store.State, id string, r store.Record) {
+			drop(s, id)
+			element := map[string]any{}
+			for property, name := range within.Elements {
+				if value, ok := r[property]; ok {
+					element[name] = value
+				}
+			}
+			p := s.Table(within.Table)[r.Text(within.Parent)]
+			p[within.List] = append(p.List(within.List), element)
+		},
+		drop: drop,
+	}
 }

@@ -6,27 +6,19 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // s3PrefixListID is the id of S3's prefix list in us-east-1. Here it serves in every region.
 const s3PrefixListID = "pl-63a5400a"
-
-func checkVPC(_ *operation, r store.Record) error {
-	block, err := parseCIDR(r.Text("cidrBlock"))
-	if err != nil {
-		return err
-	}
-	if block.Bits() < 16 || block.Bits() > 28 {
-		return apiError("InvalidVpc.Range", "The CIDR '%s' is invalid: a VPC's block is between /16 and /28.", block)
-	}
-	return nil
-}
 
 // makeVPC makes a VPC with its main route table and default security group.
 func makeVPC(ctx context.Context, op *operation, r store.Record) error {
@@ -70,13 +62,9 @@ func (op *operation) comesWithVPC(id string) bool {
 }
 
 func checkSubnet(op *operation, r store.Record) error {
-	block, err := parseCIDR(r.Text("cidrBlock"))
-	if err != nil {
-		return err
-	}
-	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) || block.Bits() > 28 {
-		return apiError("InvalidSubnet.Range",
-			"The CIDR '%s' is invalid: it must lie within the VPC's %s and be at most a /28.", block, v)
+	block := storedCIDR(r.Text("cidrBlock"))
+	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) {
+		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s.", block, v)
 	}
 	for id, other := range op.Subnets {
 		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
@@ -96,7 +84,6 @@ func checkSubnet(op *operation, r store.Record) error {
 			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
 	}
 	r["availabilityZoneId"] = zoneID(op.region, zone)
-	r["privateDnsHostnameTypeOnLaunch"] = "ip-name"
 	return nil
 }
 
@@ -117,14 +104,6 @@ func zoneID(region string, i int) string {
 		id += part[:1]
 	}
 	return id + "-az" + strconv.Itoa(i+1)
-}
-
-func checkInternetGateway(op *operation, r store.Record) error {
-	vpc := r.Text("vpcId")
-	if other := op.internetGatewayOf(vpc); vpc != "" && other != "" && other != r.Text("id") {
-		return invalidParameter("Network %s already has an internet gateway attached: %s", vpc, other)
-	}
-	return nil
 }
 
 // detachInternetGateway refuses to take a gateway from a VPC with public addresses.
@@ -152,8 +131,9 @@ func (op *operation) internetGatewayOf(vpcID string) string {
 }
 
 func checkRouteTable(op *operation, r store.Record) error {
-	if r["routes"] == nil {
-		r["routes"] = []any{}
+	// The gateway of a route that an update does not change may be gone by now.
+	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
+		return nil
 	}
 	seen := map[string]bool{}
 	for _, route := range r.Objects("routes") {
@@ -194,13 +174,6 @@ func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// routeRows are single routes, which live in their route table.
-func routeRows() rows {
-	return listed(func(s *store.State) store.Table { return s.RouteTables }, "routeTableId", "routes", routeID,
-		map[string]string{"destinationCidrBlock": "cidrBlock", "gatewayId": "gatewayId"},
-		store.Record{"origin": "CreateRoute", "state": "active"})
-}
-
 // routeID is the Terraform provider's: routes have no id in EC2.
 func routeID(r store.Record) string {
 	return fmt.Sprintf("r-%s%d", r.Text("routeTableId"), crc32.ChecksumIEEE([]byte(r.Text("destinationCidrBlock"))))
@@ -208,17 +181,6 @@ func routeID(r store.Record) string {
 
 func checkRoute(op *operation, r store.Record) error {
 	return op.checkRoute(op.RouteTables[r.Text("routeTableId")], r)
-}
-
-func checkRouteTableAssociation(op *operation, r store.Record) error {
-	for id, other := range op.RouteTableAssociations {
-		if other.Text("subnetId") == r.Text("subnetId") && id != r.Text("id") {
-			return apiError("Resource.AlreadyAssociated",
-				"the specified association for route table %s conflicts with an existing association: %s of %s",
-				r.Text("routeTableId"), id, r.Text("subnetId"))
-		}
-	}
-	return nil
 }
 
 // isPublic reports whether a subnet's route table leads to the internet.
@@ -244,9 +206,6 @@ func checkVPCEndpoint(op *operation, r store.Record) error {
 		return apiError("InvalidServiceName",
 			"The Vpc Endpoint Service '%s' does not exist; localcloud has %s.", r.Text("serviceName"), service)
 	}
-	if r["routeTableIds"] == nil {
-		r["routeTableIds"] = []any{}
-	}
 	for id, other := range op.VpcEndpoints {
 		for _, table := range other.Texts("routeTableIds") {
 			if id != r.Text("id") && slices.Contains(r.Texts("routeTableIds"), table) {
@@ -271,18 +230,6 @@ func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// parseCIDR reads an IPv4 block in the form that AWS wants.
-func parseCIDR(text string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil || !prefix.Addr().Is4() {
-		return netip.Prefix{}, invalidParameter("%q is not an IPv4 CIDR block; write one such as 10.0.0.0/16", text)
-	}
-	if prefix != prefix.Masked() {
-		return netip.Prefix{}, invalidParameter("the CIDR block %q has host bits set; write %s", text, prefix.Masked())
-	}
-	return prefix, nil
-}
-
 // storedCIDR reads a block that was checked before it was stored.
 func storedCIDR(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
@@ -296,4 +243,69 @@ func ignoreNotFound(err error) error {
 		return nil
 	}
 	return err
+}
+
+// zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
+func zones(region string) []string {
+	letters := "abc"
+	if region == "us-east-1" {
+		letters = "abcdef"
+	}
+	var names []string
+	for _, letter := range letters {
+		names = append(names, region+string(letter))
+	}
+	return names
+}
+
+// offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
+// neither t3 nor Graviton.
+func offers(zone, instanceType string) bool {
+	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
+	if !form.MatchString(instanceType) {
+		return false
+	}
+	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
+}
+
+// offering are the zones of a region that offer an instance type.
+func offering(region, instanceType string) []string {
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return !offers(zone, instanceType) })
+}
+
+// checkZone refuses a launch in a zone that lacks the instance type.
+func checkZone(region, zone, instanceType string) error {
+	others := offering(region, instanceType)
+	switch {
+	case slices.Contains(others, zone):
+		return nil
+	case len(others) == 0:
+		return invalidParameter("Invalid value '%s' for InstanceType.", instanceType)
+	}
+	return apiError("Unsupported",
+		"Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
+			"Please retry your request by not specifying an Availability Zone or choosing %s.",
+		instanceType, zone, strings.Join(others, ", "))
+}
+
+// getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
+func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
+	filters, kind := arguments.Objects("filters"), arguments.Text("locationType")
+	if kind != "availability-zone" || len(filters) != 1 || filters[0].Text("name") != "instance-type" {
+		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+			`write locationType "availability-zone" and one filter "instance-type"`)
+	}
+	types, locations, kinds := []any{}, []any{}, []any{}
+	for _, instanceType := range filters[0].Texts("values") {
+		if strings.ContainsAny(instanceType, "*?") {
+			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
+		}
+		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
+			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, kind)
+		}
+	}
+	return store.Record{
+		"id": op.region, "filters": arguments["filters"], "locationType": kind,
+		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
+	}, nil
 }

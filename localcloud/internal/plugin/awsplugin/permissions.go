@@ -1,15 +1,200 @@
 package awsplugin
 
 import (
+	"cmp"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
+// signIn says with what account the plugin was called, and which is the
+// administrator's.
+type signIn func() (given, root store.Account, err error)
+
+// identify finds out who calls, or answers as AWS does to an unknown caller.
+func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
+	const hint = "for the local cloud's own, run: eval \"$(make -s env)\""
+	given, root, err := pl.signIn()
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	if given.AccessKeyID == "" {
+		return caller.Caller{}, apiError("MissingAuthenticationToken", "AWS_ACCESS_KEY_ID is not set; %s", hint)
+	}
+	found, err := caller.Find(state, root, given.AccessKeyID)
+	switch {
+	case err != nil:
+		return caller.Caller{}, err
+	case found == nil:
+		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
+			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
+	case found.SecretAccessKey != given.SecretAccessKey:
+		return caller.Caller{}, apiError("SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you "+
+				"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+	}
+	return *found, nil
+}
+
+// call is one request to one of AWS's APIs.
+type call struct {
+	action string // such as ec2:RunInstances
+	target target
+}
+
+// target is what a request is about, with the condition keys that come with it.
+type target struct {
+	arn  string
+	keys map[string]string
+}
+
+// with is the target in a request that has more condition keys.
+func (t target) with(more ...map[string]string) target {
+	keys := map[string]string{}
+	for _, m := range append([]map[string]string{t.keys}, more...) {
+		maps.Copy(keys, m)
+	}
+	return target{t.arn, keys}
+}
+
+// authorize refuses the operation when the caller may not send one of the
+// requests that it takes. The error is AWS's for the first of them; what else is
+// missing follows.
+func (op *operation) authorize(calls []call) error {
+	refused := map[string]bool{}
+	code, first := "", ""
+	for _, c := range calls {
+		service, _, _ := strings.Cut(c.action, ":")
+		keys := map[string]string{"aws:securetransport": "true", "aws:requestedregion": op.region}
+		if service == "iam" || service == "route53" {
+			keys["aws:requestedregion"] = "us-east-1" // where the services of the whole world are
+		}
+		maps.Copy(keys, c.target.keys)
+		path, _ := strings.CutPrefix(c.target.arn, "arn:aws:s3:::")
+		bucket, _, _ := strings.Cut(path, "/")
+		own, err := op.bucketPolicy(bucket)
+		if err != nil {
+			return err
+		}
+		refusal := op.caller.Refusal(policy.Request{Action: c.action, Resource: c.target.arn, Keys: keys}, own)
+		switch {
+		case refusal == "":
+		case first == "":
+			code, first = "AccessDenied", refusal
+			if service == "ec2" {
+				code, first = "UnauthorizedOperation", "You are not authorized to perform this operation. "+refusal
+			}
+		default:
+			refused[c.action+" on "+c.target.arn] = true
+		}
+	}
+	if first == "" {
+		return nil
+	}
+	if len(refused) > 0 {
+		first += ". Not allowed either, and needed here: " + strings.Join(slices.Sorted(maps.Keys(refused)), ", ")
+	}
+	return apiError(code, "%s", first)
+}
+
+// question is what the permissions are asked about: one operation on one resource.
+type question struct {
+	*operation
+	kind        *kind
+	id          string // empty before the resource is made
+	inputs, old store.Record
+}
+
+// self is the resource that the question is about. When it is about to be made, it
+// is there, with its tags, by the time of the request.
+func (q question) self() target {
+	if q.id != "" {
+		return q.of(q.kind.Token, q.id)
+	}
+	name := "*"
+	if auto := q.kind.Autoname; auto != nil && q.kind.IDPrefix == "" {
+		name = cmp.Or(q.text(auto.Property), q.text(auto.PrefixProperty)+"*")
+	} else if q.kind.NameProperty != "" {
+		name = q.text(q.kind.NameProperty)
+	}
+	arn := q.kind.arnOf(q.region, q.text("path"), name)
+	return target{arn: arn}.with(resourceTags(q.inputs.Tags("tags")), boundedBy(q.text("permissionsBoundary")))
+}
+
+// of is a resource of a type with its tags.
+func (q question) of(token, id string) target {
+	k, r := q.plugin.kinds[token], q.record(token, id)
+	arn := cmp.Or(r.Text("arn"), k.arnOf(q.region, "/", id))
+	if r == nil && k.IDIsARN {
+		arn = id
+	}
+	return target{arn: arn}.with(resourceTags(r.Tags("tags")), boundedBy(r.Text("permissionsBoundary")))
+}
+
+// boundedBy is a role's permissions boundary as the condition key of requests about the role.
+func boundedBy(boundary string) map[string]string {
+	if boundary == "" {
+		return nil
+	}
+	return map[string]string{"iam:permissionsboundary": boundary}
+}
+
+// requestTags are tags as the condition keys of a request that sets them.
+func requestTags(tags map[string]string) map[string]string { return tagKeys("aws:requesttag/", tags) }
+
+// resourceTags are tags as the condition keys of a request about what has them.
+func resourceTags(tags map[string]string) map[string]string { return tagKeys("aws:resourcetag/", tags) }
+
+func tagKeys(kind string, tags map[string]string) map[string]string {
+	keys := map[string]string{}
+	for name, value := range tags {
+		keys[kind+strings.ToLower(name)] = value
+	}
+	return keys
+}
+
+// texts are the strings of an input, or before a delete what they were, or else what
+// the resource has.
+func (q question) texts(path string) []string {
+	for _, r := range []store.Record{q.inputs, q.old, q.stored()} {
+		if r.At(path) != nil {
+			return r.Texts(path)
+		}
+	}
+	return nil
+}
+
+func (q question) text(path string) string { return strings.Join(q.texts(path), " ") }
+
+// stored is the resource that the question is about, or nil.
+func (q question) stored() store.Record {
+	if q.kind == nil || q.id == "" {
+		return nil
+	}
+	return q.record(q.kind.Token, q.id)
+}
+
+// given reports whether an input is there, and neither empty nor false.
+func (q question) given(path string) bool {
+	if len(q.inputs) == 0 {
+		return q.old.Has(path)
+	}
+	return q.inputs.Has(path)
+}
+
+func (q question) changed(path string) bool {
+	return !reflect.DeepEqual(q.inputs.At(path), q.old.At(path))
+}
+
 // calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
-// pulumi-aws 6.83 bridges, does one thing with a resource: create, read, update or
+// pulumi-aws 6.83 bridges, runs one operation on a resource: create, read, update or
 // delete it. After a create or an update the provider reads the resource, and it sets
 // tags that changed; schema.json does not repeat that. It leaves out requests that the
 // provider sends only under circumstances that localcloud does not have.
@@ -75,7 +260,8 @@ func (q question) clause(words []string) []call {
 		case strings.Contains(word, ":"):
 			actions = append(actions, word)
 		default:
-			calls = append(calls, special()[word](q)...)
+			more, _ := q.special(word)
+			calls = append(calls, more...)
 		}
 	}
 	targets := []target{{arn: "*"}}
@@ -86,9 +272,11 @@ func (q question) clause(words []string) []call {
 		targets = append(targets, q.target(name)...)
 	}
 	for _, action := range actions {
-		calls = append(calls, q.on(action, targets...)...)
+		for _, t := range targets {
+			calls = append(calls, call{action, t})
+		}
 		if slices.Contains(names, "new") && q.given("tags") {
-			calls = append(calls, q.tagsNew(action)...)
+			calls = append(calls, q.tagsNew(action))
 		}
 	}
 	return calls
@@ -100,9 +288,8 @@ func (q question) target(name string) []target {
 	case "self":
 		return []target{q.self()}
 	case "new":
-		t := q.self()
-		t.keys = nil
-		return []target{t.with(boundedBy(q.text("permissionsBoundary")), q.requestTags())}
+		t := target{arn: q.self().arn}
+		return []target{t.with(boundedBy(q.text("permissionsBoundary")), requestTags(q.inputs.Tags("tags")))}
 	case "objects":
 		return []target{{arn: q.self().arn + "/*"}}
 	case "zone":
@@ -110,14 +297,12 @@ func (q question) target(name string) []target {
 	case "image": // an AMI belongs to whom published it
 		return []target{{arn: "arn:aws:ec2:" + q.region + "::image/" + q.text("ami")}}
 	case "newInterface":
-		return []target{q.fresh("network-interface")}
+		return []target{{arn: q.ec2ARN("network-interface", "*")}}
 	case "newVolume":
-		return []target{q.newVolume()}
+		return []target{q.newVolume("volumeTags")}
 	case "interface":
-		if i := q.Instances[q.id]; i != nil {
-			return []target{{arn: q.ec2ARN("network-interface", i.Shown.Text("primaryNetworkInterfaceId"))}}
-		}
-		return []target{q.fresh("network-interface")}
+		id := q.stored().Text("primaryNetworkInterfaceId")
+		return []target{{arn: q.ec2ARN("network-interface", cmp.Or(id, "*"))}}
 	}
 	input := q.kind.Inputs[name]
 	ids := q.texts(name)
@@ -132,16 +317,16 @@ func (q question) target(name string) []target {
 }
 
 // tagsNew is what a request needs beside its own action when it tags what it makes.
-func (q question) tagsNew(action string) []call {
+func (q question) tagsNew(action string) call {
 	service, name, _ := strings.Cut(action, ":")
 	t := q.target("new")[0]
 	switch service {
 	case "ec2":
-		return q.on("ec2:CreateTags", t.with(createAction(name)))
+		return call{"ec2:CreateTags", t.with(createAction(name))}
 	case "iam":
-		return q.on("iam:Tag"+strings.TrimPrefix(name, "Create"), t)
+		return call{"iam:Tag" + strings.TrimPrefix(name, "Create"), t}
 	default:
-		return q.on("s3:PutBucketTagging", q.self())
+		return call{"s3:PutBucketTagging", q.self()}
 	}
 }
 
@@ -161,145 +346,134 @@ func (q question) retags() []call {
 		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
 		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made, "tags", q.self())
 	default:
-		return q.on("s3:PutBucketTagging", q.self())
+		return []call{{"s3:PutBucketTagging", q.self()}}
 	}
 }
 
-func (q question) retagsAs(set, remove, property string, t target) []call {
-	changed, removed := q.changedTags(property)
-	var calls []call
+// retagsAs are the requests that first take away tags, and then set others.
+func (q question) retagsAs(set, remove, property string, t target) (calls []call) {
+	before, after := q.old.Tags(property), q.inputs.Tags(property)
+	changed, removed := maps.Clone(after), maps.Clone(before)
+	maps.DeleteFunc(changed, func(key, value string) bool { old, had := before[key]; return had && old == value })
+	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
 	if len(removed) > 0 {
 		keys := map[string]string{}
 		if remove == "ec2:DeleteTags" {
-			keys = removed.request()
+			keys = requestTags(removed)
 		}
 		calls = append(calls, call{remove, t.with(keys)})
 	}
 	if len(changed) > 0 {
-		calls = append(calls, call{set, t.with(changed.request()).without(removed)})
+		left := t.with(requestTags(changed))
+		for key := range resourceTags(removed) {
+			delete(left.keys, key)
+		}
+		calls = append(calls, call{set, left})
 	}
 	return calls
 }
 
-// special are the requests that depend on more than the inputs.
-func special() map[string]func(q question) []call {
-	return map[string]func(q question) []call{
-		"detach": func(q question) []call {
-			if vpc := q.InternetGateways[q.id].Text("vpcId"); vpc != "" {
-				return q.on("ec2:DetachInternetGateway", q.self(), q.of("aws:ec2/vpc:Vpc", vpc))
+// special are the requests of a name in the table that depend on more than the inputs.
+func (q question) special(name string) (calls []call, known bool) {
+	add := func(action string, t target) { calls = append(calls, call{action, t}) }
+	switch name {
+	case "detach":
+		if vpc := q.stored().Text("vpcId"); vpc != "" {
+			add("ec2:DetachInternetGateway", q.self())
+			add("ec2:DetachInternetGateway", q.of("aws:ec2/vpc:Vpc", vpc))
+		}
+	case "disassociateSubnets":
+		for _, a := range q.RouteTableAssociations {
+			if a.Text("routeTableId") == q.id {
+				add("ec2:DisassociateRouteTable", q.self())
+				add("ec2:DisassociateRouteTable", q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))
 			}
-			return nil
-		},
-		"disassociateSubnets": func(q question) (calls []call) {
-			for _, a := range q.RouteTableAssociations {
-				if a.Text("routeTableId") == q.id {
-					subnet := q.of("aws:ec2/subnet:Subnet", a.Text("subnetId"))
-					calls = append(calls, q.on("ec2:DisassociateRouteTable", q.self(), subnet)...)
-				}
-			}
-			return calls
-		},
-		"tagNewVolume": func(q question) []call {
-			return q.on("ec2:CreateTags", q.newVolume().with(createAction("RunInstances")))
-		},
-		"tagRootVolume": func(q question) []call {
-			return q.on("ec2:CreateTags", q.newVolume().with(q.tags("rootBlockDevice.tags").request()))
-		},
-		"retagVolume": func(q question) []call {
-			return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
-		},
-		"retagRootVolume": func(q question) []call {
-			return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
-		},
-		// To give the role of an instance profile to EC2.
-		"passProfilesRole": func(q question) []call {
-			if role := q.InstanceProfiles[q.text("iamInstanceProfile")].Text("role"); role != "" {
-				return q.passes(role)
-			}
-			return nil
-		},
-		"passRole": func(q question) []call { return q.passes(q.text("role")) },
-
-		"changeRecord": func(q question) []call {
-			name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
-			record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
-			return slices.Concat(
-				q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(record)),
-				q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
-			)
-		},
-
-		"readPolicies": func(q question) []call {
-			if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
-				return q.on("iam:GetRolePolicy", q.self())
-			}
-			return nil
-		},
+		}
+	case "tagNewVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags").with(createAction("RunInstances")))
+	case "tagRootVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags", "rootBlockDevice.tags"))
+	case "retagVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
+	case "retagRootVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
+	case "passRole", "passProfilesRole": // to EC2
+		role := q.text("role")
+		if name == "passProfilesRole" {
+			role = q.InstanceProfiles[q.text("iamInstanceProfile")].Text("role")
+		}
+		if role != "" {
+			toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
+			add("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
+		}
+	case "changeRecord":
+		name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
+		record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
+		add("route53:GetHostedZone", hostedZone())
+		add("route53:ChangeResourceRecordSets", hostedZone().with(record))
+		add("route53:GetChange", target{arn: "arn:aws:route53:::change/*"})
+	case "readPolicies":
+		if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
+			add("iam:GetRolePolicy", q.self())
+		}
+	case "bound":
 		// A role gets another permissions boundary, or none. IAM's condition key has the boundary of
 		// the request, or else the one that the role has.
-		"bound": func(q question) []call {
-			boundary := q.inputs.Text("permissionsBoundary")
-			if boundary == "" {
-				return q.on("iam:DeleteRolePermissionsBoundary", q.self())
+		if boundary := q.inputs.Text("permissionsBoundary"); boundary != "" {
+			add("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
+		} else {
+			add("iam:DeleteRolePermissionsBoundary", q.self())
+		}
+	case "leaveProfiles":
+		for name, p := range q.InstanceProfiles {
+			if p.Text("role") == q.id {
+				add("iam:RemoveRoleFromInstanceProfile", q.of("aws:iam/instanceProfile:InstanceProfile", name))
 			}
-			return q.on("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
-		},
-		"leaveProfiles": func(q question) (calls []call) {
-			for name, p := range q.InstanceProfiles {
-				if p.Text("role") == q.id {
-					profile := q.of("aws:iam/instanceProfile:InstanceProfile", name)
-					calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", profile)...)
-				}
-			}
-			return calls
-		},
-		"readProfilesRole": func(q question) []call {
-			role := q.text("role")
-			if p := q.InstanceProfiles[q.id]; p != nil {
-				role = p.Text("role")
-			}
-			if role == "" {
-				return nil
-			}
-			calls := q.on("iam:GetRole", q.of("aws:iam/role:Role", role))
-			if q.id != "" && q.Roles[role] == nil {
-				// The provider takes a role that is gone out of the profile, in a refresh as well.
-				calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", q.self())...)
-			}
-			return calls
-		},
+		}
+	case "readProfilesRole":
+		role := q.text("role")
+		if p := q.InstanceProfiles[q.id]; p != nil {
+			role = p.Text("role")
+		}
+		if role != "" {
+			add("iam:GetRole", q.of("aws:iam/role:Role", role))
+		}
+		if role != "" && q.id != "" && q.Roles[role] == nil {
+			// The provider takes a role that is gone out of the profile, in a refresh as well.
+			add("iam:RemoveRoleFromInstanceProfile", q.self())
+		}
+	case "changeClientIDs":
 		// The provider adds and removes the client ids of an OIDC provider one by one.
-		"changeClientIDs": func(q question) (calls []call) {
-			before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
-			if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
-				calls = append(calls, q.on("iam:AddClientIDToOpenIDConnectProvider", q.self())...)
-			}
-			if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
-				calls = append(calls, q.on("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())...)
-			}
-			return calls
-		},
+		before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
+		if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
+			add("iam:AddClientIDToOpenIDConnectProvider", q.self())
+		}
+		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
+			add("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())
+		}
+	default:
+		return nil, false
 	}
+	return calls, true
 }
 
-func (q question) passes(role string) []call {
-	toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
-	return q.on("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
+// newVolume is the root volume that a launch makes, with the tags of some inputs.
+func (q question) newVolume(tags ...string) target {
+	t := target{arn: q.ec2ARN("volume", "*")}
+	for _, property := range tags {
+		t = t.with(requestTags(q.inputs.Tags(property)))
+	}
+	return t
 }
-
-func (q question) newVolume() target { return q.fresh("volume").with(q.tags("volumeTags").request()) }
 
 func (q question) rootVolume() target {
-	i := q.Instances[q.id]
-	if i == nil {
-		return q.fresh("volume")
+	instance := q.stored()
+	tags := instance.Tags("rootBlockDevice.tags")
+	if instance["volumeTags"] != nil {
+		tags = instance.Tags("volumeTags")
 	}
-	root := i.Shown.Object("rootBlockDevice")
-	has := tags(root.Tags("tags"))
-	if i.Shown["volumeTags"] != nil {
-		has = i.Shown.Tags("volumeTags")
-	}
-	return target{arn: q.ec2ARN("volume", root.Text("volumeId"))}.with(has.resource())
+	volume := cmp.Or(instance.Text("rootBlockDevice.volumeId"), "*")
+	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(tags))
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }

@@ -8,21 +8,32 @@ package awsplugin
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/aws/smithy-go"
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/middleware/cancel"
 	presource "github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // objectStore is the S3 server.
@@ -67,6 +78,12 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	declared := kinds()
 	for token, k := range declared {
 		k.Type = types[token]
+		switch {
+		case k.Table != "":
+			k.rows = in(k.Table)
+		case k.Within != nil:
+			k.rows = listed(*k.Within, k.id)
+		}
 	}
 	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
 }
@@ -97,37 +114,34 @@ func (pl *plugin) lookup(urn presource.URN) (*kind, error) {
 	return k, nil
 }
 
-func (pl *plugin) check(_ context.Context, request p.CheckRequest) (p.CheckResponse, error) {
+func (pl *plugin) check(_ context.Context, request p.CheckRequest) (response p.CheckResponse, err error) {
 	k, err := pl.lookup(request.Urn)
 	if err != nil {
-		return p.CheckResponse{}, err
+		return response, err
 	}
 	inputs := request.Inputs
 	if config := pl.config.Load(); config != nil {
 		inputs = config.tag(k.Type, inputs)
 	}
-	checked, failures, err := k.Check(request.Urn.Name(), request.State, inputs)
-	if err != nil {
-		return p.CheckResponse{}, err
-	}
-	return p.CheckResponse{Inputs: checked, Failures: failures}, nil
+	response.Inputs, response.Failures = k.Check(request.Urn.Name(), request.State, inputs)
+	return response, nil
 }
 
-func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (p.DiffResponse, error) {
+func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (response p.DiffResponse, err error) {
 	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.DiffResponse{}, err
+	if err == nil {
+		response = k.Diff(request.OldInputs, request.Inputs, request.State)
 	}
-	return k.Diff(request.OldInputs, request.Inputs, request.State), nil
+	return response, err
 }
 
 func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response p.CreateResponse, err error) {
 	if request.DryRun {
 		k, err := pl.lookup(request.Urn)
-		if err != nil {
-			return p.CreateResponse{}, err
+		if err == nil {
+			response.Properties = k.PreviewCreate(request.Properties)
 		}
-		return p.CreateResponse{Properties: k.PreviewCreate(request.Properties)}, nil
+		return response, err
 	}
 	q := question{inputs: schema.Record(request.Properties)}
 	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
@@ -137,10 +151,7 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 		response.Properties, err = k.outputs(ctx, op, response.ID, request.Properties)
 		return err
 	})
-	if err != nil {
-		return p.CreateResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
@@ -153,17 +164,14 @@ func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.R
 		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
 		return err
 	})
-	if err != nil {
-		return p.ReadResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
 	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
 	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
 		if k.forbid != nil {
-			if err := k.forbid(op.record(k.Token, request.ID), k.Record(request.Inputs)); err != nil {
+			if err := k.forbid(op.record(k.Token, request.ID), q.inputs); err != nil {
 				return err
 			}
 		}
@@ -177,10 +185,7 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 		response.Properties, err = k.outputs(ctx, op, request.ID, request.Inputs)
 		return err
 	})
-	if err != nil {
-		return p.UpdateResponse{}, err
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
@@ -223,13 +228,145 @@ func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs pro
 	if err != nil {
 		return property.Map{}, err
 	}
-	properties := schema.Value(map[string]any(r)).AsMap()
-	if slices.Contains(k.Outputs, "tagsAll") {
-		tags := properties.Get("tags")
-		if tags.IsNull() {
-			tags = property.New(map[string]property.Value{})
-		}
-		properties = properties.Set("tagsAll", tags)
+	return schema.MarkSecrets(k.WithAllTags(schema.Value(map[string]any(r)).AsMap()), inputs), nil
+}
+
+// version is that of the SDK that the plugin answers to.
+const version = "6.83.4"
+
+// Serve runs the plugin for the engine that started it, until the engine ends
+// it. dir is localcloud's directory. The environment says who calls, as
+// for the real provider: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+func Serve(ctx context.Context, dir string) error {
+	given := store.Account{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
 	}
-	return schema.MarkSecrets(properties, inputs), nil
+	pl, err := open(dir, given)
+	if err != nil {
+		return err
+	}
+	return pl.provider().Run(ctx, "aws", version)
+}
+
+// open opens the plugin of a home for a caller with an access key.
+func open(dir string, given store.Account) (*plugin, error) {
+	local, err := cloud.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the local cloud: %w", err)
+	}
+	// Once, so that all operations share the server's connections.
+	openObjects := sync.OnceValues(func() (objects, error) {
+		settings, err := local.S3()
+		if err != nil {
+			return objects{}, err
+		}
+		server, err := s3server.New(settings)
+		if err != nil {
+			return objects{}, err
+		}
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	})
+	who := func() (_, root store.Account, err error) {
+		settings, err := local.S3()
+		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
+	}
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
+}
+
+// accountID is the AWS account that everything belongs to.
+const accountID = caller.AccountID
+
+// cleanUpTime bounds what is done after a failed or cancelled operation.
+const cleanUpTime = time.Minute
+
+// operation is one request of the engine, which has the store for itself.
+type operation struct {
+	*store.Transaction
+	plugin *plugin
+	cloud  cloud.Cloud
+	region string
+	caller caller.Caller
+}
+
+// run runs an operation on the store.
+func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
+	config := pl.config.Load()
+	if config == nil {
+		return fmt.Errorf("the aws provider is not configured")
+	}
+	return pl.store.Update(ctx, func(tx *store.Transaction) error {
+		who, err := pl.identify(tx.State)
+		if err != nil {
+			return err
+		}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.Region, caller: who}
+		if err := op.removeAbandoned(ctx); err != nil {
+			return err
+		}
+		return do(op)
+	})
+}
+
+// onS3 does something at the S3 server. what names it in an error.
+func (op *operation) onS3(what string, do func(server objects) error) error {
+	server, err := op.plugin.openObjects()
+	if err != nil {
+		return fmt.Errorf("cannot open the S3 server: %w", err)
+	}
+	if err := do(server); err != nil {
+		return fmt.Errorf("cannot %s: %w", what, err)
+	}
+	return nil
+}
+
+// s3Prefixes are the addresses of S3, the contents of its prefix list.
+func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	err := op.onS3("read the address of the S3 server's endpoint", func(server objects) error {
+		endpoint, err := url.Parse(server.endpoint)
+		if err != nil {
+			return err
+		}
+		addr, err := netip.ParseAddr(endpoint.Hostname())
+		prefixes = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
+		return err
+	})
+	return prefixes, err
+}
+
+func (op *operation) ec2ARN(kind, id string) string {
+	return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", op.region, accountID, kind, id)
+}
+
+// newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
+func newID(prefix string) string { return prefix + "-" + randomHex(17) }
+
+// uniqueName completes a name prefix, in the form of the Terraform provider.
+func uniqueName(prefix string) string {
+	return prefix + time.Now().UTC().Format("20060102150405") + randomHex(12)
+}
+
+func randomHex(digits int) string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // crypto/rand ends the program rather than fail
+	return hex.EncodeToString(b)[:digits]
+}
+
+// randomText returns capital letters and digits from 2 to 7, as AWS's keys have them.
+func randomText(length int) string { return (rand.Text() + rand.Text())[:length] }
+
+// apiError is an error in the form of AWS's APIs: a code that programs know,
+// and a message for people.
+func apiError(code, format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+// invalidParameter is the error of most APIs for a value that they do not take.
+func invalidParameter(format string, args ...any) error {
+	return apiError("InvalidParameterValue", format, args...)
+}
+
+// detached returns a context for cleaning up after ctx is done.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
 }

@@ -23,8 +23,8 @@ func checkRecord(op *operation, r store.Record) error {
 	name, kind := schema.NormalDomain(r.Text("name")), r.Text("type")
 	r["name"], r["fqdn"], r["allowOverwrite"] = name, name, r.Flag("allowOverwrite")
 	if name != cloud.ZoneName && !strings.HasSuffix(name, "."+cloud.ZoneName) {
-		// The real provider takes it for a name within the zone and puts the
-		// zone's behind it, which is not what anybody means by another domain.
+		// The real provider treats it as a name within the zone and puts the
+		// zone's behind it, which no program with another domain can mean.
 		return changeError("RRSet with DNS name %s. is not permitted in zone %s.; write the full name, such as www.%s",
 			name, cloud.ZoneName, cloud.ZoneName)
 	}

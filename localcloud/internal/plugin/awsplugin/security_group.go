@@ -4,33 +4,11 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
-	"regexp"
 	"slices"
 	"strings"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
-
-// groupRule is one block of a security group's rules: a range of ports and all its peers.
-type groupRule struct {
-	Protocol       string   `json:"protocol"`
-	FromPort       int      `json:"fromPort"`
-	ToPort         int      `json:"toPort"`
-	CidrBlocks     []string `json:"cidrBlocks"`
-	Ipv6CidrBlocks []string `json:"ipv6CidrBlocks"`
-	PrefixListIDs  []string `json:"prefixListIds"`
-	SecurityGroups []string `json:"securityGroups"`
-	Self           bool     `json:"self"`
-}
-
-// groupRules reads the rules of a group in a direction, ingress or egress.
-func groupRules(g store.Record, direction string) ([]groupRule, error) {
-	var rules []groupRule
-	if err := g.Decode(direction, &rules); err != nil {
-		return nil, fmt.Errorf("security group %s: %w", g.Text("id"), err)
-	}
-	return rules, nil
-}
 
 // checkSecurityGroup checks a group with its rules inline. As with the Terraform
 // provider, a new group loses the egress rule that EC2 gives it.
@@ -39,30 +17,9 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 	if strings.HasPrefix(name, "sg-") {
 		return invalidParameter("invalid value for name (%s): it cannot begin with sg-", name)
 	}
-	allowed := regexp.MustCompile(`^[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]*$`)
-	for _, property := range []string{"name", "description"} {
-		if value := g.Text(property); len(value) > 255 || !allowed.MatchString(value) {
-			return invalidParameter(
-				"Value (%s) for parameter %s is invalid: at most 255 characters from a-zA-Z0-9. "+
-					"_-:/()#,@[]+=&;{}!$*", value, property)
-		}
-	}
-	for id, other := range op.SecurityGroups {
-		if id != g.Text("id") && other.Text("vpcId") == g.Text("vpcId") && other.Text("name") == name {
-			return apiError("InvalidGroup.Duplicate",
-				"The security group '%s' already exists for VPC '%s'", name, g.Text("vpcId"))
-		}
-	}
 	for _, direction := range []string{"ingress", "egress"} {
-		if g[direction] == nil {
-			g[direction] = []any{}
-		}
-		rules, err := groupRules(g, direction)
-		if err != nil {
-			return err
-		}
 		seen := map[string]bool{}
-		for i, rule := range rules {
+		for i, rule := range g.Objects(direction) {
 			if err := op.checkRule(g, rule, seen); err != nil {
 				return fmt.Errorf("%s[%d]: %w", direction, i, err)
 			}
@@ -71,36 +28,36 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 	return nil
 }
 
-// checkRule checks one rule of a group. seen are those before it, which it joins.
-func (op *operation) checkRule(g store.Record, rule groupRule, seen map[string]bool) error {
-	protocol := protocolName(rule.Protocol)
+// checkRule checks one rule of a group: a range of ports and all its peers. seen are those before
+// it, which it joins.
+func (op *operation) checkRule(g, rule store.Record, seen map[string]bool) error {
+	protocol, from, to := protocolName(rule.Text("protocol")), rule.Number("fromPort"), rule.Number("toPort")
 	switch protocol {
 	case "-1":
-		if rule.FromPort != 0 || rule.ToPort != 0 {
-			return invalidParameter("from_port (%d) and to_port (%d) must both be 0 to use the 'ALL' \"-1\" protocol",
-				rule.FromPort, rule.ToPort)
+		if from != 0 || to != 0 {
+			return invalidParameter("from_port (%d) and to_port (%d) must both be 0 to use the 'ALL' \"-1\" protocol", from, to)
 		}
 	case "tcp", "udp":
-		if rule.FromPort < 0 || rule.ToPort > 65535 || rule.FromPort > rule.ToPort {
-			return invalidParameter("Invalid TCP/UDP port range (%d:%d)", rule.FromPort, rule.ToPort)
+		if from < 0 || to > 65535 || from > to {
+			return invalidParameter("Invalid TCP/UDP port range (%d:%d)", from, to)
 		}
 	case "icmp":
-		if rule.FromPort < -1 || rule.FromPort > 255 || rule.ToPort < -1 || rule.ToPort > 255 {
-			return invalidParameter("Invalid ICMP type and code (%d:%d)", rule.FromPort, rule.ToPort)
+		if from < -1 || from > 255 || to < -1 || to > 255 {
+			return invalidParameter("Invalid ICMP type and code (%d:%d)", from, to)
 		}
 	default:
-		return invalidParameter("Invalid value '%s' for IP protocol: localcloud knows tcp, udp, icmp and -1", rule.Protocol)
+		return invalidParameter("Invalid value '%s' for IP protocol: localcloud knows tcp, udp, icmp and -1",
+			rule.Text("protocol"))
 	}
 	peers, err := op.peers(g, rule)
 	if err != nil {
 		return err
 	}
 	for _, peer := range peers {
-		key := fmt.Sprint(protocol, rule.FromPort, rule.ToPort, peer)
+		key := fmt.Sprint(protocol, from, to, peer)
 		if seen[key] {
 			return apiError("InvalidPermission.Duplicate",
-				"the specified rule \"peer: %s, %s, from port: %d, to port: %d\" already exists",
-				peer, protocol, rule.FromPort, rule.ToPort)
+				"the specified rule \"peer: %s, %s, from port: %d, to port: %d\" already exists", peer, protocol, from, to)
 		}
 		seen[key] = true
 	}
@@ -117,24 +74,17 @@ func protocolName(protocol string) string {
 }
 
 // peers lists all that a rule is for, after checking that it exists.
-func (op *operation) peers(g store.Record, rule groupRule) ([]string, error) {
+func (op *operation) peers(g, rule store.Record) ([]string, error) {
 	// The local cloud has no IPv6, so rules for it match nothing.
-	peers := slices.Clone(rule.Ipv6CidrBlocks)
-	for _, block := range rule.CidrBlocks {
-		prefix, err := parseCIDR(block)
-		if err != nil {
-			return nil, err
-		}
-		peers = append(peers, prefix.String())
-	}
-	for _, id := range rule.PrefixListIDs {
+	peers := slices.Concat(rule.Texts("ipv6CidrBlocks"), rule.Texts("cidrBlocks"))
+	for _, id := range rule.Texts("prefixListIds") {
 		if id != s3PrefixListID {
 			return nil, apiError("InvalidPrefixListID.NotFound",
 				"The prefix list ID '%s' does not exist; localcloud has %s for S3", id, s3PrefixListID)
 		}
 		peers = append(peers, id)
 	}
-	for _, id := range rule.SecurityGroups {
+	for _, id := range rule.Texts("securityGroups") {
 		other, ok := op.SecurityGroups[id]
 		switch {
 		case !ok:
@@ -145,7 +95,7 @@ func (op *operation) peers(g store.Record, rule groupRule) ([]string, error) {
 		}
 		peers = append(peers, id)
 	}
-	if rule.Self {
+	if rule.Flag("self") {
 		peers = append(peers, "self")
 	}
 	if len(peers) == 0 {
@@ -165,16 +115,6 @@ func checkGroupRule(op *operation, r store.Record) error {
 	return checkSecurityGroup(op, store.Record{"id": g["id"], "vpcId": g["vpcId"], "ingress": rules})
 }
 
-// groupRuleRows are rules of their own, which live in their group.
-func groupRuleRows() rows {
-	return listed(func(s *store.State) store.Table { return s.SecurityGroups }, "securityGroupId", "ingress", groupRuleID,
-		map[string]string{
-			"protocol": "protocol", "fromPort": "fromPort", "toPort": "toPort", "cidrBlocks": "cidrBlocks",
-			"description": "description",
-		},
-		store.Record{"type": "ingress"})
-}
-
 // groupRuleID is as the Terraform provider's: a hash of what the rule is.
 func groupRuleID(r store.Record) string {
 	protocol, group := protocolName(r.Text("protocol")), r.Text("securityGroupId")
@@ -186,12 +126,8 @@ func removeSecurityGroup(_ context.Context, op *operation, g store.Record) error
 	id := g.Text("id")
 	for otherID, other := range op.SecurityGroups {
 		for _, direction := range []string{"ingress", "egress"} {
-			rules, err := groupRules(other, direction)
-			if err != nil {
-				return err
-			}
-			for _, rule := range rules {
-				if otherID != id && slices.Contains(rule.SecurityGroups, id) {
+			for _, rule := range other.Objects(direction) {
+				if otherID != id && slices.Contains(rule.Texts("securityGroups"), id) {
 					return apiError("DependencyViolation", "resource %s has a dependent object: a rule of %s", id, otherID)
 				}
 			}

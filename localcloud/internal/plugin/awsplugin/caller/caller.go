@@ -18,10 +18,9 @@ const AccountID = "123456789012"
 // sessionName is that of every role's session.
 const sessionName = "localcloud"
 
-// Caller is somebody with an access key.
 type Caller struct {
 	ARN string
-	// UserID is the unique id, as sts:GetCallerIdentity tells it.
+	// UserID is the unique id, as sts:GetCallerIdentity answers it.
 	UserID          string
 	SecretAccessKey string
 	// roleARN is empty for the administrator, who may do everything.

@@ -15,7 +15,6 @@ import (
 	"slices"
 )
 
-// Document is a policy document.
 type Document struct {
 	Version   string     `json:"Version"`
 	ID        string     `json:"Id,omitempty"`
@@ -25,7 +24,6 @@ type Document struct {
 // Statements accepts a single statement in place of a list.
 type Statements []Statement
 
-// Statement is one statement of a document.
 type Statement struct {
 	Sid          string     `json:"Sid,omitempty"`
 	Effect       string     `json:"Effect"`

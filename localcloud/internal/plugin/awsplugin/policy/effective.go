@@ -13,7 +13,7 @@ import (
 type Identity struct {
 	RoleARN string
 	// AccessKeyID names the role's account at the S3 server, and is empty
-	// while there is none: then nobody can act as the role.
+	// while there is none: then no caller can act as the role.
 	AccessKeyID string
 	Policies    []Document
 	// Boundary is the role's permissions boundary, and nil for a role without one.
@@ -46,7 +46,7 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 
 // Merge puts what the policies of roles say about a bucket into its policy at the
 // S3 server, in place of what Merge put there before. The rest of that policy,
-// which may be empty, is somebody else's, and stays.
+// which may be empty, has another owner, and stays.
 func Merge(bucket, current string, identities []Identity) (string, error) {
 	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
 	var others []json.RawMessage
@@ -131,7 +131,7 @@ func encode[S any](bucket string, version json.RawMessage, statements []S) (stri
 }
 
 // CheckPrincipals refuses, as S3 does, a bucket policy for a role that does not
-// exist. A role that is deleted later does no harm: nobody can be it.
+// exist. A role that is deleted later does no harm: no caller can act as it.
 func (d Document) CheckPrincipals(accountID string, identities []Identity) error {
 	for i, s := range d.Statement {
 		for _, arn := range s.Principal.Kinds["AWS"] {
@@ -151,7 +151,7 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 }
 
 // translate returns the principals of a bucket policy's statement, or nil when
-// the statement concerns nobody. The account as a principal delegates to the
+// the statement concerns no role. The account as a principal delegates to the
 // policies of its roles, which are merged in any case.
 func translate(s Statement, identities []Identity) *Principal {
 	if s.Principal.isEverybody() {
@@ -197,7 +197,7 @@ func (s Statement) onBucket(bucket string) []Statement {
 		case !hasKey && wildcard(name, bucket):
 			buckets = append(buckets, s3Prefix+bucket)
 		}
-		// A pattern that ends in * goes on over the slash.
+		// A pattern that ends in * matches across the slash.
 		if !hasKey && strings.HasSuffix(name, "*") && wildcard(name, bucket) {
 			objects = append(objects, s3Prefix+bucket+"/*")
 		}
@@ -213,7 +213,7 @@ func (s Statement) onBucket(bucket string) []Statement {
 			})
 		}
 	}
-	listing, other := s.covered(bucketActions()), []string(nil)
+	listing, other := s.covered(s3Actions("bucket")), []string(nil)
 	if s.Condition.names("s3:prefix", "s3:delimiter", "s3:max-keys") {
 		// The requests of other actions do not have these keys.
 		lists := []string{"s3:ListBucket", "s3:ListBucketVersions"}
@@ -222,6 +222,104 @@ func (s Statement) onBucket(bucket string) []Statement {
 	}
 	add(listing, buckets, serverKeys()...)
 	add(other, buckets, "aws:securetransport")
-	add(s.covered(objectActions()), objects, "aws:securetransport")
+	add(s.covered(s3Actions("object")), objects, "aws:securetransport")
 	return statements
+}
+
+// within returns what a role's statements on one bucket come to within those of its
+// permissions boundary. The S3 server knows no boundaries: so each allowance becomes one
+// for each statement of the boundary that allows a part of it.
+func within(own, boundary []Statement) ([]Statement, error) {
+	var statements []Statement
+	for _, s := range own {
+		for _, limit := range boundary {
+			if s.Effect == "Deny" || limit.Effect == "Deny" {
+				continue
+			}
+			common, err := s.within(limit)
+			if err != nil {
+				return nil, err
+			}
+			if len(common.Action) > 0 && len(common.Resource) > 0 {
+				statements = append(statements, common)
+			}
+		}
+	}
+	for _, s := range slices.Concat(own, boundary) {
+		if s.Effect == "Deny" {
+			statements = append(statements, s)
+		}
+	}
+	return statements, nil
+}
+
+func (s Statement) within(limit Statement) (common Statement, err error) {
+	outside := func(action string) bool { return !slices.Contains(limit.Action, action) }
+	common = Statement{Effect: s.Effect, Action: slices.DeleteFunc(slices.Clone(s.Action), outside)}
+	if len(common.Action) == 0 {
+		return common, nil
+	}
+	for _, own := range s.Resource {
+		for _, other := range limit.Resource {
+			resource, err := overlap(own, other)
+			if err != nil {
+				return Statement{}, err
+			}
+			if resource != "" && !slices.Contains(common.Resource, resource) {
+				common.Resource = append(common.Resource, resource)
+			}
+		}
+	}
+	common.Condition, err = s.Condition.and(limit.Condition)
+	return common, err
+}
+
+// overlap is the pattern of what two patterns both match, or "" for nothing.
+func overlap(a, b string) (string, error) {
+	beginA, _, patternA := strings.Cut(a, "*")
+	beginB, _, patternB := strings.Cut(b, "*")
+	begin := strings.HasPrefix(beginA, beginB) || strings.HasPrefix(beginB, beginA)
+	switch {
+	// A ? of one pattern must not be taken for text by the other.
+	case a != b && strings.Contains(a+b, "?"):
+	case wildcard(a, b):
+		return b, nil
+	case wildcard(b, a):
+		return a, nil
+	case !patternA || !patternB || !begin:
+		return "", nil
+	}
+	return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
+}
+
+// and is a condition that holds where both hold.
+func (c Condition) and(other Condition) (Condition, error) {
+	both := Condition{}
+	for _, condition := range []Condition{c, other} {
+		for operator, compared := range condition {
+			if both[operator] == nil {
+				both[operator] = map[string]Strings{}
+			}
+			for key, values := range compared {
+				if known, ok := both[operator][key]; ok && !reflect.DeepEqual(known, values) {
+					return nil, fmt.Errorf("localcloud cannot enforce two conditions %s on %q", operator, key)
+				}
+				both[operator][key] = values
+			}
+		}
+	}
+	return both, nil
+}
+
+// checkBounded refuses a bucket policy's allowance for a role with a permissions
+// boundary, which would limit that, too.
+func (s Statement) checkBounded(identities []Identity) error {
+	for _, identity := range identities {
+		if s.Effect == "Allow" && identity.Boundary != nil && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
+			return fmt.Errorf(
+				"the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
+				identity.RoleARN)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -17,33 +18,34 @@ const (
 // TrustPolicy reads a role's assume role policy.
 func TrustPolicy(text string) (Document, error) {
 	return read(text, func(s Statement) error {
-		switch {
-		case s.Principal == nil:
-			return errors.New("has no Principal")
-		case len(s.Action) == 0:
-			return errors.New("has no Action")
-		case len(s.Resource) > 0 || len(s.NotResource) > 0:
-			return errors.New("has a Resource, which an assume role policy cannot have")
-		}
-		return s.checkFederated()
+		return cmp.Or(
+			problem(s.Principal == nil, "has no Principal"),
+			problem(len(s.Action) == 0, "has no Action"),
+			problem(len(s.Resource)+len(s.NotResource) > 0, "has a Resource, which an assume role policy cannot have"),
+			s.checkFederated(),
+		)
 	})
+}
+
+func problem(found bool, text string) error {
+	if found {
+		return errors.New(text)
+	}
+	return nil
 }
 
 // TrustsEC2 says whether EC2 may assume the role for an instance.
 func (d Document) TrustsEC2() bool {
-	for _, s := range d.Statement {
-		ec2 := s.Principal != nil && slices.Contains(s.Principal.Kinds["Service"], "ec2.amazonaws.com")
-		if s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
+		ec2 := slices.Contains(s.principals("Service"), "ec2.amazonaws.com")
+		return s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0
+	})
 }
 
-// checkFederated refuses what IAM refuses, so that nobody's workflows get the role by
+// checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
 // oversight: GitHub's tokens have one issuer for all repositories there are.
 func (s Statement) checkFederated() error {
-	for _, provider := range s.Principal.Kinds["Federated"] {
+	for _, provider := range s.principals("Federated") {
 		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
 		switch {
 		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
@@ -75,33 +77,22 @@ func (s Statement) restricts(key string) bool {
 // RolePolicy reads an identity policy.
 func RolePolicy(text string) (Document, error) {
 	return read(text, func(s Statement) error {
-		switch {
-		case s.Principal != nil || s.NotPrincipal != nil:
-			return errors.New("specifies a principal, which a role's policy cannot")
-		case len(s.Action) > 0 && len(s.NotAction) > 0:
-			return errors.New("has both Action and NotAction")
-		case len(s.Action) == 0 && len(s.NotAction) == 0:
-			return errors.New("has no Action")
-		case len(s.Resource) > 0 && len(s.NotResource) > 0:
-			return errors.New("has both Resource and NotResource")
-		case len(s.Resource) == 0 && len(s.NotResource) == 0:
-			return errors.New("has no Resource")
-		}
-		if err := s.checkActions(); err != nil {
-			return err
-		}
-		if err := s.checkResources(); err != nil {
-			return err
-		}
-		return s.checkCondition(isRequestKey)
+		return cmp.Or(
+			problem(s.Principal != nil || s.NotPrincipal != nil, "specifies a principal, which a role's policy cannot"),
+			problem(len(s.Action) > 0 && len(s.NotAction) > 0, "has both Action and NotAction"),
+			problem(len(s.Action)+len(s.NotAction) == 0, "has no Action"),
+			problem(len(s.Resource) > 0 && len(s.NotResource) > 0, "has both Resource and NotResource"),
+			problem(len(s.Resource)+len(s.NotResource) == 0, "has no Resource"),
+			s.checkActions(), s.checkResources(), s.checkCondition(isRequestKey),
+		)
 	})
 }
 
 // checkActions refuses what is no action. Of S3 every action is known, since the
-// S3 server must be told each one.
+// S3 server needs the name of each one.
 func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
-	known := slices.Concat(objectActions(), bucketActions(), otherActions())
+	known := s3Actions("object", "bucket", "other")
 	for _, pattern := range slices.Concat(s.Action, s.NotAction) {
 		if !form.MatchString(pattern) {
 			return fmt.Errorf("has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", pattern)
@@ -115,7 +106,7 @@ func (s Statement) checkActions() error {
 }
 
 func (s Statement) checkResources() error {
-	if len(s.NotResource) > 0 && len(s.covered(slices.Concat(objectActions(), bucketActions()))) > 0 {
+	if len(s.NotResource) > 0 && len(s.covered(s3Actions("object", "bucket"))) > 0 {
 		return errors.New("uses NotResource for actions of S3, which localcloud cannot enforce")
 	}
 	form := regexp.MustCompile(`^arn:aws:[a-z0-9-]+:[^:]*:[^:]*:.+$`)
@@ -138,19 +129,16 @@ func (s Statement) checkResources() error {
 // BucketPolicy reads the policy that a program gives a bucket.
 func BucketPolicy(bucket, text string) (Document, error) {
 	return read(text, func(s Statement) error {
-		switch {
-		case s.Principal == nil:
-			return errors.New("has no Principal")
-		case s.NotPrincipal != nil:
-			return errors.New("uses NotPrincipal, which localcloud cannot enforce")
-		case len(s.NotAction) > 0:
-			return errors.New("uses NotAction, which localcloud cannot enforce")
-		case len(s.NotResource) > 0:
-			return errors.New("uses NotResource, which localcloud cannot enforce")
-		case len(s.Action) == 0:
-			return errors.New("has no Action")
-		case len(s.Resource) == 0:
-			return errors.New("has no Resource")
+		err := cmp.Or(
+			problem(s.Principal == nil, "has no Principal"),
+			problem(s.NotPrincipal != nil, "uses NotPrincipal, which localcloud cannot enforce"),
+			problem(len(s.NotAction) > 0, "uses NotAction, which localcloud cannot enforce"),
+			problem(len(s.NotResource) > 0, "uses NotResource, which localcloud cannot enforce"),
+			problem(len(s.Action) == 0, "has no Action"),
+			problem(len(s.Resource) == 0, "has no Resource"),
+		)
+		if err != nil {
+			return err
 		}
 		for kind := range s.Principal.Kinds {
 			if kind != "AWS" {
@@ -170,12 +158,17 @@ func BucketPolicy(bucket, text string) (Document, error) {
 // IsPublic says whether the policy grants anything to everybody, as a public
 // access block understands it.
 func (d Document) IsPublic() bool {
-	for _, s := range d.Statement {
-		if s.Effect == "Allow" && s.Principal != nil && s.Principal.isEverybody() {
-			return true
-		}
+	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
+		return s.Effect == "Allow" && s.Principal != nil && s.Principal.isEverybody()
+	})
+}
+
+// principals are those of a kind; a statement without a principal has none.
+func (s Statement) principals(kind string) Strings {
+	if s.Principal == nil {
+		return nil
 	}
-	return false
+	return s.Principal.Kinds[kind]
 }
 
 func (p Principal) isEverybody() bool {
@@ -227,5 +220,5 @@ func isRequestKey(key string) bool {
 	return slices.Contains(slices.Concat(serverKeys(), requestKeys()), key)
 }
 
-// ErrInvalidPrincipal is what S3 answers to a policy for somebody who does not exist.
+// ErrInvalidPrincipal is what S3 answers to a policy for a principal that does not exist.
 var ErrInvalidPrincipal = errors.New("invalid principal in policy")

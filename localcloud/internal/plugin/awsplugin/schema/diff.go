@@ -23,21 +23,18 @@ func (t *Type) Diff(oldInputs, newInputs, state property.Map) p.DiffResponse {
 	d := differ{changes: map[string]p.PropertyDiff{}, inputs: newInputs}
 	d.object("", oldInputs, newInputs, state, t.Inputs, false)
 
-	replaces := false
-	for _, change := range d.changes {
-		replaces = replaces || change.Kind == p.AddReplace || change.Kind == p.UpdateReplace || change.Kind == p.DeleteReplace
-	}
 	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !isDefaulted(newInputs, t.Autoname.Property)
 	return p.DiffResponse{
 		HasChanges:          len(d.changes) > 0,
 		DetailedDiff:        d.changes,
-		DeleteBeforeReplace: replaces && fixedName,
+		DeleteBeforeReplace: d.replaces && fixedName,
 	}
 }
 
 type differ struct {
-	changes map[string]p.PropertyDiff
-	inputs  property.Map
+	changes  map[string]p.PropertyDiff
+	replaces bool // one of the changes replaces the resource
+	inputs   property.Map
 }
 
 func (d *differ) object(
@@ -93,7 +90,7 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 
 func (d *differ) add(path string, kind p.DiffKind, replace bool) {
 	if replace {
-		kind += "&replace"
+		kind, d.replaces = kind+"&replace", true
 	}
 	d.changes[path] = p.PropertyDiff{Kind: kind, InputDiff: true}
 }
@@ -149,10 +146,7 @@ func sorted(v any) []string {
 	}
 	texts := make([]string, 0, len(items))
 	for _, item := range items {
-		text, err := json.Marshal(item)
-		if err != nil {
-			text = fmt.Append(nil, item)
-		}
+		text, _ := json.Marshal(item) // it is in JSON's form
 		texts = append(texts, string(text))
 	}
 	slices.Sort(texts)

@@ -1,14 +1,10 @@
 package store
 
-import (
-	"encoding/json"
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Record is a resource as AWS shows it: the JSON form of its properties, under
-// Pulumi's names. What is not there is empty. The methods take the path of a property,
-// such as rootBlockDevice.tags.
+// Pulumi's names. A method answers an empty value for a property that is missing or has another
+// type. The methods take the path of a property, such as rootBlockDevice.tags.
 type Record map[string]any
 
 // At returns a property, or nil.
@@ -17,8 +13,7 @@ func (r Record) At(path string) any {
 	if !nested {
 		return r[name]
 	}
-	object, _ := r[name].(map[string]any)
-	return Record(object).At(rest)
+	return r.Object(name).At(rest)
 }
 
 // Has reports whether a property is there, and neither empty nor false.
@@ -37,29 +32,18 @@ func (r Record) Has(path string) bool {
 	}
 }
 
-// Text returns a property that is a string.
-func (r Record) Text(path string) string {
-	text, _ := r.At(path).(string)
-	return text
+func get[T any](r Record, path string) (value T) {
+	value, _ = r.At(path).(T)
+	return value
 }
 
-// Flag returns a property that is a boolean.
-func (r Record) Flag(path string) bool {
-	flag, _ := r.At(path).(bool)
-	return flag
-}
+func (r Record) Text(path string) string { return get[string](r, path) }
+func (r Record) Flag(path string) bool   { return get[bool](r, path) }
+func (r Record) List(path string) []any  { return get[[]any](r, path) }
 
-// Number returns a property that is a whole number.
-func (r Record) Number(path string) int {
-	number, _ := r.At(path).(float64)
-	return int(number)
-}
+func (r Record) Object(path string) Record { return get[map[string]any](r, path) }
 
-// List returns the elements of a property that is a list.
-func (r Record) List(path string) []any {
-	list, _ := r.At(path).([]any)
-	return list
-}
+func (r Record) Number(path string) int { return int(get[float64](r, path)) }
 
 // Texts returns the strings of a property that is one or a list of them.
 func (r Record) Texts(path string) []string {
@@ -75,13 +59,6 @@ func (r Record) Texts(path string) []string {
 	return texts
 }
 
-// Object returns a property that is an object, or nil.
-func (r Record) Object(path string) Record {
-	object, _ := r.At(path).(map[string]any)
-	return object
-}
-
-// Objects returns the objects of a property that is a list of them.
 func (r Record) Objects(path string) []Record {
 	var objects []Record
 	for _, item := range r.List(path) {
@@ -101,16 +78,4 @@ func (r Record) Tags(path string) map[string]string {
 		}
 	}
 	return tags
-}
-
-// Decode fills target from a property, by the JSON names of the target.
-func (r Record) Decode(name string, target any) error {
-	document, err := json.Marshal(r[name])
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	if err := json.Unmarshal(document, target); err != nil {
-		return fmt.Errorf("decode %s: %w", name, err)
-	}
-	return nil
 }
