@@ -21,7 +21,7 @@ const (
 	// bootTimeout bounds the time from the start of an update until it provisions the new server.
 	bootTimeout = 5 * time.Minute
 	// waitsForEarlier is what a second provisioning of a server prints while a first one runs.
-	waitsForEarlier = "an earlier update is still at work on this server"
+	waitsForEarlier = "an earlier update is still running on this server"
 )
 
 // TestKilledProvisioning kills Pulumi at ten moments of a server's provisioning and starts the next

@@ -215,7 +215,7 @@ func TestASecondUpdateWaitsForTheWorkOfTheFirst(t *testing.T) {
 	w.write("end")
 	require.Zero(t, first())
 	require.Zero(t, second(), output())
-	require.Equal(t, "an earlier update is still at work on this server: waiting up to 90 s for its end\nsecond\n", output())
+	require.Equal(t, "an earlier update is still running on this server: waiting for it for up to 90 s\nsecond\n", output())
 }
 
 func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
@@ -225,7 +225,7 @@ func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
 	w.eventually(w.exists("begun"), "the first begins")
 	output, status := w.run(1, 1, "touch second")
 	require.Equal(t, 75, status)
-	require.Contains(t, output, "cannot provision: an earlier update is still at work on this server after 1 s; run pulumi up again later\n")
+	require.Contains(t, output, "cannot provision: an earlier update is still running on this server after 1 s; run pulumi up again later\n")
 	require.False(t, w.exists("second")())
 	w.write("end")
 	require.Zero(t, first())
@@ -308,7 +308,7 @@ func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
 	}
 }
 
-func TestLogOfAnUpdateNamesNobody(t *testing.T) {
+func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 	t.Parallel()
 	for line, shown := range map[string]string{
 		`203.0.113.7 - - [23/Nov/2026:04:39:21 +0000] "GET /reset?token=s3cret HTTP/2.0" 200 512 "https://example.org/in?q=ada" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`://
@@ -318,18 +318,29 @@ func TestLogOfAnUpdateNamesNobody(t *testing.T) {
 		`dial tcp 203.0.113.7:443: i/o timeout`:                            `dial tcp [address]:443: i/o timeout`,
 		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`: `from [address], [[address]]:443 and [address]`,
 		`fetch https://ada:s3cret@git.example.org/site.git`:                `fetch https://ada:[e-mail]/site.git`,
-		// What is left tells what is wrong.
+		`203.0.113.7 "GET /reset?token=secret HTTP/2.0" 502 11 "https://example.org/?session=secret" "curl/8" 3ms`: // as Traefik logs
+		`[address] "GET /reset?[query] HTTP/2.0" 502 11 "https://example.org/?[query]" "curl/8" 3ms`,
+		`client: 2001:db8::7, upstream [::ffff:203.0.113.7]:443`: `client: [address], upstream [[address]]:443`,
+		`TLS handshake error from 203.0.113.7:51234: EOF`:        `TLS handshake error from [address]:51234: EOF`,
+		`198.51.100.71 and 198.51.100.17`:                        `[address] and [address]`,
+		// The rest is needed to find the cause.
 		`dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`:      `dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`,
 		`2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`: `2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`,
+		`acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`: `acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`,
+		`version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`:          `version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`,
+		`dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`:         `dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`,
 		`std::string, release 3f0c6f1b2a9d8e47, is it there? yes`:                                  `std::string, release 3f0c6f1b2a9d8e47, is it there? yes`,
 	} {
 		w := newBoundedWork(t)
+		settings := filepath.Join(w.dir, "server.env")
+		require.NoError(t, os.WriteFile(settings, []byte("STACK=production\nVIP=198.51.100.7\n"), 0o644))
+		w.environment = []string{"BOUNDED_SETTINGS=" + settings}
 		require.NoError(t, os.WriteFile(filepath.Join(w.dir, "line"), []byte(line+"\n"), 0o644))
 		output, status := w.run(90, 20, "cat line; exit 7")
 		require.Equal(t, 7, status)
 		require.Equal(t, shown+"\n", output)
 		kept, err := os.ReadFile(filepath.Join(w.dir, "log", "provision.log"))
 		require.NoError(t, err)
-		require.Equal(t, line+"\n", string(kept), "who may log in to the server sees all of it")
+		require.Equal(t, line+"\n", string(kept), "an admin can read the full output on the server")
 	}
 }

@@ -67,7 +67,7 @@ func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, UserAgent) {
-			lines = append(lines, anonymous(printable(line)))
+			lines = append(lines, printable(line))
 		}
 	}
 	return lines[max(0, len(lines)-logLines):]

@@ -1,7 +1,6 @@
 package readiness
 
 import (
-	"net/netip"
 	"regexp"
 	"strings"
 	"unicode"
@@ -33,21 +32,4 @@ func printable(line string) string {
 		}
 		return r
 	}, escapeSequence.ReplaceAllString(strings.ToValidUTF8(line, "\uFFFD"), ""))
-}
-
-var (
-	addressLike = regexp.MustCompile(`[0-9A-Fa-f]*(?:\.[0-9]+){3}|[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]+)*`)
-	query       = regexp.MustCompile(`\?[^\s"'?]+`)
-)
-
-// anonymous takes away the addresses of visitors, and the queries of what they asked for, which may have tokens: the
-// output of a provisioning is public where the repository is. Addresses of the server's own networks stay.
-func anonymous(line string) string {
-	return addressLike.ReplaceAllStringFunc(query.ReplaceAllString(line, "?..."), func(text string) string {
-		address, err := netip.ParseAddr(text)
-		if err != nil || !address.Unmap().IsGlobalUnicast() || address.Unmap().IsPrivate() {
-			return text
-		}
-		return "[address]"
-	})
 }
