@@ -78,6 +78,11 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
+	cutover.ServerID = association.InstanceId
+	outputs := pulumi.Map{"serverId": cutover.ServerID}
+	if !safeguards {
+		return cutover, ctx.RegisterResourceOutputs(cutover, outputs)
+	}
 	probed, err := newProbe(ctx, name+"-verify", probe{
 		Name:     args.Domain,
 		Address:  args.Address,
@@ -90,6 +95,6 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
-	cutover.ServerID, cutover.Ready = association.InstanceId, []pulumi.Resource{probed}
-	return cutover, ctx.RegisterResourceOutputs(cutover, pulumi.Map{"serverId": cutover.ServerID})
+	cutover.Ready = []pulumi.Resource{probed}
+	return cutover, ctx.RegisterResourceOutputs(cutover, outputs)
 }

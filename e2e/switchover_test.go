@@ -34,7 +34,7 @@ type way struct {
 func ways() []way {
 	return []way{
 		{name: "project", variable: "REPLACEMENTS", replacements: 10, change: func(*testing.T, *project) {}, strict: true},
-		{name: "original", variable: "ORIGINAL_REPLACEMENTS", replacements: 3, change: likeTheOriginal},
+		{name: "original", variable: "ORIGINAL_REPLACEMENTS", replacements: 3, change: inTheOriginalWay},
 	}
 }
 
@@ -102,17 +102,11 @@ func inJSON(t *testing.T, reports []switchover.Report) []byte {
 	return append(encoded, '\n')
 }
 
-// likeTheOriginal takes away what is between a server that runs and the address:
-// readiness, the handover, and the look at the site after the move.
-//
-// The address comes first then and takes the place of the server's own one, so
-// that the server has to be set up through it.
-func likeTheOriginal(t *testing.T, p *project) {
-	p.replace(t, "main.go", "slices.Concat(web.Ready, dns.AddressesReady)", "dns.AddressesReady")
-	p.replace(t, "components/cutover.go", "\tprobed, err := ", "\tcutover.ServerID = association.InstanceId\n\treturn cutover, nil\n\tprobed, err := ")
-	p.replace(t, "components/webserver.go", "Host:       instance.PublicIp,\n", "Host: args.Address,\n")
-	p.replace(t, "components/webserver.go", "Address: instance.PublicIp,\n", "Address: args.Address,\n")
-	p.replace(t, "components/webserver.go", "return newRemoteCommand(ctx, name+\"-handover\"", "return reached, nil\n\treturn newRemoteCommand(ctx, name+\"-handover\"")
+// inTheOriginalWay leaves out readiness, the handover and the probes, by the program's seam for it
+// (components/safeguards.go): the VIP moves as soon as the instance runs, and the server is provisioned
+// through it.
+func inTheOriginalWay(_ *testing.T, p *project) {
+	p.env = append(slices.Clone(p.env), strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -tags=original"))
 }
 
 // replaceServer makes a new server under load.
