@@ -318,7 +318,7 @@ func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 		`dial tcp 203.0.113.7:443: i/o timeout`:                            `dial tcp [address]:443: i/o timeout`,
 		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`: `from [address], [[address]]:443 and [address]`,
 		`fetch https://ada:s3cret@git.example.org/site.git`:                `fetch https://ada:[e-mail]/site.git`,
-		`203.0.113.7 "GET /reset?token=secret HTTP/2.0" 502 11 "https://example.org/?session=secret" "curl/8" 3ms`: // as Traefik logs
+		`203.0.113.7 "GET /reset?token=secret HTTP/2.0" 502 11 "https://example.org/?session=secret" "curl/8" 3ms`:// as Traefik logs
 		`[address] "GET /reset?[query] HTTP/2.0" 502 11 "https://example.org/?[query]" "curl/8" 3ms`,
 		`client: 2001:db8::7, upstream [::ffff:203.0.113.7]:443`: `client: [address], upstream [[address]]:443`,
 		`TLS handshake error from 203.0.113.7:51234: EOF`:        `TLS handshake error from [address]:51234: EOF`,
@@ -326,9 +326,9 @@ func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 		// The rest is needed to find the cause.
 		`dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`:      `dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`,
 		`2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`: `2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`,
-		`acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`: `acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`,
-		`version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`:          `version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`,
-		`dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`:         `dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`,
+		`acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`:   `acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`,
+		`version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`:            `version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`,
+		`dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`:           `dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`,
 		`std::string, release 3f0c6f1b2a9d8e47, is it there? yes`:                                  `std::string, release 3f0c6f1b2a9d8e47, is it there? yes`,
 	} {
 		w := newBoundedWork(t)

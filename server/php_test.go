@@ -445,17 +445,23 @@ func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
 }
 
 func TestScriptsOpenURLsOnlyWithANetwork(t *testing.T) {
-	entrypoint, err := files.ReadFile("files/php/entrypoint")
-	require.NoError(t, err)
 	for internal, fopen := range map[string]string{"true": "Off", "false": "On", "": "Off"} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "php-fpm8.4"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755))
-		script := strings.NewReplacer("cat /etc/ssl/certs/ca-certificates.crt /etc/ssl/acme/acme-ca.pem >/run/roots.pem", "").Replace(string(entrypoint))
-		command := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
+		for path, text := range map[string]string{"certs/ca-certificates.crt": "system\n", "acme/acme-ca.pem": "acme\n"} {
+			path = filepath.Join(dir, "etc", "ssl", path)
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		}
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "run"), 0o755))
+		command := exec.CommandContext(t.Context(), "/bin/sh", "files/php/entrypoint", dir)
 		command.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "PHP_INTERNAL=" + internal}
 		output, err := command.CombinedOutput()
 		require.NoError(t, err)
 		require.Equal(t, "--nodaemonize -d allow_url_fopen="+fopen+"\n", string(output))
+		roots, err := os.ReadFile(filepath.Join(dir, "run", "roots.pem"))
+		require.NoError(t, err)
+		require.Equal(t, "system\nacme\n", string(roots))
 	}
 
 	const script = `<?php echo ini_get('allow_url_fopen') ? 'on' : 'off';`
