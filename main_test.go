@@ -61,7 +61,8 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
 		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(), Ignored: args.RegisterRPC.GetIgnoreChanges(),
-		URN: urn(parent, args.TypeToken, args.Name), Parent: parent, DependsOn: args.RegisterRPC.GetDependencies(), Aliases: aliases(args),
+		URN: urn(parent, args.TypeToken, args.Name), Parent: parent, DependsOn: args.RegisterRPC.GetDependencies(),
+		Aliases: aliases(args),
 		Trigger: args.RegisterRPC.GetReplacementTrigger().GetStringValue(), DeletedWith: args.RegisterRPC.GetDeletedWith(),
 	})
 
@@ -145,13 +146,17 @@ func deployed(t *testing.T, stackName string, change ...func(values map[string]s
 }
 
 // deployedWith deploys when there is drift at UptimeRobot.
-func deployedWith(t *testing.T, stackName string, drift []string, change ...func(values map[string]string)) []registered {
+func deployedWith(
+	t *testing.T, stackName string, drift []string, change ...func(values map[string]string),
+) []registered {
 	t.Helper()
 	return deployedFrom(t, stackName, drift, nil, change...)
 }
 
 // deployedFrom deploys from a configuration in which some keys are encrypted.
-func deployedFrom(t *testing.T, stackName string, drift, encrypted []string, change ...func(values map[string]string)) []registered {
+func deployedFrom(
+	t *testing.T, stackName string, drift, encrypted []string, change ...func(values map[string]string),
+) []registered {
 	t.Helper()
 	values := configured(t, stackName)
 	for _, c := range change {
@@ -163,7 +168,8 @@ func deployedFrom(t *testing.T, stackName string, drift, encrypted []string, cha
 	mocks := &cloud{}
 	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
 		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, drift)
-	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks),
+		func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
 	require.NoError(t, err)
 	again, err := stack.Parse(values)
 	require.NoError(t, err)
@@ -203,7 +209,8 @@ func configured(t *testing.T, stackName string) map[string]string {
 
 const (
 	robotKey     = "u1234567-0123456789abcdef01234567"
-	robotWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/76543210-89ab-cdef-0123-456789abcdef/site"
+	robotWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/" +
+		"76543210-89ab-cdef-0123-456789abcdef/site"
 )
 
 // watched has UptimeRobot watch the site.
@@ -218,8 +225,10 @@ func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
 	require.Equal(t, "https://api.uptimerobot.com/v3", environment["UPTIMEROBOT_API"].StringValue())
 	require.JSONEq(t, `{
 		"monitors": [
-			{"key": "site", "name": "example.org", "url": "https://example.org/.well-known/release", "keyword": "\"release\"", "interval": 300, "timeout": 30},
-			{"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health", "interval": 300, "timeout": 30}
+			{"key": "site", "name": "example.org", "url": "https://example.org/.well-known/release",
+				"keyword": "\"release\"", "interval": 300, "timeout": 30},
+			{"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health",
+				"interval": 300, "timeout": 30}
 		],
 		"contact": "VictorOps: example.org",
 		"page": {"name": "example.org", "domain": "status.example.org"}
@@ -281,7 +290,8 @@ func TestDNSRecordsFollowTheVIPAndNothingElse(t *testing.T) {
 			if r.Type != "aws:route53/record:Record" {
 				continue
 			}
-			line := fmt.Sprintf("%s %s %.0f", r.Inputs["name"].StringValue(), r.Inputs["type"].StringValue(), r.Inputs["ttl"].NumberValue())
+			line := fmt.Sprintf("%s %s %.0f", r.Inputs["name"].StringValue(), r.Inputs["type"].StringValue(),
+				r.Inputs["ttl"].NumberValue())
 			for _, value := range r.Inputs["records"].ArrayValue() {
 				line += " " + value.StringValue()
 			}
@@ -346,7 +356,8 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 	const password = "correct horse"
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
-			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port, "site", password
+			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port,
+				"site", password
 			values["dnsRecords"] = "[]" // one of them says that nobody sends mail
 		})
 	}
@@ -366,7 +377,8 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 }
 
 func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
-	for _, r := range deployed(t, "production", func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
+	for _, r := range deployed(t, "production",
+		func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
 		require.NotContains(t, r.Name, "monitoring.")
 		for key, value := range r.Inputs {
 			require.NotContains(t, fmt.Sprint(value), "monitoring.example.org", "%s %s: the input %s", r.Type, r.Name, key)
@@ -375,7 +387,8 @@ func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
 }
 
 func TestTheServersMetadataIsOutOfReachForItsContainers(t *testing.T) {
-	options := find(t, deployed(t, "production"), "aws:ec2/instance:Instance", "web").Inputs["metadataOptions"].ObjectValue()
+	options := find(t, deployed(t, "production"), "aws:ec2/instance:Instance",
+		"web").Inputs["metadataOptions"].ObjectValue()
 	require.Equal(t, "required", options["httpTokens"].StringValue())
 	require.Equal(t, 1.0, options["httpPutResponseHopLimit"].NumberValue())
 }
@@ -393,16 +406,21 @@ func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
 func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
 	resources := deployed(t, "production")
 	require.ElementsMatch(t,
-		[]string{"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification"},
+		[]string{
+			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
+			"creditSpecification",
+		},
 		find(t, resources, "aws:ec2/instance:Instance", "web").Replacing)
-	require.ElementsMatch(t, []string{"ingress", "egress"}, find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
+	require.ElementsMatch(t, []string{"ingress", "egress"},
+		find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
 	require.Equal(t, []string{"vpcId"}, find(t, resources, "aws:ec2/internetGateway:InternetGateway", "network").Replacing)
 }
 
 func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
 	require.Equal(t, "15m0s", provision.Timeout)
-	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ", "half a minute less than 15")
+	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ",
+		"half a minute less than 15")
 }
 
 func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
@@ -446,17 +464,22 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "cutover-verify"}, order)
+	require.Equal(t, []string{
+		"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "cutover-verify",
+	}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	resources := deployed(t, "production")
 	for _, bucket := range []string{"content", "backup"} {
 		block := find(t, resources, "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", bucket).Inputs
-		for _, setting := range []string{"blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"} {
+		for _, setting := range []string{
+			"blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets",
+		} {
 			require.True(t, block[resource.PropertyKey(setting)].BoolValue(), "%s of %s", setting, bucket)
 		}
-		encryption := find(t, resources, "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", bucket).Inputs
+		encryption := find(t, resources,
+			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", bucket).Inputs
 		require.Contains(t, encryption["rules"].String(), "AES256")
 		versioning := find(t, resources, "aws:s3/bucketVersioningV2:BucketVersioningV2", bucket).Inputs
 		require.Equal(t, "Enabled", versioning["versioningConfiguration"].ObjectValue()["status"].StringValue())
@@ -467,7 +490,9 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 			"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
 			"Resource": ["arn:aws:s3:::%[1]s-bucket", "arn:aws:s3:::%[1]s-bucket/*"],
 			"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, bucket), policy)
-		require.NotEmpty(t, find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", bucket).Inputs["rules"].ArrayValue())
+		require.NotEmpty(t,
+			find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+				bucket).Inputs["rules"].ArrayValue())
 	}
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
@@ -478,7 +503,8 @@ func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
 	resources := deployed(t, "local")
 	for _, name := range []string{"content-build", "content-sync"} {
 		command := find(t, resources, "command:local:Command", name)
-		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"), "the project's directory is there at each deletion")
+		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"),
+			"the project's directory is there at each deletion")
 		require.Equal(t, ":", command.Inputs["delete"].StringValue())
 		environment := command.Inputs["environment"].ObjectValue()
 		require.Equal(t, "site", environment["SITE_DIR"].StringValue())
@@ -514,13 +540,16 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 }
 
 func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
-	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", "backup").Inputs["rules"].ArrayValue()
+	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+		"backup").Inputs["rules"].ArrayValue()
 	kept := map[string]bool{}
 	for _, rule := range rules {
 		expiration := rule.ObjectValue()["noncurrentVersionExpiration"].ObjectValue()
 		require.EqualValues(t, 30, expiration["noncurrentDays"].NumberValue())
 		require.True(t, rule.ObjectValue()["expiration"].ObjectValue()["expiredObjectDeleteMarker"].BoolValue())
-		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue("newerNoncurrentVersions")
+		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue(
+			"newerNoncurrentVersions",
+		)
 	}
 	// The keys there are used once: of each, the deleted version would be the newest for ever.
 	require.Equal(t, map[string]bool{"": true, "history/": false}, kept)
@@ -535,11 +564,15 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 		}
 	}
 	slices.Sort(roles)
-	require.Equal(t, []string{"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web"}, roles)
+	require.Equal(t, []string{
+		"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web",
+	}, roles)
 	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
-		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::content-bucket", "arn:aws:s3:::backup-bucket"]},
+		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"],
+			"Resource": ["arn:aws:s3:::content-bucket", "arn:aws:s3:::backup-bucket"]},
 		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::content-bucket/*"]},
-		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": ["arn:aws:s3:::backup-bucket/*"]}
+		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+			"Resource": ["arn:aws:s3:::backup-bucket/*"]}
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
@@ -549,7 +582,8 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	t.Setenv("SSH_FROM", "")
 	closed := deployed(t, "production", fromRunner)
 	require.False(t, slices.ContainsFunc(closed, func(r registered) bool { return r.Type == ruleType }))
-	require.NotContains(t, find(t, closed, "aws:ec2/securityGroup:SecurityGroup", "network-runner").Inputs, resource.PropertyKey("ingress"), "rules of two resources would undo each other")
+	require.NotContains(t, find(t, closed, "aws:ec2/securityGroup:SecurityGroup", "network-runner").Inputs,
+		resource.PropertyKey("ingress"), "rules of two resources would undo each other")
 	require.Len(t, find(t, closed, "aws:ec2/instance:Instance", "web").Inputs["vpcSecurityGroupIds"].ArrayValue(), 2)
 
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
@@ -568,7 +602,8 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	}
 	require.Equal(t, "203.0.113.7/32", blocks.ArrayValue()[0].StringValue())
 	for _, r := range open {
-		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
+		require.NotContains(t, r.DependsOn, rule.URN,
+			"%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
 	}
 	t.Setenv("SSH_FROM", "0.0.0.0/0")
 	values := configured(t, "production")
@@ -585,8 +620,10 @@ func TestTheBootstrapLoginIsLetInFromKnownAddresses(t *testing.T) {
 	userData := func(change func(values map[string]string)) string {
 		return fmt.Sprint(find(t, deployed(t, "production", change), "aws:ec2/instance:Instance", "web").Inputs["userData"])
 	}
-	require.Contains(t, userData(func(values map[string]string) { values["sshAllowFrom"] = `["192.0.2.7/32"]` }), `from="192.0.2.7/32" `)
-	require.NotContains(t, userData(func(values map[string]string) { values["sshFromRunner"] = "true" }), "from=\"", "a runner's address is not known yet")
+	require.Contains(t, userData(func(values map[string]string) { values["sshAllowFrom"] = `["192.0.2.7/32"]` }),
+		`from="192.0.2.7/32" `)
+	require.NotContains(t, userData(func(values map[string]string) { values["sshFromRunner"] = "true" }), "from=\"",
+		"a runner's address is not known yet")
 }
 
 func TestScriptsConnectToOthersWhereTheStackSaysSo(t *testing.T) {
@@ -605,22 +642,26 @@ func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	const arn = "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
 	resources := deployed(t, "production", func(values map[string]string) { values["serverBoundary"] = arn })
 	require.Equal(t, arn, find(t, resources, "aws:iam/role:Role", "web").Inputs["permissionsBoundary"].StringValue())
-	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs, resource.PropertyKey("permissionsBoundary"))
+	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs,
+		resource.PropertyKey("permissionsBoundary"))
 
 	text, err := os.ReadFile("bootstrap/access/permissions/testdata/server-production.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &boundary))
 	given := find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue()
-	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer("arn:aws:s3:::content-bucket", "arn:aws:s3:::production-content-1", "arn:aws:s3:::backup-bucket", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
+	require.NoError(t,
+		json.Unmarshal([]byte(strings.NewReplacer("arn:aws:s3:::content-bucket", "arn:aws:s3:::production-content-1",
+			"arn:aws:s3:::backup-bucket", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
 	for _, wanted := range policy.Statement {
 		for _, action := range wanted.Action {
 			for _, target := range wanted.Resource {
 				bucket, _, objects := strings.Cut(target, "/")
 				allowed := slices.ContainsFunc(boundary.Statement, func(limit statement) bool {
-					return limit.Effect == "Allow" && slices.Contains(limit.Action, action) && slices.ContainsFunc(limit.Resource, func(pattern string) bool {
-						within, _, of := strings.Cut(pattern, "/")
-						return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
-					})
+					return limit.Effect == "Allow" && slices.Contains(limit.Action, action) &&
+						slices.ContainsFunc(limit.Resource, func(pattern string) bool {
+							within, _, of := strings.Cut(pattern, "/")
+							return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
+						})
 				})
 				require.True(t, allowed, "%s on %s: add it to the table in bootstrap/access/permissions", action, target)
 			}

@@ -97,7 +97,9 @@ func registrations(t *testing.T, resources []registered) string {
 		entries = append(entries, strings.Join(lines, "\n  ")+"\n")
 	}
 	slices.Sort(entries)
-	short := strings.NewReplacer(source, "SOURCE-HASH", strings.TrimSuffix(resources[0].URN, resources[0].URN[strings.LastIndex(resources[0].URN, "immutable-infra:index:"):]), "")
+	short := strings.NewReplacer(source, "SOURCE-HASH",
+		strings.TrimSuffix(resources[0].URN,
+			resources[0].URN[strings.LastIndex(resources[0].URN, "immutable-infra:index:"):]), "")
 	return short.Replace(strings.Join(entries, ""))
 }
 

@@ -69,7 +69,9 @@ type restored struct {
 }
 
 // successor returns the data of a new server. What it restores is written to found.
-func (a *archive) successor(store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger) (handover.Data, error) {
+func (a *archive) successor(
+	store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger,
+) (handover.Data, error) {
 	ofCertificates, err := a.certificates.data(store, project, out, log)
 	ofCertificates.Note = func(result certificates.Result) { found.certificates = result }
 	ofHistory := a.history.successor(store, project, out, log)

@@ -31,7 +31,8 @@ type siteCertificates struct {
 
 func certificateFlags(flags *flag.FlagSet) siteCertificates {
 	return siteCertificates{
-		ca:      flags.String("acme-ca", acmeCAPath, "`file` with the certificates by which the ACME certificate authority is trusted"),
+		ca: flags.String("acme-ca", acmeCAPath,
+			"`file` with the certificates by which the ACME certificate authority is trusted"),
 		traefik: flags.String("traefik", "/srv/traefik", "`directory` of Traefik's state and certificates"),
 	}
 }
@@ -78,11 +79,15 @@ func (c siteCertificates) backup(store certificates.Store, log *slog.Logger) (ce
 
 func (c siteCertificates) restore(store certificates.Store) (certificates.Restore, error) {
 	key, err := c.key()
-	return certificates.Restore{Store: store, Key: key, Names: c.names, Roots: c.roots(), File: c.file(), Record: c.record()}, err
+	return certificates.Restore{
+		Store: store, Key: key, Names: c.names, Roots: c.roots(), File: c.file(), Record: c.record(),
+	}, err
 }
 
 // data returns the certificates as a handover.Data.
-func (c siteCertificates) data(store certificates.Store, project string, out io.Writer, log *slog.Logger) (certificates.Data, error) {
+func (c siteCertificates) data(
+	store certificates.Store, project string, out io.Writer, log *slog.Logger,
+) (certificates.Data, error) {
 	saving, err := c.backup(store, log)
 	if err != nil {
 		return certificates.Data{}, err

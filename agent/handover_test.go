@@ -44,7 +44,8 @@ func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
 	project, _ := dockerIn(t, "")
-	return append(append([]string{"handover", "--project", project, "--metrics", filepath.Join(project, "restore.prom")}, site...), flags...)
+	return append(append([]string{"handover", "--project", project, "--metrics", filepath.Join(project, "restore.prom")},
+		site...), flags...)
 }
 
 // dockerIn puts a program that notes its calls, and then does what the script says, in
@@ -74,7 +75,10 @@ func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	prometheus := t.TempDir()
 	project, calls := dockerIn(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
-	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", settingsOf(t, s3.Bucket), "--prometheus", prometheus, "--project", project}, &stdout, &stderr), &stderr)
+	require.Equal(t, exitDone,
+		run(t.Context(), []string{
+			"handover", "--env-file", settingsOf(t, s3.Bucket), "--prometheus", prometheus, "--project", project,
+		}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no previous server\n", stdout.String())
 	require.Empty(t, stderr.String())
 	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
@@ -116,7 +120,8 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 	project, calls := dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 
 	var stdout, stderr bytes.Buffer
-	args := append([]string{"handover", "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms", "--project", project}, flags...)
+	args := append([]string{"handover", "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms", "--project", project},
+		flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old did not answer within 50ms: continuing without its last data
 restored other certificates than before: example\.org: valid until 20\S+Z
@@ -143,10 +148,13 @@ func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
 	s3.Put("handover/holder.json", oldHolds)
 	s3.DenyPuts()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket)), &stdout, &stderr))
+	require.Equal(t, exitFailed,
+		run(t.Context(), handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket)), &stdout, &stderr))
 	require.Empty(t, stdout.String())
-	require.Equal(t, "level=ERROR msg=\"handover: cannot request the handover: put s3://content/handover/announcement.json: "+
-		"access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket\"\n", stderr.String())
+	require.Equal(t,
+		"level=ERROR msg=\"handover: cannot request the handover: put s3://content/handover/announcement.json: "+
+			"access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket\"\n",
+		stderr.String())
 }
 
 func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
@@ -158,8 +166,10 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 	}{
 		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
 		{nil, "--wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
-		{nil, "--wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
-		{nil, "--window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
+		{nil, "--wait 2m", exitUsage,
+			"usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
+		{nil, "--window 30s", exitUsage,
+			"usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
 		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
 		{nil, "--wait long", exitUsage, `usage: agent handover: invalid value "long" for flag -wait`},
 		{nil, "now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},
@@ -196,7 +206,9 @@ func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
 			require.Contains(t, stdout.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (2)")
 			text, err := os.ReadFile(args[slices.Index(args, "--metrics")+1])
 			require.NoError(t, err)
-			for _, metric := range []string{"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n"} {
+			for _, metric := range []string{
+				"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n",
+			} {
 				require.Contains(t, string(text), metric)
 			}
 		})

@@ -35,7 +35,8 @@ type siteHistory struct {
 func historyFlags(flags *flag.FlagSet) siteHistory {
 	return siteHistory{
 		prometheus: prometheusFlag(flags),
-		state:      flags.String("history-state", "/var/lib/site-agent/history.json", "`file` that remembers what the backup bucket has of the history"),
+		state: flags.String("history-state", "/var/lib/site-agent/history.json",
+			"`file` that remembers what the backup bucket has of the history"),
 	}
 }
 
@@ -86,7 +87,9 @@ func (h siteHistory) collect() error {
 
 // restoreStopped restores the history while Prometheus does not run, which is running
 // afterwards if it was before.
-func (h siteHistory) restoreStopped(ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger) (result history.Result, err error) {
+func (h siteHistory) restoreStopped(
+	ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger,
+) (result history.Result, err error) {
 	prometheus := compose.Service{Project: project, Name: prometheusService}
 	running, err := prometheus.Running(ctx)
 	if err != nil {

@@ -47,7 +47,8 @@ func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) 
 func (s historyServer) measure(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(s.prometheus, "data", "wal"), 0o755))
-	file, err := os.OpenFile(filepath.Join(s.prometheus, "data", "wal", "00000000"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	file, err := os.OpenFile(filepath.Join(s.prometheus, "data", "wal", "00000000"), os.O_CREATE|os.O_APPEND|os.O_WRONLY,
+		0o644)
 	require.NoError(t, err)
 	_, err = file.WriteString(text)
 	require.NoError(t, err)
@@ -96,11 +97,14 @@ func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 
 	successor := newHistoryServer(t, s3)
 	require.NoError(t, os.WriteFile(filepath.Join(successor.prometheus, "collecting"), nil, 0o644))
-	restore := append([]string{"restore", "--holder-file", holder + ".none", "--metrics", successor.metrics, "--project", successor.project}, successor.flags...)
+	restore := append([]string{
+		"restore", "--holder-file", holder + ".none", "--metrics", successor.metrics, "--project", successor.project,
+	}, successor.flags...)
 	require.Equal(t, exitDone, run(t.Context(), restore, &stdout, &stderr), &stderr)
 	require.Contains(t, stdout.String(), "restore: history of "+host+", ")
 	require.Equal(t, "one, two, three", measured(t, successor.prometheus))
-	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(), "it must not run meanwhile")
+	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(),
+		"it must not run meanwhile")
 	require.NoFileExists(t, filepath.Join(successor.prometheus, "collecting"), "the old server still collects")
 	told = successor.told(t)
 	require.Equal(t, "15", told["agent_restore_bytes"])
@@ -129,7 +133,8 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	traefik := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte("{"), 0o600))
-	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik", traefik)
+	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik",
+		traefik)
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
@@ -163,7 +168,8 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
 	s := newHistoryServer(t, s3)
 	s.measure(t, "one, two")
-	require.Equal(t, exitDone, run(t.Context(), append([]string{"backup", "--holder-file", holder}, s.flags...), io.Discard, &stderr), &stderr)
+	require.Equal(t, exitDone,
+		run(t.Context(), append([]string{"backup", "--holder-file", holder}, s.flags...), io.Discard, &stderr), &stderr)
 	s3.DenyPuts()
 	stdout.Reset()
 	stderr.Reset()
@@ -192,7 +198,8 @@ func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
 		"STACK=s":        "usage: agent verify: --dir is missing: give an empty directory",
 	} {
 		var stderr bytes.Buffer
-		require.Equal(t, exitUsage, run(t.Context(), []string{"verify", "--env-file", settingsOf(t, "b", settings)}, io.Discard, &stderr))
+		require.Equal(t, exitUsage,
+			run(t.Context(), []string{"verify", "--env-file", settingsOf(t, "b", settings)}, io.Discard, &stderr))
 		require.Contains(t, stderr.String(), says)
 	}
 }
@@ -201,7 +208,8 @@ func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("history/manifests/00000001/00000001.json", "{}")
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", t.TempDir()}, &stdout, &stderr)
+	code := run(t.Context(), []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", t.TempDir()}, &stdout,
+		&stderr)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is usable")
 }

@@ -88,7 +88,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stderr, usage)
 	default:
-		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup, restore or verify", errUsage, verb)
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup, restore or verify", errUsage,
+			verb)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

@@ -27,9 +27,12 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	var (
 		envFile = settingsFlag(flags)
 		dir     = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
-		reload  = flags.String("reload", "", "`file` to create as a request to reload the web server, which then must serve the new release (default: none, a release is served as soon as current names it)")
+		reload  = flags.String("reload", "",
+			"`file` to create as a request to reload the web server, which then must serve the new release (default: none, a "+
+				"release is served as soon as current names it)")
 		address = siteURLFlag(flags)
-		runtime = flags.String("runtime", "", "`directory` that a boot empties: remembers which release was verified since (default: none, each run verifies)")
+		runtime = flags.String("runtime", "",
+			"`directory` that a boot empties: remembers which release was verified since (default: none, each run verifies)")
 		verify  = flags.Bool("verify", false, "hash every file of the current release even if that was done since boot")
 		timeout = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run begins anew")
 		metrics = metricsFlag(flags)
@@ -91,6 +94,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds", "When this server last had the release of the content bucket.")
+	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds",
+		"When this server last had the release of the content bucket.")
 	return nil
 }

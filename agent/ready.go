@@ -36,7 +36,8 @@ var errNotReady = errors.New("not ready")
 func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
 	var (
-		wait       = flags.Duration("wait", 0, "wait for at most this `time` until the server is ready (default 0s: look once)")
+		wait = flags.Duration("wait", 0,
+			"wait for at most this `time` until the server is ready (default 0s: look once)")
 		envFile    = settingsFlag(flags)
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
 		project    = projectFlag(flags)
@@ -44,8 +45,9 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		names      = certificateFlags(flags)
 		prometheus = prometheusFlag(flags)
 		holderFile = holderFlag(flags)
-		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
-		asJSON     = flags.Bool("json", false, "print the report as JSON")
+		state      = flags.String("state", "/run/agent-ready.json",
+			"`file` that remembers since when the checks are in their states")
+		asJSON = flags.Bool("json", false, "print the report as JSON")
 	)
 	if err := parseFlags(flags, args, "usage: agent ready [flags]", stderr); err != nil {
 		return err

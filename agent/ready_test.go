@@ -23,6 +23,8 @@ import (
 
 // The words of the programs that stand in for Docker and systemd on a server
 // where all is well.
+//
+//nolint:lll // a raw string
 const (
 	soundDocker = `case "$*" in
 "compose config --services") echo web ;;
@@ -58,7 +60,8 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	}
 	s3.Put("SHA256SUMS", site.Manifest())
 	dir := filepath.Join(t.TempDir(), "site")
-	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}, io.Discard, io.Discard))
+	require.Equal(t, exitDone,
+		run(t.Context(), []string{"pull", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
 	web.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
@@ -73,7 +76,8 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	t.Cleanup(listener.Close)
 	traefik := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
 
 	prometheus := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(prometheus, "restored.json"), []byte(`{"found": false}`), 0o644))
@@ -86,7 +90,8 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	env := settingsOf(t, s3.Bucket, "SITE_NAMES=site.example.org,monitoring.site.example.org")
 	return programs, []string{
 		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
-		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file", filepath.Join(traefik, "holder"),
+		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file",
+		filepath.Join(traefik, "holder"),
 		"--prometheus", prometheus,
 	}
 }
@@ -95,6 +100,7 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 	_, args := newServer(t)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stdout)
+	//nolint:lll // a raw string
 	require.Regexp(t, `^ready: server \S+, release [0-9a-f]{16}
 
 CHECK        STATE  SINCE                 DETAIL
@@ -150,21 +156,28 @@ func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 
 	good, args := newServer(t)
 	require.NotEqual(t, programs, good)
-	install(t, good, "docker", `case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
+	install(t, good, "docker",
+		`case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
 `+soundDocker)
 	stdout.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, io.Discard))
-	require.Regexp(t, `(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`, stdout.String())
+	require.Regexp(t,
+		`(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`,
+		stdout.String())
 	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
 func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 	programs, args := newServer(t)
-	install(t, programs, "systemctl", strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running", "=activating\\nSubState=auto-restart").Replace(soundSystemctl))
+	install(t, programs, "systemctl",
+		strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running",
+			"=activating\\nSubState=auto-restart").Replace(soundSystemctl))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
-	require.Regexp(t, `(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
-	require.Contains(t, stdout.String(), "\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
+	require.Regexp(t,
+		`(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
+	require.Contains(t, stdout.String(),
+		"\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
 func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
@@ -198,10 +211,12 @@ func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
 		says     string
 	}{
 		{[]string{"CONTENT_BUCKET="}, "", exitUsage, "server.env does not set CONTENT_BUCKET\n"},
-		{nil, "--wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to check once"},
+		{nil, "--wait -1s", exitUsage,
+			"usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to check once"},
 		{nil, "--wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
 		{[]string{"DOMAIN="}, "", exitUsage, "server.env does not set DOMAIN\n"},
-		{nil, "--url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
+		{nil, "--url example.org", exitUsage,
+			`usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
 		{nil, "--url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
 		{nil, "--url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
 		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},

@@ -16,15 +16,19 @@ func settingsIn(path string) (*settings, error) {
 
 func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
 	read, err := settingsIn(path)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"CONTENT_BUCKET": "content-1", "AWS_REGION": "eu-central-1"}, read.values)
 
-	require.NoError(t, os.WriteFile(path, []byte("HSTS='max-age=31536000; includeSubDomains'\nUSER=\"o'neill\"\nEMPTY=''\nONE='\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(path, []byte("HSTS='max-age=31536000; includeSubDomains'\nUSER=\"o'neill\"\nEMPTY=''\nONE='\n"), 0o644))
 	read, err = settingsIn(path)
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"HSTS": "max-age=31536000; includeSubDomains", "USER": "o'neill", "EMPTY": "", "ONE": "'"}, read.values)
+	require.Equal(t, map[string]string{
+		"HSTS": "max-age=31536000; includeSubDomains", "USER": "o'neill", "EMPTY": "", "ONE": "'",
+	}, read.values)
 
 	_, err = settingsIn(t.TempDir())
 	require.ErrorContains(t, err, "cannot read the settings of the stack")

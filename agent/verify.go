@@ -44,7 +44,8 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 		return err
 	}
 	if len(there) > 0 {
-		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
+		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup",
+			*dir)
 	}
 	store, _, err := bucket.open(ctx)
 	if err != nil {

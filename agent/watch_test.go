@@ -76,7 +76,9 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	log := filepath.Join(prometheus, "data", "wal", "00000000")
 	require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o755))
 	require.NoError(t, os.WriteFile(log, []byte("samples"), 0o644))
-	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
+	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file",
+		filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms",
+		"--drain", "10ms",
 		"--prometheus", prometheus, "--history-state", filepath.Join(t.TempDir(), "history.json"))
 	require.NoError(t, command.Start())
 
@@ -132,7 +134,8 @@ func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
 		{[]string{"ACME_DIRECTORY="}, "", exitUsage, "server.env does not set ACME_DIRECTORY\n"},
 		{[]string{"VIP="}, "", exitUsage, "server.env does not set VIP\n"},
 		{[]string{"VIP=", "STACK="}, "", exitUsage, "server.env does not set STACK; "},
-		{[]string{"VIP=example.org"}, "", exitUsage, `usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
+		{[]string{"VIP=example.org"}, "", exitUsage,
+			`usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
 		{[]string{"VIP=2001:db8::7"}, "", exitUsage, `usage: agent watch: VIP is "2001:db8::7": expected an IPv4 address`},
 		{nil, "--poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
 		{nil, "--drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},

@@ -10,7 +10,8 @@ import (
 )
 
 func TestALongTextIsCutIntoStringsOfARecord(t *testing.T) {
-	require.Equal(t, []string{"v=spf1 -all", `a \"quoted\" word and a \\`}, texts([]string{"v=spf1 -all", `a "quoted" word and a \`}))
+	require.Equal(t, []string{"v=spf1 -all", `a \"quoted\" word and a \\`},
+		texts([]string{"v=spf1 -all", `a "quoted" word and a \`}))
 	key := strings.Repeat("k", 600)
 	require.Equal(t, []string{key[:255] + `""` + key[:255] + `""` + key[:90]}, texts([]string{key}))
 }

@@ -21,7 +21,10 @@ func (m updatedStack) Call(args pulumi.MockCallArgs) (resource.PropertyMap, erro
 	if args.Token != "pulumi:pulumi:readStackOutputs" || args.Args["name"].StringValue() != m.known {
 		return nil, fmt.Errorf("unknown stack %s", args.Args["name"].StringValue())
 	}
-	return resource.PropertyMap{"name": args.Args["name"], "outputs": resource.NewProperty(resource.NewPropertyMapFromMap(m.outputs))}, nil
+	return resource.PropertyMap{
+		"name":    args.Args["name"],
+		"outputs": resource.NewProperty(resource.NewPropertyMapFromMap(m.outputs)),
+	}, nil
 }
 
 func (m updatedStack) require(stack, organization string) error {
@@ -51,9 +54,11 @@ func TestStackUnderItsOwnNameIsDeployed(t *testing.T) {
 		stack   string
 		outputs map[string]any
 	}{
-		"first update":          {"production", nil},
-		"update that failed":    {"production", map[string]any{"url": "https://example.org/"}},
-		"same name":             {"production", map[string]any{"contentBucket": "production-content-20261123", "knownHosts": resource.MakeSecret(resource.NewProperty("x"))}},
+		"first update":       {"production", nil},
+		"update that failed": {"production", map[string]any{"url": "https://example.org/"}},
+		"same name": {"production", map[string]any{
+			"contentBucket": "production-content-20261123", "knownHosts": resource.MakeSecret(resource.NewProperty("x")),
+		}},
 		"name of other letters": {"The_Site", map[string]any{"contentBucket": "the-site-content-20261123"}},
 		"bucket of no stack":    {"production", map[string]any{"contentBucket": "elsewhere"}},
 	} {
@@ -64,7 +69,9 @@ func TestStackUnderItsOwnNameIsDeployed(t *testing.T) {
 }
 
 func TestStackOfAnOrganizationIsReadByItsFullName(t *testing.T) {
-	m := updatedStack{noResources{t}, "example/immutable-infra/production", map[string]any{"contentBucket": "live-content-1"}}
+	m := updatedStack{
+		noResources{t}, "example/immutable-infra/production", map[string]any{"contentBucket": "live-content-1"},
+	}
 	require.ErrorContains(t, m.require("production", "example"), "was deployed as live")
 	require.ErrorContains(t, m.require("production", "another"), "cannot read the outputs of stack production: ")
 }

@@ -32,11 +32,17 @@ func emptyAccount(t *testing.T) *httptest.Server {
 func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
 	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
 	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "alerts nobody of an outage")
-	require.Empty(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
+	require.Empty(t,
+		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
 
 func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: "example.org", Interval: 300, API: emptyAccount(t).URL, Key: pulumi.String(robotKey)}
+	args := &UptimeMonitorArgs{
+		Domain:   "example.org",
+		Interval: 300,
+		API:      emptyAccount(t).URL,
+		Key:      pulumi.String(robotKey),
+	}
 	ignore := func(string) {}
 	differences, err := args.findDrift(t.Context(), ignore)
 	require.NoError(t, err)
@@ -56,7 +62,10 @@ func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
 }
 
 func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: strings.Repeat("a", 60) + ".example.org", Webhook: pulumi.String("https://alert.example/?")}
+	args := &UptimeMonitorArgs{
+		Domain:  strings.Repeat("a", 60) + ".example.org",
+		Webhook: pulumi.String("https://alert.example/?"),
+	}
 	require.Len(t, args.desired().Contact, 60)
 }
 

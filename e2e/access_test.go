@@ -19,7 +19,8 @@ func deployRole(stack string) string { return "immutable-infra-deploy-" + stack 
 // bound has the servers of a stack's copy bounded by the policy that access makes, as a deployment by a role needs it.
 func (p *project) bound(t *testing.T, stack string) {
 	t.Helper()
-	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
+	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n",
+		"\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
 }
 
 // keepsToItsState tries to write the states that a deployment must not.
@@ -27,7 +28,8 @@ func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) 
 	t.Helper()
 	deployment := checkout.as(t, deployRole(stack))
 	for _, key := range []string{
-		"stacks/immutable-infra-access/local.json", "stacks/immutable-infra/" + otherStack + ".json", "locks/organization/immutable-infra/" + otherStack + "/1.json",
+		"stacks/immutable-infra-access/local.json", "stacks/immutable-infra/" + otherStack + ".json",
+		"locks/organization/immutable-infra/" + otherStack + "/1.json",
 		"stacks/immutable-infra/" + stack + "2.json", "meta.yaml",
 	} {
 		put := deployment.put(t, stateBucket, ".pulumi/"+key)
@@ -43,7 +45,8 @@ func (p *project) access(t *testing.T) {
 	require.NoError(t, made.err, made.String())
 	require.Contains(t, made.stdout, previewRole)
 	t.Cleanup(func() {
-		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "bootstrap/access", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", "local")
+		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "bootstrap/access", "destroy", "--yes", "--skip-preview",
+			"--non-interactive", "--stack", "local")
 		require.NoError(t, gone.err, gone.String())
 	})
 }
@@ -57,7 +60,8 @@ func (p *project) as(t *testing.T, role string) *project {
 // put uploads an object, or tries to.
 func (p *project) put(t *testing.T, bucket, key string) result {
 	t.Helper()
-	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1", "rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
+	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1",
+		"rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
 }
 
 // askS3 is what S3 answers to a request for an object.

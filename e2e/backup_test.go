@@ -107,7 +107,9 @@ func newBackupBench(t *testing.T, agent serveragent.Program, series int, values 
 	prometheus, err := simulated.New(server.Data(), server.Name, series, values)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
-	return &backupBench{t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket)}
+	return &backupBench{
+		t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket),
+	}
 }
 
 // advance lets time go by, for Prometheus and for the bucket.
@@ -176,7 +178,10 @@ func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
 		return done.Took, err
 	})
 	require.Empty(b.t, ours.Failed)
-	original = b.transfer(func(dir string) (time.Duration, error) { return b.sync.Down(b.t.Context(), filepath.Join(dir, "data")) })
+	original = b.transfer(func(dir string) (time.Duration,
+		error) {
+		return b.sync.Down(b.t.Context(), filepath.Join(dir, "data"))
+	})
 	return ours, original
 }
 

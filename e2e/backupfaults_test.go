@@ -92,7 +92,8 @@ func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) c
 	require.Zero(w.t, difference.Changed)
 	require.Zero(w.t, difference.Invented)
 	if difference.Lost > 0 {
-		require.False(w.t, difference.FirstLost().Before(complete), "what was taken before %s must be there: %s", complete.Format(time.TimeOnly), difference)
+		require.False(w.t, difference.FirstLost().Before(complete), "what was taken before %s must be there: %s",
+			complete.Format(time.TimeOnly), difference)
 	}
 	return difference
 }
@@ -245,7 +246,8 @@ func faultDamaged(w faultWorld) {
 			complete := backups[len(backups)-1-damage.fallbacks]
 			verified, difference := w.comesBack(server, complete)
 			require.Equal(t, damage.fallbacks, verified.Fallbacks)
-			require.EqualValues(t, damage.fallbacks*faultSeries*4, difference.Lost, "so many scrapes are between that backup and now")
+			require.EqualValues(t, damage.fallbacks*faultSeries*4, difference.Lost,
+				"so many scrapes are between that backup and now")
 
 			if !damage.healed {
 				return

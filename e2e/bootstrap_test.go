@@ -43,7 +43,8 @@ func bootstrapped(t *testing.T, p *project) {
 	require.Contains(t, made.stdout, "encryption: this store does not know it")
 	initialised, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Contains(t, string(initialised), "secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
+	require.Contains(t, string(initialised),
+		"secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
 	require.Contains(t, string(initialised), "encryptedkey: ")
 
 	again := checkout.run(t, 5*time.Minute, "make", "bootstrap", "STACK="+keyedStack)
@@ -68,7 +69,8 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	require.Contains(t, preview.stdout, " to create")
 	require.NotContains(t, preview.String(), secret)
-	require.Equal(t, secret, strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
+	require.Equal(t, secret,
+		strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
 
 	// And who may not use it, reads nothing.
 	known := &project{dir: checkout.dir, env: p.env}
@@ -80,7 +82,8 @@ func bootstrapped(t *testing.T, p *project) {
     local-production: [production.localcloud.test]
 `, "")
 	known.access(t)
-	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
+	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack",
+		keyedStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stderr, "AccessDenied")
 	require.NotContains(t, refused.String(), secret)

@@ -25,15 +25,16 @@ const brokenTimeout = 2
 
 func brokenServers() []brokenServer {
 	const (
-		killed   = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
-		noImage  = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get install -y nginx-lite\\n\"}}}\n"
+		killed  = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
+		noImage = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get " +
+			"install -y nginx-lite\\n\"}}}\n"
 		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
 		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
 		// The probe notes when it was made first, and succeeds two minutes later.
 		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
 		// Traefik sends the front page's visitors to another one.
-		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: [wrong], service: web, tls: {}}\n" +
-			"  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
+		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: " +
+			"[wrong], service: web, tls: {}}\n  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
 	)
 	return []brokenServer{{
 		name:   "a package that does not exist",
@@ -42,7 +43,8 @@ func brokenServers() []brokenServer {
 	}, {
 		name: "no Docker",
 		breaks: func(t *testing.T, broken *project) {
-			broken.declare(t, func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
+			broken.declare(t,
+				func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
 		},
 		causes: []string{`docker.*executable file not found`},
 	}, {
@@ -64,7 +66,8 @@ func brokenServers() []brokenServer {
 	}, {
 		name: "a full disk",
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"install", "-d", "/srv/site"}, []string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
+			c.runFirst([]string{"install", "-d", "/srv/site"},
+				[]string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
 		}),
 		causes: []string{`no space left on device`, `the agent could not bring the site`},
 	}, {
@@ -79,7 +82,11 @@ func brokenServers() []brokenServer {
 		name: "another host key than the pinned one",
 		// It could very well have that one.
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"sh", "-c", "rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh"})
+			c.runFirst([]string{
+				"sh", "-c",
+				"rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && " +
+					"systemctl restart ssh",
+			})
 		}),
 		causes: []string{`host key mismatch`},
 	}, {
@@ -91,9 +98,15 @@ func brokenServers() []brokenServer {
 		name: "a closed port",
 		// Visitors' packets, and not those of the server itself, go to a port on which nothing listens.
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "REDIRECT", "--to-ports", "9"})
+			c.runFirst([]string{
+				"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL",
+				"-j", "REDIRECT", "--to-ports", "9",
+			})
 		}),
-		causes: []string{`cannot verify https://\S+ at \S+ after \d+ s:`, `/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`},
+		causes: []string{
+			`cannot verify https://\S+ at \S+ after \d+ s:`,
+			`/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`,
+		},
 	}}
 }
 
@@ -203,7 +216,8 @@ func warnedServer(t *testing.T, p, broken *project) {
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
-	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), `failed schema validation`), cut)
+	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), `failed schema validation`), cut)
 	require.Equal(t, "2\n", p.ssh(t, "cloud-init status >/dev/null; echo $?").stdout)
 	broken.converged(t)
 }
@@ -219,7 +233,8 @@ func deafServer(t *testing.T, p, broken *project) {
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
-	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
+	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
 	broken.converged(t)
 }

@@ -65,7 +65,8 @@ func (c cloudConfig) leaveOut(t *testing.T, names ...string) {
 	for _, name := range names {
 		require.Contains(t, c["packages"], name)
 	}
-	c["packages"] = slices.DeleteFunc(c.list("packages"), func(name any) bool { return slices.Contains(names, name.(string)) })
+	c["packages"] = slices.DeleteFunc(c.list("packages"),
+		func(name any) bool { return slices.Contains(names, name.(string)) })
 }
 
 // write puts a file on the server before it is provisioned.

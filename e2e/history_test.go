@@ -232,7 +232,8 @@ func TestHistory(t *testing.T) {
 		out := p.outputs(t)
 		// Late between two backups, so that there is something to lose.
 		eventually(t, 3*backupInterval, func() (bool, string) {
-			age := p.ssh(t, `echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
+			age := p.ssh(t,
+				`echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
 			seconds, err := strconv.Atoi(strings.TrimSpace(age.stdout))
 			return err == nil && seconds >= 40 && seconds <= 55, age.String()
 		})
@@ -294,6 +295,7 @@ func (p *project) compare(t *testing.T, known samples, began time.Time) replacem
 		r.LostSeconds = last.Sub(first).Seconds() + scrapeInterval.Seconds()
 		t.Logf("lost: %d samples from %s to %s", r.Lost, first.Format(time.TimeOnly), last.Format(time.TimeOnly))
 	}
-	t.Logf("%d samples of %d series are known, %d are lost; the longest hole is %.1f s (%s)", r.Samples, len(known), r.Lost, r.HoleSeconds, job)
+	t.Logf("%d samples of %d series are known, %d are lost; the longest hole is %.1f s (%s)", r.Samples, len(known),
+		r.Lost, r.HoleSeconds, job)
 	return r
 }

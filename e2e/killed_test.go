@@ -155,7 +155,8 @@ func (p *project) startUp(t *testing.T) *update {
 	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
-	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local", "--non-interactive")
+	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local",
+		"--non-interactive")
 	engine.Dir, engine.Env = p.dir, p.env
 	// A file, and not a pipe: the plugins may keep it open.
 	engine.Stdout, engine.Stderr = log, log
@@ -245,7 +246,8 @@ func readProcess(pid int) (process, bool) {
 	// parent, process group, session.
 	var state string
 	var parent, group, session int
-	if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent, &group, &session); err != nil {
+	if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent, &group,
+		&session); err != nil {
 		return process{}, false
 	}
 	return process{pid, parent, session}, state != "Z" && state != "X"

@@ -83,7 +83,8 @@ func TestKilledProvisioning(t *testing.T) {
 			if met {
 				waited++
 			}
-			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the earlier command: %t",
+			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the "+
+				"earlier command: %t",
 				moment.Seconds(), i%2 == 1, next.took.Seconds(), met)
 			left = append(left, plugins...)
 		})

@@ -145,7 +145,8 @@ func addressIn(argument string) string {
 // TestMailServerWantsEncryptionAndALogin shows that the relay of the tests is no kinder than a real one.
 func TestMailServerWantsEncryptionAndALogin(t *testing.T) {
 	certificate, roots := selfSigned(t, "relay.example")
-	server, address := startMailServer(t, "127.0.0.1:0", mailServer{certificate: certificate, user: "noreply", password: "right"})
+	server, address := startMailServer(t, "127.0.0.1:0",
+		mailServer{certificate: certificate, user: "noreply", password: "right"})
 	send := func(encrypt bool, password string) error {
 		client, err := smtp.Dial(address)
 		require.NoError(t, err)
@@ -215,7 +216,9 @@ func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	defer cancel()
 	account, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	return issue(ctx, t, &acme.Client{Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second)}, name, machineAddress+":80")
+	return issue(ctx, t, &acme.Client{
+		Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second),
+	}, name, machineAddress+":80")
 }
 
 // issue goes through ACME's steps, and answers challenges at the address.

@@ -23,14 +23,17 @@ import (
 // an admin's SSH login, until the test ends. From outside there is no other way.
 func (p *project) forward(t *testing.T, service string, port int) (address string) {
 	t.Helper()
-	asked := p.ssh(t, fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
+	asked := p.ssh(t,
+		fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
 	require.NoError(t, asked.err, asked.String())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address = listener.Addr().String()
 	require.NoError(t, listener.Close())
 
-	options := []string{"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.Fields(asked.stdout)[0], port)}
+	options := []string{
+		"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.Fields(asked.stdout)[0], port),
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	tunnel := exec.CommandContext(ctx, "ssh", p.sshArgs(t, p.outputs(t), options, "admin")...)
 	require.NoError(t, tunnel.Start())
@@ -140,7 +143,8 @@ func measured(t *testing.T, p *project) {
 	asked := 0
 	for _, board := range boards {
 		queries, err := board.Queries(dashboards.Values{
-			Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second, Variables: map[string]string{"server": out.ServerID},
+			Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second,
+			Variables: map[string]string{"server": out.ServerID},
 		})
 		require.NoError(t, err)
 		for _, query := range queries {
@@ -148,10 +152,12 @@ func measured(t *testing.T, p *project) {
 				continue
 			}
 			asked++
-			eventually(t, 2*time.Minute, func() (bool, string) { return len(prometheus.query(t, query.Expr)) > 0, query.String() })
+			eventually(t, 2*time.Minute,
+				func() (bool, string) { return len(prometheus.query(t, query.Expr)) > 0, query.String() })
 		}
 	}
-	t.Logf("%d expressions of %d dashboards have data; series: %v", asked, len(boards), prometheus.query(t, "prometheus_tsdb_head_series")[0].Value[1])
+	t.Logf("%d expressions of %d dashboards have data; series: %v", asked, len(boards),
+		prometheus.query(t, "prometheus_tsdb_head_series")[0].Value[1])
 }
 
 // alert is a message to VictorOps.
@@ -165,7 +171,8 @@ type alert struct {
 func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	t.Helper()
 	var alerts []alert
-	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		"https://198.18.0.7/localcloud/alerts")
 	require.NoError(t, json.Unmarshal([]byte(answer), &alerts), answer)
 	types := []string{}
 	for _, alert := range alerts {
@@ -201,7 +208,8 @@ func alertsArrive(t *testing.T, p *project) {
 	over := eventually(t, 4*time.Minute, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
 	})
-	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started", down.Seconds(), over.Seconds())
+	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started",
+		down.Seconds(), over.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())
 }

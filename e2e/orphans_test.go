@@ -171,7 +171,9 @@ func (p *project) orphans(t *testing.T) []string {
 	var status struct {
 		Containers []struct{ Role, InstanceID, State string }
 	}
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status", "--json")), &status))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status", "--json")),
+			&status))
 	running := map[string]containers{}
 	for _, container := range status.Containers {
 		if container.InstanceID == "" {
@@ -188,7 +190,8 @@ func (p *project) orphans(t *testing.T) []string {
 	var all deployment
 	for _, stack := range stacks {
 		var one deployment
-		require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack.Name)), &one))
+		require.NoError(t,
+			json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack.Name)), &one))
 		all.Deployment.Resources = append(all.Deployment.Resources, one.Deployment.Resources...)
 		all.Deployment.PendingOperations = append(all.Deployment.PendingOperations, one.Deployment.PendingOperations...)
 	}
@@ -232,7 +235,8 @@ func (p *project) forgetPending(t *testing.T) (others []string) {
 		return others
 	}
 	t.Logf("forgetting what a killed update left: %s", strings.Join(pending, "; "))
-	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local", "--non-interactive")
+	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local",
+		"--non-interactive")
 	return p.orphans(t)
 }
 
@@ -240,7 +244,9 @@ func (p *project) forgetPending(t *testing.T) (others []string) {
 // was left over before must not fail it after hours of measurements.
 func (p *project) startClean(t *testing.T) {
 	t.Helper()
-	require.Empty(t, p.forgetPending(t), "an earlier update, which was killed, left this over, and this test would fail at its end; run `make down`, then this again")
+	require.Empty(t, p.forgetPending(t),
+		"an earlier update, which was killed, left this over, and this test would fail at its end; run `make down`, then "+
+			"this again")
 }
 
 // converged requires that the server which serves is the stack's, that there is
@@ -267,7 +273,8 @@ func (p *project) danglingVolumes(t *testing.T) []string {
 		return nil
 	}
 	var found []string
-	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter", "dangling=true")) {
+	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter",
+		"dangling=true")) {
 		found = append(found, "no container has the volume "+volume)
 	}
 	return found
@@ -301,17 +308,44 @@ func TestOrphansAreFound(t *testing.T) {
 		in, old, new string // what is replaced in one of the documents
 		found        string
 	}{
-		"nothing is wrong":            {},
-		"an instance nobody knows":    {"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it"},
-		"an association nobody knows": {"record", "eipassoc-1", "eipassoc-2", "aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it"},
-		"a policy nobody knows":       {"record", `"read": {}`, `"read": {}, "write": {}`, "aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it"},
-		"a record nobody knows":       {"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`, "aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it"},
-		"a group that is gone":        {"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist"},
-		"a resource twice":            {"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`, "aws:ec2/instance:Instance i-1 is in the stack 2 times"},
-		"an unfinished deletion":      {"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack"},
-		"a pending operation":         {"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`, "pending operation: creating z"},
-		"a container too many":        {"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`, "containers of instance i-2 exist, and the cloud's record does not have it"},
-		"a server that does not run":  {"runs", `"instance": "running"`, `"instance": "exited"`, `the container of instance i-1 with the role instance is in the state "exited"`},
+		"nothing is wrong": {},
+		"an instance nobody knows": {
+			"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it",
+		},
+		"an association nobody knows": {
+			"record", "eipassoc-1", "eipassoc-2",
+			"aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it",
+		},
+		"a policy nobody knows": {
+			"record", `"read": {}`, `"read": {}, "write": {}`,
+			"aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it",
+		},
+		"a record nobody knows": {
+			"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`,
+			"aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it",
+		},
+		"a group that is gone": {
+			"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist",
+		},
+		"a resource twice": {
+			"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`,
+			"aws:ec2/instance:Instance i-1 is in the stack 2 times",
+		},
+		"an unfinished deletion": {
+			"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack",
+		},
+		"a pending operation": {
+			"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`,
+			"pending operation: creating z",
+		},
+		"a container too many": {
+			"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`,
+			"containers of instance i-2 exist, and the cloud's record does not have it",
+		},
+		"a server that does not run": {
+			"runs", `"instance": "running"`, `"instance": "exited"`,
+			`the container of instance i-1 with the role instance is in the state "exited"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			documents := map[string]string{"record": record, "stack": stack, "runs": runs}
@@ -338,10 +372,12 @@ func TestOrphansAreFound(t *testing.T) {
 	pending, others := interrupted(differences(nil, nil, deployment{}))
 	require.Empty(t, append(pending, others...))
 	var killed deployment
-	require.NoError(t, json.Unmarshal([]byte(`{"deployment": {"resources": [{"urn": "c", "id": "sg-1", "delete": true}], "pending_operations": [
+	require.NoError(t,
+		json.Unmarshal([]byte(`{"deployment": {"resources": [{"urn": "c", "id": "sg-1", "delete": true}], "pending_operations": [
 		{"type": "creating", "resource": {"urn": "z"}}, {"type": "updating", "resource": {"urn": "y"}}]}}`), &killed))
 	pending, others = interrupted(differences(nil, nil, killed))
-	require.Equal(t, []string{"pending operation: creating z", "pending operation: updating y"}, pending, "T2: what make bench has Pulumi forget before it begins")
+	require.Equal(t, []string{"pending operation: creating z", "pending operation: updating y"}, pending,
+		"T2: what make bench has Pulumi forget before it begins")
 	require.Equal(t, []string{"c (sg-1) is still to be deleted by the stack"}, others)
 
 	_, err := recorded([]byte(`{"loadBalancers": {}}`))

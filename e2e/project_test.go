@@ -61,7 +61,8 @@ func (p *project) loadEnv(t *testing.T) {
 // environment is what make env gives to a role, or to an administrator where that is "".
 func (p *project) environment(t *testing.T, role string) []string {
 	t.Helper()
-	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`, role)
+	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`,
+		role)
 	return strings.Split(strings.TrimRight(variables, "\x00"), "\x00")
 }
 
@@ -75,7 +76,8 @@ func (p *project) copy(t *testing.T) *project {
 // copyTo is copy into a directory that exists.
 func (p *project) copyTo(t *testing.T, dir string) *project {
 	t.Helper()
-	files := p.run(t, time.Minute, "bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
+	files := p.run(t, time.Minute, "bash", "-c",
+		`git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
 	require.NoError(t, files.err, files.String())
 	for _, shared := range []string{".localcloud", ".build"} {
 		require.NoError(t, os.Symlink(filepath.Join(p.dir, shared), filepath.Join(dir, shared)))
@@ -86,7 +88,9 @@ func (p *project) copyTo(t *testing.T, dir string) *project {
 // commit makes a commit of all that is in a copy.
 func (p *project) commit(t *testing.T, message string) {
 	t.Helper()
-	p.must(t, time.Minute, "bash", "-c", `git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`, message)
+	p.must(t, time.Minute, "bash", "-c",
+		`git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`,
+		message)
 }
 
 // replace replaces a text in a file of a copy until the test ends. The text must
@@ -178,7 +182,8 @@ func (p *project) must(t *testing.T, limit time.Duration, name string, args ...s
 // pulumiUp runs a plain update of the stack.
 func (p *project) pulumiUp(t *testing.T, args ...string) result {
 	t.Helper()
-	return p.run(t, 15*time.Minute, "pulumi", append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
+	return p.run(t, 15*time.Minute, "pulumi",
+		append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 }
 
 // pulumiUpFollowed runs a plain update and follows what the engine does meanwhile.
@@ -222,7 +227,8 @@ func (p *project) outputs(t *testing.T) outputs {
 func (p *project) outputsOf(t *testing.T, stack string) outputs {
 	t.Helper()
 	var out outputs
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", stack)), &out))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", stack)), &out))
 	return out
 }
 
@@ -239,7 +245,8 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 			Resources []struct{ URN, ID string }
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack)), &state))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack)), &state))
 	ids := map[string]string{}
 	for _, resource := range state.Deployment.Resources {
 		ids[resource.URN] = resource.ID

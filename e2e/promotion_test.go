@@ -30,7 +30,8 @@ func promotion(t *testing.T, p *project) {
 	checkout.bound(t, testStack)
 	checkout.bound(t, productionStack)
 	// As a runner whose address nobody knows beforehand.
-	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]", "immutable-infra:sshFromRunner: true")
+	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]",
+		"immutable-infra:sshFromRunner: true")
 	checkout.env = append(slices.Clone(p.env), "SSH_FROM=198.18.0.1/32")
 	checkout.commit(t, "first")
 	// As the workflow does it: each stack by its own role.
@@ -80,7 +81,8 @@ func promotion(t *testing.T, p *project) {
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
 	// Production is protected, test is not.
-	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
+	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes",
+		"--skip-preview", "--non-interactive", "--stack", productionStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stdout+refused.stderr, "protect")
 	// The engine removes its own provider, by which the program read its outputs: there is nothing behind it.
@@ -91,19 +93,22 @@ func promotion(t *testing.T, p *project) {
 	require.Equal(t, before, after, "and nothing of it is gone")
 
 	visits := p.visitOften(t, productionURL)
-	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
+	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes",
+		"--skip-preview", "--non-interactive", "--stack", testStack)
 	requests, failures := visits()
 	require.NoError(t, destroyed.err, destroyed.String())
 	require.Empty(t, p.resourcesOf(t, testStack))
 	require.Empty(t, failures)
 	require.Greater(t, requests, 20)
-	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(), requests)
+	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(),
+		requests)
 	smoke := checkout.run(t, time.Minute, "make", "smoke", "STACK="+productionStack)
 	require.NoError(t, smoke.err, smoke.String())
 	unchanged := checkout.run(t, 5*time.Minute, "make", "drift", "STACK="+productionStack, "ROLE="+previewRole)
 	require.NoError(t, unchanged.err, unchanged.String())
 	first := eventually(t, 2*time.Minute, func() (bool, string) {
-		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+production.BackupBucket)
+		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive",
+			":s3,env_auth=true:"+production.BackupBucket)
 		return strings.Contains(backups, "history/manifests/"), backups
 	})
 	t.Logf("its first backup was there %.0f s later", first.Seconds())
@@ -137,7 +142,8 @@ func separate(t *testing.T, p *project) {
 
 // steps are a promotion's own lines.
 func steps(promotion result) string {
-	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"), func(line string) bool { return !strings.Contains(line, ": done in ") })
+	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"),
+		func(line string) bool { return !strings.Contains(line, ": done in ") })
 	return strings.Join(lines, "\n")
 }
 
@@ -183,7 +189,8 @@ func (p *project) visitOften(t *testing.T, url string) (end func() (requests int
 // giveUp deletes both stacks, as the runbook says.
 func giveUp(t *testing.T, checkout *project) {
 	t.Helper()
-	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n", "immutable-infra:protect: false\n")
+	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n",
+		"immutable-infra:protect: false\n")
 	for _, command := range [][]string{
 		{"up", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},
 		{"destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},

@@ -43,7 +43,10 @@ type realSite struct {
 
 // realSites are all of them. The last one is the one that the server is replaced with.
 func realSites() []realSite {
-	player := map[string]string{"https://player.example/": "<!doctype html><title>Player</title><body style='background: teal; color: white'>A player"}
+	player := map[string]string{
+		"https://player.example/": "<!doctype html><title>Player</title>" +
+			"<body style='background: teal; color: white'>A player",
+	}
 	return []realSite{
 		{name: "theme", others: player},
 		{name: "blog", others: player, dynamic: []string{"/go/", "/old/"}, pages: []string{"/go/?p=31", "/old/12.php"}},
@@ -53,7 +56,9 @@ func realSites() []realSite {
 		{name: "pwa"},
 		{name: "parent"},
 		{name: "forms", dynamic: []string{"/api/"}, statuses: map[string]int{"/api/busy.php": 503, "/api/post.php": 405},
-			pages: []string{"/api/busy.php", "/api/post.php", "/api/slow.php?seconds=1", "/api/visits.php", "/api/contact.php", "/kontakt"}},
+			pages: []string{
+				"/api/busy.php", "/api/post.php", "/api/slow.php?seconds=1", "/api/visits.php", "/api/contact.php", "/kontakt",
+			}},
 	}
 }
 
@@ -107,7 +112,8 @@ func TestRealSitesAreWhole(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(stop)
 			report, err := visitor.Crawl(t.Context(), browser.Site{
-				URL: served.URL + "/", Aliases: []string{siteURL + "/"}, Client: http.DefaultClient, Dir: built, Unchecked: site.unchecked,
+				URL: served.URL + "/", Aliases: []string{siteURL + "/"}, Client: http.DefaultClient, Dir: built,
+				Unchecked: site.unchecked,
 			})
 			require.NoError(t, err)
 			require.Empty(t, report.Problems)
@@ -174,7 +180,8 @@ func waves() []byte {
 		}
 	}
 	size := uint32(2 * len(samples))
-	write([]byte("RIFF"), 36+size, []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(rate), uint32(2*rate), uint16(2), uint16(16), []byte("data"), size, samples)
+	write([]byte("RIFF"), 36+size, []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(rate), uint32(2*rate),
+		uint16(2), uint16(16), []byte("data"), size, samples)
 	return file.Bytes()
 }
 
@@ -182,7 +189,8 @@ func waves() []byte {
 func unicodeNames() []string {
 	return []string{
 		"über", "Straße", "Cafe\u0301", "日本語", "🎈", "two words", "what?", "c#", "100%", "a+b", "salt & pepper", "it's",
-		`"quoted"`, "(1)", "semi;colon", "co,mma", "at@home", "[brackets]", "a=b", "ﬁn", "$price", "bang!", "star*", "caret^", "{curly}", "back~tick`",
+		`"quoted"`, "(1)", "semi;colon", "co,mma", "at@home", "[brackets]", "a=b", "ﬁn", "$price", "bang!", "star*", "caret^",
+		"{curly}", "back~tick`",
 	}
 }
 
@@ -192,7 +200,8 @@ func generateUnicode(t *testing.T, dir string) {
 	for number, name := range unicodeNames() {
 		title, err := json.Marshal(name)
 		require.NoError(t, err)
-		page := fmt.Sprintf("---\nlayout: default\ntitle: %s\n---\nThe page with the number %d. Back to the [list](/).\n", title, number)
+		page := fmt.Sprintf("---\nlayout: default\ntitle: %s\n---\nThe page with the number %d. Back to the [list](/).\n",
+			title, number)
 		writeFile(t, filepath.Join(dir, name+".md"), []byte(page))
 		picture := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><rect width="10" height="10" fill="hsl(%d 50%% 60%%)"/></svg>`, number*14)
 		writeFile(t, filepath.Join(dir, "Bilder", name+".svg"), []byte(picture))

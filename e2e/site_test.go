@@ -89,7 +89,8 @@ func TestTheSite(t *testing.T) {
 	part("a server that reboots is back with what it served", reboot)
 	part("a server that has the VIP is not ended by the clock", liveServerStays)
 	part("the server hands over, and resumes when its successor does not come", handover)
-	part("an update is another server, refuses a second one and tells no secret, so is its roll-back, and no visitor notices", rollback)
+	part("an update is another server, refuses a second one and tells no secret, so is its roll-back, and no visitor "+
+		"notices", rollback)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a sync that broke off is mended by going back", halfSync)
@@ -140,7 +141,8 @@ func servesTheBuild(t *testing.T, p *project) {
 
 	front, err := os.ReadFile(filepath.Join(site, "index.html"))
 	require.NoError(t, err)
-	require.Equal(t, string(front), p.must(t, time.Minute, "bash", "-c", `curl -sS --cacert "$0" "$(pulumi stack output url)"`, p.authority()))
+	require.Equal(t, string(front),
+		p.must(t, time.Minute, "bash", "-c", `curl -sS --cacert "$0" "$(pulumi stack output url)"`, p.authority()))
 
 	notFound, err := os.ReadFile(filepath.Join(site, "404.html"))
 	require.NoError(t, err)
@@ -180,7 +182,8 @@ func browserShowsIt(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Equal(t, "Notes on Immutable Infrastructure", title)
 
-	_, err = chromedp.Run(browser, chromedp.Poll[bool](`document.images.length > 0 && [...document.images].every(image => image.complete)`))
+	_, err = chromedp.Run(browser,
+		chromedp.Poll[bool](`document.images.length > 0 && [...document.images].every(image => image.complete)`))
 	require.NoError(t, err)
 	loaded, err := chromedp.Run(browser, chromedp.Evaluate[bool](`document.images[0].naturalWidth > 0`))
 	require.NoError(t, err)
@@ -206,7 +209,8 @@ func (p *project) trustingHome(t *testing.T) string {
 		if block, content = pem.Decode(content); block == nil {
 			return home
 		}
-		one := p.runInput(t, time.Minute, string(pem.EncodeToMemory(block)), "certutil", "-d", "sql:"+database, "-A", "-t", "C,,", "-n", fmt.Sprintf("localcloud %d", number))
+		one := p.runInput(t, time.Minute, string(pem.EncodeToMemory(block)), "certutil", "-d", "sql:"+database, "-A", "-t",
+			"C,,", "-n", fmt.Sprintf("localcloud %d", number))
 		require.NoError(t, one.err, one.String())
 	}
 }
@@ -216,7 +220,8 @@ func noChange(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	t.Logf("preview took %.1f s", preview.took.Seconds())
 
-	refreshed := p.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	refreshed := p.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--stack", "local",
+		"--non-interactive")
 	require.NoError(t, refreshed.err, refreshed.String())
 }
 
@@ -226,7 +231,9 @@ func sshLogin(t *testing.T, p *project) {
 	require.Equal(t, "admin\nroot\n", login.stdout)
 	require.Empty(t, login.stderr, "not a word of warning")
 
-	password := p.sshWith(t, []string{"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive"}, "admin", "true")
+	password := p.sshWith(t, []string{
+		"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive",
+	}, "admin", "true")
 	require.Equal(t, 255, password.status(), password.String())
 	require.Contains(t, password.stderr, "Permission denied (publickey)")
 	for _, user := range []string{"root", "bootstrap"} {
@@ -251,7 +258,10 @@ func sshLogin(t *testing.T, p *project) {
 
 func openPorts(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
-	for port, open := range map[int]bool{80: true, 443: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 8081: false, 8082: false, 8443: false, 9000: false, 9090: false, 9093: false, 9100: false, 9113: false} {
+	for port, open := range map[int]bool{
+		80: true, 443: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 8081: false,
+		8082: false, 8443: false, 9000: false, 9090: false, 9093: false, 9100: false, 9113: false,
+	} {
 		dialer := net.Dialer{Timeout: 2 * time.Second}
 		connection, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", vip, port))
 		if open {
@@ -262,7 +272,9 @@ func openPorts(t *testing.T, p *project) {
 		require.Error(t, err, "port %d is open", port)
 	}
 	// Asked of the routing table, so that nothing is sent.
-	private := p.ssh(t, "curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
+	private := p.ssh(t,
+		"curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
+			"http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
 	require.NoError(t, private.err, private.String())
 	route := p.must(t, time.Minute, "bash", "-c", `ip route get "$0" || true`, private.stdout)
 	require.NotContains(t, route, "localcloud", "the machine has a way to the server's private address")
@@ -271,12 +283,15 @@ func openPorts(t *testing.T, p *project) {
 func bucketsRefuse(t *testing.T, p *project) {
 	out := p.outputs(t)
 	anonymous := p.must(t, time.Minute, "bash", "-c",
-		`curl -sS -o /dev/null -w '%{http_code}' --cacert "$AWS_CA_BUNDLE" "$AWS_ENDPOINT_URL_S3/$0/site/index.html"`, out.ContentBucket)
+		`curl -sS -o /dev/null -w '%{http_code}' --cacert "$AWS_CA_BUNDLE" "$AWS_ENDPOINT_URL_S3/$0/site/index.html"`,
+		out.ContentBucket)
 	require.Equal(t, "403", anonymous)
 
-	types := p.must(t, time.Minute, "bash", "-c", `env -u AWS_CA_BUNDLE rclone lsjson --no-modtime -R ":s3,env_auth=true:$0/site" | tr '}' '\n'`, out.ContentBucket)
+	types := p.must(t, time.Minute, "bash", "-c",
+		`env -u AWS_CA_BUNDLE rclone lsjson --no-modtime -R ":s3,env_auth=true:$0/site" | tr '}' '\n'`, out.ContentBucket)
 	for suffix, kind := range map[string]string{
-		`/index.html"`: "text/html", `.css"`: "text/css", `.svg"`: "image/svg", `.png"`: "image/png", `.jpg"`: "image/jpeg", `feed.xml"`: "xml", `robots.txt"`: "text/plain",
+		`/index.html"`: "text/html", `.css"`: "text/css", `.svg"`: "image/svg", `.png"`: "image/png", `.jpg"`: "image/jpeg",
+		`feed.xml"`: "xml", `robots.txt"`: "text/plain",
 	} {
 		found := false
 		for line := range strings.Lines(types) {
@@ -290,6 +305,7 @@ func bucketsRefuse(t *testing.T, p *project) {
 	}
 
 	// What the server's own credentials may do, tried on the server.
+	//nolint:lll // a raw string
 	script := fmt.Sprintf(`set -eu
 imds=http://169.254.169.254/latest
 token=$(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
@@ -323,7 +339,8 @@ DELETE a-test 204
 }
 
 func metadata(t *testing.T, p *project) {
-	without := p.ssh(t, "curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://169.254.169.254/latest/meta-data/instance-id")
+	without := p.ssh(t,
+		"curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://169.254.169.254/latest/meta-data/instance-id")
 	require.NoError(t, without.err, without.String())
 	require.Equal(t, "401", without.stdout)
 
@@ -334,11 +351,14 @@ func metadata(t *testing.T, p *project) {
 
 	// From a network that leads out the connection is not even made: an answer of
 	// any kind, a refusal included, would show as one.
-	fromContainer := p.ssh(t, `sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
+	fromContainer := p.ssh(t,
+		`sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
 	require.NotZero(t, fromContainer.status(), fromContainer.String())
 	require.Contains(t, fromContainer.stdout+fromContainer.stderr, "timed out")
 
-	environment := p.ssh(t, "sudo docker inspect --format '{{json .Config.Env}} {{json .HostConfig.Binds}} {{json .Mounts}}' $(sudo docker ps -q)")
+	environment := p.ssh(t,
+		"sudo docker inspect --format '{{json .Config.Env}} {{json .HostConfig.Binds}} {{json .Mounts}}' "+
+			"$(sudo docker ps -q)")
 	require.NoError(t, environment.err, environment.String())
 	require.NotContains(t, environment.stdout, "AWS_")
 	require.NotContains(t, environment.stdout, "docker.sock")
@@ -391,7 +411,8 @@ func agentReady(t *testing.T, p *project) {
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK,
+			asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
@@ -434,14 +455,16 @@ func handover(t *testing.T, p *project) {
 	require.Equal(t, out.ServerID, holder.Server)
 
 	headers := func() string {
-		return p.must(t, time.Minute, "curl", "-sS", "--http1.1", "--cacert", p.authority(), "-o", "/dev/null", "-D", "-", out.URL)
+		return p.must(t, time.Minute, "curl", "-sS", "--http1.1", "--cacert", p.authority(), "-o", "/dev/null", "-D", "-",
+			out.URL)
 	}
 	require.NotContains(t, headers(), "Connection: close")
 
 	now := time.Now().UTC()
 	announcement := fmt.Sprintf(`{"id":"i-nobody-%d","server":"i-nobody","announced":%q,"expires":%q}`,
 		now.UnixNano(), now.Format(time.RFC3339Nano), now.Add(15*time.Second).Format(time.RFC3339Nano))
-	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat", ":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
+	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat",
+		":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
 	require.NoError(t, put.err, put.String())
 
 	asked := eventually(t, 15*time.Second, func() (bool, string) {
@@ -452,12 +475,14 @@ func handover(t *testing.T, p *project) {
 		answer := p.object(t, out.BackupBucket, "handover/answer.json")
 		return strings.Contains(answer, "i-nobody-") && strings.Contains(answer, out.ServerID), answer
 	})
-	t.Logf("visitors were asked to reconnect %.1f s after an announcement, and it was answered %.1f s later", asked.Seconds(), answered.Seconds())
+	t.Logf("visitors were asked to reconnect %.1f s after an announcement, and it was answered %.1f s later",
+		asked.Seconds(), answered.Seconds())
 	eventually(t, time.Minute, func() (bool, string) {
 		answer := headers()
 		return !strings.Contains(answer, "Connection: close"), answer
 	})
-	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
+	require.GreaterOrEqual(t, time.Since(now), 15*time.Second,
+		"the server resumes when the announcement has expired, not earlier")
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	eventually(t, time.Minute, func() (bool, string) {
 		up := prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID))
@@ -493,7 +518,8 @@ func rollback(t *testing.T, p *project) {
 	restored, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
 	require.NoError(t, err)
 	require.Equal(t, string(configuration), string(restored))
-	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID, "a new server, not one from before")
+	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID,
+		"a new server, not one from before")
 	p.converged(t)
 
 	t.Logf("the update took %.0f s, the roll-back %.0f s; requests cut by the two moves of the VIP: %d",
@@ -531,7 +557,8 @@ func editPost(t *testing.T, p *project) {
 	})
 	_, ran, _ := p.get(t, siteURL+"/api/hello.php")
 	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP sees the switch at once")
-	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(), up.took.Seconds())
+	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(),
+		up.took.Seconds())
 	require.Equal(t, before.ServerID, after.ServerID)
 	require.NotEqual(t, before.Release, after.Release)
 
@@ -556,14 +583,17 @@ func (p *project) object(t *testing.T, bucket, key string) string {
 // objects lists a bucket with the hash of each object.
 func (p *project) objects(t *testing.T, bucket string) string {
 	t.Helper()
-	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum", "md5", ":s3,env_auth=true:"+bucket)
+	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum",
+		"md5", ":s3,env_auth=true:"+bucket)
 }
 
 func badLiquid(t *testing.T, p *project) {
 	out := p.outputs(t)
 	objects := p.objects(t, out.ContentBucket)
 	broken := p.copy(t)
-	require.NoError(t, os.WriteFile(filepath.Join(broken.dir, "site", "broken.md"), []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(broken.dir, "site", "broken.md"),
+			[]byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
 
 	up := broken.pulumiUp(t)
 	require.Error(t, up.err)
@@ -592,7 +622,8 @@ func halfSync(t *testing.T, p *project) {
 		require.NoError(t, os.WriteFile(page, append(content, "\nHalf of this is uploaded.\n"...), 0o644))
 	}
 	// One file is uploaded whole, and none after it.
-	changed.env = append(slices.Clone(p.env), "AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
+	changed.env = append(slices.Clone(p.env),
+		"AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
 	broken := changed.pulumiUp(t)
 	require.Error(t, broken.err)
 	require.NotEqual(t, objects, p.objects(t, before.ContentBucket), "the sync did not get far enough for this test")
@@ -611,19 +642,23 @@ func invalidConfigurations(t *testing.T, p *project) {
 	before := p.resources(t)
 
 	for name, change := range map[string]map[string]any{
-		"nothing set":       {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
-		"URL as domain":     {"domain": "https://example.org/", "aliases": []string{"WWW"}},
-		"bad blocks":        {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
-		"bad keys":          {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
-		"missing key file":  {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
-		"misspelt keys":     {"instancetype": "t3.micro", "sshport": 22},
-		"out of range":      {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
-		"no image":          {"ami": "debian-13", "instanceType": "micro"},
-		"no site":           {"siteDir": "blog", "jekyllEnv": ""},
-		"of another type":   {"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www"},
+		"nothing set":      {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
+		"URL as domain":    {"domain": "https://example.org/", "aliases": []string{"WWW"}},
+		"bad blocks":       {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
+		"bad keys":         {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
+		"missing key file": {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
+		"misspelt keys":    {"instancetype": "t3.micro", "sshport": 22},
+		"out of range":     {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
+		"no image":         {"ami": "debian-13", "instanceType": "micro"},
+		"no site":          {"siteDir": "blog", "jekyllEnv": ""},
+		"of another type": {
+			"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www",
+		},
 		"a name of another": {"domain": "production.localcloud.test"},
 		"a plain secret":    {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
-		"a bit of all":      {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
+		"a bit of all": {
+			"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var file map[string]map[string]any
@@ -646,7 +681,8 @@ func invalidConfigurations(t *testing.T, p *project) {
 			path := filepath.Join(t.TempDir(), "Pulumi.local.yaml")
 			require.NoError(t, os.WriteFile(path, fmt.Appendf(encoded, "encryptionsalt: %s\n", other.Salt), 0o644))
 
-			up := p.run(t, 2*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive", "--config-file", path)
+			up := p.run(t, 2*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive",
+				"--config-file", path)
 			require.Error(t, up.err, up.String())
 			for key := range change {
 				require.Regexp(t, `(?m)\b`+key+`\b`, up.stdout+up.stderr)
@@ -748,7 +784,8 @@ func downAndUp(t *testing.T, p *project, before string) {
 	entries, err := os.ReadDir(p.home())
 	require.NoError(t, err)
 	for _, entry := range entries {
-		require.Contains(t, []string{"bin", "cache", "screenshot.png"}, entry.Name(), "only caches are left below .localcloud")
+		require.Contains(t, []string{"bin", "cache", "screenshot.png"}, entry.Name(),
+			"only caches are left below .localcloud")
 	}
 
 	up := p.run(t, 15*time.Minute, "make", "up")

@@ -64,7 +64,9 @@ func step(t *testing.T, name string, part func()) {
 // configure sets a value of the configuration of a copy.
 func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 	t.Helper()
-	p.must(t, time.Minute, "pulumi", slices.Concat([]string{"config", "set", "--stack", "local", "--non-interactive"}, flags, []string{"--", key, value})...)
+	p.must(t, time.Minute, "pulumi",
+		slices.Concat([]string{"config", "set", "--stack", "local", "--non-interactive"}, flags,
+			[]string{"--", key, value})...)
 }
 
 // deploys requires that an update succeeds, and that visitors have its release when it ends (R6).
@@ -84,7 +86,8 @@ func (p *project) deploys(t *testing.T, what string) result {
 func (p *project) noChange(t *testing.T) {
 	t.Helper()
 	step(t, "pulumi preview --expect-no-changes", func() {
-		preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+		preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local",
+			"--non-interactive")
 		require.NoError(t, preview.err, preview.String())
 	})
 }
@@ -160,7 +163,8 @@ func (s realSite) visited(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
 	require.NotZero(t, report.Compared)
-	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links asked for", len(report.Visited), report.Compared, report.Links)
+	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links asked for", len(report.Visited),
+		report.Compared, report.Links)
 }
 
 // answer is what a visitor gets.
@@ -253,9 +257,13 @@ func (p *project) rulesHidden(t *testing.T) {
 func themeChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S2 the site's own headers are sent", func(t *testing.T) {
 		front := p.fetch(t, "/")
-		require.Equal(t, []string{"default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-src https://player.example"}, front.header.Values("Content-Security-Policy"))
+		require.Equal(t, []string{
+			"default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+				"frame-src https://player.example",
+		}, front.header.Values("Content-Security-Policy"))
 		require.Equal(t, "Fern & Quill", front.header.Get("X-Workshop"))
-		require.Equal(t, "camera=(), microphone=()", strings.Join(front.header.Values("Permissions-Policy"), ", "), "values of one name are joined")
+		require.Equal(t, "camera=(), microphone=()", strings.Join(front.header.Values("Permissions-Policy"), ", "),
+			"values of one name are joined")
 		require.Equal(t, "</assets/css/main.css>; rel=preload; as=style", p.fetch(t, "/colophon").header.Get("Link"))
 		project := p.fetch(t, "/projects/broadside/")
 		require.Equal(t, "yes", project.header.Get("X-Project"), "a placeholder matches one segment")
@@ -275,20 +283,24 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 	})
 	t.Run("S4 addresses are as on static hosts", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/about", 301, "/about/"}, {"/about?from=here", 301, "/about/?from=here"}, {"/projects/broadside", 301, "/projects/broadside/"},
+			{"/about", 301, "/about/"}, {"/about?from=here", 301, "/about/?from=here"},
+			{"/projects/broadside", 301, "/projects/broadside/"},
 		})
 		require.Contains(t, p.fetch(t, "/colophon").body, "<h1>Colophon</h1>")
 		require.Equal(t, http.StatusOK, p.fetch(t, "/about/pic.png").status)
 	})
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/notes.md": "text/markdown", "/.well-known/matrix/client": "application/json", "/.well-known/apple-app-site-association": "application/json",
-			"/.well-known/security.txt": "text/plain", "/assets/fonts/text-regular.woff2": "font/woff2", "/search.json": "application/json", "/assets/icon.svg": "image/svg+xml",
+			"/notes.md": "text/markdown", "/.well-known/matrix/client": "application/json",
+			"/.well-known/apple-app-site-association": "application/json",
+			"/.well-known/security.txt":               "text/plain", "/assets/fonts/text-regular.woff2": "font/woff2",
+			"/search.json": "application/json", "/assets/icon.svg": "image/svg+xml",
 		})
 	})
 	t.Run("S6 redirects lead where the site says", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/work", 301, "/projects/"}, {"/work/broadside/", 301, "/projects/broadside/"}, {"/paper/walnut-ink", 302, "/projects/walnut-ink/"},
+			{"/work", 301, "/projects/"}, {"/work/broadside/", 301, "/projects/broadside/"},
+			{"/paper/walnut-ink", 302, "/projects/walnut-ink/"},
 			{"/elsewhere", 307, "https://example.org/press?from=here"}, {"/press", 200, ""}, {"/shop/cart", 404, ""},
 		})
 		found := p.fetch(t, "/find")
@@ -313,8 +325,10 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 func blogChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S6 redirects are well-formed, encoded or not in the file", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/rss.xml", 301, "/feed.xml"}, {"/u/", 302, "/%C3%BCber/"}, {"/caf%C3%A9/", 301, "/about/"}, {"/caf%c3%a9/", 301, "/about/"},
-			{"/caf%C3%A9-au-lait/", 301, "/about/"}, {"/news/2026/keys-of-ash", 301, "/2026/04/20/keys-of-ash/"}, {"/archive/2026/04/20/keys-of-ash/", 301, "/2026/04/20/keys-of-ash/"},
+			{"/rss.xml", 301, "/feed.xml"}, {"/u/", 302, "/%C3%BCber/"}, {"/caf%C3%A9/", 301, "/about/"},
+			{"/caf%c3%a9/", 301, "/about/"},
+			{"/caf%C3%A9-au-lait/", 301, "/about/"}, {"/news/2026/keys-of-ash", 301, "/2026/04/20/keys-of-ash/"},
+			{"/archive/2026/04/20/keys-of-ash/", 301, "/2026/04/20/keys-of-ash/"},
 			{"/latest", 200, ""}, {"/feed", 200, ""}, {"/shop", 410, ""},
 		})
 		got := p.fetch(t, "/q/?utm=1")
@@ -326,7 +340,8 @@ func blogChecks(t *testing.T, p, _ *project, _ string) {
 	})
 	t.Run("PHP redirects old bookmarks", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/go/?p=12", 301, "/2025/11/02/a-table-of-teas/"}, {"/go/?p=99", 404, ""}, {"/old/12.php", 302, "/2025/11/02/a-table-of-teas/"},
+			{"/go/?p=12", 301, "/2025/11/02/a-table-of-teas/"}, {"/go/?p=99", 404, ""},
+			{"/old/12.php", 302, "/2025/11/02/a-table-of-teas/"},
 		})
 	})
 	t.Run("B5 an embargo holds", func(t *testing.T) {
@@ -340,13 +355,15 @@ func blogChecks(t *testing.T, p, _ *project, _ string) {
 func docsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("S6 old versions lead to the new one", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/docs/guide/start/install/", 301, "/manual/guide/start/install/"}, {"/v1/start/first-run", 302, "/manual/guide/start/first-run/"},
+			{"/docs/guide/start/install/", 301, "/manual/guide/start/install/"},
+			{"/v1/start/first-run", 302, "/manual/guide/start/first-run/"},
 			{"/manual/install", 301, "/manual/guide/start/install/"}, {"/manual", 301, "/manual/"},
 		})
 	})
 	t.Run("S2 later headers replace those that were detached", func(t *testing.T) {
 		require.Equal(t, []string{"public, max-age=60"}, p.fetch(t, "/manual/").header.Values("Cache-Control"))
-		require.Equal(t, []string{"public, max-age=3600"}, p.fetch(t, "/manual/assets/css/docs.css").header.Values("Cache-Control"))
+		require.Equal(t, []string{"public, max-age=3600"},
+			p.fetch(t, "/manual/assets/css/docs.css").header.Values("Cache-Control"))
 		require.Equal(t, "noai", p.fetch(t, "/manual/guide/start/install/").header.Get("X-Robots-Tag"))
 		require.Empty(t, p.fetch(t, "/").header.Get("X-Robots-Tag"))
 	})
@@ -368,14 +385,18 @@ func docsChecks(t *testing.T, p, checkout *project, _ string) {
 func photosChecks(t *testing.T, p, _ *project, source string) {
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/media/waves.vtt": "text/vtt", "/media/waves.webm": "video/webm", "/media/dune.webp": "image/webp", "/photos/all.zip": "application/zip", "/photos/dune.jpg": "image/jpeg",
+			"/media/waves.vtt": "text/vtt", "/media/waves.webm": "video/webm", "/media/dune.webp": "image/webp",
+			"/photos/all.zip": "application/zip", "/photos/dune.jpg": "image/jpeg",
 		})
 		require.Regexp(t, `^audio/(x-|vnd\.)?wave?$`, p.fetch(t, "/media/waves.wav").kind(t))
 	})
 	t.Run("a player gets the part that it asks for", func(t *testing.T) {
 		whole, err := os.ReadFile(filepath.Join(source, "media", "waves.wav"))
 		require.NoError(t, err)
-		for asked, part := range map[string][]byte{"bytes=1000000-1000099": whole[1000000:1000100], "bytes=-44": whole[len(whole)-44:]} {
+		for asked, part := range map[string][]byte{
+			"bytes=1000000-1000099": whole[1000000:1000100],
+			"bytes=-44":             whole[len(whole)-44:],
+		} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/media/waves.wav", nil)
 			require.NoError(t, err)
 			request.Header.Set("Range", asked)
@@ -388,7 +409,8 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 		expected, err := os.ReadFile(filepath.Join(source, "photos", "all.zip"))
 		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "all.zip")
-		version := p.must(t, time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "-w", "%{http_version}", "--limit-rate", "2M", siteURL+"/photos/all.zip")
+		version := p.must(t, time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "-w",
+			"%{http_version}", "--limit-rate", "2M", siteURL+"/photos/all.zip")
 		require.Equal(t, "2", version)
 		got, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -418,7 +440,8 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 	})
 	t.Run("S6 redirects have ASCII addresses", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/strasse", 301, "/Stra%C3%9Fe.html"}, {"/stra%C3%9Fe", 302, "/Stra%C3%9Fe.html"}, {"/%E6%97%A5%E6%9C%AC", 301, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html"},
+			{"/strasse", 301, "/Stra%C3%9Fe.html"}, {"/stra%C3%9Fe", 302, "/Stra%C3%9Fe.html"},
+			{"/%E6%97%A5%E6%9C%AC", 301, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html"},
 			{"/alt/two%20words.html", 301, "/two%20words.html"}, {"/alt/what%3F.html", 301, "/what%3F.html"},
 		})
 		got := p.fetch(t, "/caf%C3%A9")
@@ -445,17 +468,20 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 func pwaChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/app/main.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json", "/app/add.wasm": "application/wasm", "/sw.js": "text/javascript",
+			"/app/main.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json",
+			"/app/add.wasm": "application/wasm", "/sw.js": "text/javascript",
 		})
 	})
 	t.Run("S2 the service worker is active and has what is shown offline", func(t *testing.T) {
 		visitor, stop, err := browser.Start(t.Context(), browser.Options{Home: p.trustingHome(t)})
 		require.NoError(t, err)
 		defer stop()
-		cached, err := visitor.Evaluate(t.Context(), siteURL+"/", `navigator.serviceWorker.ready.then(() => caches.match('/offline.html')).then((page) => page.text())`)
+		cached, err := visitor.Evaluate(t.Context(), siteURL+"/",
+			`navigator.serviceWorker.ready.then(() => caches.match('/offline.html')).then((page) => page.text())`)
 		require.NoError(t, err)
 		require.Contains(t, cached, "High and dry")
-		controlled, err := visitor.Evaluate(t.Context(), siteURL+"/table.html", `navigator.serviceWorker.controller.scriptURL`)
+		controlled, err := visitor.Evaluate(t.Context(), siteURL+"/table.html",
+			`navigator.serviceWorker.controller.scriptURL`)
 		require.NoError(t, err)
 		require.Equal(t, siteURL+"/sw.js", controlled)
 		require.Equal(t, "no-cache", p.fetch(t, "/sw.js").header.Get("Cache-Control"))
@@ -498,7 +524,12 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 		checkout.configureMail(t)
 		checkout.deploys(t, "a mail relay, with pages that answer 500, 503 and 405, and one that sleeps")
 		require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
-		for path, status := range map[string]int{"/api/busy.php": 503, "/api/post.php": 405, "/api/broken.php": 500, "/api/slow.php": 200} {
+		for path, status := range map[string]int{
+			"/api/busy.php":   503,
+			"/api/post.php":   405,
+			"/api/broken.php": 500,
+			"/api/slow.php":   200,
+		} {
 			require.Equal(t, status, p.fetch(t, path).status, path)
 		}
 	})
@@ -527,10 +558,14 @@ func phpSourceHidden(t *testing.T, p *project) {
 	for _, name := range []string{"api/contact.php", "inc/clinic.php", "api/broken.php"} {
 		stem, extension, _ := strings.Cut(name, ".")
 		for _, path := range []string{
-			"/" + name, "//" + name, "/./" + name, "/" + name + "/", "/" + name + "/x", "/" + name + ".", "/" + name + "%20", "/" + name + "%00", "/" + name + "~", "/" + name + "::$DATA",
-			"/" + stem + "-0123456789abcdef." + extension, "/" + stem + "-ffffffffffffffff." + extension, "/" + stem + "-0123456789ABCDEF." + extension,
-			"/" + stem + ".PHP", "/" + stem + ".pHp", "/" + stem + ".ph%70", "/" + stem + "%2ephp", "/" + stem + ".%70hp", "/" + stem + ".php%2f", "/" + stem + ".php%5c",
-			"/" + stem, "/" + stem + ".phps", "/" + stem + ".html", "/api/../" + name, "/api/%2e%2e/" + name, "/assets/..%2f" + name, "/" + name + ";x", "/" + name + "?source", "/" + name + "/-0123456789abcdef.css",
+			"/" + name, "//" + name, "/./" + name, "/" + name + "/", "/" + name + "/x", "/" + name + ".", "/" + name + "%20",
+			"/" + name + "%00", "/" + name + "~", "/" + name + "::$DATA",
+			"/" + stem + "-0123456789abcdef." + extension, "/" + stem + "-ffffffffffffffff." + extension,
+			"/" + stem + "-0123456789ABCDEF." + extension,
+			"/" + stem + ".PHP", "/" + stem + ".pHp", "/" + stem + ".ph%70", "/" + stem + "%2ephp", "/" + stem + ".%70hp",
+			"/" + stem + ".php%2f", "/" + stem + ".php%5c",
+			"/" + stem, "/" + stem + ".phps", "/" + stem + ".html", "/api/../" + name, "/api/%2e%2e/" + name,
+			"/assets/..%2f" + name, "/" + name + ";x", "/" + name + "?source", "/" + name + "/-0123456789abcdef.css",
 		} {
 			got := p.fetch(t, path)
 			for _, source := range []string{secretInSource, "<?php", "mysql_connect", "function opening"} {
@@ -627,7 +662,8 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	}
 
 	require.Equal(t, http.StatusMethodNotAllowed, p.fetch(t, "/api/post.php").status)
-	require.Equal(t, "posted 7", p.post(t, client, "/api/post.php", "application/x-www-form-urlencoded", strings.NewReader("a=1&b=2")).body)
+	require.Equal(t, "posted 7",
+		p.post(t, client, "/api/post.php", "application/x-www-form-urlencoded", strings.NewReader("a=1&b=2")).body)
 
 	picture := make([]byte, 3<<20)
 	_, err := rand.Read(picture)
@@ -654,10 +690,16 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 // mailArrives fills in the contact form, and finds the message at the relay.
 func mailArrives(t *testing.T, p *project) {
 	p.admit(t, "80, 587")
-	relay, _ := startMailServer(t, machineAddress+":587", mailServer{certificate: p.certify(t, relayName), user: relayUser, password: relayPassword})
+	relay, _ := startMailServer(t, machineAddress+":587",
+		mailServer{certificate: p.certify(t, relayName), user: relayUser, password: relayPassword})
 	client := p.remembering(t)
 	sent := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded",
-		strings.NewReader(url.Values{"name": {"Jörg"}, "email": {"joerg@example.org"}, "message": {"Das Rad läuft nicht rund."}, "website": {""}}.Encode()))
+		strings.NewReader(url.Values{
+			"name":    {"Jörg"},
+			"email":   {"joerg@example.org"},
+			"message": {"Das Rad läuft nicht rund."},
+			"website": {""},
+		}.Encode()))
 	require.Equal(t, http.StatusOK, sent.status, sent.body)
 	require.Contains(t, sent.body, "Danke, Jörg! (4)", "the page after the redirect has the session")
 	select {
@@ -669,7 +711,8 @@ func mailArrives(t *testing.T, p *project) {
 	case <-time.After(30 * time.Second):
 		require.Fail(t, "no message arrived at the relay within 30 s")
 	}
-	refused := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded", strings.NewReader("name=Robot&email=a@b.example&website=spam"))
+	refused := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded",
+		strings.NewReader("name=Robot&email=a@b.example&website=spam"))
 	require.Equal(t, http.StatusUnprocessableEntity, refused.status)
 	require.Empty(t, relay.received)
 }
@@ -703,7 +746,8 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 		require.NoError(t, err)
 		after := served.Sub(list.ModTime())
 		figures = append(figures, fmt.Sprintf("%.1f", after.Seconds()))
-		t.Logf("%6.1f s  pulumi up: edit %d, served %.1f s after the end of the upload", up.took.Seconds(), edit, after.Seconds())
+		t.Logf("%6.1f s  pulumi up: edit %d, served %.1f s after the end of the upload", up.took.Seconds(), edit,
+			after.Seconds())
 		require.Less(t, after, servedLimit)
 	}
 	require.Equal(t, before.ServerID, p.outputs(t).ServerID)
@@ -801,7 +845,8 @@ func TestSlowVisitorGetsALargeFile(t *testing.T) {
 	checkout.deploys(t, "a file of 75 MB")
 	t.Cleanup(func() { p.deploys(t, "the example site as it was") })
 	file := filepath.Join(t.TempDir(), "large.bin")
-	download := p.run(t, 20*time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "--limit-rate", "100k", siteURL+"/large.bin")
+	download := p.run(t, 20*time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file,
+		"--limit-rate", "100k", siteURL+"/large.bin")
 	require.NoError(t, download.err, download.String())
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -140,7 +140,8 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 		return server == after.ServerID && release == after.Release, server + " " + release
 	})
 	t.Logf("generation %d took %.1f s; the longest gap was %d ms; %d of %d requests failed", generation, up.took.Seconds(),
-		r.Load.Fresh.LongestGap.Milliseconds(), len(r.Load.Fresh.Failures)+len(r.Load.KeepAlive.Failures), r.Load.Fresh.Requests+r.Load.KeepAlive.Requests)
+		r.Load.Fresh.LongestGap.Milliseconds(), len(r.Load.Fresh.Failures)+len(r.Load.KeepAlive.Failures),
+		r.Load.Fresh.Requests+r.Load.KeepAlive.Requests)
 	return r
 }
 
@@ -149,7 +150,9 @@ func pages(t *testing.T) map[string]string {
 	t.Helper()
 	site := builtSite(root(t))
 	digests := map[string]string{}
-	for _, pattern := range []string{"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg"} {
+	for _, pattern := range []string{
+		"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg",
+	} {
 		files, err := filepath.Glob(filepath.Join(site, pattern))
 		require.NoError(t, err)
 		require.NotEmpty(t, files, "no %s in %s, where the site is built", pattern, site)

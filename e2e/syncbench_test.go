@@ -103,7 +103,10 @@ func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 			_, took, err := ours.Run(t, "sync")
 			return took, err
 		}},
-		{"rclone", command(server, "rclone", "sync", ours.Site, ":s3,env_auth=true,provider=Other,force_path_style=true,endpoint='"+server.URL+"',region="+s3server.Region+":rclone/site")},
+		{"rclone",
+			command(server, "rclone", "sync", ours.Site,
+				":s3,env_auth=true,provider=Other,force_path_style=true,endpoint='"+server.URL+"',region="+s3server.Region+
+					":rclone/site")},
 		{"s3cmd", func(ctx context.Context) (time.Duration, error) {
 			return s3cmd.New(t, server, "s3cmd").Up(ctx, ours.Site)
 		}},

@@ -71,7 +71,8 @@ func httpsOnly(t *testing.T, p *project) {
 	state, err := p.handshake(t, siteName, func(config *tls.Config) { config.NextProtos = []string{"h2", "http/1.1"} })
 	require.NoError(t, err)
 	require.Equal(t, "h2", state.NegotiatedProtocol)
-	_, err = p.handshake(t, siteName, func(config *tls.Config) { config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	_, err = p.handshake(t, siteName,
+		func(config *tls.Config) { config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
 	require.ErrorContains(t, err, "protocol version")
 
 	_, _, header := p.get(t, siteURL)
@@ -120,7 +121,8 @@ func webRules(t *testing.T, p *project) {
 	require.Positive(t, statuses[http.StatusMovedPermanently])
 	require.Positive(t, statuses[http.StatusGone])
 	for encoding, wanted := range map[string]string{"gzip": "gzip", "br": "br", "identity": ""} {
-		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o", "/dev/null", "-w", "%header{content-encoding}", siteURL)
+		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o",
+			"/dev/null", "-w", "%header{content-encoding}", siteURL)
 		require.Equal(t, wanted, answer, encoding)
 	}
 }
@@ -128,7 +130,8 @@ func webRules(t *testing.T, p *project) {
 // grafana is tried where its image can be had. The stack leaves it out: S8.
 func grafana(t *testing.T, p *project) {
 	ask := func(path string) (status, body string) {
-		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w", "\n%{http_code}", "https://monitoring."+siteName+path)
+		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w",
+			"\n%{http_code}", "https://monitoring."+siteName+path)
 		lines := strings.Split(answer, "\n")
 		return lines[len(lines)-1], strings.Join(lines[:len(lines)-1], "\n")
 	}
@@ -146,7 +149,9 @@ func grafana(t *testing.T, p *project) {
 	started := p.ssh(t, compose+"up --detach --wait")
 	require.NoError(t, started.err, started.String())
 	defer func() {
-		require.NoError(t, p.ssh(t, compose+"rm --stop --force grafana && sudo docker compose --project-directory /opt/site up --detach --wait").err)
+		require.NoError(t,
+			p.ssh(t,
+				compose+"rm --stop --force grafana && sudo docker compose --project-directory /opt/site up --detach --wait").err)
 	}()
 	status, body := ask("/api/search?type=dash-db")
 	require.Equal(t, "200", status, body)
@@ -171,7 +176,8 @@ func names(t *testing.T, p *project) {
 	require.Equal(t, `0 issue "acme.localcloud.test; validationmethods=http-01"`, ask(siteName, "CAA"))
 	ready := p.ssh(t, "sudo agent ready")
 	require.NoError(t, ready.err, ready.String())
-	require.Regexp(t, `; account https://acme\.localcloud\.test/\S+\n`, ready.stdout, "the account that such a record may name")
+	require.Regexp(t, `; account https://acme\.localcloud\.test/\S+\n`, ready.stdout,
+		"the account that such a record may name")
 	require.Equal(t, "stats.uptimerobot.com.", ask("status."+siteName, "CNAME"))
 	require.Equal(t, `"v=spf1 -all"`, ask(siteName, "TXT"))
 	missing := p.must(t, time.Minute, "dig", "+norecurse", "@198.18.0.5", "nowhere."+siteName, "A")
@@ -216,7 +222,8 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 
 // headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
 func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
-	run := p.run(t, 5*time.Minute, "tools/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(), siteName)
+	run := p.run(t, 5*time.Minute, "tools/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(),
+		siteName)
 	if run.status() == 3 {
 		t.Skip(run.stderr)
 	}
@@ -238,14 +245,16 @@ func php(t *testing.T, p *project) {
 	require.NotContains(t, body, "<?php")
 	require.Contains(t, header.Get("Content-Type"), "json")
 
-	upload := p.ssh(t, `printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
+	upload := p.ssh(t,
+		`printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
 	require.NoError(t, upload.err, upload.String())
 	defer func() { require.NoError(t, p.ssh(t, "sudo rm /srv/site/upload.php").err) }()
 	for _, path := range []string{
 		"/missing.php", "/../upload.php", "/..%2fupload.php", "/%2e%2e/%2e%2e/upload.php", "/upload.php", "/index.html/x.php",
 		"/assets/css/site.css/x.php", "/api/hello.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
 	} {
-		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w", "%{http_code}", siteURL+path)
+		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w",
+			"%{http_code}", siteURL+path)
 		require.Contains(t, []string{"404", "400"}, asked, path)
 	}
 	for _, path := range []string{"/nginx_status", "/fpm-status", "/fpm_status", "/fpm_ping"} {
@@ -275,7 +284,8 @@ func sizes(t *testing.T, p *project) {
 	require.NoError(t, images.err, images.String())
 	t.Logf("images:\n%s", images.stdout)
 
-	inspected := p.ssh(t, `sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
+	inspected := p.ssh(t,
+		`sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
 	require.NoError(t, inspected.err, inspected.String())
 	lines := strings.Split(strings.TrimSpace(inspected.stdout), "\n")
 	require.GreaterOrEqual(t, len(lines), 8)
@@ -289,6 +299,7 @@ func sizes(t *testing.T, p *project) {
 // sameCertificate requires that a new server has the certificate of the one before.
 func sameCertificate(t *testing.T, before, after *x509.Certificate) {
 	t.Helper()
-	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber, after.SerialNumber)
+	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber,
+		after.SerialNumber)
 	require.True(t, slices.Equal(before.DNSNames, after.DNSNames))
 }

@@ -49,7 +49,8 @@ type robot struct {
 
 func (p *project) robot(t *testing.T) robot {
 	t.Helper()
-	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), robotAddress+"/localcloud/state")
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		robotAddress+"/localcloud/state")
 	var state robot
 	require.NoError(t, json.Unmarshal([]byte(answer), &state), answer)
 	return state
@@ -125,7 +126,8 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	look("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
 	for _, dir := range []string{filepath.Join("s3", "data", stateBucket), "pulumi"} {
 		err := filepath.WalkDir(filepath.Join(p.home(), dir), func(path string, entry os.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
+			if err != nil || !entry.Type().IsRegular() ||
+				!slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
 				return err
 			}
 			info, err := entry.Info()
@@ -152,7 +154,8 @@ func renamedInPlace(t *testing.T, p *project) {
 	}
 	rename("monitors", before.Monitors[0].ID, `{"friendlyName": %q}`, siteName+" & more")
 	rename("psps", before.Pages[0].ID, `{"friendlyName": "The site"}`)
-	rename("integrations", integrations.Data[0].ID, `{"type": "Webhook", "data": {"friendlyName": %q}}`, "On-Call: "+siteName)
+	rename("integrations", integrations.Data[0].ID, `{"type": "Webhook", "data": {"friendlyName": %q}}`,
+		"On-Call: "+siteName)
 	renamed := p.robot(t)
 	require.Equal(t, siteName+" & more", renamed.Monitors[0].Name)
 	require.Equal(t, "The site", renamed.Pages[0].Name)
@@ -194,9 +197,11 @@ func putBack(t *testing.T, p *project) {
 // takenAway deletes the command that watches, and with it all that it made.
 func takenAway(t *testing.T, p *project) {
 	p.watched(t)
-	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))), func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
+	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))),
+		func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
 	require.Len(t, urns, 1)
-	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target-dependents", "--target", urns[0])
+	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target-dependents",
+		"--target", urns[0])
 	state := p.robot(t)
 	require.Empty(t, state.Monitors)
 	require.Empty(t, state.Integrations)
@@ -224,7 +229,8 @@ func outageIsSeen(t *testing.T, p *project) {
 	over := eventually(t, limit, func() (bool, string) {
 		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
 	})
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started", down.Seconds(), over.Seconds())
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s "+
+		"after it was started", down.Seconds(), over.Seconds())
 	for _, notice := range p.robot(t).Notices {
 		require.Empty(t, notice.Error)
 	}
@@ -240,7 +246,8 @@ func heartbeatStops(t *testing.T, p *project) {
 		before := p.robot(t).Heartbeats[0].Beats
 		return eventually(t, 4*time.Minute, func() (bool, string) {
 			is := p.robot(t).Heartbeats[0]
-			return is.Status == "UP" && is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
+			return is.Status == "UP" &&
+				is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
 		})
 	}
 	arrive(2) // and not one alone, which would not be repeated
@@ -274,7 +281,8 @@ func heartbeatStops(t *testing.T, p *project) {
 		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
 	})
 	arrive(1)
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after it was started",
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after "+
+		"it was started",
 		missed.Seconds(), back.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())

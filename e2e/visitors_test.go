@@ -55,14 +55,17 @@ type seen struct {
 func (p *project) visit(t *testing.T) *visitors {
 	t.Helper()
 	pages := map[string]string{}
-	for _, page := range []string{"/", "/about/", "/feed.xml", "/assets/css/site.css", "/assets/images/one-serving.jpg", "/.well-known/release"} {
+	for _, page := range []string{
+		"/", "/about/", "/feed.xml", "/assets/css/site.css", "/assets/images/one-serving.jpg", "/.well-known/release",
+	} {
 		status, body, _ := p.get(t, siteURL+page)
 		require.Equal(t, http.StatusOK, status, page)
 		digest := sha256.Sum256([]byte(body))
 		pages[page] = hex.EncodeToString(digest[:])
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	run, err := load.Start(ctx, load.Visitors{URL: siteURL, Roots: p.roots(t), Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
+	run, err := load.Start(ctx,
+		load.Visitors{URL: siteURL, Roots: p.roots(t), Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
 	if err != nil {
 		cancel()
 		require.NoError(t, err)
@@ -103,7 +106,8 @@ func (v *visitors) seen(t *testing.T) seen {
 	report := v.run.Stop()
 	v.endLooks()
 	s := seen{report: report, moves: <-v.moves}
-	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP moved %d times",
+	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP "+
+		"moved %d times",
 		report.Fresh.Requests, report.KeepAlive.Requests, load.Milliseconds(report.Fresh.LongestGap), len(s.moves))
 	require.Greater(t, report.Fresh.Requests, 20, "too few to tell anything")
 	return s

@@ -89,7 +89,10 @@ func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
 		expected []string
 		hint     bool
 	}{
-		"another server": {testsite.Serving("i-ne", "r-new"), []string{`/.well-known/server: expected i-new, got 200: {"server":"i-ne"}`}, false},
+		"another server": {
+			testsite.Serving("i-ne", "r-new"), []string{`/.well-known/server: expected i-new, got 200: {"server":"i-ne"}`},
+			false,
+		},
 		"R6 the release of before": {testsite.Serving("i-new", "r-old"),
 			[]string{`/.well-known/release: expected r-new, got 200: {"release": "r-old"}`}, true},
 		"another site": {http.NotFoundHandler(), []string{"got 404: 404 page not found"}, false},
@@ -106,8 +109,11 @@ func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
 			for _, text := range test.expected {
 				require.ErrorContains(t, err, text)
 			}
-			require.ErrorContains(t, err, "certificate: CN=certificate of example.com for example.com, issued by CN=certificate of example.com, valid until ")
-			require.Equal(t, test.hint, strings.Contains(err.Error(), "release r-new is uploaded, but not served: on the server, see journalctl -u agent-pull.service"))
+			require.ErrorContains(t, err,
+				"certificate: CN=certificate of example.com for example.com, issued by CN=certificate of example.com, valid until ")
+			require.Equal(t, test.hint,
+				strings.Contains(err.Error(),
+					"release r-new is uploaded, but not served: on the server, see journalctl -u agent-pull.service"))
 			require.Less(t, len(err.Error()), 2000)
 		})
 	}
@@ -122,10 +128,16 @@ func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 		within  time.Duration
 		err     string
 	}{
-		"for another name":              {[]any{here}, 0, "certificate: CN=certificate of example.org for example.org"},
-		"the resolver fails":            {[]any{failing}, 0, "cannot resolve example.com: lookup example.com: server misbehaving"},
-		"the resolver fails, then not":  {[]any{failing, here}, time.Second, "x509: certificate is valid for example.org, not example.com"},
-		"the resolver is out of reach":  {[]any{errors.New("network is unreachable")}, 0, "cannot resolve example.com: network is unreachable"},
+		"for another name": {[]any{here}, 0, "certificate: CN=certificate of example.org for example.org"},
+		"the resolver fails": {
+			[]any{failing}, 0, "cannot resolve example.com: lookup example.com: server misbehaving",
+		},
+		"the resolver fails, then not": {
+			[]any{failing, here}, time.Second, "x509: certificate is valid for example.org, not example.com",
+		},
+		"the resolver is out of reach": {
+			[]any{errors.New("network is unreachable")}, 0, "cannot resolve example.com: network is unreachable",
+		},
 		"the resolver fails and ends":   {[]any{failing, notFound}, time.Second, ""},
 		"the name leads elsewhere":      {[]any{elsewhere}, 0, ""},
 		"the name does not exist (yet)": {[]any{notFound}, 0, ""},
@@ -138,7 +150,9 @@ func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Contains(t, log, "example.com does not resolve to 127.0.0.1 yet: its certificate is not checked. Create the DNS records; `pulumi stack output dnsRecords`")
+			require.Contains(t, log,
+				"example.com does not resolve to 127.0.0.1 yet: its certificate is not checked. Create the DNS records; `pulumi "+
+					"stack output dnsRecords`")
 		})
 	}
 	t.Run("of an unknown authority", func(t *testing.T) {

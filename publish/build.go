@@ -193,13 +193,16 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 
 // installGems returns the variables by which bundler finds the gems of a Gemfile. It installs gems
 // that the machine lacks below the work directory, as the lock file has them where there is one.
-func (s Settings) installGems(dir string, run func(environment []string, name string, args ...string) error) ([]string, error) {
+func (s Settings) installGems(
+	dir string, run func(environment []string, name string, args ...string) error,
+) ([]string, error) {
 	err := run(nil, "bundle", "check")
 	if err == nil {
 		return nil, nil
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("cannot install the site's gems: %w; install bundler (on Debian: apt-get install bundler)", err)
+		return nil, fmt.Errorf("cannot install the site's gems: %w; install bundler (on Debian: apt-get install bundler)",
+			err)
 	}
 	gems := []string{"BUNDLE_PATH=" + filepath.Join(s.WorkDir, "gems")}
 	for _, lock := range []string{"Gemfile.lock", "gems.locked"} {
@@ -210,7 +213,8 @@ func (s Settings) installGems(dir string, run func(environment []string, name st
 	}
 	fmt.Fprintln(s.Log, "Installing the site's gems into", gems[0][len("BUNDLE_PATH="):])
 	if err := run(gems, "bundle", "install"); err != nil {
-		return nil, fmt.Errorf("cannot install the site's gems: bundle install: %w; run it in %s to see why, and commit Gemfile.lock", err, dir)
+		return nil, fmt.Errorf("cannot install the site's gems: bundle install: %w; run it in %s to see why, and commit "+
+			"Gemfile.lock", err, dir)
 	}
 	return gems, nil
 }
@@ -222,10 +226,12 @@ func (s Settings) writeConfig(source Source, path string) error {
 		return err
 	}
 	if len(unreadable) > 0 {
-		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n", abridged(unreadable))
+		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n",
+			abridged(unreadable))
 	}
 	if len(outside) > 0 {
-		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))
+		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n",
+			abridged(outside))
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"exclude":     slices.Concat(source.jekyll.exclude, exclude),

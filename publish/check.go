@@ -65,7 +65,8 @@ func (c *treeCopier) copy(from, to, name string, parents []string) error {
 			if name != "" {
 				child = name + "/" + child
 			}
-			if err := c.entry(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name()), child, append(slices.Clone(parents), from)); err != nil {
+			if err := c.entry(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name()), child,
+				append(slices.Clone(parents), from)); err != nil {
 				return err
 			}
 		}
@@ -92,7 +93,8 @@ func (c *treeCopier) entry(from, to, name string, parents []string) error {
 		return nil
 	}
 	if !c.mayCopy(real) {
-		c.problems = append(c.problems, fmt.Sprintf("%s: a link to %s, which is outside the site; copy the file into the site", name, real))
+		c.problems = append(c.problems,
+			fmt.Sprintf("%s: a link to %s, which is outside the site; copy the file into the site", name, real))
 		return nil
 	}
 	if from == to {
@@ -230,7 +232,8 @@ func fileProblems(files []builtFile) (problems []string) {
 			problems = append(problems, problem)
 		}
 		if file.pointer {
-			problems = append(problems, fmt.Sprintf("%q is a pointer of Git LFS instead of the file; run git lfs pull", file.name))
+			problems = append(problems,
+				fmt.Sprintf("%q is a pointer of Git LFS instead of the file; run git lfs pull", file.name))
 		}
 		if file.name == "index.html" {
 			index = true
@@ -265,7 +268,8 @@ func isPointer(path string, size int64) (bool, error) {
 		return false, nil
 	}
 	content, err := os.ReadFile(path)
-	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/v1\n")) && bytes.Contains(content, []byte("\noid sha256:")), err
+	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/v1\n")) &&
+		bytes.Contains(content, []byte("\noid sha256:")), err
 }
 
 // overLimits are the limits of servers that these files exceed together.

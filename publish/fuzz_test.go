@@ -28,7 +28,8 @@ func FuzzListing(f *testing.F) {
 // FuzzJekyllConfig reads a site's own configuration in each of its formats.
 func FuzzJekyllConfig(f *testing.F) {
 	for _, seed := range []string{
-		"exclude: [a, *b]\nsource: src\n", "a: &a [*a]\nexclude: *a\n", "exclude = [\"a\", 1]\ndestination = \"/\"\n", "- a\n", "exclude: ~\n? [a]\n: b\n",
+		"exclude: [a, *b]\nsource: src\n", "a: &a [*a]\nexclude: *a\n", "exclude = [\"a\", 1]\ndestination = \"/\"\n",
+		"- a\n", "exclude: ~\n? [a]\n: b\n",
 	} {
 		f.Add(seed, true)
 		f.Add(seed, false)

@@ -63,7 +63,9 @@ func readJekyllConfig(dir string) (jekyllConfig, error) {
 	config.source = one("source", ".")
 	config.destination = one("destination", "_site")
 	config.cache = one("cache_dir", ".jekyll-cache")
-	config.unfiltered = []string{one("data_dir", "_data"), one("layouts_dir", "_layouts"), one("includes_dir", "_includes")}
+	config.unfiltered = []string{
+		one("data_dir", "_data"), one("layouts_dir", "_layouts"), one("includes_dir", "_includes"),
+	}
 	if list, ok := values["plugins_dir"]; ok {
 		config.unfiltered = append(config.unfiltered, list...)
 	} else {

@@ -116,7 +116,8 @@ func findCredentials(ctx context.Context, getenv func(string) string) (credentia
 		err = errors.New("aws configure export-credentials printed none")
 	}
 	if err != nil {
-		return credentials{}, fmt.Errorf("cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in by the AWS CLI", err)
+		return credentials{}, fmt.Errorf("cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY, or log in by the AWS CLI", err)
 	}
 	return found, nil
 }
@@ -207,8 +208,11 @@ func parsePage(text []byte) (page, error) {
 }
 
 // put uploads a file. The store refuses it where its bytes do not have the digest.
-func (b *Bucket) put(ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error)) error {
-	_, err := b.do(ctx, request{method: http.MethodPut, key: key, contentType: contentType, digest: digest.String(), open: open})
+func (b *Bucket) put(
+	ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error),
+) error {
+	_, err := b.do(ctx,
+		request{method: http.MethodPut, key: key, contentType: contentType, digest: digest.String(), open: open})
 	if err != nil {
 		return fmt.Errorf("cannot upload %s: %w", key, err)
 	}
@@ -316,7 +320,11 @@ func (b *Bucket) send(ctx context.Context, r request) ([]byte, error) {
 func (b *Bucket) url(r request) *url.URL {
 	target := &url.URL{Scheme: "https", Host: fmt.Sprintf("%s.s3.%s.amazonaws.com", b.name, b.region), Path: "/" + r.key}
 	if b.endpoint != nil {
-		target = &url.URL{Scheme: b.endpoint.Scheme, Host: b.endpoint.Host, Path: strings.TrimSuffix(b.endpoint.Path, "/") + "/" + b.name}
+		target = &url.URL{
+			Scheme: b.endpoint.Scheme,
+			Host:   b.endpoint.Host,
+			Path:   strings.TrimSuffix(b.endpoint.Path, "/") + "/" + b.name,
+		}
 		if r.key != "" {
 			target.Path += "/" + r.key
 		}
@@ -366,7 +374,8 @@ func (b *Bucket) sign(r *http.Request, digest string) {
 		fmt.Fprintf(&headers, "%s:%s\n", name, value)
 	}
 	signed := strings.Join(names, ";")
-	canonical := strings.Join([]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, headers.String(), signed, digest}, "\n")
+	canonical := strings.Join([]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, headers.String(), signed, digest},
+		"\n")
 	scope := strings.Join([]string{date, b.region, "s3", "aws4_request"}, "/")
 	hashed := sha256.Sum256([]byte(canonical))
 	text := strings.Join([]string{"AWS4-HMAC-SHA256", moment, scope, hex.EncodeToString(hashed[:])}, "\n")

@@ -42,7 +42,8 @@ func OpenSource(siteDir, project, workDir string) (Source, error) {
 	source := Source{dir: dir, record: filepath.Join(absolute(workDir, project), recordFile)}
 	program, inside := below(dir, project)
 	if inside && program == "." {
-		return Source{}, fmt.Errorf("cannot build %s: it is the program's own directory; move the program into a folder of it, such as _infra", dir)
+		return Source{}, fmt.Errorf("cannot build %s: it is the program's own directory; move the program into a folder of "+
+			"it, such as _infra", dir)
 	}
 	if inside {
 		source.program = program
@@ -263,7 +264,9 @@ func (s Source) excluded() (patterns, unreadable, outside []string, err error) {
 		return nil, nil, nil, fmt.Errorf("cannot read the site: %w", err)
 	}
 	if len(stuck) > 0 {
-		return nil, nil, nil, fmt.Errorf("cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s", s.dir, strings.Join(stuck, ", "))
+		return nil, nil, nil, fmt.Errorf(
+			"cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s",
+			s.dir, strings.Join(stuck, ", "))
 	}
 	return patterns, unreadable, outside, nil
 }

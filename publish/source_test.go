@@ -108,14 +108,21 @@ func TestB1TheProgramsOwnFolderIsNoSite(t *testing.T) {
 
 func TestB3HashIgnoresWhatIsNoSourceAndNeverHangs(t *testing.T) {
 	p := newProject(t, "project", "site")
-	p.write(map[string]string{"index.html": "front", "_config.yml": "destination: public\ncache_dir: .cache\n", "a/b.html": "b"})
+	p.write(map[string]string{
+		"index.html":  "front",
+		"_config.yml": "destination: public\ncache_dir: .cache\n",
+		"a/b.html":    "b",
+	})
 	require.NoError(t, os.Symlink("/", filepath.Join(p.settings.SiteDir, "root")))
 	require.NoError(t, os.Symlink(".", filepath.Join(p.settings.SiteDir, "loop")))
 	first := p.hash()
 	p.write(map[string]string{
-		"_site/index.html": "built", "public/index.html": "built", ".cache/x": "x", ".jekyll-cache/x": "x", ".jekyll-metadata": "x",
-		".sass-cache/x": "x", ".bundle/config": "x", "vendor/bundle/x.rb": "x", "node_modules/.cache/x": "x", "a/node_modules/x": "x",
-		".git/HEAD": "x", ".DS_Store": "x", "a/Thumbs.db": "x", "index.html~": "x", "#index.html#": "x", "a/.b.html.swp": "x",
+		"_site/index.html": "built", "public/index.html": "built", ".cache/x": "x", ".jekyll-cache/x": "x",
+		".jekyll-metadata": "x",
+		".sass-cache/x":    "x", ".bundle/config": "x", "vendor/bundle/x.rb": "x", "node_modules/.cache/x": "x",
+		"a/node_modules/x": "x",
+		".git/HEAD":        "x", ".DS_Store": "x", "a/Thumbs.db": "x", "index.html~": "x", "#index.html#": "x",
+		"a/.b.html.swp": "x",
 	})
 	require.NoError(t, os.Symlink("me@machine.1:2", filepath.Join(p.settings.SiteDir, ".#index.html")))
 	require.Equal(t, first, p.hash())
@@ -182,7 +189,8 @@ func TestB4AFileThatABuildWroteAndSomebodyCommittedCounts(t *testing.T) {
 	p := newProject(t, "blog/_infra", "..")
 	git := func(args ...string) {
 		t.Helper()
-		command := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@localhost"}, args...)...)
+		command := exec.Command("git",
+			append([]string{"-c", "user.name=test", "-c", "user.email=test@localhost"}, args...)...)
 		command.Dir = p.settings.SiteDir
 		output, err := command.CombinedOutput()
 		require.NoError(t, err, string(output))

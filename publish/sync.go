@@ -64,18 +64,20 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 	_, err = concurrently(parallelRequests, upload, func(key string) (struct{}, error) {
 		name := strings.TrimPrefix(key, prefix)
 		digest, _ := list.Digest(name)
-		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest, func() (io.ReadCloser, int64, error) {
-			return openFile(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
-		})
+		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest,
+			func() (io.ReadCloser, int64, error) {
+				return openFile(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
+			})
 	})
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
 
 	if text := list.Text(); have[manifest.Name] != etag(text) {
-		err := bucket.put(ctx, manifest.Name, "text/plain; charset=utf-8", sha256.Sum256(text), func() (io.ReadCloser, int64, error) {
-			return io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
-		})
+		err := bucket.put(ctx, manifest.Name, "text/plain; charset=utf-8", sha256.Sum256(text),
+			func() (io.ReadCloser, int64, error) {
+				return io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
+			})
 		if err != nil {
 			return manifest.Manifest{}, err
 		}
@@ -87,11 +89,13 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 			gone = append(gone, key)
 		}
 	}
-	_, err = concurrently(parallelRequests, gone, func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
+	_, err = concurrently(parallelRequests, gone,
+		func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload), list.Len()-len(upload), len(gone))
+	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload),
+		list.Len()-len(upload), len(gone))
 	return list, nil
 }
 

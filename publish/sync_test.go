@@ -113,7 +113,11 @@ func (s *store) take() []string {
 
 func (s *store) bucket(t *testing.T, more map[string]string) *Bucket {
 	t.Helper()
-	variables := map[string]string{"AWS_ENDPOINT_URL_S3": s.URL, "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
+	variables := map[string]string{
+		"AWS_ENDPOINT_URL_S3":   s.URL,
+		"AWS_ACCESS_KEY_ID":     "AKIAEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY": "secret",
+	}
 	for name, value := range more {
 		variables[name] = value
 	}
@@ -156,7 +160,8 @@ func TestTheListIsUploadedAfterTheFilesAndWhatIsGoneIsDeletedLast(t *testing.T) 
 		"site/index.html": "front", "site/a b/é.html": "b", "SHA256SUMS": string(built.Text()), "other/object": "another's",
 	}, s.objects)
 	requests := s.take()
-	require.Equal(t, []string{"GET", "PUT SHA256SUMS", "DELETE site/old.html"}, []string{requests[0], requests[3], requests[4]})
+	require.Equal(t, []string{"GET", "PUT SHA256SUMS", "DELETE site/old.html"},
+		[]string{requests[0], requests[3], requests[4]})
 	require.ElementsMatch(t, []string{"PUT site/index.html", "PUT site/a b/é.html"}, requests[1:3])
 
 	_, err = p.sync(s.bucket(t, nil))
@@ -276,7 +281,12 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 }
 
 func TestR4AFileThatChangesWhileItIsUploadedNeverArrives(t *testing.T) {
-	for name, content := range map[string]string{"as long": "FRONT", "longer": "front and more", "shorter": "fr", "empty": ""} {
+	for name, content := range map[string]string{
+		"as long": "FRONT",
+		"longer":  "front and more",
+		"shorter": "fr",
+		"empty":   "",
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t, httptest.NewServer)
 			p := siteOf(t, map[string]string{"index.html": "front"})
@@ -372,13 +382,15 @@ func TestAListingIsWholeHoweverItIsDivided(t *testing.T) {
 
 func TestSignatureIsTheOneInAWSsDocumentation(t *testing.T) {
 	bucket := &Bucket{
-		region: "us-east-1", credentials: credentials{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
-		now: func() time.Time { return time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC) },
+		region:      "us-east-1",
+		credentials: credentials{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
+		now:         func() time.Time { return time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC) },
 	}
 	r, err := http.NewRequest(http.MethodGet, "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J", nil)
 	require.NoError(t, err)
 	bucket.sign(r, fmt.Sprintf("%x", sha256.Sum256(nil)))
-	require.Contains(t, r.Header.Get("Authorization"), "Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+	require.Contains(t, r.Header.Get("Authorization"),
+		"Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
 }
 
 func TestWhereABucketIs(t *testing.T) {
@@ -400,7 +412,9 @@ func TestWhereABucketIs(t *testing.T) {
 
 func TestCredentialsAreThoseOfAWSsTools(t *testing.T) {
 	none := func(string) string { return "" }
-	tools(t, map[string]string{"aws": `[ "$*" = "configure export-credentials --format process" ] && echo '{"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "secret", "SessionToken": "token"}'`})
+	tools(t, map[string]string{
+		"aws": `[ "$*" = "configure export-credentials --format process" ] && echo '{"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "secret", "SessionToken": "token"}'`,
+	})
 	found, err := findCredentials(t.Context(), none)
 	require.NoError(t, err)
 	require.Equal(t, credentials{"ASIA", "secret", "token"}, found)
@@ -409,7 +423,10 @@ func TestCredentialsAreThoseOfAWSsTools(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, credentials{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}, found)
 
-	for name, script := range map[string]string{"Error loading SSO Token": "echo Error loading SSO Token >&2; exit 255", "printed none": "echo '{}'"} {
+	for name, script := range map[string]string{
+		"Error loading SSO Token": "echo Error loading SSO Token >&2; exit 255",
+		"printed none":            "echo '{}'",
+	} {
 		tools(t, map[string]string{"aws": script})
 		_, err = findCredentials(t.Context(), none)
 		require.ErrorContains(t, err, name)
@@ -420,7 +437,8 @@ func TestCredentialsAreThoseOfAWSsTools(t *testing.T) {
 func TestAuthoritiesAreThoseOfAWSsTools(t *testing.T) {
 	s := newStore(t, httptest.NewTLSServer)
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644))
+	require.NoError(t,
+		os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644))
 	_, err := s.bucket(t, map[string]string{"AWS_CA_BUNDLE": file}).list(t.Context(), nil)
 	require.NoError(t, err)
 	_, err = s.bucket(t, nil).list(t.Context(), nil)
@@ -431,7 +449,8 @@ func TestAuthoritiesAreThoseOfAWSsTools(t *testing.T) {
 		} else {
 			require.NoError(t, os.Remove(file))
 		}
-		_, err := OpenBucket(t.Context(), "b", "r", func(variable string) string { return map[string]string{"AWS_CA_BUNDLE": file}[variable] })
+		_, err := OpenBucket(t.Context(), "b", "r",
+			func(variable string) string { return map[string]string{"AWS_CA_BUNDLE": file}[variable] })
 		require.ErrorContains(t, err, name)
 	}
 }

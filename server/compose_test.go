@@ -120,7 +120,11 @@ func at(t *testing.T, configuration map[string]any, keys ...string) any {
 }
 
 func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
-	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org,example.com", "COMPOSE_PROFILES": "grafana,mail"}
+	environment := map[string]string{
+		"DOMAIN":           "example.org",
+		"ALIASES":          "www.example.org,example.com",
+		"COMPOSE_PROFILES": "grafana,mail",
+	}
 	configuration := renderTraefik(t, "site.yaml", environment)
 	for router, rule := range map[string]string{
 		"to-https":   "PathPrefix(`/`)",
@@ -135,7 +139,8 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 			require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
 		}
 	}
-	require.Equal(t, "https://example.org/${1}", at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
+	require.Equal(t, "https://example.org/${1}",
+		at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
 
 	environment["ALIASES"] = ""
 	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
@@ -152,13 +157,21 @@ func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 
 func TestS3HSTSIsWhatTheStackSaysAndTheSitesHeadersAreNginxs(t *testing.T) {
 	for _, value := range []string{"max-age=31536000", "max-age=63072000; includeSubDomains; preload", ""} {
-		environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org", "COMPOSE_PROFILES": "grafana", "HSTS": value}
+		environment := map[string]string{
+			"DOMAIN":           "example.org",
+			"ALIASES":          "www.example.org",
+			"COMPOSE_PROFILES": "grafana",
+			"HSTS":             value,
+		}
 		configuration := renderTraefik(t, "site.yaml", environment)
-		require.Equal(t, []any{"state"}, at(t, configuration, "http", "routers", "site", "middlewares"), "two values of one header contradict each other")
+		require.Equal(t, []any{"state"}, at(t, configuration, "http", "routers", "site", "middlewares"),
+			"two values of one header contradict each other")
 		for _, router := range []string{"aliases", "monitoring"} {
 			require.Contains(t, at(t, configuration, "http", "routers", router, "middlewares"), "hsts", router)
 		}
-		require.Equal(t, map[string]any{"headers": map[string]any{"customResponseHeaders": map[string]any{"Strict-Transport-Security": value}}},
+		require.Equal(t, map[string]any{
+			"headers": map[string]any{"customResponseHeaders": map[string]any{"Strict-Transport-Security": value}},
+		},
 			at(t, configuration, "http", "middlewares", "hsts"))
 	}
 }
@@ -186,7 +199,10 @@ func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
 		configuration := renderTraefik(t, "states/"+state+".yaml", environment)
 		require.Equal(t, map[string]any{
 			"certResolver": "acme",
-			"domains":      []any{map[string]any{"main": "example.org"}, map[string]any{"main": "www.example.org"}, map[string]any{"main": "monitoring.example.org"}},
+			"domains": []any{
+				map[string]any{"main": "example.org"}, map[string]any{"main": "www.example.org"},
+				map[string]any{"main": "monitoring.example.org"},
+			},
 		}, at(t, configuration, "http", "routers", "certificates", "tls"), state)
 	}
 	waiting := renderTraefik(t, "states/waiting.yaml", environment)
@@ -200,14 +216,16 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 		"draining": {"Server": "", "Connection": "close"},
 	} {
 		configuration := renderTraefik(t, "states/"+state+".yaml", map[string]string{"SITE_NAMES": "example.org"})
-		require.Equal(t, headers, at(t, configuration, "http", "middlewares", "state", "headers", "customResponseHeaders"), state)
+		require.Equal(t, headers, at(t, configuration, "http", "middlewares", "state", "headers", "customResponseHeaders"),
+			state)
 	}
 }
 
 // Traefik asks for what is missing when its configuration changes, and only then.
 func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
-	require.Equal(t, "2145916800", at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
+	require.Equal(t, "2145916800",
+		at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
 }
 
 func TestTheTableOfMemoryTellsTheLimitsOfTheSitesContainers(t *testing.T) {

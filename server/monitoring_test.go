@@ -24,7 +24,8 @@ func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and prometheus-alertmanager", name)
+		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and "+
+			"prometheus-alertmanager", name)
 	}
 	require.NoError(t, err)
 	return path
@@ -73,7 +74,8 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
 	// Its targets have been looked at when it runs.
-	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root + "/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
+	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root +
+		"/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
 	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
 	for program, script := range map[string]string{c.program: tell + c.script, "promtool": tell, "busybox": busybox} {
 		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
@@ -94,7 +96,8 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	command.WaitDelay = time.Second
 	output, err := command.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("%s/entrypoint and its stand-in of %s did not end within %s: %w", c.image, c.program, entrypointTimeout, err)
+		err = fmt.Errorf("%s/entrypoint and its stand-in of %s did not end within %s: %w", c.image, c.program,
+			entrypointTimeout, err)
 	}
 	return string(output), err
 }
@@ -113,7 +116,12 @@ func (c container) config(t *testing.T) (path, text string) {
 
 func newPrometheus(t *testing.T, serverJSON string) container {
 	t.Helper()
-	c := container{root: t.TempDir(), image: "prometheus", program: "prometheus", environment: []string{"DOMAIN=example.org", "METRICS_RETENTION=30d"}}
+	c := container{
+		root:        t.TempDir(),
+		image:       "prometheus",
+		program:     "prometheus",
+		environment: []string{"DOMAIN=example.org", "METRICS_RETENTION=30d"},
+	}
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "run"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(c.root, "run", "server.json"), []byte(serverJSON), 0o644))
 	return c
@@ -143,7 +151,8 @@ while :; do sleep 0.05; done
 	arguments, err := c.start(t)
 	require.NoError(t, err, arguments)
 	require.Contains(t, arguments, "--config.file="+c.root+"/tmp/prometheus.yaml\n")
-	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n", "what is measured first after a handover is not an interval late")
+	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n",
+		"what is measured first after a handover is not an interval late")
 	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
@@ -180,7 +189,8 @@ func TestPrometheusMeasuresNothingBeforeTheServerBeforeHasHandedOver(t *testing.
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	output, err := c.start(t)
 	require.NoError(t, err, output)
-	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n", "a configuration that is wrong is known before the VIP moves")
+	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n",
+		"a configuration that is wrong is known before the VIP moves")
 	require.Contains(t, output, "--config.file="+c.root+"/tmp/waiting.yaml\n")
 	waiting, err := os.ReadFile(filepath.Join(c.root, "tmp", "waiting.yaml"))
 	require.NoError(t, err)
@@ -197,7 +207,12 @@ func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
 // newAlertmanager has a key of VictorOps, unless that is empty, and no heartbeat.
 func newAlertmanager(t *testing.T, key, routing string) container {
 	t.Helper()
-	c := container{root: t.TempDir(), image: "alertmanager", program: "prometheus-alertmanager", environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing}}
+	c := container{
+		root:        t.TempDir(),
+		image:       "alertmanager",
+		program:     "prometheus-alertmanager",
+		environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing},
+	}
 	secrets := filepath.Join(c.root, "run", "secrets")
 	require.NoError(t, os.MkdirAll(secrets, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(secrets, "victorops.key"), []byte(key), 0o600))
@@ -444,13 +459,15 @@ func (s *measuredServer) collect() []string {
 func TestAServerTellsWhoHasItsMemory(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{
-		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n", "cpu.stat": "usage_usec 61000007\nuser_usec 5\n",
+		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n",
+		"cpu.stat": "usage_usec 61000007\nuser_usec 5\n",
 	})
 	s.cgroup("system.slice/docker.service", map[string]string{
 		"memory.current": "700\n", "memory.stat": "anon 600\ninactive_file 0\n", "cpu.stat": "usage_usec 1\n",
 	})
 	// Not of the project: nobody knows its name.
-	s.cgroup("system.slice/docker-4e5f.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.cgroup("system.slice/docker-4e5f.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	lines := s.collect()
 	require.Equal(t, []string{
 		`cgroup_memory_bytes{name="web"} 3500`,
@@ -490,7 +507,11 @@ func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
 
 func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
 	s := newMeasuredServer(t)
-	counted := map[string]string{"memory.current": "5000\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 0\n"}
+	counted := map[string]string{
+		"memory.current": "5000\n",
+		"memory.stat":    "inactive_file 0\n",
+		"cpu.stat":       "usage_usec 0\n",
+	}
 	s.cgroup("system.slice/docker-0a1b.scope", counted)
 	s.docker(`echo "0a1b web"`)
 	s.collect()
@@ -505,7 +526,8 @@ func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("srv/metrics/server.prom", "server_has_vip 1\n")
 	s.docker("exit 1")
-	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.cgroup("system.slice/docker-0a1b.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	command := exec.CommandContext(t.Context(), "/bin/bash", "files/metrics/collect", s.root)
 	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
 	require.Error(t, command.Run(), "the unit fails, which its log tells")
@@ -516,7 +538,8 @@ func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
 
 func TestPrometheusReadsWhatAServerTells(t *testing.T) {
 	s := newMeasuredServer(t)
-	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.cgroup("system.slice/docker-0a1b.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	s.collect()
 	text, err := os.Open(filepath.Join(s.root, "srv/metrics/server.prom"))
 	require.NoError(t, err)

@@ -40,8 +40,9 @@ func newRelay(t *testing.T, implicitTLS, startTLS bool) *relay {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
@@ -95,7 +96,8 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 			connection = tls.Server(connection, config)
 			lines, encrypted = bufio.NewReader(connection), true
 		case verb == "AUTH":
-			known = encrypted && rest == "PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+relayUser+"\x00"+relayPassword))
+			known = encrypted &&
+				rest == "PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+relayUser+"\x00"+relayPassword))
 			if known {
 				say("235 welcome")
 			} else {
@@ -136,7 +138,8 @@ func throughRelay(relay *relay) Settings {
 
 // direct is the configuration of msmtp without the service mail between.
 func (r *relay) direct(mail Settings, password string) string {
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
+		fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
 }
 
 // phpImage is the files of PHP's image in a directory of the test.
@@ -157,8 +160,10 @@ func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpIm
 	image := phpImage{dir: dir, tmp: filepath.Join(dir, "tmp")}
 	require.NoError(t, os.Mkdir(image.tmp, 0o755))
 	require.NoError(t, os.Chmod(image.tmp, 0o777))
-	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/", "/srv/site", dir+"/site",
-		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
+	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/",
+		"/srv/site", dir+"/site",
+		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log",
+		"/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
 	for _, name := range []string{"php-fpm.conf", "site.ini", "probe.php", "sendmail"} {
 		text, err := files.ReadFile("files/php/" + name)
 		require.NoError(t, err)
@@ -190,11 +195,16 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 		implicitTLS, startTLS, foreignRoots bool
 		password, trouble                   string
 	}{
-		"STARTTLS":                        {startTLS: true, password: relayPassword},
-		"TLS from the start":              {implicitTLS: true, password: relayPassword},
-		"a certificate that nobody knows": {startTLS: true, foreignRoots: true, password: relayPassword, trouble: "TLS certificate verification failed"},
-		"a relay without TLS":             {password: relayPassword, trouble: "server does not support TLS via the STARTTLS command"},
-		"a wrong password":                {startTLS: true, password: "wrong", trouble: "authentication failed"},
+		"STARTTLS":           {startTLS: true, password: relayPassword},
+		"TLS from the start": {implicitTLS: true, password: relayPassword},
+		"a certificate that nobody knows": {
+			startTLS:     true,
+			foreignRoots: true,
+			password:     relayPassword,
+			trouble:      "TLS certificate verification failed",
+		},
+		"a relay without TLS": {password: relayPassword, trouble: "server does not support TLS via the STARTTLS command"},
+		"a wrong password":    {startTLS: true, password: "wrong", trouble: "authentication failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := newRelay(t, test.implicitTLS, test.startTLS)
@@ -208,7 +218,8 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 			}
 			image := newPHPImage(t, "", relay.direct(mail, test.password), roots)
 			// The last argument is one that a script may add, to send in another's name.
-			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"), "-fsomebody@example.com")
+			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"),
+				"-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
 			output, err := command.CombinedOutput()
 			if test.trouble != "" {
@@ -220,7 +231,10 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 			}
 			require.NoError(t, err, "%s", output)
 			message := <-relay.message
-			for _, part := range []string{"EHLO example.org\n", "MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Subject: hello\n", "From: noreply@example.org\n", "first\n..\nlast\n"} {
+			for _, part := range []string{
+				"EHLO example.org\n", "MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Subject: hello\n",
+				"From: noreply@example.org\n", "first\n..\nlast\n",
+			} {
 				require.Contains(t, message, part)
 			}
 		})
@@ -245,7 +259,9 @@ func newPHP(t *testing.T, configuration string, roots []byte, arguments ...strin
 	fpm := program(t, "php-fpm8.4", "php-fpm8.2")
 	p := php{address: filepath.Join(socketDir(t), "php.sock")}
 	p.phpImage = newPHPImage(t, p.address, configuration, roots)
-	(&webServer{T: t}).start(append([]string{fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini")}, arguments...)...)
+	(&webServer{T: t}).start(append([]string{
+		fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini"),
+	}, arguments...)...)
 	require.Eventually(t, func() bool {
 		connection, err := net.Dial("unix", p.address)
 		return err == nil && connection.Close() == nil
@@ -293,7 +309,12 @@ func (p php) runFile(t *testing.T, path string, parameters map[string]string, bo
 	}
 	record(begin, "\x00\x01\x00\x00\x00\x00\x00\x00")
 	pairs := ""
-	all := map[string]string{"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": path, "SCRIPT_NAME": "/" + filepath.Base(path), "CONTENT_LENGTH": strconv.Itoa(len(body))}
+	all := map[string]string{
+		"REQUEST_METHOD":  "GET",
+		"SCRIPT_FILENAME": path,
+		"SCRIPT_NAME":     "/" + filepath.Base(path),
+		"CONTENT_LENGTH":  strconv.Itoa(len(body)),
+	}
 	for name, value := range parameters {
 		all[name] = value
 	}
@@ -335,7 +356,8 @@ func TestS10TheProbeTellsWhetherPHPCanDoWhatASiteNeeds(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left, "it cleans up after itself")
 
-	require.NoError(t, os.Rename(filepath.Join(p.dir, "site/releases/1/site"), filepath.Join(p.dir, "site/releases/1/gone")))
+	require.NoError(t,
+		os.Rename(filepath.Join(p.dir, "site/releases/1/site"), filepath.Join(p.dir, "site/releases/1/gone")))
 	answer = probe()
 	require.NotContains(t, answer, "Status:")
 	require.Contains(t, answer, "cannot read the release")
@@ -378,8 +400,10 @@ func TestS10ASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
 func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 	p := newPHP(t, "", nil)
 	upload := func(size int) string {
-		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x", size) + "\r\n--b--\r\n"
-		return p.run(t, `<?php echo $_FILES['file']['error'], ' ', filesize($_FILES['file']['tmp_name'] ?: '/tmp/'), ' ', ini_get('max_file_uploads');`,
+		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x",
+			size) + "\r\n--b--\r\n"
+		return p.run(t,
+			`<?php echo $_FILES['file']['error'], ' ', filesize($_FILES['file']['tmp_name'] ?: '/tmp/'), ' ', ini_get('max_file_uploads');`,
 			map[string]string{"REQUEST_METHOD": "POST", "CONTENT_TYPE": "multipart/form-data; boundary=b"}, body)
 	}
 	require.Contains(t, upload(15<<20), fmt.Sprintf("\n\n0 %d 10", 15<<20))
@@ -390,15 +414,22 @@ func TestS10MailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
 	p := newPHP(t, relay.direct(throughRelay(relay), relayPassword), relay.roots)
-	require.Contains(t, p.run(t, `<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`, nil, ""), "bool(true)")
+	require.Contains(t,
+		p.run(t,
+			`<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`,
+			nil, ""), "bool(true)")
 	message := <-relay.message
-	for _, part := range []string{"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n"} {
+	for _, part := range []string{
+		"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n",
+	} {
 		require.Contains(t, message, part)
 	}
 
 	without := newPHP(t, "", nil)
-	require.Contains(t, without.run(t, `<?php var_dump(mail('ada@example.org', 'hello', 'text'));`, nil, ""), "bool(false)")
-	require.Eventually(t, func() bool { return strings.Contains(without.log(t), "no relay is configured") }, 5*time.Second, 20*time.Millisecond)
+	require.Contains(t, without.run(t, `<?php var_dump(mail('ada@example.org', 'hello', 'text'));`, nil, ""),
+		"bool(false)")
+	require.Eventually(t, func() bool { return strings.Contains(without.log(t), "no relay is configured") }, 5*time.Second,
+		20*time.Millisecond)
 }
 
 // mailThrough starts what the service mail runs, for a relay, and returns msmtp's configuration.
@@ -422,13 +453,17 @@ func mailThrough(t *testing.T, relay *relay) string {
 		pattern := strings.Replace(check[2], "09DD", fmt.Sprintf("%04X", number), 1)
 		return exec.CommandContext(t.Context(), check[0], check[1], pattern, check[3]).Run() == nil
 	}, 20*time.Second, 20*time.Millisecond, "the service's health check")
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", "port "+port+"\n").Replace(mail.msmtprc(relayPassword))
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
+		"port "+port+"\n").Replace(mail.msmtprc(relayPassword))
 }
 
 func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
 	program(t, "msmtp")
 	relay, stranger := newRelay(t, false, true), newRelay(t, false, true)
-	for name, roots := range map[string][]byte{"a relay that is trusted": relay.roots, "another one in its place": stranger.roots} {
+	for name, roots := range map[string][]byte{
+		"a relay that is trusted":  relay.roots,
+		"another one in its place": stranger.roots,
+	} {
 		image := newPHPImage(t, "", mailThrough(t, relay), roots)
 		command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"))
 		command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\ntext\n")

@@ -27,7 +27,9 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
-	for _, name := range []string{"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
+	for _, name := range []string{
+		"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent",
+	} {
 		s.install(name, "")
 	}
 	return s
@@ -59,10 +61,13 @@ func (s *provisionedServer) provision(args ...string) (output string, calls []st
 
 func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	s := newProvisionedServer(t)
-	s.install("agent", `case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
+	s.install("agent",
+		`case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
 	output, calls, err := s.provision("870")
 	require.NoError(t, err, output)
-	require.Equal(t, "agent\ncertificates and monitoring history\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
+	require.Equal(t,
+		"agent\ncertificates and monitoring history\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: "+
+			"server i-1\n", output)
 
 	last := calls[len(calls)-1]
 	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
@@ -70,8 +75,11 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer security-updates.timer")
-	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer", "the bootstrap login ends by the clock until the VIP is here")
+	require.Contains(t, calls,
+		"systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path "+
+			"prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer security-updates.timer")
+	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer",
+		"the bootstrap login ends by the clock until the VIP is here")
 }
 
 func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
@@ -80,7 +88,8 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 		says            []string
 	}{
 		"cloud-init failed": {
-			"cloud-init", `case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
+			"cloud-init",
+			`case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
 			[]string{"no package docker.io", "cloud-init failed: the lines above say why", "The server boots anew"},
 		},
 		"the site cannot be brought": {
@@ -130,7 +139,8 @@ func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
 
 	require.Contains(t, calls, "install -d -m 0700 -o site-agent -g site-agent /srv/traefik/acme")
 	require.Contains(t, calls, "install -m 0644 traefik/site.yaml /srv/traefik/dynamic/site.yaml")
-	require.Contains(t, calls, "install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
+	require.Contains(t, calls,
+		"install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
 }
 
 func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
@@ -148,7 +158,8 @@ func TestABootThatFailedIsTriedAgain(t *testing.T) {
 	_, calls, err := s.provision("870")
 	require.Error(t, err)
 	require.Equal(t, []string{
-		"cloud-init status --wait", "cloud-init status --long", "cloud-init clean", "systemd-run --quiet --on-active=5s systemctl reboot",
+		"cloud-init status --wait", "cloud-init status --long", "cloud-init clean",
+		"systemd-run --quiet --on-active=5s systemctl reboot",
 	}, calls)
 }
 

@@ -57,14 +57,17 @@ func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.
 	dir := t.TempDir()
 	calls := filepath.Join(dir, "calls")
 	for name, status := range map[string]string{"systemctl": "0", "id": "0", "userdel": "1", "rm": "0", "sed": "0"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\" >>"+calls+"\nexit "+status+"\n"), 0o755))
+		require.NoError(t,
+			os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\" >>"+calls+"\nexit "+status+"\n"),
+				0o755))
 	}
 	remove := exec.CommandContext(t.Context(), "/bin/bash", "boot/bootstrap-remove")
 	remove.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
 	require.Error(t, remove.Run())
 	noted, err := os.ReadFile(calls)
 	require.NoError(t, err)
-	require.Equal(t, "systemctl disable --quiet --now unclaimed.timer", strings.Split(string(noted), "\n")[0], "a live server stays, whatever else fails, also after its reboot")
+	require.Equal(t, "systemctl disable --quiet --now unclaimed.timer", strings.Split(string(noted), "\n")[0],
+		"a live server stays, whatever else fails, also after its reboot")
 }
 
 func TestTheBootstrapLoginIsLetInFromTheMachinesThatDeploy(t *testing.T) {

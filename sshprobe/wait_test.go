@@ -198,7 +198,9 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 		}, HostKeyMismatch, "and should be " + ssh.FingerprintSHA256(other.PublicKey())},
 		"a host key of another kind": {func(t *testing.T) Login {
 			login := newServer(t).Login
-			login.HostKey = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
+			login.HostKey = "ecdsa-sha2-nistp256 " +
+				"AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrY" +
+				"MjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
 			return login
 		}, HostKeyMismatch, "no common algorithm for host key"},
 		"a login that is not let in": {func(t *testing.T) Login {
@@ -221,7 +223,8 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 			var failure *Failure
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, test.want, failure.Reason, failure.Cause)
-			require.ErrorContains(t, err, "cannot log in to "+login.Address+" as "+login.User+" within 500ms: "+string(test.want))
+			require.ErrorContains(t, err,
+				"cannot log in to "+login.Address+" as "+login.User+" within 500ms: "+string(test.want))
 			require.ErrorContains(t, err, test.cause)
 			require.Less(t, time.Since(begin), 5*time.Second)
 			require.Len(t, reported.all(), 1)

@@ -150,8 +150,9 @@ func (v *validator) ownAccount(c *Config, others []siblingStack) {
 			}
 			key := indexKey("dnsRecords", len(records))
 			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
-			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
-				"write one, such as %s", name, above, others[i].file, value),
+			v.add("dnsRecords",
+				fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
+					"write one, such as %s", name, above, others[i].file, value),
 				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(indexKey(key+".values", 0), value))
 			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
 			break

@@ -26,7 +26,9 @@ type engine struct {
 	version string
 }
 
-func (e engine) RequirePulumiVersion(_ context.Context, request *pulumirpc.RequirePulumiVersionRequest) (*pulumirpc.RequirePulumiVersionResponse, error) {
+func (e engine) RequirePulumiVersion(
+	_ context.Context, request *pulumirpc.RequirePulumiVersionRequest,
+) (*pulumirpc.RequirePulumiVersionResponse, error) {
 	if e.version == "" {
 		return nil, status.Error(codes.Unimplemented, "method RequirePulumiVersion not implemented")
 	}
@@ -49,7 +51,8 @@ func asked(t *testing.T, version string) error {
 		server.Stop()
 		require.NoError(t, <-served)
 	})
-	ctx, err := pulumi.NewContext(t.Context(), pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
+	ctx, err := pulumi.NewContext(t.Context(),
+		pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ctx.Close()) })
 	return RequirePulumi(ctx)
@@ -90,7 +93,8 @@ func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
 	setups, err := filepath.Glob("../.github/*/*.yml")
 	require.NoError(t, err)
 	for _, path := range append(setups, "../.github/actions/setup/action.yml") {
-		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(strings.TrimPrefix(path, "../")), -1) {
+		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(strings.TrimPrefix(path,
+			"../")), -1) {
 			require.Equal(t, minimumPulumi, match[1], path)
 		}
 	}

@@ -34,7 +34,8 @@ func FuzzParse(f *testing.F) {
 // FuzzStackFile reads the file of another stack.
 func FuzzStackFile(f *testing.F) {
 	for _, seed := range []string{
-		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n", "config: &a\n  p:a: *a\n",
+		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n",
+		"config: &a\n  p:a: *a\n",
 		"config:\n  a: b\n  a: c\n", "config: {? [a] : b}\n", "config: .nan\n", "- a\n", "",
 	} {
 		f.Add([]byte(seed))

@@ -46,7 +46,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
 		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Integer", reflect.TypeFor[bool](): "Boolean",
-		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]server.Admin](): "List of objects",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects",
+		reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
 	described := map[string]bool{}
@@ -60,7 +61,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		key := setting.key
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
-		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
+		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong",
+			key)
 		require.NotNil(t, entry["default"], "Pulumi would ask for %s before the program says what else is wrong", key)
 		secret, _ := entry["secret"].(bool)
 		require.Equal(t, isSecret(key), secret, "whether %s is marked as secret", key)
@@ -130,14 +132,16 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 }
 
 func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
-	unknown, err := unknownKeys("immutable-infra", `{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
+	unknown, err := unknownKeys("immutable-infra",
+		`{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
 // look has Pulumi look at a configuration, in no environment of Pulumi ESC: the type of
 // those is of a module that the project does not need otherwise.
-func look[E any](ctx context.Context, validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
+func look[E any](ctx context.Context,
+	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
 	var none E
 	return validate(ctx, "production", project, none, values, crypter, crypter)
@@ -176,7 +180,8 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(file, "%s", encrypted)), 0o644))
 			stack, err := workspace.LoadProjectStack(nil, project, path)
 			require.NoError(t, err)
-			require.NoError(t, look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+			require.NoError(t,
+				look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
 			decrypted, err := stack.Config.Decrypt(crypter)
 			require.NoError(t, err)
 			handed := map[string]string{}

@@ -70,7 +70,8 @@ func NewClient(account Account, log func(string)) (*Client, error) {
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(roots) {
-			return nil, fmt.Errorf("cannot use the authorities of UptimeRobot's API: there is no certificate in %s", account.Roots)
+			return nil, fmt.Errorf("cannot use the authorities of UptimeRobot's API: there is no certificate in %s",
+				account.Roots)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
@@ -207,7 +208,8 @@ func (c *Client) awaitRateLimit(ctx context.Context) error {
 	}
 	length = length.Round(100*time.Millisecond) + 100*time.Millisecond
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < length {
-		return fmt.Errorf("UptimeRobot's rate limit is exhausted for %s, which is longer than the time that is left: retry later", length)
+		return fmt.Errorf("UptimeRobot's rate limit is exhausted for %s, which is longer than the time that is left: retry "+
+			"later", length)
 	}
 	c.log(fmt.Sprintf("UptimeRobot's rate limit is exhausted for %s: waiting", length))
 	return c.pause(ctx, length)

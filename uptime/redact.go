@@ -35,7 +35,9 @@ func newRedactor(key, webhook string) redactor {
 			continue
 		}
 		// A response may quote the request in any of these forms.
-		for _, form := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret)} {
+		for _, form := range []string{
+			secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret),
+		} {
 			pairs = append(pairs, form, "(secret)")
 		}
 	}

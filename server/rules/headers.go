@@ -20,7 +20,8 @@ type headerLine struct {
 var refused = map[string]string{
 	"accept-ranges": "", "age": "", "allow": "", "alt-svc": "", "connection": "", "content-encoding": "",
 	"content-length": "", "content-range": "", "date": "", "etag": "", "keep-alive": "", "last-modified": "",
-	"proxy-authenticate": "", "proxy-connection": "", "server": "", "te": "", "trailer": "", "transfer-encoding": "", "upgrade": "",
+	"proxy-authenticate": "", "proxy-connection": "", "server": "", "te": "", "trailer": "", "transfer-encoding": "",
+	"upgrade":    "",
 	"location":   "; write a rule in " + RedirectsFile,
 	"set-cookie": "; set a cookie in a PHP page",
 	"basic-auth": "; there is no protection by password, and the header would publish it",

@@ -248,7 +248,8 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 		matched := rulesOf(operations[name])
 		if name == "cache-control" {
 			// An error is not kept for as long as what is missing would be.
-			writeMap(http, `"`+matched+":"+upstream(name)+`:$site_failed"`, variable, "default", `""`, `"::"`, header[1], `"~^1*::1$"`, header[1])
+			writeMap(http, `"`+matched+":"+upstream(name)+`:$site_failed"`, variable, "default", `""`, `"::"`, header[1],
+				`"~^1*::1$"`, header[1])
 		} else {
 			writeMap(http, `"`+matched+":"+upstream(name)+`"`, variable, "default", `""`, `":"`, header[1])
 		}
@@ -281,7 +282,8 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 				otherwise, previous = previous, variable
 			}
 			if op.captures() {
-				writeMap(http, `"`+source+` $site_raw_path"`, variable, "default", otherwise, capturingKey(r.headers[op.rule].path), op.valueText())
+				writeMap(http, `"`+source+` $site_raw_path"`, variable, "default", otherwise, capturingKey(r.headers[op.rule].path),
+					op.valueText())
 			} else {
 				writeMap(http, `"`+source+`"`, variable, "default", otherwise, `"1::"`, op.valueText())
 			}
@@ -403,7 +405,8 @@ func (r Rules) renderRedirects(http, site *strings.Builder) {
 	}
 	writeMap(http, `"$site_raw_path $site_path"`, "$site_dynamic_rule", dynamic...)
 	writeMap(http, "$site_path", "$site_candidate", static...)
-	writeMap(http, `"$site_candidate\n$site_path"`, "$site_rule", "default", "$site_dynamic_rule", `"~^([^\n]*)\n(\d\d\d!?:[^\n]*)\n\1\z"`, `"$2"`)
+	writeMap(http, `"$site_candidate\n$site_path"`, "$site_rule", "default", "$site_dynamic_rule",
+		`"~^([^\n]*)\n(\d\d\d!?:[^\n]*)\n\1\z"`, `"$2"`)
 	http.WriteString(ruleMaps)
 
 	var forced, others []int
@@ -436,6 +439,7 @@ func writeAnswers(site *strings.Builder, statuses []int, force, indent string) {
 		case status < 400:
 			answer = fmt.Sprintf("return %d $site_to;", status)
 		}
-		fmt.Fprintf(site, "%sif ($site_now ~ \"^%d%s:\") {\n%s    set $site_done done;\n%s    %s\n%s}\n", indent, status, force, indent, indent, answer, indent)
+		fmt.Fprintf(site, "%sif ($site_now ~ \"^%d%s:\") {\n%s    set $site_done done;\n%s    %s\n%s}\n", indent, status,
+			force, indent, indent, answer, indent)
 	}
 }

@@ -33,13 +33,15 @@ type pattern struct {
 func parsePattern(text string) (pattern, error) {
 	var p pattern
 	if lower := strings.ToLower(text); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
-		return p, fmt.Errorf("%s names a host, but every request reaches the site under its one domain; write the path alone", text)
+		return p, fmt.Errorf("%s names a host, but every request reaches the site under its one domain; write the path alone",
+			text)
 	}
 	if !strings.HasPrefix(text, "/") {
 		return p, fmt.Errorf("%s is not a path; begin it with a slash", text)
 	}
 	if strings.ContainsAny(text, "?#") {
-		return p, fmt.Errorf("%s has a query or a fragment, which no rule can match; write the path alone, with %%3F or %%23 for a ? or # in a file's name", text)
+		return p, fmt.Errorf("%s has a query or a fragment, which no rule can match; write the path alone, with %%3F or "+
+			"%%23 for a ? or # in a file's name", text)
 	}
 	shape := ""
 	for rest := text; rest != ""; {

@@ -55,7 +55,9 @@ func main() {
 }
 
 // run executes the verb in args.
-func run(ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(
+	ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer,
+) error {
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -77,7 +79,8 @@ func run(ctx context.Context, args []string, variable func(string) string, stdin
 		}
 	}
 	client, err := uptime.NewClient(uptime.Account{
-		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook, Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
+		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook,
+		Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
 	}, func(message string) { fmt.Fprintln(stderr, message) })
 	if err != nil {
 		return err

@@ -119,7 +119,9 @@ func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 }
 
 // Read reads a whole object, of at most limit bytes: see Get.
-func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+func (b *Bucket) Read(
+	ctx context.Context, key, knownETag string, limit int64,
+) (content []byte, etag string, err error) {
 	object, err := b.Get(ctx, key, knownETag)
 	if err != nil {
 		return nil, "", err
@@ -138,7 +140,8 @@ func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (
 // ErrNoBucket, ErrDenied, or the SDK's; each names the object.
 func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content),
+		ContentType: aws.String(contentType),
 	})
 	if err != nil {
 		return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
@@ -151,7 +154,8 @@ func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentTyp
 // success was not heard of and who therefore tries again.
 func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content),
+		ContentType: aws.String(contentType),
 		IfNoneMatch: aws.String("*"),
 	})
 	if err == nil {
@@ -159,7 +163,8 @@ func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, content
 	}
 	var response *awshttp.ResponseError
 	// A conflict is that another one is just being written.
-	if errors.As(err, &response) && (response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
+	if errors.As(err, &response) &&
+		(response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
 		err = ErrExists
 	}
 	return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
@@ -181,7 +186,8 @@ func (b *Bucket) PutSection(ctx context.Context, key string, section *io.Section
 // or the SDK's.
 func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
 	var listing Listing
-	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
+	pages := s3.NewListObjectsV2Paginator(b.client,
+		&s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
 	for seen := 0; pages.HasMorePages(); {
 		if seen >= maxListed {
 			listing.Cut = true
@@ -249,8 +255,9 @@ func kind(err error) error {
 // unreadable marks an answer to a GET that is about the object and not about the caller's rights.
 func unreadable(err error) error {
 	var api smithy.APIError
-	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") || errors.Is(err, ErrDenied) &&
-		(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
+	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") ||
+		errors.Is(err, ErrDenied) &&
+			(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	return err

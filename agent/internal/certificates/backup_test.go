@@ -28,7 +28,12 @@ func newBackup(t *testing.T) (backup Backup, s3 *buckettest.Server, log *bytes.B
 	store, err := bucket.Open(t.Context(), s3.Bucket, "")
 	require.NoError(t, err)
 	log = &bytes.Buffer{}
-	return Backup{Store: store, Key: key, File: filepath.Join(t.TempDir(), "acme.json"), Log: slog.New(slog.NewTextHandler(log, nil))}, s3, log
+	return Backup{
+		Store: store,
+		Key:   key,
+		File:  filepath.Join(t.TempDir(), "acme.json"),
+		Log:   slog.New(slog.NewTextHandler(log, nil)),
+	}, s3, log
 }
 
 // write does what Traefik does.
@@ -39,7 +44,8 @@ func (b Backup) write(t *testing.T, text string) {
 
 func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	backup, s3, log := newBackup(t)
-	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "www.example.org"))
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"),
+		certificatestest.New(t, inMonths(3), "www.example.org"))
 	backup.write(t, text)
 	require.NoError(t, backup.Run(t.Context()))
 	stored, exists := s3.Object(key)
@@ -54,7 +60,8 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "what is there is not sent again")
 	require.Empty(t, log.String())
 
-	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"), certificatestest.New(t, inMonths(6), "www.example.org"))
+	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"),
+		certificatestest.New(t, inMonths(6), "www.example.org"))
 	backup.write(t, renewed)
 	require.NoError(t, backup.Run(t.Context()))
 	stored, _ = s3.Object(key)
@@ -97,7 +104,9 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"))
 	for length := 1; length < len(text); length += 97 {
 		backup.write(t, text[:length])
-		require.ErrorContains(t, backup.Run(t.Context()), backup.File+" is left as it is in the bucket: it is not in the format of Traefik: ", "%d bytes of %d", length, len(text))
+		require.ErrorContains(t, backup.Run(t.Context()),
+			backup.File+" is left as it is in the bucket: it is not in the format of Traefik: ", "%d bytes of %d", length,
+			len(text))
 	}
 	require.Empty(t, s3.TakeRequests())
 }
@@ -115,7 +124,8 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 			"its certificate 1 of acme is broken: tls: private key does not match public key",
 		},
 		"half a certificate": {
-			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
+			certificatestest.Storage(t,
+				certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
 			"its certificate 1 of acme is broken: ",
 		},
 		"something else": {`[1]`, "it is not in the format of Traefik: "},
@@ -130,8 +140,11 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 }
 
 func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
-	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket"
-	for name, deny := range map[string]func(*buckettest.Server){"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts} {
+	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the " +
+		"backup bucket"
+	for name, deny := range map[string]func(*buckettest.Server){
+		"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts,
+	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
 			backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))

@@ -132,12 +132,15 @@ func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 func (r Result) String() string {
 	var parts []string
 	if r.Unusable != "" {
-		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
+		parts = append(parts,
+			"CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
 	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}
 	for _, certificate := range r.Storage.Certificates() {
-		parts = append(parts, fmt.Sprintf("%s: valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "), certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)))
+		parts = append(parts,
+			fmt.Sprintf("%s: valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "),
+				certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if len(r.Missing) > 0 {
 		parts = append(parts, strings.Join(r.Missing, ", ")+": asked for when the VIP arrives")

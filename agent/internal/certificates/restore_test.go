@@ -30,7 +30,10 @@ func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "acme"), 0o700))
-	return Restore{Store: store, Key: key, Names: names, File: filepath.Join(dir, "acme", "acme.json"), Record: filepath.Join(dir, "restored.json")}, s3
+	return Restore{
+		Store: store, Key: key, Names: names, File: filepath.Join(dir, "acme", "acme.json"),
+		Record: filepath.Join(dir, "restored.json"),
+	}, s3
 }
 
 // restored is what is in acme.json, and the record.
@@ -46,7 +49,8 @@ func (r Restore) restored(t *testing.T) (text string, record Record) {
 func TestANewServerHasTheCertificatesOfTheOneBefore(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org")
 	end := inMonths(3)
-	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
+	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"),
+		certificatestest.New(t, end, "www.example.org"))
 	s3.Put(key, text)
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
@@ -90,7 +94,8 @@ func TestTheFirstServerHasNoCertificatesAndGoesOn(t *testing.T) {
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Result{Missing: []string{"example.org", "www.example.org"}}, result)
-	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives", result.String())
+	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives",
+		result.String())
 	require.NoFileExists(t, restore.File)
 	record, err := ReadRecord(restore.Record)
 	require.NoError(t, err)
@@ -129,7 +134,8 @@ func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
 		certificatestest.New(t, time.Now().Add(-time.Minute), "old.example.org")))
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing, "Traefik does not ask for what it has")
+	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing,
+		"Traefik does not ask for what it has")
 	text, record := restore.restored(t)
 	require.JSONEq(t, certificatestest.Storage(t, good), text, "the account and the rest are as they were")
 	require.Equal(t, result.Missing, record.Missing)
@@ -141,7 +147,9 @@ func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
 
 func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org", "monitoring.example.org")
-	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"), certificatestest.New(t, inMonths(2), "*.example.org")))
+	s3.Put(key,
+		certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"),
+			certificatestest.New(t, inMonths(2), "*.example.org")))
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, result.Missing)
@@ -154,7 +162,10 @@ func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
-	for _, says := range []string{"the backup is unreadable; refusing to treat it as missing: ", "access denied", "check what this server's role may do"} {
+	for _, says := range []string{
+		"the backup is unreadable; refusing to treat it as missing: ", "access denied",
+		"check what this server's role may do",
+	} {
 		require.ErrorContains(t, err, says)
 	}
 	require.NoFileExists(t, restore.File)
@@ -176,11 +187,17 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 		"a number":             {"1e999", "is unusable: it is not in the format of Traefik"},
 		"brackets without end": {strings.Repeat("[", 1<<20), "is unusable: it is not in the format of Traefik"},
 		"no certificates":      {certificatestest.Storage(t), "is unusable: it has no certificate"},
-		"no account":           {strings.Replace(good, `"Account"`, `"Other"`, 1), "is unusable: its account of acme is not in the format of Traefik"},
-		"no key of an account": {strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: there is no account of acme in it"},
-		"another one's key":    {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
-		"far too much":         {strings.Repeat("x", 2<<20), "is unusable: get s3://content/" + key + ": the object is unreadable"},
-		"a command to CI":      {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
+		"no account": {
+			strings.Replace(good, `"Account"`, `"Other"`, 1), "is unusable: its account of acme is not in the format of Traefik",
+		},
+		"no key of an account": {
+			strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: there is no account of acme in it",
+		},
+		"another one's key": {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
+		"far too much": {
+			strings.Repeat("x", 2<<20), "is unusable: get s3://content/" + key + ": the object is unreadable",
+		},
+		"a command to CI": {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			restore, s3 := newRestore(t, "example.org")
@@ -206,7 +223,8 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 			require.Equal(t, good, restored)
 
 			// And it is backed up again in the place of the other.
-			require.NoError(t, Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
+			require.NoError(t,
+				Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
 			stored, _ := s3.Object(key)
 			require.Equal(t, good, stored.Content)
 		})
@@ -282,7 +300,10 @@ func TestABackupThatIsGoneIsReportedByWhoWroteIt(t *testing.T) {
 }
 
 func FuzzStorage(f *testing.F) {
-	for _, seed := range []string{"{}", "[]", "null", `{"acme":{"Account":{"Registration":{"uri":"x"},"PrivateKey":"AAAA"},"Certificates":[{"certificate":"AAAA","key":"AAAA"}]}}`} {
+	for _, seed := range []string{
+		"{}", "[]", "null",
+		`{"acme":{"Account":{"Registration":{"uri":"x"},"PrivateKey":"AAAA"},"Certificates":[{"certificate":"AAAA","key":"AAAA"}]}}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -345,7 +366,11 @@ func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
 func TestATraefikThatDoesNotComeBackStopsAHandover(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
-	successor := Data{Restoring: restore, Out: io.Discard, Restart: func(context.Context) error { return errors.New("it is unhealthy") }}
+	successor := Data{
+		Restoring: restore,
+		Out:       io.Discard,
+		Restart:   func(context.Context) error { return errors.New("it is unhealthy") },
+	}
 	require.EqualError(t, successor.Restore(t.Context()), "it is unhealthy")
 }
 

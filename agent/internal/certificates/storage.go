@@ -92,7 +92,8 @@ func Parse(text []byte) (Storage, error) {
 			if err != nil {
 				return Storage{}, fmt.Errorf("its certificate %d of %s is broken: %w", i+1, name, err)
 			}
-			storage.certificates = append(storage.certificates, Certificate{Leaf: read.Leaf, chain: read.Certificate[1:], resolver: name, raw: raw})
+			storage.certificates = append(storage.certificates,
+				Certificate{Leaf: read.Leaf, chain: read.Certificate[1:], resolver: name, raw: raw})
 		}
 	}
 	return storage, nil
@@ -120,7 +121,8 @@ func (s Storage) Certificates() []Certificate { return s.certificates }
 // For is the certificate for a name that is valid longest; false is none.
 func (s Storage) For(name string) (longest Certificate, exists bool) {
 	for _, certificate := range s.certificates {
-		if certificate.Leaf.VerifyHostname(name) == nil && (!exists || certificate.Leaf.NotAfter.After(longest.Leaf.NotAfter)) {
+		if certificate.Leaf.VerifyHostname(name) == nil &&
+			(!exists || certificate.Leaf.NotAfter.After(longest.Leaf.NotAfter)) {
 			longest, exists = certificate, true
 		}
 	}
@@ -142,7 +144,8 @@ func (s Storage) Accounts() []string {
 
 // Holds reports whether a certificate is among those that it holds.
 func (s Storage) Holds(leaf *x509.Certificate) bool {
-	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
+	return slices.ContainsFunc(s.certificates,
+		func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
 }
 
 // Missing are those of the names for which there is no certificate.
@@ -168,7 +171,8 @@ func (s Storage) sound() error {
 			return fmt.Errorf("its account of %s is not in the format of Traefik: %w", certificate.resolver, err)
 		}
 		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
-			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them", certificate.resolver)
+			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them",
+				certificate.resolver)
 		}
 	}
 	return nil

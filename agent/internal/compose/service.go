@@ -46,7 +46,8 @@ func (s Service) Stop(ctx context.Context) error {
 // missing is made.
 func (s Service) Start(ctx context.Context) error {
 	seconds := fmt.Sprintf("%.0f", startTimeout.Seconds())
-	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds, s.Name); err != nil {
+	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds,
+		s.Name); err != nil {
 		return fmt.Errorf("cannot start %s: %w", s.Name, err)
 	}
 	return nil

@@ -53,14 +53,17 @@ func TestPrometheusHasEndedWhenItWasStoppedAndIsHealthyWhenItWasStarted(t *testi
 }
 
 func TestAServiceThatDoesNotComeBackIsAnErrorWithDockersWords(t *testing.T) {
-	traefik, _ := docker(t, "traefik", `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; *" up "*) echo "container site-traefik-1 is unhealthy" >&2; exit 1 ;; esac`)
+	traefik, _ := docker(t, "traefik",
+		`case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; *" up "*) echo "container site-traefik-1 is unhealthy" >&2; exit 1 ;; esac`)
 	require.EqualError(t, traefik.Restart(t.Context()), "cannot start traefik: "+
-		"docker compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik: exit status 1: container site-traefik-1 is unhealthy")
+		"docker compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik: exit status "+
+		"1: container site-traefik-1 is unhealthy")
 }
 
 func TestAServiceThatDoesNotEndIsAnErrorWithDockersWords(t *testing.T) {
 	prometheus, _ := docker(t, "prometheus", `echo "permission denied" >&2; exit 1`)
-	require.EqualError(t, prometheus.Stop(t.Context()), "cannot stop prometheus: docker compose --progress plain stop prometheus: exit status 1: permission denied")
+	require.EqualError(t, prometheus.Stop(t.Context()),
+		"cannot stop prometheus: docker compose --progress plain stop prometheus: exit status 1: permission denied")
 }
 
 func TestARestartThatIsCalledOffEnds(t *testing.T) {

@@ -108,8 +108,10 @@ func expected() map[state]map[event]effects {
 			vipPresent: {to: active, proxy: Serving, holder: true},
 		},
 		restarted: {
-			vipAbsent:  {to: replaced, proxy: Draining},
-			vipPresent: {to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"}},
+			vipAbsent: {to: replaced, proxy: Draining},
+			vipPresent: {
+				to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"},
+			},
 		},
 		standby: {vipPresent: {to: active, proxy: Serving, holder: true}},
 		active: {
@@ -119,7 +121,9 @@ func expected() map[state]map[event]effects {
 		handingOver: {
 			vipAbsent: {to: replaced, proxy: Draining},
 			requested: {to: handingOver, proxy: Draining, holder: true, calls: []string{"release"}},
-			noRequest: {to: resuming, then: []string{resumes}, proxy: Serving, holder: true, calls: []string{"release", "resume"}},
+			noRequest: {
+				to: resuming, then: []string{resumes}, proxy: Serving, holder: true, calls: []string{"release", "resume"},
+			},
 			acknowledged: {
 				to: handedOver, proxy: Draining, holder: true, calls: []string{"release"},
 			},
@@ -135,7 +139,9 @@ func expected() map[state]map[event]effects {
 			resumed:   {to: active, proxy: Serving, holder: true, calls: []string{"resume"}},
 		},
 		replaced: {
-			vipPresent: {to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"}},
+			vipPresent: {
+				to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"},
+			},
 		},
 		recovering: {
 			vipAbsent: {to: replaced, proxy: Draining},
@@ -148,7 +154,9 @@ func expected() map[state]map[event]effects {
 // Each pair of a state and an event, also those for which there is no transition.
 func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 	tested := 0
-	for _, from := range []state{starting, restarted, standby, active, handingOver, handedOver, resuming, replaced, recovering} {
+	for _, from := range []state{
+		starting, restarted, standby, active, handingOver, handedOver, resuming, replaced, recovering,
+	} {
 		for _, e := range []event{vipPresent, vipAbsent, requested, noRequest, acknowledged, resumed} {
 			want, exists := expected()[from][e]
 			t.Run(fmt.Sprintf("%s %s", from, e), func(t *testing.T) {
@@ -159,7 +167,8 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 					s.transitions, s.data.calls = nil, nil
 					proxy := s.proxy.is()
 					raise(t, s, e)
-					passed := slices.DeleteFunc(s.transitions, func(passed string) bool { return passed == "handingOver requested handingOver" && e != requested })
+					passed := slices.DeleteFunc(s.transitions,
+						func(passed string) bool { return passed == "handingOver requested handingOver" && e != requested })
 					if !exists {
 						require.Empty(t, passed)
 						require.Equal(t, from, s.watcher.state)
@@ -209,7 +218,8 @@ func TestDiagramsShowTheTransitionsOfTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	documented := ""
 	for _, declaration := range source.Decls {
-		if of, ok := declaration.(*ast.GenDecl); ok && of.Tok == token.TYPE && of.Specs[0].(*ast.TypeSpec).Name.Name == "state" {
+		if of, ok := declaration.(*ast.GenDecl); ok && of.Tok == token.TYPE &&
+			of.Specs[0].(*ast.TypeSpec).Name.Name == "state" {
 			documented = of.Doc.Text()
 		}
 	}
@@ -217,5 +227,6 @@ func TestDiagramsShowTheTransitionsOfTheProgram(t *testing.T) {
 
 	page, err := os.ReadFile("../../../docs/server.md")
 	require.NoError(t, err)
-	require.Equal(t, declared, arrows(regexp.MustCompile("(?s)```mermaid\nstateDiagram-v2\n.*?```").FindString(string(page))), "docs/server.md")
+	require.Equal(t, declared,
+		arrows(regexp.MustCompile("(?s)```mermaid\nstateDiagram-v2\n.*?```").FindString(string(page))), "docs/server.md")
 }

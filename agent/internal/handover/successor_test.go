@@ -16,7 +16,9 @@ import (
 // newSuccessor is a server named i-new that is ready, with what it writes.
 func newSuccessor(store *memory) (successor Successor, data *collected, out *bytes.Buffer) {
 	data, out = &collected{}, &bytes.Buffer{}
-	return Successor{Server: "i-new", Store: store, Data: data, Wait: 30 * time.Second, Window: 2 * time.Minute, Out: out}, data, out
+	return Successor{
+		Server: "i-new", Store: store, Data: data, Wait: 30 * time.Second, Window: 2 * time.Minute, Out: out,
+	}, data, out
 }
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
@@ -107,8 +109,10 @@ func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
 		prepare func(*memory)
 		says    string
 	}{
-		"out of reach":   {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
-		"not understood": {func(m *memory) { m.write(AckKey, "{}") }, "handover/answer.json is invalid: a required field is missing"},
+		"out of reach": {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
+		"not understood": {
+			func(m *memory) { m.write(AckKey, "{}") }, "handover/answer.json is invalid: a required field is missing",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,7 +121,8 @@ func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
 				test.prepare(store)
 				successor, _, out := newSuccessor(store)
 				require.NoError(t, successor.TakeOver(t.Context()))
-				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.says+")\n", out.String())
+				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.says+")\n",
+					out.String())
 			})
 		})
 	}
@@ -142,7 +147,8 @@ func TestAHolderWhoseRecordIsBrokenIsAnnouncedToAllTheSame(t *testing.T) {
 		old.bucket.write(HolderKey, "{}")
 		successor, _, out := newSuccessor(old.bucket)
 		require.NoError(t, successor.TakeOver(t.Context()))
-		require.Regexp(t, `^handover: handover/holder\.json is invalid: a required field is missing: requesting the handover anyway
+		require.Regexp(t,
+			`^handover: handover/holder\.json is invalid: a required field is missing: requesting the handover anyway
 handover: the previous server handed over after \d\.\d s
 $`, out.String())
 	})

@@ -178,7 +178,8 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		})
 		after(100 * time.Millisecond)
 		require.Equal(t, []string{"release"}, answered())
-		require.Equal(t, HandoverAck{Request: id, Server: "i-old", Acknowledged: time.Now().UTC()}, stored[HandoverAck](t, s.bucket, AckKey))
+		require.Equal(t, HandoverAck{Request: id, Server: "i-old", Acknowledged: time.Now().UTC()},
+			stored[HandoverAck](t, s.bucket, AckKey))
 
 		after(20 * time.Second)
 		require.Equal(t, []string{"PUT " + AckKey}, writes(s.bucket.takeRequests()), "one answer is enough")
@@ -187,9 +188,10 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		require.Equal(t, Draining, s.proxy.is(), "a server that others have replaced stays as it is")
 		require.False(t, fileExists(s.holder))
 		require.Equal(t, []string{"release"}, s.data.taken())
-		require.Equal(t, "level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
-			"level=INFO msg=\"handed over\" successor=i-new\n"+
-			"level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
+		require.Equal(t,
+			"level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
+				"level=INFO msg=\"handed over\" successor=i-new\n"+
+				"level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
 	})
 }
 
@@ -272,7 +274,8 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 
 				second := s.bucket.announce(t, successor, time.Minute)
 				after(time.Second)
-				require.Equal(t, second, stored[HandoverAck](t, s.bucket, AckKey).Request, "visitors have been asked for long enough")
+				require.Equal(t, second, stored[HandoverAck](t, s.bucket, AckKey).Request,
+					"visitors have been asked for long enough")
 				after(55 * time.Second)
 				require.Equal(t, Draining, s.proxy.is(), "the first announcement has expired, the second has not")
 				after(10 * time.Second)
@@ -292,11 +295,13 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 		"one without an id": func(_ *testing.T, m *memory) {
 			m.write(RequestKey, `{"server":"i-new","expires":"2038-01-19T00:00:00Z"}`)
 		},
-		"one without a server": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`) },
-		"one without an end":   func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","server":"i-new"}`) },
-		"half of one":          func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","ser`) },
-		"nothing":              func(_ *testing.T, m *memory) { m.write(RequestKey, ``) },
-		"far too much":         func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
+		"one without a server": func(_ *testing.T, m *memory) {
+			m.write(RequestKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`)
+		},
+		"one without an end": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","server":"i-new"}`) },
+		"half of one":        func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","ser`) },
+		"nothing":            func(_ *testing.T, m *memory) { m.write(RequestKey, ``) },
+		"far too much":       func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -327,7 +332,8 @@ func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
 		s.bucket.write(RequestKey, "hello")
 		after(time.Hour)
 		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
-			"error=\"handover/announcement.json is invalid: invalid character 'h' looking for beginning of value\"\n", s.takeLog())
+			"error=\"handover/announcement.json is invalid: invalid character 'h' looking for beginning of value\"\n",
+			s.takeLog())
 		s.bucket.write(RequestKey, "{}")
 		after(time.Minute)
 		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
@@ -405,7 +411,8 @@ func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
 		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
-		require.Contains(t, s.takeLog(), "level=WARN msg=\"cannot switch the proxy's state\" error=\"read-only file system\"\n")
+		require.Contains(t, s.takeLog(),
+			"level=WARN msg=\"cannot switch the proxy's state\" error=\"read-only file system\"\n")
 	})
 }
 
@@ -420,7 +427,8 @@ func TestAFailureIsToldWhenItChanges(t *testing.T) {
 			s.bucket.fail("GET "+RequestKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
 			after(2 * time.Second)
 		}
-		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"status 503, request 0s\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"status 503, request 0s\"\n",
+			s.takeLog())
 		s.bucket.fail("GET "+RequestKey, bucket.ErrDenied)
 		after(10 * time.Minute)
 		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"access denied\"\n", s.takeLog())
@@ -484,7 +492,8 @@ func TestAReplacedServerStaysDrainedThroughARestart(t *testing.T) {
 }
 
 func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
-	for name, moment := range map[string]time.Duration{"between looks": time.Second, "while visitors reconnect": 3 * time.Second} {
+	for name, moment := range map[string]time.Duration{"between looks": time.Second,
+		"while visitors reconnect": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
@@ -569,7 +578,8 @@ func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
 			0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute, 62 * time.Minute,
 			122 * time.Minute, 182 * time.Minute, 242 * time.Minute, 302 * time.Minute,
 		}, asked, "five times in the first hour, which is what Let's Encrypt forgives")
-		require.Equal(t, len(asked)-1, strings.Count(s.log.String(), "certificates are missing: requesting them again\" names=www.example.org retryIn="))
+		require.Equal(t, len(asked)-1,
+			strings.Count(s.log.String(), "certificates are missing: requesting them again\" names=www.example.org retryIn="))
 
 		s.certificates.miss()
 		s.takeLog()
@@ -607,7 +617,8 @@ func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.data.onRelease(func(context.Context) error { return bucket.ErrDenied })
-		s.bucket.write(RequestKey, `{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
+		s.bucket.write(RequestKey,
+			`{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
 		after(time.Minute)
 		require.Equal(t, Draining, s.proxy.is())
 		require.Contains(t, s.log.String(), "capped the expiry of a handover request")
@@ -620,7 +631,12 @@ func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 }
 
 func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
-	for name, text := range map[string]string{"far too much": strings.Repeat("x", 5_000), "a list": "[]", "a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`, "a command to CI": `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`} {
+	for name, text := range map[string]string{
+		"far too much":        strings.Repeat("x", 5_000),
+		"a list":              "[]",
+		"a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`,
+		"a command to CI":     `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
@@ -635,7 +651,10 @@ func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
 }
 
 func fuzzRecord[R record](f *testing.F) {
-	for _, seed := range []string{`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`, `{"announcement":"x","server":"i-1"}`, "[]", "null"} {
+	for _, seed := range []string{
+		`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`,
+		`{"announcement":"x","server":"i-1"}`, "[]", "null",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

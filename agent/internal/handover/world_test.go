@@ -34,7 +34,9 @@ func newMemory() *memory {
 	return &memory{objects: map[string]string{}, failures: map[string]error{}}
 }
 
-func (m *memory) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+func (m *memory) Read(
+	ctx context.Context, key, knownETag string, limit int64,
+) (content []byte, etag string, err error) {
 	if err := m.request(ctx, "GET "+key); err != nil {
 		return nil, "", err
 	}
@@ -126,7 +128,12 @@ func stored[R record](t *testing.T, m *memory, key string) R {
 func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
 	t.Helper()
 	now := time.Now().UTC()
-	announcement := HandoverRequest{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Requested: now, Expires: now.Add(window)}
+	announcement := HandoverRequest{
+		ID:        server + "-" + now.Format(time.RFC3339Nano),
+		Server:    server,
+		Requested: now,
+		Expires:   now.Add(window),
+	}
 	text, err := json.Marshal(announcement)
 	require.NoError(t, err)
 	m.write(RequestKey, string(text))

@@ -177,7 +177,9 @@ func (u *upload) log(ctx context.Context) error {
 }
 
 // each sends the named ones one after the other; false is that one was gone.
-func (u *upload) each(ctx context.Context, names []string, send func(ctx context.Context, name string) error) (all bool, err error) {
+func (u *upload) each(
+	ctx context.Context, names []string, send func(ctx context.Context, name string) error,
+) (all bool, err error) {
 	for _, name := range names {
 		err := send(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -202,7 +204,9 @@ func (u *upload) file(ctx context.Context, path string) error {
 		return err
 	}
 	known, exists := u.state.Files[path]
-	if exists && (known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size && (known.Epoch != u.state.Epoch || checkpointFile(path))) {
+	if exists &&
+		(known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size &&
+			(known.Epoch != u.state.Epoch || checkpointFile(path))) {
 		// It is not the file that was sent, or not the one that this server began. Its
 		// keys are taken if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
@@ -269,7 +273,8 @@ func (u *upload) blocks(ctx context.Context) error {
 			return err
 		}
 		if sent && slices.Equal(ulids, after) {
-			u.state.Blocks = slices.DeleteFunc(u.state.Blocks, func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
+			u.state.Blocks = slices.DeleteFunc(u.state.Blocks,
+				func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
 			return nil
 		}
 	}

@@ -72,7 +72,8 @@ func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
 	require.Less(t, report.Bytes, int64(1_000))
 	requests, _ := w.TakeRequests()
 	require.Equal(t, []string{
-		"GET history/epochs/00000001.json", "GET history/epochs/00000002.json", "GET history/manifests/00000001/00000001.json",
+		"GET history/epochs/00000001.json", "GET history/epochs/00000002.json",
+		"GET history/manifests/00000001/00000001.json",
 		"PUT history/manifests/00000001/00000002.json",
 	}, requests)
 }
@@ -179,7 +180,8 @@ func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
 	s := w.first("i-old")
 	want := s.history()
 	for _, path := range []string{
-		"wal/checkpoint.00000003.tmp/00000000", "01ARZ3NDEKTSV4RRFFQ69G0009/chunks/000001", "01ARZ3NDEKTSV4RRFFQ69G0008.tmp-for-creation/meta.json",
+		"wal/checkpoint.00000003.tmp/00000000", "01ARZ3NDEKTSV4RRFFQ69G0009/chunks/000001",
+		"01ARZ3NDEKTSV4RRFFQ69G0008.tmp-for-creation/meta.json",
 		"01ARZ3NDEKTSV4RRFFQ69G0007.tmp-for-deletion/meta.json", "chunks_head/000001", "lock", "queries.active",
 	} {
 		s.write(path, 10)
@@ -219,7 +221,12 @@ func TestAPrometheusThatHasNeverRunHasNothingToBackUp(t *testing.T) {
 }
 
 func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
-	for name, remove := range map[string]string{"all of it": "", "the history": root, "the manifests": manifestRoot, "the claims": epochRoot} {
+	for name, remove := range map[string]string{
+		"all of it":     "",
+		"the history":   root,
+		"the manifests": manifestRoot,
+		"the claims":    epochRoot,
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			s := w.first("i-old")

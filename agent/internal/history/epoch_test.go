@@ -113,7 +113,11 @@ func TestAServerThatGetsTheVIPBackGoesOnInAnEpochOfItsOwn(t *testing.T) {
 func TestAServerOnWhichNothingWasRestoredDoesNotBackUpOverAHistory(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
-	for name, remove := range map[string]string{"": "none", "with its claim only": manifestRoot, "with manifests only": epochRoot} {
+	for name, remove := range map[string]string{
+		"":                    "none",
+		"with its claim only": manifestRoot,
+		"with manifests only": epochRoot,
+	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.RemoveAll(w.Path(remove)))
 			s := newServer(t, w.store, "i-new", t.TempDir())
@@ -151,7 +155,9 @@ func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-first")
 	s.segment(0, 100)
-	require.EqualError(t, s.fails(), "cannot back up the history: this server may not back up: handover/holder.json does not say yet which server holds the VIP")
+	require.EqualError(t, s.fails(),
+		"cannot back up the history: this server may not back up: handover/holder.json does not say yet which server holds "+
+			"the VIP")
 	require.NoError(t, w.store.Put(t.Context(), handover.HolderKey, []byte("{"), jsonType))
 	require.ErrorContains(t, s.fails(), "cannot read which server holds the VIP: handover/holder.json is invalid")
 }

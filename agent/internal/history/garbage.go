@@ -66,7 +66,8 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 		return bucket.Listing{}, err
 	}
 	if listing.Cut {
-		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage", "objects", len(listing.Objects))
+		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage",
+			"objects", len(listing.Objects))
 		return listing, nil
 	}
 	sizes := sizesIn(listing)
@@ -115,7 +116,8 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 		return false, err
 	}
 	manifests := manifestsIn(listed, highest)
-	own := slices.IndexFunc(manifests, func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
+	own := slices.IndexFunc(manifests,
+		func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
 		// Somebody is ahead of this server, or its manifest is gone. If this server holds the VIP, the
 		// other manifest was made up, and the next epoch is above it.
@@ -141,7 +143,8 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	if whole {
 		now := manifests[own].modified
 		for _, entry := range listing.Objects {
-			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] && now.Sub(entry.Modified) > u.Retention {
+			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] &&
+				now.Sub(entry.Modified) > u.Retention {
 				garbage = append(garbage, entry.Key)
 			}
 		}

@@ -117,9 +117,11 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	for key, age := range map[string]time.Duration{
-		walRoot + "00000001/00000000/000000000000-000000000001": 25 * time.Hour, walRoot + "00000001/00000000/000000000000-000000000002": 23 * time.Hour,
-		blockRoot + "01ARZ3NDEKTSV4RRFFQ69G0099/index": 25 * time.Hour, catalogueRoot + strings.Repeat("0", 64) + ".json": 25 * time.Hour,
-		"certificates/0123456789abcdef/acme.json": 999 * time.Hour, "history.json": 999 * time.Hour,
+		walRoot + "00000001/00000000/000000000000-000000000001": 25 * time.Hour,
+		walRoot + "00000001/00000000/000000000000-000000000002": 23 * time.Hour,
+		blockRoot + "01ARZ3NDEKTSV4RRFFQ69G0099/index":          25 * time.Hour,
+		catalogueRoot + strings.Repeat("0", 64) + ".json":       25 * time.Hour,
+		"certificates/0123456789abcdef/acme.json":               999 * time.Hour, "history.json": 999 * time.Hour,
 	} {
 		require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
 		w.age(key, age)
@@ -129,7 +131,9 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	w.age(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001", 999*time.Hour)
 	s.collectGarbageNext()
 	s.backup()
-	require.Equal(t, []string{walRoot + "00000001/00000000/000000000000-000000000002", walRoot + "00000001/00000000/000000000000-000000040000"}, w.Keys(t, walRoot))
+	require.Equal(t, []string{
+		walRoot + "00000001/00000000/000000000000-000000000002", walRoot + "00000001/00000000/000000000000-000000040000",
+	}, w.Keys(t, walRoot))
 	require.Len(t, w.Keys(t, blockRoot), 4)
 	require.Len(t, w.Keys(t, catalogueRoot), 1)
 	require.Len(t, w.Keys(t, "certificates/"), 1)
@@ -142,7 +146,8 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 	old := w.first("i-old")
 	old.backup()
 	successor := w.restored("i-new")
-	require.NoError(t, w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
+	require.NoError(t,
+		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	for _, moment := range []string{manifestRoot + "00000001/00000003", manifestRoot + "00000001/00000001"} {
 		// When the manifest is written, and when all that is kept is read.
@@ -225,7 +230,8 @@ func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.segment(0, 10)
-	require.NoError(t, w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
+	require.NoError(t,
+		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	s.collectGarbageNext()
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
@@ -236,7 +242,9 @@ func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 		return true
 	})
 	err := s.fails()
-	require.ErrorContains(t, err, "cannot back up the history: cannot collect garbage: cannot delete old objects: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
+	require.ErrorContains(t, err,
+		"cannot back up the history: cannot collect garbage: cannot delete old objects: delete "+
+			"s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
 	require.ErrorContains(t, err, "check what this server's role may do")
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)

@@ -60,16 +60,21 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.Stack = "\n::stop-commands::x"
 		w.forge(m, c)
 	},
-	"a name of a megabyte": func(w *world, m Manifest, c Catalogue) { m.Server = strings.Repeat("i", 1<<20); w.forge(m, c) },
-	"a list":               func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("[]")) },
-	"null":                 func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("null")) },
+	"a name of a megabyte": func(w *world, m Manifest, c Catalogue) {
+		m.Server = strings.Repeat("i", 1<<20)
+		w.forge(m, c)
+	},
+	"a list": func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("[]")) },
+	"null":   func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("null")) },
 	"a number that is too large": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), []byte(`{"epoch":1e400}`))
 	},
 	"brackets without end": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), []byte(strings.Repeat("[", 200_000)))
 	},
-	"a manifest of eight megabytes": func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), make([]byte, 8<<20)) },
+	"a manifest of eight megabytes": func(w *world, m Manifest, _ Catalogue) {
+		w.put(manifestKey(m.Epoch, m.Sequence), make([]byte, 8<<20))
+	},
 	"a catalogue of eight megabytes": func(w *world, m Manifest, c Catalogue) {
 		w.forge(m, map[string]any{"version": 1, "x": strings.Repeat("x", 8<<20)})
 	},
@@ -89,8 +94,14 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		c.Blocks[0].Files[0].Path = "chunks/../../../x"
 		w.forge(m, c)
 	},
-	"an absolute chunk": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Path = "/etc/passwd"; w.forge(m, c) },
-	"a chunk with NUL":  func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Path = "chunks/0\x00"; w.forge(m, c) },
+	"an absolute chunk": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Path = "/etc/passwd"
+		w.forge(m, c)
+	},
+	"a chunk with NUL": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Path = "chunks/0\x00"
+		w.forge(m, c)
+	},
 	"a chunk with a name that no disk takes": func(w *world, m Manifest, c Catalogue) {
 		c.Blocks[0].Files[0].Path = "chunks/" + strings.Repeat("0", 300)
 		w.forge(m, c)
@@ -99,9 +110,12 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.WAL[0].Path = "wal/" + strings.Repeat("0", 300)
 		w.forge(m, c)
 	},
-	"a segment twice":  func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
-	"a negative size":  func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
-	"the largest size": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = math.MaxInt64; w.forge(m, c) },
+	"a segment twice": func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
+	"a negative size": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
+	"the largest size": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Size = math.MaxInt64
+		w.forge(m, c)
+	},
 	"parts that wrap": func(w *world, m Manifest, c Catalogue) {
 		m.WAL[0].Parts = []int64{math.MaxInt64, math.MaxInt64, 2 + m.WAL[0].Size}
 		w.forge(m, c)
@@ -110,7 +124,10 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.WAL[0].Parts = []int64{-1, m.WAL[0].Size + 1}
 		w.forge(m, c)
 	},
-	"the largest epoch of a file": func(w *world, m Manifest, c Catalogue) { m.WAL[0].Epoch = math.MaxUint64; w.forge(m, c) },
+	"the largest epoch of a file": func(w *world, m Manifest, c Catalogue) {
+		m.WAL[0].Epoch = math.MaxUint64
+		w.forge(m, c)
+	},
 	"a checkpoint twice": func(w *world, m Manifest, c Catalogue) {
 		file := File{Path: "wal/checkpoint.00000000/00000000", Epoch: 1, Size: 1, SHA256: sumOf([]byte("x"))}
 		w.put(file.objects()[0].key, []byte("x"))
@@ -165,7 +182,10 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 
 // Objects that nobody can read: encrypted with a key that only the writer has, or archived.
 func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
-	for code, status := range map[string]int{"InvalidRequest": http.StatusBadRequest, "InvalidObjectState": http.StatusForbidden} {
+	for code, status := range map[string]int{
+		"InvalidRequest":     http.StatusBadRequest,
+		"InvalidObjectState": http.StatusForbidden,
+	} {
 		for _, part := range []string{manifestRoot, catalogueRoot, blockRoot, walRoot} {
 			t.Run(code+" "+part, func(t *testing.T) {
 				w := newWorld(t)
@@ -226,7 +246,9 @@ func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
 }
 
 func TestAClaimThatIsNotUnderstoodDoesNotStopTheBackups(t *testing.T) {
-	for name, text := range map[string]string{"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`} {
+	for name, text := range map[string]string{
+		"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			s := w.first("i-old")
@@ -407,7 +429,8 @@ func FuzzKeys(f *testing.F) {
 	f.Add(manifestKey(1, 1))
 	f.Add(epochKey(math.MaxUint64))
 	f.Fuzz(func(t *testing.T, key string) {
-		if epoch, sequence, ok := manifestOf(key); ok && strings.HasPrefix(key, manifestRoot) && strings.HasSuffix(key, ".json") {
+		if epoch, sequence, ok := manifestOf(key); ok && strings.HasPrefix(key, manifestRoot) &&
+			strings.HasSuffix(key, ".json") {
 			require.Equal(t, key, manifestKey(epoch, sequence))
 		}
 		if epoch, ok := epochOf(key); ok && strings.HasPrefix(key, epochRoot) && strings.HasSuffix(key, ".json") {
@@ -443,7 +466,8 @@ func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *test
 	for i := range 999 {
 		fmt.Fprintf(&page, "<Contents><Key>history/blocks/%d</Key><Size>1</Size></Contents>", i)
 	}
-	fmt.Fprintf(&page, "<Contents><Key>history/blocks/%s</Key><Size>1</Size></Contents></ListBucketResult>", strings.Repeat("x", 1_000))
+	fmt.Fprintf(&page, "<Contents><Key>history/blocks/%s</Key><Size>1</Size></Contents></ListBucketResult>",
+		strings.Repeat("x", 1_000))
 	var pages atomic.Int32
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Query().Get("prefix") != root {

@@ -361,7 +361,8 @@ func (f File) objects() []object {
 
 // partKey is the key of a part of a segment that begins at this offset.
 func (f File) partKey(from, length int64) string {
-	return fmt.Sprintf("%s%08d/%s/%012d-%012d", walRoot, f.Epoch, strings.TrimPrefix(f.Path, walDir+"/"), from, from+length)
+	return fmt.Sprintf("%s%08d/%s/%012d-%012d", walRoot, f.Epoch, strings.TrimPrefix(f.Path, walDir+"/"), from,
+		from+length)
 }
 
 // check returns why it cannot be a file of the write-ahead log.

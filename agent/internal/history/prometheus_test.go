@@ -30,14 +30,16 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	config := filepath.Join(t.TempDir(), "prometheus.yaml")
 	text := "global: {scrape_interval: 50ms, scrape_timeout: 50ms}\n"
 	if len(targets) > 0 {
-		text += fmt.Sprintf("scrape_configs: [{job_name: test, static_configs: [{targets: [%s]}]}]\n", strings.Join(targets, ", "))
+		text += fmt.Sprintf("scrape_configs: [{job_name: test, static_configs: [{targets: [%s]}]}]\n",
+			strings.Join(targets, ", "))
 	}
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o644))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address, "--log.level=warn")
+	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address,
+		"--log.level=warn")
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
@@ -88,7 +90,8 @@ func TestARealPrometheusAnswersWithTheSamplesOfTheOneBefore(t *testing.T) {
 	before := startPrometheus(t, old.Dir, target.Listener.Addr().String())
 	var want map[float64]string
 	for round := range 4 {
-		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second, 20*time.Millisecond)
+		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second,
+			20*time.Millisecond)
 		want = samples(t, before, "visits")
 		// It continues collecting meanwhile.
 		old.backup()

@@ -172,7 +172,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	case len(manifests.Objects) == 0:
 		r.Log.Error("servers backed up a history, but all of its manifests are gone")
 	case manifests.Cut:
-		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed", "manifests", len(manifests.Objects))
+		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed",
+			"manifests", len(manifests.Objects))
 	}
 	all, err := list(ctx, r.Store, root)
 	if err != nil {
@@ -187,7 +188,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	candidates := manifestsIn(manifests, highestOf(manifests, epochs))
 	useless := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
 	if useless > 0 {
-		r.Log.Error("backups of the history are in an epoch that no server can have claimed: skipping them", "backups", useless)
+		r.Log.Error("backups of the history are in an epoch that no server can have claimed: skipping them",
+			"backups", useless)
 	}
 	var foreign []Manifest
 	try := func(manifest Manifest, modified time.Time) (Result, backup, error) {
@@ -198,7 +200,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		result := Result{
 			Found: true, Stack: manifest.Stack, Server: manifest.Server, Epoch: manifest.Epoch, Sequence: manifest.Sequence,
 			// The bucket's clock may tell the two to different seconds.
-			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks), Fallbacks: useless,
+			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks),
+			Fallbacks: useless,
 		}
 		for _, file := range fetched.files() {
 			result.Bytes += file.Size
@@ -214,12 +217,14 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 			return false
 		}
 		useless++
-		r.Log.Error("a backup of the history is unusable: trying the one before", "epoch", epoch, "sequence", sequence, "error", err)
+		r.Log.Error("a backup of the history is unusable: trying the one before", "epoch", epoch, "sequence", sequence,
+			"error", err)
 		return true
 	}
 	for i, candidate := range candidates {
 		if i == maxTried || time.Now().After(end) {
-			r.Log.Error("too many backups of the history are unusable: skipping the others", "tried", i, "others", len(candidates)-i)
+			r.Log.Error("too many backups of the history are unusable: skipping the others", "tried", i,
+				"others", len(candidates)-i)
 			useless += len(candidates) - i
 			break
 		}
@@ -238,7 +243,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		if err == nil {
 			if len(foreign) > 0 {
-				r.Log.Error("backups of the history are those of another stack: skipping them", "backups", len(foreign), "stack", foreign[0].Stack)
+				r.Log.Error("backups of the history are those of another stack: skipping them", "backups", len(foreign),
+					"stack", foreign[0].Stack)
 				result.Fallbacks += len(foreign)
 			}
 			return result, fetched, nil
@@ -256,7 +262,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		result, fetched, err := try(manifest, written[manifest.String()])
 		if err == nil {
-			r.Log.Error("the newest usable backup of the history is that of another stack: using it, since this stack has none", "stack", manifest.Stack, "server", manifest.Server)
+			r.Log.Error("the newest usable backup of the history is that of another stack: using it, since this stack has none",
+				"stack", manifest.Stack, "server", manifest.Server)
 			return result, fetched, nil
 		}
 		if !passOver(manifest.Epoch, manifest.Sequence, err) {
@@ -427,7 +434,9 @@ func (r restoring) file(ctx context.Context, file File) (fetched int64, err erro
 
 // whole fetches the objects that a file consists of, but for those at its beginning that
 // are there already, so that it has this size and SHA-256 in the end.
-func (r restoring) whole(ctx context.Context, local string, size int64, sum string, objects []object) (fetched int64, err error) {
+func (r restoring) whole(
+	ctx context.Context, local string, size int64, sum string, objects []object,
+) (fetched int64, err error) {
 	file, err := r.dir.OpenFile(local, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return 0, err

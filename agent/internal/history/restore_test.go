@@ -32,7 +32,8 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	old.write("chunks_head/000001", 500)
 	old.write("wal/checkpoint.00000009.tmp/00000000", 10)
 	report := old.backup()
-	require.Equal(t, Report{Bytes: report.Bytes, Objects: 2 + 1 + 4 + 1 + 1, Epoch: 1, Sequence: 3, Duration: report.Duration}, report)
+	require.Equal(t,
+		Report{Bytes: report.Bytes, Objects: 2 + 1 + 4 + 1 + 1, Epoch: 1, Sequence: 3, Duration: report.Duration}, report)
 
 	successor := w.server("i-new")
 	result := successor.restore()
@@ -56,7 +57,8 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	successor.segment(4, 700)
 	report = successor.backup()
 	require.Equal(t, uint64(2), report.Epoch)
-	require.Equal(t, 4, report.Objects, "the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
+	require.Equal(t, 4, report.Objects,
+		"the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
 	third := w.restored("i-third")
 	requireSame(t, successor.history(), third.history())
 }
@@ -247,7 +249,8 @@ func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
 			require.Equal(t, 1, result.Fallbacks)
 			require.Equal(t, uint64(1), result.Sequence)
 			require.Contains(t, result.String(), "UNUSABLE NEWER BACKUPS: 1")
-			require.Contains(t, s.log.String(), `level=ERROR msg="a backup of the history is unusable: trying the one before" epoch=1 sequence=2`)
+			require.Contains(t, s.log.String(),
+				`level=ERROR msg="a backup of the history is unusable: trying the one before" epoch=1 sequence=2`)
 			requireSame(t, want, s.history())
 
 			// What is backed up then is whole again.
@@ -282,8 +285,9 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 		}
 	}
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"denied": refuse(http.StatusForbidden, "AccessDenied"), "out of order": refuse(http.StatusInternalServerError, "InternalError"),
-		"busy": refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
+		"denied":       refuse(http.StatusForbidden, "AccessDenied"),
+		"out of order": refuse(http.StatusInternalServerError, "InternalError"),
+		"busy":         refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
 	} {
 		for _, part := range []string{manifestRoot, root, manifestRoot + "0", catalogueRoot, blockRoot, walRoot} {
 			t.Run(name+" "+part, func(t *testing.T) {
@@ -297,7 +301,8 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 				})
 				_, err := s.restoring.Run(t.Context())
 				require.ErrorIs(t, err, errUnreadable)
-				require.ErrorContains(t, err, "cannot restore the history: the backup is unreadable; refusing to treat it as missing: ")
+				require.ErrorContains(t, err,
+					"cannot restore the history: the backup is unreadable; refusing to treat it as missing: ")
 				require.NoDirExists(t, s.Dir)
 				require.NoFileExists(t, s.State)
 				w.Intercept(nil)
@@ -323,7 +328,8 @@ func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
 	_, err := s.restoring.Run(t.Context())
 	require.Error(t, err)
 	requireSame(t, want, s.history())
-	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile), "what would be collected now would be lost with the next restore")
+	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile),
+		"what would be collected now would be lost with the next restore")
 }
 
 func TestAStackThatIsMovedToAnotherBucketGoesOn(t *testing.T) {
@@ -432,7 +438,10 @@ func TestWhatIsLeftOfARestoreThatWasKilledIsReplaced(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.server("i-new")
-	for _, path := range []string{"data.new/wal/00000000", "data.new/01ARZ3NDEKTSV4RRFFQ69G0001/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0001.tmp/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0009/index", "data/wal/00000009"} {
+	for _, path := range []string{
+		"data.new/wal/00000000", "data.new/01ARZ3NDEKTSV4RRFFQ69G0001/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0001.tmp/index",
+		"restored/01ARZ3NDEKTSV4RRFFQ69G0009/index", "data/wal/00000009",
+	} {
 		local := filepath.Join(s.restoring.Dir, path)
 		require.NoError(t, os.MkdirAll(filepath.Dir(local), 0o755))
 		require.NoError(t, os.WriteFile(local, []byte("half"), 0o644))

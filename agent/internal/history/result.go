@@ -45,7 +45,8 @@ func (r Result) String() string {
 	if !r.Found {
 		return "no history was backed up yet: Prometheus starts empty"
 	}
-	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s (epoch %d, manifest %d)",
+	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s "+
+		"(epoch %d, manifest %d)",
 		r.Server, r.AgeSeconds, r.Blocks, r.Bytes, r.Fetched, r.Seconds, r.Epoch, r.Sequence)
 	if r.Fallbacks > 0 {
 		text += fmt.Sprintf("; UNUSABLE NEWER BACKUPS: %d", r.Fallbacks)

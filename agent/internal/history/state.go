@@ -97,7 +97,8 @@ func (s *state) forget() {
 
 // block is what was sent of a block.
 func (s *state) block(ulid string) (Block, bool) {
-	i, found := slices.BinarySearchFunc(s.Blocks, ulid, func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
+	i, found := slices.BinarySearchFunc(s.Blocks, ulid,
+		func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
 	if !found {
 		return Block{}, false
 	}
@@ -143,7 +144,8 @@ type Tally struct {
 	LastSuccess time.Time
 }
 
-// Note counts a run that ended now, and whether another backup was gone from the bucket, and tells how runs went until now.
+// Note counts a run that ended now, and whether another backup was gone from the bucket, and tells how runs went until
+// now.
 func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {

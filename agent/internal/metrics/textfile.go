@@ -35,7 +35,8 @@ func (f Textfile) Write(metrics ...Metric) error {
 		if metric.Counter {
 			kind = "counter"
 		}
-		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name, strconv.FormatFloat(metric.Value, 'f', -1, 64))
+		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name,
+			strconv.FormatFloat(metric.Value, 'f', -1, 64))
 	}
 	// The exporter runs as somebody else. The name until then does not end with .prom:
 	// the collector leaves it alone.

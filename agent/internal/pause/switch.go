@@ -42,7 +42,8 @@ func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return fmt.Errorf("cannot %s: %w", file, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("%s is still there after %s: check the systemd unit that watches it", path, s.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout,
+		fmt.Errorf("%s is still there after %s: check the systemd unit that watches it", path, s.Timeout))
 	defer cancel()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()

@@ -29,7 +29,8 @@ func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
-		require.EqualError(t, err, "cannot pause: "+dir+"/pause is still there after 1m0s: check the systemd unit that watches it")
+		require.EqualError(t, err,
+			"cannot pause: "+dir+"/pause is still there after 1m0s: check the systemd unit that watches it")
 		// Its answer comes late: what was asked for since then is what counts.
 		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
 		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))
@@ -41,5 +42,6 @@ func TestAWaitThatIsCalledOffEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, Switch{Dir: t.TempDir(), Timeout: time.Minute}.Pause(ctx), context.Canceled)
-	require.ErrorContains(t, Switch{Dir: filepath.Join(t.TempDir(), "missing"), Timeout: time.Minute}.Pause(t.Context()), "cannot pause: ")
+	require.ErrorContains(t, Switch{Dir: filepath.Join(t.TempDir(), "missing"), Timeout: time.Minute}.Pause(t.Context()),
+		"cannot pause: ")
 }

@@ -107,11 +107,13 @@ func (c Certificates) awaited() ([]string, error) {
 func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
 	switch {
 	case !stored.Holds(leaf):
-		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)", strings.Join(leaf.DNSNames, ", "))
+		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)",
+			strings.Join(leaf.DNSNames, ", "))
 	case leaf.VerifyHostname(name) != nil:
 		return fmt.Sprintf("is served with the certificate of %s", strings.Join(leaf.DNSNames, ", "))
 	case time.Until(leaf.NotAfter) < certificates.MinimumValidity:
-		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed", leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
+		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed",
+			leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
 	default:
 		return ""
 	}

@@ -29,7 +29,11 @@ type front struct {
 func newFront(t *testing.T) *front {
 	t.Helper()
 	dir := t.TempDir()
-	f := &front{T: t, served: map[string]certificatestest.Pair{}, otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default")}
+	f := &front{
+		T:         t,
+		served:    map[string]certificatestest.Pair{},
+		otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default"),
+	}
 	listener := httptest.NewUnstartedServer(http.NotFoundHandler())
 	listener.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		pair, exists := f.served[hello.ServerName]
@@ -44,8 +48,9 @@ func newFront(t *testing.T) *front {
 	f.check = Certificates{
 		Address: listener.Listener.Addr().String(),
 		Names:   []string{"example.org", "www.example.org"},
-		File:    filepath.Join(dir, "acme.json"), Record: filepath.Join(dir, "restored.json"), HolderFile: filepath.Join(dir, "holder"),
-		Project: "/opt/site",
+		File:    filepath.Join(dir, "acme.json"), Record: filepath.Join(dir, "restored.json"),
+		HolderFile: filepath.Join(dir, "holder"),
+		Project:    "/opt/site",
 	}
 	f.record(`{"missing":["example.org","www.example.org"]}`)
 	return f
@@ -84,7 +89,11 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 	f.hold()
 	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
-	require.Equal(t, Result{Verdict: Pass, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{
+		Verdict: Pass,
+		Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account " +
+			"https://acme.example.org/account/1",
+	}, f.look())
 }
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
@@ -100,23 +109,29 @@ func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	finding = f.look()
 	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1", finding.Detail)
+	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1",
+		finding.Detail)
 }
 
 // An authority that a CAA record keeps from issuing for this account has registered it all the same.
 func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f := newFront(t)
 	f.store()
-	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
+	}, f.look())
 	f.hold()
-	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate; account https://acme.example.org/account/1", f.look().Detail)
+	require.Equal(t,
+		"example.org: there is no certificate; www.example.org: there is no certificate; account "+
+			"https://acme.example.org/account/1", f.look().Detail)
 }
 
 func TestAnAccountFromTheBucketObeysNoTerminal(t *testing.T) {
 	f := newFront(t)
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
-	require.Equal(t, "none yet: asked for when the VIP arrives; account https://acme.example.org/1; ready", f.look().Detail)
+	require.Equal(t, "none yet: asked for when the VIP arrives; account https://acme.example.org/1; ready",
+		f.look().Detail)
 }
 
 func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
@@ -128,7 +143,9 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	require.Equal(t, Result{
-		Verdict: Pass, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
+		Verdict: Pass,
+		Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account " +
+			"https://acme.example.org/account/1",
 	}, f.look())
 }
 
@@ -165,7 +182,8 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		},
 		"about to end": {
 			func(f *front) {
-				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
+				f.store(certificatestest.New(t, later, "example.org"),
+					certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
 			},
 			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed; account https://acme\.example\.org/account/1$`,
 		},

@@ -58,14 +58,16 @@ func (c Containers) Check(ctx context.Context) Result {
 // list asks Compose which services there should be, sorted, and which
 // containers they have.
 func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
-	output, err := c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
+	output, err := c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
 	if err != nil {
 		return nil, nil, err
 	}
 	services = strings.Fields(string(output))
 	slices.Sort(services)
 
-	output, err = c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
+	output, err = c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -90,7 +90,10 @@ func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: test.ps}}.Check(t.Context())
+			finding := Containers{
+				Project: "/opt/site",
+				Runner:  answers{composeServices: "web\n", composePs: test.ps},
+			}.Check(t.Context())
 			require.Equal(t, Fail, finding.Verdict)
 			require.Equal(t, test.detail, finding.Detail)
 			require.Equal(t, test.logs, logNames(finding))
@@ -113,8 +116,10 @@ func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
 		detail string
 	}{
 		"Docker missing": {answers{}, `docker compose config --services: exec: "docker": executable file not found in $PATH`},
-		"daemon dead": {fails("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\nIs the docker daemon running?\n"),
-			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.; Is the docker daemon running?"},
+		"daemon dead": {fails("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\nIs the docker daemon " +
+			"running?\n"),
+			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at " +
+				"unix:///var/run/docker.sock.; Is the docker daemon running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			finding := Containers{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
@@ -131,7 +136,10 @@ func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
 }
 
 func TestAnOutputOfComposeThatIsNotUnderstoodIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"}}.Check(t.Context())
+	finding := Containers{
+		Project: "/opt/site",
+		Runner:  answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"},
+	}.Check(t.Context())
 	require.Equal(t, Fail, finding.Verdict)
 	require.Contains(t, finding.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
 }

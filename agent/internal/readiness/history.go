@@ -28,7 +28,8 @@ func (h History) Check(context.Context) Result {
 	case !result.Found:
 		return pass("none was there to restore")
 	}
-	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
+	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server,
+		result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
 	if result.Fallbacks > 0 {
 		detail += fmt.Sprintf("; unusable newer backups: %d", result.Fallbacks)
 	}

@@ -29,8 +29,10 @@ type Log struct {
 
 func serviceLog(project, service string) Log {
 	return Log{Name: service, Command: proc.Command{
-		Dir:        project,
-		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
+		Dir: project,
+		Args: []string{
+			"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service,
+		},
 		WithStderr: true,
 	}}
 }
@@ -46,7 +48,10 @@ func projectLog(project string) Log {
 // probeLog is what a container's health check said, which is in no other log.
 func probeLog(service, container string) Log {
 	return Log{Name: service + ": health check", Command: proc.Command{
-		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
+		Args: []string{
+			"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}",
+			container,
+		},
 	}}
 }
 

@@ -22,7 +22,8 @@ func (p PHP) Name() string { return "php" }
 func (p PHP) Check(ctx context.Context) Result {
 	logs := []Log{serviceLog(p.Project, "php"), serviceLog(p.Project, "web")}
 	output, err := p.Runner.Run(ctx, proc.Command{Dir: p.Project, Args: []string{
-		"docker", "compose", "exec", "-T", "web", "busybox", "wget", "-q", "-T", "5", "-O", "-", "http://127.0.0.1:8081/php_probe",
+		"docker", "compose", "exec", "-T", "web", "busybox", "wget", "-q", "-T", "5", "-O", "-",
+		"http://127.0.0.1:8081/php_probe",
 	}})
 	if err != nil {
 		return fail("the probe has no answer: "+oneLine(err.Error()), logs...)

@@ -17,11 +17,17 @@ func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
 		verdict Verdict
 		detail  string
 	}{
-		"runs":            {answers{askProbe: "ok\n"}, Pass, "the probe runs"},
-		"lacks something": {answers{askProbe: "cannot load the extension gd\n"}, Fail, `the probe answers "cannot load the extension gd" instead of "ok"`},
-		"warns":           {answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fail, `the probe answers "PHP Warning: session_start(); ok" instead of "ok"`},
-		"its source":      {answers{askProbe: "<?php echo 'ok';"}, Fail, `the probe answers "<?php echo 'ok';" instead of "ok"`},
-		"nothing":         {answers{askProbe: ""}, Fail, `the probe answers "" instead of "ok"`},
+		"runs": {answers{askProbe: "ok\n"}, Pass, "the probe runs"},
+		"lacks something": {
+			answers{askProbe: "cannot load the extension gd\n"}, Fail,
+			`the probe answers "cannot load the extension gd" instead of "ok"`,
+		},
+		"warns": {
+			answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fail,
+			`the probe answers "PHP Warning: session_start(); ok" instead of "ok"`,
+		},
+		"its source": {answers{askProbe: "<?php echo 'ok';"}, Fail, `the probe answers "<?php echo 'ok';" instead of "ok"`},
+		"nothing":    {answers{askProbe: ""}, Fail, `the probe answers "" instead of "ok"`},
 		"no PHP": {
 			fails("wget: server returned error: HTTP/1.1 502 Bad Gateway\n"), Fail,
 			"the probe has no answer: " + askProbe + ": exit status 1: wget: server returned error: HTTP/1.1 502 Bad Gateway",

@@ -146,7 +146,8 @@ func (r Readiness) progress(results []CheckState, seen map[string]bool, elapsed 
 func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(logs)) {
 		lines := logs[name]
-		fmt.Fprintf(r.Progress, "         last lines of the log of %s:\n%s", name, indented(lines[max(0, len(lines)-explainLines):]))
+		fmt.Fprintf(r.Progress, "         last lines of the log of %s:\n%s", name,
+			indented(lines[max(0, len(lines)-explainLines):]))
 	}
 	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }

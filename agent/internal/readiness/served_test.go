@@ -77,7 +77,8 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		name += "index.html"
 	}
 	content, exists := w.files[name]
-	if !exists || name == "404.html" || strings.HasPrefix(name, "_") || strings.Contains(name, ".php") || strings.Contains(strings.TrimPrefix(path, "/.well-known"), "/.") {
+	if !exists || name == "404.html" || strings.HasPrefix(name, "_") || strings.Contains(name, ".php") ||
+		strings.Contains(strings.TrimPrefix(path, "/.well-known"), "/.") {
 		response.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(response, w.files["404.html"])
 		return
@@ -137,7 +138,8 @@ func (s *server) pull() {
 	releases, err := release.OpenReleases(s.dir, "")
 	require.NoError(s, err)
 	require.NoError(s, release.Pull{
-		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
+		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(),
+		Log: slog.New(slog.DiscardHandler),
 	}.Run(s.Context()))
 	s.s3.TakeRequests()
 }
@@ -150,7 +152,9 @@ func (s *server) look() Result {
 func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Result{Verdict: Pass, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)"}, s.look())
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)",
+	}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
@@ -161,7 +165,8 @@ func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 // R1: what the site's own programs do has no part in whether the server is ready.
 func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	for _, name := range []string{
-		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
+		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
+		"shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The web server says 404 or 503 or nothing at all of it: it is not asked.
@@ -179,15 +184,20 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 
 // R1, R2: names that belong to the server, or that it hides, are not the site's to be served.
 func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
-	for _, name := range []string{".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config", "docs/.hidden/page.html", ".well-known/.hidden"} {
+	for _, name := range []string{
+		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
+		"docs/.hidden/page.html", ".well-known/.hidden",
+	} {
 		t.Run(name, func(t *testing.T) {
 			_, static := servedAt(name)
 			require.False(t, static)
 		})
 	}
 	for name, want := range map[string]string{
-		".well-known/matrix/client": "/.well-known/matrix/client", "graph.html": "/graph.html", "a.photo/x.png": "/a.photo/x.png",
-		"_posts/x.html": "/_posts/x.html", "docs/_headers": "/docs/_headers", "x.phone": "/x.phone", "index.html": "/", "a/index.html": "/a/", "a/404.html": "/a/404.html",
+		".well-known/matrix/client": "/.well-known/matrix/client", "graph.html": "/graph.html",
+		"a.photo/x.png": "/a.photo/x.png",
+		"_posts/x.html": "/_posts/x.html", "docs/_headers": "/docs/_headers", "x.phone": "/x.phone", "index.html": "/",
+		"a/index.html": "/a/", "a/404.html": "/a/404.html",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, static := servedAt(name)
@@ -232,11 +242,23 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 		change func(served site)
 		detail string
 	}{
-		"changed":           {func(served site) { served["assets/style.css"] = "body { color: red }" }, "/assets/style.css has other bytes than in the bucket"},
-		"cut short":         {func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket"},
-		"missing":           {func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found"},
-		"front page":        {func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket"},
-		"page of a program": {func(served site) { served["posts/a b/ü+.html"] = served["api/hello.php"] }, "/posts/a b/ü+.html has other bytes than in the bucket"},
+		"changed": {
+			func(served site) { served["assets/style.css"] = "body { color: red }" },
+			"/assets/style.css has other bytes than in the bucket",
+		},
+		"cut short": {
+			func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket",
+		},
+		"missing": {
+			func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found",
+		},
+		"front page": {
+			func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket",
+		},
+		"page of a program": {
+			func(served site) { served["posts/a b/ü+.html"] = served["api/hello.php"] },
+			"/posts/a b/ü+.html has other bytes than in the bucket",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			build := exampleSite()
@@ -295,7 +317,8 @@ func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	s.web.serve("0123456789abcdef", build)
 	finding := s.look()
 	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()), finding.Detail)
+	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()),
+		finding.Detail)
 	require.Equal(t, []string{"containers"}, logNames(finding))
 }
 
@@ -326,7 +349,8 @@ func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
 	s.s3.Delete(manifest.Name)
 	require.Contains(t, s.look().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
 	s.s3.Deny()
-	require.Contains(t, s.look().Detail, "access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
+	require.Contains(t, s.look().Detail,
+		"access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
 }
 
 func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
@@ -340,7 +364,11 @@ func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
 
 // R1: what the site's own rules hide is not served, and is not to be.
 func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
-	for rule, ready := range map[string]bool{"/posts/* /moved 301!": true, "/posts/* /index.html 200!": true, "/posts/* /moved 301": false} {
+	for rule, ready := range map[string]bool{
+		"/posts/* /moved 301!":      true,
+		"/posts/* /index.html 200!": true,
+		"/posts/* /moved 301":       false,
+	} {
 		t.Run(rule, func(t *testing.T) {
 			build := exampleSite().With("_redirects", rule+"\n")
 			s := newServer(t, build)

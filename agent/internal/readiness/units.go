@@ -98,7 +98,9 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	}
 	names = append(names, u.Services...)
 	output, err := u.Runner.Run(ctx, proc.Command{Args: append([]string{
-		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
+		"systemctl", "show",
+		"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+			"ActiveEnterTimestampMonotonic,NRestarts",
 	}, names...)})
 	if err != nil {
 		return nil, err

@@ -11,7 +11,9 @@ import (
 	"immutable-infra/agent/internal/proc"
 )
 
-const showPull = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
+const showPull = "systemctl show " +
+	"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+	"ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
 
 const (
 	waitingTimer = `Result=success
@@ -75,14 +77,16 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 			logs:    []string{"agent-pull.timer", "agent-pull.service"},
 		},
 		"failed run": {
-			service: replaced(succeededService, "Result=success", "Result=exit-code", "Status=0", "Status=1", "=inactive", "=failed", "=dead", "=failed"),
-			detail:  "agent-pull.service: last run failed (exit-code, status 1)",
-			logs:    []string{"agent-pull.service"},
+			service: replaced(succeededService, "Result=success", "Result=exit-code", "Status=0", "Status=1", "=inactive",
+				"=failed", "=dead", "=failed"),
+			detail: "agent-pull.service: last run failed (exit-code, status 1)",
+			logs:   []string{"agent-pull.service"},
 		},
 		"killed run": {
-			service: replaced(succeededService, "Result=success", "Result=signal", "Status=0", "Status=9", "=inactive", "=failed", "=dead", "=failed"),
-			detail:  "agent-pull.service: last run failed (signal, status 9)",
-			logs:    []string{"agent-pull.service"},
+			service: replaced(succeededService, "Result=success", "Result=signal", "Status=0", "Status=9", "=inactive",
+				"=failed", "=dead", "=failed"),
+			detail: "agent-pull.service: last run failed (signal, status 9)",
+			logs:   []string{"agent-pull.service"},
 		},
 		"never ran": {
 			service: replaced(succeededService, "93042173", "0"),
@@ -118,11 +122,15 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 }
 
 func TestASilentSystemdIsNotReady(t *testing.T) {
-	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"}, lookAtTimers(t, fails("Failed to connect to bus\n")))
-	require.Equal(t, Result{Detail: "systemctl show says nothing of agent-pull.service"}, lookAtTimers(t, answers{showPull: waitingTimer}))
+	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"},
+		lookAtTimers(t, fails("Failed to connect to bus\n")))
+	require.Equal(t, Result{Detail: "systemctl show says nothing of agent-pull.service"},
+		lookAtTimers(t, answers{showPull: waitingTimer}))
 }
 
-const showWatch = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
+const showWatch = "systemctl show " +
+	"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+	"ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
 
 // runningService is active since the 100th second of the machine.
 const runningService = `Result=success
@@ -170,7 +178,8 @@ func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
 			"active for 29.0 s, 30 s needed, restarts: 2",
 		},
 		"about to be restarted": {
-			replaced(runningService, "NRestarts=0", "NRestarts=7", "=active", "=activating", "=running", "=auto-restart", "=success", "=signal"), 200,
+			replaced(runningService, "NRestarts=0", "NRestarts=7", "=active", "=activating", "=running", "=auto-restart",
+				"=success", "=signal"), 200,
 			"activating (auto-restart, result signal), restarts: 7",
 		},
 		"failed": {
@@ -206,7 +215,8 @@ func TestAServiceIsNotWaitedForAsAPullIs(t *testing.T) {
 		Services: []string{"agent-watch.service"},
 		Now:      func() (time.Duration, error) { return time.Hour, nil },
 	}
-	show := strings.TrimSuffix(showPull, " agent-pull.timer agent-pull.service") + " agent-pull.timer agent-pull.service agent-watch.service"
+	show := strings.TrimSuffix(showPull, " agent-pull.timer agent-pull.service") +
+		" agent-pull.timer agent-pull.service agent-watch.service"
 	pulling := replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start")
 
 	units.Runner = answers{show: waitingTimer + "\n" + succeededService + "\n" + runningService}
@@ -230,6 +240,10 @@ func TestTheClockIsTheOneOfSystemd(t *testing.T) {
 	require.GreaterOrEqual(t, after, before)
 
 	broken := func() (time.Duration, error) { return 0, errors.New("cannot read the monotonic clock: no clock") }
-	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Check(t.Context())
+	finding := Units{
+		Services: []string{"agent-watch.service"},
+		Runner:   answers{showWatch: runningService},
+		Now:      broken,
+	}.Check(t.Context())
 	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, finding)
 }

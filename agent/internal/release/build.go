@@ -171,7 +171,8 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 		return fmt.Errorf("cannot download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
-		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
+		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key),
+			got, digest)
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("cannot sync %s: %w", target, err)

@@ -13,13 +13,16 @@ import (
 // FetchManifest reads the manifest from the content bucket and returns its ETag,
 // too, unless it still has knownETag: then the error is bucket.ErrNotModified.
 // An empty knownETag always reads.
-func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string, limits manifest.Limits) (manifest.Manifest, string, error) {
+func FetchManifest(
+	ctx context.Context, content *bucket.Bucket, knownETag string, limits manifest.Limits,
+) (manifest.Manifest, string, error) {
 	object, err := content.Get(ctx, manifest.Name, knownETag)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
 		return manifest.Manifest{}, "", fmt.Errorf("no build has been uploaded yet: %w", err)
 	case errors.Is(err, bucket.ErrDenied):
-		return manifest.Manifest{}, "", fmt.Errorf("%w: allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", err)
+		return manifest.Manifest{}, "", fmt.Errorf("%w: allow this server's role s3:GetObject on the bucket's objects and "+
+			"s3:ListBucket on the bucket", err)
 	case err != nil:
 		return manifest.Manifest{}, "", err
 	}
@@ -32,7 +35,8 @@ func FetchManifest(ctx context.Context, content *bucket.Bucket, knownETag string
 	}
 	fetched, err := manifest.Parse(text, limits)
 	if err != nil {
-		return manifest.Manifest{}, "", fmt.Errorf("%s is refused: %w; correct the site and run pulumi up", content.URL(manifest.Name), err)
+		return manifest.Manifest{}, "", fmt.Errorf("%s is refused: %w; correct the site and run pulumi up",
+			content.URL(manifest.Name), err)
 	}
 	return fetched, object.ETag, nil
 }

@@ -104,7 +104,9 @@ func (p Pull) Run(ctx context.Context) error {
 
 // serve makes the release of the list the one that is served. Its ETag is
 // remembered when that is certain: until then, the next run does this again.
-func (p Pull) serve(ctx context.Context, list manifest.Manifest, etag, current string, sound bool, begin time.Time) error {
+func (p Pull) serve(
+	ctx context.Context, list manifest.Manifest, etag, current string, sound bool, begin time.Time,
+) error {
 	id := list.ID()
 	if id == current && sound {
 		p.Log.Debug("nothing new", "release", current)
@@ -172,7 +174,9 @@ func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 // obtain makes sure that the release of the list is on disk and whole: as
 // it was left by an earlier run, or built now from what other releases have
 // and the bucket. It returns how many bytes were downloaded, too.
-func (p Pull) obtain(ctx context.Context, list manifest.Manifest, current string) (_ Info, downloaded int64, err error) {
+func (p Pull) obtain(
+	ctx context.Context, list manifest.Manifest, current string,
+) (_ Info, downloaded int64, err error) {
 	id := list.ID()
 	exists, err := p.Releases.Exists(id)
 	if err != nil {

@@ -199,7 +199,9 @@ func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &info))
 	require.Equal(t, Info{Release: build.ID(), Files: 5, Bytes: 44}, info)
 	require.JSONEq(t, `{"release":"`+build.ID()+`","files":5,"bytes":44}`, string(text))
-	require.Equal(t, `level=INFO msg="switched to release" release=`+build.ID()+" files=5 bytes=44 downloaded=44 from=none\n", s.journal.String())
+	require.Equal(t,
+		`level=INFO msg="switched to release" release=`+build.ID()+" files=5 bytes=44 downloaded=44 from=none\n",
+		s.journal.String())
 }
 
 func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
@@ -207,17 +209,18 @@ func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()
-	require.NoError(t, filepath.WalkDir(filepath.Join(s.dir, "releases"), func(path string, entry fs.DirEntry, err error) error {
-		require.NoError(t, err)
-		stat, err := entry.Info()
-		require.NoError(t, err)
-		want := fs.FileMode(0o644)
-		if entry.IsDir() {
-			want = 0o755
-		}
-		require.Equal(t, want, stat.Mode().Perm(), path)
-		return nil
-	}))
+	require.NoError(t,
+		filepath.WalkDir(filepath.Join(s.dir, "releases"), func(path string, entry fs.DirEntry, err error) error {
+			require.NoError(t, err)
+			stat, err := entry.Info()
+			require.NoError(t, err)
+			want := fs.FileMode(0o644)
+			if entry.IsDir() {
+				want = 0o755
+			}
+			require.Equal(t, want, stat.Mode().Perm(), path)
+			return nil
+		}))
 }
 
 func TestAnUnchangedMinuteCostsOneRequestAndSaysNothing(t *testing.T) {
@@ -258,7 +261,8 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200", "HEAD site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200", "HEAD site/posts/a b/ü+.html 200"},
+		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
 	// The file that did not change is on the disk once.
@@ -320,7 +324,9 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s.mustPull()
 		s.upload(second)
 		s.s3.Delete("site/new.html")
-		require.Contains(t, s.pullFails(), "get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the bucket: run pulumi up, unless one is running")
+		require.Contains(t, s.pullFails(),
+			"get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the "+
+				"bucket: run pulumi up, unless one is running")
 		s.requireServed(first)
 
 		s.upload(second)
@@ -373,13 +379,16 @@ func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
 	s.mustPull()
 	s.pull.Limits.Bytes = 1000
 	s.upload(first.With("film.mp4", strings.Repeat("x", 990)))
-	require.Contains(t, s.pullFails(), "the build has 1034 bytes, and at most 1000 bytes are accepted: make the site smaller and run pulumi up")
+	require.Contains(t, s.pullFails(),
+		"the build has 1034 bytes, and at most 1000 bytes are accepted: make the site smaller and run pulumi up")
 	s.requireServed(first)
 }
 
 func TestAnEmptyBucketAndAMissingRightAreToldApart(t *testing.T) {
 	s := newServer(t)
-	require.Equal(t, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)", s.pullFails())
+	require.Equal(t,
+		"no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)",
+		s.pullFails())
 
 	s.s3.Deny()
 	require.Equal(t, "get s3://content/SHA256SUMS: access denied (AccessDenied: AccessDenied in words): "+
@@ -472,12 +481,18 @@ func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
 
 func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 	damages := map[string]func(t *testing.T, s *server, build site){
-		"wrong bytes":      func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
-		"missing file":     func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
-		"file too many":    func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
-		"missing manifest": func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "../SHA256SUMS"))) },
-		"other manifest":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "../SHA256SUMS", b.With("x", "").Manifest()) },
-		"empty info":       func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
+		"wrong bytes":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
+		"missing file":  func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
+		"file too many": func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
+		"missing manifest": func(t *testing.T, s *server, b site) {
+			require.NoError(t,
+				os.Remove(s.file(b, "../SHA256SUMS")))
+		},
+		"other manifest": func(_ *testing.T, s *server, b site) {
+			s.overwrite(b, "../SHA256SUMS",
+				b.With("x", "").Manifest())
+		},
+		"empty info": func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
 		"empty release": func(t *testing.T, s *server, b site) {
 			require.NoError(t, os.RemoveAll(s.file(b, "../")))
 			require.NoError(t, os.Mkdir(s.file(b, "../"), 0o755))
@@ -514,7 +529,8 @@ func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
 	s.s3.TakeRequests()
 	s.mustPull()
 	s.requireServed(build)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200", "HEAD site/404.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200", "HEAD site/404.html 200"},
+		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.ID())
 
 	s.mustPull()
@@ -781,8 +797,9 @@ func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 				second = second.With(fmt.Sprintf("film-%d.mp4", i), strings.Repeat("x", (600<<10)/files))
 			}
 			s.upload(second)
-			require.Regexp(t, `^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
-				"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
+			require.Regexp(t,
+				`^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
+					"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
 			s.requireServed(first)
 			for _, request := range s.s3.TakeRequests() {
 				require.NotContains(t, request, "GET site/film")

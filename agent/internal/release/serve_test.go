@@ -158,8 +158,10 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	s.upload(second)
 	s.journal.Reset()
 	begin := time.Now()
-	require.Equal(t, fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: read why by journalctl --unit web-reload.service",
-		first.ID(), second.ID()), s.pullFails())
+	require.Equal(t,
+		fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: read why by journalctl --unit "+
+			"web-reload.service",
+			first.ID(), second.ID()), s.pullFails())
 	require.Less(t, time.Since(begin), 5*time.Second)
 	s.requireServed(first)
 	require.Equal(t, 3, web.reloads, "once for the new release, once back")
@@ -270,7 +272,8 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 		s.mustPull()
 		s.requireServed(build)
 	}
-	require.Contains(t, s.journal.String(), `level=WARN msg="cannot check which release is served" release=`+builds[0].ID()+` reason="/.well-known/release: status 502 Bad Gateway"`)
+	require.Contains(t, s.journal.String(),
+		`level=WARN msg="cannot check which release is served" release=`+builds[0].ID()+` reason="/.well-known/release: status 502 Bad Gateway"`)
 	require.Len(t, s.releases(), 4, "the web server may still read any of them")
 
 	web.failure = nil

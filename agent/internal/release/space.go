@@ -61,7 +61,8 @@ func checkSpace(dir string, bytes, reserve int64) error {
 	}
 	free := int64(stat.Bavail) * stat.Bsize
 	if bytes > free-reserve {
-		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set a larger rootVolumeSize and run pulumi up",
+		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set "+
+			"a larger rootVolumeSize and run pulumi up",
 			mebibytes(bytes), dir, mebibytes(free), mebibytes(reserve))
 	}
 	return nil
@@ -94,7 +95,8 @@ func (b *budget) Write(data []byte) (int, error) {
 // fits refuses so many more bytes if they would be beyond the limit.
 func (b *budget) fits(bytes int64) error {
 	if sum := b.spent.Load() + bytes; sum > b.limit {
-		return fmt.Errorf("the build has %s, and at most %s are accepted: make the site smaller and run pulumi up", mebibytes(sum), mebibytes(b.limit))
+		return fmt.Errorf("the build has %s, and at most %s are accepted: make the site smaller and run pulumi up",
+			mebibytes(sum), mebibytes(b.limit))
 	}
 	return nil
 }

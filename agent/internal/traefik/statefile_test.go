@@ -39,7 +39,8 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o644), after.Mode().Perm())
 		if beforeErr == nil {
-			require.False(t, os.SameFile(before, after), "another file has its name, also in the same state: that is what Traefik notices")
+			require.False(t, os.SameFile(before, after),
+				"another file has its name, also in the same state: that is what Traefik notices")
 		}
 		state, err := f.State()
 		require.NoError(t, err)

@@ -112,11 +112,13 @@ func NewReport(m Measured) Report {
 		report.Ratio = report.Original.SentMean / report.Ours.SentMean
 	}
 	for hour := 1; hour <= hours(m.Ours); hour++ {
-		report.Hours = append(report.Hours, Hour{Hour: hour, Ours: figures(between(m.Ours, hour, hour)), Original: figures(between(m.Original, hour, hour))})
+		report.Hours = append(report.Hours,
+			Hour{Hour: hour, Ours: figures(between(m.Ours, hour, hour)), Original: figures(between(m.Original, hour, hour))})
 	}
 	for first := firstCycle; first+cycle-1 <= hours(m.Ours); first += cycle {
 		runs := between(m.Ours, first, first+cycle-1)
-		report.Cycles = append(report.Cycles, Cycle{FirstHour: first, LastHour: first + cycle - 1, SentMean: figures(runs).SentMean})
+		report.Cycles = append(report.Cycles,
+			Cycle{FirstHour: first, LastHour: first + cycle - 1, SentMean: figures(runs).SentMean})
 	}
 	report.Problems = append(report.Problems, report.problems()...)
 	return report
@@ -135,12 +137,14 @@ func (r Report) problems() (problems []string) {
 		}
 		// What it says is what it sends, but for headers.
 		if told := hour.Ours.OverheadPerRequest; told < 0 || told > overhead {
-			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour, hour.Ours.ToldMean, hour.Ours.SentMean)
+			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour,
+				hour.Ours.ToldMean, hour.Ours.SentMean)
 		}
 	}
 	for i, cycle := range r.Cycles {
 		if first := r.Cycles[0]; i > 0 && math.Abs(cycle.SentMean/first.SentMean-1) > Flat {
-			add("a minute of hours %d and %d takes %.0f bytes, one of hours %d and %d %.0f", cycle.FirstHour, cycle.LastHour, cycle.SentMean, first.FirstHour, first.LastHour, first.SentMean)
+			add("a minute of hours %d and %d takes %.0f bytes, one of hours %d and %d %.0f", cycle.FirstHour, cycle.LastHour,
+				cycle.SentMean, first.FirstHour, first.LastHour, first.SentMean)
 		}
 	}
 	for _, restore := range r.Restores {
@@ -150,7 +154,8 @@ func (r Report) problems() (problems []string) {
 	}
 	for _, killed := range r.Killed {
 		if d := killed.Ours.Samples; d.Same == 0 || d.Changed+d.Invented > 0 || d.Lost > killed.Interval {
-			add("killed %.0f s after a backup, more than one interval of %d samples is lost: %s", killed.AfterBackup, killed.Interval, d)
+			add("killed %.0f s after a backup, more than one interval of %d samples is lost: %s", killed.AfterBackup,
+				killed.Interval, d)
 		}
 	}
 	return problems

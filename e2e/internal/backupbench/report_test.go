@@ -30,7 +30,8 @@ func whole() compare.Difference { return compare.Difference{Same: 1000, Series: 
 
 func TestWhatStaysFlatIsNoProblem(t *testing.T) {
 	report := NewReport(Measured{
-		Series: 1000, Interval: 15 * time.Second, Ours: runs(12, constant), Original: runs(12, func(int) int64 { return 4_000_000 }),
+		Series: 1000, Interval: 15 * time.Second, Ours: runs(12, constant),
+		Original: runs(12, func(int) int64 { return 4_000_000 }),
 		Restores: []Restore{{After: "hour 1", Ours: Transfer{Samples: whole()}}},
 		Killed:   []Killed{{Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 100}}}},
 	})
@@ -83,7 +84,8 @@ func TestAnAgentThatTellsOtherBytesThanItSendsIsAProblem(t *testing.T) {
 
 func TestWhatDoesNotComeBackIsAProblem(t *testing.T) {
 	for name, difference := range map[string]compare.Difference{
-		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1}, "one invented": {Same: 1000, Invented: 1},
+		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1},
+		"one invented": {Same: 1000, Invented: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := NewReport(Measured{Restores: []Restore{{After: "hour 1", Ours: Transfer{Samples: difference}}}})
@@ -94,7 +96,9 @@ func TestWhatDoesNotComeBackIsAProblem(t *testing.T) {
 }
 
 func TestMoreThanAnIntervalLostIsAProblem(t *testing.T) {
-	report := NewReport(Measured{Killed: []Killed{{AfterBackup: 60, Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 101}}}}})
+	report := NewReport(Measured{
+		Killed: []Killed{{AfterBackup: 60, Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 101}}}},
+	})
 	require.Len(t, report.Problems, 1)
 	require.Contains(t, report.Problems[0], "more than one interval of 100 samples is lost")
 }

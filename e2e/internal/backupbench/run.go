@@ -62,7 +62,8 @@ func figures(runs []Run) Figures {
 
 // between are the runs of some hours, from 1, the last one included.
 func between(runs []Run, first, last int) []Run {
-	return slices.DeleteFunc(slices.Clone(runs), func(r Run) bool { return r.Minute <= (first-1)*60 || r.Minute > last*60 })
+	return slices.DeleteFunc(slices.Clone(runs),
+		func(r Run) bool { return r.Minute <= (first-1)*60 || r.Minute > last*60 })
 }
 
 // hours is how many hours the runs are of.

@@ -124,7 +124,8 @@ func networkChanged(problems []string, err error) bool {
 	if err != nil {
 		problems = append(problems, err.Error())
 	}
-	return slices.ContainsFunc(problems, func(problem string) bool { return strings.Contains(problem, "net::ERR_NETWORK_CHANGED") })
+	return slices.ContainsFunc(problems,
+		func(problem string) bool { return strings.Contains(problem, "net::ERR_NETWORK_CHANGED") })
 }
 
 func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
@@ -156,7 +157,9 @@ func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
 	for _, problem := range result.Problems {
 		seen.note("%s", problem)
 	}
-	return Page{URL: result.URL, Status: seen.documentStatus(), Problems: seen.list(), Links: result.Links, Picture: picture}, nil
+	return Page{
+		URL: result.URL, Status: seen.documentStatus(), Problems: seen.list(), Links: result.Links, Picture: picture,
+	}, nil
 }
 
 // Evaluate opens a page, and returns what a JavaScript expression has for a value there, as
@@ -170,7 +173,8 @@ func (b *Browser) Evaluate(ctx context.Context, target, expression string) (stri
 	if err := chromedp.Do(limited, chromedp.Navigate(target)); err != nil {
 		return "", fmt.Errorf("cannot open %s: %w", target, err)
 	}
-	value, err := chromedp.Run(limited, chromedp.Evaluate[string]("Promise.resolve("+expression+").then(String)", chromedp.EvalAwaitPromise))
+	value, err := chromedp.Run(limited,
+		chromedp.Evaluate[string]("Promise.resolve("+expression+").then(String)", chromedp.EvalAwaitPromise))
 	if err != nil {
 		return "", fmt.Errorf("cannot evaluate %s at %s: %w", expression, target, err)
 	}
@@ -187,9 +191,10 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: "light"},
-	}}); err != nil {
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: "light"},
+		}}); err != nil {
 		return err
 	}
 	if len(b.others) == 0 {
@@ -282,7 +287,8 @@ func (w *watch) event(event any) {
 			w.urls[e.RequestID] = e.Request.URL
 			// A player keeps its request open, and settle.js awaits its first picture.
 			// The end of what a worker asks for is told to the worker alone.
-			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource && e.Type != network.ResourceTypePreflight {
+			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource &&
+				e.Type != network.ResourceTypePreflight {
 				w.open[e.RequestID] = e.LoaderID
 			}
 		})
@@ -305,7 +311,8 @@ func (w *watch) event(event any) {
 	case *logdomain.EventEntryAdded:
 		// Failed requests are noted with their status above. What is said of security is never
 		// a matter of taste: a blocked style, mixed content.
-		if e.Entry.Source != logdomain.EntrySourceNetwork && (e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
+		if e.Entry.Source != logdomain.EntrySourceNetwork &&
+			(e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
 			w.note("%s: %s", e.Entry.Source, e.Entry.Text)
 		}
 	}
@@ -423,7 +430,8 @@ func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(), context.Cause(ctx))
+			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(),
+				context.Cause(ctx))
 		}
 	}
 }

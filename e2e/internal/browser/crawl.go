@@ -228,7 +228,8 @@ func (c *crawl) follow(ctx context.Context, from, link string) {
 		c.problem(from, "the link to %s leads nowhere: %v", target, found.err)
 	case found.status >= http.StatusBadRequest && (!onPurpose || found.status != expected):
 		c.problem(from, "the link to %s is broken: %d", target, found.status)
-	case fragment != "" && fragment != "top" && !strings.HasPrefix(fragment, ":~:") && found.ids != nil && !found.ids[fragment]:
+	case fragment != "" && fragment != "top" && !strings.HasPrefix(fragment, ":~:") && found.ids != nil &&
+		!found.ids[fragment]:
 		c.problem(from, "the link to %s#%s is broken: the page has no such id", target, fragment)
 	}
 }
@@ -328,7 +329,9 @@ func references(kind, text string) ([]string, error) {
 
 func styleReferences(text string) []string {
 	var found []string
-	for _, pattern := range []string{`url\(\s*"([^"]+)"\s*\)`, `url\(\s*'([^']+)'\s*\)`, `url\(\s*([^"'()\s]+)\s*\)`, `@import\s+["']([^"']+)["']`} {
+	for _, pattern := range []string{
+		`url\(\s*"([^"]+)"\s*\)`, `url\(\s*'([^']+)'\s*\)`, `url\(\s*([^"'()\s]+)\s*\)`, `@import\s+["']([^"']+)["']`,
+	} {
 		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			if !strings.HasPrefix(match[1], "data:") && !strings.HasPrefix(match[1], "#") {
 				found = append(found, match[1])

@@ -40,7 +40,8 @@ func (d Difference) LastLost() time.Time { return time.UnixMilli(d.lastLost).UTC
 func (d Difference) String() string {
 	text := fmt.Sprintf("%d samples of %d series are the same", d.Same, d.Series)
 	if d.Lost > 0 {
-		text += fmt.Sprintf("; LOST %d, of %s to %s", d.Lost, d.FirstLost().Format(time.TimeOnly), d.LastLost().Format(time.TimeOnly))
+		text += fmt.Sprintf("; LOST %d, of %s to %s", d.Lost, d.FirstLost().Format(time.TimeOnly),
+			d.LastLost().Format(time.TimeOnly))
 	} else {
 		text += "; lost none"
 	}
@@ -112,7 +113,8 @@ func everything(ctx context.Context, from storage.Queryable) (storage.SeriesSet,
 	if err != nil {
 		return nil, nil, err
 	}
-	return querier.Select(ctx, true, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+")), querier.Close, nil
+	return querier.Select(ctx, true, nil,
+		labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+")), querier.Close, nil
 }
 
 // series compares two series of the same labels.

@@ -136,13 +136,15 @@ func parse(text []byte) (Dashboard, error) {
 		if err != nil {
 			return Dashboard{}, fmt.Errorf("variable %s: %w", variable.Name, err)
 		}
-		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Variable, Name: variable.Name, Ref: "A", Expr: expr, Instant: true})
+		d.queries = append(d.queries,
+			Query{Dashboard: f.Title, Of: Variable, Name: variable.Name, Ref: "A", Expr: expr, Instant: true})
 	}
 	for _, annotation := range f.Annotations.List {
 		if annotation.Expr == "" {
 			continue // Grafana's own
 		}
-		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Annotation, Name: annotation.Name, Ref: "A", Expr: annotation.Expr})
+		d.queries = append(d.queries,
+			Query{Dashboard: f.Title, Of: Annotation, Name: annotation.Name, Ref: "A", Expr: annotation.Expr})
 	}
 	if err := d.addPanels(f.Panels); err != nil {
 		return Dashboard{}, err
@@ -165,7 +167,8 @@ func (d *Dashboard) addPanels(panels []panel) error {
 			if target.Expr == "" {
 				return fmt.Errorf("panel %q, query %s: it has no expression", p.Title, target.RefID)
 			}
-			d.queries = append(d.queries, Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})
+			d.queries = append(d.queries,
+				Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})
 		}
 	}
 	return nil

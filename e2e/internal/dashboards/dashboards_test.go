@@ -15,7 +15,12 @@ import (
 )
 
 func hour(server string) Values {
-	return Values{Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second, Variables: map[string]string{"server": server}}
+	return Values{
+		Range:     time.Hour,
+		Step:      15 * time.Second,
+		Scrape:    15 * time.Second,
+		Variables: map[string]string{"server": server},
+	}
 }
 
 // shipped are the dashboards that a server gets.
@@ -40,13 +45,15 @@ func TestEveryExpressionIsFoundAndFilledIn(t *testing.T) {
 			{"name": "server", "type": "query", "query": {"query": "label_values(up{job=\"node\"}, server)", "refId": "x"}},
 			{"name": "job", "type": "query", "query": "label_values(up, job)"},
 			{"name": "quantile", "type": "custom", "query": "0.5,0.9"}]},
-		"annotations": {"list": [{"name": "Annotations & Alerts", "type": "dashboard"}, {"name": "moved", "expr": "changes(vip{server=~\"${server:regex}\"}[$__interval])"}]},
+		"annotations": {"list": [{"name": "Annotations & Alerts", "type": "dashboard"},
+			{"name": "moved", "expr": "changes(vip{server=~\"${server:regex}\"}[$__interval])"}]},
 		"panels": [
 			{"type": "row", "title": "open", "panels": []},
 			{"type": "timeseries", "title": "rate", "targets": [
 				{"refId": "A", "expr": "rate(a{server=~\"$server\"}[$__rate_interval])"},
 				{"refId": "B", "expr": "label_replace(b[$__range], \"x\", \"$1\", \"y\", \"(.*)$\")", "instant": true}]},
-			{"type": "row", "title": "closed", "panels": [{"type": "stat", "title": "hidden", "targets": [{"refId": "A", "expr": "c{server=~\"[[server]]\"} * $__range_s"}]}]},
+			{"type": "row", "title": "closed", "panels": [{"type": "stat", "title": "hidden",
+				"targets": [{"refId": "A", "expr": "c{server=~\"[[server]]\"} * $__range_s"}]}]},
 			{"type": "text", "title": "words"}]}`)
 	require.NoError(t, err)
 	require.Len(t, all, 1)
@@ -63,7 +70,11 @@ func TestEveryExpressionIsFoundAndFilledIn(t *testing.T) {
 }
 
 func TestTheRateIntervalIsGrafanas(t *testing.T) {
-	for step, expected := range map[time.Duration]string{time.Second: "60s", 15 * time.Second: "60s", 5 * time.Minute: "315s"} {
+	for step, expected := range map[time.Duration]string{
+		time.Second:      "60s",
+		15 * time.Second: "60s",
+		5 * time.Minute:  "315s",
+	} {
 		filled, err := Values{Step: step, Scrape: 15 * time.Second}.fill("$__rate_interval")
 		require.NoError(t, err)
 		require.Equal(t, expected, filled, step)
@@ -87,7 +98,8 @@ func TestADashboardThatIsNotUnderstoodIsAnError(t *testing.T) {
 }
 
 func TestAVariableWithoutAValueIsAnErrorThatNamesIt(t *testing.T) {
-	all, err := load(t, `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "A", "expr": "up{job=\"$job\"}"}]}]}`)
+	all, err := load(t,
+		`{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "A", "expr": "up{job=\"$job\"}"}]}]}`)
 	require.NoError(t, err)
 	_, err = all[0].Queries(hour(".*"))
 	require.ErrorContains(t, err, `t: panel "a" A: up{job="$job"}: there is no value for job`)

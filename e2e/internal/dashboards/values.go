@@ -24,14 +24,15 @@ type Values struct {
 // regular expression is one.
 func (v Values) fill(expr string) (string, error) {
 	var missing []string
-	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr, func(found string) string {
-		name, _, _ := strings.Cut(strings.Trim(found, "${}[]"), ":")
-		value, known := v.value(name)
-		if !known {
-			missing = append(missing, name)
-		}
-		return value
-	})
+	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr,
+		func(found string) string {
+			name, _, _ := strings.Cut(strings.Trim(found, "${}[]"), ":")
+			value, known := v.value(name)
+			if !known {
+				missing = append(missing, name)
+			}
+			return value
+		})
 	if len(missing) > 0 {
 		return "", fmt.Errorf("there is no value for %s", strings.Join(missing, ", "))
 	}

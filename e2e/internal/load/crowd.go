@@ -81,7 +81,8 @@ func (c *crowd) record(result *vegeta.Result, due time.Time) {
 	c.requests++
 	c.behind = max(c.behind, result.Timestamp.Sub(due))
 	if kind != "" {
-		c.failures = append(c.failures, Failure{At: result.Timestamp, Took: result.Latency, Page: page, Kind: kind, Detail: detail})
+		c.failures = append(c.failures,
+			Failure{At: result.Timestamp, Took: result.Latency, Page: page, Kind: kind, Detail: detail})
 		return
 	}
 	c.answers = append(c.answers, answer{at: result.Timestamp.Add(result.Latency), took: result.Latency})

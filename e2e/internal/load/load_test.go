@@ -139,7 +139,8 @@ func TestThePagesAreAskedForInTurn(t *testing.T) {
 		seen[r.URL.Path]++
 		fmt.Fprint(w, r.URL.Path)
 	})
-	run := s.start(t, Visitors{Pages: map[string]string{"/": digest("/"), "/a.css": digest("/a.css"), "/any": ""}, Fresh: 100})
+	run := s.start(t,
+		Visitors{Pages: map[string]string{"/": digest("/"), "/a.css": digest("/a.css"), "/any": ""}, Fresh: 100})
 	s.awaitRequests(t, 30)
 	require.Empty(t, run.Stop().Fresh.Failures)
 	for path, times := range seen {
@@ -153,11 +154,19 @@ func TestEachFailureIsTold(t *testing.T) {
 		answer       http.HandlerFunc
 		kind, detail string
 	}{
-		"reset":      {cut(true), "reset", "connection reset by peer"},
-		"no answer":  {cut(false), "eof", "EOF"},
-		"bad status": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "status 502", "Bad Gateway"},
-		"redirect":   {http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP, "status 302", "Found"},
-		"other page": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Welcome!") }, "wrong body", "8 bytes with SHA-256 " + digest("Welcome!")},
+		"reset":     {cut(true), "reset", "connection reset by peer"},
+		"no answer": {cut(false), "eof", "EOF"},
+		"bad status": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "status 502", "Bad Gateway",
+		},
+		"redirect": {http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP, "status 302", "Found"},
+		"other page": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprint(
+					w, "Welcome!",
+				)
+			}, "wrong body", "8 bytes with SHA-256 " + digest("Welcome!"),
+		},
 		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, page)
@@ -330,7 +339,8 @@ func TestVisitorsDoNotWaitForEachOther(t *testing.T) {
 	close(release)
 	report := run.Stop()
 	require.Empty(t, report.Fresh.Failures)
-	require.Greater(t, report.Fresh.LongestGap, 300*time.Millisecond, "fifty came in half a second, and none was answered in it")
+	require.Greater(t, report.Fresh.LongestGap, 300*time.Millisecond,
+		"fifty came in half a second, and none was answered in it")
 	require.Greater(t, report.Fresh.Max, 300*time.Millisecond)
 }
 
@@ -377,8 +387,12 @@ func TestARunDoesNotBeginOnASiteThatIsNotAsItShouldBe(t *testing.T) {
 		visitors Visitors
 		err      string
 	}{
-		"another page":      {Visitors{URL: s.URL, Pages: map[string]string{"/": digest("other")}}, "/ before the first visitor: wrong body"},
-		"nobody there":      {Visitors{URL: closed.URL, Pages: map[string]string{"/": ""}}, "/ before the first visitor: refused"},
+		"another page": {
+			Visitors{URL: s.URL, Pages: map[string]string{"/": digest("other")}}, "/ before the first visitor: wrong body",
+		},
+		"nobody there": {
+			Visitors{URL: closed.URL, Pages: map[string]string{"/": ""}}, "/ before the first visitor: refused",
+		},
 		"URL with a path":   {Visitors{URL: s.URL + "/", Pages: map[string]string{"/": ""}}, "without a path"},
 		"no URL":            {Visitors{Pages: map[string]string{"/": ""}}, "without a path"},
 		"no page":           {Visitors{URL: s.URL}, "no page to ask for"},
@@ -459,7 +473,8 @@ func TestAReportInJSONNamesItsUnits(t *testing.T) {
 	    "reconnects": 1, "repeated": 2, "resets": 3, "behindMs": 4
 	  },
 	  "keepAlive": {
-	    "requests": 0, "failures": [], "longestGapMs": 0, "gapAt": "0001-01-01T00:00:00Z", "p50Ms": 0, "p99Ms": 0, "maxMs": 0,
+	    "requests": 0, "failures": [], "longestGapMs": 0, "gapAt": "0001-01-01T00:00:00Z",
+	    "p50Ms": 0, "p99Ms": 0, "maxMs": 0,
 	    "reconnects": 0, "repeated": 0, "resets": 0, "behindMs": 0
 	  }
 	}`, string(encoded))

@@ -63,7 +63,8 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 		Resets       int       `json:"resets"`
 		BehindMs     float64   `json:"behindMs"`
 	}{
-		s.Requests, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99), Milliseconds(s.Max),
+		s.Requests, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99),
+		Milliseconds(s.Max),
 		s.Reconnects, s.Repeated, s.Resets, Milliseconds(s.Behind),
 	})
 }

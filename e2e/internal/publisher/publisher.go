@@ -36,7 +36,8 @@ func New(t *testing.T, root string, server *s3server.Server, bucket string) *Pro
 	t.Helper()
 	dir := t.TempDir()
 	p := &Project{
-		Dir: dir, Site: filepath.Join(dir, "site"), Bucket: bucket, Command: `mkdir ../built && cp -r . ../built && mv ../built _site`,
+		Dir: dir, Site: filepath.Join(dir, "site"), Bucket: bucket,
+		Command:     `mkdir ../built && cp -r . ../built && mv ../built _site`,
 		Environment: append(server.Environment(), "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME")),
 		program:     filepath.Join(dir, "publish"),
 	}
@@ -63,7 +64,8 @@ func (p *Project) Run(t *testing.T, verb string) (string, time.Duration, error) 
 	command := exec.CommandContext(t.Context(), p.program, verb)
 	command.Dir = p.Dir
 	command.Env = append([]string{
-		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "SOURCE_HASH=0123", "JEKYLL_ENV=production", "BUILD_COMMAND=" + p.Command,
+		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "SOURCE_HASH=0123", "JEKYLL_ENV=production",
+		"BUILD_COMMAND=" + p.Command,
 		"BUCKET=" + p.Bucket, "REGION=" + s3server.Region,
 	}, p.Environment...)
 	command.ExtraFiles = p.Inherited

@@ -52,7 +52,8 @@ func (s Sync) Down(ctx context.Context, dir string) (time.Duration, error) {
 }
 
 func (s Sync) run(ctx context.Context, args ...string) (time.Duration, error) {
-	command := exec.CommandContext(ctx, "s3cmd", append([]string{"--config", s.config, "--no-progress", "--quiet"}, args...)...)
+	command := exec.CommandContext(ctx, "s3cmd",
+		append([]string{"--config", s.config, "--no-progress", "--quiet"}, args...)...)
 	begin := time.Now()
 	output, err := command.CombinedOutput()
 	if err != nil {

@@ -70,7 +70,8 @@ func Start(t *testing.T, program string, buckets ...string) *Server {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey, "--quiet", "posix", server.dir)
+	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey,
+		"--quiet", "posix", server.dir)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())

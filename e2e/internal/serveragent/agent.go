@@ -143,7 +143,8 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 func (s *Server) paths() []string {
 	return []string{
 		"--acme-ca", s.path("none"),
-		"--traefik", s.path("traefik"), "--prometheus", s.Prometheus, "--history-state", s.path("history.json"), "--metrics", s.metrics(),
+		"--traefik", s.path("traefik"), "--prometheus", s.Prometheus, "--history-state", s.path("history.json"), "--metrics",
+		s.metrics(),
 	}
 }
 

@@ -103,12 +103,15 @@ func (r Replacement) Problems() []string {
 		_, others := r.split(visitors.summary.Failures, visitors.grace)
 		for _, failure := range others {
 			problems = append(problems, fmt.Sprintf("%s had %q for %s, sent %s, after %s, not while the VIP moved: %s",
-				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond), failure.Detail))
+				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond),
+				failure.Detail))
 		}
 	}
 	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= GapLimit {
-		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine was late in asking",
-			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
+		problems = append(problems,
+			fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine "+
+				"was late in asking",
+				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
 		problems = append(problems, "nobody logged in")

@@ -100,7 +100,8 @@ func NewReport(way string, replacements []Replacement) Report {
 	for _, r := range replacements {
 		figure := r.figure()
 		report.Each = append(report.Each, figure)
-		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times, figure.Times)
+		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times,
+			figure.Times)
 		report.Logins = report.Logins.plus(figure.Logins)
 	}
 	report.Fresh, report.KeepAlive, report.Median = together(fresh), together(keepAlive), medianTimes(times)
@@ -165,7 +166,12 @@ func (r Replacement) judge(login Login) Logins {
 }
 
 func (l Logins) plus(other Logins) Logins {
-	return Logins{Tried: l.Tried + other.Tried, Cut: l.Cut + other.Cut, Failed: l.Failed + other.Failed, Told: l.Told + other.Told}
+	return Logins{
+		Tried:  l.Tried + other.Tried,
+		Cut:    l.Cut + other.Cut,
+		Failed: l.Failed + other.Failed,
+		Told:   l.Told + other.Told,
+	}
 }
 
 // offset is a time from the beginning of the update, in milliseconds.

@@ -62,7 +62,8 @@ func StartGateway(t *testing.T) *Gateway {
 	}
 	environment := Environment("", filepath.Join(t.TempDir(), "none"))
 	command := exec.Command(binary, "--port", address, "--region", environment["AWS_REGION"],
-		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix", data)
+		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix",
+		data)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Start(); err != nil {
@@ -93,7 +94,9 @@ func StartGateway(t *testing.T) *Gateway {
 			signAgain(t, r.Out, environment)
 		}
 	}, ModifyResponse: gateway.shift}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gateway.serve(proxy, w, r) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gateway.serve(proxy, w, r)
+	}))
 	t.Cleanup(front.Close)
 	gateway.URL = front.URL
 	for name, value := range Environment(gateway.URL, environment["AWS_CONFIG_FILE"]) {
@@ -125,8 +128,12 @@ func (g *Gateway) serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 // signAgain signs a request whose signature is of another time.
 func signAgain(t *testing.T, r *http.Request, environment map[string]string) {
 	r.Header.Del("Authorization")
-	credentials := aws.Credentials{AccessKeyID: environment["AWS_ACCESS_KEY_ID"], SecretAccessKey: environment["AWS_SECRET_ACCESS_KEY"]}
-	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, r, r.Header.Get("X-Amz-Content-Sha256"), "s3", environment["AWS_REGION"], time.Now()); err != nil {
+	credentials := aws.Credentials{
+		AccessKeyID:     environment["AWS_ACCESS_KEY_ID"],
+		SecretAccessKey: environment["AWS_SECRET_ACCESS_KEY"],
+	}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, r, r.Header.Get("X-Amz-Content-Sha256"), "s3",
+		environment["AWS_REGION"], time.Now()); err != nil {
 		t.Error(err)
 	}
 }

@@ -130,7 +130,8 @@ func (s *Server) list(prefix string) []byte {
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
 		if strings.HasPrefix(key, prefix) {
 			object := s.objects[key]
-			answer.Contents = append(answer.Contents, entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
+			answer.Contents = append(answer.Contents,
+				entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
 		}
 	}
 	// There is nothing in it that could not be written.
@@ -180,7 +181,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	status, code := http.StatusOK, ""
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut && r.Method != http.MethodDelete:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut &&
+		r.Method != http.MethodDelete:
 		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
 	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
 		status, code = http.StatusForbidden, "AccessDenied"

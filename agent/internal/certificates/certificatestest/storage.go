@@ -31,7 +31,12 @@ func New(t *testing.T, end time.Time, names ...string) Pair {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	require.NoError(t, err)
 	// Without a subject, as those of ACME certificate authorities are.
-	template := &x509.Certificate{SerialNumber: serial, DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: end}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		DNSNames:     names,
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     end,
+	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	private, err := x509.MarshalECPrivateKey(key)
