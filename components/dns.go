@@ -41,7 +41,8 @@ type Record struct {
 type DNS struct {
 	pulumi.ResourceState
 
-	// ManualRecords lists, as lines of a zone file, the records to make by hand where no zone was given.
+	// ManualRecords lists, as lines of a zone file, the records to create by hand if no zone was
+	// given.
 	ManualRecords pulumi.StringArrayOutput `pulumi:"manualRecords"`
 	// Ready are all records, AddressesReady those of them that point to the VIP.
 	Ready, AddressesReady []pulumi.Resource

@@ -120,7 +120,7 @@ func NewWebServer(
 	if secrets == nil {
 		secrets = pulumi.Any(server.Secrets{})
 	}
-	// Secret, even if no input is: it has passwords.
+	// Secret, even if no input is: it contains passwords.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
 		return pulumi.ToSecret(pulumi.All(
 			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
@@ -367,7 +367,7 @@ func newSecurityGroup(
 		egress("S3, container images", 443),
 	}
 	if port := args.SMTPPort; args.SMTPHost != "" && port != 80 && port != 443 {
-		// To everybody: rules take addresses, and a relay's change.
+		// To everybody: rules take addresses, and the address of a relay changes.
 		out = append(out, egress("Mail relay", port))
 	}
 	in := ec2.SecurityGroupIngressArray{
