@@ -1,5 +1,5 @@
-// Package server is what a server is made of: its settings, its cloud-init user data, and the bundle that is copied to
-// it. It has pure functions, and does not depend on Pulumi.
+// Package server is what a server is made of: its settings, its cloud-init user data, and the
+// bundle that is copied to it. It has pure functions, and does not depend on Pulumi.
 package server
 
 import (

@@ -194,8 +194,8 @@ func (v *validator) authority(c *Config) {
 	}
 }
 
-// issuers refuses the values of a CAA record that counts for a name of the site if none of them lets
-// Traefik's account have certificates. Without a property issue, every authority may issue.
+// issuers rejects the values of a CAA record that counts for a name of the site if none of them
+// lets Traefik's account have certificates. Without a property issue, every authority may issue.
 func (v *validator) issuers(c *Config, key string, values []string) {
 	authority := fmt.Sprintf("the authority of acmeDirectory (%s)", hostOf(c.ACMEDirectory))
 	at, command := 0, fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))

@@ -16,8 +16,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// guard rejects well-formed values that do not belong into this stack: settings of the local cloud and documentation
-// placeholders in a stack on AWS, and names of another stack in any.
+// guard rejects well-formed values that do not belong in this stack: settings of the local cloud
+// and documentation placeholders in a stack on AWS, and names of another stack in any.
 func (v *validator) guard(c *Config) {
 	others := v.siblingStacks()
 	if !rehearsal(v.stack) {

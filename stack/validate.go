@@ -221,7 +221,8 @@ func (v *validator) validate(c *Config) {
 	}
 }
 
-// runner reads the address of the machine that deploys. It is not in the configuration, as it is another one each time.
+// runner reads the address of the machine that deploys. It is not in the configuration, because it
+// differs each time.
 func (v *validator) runner(c *Config) {
 	if !c.SSHFromRunner {
 		return

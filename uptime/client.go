@@ -36,7 +36,8 @@ type Account struct {
 	// API is the URL of the API, and Key a main API key of the account.
 	API string
 	Key string
-	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, nobody is alerted.
+	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, outages
+	// alert no one.
 	Webhook string
 	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: those of the system.
 	Roots string
@@ -101,8 +102,9 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// call makes a request and reads the response into a value, unless that is nil. It retries what may be repeated. Its
-// error is an *APIError for a rejection, and a *lostError where a creation may have succeeded.
+// call sends a request and decodes the response into a value, unless that is nil. It retries
+// requests that may be repeated. Its error is an *APIError for a rejection, and a *lostError if a
+// creation may have succeeded.
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
 	var encoded []byte
 	if body != nil {
@@ -140,7 +142,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 }
 
-// errBroken is that of a response that reports success and cannot be read.
+// errBroken is the error of a response that reports success and cannot be decoded.
 var errBroken = errors.New("the response is not what the API documents")
 
 // retryable reports whether the same request may succeed later.

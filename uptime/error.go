@@ -67,7 +67,8 @@ func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	return e
 }
 
-// lostError is that of a request whose outcome is unknown: there was no response, or one that does not tell.
+// lostError is the error of a request whose outcome is unknown: there was no response, or an
+// ambiguous one.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string { return e.cause.Error() }

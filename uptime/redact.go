@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// shortestSecret is the length from which a segment of a secret URL's path is taken for a secret itself.
+// shortestSecret is the length from which a segment of a secret URL's path counts as a secret
+// itself.
 const shortestSecret = 16
 
 // address matches an e-mail address: a response may quote those of the account's contacts.

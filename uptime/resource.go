@@ -67,7 +67,7 @@ type contactRequest struct {
 	Recurrence int    `json:"recurrence"`
 }
 
-// wantedMonitor alerts a contact at once and once, or nobody if the contact is 0.
+// wantedMonitor alerts a contact at once and once; contact 0 alerts no one.
 func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	request := monitorRequest{
 		FriendlyName: m.Name, Type: "HTTP", URL: m.URL, Interval: m.Interval, Timeout: m.Timeout,
@@ -142,8 +142,9 @@ func variables() []string {
 	}
 }
 
-// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the variables are in the
-// query, for which the URL ends with a question mark. The API requires a body as well, which has the same.
+// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the
+// variables are in the query, which is why the URL ends with a question mark. The API requires a
+// body as well, which has the same variables.
 func wantedContact(name, webhook string) (wanted[integration], error) {
 	body := map[string]string{}
 	for _, variable := range variables() {

@@ -15,7 +15,7 @@ type redirect struct {
 	text   string
 	from   pattern
 	status int
-	// force is set where the rule counts though the site has a file at the path.
+	// force makes the rule apply even if the site has a file at the path.
 	force bool
 
 	// Of a 3xx, the parts of its Location, well-formed but for captures. Of others, the path of a
@@ -96,7 +96,7 @@ func parseRedirect(l line) (redirect, error) {
 	if err := rule.parseTarget(fields[1]); err != nil {
 		return rule, err
 	}
-	// Adding or removing the slash at the end would go round in circles if the rule matched both.
+	// Adding or removing the slash at the end would redirect in circles if the rule matched both.
 	rule.from.exact = rule.moves() &&
 		strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/")
 	rule.from.compile()
@@ -250,7 +250,7 @@ func (r Rules) Warnings(exists func(name string) bool) []string {
 	return warnings
 }
 
-// hides is the rule before the i-th that matches whatever the i-th does.
+// hides is the earlier rule that matches every path that the i-th matches.
 func (r Rules) hides(i int) (redirect, bool) {
 	later := r.redirects[i].from
 	sample := ""
@@ -273,7 +273,7 @@ func (r Rules) hides(i int) (redirect, bool) {
 	return redirect{}, false
 }
 
-// isPage reports whether the site answers at a path without a rule.
+// isPage reports whether the site responds at a path without a rule.
 func isPage(path string, exists func(name string) bool) bool {
 	name := strings.TrimPrefix(path, "/")
 	bare := strings.TrimSuffix(name, "/")

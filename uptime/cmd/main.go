@@ -1,9 +1,9 @@
 // Command uptime reconciles what a stack has at UptimeRobot. Pulumi's command resources run it.
 //
-//	uptime create   bring the account to the desired state, and print the ids
-//	uptime update   the same, with the ids of before
-//	uptime delete   delete all resources of the stack
-//	uptime read     print the drift
+//	uptime create   brings the account to the desired state, and prints the ids
+//	uptime update   does the same, with the previous ids
+//	uptime delete   deletes all resources of the stack
+//	uptime read     prints the drift
 //
 // The secrets come on standard input, as {"key": ..., "webhook": ...}. The environment has the rest:
 //
