@@ -50,7 +50,7 @@ func brokenServers() []brokenServer {
 	}, {
 		name:   "an image that does not build",
 		breaks: declared(func(c cloudConfig) { c.override(noImage) }),
-		causes: []string{`an image could not be built`, `Unable to locate package nginx-lite`},
+		causes: []string{`cannot build an image`, `Unable to locate package nginx-lite`},
 	}, {
 		name:   "a container that exits",
 		breaks: declared(func(c cloudConfig) { c.override(exits) }),
@@ -69,7 +69,7 @@ func brokenServers() []brokenServer {
 			c.runFirst([]string{"install", "-d", "/srv/site"},
 				[]string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
 		}),
-		causes: []string{`no space left on device`, `the agent could not bring the site`},
+		causes: []string{`no space left on device`, `cannot download the site from the content bucket`},
 	}, {
 		name:   "a pull that is killed",
 		breaks: declared(func(c cloudConfig) { c.dropIn("agent-pull.service", killed) }),
@@ -92,7 +92,7 @@ func brokenServers() []brokenServer {
 	}, {
 		name:   "readiness when the time is over",
 		breaks: declared(func(c cloudConfig) { c.override(late) }),
-		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
+		causes: []string{`the server is not ready after \d+ s of provisioning`, `web: (unhealthy|starting)`},
 		late:   true,
 	}, {
 		name: "a closed port",

@@ -90,31 +90,31 @@ func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
 		"cloud-init failed": {
 			"cloud-init",
 			`case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
-			[]string{"no package docker.io", "cloud-init failed: the lines above say why", "The server boots anew"},
+			[]string{"no package docker.io", "cloud-init failed: see the lines above", "The server now repeats its first boot"},
 		},
 		"the site cannot be brought": {
 			"systemctl", `[ "$*" != "start agent-pull.service" ]`,
-			[]string{"the agent could not bring the site from the content bucket"},
+			[]string{"cannot download the site from the content bucket"},
 		},
 		"an image does not build": {
 			"docker", `case "$*" in *build*) echo "COPY nginx.conf: not found" >&2; exit 17 ;; esac`,
-			[]string{"COPY nginx.conf: not found", "an image could not be built: the lines above say why"},
+			[]string{"COPY nginx.conf: not found", "cannot build an image: see the lines above"},
 		},
 		"containers do not start": {
 			"docker", `case "$*" in *up*) echo "port is already allocated" >&2; exit 1 ;; esac`,
-			[]string{"port is already allocated", "the containers could not be started: the lines above say why"},
+			[]string{"port is already allocated", "cannot start the containers: see the lines above"},
 		},
 		"an image cannot be pulled": {
 			"docker", `case "$*" in *pull\ --ignore*) echo "traefik: manifest unknown" >&2; exit 18 ;; esac`,
-			[]string{"traefik: manifest unknown", "an image could not be pulled: the lines above say why"},
+			[]string{"traefik: manifest unknown", "cannot pull an image: see the lines above"},
 		},
 		"the backup cannot be restored": {
 			"agent", `[ "$1" != restore ] || { echo "restore: access denied" >&2; exit 1; }`,
-			[]string{"restore: access denied", "what the server before this one left could not be restored"},
+			[]string{"restore: access denied", "cannot restore the data of the previous server"},
 		},
 		"not ready": {
 			"agent", `[ "$1" != ready ] || { echo "not ready: server i-1"; exit 1; }`,
-			[]string{"not ready: server i-1", "seconds after provisioning began: its report is above"},
+			[]string{"not ready: server i-1", "s of provisioning: see its report above"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
 	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running"; exit 1 ;; esac`)
 	output, calls, err := s.provision("1")
 	require.Error(t, err)
-	require.Equal(t, "status: running\ncloud-init did not end in time: the lines above say how far it is\n", output)
+	require.Equal(t, "status: running\ncloud-init did not finish in time: see the lines above for its progress\n", output)
 	require.Equal(t, []string{"cloud-init status --wait", "cloud-init status --long"}, calls)
 }
 
