@@ -14,13 +14,12 @@ import (
 	"immutable-infra/agent/internal/metrics"
 )
 
-// backupTimeout is how long a run may take, so that a transfer that stalls does not
-// keep the timer from starting the next one, which continues where it was.
+// backupTimeout bounds a run, so that a stalled transfer does not keep the timer from starting the
+// next one, which continues the transfer.
 const backupTimeout = 10 * time.Minute
 
-// backup runs `agent backup`: it reads the flags and leaves the work to
-// certificates.Backup and history.Backup. A server that does not have the VIP has nothing
-// to back up.
+// backup runs `agent backup`: it parses the flags and runs certificates.Backup and history.Backup.
+// A server that does not hold the VIP has nothing to back up.
 func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent backup", flag.ContinueOnError)
 	var (
@@ -54,7 +53,7 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 		filepath.Join(filepath.Dir(*archive.history.state), "certificates.sent"), log)
 	report, err := saving.Run(running)
 	failed = errors.Join(failed, err)
-	// Outside the time limit of the run.
+	// Not within the time limit of the run.
 	if err := noteBackup(ctx, *path, saving, report, failed != nil, gone); err != nil {
 		log.Warn(err.Error())
 	}
@@ -110,8 +109,8 @@ func metricsFlag(flags *flag.FlagSet) *string {
 	return flags.String("metrics", "", "`file` that tells the node exporter's textfile collector of it; empty for none")
 }
 
-// noteSuccess tells Prometheus that a verb did its work now. That it cannot be told
-// does not undo the work.
+// noteSuccess writes to the metrics that a verb succeeded now. If that fails, the work is done
+// nevertheless.
 func noteSuccess(log *slog.Logger, path, name, help string) {
 	err := metrics.Textfile{Path: path}.Write(metrics.Metric{Name: name, Help: help, Value: float64(time.Now().Unix())})
 	if err != nil {

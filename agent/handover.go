@@ -14,8 +14,8 @@ import (
 	"immutable-infra/agent/internal/traefik"
 )
 
-// watch runs `agent watch`: it reads the flags and leaves the work to
-// handover.Watcher until ctx ends. That it was told to end is no error.
+// watch runs `agent watch`: it parses the flags and runs handover.Watcher until ctx ends. A
+// requested end is no error.
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
@@ -67,8 +67,7 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	return nil
 }
 
-// announce runs `agent handover`: it reads the flags and leaves the work to
-// handover.Successor.
+// announce runs `agent handover`: it parses the flags and runs handover.Successor.
 func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent handover", flag.ContinueOnError)
 	var (

@@ -45,7 +45,7 @@ verbs:
 agent <verb> -h lists the flags of a verb.
 `
 
-// errUsage marks an error of the command line, as opposed to one of the work.
+// errUsage marks an error of the command line, as opposed to a failure of the work.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -55,11 +55,11 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out the verb that args begins with and returns the exit code.
-// Errors are logged here and nowhere below.
+// run runs the verb that args begins with and returns the exit code. Errors are logged here and
+// nowhere else.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// Files of a release are read by other users (nginx, PHP): their modes
-	// must not depend on the umask that the unit happens to have.
+	// Other users (nginx, PHP) read the files of a release: their modes must not depend on the
+	// unit's umask.
 	syscall.Umask(0o022)
 
 	if len(args) == 0 {
@@ -105,8 +105,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// newLogger writes one line of key=value pairs per event, without the time,
-// which the journal adds.
+// newLogger writes one line of key=value pairs for each event, without the time: the journal adds
+// it.
 func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
 		Level: level,
@@ -119,9 +119,8 @@ func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	}))
 }
 
-// parseFlags reads the flags of a verb, after which flags is named. The error
-// of wrong flags is an errUsage; that of a request for help, which is answered
-// on stderr, is flag.ErrHelp.
+// parseFlags parses the flags of a verb, which flags is named after. For wrong flags it returns an
+// errUsage; for a request for help, which it answers on stderr, flag.ErrHelp.
 func parseFlags(flags *flag.FlagSet, args []string, usage string, stderr io.Writer) error {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {

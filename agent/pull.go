@@ -16,12 +16,12 @@ import (
 
 const (
 	reloadTimeout = 10 * time.Second
-	// diskReserve stays free on the disk of the releases, which is that of everything else.
+	// diskReserve stays free on the disk of the releases, the server's only one.
 	diskReserve = 1 << 30
 )
 
-// pull runs `agent pull`: it reads the flags, opens the content bucket and the
-// directory of releases, and leaves the work to release.Pull.
+// pull runs `agent pull`: it parses the flags, opens the content bucket and the directory of
+// releases, and runs release.Pull.
 func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger, level *slog.LevelVar) error {
 	flags := flag.NewFlagSet("agent pull", flag.ContinueOnError)
 	var (
@@ -45,7 +45,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	// The release that was switched away from is still being read.
+	// The web server may still be reading the previous release.
 	bucketName, keep := settings.required("CONTENT_BUCKET"), settings.atLeast(1, "RELEASES_KEPT")
 	domain := settings.required("DOMAIN")
 	if err := settings.err(); err != nil {
@@ -66,8 +66,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		level.Set(slog.LevelDebug)
 	}
 
-	// A transfer that stalls for ever would keep the timer from ever starting
-	// the next run.
+	// A transfer that stalls forever would keep the timer from ever starting the next run.
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 

@@ -27,12 +27,11 @@ const (
 	backupTimer  = "agent-backup.timer"
 )
 
-// errNotReady is the error of a server that is not ready. The report, which was
-// printed, says the rest.
+// errNotReady is the error of a server that is not ready. The printed report has the details.
 var errNotReady = errors.New("not ready")
 
-// ready runs `agent ready`: it reads the flags and prints the report of
-// readiness.Readiness on stdout, and what happens until then on stderr.
+// ready runs `agent ready`: it parses the flags and prints the report of readiness.Readiness on
+// stdout, and its progress on stderr.
 func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
 	var (
@@ -77,7 +76,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	if err != nil {
 		return err
 	}
-	// Root looks here at what belongs to another user: nothing is created.
+	// As root in another user's directory: nothing is created.
 	releases := release.ReadReleases(*dir)
 	system := proc.System{}
 	report, err := readiness.Readiness{

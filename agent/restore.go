@@ -15,8 +15,8 @@ import (
 	"immutable-infra/agent/internal/metrics"
 )
 
-// restore runs `agent restore`: it reads the flags and leaves the work to
-// certificates.Restore and history.Restore.
+// restore runs `agent restore`: it parses the flags and runs certificates.Restore and
+// history.Restore.
 func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent restore", flag.ContinueOnError)
 	var (
@@ -53,7 +53,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	return errors.Join(failed, err)
 }
 
-// restoreCertificates restores the certificates, and has Traefik serve by them.
+// restoreCertificates restores the certificates, and makes Traefik serve them.
 func (a *archive) restoreCertificates(
 	ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer,
 ) (certificates.Result, error) {

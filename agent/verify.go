@@ -15,8 +15,8 @@ import (
 
 var errNothing = errors.New("no history was backed up yet")
 
-// verify runs `agent verify`: it restores the history into an empty directory, and
-// prints on stdout what it found, as JSON.
+// verify runs `agent verify`: it restores the history into an empty directory, and prints a
+// description of it on stdout, as JSON.
 func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent verify", flag.ContinueOnError)
 	var (

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// partLimit is the most that one object holds of a segment, in bytes: an upload
-	// that is cut off begins again with that.
+	// partLimit is how much of a segment one object holds at most, in bytes: an interrupted upload
+	// starts over with that object.
 	partLimit = 16 << 20
 	// looks is how often a changing directory is listed before giving up.
 	looks = 5
@@ -34,8 +34,8 @@ const (
 // errChanging is the error of files that keep changing.
 var errChanging = errors.New("the files change faster than they can be sent")
 
-// Backup brings to the bucket what is new in Prometheus' data directory. Only the
-// server that holds the VIP may.
+// Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP
+// may.
 type Backup struct {
 	Store         *bucket.Bucket
 	Server, Stack string
@@ -49,18 +49,18 @@ type Backup struct {
 
 // Report describes a run.
 type Report struct {
-	// Bytes and Objects are how much was sent, the manifest included.
+	// Bytes and Objects are how much was uploaded, the manifest included.
 	Bytes           int64
 	Objects         int
 	Epoch, Sequence uint64
 	Duration        time.Duration
 }
 
-// Run sends what is new, and every so often collects garbage. What was sent
-// before an error is not sent again.
+// Run uploads new data, and sometimes collects garbage. After an error, the next run does not
+// repeat uploads.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run without the garbage collection, for a caller that waits.
+// Last is Run without garbage collection, for a caller that waits.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
 func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
@@ -88,14 +88,14 @@ type upload struct {
 	state  *state
 	tsdb   tsdb
 	report Report
-	// unsaved is how many bytes were sent that the state file does not know of.
+	// unsaved is how many uploaded bytes the state file does not record yet.
 	unsaved int64
 }
 
 func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
-		// Prometheus has never run here, and there is nothing to lose.
+		// Prometheus has never run here, so there is nothing to back up.
 		return nil
 	case err != nil:
 		return err
@@ -133,7 +133,7 @@ func (u *upload) send(ctx context.Context) error {
 	return u.manifest(ctx)
 }
 
-// log sends the new bytes of the write-ahead log, and its checkpoint.
+// log uploads the new bytes of the write-ahead log, and its checkpoint.
 func (u *upload) log(ctx context.Context) error {
 	var last error
 	for range looks {
@@ -167,7 +167,7 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		maps.DeleteFunc(u.state.Files, func(path string, _ sentFile) bool { return !slices.Contains(paths, path) })
 		if len(u.state.Files) < len(paths) {
-			// Another epoch was begun meanwhile, and something was not there any more.
+			// Meanwhile another epoch began, and a file had disappeared.
 			last = errChanging
 			continue
 		}
@@ -176,7 +176,7 @@ func (u *upload) log(ctx context.Context) error {
 	return fmt.Errorf("cannot send the write-ahead log in %s: %w", u.Dir, last)
 }
 
-// each sends the named ones one after the other; false is that one was gone.
+// each uploads the named files one by one; false means that one was gone.
 func (u *upload) each(
 	ctx context.Context, names []string, send func(ctx context.Context, name string) error,
 ) (all bool, err error) {
@@ -192,7 +192,7 @@ func (u *upload) each(
 	return true, nil
 }
 
-// file sends what is new in a file of the write-ahead log.
+// file uploads the new part of a file of the write-ahead log.
 func (u *upload) file(ctx context.Context, path string) error {
 	file, err := os.Open(filepath.Join(u.Dir, path))
 	if err != nil {
@@ -207,8 +207,8 @@ func (u *upload) file(ctx context.Context, path string) error {
 	if exists &&
 		(known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size &&
 			(known.Epoch != u.state.Epoch || checkpointFile(path))) {
-		// It is not the file that was sent, or not the one that this server began. Its
-		// keys are taken if they are of this epoch.
+		// It is another file than the uploaded one, or than the one that this server began. Its
+		// keys are in use if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
 			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
@@ -236,12 +236,12 @@ func (u *upload) file(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	// One that is empty yet has no object.
+	// A file that is still empty has no object.
 	u.state.Files[path] = known
 	return nil
 }
 
-// part sends a section of a file, and records that it is there.
+// part uploads a section of a file, and records that.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
@@ -322,7 +322,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
 }
 
-// segments are what is there of the write-ahead log, in its order.
+// segments are the segments of the write-ahead log, in order.
 func (u *upload) segments() []File {
 	var paths []string
 	for path := range u.state.Files {
@@ -338,7 +338,7 @@ func (u *upload) segments() []File {
 	return segments
 }
 
-// catalogue sends what does not change any more, if it is another one.
+// catalogue uploads the catalogue of files that no longer change, if it differs from the last one.
 func (u *upload) catalogue(ctx context.Context) error {
 	segments := u.segments()
 	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
@@ -356,9 +356,9 @@ func (u *upload) catalogue(ctx context.Context) error {
 	return nil
 }
 
-// manifest sends the manifest of all that is there now.
+// manifest uploads the manifest of the present data.
 func (u *upload) manifest(ctx context.Context) error {
-	// Before it is sent, so that none ever has the key of another one.
+	// Before the upload, so that no manifest ever has the key of another one.
 	u.state.Sequence++
 	if err := u.save(); err != nil {
 		return err
@@ -415,7 +415,7 @@ func (u *upload) count(bytes int64) {
 	u.report.Objects++
 }
 
-// sent notes now and then what was sent, in case that this process is killed.
+// sent saves the state now and then, in case this process is killed.
 func (u *upload) sent(bytes int64) error {
 	if u.unsaved += bytes; u.unsaved < partLimit {
 		return nil

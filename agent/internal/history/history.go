@@ -25,7 +25,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// The parts of the bucket.
+// The prefixes of the keys.
 const (
 	root          = "history/"
 	epochRoot     = root + "epochs/"
@@ -38,14 +38,13 @@ const (
 
 const (
 	jsonType = "application/json"
-	// requestTimeout bounds a request to the bucket that carries little, its
-	// retries included, and readTimeout one that carries more, or of which there are
-	// several.
+	// requestTimeout bounds a small request to the bucket, its retries included; readTimeout bounds
+	// a larger one, or several.
 	requestTimeout = 20 * time.Second
 	readTimeout    = time.Minute
-	// slowest is the bytes a second that a transfer must make on average.
+	// slowest is the minimum average rate of a transfer, in bytes per second.
 	slowest = 32 << 10
-	// parallel is how many small requests are under way at the same time.
+	// parallel is how many small requests run at a time.
 	parallel = 8
 )
 
@@ -68,7 +67,7 @@ func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	return epoch, sequence, ok && also
 }
 
-// number reads a number that is written with eight digits at least, in the one way that there is.
+// number parses a number of at least eight digits in its only valid form.
 func number(text string) (uint64, bool) {
 	if len(text) < 8 || len(text) > 8 && text[0] == '0' || strings.Trim(text, "0123456789") != "" {
 		return 0, false
@@ -81,7 +80,7 @@ func transferTimeout(bytes int64) time.Duration {
 	return requestTimeout + time.Duration(bytes/slowest)*time.Second
 }
 
-// read reads an object of at most limit bytes, as a whole.
+// read reads a whole object of at most limit bytes.
 func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

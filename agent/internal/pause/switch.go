@@ -1,5 +1,4 @@
-// Package pause has root stop and start Prometheus for a process that may not talk
-// to Docker.
+// Package pause makes root stop and start Prometheus for a process without access to Docker.
 package pause
 
 import (
@@ -19,11 +18,11 @@ const (
 	look = 50 * time.Millisecond
 )
 
-// Switch asks by files, which units of root's wait for: they do what the file's name
-// says, and then remove it.
+// Switch creates request files that root's units wait for: they do what the file's name says, and
+// then remove it.
 type Switch struct {
 	Dir string
-	// Timeout is how long that may take.
+	// Timeout bounds a request.
 	Timeout time.Duration
 }
 

@@ -9,10 +9,9 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// History is the check that what the previous servers have measured was
-// restored, or that there was nothing.
+// History checks that the history of the previous servers was restored, or that there was none.
 type History struct {
-	// Dir is where the history was restored to.
+	// Dir is the directory of the restored history.
 	Dir string
 }
 

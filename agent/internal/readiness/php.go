@@ -10,8 +10,8 @@ import (
 
 const phpProbe = "ok"
 
-// PHP is the check that the web server reaches PHP and that PHP runs, by a probe
-// script that is the server's own. What the site's pages do has no part in it.
+// PHP checks that the web server reaches PHP and that PHP runs, with a probe script of the server's
+// own. The site's pages do not matter.
 type PHP struct {
 	Project string
 	Runner  proc.Runner

@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// oneLine joins the lines of a text, for a place that has room for one.
+// oneLine joins the lines of a text into one.
 func oneLine(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -20,8 +20,7 @@ func oneLine(text string) string {
 // escapeSequence is a terminal's control sequence, as ECMA-48 defines them.
 var escapeSequence = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
 
-// printable takes away what a terminal would obey: logs contain what strangers
-// sent.
+// printable removes characters that would control a terminal: logs contain text of strangers.
 func printable(line string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' {
