@@ -1,16 +1,16 @@
-// Command agent is the one program of this project on every server. Each verb does
-// one job and ends, but for watch, which runs until it is stopped.
+// Command agent is the one program of this project on every server. Each verb does one job and ends,
+// except watch, which runs until it is stopped.
 //
-//	agent pull                  bring the site's current build onto this server
-//	agent ready                 say whether visitors may be sent to this server
-//	agent watch                 give way to a successor, for as long as it runs
-//	agent handover              have the previous server give way
-//	agent backup                bring this server's certificates and history to the backup bucket
-//	agent restore               bring them from there, before Traefik and Prometheus start
-//	agent verify                bring the history from there to an empty directory, as a drill
+//	agent pull        download the site's current release
+//	agent ready       report whether this server may get visitors
+//	agent watch       watch whether this server holds the VIP, and hand over to a successor
+//	agent handover    request the handover from the server that holds the VIP
+//	agent backup      back up this server's certificates and history
+//	agent restore     restore them, before Traefik and Prometheus start
+//	agent verify      restore the history into an empty directory, as a drill
 //
-// Exit codes: 0 the job is done (or there was nothing to do) and the server is
-// ready, 1 it failed or the server is not ready, 2 the command line is wrong.
+// Exit codes: 0 the job is done (or there was nothing to do) and the server is ready, 1 it failed or the
+// server is not ready, 2 the command line is wrong.
 package main
 
 import (
@@ -34,13 +34,13 @@ const (
 const usage = `usage: agent <verb> [flags]
 
 verbs:
-  pull       bring the site's current build from the content bucket onto this server
-  ready      say whether visitors may be sent to this server, and why not
-  watch      watch whether this server has the VIP, and give way to a successor; runs until stopped
-  handover   have the server that has the VIP give way to this one
-  backup     bring this server's certificates and history to the backup bucket, if it has the VIP
-  restore    bring the certificates and the history from the backup bucket to this server
-  verify     bring the history from the backup bucket to an empty directory, and say what it is
+  pull       download the site's current release from the content bucket
+  ready      report whether this server may get visitors, and why not
+  watch      watch whether this server holds the VIP, and hand over to a successor; runs until stopped
+  handover   request the handover from the server that holds the VIP
+  backup     back up this server's certificates and history to the backup bucket, if it holds the VIP
+  restore    restore the certificates and the history from the backup bucket
+  verify     restore the history into an empty directory, and describe it
 
 agent <verb> -h lists the flags of a verb.
 `

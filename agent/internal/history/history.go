@@ -1,18 +1,16 @@
-// Package history brings what a server's Prometheus has measured to the backup
-// bucket, and from there to the next server.
+// Package history backs up the samples of a server's Prometheus to the backup bucket, and restores
+// them on the next server.
 //
-// Each minute the server that holds the VIP sends what is new: the bytes that were
-// added to segments of the write-ahead log (WAL), each complete checkpoint and each
-// new block once, and at last a manifest that names all of it. The WAL is read before
-// the blocks: what Prometheus moves from one to the other meanwhile is in both, never
-// in none.
+// Each minute the server that holds the VIP uploads new data: the bytes that were appended to
+// segments of the write-ahead log (WAL), each complete checkpoint and each new block once, and
+// finally a manifest that names all of them. It reads the WAL before the blocks, so that samples
+// that Prometheus moves from one to the other meanwhile are in both, never in neither.
 //
-// Nothing in the bucket is overwritten by something else: each key names its writer
-// or its content. A writer is an epoch. Epochs are claimed one after the other, by the
-// server that holds the VIP, and a restore takes the newest manifest of the highest epoch. So
-// a server that was succeeded cannot undo what its successor wrote, whatever it does.
-// No decision depends on the clock of a server: order is by epoch and sequence, age is
-// by the clock of the bucket.
+// No object in the bucket is overwritten by another one: each key names its writer or its content.
+// A writer is an epoch. The servers that hold the VIP claim epochs one after the other, and a
+// restore takes the newest manifest of the highest epoch. So a replaced server cannot undo its
+// successor's backups, whatever it does. No decision depends on the clock of a server: epoch and
+// sequence define the order, and the bucket's clock the age.
 package history
 
 import (

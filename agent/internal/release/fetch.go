@@ -10,9 +10,9 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// FetchManifest reads the manifest from the content bucket and returns its ETag,
-// too, unless it still has knownETag: then the error is bucket.ErrNotModified.
-// An empty knownETag always reads.
+// FetchManifest reads the manifest from the content bucket and returns its ETag, too. If the
+// manifest still has knownETag, the error is bucket.ErrNotModified. An empty knownETag always
+// reads.
 func FetchManifest(
 	ctx context.Context, content *bucket.Bucket, knownETag string, limits manifest.Limits,
 ) (manifest.Manifest, string, error) {
@@ -27,8 +27,7 @@ func FetchManifest(
 		return manifest.Manifest{}, "", err
 	}
 	defer object.Body.Close()
-	// One byte more than is accepted, for manifest.Parse to see that it is too
-	// much.
+	// One byte more than allowed, so that manifest.Parse detects a manifest that is too large.
 	text, err := io.ReadAll(io.LimitReader(object.Body, limits.ManifestBytes+1))
 	if err != nil {
 		return manifest.Manifest{}, "", fmt.Errorf("cannot read %s: %w", content.URL(manifest.Name), err)
