@@ -124,7 +124,7 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 		flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old did not answer within 50ms: continuing without its last data
-restored other certificates than before: example\.org: valid until 20\S+Z
+restored newer certificates: example\.org: valid until 20\S+Z
 restored: no history was backed up yet: Prometheus starts empty
 $`, stdout.String())
 	text, err := os.ReadFile(filepath.Join(traefik, "acme", "acme.json"))

@@ -108,7 +108,7 @@ containers   ok     20\S{17}Z  web: healthy
 release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served as it is in the bucket \(files: 1\)
 php          ok     20\S{17}Z  the probe runs
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19; account https://acme\.example\.org/account/1
-history      ok     20\S{17}Z  none was there to restore
+history      ok     20\S{17}Z  there was nothing to restore
 agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
 disk         ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
 $`, stdout.String())

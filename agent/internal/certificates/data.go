@@ -40,6 +40,6 @@ func (d Data) Restore(ctx context.Context) error {
 	if !result.Changed {
 		return nil
 	}
-	fmt.Fprintf(d.Out, "restored other certificates than before: %s\n", result)
+	fmt.Fprintf(d.Out, "restored newer certificates: %s\n", result)
 	return d.Restart(ctx)
 }

@@ -357,7 +357,7 @@ func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
 	require.Equal(t, renewed, stored.Content)
 	require.NoError(t, successor.Restore(t.Context()))
 	require.Equal(t, 1, restarts)
-	require.Contains(t, out.String(), "restored other certificates than before: example.org: valid until ")
+	require.Contains(t, out.String(), "restored newer certificates: example.org: valid until ")
 	restored, _ := restore.restored(t)
 	require.Equal(t, renewed, restored)
 	require.NoError(t, successor.Resume(t.Context()))

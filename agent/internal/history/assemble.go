@@ -128,7 +128,7 @@ func (r restoring) swap(name string) error {
 		err = r.dir.Rename(name, DataDir)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot put %s in its place: %w", filepath.Join(r.Dir, DataDir), err)
+		return fmt.Errorf("cannot replace %s: %w", filepath.Join(r.Dir, DataDir), err)
 	}
 	if err := r.sync(); err != nil {
 		return err

@@ -32,7 +32,7 @@ const (
 )
 
 // errChanging is the error of files that keep changing.
-var errChanging = errors.New("the files change faster than they can be sent")
+var errChanging = errors.New("the files change faster than they can be uploaded")
 
 // Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP
 // may.
@@ -173,7 +173,7 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("cannot send the write-ahead log in %s: %w", u.Dir, last)
+	return fmt.Errorf("cannot upload the write-ahead log in %s: %w", u.Dir, last)
 }
 
 // each uploads the named files one by one; false means that one was gone.
@@ -278,7 +278,7 @@ func (u *upload) blocks(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("cannot send the blocks in %s: %w", u.Dir, errChanging)
+	return fmt.Errorf("cannot upload the blocks in %s: %w", u.Dir, errChanging)
 }
 
 func (u *upload) block(ctx context.Context, ulid string) error {

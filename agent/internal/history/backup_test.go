@@ -195,7 +195,7 @@ func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
 	s := w.first("i-old")
 	want := s.history()
 	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "wal")))
-	require.ErrorContains(t, s.fails(), "cannot send the write-ahead log in "+s.Dir)
+	require.ErrorContains(t, s.fails(), "cannot upload the write-ahead log in "+s.Dir)
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, "wal"), 0o755))
 	require.ErrorContains(t, s.fails(), "there is no segment of the write-ahead log")
 	require.NoError(t, os.RemoveAll(s.Dir))
@@ -238,7 +238,7 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 				require.NoError(t, os.Remove(w.Path(key)))
 			}
 			if remove == "" {
-				require.ErrorContains(t, s.fails(), "does not say yet which server holds the VIP")
+				require.ErrorContains(t, s.fails(), "does not name the server that holds the VIP yet")
 				// `agent watch` does so, a minute later at the latest.
 				w.move("i-old")
 			}

@@ -160,7 +160,7 @@ func (u *upload) holds(ctx context.Context) error {
 	holder, err := handover.ReadHolder(ctx, u.Store)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
-		return fmt.Errorf("%w: %s does not say yet which server holds the VIP", errFenced, handover.HolderKey)
+		return fmt.Errorf("%w: %s does not name the server that holds the VIP yet", errFenced, handover.HolderKey)
 	case err != nil:
 		return fmt.Errorf("cannot read which server holds the VIP: %w", bucket.WithAdvice(err))
 	case holder.Server != u.Server:
@@ -200,7 +200,7 @@ func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exis
 		return claim{}, false, nil
 	}
 	if err != nil && !errors.Is(err, bucket.ErrUnreadable) {
-		return claim{}, false, fmt.Errorf("cannot read who claimed epoch %d: %w", epoch, err)
+		return claim{}, false, fmt.Errorf("cannot read the claim of epoch %d: %w", epoch, err)
 	}
 	return parseClaim(text), true, nil
 }

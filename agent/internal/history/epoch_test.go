@@ -156,8 +156,8 @@ func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
 	s := w.restored("i-first")
 	s.segment(0, 100)
 	require.EqualError(t, s.fails(),
-		"cannot back up the history: this server may not back up: handover/holder.json does not say yet which server holds "+
-			"the VIP")
+		"cannot back up the history: this server may not back up: handover/holder.json does not name the server that "+
+			"holds the VIP yet")
 	require.NoError(t, w.store.Put(t.Context(), handover.HolderKey, []byte("{"), jsonType))
 	require.ErrorContains(t, s.fails(), "cannot read which server holds the VIP: handover/holder.json is invalid")
 }

@@ -112,9 +112,9 @@ func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
 	case m.Epoch != epoch || m.Sequence != sequence:
-		return fmt.Errorf("it says that it is %s", m)
+		return fmt.Errorf("it claims to be %s", m)
 	case !handover.IsName(m.Stack) || !handover.IsName(m.Server) || !isSum(m.Catalogue):
-		return errors.New("it names no stack, no server or no catalogue")
+		return errors.New("it names no stack, server or catalogue")
 	}
 	if err := checkSegments(m.WAL); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	seen := map[string]bool{}
 	for _, file := range m.Checkpoint {
 		if !checkpointFile(file.Path) || seen[file.Path] || directory != "" && path.Dir(file.Path) != directory {
-			return fmt.Errorf("%q is no file of the checkpoint, or is there twice", file.Path)
+			return fmt.Errorf("%q is no file of the checkpoint, or is listed twice", file.Path)
 		}
 		directory, seen[file.Path] = path.Dir(file.Path), true
 		if err := file.check(); err != nil {
@@ -224,7 +224,7 @@ func parseCatalogue(text []byte, key string) (Catalogue, error) {
 			return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 		}
 		if seen[block.ULID] {
-			return catalogue, fmt.Errorf("%s is %w: block %s is there twice", key, errUnusable, block.ULID)
+			return catalogue, fmt.Errorf("%s is %w: block %s is listed twice", key, errUnusable, block.ULID)
 		}
 		seen[block.ULID] = true
 	}
@@ -292,7 +292,7 @@ func (b Block) check() error {
 	found := map[string]bool{}
 	for _, file := range b.Files {
 		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
-			return fmt.Errorf("block %s: %q is no file of a block, is there twice, or has no size or SHA-256", b.ULID, file.Path)
+			return fmt.Errorf("block %s: %q is no file of a block, is listed twice, or has no size or SHA-256", b.ULID, file.Path)
 		}
 		found[file.Path] = true
 	}

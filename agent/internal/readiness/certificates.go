@@ -18,7 +18,7 @@ import (
 
 // noneYet is the detail for a name whose first certificate can only be requested when the VIP
 // arrives.
-const noneYet = "none yet: asked for when the VIP arrives"
+const noneYet = "none yet: requested when the VIP arrives"
 
 // Certificates checks that each name of the site is served with its own certificate, one of
 // acme.json that is valid long enough.
@@ -63,7 +63,7 @@ func (c Certificates) Check(ctx context.Context) Result {
 		case !exists && slices.Contains(awaited, name):
 			waiting = append(waiting, name)
 		case !exists:
-			found.fail(name + ": there is no certificate")
+			found.fail(name + ": has no certificate")
 		default:
 			found.fail(name + ": " + problem)
 		}
@@ -107,12 +107,12 @@ func (c Certificates) awaited() ([]string, error) {
 func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
 	switch {
 	case !stored.Holds(leaf):
-		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)",
+		return fmt.Sprintf("is served with a certificate that is not in acme.json (%s)",
 			strings.Join(leaf.DNSNames, ", "))
 	case leaf.VerifyHostname(name) != nil:
 		return fmt.Sprintf("is served with the certificate of %s", strings.Join(leaf.DNSNames, ", "))
 	case time.Until(leaf.NotAfter) < certificates.MinimumValidity:
-		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed",
+		return fmt.Sprintf("its certificate expires at %s, and must be valid for %.0f hours",
 			leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
 	default:
 		return ""

@@ -98,18 +98,18 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f := newFront(t)
-	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: asked for when the VIP arrives"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: requested when the VIP arrives"}, f.look())
 
 	f.hold()
 	finding := f.look()
 	require.Equal(t, Fail, finding.Verdict, "with the VIP it must have it")
-	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate", finding.Detail)
+	require.Equal(t, "example.org: has no certificate; www.example.org: has no certificate", finding.Detail)
 	require.Equal(t, []string{"traefik"}, logNames(finding))
 
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	finding = f.look()
 	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1",
+	require.Equal(t, "www.example.org: has no certificate; account https://acme.example.org/account/1",
 		finding.Detail)
 }
 
@@ -118,11 +118,11 @@ func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f := newFront(t)
 	f.store()
 	require.Equal(t, Result{
-		Verdict: Pass, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
+		Verdict: Pass, Detail: "none yet: requested when the VIP arrives; account https://acme.example.org/account/1",
 	}, f.look())
 	f.hold()
 	require.Equal(t,
-		"example.org: there is no certificate; www.example.org: there is no certificate; account "+
+		"example.org: has no certificate; www.example.org: has no certificate; account "+
 			"https://acme.example.org/account/1", f.look().Detail)
 }
 
@@ -130,7 +130,7 @@ func TestAnAccountFromTheBucketObeysNoTerminal(t *testing.T) {
 	f := newFront(t)
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
-	require.Equal(t, "none yet: asked for when the VIP arrives; account https://acme.example.org/1; ready",
+	require.Equal(t, "none yet: requested when the VIP arrives; account https://acme.example.org/1; ready",
 		f.look().Detail)
 }
 
@@ -139,12 +139,12 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 	f.record(`{"missing":["www.example.org"]}`)
 	finding := f.look()
 	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, "example.org: there is no certificate", finding.Detail, "a backup had it, and it is gone")
+	require.Equal(t, "example.org: has no certificate", finding.Detail, "a backup had it, and it is gone")
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	require.Equal(t, Result{
 		Verdict: Pass,
-		Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account " +
+		Detail: "example.org: until 2038-01-19; www.example.org: none yet: requested when the VIP arrives; account " +
 			"https://acme.example.org/account/1",
 	}, f.look())
 }
@@ -157,21 +157,21 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 	}{
 		"nobody restored anything": {
 			func(f *front) { require.NoError(f, os.Remove(f.check.Record)) },
-			`^example\.org: there is no certificate; www\.example\.org: there is no certificate$`,
+			`^example\.org: has no certificate; www\.example\.org: has no certificate$`,
 		},
 		"Traefik has not read it": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				delete(f.served, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: is served with a certificate that is not in acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
 		},
 		"Traefik serves an old one": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				f.served["www.example.org"] = certificatestest.New(t, later, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: is served with a certificate that is not in acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
 		},
 		"that of another name": {
 			func(f *front) {
@@ -185,7 +185,7 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 				f.store(certificatestest.New(t, later, "example.org"),
 					certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
 			},
-			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed; account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: its certificate expires at 20\S+Z, and must be valid for 48 hours; account https://acme\.example\.org/account/1$`,
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },

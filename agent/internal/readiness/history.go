@@ -21,11 +21,11 @@ func (h History) Check(context.Context) Result {
 	result, err := history.ReadResult(h.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail("was not restored: run agent restore, which says why")
+		return fail("was not restored: run agent restore to see why")
 	case err != nil:
 		return failed(err)
 	case !result.Found:
-		return pass("none was there to restore")
+		return pass("there was nothing to restore")
 	}
 	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server,
 		result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)

@@ -64,7 +64,7 @@ func unitLog(unit string) Log {
 func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
-		return []string{"this log cannot be read: " + oneLine(err.Error())}
+		return []string{"cannot read this log: " + oneLine(err.Error())}
 	}
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {

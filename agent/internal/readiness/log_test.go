@@ -53,7 +53,7 @@ func TestAnEmptyLogIsAnEmptyListForMachines(t *testing.T) {
 
 func TestALogThatCannotBeReadSaysSoInTheReport(t *testing.T) {
 	require.Equal(t, []string{
-		"this log cannot be read: journalctl --unit x.service --no-pager --lines 20 --output cat: exit status 1: no journal",
+		"cannot read this log: journalctl --unit x.service --no-pager --lines 20 --output cat: exit status 1: no journal",
 	},
 		unitLog("x.service").tail(t.Context(), fails("no journal\n")))
 }

@@ -26,10 +26,10 @@ func (p PHP) Check(ctx context.Context) Result {
 		"http://127.0.0.1:8081/php_probe",
 	}})
 	if err != nil {
-		return fail("the probe has no answer: "+oneLine(err.Error()), logs...)
+		return fail("the probe does not respond: "+oneLine(err.Error()), logs...)
 	}
 	if answer := strings.TrimSpace(string(output)); answer != phpProbe {
-		return fail(fmt.Sprintf("the probe answers %q instead of %q", oneLine(answer), phpProbe), logs...)
+		return fail(fmt.Sprintf("the probe responded with %q instead of %q", oneLine(answer), phpProbe), logs...)
 	}
 	return pass("the probe runs")
 }

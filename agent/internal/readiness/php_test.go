@@ -20,21 +20,21 @@ func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
 		"runs": {answers{askProbe: "ok\n"}, Pass, "the probe runs"},
 		"lacks something": {
 			answers{askProbe: "cannot load the extension gd\n"}, Fail,
-			`the probe answers "cannot load the extension gd" instead of "ok"`,
+			`the probe responded with "cannot load the extension gd" instead of "ok"`,
 		},
 		"warns": {
 			answers{askProbe: "PHP Warning: session_start()\nok\n"}, Fail,
-			`the probe answers "PHP Warning: session_start(); ok" instead of "ok"`,
+			`the probe responded with "PHP Warning: session_start(); ok" instead of "ok"`,
 		},
-		"its source": {answers{askProbe: "<?php echo 'ok';"}, Fail, `the probe answers "<?php echo 'ok';" instead of "ok"`},
-		"nothing":    {answers{askProbe: ""}, Fail, `the probe answers "" instead of "ok"`},
+		"its source": {answers{askProbe: "<?php echo 'ok';"}, Fail, `the probe responded with "<?php echo 'ok';" instead of "ok"`},
+		"nothing":    {answers{askProbe: ""}, Fail, `the probe responded with "" instead of "ok"`},
 		"no PHP": {
 			fails("wget: server returned error: HTTP/1.1 502 Bad Gateway\n"), Fail,
-			"the probe has no answer: " + askProbe + ": exit status 1: wget: server returned error: HTTP/1.1 502 Bad Gateway",
+			"the probe does not respond: " + askProbe + ": exit status 1: wget: server returned error: HTTP/1.1 502 Bad Gateway",
 		},
 		"no web server": {
 			fails("service \"web\" is not running\n"), Fail,
-			"the probe has no answer: " + askProbe + `: exit status 1: service "web" is not running`,
+			"the probe does not respond: " + askProbe + `: exit status 1: service "web" is not running`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -294,7 +294,7 @@ func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed%(6*time.Second) < time.Second {
-				return Result{Verdict: Undecided, Detail: "agent-pull.service: runs, its result is not known yet"}
+				return Result{Verdict: Undecided, Detail: "agent-pull.service: running, its result is not known yet"}
 			}
 			return sound
 		}}
@@ -303,7 +303,7 @@ func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.Ready)
 		require.Equal(t, `   0.0 s  containers   not ok  web: starting
-   0.0 s  agent        not ok  agent-pull.service: runs, its result is not known yet
+   0.0 s  agent        not ok  agent-pull.service: running, its result is not known yet
    1.0 s  agent        ok      as it should be
   12.0 s  containers   ok      web: healthy
 `, progress.String())

@@ -66,7 +66,7 @@ func (u Units) Check(ctx context.Context) Result {
 		case problem != "":
 			found.fail(service+": "+problem, unitLog(service))
 		case !ended:
-			running = append(running, service+": runs, its result is not known yet")
+			running = append(running, service+": running, its result is not known yet")
 		default:
 			found.pass(timer + ": active, last run succeeded")
 		}
@@ -115,7 +115,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	}
 	for _, name := range names {
 		if units[name] == nil {
-			return nil, fmt.Errorf("systemctl show says nothing of %s", name)
+			return nil, fmt.Errorf("systemctl show does not report %s", name)
 		}
 	}
 	return units, nil

@@ -97,7 +97,7 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 			timer:   replaced(waitingTimer, "waiting", "running"),
 			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
 			verdict: Undecided,
-			detail:  "agent-pull.service: runs, its result is not known yet",
+			detail:  "agent-pull.service: running, its result is not known yet",
 		},
 		"runs now, but the timer is dead": {
 			timer:   replaced(waitingTimer, "active", "failed"),
@@ -124,7 +124,7 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 func TestASilentSystemdIsNotReady(t *testing.T) {
 	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"},
 		lookAtTimers(t, fails("Failed to connect to bus\n")))
-	require.Equal(t, Result{Detail: "systemctl show says nothing of agent-pull.service"},
+	require.Equal(t, Result{Detail: "systemctl show does not report agent-pull.service"},
 		lookAtTimers(t, answers{showPull: waitingTimer}))
 }
 

@@ -162,7 +162,7 @@ func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 		if ctx.Err() != nil {
 			return "", false, err
 		}
-		p.Log.Warn("the current release is not whole and will be replaced", "reason", err)
+		p.Log.Warn("the current release is damaged and will be replaced", "reason", err)
 		return id, false, nil
 	}
 	return id, true, p.markVerified(id)
@@ -188,7 +188,7 @@ func (p Pull) obtain(
 			return Info{}, 0, err
 		}
 		if id != current {
-			p.Log.Warn("a release on disk is not whole and will be replaced", "reason", err)
+			p.Log.Warn("a release on disk is damaged and will be replaced", "reason", err)
 		}
 		from = append(from, id)
 	}

@@ -512,7 +512,7 @@ func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 			s.upload(first)
 			s.mustPull()
 			s.requireServed(first)
-			require.Contains(t, s.journal.String(), "a release on disk is not whole and will be replaced")
+			require.Contains(t, s.journal.String(), "a release on disk is damaged and will be replaced")
 		})
 	}
 }

@@ -50,7 +50,7 @@ func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 		return false, ctx.Err()
 	case err == nil:
 		return false, errors.Join(
-			fmt.Errorf("the web server still serves release %q %s after the switch to %s: read why by journalctl --unit "+
+			fmt.Errorf("the web server still serves release %q %s after the switch to %s: see journalctl --unit "+
 				"web-reload.service", named, p.ReloadTimeout, id),
 			p.switchBack(named))
 	case errors.Is(err, syscall.ECONNREFUSED):

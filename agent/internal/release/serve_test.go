@@ -159,7 +159,7 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	s.journal.Reset()
 	begin := time.Now()
 	require.Equal(t,
-		fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: read why by journalctl --unit "+
+		fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: see journalctl --unit "+
 			"web-reload.service",
 			first.ID(), second.ID()), s.pullFails())
 	require.Less(t, time.Since(begin), 5*time.Second)
