@@ -22,8 +22,8 @@ import (
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
 
-// siteFlags are the flags of a verb that has to do with the certificates of a new
-// server, whose directory is returned.
+// siteFlags are the flags of a verb that handles the certificates of a new server, whose directory
+// it returns.
 func siteFlags(t *testing.T) (traefik string, flags []string) {
 	t.Helper()
 	traefik = t.TempDir()
@@ -38,8 +38,8 @@ func historyArgs(t *testing.T) []string {
 	return []string{"--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
 }
 
-// handoverArgs is the command line of `agent handover` on such a server, where Docker
-// does what it is told to.
+// handoverArgs is the command line of `agent handover` on such a server, with a Docker that does
+// everything it is asked for.
 func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
@@ -48,8 +48,8 @@ func handoverArgs(t *testing.T, flags ...string) []string {
 		site...), flags...)
 }
 
-// dockerIn puts a program that notes its calls, and then does what the script says, in
-// Docker's place. It returns the compose project and the calls so far.
+// dockerIn replaces Docker by a program that records its calls, and then runs the script. It
+// returns the compose project and the calls so far.
 func dockerIn(t *testing.T, script string) (project string, calls func() string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()
@@ -184,7 +184,7 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 	}
 }
 
-// What the previous server wrote must not stop its replacement, at either restore.
+// The previous server's objects must not stop its replacement, at either restore.
 func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
 	for _, verb := range []string{"restore", "handover"} {
 		t.Run(verb, func(t *testing.T) {

@@ -31,7 +31,7 @@ func newHistoryServer(t *testing.T, s3 *buckettest.Server) historyServer {
 	return s
 }
 
-// thisServerHolds has this server have the VIP, by the bucket's record and by its holder
+// thisServerHolds makes this server the holder of the VIP, by the bucket's record and by its holder
 // file.
 func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) {
 	t.Helper()
@@ -43,7 +43,7 @@ func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) 
 	return host, holder
 }
 
-// measure adds to the write-ahead log.
+// measure appends to the write-ahead log.
 func (s historyServer) measure(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(s.prometheus, "data", "wal"), 0o755))
@@ -55,7 +55,7 @@ func (s historyServer) measure(t *testing.T, text string) {
 	require.NoError(t, file.Close())
 }
 
-// measured is what is in the write-ahead log below a directory.
+// measured is the content of the write-ahead log below a directory.
 func measured(t *testing.T, dir string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "data", "wal", "00000000"))
@@ -63,7 +63,7 @@ func measured(t *testing.T, dir string) string {
 	return string(text)
 }
 
-// told is what the node exporter's textfile collector is told, without the help.
+// told is the file for the node exporter's textfile collector, without the help.
 func (s historyServer) told(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(s.metrics)
@@ -144,7 +144,7 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	require.Equal(t, "1", told["agent_backup_failures_total"])
 	require.NotContains(t, told, "agent_last_backup_timestamp_seconds", "there was none")
 
-	// And the other way round.
+	// The other way round.
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), nil, 0o600))
 	require.NoError(t, os.RemoveAll(filepath.Join(s.prometheus, "data")))
 	stderr.Reset()

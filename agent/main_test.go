@@ -38,7 +38,7 @@ func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	// Each takes seconds; what hangs is killed, and says so by its error.
+	// Each takes seconds; one that hangs is killed, and its error says so.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, program, args...)
@@ -128,7 +128,8 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
 }
 
-// The unit web-reload and nginx, in one: at a request, the configuration of the current release is read.
+// The unit web-reload and nginx together: a request makes it read the configuration of the current
+// release.
 func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 	server := buckettest.Start(t)
 	dir, runtimeDirectory := filepath.Join(t.TempDir(), "site"), t.TempDir()
@@ -141,7 +142,7 @@ func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 			if err == nil {
 				served.Store(&text)
 			}
-			// The request during which it happened is one of the configuration before.
+			// This request still gets the previous configuration.
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
@@ -245,8 +246,7 @@ func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
 	}
 }
 
-// The machine takes the process away in the middle of a download, without a
-// chance to clean up.
+// The machine kills the process during a download, without a chance to clean up.
 func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
 	server := buckettest.Start(t)
 	dir := filepath.Join(t.TempDir(), "site")

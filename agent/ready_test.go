@@ -21,8 +21,7 @@ import (
 	"immutable-infra/agent/internal/release/releasetest"
 )
 
-// The words of the programs that stand in for Docker and systemd on a server
-// where all is well.
+// Scripts that stand in for Docker and systemd on a healthy server.
 //
 //nolint:lll // a raw string
 const (
@@ -38,20 +37,20 @@ printf 'Id=agent-backup.service\nLoadState=loaded\nActiveState=inactive\nSubStat
 printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nActiveEnterTimestampMonotonic=1\nNRestarts=0\n'`
 )
 
-// install puts a program of the given words before those of the machine.
+// install shadows a program of the machine by a script.
 func install(t *testing.T, dir, name, script string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
-// newServer is a server that is ready. It returns the directory of the programs
-// that stand in for others and the command line.
+// newServer is a server that is ready. It returns the directory of the stand-in programs and the
+// command line.
 func newServer(t *testing.T) (programs string, args []string) {
 	t.Helper()
 	return newServerOf(t, releasetest.Site{"index.html": "hello"})
 }
 
-// newServerOf is a server of a site. Its web server answers 503 for what is not static.
+// newServerOf is a server of a site. Its web server responds with 503 for dynamic files.
 func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []string) {
 	t.Helper()
 	s3 := buckettest.Start(t)
@@ -144,7 +143,8 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
-// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does
+// not.
 func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 	site := releasetest.Site{
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
@@ -182,7 +182,7 @@ func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 
 func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
 	programs, args := newServer(t)
-	// Healthy from the second look on.
+	// Healthy from the second check on.
 	install(t, programs, "docker", `case "$*" in
 "compose config --services") echo web ;;
 "compose exec"*) echo ok ;;

@@ -63,7 +63,7 @@ func TestUnitsGiveTheAgentItsRuntimeDirectories(t *testing.T) {
 	require.Contains(t, unit("agent-pull.service"), " --runtime /run/site-agent --reload /run/site-agent/reload ")
 }
 
-// A setting on a command line would be a second way, and could contradict the first.
+// A setting on a command line would be a second source, and could contradict the first.
 func TestUnitsLeaveSettingsToTheirFile(t *testing.T) {
 	units, err := filepath.Glob("../server/files/systemd/agent-*.service")
 	require.NoError(t, err)

@@ -21,8 +21,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is the metadata service of a server with this public
-// address.
+// serveMetadata is the metadata service of a server with this public address.
 func serveMetadata(t *testing.T, address string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -34,7 +33,7 @@ func serveMetadata(t *testing.T, address string) {
 	})
 }
 
-// record reads a record of the bucket, and nil if there is none.
+// record reads a record of the bucket; nil if it does not exist.
 func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	t.Helper()
 	object, exists := s3.Object(key)
@@ -47,7 +46,7 @@ func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	return read
 }
 
-// eventually waits for what takes milliseconds.
+// eventually waits for an event that takes milliseconds.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
 	require.Eventually(t, holds, 30*time.Second, 10*time.Millisecond)
@@ -91,7 +90,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
-	// A unit of root's stops Prometheus, which writes what it has.
+	// A unit of root's stops Prometheus, which writes its samples.
 	pause := filepath.Join(dir, "pause")
 	eventually(t, func() bool { _, err := os.Stat(pause); return err == nil })
 	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not there yet")
@@ -109,7 +108,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It continues looking when it has taken that down.
+	// It continues to check after the withdrawal.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))

@@ -124,8 +124,8 @@ func TestWithoutARegionTheErrorSaysWhatToWrite(t *testing.T) {
 	require.EqualError(t, err, "no AWS region: set AWS_REGION")
 }
 
-// The server's role, and no key in a file or in the environment, opens the
-// bucket; a metadata service that refuses requests without a token is enough.
+// The server's role opens the bucket, without a key in a file or in the environment, and with a
+// metadata service that rejects requests without a token.
 func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("SHA256SUMS", "text")
@@ -155,7 +155,7 @@ func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	require.Zero(t, metadata.Refused.Load())
 }
 
-// servers are those that must answer alike.
+// servers are those that must respond alike.
 func servers(t *testing.T, test func(t *testing.T, store *bucket.Bucket)) {
 	for name, start := range map[string]func(t *testing.T) string{
 		"the double": func(t *testing.T) string { return buckettest.Start(t).Bucket },

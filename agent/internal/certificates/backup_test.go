@@ -18,7 +18,7 @@ import (
 
 const key = "certificates/0123456789abcdef/acme.json"
 
-// inMonths is a time at which the certificates of these tests end.
+// inMonths is the expiry of the certificates of these tests.
 func inMonths(months int) time.Time { return time.Now().AddDate(0, months, 0) }
 
 // newBackup is the backup of a server whose acme.json does not exist yet.
@@ -36,7 +36,7 @@ func newBackup(t *testing.T) (backup Backup, s3 *buckettest.Server, log *bytes.B
 	}, s3, log
 }
 
-// write does what Traefik does.
+// write writes acme.json, like Traefik.
 func (b Backup) write(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(b.File, []byte(text), 0o600))
@@ -94,7 +94,7 @@ func TestAServerThatHasNoCertificateYetHasNothingToBackUp(t *testing.T) {
 	}
 }
 
-// Traefik writes the file in place: whoever reads it meanwhile gets a part of it.
+// Traefik writes the file in place: a concurrent reader gets a part of it.
 func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	before := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))

@@ -36,7 +36,7 @@ func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.
 	}, s3
 }
 
-// restored is what is in acme.json, and the record.
+// restored is the content of acme.json, and the record.
 func (r Restore) restored(t *testing.T) (text string, record Record) {
 	t.Helper()
 	content, err := os.ReadFile(r.File)
@@ -172,7 +172,7 @@ func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
 	require.NoFileExists(t, restore.Record)
 }
 
-// What a server that somebody has taken over may leave in the place of acme.json.
+// The objects that a compromised server may leave in place of acme.json.
 func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 	pair, other := certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "example.org")
 	good := certificatestest.Storage(t, pair)
@@ -210,7 +210,7 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 			require.Equal(t, []string{"example.org"}, result.Missing, "it is asked for")
 			require.NoFileExists(t, restore.File)
 
-			// What was restored before that stays.
+			// The certificates restored before stay.
 			s3.Put(key, good)
 			_, err = restore.Run(t.Context())
 			require.NoError(t, err)
@@ -222,7 +222,7 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 			restored, _ := restore.restored(t)
 			require.Equal(t, good, restored)
 
-			// And it is backed up again in the place of the other.
+			// The next backup replaces the other one.
 			require.NoError(t,
 				Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
 			stored, _ := s3.Object(key)
@@ -245,7 +245,7 @@ func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
 	require.Equal(t, []string{"example.org"}, result.Missing)
 }
 
-// It would be served for years, and Traefik would not ask for another one.
+// It would be served for years, and Traefik would not request another one.
 func TestACertificateThatNobodyTrustsIsLeftOutWhereItIsKnownWhoIs(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	forged := certificatestest.New(t, time.Now().AddDate(70, 0, 0), "example.org")

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docker puts a program that notes its calls, and then does what the script says,
-// in Docker's place. It returns a service and the calls so far.
+// docker replaces Docker by a program that records its calls, and then runs the script. It returns
+// a service and the calls so far.
 func docker(t *testing.T, name, script string) (service Service, calls func() []string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()

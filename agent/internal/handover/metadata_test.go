@@ -11,8 +11,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service with this answer about the
-// public address.
+// serveMetadata is a metadata service with this response about the public address.
 func serveMetadata(t *testing.T, status int, text string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -60,7 +60,7 @@ func reach(t *testing.T, s state) *server {
 	}
 }
 
-// raise brings an event about, as far as the state allows it.
+// raise causes an event, as far as the state allows it.
 func raise(t *testing.T, s *server, e event) {
 	t.Helper()
 	wait := 2 * time.Second
@@ -85,12 +85,13 @@ func raise(t *testing.T, s *server, e event) {
 	after(wait)
 }
 
-// effects are what a transition and those that follow from it within a check leave.
+// effects are the effects of a transition and of those that follow from it within a check.
 type effects struct {
 	to state
 	// then are the transitions that follow at once, as "from event to".
 	then []string
-	// proxy is its state, holder whether the holder file exists, and calls are those of Data since, repetitions left out.
+	// proxy is its state, holder reports whether the holder file exists, and calls are those of
+	// Data since then, without repetitions.
 	proxy  ProxyState
 	holder bool
 	calls  []string
@@ -151,7 +152,7 @@ func expected() map[state]map[event]effects {
 	}
 }
 
-// Each pair of a state and an event, also those for which there is no transition.
+// All pairs of a state and an event, also those without a transition.
 func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 	tested := 0
 	for _, from := range []state{
@@ -195,7 +196,7 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 
 var arrow = regexp.MustCompile(`(?m)^\s*(\w+) --> (\w+): (\w+)$`)
 
-// arrows are the transitions of a diagram, or of the program where there is none, as "from event to".
+// arrows are the transitions of a diagram or, without one, of the program, as "from event to".
 func arrows(diagram string) []string {
 	var drawn []string
 	for _, match := range arrow.FindAllStringSubmatch(diagram, -1) {

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// newSuccessor is a server named i-new that is ready, with what it writes.
+// newSuccessor is a ready server named i-new, and its output.
 func newSuccessor(store *memory) (successor Successor, data *collected, out *bytes.Buffer) {
 	data, out = &collected{}, &bytes.Buffer{}
 	return Successor{
@@ -31,8 +31,8 @@ func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
 		successor, data, out := newSuccessor(old.bucket)
 		begin := time.Now()
 		require.NoError(t, successor.TakeOver(t.Context()))
-		// 0.7 seconds until the old server looks, three for its visitors, and the
-		// rest until this one looks.
+		// 0.7 seconds until the old server's check, three for its visitors, and the rest until this
+		// one's next read.
 		require.Equal(t, "handover: i-old handed over after 3.8 s\n", out.String())
 		require.Equal(t, []string{"release"}, old.data.taken())
 		require.Equal(t, []string{"restore"}, data.taken())

@@ -78,7 +78,7 @@ func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
 	})
 }
 
-// Backups ask the record who may write.
+// Backups read in the record which server may write.
 func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
@@ -203,7 +203,7 @@ func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
 		after(119 * time.Second)
 		require.Equal(t, Draining, s.proxy.is())
 		s.takeLog()
-		// Its look comes after at most another one's length.
+		// A check begins at most one check's length later.
 		after(3 * time.Second)
 		require.Equal(t, Serving, s.proxy.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())

@@ -38,7 +38,7 @@ func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-// Prometheus keeps the segments of many hours, each of which has a part for every minute.
+// Prometheus keeps the segments of many hours, each with a part for every minute.
 func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
@@ -58,7 +58,7 @@ func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
 	require.InDelta(t, sizes[0], sizes[segments-1], 10)
 	requireSame(t, s.history(), w.restored("i-new").history())
 
-	// What is missing of one that the catalogue names makes a backup useless as well.
+	// Without a segment that the catalogue names, a backup is useless as well.
 	remove(t, w.Path(walRoot+"00000001/00000001/000000000000-000000000100"))
 	require.Equal(t, uint64(minutes), w.server("i-third").restore().Sequence, "the last one without segment 1")
 }
@@ -94,7 +94,7 @@ func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	require.NotContains(t, puts(requests), "history/wal/00000001/00000000/000000000000-000016777216")
 	require.Contains(t, puts(requests), second)
 
-	// A block continues as a whole, with its files in their order.
+	// A block continues as a whole, with its files in order.
 	before := s.history()
 	s.segment(0, 50)
 	ulid := s.block(2)
@@ -118,7 +118,7 @@ func TestARunThatIsKilledLosesNothing(t *testing.T) {
 	require.NoError(t, err)
 	s.segment(0, 100)
 	s.backup()
-	// All arrived, and this process never heard of it.
+	// The upload succeeded, but this process did not learn of it.
 	require.NoError(t, os.WriteFile(s.State, before, 0o644))
 	s.change(func(state *state) { state.Sequence++ })
 	s.segment(0, 100)
@@ -147,8 +147,7 @@ func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
 			s.backup()
 			restored := w.restored("i-new").history()
 			require.NotContains(t, restored, "wal/00000002.tmp")
-			// Each sample is in the segments or in the block, and what was there before is
-			// in the one or the other.
+			// Each sample is in the segments or in the block, and each older one in one of the two.
 			if _, moved := restored["wal/checkpoint.00000001/00000000"]; moved {
 				require.Contains(t, restored, "01ARZ3NDEKTSV4RRFFQ69G0008/meta.json")
 				require.Contains(t, restored, "wal/00000002")
@@ -280,7 +279,7 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 	}
 }
 
-// Whatever has happened to the bucket since a server was made.
+// Anything may have happened to the bucket since a server was created.
 func TestTheFirstBackupOfASuccessorSendsWhatIsNotThereAnyMore(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prometheus records what it is asked for.
+// prometheus records the calls.
 type prometheus struct {
 	calls []string
 	fails string
@@ -27,7 +27,7 @@ func (p *prometheus) call(name string) error {
 	return nil
 }
 
-// data is a server's history as a handover sees it.
+// data is a server's history during a handover.
 func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 	prometheus, out := &prometheus{}, &bytes.Buffer{}
 	return Data{
@@ -36,7 +36,7 @@ func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 			if err := prometheus.call("stop"); err != nil {
 				return err
 			}
-			// What it still had in memory.
+			// The samples that were still in memory.
 			s.add("wal/00000000", []byte("the last samples"))
 			return nil
 		},

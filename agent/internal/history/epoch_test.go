@@ -13,8 +13,8 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// succeeded is a server whose successor holds the VIP and has backed up. Both have gone
-// on measuring.
+// succeeded is a server whose successor holds the VIP and has backed up. Both have continued to
+// measure.
 func succeeded(t *testing.T) (w *world, old, successor *server) {
 	w = newWorld(t)
 	old = w.first("i-old")
@@ -41,7 +41,7 @@ func TestAHolderThatWasHeldUpWhileItsSuccessorTookOverIsNotSeenAnyMore(t *testin
 	old := w.first("i-old")
 	successor := w.restored("i-new")
 	old.segment(0, 2_000)
-	// Its run has begun in good faith; the manifest is on its way for a long time.
+	// Its run began while it held the VIP; the upload of the manifest takes long.
 	w.once(http.MethodPut, manifestRoot, func(http.ResponseWriter, *http.Request) bool {
 		w.move("i-new")
 		successor.segment(1, 3_000)
@@ -169,7 +169,7 @@ func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
 	s.restore()
 	w.move("i-first")
 	s.segment(0, 100)
-	// The claim arrives, and its answer does not.
+	// The claim is written, but the response is lost.
 	w.once(http.MethodPut, epochRoot, func(writer http.ResponseWriter, r *http.Request) bool {
 		text, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
 	require.Len(t, w.Keys(t, epochRoot), 1)
 }
 
-// Prometheus repairs a torn end by writing a shorter file in its place.
+// Prometheus repairs a torn end by writing a shorter file under the same name.
 func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
@@ -192,7 +192,7 @@ func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) 
 	require.Equal(t, uint64(2), s.backup().Epoch, "its keys of the first are taken")
 	requireSame(t, s.history(), w.restored("i-new").history())
 
-	// And the one from before is as it was.
+	// The earlier backup is unchanged.
 	require.NoError(t, os.RemoveAll(w.Path(manifestRoot+"00000002")))
 	requireSame(t, first, w.restored("i-another").history())
 }

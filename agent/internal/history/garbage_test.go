@@ -22,7 +22,7 @@ func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
 	}
 	kept, rest := thin(manifests, 24*time.Hour)
 	require.Len(t, rest, len(manifests)-len(kept))
-	// The last hour, and then the last minute of each clock hour: 8:59 to 10:59 the day before.
+	// The last hour, and then the last minute of each clock hour: 8:59 to 10:59 of the day before.
 	require.Equal(t, manifests[:61], kept[:61])
 	require.Equal(t, newest.Add(-91*time.Minute), kept[61].modified)
 	require.Equal(t, newest.Add(-23*time.Hour-31*time.Minute), kept[83].modified)
@@ -35,13 +35,13 @@ func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
 	kept, _ = thin(manifests, 24*time.Hour)
 	require.Equal(t, manifests[:2], kept, "the newest two are never too old")
 
-	// A writer of an epoch that is over is younger than the newest.
+	// A writer of an earlier epoch is younger than the newest.
 	manifests[1].modified = newest.Add(time.Hour)
 	kept, _ = thin(manifests[:2], 24*time.Hour)
 	require.Equal(t, manifests[:2], kept)
 }
 
-// requireWhole makes sure that all that any manifest names is there.
+// requireWhole checks that all objects that any manifest names exist.
 func (w *world) requireWhole() {
 	w.t.Helper()
 	listing, err := w.store.List(w.t.Context(), root)
@@ -91,8 +91,8 @@ func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
 			}
 		}
 	}
-	// In 24 hours, 72 parts and 12 checkpoints, blocks and catalogues come; as much is
-	// kept of what is current.
+	// 24 hours bring 72 parts and 12 checkpoints, blocks and catalogues; about as many are kept of
+	// the current data.
 	require.Less(t, most, 400)
 	require.Less(t, len(w.Keys(t, epochRoot)), 4)
 	requireSame(t, s.history(), w.restored("i-last").history())
@@ -150,7 +150,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	for _, moment := range []string{manifestRoot + "00000001/00000003", manifestRoot + "00000001/00000001"} {
-		// When the manifest is written, and when all that is kept is read.
+		// While the manifest is written, and while all kept ones are read.
 		method := http.MethodPut
 		if strings.HasSuffix(moment, "1") {
 			method = http.MethodGet
@@ -172,7 +172,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		for _, request := range requests {
 			require.NotContains(t, request, "DELETE")
 		}
-		// Once more, as if it had not happened.
+		// Again, without the incident.
 		w.Intercept(nil)
 		require.NoError(t, os.Rename(before, old.State))
 		for _, root := range []string{epochRoot, manifestRoot, walRoot} {
@@ -183,13 +183,13 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		successor.restore()
 		w.move("i-old")
 	}
-	// It does delete if nothing of that happens.
+	// Without an incident, it does delete.
 	old.collectGarbageNext()
 	old.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
 }
 
-// Somebody has removed the claims, and with them what the old server would have seen.
+// The claims were removed, by which the old server would have noticed.
 func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 	w, old, successor := succeeded(t)
 	require.NoError(t, os.RemoveAll(w.Path(epochKey(2))))

@@ -19,7 +19,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// put writes an object as a server that somebody has taken over can.
+// put writes an object as a compromised server can.
 func (w *world) put(key string, content []byte) {
 	w.t.Helper()
 	require.NoError(w.t, w.store.Put(w.t.Context(), key, content, jsonType))
@@ -50,8 +50,8 @@ func (w *world) newest() (Manifest, Catalogue) {
 	return manifest, catalogue
 }
 
-// attacks are what a server that somebody has taken over may write besides its good backup, or in
-// its place.
+// attacks are the objects that a compromised server may write beside its good backup, or instead of
+// it.
 var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	"a newer format":    func(w *world, m Manifest, c Catalogue) { m.Version = 999; w.forge(m, c) },
 	"a newer catalogue": func(w *world, m Manifest, c Catalogue) { c.Version = 999; w.forge(m, c) },
@@ -147,7 +147,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			old := w.first("i-old")
 			want := old.history()
 			manifest, catalogue := w.newest()
-			// Beside a good one, which is taken.
+			// Beside a good one, which is restored.
 			manifest.Sequence = 7
 			attack(w, manifest, catalogue)
 			s := w.server("i-new")
@@ -157,7 +157,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			require.Contains(t, s.log.String(), "level=ERROR")
 			requireSame(t, want, s.history())
 
-			// In the place of all, with which the next server begins with nothing, and continues.
+			// Instead of everything: the next server starts with an empty history, and continues.
 			require.NoError(t, os.RemoveAll(w.Path(manifestKey(1, 1))))
 			s = w.server("i-newer")
 			result = s.restore()
@@ -180,7 +180,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 	}
 }
 
-// Objects that nobody can read: encrypted with a key that only the writer has, or archived.
+// Unreadable objects: encrypted with a key that only the writer has, or archived.
 func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
 	for code, status := range map[string]int{
 		"InvalidRequest":     http.StatusBadRequest,
@@ -314,7 +314,7 @@ func TestAHistoryWhoseManifestsWereDeletedIsNotTakenForAFirstServers(t *testing.
 	require.True(t, w.server("i-new").restore().Lost())
 }
 
-// Prometheus' user owns the directory: root must not be led out of it.
+// Prometheus' user owns the directory, and must not lead root out of it.
 func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be led astray")
@@ -424,7 +424,7 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-// FuzzKeys reads names of objects.
+// FuzzKeys parses names of objects.
 func FuzzKeys(f *testing.F) {
 	f.Add(manifestKey(1, 1))
 	f.Add(epochKey(math.MaxUint64))
@@ -457,7 +457,7 @@ func requireObjects(t *testing.T, objects []object) {
 	}
 }
 
-// Pages without end of objects that nobody knows.
+// Endless pages of unknown objects.
 func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startPrometheus runs a real one on a data directory until the test ends, and returns
-// its address. It collects from targets, which may be none.
+// startPrometheus runs a real Prometheus on a data directory until the test ends, and returns its
+// address. It collects from targets, if any.
 func startPrometheus(t *testing.T, data string, targets ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("prometheus")
@@ -44,7 +44,7 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		// Its only news is that it was killed.
+		// The only error expected here is the one from Kill.
 		_, _ = command.Process.Kill(), command.Wait()
 		if t.Failed() {
 			t.Log(output.String())
@@ -57,7 +57,7 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	return address
 }
 
-// samples are all that a Prometheus has of a metric, by time.
+// samples are all samples of a metric in a Prometheus, by time.
 func samples(t *testing.T, address, metric string) map[float64]string {
 	t.Helper()
 	response, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(metric+"[1h]"))

@@ -52,7 +52,7 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	require.Equal(t, size, result.Bytes)
 	require.Equal(t, size, result.Fetched)
 
-	// It continues: only what is new is sent.
+	// It continues: it uploads new data only.
 	w.move("i-new")
 	successor.segment(4, 700)
 	report = successor.backup()
@@ -90,7 +90,7 @@ func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
 	requireSame(t, old.history(), successor.history())
 	require.Zero(t, successor.restore().Fetched)
 
-	// What the old server has removed meanwhile goes here, too.
+	// Files that the old server has removed meanwhile are removed here, too.
 	old.truncate(0, 2)
 	old.segment(1, 100)
 	old.backup()
@@ -152,7 +152,7 @@ func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
 	require.ErrorContains(t, err, "the transfer was cut off")
 }
 
-// What came on the wire is checked, whatever is in restored.
+// Downloads are verified, whatever is in restored.
 func TestWhatWasFetchedBeforeIsCheckedAsWell(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
@@ -168,8 +168,8 @@ func TestWhatWasFetchedBeforeIsCheckedAsWell(t *testing.T) {
 	requireSame(t, old.history(), s.history())
 }
 
-// harm is what may happen to the newest backup, and to nothing that the one before it
-// names. The newest has segment 1, the block 2 and the checkpoint 0.
+// harm are faults of the newest backup that leave the previous one intact. The newest has segment
+// 1, the block 2 and the checkpoint 0.
 func harm(t *testing.T, w *world) map[string]func() {
 	t.Helper()
 	const (
@@ -253,7 +253,7 @@ func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
 				`level=ERROR msg="a backup of the history is unusable: trying the one before" epoch=1 sequence=2`)
 			requireSame(t, want, s.history())
 
-			// What is backed up then is whole again.
+			// The next backup is complete again.
 			w.move("i-new")
 			s.segment(1, 100)
 			s.backup()
@@ -350,7 +350,7 @@ func TestAStackThatIsMovedToAnotherBucketGoesOn(t *testing.T) {
 	requireSame(t, s.history(), there.restored("i-third").history())
 }
 
-// No order and no age is by the clock of a server.
+// No order and no age depends on the clock of a server.
 func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(fmt.Sprint(skew), func(t *testing.T) {

@@ -31,7 +31,7 @@ func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
 		require.EqualError(t, err,
 			"cannot pause: "+dir+"/pause is still there after 1m0s: check the systemd unit that watches it")
-		// Its answer comes late: what was asked for since then is what counts.
+		// Its response comes late: only the last request matters.
 		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
 		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))
 		require.NoFileExists(t, filepath.Join(dir, "pause"))

@@ -15,8 +15,7 @@ import (
 	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
-// front is the site's front on a server, with a certificate for some names and one
-// that nobody asked for.
+// front is the site's proxy on a server, with a certificate for some names and a default one.
 type front struct {
 	*testing.T
 	check     Certificates
@@ -24,8 +23,8 @@ type front struct {
 	otherwise certificatestest.Pair
 }
 
-// newFront is that of a server of example.org and www.example.org that was restored
-// without any certificate and does not have the VIP.
+// newFront is the proxy of a server of example.org and www.example.org that restored no certificate
+// and does not hold the VIP.
 func newFront(t *testing.T) *front {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,13 +55,13 @@ func newFront(t *testing.T) *front {
 	return f
 }
 
-// record writes what was restored.
+// record writes the result of the restore.
 func (f *front) record(text string) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.Record, []byte(text), 0o644))
 }
 
-// store writes acme.json, and has Traefik serve by it.
+// store writes acme.json, and makes the proxy serve its certificates.
 func (f *front) store(pairs ...certificatestest.Pair) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.File, []byte(certificatestest.Storage(f.T, pairs...)), 0o600))
@@ -73,7 +72,7 @@ func (f *front) store(pairs ...certificatestest.Pair) {
 	}
 }
 
-// hold gives the server the VIP.
+// hold moves the VIP to the server.
 func (f *front) hold() {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
@@ -113,7 +112,8 @@ func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 		finding.Detail)
 }
 
-// An authority that a CAA record keeps from issuing for this account has registered it all the same.
+// An authority whose certificates a CAA record forbids to this account has registered the account
+// nevertheless.
 func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f := newFront(t)
 	f.store()

@@ -10,7 +10,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-// disks answers for a server whose releases lie on a disk of their own.
+// disks are those of a server whose releases are on a disk of their own.
 func disks(releases unix.Statfs_t) Disk {
 	return Disk{
 		Paths: []string{"/", "/srv/site"},

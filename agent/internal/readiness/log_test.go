@@ -11,8 +11,8 @@ import (
 	"immutable-infra/agent/internal/proc"
 )
 
-// answers is a Runner that answers each command, as it would be typed, with a
-// text. A command that it does not know fails.
+// answers is a Runner that answers each command, as it would be typed, with a text. An unknown
+// command fails.
 type answers map[string]string
 
 func (a answers) Run(_ context.Context, command proc.Command) ([]byte, error) {
@@ -23,7 +23,7 @@ func (a answers) Run(_ context.Context, command proc.Command) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// fails is a Runner of which every command fails in the same way.
+// fails is a Runner whose commands all fail in the same way.
 type fails string
 
 func (f fails) Run(_ context.Context, command proc.Command) ([]byte, error) {

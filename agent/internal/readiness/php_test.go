@@ -10,7 +10,7 @@ import (
 
 const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://127.0.0.1:8081/php_probe"
 
-// R1: a server whose PHP is broken does not go live, however good the site's pages are.
+// R1: a server with a broken PHP does not go live, however good the site's pages are.
 func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
 		runner  proc.Runner

@@ -15,9 +15,8 @@ import (
 	"immutable-infra/agent/internal/release"
 )
 
-// scripted is a check whose finding depends on how long ago the test began.
-// Times in these tests are those of a synctest bubble, which begins at midnight
-// of 2000-01-01, UTC.
+// scripted is a check whose result depends on the time since the test began. Times in these tests
+// are those of a synctest bubble, which begins at midnight of 2000-01-01, UTC.
 type scripted struct {
 	name string
 	look func(ctx context.Context, elapsed time.Duration) Result
@@ -29,12 +28,12 @@ func (s scripted) Check(ctx context.Context) Result {
 	return s.look(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
 
-// always is a check with one finding.
+// always is a check with a constant result.
 func always(name string, finding Result) Check {
 	return scripted{name, func(context.Context, time.Duration) Result { return finding }}
 }
 
-// okAfter is a check that fails until then.
+// okAfter is a check that fails until begin.
 func okAfter(name string, begin time.Duration) Check {
 	return scripted{name, func(_ context.Context, elapsed time.Duration) Result {
 		if elapsed < begin {
@@ -46,7 +45,7 @@ func okAfter(name string, begin time.Duration) Check {
 
 var sound = Result{Verdict: Pass, Detail: "as it should be"}
 
-// newReadiness is a server's readiness with what it writes.
+// newReadiness is a server's readiness, and its output.
 func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *bytes.Buffer) {
 	t.Helper()
 	progress, log = &bytes.Buffer{}, &bytes.Buffer{}
@@ -289,7 +288,7 @@ func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
 	})
 }
 
-// A run of `agent pull` that is under way tells nothing, and one begins every few seconds.
+// A running `agent pull` has no result yet, and one starts every few seconds.
 func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Result {

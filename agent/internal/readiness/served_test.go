@@ -44,8 +44,7 @@ func exampleSite() site {
 	}
 }
 
-// webServer answers as the site's nginx does. What it serves is changed by the
-// tests.
+// webServer responds like the site's nginx. Tests change its content.
 type webServer struct {
 	mutex    sync.Mutex
 	release  string
@@ -124,7 +123,7 @@ func client(address *url.URL) *web.Client {
 	return web.NewClient(address, "site.example.org", UserAgent)
 }
 
-// upload does what a deploy does.
+// upload uploads a build, like a deploy.
 func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
@@ -132,7 +131,7 @@ func (s *server) upload(build site) {
 	s.s3.Put(manifest.Name, build.Manifest())
 }
 
-// pull does what the agent's timer does.
+// pull switches to the bucket's build, like the agent's timer.
 func (s *server) pull() {
 	s.Helper()
 	releases, err := release.OpenReleases(s.dir, "")
@@ -162,14 +161,14 @@ func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
 	}, s.web.requests, "every file that is sent as it is, and no other")
 }
 
-// R1: what the site's own programs do has no part in whether the server is ready.
+// R1: the site's own programs do not affect the readiness of the server.
 func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	for _, name := range []string{
 		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
 		"shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The web server says 404 or 503 or nothing at all of it: it is not asked.
+			// The web server would respond with 404, 503 or nothing: the check does not request it.
 			build := exampleSite().With(name, "<?php http_response_code(503); sleep(11);")
 			s := newServer(t, build)
 			served := maps.Clone(build)
@@ -182,7 +181,7 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	}
 }
 
-// R1, R2: names that belong to the server, or that it hides, are not the site's to be served.
+// R1, R2: names that belong to the server, or that it hides, cannot be served by the site.
 func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
 	for _, name := range []string{
 		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
@@ -362,7 +361,7 @@ func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
 	require.Contains(t, finding.Detail, "context canceled")
 }
 
-// R1: what the site's own rules hide is not served, and is not to be.
+// R1: files that the site's own rules hide are not served, and need not be.
 func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 	for rule, ready := range map[string]bool{
 		"/posts/* /moved 301!":      true,

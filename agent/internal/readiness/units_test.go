@@ -144,7 +144,7 @@ SubState=running
 ActiveEnterTimestampMonotonic=100000000
 `
 
-// lookAtService looks at a service in a second of the machine.
+// lookAtService checks a service in a second of the machine.
 func lookAtService(t *testing.T, show string, second float64) Result {
 	t.Helper()
 	now := func() (time.Duration, error) { return time.Duration(second * float64(time.Second)), nil }

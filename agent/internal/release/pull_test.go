@@ -70,7 +70,7 @@ func (s *server) useDir(dir string) {
 	s.pull.Releases = releases
 }
 
-// upload does what a deploy does: files, then the manifest.
+// upload uploads files, then the manifest, like a deploy.
 func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
@@ -101,14 +101,14 @@ func (s *server) pullFails() string {
 	return err.Error()
 }
 
-// reboot empties the directory of what runs remember since boot.
+// reboot empties the directory in which runs remember the time since boot.
 func (s *server) reboot() {
 	s.Helper()
 	require.NoError(s, os.RemoveAll(s.pull.StateDir))
 	require.NoError(s, os.Mkdir(s.pull.StateDir, 0o755))
 }
 
-// pass makes what runs remember older.
+// pass makes the records of runs older.
 func (s *server) pass(elapsed time.Duration) {
 	s.Helper()
 	paths, err := filepath.Glob(filepath.Join(s.pull.StateDir, "*"))
@@ -143,7 +143,7 @@ func (s *server) requireServed(build site) {
 	require.Equal(s, build.Manifest(), string(manifest))
 }
 
-// requireTidy expects that nothing unfinished is left on disk.
+// requireTidy expects that no unfinished file is left on disk.
 func (s *server) requireTidy() {
 	s.Helper()
 	for _, pattern := range []string{"*.tmp-*", "releases/*.tmp-*"} {
@@ -265,7 +265,7 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
-	// The file that did not change is on the disk once.
+	// The unchanged file is on the disk once.
 	one, err := os.Stat(s.file(first, "index.html"))
 	require.NoError(t, err)
 	two, err := os.Stat(s.file(second, "index.html"))
@@ -286,8 +286,7 @@ func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// A deploy is under way: site/ has files of the next build, SHA256SUMS is
-// still that of the one before.
+// During a deploy: site/ has files of the next build, SHA256SUMS is still the previous one.
 func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) {
 	first := firstBuild()
 	second := first.With("index.html", "front page, second").With("new.html", "new").With("404.html", "gone")
@@ -431,7 +430,7 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// When nothing has to be downloaded, no transfer notices that the run is to end.
+// Without a download, no transfer notices that the run should end.
 func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	s := newServer(t)
 	list, err := manifest.Parse([]byte(firstBuild().Manifest()), manifest.DefaultLimits())
@@ -636,8 +635,8 @@ func TestOldReleasesArePrunedByLastUse(t *testing.T) {
 	s.requireServed(builds[4])
 }
 
-// A reader that resolves `current` once, as a web server does for each request
-// with the real path, finds a complete release whenever it comes.
+// A reader that resolves `current` once, like a web server for each request, finds a complete
+// release at any time.
 func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
 	const versions = 30
 	s := newServer(t)
@@ -713,7 +712,7 @@ func readPair(path string) (string, error) {
 	return string(one), root.Close()
 }
 
-// While an unsound current release is mended in place, the link never dangles.
+// While a damaged current release is repaired in place, the link never dangles.
 func TestAVisitorNeverSeesAGapWhileAReleaseIsMended(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
@@ -765,7 +764,7 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	// A run that is told to stop while it waits does.
+	// A waiting run that is asked to stop does.
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
 	require.ErrorContains(t, s.pull.Run(ctx), "cannot await the end of another run: context deadline exceeded")
@@ -779,7 +778,7 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(s.journal.String(), "switched to release"))
 }
 
-// R5: a release that the disk has no room for is refused before it fills the disk.
+// R5: a release that is too large for the disk is rejected before it fills the disk.
 func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 	disk := disktest.Small(t)
 	for name, files := range map[string]int{"asked for one by one": 1, "listed": fewFiles + 1} {
@@ -822,7 +821,7 @@ func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
 	s.upload(first)
 	s.mustPull()
 
-	// The sizes leave out what directories take.
+	// The sizes do not include directories.
 	full := first
 	for i := range 300 {
 		full = full.With(fmt.Sprintf("%d/index.html", i), strings.Repeat("x", 2<<10))

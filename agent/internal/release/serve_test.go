@@ -20,20 +20,20 @@ import (
 type webServer struct {
 	*server
 	mutex sync.Mutex
-	// served is the release of the configuration that it has.
+	// served is the release of its configuration.
 	served string
-	// rejected are releases whose configuration it does not take.
+	// rejected are releases whose configuration it rejects.
 	rejected map[string]bool
-	// failure is its answer to any request, if not nil.
+	// failure is its response to any request, if not nil.
 	failure error
 	// reloads and asked count the requests.
 	reloads, asked int
-	// slow is how many answers a reload takes to come into effect.
+	// slow is how many responses a reload takes to take effect.
 	slow, pending int
 	next          string
 }
 
-// newWebServer is one that runs, and reads the release that is current.
+// newWebServer is one that runs, and reads the current release.
 func newWebServer(t *testing.T) (*server, *webServer) {
 	t.Helper()
 	s := newServer(t)
@@ -43,7 +43,7 @@ func newWebServer(t *testing.T) (*server, *webServer) {
 	return s, w
 }
 
-// soon makes a run wait only shortly for a web server that will not answer as it should.
+// soon shortens the wait for a web server that will not respond correctly.
 func (s *server) soon() {
 	s.pull.ReloadTimeout = 250 * time.Millisecond
 }
@@ -104,7 +104,7 @@ func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
 	require.Equal(t, 2, web.reloads)
 }
 
-// For a moment after a reload, the workers of the configuration before still take requests.
+// For a moment after a reload, workers with the previous configuration still accept requests.
 func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
 	s, web := newWebServer(t)
 	first := firstBuild()
@@ -119,7 +119,7 @@ func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
 	s.requireServed(second)
 }
 
-// wavering names the old release in its second and fourth answer.
+// wavering names the old release in its second and fourth response.
 type wavering struct {
 	*webServer
 	old   string
@@ -177,8 +177,7 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	require.Equal(t, second.ID(), web.served)
 }
 
-// The release that is served is what the web server says, not what was current before: the runs in
-// between may have been killed.
+// The web server names the served release, not `current`: the runs in between may have been killed.
 func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
@@ -219,7 +218,7 @@ func (s *stopping) Release(ctx context.Context) (string, error) {
 	return s.webServer.Release(ctx)
 }
 
-// A run that was stopped after the switch leaves it to the next one to find out what is served.
+// A run that is stopped after the switch leaves the check of the served release to the next one.
 func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
@@ -284,7 +283,7 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 	require.ElementsMatch(t, []string{last.ID(), builds[2].ID()}, s.releases(), "it is known which one is read")
 }
 
-// An answer counts that came before the time was over, not that the time was over.
+// A response before the timeout counts, not the timeout.
 func TestAnAnswerThatIsCutOffDoesNotHideTheOneBefore(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
@@ -328,8 +327,8 @@ type unable struct{ *webServer }
 
 func (unable) Reload() error { return errors.New("no such directory") }
 
-// R3, R4: a build that cannot be served stays refused, says what to do, and does not cost a request
-// for each file every few seconds.
+// R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does
+// not cost a request for each file every few seconds.
 func TestABuildThatCannotBeServedIsTriedLessAndLessOften(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()

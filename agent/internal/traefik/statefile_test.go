@@ -11,8 +11,8 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// newStateFile is the file of a server that is set up like the real one, with a
-// text for each state.
+// newStateFile is the file of a server with the same files as a real one, with a text for each
+// state.
 func newStateFile(t *testing.T, root string) StateFile {
 	t.Helper()
 	f := StateFile{Path: filepath.Join(root, "dynamic", "state.yaml"), Shipped: t.TempDir()}
