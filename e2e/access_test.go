@@ -16,14 +16,15 @@ const (
 // deployRole is the role of a stack's deployment.
 func deployRole(stack string) string { return "immutable-infra-deploy-" + stack }
 
-// bound has the servers of a stack's copy bounded by the policy that access makes, as a deployment by a role needs it.
+// bound bounds the servers of a stack's copy by the policy that access creates, as a deployment by
+// a role requires.
 func (p *project) bound(t *testing.T, stack string) {
 	t.Helper()
 	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n",
 		"\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
 }
 
-// keepsToItsState tries to write the states that a deployment must not.
+// keepsToItsState tries to write the states that a deployment must not write.
 func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) {
 	t.Helper()
 	deployment := checkout.as(t, deployRole(stack))
@@ -38,7 +39,7 @@ func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) 
 	}
 }
 
-// access makes the roles of the workflows, until the test ends.
+// access creates the roles of the workflows, until the test ends.
 func (p *project) access(t *testing.T) {
 	t.Helper()
 	made := p.run(t, 10*time.Minute, "env", "PULUMI_SKIP_CONFIRMATIONS=true", "make", "access", "STACK=local")
@@ -51,7 +52,7 @@ func (p *project) access(t *testing.T) {
 	})
 }
 
-// as is the same project, used by somebody who has a role and nothing else.
+// as is the same project with the credentials of a role only.
 func (p *project) as(t *testing.T, role string) *project {
 	t.Helper()
 	return &project{dir: p.dir, env: p.environment(t, role)}
@@ -64,15 +65,16 @@ func (p *project) put(t *testing.T, bucket, key string) result {
 		"rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
 }
 
-// askS3 is what S3 answers to a request for an object.
+// askS3 is S3's response to a request for an object.
 func (p *project) askS3(t *testing.T, object string) string {
 	t.Helper()
-	// The secret goes by standard input.
+	// The secret is passed on standard input.
 	return p.must(t, time.Minute, "bash", "-c", `printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
 		curl -sS --cacert "$AWS_CA_BUNDLE" --header "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
 }
 
-// previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.
+// previewOnly runs the steps of the preview's workflow with its role, and tries what the role must
+// not do.
 func previewOnly(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
@@ -99,7 +101,7 @@ func previewOnly(t *testing.T, p *project) {
 		require.Error(t, put.err)
 		require.Contains(t, put.stderr, "AccessDenied", bucket)
 	}
-	// What is in the backup are private keys.
+	// The backup contains private keys.
 	require.Contains(t, reader.askS3(t, out.BackupBucket+"/handover/holder.json"), "<Code>AccessDenied</Code>")
 	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it is there")
 

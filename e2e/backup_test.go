@@ -22,9 +22,9 @@ import (
 const (
 	// benchSeries is how many series are scraped.
 	benchSeries = 1000
-	// largeSeries and largeHours make blocks of some hundred megabytes.
+	// largeSeries and largeHours result in blocks of some hundred megabytes.
 	largeSeries, largeHours = 5000, 24
-	// originalBucket is where the original's way backs up to.
+	// originalBucket receives the backups of the original system.
 	originalBucket = "original"
 )
 
@@ -38,8 +38,8 @@ func versitygw(t *testing.T) string {
 	return program
 }
 
-// TestBackup measures what backups cost while a history grows, and what comes back
-// of it, in the project's way and in that of the system that it is modelled on.
+// TestBackup measures the cost of backups while a history grows, and their restores, for the
+// project and for the system that it is modelled on.
 func TestBackup(t *testing.T) {
 	if os.Getenv("E2E") != "backup" {
 		t.Skip("takes some minutes: make bench-backup")
@@ -94,7 +94,7 @@ type backupBench struct {
 	server     *serveragent.Server
 	prometheus *simulated.Prometheus
 	sync       s3cmd.Sync
-	// minute is the simulated one, and backedUp when the last backup was.
+	// minute is the simulated minute, and backedUp the time of the last backup.
 	minute   int
 	backedUp time.Time
 }
@@ -112,7 +112,7 @@ func newBackupBench(t *testing.T, agent serveragent.Program, series int, values 
 	}
 }
 
-// advance lets time go by, for Prometheus and for the bucket.
+// advance advances the time of Prometheus and of the bucket.
 func (b *backupBench) advance(by time.Duration) {
 	b.t.Helper()
 	require.NoError(b.t, b.prometheus.Advance(b.t.Context(), by))
@@ -134,7 +134,7 @@ func (b *backupBench) backup() backupbench.Run {
 	return run
 }
 
-// original is one run of the original's.
+// original is one run of the original's backup.
 func (b *backupBench) original() backupbench.Run {
 	b.t.Helper()
 	b.store.Take()
@@ -143,7 +143,7 @@ func (b *backupBench) original() backupbench.Run {
 	return b.run(took)
 }
 
-// run is what the last one took.
+// run is the cost of the last one.
 func (b *backupBench) run(took time.Duration) backupbench.Run {
 	traffic := b.store.Take()
 	return backupbench.Run{
@@ -151,7 +151,7 @@ func (b *backupBench) run(took time.Duration) backupbench.Run {
 	}
 }
 
-// restore restores what the backups brought to safety, in both ways.
+// restore restores the backups of both systems.
 func (b *backupBench) restore(after string) backupbench.Restore {
 	b.t.Helper()
 	restore := backupbench.Restore{After: after, Blocks: b.prometheus.Blocks(), Bytes: size(b.t, b.server.Data())}
@@ -160,7 +160,7 @@ func (b *backupBench) restore(after string) backupbench.Restore {
 	return restore
 }
 
-// killed is a restore after the server was killed just now.
+// killed is a restore right after the server was killed.
 func (b *backupBench) killed() backupbench.Killed {
 	b.t.Helper()
 	killed := backupbench.Killed{
@@ -185,13 +185,13 @@ func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
 	return ours, original
 }
 
-// transfer is a restore in one way, whose samples are compared with those that are
-// held now. What restore makes is Prometheus' directory data, below dir.
+// transfer is a restore by one of the systems, whose samples are compared with the present ones.
+// restore creates Prometheus' directory data below dir.
 func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) backupbench.Transfer {
 	b.t.Helper()
 	dir, err := os.MkdirTemp("", "restored-")
 	require.NoError(b.t, err)
-	// At once, since there is one of several hundred megabytes.
+	// Immediately, because it may have several hundred megabytes.
 	defer func() { require.NoError(b.t, os.RemoveAll(dir)) }()
 	b.store.Take()
 	took, err := restore(dir)
@@ -214,7 +214,7 @@ func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) 
 	return transfer
 }
 
-// size is how many bytes the files of a directory have.
+// size is the size of a directory's files in bytes.
 func size(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {

@@ -9,14 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// brokenServer is one thing that can be wrong with a new server.
+// brokenServer is a fault of a new server.
 type brokenServer struct {
 	name string
 	// breaks changes a copy of the project.
 	breaks func(t *testing.T, broken *project)
-	// causes must all be in what the failed update says at its end.
+	// causes must all be in the diagnostics of the failed update.
 	causes []string
-	// late is that the server becomes ready when its time is over.
+	// late reports that the server becomes ready after its timeout.
 	late bool
 }
 
@@ -30,9 +30,9 @@ func brokenServers() []brokenServer {
 			"install -y nginx-lite\\n\"}}}\n"
 		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
 		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
-		// The probe notes when it was made first, and succeeds two minutes later.
+		// The probe records its first run, and succeeds two minutes later.
 		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
-		// Traefik sends the front page's visitors to another one.
+		// Traefik routes requests for the front page elsewhere.
 		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: " +
 			"[wrong], service: web, tls: {}}\n  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
 	)
@@ -80,7 +80,7 @@ func brokenServers() []brokenServer {
 		causes: []string{`agent-watch\.service: .*(killed|signal|restart)`, `code=killed, status=9/KILL`},
 	}, {
 		name: "another host key than the pinned one",
-		// It could very well have that one.
+		// The release itself exists.
 		breaks: declared(func(c cloudConfig) {
 			c.runFirst([]string{
 				"sh", "-c",
@@ -96,7 +96,8 @@ func brokenServers() []brokenServer {
 		late:   true,
 	}, {
 		name: "a closed port",
-		// Visitors' packets, and not those of the server itself, go to a port on which nothing listens.
+		// Packets of visitors, but not those of the server itself, go to a port on which nothing
+		// listens.
 		breaks: declared(func(c cloudConfig) {
 			c.runFirst([]string{
 				"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL",
@@ -110,8 +111,7 @@ func brokenServers() []brokenServer {
 	}}
 }
 
-// TestBrokenServers replaces the server by one that is broken, and the broken
-// one by a good one, many times over.
+// TestBrokenServers replaces the server by a broken one, and that by a good one, for each fault.
 func TestBrokenServers(t *testing.T) {
 	if os.Getenv("E2E") != "broken" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make test-broken")
@@ -162,7 +162,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	require.Equal(t, before, broken.outputs(t), "the stack says what is so")
 }
 
-// lineOf is the line of a command's output that matches, which there must be.
+// lineOf is the matching line of a command's output, which must exist.
 func lineOf(t *testing.T, output, expression string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(expression)
@@ -175,8 +175,7 @@ func lineOf(t *testing.T, output, expression string) string {
 	return ""
 }
 
-// diagnostics are what Pulumi says at the end of an update that failed. What it
-// shows in passing is not there to be read any more.
+// diagnostics are the diagnostics at the end of a failed update. Pulumi overwrites its progress.
 func diagnostics(t *testing.T, up result) string {
 	t.Helper()
 	_, said, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
@@ -184,8 +183,8 @@ func diagnostics(t *testing.T, up result) string {
 	return said
 }
 
-// lateServer repeats the update whose server was too late: it goes on with that
-// server as soon as that is ready.
+// lateServer repeats the update whose server was late: it continues with that server as soon as it
+// is ready.
 func lateServer(t *testing.T, broken *project, c brokenServer) {
 	before := broken.outputs(t)
 	c.breaks(t, broken)
@@ -205,8 +204,7 @@ func mendServer(t *testing.T, p *project) {
 	t.Logf("the update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
 }
 
-// warnedServer makes a server whose cloud-init ends with a warning, about a key
-// that it does not know.
+// warnedServer creates a server whose cloud-init ends with a warning about an unknown key.
 func warnedServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
 	broken.declare(t, func(c cloudConfig) { c["no_such_key"] = true })

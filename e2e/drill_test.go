@@ -15,7 +15,7 @@ import (
 	"immutable-infra/e2e/internal/serveragent"
 )
 
-// TestRestoreDrill has the drill prove a backup of which it is known what is in it.
+// TestRestoreDrill runs the drill on a backup with known content.
 func TestRestoreDrill(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("no Prometheus on the PATH: make check unpacks Debian's")
@@ -31,7 +31,7 @@ func TestRestoreDrill(t *testing.T) {
 	build.Dir = filepath.Join(root(t).dir, "tools", "drill")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
-	// In the place of Pulumi, which tells the names of the bucket and of its region.
+	// Stands in for Pulumi, which prints the names of the bucket and of its region.
 	script := fmt.Sprintf("#!/bin/sh\ncase $1 in stack) echo %s;; config) echo %s;; esac\n", serveragent.Bucket,
 		s3server.Region)
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "pulumi"), []byte(script), 0o755))

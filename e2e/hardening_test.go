@@ -18,7 +18,8 @@ func sshAsAuditSeesIt(t *testing.T, p *project) {
 	require.Contains(t, audit.stdout, "Passed")
 }
 
-// packagesStay asks a running server for everything of Debian's image that would change its packages.
+// packagesStay checks a running server for everything in Debian's image that would change its
+// packages.
 func packagesStay(t *testing.T, p *project) {
 	units := p.ssh(t,
 		"systemctl show --property=Id,LoadState,ActiveState apt-daily.timer apt-daily-upgrade.timer "+
@@ -36,8 +37,8 @@ func packagesStay(t *testing.T, p *project) {
 		"the rehearsal's image brings what Debian's does: %s", installed.stdout)
 }
 
-// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the server.
-// It must count for the server and for the containers that are Debian, and change no package.
+// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the
+// server. It must count those of the server and of the Debian containers, and change no package.
 func securityUpdatesAreCounted(t *testing.T, p *project) {
 	const packages = `dpkg-query --show | sha256sum`
 	before := p.ssh(t, packages)
@@ -83,7 +84,7 @@ func containersReach(t *testing.T, p *project) {
 		}
 	}
 
-	// Debian's image has bash, whose /dev/tcp connects and does no more.
+	// Debian's image has bash, whose /dev/tcp only connects.
 	const try = `sudo docker run --rm --interactive --network "container:$(sudo docker compose --project-directory /opt/site ps --quiet %s)" site/nginx bash -c '
 while read -r name address port; do
   if timeout 2 bash -c "exec 3<>/dev/tcp/$address/$port" 2>/dev/null; then echo "$name"; fi
@@ -102,10 +103,11 @@ END`
 		require.NoError(t, tried.err, tried.String())
 		open := strings.Fields(tried.stdout)
 		if source != "php" {
-			// The server is in the other networks, so that an admin can ask its containers.
+			// The server is in the other networks, so that an admin can reach its containers.
 			open = slices.DeleteFunc(open, func(name string) bool { return strings.HasPrefix(name, "server:") })
 		}
-		// The relay is where there is one; Grafana asks Prometheus, by a network that leads both ways.
+		// The relay exists if one is configured; Grafana queries Prometheus, through a network that
+		// works in both directions.
 		open = slices.DeleteFunc(open, func(name string) bool { return name == "mail:2525" || name == "grafana:3000" })
 		slices.Sort(open)
 		require.Equal(t, wanted, append([]string{}, slices.Compact(open)...), source)
@@ -117,7 +119,8 @@ END`
 	require.NotRegexp(t, `(?m)^\S+\t00000000\t`, out.stdout, "PHP has no default route")
 }
 
-// liveServerStays requires that the clock that ends a server without the VIP is off for good.
+// liveServerStays requires that the timer that terminates a server without the VIP is disabled
+// permanently.
 func liveServerStays(t *testing.T, p *project) {
 	clock := p.ssh(t, "systemctl is-enabled unclaimed.timer; systemctl is-active unclaimed.timer")
 	require.Equal(t, "disabled\ninactive\n", clock.stdout, clock.String())

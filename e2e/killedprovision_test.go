@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// provisionKills is how many moments of provisioning are tried.
+	// provisionKills is how many moments of provisioning are tested.
 	provisionKills = 10
 	// bootTimeout bounds the time from the start of an update until it provisions the new server.
 	bootTimeout = 5 * time.Minute
@@ -25,8 +25,8 @@ const (
 )
 
 // TestKilledProvisioning kills Pulumi at ten moments of a server's provisioning and starts the next
-// update at once, while the command on the server goes on. Every other time the plugins die with the
-// engine, which closes the SSH connection of the command.
+// update at once, while the command on the server continues. Every other time the plugins die with
+// the engine, which closes the SSH connection of the command.
 func TestKilledProvisioning(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
 		t.Skip("needs a local cloud that is up and takes twenty minutes: make test-killed")
@@ -64,7 +64,7 @@ func TestKilledProvisioning(t *testing.T) {
 			plugins := up.kill(t)
 			if i%2 == 1 {
 				for _, pid := range up.others(t, nil) {
-					// One that has ended meanwhile is as good as killed.
+					// A process that has ended meanwhile is fine, too.
 					_ = syscall.Kill(pid, syscall.SIGKILL)
 				}
 				up.awaitOthers(t, time.Minute, nil)
@@ -94,13 +94,13 @@ func TestKilledProvisioning(t *testing.T) {
 	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
 }
 
-// provisionings are the runs of `provision` now, by the PID namespace of the server they run on. The
-// processes of a server are processes of this machine.
+// provisionings are the present runs of `provision`, by the PID namespace of the server they run
+// on. The processes of a server are processes of this machine.
 func provisionings(t *testing.T) map[string]int {
 	t.Helper()
 	running := map[string]int{}
 	for _, process := range processes(t) {
-		// `bounded` gives its work a session. What is forked in it has the same command line at first.
+		// `bounded` gives its work a session. Its forks have the same command line at first.
 		if process.session != process.pid {
 			continue
 		}

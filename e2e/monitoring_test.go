@@ -19,8 +19,8 @@ import (
 	"immutable-infra/e2e/internal/dashboards"
 )
 
-// forward makes a port of a service's container reachable on this machine, through
-// an admin's SSH login, until the test ends. From outside there is no other way.
+// forward makes a port of a service's container reachable on this machine, through an admin's SSH
+// login, until the test ends. Nothing else leads there.
 func (p *project) forward(t *testing.T, service string, port int) (address string) {
 	t.Helper()
 	asked := p.ssh(t,
@@ -51,7 +51,7 @@ func (p *project) forward(t *testing.T, service string, port int) (address strin
 	return address
 }
 
-// prometheus asks the server's Prometheus.
+// prometheus queries the server's Prometheus.
 type prometheus struct{ address string }
 
 // series is one result of an instant query.
@@ -65,7 +65,7 @@ func (p prometheus) get(t *testing.T, path string, values url.Values, into any) 
 	require.NoError(t, p.ask(path, values, into), values.Get("query"))
 }
 
-// ask is get for who may not end the test.
+// ask is get without a requirement.
 func (p prometheus) ask(path string, values url.Values, into any) error {
 	client := &http.Client{Timeout: 20 * time.Second}
 	response, err := client.Get("http://" + p.address + "/api/v1/" + path + "?" + values.Encode())
@@ -93,8 +93,8 @@ func (p prometheus) query(t *testing.T, expression string) []series {
 	return data.Result
 }
 
-// measured requires that all that is to be measured is, and that every panel of
-// every dashboard has something to show.
+// measured requires that everything that should be measured is, and that every panel of every
+// dashboard has data.
 func measured(t *testing.T, p *project) {
 	out := p.outputs(t)
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
@@ -102,7 +102,7 @@ func measured(t *testing.T, p *project) {
 	wanted := []string{"alertmanager", "nginx", "node", "php", "prometheus", "site", "traefik"}
 	eventually(t, time.Minute, func() (bool, string) {
 		var up []string
-		// Each server's series can be told apart: those of the one before are here, too.
+		// Each server's series can be distinguished: those of the previous server are here, too.
 		for _, target := range prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID)) {
 			up = append(up, target.Metric["job"])
 		}
@@ -126,8 +126,8 @@ func measured(t *testing.T, p *project) {
 		}
 		return len(rules.Groups) > 0, "there are no rules"
 	})
-	// Prometheus writes down what fires only after it has looked back for what did before,
-	// an interval after its start.
+	// Prometheus records firing alerts only after it has looked up those that fired before, an
+	// interval after its start.
 	eventually(t, time.Minute, func() (bool, string) {
 		return len(prometheus.query(t, `ALERTS{alertname="Watchdog", alertstate="firing"}`)) > 0, "the watchdog does not fire"
 	})
@@ -167,7 +167,7 @@ type alert struct {
 	Fields      map[string]any
 }
 
-// toldVictorOps is the types of the messages to VictorOps of some kind, in their order.
+// toldVictorOps is the types of the messages to VictorOps of some kind, in order.
 func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	t.Helper()
 	var alerts []alert
@@ -183,15 +183,15 @@ func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	return types
 }
 
-// web does something to the web server's container.
+// web runs a command on the web server's container.
 func (p *project) web(t *testing.T, command string) {
 	t.Helper()
 	done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
 	require.NoError(t, done.err, done.String())
 }
 
-// alertsArrive stops the web server and starts it again, and waits until
-// VictorOps was told of both.
+// alertsArrive stops the web server and starts it again, and waits until VictorOps has received
+// both messages.
 func alertsArrive(t *testing.T, p *project) {
 	server := p.outputs(t).ServerID
 	told := func() []string {

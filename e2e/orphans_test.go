@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// thing is something that AWS would know, by its Pulumi type and its id.
+// thing is a resource of AWS, by its Pulumi type and its id.
 type thing struct{ kind, id string }
 
 const (
@@ -23,8 +23,7 @@ const (
 	policyKind      = "aws:iam/rolePolicy:RolePolicy"
 )
 
-// recordedKinds are the Pulumi types of the collections in the local cloud's
-// record of what exists.
+// recordedKinds are the Pulumi types of the collections in the local cloud's record of resources.
 func recordedKinds() map[string]string {
 	return map[string]string{
 		"vpcs":                   "aws:ec2/vpc:Vpc",
@@ -46,8 +45,7 @@ func recordedKinds() map[string]string {
 	}
 }
 
-// recorded is all that exists in the local cloud by its own record, without
-// what comes with a VPC.
+// recorded are all resources in the local cloud's own record, without those that come with a VPC.
 func recorded(document []byte) ([]thing, error) {
 	var collections map[string]json.RawMessage
 	if err := json.Unmarshal(document, &collections); err != nil {
@@ -87,7 +85,7 @@ func recorded(document []byte) ([]thing, error) {
 	return slices.DeleteFunc(things, func(t thing) bool { return ofVPC[t.id] }), nil
 }
 
-// deployment is the part of `pulumi stack export` that is looked at here.
+// deployment is the part of `pulumi stack export` that is read here.
 type deployment struct {
 	Deployment struct {
 		Resources []struct {
@@ -104,8 +102,8 @@ type deployment struct {
 // containers are the local cloud's containers for one instance, with their states by role.
 type containers map[string]string
 
-// differences says where the cloud's record, what runs, and the stack do not
-// agree, and what the stack has not finished. It is empty when all is well.
+// differences describes where the cloud's record, the running containers, and the stack disagree,
+// and the stack's pending operations. It is empty if there are none.
 func differences(things []thing, running map[string]containers, stack deployment) []string {
 	var found []string
 	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -159,8 +157,8 @@ func differences(things []thing, running map[string]containers, stack deployment
 	return found
 }
 
-// orphans says what exists in the local cloud and is in none of its stacks, and the
-// other way round: see differences.
+// orphans describes resources of the local cloud that are in none of its stacks, and the reverse:
+// see differences.
 func (p *project) orphans(t *testing.T) []string {
 	t.Helper()
 	document, err := os.ReadFile(filepath.Join(p.home(), "cloud", "aws.json"))
@@ -199,8 +197,8 @@ func (p *project) orphans(t *testing.T) []string {
 	return append(differences(things, running, all), p.danglingVolumes(t)...)
 }
 
-// converges requires that one more update, with nothing done by hand, brings the
-// stack to where it should be, with nothing left over.
+// converges requires that one more update, without manual steps, brings the stack to its desired
+// state, and that nothing is left over.
 func (p *project) converges(t *testing.T) result {
 	t.Helper()
 	up := p.pulumiUp(t)
@@ -209,11 +207,10 @@ func (p *project) converges(t *testing.T) result {
 	return up
 }
 
-// pendingOperation begins a difference that Pulumi can be told to forget.
+// pendingOperation begins a difference that Pulumi can be made to forget.
 const pendingOperation = "pending operation: "
 
-// interrupted splits differences into operations that a killed engine left in the state, and
-// everything else.
+// interrupted separates operations that a killed engine left in the state from everything else.
 func interrupted(differences []string) (pending, others []string) {
 	for _, difference := range differences {
 		if strings.HasPrefix(difference, pendingOperation) {
@@ -225,9 +222,9 @@ func interrupted(differences []string) (pending, others []string) {
 	return pending, others
 }
 
-// forgetPending removes interrupted operations from the state: Pulumi keeps them for ever, as it
-// does not know how they ended. What one of them made is among the orphans then. It returns what
-// else is left over.
+// forgetPending removes interrupted operations from the state: Pulumi keeps them forever, because
+// it does not know their outcome. Resources that one of them created are among the orphans then. It
+// returns the other differences.
 func (p *project) forgetPending(t *testing.T) (others []string) {
 	t.Helper()
 	pending, others := interrupted(p.orphans(t))
@@ -240,8 +237,8 @@ func (p *project) forgetPending(t *testing.T) (others []string) {
 	return p.orphans(t)
 }
 
-// startClean begins a long test, which ends with the requirement that nothing is left over: what
-// was left over before must not fail it after hours of measurements.
+// startClean begins a long test, which ends with the requirement that nothing is left over: earlier
+// leftovers must not fail it after hours of measurements.
 func (p *project) startClean(t *testing.T) {
 	t.Helper()
 	require.Empty(t, p.forgetPending(t),
@@ -249,8 +246,8 @@ func (p *project) startClean(t *testing.T) {
 			"this again")
 }
 
-// converged requires that the server which serves is the stack's, that there is
-// nothing to change, and that nothing is left over.
+// converged requires that the stack's server serves, that nothing is left to change, and that
+// nothing is left over.
 func (p *project) converged(t *testing.T) {
 	t.Helper()
 	out := p.outputs(t)
@@ -262,8 +259,8 @@ func (p *project) converged(t *testing.T) {
 	require.Empty(t, p.orphans(t))
 }
 
-// danglingVolumes are volumes that no container has. They carry no label, so on
-// an engine that is not the local cloud's own nobody can tell whose they are.
+// danglingVolumes are volumes without a container. They have no label, so that on an engine that is
+// not the local cloud's own, their owner is unknown.
 func (p *project) danglingVolumes(t *testing.T) []string {
 	t.Helper()
 	own := slices.ContainsFunc(p.env, func(variable string) bool {

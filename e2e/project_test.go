@@ -1,5 +1,5 @@
-// Package e2e uses the project as its users do: make, pulumi, curl, a browser
-// and OpenSSH's client, against the local cloud.
+// Package e2e uses the project like its users: with make, pulumi, curl, a browser and OpenSSH's
+// client, against the local cloud.
 package e2e
 
 import (
@@ -41,7 +41,7 @@ type outputs struct {
 	KnownHosts    string `json:"knownHosts"`
 }
 
-// root is the checkout that the tests belong to.
+// root is the checkout that contains the tests.
 func root(t *testing.T) *project {
 	t.Helper()
 	dir, err := filepath.Abs("..")
@@ -52,13 +52,13 @@ func root(t *testing.T) *project {
 // home is the local cloud's directory.
 func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
 
-// loadEnv takes over what `eval "$(make -s env)"` sets.
+// loadEnv sets the variables of `eval "$(make -s env)"`.
 func (p *project) loadEnv(t *testing.T) {
 	t.Helper()
 	p.env = p.environment(t, "")
 }
 
-// environment is what make env gives to a role, or to an administrator where that is "".
+// environment is the output of make env for a role, or for an administrator if that is "".
 func (p *project) environment(t *testing.T, role string) []string {
 	t.Helper()
 	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`,
@@ -85,7 +85,7 @@ func (p *project) copyTo(t *testing.T, dir string) *project {
 	return &project{dir: dir, env: p.env}
 }
 
-// commit makes a commit of all that is in a copy.
+// commit commits all files of a copy.
 func (p *project) commit(t *testing.T, message string) {
 	t.Helper()
 	p.must(t, time.Minute, "bash", "-c",
@@ -93,8 +93,8 @@ func (p *project) commit(t *testing.T, message string) {
 		message)
 }
 
-// replace replaces a text in a file of a copy until the test ends. The text must
-// be there exactly once.
+// replace replaces a text in a file of a copy until the test ends. The text must occur exactly
+// once.
 func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(p.dir, file)
@@ -105,8 +105,8 @@ func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, content, 0o644)) })
 }
 
-// set changes a setting of the configuration of a copy until the test ends, whether
-// somebody has set it already or not.
+// set changes a setting in the configuration of a copy until the test ends, whether or not it is
+// set already.
 func (p *project) set(t *testing.T, key string, value int) {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(p.dir, "Pulumi.local.yaml"))
@@ -118,7 +118,7 @@ func (p *project) set(t *testing.T, key string, value int) {
 	p.replace(t, "Pulumi.local.yaml", "\nconfig:\n", fmt.Sprintf("\nconfig:\n  immutable-infra:%s: %d\n", key, value))
 }
 
-// result is what a command left.
+// result is the result of a command.
 type result struct {
 	command        string
 	stdout, stderr string
@@ -142,7 +142,7 @@ func (r result) status() int {
 	return -1
 }
 
-// run runs a command in the project. The limit ends it with everything it started.
+// run runs a command in the project. The limit kills it with all its processes.
 func (p *project) run(t *testing.T, limit time.Duration, name string, args ...string) result {
 	t.Helper()
 	return p.runInput(t, limit, "", name, args...)
@@ -150,10 +150,10 @@ func (p *project) run(t *testing.T, limit time.Duration, name string, args ...st
 
 func (p *project) runInput(t *testing.T, limit time.Duration, input, name string, args ...string) result {
 	t.Helper()
-	// What cleans up after a test runs as well.
+	// Commands that clean up after a test run as well.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
-	// By env, which looks for it where the project's PATH says.
+	// By env, which finds it in the project's PATH.
 	command := exec.CommandContext(ctx, "env", append([]string{name}, args...)...)
 	command.Dir = p.dir
 	command.Env = p.env
@@ -171,7 +171,7 @@ func (p *project) runInput(t *testing.T, limit time.Duration, input, name string
 	}
 }
 
-// must runs a command that has to succeed, and returns what it printed.
+// must runs a command that must succeed, and returns its output.
 func (p *project) must(t *testing.T, limit time.Duration, name string, args ...string) string {
 	t.Helper()
 	result := p.run(t, limit, name, args...)
@@ -186,17 +186,17 @@ func (p *project) pulumiUp(t *testing.T, args ...string) result {
 		append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 }
 
-// pulumiUpFollowed runs a plain update and follows what the engine does meanwhile.
+// pulumiUpFollowed runs a plain update and follows the engine's events.
 func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	t.Helper()
-	// A pipe in place of a log file: each event is read when it is written, and
-	// the preview's are not overwritten by the update's.
+	// A pipe instead of a log file: each event is read when it is written, and the update does not
+	// overwrite the preview's events.
 	path := filepath.Join(t.TempDir(), "events")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	events, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer events.Close()
-	// As long as there is a writer, the pipe does not end.
+	// The pipe does not end while it has a writer.
 	open, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 
@@ -206,7 +206,7 @@ func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	go func() {
 		defer close(done)
 		log, followed = engine.Follow(events, time.Now)
-		// Should that have failed, the engine must not wait for a reader.
+		// If that failed, the engine must not wait for a reader.
 		_, _ = io.Copy(io.Discard, events)
 	}()
 	// The flag is hidden without that variable.
@@ -254,8 +254,8 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 	return ids
 }
 
-// ssh runs a command on the server as an admin, with OpenSSH's client, which
-// knows the stack's CA and nothing else and may not ask.
+// ssh runs a command on the server as an admin, with OpenSSH's client, which knows only the stack's
+// CA and must not prompt.
 func (p *project) ssh(t *testing.T, command string) result {
 	t.Helper()
 	return p.sshWith(t, nil, "admin", command)
@@ -266,7 +266,7 @@ func (p *project) sshWith(t *testing.T, options []string, user, command string) 
 	return p.run(t, 2*time.Minute, "ssh", append(p.sshArgs(t, p.outputs(t), options, user), command)...)
 }
 
-// sshArgs are the arguments of OpenSSH's client but for the command.
+// sshArgs are the arguments of OpenSSH's client without the command.
 func (p *project) sshArgs(t *testing.T, out outputs, options []string, user string) []string {
 	t.Helper()
 	knownHosts := filepath.Join(t.TempDir(), "known_hosts")

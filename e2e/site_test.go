@@ -23,8 +23,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestTheSite takes the project through its life on one machine, in this order:
-// each part finds the deployment that the ones before it left.
+// TestTheSite takes the project through its life on one machine, in this order: each part finds the
+// deployment that the previous ones left.
 func TestTheSite(t *testing.T) {
 	mode := os.Getenv("E2E")
 	if mode != "1" && mode != "attach" {
@@ -127,7 +127,7 @@ func servesTheBuild(t *testing.T, p *project) {
 		require.NoError(t, err)
 		expected, err := os.ReadFile(path)
 		require.NoError(t, err)
-		// They say how the others are served.
+		// These configure how the others are served.
 		if relative == "404.html" || relative == "_headers" || relative == "_redirects" {
 			return nil
 		}
@@ -194,8 +194,7 @@ func browserShowsIt(t *testing.T, p *project) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.home(), "screenshot.png"), picture, 0o644))
 }
 
-// trustingHome is a home directory in which a browser finds the local cloud's
-// authorities.
+// trustingHome is a home directory in which a browser finds the local cloud's authorities.
 func (p *project) trustingHome(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()
@@ -241,7 +240,7 @@ func sshLogin(t *testing.T, p *project) {
 		require.Equal(t, 255, refused.status(), refused.String())
 		require.Contains(t, refused.stderr, "Permission denied (publickey)")
 	}
-	// The server removes it when it sees that the VIP has arrived.
+	// The server removes it when it notices the arrival of the VIP.
 	eventually(t, 30*time.Second, func() (bool, string) {
 		bootstrap := p.ssh(t, "getent passwd bootstrap")
 		return bootstrap.status() == 2, bootstrap.String()
@@ -271,7 +270,7 @@ func openPorts(t *testing.T, p *project) {
 		}
 		require.Error(t, err, "port %d is open", port)
 	}
-	// Asked of the routing table, so that nothing is sent.
+	// A query of the routing table, which sends nothing.
 	private := p.ssh(t,
 		"curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
 			"http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")

@@ -30,11 +30,11 @@ import (
 )
 
 const (
-	// servedLimit is how long after the end of the upload visitors get the new release at the latest.
+	// servedLimit is the time limit from the end of the upload until visitors get the new release.
 	servedLimit = 15 * time.Second
 	// edits is how many times that is shown.
 	edits = 10
-	// secretInSource is in the source of a PHP page, and in no answer.
+	// secretInSource is in the source of a PHP page, and in no response.
 	secretInSource = "swordfish-is-not-for-visitors"
 
 	relayName     = "mail." + siteName
@@ -42,7 +42,7 @@ const (
 	relayPassword = "a relay's password"
 )
 
-// sitesStack is the deployment that these tests change, and that the last of them leaves as it was.
+// sitesStack is the deployment that these tests change, and that the last of them restores.
 func sitesStack(t *testing.T) *project {
 	t.Helper()
 	if os.Getenv("E2E") != "sites" {
@@ -69,7 +69,7 @@ func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 			[]string{"--", key, value})...)
 }
 
-// deploys requires that an update succeeds, and that visitors have its release when it ends (R6).
+// deploys requires that an update succeeds, and that visitors get its release when it ends (R6).
 func (p *project) deploys(t *testing.T, what string) result {
 	t.Helper()
 	var up result
@@ -93,7 +93,7 @@ func (p *project) noChange(t *testing.T) {
 }
 
 // TestSites deploys each of the sites that are shaped like real ones, and visits every page of it.
-// SITES names those that are meant, such as SITES=theme,forms; by default all are.
+// SITES selects sites, such as SITES=theme,forms; by default, all.
 func TestSites(t *testing.T) {
 	p := sitesStack(t)
 	checks := map[string]func(t *testing.T, p, checkout *project, source string){
@@ -108,7 +108,7 @@ func TestSites(t *testing.T) {
 		t.Run(site.name, func(t *testing.T) {
 			checkout, source := site.checkout(t, p)
 			checkout.deploys(t, site.name)
-			// S2 for every site: whatever a page uses is shown.
+			// S2 for every site: everything that a page uses is shown.
 			site.visited(t, p)
 			checks[site.name](t, p, checkout, source)
 		})
@@ -125,7 +125,7 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	source = t.TempDir()
 	s.copyTo(t, source)
 	if s.name == "parent" {
-		// B1: the program lies in a folder of the blog's repository.
+		// B1: the program is in a folder of the blog's repository.
 		program := filepath.Join(source, "_infra")
 		require.NoError(t, os.Mkdir(program, 0o755))
 		checkout = p.copyTo(t, program)
@@ -140,11 +140,11 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	return checkout, source
 }
 
-// built is the directory of what the last update built.
+// built is the output directory of the last update.
 func (p *project) built() string { return filepath.Join(p.dir, ".build", "local", "site") }
 
-// visited requires that a browser sees every page of the deployed site as a plain file server
-// shows it, and finds nothing wrong.
+// visited requires that a browser sees every page of the deployed site as on a plain file server,
+// and finds nothing wrong.
 func (s realSite) visited(t *testing.T, p *project) {
 	t.Helper()
 	plain := httptest.NewServer(browser.FileServer(p.built()))
@@ -167,7 +167,7 @@ func (s realSite) visited(t *testing.T, p *project) {
 		report.Compared, report.Links)
 }
 
-// answer is what a visitor gets.
+// answer is a response to a visitor.
 type answer struct {
 	status int
 	header http.Header
@@ -182,7 +182,7 @@ func (a answer) kind(t *testing.T) string {
 	return kind
 }
 
-// location is where a redirect leads to, as browsers understand it.
+// location is the target of a redirect, as browsers understand it.
 func (a answer) location(t *testing.T, from string) string {
 	t.Helper()
 	text := a.header.Get("Location")
@@ -199,7 +199,7 @@ func (a answer) location(t *testing.T, from string) string {
 	return strings.TrimPrefix(target.String(), siteURL)
 }
 
-// fetch gets a path as it is written, with its escapes and its dots.
+// fetch requests a path without cleaning it, with its escapes and its dots.
 func (p *project) fetch(t *testing.T, path string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+path, nil)
@@ -217,7 +217,7 @@ func do(t *testing.T, client *http.Client, request *http.Request) answer {
 	return answer{status: response.StatusCode, header: response.Header, body: string(body)}
 }
 
-// redirect is what a path should lead to, escaped. Without a target, only the status counts.
+// redirect is the expected target of a path, escaped. Without a target, only the status counts.
 type redirect struct {
 	path   string
 	status int
@@ -246,7 +246,7 @@ func (p *project) kinds(t *testing.T, expected map[string]string) {
 	}
 }
 
-// rulesHidden requires that the rules themselves are not for visitors.
+// rulesHidden requires that visitors cannot get the rules themselves.
 func (p *project) rulesHidden(t *testing.T) {
 	t.Helper()
 	for _, path := range []string{"/_headers", "/_redirects"} {
@@ -500,13 +500,13 @@ func parentChecks(t *testing.T, p, checkout *project, _ string) {
 	})
 }
 
-// configureMail has PHP's mail go to this machine.
+// configureMail sends PHP's mail to this machine.
 func (p *project) configureMail(t *testing.T) {
 	t.Helper()
 	p.configure(t, "dnsRecords[2].name", relayName, "--path")
 	p.configure(t, "dnsRecords[2].type", "A", "--path")
 	p.configure(t, "dnsRecords[2].values[0]", machineAddress, "--path")
-	// The example says that nobody sends mail.
+	// The example forbids all mail.
 	p.configure(t, "dnsRecords[1].values[0]", "v=spf1 a:"+relayName+" -all", "--path")
 	p.configure(t, "smtpHost", relayName)
 	p.configure(t, "smtpPort", "587")
@@ -552,9 +552,9 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	})
 }
 
-// phpSourceHidden asks for the source of PHP pages by every spelling that has worked somewhere.
+// phpSourceHidden requests the source of PHP pages by every spelling that has worked somewhere.
 func phpSourceHidden(t *testing.T, p *project) {
-	// contact.php answers 422 or 200, and never with what is written in it.
+	// contact.php responds with 422 or 200, and never with its source.
 	for _, name := range []string{"api/contact.php", "inc/clinic.php", "api/broken.php"} {
 		stem, extension, _ := strings.Cut(name, ".")
 		for _, path := range []string{
@@ -597,7 +597,7 @@ func missingPageAtOnce(t *testing.T, p *project) {
 		})
 	}
 	started.Wait()
-	// PHP answers nothing any more when its workers are taken.
+	// PHP stops responding when its workers are busy.
 	eventually(t, 15*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err != nil, fmt.Sprintf("five sleeping pages leave a worker for another page, which answers %d", status)
@@ -610,14 +610,14 @@ func missingPageAtOnce(t *testing.T, p *project) {
 	}
 	cancel()
 	ended.Wait()
-	// A worker goes on after its visitor has left.
+	// A worker continues after its visitor has left.
 	eventually(t, 20*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err == nil && status == http.StatusOK, fmt.Sprintf("%d %v", status, err)
 	})
 }
 
-// visitsWithin asks for a page of PHP that is quick.
+// visitsWithin requests a quick page of PHP.
 func (p *project) visitsWithin(t *testing.T, limit time.Duration) (status int, err error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/api/visits.php", nil)
@@ -687,7 +687,7 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(picture)), got.SHA256)
 }
 
-// mailArrives fills in the contact form, and finds the message at the relay.
+// mailArrives submits the contact form, and finds the message at the relay.
 func mailArrives(t *testing.T, p *project) {
 	p.admit(t, "80, 587")
 	relay, _ := startMailServer(t, machineAddress+":587",
@@ -717,8 +717,8 @@ func mailArrives(t *testing.T, p *project) {
 	require.Empty(t, relay.received)
 }
 
-// TestPostIsServedWhenUpEnds edits a post again and again: visitors have it when the update ends,
-// and soon after the upload (R6).
+// TestPostIsServedWhenUpEnds edits a post repeatedly: visitors get it when the update ends, and
+// soon after the upload (R6).
 func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p := sitesStack(t)
 	edited := p.copy(t)
@@ -741,7 +741,7 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 		_, body, _ := p.get(t, page)
 		require.Contains(t, body, sentence, "R6: edit %d is not served when the update ends", edit)
 		served := <-seen
-		// The list of files is what is uploaded last.
+		// The list of files is uploaded last.
 		list, err := os.Stat(filepath.Join(p.home(), "s3", "data", before.ContentBucket, "SHA256SUMS"))
 		require.NoError(t, err)
 		after := served.Sub(list.ModTime())
@@ -755,8 +755,8 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p.deploys(t, "the example site as it was")
 }
 
-// firstSeen asks for a page until a text is in it, and sends when that was. It gives up when the
-// test ends.
+// firstSeen requests a page until it contains a text, and sends the time. It gives up when the test
+// ends.
 func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 	t.Helper()
 	seen := make(chan time.Time, 1)
@@ -789,7 +789,7 @@ func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 }
 
 // TestSiteDirMoves renames the site's directory, moves it out of the project, makes it a link and
-// puts it back: each update converges, though the directory of the one before is gone.
+// puts it back: each update converges, though the previous one's directory is gone.
 func TestSiteDirMoves(t *testing.T) {
 	p := sitesStack(t)
 	checkout := p.copy(t)

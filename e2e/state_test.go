@@ -20,8 +20,8 @@ import (
 // stateBucket holds the stacks' state.
 const stateBucket = "immutable-infra-state-123456789012-us-east-1"
 
-// clone is a new checkout on a machine that has never seen the project: with nothing built,
-// and nothing of Pulumi's but the plugins.
+// clone is a new checkout on a machine that has never seen the project: without builds, and with
+// nothing of Pulumi but the plugins.
 func (p *project) clone(t *testing.T) *project {
 	t.Helper()
 	clone := p.copy(t)
@@ -33,7 +33,7 @@ func (p *project) clone(t *testing.T) *project {
 	return clone
 }
 
-// newClone deploys from a checkout, which is lost then.
+// newClone deploys from a checkout that is lost afterwards.
 func newClone(t *testing.T, p *project) {
 	backend := p.must(t, time.Minute, "pulumi", "whoami", "--verbose", "--json")
 	require.Contains(t, backend, "s3://"+stateBucket)
@@ -54,8 +54,8 @@ func newClone(t *testing.T, p *project) {
 	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
 }
 
-// stackRenamed renames the stack, which the program refuses to deploy under another name, and renames it back as the
-// error says.
+// stackRenamed renames the stack, which the program then refuses to deploy, and renames it back as
+// the error says.
 func stackRenamed(t *testing.T, p *project) {
 	const renamed = "local-renamed"
 	checkout := p.copy(t)
@@ -92,7 +92,8 @@ func stackRenamed(t *testing.T, p *project) {
 	noChange(t, p)
 }
 
-// addressesHidden encrypts who is let in by SSH, which changes nothing, and then lets somebody else in.
+// addressesHidden encrypts the addresses that may log in by SSH, which changes nothing, and then
+// admits another one.
 func addressesHidden(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	let := func(i int, block string) {
@@ -112,11 +113,11 @@ func addressesHidden(t *testing.T, p *project) {
 	require.NoError(t, more.err, more.String())
 	require.Contains(t, more.stdout, "aws:ec2/securityGroup:SecurityGroup")
 	require.Contains(t, more.stdout, "[secret]")
-	// The one of before is in the state as it was, until an update.
+	// The previous one stays in the state until an update.
 	require.NotContains(t, more.String(), "198.18.77.7")
 }
 
-// locked says whether somebody is changing the stack local.
+// locked reports whether the stack local is being changed.
 func (p *project) locked(t *testing.T) bool {
 	t.Helper()
 	locks := p.run(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive",
@@ -124,8 +125,8 @@ func (p *project) locked(t *testing.T) bool {
 	return strings.Contains(locks.stdout, ".json")
 }
 
-// updateWatched updates the stack from a checkout, while somebody else tries to from p; and
-// looks for each secret in all that can be seen of it meanwhile and afterwards.
+// updateWatched updates the stack from a checkout while a second update is attempted from p, and
+// searches everything visible for each secret, meanwhile and afterwards.
 func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	t.Helper()
 	events := filepath.Join(t.TempDir(), "events")
@@ -171,7 +172,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	}
 	known := p.secrets(t)
 	for place, content := range places {
-		// What is looked for would be found there: each has something that all know.
+		// The search would find a secret there: each source has a known text.
 		mark := map[string]string{
 			"process list":            "pulumi up",
 			"logs of the local cloud": "localcloud",
@@ -191,7 +192,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	return first
 }
 
-// secrets are all that nobody should learn, by what they are.
+// secrets are all secrets, by their names.
 func (p *project) secrets(t *testing.T) map[string]string {
 	t.Helper()
 	known := map[string]string{}
@@ -257,7 +258,7 @@ curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-me
 	return known
 }
 
-// serverLogs are all logs on the server that has the VIP.
+// serverLogs are all logs on the server that holds the VIP.
 func (p *project) serverLogs(t *testing.T) string {
 	t.Helper()
 	logs := p.ssh(t,

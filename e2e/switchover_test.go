@@ -22,12 +22,12 @@ import (
 // way is one way to replace a server.
 type way struct {
 	name string
-	// replacements is how many are made, when the variable does not say it.
+	// replacements is how many are made if the variable is not set.
 	variable     string
 	replacements int
-	// change makes a copy of the project work in this way.
+	// change makes a copy of the project replace servers in this way.
 	change func(t *testing.T, p *project)
-	// strict makes every problem that somebody saw a failure of the test.
+	// strict makes every problem that a visitor had a failure of the test.
 	strict bool
 }
 
@@ -38,9 +38,8 @@ func ways() []way {
 	}
 }
 
-// TestSwitchover replaces the server again and again while visitors come and an
-// admin logs in, and measures what they see. What the project does is compared
-// with the way of the system that it is modelled on.
+// TestSwitchover replaces the server repeatedly while visitors come and an admin logs in, and
+// measures the effect on them. It compares the project with the system that it is modelled on.
 func TestSwitchover(t *testing.T) {
 	if os.Getenv("E2E") != "bench" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make bench")
@@ -59,11 +58,11 @@ func TestSwitchover(t *testing.T) {
 		}
 		t.Run(way.name, func(t *testing.T) {
 			var replacements []switchover.Replacement
-			// What was measured is told, however this ends.
+			// The measurements are reported even after a failure.
 			defer func() { reports = append(reports, switchover.NewReport(way.name, replacements)) }()
 			changed := p.copy(t)
 			way.change(t, changed)
-			// Builds the program, which is no part of a replacement.
+			// Builds the program, which is not part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
 			incidents := p.incidents(t)
 			for i := range number(t, way.variable, way.replacements) {
@@ -72,7 +71,7 @@ func TestSwitchover(t *testing.T) {
 					replacements = append(replacements, r)
 					if way.strict {
 						problems := r.Problems()
-						// A test's report leaves out what is too long.
+						// A test's report omits texts that are too long.
 						require.Empty(t, problems[:min(len(problems), 10)], "somebody noticed, in all %d times", len(problems))
 					}
 				})
@@ -109,7 +108,7 @@ func inTheOriginalWay(_ *testing.T, p *project) {
 	p.env = append(slices.Clone(p.env), strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -tags=original"))
 }
 
-// replaceServer makes a new server under load.
+// replaceServer replaces the server under load.
 func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	t.Helper()
 	before := p.outputs(t)
@@ -145,7 +144,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	return r
 }
 
-// pages are some of each kind that the site has, with their hashes.
+// pages are some of each kind of the site's pages, with their hashes.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	site := builtSite(root(t))
@@ -165,8 +164,7 @@ func pages(t *testing.T) map[string]string {
 	return digests
 }
 
-// admin logs in with OpenSSH's client, which checks the host certificate and may
-// not ask.
+// admin logs in with OpenSSH's client, which verifies the host certificate and must not prompt.
 type admin struct {
 	t    *testing.T
 	p    *project
@@ -175,8 +173,7 @@ type admin struct {
 
 func newAdmin(t *testing.T, p *project, out outputs) admin {
 	t.Helper()
-	// A connection that is cut while the server's answer is awaited says nothing
-	// by itself.
+	// Without these options, the client would not notice that its connection was cut.
 	alive := []string{"-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=2"}
 	return admin{t: t, p: p, args: append(p.sshArgs(t, out, alive, "admin"), "true")}
 }
@@ -184,13 +181,13 @@ func newAdmin(t *testing.T, p *project, out outputs) admin {
 // logIn logs in once.
 func (a admin) logIn() switchover.Login {
 	start := time.Now()
-	// Before it is logged in, the client waits for ever.
+	// Before the login, the client waits forever.
 	done := a.p.run(a.t, 20*time.Second, "ssh", a.args...)
 	return switchover.Login{At: start, Took: done.took, Status: done.status(), Stderr: strings.TrimSpace(done.stderr)}
 }
 
-// keepLoggingIn logs in once a second, whether the last login is over or not,
-// until it is stopped.
+// keepLoggingIn logs in once a second, whether or not the last login has ended, until it is
+// stopped.
 func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	var mutex sync.Mutex
 	var logins []switchover.Login
@@ -223,7 +220,7 @@ func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	}
 }
 
-// number is an environment variable's, or another.
+// number is the value of an environment variable, or a default.
 func number(t *testing.T, variable string, other int) int {
 	t.Helper()
 	text := os.Getenv(variable)

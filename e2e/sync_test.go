@@ -17,7 +17,7 @@ import (
 
 const contentBucket = "content"
 
-// TestSync builds and syncs by the real program to a real S3 server.
+// TestSync builds and syncs with the real program to a real S3 server.
 func TestSync(t *testing.T) {
 	server := s3server.Start(t, versitygw(t), contentBucket)
 	p := publisher.New(t, root(t).dir, server, contentBucket)

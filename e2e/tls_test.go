@@ -25,7 +25,7 @@ const (
 	aliasName = "www." + siteName
 )
 
-// handshake connects to the site and trusts the local cloud's authorities alone.
+// handshake connects to the site and trusts the local cloud's authorities only.
 func (p *project) handshake(t *testing.T, name string, change func(*tls.Config)) (tls.ConnectionState, error) {
 	t.Helper()
 	config := &tls.Config{RootCAs: p.roots(t), ServerName: name}
@@ -39,7 +39,7 @@ func (p *project) handshake(t *testing.T, name string, change func(*tls.Config))
 	return connection.(*tls.Conn).ConnectionState(), nil
 }
 
-// certificate is the one that the site shows for a name.
+// certificate is the certificate that the site presents for a name.
 func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
 	state, err := p.handshake(t, name, func(*tls.Config) {})
@@ -47,7 +47,7 @@ func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	return state.PeerCertificates[0]
 }
 
-// httpsOnly asks as visitors and as those who try what they should not.
+// httpsOnly sends requests like visitors and like attackers.
 func httpsOnly(t *testing.T, p *project) {
 	for name, leads := range map[string]string{
 		"http://" + siteName + "/about/?a=b":   siteURL + "/about/?a=b",
@@ -84,7 +84,7 @@ func httpsOnly(t *testing.T, p *project) {
 	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is told")
 }
 
-// webRules are what the web server adds to the files of a release.
+// webRules are the web server's additions to the files of a release.
 func webRules(t *testing.T, p *project) {
 	status, front, header := p.get(t, siteURL+"/")
 	require.Equal(t, http.StatusOK, status)
@@ -127,7 +127,7 @@ func webRules(t *testing.T, p *project) {
 	}
 }
 
-// grafana is tried where its image can be had. The stack leaves it out: S8.
+// grafana is tested if its image is available. The stack leaves it out: S8.
 func grafana(t *testing.T, p *project) {
 	ask := func(path string) (status, body string) {
 		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w",
@@ -162,7 +162,7 @@ func grafana(t *testing.T, p *project) {
 	require.Equal(t, "403", status, body)
 }
 
-// names asks the local cloud's DNS server, and this machine's resolver.
+// names queries the local cloud's DNS server, and this machine's resolver.
 func names(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
 	ask := func(name, kind string) string {
@@ -184,8 +184,7 @@ func names(t *testing.T, p *project) {
 	require.Contains(t, missing, "status: NXDOMAIN")
 }
 
-// testsslAccepted are findings of testssl.sh that are no issue of this site, with
-// the reason.
+// testsslAccepted are findings of testssl.sh that do not matter for this site, with the reason.
 func testsslAccepted() map[string]string {
 	return map[string]string{
 		"BREACH":          "pages are compressed, and have no secret in them: nobody logs in to this site",
@@ -238,7 +237,7 @@ func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
 	t.Logf("the observatory's score is %d, by %d tests", judged.Scan.Score, len(judged.Tests))
 }
 
-// php asks for a page that runs, and for what must not.
+// php requests a page that runs, and files that must not.
 func php(t *testing.T, p *project) {
 	status, body, header := p.get(t, siteURL+"/api/hello.php")
 	require.Equal(t, http.StatusOK, status, body)
@@ -263,8 +262,8 @@ func php(t *testing.T, p *project) {
 	}
 }
 
-// sizes tells what each container takes, and what its image has. The limits are in
-// the compose files, and tested there: not every kernel enforces them.
+// sizes logs the memory of each container and the size of its image. The limits are in the compose
+// files, and tested there: not every kernel enforces them.
 func sizes(t *testing.T, p *project) {
 	const mebibyte = 1 << 20
 	measured := p.ssh(t, "cat /srv/metrics/server.prom")
@@ -296,7 +295,7 @@ func sizes(t *testing.T, p *project) {
 	}
 }
 
-// sameCertificate requires that a new server has the certificate of the one before.
+// sameCertificate requires that a new server has the certificate of the previous one.
 func sameCertificate(t *testing.T, before, after *x509.Certificate) {
 	t.Helper()
 	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber,

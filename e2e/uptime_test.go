@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// robotAddress is that of the double of UptimeRobot, and robotKey the API key
-	// of its account.
+	// robotAddress is the address of the UptimeRobot double, and robotKey the API key of its
+	// account.
 	robotAddress = "https://198.18.0.8"
 	robotKey     = "u1000001-10ca1c10bd00000000000001"
 	// robotHeartbeat is the token in the URL of its heartbeat monitor.
@@ -25,7 +25,7 @@ const (
 	robotInterval = 30 * time.Second
 )
 
-// robot is what the double of UptimeRobot has.
+// robot is the state of the UptimeRobot double.
 type robot struct {
 	Monitors []struct {
 		ID                        int64
@@ -56,7 +56,8 @@ func (p *project) robot(t *testing.T) robot {
 	return state
 }
 
-// asRobotsOwner makes a request to the API as the account's owner, by hand, and returns the answer.
+// asRobotsOwner sends a request to the API by hand, as the account's owner, and returns the
+// response.
 func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...string) string {
 	t.Helper()
 	args := []string{"-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
@@ -67,7 +68,7 @@ func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...strin
 	return p.must(t, time.Minute, "curl", args...)
 }
 
-// watched requires that UptimeRobot has everything once and sees the site.
+// watched requires that UptimeRobot has every resource once and sees the site.
 func (p *project) watched(t *testing.T) robot {
 	t.Helper()
 	state := p.robot(t)
@@ -84,14 +85,14 @@ func (p *project) watched(t *testing.T) robot {
 	return state
 }
 
-// incidents is what VictorOps heard from UptimeRobot, in order.
+// incidents are the messages of UptimeRobot to VictorOps, in order.
 func (p *project) incidents(t *testing.T) []string {
 	t.Helper()
 	return p.toldVictorOps(t, func(alert alert) bool { return strings.HasPrefix(alert.EntityID, "uptimerobot/") })
 }
 
-// watchedFromOutside requires that all was made once, that another update changes
-// nothing, and that no secret is anywhere.
+// watchedFromOutside requires that everything was created once, that another update changes
+// nothing, and that no secret is visible anywhere.
 func watchedFromOutside(t *testing.T, p *project) {
 	before := p.watched(t)
 	if len(before.Deleted) == 0 { // else this is not the first time on this local cloud
@@ -106,11 +107,10 @@ func watchedFromOutside(t *testing.T, p *project) {
 	require.Empty(t, noSecrets(t, p, again.String()))
 }
 
-// noSecrets lists where a secret is in plain: in what was printed, or in a file
-// that Pulumi keeps.
+// noSecrets lists where a secret is in plain text: in an output, or in a file that Pulumi keeps.
 func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	t.Helper()
-	// As it stands in the configuration of UptimeRobot, whatever is around it.
+	// In the form of UptimeRobot's configuration, whatever surrounds it.
 	secrets := []string{robotKey, robotHeartbeat, "/integrations/uptimerobot/20131114/alert/"}
 	var found []string
 	look := func(where, text string) {
@@ -143,7 +143,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	return found
 }
 
-// renamedInPlace has somebody rename everything by hand. An update gives it its names again, in place.
+// renamedInPlace renames everything by hand. An update restores the names, in place.
 func renamedInPlace(t *testing.T, p *project) {
 	before := p.watched(t)
 	var integrations struct{ Data []struct{ ID int64 } }
@@ -175,8 +175,8 @@ func renamedInPlace(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// putBack deletes a monitor by hand. The next update makes it again, and the one
-// after that changes nothing.
+// putBack deletes a monitor by hand. The next update creates it again, and the one after that
+// changes nothing.
 func putBack(t *testing.T, p *project) {
 	before := p.watched(t)
 	p.asRobotsOwner(t, "DELETE", fmt.Sprintf("/monitors/%d", before.Monitors[0].ID))
@@ -194,7 +194,7 @@ func putBack(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// takenAway deletes the command that watches, and with it all that it made.
+// takenAway deletes the command for UptimeRobot, and with it all that it created.
 func takenAway(t *testing.T, p *project) {
 	p.watched(t)
 	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))),
@@ -212,7 +212,7 @@ func takenAway(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// outageIsSeen stops what serves the site, and starts it again.
+// outageIsSeen stops the web server, and starts it again.
 func outageIsSeen(t *testing.T, p *project) {
 	p.watched(t)
 	before := p.incidents(t)
@@ -238,7 +238,7 @@ func outageIsSeen(t *testing.T, p *project) {
 	require.NoError(t, ready.err, ready.String())
 }
 
-// heartbeatStops stops Alertmanager, which nothing on the server can tell anybody, and starts it again.
+// heartbeatStops stops Alertmanager, which no alert of the server can report, and starts it again.
 func heartbeatStops(t *testing.T, p *project) {
 	p.watched(t)
 	arrive := func(beats int) time.Duration {
@@ -252,7 +252,7 @@ func heartbeatStops(t *testing.T, p *project) {
 	}
 	arrive(2) // and not one alone, which would not be repeated
 
-	// By hand, as docs/uptime.md says: the heartbeat monitor tells VictorOps.
+	// By hand, as docs/uptime.md says: the heartbeat monitor notifies VictorOps.
 	var integrations struct{ Data []struct{ ID int64 } }
 	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
 	require.Len(t, integrations.Data, 1)

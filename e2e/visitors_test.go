@@ -16,26 +16,25 @@ import (
 )
 
 const (
-	// lookEvery is how often is asked which server has the VIP. It bounds how
-	// exactly the time of a move is known.
+	// lookEvery is the interval of the check which server holds the VIP. It bounds the precision of
+	// the time of a move.
 	lookEvery = 50 * time.Millisecond
-	// moveLimit is how long a move may take at most: what fails in a longer
-	// time is not excused by it.
+	// moveLimit is the time limit of a move: it does not excuse failures in a longer one.
 	moveLimit = time.Second
-	// clock is how times are shown.
+	// clock is the format of times.
 	clock = "15:04:05.000"
 )
 
-// visitors come to the site through the VIP while something happens to it.
+// visitors request pages through the VIP while the site changes.
 type visitors struct {
 	run *load.Run
-	// endLooks ends the looks at which server answers; moves gets what they saw.
+	// endLooks ends the checks of which server responds; moves receives their result.
 	endLooks context.CancelFunc
 	moves    chan []move
 }
 
-// move is the VIP's way from one server to another: it began when the last look
-// that met the old one did, and was over when the first that met the new one was.
+// move is the VIP's move between servers: from the start of the last check that met the old one to
+// the end of the first one that met the new one.
 type move struct {
 	from, to    string
 	began, over time.Time
@@ -45,13 +44,13 @@ func (m move) String() string {
 	return fmt.Sprintf("from %s to %s, between %s and %s", m.from, m.to, m.began.Format(clock), m.over.Format(clock))
 }
 
-// seen is what visitors saw.
+// seen is the visitors' experience.
 type seen struct {
 	report load.Report
 	moves  []move
 }
 
-// visit sends visitors until seen is called.
+// visit starts visitors, who stay until seen is called.
 func (p *project) visit(t *testing.T) *visitors {
 	t.Helper()
 	pages := map[string]string{}
@@ -76,7 +75,7 @@ func (p *project) visit(t *testing.T) *visitors {
 	return v
 }
 
-// watchMoves looks which server has the VIP, until the context ends.
+// watchMoves checks which server holds the VIP, until the context ends.
 func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string
@@ -85,7 +84,7 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 	defer tick.Stop()
 	for {
 		began := time.Now()
-		// A look in vain is no news: it is for the visitors to notice.
+		// A failed check is ignored: the visitors notice outages.
 		if server, err := ask(ctx, client, "server"); err == nil {
 			if last != "" && server != last {
 				moves = append(moves, move{from: last, to: server, began: lastLook, over: time.Now()})
@@ -100,7 +99,7 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 	}
 }
 
-// seen sends the visitors home, and returns what they saw. It is called once.
+// seen stops the visitors, and returns their results. It is called once.
 func (v *visitors) seen(t *testing.T) seen {
 	t.Helper()
 	report := v.run.Stop()
@@ -113,8 +112,8 @@ func (v *visitors) seen(t *testing.T) seen {
 	return s
 }
 
-// failures are the requests that were not answered as they should: those that
-// were in flight while the VIP moved, and all others.
+// failures are the requests without a correct response: those in flight while the VIP moved, and
+// all others.
 func (s seen) failures() (atMoves, others []string) {
 	for _, failure := range append(s.report.Fresh.Failures, s.report.KeepAlive.Failures...) {
 		line := fmt.Sprintf("%s, sent %s, ended after %.0f ms: %s: %s",
@@ -137,8 +136,8 @@ func (s seen) inFlight(failure load.Failure) bool {
 	return false
 }
 
-// unharmed requires that every request was answered, but for those that were in
-// flight while the VIP moved. It returns the number of these.
+// unharmed requires that every request was answered, except those in flight while the VIP moved. It
+// returns the number of these.
 func (s seen) unharmed(t *testing.T) (cut int) {
 	t.Helper()
 	for _, move := range s.moves {
