@@ -321,14 +321,11 @@ func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
 func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 	t.Parallel()
 	for line, shown := range map[string]string{
-		//
 		`203.0.113.7 - - [23/Nov/2026:04:39:21 +0000] "GET /reset?token=s3cret HTTP/2.0" 200 512 "https://example.org/in?q=ada" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`: `[address] - - [23/Nov/2026:04:39:21 +0000] "GET /reset?[query] HTTP/2.0" 200 512 "https://example.org/in?[query]" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`,
-		//
-		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "ada.o'brien@mail.example.org" has invalid domain`: `acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "[e-mail]" has invalid domain`,
-		`dial tcp 203.0.113.7:443: i/o timeout`:                            `dial tcp [address]:443: i/o timeout`,
-		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`: `from [address], [[address]]:443 and [address]`,
-		`fetch https://ada:s3cret@git.example.org/site.git`:                `fetch https://ada:[e-mail]/site.git`,
-		// as Traefik logs
+		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "ada.o'brien@mail.example.org" has invalid domain`:                                         `acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "[e-mail]" has invalid domain`,
+		`dial tcp 203.0.113.7:443: i/o timeout`:                                                                    `dial tcp [address]:443: i/o timeout`,
+		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`:                                         `from [address], [[address]]:443 and [address]`,
+		`fetch https://ada:s3cret@git.example.org/site.git`:                                                        `fetch https://ada:[e-mail]/site.git`,
 		`203.0.113.7 "GET /reset?token=secret HTTP/2.0" 502 11 "https://example.org/?session=secret" "curl/8" 3ms`: `[address] "GET /reset?[query] HTTP/2.0" 502 11 "https://example.org/?[query]" "curl/8" 3ms`,
 		`client: 2001:db8::7, upstream [::ffff:203.0.113.7]:443`:                                                   `client: [address], upstream [[address]]:443`,
 		`TLS handshake error from 203.0.113.7:51234: EOF`:                                                          `TLS handshake error from [address]:51234: EOF`,

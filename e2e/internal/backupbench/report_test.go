@@ -9,7 +9,7 @@ import (
 	"immutable-infra/e2e/internal/compare"
 )
 
-// runs are a minute's each, of some hours; sent tells the bytes of the minute, from 1.
+// runs are the runs of some hours, one a minute; sent returns the bytes of a minute, from 1.
 func runs(hours int, sent func(minute int) int64) (all []Run) {
 	for minute := 1; minute <= hours*60; minute++ {
 		all = append(all, Run{Minute: minute, Sent: sent(minute), Requests: 5, Seconds: 0.1, Told: sent(minute) - 3000})

@@ -49,7 +49,7 @@ func (r Report) String() string {
 	return text.String()
 }
 
-// String says what came back.
+// String describes the restore.
 func (t Transfer) String() string {
 	if t.Failed != "" {
 		return "DID NOT COME BACK: " + t.Failed

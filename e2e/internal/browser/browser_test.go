@@ -34,7 +34,7 @@ func whole() map[string]string {
 	}
 }
 
-// write makes a site of files.
+// write creates a site from files.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,7 +46,7 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after the other.
+// TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after another.
 func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
 		t.Skip("needs Chromium: tools/need.sh chromium")
@@ -59,9 +59,9 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	const front = "index.html"
 	for name, c := range map[string]struct {
 		file, old, new string
-		// header is sent with each answer of the served site, and not of the plain server.
+		// header is sent with each response of the served site, but not of the plain server.
 		header map[string]string
-		// found are parts of the problems. Without, there are none.
+		// found are parts of the problems. Empty means no problems.
 		found []string
 	}{
 		"nothing is wrong": {},
@@ -158,8 +158,8 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	}
 }
 
-// unkind is a server that adds headers, and that the two of them that begin with X make answer
-// in another way.
+// unkind is a server that adds headers; two of them, whose names begin with X, change its
+// responses.
 func unkind(handler http.Handler, header map[string]string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorded := httptest.NewRecorder()

@@ -1,5 +1,4 @@
-// Package compare compares what two data directories of Prometheus answer, sample by
-// sample.
+// Package compare compares the samples in two data directories of Prometheus, one by one.
 package compare
 
 import (
@@ -14,13 +13,13 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
-// Difference is what becomes of the samples of one directory in another.
+// Difference compares the samples of one directory with those of another.
 type Difference struct {
-	// Same are the samples that are there with their value, of so many series.
+	// Same is the number of samples with equal values, in so many series.
 	Same   int64 `json:"same"`
 	Series int   `json:"series"`
-	// Lost are the samples that are not there, Changed those with another value, and
-	// Invented those that only the other one has.
+	// Lost are missing samples, Changed samples with another value, and Invented samples that only
+	// the other directory has.
 	Lost     int64 `json:"lost"`
 	Changed  int64 `json:"changed"`
 	Invented int64 `json:"invented"`
@@ -29,14 +28,13 @@ type Difference struct {
 	firstLost, lastLost int64
 }
 
-// FirstLost and LastLost are when the oldest and the newest lost sample were
-// taken, if there are any.
+// FirstLost and LastLost are the times of the oldest and the newest lost sample, if any.
 func (d Difference) FirstLost() time.Time { return time.UnixMilli(d.firstLost).UTC() }
 
 // LastLost is described at FirstLost.
 func (d Difference) LastLost() time.Time { return time.UnixMilli(d.lastLost).UTC() }
 
-// String is a line about it.
+// String summarizes it in a line.
 func (d Difference) String() string {
 	text := fmt.Sprintf("%d samples of %d series are the same", d.Same, d.Series)
 	if d.Lost > 0 {
@@ -51,7 +49,7 @@ func (d Difference) String() string {
 	return text
 }
 
-// Samples looks for each sample of before in after.
+// Samples looks up each sample of before in after.
 func Samples(ctx context.Context, before, after storage.Queryable) (Difference, error) {
 	difference, err := samples(ctx, before, after)
 	if err != nil {
@@ -85,7 +83,7 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 		default:
 			order = labels.Compare(old.At().Labels(), new.At().Labels())
 		}
-		// One without a partner is compared with nothing.
+		// A series without a partner is compared with an empty one.
 		var oldSamples, newSamples iterator
 		if order <= 0 {
 			oldSamples = iterator{chunks: old.At().Iterator(nil)}
@@ -107,7 +105,7 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 	return difference, errors.Join(old.Err(), new.Err())
 }
 
-// everything selects all that there is.
+// everything selects all series.
 func everything(ctx context.Context, from storage.Queryable) (storage.SeriesSet, func() error, error) {
 	querier, err := from.Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
@@ -131,7 +129,7 @@ func (d *Difference) series(old, new iterator) error {
 			d.Invented++
 			new.next()
 		default:
-			// Bit by bit, since there are several that are not a number.
+			// Bit by bit, because several values are not a number.
 			if math.Float64bits(old.value) == math.Float64bits(new.value) {
 				d.Same++
 			} else {
@@ -144,7 +142,7 @@ func (d *Difference) series(old, new iterator) error {
 	return errors.Join(old.err, new.err)
 }
 
-// iterator is at one sample of a series; the zero value is at the end of an empty one.
+// iterator is at one sample of a series; the zero value is the end of an empty one.
 type iterator struct {
 	chunks chunkenc.Iterator
 	at     int64

@@ -1,5 +1,5 @@
-// Package dashboards reads what Grafana's dashboards ask of Prometheus, and fills
-// in what Grafana would.
+// Package dashboards reads the queries of Grafana's dashboards, and fills in variables like
+// Grafana.
 package dashboards
 
 import (
@@ -22,15 +22,15 @@ type Dashboard struct {
 type Query struct {
 	// Dashboard is the title of the dashboard.
 	Dashboard string
-	// Of says whose expression it is: a panel, a variable or an annotation.
+	// Of is the kind of its owner: a panel, a variable or an annotation.
 	Of Owner
 	// Name is the title of the panel, or the name of the variable or annotation.
 	Name string
-	// Ref tells the expressions of one panel apart: A, B, ...
+	// Ref distinguishes the expressions of one panel: A, B, ...
 	Ref string
 	// Expr is in PromQL.
 	Expr string
-	// Instant is whether it is asked for one moment, and not for a range.
+	// Instant reports whether it is an instant query, not a range query.
 	Instant bool
 }
 
@@ -39,11 +39,11 @@ func (q Query) String() string {
 	return fmt.Sprintf("%s: %s %q %s: %s", q.Dashboard, q.Of, q.Name, q.Ref, q.Expr)
 }
 
-// Owner is what a query belongs to.
+// Owner is the owner of a query.
 type Owner string
 
-// The owners of queries. A panel and a variable without data are broken; an
-// annotation has data only when something has happened.
+// The owners of queries. A panel or a variable without data is broken; an annotation has data only
+// after an event.
 const (
 	Panel      Owner = "panel"
 	Variable   Owner = "variable"
@@ -90,7 +90,7 @@ func (d Dashboard) Queries(values Values) ([]Query, error) {
 	return filled, nil
 }
 
-// file is the part of Grafana's format that has expressions in it.
+// file is the part of Grafana's format that contains expressions.
 type file struct {
 	UID        string
 	Title      string
@@ -115,7 +115,7 @@ type panel struct {
 		Expr    string
 		Instant bool
 	}
-	// Panels are those of a row that is closed.
+	// Panels are those of a closed row.
 	Panels []panel
 }
 

@@ -23,7 +23,7 @@ func hour(server string) Values {
 	}
 }
 
-// shipped are the dashboards that a server gets.
+// shipped are the dashboards of a server.
 func shipped(t *testing.T) []Dashboard {
 	t.Helper()
 	all, err := Load(filepath.Join("..", "..", "..", "server", "files", "grafana", "dashboards"))
@@ -128,7 +128,7 @@ func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
 		queries, err := dashboard.Queries(hour(".*"))
 		require.NoError(t, err)
 		for _, query := range queries {
-			// What is not PromQL is no rule either, and promtool shows it.
+			// An invalid expression is an invalid rule, too, and promtool shows it.
 			rules = append(rules, rule{fmt.Sprintf("query_%d", len(rules)), query.Expr})
 		}
 	}
@@ -147,7 +147,7 @@ func TestEveryPanelAsksForTheServersThatAreChosen(t *testing.T) {
 		queries, err := dashboard.Queries(hour("i-chosen"))
 		require.NoError(t, err)
 		for _, query := range queries {
-			// The table of all alerts is the exception: the watchdog is of no server.
+			// The table of all alerts is the exception: the watchdog has no server.
 			if query.Of == Panel && query.Name != "Firing alerts" {
 				require.True(t, strings.Contains(query.Expr, `server=~"i-chosen"`), query)
 			}

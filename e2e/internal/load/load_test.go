@@ -23,7 +23,7 @@ const page = "a page of the site"
 
 func digest(body string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(body))) }
 
-// site is a web server of which the tests decide how it answers.
+// site is a web server whose responses tests choose.
 type site struct {
 	*httptest.Server
 	requests    atomic.Int64
@@ -55,7 +55,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// answers changes how the site answers from now on.
+// answers changes the site's responses from now on.
 func (s *site) answers(answer http.HandlerFunc) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -80,8 +80,7 @@ func (s *site) start(t *testing.T, v Visitors) *Run {
 	return run
 }
 
-// cut ends the connection of a request without an answer, with a reset or
-// in good order.
+// cut ends the connection of a request without a response, with a reset or in good order.
 func cut(reset bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		connection, _, err := w.(http.Hijacker).Hijack()
@@ -265,7 +264,7 @@ func secureSite(t *testing.T) (s *site, roots *x509.CertPool) {
 	secure := httptest.NewUnstartedServer(s.Config.Handler)
 	secure.EnableHTTP2 = true
 	secure.Config.ConnState = s.Config.ConnState
-	// Clients that go away are no news.
+	// Clients that disconnect are expected.
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)

@@ -15,23 +15,24 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 )
 
-// Project is a directory in which the program runs, with a site that is built by a copy of its files.
+// Project is a directory in which the program runs, with a site whose build copies its files.
 type Project struct {
 	// Dir is the project's directory, and Site the site's.
 	Dir, Site string
-	// Bucket is where the site is uploaded to.
+	// Bucket is the bucket of the site.
 	Bucket string
-	// Environment is what the program has beside its settings.
+	// Environment is the program's environment besides its settings.
 	Environment []string
 	// Command builds the site.
 	Command string
-	// Inherited are files that the program is started with.
+	// Inherited are open files that the program inherits.
 	Inherited []*os.File
 
 	program string
 }
 
-// New builds the program of the checkout at root, and makes an empty project for a server's bucket.
+// New builds the program of the checkout at root, and creates an empty project for a server's
+// bucket.
 func New(t *testing.T, root string, server *s3server.Server, bucket string) *Project {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +59,7 @@ func (p *Project) Write(t *testing.T, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// Run runs a verb, and returns what it printed on standard output and how long it took.
+// Run runs a verb, and returns its standard output and how long it took.
 func (p *Project) Run(t *testing.T, verb string) (string, time.Duration, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), p.program, verb)
