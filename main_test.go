@@ -25,29 +25,30 @@ import (
 	"immutable-infra/stack"
 )
 
-// registered is one resource as the program asked for it.
+// registered is one resource that the program registered.
 type registered struct {
 	Type, Name string
 	Inputs     resource.PropertyMap
 	Protect    bool
-	// Replacing are the inputs whose change makes a new resource, though the
-	// provider would change the one that is there.
+	// Replacing are the inputs whose change replaces the resource, though the provider would update
+	// it.
 	Replacing []string
-	// Timeout is how long its creation may take.
+	// Timeout bounds its creation.
 	Timeout string
-	// Ignored are the inputs whose changes are none.
+	// Ignored are the inputs whose changes are ignored.
 	Ignored []string
-	// URN is its own, Parent its parent's; DependsOn are those of what must be there before it.
+	// URN is its own, Parent its parent's; DependsOn are those of its dependencies.
 	URN, Parent string
 	DependsOn   []string
 	// Aliases are its URNs in earlier versions of the program.
 	Aliases []string
-	// Trigger makes a new resource when it changes. DeletedWith is the URN of the resource whose deletion is its own.
+	// Trigger replaces the resource when it changes. DeletedWith is the URN of the resource whose
+	// deletion includes it.
 	Trigger, DeletedWith string
 }
 
-// cloud stands in for the engine and the providers: it records what is asked
-// for and answers with made-up ids.
+// cloud stands in for the engine and the providers: it records registrations and responds with
+// made-up ids.
 type cloud struct {
 	mutex     sync.Mutex
 	resources []registered
@@ -93,7 +94,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	return args.Name + "-id", outputs, nil
 }
 
-// aliases are the URNs that a registration's aliases stand for.
+// aliases are the URNs of a registration's aliases.
 func aliases(args pulumi.MockResourceArgs) []string {
 	urns := slices.Clone(args.RegisterRPC.GetAliasURNs())
 	for _, alias := range args.RegisterRPC.GetAliases() {
@@ -129,7 +130,7 @@ func mockKey(name string) (private, public string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	// Two random numbers that OpenSSH compares: the same key has to be the same text.
+	// Two random numbers that OpenSSH compares: the same key must be the same text.
 	clear(block.Bytes[98:106])
 	half, err := ssh.NewPublicKey(key.Public())
 	if err != nil {
@@ -138,8 +139,7 @@ func mockKey(name string) (private, public string, err error) {
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(half)), nil
 }
 
-// deployed is the stack's resources, as the repository configures the stack, but
-// for what change does with the configuration.
+// deployed are the resources of a stack with the repository's configuration, changed by change.
 func deployed(t *testing.T, stackName string, change ...func(values map[string]string)) []registered {
 	t.Helper()
 	return deployedWith(t, stackName, nil, change...)
@@ -177,7 +177,8 @@ func deployedFrom(
 	return mocks.resources
 }
 
-// configured are the values that the repository configures a stack with, as Pulumi hands them to the program.
+// configured are the values of the repository's configuration of a stack, in the form in which
+// Pulumi passes them to the program.
 func configured(t *testing.T, stackName string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
@@ -213,7 +214,7 @@ const (
 		"76543210-89ab-cdef-0123-456789abcdef/site"
 )
 
-// watched has UptimeRobot watch the site.
+// watched configures UptimeRobot.
 func watched(values map[string]string) {
 	values["uptimeRobotKey"], values["uptimeRobotWebhook"] = robotKey, robotWebhook
 }
@@ -339,7 +340,7 @@ func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
 	require.Equal(t, []float64{80, 443}, egress(t, deployed(t, "production")))
 }
 
-// egress are the ports that a server reaches.
+// egress are the ports that a server can reach.
 func egress(t *testing.T, resources []registered) []float64 {
 	t.Helper()
 	var ports []float64
@@ -497,8 +498,8 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
-// A bucket's name is its prefix and a suffix that is made for it alone: nobody names one,
-// so no two stacks can name the same.
+// A bucket's name is its prefix and a suffix that is generated for it, so that no two stacks can
+// use the same.
 func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
 	resources := deployed(t, "local")
 	for _, name := range []string{"content-build", "content-sync"} {
@@ -529,7 +530,7 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 			prefixes[prefix] = stackName
 		}
 		require.Len(t, own, 2, stackName)
-		// Nothing is done with a bucket that the stack did not make.
+		// Only buckets that the stack created are used.
 		for _, r := range resources {
 			if bucket, ok := r.Inputs["bucket"]; ok && strings.HasPrefix(r.Type, "aws:s3/") {
 				require.True(t, own[bucket.StringValue()], "%s %s: %s", r.Type, r.Name, bucket)
@@ -551,7 +552,7 @@ func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
 			"newerNoncurrentVersions",
 		)
 	}
-	// The keys there are used once: of each, the deleted version would be the newest for ever.
+	// Keys of the history are used once: the deleted version of each would be the newest for ever.
 	require.Equal(t, map[string]bool{"": true, "history/": false}, kept)
 }
 
@@ -684,7 +685,7 @@ func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 	require.GreaterOrEqual(t, marked, 3, "user data and two connections are secret; if none is, this test sees nothing")
 }
 
-// What previews show is in the comments and logs of a public repository.
+// Comments and logs of a public repository contain the output of previews.
 func TestPreviewsShowNobodysAddress(t *testing.T) {
 	shown := func(encrypted ...string) string {
 		var all strings.Builder
@@ -704,7 +705,7 @@ func TestPreviewsShowNobodysAddress(t *testing.T) {
 	}
 }
 
-// plainText is all of a value that is not marked as secret.
+// plainText is the part of a value that is not secret.
 func plainText(value resource.PropertyValue) string {
 	switch {
 	case value.IsSecret():
@@ -770,8 +771,8 @@ func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
 	}
 }
 
-// What the engine may delete before it comes to something protected is what nothing
-// protected depends on.
+// Before the engine comes to a protected resource, it may delete every resource that no protected
+// one depends on.
 func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
 		"watched":        watched,
@@ -797,13 +798,13 @@ func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 			}
 			protected := map[string]bool{}
 			for _, r := range resources {
-				// A child is protected as its parent is.
+				// A child is protected if its parent is.
 				if protected[r.URN] = r.Protect || protected[r.Parent]; protected[r.URN] {
 					keep(r.URN)
 				}
 			}
 			for _, r := range resources {
-				// A component is nothing that could be missed.
+				// A component holds nothing that could be lost.
 				if !strings.HasPrefix(r.Type, componentType) {
 					require.True(t, kept[r.URN], "%s %s could be deleted", r.Type, r.Name)
 				}

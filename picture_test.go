@@ -19,8 +19,8 @@ const componentType = "immutable-infra:index:"
 type box struct {
 	kind, name string
 	protected  bool
-	// parts are the names of its resources by their type, needs the components that have
-	// to be there before some of them.
+	// parts are the names of its resources by their type, needs the components that some of them
+	// depend on.
 	parts map[string][]string
 	needs map[string]bool
 }
@@ -28,7 +28,7 @@ type box struct {
 // boxes are a stack's components by name.
 func boxes(resources []registered) map[string]*box {
 	all := map[string]*box{}
-	// in is which component a resource is in, by URN.
+	// in is the component of a resource, by URN.
 	in := map[string]*box{}
 	for _, r := range resources {
 		if kind, own := strings.CutPrefix(r.Type, componentType); own {
@@ -52,7 +52,7 @@ func boxes(resources []registered) map[string]*box {
 	return all
 }
 
-// label is what the picture says of a component.
+// label is the text of a component in the picture.
 func (b *box) label() string {
 	lines := []string{"<b>" + b.kind + "</b>"}
 	for _, kind := range slices.Sorted(maps.Keys(b.parts)) {

@@ -40,8 +40,9 @@ func TestRegistrationsOfEachStackAreAsReviewed(t *testing.T) {
 	}
 }
 
-// testdata/released.txt lists the URNs of a stack that sets everything, as the release before deploys it. After a
-// release, the URNs of testdata/registrations-complete.txt replace them, and aliases that no URN needs any more go.
+// testdata/released.txt lists the URNs of a stack that sets everything, as deployed by the previous
+// release. After a release, the URNs of testdata/registrations-complete.txt replace them, and
+// unneeded aliases are removed.
 func TestStacksOfTheReleaseBeforeKeepTheirResources(t *testing.T) {
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
 	kept := map[string]bool{}

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or
-// was made in the zone existing, with or without that as an input.
+// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or was
+// created in the zone existing, with or without that as an input.
 type offeringZones struct {
 	zones        []string
 	existing     string
@@ -35,7 +35,7 @@ func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resou
 			if m.withoutInput {
 				delete(before, "availabilityZone")
 			}
-			// As the engine does with ignored changes.
+			// Like the engine for ignored changes.
 			for _, ignored := range args.RegisterRPC.GetIgnoreChanges() {
 				path, err := resource.ParsePropertyPath(ignored)
 				if err != nil || !path.Reset(before, after) {

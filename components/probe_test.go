@@ -17,8 +17,8 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// TestB11ProbeNeedsGoAndBashAlone runs the script of the command resources on a machine that has
-// no other program, and a proxy that does not answer.
+// TestB11ProbeNeedsGoAndBashAlone runs the script of the command resources on a machine without any
+// other program, and with a proxy that does not respond.
 func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
 	site := testsite.Start(t, "localhost", testsite.Serving("i-1", "r-1"))
 	bin := t.TempDir()

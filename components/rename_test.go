@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updatedStack is an engine whose state has the outputs of a stack's last update, by the name that the
-// backend knows the stack by.
+// updatedStack is an engine whose state has the outputs of a stack's last update, by the stack's
+// name in the backend.
 type updatedStack struct {
 	noResources
 	known   string

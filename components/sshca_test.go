@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshKey makes the two halves of a key in OpenSSH's formats.
+// sshKey creates both halves of a key in OpenSSH's formats.
 func sshKey(t *testing.T, seed byte) (private, public string) {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), ed25519.SeedSize)))

@@ -15,7 +15,7 @@ import (
 
 const robotKey = "u1234567-0123456789abcdef01234567"
 
-// emptyAccount is an account at UptimeRobot that has nothing.
+// emptyAccount is an empty account at UptimeRobot.
 func emptyAccount(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

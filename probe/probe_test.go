@@ -19,7 +19,7 @@ import (
 	"immutable-infra/probe"
 )
 
-// TestMain sets proxies for all tests: none of them answers, and none may be asked.
+// TestMain sets proxies for all tests: none of them responds, and none may be used.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"} {
 		os.Setenv(name, "http://127.0.0.1:9")
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// resolver answers each look-up with the next of its results, and then with the last.
+// resolver answers each lookup with the next of its results, and then with the last.
 type resolver struct {
 	results []any // an address or an error
 	asked   atomic.Int32
@@ -119,8 +119,8 @@ func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
 	}
 }
 
-// TestB11CertificateIsCheckedWhereTheNameResolvesHere: no answer of the resolver, and no failure
-// of it, makes a success without a check of the certificate while the name leads to the site.
+// TestB11CertificateIsCheckedWhereTheNameResolvesHere: while the name leads to the site, no answer
+// and no failure of the resolver allows a success without a check of the certificate.
 func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 	site := testsite.Start(t, "example.org", testsite.Serving("i-new", "r-new"))
 	for name, test := range map[string]struct {

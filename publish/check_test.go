@@ -13,7 +13,7 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// command is a build that copies all of the source.
+// command is a build that copies the whole source.
 const copyAll = `mkdir ../copy; cp -r . ../copy; mv ../copy _site`
 
 const pointer = "version https://git-lfs.github.com/spec/v1\noid " +
@@ -107,7 +107,7 @@ func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 		"the site has 4600.0 MiB: servers accept 4096.0 MiB; the largest files are videos/a.mp4 (2300.0 MiB), videos/b.mp4 "+
 			"(2300.0 MiB), index.html")
 
-	// Not so many that it takes long: the limits are arguments.
+	// Few enough to be quick: the limits are arguments.
 	problems := overLimits(make([]builtFile, 4), manifest.Limits{Files: 3})
 	require.Equal(t, []string{"the site has 4 files: servers accept 3"}, problems)
 }

@@ -169,7 +169,7 @@ func TestB4HashIsStableThoughABuildWritesIntoTheSource(t *testing.T) {
 	p.built()
 	require.Equal(t, edited, p.hash())
 
-	// What a build wrote before it failed counts no more than what a good one wrote.
+	// A failed build may have written as much as a good one, which counts no more.
 	p.settings.Command += "; exit 1"
 	_, err = p.build()
 	require.Error(t, err)

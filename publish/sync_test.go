@@ -20,17 +20,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// store is a bucket in memory that answers as S3 does.
+// store is a bucket in memory with S3's responses.
 type store struct {
 	t *testing.T
 	*httptest.Server
 
 	mutex   sync.Mutex
 	objects map[string]string
-	// requests are "METHOD key" in their order; headers those of uploads.
+	// requests are "METHOD key" in order; headers those of uploads.
 	requests []string
 	headers  []http.Header
-	// intercept answers a request in the store's place, if it returns true.
+	// intercept responds instead of the store, if it returns true.
 	intercept func(w http.ResponseWriter, r *http.Request, key string) bool
 }
 
@@ -295,7 +295,7 @@ func TestR4AFileThatChangesWhileItIsUploadedNeverArrives(t *testing.T) {
 				if r.Method != http.MethodPut || changed {
 					return false
 				}
-				// Between a first try and the next.
+				// Between the first try and the next.
 				changed = true
 				require.NoError(t, os.WriteFile(filepath.Join(p.settings.siteCopy(), "index.html"), []byte(content), 0o644))
 				w.WriteHeader(http.StatusServiceUnavailable)

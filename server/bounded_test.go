@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// boundedWork is where the script bounded runs with a directory of its own.
+// boundedWork runs the script bounded with a directory of its own.
 type boundedWork struct {
 	*testing.T
 	script, dir string
@@ -49,7 +49,7 @@ func (w *boundedWork) run(seconds, grace int, work string) (string, int) {
 	return output(), status
 }
 
-// start starts work. output is what it has printed so far, status waits for its end.
+// start starts work. output is its output so far, status waits for its end.
 func (w *boundedWork) start(seconds, grace int, work string) (output func() string, status func() int) {
 	w.Helper()
 	command := w.command(w.script, "provision", strconv.Itoa(seconds), strconv.Itoa(grace), work)
@@ -182,7 +182,7 @@ func TestWorkEndsAfterItsTimeWithAllThatItStarted(t *testing.T) {
 	}
 }
 
-// withoutKilled drops what bash says of a process of its own that was killed.
+// withoutKilled drops bash's messages about killed processes of its own.
 func withoutKilled(output string) string {
 	var kept []string
 	for line := range strings.Lines(output) {
@@ -200,7 +200,7 @@ func processesWith(t *testing.T, variable string) []string {
 	require.NoError(t, err)
 	var found []string
 	for _, path := range files {
-		// Processes end meanwhile.
+		// Processes may end meanwhile.
 		if content, err := os.ReadFile(path); err == nil && bytes.Contains(content, []byte(variable+"\x00")) {
 			found = append(found, path)
 		}

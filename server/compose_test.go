@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// composeService is the part of a service in a compose file that these tests look at.
+// composeService is the part of a service in a compose file that these tests check.
 type composeService struct {
 	Image       string
 	Build       string
@@ -62,8 +62,8 @@ func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
 }
 
 func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
-	// The agent's account: the agent writes acme.json, and Traefik refuses one that
-	// others than its owner can read.
+	// The agent's account: the agent writes acme.json, and Traefik rejects one that other users can
+	// read.
 	require.Equal(t, "900:900", composeServices(t, "compose.yaml")["traefik"].User)
 	require.Equal(t, 900, agentUID)
 }
@@ -88,7 +88,7 @@ func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
 	}
 }
 
-// renderTraefik does with a file what Traefik's file provider does.
+// renderTraefik renders a file like Traefik's file provider.
 func renderTraefik(t *testing.T, name string, environment map[string]string) map[string]any {
 	t.Helper()
 	text, err := files.ReadFile("files/traefik/" + name)
@@ -221,7 +221,7 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 	}
 }
 
-// Traefik asks for what is missing when its configuration changes, and only then.
+// Traefik requests missing certificates only when its configuration changes.
 func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
 	require.Equal(t, "2145916800",

@@ -89,7 +89,8 @@ var containerRules = map[string]struct {
 			"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
 		}},
 	"5.15 restarted when it ends": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		// The benchmark has on-failure:5. Nobody is there to start it after the fifth; alerts tell.
+		// The benchmark recommends on-failure:5. No operator restarts it after the fifth failure;
+		// alerts report it.
 		return service.Restart == "unless-stopped"
 	}},
 	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {
@@ -106,8 +107,8 @@ var containerRules = map[string]struct {
 	}},
 }
 
-// rulesElsewhere are the benchmark's other rules for containers, with who keeps them or why nobody does.
-// docs/attacks.md has them, too.
+// rulesElsewhere are the benchmark's other rules for containers, with the reason why they are kept
+// or broken. docs/attacks.md has them, too.
 var rulesElsewhere = map[string]string{
 	"5.1":  "kept: no swarm is ever begun",
 	"5.7":  "kept: no image has an SSH server; its processes are those of its one program",
@@ -187,8 +188,8 @@ func TestContainersLogsAreLimitedAndPrivilegesStay(t *testing.T) {
 	}, daemon)
 }
 
-// reaches are the containers that each one shares a network with: which may connect to it, and
-// which it may connect to.
+// reaches are the containers that share a network with each one: they may connect to it, and it to
+// them.
 func reaches(t *testing.T) map[string][]string {
 	t.Helper()
 	services := allServices(t)

@@ -18,8 +18,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// tool is the path of a program of Prometheus' or Alertmanager's packages. Without
-// it, the test is skipped.
+// tool is the path of a program of Prometheus' or Alertmanager's packages. Without it, it skips the
+// test.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -49,22 +49,20 @@ func TestRulesGiveWhatTheirTestsSay(t *testing.T) {
 	runTool(t, "promtool", append([]string{"test", "rules"}, glob(t, "testdata/rules/*.yaml")...)...)
 }
 
-// container runs the entrypoint of an image with a program that stands in for the
-// one it becomes.
+// container runs the entrypoint of an image with a stand-in for its program.
 type container struct {
-	// root holds what the container would have: run and tmp.
+	// root has the directories of the container: etc, run and tmp.
 	root string
 	// image is the image's directory in files.
 	image string
-	// program is what the entrypoint becomes.
+	// program is the program that the entrypoint executes.
 	program string
-	// script is what that does beside telling its arguments.
+	// script is run by the stand-in, which also prints its arguments.
 	script      string
 	environment []string
 }
 
-// start returns what the program was called with, one argument a line, or the
-// entrypoint's complaint.
+// start returns the program's arguments, one a line, or the entrypoint's error.
 func (c container) start(t *testing.T) (arguments string, err error) {
 	t.Helper()
 	image, err := filepath.Abs(filepath.Join("files", c.image))
@@ -73,7 +71,7 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	require.NoError(t, os.Symlink(image, filepath.Join(c.root, "etc", "site")))
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
-	// Its targets have been looked at when it runs.
+	// All targets have been scraped when it runs.
 	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root +
 		"/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
 	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
@@ -81,8 +79,9 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
 	}
 
-	// A container's signals are at their defaults, whatever this test inherited: what Go handles,
-	// its children have at the default, and a shell cannot trap what was ignored when it started.
+	// A container's signals have their defaults, whatever this test inherited: children of Go get
+	// the default for handled signals, and a shell cannot trap signals that were ignored when it
+	// started.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -90,7 +89,7 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	defer cancel()
 	command := exec.CommandContext(ctx, "/bin/sh", filepath.Join(image, "entrypoint"), c.root)
 	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
-	// What it left in the background goes with it.
+	// Its background processes end with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = time.Second
@@ -140,7 +139,7 @@ func prometheusKnowsItsServer(t *testing.T) {
 	t.Helper()
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	c.collecting(t)
-	// Runs until its configuration is another one.
+	// Runs until its configuration has changed.
 	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
 	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
 echo "begins with $(interval)"
@@ -178,7 +177,7 @@ while :; do sleep 0.05; done
 	runTool(t, "promtool", "check", "config", path)
 }
 
-// collecting is what the agent does when the server before has handed over.
+// collecting does what the agent does after the previous server's handover.
 func (c container) collecting(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "prometheus"), 0o755))
@@ -299,8 +298,8 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 	}
 }
 
-// withoutURLFile gives a configuration a URL in place of a file with one where amtool is older than 0.26, which knows
-// no such file. Servers have 0.28.
+// withoutURLFile writes the URL into a configuration instead of its file if amtool is older than
+// 0.26, which knows no such file. Servers have 0.28.
 func withoutURLFile(t *testing.T, config, text string) {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "--version").CombinedOutput()
@@ -399,8 +398,7 @@ func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
 	}
 }
 
-// measuredServer is a tree of files as the script metrics/collect finds them on a
-// server.
+// measuredServer is a tree of files for the script metrics/collect, like a server's.
 type measuredServer struct {
 	*testing.T
 	root     string
@@ -430,7 +428,7 @@ func (s *measuredServer) docker(script string) {
 	require.NoError(s, os.WriteFile(filepath.Join(s.programs, "docker"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
-// cgroup makes the cgroup of a container or a service.
+// cgroup creates the cgroup of a container or a service.
 func (s *measuredServer) cgroup(name string, files map[string]string) {
 	s.Helper()
 	for file, content := range files {
@@ -438,7 +436,7 @@ func (s *measuredServer) cgroup(name string, files map[string]string) {
 	}
 }
 
-// collect runs the script and returns the lines of its file that are no comments.
+// collect runs the script and returns the lines of its file without comments.
 func (s *measuredServer) collect() []string {
 	s.Helper()
 	command := exec.CommandContext(s.Context(), "/bin/bash", "files/metrics/collect", s.root)
@@ -465,7 +463,7 @@ func TestAServerTellsWhoHasItsMemory(t *testing.T) {
 	s.cgroup("system.slice/docker.service", map[string]string{
 		"memory.current": "700\n", "memory.stat": "anon 600\ninactive_file 0\n", "cpu.stat": "usage_usec 1\n",
 	})
-	// Not of the project: nobody knows its name.
+	// Not of the project: its name is unknown.
 	s.cgroup("system.slice/docker-4e5f.scope",
 		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	lines := s.collect()
@@ -484,7 +482,7 @@ func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.
 	s := newMeasuredServer(t)
 	s.write("proc/11/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      300 kB\nPss_Dirty:  100 kB\n")
 	s.write("proc/12/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      20 kB\nPss_Dirty:  10 kB\n")
-	// The other way in which Docker names cgroups; process 13 has just ended.
+	// Docker's other names of cgroups; process 13 has just ended.
 	s.cgroup("docker/2c3d", map[string]string{"cgroup.procs": "11\n12\n13\n", "cpu.stat": "usage_usec 2500000\n"})
 	lines := s.collect()
 	require.Contains(t, lines, `cgroup_memory_bytes{name="php"} 327680`)
@@ -500,7 +498,7 @@ func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
 	require.Contains(t, lines, "server_has_vip 1")
 	require.Contains(t, lines, "server_draining 0")
 
-	// The agent puts the file there as it was shipped.
+	// The agent copies the shipped file.
 	s.write("srv/traefik/dynamic/state.yaml", "http: {}\n")
 	require.Contains(t, s.collect(), "server_draining 1")
 }

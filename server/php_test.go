@@ -25,11 +25,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// relay is an SMTP server on this machine. It takes mail after a login over TLS only.
+// relay is an SMTP server on this machine. It accepts mail only after a login over TLS.
 type relay struct {
 	port  int
 	roots []byte
-	// message is what it took: its envelope, a line each, and its text.
+	// message is an accepted message: its envelope, a line each, and its text.
 	message chan string
 }
 
@@ -136,24 +136,24 @@ func throughRelay(relay *relay) Settings {
 	return Settings{SMTPHost: "localhost", SMTPPort: relay.port, SMTPUser: relayUser, SMTPFrom: "noreply@example.org"}
 }
 
-// direct is the configuration of msmtp without the service mail between.
+// direct is the configuration of msmtp without the service mail in between.
 func (r *relay) direct(mail Settings, password string) string {
 	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
 		fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
 }
 
-// phpImage is the files of PHP's image in a directory of the test.
+// phpImage has the files of PHP's image in a directory of the test.
 type phpImage struct {
 	dir, tmp string
 	inside   *strings.Replacer
 }
 
-// newPHPImage puts them there, with a configuration of msmtp and the roots that it trusts. PHP
-// itself runs where it listens.
+// newPHPImage creates them, with a configuration of msmtp and its trusted roots. PHP itself runs if
+// listen is set.
 func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpImage {
 	t.Helper()
 	dir := t.TempDir()
-	// PHP runs as somebody else when root runs the test.
+	// PHP runs as another user if root runs the test.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
@@ -170,7 +170,7 @@ func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpIm
 		image.write(t, name, string(text))
 	}
 	image.write(t, "msmtprc", configuration)
-	// msmtp takes no password from a file that is somebody else's, or that others can read.
+	// msmtp reads no password from a file of another user, or one that other users can read.
 	require.NoError(t, os.Chmod(filepath.Join(dir, "msmtprc"), 0o400))
 	if os.Geteuid() == 0 && listen != "" {
 		require.NoError(t, os.Chown(filepath.Join(dir, "msmtprc"), 65534, 65534))
@@ -217,7 +217,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 				roots = other.roots
 			}
 			image := newPHPImage(t, "", relay.direct(mail, test.password), roots)
-			// The last argument is one that a script may add, to send in another's name.
+			// The last argument is one that a script may add, to send under another name.
 			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"),
 				"-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
@@ -274,7 +274,7 @@ func newPHP(t *testing.T, configuration string, roots []byte, arguments ...strin
 	return p
 }
 
-// log is what PHP has said so far.
+// log is PHP's log so far.
 func (p php) log(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.tmp, "error.log"))
@@ -282,14 +282,14 @@ func (p php) log(t *testing.T) string {
 	return string(text)
 }
 
-// run runs a script of the release, as nginx has it run.
+// run runs a script of the release, like nginx.
 func (p php) run(t *testing.T, script string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	p.write(t, "site/releases/1/site/script.php", script)
 	return p.runFile(t, filepath.Join(p.dir, "site/releases/1/site/script.php"), parameters, body)
 }
 
-// runFile speaks FastCGI, of which net/http has the server's part only.
+// runFile speaks FastCGI, of which net/http has only the server's part.
 func (p php) runFile(t *testing.T, path string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	connection, err := net.Dial("unix", p.address)
@@ -432,7 +432,8 @@ func TestS10MailOfAScriptArrives(t *testing.T) {
 		20*time.Millisecond)
 }
 
-// mailThrough starts what the service mail runs, for a relay, and returns msmtp's configuration.
+// mailThrough starts the program of the service mail, for a relay, and returns msmtp's
+// configuration.
 func mailThrough(t *testing.T, relay *relay) string {
 	t.Helper()
 	service := composeServices(t, "compose.yaml")["mail"]

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// provisionedServer is where the script provision runs with programs that stand
-// in for those of a server: each notes how it was called and succeeds.
+// provisionedServer runs the script provision with stand-ins for the programs of a server: each
+// records its call and succeeds.
 type provisionedServer struct {
 	*testing.T
 	bundle, programs, calls string
@@ -35,15 +35,14 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	return s
 }
 
-// install makes a program do more than note its call.
+// install makes a stand-in run a script, too.
 func (s *provisionedServer) install(name, script string) {
 	s.Helper()
 	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.calls + "\n" + script + "\n"
 	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
 }
 
-// provision runs the script and returns its output, how the programs were
-// called, and its error.
+// provision runs the script and returns its output, the calls of the programs, and its error.
 func (s *provisionedServer) provision(args ...string) (output string, calls []string, err error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)

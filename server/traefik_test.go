@@ -27,7 +27,7 @@ type frontOfGrafana struct {
 	last http.Header
 }
 
-// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, the test is skipped.
+// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, it skips the test.
 func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
@@ -79,12 +79,12 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	return front
 }
 
-// ask sends a path as it is written, which a client of net/http would not.
+// ask sends a path as it is, unlike a client of net/http.
 func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
 	return f.askWith(method, path, "monitoring.example.org", "")
 }
 
-// askWith sends another host and further headers, of which each ends as in HTTP.
+// askWith sends another host and further headers, each with its line end.
 func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int, err error) {
 	connection, err := tls.Dial("tcp", f.address,
 		&tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
@@ -138,7 +138,7 @@ func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
 		"GET /apis/prometheus.datasource.grafana.app/v0alpha1/namespaces/default/datasources/prometheus" +
 			"/resource/api/v1/query",
 		"POST /apis/notifications.alerting.grafana.app/v0alpha1/namespaces/default/receivers",
-		// Other ways to write it.
+		// Other spellings.
 		"GET //api//datasources//proxy/1/api/v1/query",
 		"GET /api/./datasources/proxy/1/x", "GET /public/../api/datasources/proxy/1/x",
 		"GET /api/datasource%73/proxy/1/x", "GET /%61pi/datasources/proxy/1/x", "GET /api%2fdatasources%2fproxy/1/x",

@@ -41,7 +41,7 @@ const (
 	secondRelease = "fedcba9876543210"
 )
 
-// newWebServer starts them. Where they are not installed, the test is skipped.
+// newWebServer starts them. If they are not installed, it skips the test.
 func newWebServer(t *testing.T) *webServer {
 	t.Helper()
 	w := stoppedWebServer(t)
@@ -52,13 +52,13 @@ func newWebServer(t *testing.T) *webServer {
 	return w
 }
 
-// stoppedWebServer has the configuration, and no release yet.
+// stoppedWebServer has the configuration, but no release yet.
 func stoppedWebServer(t *testing.T) *webServer {
 	t.Helper()
 	nginx := program(t, "nginx")
 	php := program(t, "php-fpm8.4", "php-fpm8.2")
 	dir := t.TempDir()
-	// They run as somebody else when root runs the test.
+	// They run as another user if root runs the test.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
@@ -149,7 +149,7 @@ func (w *webServer) startAll() {
 	}, 10*time.Second, 20*time.Millisecond, "nginx and PHP do not answer")
 }
 
-// program is the path of the first of some programs that is there.
+// program is the path of the first existing one of some programs.
 func program(t *testing.T, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -164,7 +164,7 @@ func program(t *testing.T, names ...string) string {
 	return ""
 }
 
-// socketDir is a directory with a name that is short enough for a socket in it, for everybody.
+// socketDir is a directory for everybody, with a name that is short enough for a socket in it.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fpm")
@@ -174,7 +174,7 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddress is a port of this machine that nobody listens on.
+// freeAddress is a port of this machine on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -205,8 +205,8 @@ func (w *webServer) start(args ...string) *exec.Cmd {
 	return command
 }
 
-// release puts a release on the disk, as the agent does. It names itself on its front
-// page, by PHP and by a redirect. files are added to it, or take a file out where they are nil.
+// release writes a release to the disk, like the agent. It names itself on its front page, by PHP
+// and by a redirect. files are added to it; nil removes a file.
 func (w *webServer) release(id string, files ...map[string]string) {
 	w.Helper()
 	hello, err := os.ReadFile("../site/api/hello.php")
@@ -258,7 +258,7 @@ func (w *webServer) render(id string, server rules.Server) {
 	}
 }
 
-// use switches to a release, as the agent does, and waits until it is served.
+// use switches to a release, like the agent, and waits until it is served.
 func (w *webServer) use(id string) {
 	w.Helper()
 	link := filepath.Join(w.site, "current")
@@ -268,7 +268,7 @@ func (w *webServer) use(id string) {
 		return
 	}
 	require.NoError(w, w.nginx.Process.Signal(syscall.SIGHUP))
-	// Workers that have the old configuration take requests for a tenth of a second more.
+	// Workers with the old configuration accept requests for another tenth of a second.
 	var since time.Time
 	require.Eventually(w, func() bool {
 		if _, body := w.get("/.well-known/release"); !strings.Contains(body, id) {
@@ -280,7 +280,7 @@ func (w *webServer) use(id string) {
 	}, 10*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
 }
 
-// get asks for a path, which goes over the wire as it is.
+// get requests a path, which is sent as it is.
 func (w *webServer) get(path string, headers ...string) (answer *http.Response, body string) {
 	w.Helper()
 	address := strings.TrimPrefix(w.url, "http://")
@@ -445,7 +445,7 @@ func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, answer.StatusCode)
 }
 
-// wanted is what a path is answered with; empty fields are not looked at.
+// wanted is the expected response for a path; empty fields are not compared.
 type wanted struct {
 	path             string
 	status           int
@@ -587,7 +587,7 @@ func TestAVisitorDecidesNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
 	require.JSONEq(t, string(want), body)
 }
 
-// escapePath encodes all that is not plain.
+// escapePath encodes every special character.
 func escapePath(name string) string {
 	return strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 }

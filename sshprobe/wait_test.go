@@ -49,7 +49,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// server is an SSH server that lets one key in.
+// server is an SSH server that accepts one key.
 type server struct {
 	host ssh.Signer
 	// refusals is how many more logins are refused, shut whether commands are.
@@ -107,7 +107,7 @@ func (s *server) serve(conn net.Conn, config *ssh.ServerConfig) {
 	}
 }
 
-// reports collects what Wait reports.
+// reports collects the reports of Wait.
 type reports struct {
 	mutex sync.Mutex
 	lines []string
@@ -238,8 +238,7 @@ func say(text string) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = conn.Write([]byte(text)) }
 }
 
-// dropping is an address whose connections are answered by nothing: those before
-// fill its queue.
+// dropping is an address whose connections get no response: earlier ones fill its queue.
 func dropping(t *testing.T) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -320,7 +319,7 @@ func TestAnAttemptThatTheTimeCutsDoesNotHideTheReason(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
-	// The second attempt, a second later, meets the end of the time.
+	// The second attempt, a second later, is cut off by the timeout.
 	err := login.Wait(t.Context(), 1300*time.Millisecond, func(string) {})
 	var failure *Failure
 	require.ErrorAs(t, err, &failure)

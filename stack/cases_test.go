@@ -23,7 +23,7 @@ func record(records string, errors map[string]string, more ...string) invalid {
 	return invalid{change: change, errors: errors}
 }
 
-// value is a configuration with one record, whose value is wrong.
+// value is a configuration with one record whose value is wrong.
 func value(kind, text, reason string) invalid {
 	return record(fmt.Sprintf(`{"name": "a.example.org", "type": %q, "values": [%q]}`, kind, text),
 		map[string]string{"dnsRecords[0].values[0]": reason})
@@ -85,8 +85,8 @@ func sshCertificate(t *testing.T) string {
 
 const relayed = "smtp.our-site.org"
 
-// failingLate are configurations whose values are well formed, and which would fail after they were
-// deployed, or do something else than they say.
+// failingLate are configurations with well-formed values that would fail after the deployment
+// began, or have another effect than they seem to.
 func failingLate(t *testing.T) map[string]invalid {
 	all := map[string]invalid{
 		"C1: AAAA for the site": record(`{"name": "example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,

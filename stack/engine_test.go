@@ -19,8 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// engine is an engine of some version. One without a version does not know
-// the question.
+// engine is an engine of some version. Without a version, it does not know the request.
 type engine struct {
 	pulumirpc.UnimplementedEngineServer
 	version string
@@ -38,7 +37,7 @@ func (e engine) RequirePulumiVersion(
 	return &pulumirpc.RequirePulumiVersionResponse{}, nil
 }
 
-// asked is what the program says to an engine.
+// asked is the program's request to an engine.
 func asked(t *testing.T, version string) error {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

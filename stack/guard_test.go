@@ -319,7 +319,7 @@ func TestStacksWithNamesAndValuesOfTheirOwnAreNotRefused(t *testing.T) {
 	}
 }
 
-// stackOf is a stack of the repository, under another name if need be.
+// stackOf is a stack of the repository, possibly under another name.
 func stackOf(t *testing.T, root, file, name string) Problems {
 	t.Helper()
 	values, err := readFile(filepath.Join(root, file), "immutable-infra")

@@ -42,13 +42,13 @@ func inProject(t *testing.T) {
 	require.NoError(t, os.Mkdir("site", 0o755))
 }
 
-// ours is what a stack has of its own in place of what documentation has.
+// ours replaces the documentation's placeholders by a stack's own values.
 var ours = map[string]string{
 	"domain": "our-site.org", "acmeEmail": "ada@our-site.org", "sshAllowFrom": `["100.64.7.7/32"]`,
 	"ami": "ami-00000000000000001",
 }
 
-// valid is the least that a stack has to set.
+// valid is the minimal configuration of a stack.
 func valid(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -152,7 +152,7 @@ func TestTheRootsOfAnAuthorityAreReadFromTheirFile(t *testing.T) {
 	require.Equal(t, string(root)+string(root), config.ACMERoots)
 }
 
-// certificate is one that signed itself, in PEM.
+// certificate is a self-signed certificate, in PEM.
 func certificate(t *testing.T) []byte {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
@@ -162,19 +162,19 @@ func certificate(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// invalid is a configuration with something wrong in it.
+// invalid is a configuration with a problem.
 type invalid struct {
-	// stack is the stack's name. With none, what depends on it is not looked at.
+	// stack is the stack's name. Without one, checks that depend on it are skipped.
 	stack string
-	// change and remove make it of a valid one; files are beside it.
+	// change and remove modify a valid one; files are beside it.
 	change map[string]string
 	remove []string
 	files  map[string]string
-	// errors are words of the problem of each key that has one.
+	// errors are parts of the problem of each key that has one.
 	errors map[string]string
 }
 
-// malformed are configurations that are wrong in whatever stack they are.
+// malformed are configurations that are wrong in any stack.
 func malformed(t *testing.T) map[string]invalid {
 	key := publicKey(t)
 	return map[string]invalid{
@@ -573,7 +573,7 @@ func malformed(t *testing.T) map[string]invalid {
 	}
 }
 
-// problems are what is wrong with the configuration.
+// problems are the problems of the configuration.
 func (i invalid) problems(t *testing.T, values map[string]string) Problems {
 	t.Helper()
 	from := source{}
@@ -617,8 +617,8 @@ func (i invalid) values(t *testing.T) map[string]string {
 	return values
 }
 
-// refused has each configuration refused: the error names the keys that are wrong, with
-// their words, and no other key.
+// refused requires that each configuration is rejected: the error names the wrong keys, with these
+// words, and no other key.
 func refused(t *testing.T, configurations map[string]invalid) {
 	for name, test := range configurations {
 		t.Run(name, func(t *testing.T) {
@@ -653,7 +653,7 @@ func TestSixtyInvalidConfigurationsAndMoreAreTried(t *testing.T) {
 	require.GreaterOrEqual(t, len(different), 60)
 }
 
-// What the commands of the problems leave to the user or to a shell.
+// Placeholders in the commands of the problems, which a user or a shell replaces.
 var filledIn = strings.NewReplacer(
 	ownKey, "./own.pub", ownAddress, "100.64.7.7/32",
 	"YOUR-DOMAIN", "our-other-site.org", "YOU@", "ada@", "YOUR-ADDRESS", "100.64.7.7", "YOUR-ZONE-ID",
@@ -674,7 +674,7 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 		t.Run(name, func(t *testing.T) {
 			values := test.values(t)
 			require.NoError(t, os.WriteFile("own.pub", []byte(publicKey(t)), 0o644))
-			// What was unreadable may have hidden what was wrong.
+			// Unreadable values may have hidden further problems.
 			for round := 0; ; round++ {
 				problems := test.problems(t, values)
 				if len(problems) == 0 {
@@ -706,7 +706,7 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 						}
 					}
 				}
-				// The last first: places move up.
+				// The last first, because indexes move up.
 				slices.Reverse(removals)
 				for _, remove := range removals {
 					remove()
@@ -716,11 +716,10 @@ func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T
 	}
 }
 
-// commands are those that a problem may have.
+// commands are the possible commands of a problem.
 var commands = regexp.MustCompile(`^pulumi config (set|rm) (--secret )?(?:--path '([^']+)'|([\w:]+))(?: (?:'([^']+)'|(\S+|"\$\(.*\)[^"]*")))??(?: --stack ([\w-]+))?$`)
 
-// change does with values what pulumi config set and rm do, with --path where the key
-// is one.
+// change changes values like pulumi config set and rm, with --path for a key that is one.
 func change(t *testing.T, values map[string]string, key string, value *string) {
 	t.Helper()
 	all := config.Map{}
@@ -745,7 +744,7 @@ func change(t *testing.T, values map[string]string, key string, value *string) {
 	}
 }
 
-// No message shows a secret, neither one that is malformed nor one in the wrong place.
+// No message shows a secret, neither a malformed nor a misplaced one.
 func TestNoMessageShowsASecret(t *testing.T) {
 	inProject(t)
 	for _, key := range []string{
@@ -807,7 +806,7 @@ func TestASecretThatIsEncryptedOrLeftOutIsNotRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// none is an engine that nothing is asked of.
+// none is an engine that gets no request.
 type none struct{}
 
 func (none) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
@@ -854,7 +853,7 @@ func TestLoadKnowsTheStackItsFilesAndWhatIsEncrypted(t *testing.T) {
 		"configuration of stack production: 1 problem\n  domian: unknown key; did you mean domain?")
 }
 
-// The file is to be read by people: look at what changed in it.
+// People read the file: check what changed in it.
 func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
@@ -898,7 +897,7 @@ func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
 	require.True(t, errors.As(err, &problems))
 	for _, key := range Keys() {
 		if key == "grafana" {
-			// It is the one that is right: t4g.micro is wrong because of it.
+			// This value is right: t4g.micro is wrong because of it.
 			continue
 		}
 		about := slices.ContainsFunc(problems,

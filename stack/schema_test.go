@@ -91,7 +91,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	require.NoError(t, err, "the examples of Pulumi.yaml")
 }
 
-// raw is a value in the form in which Pulumi hands it to a program.
+// raw is a value in the form in which Pulumi passes it to a program.
 func raw(t *testing.T, value any) string {
 	t.Helper()
 	text, ok := handedOver(value)
@@ -138,8 +138,8 @@ func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
-// look has Pulumi look at a configuration, in no environment of Pulumi ESC: the type of
-// those is of a module that the project does not need otherwise.
+// look makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
+// module that the project does not need otherwise.
 func look[E any](ctx context.Context,
 	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
@@ -147,9 +147,9 @@ func look[E any](ctx context.Context,
 	return validate(ctx, "production", project, none, values, crypter, crypter)
 }
 
-// Pulumi itself looks at a configuration before it runs the program: it must find nothing
-// there, or the program could not say all that is wrong. And what it hands over must be
-// what the tests of this package take it to be.
+// Pulumi itself checks a configuration before it runs the program. It must find no problem, or the
+// program could not report all of them. And it must pass the values in the form that the tests of
+// this package assume.
 func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 	project, err := workspace.LoadProject("../Pulumi.yaml")
 	require.NoError(t, err)

@@ -21,8 +21,8 @@ const (
 		"b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00/site?"
 )
 
-// clientOf returns a client of an API that a test answers for. It does not wait;
-// waits has how long it would have.
+// clientOf returns a client of an API that a test responds for. It does not wait; waits records the
+// pauses.
 func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.Duration) {
 	t.Helper()
 	server := httptest.NewServer(answer)

@@ -166,7 +166,7 @@ func TestNewWritesWhatParseReads(t *testing.T) {
 	require.ErrorContains(t, err, "lists no files")
 }
 
-// FuzzManifest reads a manifest as whoever may write to the content bucket could leave it there.
+// FuzzManifest parses a manifest that anyone with write access could leave in the content bucket.
 func FuzzManifest(f *testing.F) {
 	index := emptyHash + "  ./index.html\n"
 	for _, seed := range []string{

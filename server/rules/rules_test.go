@@ -148,7 +148,7 @@ func TestWarningsNameRulesWithoutEffect(t *testing.T) {
 	require.Empty(t, Rules{}.Warnings(exists))
 }
 
-// check renders what is accepted, twice.
+// check renders accepted rules, twice.
 func check(t *testing.T, headers, redirects []byte) (files map[string]string, accepted bool) {
 	t.Helper()
 	server := Server{Root: "/srv/site/releases/0123456789abcdef/site", HSTS: "max-age=31536000"}
@@ -199,7 +199,7 @@ func FuzzRedirects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) { check(t, nil, text) })
 }
 
-// nginxTest has the real nginx check the files; it is skipped where there is none.
+// nginxTest makes the real nginx check the files. Without nginx, it skips the test.
 func nginxTest(t *testing.T, files map[string]string) {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
@@ -251,7 +251,7 @@ func TestNGINXAcceptsSitesWithFewRules(t *testing.T) {
 	}
 }
 
-// TestNGINXAcceptsWhatParseAccepts writes files of pieces that mean something to one of the two.
+// TestNGINXAcceptsWhatParseAccepts combines pieces with a meaning for one of the two.
 func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
 	pieces := []string{"a", "B", "/", "/", "/", "*", ":splat", ":a", ":b_1", "$", "$1", "${x}", "$uri", `"`, "'", `\`,
 		`\"`, `\n`, ";", "{", "}", "#", "%", "%20", "%0", "%22", "%24", "%5C",

@@ -201,8 +201,8 @@ func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	return size
 }
 
-// Age makes all objects of a bucket older by the bucket's clock, so that this goes with
-// a simulated one.
+// Age makes all objects of a bucket older by the bucket's clock, which then agrees with a simulated
+// one.
 func (s *Server) Age(t *testing.T, bucket string, by time.Duration) {
 	t.Helper()
 	for key := range s.Objects(t, bucket, "") {
@@ -228,7 +228,7 @@ func (l countingListener) Accept() (net.Conn, error) {
 	return countingConn{connection, l.server}, nil
 }
 
-// countingConn is one of them, seen from the server.
+// countingConn is one of them, from the server's point of view.
 type countingConn struct {
 	net.Conn
 	server *Server

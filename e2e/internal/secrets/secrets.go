@@ -1,4 +1,4 @@
-// Package secrets looks for what should be nowhere in plain.
+// Package secrets searches for secrets in plain text.
 package secrets
 
 import (

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// interval is how often the processes are listed. What lives shorter may be missed.
+// interval is how often the processes are listed. Those with shorter lives may be missed.
 const interval = 50 * time.Millisecond
 
-// Looks are looks at all processes of the machine, those in containers included.
+// Looks lists all processes of the machine, including those in containers.
 type Looks struct {
 	cancel context.CancelFunc
 	done   chan []byte
 }
 
-// Watch lists the processes again and again, with their arguments, until End.
+// Watch lists the processes repeatedly, with their arguments, until End.
 func Watch(ctx context.Context) *Looks {
 	ctx, cancel := context.WithCancel(ctx)
 	looks := &Looks{cancel: cancel, done: make(chan []byte, 1)}
@@ -41,7 +41,7 @@ func Watch(ctx context.Context) *Looks {
 
 // list adds the processes that were not seen before, a line each.
 func list(seen map[string]bool, all *bytes.Buffer) {
-	// No pattern of /proc is wrong, and what ends meanwhile is nothing to say.
+	// The pattern is valid, and processes may end meanwhile.
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		arguments, err := os.ReadFile(path)
@@ -54,7 +54,7 @@ func list(seen map[string]bool, all *bytes.Buffer) {
 	}
 }
 
-// End ends the looks, and returns each process that was seen, as a line.
+// End stops, and returns each process that was seen, as a line.
 func (l *Looks) End() []byte {
 	l.cancel()
 	return <-l.done

@@ -17,8 +17,8 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// good is a replacement in which the VIP moved between its 40th and 41st second
-// and nobody noticed.
+// good is a replacement in which the VIP moved between its 40th and 41st second without any
+// failure.
 func good() Replacement {
 	return Replacement{
 		Generation: 7,
