@@ -359,7 +359,7 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 		return deployed(t, "production", func(values map[string]string) {
 			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port,
 				"site", password
-			values["dnsRecords"] = "[]" // one of them says that nobody sends mail
+			values["dnsRecords"] = "[]" // one of them forbids all mail
 		})
 	}
 	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))

@@ -3,10 +3,10 @@
 //
 //	agent pull        download the site's current release
 //	agent ready       report whether this server may get visitors
-//	agent watch       watch whether this server holds the VIP, and hand over to a successor
+//	agent watch       hold the VIP until a successor requests the handover
 //	agent handover    request the handover from the server that holds the VIP
 //	agent backup      back up this server's certificates and history
-//	agent restore     restore them, before Traefik and Prometheus start
+//	agent restore     download them again, before Traefik and Prometheus start
 //	agent verify      restore the history into an empty directory, as a drill
 //
 // Exit codes: 0 the job is done (or there was nothing to do) and the server is ready, 1 it failed or the

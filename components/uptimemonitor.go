@@ -36,8 +36,8 @@ type UptimeMonitorArgs struct {
 	// Key is a main API key of the account, a secret. Optional: without it, nothing is created, and
 	// a warning says so.
 	Key pulumi.StringPtrInput `pulumi:"key"`
-	// Webhook is the URL that receives outages, a secret. Optional: without it, outages alert no
-	// one, and a warning says so.
+	// Webhook is the URL that receives outages, a secret. Optional: without it, no alert is
+	// sent, and a warning says so.
 	Webhook pulumi.StringPtrInput `pulumi:"webhook"`
 	// Roots is the path of a PEM file with the authorities of the API's certificate.
 	// Default: those of the machine.
@@ -162,13 +162,13 @@ func NewUptimeMonitor(
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// silence is a warning that an outage would alert no one, or "".
+// silence is a warning that no alert is sent for an outage, or "".
 func (a *UptimeMonitorArgs) silence() string {
 	switch {
 	case a.Key == nil:
 		return "Nothing probes the site from outside: set a key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
 	case a.Webhook == nil:
-		return "UptimeRobot alerts nobody of an outage: set a web-hook of VictorOps " +
+		return "UptimeRobot sends no alert of an outage: set a web-hook of VictorOps " +
 			"(pulumi config set --secret uptimeRobotWebhook)."
 	}
 	return ""

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// thing is a resource of AWS, by its Pulumi type and its id.
+// thing has the Pulumi type and the id of a resource of AWS.
 type thing struct{ kind, id string }
 
 const (

@@ -303,7 +303,7 @@ func bucketsRefuse(t *testing.T, p *project) {
 		require.True(t, found, "there is no %s in the bucket:\n%s", suffix, types)
 	}
 
-	// What the server's own credentials may do, tried on the server.
+	// The permissions of the server's own credentials, tried on the server.
 	//nolint:lll // a raw string
 	script := fmt.Sprintf(`set -eu
 imds=http://169.254.169.254/latest
@@ -348,8 +348,8 @@ func metadata(t *testing.T, p *project) {
 	require.NoError(t, fromServer.err, fromServer.String())
 	require.NotEmpty(t, fromServer.stdout)
 
-	// From a network that leads out the connection is not even made: an answer of
-	// any kind, a refusal included, would show as one.
+	// From a network that leads out, not even the connection is established: any response,
+	// including a refusal, would show it.
 	fromContainer := p.ssh(t,
 		`sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
 	require.NotZero(t, fromContainer.status(), fromContainer.String())
@@ -373,7 +373,7 @@ func cloudInit(t *testing.T, p *project) {
 	require.Empty(t, failed.stdout, "no unit of the server failed")
 }
 
-// agentReady asks the server itself, as it is and with its web server stopped.
+// agentReady runs `agent ready` on the server, before and after its web server is stopped.
 func agentReady(t *testing.T, p *project) {
 	type report struct {
 		Ready   bool
@@ -419,8 +419,8 @@ func agentReady(t *testing.T, p *project) {
 	require.NoError(t, started.err, started.String())
 }
 
-// reboot restarts the server from within, some times over. It is back when its first
-// process is another one and the site is served as before.
+// reboot reboots the server several times. The reboot is complete when PID 1 has another start time
+// and the site is served again.
 func reboot(t *testing.T, p *project) {
 	out := p.outputs(t)
 	for range 3 {
@@ -446,7 +446,7 @@ func reboot(t *testing.T, p *project) {
 	require.Contains(t, gone.stderr, "Permission denied (publickey)")
 }
 
-// handover announces a successor that never comes.
+// handover requests a handover for a successor that never comes.
 func handover(t *testing.T, p *project) {
 	out := p.outputs(t)
 	var holder struct{ Server string }
@@ -489,7 +489,7 @@ func handover(t *testing.T, p *project) {
 	})
 }
 
-// rollback deploys a commit with another generation, and goes back.
+// rollback deploys a commit with another generation, and rolls it back.
 func rollback(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.commit(t, "first")
@@ -546,7 +546,7 @@ func editPost(t *testing.T, p *project) {
 	after := edited.outputs(t)
 	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
 	require.Contains(t, marker, after.Release, "R6: the update ends when visitors get the new release")
-	// PHP runs all the time, and belongs to the old release or to the new one.
+	// PHP always runs, and serves either the old release or the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
 		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
 		require.Equal(t, http.StatusOK, status, ran)
@@ -607,8 +607,8 @@ func badLiquid(t *testing.T, p *project) {
 	require.Equal(t, out, p.outputs(t))
 }
 
-// halfSync lets a sync break off half-way. Going back to the source of before
-// must mend the bucket, or no further server could take the site from it.
+// halfSync interrupts a sync. Another deployment of the previous source must repair the bucket, or
+// no further server could download the site from it.
 func halfSync(t *testing.T, p *project) {
 	before := p.outputs(t)
 	objects := p.objects(t, before.ContentBucket)
@@ -620,7 +620,7 @@ func halfSync(t *testing.T, p *project) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(page, append(content, "\nHalf of this is uploaded.\n"...), 0o644))
 	}
-	// One file is uploaded whole, and none after it.
+	// One file is uploaded completely, and no other after it.
 	changed.env = append(slices.Clone(p.env),
 		"AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
 	broken := changed.pulumiUp(t)
@@ -717,7 +717,7 @@ func memory(t *testing.T, p *project) {
 	require.Less(t, status.Memory, int64(3*1024*mebibyte))
 }
 
-// leftovers is everything of a local cloud that is on the machine outside its directory.
+// leftovers are all files and other traces of a local cloud outside its directory.
 func (p *project) leftovers(t *testing.T) string {
 	t.Helper()
 	script := `
@@ -759,7 +759,7 @@ func interruptedUp(t *testing.T, p *project) {
 		fmt.Fprintln(&seen, lines.Text())
 		if !interrupted && strings.Contains(lines.Text(), "web-bundle creating") {
 			interrupted = true
-			// As a terminal does: to all that runs in the foreground.
+			// Like a terminal: to all processes in the foreground.
 			require.NoError(t, syscall.Kill(-up.Process.Pid, syscall.SIGINT))
 		}
 	}

@@ -919,8 +919,8 @@ func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
 	)
 }
 
-// TestASwitchUnderLoadFailsNothingAndMixesNothing asks as Traefik does, over connections that are
-// kept, while releases change.
+// TestASwitchUnderLoadFailsNothingAndMixesNothing sends requests over kept connections, like
+// Traefik, while releases change.
 func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
 	w := stoppedWebServer(t)
 	for _, id := range []string{firstRelease, secondRelease} {
@@ -974,7 +974,7 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(text), "send_timeout 10m;", "of a pause, and not of the whole answer")
 
-		// With a second for a pause: the whole takes longer, and no pause does.
+		// With a pause of a second: only the whole download takes longer.
 		const size = 24 << 20
 		w := stoppedWebServer(t)
 		w.configure("send_timeout 10m;", "send_timeout 1s;",
@@ -1022,7 +1022,7 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 				assert.ErrorIs(t, err, context.Canceled, "PHP answered while it should be busy")
 			})
 		}
-		// Five requests wait for PHP; the sixth is this one.
+		// Five requests wait for PHP; this is the sixth.
 		status := func() string {
 			w := *w
 			w.url = w.status

@@ -36,8 +36,8 @@ type Account struct {
 	// API is the URL of the API, and Key a main API key of the account.
 	API string
 	Key string
-	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, outages
-	// alert no one.
+	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, no alert
+	// is sent.
 	Webhook string
 	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: those of the system.
 	Roots string

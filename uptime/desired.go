@@ -9,7 +9,7 @@ import "slices"
 type Desired struct {
 	Monitors []Monitor `json:"monitors"`
 	// Contact is the name of the web-hook that receives the outages of all monitors. Optional:
-	// without it, outages alert no one.
+	// without it, no alert is sent.
 	Contact string `json:"contact,omitempty"`
 	// Page is the public status page. Optional.
 	Page *Page `json:"page,omitempty"`

@@ -67,7 +67,7 @@ type contactRequest struct {
 	Recurrence int    `json:"recurrence"`
 }
 
-// wantedMonitor alerts a contact at once and once; contact 0 alerts no one.
+// wantedMonitor alerts a contact at once and once; contact 0 is none.
 func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	request := monitorRequest{
 		FriendlyName: m.Name, Type: "HTTP", URL: m.URL, Interval: m.Interval, Timeout: m.Timeout,

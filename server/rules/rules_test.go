@@ -272,7 +272,7 @@ func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
 	ended := time.Now().Add(4 * time.Second)
 	all := 0
 	for tried := 0; tried < 100 || time.Now().Before(ended); tried++ {
-		// Only rules that are accepted, so that many of them meet in one file.
+		// Only accepted rules, so that many of them are in one file.
 		var headers, redirects string
 		for range 40 {
 			name := names[random.IntN(len(names))]

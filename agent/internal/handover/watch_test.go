@@ -423,7 +423,7 @@ func TestAFailureIsToldWhenItChanges(t *testing.T) {
 		s.takeLog()
 		begin := time.Now()
 		for time.Since(begin) < 10*time.Minute {
-			// As S3 does: no answer is quite like the one before.
+			// Like S3: each response has its own request ID.
 			s.bucket.fail("GET "+RequestKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
 			after(2 * time.Second)
 		}
@@ -611,7 +611,7 @@ func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
 	})
 }
 
-// Somebody who may write records wants this server to be drained for ever.
+// A writer with access to the records wants this server to drain forever.
 func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)

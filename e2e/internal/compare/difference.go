@@ -49,7 +49,7 @@ func (d Difference) String() string {
 	return text
 }
 
-// Samples looks up each sample of before in after.
+// Samples compares the samples in before with those in after.
 func Samples(ctx context.Context, before, after storage.Queryable) (Difference, error) {
 	difference, err := samples(ctx, before, after)
 	if err != nil {
