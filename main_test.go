@@ -105,7 +105,6 @@ func aliases(args pulumi.MockResourceArgs) []string {
 	return urns
 }
 
-// urn is the URN of a child.
 func urn(parent, kind, name string) string {
 	above := resource.URN(parent)
 	aboveType := above.QualifiedType()

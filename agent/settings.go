@@ -76,7 +76,6 @@ func (s *settings) atLeast(least int, name string) int {
 	return number
 }
 
-// atLeastDuration returns a duration.
 func (s *settings) atLeastDuration(least time.Duration, name string) time.Duration {
 	text := s.required(name)
 	duration, err := time.ParseDuration(text)

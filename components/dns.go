@@ -15,7 +15,6 @@ const addressTTL = 300
 
 // DNSArgs are the arguments of a DNS.
 type DNSArgs struct {
-	// Names are the names of the site.
 	Names []string `pulumi:"names"`
 	// Address is the IPv4 address of the site.
 	Address pulumi.StringInput `pulumi:"address"`

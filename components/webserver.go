@@ -32,7 +32,6 @@ type WebServerArgs struct {
 	// Secrets is an output of server.Secrets. Optional.
 	Secrets pulumi.Output `pulumi:"secrets"`
 
-	// Network is the network of the server.
 	Network *Network `pulumi:"network"`
 	// SshCA gives the server its host key and certificate.
 	SshCA *SshCA `pulumi:"sshCA"`

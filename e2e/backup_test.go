@@ -134,7 +134,6 @@ func (b *backupBench) backup() backupbench.Run {
 	return run
 }
 
-// original is one run of the original's backup.
 func (b *backupBench) original() backupbench.Run {
 	b.t.Helper()
 	b.store.Take()

@@ -53,7 +53,6 @@ func (w faultWorld) collecting(server *serveragent.Server) *faultServer {
 	return &faultServer{server, prometheus, w.t}
 }
 
-// advance advances the time.
 func (s *faultServer) advance(by time.Duration) {
 	s.t.Helper()
 	require.NoError(s.t, s.Advance(s.t.Context(), by))

@@ -34,7 +34,6 @@ func (p *project) declare(t *testing.T, change func(config cloudConfig)) {
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, text, 0o644)) })
 }
 
-// declared is a declared fault.
 func declared(change func(config cloudConfig)) func(t *testing.T, broken *project) {
 	return func(t *testing.T, broken *project) {
 		t.Helper()
@@ -56,7 +55,6 @@ func (c cloudConfig) runFirst(commands ...[]string) {
 	c["runcmd"] = append(first, c.list("runcmd")...)
 }
 
-// install installs a package.
 func (c cloudConfig) install(name string) { c["packages"] = append(c.list("packages"), name) }
 
 // leaveOut omits packages, which must be in the list.

@@ -214,7 +214,6 @@ func lastLine(output string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// process is a running process.
 type process struct{ pid, parent, session int }
 
 func processes(t *testing.T) []process {

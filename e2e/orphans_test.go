@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// thing has the Pulumi type and the id of a resource of AWS.
-type thing struct{ kind, id string }
+// cloudResource has the Pulumi type and the id of a resource of AWS.
+type cloudResource struct{ kind, id string }
 
 const (
 	instanceKind    = "aws:ec2/instance:Instance"
@@ -46,13 +46,13 @@ func recordedKinds() map[string]string {
 }
 
 // recorded are all resources in the local cloud's own record, without those that come with a VPC.
-func recorded(document []byte) ([]thing, error) {
+func recorded(document []byte) ([]cloudResource, error) {
 	var collections map[string]json.RawMessage
 	if err := json.Unmarshal(document, &collections); err != nil {
 		return nil, err
 	}
 	kinds := recordedKinds()
-	var things []thing
+	var resources []cloudResource
 	ofVPC := map[string]bool{}
 	for name, collection := range collections {
 		if name == "lastPublicAddress" {
@@ -71,18 +71,18 @@ func recorded(document []byte) ([]thing, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		for id, entry := range entries {
-			things = append(things, thing{kind, id})
+			resources = append(resources, cloudResource{kind, id})
 			ofVPC[entry.DefaultSecurityGroupID] = true
 			ofVPC[entry.MainRouteTableID] = true
 			if entry.AssociationID != "" {
-				things = append(things, thing{associationKind, entry.AssociationID})
+				resources = append(resources, cloudResource{associationKind, entry.AssociationID})
 			}
 			for policy := range entry.Policies {
-				things = append(things, thing{policyKind, id + ":" + policy})
+				resources = append(resources, cloudResource{policyKind, id + ":" + policy})
 			}
 		}
 	}
-	return slices.DeleteFunc(things, func(t thing) bool { return ofVPC[t.id] }), nil
+	return slices.DeleteFunc(resources, func(t cloudResource) bool { return ofVPC[t.id] }), nil
 }
 
 // deployment is the part of `pulumi stack export` that is read here.
@@ -104,7 +104,7 @@ type containers map[string]string
 
 // differences describes where the cloud's record, the running containers, and the stack disagree,
 // and the stack's pending operations. It is empty if there are none.
-func differences(things []thing, running map[string]containers, stack deployment) []string {
+func differences(resources []cloudResource, running map[string]containers, stack deployment) []string {
 	var found []string
 	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 
@@ -112,44 +112,44 @@ func differences(things []thing, running map[string]containers, stack deployment
 	for kind := range maps.Values(recordedKinds()) {
 		compared[kind] = true
 	}
-	known := map[thing]int{}
+	known := map[cloudResource]int{}
 	for _, resource := range stack.Deployment.Resources {
 		if resource.Delete {
 			note("%s (%s) is still to be deleted by the stack", resource.URN, resource.ID)
 		}
 		if compared[resource.Type] {
-			known[thing{resource.Type, resource.ID}]++
+			known[cloudResource{resource.Type, resource.ID}]++
 		}
 	}
 	for _, operation := range stack.Deployment.PendingOperations {
 		note(pendingOperation+"%s %s", operation.Type, operation.Resource.URN)
 	}
 
-	exists := map[thing]bool{}
-	for _, thing := range things {
-		exists[thing] = true
-		if known[thing] == 0 {
-			note("%s %s exists, and the stack does not know it", thing.kind, thing.id)
+	exists := map[cloudResource]bool{}
+	for _, cloudResource := range resources {
+		exists[cloudResource] = true
+		if known[cloudResource] == 0 {
+			note("%s %s exists, and the stack does not know it", cloudResource.kind, cloudResource.id)
 		}
-		if thing.kind != instanceKind {
+		if cloudResource.kind != instanceKind {
 			continue
 		}
 		for _, role := range []string{"instance", "interface"} {
-			if state := running[thing.id][role]; state != "running" {
-				note("the container of instance %s with the role %s is in the state %q", thing.id, role, state)
+			if state := running[cloudResource.id][role]; state != "running" {
+				note("the container of instance %s with the role %s is in the state %q", cloudResource.id, role, state)
 			}
 		}
 	}
-	for thing, times := range known {
-		if !exists[thing] {
-			note("%s %s is in the stack, and does not exist", thing.kind, thing.id)
+	for cloudResource, times := range known {
+		if !exists[cloudResource] {
+			note("%s %s is in the stack, and does not exist", cloudResource.kind, cloudResource.id)
 		}
 		if times > 1 {
-			note("%s %s is in the stack %d times", thing.kind, thing.id, times)
+			note("%s %s is in the stack %d times", cloudResource.kind, cloudResource.id, times)
 		}
 	}
 	for id := range running {
-		if !exists[thing{instanceKind, id}] {
+		if !exists[cloudResource{instanceKind, id}] {
 			note("containers of instance %s exist, and the cloud's record does not have it", id)
 		}
 	}
@@ -163,7 +163,7 @@ func (p *project) orphans(t *testing.T) []string {
 	t.Helper()
 	document, err := os.ReadFile(filepath.Join(p.home(), "cloud", "aws.json"))
 	require.NoError(t, err)
-	things, err := recorded(document)
+	resources, err := recorded(document)
 	require.NoError(t, err)
 
 	var status struct {
@@ -194,7 +194,7 @@ func (p *project) orphans(t *testing.T) []string {
 		all.Deployment.PendingOperations = append(all.Deployment.PendingOperations, one.Deployment.PendingOperations...)
 	}
 	require.NotEmpty(t, all.Deployment.Resources)
-	return append(differences(things, running, all), p.danglingVolumes(t)...)
+	return append(differences(resources, running, all), p.danglingVolumes(t)...)
 }
 
 // converges requires that one more update, without manual steps, brings the stack to its desired
@@ -350,14 +350,14 @@ func TestOrphansAreFound(t *testing.T) {
 				require.Contains(t, documents[c.in], c.old)
 				documents[c.in] = strings.Replace(documents[c.in], c.old, c.new, 1)
 			}
-			things, err := recorded([]byte(documents["record"]))
+			resources, err := recorded([]byte(documents["record"]))
 			require.NoError(t, err)
 			var exported deployment
 			require.NoError(t, json.Unmarshal([]byte(documents["stack"]), &exported))
 			var running map[string]containers
 			require.NoError(t, json.Unmarshal([]byte(documents["runs"]), &running))
 
-			found := differences(things, running, exported)
+			found := differences(resources, running, exported)
 			if c.found == "" {
 				require.Empty(t, found)
 				return

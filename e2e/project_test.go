@@ -85,7 +85,6 @@ func (p *project) copyTo(t *testing.T, dir string) *project {
 	return &project{dir: dir, env: p.env}
 }
 
-// commit commits all files of a copy.
 func (p *project) commit(t *testing.T, message string) {
 	t.Helper()
 	p.must(t, time.Minute, "bash", "-c",
@@ -118,7 +117,6 @@ func (p *project) set(t *testing.T, key string, value int) {
 	p.replace(t, "Pulumi.local.yaml", "\nconfig:\n", fmt.Sprintf("\nconfig:\n  immutable-infra:%s: %d\n", key, value))
 }
 
-// result is the result of a command.
 type result struct {
 	command        string
 	stdout, stderr string

@@ -178,7 +178,6 @@ func newAdmin(t *testing.T, p *project, out outputs) admin {
 	return admin{t: t, p: p, args: append(p.sshArgs(t, out, alive, "admin"), "true")}
 }
 
-// logIn logs in once.
 func (a admin) logIn() switchover.Login {
 	start := time.Now()
 	// Before the login, the client waits forever.

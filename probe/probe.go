@@ -268,7 +268,6 @@ func clean(text string) string {
 	return line
 }
 
-// describe describes a certificate for people.
 func describe(c *x509.Certificate) string {
 	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
 		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))

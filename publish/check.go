@@ -205,7 +205,6 @@ type builtFile struct {
 	pointer bool
 }
 
-// listFiles are all files of the built site.
 func listFiles(site string) ([]builtFile, error) {
 	var files []builtFile
 	err := filepath.WalkDir(site, func(path string, entry fs.DirEntry, err error) error {
@@ -293,7 +292,6 @@ func overLimits(files []builtFile, limits manifest.Limits) (problems []string) {
 		mebibytes(sum), mebibytes(limits.Bytes), strings.Join(shown, ", ")))
 }
 
-// mebibytes is a size for people.
 func mebibytes(size int64) string { return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20)) }
 
 // refusal is one error for all problems, or nil without any.

@@ -282,7 +282,6 @@ func realPath(path, from string) (string, error) {
 	return filepath.EvalSymlinks(path)
 }
 
-// absolute is a path from a directory.
 func absolute(path, from string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)

@@ -170,7 +170,6 @@ func users(admins []Admin) []user {
 	return append(all,
 		// Its key is installed at the end of the boot: see boot/bootstrap-login.
 		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
-		// The user of the agent.
 		user{
 			Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true,
 		},

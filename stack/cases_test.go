@@ -51,7 +51,6 @@ func aliased(errors map[string]string, aliases ...string) invalid {
 	}
 }
 
-// admin is a configuration with an admin of a name.
 func admin(t *testing.T, name, reason string) invalid {
 	return invalid{
 		change: map[string]string{"admins": fmt.Sprintf(`[{"name": %q, "keys": [%q]}]`, name, publicKey(t))},

@@ -573,7 +573,6 @@ func malformed(t *testing.T) map[string]invalid {
 	}
 }
 
-// problems are the problems of the configuration.
 func (i invalid) problems(t *testing.T, values map[string]string) Problems {
 	t.Helper()
 	from := source{}

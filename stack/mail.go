@@ -11,7 +11,6 @@ import (
 // preloadMaxAge is the minimum of hstsMaxAge for preloading, in seconds.
 const preloadMaxAge = 365 * 24 * 60 * 60
 
-// hsts validates HSTS.
 func (v *validator) hsts(c *Config) {
 	if !c.HSTSPreload {
 		return

@@ -50,7 +50,6 @@ type validator struct {
 	problems Problems
 }
 
-// add adds a problem.
 func (v *validator) add(key, reason string, commands ...string) {
 	v.problems = append(v.problems, Problem{key, reason, commands})
 }

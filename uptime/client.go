@@ -151,7 +151,6 @@ func retryable(err error) bool {
 	return status == 0 || status >= http.StatusInternalServerError || status == http.StatusRequestTimeout
 }
 
-// attempt makes one request.
 func (c *Client) attempt(ctx context.Context, method, path string, body []byte, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, c.account.API+path, bytes.NewReader(body))
 	if err != nil {

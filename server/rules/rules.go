@@ -54,7 +54,6 @@ func Parse(headers, redirects []byte) (Rules, error) {
 	return r, nil
 }
 
-// problems collects the problems of one file.
 type problems struct {
 	file string
 	errs []error

@@ -15,7 +15,6 @@ const ackPoll = 250 * time.Millisecond
 
 // Successor is a new server that is ready to take the VIP.
 type Successor struct {
-	// Server names this server.
 	Server string
 	Store  Store
 	Data   Data

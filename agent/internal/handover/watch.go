@@ -25,7 +25,6 @@ type Data interface {
 // Watcher runs on each server all its life. It serves and records that the server holds the VIP, and
 // hands over to a successor that requests it. Type state draws its states.
 type Watcher struct {
-	// Server names this server.
 	Server       string
 	VIP          netip.Addr
 	Store        Store

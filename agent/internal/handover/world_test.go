@@ -106,7 +106,6 @@ func (m *memory) takeRequests() []string {
 	return requests
 }
 
-// writes keeps the writing requests.
 func writes(requests []string) []string {
 	return slices.DeleteFunc(requests, func(request string) bool { return strings.HasPrefix(request, "GET ") })
 }

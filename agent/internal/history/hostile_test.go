@@ -37,7 +37,6 @@ func (w *world) forge(manifest Manifest, catalogue any) {
 	w.put(manifestKey(manifest.Epoch, manifest.Sequence), text)
 }
 
-// newest is the newest manifest and its catalogue.
 func (w *world) newest() (Manifest, Catalogue) {
 	w.t.Helper()
 	listing, err := w.store.List(w.t.Context(), root)

@@ -259,7 +259,6 @@ type Block struct {
 	Files []BlockFile `json:"files"`
 }
 
-// BlockFile is a file of a block.
 type BlockFile struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`

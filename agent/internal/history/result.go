@@ -69,7 +69,6 @@ func ReadResult(dir string) (Result, error) {
 	return result, nil
 }
 
-// write saves the result.
 func (r Result) write(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {

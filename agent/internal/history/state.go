@@ -79,7 +79,6 @@ func loadState(path string) (*state, error) {
 	return loaded, nil
 }
 
-// save writes the state.
 func (s *state) save(path string) error {
 	text, err := json.Marshal(s)
 	if err == nil {

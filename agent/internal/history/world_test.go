@@ -44,7 +44,6 @@ func openStore(t *testing.T) *bucket.Bucket {
 	return store
 }
 
-// move moves the VIP to a server.
 func (w *world) move(server string) {
 	w.t.Helper()
 	text, err := json.Marshal(handover.Holder{Server: server, Since: time.Now()})
@@ -241,7 +240,6 @@ func (s *server) collectGarbageNext() {
 	s.change(func(state *state) { state.Runs = garbageInterval })
 }
 
-// change changes the state file.
 func (s *server) change(change func(*state)) {
 	s.t.Helper()
 	state, err := loadState(s.State)

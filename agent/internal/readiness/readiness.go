@@ -30,8 +30,7 @@ const (
 
 // Readiness is the set of conditions that a server must meet before the VIP may move to it.
 type Readiness struct {
-	Server string
-	// Releases are the releases on the disk.
+	Server   string
 	Releases *release.Releases
 	// Checks must all hold, in the order of the report.
 	Checks []Check

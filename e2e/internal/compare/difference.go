@@ -105,7 +105,6 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 	return difference, errors.Join(old.Err(), new.Err())
 }
 
-// everything selects all series.
 func everything(ctx context.Context, from storage.Queryable) (storage.SeriesSet, func() error, error) {
 	querier, err := from.Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 )
 
-// Dashboard is one dashboard's file.
 type Dashboard struct {
 	// UID is the dashboard's name in URLs.
 	UID   string
@@ -39,7 +38,6 @@ func (q Query) String() string {
 	return fmt.Sprintf("%s: %s %q %s: %s", q.Dashboard, q.Of, q.Name, q.Ref, q.Expr)
 }
 
-// Owner is the owner of a query.
 type Owner string
 
 // The owners of queries. A panel or a variable without data is broken; an annotation has data only

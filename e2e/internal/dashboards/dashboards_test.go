@@ -23,7 +23,6 @@ func hour(server string) Values {
 	}
 }
 
-// shipped are the dashboards of a server.
 func shipped(t *testing.T) []Dashboard {
 	t.Helper()
 	all, err := Load(filepath.Join("..", "..", "..", "server", "files", "grafana", "dashboards"))

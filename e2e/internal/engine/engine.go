@@ -130,7 +130,6 @@ func (l *Log) add(e event, at time.Time) {
 	}
 }
 
-// end records the end of a step.
 func (l *Log) end(ended Step, at time.Time, failed bool) {
 	for i := range l.Steps {
 		step := &l.Steps[i]

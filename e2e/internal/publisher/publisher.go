@@ -19,8 +19,7 @@ import (
 type Project struct {
 	// Dir is the project's directory, and Site the site's.
 	Dir, Site string
-	// Bucket is the bucket of the site.
-	Bucket string
+	Bucket    string
 	// Environment is the program's environment besides its settings.
 	Environment []string
 	// Command builds the site.
@@ -51,7 +50,6 @@ func New(t *testing.T, root string, server *s3server.Server, bucket string) *Pro
 	return p
 }
 
-// Write writes a file of the site.
 func (p *Project) Write(t *testing.T, name, content string) {
 	t.Helper()
 	path := filepath.Join(p.Site, name)

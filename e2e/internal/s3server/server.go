@@ -161,7 +161,6 @@ func (s *Server) Path(bucket, key string) string {
 	return filepath.Join(s.dir, bucket, filepath.FromSlash(key))
 }
 
-// Put writes an object.
 func (s *Server) Put(t *testing.T, bucket, key, content string) {
 	t.Helper()
 	path := s.Path(bucket, key)

@@ -100,7 +100,6 @@ func (s *Server) path(names ...string) string {
 	return filepath.Join(append([]string{s.dir}, names...)...)
 }
 
-// Data is Prometheus' data directory.
 func (s *Server) Data() string { return filepath.Join(s.Prometheus, "data") }
 
 // TakeVIP records in the bucket that this server holds the VIP, like `agent watch`.

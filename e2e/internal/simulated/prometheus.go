@@ -123,7 +123,6 @@ func (p *Prometheus) Compact(ctx context.Context) error {
 	return nil
 }
 
-// Blocks is the number of blocks.
 func (p *Prometheus) Blocks() int { return len(p.db.Blocks()) }
 
 // Querier implements storage.Queryable.
@@ -132,7 +131,6 @@ func (p *Prometheus) Querier(from, to int64) (storage.Querier, error) { return p
 // Close ends it in good order.
 func (p *Prometheus) Close() error { return p.db.Close() }
 
-// series is a scraped series.
 type series struct {
 	labels labels.Labels
 	ref    storage.SeriesRef

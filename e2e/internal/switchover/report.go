@@ -27,7 +27,6 @@ type Report struct {
 	Each   []Figure `json:"each,omitempty"`
 }
 
-// Figure has the figures of one replacement.
 type Figure struct {
 	Generation int `json:"generation"`
 	Times
@@ -92,7 +91,6 @@ type Line struct {
 	Text string  `json:"text"`
 }
 
-// NewReport returns the report of replacements.
 func NewReport(way string, replacements []Replacement) Report {
 	report := Report{Way: way, Replacements: len(replacements)}
 	var fresh, keepAlive []Visits

@@ -32,7 +32,6 @@ type Server struct {
 	onGet      func(key string, request *http.Request)
 }
 
-// Object is an object of the server.
 type Object struct {
 	Content     string
 	ContentType string
@@ -71,7 +70,6 @@ func Environment(url, noFile string) map[string]string {
 	}
 }
 
-// Put stores an object.
 func (s *Server) Put(key, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +84,6 @@ func (s *Server) Object(key string) (object Object, exists bool) {
 	return object, exists
 }
 
-// Delete removes an object.
 func (s *Server) Delete(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
