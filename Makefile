@@ -187,7 +187,7 @@ fuzz: ## Fuzz every reader of configuration, bucket objects and rules of a site,
 
 .PHONY: graph
 graph: ## Redraw docs/architecture.md from the program's resources
-	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestThePictureIsOfTheProgramAsItIs$$' .
+	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestPictureMatchesTheProgram$$' .
 
 .PHONY: versitygw
 versitygw:

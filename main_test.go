@@ -218,7 +218,7 @@ func watched(values map[string]string) {
 	values["uptimeRobotKey"], values["uptimeRobotWebhook"] = robotKey, robotWebhook
 }
 
-func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
+func TestUptimeRobotGetsItsMonitorsAndSecretsStaySecret(t *testing.T) {
 	resources := deployed(t, "production", watched)
 	command := find(t, resources, "command:local:Command", "uptime-robot")
 	environment := command.Inputs["environment"].ObjectValue()
@@ -254,7 +254,7 @@ func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
 	require.Equal(t, "stats.uptimerobot.com.", record.Inputs["records"].ArrayValue()[0].StringValue())
 }
 
-func TestWhatDiffersAtUptimeRobotIsPutRightOnce(t *testing.T) {
+func TestDriftAtUptimeRobotIsCorrectedOnce(t *testing.T) {
 	seen := func(resources []registered) (differences string, ignored []string) {
 		command := find(t, resources, "command:local:Command", "uptime-robot")
 		return command.Inputs["environment"].ObjectValue()["DIFFERENCES"].StringValue(), command.Ignored
@@ -271,7 +271,7 @@ func TestWhatDiffersAtUptimeRobotIsPutRightOnce(t *testing.T) {
 	require.NotEqual(t, differences, again, "the same once more is another change")
 }
 
-func TestWithoutAKeyNobodyWatchesAndNothingIsMade(t *testing.T) {
+func TestNothingIsCreatedWithoutAKeyOfUptimeRobot(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
 		"no key":         func(map[string]string) {},
 		"no status page": func(values map[string]string) { watched(values); values["statusPage"] = "false" },
@@ -324,7 +324,7 @@ func TestTheResourcesOfEachStackAreAsReviewed(t *testing.T) {
 	}
 }
 
-func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
+func TestSSHIsOpenToConfiguredBlocksOnly(t *testing.T) {
 	group := find(t, deployed(t, "production"), "aws:ec2/securityGroup:SecurityGroup", "web")
 	open := map[float64]string{}
 	for _, rule := range group.Inputs["ingress"].ArrayValue() {
@@ -403,7 +403,7 @@ func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
 	require.True(t, instance["userDataReplaceOnChange"].BoolValue())
 }
 
-func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
+func TestServerIsNeverUpdatedInPlace(t *testing.T) {
 	resources := deployed(t, "production")
 	require.ElementsMatch(t,
 		[]string{
@@ -423,7 +423,7 @@ func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 		"half a minute less than 15")
 }
 
-func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
+func TestLoginProbeComesBeforeTheProviderConnects(t *testing.T) {
 	login := find(t, deployed(t, "production"), "command:local:Command", "web-login")
 	environment := login.Inputs["environment"].ObjectValue()
 	require.Equal(t, "198.51.100.8:12222", environment["SSHPROBE_ADDRESS"].StringValue())
@@ -539,7 +539,7 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 	require.Len(t, prefixes, 4)
 }
 
-func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
+func TestDeletedHistoryIsGoneAfterDays(t *testing.T) {
 	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
 		"backup").Inputs["rules"].ArrayValue()
 	kept := map[string]bool{}
@@ -626,7 +626,7 @@ func TestTheBootstrapLoginIsLetInFromKnownAddresses(t *testing.T) {
 		"a runner's address is not known yet")
 }
 
-func TestScriptsConnectToOthersWhereTheStackSaysSo(t *testing.T) {
+func TestScriptsConnectToOtherHostsIfConfigured(t *testing.T) {
 	for value, internal := range map[string]string{"false": "PHP_INTERNAL=true\n", "true": "PHP_INTERNAL=false\n"} {
 		resources := deployed(t, "production", func(values map[string]string) { values["phpEgress"] = value })
 		require.Contains(t, fmt.Sprint(find(t, resources, "aws:ec2/instance:Instance", "web").Inputs["userData"]), internal)
@@ -685,7 +685,7 @@ func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 }
 
 // Comments and logs of a public repository contain the output of previews.
-func TestPreviewsShowNobodysAddress(t *testing.T) {
+func TestPreviewsShowNoAddress(t *testing.T) {
 	shown := func(encrypted ...string) string {
 		var all strings.Builder
 		for _, r := range deployedFrom(t, "production", nil, encrypted) {

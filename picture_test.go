@@ -115,7 +115,7 @@ left out.
 
 `
 
-func TestThePictureIsOfTheProgramAsItIs(t *testing.T) {
+func TestPictureMatchesTheProgram(t *testing.T) {
 	all := boxes(deployed(t, "production", watched))
 	delete(all, "guard")
 	require.Len(t, all, 9)

@@ -43,7 +43,7 @@ func TestRegistrationsOfEachStackAreAsReviewed(t *testing.T) {
 // testdata/released.txt lists the URNs of a stack that sets everything, as deployed by the previous
 // release. After a release, the URNs of testdata/registrations-complete.txt replace them, and
 // unneeded aliases are removed.
-func TestStacksOfTheReleaseBeforeKeepTheirResources(t *testing.T) {
+func TestStacksOfThePreviousReleaseKeepTheirResources(t *testing.T) {
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
 	kept := map[string]bool{}
 	for _, r := range deployed(t, "production", complete) {

@@ -57,7 +57,7 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.Contains(t, string(after), "\n"+success+when, "the last success is not forgotten")
 }
 
-func TestARestoreSaysWhatItFound(t *testing.T) {
+func TestRestorePrintsItsResult(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	project, _ := dockerIn(t, "")
@@ -91,7 +91,7 @@ func TestARestoreSaysWhatItFound(t *testing.T) {
 			"missing: ")
 }
 
-func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
+func TestHolderOfTheVIPDoesNotRestoreOverItsData(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
@@ -104,7 +104,7 @@ func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(traefik, "acme", "acme.json"))
 }
 
-func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
+func TestOnlyCertificatesOfTrustedAuthorityAreRestored(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, flags := siteFlags(t)
 	ca := filepath.Join(t.TempDir(), "acme-ca.pem")
@@ -125,7 +125,7 @@ func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
 	require.Contains(t, restored(), "example.org: valid until", "an empty file is as none")
 }
 
-func TestAWrongCommandLineOfBackupAndRestoreIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
 	for _, verb := range []string{"backup", "restore"} {
 		for _, c := range []struct {
 			settings []string

@@ -70,7 +70,7 @@ const (
 	startPrometheus = "up --detach --no-deps --no-recreate --wait --wait-timeout 60 prometheus\n"
 )
 
-func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
+func TestFirstServerStartsWithoutHandover(t *testing.T) {
 	s3 := buckettest.Start(t)
 	var stdout, stderr bytes.Buffer
 	prometheus := t.TempDir()
@@ -84,7 +84,7 @@ func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
 	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
 }
 
-func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
+func TestNewServerRequestsHandoverAndAwaitsAcknowledgment(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	s3.OnGet(func(key string, _ *http.Request) {
@@ -111,7 +111,7 @@ $`, stdout.String())
 	require.Equal(t, 3*time.Minute, expires.Sub(announced))
 }
 
-func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T) {
+func TestTraefikRestartsForNewerCertificatesOfTheOldServer(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	traefik, flags := siteFlags(t)
@@ -133,7 +133,7 @@ $`, stdout.String())
 	require.Contains(t, calls(), "restart --no-deps traefik\n")
 }
 
-func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
+func TestDeadServerDoesNotBlockUpdate(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	var stdout, stderr bytes.Buffer
@@ -143,7 +143,7 @@ func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
 		"restored: no history was backed up yet: Prometheus starts empty\n", stdout.String())
 }
 
-func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
+func TestUnwritableBucketFailsUpdate(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	s3.DenyPuts()
@@ -157,7 +157,7 @@ func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
 		stderr.String())
 }
 
-func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfHandoverUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
 		settings []string
 		args     string
@@ -185,7 +185,7 @@ func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
 }
 
 // The previous server's objects must not stop its replacement, at either restore.
-func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
+func TestInvalidBucketDoesNotBlockUpdateAndIsInMetrics(t *testing.T) {
 	for _, verb := range []string{"restore", "handover"} {
 		t.Run(verb, func(t *testing.T) {
 			s3 := buckettest.Start(t)

@@ -77,7 +77,7 @@ func (s historyServer) told(t *testing.T) map[string]string {
 	return values
 }
 
-func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
+func TestHistoryMovesToTheNextServer(t *testing.T) {
 	s3 := buckettest.Start(t)
 	host, holder := thisServerHolds(t, s3)
 	old := newHistoryServer(t, s3)
@@ -125,7 +125,7 @@ func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 	require.FileExists(t, filepath.Join(successor.prometheus, "collecting"))
 }
 
-func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.T) {
+func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, holder := thisServerHolds(t, s3)
 	s := newHistoryServer(t, s3)
@@ -153,7 +153,7 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	require.Equal(t, "2", s.told(t)["agent_backup_failures_total"])
 }
 
-func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
+func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
 	s3 := buckettest.Start(t)
 	host, err := serverName("none")
 	require.NoError(t, err)
@@ -191,7 +191,7 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 	require.Equal(t, "one, two", measured(t, dir))
 }
 
-func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfVerifyUsageNamesTheFix(t *testing.T) {
 	for settings, says := range map[string]string{
 		"BACKUP_BUCKET=": "server.env does not set BACKUP_BUCKET\n",
 		"STACK=":         "server.env does not set STACK\n",
@@ -204,7 +204,7 @@ func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
 	}
 }
 
-func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
+func TestDrillFailsIfNoBackupIsUsable(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("history/manifests/00000001/00000001.json", "{}")
 	var stdout, stderr bytes.Buffer

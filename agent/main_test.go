@@ -71,7 +71,7 @@ func requireFrontPage(t *testing.T, dir, want string) {
 	require.Equal(t, want, string(text))
 }
 
-func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
 		args     string
 		settings []string
@@ -166,7 +166,7 @@ func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 	}
 }
 
-func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
+func TestEachSuccessfulPullIsInTheMetrics(t *testing.T) {
 	server := buckettest.Start(t)
 	metrics := filepath.Join(t.TempDir(), "pull.prom")
 	args := []string{
@@ -197,7 +197,7 @@ func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
 		"get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)\"\n", stderr.String())
 }
 
-func TestAStalledTransferIsGivenUp(t *testing.T) {
+func TestStalledTransferTimesOut(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	goOn := make(chan struct{})

@@ -180,7 +180,7 @@ func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 		"\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
-func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
+func TestReadyWaitsForAContainerToTurnHealthy(t *testing.T) {
 	programs, args := newServer(t)
 	// Healthy from the second check on.
 	install(t, programs, "docker", `case "$*" in
@@ -203,7 +203,7 @@ $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
 }
 
-func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfReadyUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
 		settings []string
 		args     string

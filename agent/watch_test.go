@@ -121,7 +121,7 @@ level=INFO msg="handed over" successor=i-new
 $`, stderr.String())
 }
 
-func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfWatchUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
 		settings []string
 		args     string

@@ -17,7 +17,7 @@ func (m noResources) NewResource(args pulumi.MockResourceArgs) (string, resource
 
 func (m noResources) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return nil, nil }
 
-func TestAComponentWithoutItsMandatoryArgsNamesThemAndMakesNothing(t *testing.T) {
+func TestComponentWithoutMandatoryArgsCreatesNothing(t *testing.T) {
 	for name, test := range map[string]struct {
 		make    func(*pulumi.Context) error
 		message string

@@ -26,7 +26,7 @@ func (m onlyComponents) NewResource(args pulumi.MockResourceArgs) (string, resou
 	return m.noResources.NewResource(args)
 }
 
-func TestWithoutAZoneTheRecordsToMakeByHandAreListed(t *testing.T) {
+func TestRecordsAreListedWithoutAZone(t *testing.T) {
 	byHand := make(chan []string, 1)
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		dns, err := NewDNS(ctx, "dns", &DNSArgs{

@@ -102,7 +102,7 @@ func TestASubnetInAZoneThatLacksTheInstanceTypeIsReportedBeforeAServerIsLaunched
 			"choose another instance type, or another vpcCidr for a new network in one of us-east-1a, us-east-1f")
 }
 
-func TestAnInstanceTypeThatNoZoneOffersIsRefusedBeforeAnythingIsMade(t *testing.T) {
+func TestInstanceTypeThatNoZoneOffersIsRejectedFirst(t *testing.T) {
 	mocks := &offeringZones{zones: []string{"us-east-1-atl-1a"}}
 	require.ErrorContains(t, mocks.network(),
 		"no availability zone of us-east-1 offers the instance type t3.micro: choose another type or region")

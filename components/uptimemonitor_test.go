@@ -29,14 +29,14 @@ func emptyAccount(t *testing.T) *httptest.Server {
 	return server
 }
 
-func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
+func TestWarningIfOutagesAlertNobody(t *testing.T) {
 	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
 	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "alerts nobody of an outage")
 	require.Empty(t,
 		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
 
-func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
+func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
 	args := &UptimeMonitorArgs{
 		Domain:   "example.org",
 		Interval: 300,
@@ -61,7 +61,7 @@ func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
 	require.Empty(t, differences)
 }
 
-func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
+func TestNameOfAWebHookFitsUptimeRobotsLimit(t *testing.T) {
 	args := &UptimeMonitorArgs{
 		Domain:  strings.Repeat("a", 60) + ".example.org",
 		Webhook: pulumi.String("https://alert.example/?"),

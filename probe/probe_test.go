@@ -83,7 +83,7 @@ func TestProbeEndsWhenTheServerServesTheRelease(t *testing.T) {
 	require.Greater(t, requests.Load(), int32(6))
 }
 
-func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
+func TestErrorHasTheActualResponse(t *testing.T) {
 	for name, test := range map[string]struct {
 		handler  http.Handler
 		expected []string

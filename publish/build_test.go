@@ -32,7 +32,7 @@ func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
 	require.NotContains(t, p.log.String(), "wrote into its own source")
 }
 
-func TestABuildWhoseWorkDirectoryIsALinkIsWhole(t *testing.T) {
+func TestBuildInLinkedWorkDirectoryIsComplete(t *testing.T) {
 	p := newProject(t, ".", "site")
 	tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; echo front >"$2/index.html"`})
 	require.NoError(t, os.Symlink(t.TempDir(), ".build"))
@@ -40,7 +40,7 @@ func TestABuildWhoseWorkDirectoryIsALinkIsWhole(t *testing.T) {
 	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
 }
 
-func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
+func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	needJekyll(t)
 	p := newProject(t, "project", "real")
 	require.NoError(t, os.Symlink("real", "site"))
@@ -307,7 +307,7 @@ func TestB8TheBuildSeesFiveVariables(t *testing.T) {
 	})
 }
 
-func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
+func TestFailedBuildKeepsThePreviousOne(t *testing.T) {
 	for name, c := range map[string]struct{ command, message, log string }{
 		"fails": {
 			command: "echo 'Liquid Exception: no endif' >&2; exit 3",
@@ -343,7 +343,7 @@ func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestWhatAnEarlierBuildLeftIsNotPartOfTheNext(t *testing.T) {
+func TestBuildDoesNotContainFilesOfEarlierOnes(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	p.settings.Command = "mkdir _site && cp index.html _site"

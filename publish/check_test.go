@@ -19,7 +19,7 @@ const copyAll = `mkdir ../copy; cp -r . ../copy; mv ../copy _site`
 const pointer = "version https://git-lfs.github.com/spec/v1\noid " +
 	"sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
 
-func TestABuildThatNoServerAcceptsIsRefusedByName(t *testing.T) {
+func TestBuildThatNoServerAcceptsIsRejected(t *testing.T) {
 	deep := strings.Repeat(strings.Repeat("d", 99)+"/", 11) + "f.html"
 	for name, c := range map[string]struct {
 		files   map[string]string

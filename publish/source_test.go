@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHashFollowsNamesAndContentsAlone(t *testing.T) {
+func TestHashDependsOnNamesAndContentsOnly(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front", "about.html": "about", "a/b.html": "b"})
 	first := p.hash()
@@ -106,7 +106,7 @@ func TestB1TheProgramsOwnFolderIsNoSite(t *testing.T) {
 	require.ErrorContains(t, err, "it is the program's own directory; move the program into a folder of it")
 }
 
-func TestB3HashIgnoresWhatIsNoSourceAndNeverHangs(t *testing.T) {
+func TestB3HashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
 		"index.html":  "front",
@@ -185,7 +185,7 @@ func TestB4AQuietBuildSaysNothing(t *testing.T) {
 	require.NoFileExists(t, ".build/written.json")
 }
 
-func TestB4AFileThatABuildWroteAndSomebodyCommittedCounts(t *testing.T) {
+func TestB4CommittedFileOfABuildCounts(t *testing.T) {
 	p := newProject(t, "blog/_infra", "..")
 	git := func(args ...string) {
 		t.Helper()

@@ -146,7 +146,7 @@ func (p *project) sync(bucket *Bucket) (string, error) {
 	return list.ID(), nil
 }
 
-func TestTheListIsUploadedAfterTheFilesAndWhatIsGoneIsDeletedLast(t *testing.T) {
+func TestListIsUploadedAfterFilesAndBeforeDeletions(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	s.objects["site/old.html"], s.objects["other/object"] = "old", "another's"
 	p := siteOf(t, map[string]string{"index.html": "front", "a b/é.html": "b"})
@@ -184,7 +184,7 @@ func TestNoUploadHasAnACL(t *testing.T) {
 	}
 }
 
-func TestAFailedSyncDeletesNothingAndGoingBackMendsIt(t *testing.T) {
+func TestFailedSyncDeletesNothingAndRollbackRepairsIt(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	p := siteOf(t, map[string]string{"index.html": "front", "a.html": "a", "b.html": "b"})
 	_, err := p.sync(s.bucket(t, nil))
@@ -244,7 +244,7 @@ func count(texts []string) map[string]int {
 	return times
 }
 
-func TestWhatMayPassIsTriedAgain(t *testing.T) {
+func TestTemporaryErrorsAreRetried(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"slow down": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"a lost connection": func(w http.ResponseWriter) {
@@ -356,7 +356,7 @@ func TestASyncWithoutTheBuildOfThisSourceBuildsFirst(t *testing.T) {
 	}
 }
 
-func TestAListingIsWholeHoweverItIsDivided(t *testing.T) {
+func TestListingIsCompleteHoweverItIsDivided(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	var known []string
 	for i := range 5000 {
@@ -393,7 +393,7 @@ func TestSignatureIsTheOneInAWSsDocumentation(t *testing.T) {
 		"Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
 }
 
-func TestWhereABucketIs(t *testing.T) {
+func TestURLOfABucket(t *testing.T) {
 	key := request{key: "site/a b?/ü%+=&.html"}
 	at := func(endpoint string) string {
 		bucket := &Bucket{name: "content-1", region: "eu-central-1"}

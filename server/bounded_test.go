@@ -156,7 +156,7 @@ func progress(steps int) string {
 	return bar.String() + "\n"
 }
 
-func TestWorkEndsAfterItsTimeWithAllThatItStarted(t *testing.T) {
+func TestTimeLimitKillsAllProcessesOfTheWork(t *testing.T) {
 	t.Parallel()
 	for name, work := range map[string]string{
 		"work that waits":             "sleep 300",
@@ -236,7 +236,7 @@ func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
 	require.Zero(t, first())
 }
 
-func TestTimeSpentOnWaitingIsGone(t *testing.T) {
+func TestWaitCountsTowardsTheTimeLimit(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	_, first := w.start(90, 20, until)
@@ -275,7 +275,7 @@ func TestALostConnectionLeavesTheWorkItsSignals(t *testing.T) {
 	require.Equal(t, "y\n", output)
 }
 
-func TestAServiceThatTheWorkStartsDoesNotHoldTheUpdate(t *testing.T) {
+func TestServiceStartedByTheWorkDoesNotBlockTheUpdate(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	reader, writer := io.Pipe()
@@ -289,7 +289,7 @@ func TestAServiceThatTheWorkStartsDoesNotHoldTheUpdate(t *testing.T) {
 	require.NoError(t, command.Wait())
 }
 
-func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
+func TestProvisionCommandHasWholeSeconds(t *testing.T) {
 	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/bounded provision 90 20 '\n")
 	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
 }

@@ -90,7 +90,7 @@ func TestTheSameSourceMakesTheSameBundleAnywhere(t *testing.T) {
 	require.True(t, bytes.Equal(a, b))
 }
 
-func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
+func TestBundlesHashCoversTheAgent(t *testing.T) {
 	dir := agentSource(t)
 	base, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 }
 
 // A package that the agent imports and the hash left out would change without a new server.
-func TestEachSharedPackageThatTheAgentImportsNamesTheBundle(t *testing.T) {
+func TestBundlesHashCoversEachSharedPackage(t *testing.T) {
 	imported := regexp.MustCompile(`"immutable-infra/(?:server/([a-z]+)"|[^a].*")`)
 	seen := map[string]bool{}
 	err := filepath.WalkDir("../agent", func(path string, entry os.DirEntry, err error) error {

@@ -78,7 +78,7 @@ func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
 	}
 }
 
-func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
+func TestTraefikHasNoAPIAndSendsNoStatistics(t *testing.T) {
 	command := composeServices(t, "compose.yaml")["traefik"].Command
 	require.Contains(t, command, "--global.checknewversion=false")
 	require.Contains(t, command, "--global.sendanonymoususage=false")
@@ -155,7 +155,7 @@ func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 	require.NotContains(t, routers, "monitoring", "Traefik answers 404 to a name that no router has")
 }
 
-func TestS3HSTSIsWhatTheStackSaysAndTheSitesHeadersAreNginxs(t *testing.T) {
+func TestS3TraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
 	for _, value := range []string{"max-age=31536000", "max-age=63072000; includeSubDomains; preload", ""} {
 		environment := map[string]string{
 			"DOMAIN":           "example.org",
@@ -222,7 +222,7 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 }
 
 // Traefik requests missing certificates only when its configuration changes.
-func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
+func TestWritingTheServingStateAgainRequestsCertificates(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
 	require.Equal(t, "2145916800",
 		at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))

@@ -258,7 +258,7 @@ func TestOnlyThreeContainersReachTheInternet(t *testing.T) {
 		outward)
 }
 
-func TestNobodyButNginxHasPHPsSocket(t *testing.T) {
+func TestOnlyNginxHasPHPsSocket(t *testing.T) {
 	for name, service := range allServices(t) {
 		volumes := strings.Join(service.Volumes, "\n")
 		require.Equal(t, name == "web" || name == "php", strings.Contains(volumes, "fastcgi:"), name)

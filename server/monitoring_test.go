@@ -184,7 +184,7 @@ func (c container) collecting(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(c.root, "prometheus", "collecting"), nil, 0o644))
 }
 
-func TestPrometheusMeasuresNothingBeforeTheServerBeforeHasHandedOver(t *testing.T) {
+func TestPrometheusCollectsNothingBeforeTheHandover(t *testing.T) {
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	output, err := c.start(t)
 	require.NoError(t, err, output)
@@ -197,7 +197,7 @@ func TestPrometheusMeasuresNothingBeforeTheServerBeforeHasHandedOver(t *testing.
 	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "what was restored has to open")
 }
 
-func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
+func TestPrometheusDoesNotStartWithoutTheServersName(t *testing.T) {
 	output, err := newPrometheus(t, "{}\n").start(t)
 	require.Error(t, err)
 	require.Contains(t, output, "server.json names no server")
@@ -219,7 +219,7 @@ func newAlertmanager(t *testing.T, key, routing string) container {
 	return c
 }
 
-func TestAlertsGoToVictorOpsWhereThereIsAKey(t *testing.T) {
+func TestAlertsGoToVictorOpsIfThereIsAKey(t *testing.T) {
 	for name, test := range map[string]struct {
 		key, receiver string
 	}{
@@ -454,7 +454,7 @@ func (s *measuredServer) collect() []string {
 	return lines
 }
 
-func TestAServerTellsWhoHasItsMemory(t *testing.T) {
+func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{
 		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n",
@@ -489,7 +489,7 @@ func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.
 	require.Contains(t, lines, `cgroup_cpu_seconds_total{name="php"} 2.500000`)
 }
 
-func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
+func TestMetricsSayWhetherTheServerHoldsTheVIP(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("run/agent-watch/holder", "")
 	s.write("opt/site/traefik/states/draining.yaml", "http: {}\n")
@@ -520,7 +520,7 @@ func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
 	require.Contains(t, s.collect(), `cgroup_memory_bytes{name="php"} 5000`)
 }
 
-func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
+func TestMetricsSurviveADockerThatDoesNotRespond(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("srv/metrics/server.prom", "server_has_vip 1\n")
 	s.docker("exit 1")
@@ -534,7 +534,7 @@ func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
 	require.Equal(t, "server_has_vip 1\n", string(text), "the file stays as it was, and its age tells")
 }
 
-func TestPrometheusReadsWhatAServerTells(t *testing.T) {
+func TestPrometheusReadsTheServersMetrics(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.cgroup("system.slice/docker-0a1b.scope",
 		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})

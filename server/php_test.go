@@ -347,7 +347,7 @@ func (p php) runFile(t *testing.T, path string, parameters map[string]string, bo
 	}
 }
 
-func TestS10TheProbeTellsWhetherPHPCanDoWhatASiteNeeds(t *testing.T) {
+func TestS10ProbeReportsWhatPHPLacks(t *testing.T) {
 	p := newPHP(t, "", nil)
 	probe := func() string { return p.runFile(t, filepath.Join(p.dir, "probe.php"), nil, "") }
 	answer := probe()

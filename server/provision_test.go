@@ -81,7 +81,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 		"the bootstrap login ends by the clock until the VIP is here")
 }
 
-func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
+func TestOutputHasTheReasonOfAFailedProvisioning(t *testing.T) {
 	for name, test := range map[string]struct {
 		program, script string
 		says            []string
@@ -151,7 +151,7 @@ func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
 	require.Equal(t, "/etc/immutable-infra/server.env", target)
 }
 
-func TestABootThatFailedIsTriedAgain(t *testing.T) {
+func TestFailedBootIsRepeated(t *testing.T) {
 	s := newProvisionedServer(t)
 	s.install("cloud-init", `[ "$1" != status ]`)
 	_, calls, err := s.provision("870")
@@ -162,7 +162,7 @@ func TestABootThatFailedIsTriedAgain(t *testing.T) {
 	}, calls)
 }
 
-func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
+func TestWaitForTheBootIsBounded(t *testing.T) {
 	s := newProvisionedServer(t)
 	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running"; exit 1 ;; esac`)
 	output, calls, err := s.provision("1")
@@ -171,7 +171,7 @@ func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
 	require.Equal(t, []string{"cloud-init status --wait", "cloud-init status --long"}, calls)
 }
 
-func TestAProvisioningWithoutATimeIsRefused(t *testing.T) {
+func TestProvisioningWithoutATimeLimitIsRefused(t *testing.T) {
 	output, _, err := newProvisionedServer(t).provision()
 	require.Error(t, err)
 	require.Contains(t, output, "usage: provision SECONDS")

@@ -115,7 +115,7 @@ func (f *frontOfGrafana) seen() []string {
 	return arrived
 }
 
-func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
+func TestRequestsBeyondTheDashboardsQueriesAreBlocked(t *testing.T) {
 	front := newFrontOfGrafana(t)
 	for _, request := range []string{
 		"POST /api/datasources/proxy/uid/prometheus/api/v1/query",

@@ -75,7 +75,7 @@ func TestUserDataLeavesRoomForFurtherKeys(t *testing.T) {
 	require.Less(t, len(text), MaxUserData/2)
 }
 
-func TestUserDataThatEC2WouldRefuseIsRefusedHere(t *testing.T) {
+func TestUserDataBeyondEC2sLimitIsRejected(t *testing.T) {
 	args := exampleArgs()
 	for range 200 {
 		args.Admins[0].Keys = append(args.Admins[0].Keys, "ssh-rsa "+strings.Repeat("A", 500))
@@ -84,7 +84,7 @@ func TestUserDataThatEC2WouldRefuseIsRefusedHere(t *testing.T) {
 	require.ErrorContains(t, err, "EC2 takes 16384")
 }
 
-func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
+func TestNoLoginWithAPasswordOrAsRoot(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	var config struct {
@@ -124,7 +124,7 @@ func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
 	}
 }
 
-func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
+func TestEachSettingChangesTheUserData(t *testing.T) {
 	base, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	for name, change := range map[string]func(*UserDataArgs){

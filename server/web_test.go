@@ -316,7 +316,7 @@ func TestTheWebServerServesTheRelease(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAFileOfTheReleaseIsNotFound(t *testing.T) {
+func TestPathsWithoutAFileAreNotFound(t *testing.T) {
 	w := newWebServer(t)
 	for _, path := range []string{
 		"/nope", "/nope/", "/assets", "/assets/", "/api", "/404.html", "/nope.php", "/uploads/evil.php",
@@ -364,7 +364,7 @@ func TestARedirectIsTheReleasesOwn(t *testing.T) {
 	require.Equal(t, "gone", body)
 }
 
-func TestASwitchOfReleasesIsSeenAtOnce(t *testing.T) {
+func TestSwitchOfReleasesIsVisibleAtOnce(t *testing.T) {
 	w := newWebServer(t)
 	for i := range 20 {
 		id := []string{firstRelease, secondRelease}[i%2]
@@ -380,7 +380,7 @@ func TestASwitchOfReleasesIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhatHasAHashInItsNameIsKeptAndTheRestIsAskedForAnew(t *testing.T) {
+func TestOnlyFilesWithAHashInTheirNameAreCached(t *testing.T) {
 	w := newWebServer(t)
 	for path, want := range map[string]string{
 		"/": "no-cache", "/about/": "no-cache", "/feed.xml": "no-cache", "/assets/site.css": "no-cache", "/nope": "no-cache",
@@ -401,7 +401,7 @@ func TestWhatHasAHashInItsNameIsKeptAndTheRestIsAskedForAnew(t *testing.T) {
 	require.Empty(t, body)
 }
 
-func TestPagesAreCompressedForThoseWhoCanReadThat(t *testing.T) {
+func TestPagesAreCompressedForClientsThatSupportIt(t *testing.T) {
 	w := newWebServer(t)
 	for accepts, encoding := range map[string]string{
 		"gzip, deflate, br, zstd": "br",

@@ -125,13 +125,13 @@ func (r *reports) all() []string {
 	return slices.Clone(r.lines)
 }
 
-func TestAPossibleLoginIsNotReported(t *testing.T) {
+func TestSuccessfulLoginIsNotReported(t *testing.T) {
 	var reported reports
 	require.NoError(t, newServer(t).Wait(t.Context(), time.Minute, reported.add))
 	require.Empty(t, reported.all())
 }
 
-func TestABootingServerIsWaitedFor(t *testing.T) {
+func TestWaitSucceedsWhenTheServerHasBooted(t *testing.T) {
 	t.Parallel()
 	server := newServer(t)
 	server.refusals.Store(2)
@@ -260,7 +260,7 @@ func dropping(t *testing.T) string {
 	return ""
 }
 
-func TestAKeyThatIsNoneFailsAtOnce(t *testing.T) {
+func TestInvalidKeyFailsAtOnce(t *testing.T) {
 	server := newServer(t)
 	for name, login := range map[string]Login{
 		"private key": {Address: server.Address, User: "x", PrivateKey: "garbage", HostKey: server.HostKey},

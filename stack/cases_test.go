@@ -273,11 +273,11 @@ func failingLate(t *testing.T) map[string]invalid {
 	return all
 }
 
-func TestWhatWouldFailLateIsRefused(t *testing.T) {
+func TestValuesThatWouldFailLateAreRejected(t *testing.T) {
 	refused(t, failingLate(t))
 }
 
-func TestWhatIsLikeARefusedValueAndWorksIsTaken(t *testing.T) {
+func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
 	for name, change := range map[string]map[string]string{
 		"C1: other names' addresses": {
 			"dnsRecords": `[{"name": "a.example.org", "type": "AAAA", "values": ["2001:db8::1"]}, {"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.2"]}]`,
@@ -373,7 +373,7 @@ func TestNamesInRecordsEndWithADot(t *testing.T) {
 	require.Equal(t, []string{"10 mail.example.com.", "0 ."}, config.DNSRecords[1].Values)
 }
 
-func TestS3HSTSPromisesWhatIsConfiguredAndNoMore(t *testing.T) {
+func TestS3HSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
 	config := Defaults()
 	require.Equal(t, "max-age=31536000", config.HSTS())
 	config.HSTSIncludeSubDomains = true
@@ -383,7 +383,7 @@ func TestS3HSTSPromisesWhatIsConfiguredAndNoMore(t *testing.T) {
 	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which takes back what browsers have been told")
 }
 
-func TestS8GrafanasNameIsTheSitesWhereItRuns(t *testing.T) {
+func TestS8GrafanasNameBelongsToTheSiteIfItRuns(t *testing.T) {
 	config := server.Settings{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
 	require.Equal(t, []string{"example.org", "www.example.org", "monitoring.example.org"}, config.Names())
 	config.Grafana = false

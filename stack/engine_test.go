@@ -57,7 +57,7 @@ func asked(t *testing.T, version string) error {
 	return RequirePulumi(ctx)
 }
 
-func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
+func TestErrorOfOldPulumiNamesTheMinimumVersion(t *testing.T) {
 	for version, said := range map[string]string{
 		"3.249.9": `Pulumi CLI version 3.249.9 does not satisfy the version range ">=3.250.0"`,
 		"3.45.0":  "Pulumi CLI version 3.45.0",
@@ -74,7 +74,7 @@ func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
 	}
 }
 
-func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
+func TestAllFilesNameTheSamePulumi(t *testing.T) {
 	read := func(path string) string {
 		content, err := os.ReadFile(filepath.Join("..", path))
 		require.NoError(t, err)

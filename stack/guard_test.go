@@ -260,11 +260,11 @@ func misplaced(t *testing.T) map[string]invalid {
 	}
 }
 
-func TestWhatBelongsToAnotherStackOrToDocumentationIsRefused(t *testing.T) {
+func TestValuesOfOtherStacksAndDocumentationAreRejected(t *testing.T) {
 	refused(t, misplaced(t))
 }
 
-func TestStacksWithNamesAndValuesOfTheirOwnAreNotRefused(t *testing.T) {
+func TestStacksWithOwnValuesAreAccepted(t *testing.T) {
 	for name, test := range map[string]invalid{
 		"alone": {stack: "production"},
 		"beside the others": {stack: "production", files: map[string]string{
@@ -327,7 +327,7 @@ func stackOf(t *testing.T, root, file, name string) Problems {
 	return invalid{stack: name}.problems(t, values)
 }
 
-func TestThePlaceholdersOfTheRepositoryAreRefusedAsWhatTheyAre(t *testing.T) {
+func TestPlaceholdersOfTheRepositoryAreRejected(t *testing.T) {
 	root, err := filepath.Abs("..")
 	require.NoError(t, err)
 	inProject(t)
@@ -348,7 +348,7 @@ func TestThePlaceholdersOfTheRepositoryAreRefusedAsWhatTheyAre(t *testing.T) {
 	}
 }
 
-func TestACopyOfTheLocalStackIsRefusedInProductionWithAllThatIsLocal(t *testing.T) {
+func TestCopyOfTheLocalStackIsRejectedInProduction(t *testing.T) {
 	root, err := filepath.Abs("..")
 	require.NoError(t, err)
 	inProject(t)

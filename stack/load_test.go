@@ -61,7 +61,7 @@ func valid(t *testing.T) map[string]string {
 	}
 }
 
-func TestTheLeastThatAStackHasToSetIsCompletedByDefaults(t *testing.T) {
+func TestMinimalConfigurationGetsTheDefaults(t *testing.T) {
 	inProject(t)
 	config, err := Parse(valid(t))
 	require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestTheInstanceTypesFamilyDecidesTheArchitecture(t *testing.T) {
 	}
 }
 
-func TestTheWebHookOfUptimeRobotEndsAsThatWantsIt(t *testing.T) {
+func TestWebHookOfUptimeRobotEndsWithAQuestionMark(t *testing.T) {
 	inProject(t)
 	for _, written := range []string{"https://alert.victorops.com/a/b/site", "https://alert.victorops.com/a/b/site?"} {
 		values := valid(t)
@@ -641,7 +641,7 @@ func TestEveryProblemIsNamedInOneError(t *testing.T) {
 	refused(t, malformed(t))
 }
 
-func TestSixtyInvalidConfigurationsAndMoreAreTried(t *testing.T) {
+func TestAtLeastSixtyInvalidConfigurationsAreTested(t *testing.T) {
 	different := map[string]bool{}
 	for _, configurations := range []map[string]invalid{malformed(t), misplaced(t)} {
 		for _, test := range configurations {
@@ -659,7 +659,7 @@ var filledIn = strings.NewReplacer(
 	"Z00000000000000000001",
 )
 
-func TestWhoFollowsTheCommandsOfAMessageEndsWithAValidConfiguration(t *testing.T) {
+func TestCommandsOfMessagesLeadToAValidConfiguration(t *testing.T) {
 	secrets := map[string]string{
 		"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef", "grafanaGitHubSecret": "0123456789abcdef",
 		"uptimeRobotKey": "u1234567-0123456789abcdef01234567", "uptimeRobotWebhook": "https://alert.victorops.com/a/b/site",
@@ -782,7 +782,7 @@ func TestNoMessageShowsASecret(t *testing.T) {
 	}
 }
 
-func TestNoCommandShowsWhatSomebodyEncryptedThoughItNeedNotBe(t *testing.T) {
+func TestNoCommandShowsAnEncryptedValue(t *testing.T) {
 	inProject(t)
 	values := valid(t)
 	values["sshAllowFrom"], values["vpcCidr"] = `["100.77.66.55/24"]`, "10.77.66.55/24"
@@ -791,7 +791,7 @@ func TestNoCommandShowsWhatSomebodyEncryptedThoughItNeedNotBe(t *testing.T) {
 	require.NotContains(t, err.Error(), "77.66")
 }
 
-func TestASecretThatIsEncryptedOrLeftOutIsNotRefused(t *testing.T) {
+func TestEncryptedAndMissingSecretsAreAccepted(t *testing.T) {
 	inProject(t)
 	values := valid(t)
 	maps.Copy(values, ours)
@@ -816,7 +816,7 @@ func (none) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	return nil, errors.New("no call is expected")
 }
 
-func TestLoadKnowsTheStackItsFilesAndWhatIsEncrypted(t *testing.T) {
+func TestLoadReadsTheStacksFilesAndEncryption(t *testing.T) {
 	inProject(t)
 	elsewhere := t.TempDir()
 	require.NoError(t,
@@ -853,7 +853,7 @@ func TestLoadKnowsTheStackItsFilesAndWhatIsEncrypted(t *testing.T) {
 }
 
 // People read the file: check what changed in it.
-func TestOneMessageTellsAllThatIsWrong(t *testing.T) {
+func TestOneMessageHasAllProblems(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	inProject(t)

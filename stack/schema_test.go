@@ -131,7 +131,7 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 	}
 }
 
-func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
+func TestMisspeltKeyFromTheEngineIsReported(t *testing.T) {
 	unknown, err := unknownKeys("immutable-infra",
 		`{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)

@@ -62,7 +62,7 @@ func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 	}
 }
 
-func TestASecretIsToldInNoForm(t *testing.T) {
+func TestMessagesShowASecretInNoForm(t *testing.T) {
 	r := newRedactor(`key"with&odd<letters`, testWebhook)
 	for _, message := range []string{
 		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`,
@@ -76,7 +76,7 @@ func TestASecretIsToldInNoForm(t *testing.T) {
 	require.Equal(t, "nothing", newRedactor("", "").redact("nothing"))
 }
 
-func TestALongAnswerIsCutAfterItsSecretsAreTakenOut(t *testing.T) {
+func TestLongResponseIsRedactedBeforeItIsCut(t *testing.T) {
 	body := make([]byte, longestMessage-10)
 	for i := range body {
 		body[i] = '.'
@@ -126,7 +126,7 @@ func TestTheNextRequestWaitsForAsLongAsTheAPISays(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatPassesIsTriedAgainMoreAndMoreSeldom(t *testing.T) {
+func TestOnlyTemporaryErrorsAreRetriedWithBackoff(t *testing.T) {
 	for status, attempted := range map[int]int{
 		500: attempts, 503: attempts, 408: attempts, 400: 1, 401: 1, 403: 1, 404: 1, 302: 1,
 	} {

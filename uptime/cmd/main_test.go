@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWrongInputIsNamedAndItsSecretsAreNot(t *testing.T) {
+func TestErrorNamesWrongInputWithoutSecrets(t *testing.T) {
 	const secret = "u1234567-0123456789abcdef01234567"
 	good := map[string]string{"UPTIMEROBOT_API": "https://api.example/v3", "UPTIMEROBOT_DESIRED": "{}"}
 	with := func(name, value string) map[string]string {

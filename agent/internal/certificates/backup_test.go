@@ -68,7 +68,7 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	require.Equal(t, renewed, stored.Content)
 }
 
-func TestABackupThatWasDeletedIsMadeAgain(t *testing.T) {
+func TestDeletedBackupIsRepeated(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	require.NoError(t, backup.Run(t.Context()))
@@ -111,7 +111,7 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	require.Empty(t, s3.TakeRequests())
 }
 
-func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
+func TestUselessCertificatesAreNotBackedUp(t *testing.T) {
 	pair := certificatestest.New(t, inMonths(3), "example.org")
 	other := certificatestest.New(t, inMonths(3), "example.org")
 	for name, test := range map[string]struct{ text, says string }{
@@ -139,7 +139,7 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 	}
 }
 
-func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
+func TestErrorOfFailedBackupNamesTheCause(t *testing.T) {
 	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the " +
 		"backup bucket"
 	for name, deny := range map[string]func(*buckettest.Server){

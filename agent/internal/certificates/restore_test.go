@@ -46,7 +46,7 @@ func (r Restore) restored(t *testing.T) (text string, record Record) {
 	return string(content), record
 }
 
-func TestANewServerHasTheCertificatesOfTheOneBefore(t *testing.T) {
+func TestNewServerHasThePreviousCertificates(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org")
 	end := inMonths(3)
 	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"),
@@ -89,7 +89,7 @@ func TestTraefikOwnsWhatRootRestored(t *testing.T) {
 	require.Equal(t, [2]uint32{900, 901}, [2]uint32{owner.Uid, owner.Gid})
 }
 
-func TestTheFirstServerHasNoCertificatesAndGoesOn(t *testing.T) {
+func TestFirstServerContinuesWithoutCertificates(t *testing.T) {
 	restore, _ := newRestore(t, "example.org", "www.example.org")
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestTheFirstServerHasNoCertificatesAndGoesOn(t *testing.T) {
 	require.Equal(t, Record{Missing: []string{"example.org", "www.example.org"}}, record)
 }
 
-func TestWhatAServerHasByItselfStaysWhenThereIsNoBackup(t *testing.T) {
+func TestOwnCertificatesStayWithoutBackup(t *testing.T) {
 	restore, _ := newRestore(t, "example.org", "www.example.org")
 	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
 	require.NoError(t, os.WriteFile(restore.File, []byte(text), 0o600))
@@ -114,7 +114,7 @@ func TestWhatAServerHasByItselfStaysWhenThereIsNoBackup(t *testing.T) {
 	require.Equal(t, Record{Missing: []string{"www.example.org"}}, record)
 }
 
-func TestANewNameOfTheSiteIsToldAndDoesNotStopAnUpdate(t *testing.T) {
+func TestNewNameIsReportedAndDoesNotBlockUpdate(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "new.example.org")
 	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	result, err := restore.Run(t.Context())
@@ -126,7 +126,7 @@ func TestANewNameOfTheSiteIsToldAndDoesNotStopAnUpdate(t *testing.T) {
 	require.Equal(t, Record{Missing: []string{"new.example.org"}}, record)
 }
 
-func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
+func TestCertificateThatExpiresTooSoonIsNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org", "old.example.org")
 	good := certificatestest.New(t, inMonths(3), "example.org")
 	s3.Put(key, certificatestest.Storage(t, good,
@@ -158,7 +158,7 @@ func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
 	require.Equal(t, []string{"*.example.org"}, longest.Leaf.DNSNames)
 }
 
-func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
+func TestUnreachableBucketIsNotTreatedAsEmpty(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
@@ -173,7 +173,7 @@ func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
 }
 
 // The objects that a compromised server may leave in place of acme.json.
-func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
+func TestUnusableCertificatesDoNotBlockTheNextServer(t *testing.T) {
 	pair, other := certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "example.org")
 	good := certificatestest.Storage(t, pair)
 	swapped := pair
@@ -231,7 +231,7 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 	}
 }
 
-func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
+func TestCertificatesOfOtherNamesAreNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	good := certificatestest.New(t, inMonths(3), "example.org")
 	s3.Put(key, certificatestest.Storage(t, good, certificatestest.New(t, inMonths(3), "evil.example.net")))
@@ -246,7 +246,7 @@ func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
 }
 
 // It would be served for years, and Traefik would not request another one.
-func TestACertificateThatNobodyTrustsIsLeftOutWhereItIsKnownWhoIs(t *testing.T) {
+func TestCertificateOfUntrustedAuthorityIsNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	forged := certificatestest.New(t, time.Now().AddDate(70, 0, 0), "example.org")
 	s3.Put(key, certificatestest.Storage(t, forged))
@@ -285,7 +285,7 @@ func TestRootFollowsNoLinkThatTraefikPlants(t *testing.T) {
 	}
 }
 
-func TestABackupThatIsGoneIsReportedByWhoWroteIt(t *testing.T) {
+func TestServerReportsItsMissingBackup(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	backup.Sent = filepath.Join(t.TempDir(), "certificates.sent")
 	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
@@ -334,7 +334,7 @@ func TestTheRecordIsForMachinesToo(t *testing.T) {
 	require.ErrorContains(t, err, restore.Record)
 }
 
-func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
+func TestHandoverRestoresCertificatesRenewedMeanwhile(t *testing.T) {
 	old, s3, _ := newBackup(t)
 	old.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
 	require.NoError(t, Data{Backup: old}.Release(t.Context()))
@@ -363,7 +363,7 @@ func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
 	require.NoError(t, successor.Resume(t.Context()))
 }
 
-func TestATraefikThatDoesNotComeBackStopsAHandover(t *testing.T) {
+func TestFailedRestartOfTraefikFailsHandover(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	successor := Data{
@@ -374,7 +374,7 @@ func TestATraefikThatDoesNotComeBackStopsAHandover(t *testing.T) {
 	require.EqualError(t, successor.Restore(t.Context()), "it is unhealthy")
 }
 
-func TestAFileThatIsNotThereYetHoldsNothing(t *testing.T) {
+func TestMissingFileHasNoCertificates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "acme.json")
 	storage, err := ReadFile(path)
 	require.NoError(t, err)

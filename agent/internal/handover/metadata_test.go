@@ -24,7 +24,7 @@ func serveMetadata(t *testing.T, status int, text string) {
 	})
 }
 
-func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {
+func TestMetadataServiceReturnsThePublicAddress(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		text   string

@@ -44,7 +44,7 @@ func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
 	})
 }
 
-func TestAnUpdateThatIsTriedAgainIsAnsweredAgain(t *testing.T) {
+func TestRepeatedRequestIsAcknowledgedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
@@ -58,7 +58,7 @@ func TestAnUpdateThatIsTriedAgainIsAnsweredAgain(t *testing.T) {
 	})
 }
 
-func TestTheFirstServerHasNobodyToWaitFor(t *testing.T) {
+func TestFirstServerDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		successor, data, out := newSuccessor(store)
@@ -83,7 +83,7 @@ func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
 	})
 }
 
-func TestADeadServerIsNotWaitedForLongerThanToldTo(t *testing.T) {
+func TestWaitForDeadServerIsBounded(t *testing.T) {
 	for name, prepare := range map[string]func(*memory){
 		"it never answered":       func(*memory) {},
 		"it answered another one": func(m *memory) { m.write(AckKey, `{"announcement":"i-new-1","server":"i-old"}`) },
@@ -104,7 +104,7 @@ func TestADeadServerIsNotWaitedForLongerThanToldTo(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
+func TestUnreadableAcknowledgmentIsIgnoredAndReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(*memory)
 		says    string
@@ -128,7 +128,7 @@ func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
 	}
 }
 
-func TestABucketThatFailsForAWhileCostsNoMoreThanThat(t *testing.T) {
+func TestTemporaryFailureOfBucketOnlyDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
@@ -140,7 +140,7 @@ func TestABucketThatFailsForAWhileCostsNoMoreThanThat(t *testing.T) {
 	})
 }
 
-func TestAHolderWhoseRecordIsBrokenIsAnnouncedToAllTheSame(t *testing.T) {
+func TestInvalidHolderRecordDoesNotPreventTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
@@ -154,7 +154,7 @@ $`, out.String())
 	})
 }
 
-func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
+func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 	const advice = "access denied: check what this server's role may do in the backup bucket"
 	for request, says := range map[string]string{
 		"GET " + HolderKey:  "cannot read which server holds the VIP: " + advice,
@@ -172,7 +172,7 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 	}
 }
 
-func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
+func TestCancelledWaitEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		store.write(HolderKey, oldHolds)
@@ -186,7 +186,7 @@ func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAServerThatCannotBeginToCollectIsNotTakenForReady(t *testing.T) {
+func TestServerThatCannotCollectIsNotReady(t *testing.T) {
 	store := newMemory()
 	successor, data, _ := newSuccessor(store)
 	data.onResume(func(context.Context) error { return errors.New("it is unhealthy") })

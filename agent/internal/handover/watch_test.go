@@ -54,7 +54,7 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 	}
 }
 
-func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
+func TestEachArrivalOfTheVIPIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
@@ -79,7 +79,7 @@ func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
 }
 
 // Backups read in the record which server may write.
-func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
+func TestHolderIsRecordedAgainInEmptiedBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -195,7 +195,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 	})
 }
 
-func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
+func TestServerResumesIfTheSuccessorDoesNotTakeTheVIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -216,7 +216,7 @@ func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
 	})
 }
 
-func TestAServerGoesOnThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestServerContinuesWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -262,7 +262,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 	}
 }
 
-func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
+func TestSecondRequestIsAcknowledgedAndExtendsDraining(t *testing.T) {
 	for _, successor := range []string{"i-new", "i-newer"} {
 		t.Run(successor, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -287,7 +287,7 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
+func TestRequestThatIsNoSuccessorsIsIgnored(t *testing.T) {
 	for name, announce := range map[string]func(t *testing.T, m *memory){
 		"this server itself":    func(t *testing.T, m *memory) { m.announce(t, "i-old", time.Hour) },
 		"one that is too late":  func(t *testing.T, m *memory) { m.announce(t, "i-new", 0) },
@@ -324,7 +324,7 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
+func TestInvalidRequestIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -341,7 +341,7 @@ func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+func TestFailedAcknowledgmentIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -357,7 +357,7 @@ func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
+func TestFailedAcknowledgmentDoesNotProlongDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -371,7 +371,7 @@ func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
 	})
 }
 
-func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
+func TestFailedUploadIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -386,7 +386,7 @@ func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
 	})
 }
 
-func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
+func TestUploadEndsWhenTheRequestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -403,7 +403,7 @@ func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
 	})
 }
 
-func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
+func TestFailedDrainingDoesNotBlockTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -416,7 +416,7 @@ func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
 	})
 }
 
-func TestAFailureIsToldWhenItChanges(t *testing.T) {
+func TestChangedFailureIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -438,7 +438,7 @@ func TestAFailureIsToldWhenItChanges(t *testing.T) {
 	})
 }
 
-func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
+func TestStartResumesAfterExpiredHandover(t *testing.T) {
 	for name, prepare := range map[string]func(*server){
 		"no announcement":             func(*server) {},
 		"one that has expired":        func(s *server) { s.bucket.announce(s.t, "i-new", 0) },
@@ -464,7 +464,7 @@ func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
+func TestRestartedAgentContinuesTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		id := s.bucket.announce(t, "i-new", time.Minute)
@@ -510,7 +510,7 @@ func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
 	}
 }
 
-func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
+func TestCertificatesAreRequestedOnlyByTheHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
@@ -527,7 +527,7 @@ func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
 	})
 }
 
-func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestCertificateIsRequestedWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) {
 			s.bucket.fail("PUT "+HolderKey, errors.New("no route to host"))
@@ -538,7 +538,7 @@ func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
 	})
 }
 
-func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
+func TestFailedSwitchOfStateIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.proxy.err = errors.New("no space left on device") })
 		defer s.stop()
@@ -551,7 +551,7 @@ func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
+func TestRestartedAgentKeepsTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		after(time.Minute)
@@ -563,7 +563,7 @@ func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
 	})
 }
 
-func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
+func TestMissingCertificateIsRequestedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("www.example.org") })
 		defer s.stop()
@@ -590,7 +590,7 @@ func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
-func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
+func TestUnreadableCertificatesAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.err = errors.New("acme.json is not understood") })
 		defer s.stop()
@@ -601,7 +601,7 @@ func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
 	})
 }
 
-func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
+func TestMissingCertificatesDoNotDisturbHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
 		defer s.stop()

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
+func TestBackupUploadsOnlyNewBytes(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")
@@ -78,7 +78,7 @@ func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
 	}, requests)
 }
 
-func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+func TestInterruptedUploadContinues(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")
@@ -126,7 +126,7 @@ func TestARunThatIsKilledLosesNothing(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
+func TestSamplesThatPrometheusMovesMeanwhileAreInTheBackup(t *testing.T) {
 	for name, prefix := range map[string]string{
 		"while segments are sent": walRoot, "while blocks are sent": blockRoot, "before the manifest": manifestRoot,
 	} {
@@ -174,7 +174,7 @@ func TestABlockThatPrometheusRemovesWhileItIsSentIsLeftOut(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
+func TestUnfinishedFilesAreNotUploaded(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
@@ -189,7 +189,7 @@ func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
+func TestMissingDataDirectoryIsNoEmptyBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
@@ -202,7 +202,7 @@ func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestASegmentThatIsMissingIsNotBackedUpAsIfAllWereThere(t *testing.T) {
+func TestGapInSegmentsIsNotBackedUp(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
@@ -219,7 +219,7 @@ func TestAPrometheusThatHasNeverRunHasNothingToBackUp(t *testing.T) {
 	require.Empty(t, w.Keys(t, root))
 }
 
-func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
+func TestEmptiedBucketIsFilledAgain(t *testing.T) {
 	for name, remove := range map[string]string{
 		"all of it":     "",
 		"the history":   root,
@@ -249,7 +249,7 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 	}
 }
 
-func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
+func TestMissingPartOfBackupIsUploadedAgain(t *testing.T) {
 	for name, harm := range map[string]func(w *world){
 		"a part of a segment": func(w *world) { remove(w.t, w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0])) },
 		"half a part": func(w *world) {
@@ -280,7 +280,7 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 }
 
 // Anything may have happened to the bucket since a server was created.
-func TestTheFirstBackupOfASuccessorSendsWhatIsNotThereAnyMore(t *testing.T) {
+func TestFirstBackupOfSuccessorUploadsMissingObjects(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")
@@ -298,7 +298,7 @@ func remove(t *testing.T, path string) {
 	require.NoError(t, os.Remove(path))
 }
 
-func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
+func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 	for name, method := range map[string]string{"all": "", "writing": http.MethodPut, "reading": http.MethodGet} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -320,7 +320,7 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 	}
 }
 
-func TestAServerWhoseDiskIsFullGoesOnWhenThereIsSpace(t *testing.T) {
+func TestBackupContinuesAfterFullDisk(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")

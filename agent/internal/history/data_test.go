@@ -62,7 +62,7 @@ func TestTheLastSamplesOfTheOldServerAreOnTheNewOneBeforeItCollects(t *testing.T
 	require.Contains(t, out.String(), "restored: history of i-old, ")
 }
 
-func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
+func TestResumedServerCollectsAgain(t *testing.T) {
 	w := newWorld(t)
 	data, asked, _ := w.first("i-old").data()
 	require.NoError(t, data.Release(t.Context()))
@@ -70,14 +70,14 @@ func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
 	require.Equal(t, []string{"stop", "stop", "collect", "start"}, asked.calls)
 }
 
-func TestThePrometheusOfTheFirstServerOfAllDoesNotGoOnWaiting(t *testing.T) {
+func TestPrometheusOfTheFirstServerCollects(t *testing.T) {
 	w := newWorld(t)
 	data, asked, _ := w.restored("i-first").data()
 	require.NoError(t, data.Resume(t.Context()))
 	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls, "whether it may collect, it looks when it starts")
 }
 
-func TestAPrometheusThatDoesNotEndIsNotTakenForEnded(t *testing.T) {
+func TestRunningPrometheusIsNotTreatedAsStopped(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	want := old.history()

@@ -36,7 +36,7 @@ func TestAnOldServerThatComesBackToLifeLeavesItsSuccessorsHistoryAlone(t *testin
 	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
-func TestAHolderThatWasHeldUpWhileItsSuccessorTookOverIsNotSeenAnyMore(t *testing.T) {
+func TestDelayedManifestOfReplacedServerIsIgnored(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
@@ -102,7 +102,7 @@ func TestTwoRunsOfOneServerDoNotInterleave(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAServerThatGetsTheVIPBackGoesOnInAnEpochOfItsOwn(t *testing.T) {
+func TestServerThatGetsTheVIPBackClaimsANewEpoch(t *testing.T) {
 	w, old, _ := succeeded(t)
 	w.move("i-old")
 	old.segment(1, 100)
@@ -110,7 +110,7 @@ func TestAServerThatGetsTheVIPBackGoesOnInAnEpochOfItsOwn(t *testing.T) {
 	requireSame(t, old.history(), w.restored("i-third").history())
 }
 
-func TestAServerOnWhichNothingWasRestoredDoesNotBackUpOverAHistory(t *testing.T) {
+func TestServerWithoutRestoreDoesNotBackUpOverAHistory(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	for name, remove := range map[string]string{
@@ -132,7 +132,7 @@ func TestAServerOnWhichNothingWasRestoredDoesNotBackUpOverAHistory(t *testing.T)
 	}
 }
 
-func TestAServerOnWhichNothingWasRestoredBacksUpIfThereIsNothing(t *testing.T) {
+func TestServerWithoutRestoreBacksUpToEmptyBucket(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-first")
 	w.move("i-first")
@@ -141,7 +141,7 @@ func TestAServerOnWhichNothingWasRestoredBacksUpIfThereIsNothing(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAStateThatIsBrokenIsNotTakenForNone(t *testing.T) {
+func TestBrokenStateIsNotTreatedAsMissing(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	require.NoError(t, os.WriteFile(s.State, []byte(`{"prepared"`), 0o644))
@@ -151,7 +151,7 @@ func TestAStateThatIsBrokenIsNotTakenForNone(t *testing.T) {
 	require.Empty(t, requests)
 }
 
-func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
+func TestNoServerClaimsWithoutHolderRecord(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-first")
 	s.segment(0, 100)
@@ -162,7 +162,7 @@ func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
 	require.ErrorContains(t, s.fails(), "cannot read which server holds the VIP: handover/holder.json is invalid")
 }
 
-func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
+func TestClaimWithLostResponseBelongsToItsServer(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "3")
 	s := newServer(t, openStore(t), "i-first", t.TempDir())
@@ -181,7 +181,7 @@ func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
 }
 
 // Prometheus repairs a torn end by writing a shorter file under the same name.
-func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) {
+func TestRepairedSegmentIsUploadedAgain(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	first := s.history()
@@ -197,7 +197,7 @@ func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) 
 	requireSame(t, first, w.restored("i-another").history())
 }
 
-func TestASegmentThatWasRestoredAndGoesOnIsSentAsAWhole(t *testing.T) {
+func TestRestoredSegmentIsUploadedAsAWhole(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")

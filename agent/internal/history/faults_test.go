@@ -65,7 +65,7 @@ func (l line) holder(t *testing.T, w *world) *server {
 	return s
 }
 
-func TestABucketThatRefusesConnectionsForAWhileCostsTheMinutesOfThatWhile(t *testing.T) {
+func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
@@ -86,7 +86,7 @@ func TestABucketThatRefusesConnectionsForAWhileCostsTheMinutesOfThatWhile(t *tes
 	requireSame(t, s.history(), successor.history())
 }
 
-func TestASlowBucketIsWaitedFor(t *testing.T) {
+func TestSlowBucketDoesNotFailTheBackup(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	line.harm(t, `{"type": "latency", "stream": "downstream", "attributes": {"latency": 100, "jitter": 50}}`)
@@ -100,7 +100,7 @@ func TestASlowBucketIsWaitedFor(t *testing.T) {
 	requireSame(t, s.history(), successor.history())
 }
 
-func TestAnUploadThatIsCutOffInItsMiddleIsNeverSeenAsAWhole(t *testing.T) {
+func TestInterruptedUploadIsNeverVisible(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
@@ -123,7 +123,7 @@ func TestAnUploadThatIsCutOffInItsMiddleIsNeverSeenAsAWhole(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
-func TestARestoreThatIsCutOffInItsMiddleIsDoneInTheEnd(t *testing.T) {
+func TestInterruptedRestoreSucceedsEventually(t *testing.T) {
 	w, line := newLine(t)
 	old := line.holder(t, w)
 	for number := range 30 {

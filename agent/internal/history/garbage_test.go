@@ -57,7 +57,7 @@ func (w *world) requireWhole() {
 }
 
 // Three days of a server that is replaced each day, at a run every 20 minutes.
-func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
+func TestSizeOfTheBucketIsBounded(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-0")
 	w.move("i-0")
@@ -98,7 +98,7 @@ func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-last").history())
 }
 
-func TestABackupFromBeforeTheReplacementStaysOfUse(t *testing.T) {
+func TestBackupOfThePreviousServerStaysUsable(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	want := old.history()
@@ -113,7 +113,7 @@ func TestABackupFromBeforeTheReplacementStaysOfUse(t *testing.T) {
 	requireSame(t, want, w.restored("i-third").history())
 }
 
-func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
+func TestUnnamedObjectsAreDeletedAfterTheRetention(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	for key, age := range map[string]time.Duration{
@@ -141,7 +141,7 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	require.Len(t, w.Keys(t, epochRoot), 1)
 }
 
-func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
+func TestReplacedServerDeletesNothing(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.backup()
@@ -202,7 +202,7 @@ func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
-func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {
+func TestObjectsOfUnknownManifestAreNotDeleted(t *testing.T) {
 	for name, harm := range map[string]func(w *world){
 		"half a manifest":     func(w *world) { require.NoError(w.t, os.Truncate(w.Path(manifestKey(1, 1)), 100)) },
 		"a missing catalogue": func(w *world) { require.NoError(w.t, os.RemoveAll(w.Path(catalogueRoot))) },

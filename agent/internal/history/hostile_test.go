@@ -139,7 +139,7 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	},
 }
 
-func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
+func TestObjectsOfCompromisedServerDoNotBlockTheNextOne(t *testing.T) {
 	for name, attack := range attacks {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -180,7 +180,7 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 }
 
 // Unreadable objects: encrypted with a key that only the writer has, or archived.
-func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
+func TestUnreadableObjectsDoNotBlockTheNextServer(t *testing.T) {
 	for code, status := range map[string]int{
 		"InvalidRequest":     http.StatusBadRequest,
 		"InvalidObjectState": http.StatusForbidden,
@@ -202,7 +202,7 @@ func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
 	}
 }
 
-func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) {
+func TestHighestEpochLeavesNumbersForLaterOnes(t *testing.T) {
 	for _, epoch := range []uint64{math.MaxUint64, math.MaxUint64 - 1, math.MaxInt64, 2 * maxGap, maxGap} {
 		t.Run(fmt.Sprint(epoch), func(t *testing.T) {
 			w := newWorld(t)
@@ -231,7 +231,7 @@ func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) 
 	}
 }
 
-func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
+func TestHighestSequenceDoesNotHideLaterManifests(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	manifest, catalogue := w.newest()
@@ -244,7 +244,7 @@ func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAClaimThatIsNotUnderstoodDoesNotStopTheBackups(t *testing.T) {
+func TestInvalidClaimDoesNotBlockBackups(t *testing.T) {
 	for name, text := range map[string]string{
 		"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`,
 	} {
@@ -286,7 +286,7 @@ func TestThousandsOfManifestsAreNotAllTried(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
-func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
+func TestLostObjectsAreCounted(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	lost := func() uint64 {
@@ -306,7 +306,7 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 	require.NotEmpty(t, w.Keys(t, blockRoot), "it is sent again")
 }
 
-func TestAHistoryWhoseManifestsWereDeletedIsNotTakenForAFirstServers(t *testing.T) {
+func TestHistoryWithoutManifestsIsNotTreatedAsEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	require.NoError(t, os.RemoveAll(w.Path(manifestRoot)))
@@ -457,7 +457,7 @@ func requireObjects(t *testing.T, objects []object) {
 }
 
 // Endless pages of unknown objects.
-func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *testing.T) {
+func TestBucketBeyondTheListingLimitDoesNotBlockTheNextServer(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	var page strings.Builder

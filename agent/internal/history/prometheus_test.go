@@ -78,7 +78,7 @@ func samples(t *testing.T, address, metric string) map[float64]string {
 	return all
 }
 
-func TestARealPrometheusAnswersWithTheSamplesOfTheOneBefore(t *testing.T) {
+func TestRealPrometheusServesTheRestoredSamples(t *testing.T) {
 	w := newWorld(t)
 	var scrapes atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) {

@@ -19,7 +19,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
+func TestNewServerContinuesThePreviousHistory(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.segment(0, 20_000)
@@ -63,7 +63,7 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	requireSame(t, successor.history(), third.history())
 }
 
-func TestTheFirstServerBeginsWithNothing(t *testing.T) {
+func TestFirstServerStartsWithEmptyHistory(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-first")
 	result := s.restore()
@@ -75,7 +75,7 @@ func TestTheFirstServerBeginsWithNothing(t *testing.T) {
 	require.Contains(t, string(text), `"found": false`)
 }
 
-func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
+func TestHandoverDownloadsOnlyNewData(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
@@ -99,7 +99,7 @@ func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(successor.restoring.Dir, restoredDir, "wal", "00000000"))
 }
 
-func TestARestoreThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+func TestInterruptedRestoreContinues(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	for number := range 20 {
@@ -128,7 +128,7 @@ func TestARestoreThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	requireSame(t, old.history(), s.history())
 }
 
-func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
+func TestInterruptedTransferIsRetried(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	cuts := 0
@@ -153,7 +153,7 @@ func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
 }
 
 // Downloads are verified, whatever is in restored.
-func TestWhatWasFetchedBeforeIsCheckedAsWell(t *testing.T) {
+func TestEarlierDownloadsAreVerifiedAsWell(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.restored("i-new")
@@ -234,7 +234,7 @@ func harm(t *testing.T, w *world) map[string]func() {
 	}
 }
 
-func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
+func TestDamagedBackupIsLoggedAndThePreviousOneRestored(t *testing.T) {
 	for name := range harm(t, nil) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -277,7 +277,7 @@ func TestASuccessorThatHasNotBackedUpYetDoesNotHideTheHistory(t *testing.T) {
 	requireSame(t, old.history(), third.history())
 }
 
-func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
+func TestUnreadableBackupIsNotTreatedAsMissing(t *testing.T) {
 	refuse := func(status int, code string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool {
 			buckettest.Refuse(w, status, code)
@@ -314,7 +314,7 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 	}
 }
 
-func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
+func TestFailedRestoreKeepsTheData(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.restored("i-new")
@@ -332,7 +332,7 @@ func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
 		"what would be collected now would be lost with the next restore")
 }
 
-func TestAStackThatIsMovedToAnotherBucketGoesOn(t *testing.T) {
+func TestStackContinuesInAnotherBucket(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.segment(0, 100)
@@ -384,7 +384,7 @@ func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 	}
 }
 
-func TestABackupThatDoesNotFitOnTheDiskIsPassedOver(t *testing.T) {
+func TestBackupTooLargeForTheDiskIsSkipped(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.backup()
@@ -434,7 +434,7 @@ func TestPrometheusOwnsWhatRootRestoredAndTheAgentItsState(t *testing.T) {
 	require.Equal(t, 1+2+1+1+4, entries)
 }
 
-func TestWhatIsLeftOfARestoreThatWasKilledIsReplaced(t *testing.T) {
+func TestFilesOfKilledRestoreAreReplaced(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.server("i-new")
@@ -452,7 +452,7 @@ func TestWhatIsLeftOfARestoreThatWasKilledIsReplaced(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(s.restoring.Dir, "restored", "01ARZ3NDEKTSV4RRFFQ69G0009"))
 }
 
-func TestADirectoryThatIsNotThereIsAnError(t *testing.T) {
+func TestMissingDirectoryIsAnError(t *testing.T) {
 	w := newWorld(t)
 	s := newServer(t, w.store, "i-new", filepath.Join(t.TempDir(), "missing"))
 	_, err := s.restoring.Run(t.Context())

@@ -33,7 +33,7 @@ agent_failures_total 3
 	require.Len(t, left, 1)
 }
 
-func TestWithoutAFileNobodyIsTold(t *testing.T) {
+func TestNoMetricsAreWrittenWithoutAPath(t *testing.T) {
 	require.NoError(t, Textfile{}.Write(Metric{Name: "agent_files"}))
 }
 

@@ -25,7 +25,7 @@ func TestTheLastDataIsReadOnlyWhenPrometheusHasEnded(t *testing.T) {
 	}
 }
 
-func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
+func TestErrorNamesTheUnitThatDoesNotRespond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
@@ -38,7 +38,7 @@ func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
 	})
 }
 
-func TestAWaitThatIsCalledOffEnds(t *testing.T) {
+func TestCancelledWaitEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, Switch{Dir: t.TempDir(), Timeout: time.Minute}.Pause(ctx), context.Canceled)

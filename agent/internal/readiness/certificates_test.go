@@ -126,7 +126,7 @@ func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 			"https://acme.example.org/account/1", f.look().Detail)
 }
 
-func TestAnAccountFromTheBucketObeysNoTerminal(t *testing.T) {
+func TestAccountIsPrintedWithoutControlCharacters(t *testing.T) {
 	f := newFront(t)
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
@@ -149,7 +149,7 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 	}, f.look())
 }
 
-func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
+func TestProblemsOfCertificatesAreReported(t *testing.T) {
 	later := time.Now().AddDate(0, 3, 0)
 	for name, test := range map[string]struct {
 		prepare func(f *front)

@@ -17,7 +17,7 @@ const (
 const healthyWeb = `{"Command":"\"nginx -g 'daemon of…\"","CreatedAt":"2026-11-23 04:10:02 +0000 UTC","ExitCode":0,"Health":"healthy","ID":"5b3f6d6a1c2e","Image":"site/nginx","Labels":"com.docker.compose.config-hash=1b2c,com.docker.compose.container-number=1,com.docker.compose.depends_on=,com.docker.compose.oneoff=False,com.docker.compose.project=site,com.docker.compose.service=web","LocalVolumes":"0","Mounts":"/srv/site","Name":"site-web-1","Names":"site-web-1","Networks":"site_default","Ports":"0.0.0.0:80-\u003e8080/tcp","Project":"site","Publishers":[{"URL":"0.0.0.0","TargetPort":8080,"PublishedPort":80,"Protocol":"tcp"}],"RunningFor":"8 seconds ago","Service":"web","Size":"0B","State":"running","Status":"Up 7 seconds (healthy)"}
 `
 
-func TestContainersHoldWhenEachServiceIsHealthy(t *testing.T) {
+func TestContainersPassWhenEachServiceIsHealthy(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"healthy","ExitCode":0}` + "\n",
@@ -25,7 +25,7 @@ func TestContainersHoldWhenEachServiceIsHealthy(t *testing.T) {
 	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, finding)
 }
 
-func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
+func TestEachUnhealthyStateIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		ps     string
 		detail string
@@ -101,7 +101,7 @@ func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
 	}
 }
 
-func TestOneBrokenServiceAmongSoundOnesIsWhatTheReportNames(t *testing.T) {
+func TestOnlyTheBrokenServicesAreReported(t *testing.T) {
 	finding := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\ncron\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"exited","Health":"","ExitCode":1}`,
@@ -110,7 +110,7 @@ func TestOneBrokenServiceAmongSoundOnesIsWhatTheReportNames(t *testing.T) {
 	require.Equal(t, []string{"php"}, logNames(finding))
 }
 
-func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
+func TestServerWithoutDockerIsNotReady(t *testing.T) {
 	for name, test := range map[string]struct {
 		runner proc.Runner
 		detail string
@@ -135,7 +135,7 @@ func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
 	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, finding)
 }
 
-func TestAnOutputOfComposeThatIsNotUnderstoodIsNotReady(t *testing.T) {
+func TestInvalidOutputOfComposeIsNotReady(t *testing.T) {
 	finding := Containers{
 		Project: "/opt/site",
 		Runner:  answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"},

@@ -24,7 +24,7 @@ func disks(releases unix.Statfs_t) Disk {
 	}
 }
 
-func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
+func TestDiskSpaceIsThatOfOrdinaryUsers(t *testing.T) {
 	for name, test := range map[string]struct {
 		releases unix.Statfs_t
 		verdict  Verdict
@@ -57,7 +57,7 @@ func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
 	}
 }
 
-func TestADiskThatIsNotThereIsNotReady(t *testing.T) {
+func TestMissingDiskIsNotReady(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	finding := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
 	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, finding)

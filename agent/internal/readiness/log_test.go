@@ -38,7 +38,7 @@ func logNames(finding Result) []string {
 	return names
 }
 
-func TestALogIsItsLastLinesWithoutWhatATerminalObeys(t *testing.T) {
+func TestLogHasItsLastLinesWithoutControlSequences(t *testing.T) {
 	log := unitLog("agent-pull.service")
 	lines := strings.Repeat("old\n", 30) + "\x1b[2K\x1b[31mweb-1  | \x1b[0mred\r\n\nlast\xff"
 	read := log.tail(t.Context(), answers{log.Command.String(): lines})
@@ -51,7 +51,7 @@ func TestAnEmptyLogIsAnEmptyListForMachines(t *testing.T) {
 	require.Equal(t, []string{}, log.tail(t.Context(), answers{log.Command.String(): "\n"}))
 }
 
-func TestALogThatCannotBeReadSaysSoInTheReport(t *testing.T) {
+func TestUnreadableLogIsReported(t *testing.T) {
 	require.Equal(t, []string{
 		"cannot read this log: journalctl --unit x.service --no-pager --lines 20 --output cat: exit status 1: no journal",
 	},

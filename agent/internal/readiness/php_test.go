@@ -11,7 +11,7 @@ import (
 const askProbe = "docker compose exec -T web busybox wget -q -T 5 -O - http://127.0.0.1:8081/php_probe"
 
 // R1: a server with a broken PHP does not go live, however good the site's pages are.
-func TestR1PHPHoldsWhenItsProbeRuns(t *testing.T) {
+func TestR1PHPPassesWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
 		runner  proc.Runner
 		verdict Verdict

@@ -62,7 +62,7 @@ func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *by
 	}, progress, log
 }
 
-func TestOneLookAtAReadyServer(t *testing.T) {
+func TestReportOfAReadyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, progress, log := newReadiness(t, always("containers", sound), always("release", sound))
 		report, err := r.Await(t.Context(), 0)
@@ -98,7 +98,7 @@ func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
 	})
 }
 
-func TestChecksThatHoldOneAfterTheOtherAreNotReady(t *testing.T) {
+func TestChecksMustPassAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		breaks := scripted{"release", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed >= 5*time.Second {
@@ -113,7 +113,7 @@ func TestChecksThatHoldOneAfterTheOtherAreNotReady(t *testing.T) {
 	})
 }
 
-func TestAServerThatIsNotReadyInTimeIsReportedWithTheLogOfWhatFails(t *testing.T) {
+func TestReportOfServerThatIsNotReadyHasTheLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", time.Hour), always("release", sound))
 		begin := time.Now()
@@ -165,7 +165,7 @@ last lines of the log of web:
 	})
 }
 
-func TestWhoeverDoesNotWaitToTheEndHasSeenTheLogOfWhatFails(t *testing.T) {
+func TestLogsAreShownDuringALongWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", sound))
 		report, err := r.Await(t.Context(), 10*time.Minute)
@@ -206,7 +206,7 @@ func TestACheckThatHangsIsCutOffSoonAfterTheDeadline(t *testing.T) {
 	})
 }
 
-func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
+func TestCancelledWaitEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", time.Hour))
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
@@ -256,7 +256,7 @@ func TestSinceIsRememberedFromRunToRun(t *testing.T) {
 	})
 }
 
-func TestAReportIsGivenThoughNothingCanBeRemembered(t *testing.T) {
+func TestReportDoesNotNeedTheMemory(t *testing.T) {
 	r, _, log := newReadiness(t, always("containers", sound))
 	r.Memory.Path = filepath.Join(t.TempDir(), "missing", "state.json")
 	report, err := r.Await(t.Context(), 0)
@@ -265,7 +265,7 @@ func TestAReportIsGivenThoughNothingCanBeRemembered(t *testing.T) {
 	require.Contains(t, log.String(), `level=WARN msg="cannot remember the states of the checks: open `)
 }
 
-func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
+func TestRunningPullKeepsTheVerdict(t *testing.T) {
 	for name, before := range map[string]Result{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := newReadiness(t, always("timers", before))

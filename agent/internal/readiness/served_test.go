@@ -148,7 +148,7 @@ func (s *server) look() Result {
 	return s.served.Check(s.Context())
 }
 
-func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
+func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	require.Equal(t, Result{
@@ -182,7 +182,7 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 }
 
 // R1, R2: names that belong to the server, or that it hides, cannot be served by the site.
-func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
+func TestHiddenFilesAreNotRequested(t *testing.T) {
 	for _, name := range []string{
 		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
 		"docs/.hidden/page.html", ".well-known/.hidden",
@@ -273,7 +273,7 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 	}
 }
 
-func TestASiteThatIsAllWrongIsToldInAFewLines(t *testing.T) {
+func TestReportOfAWrongSiteIsShort(t *testing.T) {
 	build := exampleSite()
 	for i := range 200 {
 		build = build.With(fmt.Sprintf("many/%d.txt", i), "content")
@@ -352,7 +352,7 @@ func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
 		"access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
 }
 
-func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
+func TestCancelledCheckBlamesNoFile(t *testing.T) {
 	s := newServer(t, exampleSite())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -37,7 +37,7 @@ func lookAtTimers(t *testing.T, runner proc.Runner) Result {
 	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Check(t.Context())
 }
 
-func TestTimersHoldWhenActiveAndTheLastRunSucceeded(t *testing.T) {
+func TestTimersPassWhenActiveAfterASuccess(t *testing.T) {
 	finding := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
 	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
 }
@@ -52,7 +52,7 @@ func replacer(t *testing.T) func(text string, changes ...string) string {
 	}
 }
 
-func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
+func TestProblemsOfTimersAreReported(t *testing.T) {
 	replaced := replacer(t)
 	for name, test := range map[string]struct {
 		timer, service string
@@ -151,7 +151,7 @@ func lookAtService(t *testing.T, show string, second float64) Result {
 	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Check(t.Context())
 }
 
-func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
+func TestServicePassesWhenItStaysActive(t *testing.T) {
 	replaced := replacer(t)
 	sound := Result{Verdict: Pass, Detail: "agent-watch.service: active"}
 	require.Equal(t, sound, lookAtService(t, runningService, 105))
@@ -161,7 +161,7 @@ func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
 	require.Equal(t, sound, lookAtService(t, restarted, 130), "the result is that of the run before")
 }
 
-func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
+func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 	replaced := replacer(t)
 	for name, test := range map[string]struct {
 		show   string
@@ -208,7 +208,7 @@ func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
 	}
 }
 
-func TestAServiceIsNotWaitedForAsAPullIs(t *testing.T) {
+func TestRunningServiceIsDecided(t *testing.T) {
 	replaced := replacer(t)
 	units := Units{
 		Timers:   []string{"agent-pull.timer"},

@@ -223,7 +223,7 @@ func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
 		}))
 }
 
-func TestAnUnchangedMinuteCostsOneRequestAndSaysNothing(t *testing.T) {
+func TestUnchangedBucketCostsOneRequestAndNoLogLine(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()
@@ -383,7 +383,7 @@ func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
 	s.requireServed(first)
 }
 
-func TestAnEmptyBucketAndAMissingRightAreToldApart(t *testing.T) {
+func TestEmptyBucketAndMissingPermissionDiffer(t *testing.T) {
 	s := newServer(t)
 	require.Equal(t,
 		"no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)",
@@ -431,7 +431,7 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 }
 
 // Without a download, no transfer notices that the run should end.
-func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
+func TestBuildInterruptedBetweenFilesIsIncomplete(t *testing.T) {
 	s := newServer(t)
 	list, err := manifest.Parse([]byte(firstBuild().Manifest()), manifest.DefaultLimits())
 	require.NoError(t, err)
@@ -444,7 +444,7 @@ func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	s.requireTidy()
 }
 
-func TestWhatAKilledRunLeftIsRemovedAndNothingElse(t *testing.T) {
+func TestOnlyFilesOfKilledRunAreRemoved(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -478,7 +478,7 @@ func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
+func TestRollbackToDamagedReleaseRepairsItFirst(t *testing.T) {
 	damages := map[string]func(t *testing.T, s *server, build site){
 		"wrong bytes":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
 		"missing file":  func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
@@ -516,7 +516,7 @@ func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 	}
 }
 
-func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
+func TestDamagedFilesAreRepairedAtTheNextBoot(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -536,7 +536,7 @@ func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestVerifyMendsRottenBytesWithoutABoot(t *testing.T) {
+func TestVerifyRepairsDamagedFilesWithoutABoot(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -547,7 +547,7 @@ func TestVerifyMendsRottenBytesWithoutABoot(t *testing.T) {
 	s.requireServed(build)
 }
 
-func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
+func TestDamagedFilesAreNotLinkedIntoTheNextRelease(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -559,7 +559,7 @@ func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
 	s.requireServed(second)
 }
 
-func TestAReleaseThatLostAFileIsMendedWithinAMinute(t *testing.T) {
+func TestReleaseThatLostAFileIsRepairedWithinAMinute(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *server, build site){
 		"deleted":       func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "404.html"))) },
 		"truncated":     func(_ *testing.T, s *server, b site) { s.overwrite(b, "404.html", "") },
@@ -713,7 +713,7 @@ func readPair(path string) (string, error) {
 }
 
 // While a damaged current release is repaired in place, the link never dangles.
-func TestAVisitorNeverSeesAGapWhileAReleaseIsMended(t *testing.T) {
+func TestRepairOfAReleaseLeavesNoGap(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)

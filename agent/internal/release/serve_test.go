@@ -255,7 +255,7 @@ func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
+func TestSwitchStaysIfTheWebServerDoesNotRespond(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
 	s.pull.Keep = 1
@@ -284,7 +284,7 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 }
 
 // A response before the timeout counts, not the timeout.
-func TestAnAnswerThatIsCutOffDoesNotHideTheOneBefore(t *testing.T) {
+func TestResponseCutOffByTheTimeoutDoesNotHideTheLastOne(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
 	first := firstBuild()
@@ -329,7 +329,7 @@ func (unable) Reload() error { return errors.New("no such directory") }
 
 // R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does
 // not cost a request for each file every few seconds.
-func TestABuildThatCannotBeServedIsTriedLessAndLessOften(t *testing.T) {
+func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)

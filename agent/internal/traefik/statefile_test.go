@@ -53,7 +53,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	}
 }
 
-func TestAStateThatIsNotAmongTheShippedOnesIsNotKnown(t *testing.T) {
+func TestUnshippedStateIsUnknown(t *testing.T) {
 	f := newStateFile(t, t.TempDir())
 	require.NoError(t, os.WriteFile(f.Path, []byte("# of another bundle\n"), 0o644))
 	state, err := f.State()

@@ -74,7 +74,7 @@ func TestAnAnswerWithoutAReleaseIsAnError(t *testing.T) {
 	}
 }
 
-func TestNothingThatListensIsToldFromASilentServer(t *testing.T) {
+func TestRefusedConnectionAndSilenceDiffer(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	address, err := url.Parse(server.URL)
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ func constant(minute int) int64 {
 
 func whole() compare.Difference { return compare.Difference{Same: 1000, Series: 10} }
 
-func TestWhatStaysFlatIsNoProblem(t *testing.T) {
+func TestConstantCostIsNoProblem(t *testing.T) {
 	report := NewReport(Measured{
 		Series: 1000, Interval: 15 * time.Second, Ours: runs(12, constant),
 		Original: runs(12, func(int) int64 { return 4_000_000 }),
@@ -45,7 +45,7 @@ func TestWhatStaysFlatIsNoProblem(t *testing.T) {
 	require.Contains(t, report.String(), "The original sends")
 }
 
-func TestWhatGrowsIsAProblem(t *testing.T) {
+func TestGrowingCostIsAProblem(t *testing.T) {
 	t.Run("an ordinary minute", func(t *testing.T) {
 		report := NewReport(Measured{Ours: runs(12, func(minute int) int64 { return constant(minute) + int64(minute)*7 })})
 		require.NotEmpty(t, report.Problems)
@@ -63,12 +63,12 @@ func TestWhatGrowsIsAProblem(t *testing.T) {
 	})
 }
 
-func TestWhatIsTooMuchIsAProblem(t *testing.T) {
+func TestCostAboveTheLimitIsAProblem(t *testing.T) {
 	report := NewReport(Measured{Ours: runs(3, func(int) int64 { return 50_100 })})
 	require.Equal(t, []string{"a minute takes 50100 bytes: more than 50000"}, report.Problems)
 }
 
-func TestAnAgentThatTellsOtherBytesThanItSendsIsAProblem(t *testing.T) {
+func TestWrongReportOfSentBytesIsAProblem(t *testing.T) {
 	for name, told := range map[string]int64{"too many": 41_000, "too few": 20_000} {
 		t.Run(name, func(t *testing.T) {
 			measured := runs(1, constant)
@@ -82,7 +82,7 @@ func TestAnAgentThatTellsOtherBytesThanItSendsIsAProblem(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotComeBackIsAProblem(t *testing.T) {
+func TestIncompleteRestoreIsAProblem(t *testing.T) {
 	for name, difference := range map[string]compare.Difference{
 		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1},
 		"one invented": {Same: 1000, Invented: 1},

@@ -76,7 +76,7 @@ func TestEachSampleIsCompared(t *testing.T) {
 	}
 }
 
-func TestTheTimesOfWhatIsLostAreTold(t *testing.T) {
+func TestTimesOfLostSamplesAreReported(t *testing.T) {
 	got, err := Samples(t.Context(), stored(t, map[string][]float64{"a": {1, 2, 3, 4}, "b": {1, 2, 3}}),
 		stored(t, map[string][]float64{"a": {1, 2}, "b": {1, 2, 3}}))
 	require.NoError(t, err)

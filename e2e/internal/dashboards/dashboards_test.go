@@ -80,7 +80,7 @@ func TestTheRateIntervalIsGrafanas(t *testing.T) {
 	}
 }
 
-func TestADashboardThatIsNotUnderstoodIsAnError(t *testing.T) {
+func TestInvalidDashboardIsAnError(t *testing.T) {
 	for says, text := range map[string]string{
 		"no uid or no title":                     `{"panels": []}`,
 		`panel "a" asks for nothing`:             `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a"}]}`,
@@ -141,7 +141,7 @@ func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
 	require.Contains(t, string(output), fmt.Sprintf("%d rules found", len(rules)))
 }
 
-func TestEveryPanelAsksForTheServersThatAreChosen(t *testing.T) {
+func TestEveryPanelQueriesTheSelectedServers(t *testing.T) {
 	for _, dashboard := range shipped(t) {
 		queries, err := dashboard.Queries(hour("i-chosen"))
 		require.NoError(t, err)

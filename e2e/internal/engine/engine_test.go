@@ -66,7 +66,7 @@ func TestAPreviewIsNoStep(t *testing.T) {
 	require.Equal(t, at(3), log.Previewed)
 }
 
-func TestWhatOnlyConcernsTheStateIsNoStep(t *testing.T) {
+func TestChangeOfTheStateAloneIsNoStep(t *testing.T) {
 	log := follow(t,
 		began("same", instanceURN), ended("same", instanceURN),
 		began("replace", instanceURN), ended("replace", instanceURN),

@@ -96,7 +96,7 @@ func cut(reset bool) http.HandlerFunc {
 	}
 }
 
-func TestVisitorsOfASiteThatAnswersSeeNoFailure(t *testing.T) {
+func TestVisitorsOfAHealthySiteSeeNoFailure(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{Fresh: 100, KeepAlive: 5, KeepAliveRate: 10})
 	s.awaitRequests(t, 60)
@@ -148,7 +148,7 @@ func TestThePagesAreAskedForInTurn(t *testing.T) {
 	require.Len(t, seen, 3)
 }
 
-func TestEachFailureIsTold(t *testing.T) {
+func TestEachFailureIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer       http.HandlerFunc
 		kind, detail string
@@ -210,7 +210,7 @@ func TestASiteThatIsGoneRefuses(t *testing.T) {
 	}
 }
 
-func TestARequestIsRepeatedOnANewConnectionAsByABrowser(t *testing.T) {
+func TestRequestIsRepeatedOnANewConnectionLikeABrowser(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 3, KeepAliveRate: 20})
 	s.awaitRequests(t, 6)
@@ -378,7 +378,7 @@ func TestAContextThatEndsStopsTheVisitors(t *testing.T) {
 	require.EqualValues(t, report.Fresh.Requests+1, s.requests.Load())
 }
 
-func TestARunDoesNotBeginOnASiteThatIsNotAsItShouldBe(t *testing.T) {
+func TestRunDoesNotBeginOnABrokenSite(t *testing.T) {
 	s := newSite(t)
 	closed := httptest.NewServer(http.HandlerFunc(good))
 	closed.Close()
@@ -443,7 +443,7 @@ func TestAQuantileIsATimeThatAnAnswerTook(t *testing.T) {
 	require.Zero(t, quantile(nil, 0.99))
 }
 
-func TestAClientThatDoesNotKeepUpIsTold(t *testing.T) {
+func TestClientThatDoesNotKeepUpIsReported(t *testing.T) {
 	began := time.Now()
 	late := newCrowd(Visitors{})
 	late.behind = 40 * time.Millisecond

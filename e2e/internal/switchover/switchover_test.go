@@ -56,11 +56,11 @@ func failed(sent float64, took time.Duration) load.Failure {
 	return load.Failure{At: at(sent), Took: took, Page: "/", Kind: "reset", Detail: "connection reset by peer"}
 }
 
-func TestAReplacementThatNobodyNoticedHasNoProblem(t *testing.T) {
+func TestReplacementWithoutFailuresHasNoProblem(t *testing.T) {
 	require.Empty(t, good().Problems())
 }
 
-func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
+func TestOnlyRequestsInFlightDuringTheMoveMayFail(t *testing.T) {
 	for name, test := range map[string]struct {
 		sent float64
 		took time.Duration
@@ -93,7 +93,7 @@ func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
 	}
 }
 
-func TestWhoKeepsAConnectionHearsThatItWasCutWhenHeAsksNext(t *testing.T) {
+func TestCutOfAKeptConnectionIsNoticedAtTheNextRequest(t *testing.T) {
 	r := good()
 	r.Load.KeepAlive.Failures = []load.Failure{failed(41.5, time.Millisecond)}
 	require.Empty(t, r.Problems())
@@ -104,7 +104,7 @@ func TestWhoKeepsAConnectionHearsThatItWasCutWhenHeAsksNext(t *testing.T) {
 	require.Len(t, r.Problems(), 1, "whose connection is new has none that was cut")
 }
 
-func TestEachProblemIsTold(t *testing.T) {
+func TestEachProblemIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*Replacement)
 		problem string
@@ -183,7 +183,7 @@ func TestAReportShowsAFewFailuresOfThousands(t *testing.T) {
 	require.Len(t, report.Each[0].Problems, examples)
 }
 
-func TestAReportInJSONHasAListForWhatThereIsNoneOf(t *testing.T) {
+func TestReportInJSONHasEmptyLists(t *testing.T) {
 	encoded, err := json.Marshal(NewReport("project", nil))
 	require.NoError(t, err)
 	require.NotContains(t, string(encoded), "null")
