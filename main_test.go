@@ -261,7 +261,7 @@ func TestDriftAtUptimeRobotIsCorrectedOnce(t *testing.T) {
 	}
 	differences, ignored := seen(deployed(t, "production", watched))
 	require.Empty(t, differences)
-	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "what was put right before is no change")
+	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "corrected drift is no change")
 
 	missing := []string{`there is no monitor "example.org"`}
 	differences, ignored = seen(deployedWith(t, "production", missing, watched))
@@ -696,7 +696,7 @@ func TestPreviewsShowNoAddress(t *testing.T) {
 		return all.String()
 	}
 	plain, private := shown(), shown("immutable-infra:sshAllowFrom")
-	require.Contains(t, plain, "192.0.2.7/32", "who is let in is seen in a review, unless it is encrypted")
+	require.Contains(t, plain, "192.0.2.7/32", "a review shows the admitted addresses, unless they are encrypted")
 	require.NotContains(t, private, "192.0.2.7")
 	require.Contains(t, private, "0.0.0.0/0")
 	for _, private := range []string{"admin@example.org", "AAAAC3NzaC1lZDI1NTE5AAAAIJU2"} {

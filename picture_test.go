@@ -121,6 +121,6 @@ func TestPictureMatchesTheProgram(t *testing.T) {
 	require.Len(t, all, 9)
 	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
 	require.True(t, all["cutover"].needs["web"], "the address moves to a server that is ready")
-	require.False(t, all["backup"].needs["web"], "what outlives servers needs none")
+	require.False(t, all["backup"].needs["web"], "resources that outlive servers need none")
 	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
 }

@@ -81,7 +81,7 @@ func TestFirstServerStartsWithoutHandover(t *testing.T) {
 		}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no previous server\n", stdout.String())
 	require.Empty(t, stderr.String())
-	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
+	require.Equal(t, stopPrometheus+startPrometheus, calls(), "no other server collects, and it was waiting")
 }
 
 func TestNewServerRequestsHandoverAndAwaitsAcknowledgment(t *testing.T) {

@@ -174,7 +174,7 @@ func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
 	stdout.Reset()
 	stderr.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
-	require.Contains(t, stderr.String(), dir+" is not empty", "what is there from before proves nothing")
+	require.Contains(t, stderr.String(), dir+" is not empty", "existing files prove nothing")
 
 	dir = t.TempDir()
 	args[len(args)-1] = dir

@@ -183,7 +183,7 @@ func TestEachSuccessfulPullIsInTheMetrics(t *testing.T) {
 
 	stderr.Reset()
 	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
-	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "the release is what counts")
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "only the release matters")
 	require.Contains(t, stderr.String(), "level=WARN msg=\"cannot write metrics: ")
 }
 

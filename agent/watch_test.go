@@ -100,7 +100,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
 	requireState("draining")
 	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
-	require.True(t, exists, "what a successor needs is there before the answer")
+	require.True(t, exists, "the data are uploaded before the acknowledgment")
 	require.Equal(t, certificates, backup.Content)
 	last, exists := s3.Object("history/wal/00000001/00000000/000000000000-000000000026")
 	require.True(t, exists)

@@ -31,7 +31,7 @@ func emptyAccount(t *testing.T) *httptest.Server {
 
 func TestWarningIfOutagesAlertNobody(t *testing.T) {
 	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
-	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "alerts nobody of an outage")
+	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "sends no alert of an outage")
 	require.Empty(t,
 		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
@@ -57,7 +57,7 @@ func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
 	args.Key = nil
 	args.API = "http://127.0.0.1:1"
 	differences, err = args.findDrift(t.Context(), ignore)
-	require.NoError(t, err, "without a key, nobody is asked")
+	require.NoError(t, err, "without a key, no request is sent")
 	require.Empty(t, differences)
 }
 

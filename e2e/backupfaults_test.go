@@ -90,7 +90,7 @@ func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) c
 	require.Zero(w.t, difference.Changed)
 	require.Zero(w.t, difference.Invented)
 	if difference.Lost > 0 {
-		require.False(w.t, difference.FirstLost().Before(complete), "what was taken before %s must be there: %s",
+		require.False(w.t, difference.FirstLost().Before(complete), "samples from before %s must not be lost: %s",
 			complete.Format(time.TimeOnly), difference)
 	}
 	return difference
@@ -127,7 +127,7 @@ func TestBackupFaults(t *testing.T) {
 		"a part of the newest backups is gone":     faultDamaged,
 		"a part of all backups is gone":            faultAllDamaged,
 		"two servers back up at the same time":     faultTwoServers,
-		"somebody empties the bucket":              faultEmptied,
+		"the bucket is emptied":              faultEmptied,
 		"a server is restored and replaced itself": faultGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,7 +293,7 @@ func faultAllDamaged(w faultWorld) {
 	remove(t, w.Path(serveragent.Bucket, parts[0]))
 
 	_, done, err := server.Verify(t.Context(), t.TempDir())
-	require.ErrorContains(t, err, "none of the 2 backups in the bucket is of use")
+	require.ErrorContains(t, err, "none of the 2 backups in the bucket is usable")
 	require.Contains(t, done.Stderr, filepath.Base(parts[0]))
 }
 
@@ -348,7 +348,7 @@ func faultTwoServers(w faultWorld) {
 	defer storage.Close()
 	difference, err = compare.Samples(t.Context(), old, storage)
 	require.NoError(t, err)
-	t.Logf("of the old server, which went on for 4 minutes: %s", difference)
+	t.Logf("of the old server, which continued for 4 minutes: %s", difference)
 	require.False(t, difference.FirstLost().Before(handedOver), difference.String())
 	require.EqualValues(t, 4*4*faultSeries, difference.Lost)
 }

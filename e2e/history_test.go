@@ -221,7 +221,7 @@ func TestHistory(t *testing.T) {
 			require.Zero(t, r.Lost, "samples that the old server was seen to have, and the new one has not")
 			require.LessOrEqual(t, r.HoleSeconds, holeLimit.Seconds())
 			sameCertificate(t, certificate, p.certificate(t, siteName))
-			require.Zero(t, r.Certificates, "certificates that were issued anew")
+			require.Zero(t, r.Certificates, "certificates that were issued again")
 		})
 	}
 	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage to who watches from outside")

@@ -40,7 +40,7 @@ func TestKilledEngine(t *testing.T) {
 	replaced := p.copy(t)
 
 	var duration time.Duration
-	measured := t.Run("nobody kills it", func(t *testing.T) {
+	measured := t.Run("no kill", func(t *testing.T) {
 		replaced.set(t, "generation", firstGeneration)
 		visitors := replaced.visit(t)
 		up := replaced.converges(t)
@@ -61,7 +61,7 @@ func TestKilledEngine(t *testing.T) {
 		})
 	}
 	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
-	t.Run("what killed engines left has ended by itself", func(t *testing.T) { requireEnd(t, plugins) })
+	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, plugins) })
 }
 
 // requireEnd requires that processes end by themselves.
@@ -136,7 +136,7 @@ func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, ou
 	// Processes that a plugin has started: the program, a build, commands.
 	took := up.awaitOthers(t, workLimit, plugins)
 	if took > time.Second {
-		t.Logf("what it had under way ended %.1f s later", took.Seconds())
+		t.Logf("its work ended %.1f s later", took.Seconds())
 	}
 	return plugins, up.output(t)
 }

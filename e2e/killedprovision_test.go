@@ -41,7 +41,7 @@ func TestKilledProvisioning(t *testing.T) {
 	replaced.set(t, "generation", firstGeneration)
 	replaced.converges(t)
 	whole := watch.stop(t)
-	require.Equal(t, 1, whole.most, "provisionings at once in an update that nobody kills")
+	require.Equal(t, 1, whole.most, "concurrent provisionings in an update that is not killed")
 	duration := whole.ended.Sub(whole.began)
 	t.Logf("provisioning takes %.1f s", duration.Seconds())
 
@@ -89,7 +89,7 @@ func TestKilledProvisioning(t *testing.T) {
 			left = append(left, plugins...)
 		})
 	}
-	t.Run("what killed engines left has ended by itself", func(t *testing.T) { requireEnd(t, left) })
+	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, left) })
 	require.NotZero(t, waited, "no update met the command of the one before it")
 	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
 }

@@ -61,7 +61,7 @@ func promotion(t *testing.T, p *project) {
 	test, production := p.outputsOf(t, testStack), p.outputsOf(t, productionStack)
 	require.Equal(t, testURL, test.URL)
 	require.Equal(t, productionURL, production.URL)
-	require.Equal(t, test.Release, production.Release, "what was tested is what production has")
+	require.Equal(t, test.Release, production.Release, "production has the tested commit")
 	separate(t, p)
 	for url, out := range map[string]outputs{testURL: test, productionURL: production} {
 		status, server, _ := p.get(t, url+".well-known/server")

@@ -57,7 +57,7 @@ func TestTheSite(t *testing.T) {
 	part("a preview right after shows no change", noChange)
 	part("a new clone finds the state where it is", newClone)
 	part("a renamed stack is refused, and renamed back", stackRenamed)
-	part("who is let in by SSH is not shown where it is encrypted", addressesHidden)
+	part("encrypted addresses for SSH are not shown", addressesHidden)
 	part("make bootstrap makes a bucket for state and a key for secrets", bootstrapped)
 	part("a preview's role sees everything and changes nothing", previewOnly)
 	part("an SSH client needs one line and asks nothing", sshLogin)
@@ -73,17 +73,17 @@ func TestTheSite(t *testing.T) {
 	part("everything is measured, and each panel of the dashboards has data", measured)
 	part("Grafana shows the dashboards", grafana)
 	part("an alert arrives at VictorOps, and so does that it is over", alertsArrive)
-	part("UptimeRobot watches it, and was told so once", watchedFromOutside)
-	part("what is at UptimeRobot is renamed in place", renamedInPlace)
+	part("UptimeRobot probes it, and was configured once", watchedFromOutside)
+	part("resources at UptimeRobot are renamed in place", renamedInPlace)
 	part("a monitor that was deleted by hand is put back", putBack)
-	part("what is at UptimeRobot goes with its resource", takenAway)
+	part("resources at UptimeRobot are deleted with their command", takenAway)
 	part("an outage is seen from outside, and VictorOps hears of it and of its end", outageIsSeen)
 	part("alerts that stop working are noticed outside, and so is that they work again", heartbeatStops)
 	part("only three ports are open", openPorts)
 	part("buckets refuse what they must", bucketsRefuse)
 	part("metadata needs a token and is out of reach for containers", metadata)
 	part("pending security updates are counted", securityUpdatesAreCounted)
-	part("containers reach only whom they need, and PHP nobody", containersReach)
+	part("containers reach only those that they need, and PHP none", containersReach)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("the agent says whether the server is ready, and why not", agentReady)
 	part("a server that reboots is back with what it served", reboot)
@@ -93,14 +93,14 @@ func TestTheSite(t *testing.T) {
 		"notices", rollback)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
-	part("a sync that broke off is mended by going back", halfSync)
+	part("a rollback repairs an interrupted sync", halfSync)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
 	part("it fits into a small server", memory)
 	part("test is promoted to production, and goes without it", promotion)
 	if mode == "attach" {
 		return
 	}
-	part("make up that was interrupted goes on", interruptedUp)
+	part("an interrupted make up continues", interruptedUp)
 	part("make down leaves nothing and make up works again", func(t *testing.T, p *project) { downAndUp(t, p, before) })
 }
 
@@ -521,7 +521,7 @@ func rollback(t *testing.T, p *project) {
 		"a new server, not one from before")
 	p.converged(t)
 
-	t.Logf("the update took %.0f s, the roll-back %.0f s; requests cut by the two moves of the VIP: %d",
+	t.Logf("the update took %.0f s, the rollback %.0f s; requests cut by the two moves of the VIP: %d",
 		second.took.Seconds(), back.took.Seconds(), visitors.seen(t).unharmed(t))
 	server, release := p.served(t)
 	require.Equal(t, p.outputs(t).ServerID, server)

@@ -139,7 +139,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 		hidden := &project{dir: checkout.dir, env: append(append([]string{}, checkout.env...), "PULUMI_DEBUG_COMMANDS=true")}
 		first = hidden.pulumiUp(t, "--debug", "--event-log", events)
 	}()
-	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "nobody has locked the stack" })
+	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "the stack is not locked" })
 	second := p.pulumiUp(t, "--skip-preview")
 	done.Wait()
 	processes := looks.End()

@@ -72,7 +72,7 @@ func TestSwitchover(t *testing.T) {
 					if way.strict {
 						problems := r.Problems()
 						// A test's report omits texts that are too long.
-						require.Empty(t, problems[:min(len(problems), 10)], "somebody noticed, in all %d times", len(problems))
+						require.Empty(t, problems[:min(len(problems), 10)], "visitors or admins noticed, %d times", len(problems))
 					}
 				})
 			}
@@ -81,7 +81,7 @@ func TestSwitchover(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the project as it is converges", func(t *testing.T) {
+	t.Run("the unchanged project converges", func(t *testing.T) {
 		p.converges(t)
 	})
 

@@ -58,7 +58,7 @@ func TestSync(t *testing.T) {
 		require.Equal(t, first, publish(t))
 	})
 
-	t.Run("an interrupted sync is mended by going back", func(t *testing.T) {
+	t.Run("a rollback repairs an interrupted sync", func(t *testing.T) {
 		for _, name := range []string{"index.html", "about.html", "a.html", "b.html"} {
 			p.Write(t, name, "half of this is uploaded")
 		}

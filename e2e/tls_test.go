@@ -81,19 +81,19 @@ func httpsOnly(t *testing.T, p *project) {
 		require.NotEmpty(t, header.Get(name), name)
 	}
 	require.Empty(t, header.Get("X-Powered-By"))
-	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is told")
+	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is shown")
 }
 
 // webRules are the web server's additions to the files of a release.
 func webRules(t *testing.T, p *project) {
 	status, front, header := p.get(t, siteURL+"/")
 	require.Equal(t, http.StatusOK, status)
-	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is asked for anew")
+	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is requested again")
 	asset := regexp.MustCompile(`/assets/[^"]+-[0-9a-f]{16}\.css`).FindString(front)
 	require.NotEmpty(t, asset, front)
 	status, _, header = p.get(t, siteURL+asset)
 	require.Equal(t, http.StatusOK, status)
-	require.Contains(t, header.Get("Cache-Control"), "immutable", "what has its hash in its name never changes")
+	require.Contains(t, header.Get("Cache-Control"), "immutable", "a file with its hash in its name never changes")
 	status, _, header = p.get(t, siteURL+regexp.MustCompile(`[0-9a-f]{16}`).ReplaceAllString(asset, "0123456789abcdef"))
 	require.Equal(t, http.StatusOK, status, "a page from before may ask for what the file was called then")
 	require.Equal(t, "no-cache", header.Get("Cache-Control"))
@@ -187,7 +187,7 @@ func names(t *testing.T, p *project) {
 // testsslAccepted are findings of testssl.sh that do not matter for this site, with the reason.
 func testsslAccepted() map[string]string {
 	return map[string]string{
-		"BREACH":          "pages are compressed, and have no secret in them: nobody logs in to this site",
+		"BREACH":          "pages are compressed, and contain no secret: this site has no logins",
 		"cert_revocation": "the test authority offers no revocation list; Let's Encrypt does",
 	}
 }

@@ -164,7 +164,7 @@ func renamedInPlace(t *testing.T, p *project) {
 	up := p.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
 	after := p.watched(t)
-	require.Equal(t, before.Created, after.Created, "nothing was made anew")
+	require.Equal(t, before.Created, after.Created, "nothing was created again")
 	require.Equal(t, before.Deleted, after.Deleted)
 	require.Equal(t, siteName, after.Monitors[0].Name)
 	require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)

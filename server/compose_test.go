@@ -206,7 +206,7 @@ func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
 		}, at(t, configuration, "http", "routers", "certificates", "tls"), state)
 	}
 	waiting := renderTraefik(t, "states/waiting.yaml", environment)
-	require.NotContains(t, at(t, waiting, "http"), "routers", "nobody could be validated")
+	require.NotContains(t, at(t, waiting, "http"), "routers", "no name could be validated")
 }
 
 func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {

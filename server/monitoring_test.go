@@ -143,7 +143,7 @@ func prometheusKnowsItsServer(t *testing.T) {
 	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
 	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
 echo "begins with $(interval)"
-trap 'echo "goes on with $(interval)"; exit 0' HUP
+trap 'echo "continues with $(interval)"; exit 0' HUP
 touch %[2]s/running
 while :; do sleep 0.05; done
 `, file, c.root)
@@ -151,11 +151,11 @@ while :; do sleep 0.05; done
 	require.NoError(t, err, arguments)
 	require.Contains(t, arguments, "--config.file="+c.root+"/tmp/prometheus.yaml\n")
 	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n",
-		"what is measured first after a handover is not an interval late")
-	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
+		"the first samples after a handover are not an interval late")
+	require.Contains(t, arguments, "continues with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
-	require.NotContains(t, arguments, "--web.enable", "who reaches it reads, and neither ends nor changes it")
+	require.NotContains(t, arguments, "--web.enable", "clients can read, but neither end nor change it")
 
 	path, text := c.config(t)
 	require.NotContains(t, text, "@SERVER@")
@@ -194,7 +194,7 @@ func TestPrometheusCollectsNothingBeforeTheHandover(t *testing.T) {
 	waiting, err := os.ReadFile(filepath.Join(c.root, "tmp", "waiting.yaml"))
 	require.NoError(t, err)
 	require.Equal(t, "global: {}\n", string(waiting))
-	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "what was restored has to open")
+	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "the restored data must open")
 }
 
 func TestPrometheusDoesNotStartWithoutTheServersName(t *testing.T) {
@@ -230,7 +230,7 @@ func TestAlertsGoToVictorOpsIfThereIsAKey(t *testing.T) {
 			c := newAlertmanager(t, test.key, "site")
 			arguments, err := c.start(t)
 			require.NoError(t, err, arguments)
-			require.NotContains(t, arguments, "2f0bfa2a", "who lists the processes sees no key")
+			require.NotContains(t, arguments, "2f0bfa2a", "the list of processes shows no key")
 			path, text := c.config(t)
 			require.NotContains(t, text, "2f0bfa2a")
 			require.NotContains(t, text, "@")
@@ -280,7 +280,7 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 			c := withHeartbeat(t, newAlertmanager(t, test.key, "site"))
 			arguments, err := c.start(t)
 			require.NoError(t, err, arguments)
-			require.NotContains(t, arguments, "5c1e0f", "who lists the processes sees no token")
+			require.NotContains(t, arguments, "5c1e0f", "the list of processes shows no token")
 			path, text := c.config(t)
 			require.NotContains(t, text, "5c1e0f", "the URL stays in its file")
 			require.NotContains(t, text, "@")
@@ -370,7 +370,7 @@ func TestEachAlertSaysWhatToDoAndIsTested(t *testing.T) {
 		require.Regexp(t, `\b`+alert.Alert+`\b`, tests.String(), "testdata/rules has a test")
 	}
 	for _, heading := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllStringSubmatch(string(guide), -1) {
-		require.Contains(t, names, heading[1], "docs/alerts.md tells of an alert that there is")
+		require.Contains(t, names, heading[1], "docs/alerts.md describes existing alerts only")
 	}
 }
 

@@ -197,7 +197,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 	}{
 		"STARTTLS":           {startTLS: true, password: relayPassword},
 		"TLS from the start": {implicitTLS: true, password: relayPassword},
-		"a certificate that nobody knows": {
+		"an untrusted certificate": {
 			startTLS:     true,
 			foreignRoots: true,
 			password:     relayPassword,

@@ -37,7 +37,7 @@ func TestUnitsAreValid(t *testing.T) {
 	}
 	output, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
-	require.NotContains(t, string(output), dir, "what it says of these units")
+	require.NotContains(t, string(output), dir, "its messages about these units")
 }
 
 func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.T) {
@@ -67,7 +67,7 @@ func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.
 	noted, err := os.ReadFile(calls)
 	require.NoError(t, err)
 	require.Equal(t, "systemctl disable --quiet --now unclaimed.timer", strings.Split(string(noted), "\n")[0],
-		"a live server stays, whatever else fails, also after its reboot")
+		"the active server stays, whatever else fails, also after a reboot")
 }
 
 func TestTheBootstrapLoginIsLetInFromTheMachinesThatDeploy(t *testing.T) {

@@ -108,7 +108,7 @@ func TestNoLoginWithAPasswordOrAsRoot(t *testing.T) {
 		keys[user.Name] = len(user.Keys)
 	}
 	require.Equal(t, map[string]int{"ada": 1, "zoe": 2, "bootstrap": 0, "site-agent": 0}, keys,
-		"nobody else has a key, and the bootstrap user none before the boot is over")
+		"no other user has a key, and the bootstrap user none before the end of the boot")
 
 	var sshd string
 	for _, file := range config.Files {

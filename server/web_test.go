@@ -338,14 +338,14 @@ func TestPHPFilesOfTheReleaseRun(t *testing.T) {
 	require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
 	require.Regexp(t, `^\{"php":"8\.\d+\.\d+","release":"`+firstRelease+`"\}\n$`, body)
 	require.Equal(t, []string{"no-store"}, answer.Header.Values("Cache-Control"),
-		"what PHP says counts, and nothing else is said")
+		"PHP's headers apply, and no others")
 	require.Empty(t, answer.Header.Get("X-Powered-By"))
 
 	answer, body = w.get("/api/address.php", "X-Forwarded-For", "198.51.100.99")
 	require.Equal(t, "198.51.100.99 on "+filepath.Join(w.site, "releases", firstRelease, "site/api/address.php"), body)
 	require.Equal(t, []string{"max-age=60"}, answer.Header.Values("Cache-Control"))
 	_, body = w.get("/api/curious.php")
-	require.Equal(t, "closed", body, "what is outside of the releases is not for PHP")
+	require.Equal(t, "closed", body, "PHP cannot read outside of the releases")
 }
 
 func TestARedirectIsTheReleasesOwn(t *testing.T) {
@@ -391,7 +391,7 @@ func TestOnlyFilesWithAHashInTheirNameAreCached(t *testing.T) {
 		require.Equal(t, []string{want}, answer.Header.Values("Cache-Control"), path)
 	}
 	answer, body := w.get("/assets/site-0000000000000000.css")
-	require.Equal(t, http.StatusOK, answer.StatusCode, "somebody has a page from before the last release")
+	require.Equal(t, http.StatusOK, answer.StatusCode, "a visitor has a page of the previous release")
 	require.Equal(t, "plain name", body)
 	require.Equal(t, []string{"no-cache"}, answer.Header.Values("Cache-Control"), "it is not what that name stands for")
 

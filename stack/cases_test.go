@@ -94,7 +94,7 @@ func failingLate(t *testing.T) map[string]invalid {
 			map[string]string{"dnsRecords[0].type": "no IPv6 address"}, "aliases", `["www.example.org"]`),
 		"C1: AAAA for Grafana":         record(`{"name": "monitoring.example.org", "type": "AAAA", "values": ["2001:db8::1"]}`, map[string]string{"dnsRecords[0].type": "no IPv6 address"}),
 		"C1: CAA of another authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "letsencrypt.org"`}),
-		"C1: CAA of nobody": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \";\""]}`,
+		"C1: CAA that allows no authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \";\""]}`,
 			map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
 		"C1: CAA above the site":        record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": "acme-v02.api.letsencrypt.org"}, "domain", "blog.example.org"),
 		"C1: CAA for another way":       record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
@@ -203,10 +203,10 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C3: a Mac":                       set("instanceType", "mac2.metal", "cannot boot Debian 13"),
 		"C3: the first generation":        set("instanceType", "m1.small", "cannot boot Debian 13"),
 		"C3: an address with a backslash": set("acmeEmail", `a\b@example.org`, "not an e-mail address"),
-		"C3: an address nobody can hold":  set("acmeEmail", "o'$a@example.org", "cannot hold"),
+		"C3: an address that no file can hold":  set("acmeEmail", "o'$a@example.org", "cannot hold"),
 		"C3: an address in no domain":     set("acmeEmail", "ada@localhost", "not an e-mail address"),
 		"C3: an address with umlauts":     set("acmeEmail", "jürgen@example.org", "not an e-mail address"),
-		"C3: a directory nobody can hold": set("acmeDirectory", `https://acme.example.org/'$x`, "cannot hold"),
+		"C3: a directory that no file can hold": set("acmeDirectory", `https://acme.example.org/'$x`, "cannot hold"),
 		"C3: a name without room for monitoring": set("domain", strings.Repeat(strings.Repeat("a", 49)+".", 5)+"org",
 			"too long"),
 		"C3: more blocks than EC2 takes": set("sshAllowFrom", blocks(51), "at most 50"),
@@ -216,7 +216,7 @@ func failingLate(t *testing.T) map[string]invalid {
 			change: map[string]string{"admins": fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, sshCertificate(t))},
 			errors: map[string]string{"admins[0].keys[0]": "is a certificate"},
 		},
-		"S10: SPF that nobody sends": record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`,
+		"S10: SPF that excludes all mail": record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`,
 			map[string]string{"dnsRecords[0].values[0]": "excludes mail"}, "smtpHost", relayed),
 		"C3: a block twice": {
 			change: map[string]string{"sshAllowFrom": `["192.0.2.7/32", "192.0.2.7/32"]`},
@@ -303,7 +303,7 @@ func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
 		"C1: CAA of wildcards by DNS": {
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \"letsencrypt.org; validationmethods=dns-01\""]}]`,
 		},
-		"C1: CAA of nobody, and a space": {"dnsRecords": "[" + caaRecord("; ", "letsencrypt.org ;") + "]"},
+		"C1: CAA that allows no authority, and a space": {"dnsRecords": "[" + caaRecord("; ", "letsencrypt.org ;") + "]"},
 		"C1: CAA for wildcards": {
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \";\"", "128 issue \"LetsEncrypt.org\""]}]`,
 		},
@@ -380,7 +380,7 @@ func TestS3HSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
 	require.Equal(t, "max-age=31536000; includeSubDomains", config.HSTS())
 	config.HSTSPreload = true
 	require.Equal(t, "max-age=31536000; includeSubDomains; preload", config.HSTS())
-	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which takes back what browsers have been told")
+	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which revokes an earlier header")
 }
 
 func TestS8GrafanasNameBelongsToTheSiteIfItRuns(t *testing.T) {

@@ -324,7 +324,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"jekyllEnv": ""},
 			errors: map[string]string{"jekyllEnv": "production or development"},
 		},
-		"a truth value in words": {
+		"a boolean in words": {
 			change: map[string]string{"protect": "yes"},
 			errors: map[string]string{"protect": "neither true nor false"},
 		},
@@ -352,7 +352,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"instancetype": "t3.micro"},
 			errors: map[string]string{"instancetype": "did you mean instanceType?"},
 		},
-		"a key that nobody knows": {
+		"an unknown key": {
 			change: map[string]string{"frobnicate": "1"},
 			errors: map[string]string{"frobnicate": "unknown key"},
 		},

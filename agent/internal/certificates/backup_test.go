@@ -57,7 +57,7 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	log.Reset()
 	s3.TakeRequests()
 	require.NoError(t, backup.Run(t.Context()))
-	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "what is there is not sent again")
+	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "an unchanged file is not uploaded again")
 	require.Empty(t, log.String())
 
 	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"),
@@ -105,7 +105,7 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	for length := 1; length < len(text); length += 97 {
 		backup.write(t, text[:length])
 		require.ErrorContains(t, backup.Run(t.Context()),
-			backup.File+" is left as it is in the bucket: it is not in the format of Traefik: ", "%d bytes of %d", length,
+			backup.File+" is unusable: it is not in the format of Traefik: ", "%d bytes of %d", length,
 			len(text))
 	}
 	require.Empty(t, s3.TakeRequests())
@@ -158,6 +158,6 @@ func TestEachCertificateAuthorityHasABackupOfItsOwn(t *testing.T) {
 	const directory, ca = "https://acme.example.org/dir", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	// echo https://acme.example.org/dir | sha256sum
 	require.Equal(t, "certificates/c361ddfb95553cdf/acme.json", Key(directory, ""))
-	require.NotEqual(t, Key(directory, ""), Key(directory, ca), "a test authority that was set up anew has the same URL")
+	require.NotEqual(t, Key(directory, ""), Key(directory, ca), "a new test authority has the same URL")
 	require.NotEqual(t, Key(directory, ""), Key("https://acme.example.net/dir", ""))
 }

@@ -84,7 +84,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 			case !slices.ContainsFunc(r.Names, func(name string) bool { return certificate.Leaf.VerifyHostname(name) == nil }):
 				return false
 			case !certificate.trusted(r.Roots):
-				result.Unusable = "no authority that browsers trust vouches for one of the certificates"
+				result.Unusable = "no authority that browsers trust certifies one of the certificates"
 				return false
 			default:
 				return !certificate.Leaf.NotAfter.Before(end)

@@ -254,7 +254,7 @@ func TestCertificateOfUntrustedAuthorityIsNotRestored(t *testing.T) {
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"example.org"}, result.Missing)
-	require.Contains(t, result.String(), "no authority that browsers trust vouches for one of the certificates")
+	require.Contains(t, result.String(), "no authority that browsers trust certifies one of the certificates")
 	require.True(t, restore.Roots.AppendCertsFromPEM(forged.Certificate))
 	result, err = restore.Run(t.Context())
 	require.NoError(t, err)
@@ -347,7 +347,7 @@ func TestHandoverRestoresCertificatesRenewedMeanwhile(t *testing.T) {
 	restarts := 0
 	successor := Data{Restoring: restore, Out: &out, Restart: func(context.Context) error { restarts++; return nil }}
 	require.NoError(t, successor.Restore(t.Context()))
-	require.Zero(t, restarts, "what has not changed is served already")
+	require.Zero(t, restarts, "unchanged certificates are served already")
 	require.Empty(t, out.String())
 
 	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))

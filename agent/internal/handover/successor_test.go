@@ -79,7 +79,7 @@ func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
 		require.NoError(t, successor.TakeOver(t.Context()))
 		require.Equal(t, "handover: this server already holds the VIP\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Equal(t, []string{"resume"}, data.taken(), "what it has is what counts")
+		require.Equal(t, []string{"resume"}, data.taken(), "its own data are authoritative")
 	})
 }
 

@@ -91,7 +91,7 @@ func TestHolderIsRecordedAgainInEmptiedBucket(t *testing.T) {
 
 		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
 		after(holderPause)
-		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "who came later may know better")
+		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "a later record may be right")
 		after(holderPause)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "it does not: this server is asked")
 		for _, text := range []string{"", "[]", `{"server":"\n::stop-commands::"}`, strings.Repeat("x", 5_000)} {
@@ -149,7 +149,7 @@ func TestASilentMetadataServiceChangesNothing(t *testing.T) {
 		require.Empty(t, writes(s.bucket.takeRequests()))
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "it goes on handing over")
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "it continues the handover")
 		require.Equal(t, 2, strings.Count(s.log.String(), "cannot ask the metadata service"))
 		require.Equal(t, 1, strings.Count(s.log.String(), "recovered: ask the metadata service"))
 	})
@@ -165,7 +165,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", 2*time.Minute)
 
 		after(time.Second)
-		require.Equal(t, Draining, s.proxy.is(), "visitors are asked to reconnect at the next look")
+		require.Equal(t, Draining, s.proxy.is(), "visitors are asked to reconnect at the next check")
 		require.Empty(t, s.data.taken())
 
 		after(2900 * time.Millisecond)
@@ -185,7 +185,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		require.Equal(t, []string{"PUT " + AckKey}, writes(s.bucket.takeRequests()), "one answer is enough")
 		s.cloud.answer(another, nil)
 		after(time.Hour)
-		require.Equal(t, Draining, s.proxy.is(), "a server that others have replaced stays as it is")
+		require.Equal(t, Draining, s.proxy.is(), "a replaced server does not change")
 		require.False(t, fileExists(s.holder))
 		require.Equal(t, []string{"release"}, s.data.taken())
 		require.Equal(t,
@@ -367,7 +367,7 @@ func TestFailedAcknowledgmentDoesNotProlongDraining(t *testing.T) {
 		require.Equal(t, Serving, s.proxy.is())
 		s.bucket.fail("PUT "+AckKey, nil)
 		after(time.Hour)
-		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "nobody asks any longer")
+		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "the request has expired")
 	})
 }
 
@@ -452,7 +452,7 @@ func TestStartResumesAfterExpiredHandover(t *testing.T) {
 				defer s.stop()
 				if strings.HasPrefix(name, "a bucket") {
 					after(time.Minute)
-					require.Equal(t, Draining, s.proxy.is(), "what is announced is not known yet")
+					require.Equal(t, Draining, s.proxy.is(), "the request is not known yet")
 					s.bucket.fail("GET "+RequestKey, nil)
 					after(2 * time.Second)
 				}
@@ -586,7 +586,7 @@ func TestMissingCertificateIsRequestedWithBackoff(t *testing.T) {
 		after(24 * time.Hour)
 		require.Empty(t, s.proxy.taken())
 		require.Equal(t, "level=INFO msg=\"all certificates are present\"\n", s.takeLog())
-		require.Less(t, s.certificates.looks, 40, "what is there is looked at once an hour")
+		require.Less(t, s.certificates.looks, 40, "existing certificates are checked once an hour")
 	})
 }
 

@@ -29,7 +29,7 @@ func TestBackupUploadsOnlyNewBytes(t *testing.T) {
 			w.TakeRequests()
 			report := s.backup()
 			_, sent := w.TakeRequests()
-			require.Equal(t, report.Bytes, sent, "what is told is what was sent")
+			require.Equal(t, report.Bytes, sent, "the report has the uploaded bytes")
 			perHour[hour] += sent
 		}
 		require.Less(t, perHour[hour]/minutes, int64(50_000))
@@ -101,7 +101,7 @@ func TestInterruptedUploadContinues(t *testing.T) {
 	w.once(http.MethodPut, blockRoot+ulid+"/tombstones", cut)
 	require.ErrorContains(t, s.fails(), "tombstones")
 	w.TakeRequests()
-	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "nobody takes it for complete")
+	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "it does not count as complete")
 	requireSame(t, before, w.restored("i-new").history())
 	s.backup()
 	requests, _ = w.TakeRequests()
@@ -314,7 +314,7 @@ func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 			require.ErrorContains(t, s.fails(), "check what this server's role may do in the backup bucket")
 			w.Intercept(nil)
 			s.backup()
-			require.Len(t, w.Keys(t, epochRoot), 1, "what may not be read is not gone")
+			require.Len(t, w.Keys(t, epochRoot), 1, "a denied object is not lost")
 			requireSame(t, s.history(), w.restored("i-new").history())
 		})
 	}

@@ -48,7 +48,7 @@ func TestDelayedManifestOfReplacedServerIsIgnored(t *testing.T) {
 		successor.backup()
 		return false
 	})
-	require.Equal(t, uint64(2), old.backup().Sequence, "nobody has told it")
+	require.Equal(t, uint64(2), old.backup().Sequence, "it does not know")
 	requireSame(t, successor.history(), w.restored("i-third").history())
 	require.ErrorContains(t, old.fails(), "i-new has taken over")
 }

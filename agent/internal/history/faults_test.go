@@ -81,7 +81,7 @@ func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
 
 	require.NoError(t, line.Start())
 	report := s.backup()
-	require.Less(t, report.Bytes, int64(4_500), "what was new, at once")
+	require.Less(t, report.Bytes, int64(4_500), "all new data, at once")
 	successor.restore()
 	requireSame(t, s.history(), successor.history())
 }

@@ -297,7 +297,7 @@ func TestLostObjectsAreCounted(t *testing.T) {
 	}
 	require.Zero(t, lost())
 	s.collectGarbageNext()
-	require.Zero(t, lost(), "what this server deletes is not missed")
+	require.Zero(t, lost(), "objects that this server deletes are not missed")
 	require.NoError(t, os.RemoveAll(w.Path(blockRoot)))
 	s.collectGarbageNext()
 	require.Equal(t, uint64(1), lost())

@@ -329,7 +329,7 @@ func TestFailedRestoreKeepsTheData(t *testing.T) {
 	require.Error(t, err)
 	requireSame(t, want, s.history())
 	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile),
-		"what would be collected now would be lost with the next restore")
+		"samples collected now would be lost with the next restore")
 }
 
 func TestStackContinuesInAnotherBucket(t *testing.T) {
@@ -346,7 +346,7 @@ func TestStackContinuesInAnotherBucket(t *testing.T) {
 	there.move("i-new")
 	s.segment(1, 10)
 	require.Equal(t, uint64(2), s.backup().Epoch)
-	require.Equal(t, uint64(3), old.backup().Sequence, "the old one goes on in the old bucket")
+	require.Equal(t, uint64(3), old.backup().Sequence, "the old one continues in the old bucket")
 	requireSame(t, s.history(), there.restored("i-third").history())
 }
 

@@ -42,7 +42,7 @@ func (s Switch) ask(ctx context.Context, file, opposite string) error {
 		return fmt.Errorf("cannot %s: %w", file, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout,
-		fmt.Errorf("%s is still there after %s: check the systemd unit that watches it", path, s.Timeout))
+		fmt.Errorf("%s still exists after %s: check the systemd unit that waits for it", path, s.Timeout))
 	defer cancel()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()

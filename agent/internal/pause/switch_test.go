@@ -30,7 +30,7 @@ func TestErrorNamesTheUnitThatDoesNotRespond(t *testing.T) {
 		dir := t.TempDir()
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
 		require.EqualError(t, err,
-			"cannot pause: "+dir+"/pause is still there after 1m0s: check the systemd unit that watches it")
+			"cannot pause: "+dir+"/pause still exists after 1m0s: check the systemd unit that waits for it")
 		// Its response comes late: only the last request matters.
 		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
 		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))

@@ -155,7 +155,7 @@ func TestProblemsOfCertificatesAreReported(t *testing.T) {
 		prepare func(f *front)
 		detail  string
 	}{
-		"nobody restored anything": {
+		"nothing was restored": {
 			func(f *front) { require.NoError(f, os.Remove(f.check.Record)) },
 			`^example\.org: has no certificate; www\.example\.org: has no certificate$`,
 		},
@@ -195,7 +195,7 @@ func TestProblemsOfCertificatesAreReported(t *testing.T) {
 			func(f *front) { f.record("{") },
 			`^cannot read what was restored: .*restored\.json: `,
 		},
-		"nobody answers": {
+		"nothing listens": {
 			func(f *front) {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(f, err)

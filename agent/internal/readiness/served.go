@@ -84,7 +84,7 @@ func (s *Served) Check(ctx context.Context) Result {
 		}
 		return fail(detail, projectLog(s.Project))
 	}
-	return pass(fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files))
+	return pass(fmt.Sprintf("%s: every static file is served with the bucket's bytes (files: %d)", id, files))
 }
 
 func (s *Served) fetchManifest(ctx context.Context) error {

@@ -152,13 +152,13 @@ func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	require.Equal(t, Result{
-		Verdict: Pass, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)",
+		Verdict: Pass, Detail: build.ID() + ": every static file is served with the bucket's bytes (files: 7)",
 	}, s.look())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
 		"/odd/100%25 ?#&;=:@.txt", "/posts/", "/posts/a b/ü+.html",
-	}, s.web.requests, "every file that is sent as it is, and no other")
+	}, s.web.requests, "every static file, and no other")
 }
 
 // R1: the site's own programs do not affect the readiness of the server.

@@ -28,7 +28,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	f := newStateFile(t, root)
 	state, err := f.State()
 	require.NoError(t, err)
-	require.Empty(t, state, "nobody has set one")
+	require.Empty(t, state, "no state was set")
 	for _, want := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
 		before, beforeErr := os.Stat(f.Path)
 		require.NoError(t, f.Set(want))
@@ -40,7 +40,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 		require.Equal(t, os.FileMode(0o644), after.Mode().Perm())
 		if beforeErr == nil {
 			require.False(t, os.SameFile(before, after),
-				"another file has its name, also in the same state: that is what Traefik notices")
+				"the file is replaced even in the same state: Traefik notices that")
 		}
 		state, err := f.State()
 		require.NoError(t, err)

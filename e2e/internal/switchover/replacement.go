@@ -113,12 +113,12 @@ func (r Replacement) Problems() []string {
 				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
-		problems = append(problems, "nobody logged in")
+		problems = append(problems, "no login was attempted")
 	}
 	for _, login := range r.Logins {
 		switch {
 		case login.Status == 0 && login.Stderr != "":
-			problems = append(problems, fmt.Sprintf("a login %s was told something: %s", r.clock(login.At), login.Stderr))
+			problems = append(problems, fmt.Sprintf("a login %s printed something: %s", r.clock(login.At), login.Stderr))
 		case login.Status != 0 && !r.inFlight(login.At, login.Took, 0):
 			problems = append(problems, fmt.Sprintf("a login %s failed with status %d after %s, not while the VIP moved: %s",
 				r.clock(login.At), login.Status, login.Took.Round(time.Millisecond), login.Stderr))

@@ -115,8 +115,8 @@ func TestEachProblemIsReported(t *testing.T) {
 		"a failure": {func(r *Replacement) { r.Load.KeepAlive.Failures = []load.Failure{failed(10, 20*time.Millisecond)} },
 			`a visitor with a connection had "reset" for /, sent 10.0 s after the update began, after 20ms, not while the VIP moved: connection reset by peer`},
 		"a question": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },
-			"a login 1.0 s after the update began was told something: REMOTE HOST IDENTIFICATION HAS CHANGED"},
-		"no login": {func(r *Replacement) { r.Logins = nil }, "nobody logged in"},
+			"a login 1.0 s after the update began printed something: REMOTE HOST IDENTIFICATION HAS CHANGED"},
+		"no login": {func(r *Replacement) { r.Logins = nil }, "no login was attempted"},
 		"no move": {
 			func(r *Replacement) { r.Engine.Steps = r.Engine.Steps[:1]; r.Logins = r.Logins[:1] }, "the VIP moved 0 times",
 		},
