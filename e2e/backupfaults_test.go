@@ -127,7 +127,7 @@ func TestBackupFaults(t *testing.T) {
 		"a part of the newest backups is gone":     faultDamaged,
 		"a part of all backups is gone":            faultAllDamaged,
 		"two servers back up at the same time":     faultTwoServers,
-		"the bucket is emptied":              faultEmptied,
+		"the bucket is emptied":                    faultEmptied,
 		"a server is restored and replaced itself": faultGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) {
