@@ -106,7 +106,7 @@ func noteBackup(
 }
 
 func metricsFlag(flags *flag.FlagSet) *string {
-	return flags.String("metrics", "", "`file` that tells the node exporter's textfile collector of it; empty for none")
+	return flags.String("metrics", "", "`file` for the node exporter's textfile collector; empty for none")
 }
 
 // noteSuccess writes to the metrics that a verb succeeded now. If that fails, the work is done

@@ -74,7 +74,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 		archive = archiveFlags(flags)
 		project = projectFlag(flags)
 		path    = flags.String("metrics", "/srv/metrics/restore.prom",
-			"`file` for the metrics of what was restored; empty for none")
+			"`file` for the metrics of the restore; empty for none")
 		wait   = flags.Duration("wait", 30*time.Second, "wait at most this `time` for the previous server to hand over")
 		window = flags.Duration("window", 2*time.Minute, "`time` after which that server resumes if it still holds the VIP")
 	)

@@ -35,12 +35,12 @@ func historyFlags(flags *flag.FlagSet) siteHistory {
 	return siteHistory{
 		prometheus: prometheusFlag(flags),
 		state: flags.String("history-state", "/var/lib/site-agent/history.json",
-			"`file` that remembers what the backup bucket has of the history"),
+			"`file` that records which parts of the history are in the backup bucket"),
 	}
 }
 
 func prometheusFlag(flags *flag.FlagSet) *string {
-	return flags.String("prometheus", "/srv/prometheus", "`directory` that Prometheus' data directory is in")
+	return flags.String("prometheus", "/srv/prometheus", "`directory` that contains Prometheus' data directory")
 }
 
 func (h *siteHistory) load(s *settings) {

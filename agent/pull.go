@@ -32,7 +32,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 				"release is served as soon as current names it)")
 		address = siteURLFlag(flags)
 		runtime = flags.String("runtime", "",
-			"`directory` that a boot empties: remembers which release was verified since (default: none, each run verifies)")
+			"`directory` that a boot empties: records the verified release (default: none, each run verifies)")
 		verify  = flags.Bool("verify", false, "hash every file of the current release even if that was done since boot")
 		timeout = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run starts over")
 		metrics = metricsFlag(flags)

@@ -36,7 +36,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
 	var (
 		wait = flags.Duration("wait", 0,
-			"wait for at most this `time` until the server is ready (default 0s: look once)")
+			"wait for at most this `time` until the server is ready (default 0s: check once)")
 		envFile    = settingsFlag(flags)
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
 		project    = projectFlag(flags)
