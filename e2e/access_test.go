@@ -106,8 +106,8 @@ func previewOnly(t *testing.T, p *project) {
 	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it is there")
 
 	require.Equal(t, resources, p.resources(t))
-	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is as it was, byte for byte")
+	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is unchanged, byte for byte")
 	nobody := checkout.run(t, time.Minute, "make", "-s", "env", "ROLE=nobody")
 	require.Error(t, nobody.err)
-	require.Contains(t, nobody.stderr, previewRole, "the error says whom there is")
+	require.Contains(t, nobody.stderr, previewRole, "the error lists the existing ones")
 }

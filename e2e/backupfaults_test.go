@@ -185,7 +185,7 @@ func faultChangesMeanwhile(w faultWorld) {
 				}
 			})
 			begun := server.backup()
-			require.True(t, happened(), "the run did not come to that")
+			require.True(t, happened(), "the request did not arrive during the run")
 			require.Greater(t, server.Blocks(), before)
 			w.comesBack(server, begun)
 

@@ -128,7 +128,7 @@ func TestBrokenServers(t *testing.T) {
 			if c.late {
 				t.Run("the same update succeeds when the server has become ready", func(t *testing.T) { lateServer(t, broken, c) })
 			}
-			t.Run("the next good update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+			t.Run("the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 		})
 	}
 	t.Run("a boot with a warning", func(t *testing.T) {
@@ -159,7 +159,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	server, release := broken.served(t)
 	require.Equal(t, before.ServerID, server)
 	require.Equal(t, before.Release, release)
-	require.Equal(t, before, broken.outputs(t), "the stack says what is so")
+	require.Equal(t, before, broken.outputs(t), "the stack has the actual state")
 }
 
 // lineOf is the matching line of a command's output, which must exist.

@@ -224,7 +224,7 @@ func TestHistory(t *testing.T) {
 			require.Zero(t, r.Certificates, "certificates that were issued again")
 		})
 	}
-	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage to who watches from outside")
+	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage for UptimeRobot")
 	t.Run("a server that is killed loses a backup interval at most", func(t *testing.T) {
 		certificate := p.certificate(t, siteName)
 		old := p.known(t, known)

@@ -60,7 +60,7 @@ func TestKilledEngine(t *testing.T) {
 			plugins = append(plugins, killAndGoOn(t, replaced, moment)...)
 		})
 	}
-	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, plugins) })
 }
 

@@ -90,8 +90,8 @@ func TestKilledProvisioning(t *testing.T) {
 		})
 	}
 	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, left) })
-	require.NotZero(t, waited, "no update met the command of the one before it")
-	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+	require.NotZero(t, waited, "no update met the command of the previous one")
+	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 }
 
 // provisionings are the present runs of `provision`, by the PID namespace of the server they run

@@ -50,7 +50,7 @@ func promotion(t *testing.T, p *project) {
 	}
 	promoted := promote()
 	require.NoError(t, promoted.err, promoted.String())
-	t.Logf("a promotion to a production of nothing took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
+	t.Logf("a promotion to an empty production took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
 	checkout.replace(t, "Pulumi."+productionStack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:generation: 2\n")
 	t.Cleanup(func() { giveUp(t, checkout) })
 	replaced := deploy(productionStack)
@@ -92,7 +92,7 @@ func promotion(t *testing.T, p *project) {
 	for _, resources := range []map[string]string{before, after} {
 		delete(resources, "urn:pulumi:"+productionStack+"::immutable-infra::pulumi:providers:pulumi::default")
 	}
-	require.Equal(t, before, after, "and nothing of it is gone")
+	require.Equal(t, before, after, "and no resource of it is gone")
 
 	visits := p.visitOften(t, productionURL)
 	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes",
@@ -113,7 +113,7 @@ func promotion(t *testing.T, p *project) {
 			":s3,env_auth=true:"+production.BackupBucket)
 		return strings.Contains(backups, "history/manifests/"), backups
 	})
-	t.Logf("its first backup was there %.0f s later", first.Seconds())
+	t.Logf("its first backup was uploaded %.0f s later", first.Seconds())
 	drill := checkout.run(t, 5*time.Minute, "make", "restore-drill", "STACK="+productionStack, "ROLE="+drillRole)
 	require.NoError(t, drill.err, drill.String())
 }

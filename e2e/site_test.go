@@ -438,7 +438,7 @@ func reboot(t *testing.T, p *project) {
 			back = time.Since(start)
 			return server == out.ServerID && release == out.Release, server + " " + release
 		})
-		t.Logf("a server was back %.1f s after the order to reboot", back.Seconds())
+		t.Logf("a server served again %.1f s after the order to reboot", back.Seconds())
 		ready := p.ssh(t, "sudo agent ready --wait 1m")
 		require.NoError(t, ready.err, ready.String())
 	}
@@ -474,7 +474,7 @@ func handover(t *testing.T, p *project) {
 		answer := p.object(t, out.BackupBucket, "handover/answer.json")
 		return strings.Contains(answer, "i-nobody-") && strings.Contains(answer, out.ServerID), answer
 	})
-	t.Logf("visitors were asked to reconnect %.1f s after an announcement, and it was answered %.1f s later",
+	t.Logf("visitors were asked to reconnect %.1f s after a request, which was acknowledged %.1f s later",
 		asked.Seconds(), answered.Seconds())
 	eventually(t, time.Minute, func() (bool, string) {
 		answer := headers()
@@ -503,7 +503,7 @@ func rollback(t *testing.T, p *project) {
 	certificate := p.certificate(t, siteName)
 	visitors := p.visit(t)
 	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
-	require.Error(t, refused.err, "there are changes that are in no commit")
+	require.Error(t, refused.err, "there are uncommitted changes")
 	require.Contains(t, refused.stderr, "Pulumi.local.yaml")
 
 	checkout.commit(t, "second")

@@ -308,7 +308,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Contains(t, p.fetch(t, "/press").body, "<h1>About</h1>", "a rewrite shows the other page at this address")
 	})
 	t.Run("the rules are not served", func(t *testing.T) { p.rulesHidden(t) })
-	t.Run("S8 there is no monitoring where Grafana is off", func(t *testing.T) {
+	t.Run("S8 there is no monitoring without Grafana", func(t *testing.T) {
 		out := p.outputs(t)
 		status := p.must(t, time.Minute, "curl", "-sS", "--insecure", "-o", "/dev/null", "-w", "%{http_code}",
 			"--connect-to", "::"+out.VIP+":443", "https://monitoring."+siteName+"/")
@@ -419,7 +419,7 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 }
 
 func unicodeChecks(t *testing.T, p, checkout *project, source string) {
-	t.Run("R3 each file is served by its own name", func(t *testing.T) {
+	t.Run("R3 each file is served under its own name", func(t *testing.T) {
 		files := 0
 		require.NoError(t, filepath.WalkDir(p.built(), func(path string, entry os.DirEntry, err error) error {
 			relative, relativeErr := filepath.Rel(p.built(), path)

@@ -49,7 +49,8 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		err = storage.sound()
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot back up the certificates: keeping the backup, because %s is unusable: %w", b.File, err)
+		return false, fmt.Errorf("cannot back up the certificates: keeping the backup, because %s is unusable: %w", b.File,
+			err)
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
 	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {

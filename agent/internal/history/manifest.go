@@ -291,7 +291,8 @@ func (b Block) check() error {
 	found := map[string]bool{}
 	for _, file := range b.Files {
 		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
-			return fmt.Errorf("block %s: %q is no file of a block, is listed twice, or has no size or SHA-256", b.ULID, file.Path)
+			return fmt.Errorf("block %s: %q is no file of a block, is listed twice, or has no size or SHA-256", b.ULID,
+				file.Path)
 		}
 		found[file.Path] = true
 	}
