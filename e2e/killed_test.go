@@ -51,7 +51,7 @@ func TestKilledEngine(t *testing.T) {
 	if !measured {
 		return
 	}
-	var plugins []int
+	var plugins []process
 	for _, seed := range seeds(t) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			moment := time.Duration(rand.New(rand.NewSource(seed)).Float64() * float64(duration))
@@ -65,11 +65,11 @@ func TestKilledEngine(t *testing.T) {
 }
 
 // requireEnd requires that processes end by themselves.
-func requireEnd(t *testing.T, pids []int) {
+func requireEnd(t *testing.T, left []process) {
 	t.Helper()
 	eventually(t, pluginLimit, func() (bool, string) {
-		pids = slices.DeleteFunc(pids, func(pid int) bool { return !lives(pid) })
-		return len(pids) == 0, commandLines(pids)
+		left = slices.DeleteFunc(left, func(p process) bool { return !p.lives() })
+		return len(left) == 0, commandLines(left)
 	})
 }
 
@@ -88,7 +88,7 @@ func seeds(t *testing.T) []int64 {
 
 // killAndGoOn kills an update at a moment and runs it again. It returns the plugins that the killed
 // engine left.
-func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []int) {
+func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []process) {
 	before := p.outputs(t)
 	visitors := p.visit(t)
 	plugins, output := p.upUntil(t, moment)
@@ -123,7 +123,7 @@ func (p *project) upAfterKill(t *testing.T) result {
 // upUntil starts an update and kills its engine, and nothing else, at a moment, unless it has ended
 // by then. When it returns, no work of the update is running; the engine's plugins may still live,
 // idle.
-func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []int, output string) {
+func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []process, output string) {
 	t.Helper()
 	up := p.startUp(t)
 	select {
@@ -167,11 +167,11 @@ func (p *project) startUp(t *testing.T) *update {
 }
 
 // kill kills the engine and nothing else, and returns the engine's plugins.
-func (u *update) kill(t *testing.T) (plugins []int) {
+func (u *update) kill(t *testing.T) (plugins []process) {
 	t.Helper()
 	for _, process := range processes(t) {
 		if process.parent == u.engine.Process.Pid {
-			plugins = append(plugins, process.pid)
+			plugins = append(plugins, process)
 		}
 	}
 	require.NoError(t, u.engine.Process.Kill())
@@ -181,23 +181,23 @@ func (u *update) kill(t *testing.T) (plugins []int) {
 }
 
 // others are the update's processes except some.
-func (u *update) others(t *testing.T, except []int) []int {
+func (u *update) others(t *testing.T, except []process) []process {
 	t.Helper()
-	var pids []int
-	for _, process := range processes(t) {
-		if process.session == u.engine.Process.Pid && !slices.Contains(except, process.pid) {
-			pids = append(pids, process.pid)
+	var others []process
+	for _, p := range processes(t) {
+		if p.session == u.engine.Process.Pid && !slices.ContainsFunc(except, p.is) {
+			others = append(others, p)
 		}
 	}
-	return pids
+	return others
 }
 
 // awaitOthers waits until the update's processes except some have ended, and returns how long that took.
-func (u *update) awaitOthers(t *testing.T, limit time.Duration, except []int) time.Duration {
+func (u *update) awaitOthers(t *testing.T, limit time.Duration, except []process) time.Duration {
 	t.Helper()
 	return eventually(t, limit, func() (bool, string) {
-		pids := u.others(t, except)
-		return len(pids) == 0, commandLines(pids)
+		others := u.others(t, except)
+		return len(others) == 0, commandLines(others)
 	})
 }
 
@@ -214,7 +214,19 @@ func lastLine(output string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-type process struct{ pid, parent, session int }
+// process is a running process. The kernel may assign its id to another one later, but with another
+// time of start, in clock ticks after the boot.
+type process struct {
+	pid, parent, session int
+	start                uint64
+}
+
+func (p process) is(other process) bool { return p.pid == other.pid && p.start == other.start }
+
+func (p process) lives() bool {
+	now, found := readProcess(p.pid)
+	return found && now.is(p)
+}
 
 func processes(t *testing.T) []process {
 	t.Helper()
@@ -239,31 +251,37 @@ func readProcess(pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	// After the name in parentheses, which may have any character: state,
-	// parent, process group, session.
-	var state string
-	var parent, group, session int
-	if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent, &group,
-		&session); err != nil {
+	// After the name in parentheses, which may contain any character: the third field, the state, and all others.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	const third = 3
+	if len(fields) <= 22-third {
 		return process{}, false
 	}
-	return process{pid, parent, session}, state != "Z" && state != "X"
-}
-
-func lives(pid int) bool {
-	_, lives := readProcess(pid)
-	return lives
+	p, state := process{pid: pid}, string(fields[0])
+	_, err = fmt.Sscan(fmt.Sprintf("%s %s %s", fields[4-third], fields[6-third], fields[22-third]), &p.parent, &p.session,
+		&p.start)
+	return p, err == nil && state != "Z" && state != "X"
 }
 
 // commandLines are the command lines of processes, one per line.
-func commandLines(pids []int) string {
+func commandLines(of []process) string {
 	var lines strings.Builder
-	for _, pid := range pids {
-		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	for _, p := range of {
+		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 		if err != nil {
 			continue
 		}
-		fmt.Fprintf(&lines, "%d: %s\n", pid, bytes.ReplaceAll(arguments, []byte{0}, []byte(" ")))
+		fmt.Fprintf(&lines, "%d: %s\n", p.pid, bytes.ReplaceAll(arguments, []byte{0}, []byte(" ")))
 	}
 	return lines.String()
+}
+
+func TestReusedProcessIDIsAnotherProcess(t *testing.T) {
+	own, found := readProcess(os.Getpid())
+	require.True(t, found)
+	require.Equal(t, os.Getppid(), own.parent)
+	require.True(t, own.lives())
+	earlier := own
+	earlier.start--
+	require.False(t, earlier.lives())
 }

@@ -45,7 +45,7 @@ func TestKilledProvisioning(t *testing.T) {
 	duration := whole.ended.Sub(whole.began)
 	t.Logf("provisioning takes %.1f s", duration.Seconds())
 
-	var left []int
+	var left []process
 	waited := 0
 	for i := range provisionKills {
 		moment := duration * time.Duration(i) / provisionKills
@@ -63,9 +63,9 @@ func TestKilledProvisioning(t *testing.T) {
 			}
 			plugins := up.kill(t)
 			if i%2 == 1 {
-				for _, pid := range up.others(t, nil) {
+				for _, other := range up.others(t, nil) {
 					// A process that has ended meanwhile is fine, too.
-					_ = syscall.Kill(pid, syscall.SIGKILL)
+					_ = syscall.Kill(other.pid, syscall.SIGKILL)
 				}
 				up.awaitOthers(t, time.Minute, nil)
 			}
