@@ -80,7 +80,7 @@ func noteBackup(
 	if err != nil {
 		return err
 	}
-	told := []metrics.Metric{
+	written := []metrics.Metric{
 		{Name: "agent_backup_bytes", Help: "Bytes that the last run of the backup sent to the backup bucket.",
 			Value: float64(report.Bytes)},
 		{Name: "agent_backup_objects", Help: "Objects that the last run of the backup sent to the backup bucket.",
@@ -96,13 +96,13 @@ func noteBackup(
 			Value: float64(report.Epoch)},
 	}
 	if !tally.LastSuccess.IsZero() {
-		told = append(told, metrics.Metric{
+		written = append(written, metrics.Metric{
 			Name:  "agent_last_backup_timestamp_seconds",
 			Help:  "When the backup bucket last had all that this server has to back up.",
 			Value: float64(tally.LastSuccess.Unix()),
 		})
 	}
-	return metrics.Textfile{Path: path}.Write(told...)
+	return metrics.Textfile{Path: path}.Write(written...)
 }
 
 func metricsFlag(flags *flag.FlagSet) *string {

@@ -63,8 +63,8 @@ func measured(t *testing.T, dir string) string {
 	return string(text)
 }
 
-// told is the file for the node exporter's textfile collector, without the help.
-func (s historyServer) told(t *testing.T) map[string]string {
+// written is the file for the node exporter's textfile collector, without the help.
+func (s historyServer) written(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(s.metrics)
 	require.NoError(t, err)
@@ -87,13 +87,13 @@ func TestHistoryMovesToTheNextServer(t *testing.T) {
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
 	old.measure(t, ", three")
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
-	told := old.told(t)
-	require.Equal(t, "1", told["agent_backup_epoch"])
-	require.Equal(t, "0", told["agent_backup_failures_total"])
-	require.Equal(t, "2", told["agent_backup_objects"], "the new bytes, and the manifest")
-	require.Regexp(t, `^[3-9]\d\d$`, told["agent_backup_bytes"])
-	require.Regexp(t, `^0\.\d+$`, told["agent_backup_duration_seconds"])
-	require.Regexp(t, `^\d{10}$`, told["agent_last_backup_timestamp_seconds"])
+	metrics := old.written(t)
+	require.Equal(t, "1", metrics["agent_backup_epoch"])
+	require.Equal(t, "0", metrics["agent_backup_failures_total"])
+	require.Equal(t, "2", metrics["agent_backup_objects"], "the new bytes, and the manifest")
+	require.Regexp(t, `^[3-9]\d\d$`, metrics["agent_backup_bytes"])
+	require.Regexp(t, `^0\.\d+$`, metrics["agent_backup_duration_seconds"])
+	require.Regexp(t, `^\d{10}$`, metrics["agent_last_backup_timestamp_seconds"])
 
 	successor := newHistoryServer(t, s3)
 	require.NoError(t, os.WriteFile(filepath.Join(successor.prometheus, "collecting"), nil, 0o644))
@@ -106,10 +106,10 @@ func TestHistoryMovesToTheNextServer(t *testing.T) {
 	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(),
 		"it must not run meanwhile")
 	require.NoFileExists(t, filepath.Join(successor.prometheus, "collecting"), "the old server still collects")
-	told = successor.told(t)
-	require.Equal(t, "15", told["agent_restore_bytes"])
-	require.Equal(t, "0", told["agent_restore_fallbacks"])
-	require.Regexp(t, `^\d+(\.\d+)?$`, told["agent_restored_backup_age_seconds"])
+	metrics = successor.written(t)
+	require.Equal(t, "15", metrics["agent_restore_bytes"])
+	require.Equal(t, "0", metrics["agent_restore_fallbacks"])
+	require.Regexp(t, `^\d+(\.\d+)?$`, metrics["agent_restored_backup_age_seconds"])
 
 	// The last data of the old server.
 	old.measure(t, ", four")
@@ -140,9 +140,9 @@ func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
 	_, exists := s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
-	told := s.told(t)
-	require.Equal(t, "1", told["agent_backup_failures_total"])
-	require.NotContains(t, told, "agent_last_backup_timestamp_seconds", "there was none")
+	metrics := s.written(t)
+	require.Equal(t, "1", metrics["agent_backup_failures_total"])
+	require.NotContains(t, metrics, "agent_last_backup_timestamp_seconds", "there was none")
 
 	// The other way round.
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), nil, 0o600))
@@ -150,7 +150,7 @@ func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	stderr.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.NotContains(t, stderr.String(), "certificates")
-	require.Equal(t, "2", s.told(t)["agent_backup_failures_total"])
+	require.Equal(t, "2", s.written(t)["agent_backup_failures_total"])
 }
 
 func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {

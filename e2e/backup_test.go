@@ -127,9 +127,9 @@ func (b *backupBench) backup() backupbench.Run {
 	done := b.server.Backup(b.t.Context())
 	require.NoError(b.t, done.Err, done.String())
 	run := b.run(done.Took)
-	told, err := b.server.Metric("agent_backup_bytes")
+	reported, err := b.server.Metric("agent_backup_bytes")
 	require.NoError(b.t, err)
-	run.Told = int64(told)
+	run.Told = int64(reported)
 	b.backedUp = b.prometheus.Now
 	return run
 }

@@ -194,7 +194,7 @@ func (p *project) web(t *testing.T, command string) {
 // both messages.
 func alertsArrive(t *testing.T, p *project) {
 	server := p.outputs(t).ServerID
-	told := func() []string {
+	messages := func() []string {
 		return p.toldVictorOps(t, func(alert alert) bool {
 			name := fmt.Sprint(alert.Fields["entity_display_name"])
 			return strings.Contains(name, "SiteDown") && strings.Contains(name, server)
@@ -202,11 +202,11 @@ func alertsArrive(t *testing.T, p *project) {
 	}
 	p.web(t, "stop")
 	down := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	p.web(t, "start")
 	over := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
 	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started",
 		down.Seconds(), over.Seconds())

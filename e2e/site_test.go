@@ -384,14 +384,14 @@ func agentReady(t *testing.T, p *project) {
 		}
 		Logs map[string]any
 	}
-	look := func() (result, report) {
+	ask := func() (result, report) {
 		asked := p.ssh(t, "sudo agent ready --json")
 		var answer report
 		require.NoError(t, json.Unmarshal([]byte(asked.stdout), &answer), asked.String())
 		return asked, answer
 	}
 
-	asked, answer := look()
+	asked, answer := ask()
 	require.NoError(t, asked.err, asked.String())
 	require.True(t, answer.Ready)
 	require.Equal(t, p.outputs(t).Release, answer.Release)
@@ -406,7 +406,7 @@ func agentReady(t *testing.T, p *project) {
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
-	asked, answer = look()
+	asked, answer = ask()
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {

@@ -130,7 +130,7 @@ func (p *project) locked(t *testing.T) bool {
 func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	t.Helper()
 	events := filepath.Join(t.TempDir(), "events")
-	looks := secrets.Watch(t.Context())
+	watch := secrets.Watch(t.Context())
 	var first result
 	var done sync.WaitGroup
 	done.Add(1)
@@ -142,7 +142,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "the stack is not locked" })
 	second := p.pulumiUp(t, "--skip-preview")
 	done.Wait()
-	processes := looks.End()
+	processes := watch.End()
 	require.NoError(t, first.err, first.String())
 
 	require.Error(t, second.err, "the stack was locked: %s", second.String())
@@ -155,11 +155,11 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	t.Logf("the second update was refused after %.1f s, the first took %.0f s", second.took.Seconds(),
 		first.took.Seconds())
 
-	told, err := os.ReadFile(events)
+	eventLog, err := os.ReadFile(events)
 	require.NoError(t, err)
 	places := map[string][]byte{
 		"output of pulumi up":      []byte(first.String()),
-		"event log of pulumi up":   told,
+		"event log of pulumi up":   eventLog,
 		"output of pulumi preview": []byte(preview.String()),
 		"exported state":           []byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")),
 		"history": []byte(p.must(t, time.Minute, "pulumi", "stack", "history", "--json",

@@ -113,7 +113,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	// In the form of UptimeRobot's configuration, whatever surrounds it.
 	secrets := []string{robotKey, robotHeartbeat, "/integrations/uptimerobot/20131114/alert/"}
 	var found []string
-	look := func(where, text string) {
+	search := func(where, text string) {
 		for _, secret := range secrets {
 			if strings.Contains(text, secret) {
 				found = append(found, where)
@@ -121,9 +121,9 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 		}
 	}
 	for i, text := range printed {
-		look(fmt.Sprintf("output %d", i), text)
+		search(fmt.Sprintf("output %d", i), text)
 	}
-	look("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
+	search("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
 	for _, dir := range []string{filepath.Join("s3", "data", stateBucket), "pulumi"} {
 		err := filepath.WalkDir(filepath.Join(p.home(), dir), func(path string, entry os.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() ||
@@ -135,7 +135,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 				return err // a plugin
 			}
 			content, err := os.ReadFile(path)
-			look(path, string(content))
+			search(path, string(content))
 			return err
 		})
 		require.NoError(t, err)
@@ -216,18 +216,18 @@ func takenAway(t *testing.T, p *project) {
 func outageIsSeen(t *testing.T, p *project) {
 	p.watched(t)
 	before := p.incidents(t)
-	told := func() []string { return p.incidents(t)[len(before):] }
+	messages := func() []string { return p.incidents(t)[len(before):] }
 	// Another check of the page, and those that confirm it.
 	limit := robotInterval + 10*time.Second
 	defer p.web(t, "start")
 	p.web(t, "stop")
 	down := eventually(t, limit, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Monitors[0].Status)
 	p.web(t, "start")
 	over := eventually(t, limit, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
 	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s "+
 		"after it was started", down.Seconds(), over.Seconds())
@@ -263,7 +263,7 @@ func heartbeatStops(t *testing.T, p *project) {
 	defer p.asRobotsOwner(t, "PATCH", monitor, `{"assignedAlertContacts": []}`)
 
 	before := p.incidents(t)
-	told := func() []string { return p.incidents(t)[len(before):] }
+	messages := func() []string { return p.incidents(t)[len(before):] }
 	alertmanager := func(command string) {
 		t.Helper()
 		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" alertmanager")
@@ -272,13 +272,13 @@ func heartbeatStops(t *testing.T, p *project) {
 	defer alertmanager("start")
 	alertmanager("stop")
 	missed := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Heartbeats[0].Status)
 	require.Equal(t, "UP", p.robot(t).Monitors[0].Status, "the site is served all the same")
 	alertmanager("start")
 	back := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
 	arrive(1)
 	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after "+

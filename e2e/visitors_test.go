@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// lookEvery is the interval of the check which server holds the VIP. It bounds the precision of
+	// checkInterval is the interval of the check which server holds the VIP. It bounds the precision of
 	// the time of a move.
-	lookEvery = 50 * time.Millisecond
+	checkInterval = 50 * time.Millisecond
 	// moveLimit is the time limit of a move: it does not excuse failures in a longer one.
 	moveLimit = time.Second
 	// clock is the format of times.
@@ -28,9 +28,9 @@ const (
 // visitors request pages through the VIP while the site changes.
 type visitors struct {
 	run *load.Run
-	// endLooks ends the checks of which server responds; moves receives their result.
-	endLooks context.CancelFunc
-	moves    chan []move
+	// endChecks ends the checks of which server responds; moves receives their result.
+	endChecks context.CancelFunc
+	moves     chan []move
 }
 
 // move is the VIP's move between servers: from the start of the last check that met the old one to
@@ -69,7 +69,7 @@ func (p *project) visit(t *testing.T) *visitors {
 		cancel()
 		require.NoError(t, err)
 	}
-	v := &visitors{run: run, endLooks: cancel, moves: make(chan []move, 1)}
+	v := &visitors{run: run, endChecks: cancel, moves: make(chan []move, 1)}
 	client := p.client(t, moveLimit/2)
 	go func() { v.moves <- watchMoves(ctx, client) }()
 	return v
@@ -80,7 +80,7 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string
 	var lastLook time.Time
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
 		began := time.Now()
@@ -103,7 +103,7 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 func (v *visitors) seen(t *testing.T) seen {
 	t.Helper()
 	report := v.run.Stop()
-	v.endLooks()
+	v.endChecks()
 	s := seen{report: report, moves: <-v.moves}
 	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP "+
 		"moved %d times",

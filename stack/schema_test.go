@@ -138,9 +138,9 @@ func TestMisspeltKeyFromTheEngineIsReported(t *testing.T) {
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
-// look makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
+// check makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
 // module that the project does not need otherwise.
-func look[E any](ctx context.Context,
+func check[E any](ctx context.Context,
 	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
 	var none E
@@ -181,7 +181,7 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 			stack, err := workspace.LoadProjectStack(nil, project, path)
 			require.NoError(t, err)
 			require.NoError(t,
-				look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+				check(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
 			decrypted, err := stack.Config.Decrypt(crypter)
 			require.NoError(t, err)
 			handed := map[string]string{}

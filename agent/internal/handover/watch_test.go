@@ -586,7 +586,7 @@ func TestMissingCertificateIsRequestedWithBackoff(t *testing.T) {
 		after(24 * time.Hour)
 		require.Empty(t, s.proxy.taken())
 		require.Equal(t, "level=INFO msg=\"all certificates are present\"\n", s.takeLog())
-		require.Less(t, s.certificates.looks, 40, "existing certificates are checked once an hour")
+		require.Less(t, s.certificates.checks, 40, "existing certificates are checked once an hour")
 	})
 }
 

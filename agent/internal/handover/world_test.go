@@ -268,13 +268,13 @@ type certificates struct {
 	mutex   sync.Mutex
 	missing []string
 	err     error
-	looks   int
+	checks  int
 }
 
 func (c *certificates) Missing() ([]string, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.looks++
+	c.checks++
 	return c.missing, c.err
 }
 

@@ -25,8 +25,8 @@ const (
 	// partLimit is how much of a segment one object holds at most, in bytes: an interrupted upload
 	// starts over with that object.
 	partLimit = 16 << 20
-	// looks is how often a changing directory is listed before giving up.
-	looks = 5
+	// listings is how often a changing directory is listed before giving up.
+	listings = 5
 	// garbageInterval is the number of runs between two garbage collections in the bucket.
 	garbageInterval = 60
 )
@@ -136,7 +136,7 @@ func (u *upload) send(ctx context.Context) error {
 // log uploads the new bytes of the write-ahead log, and its checkpoint.
 func (u *upload) log(ctx context.Context) error {
 	var last error
-	for range looks {
+	for range listings {
 		checkpointFiles, segments, err := u.tsdb.log()
 		if errors.Is(err, fs.ErrNotExist) {
 			last = err
@@ -259,7 +259,7 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 }
 
 func (u *upload) blocks(ctx context.Context) error {
-	for range looks {
+	for range listings {
 		ulids, err := u.tsdb.blocks()
 		if err != nil {
 			return err

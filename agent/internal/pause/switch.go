@@ -14,8 +14,8 @@ import (
 const (
 	pauseFile  = "pause"
 	resumeFile = "resume"
-	// look is the pause between two checks of the file.
-	look = 50 * time.Millisecond
+	// poll is the pause between two checks of the file.
+	poll = 50 * time.Millisecond
 )
 
 // Switch creates request files that root's units wait for: they do what the file's name says, and
@@ -44,7 +44,7 @@ func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout,
 		fmt.Errorf("%s still exists after %s: check the systemd unit that waits for it", path, s.Timeout))
 	defer cancel()
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
 		switch _, err := os.Lstat(path); {

@@ -78,7 +78,7 @@ func (f *front) hold() {
 	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
 }
 
-func (f *front) look() Result {
+func (f *front) run() Result {
 	f.Helper()
 	return f.check.Check(f.Context())
 }
@@ -92,24 +92,24 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 		Verdict: Pass,
 		Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account " +
 			"https://acme.example.org/account/1",
-	}, f.look())
+	}, f.run())
 }
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f := newFront(t)
-	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: requested when the VIP arrives"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: requested when the VIP arrives"}, f.run())
 
 	f.hold()
-	finding := f.look()
-	require.Equal(t, Fail, finding.Verdict, "with the VIP it must have it")
-	require.Equal(t, "example.org: has no certificate; www.example.org: has no certificate", finding.Detail)
-	require.Equal(t, []string{"traefik"}, logNames(finding))
+	result := f.run()
+	require.Equal(t, Fail, result.Verdict, "with the VIP it must have it")
+	require.Equal(t, "example.org: has no certificate; www.example.org: has no certificate", result.Detail)
+	require.Equal(t, []string{"traefik"}, logNames(result))
 
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
-	finding = f.look()
-	require.Equal(t, Fail, finding.Verdict)
+	result = f.run()
+	require.Equal(t, Fail, result.Verdict)
 	require.Equal(t, "www.example.org: has no certificate; account https://acme.example.org/account/1",
-		finding.Detail)
+		result.Detail)
 }
 
 // An authority whose certificates a CAA record forbids to this account has registered the account
@@ -119,11 +119,11 @@ func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f.store()
 	require.Equal(t, Result{
 		Verdict: Pass, Detail: "none yet: requested when the VIP arrives; account https://acme.example.org/account/1",
-	}, f.look())
+	}, f.run())
 	f.hold()
 	require.Equal(t,
 		"example.org: has no certificate; www.example.org: has no certificate; account "+
-			"https://acme.example.org/account/1", f.look().Detail)
+			"https://acme.example.org/account/1", f.run().Detail)
 }
 
 func TestAccountIsPrintedWithoutControlCharacters(t *testing.T) {
@@ -131,22 +131,22 @@ func TestAccountIsPrintedWithoutControlCharacters(t *testing.T) {
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
 	require.Equal(t, "none yet: requested when the VIP arrives; account https://acme.example.org/1; ready",
-		f.look().Detail)
+		f.run().Detail)
 }
 
 func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 	f := newFront(t)
 	f.record(`{"missing":["www.example.org"]}`)
-	finding := f.look()
-	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, "example.org: has no certificate", finding.Detail, "a backup had it, and it is gone")
+	result := f.run()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, "example.org: has no certificate", result.Detail, "a backup had it, and it is gone")
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	require.Equal(t, Result{
 		Verdict: Pass,
 		Detail: "example.org: until 2038-01-19; www.example.org: none yet: requested when the VIP arrives; account " +
 			"https://acme.example.org/account/1",
-	}, f.look())
+	}, f.run())
 }
 
 func TestProblemsOfCertificatesAreReported(t *testing.T) {
@@ -208,9 +208,9 @@ func TestProblemsOfCertificatesAreReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFront(t)
 			test.prepare(f)
-			finding := f.look()
-			require.Equal(t, Fail, finding.Verdict)
-			require.Regexp(t, test.detail, finding.Detail)
+			result := f.run()
+			require.Equal(t, Fail, result.Verdict)
+			require.Regexp(t, test.detail, result.Detail)
 		})
 	}
 }

@@ -18,11 +18,11 @@ const healthyWeb = `{"Command":"\"nginx -g 'daemon of…\"","CreatedAt":"2026-11
 `
 
 func TestContainersPassWhenEachServiceIsHealthy(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{
+	result := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"healthy","ExitCode":0}` + "\n",
 	}}.Check(t.Context())
-	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, finding)
+	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, result)
 }
 
 func TestEachUnhealthyStateIsReported(t *testing.T) {
@@ -90,24 +90,24 @@ func TestEachUnhealthyStateIsReported(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{
+			result := Containers{
 				Project: "/opt/site",
 				Runner:  answers{composeServices: "web\n", composePs: test.ps},
 			}.Check(t.Context())
-			require.Equal(t, Fail, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, test.logs, logNames(finding))
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, test.logs, logNames(result))
 		})
 	}
 }
 
 func TestOnlyTheBrokenServicesAreReported(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{
+	result := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\ncron\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"exited","Health":"","ExitCode":1}`,
 	}}.Check(t.Context())
-	require.Equal(t, "cron: has no container; php: exited with code 1", finding.Detail)
-	require.Equal(t, []string{"php"}, logNames(finding))
+	require.Equal(t, "cron: has no container; php: exited with code 1", result.Detail)
+	require.Equal(t, []string{"php"}, logNames(result))
 }
 
 func TestServerWithoutDockerIsNotReady(t *testing.T) {
@@ -122,24 +122,24 @@ func TestServerWithoutDockerIsNotReady(t *testing.T) {
 				"unix:///var/run/docker.sock.; Is the docker daemon running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
-			require.Equal(t, Fail, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, []string{"docker.service"}, logNames(finding))
+			result := Containers{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, []string{"docker.service"}, logNames(result))
 		})
 	}
 }
 
 func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Check(t.Context())
-	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, finding)
+	result := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Check(t.Context())
+	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, result)
 }
 
 func TestInvalidOutputOfComposeIsNotReady(t *testing.T) {
-	finding := Containers{
+	result := Containers{
 		Project: "/opt/site",
 		Runner:  answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"},
 	}.Check(t.Context())
-	require.Equal(t, Fail, finding.Verdict)
-	require.Contains(t, finding.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
+	require.Equal(t, Fail, result.Verdict)
+	require.Contains(t, result.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
 }

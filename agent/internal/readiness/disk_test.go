@@ -59,12 +59,12 @@ func TestDiskSpaceIsThatOfOrdinaryUsers(t *testing.T) {
 
 func TestMissingDiskIsNotReady(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
-	finding := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
-	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, finding)
+	result := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, result)
 }
 
 func TestAFullDiskIsNotReady(t *testing.T) {
 	disk := disktest.Small(t)
-	finding := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
-	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, finding)
+	result := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, result)
 }

@@ -30,9 +30,9 @@ func (f fails) Run(_ context.Context, command proc.Command) ([]byte, error) {
 	return nil, fmt.Errorf("%s: exit status 1: %s", command, string(f))
 }
 
-func logNames(finding Result) []string {
+func logNames(result Result) []string {
 	var names []string
-	for _, log := range finding.Logs {
+	for _, log := range result.Logs {
 		names = append(names, log.Name)
 	}
 	return names

@@ -38,11 +38,11 @@ func TestR1PHPPassesWhenItsProbeRuns(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := PHP{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
-			require.Equal(t, test.verdict, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
+			result := PHP{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
+			require.Equal(t, test.verdict, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
 			if test.verdict == Fail {
-				require.Equal(t, []string{"php", "web"}, logNames(finding))
+				require.Equal(t, []string{"php", "web"}, logNames(result))
 			}
 		})
 	}

@@ -18,9 +18,9 @@ import (
 const (
 	// pollInterval is the pause between two checks.
 	pollInterval = time.Second
-	// lookGrace is how much time remains for a check that begins at the deadline: one that is cut
+	// checkGrace is how much time remains for a check that begins at the deadline: one that is cut
 	// off would report only that.
-	lookGrace   = 10 * time.Second
+	checkGrace  = 10 * time.Second
 	logsTimeout = 10 * time.Second
 	// patience is how long a wait lasts until it prints the logs of failing checks. A healthy
 	// server is ready by then.
@@ -55,7 +55,7 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	seen := map[string]bool{}
 	explained := false
 	for {
-		found := r.look(ctx, wait, deadline)
+		found := r.runChecks(ctx, wait, deadline)
 		if err := ctx.Err(); err != nil {
 			return Report{}, fmt.Errorf("cannot check readiness: %w", err)
 		}
@@ -89,10 +89,10 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	}
 }
 
-// look runs all checks concurrently and returns their results in order.
-func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Result {
+// runChecks runs all checks concurrently and returns their results in order.
+func (r Readiness) runChecks(ctx context.Context, wait time.Duration, deadline time.Time) []Result {
 	if wait > 0 {
-		if earliest := time.Now().Add(lookGrace); earliest.After(deadline) {
+		if earliest := time.Now().Add(checkGrace); earliest.After(deadline) {
 			deadline = earliest
 		}
 		var cancel context.CancelFunc

@@ -18,19 +18,19 @@ import (
 // scripted is a check whose result depends on the time since the test began. Times in these tests
 // are those of a synctest bubble, which begins at midnight of 2000-01-01, UTC.
 type scripted struct {
-	name string
-	look func(ctx context.Context, elapsed time.Duration) Result
+	name  string
+	check func(ctx context.Context, elapsed time.Duration) Result
 }
 
 func (s scripted) Name() string { return s.name }
 
 func (s scripted) Check(ctx context.Context) Result {
-	return s.look(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
+	return s.check(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
 
 // always is a check with a constant result.
-func always(name string, finding Result) Check {
-	return scripted{name, func(context.Context, time.Duration) Result { return finding }}
+func always(name string, result Result) Check {
+	return scripted{name, func(context.Context, time.Duration) Result { return result }}
 }
 
 // okAfter is a check that fails until begin.
@@ -202,7 +202,7 @@ func TestACheckThatHangsIsCutOffSoonAfterTheDeadline(t *testing.T) {
 		report, err := r.Await(t.Context(), 5*time.Second)
 		require.NoError(t, err)
 		require.Equal(t, "context deadline exceeded", report.Checks[0].Detail)
-		require.Equal(t, lookGrace, time.Since(begin))
+		require.Equal(t, checkGrace, time.Since(begin))
 	})
 }
 

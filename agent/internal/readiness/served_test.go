@@ -143,7 +143,7 @@ func (s *server) pull() {
 	s.s3.TakeRequests()
 }
 
-func (s *server) look() Result {
+func (s *server) check() Result {
 	s.Helper()
 	return s.served.Check(s.Context())
 }
@@ -153,7 +153,7 @@ func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 	s := newServer(t, build)
 	require.Equal(t, Result{
 		Verdict: Pass, Detail: build.ID() + ": every static file is served with the bucket's bytes (files: 7)",
-	}, s.look())
+	}, s.check())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
@@ -174,8 +174,8 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 			served := maps.Clone(build)
 			delete(served, name)
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, Pass, finding.Verdict, finding.Detail)
+			result := s.check()
+			require.Equal(t, Pass, result.Verdict, result.Detail)
 			require.NotContains(t, s.web.requests, "/"+name)
 		})
 	}
@@ -222,7 +222,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 	address, err := url.Parse(logging.URL)
 	require.NoError(t, err)
 	s.served.Web = client(address)
-	require.Equal(t, Pass, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 
 	log := projectLog("/opt/site")
 	require.Equal(t, []string{`web-1  | open() "/srv/site/current/site/a.css" failed (13: Permission denied)`},
@@ -231,8 +231,8 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 
 func TestAWaitReadsTheListOfFilesOnce(t *testing.T) {
 	s := newServer(t, exampleSite())
-	require.Equal(t, Pass, s.look().Verdict)
-	require.Equal(t, Pass, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 	require.Equal(t, []string{"GET SHA256SUMS 200", "GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
@@ -265,10 +265,10 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			served := maps.Clone(build)
 			test.change(served)
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, Fail, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, []string{"containers"}, logNames(finding))
+			result := s.check()
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, []string{"containers"}, logNames(result))
 		})
 	}
 }
@@ -280,9 +280,9 @@ func TestReportOfAWrongSiteIsShort(t *testing.T) {
 	}
 	s := newServer(t, build)
 	s.web.serve(build.ID(), site{"404.html": "Page not found"})
-	finding := s.look()
-	require.Equal(t, enoughProblems, strings.Count(finding.Detail, ": status 404 Not Found; "))
-	require.Regexp(t, "; perhaps more$", finding.Detail)
+	result := s.check()
+	require.Equal(t, enoughProblems, strings.Count(result.Detail, ": status 404 Not Found; "))
+	require.Regexp(t, "; perhaps more$", result.Detail)
 	require.Less(t, len(s.web.requests), 100, "the rest need not be asked for")
 }
 
@@ -291,34 +291,34 @@ func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
 	s := newServer(t, old)
 	build := old.With("index.html", "front page, new")
 	s.upload(build)
-	finding := s.look()
-	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), finding.Detail)
-	require.Equal(t, []string{"agent-pull.service"}, logNames(finding))
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), result.Detail)
+	require.Equal(t, []string{"agent-pull.service"}, logNames(result))
 
 	s.pull()
 	s.web.serve(build.ID(), build)
-	require.Equal(t, Pass, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 }
 
 func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.served.Releases = release.ReadReleases(filepath.Join(t.TempDir(), "site"))
-	finding := s.look()
-	require.Equal(t, Fail, finding.Verdict)
-	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), finding.Detail)
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), result.Detail)
 }
 
 func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.web.serve("0123456789abcdef", build)
-	finding := s.look()
-	require.Equal(t, Fail, finding.Verdict)
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
 	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()),
-		finding.Detail)
-	require.Equal(t, []string{"containers"}, logNames(finding))
+		result.Detail)
+	require.Equal(t, []string{"containers"}, logNames(result))
 }
 
 func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
@@ -328,9 +328,9 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	require.NoError(t, err)
 	closed.Close()
 	s.served.Web = client(address)
-	finding := s.look()
-	require.Equal(t, Fail, finding.Verdict)
-	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, finding.Detail)
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, result.Detail)
 }
 
 func TestARedirectIsNotThePage(t *testing.T) {
@@ -340,15 +340,15 @@ func TestARedirectIsNotThePage(t *testing.T) {
 	address, err := url.Parse(redirecting.URL)
 	require.NoError(t, err)
 	s.served.Web = client(address)
-	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.look().Detail)
+	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.check().Detail)
 }
 
 func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
 	s := newServer(t, exampleSite())
 	s.s3.Delete(manifest.Name)
-	require.Contains(t, s.look().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
+	require.Contains(t, s.check().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
 	s.s3.Deny()
-	require.Contains(t, s.look().Detail,
+	require.Contains(t, s.check().Detail,
 		"access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
 }
 
@@ -356,9 +356,9 @@ func TestCancelledCheckBlamesNoFile(t *testing.T) {
 	s := newServer(t, exampleSite())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	finding := s.served.Check(ctx)
-	require.Equal(t, Fail, finding.Verdict)
-	require.Contains(t, finding.Detail, "context canceled")
+	result := s.served.Check(ctx)
+	require.Equal(t, Fail, result.Verdict)
+	require.Contains(t, result.Detail, "context canceled")
 }
 
 // R1: files that the site's own rules hide are not served, and need not be.
@@ -375,8 +375,8 @@ func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 			delete(served, "posts/index.html")
 			served["posts/a b/ü+.html"] = "another page"
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, ready, finding.Verdict == Pass, finding.Detail)
+			result := s.check()
+			require.Equal(t, ready, result.Verdict == Pass, result.Detail)
 		})
 	}
 }

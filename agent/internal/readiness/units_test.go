@@ -38,8 +38,8 @@ func lookAtTimers(t *testing.T, runner proc.Runner) Result {
 }
 
 func TestTimersPassWhenActiveAfterASuccess(t *testing.T) {
-	finding := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
-	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
+	result := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
+	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, result)
 }
 
 // replacer returns a function that changes a text, and fails if it does not.
@@ -113,10 +113,10 @@ func TestProblemsOfTimersAreReported(t *testing.T) {
 			if test.service == "" {
 				test.service = succeededService
 			}
-			finding := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, test.verdict, finding.Verdict)
-			require.Equal(t, test.logs, logNames(finding))
+			result := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, test.verdict, result.Verdict)
+			require.Equal(t, test.logs, logNames(result))
 		})
 	}
 }
@@ -200,10 +200,10 @@ func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := lookAtService(t, test.show, test.second)
-			require.Equal(t, Fail, finding.Verdict)
-			require.Equal(t, "agent-watch.service: "+test.detail, finding.Detail)
-			require.Equal(t, []string{"agent-watch.service"}, logNames(finding))
+			result := lookAtService(t, test.show, test.second)
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, "agent-watch.service: "+test.detail, result.Detail)
+			require.Equal(t, []string{"agent-watch.service"}, logNames(result))
 		})
 	}
 }
@@ -240,10 +240,10 @@ func TestTheClockIsTheOneOfSystemd(t *testing.T) {
 	require.GreaterOrEqual(t, after, before)
 
 	broken := func() (time.Duration, error) { return 0, errors.New("cannot read the monotonic clock: no clock") }
-	finding := Units{
+	result := Units{
 		Services: []string{"agent-watch.service"},
 		Runner:   answers{showWatch: runningService},
 		Now:      broken,
 	}.Check(t.Context())
-	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, finding)
+	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, result)
 }

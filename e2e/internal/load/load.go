@@ -91,7 +91,7 @@ func Start(ctx context.Context, v Visitors) (*Run, error) {
 	if err := v.complete(); err != nil {
 		return nil, fmt.Errorf("send visitors: %w", err)
 	}
-	if err := v.lookAtEachPage(ctx); err != nil {
+	if err := v.checkEachPage(ctx); err != nil {
 		return nil, fmt.Errorf("send visitors: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -111,8 +111,8 @@ func Start(ctx context.Context, v Visitors) (*Run, error) {
 	return r, nil
 }
 
-// lookAtEachPage checks the setup of the run before it begins.
-func (v *Visitors) lookAtEachPage(ctx context.Context) error {
+// checkEachPage checks the setup of the run before it begins.
+func (v *Visitors) checkEachPage(ctx context.Context) error {
 	client := newClient(*v, false)
 	for _, path := range v.pages() {
 		status, body, err := client.get(ctx, v.URL+path)

@@ -38,9 +38,9 @@ func TestASecretIsFoundAsJSONWritesIt(t *testing.T) {
 }
 
 func TestShortProcessesAreSeen(t *testing.T) {
-	looks := Watch(t.Context())
+	watcher := Watch(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, exec.CommandContext(ctx, "sleep", "1.0000001").Run())
-	require.True(t, In(looks.End(), "sleep 1.0000001"))
+	require.True(t, In(watcher.End(), "sleep 1.0000001"))
 }

@@ -11,16 +11,16 @@ import (
 // interval is how often the processes are listed. Those with shorter lives may be missed.
 const interval = 50 * time.Millisecond
 
-// Looks lists all processes of the machine, including those in containers.
-type Looks struct {
+// Watcher lists all processes of the machine, including those in containers.
+type Watcher struct {
 	cancel context.CancelFunc
 	done   chan []byte
 }
 
 // Watch lists the processes repeatedly, with their arguments, until End.
-func Watch(ctx context.Context) *Looks {
+func Watch(ctx context.Context) *Watcher {
 	ctx, cancel := context.WithCancel(ctx)
-	looks := &Looks{cancel: cancel, done: make(chan []byte, 1)}
+	watcher := &Watcher{cancel: cancel, done: make(chan []byte, 1)}
 	go func() {
 		seen := map[string]bool{}
 		var all bytes.Buffer
@@ -30,13 +30,13 @@ func Watch(ctx context.Context) *Looks {
 			list(seen, &all)
 			select {
 			case <-ctx.Done():
-				looks.done <- all.Bytes()
+				watcher.done <- all.Bytes()
 				return
 			case <-tick.C:
 			}
 		}
 	}()
-	return looks
+	return watcher
 }
 
 // list adds the processes that were not seen before, a line each.
@@ -55,7 +55,7 @@ func list(seen map[string]bool, all *bytes.Buffer) {
 }
 
 // End stops, and returns each process that was seen, as a line.
-func (l *Looks) End() []byte {
+func (l *Watcher) End() []byte {
 	l.cancel()
 	return <-l.done
 }
