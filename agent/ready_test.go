@@ -104,7 +104,7 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 
 CHECK        STATE  SINCE                 DETAIL
 containers   ok     20\S{17}Z  web: healthy
-release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served as it is in the bucket \(files: 1\)
+release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served with the bucket's bytes \(files: 1\)
 php          ok     20\S{17}Z  the probe runs
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19; account https://acme\.example\.org/account/1
 history      ok     20\S{17}Z  there was nothing to restore
