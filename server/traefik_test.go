@@ -37,7 +37,8 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	if _, err := os.Stat(traefik); err != nil {
 		t.Skip("no Traefik here: make up builds it, or LOCALCLOUD_TRAEFIK names it")
 	}
-	front := &frontOfGrafana{address: freeAddress(t)}
+	ports := freeAddresses(t, 3)
+	front := &frontOfGrafana{address: ports[0]}
 	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		front.mu.Lock()
 		defer front.mu.Unlock()
@@ -56,8 +57,8 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 				[]byte(strings.ReplaceAll(string(text), "http://grafana:3000", grafana.URL)), 0o644))
 	}
 	command := exec.CommandContext(t.Context(), traefik,
-		"--entrypoints.http.address="+freeAddress(t), "--entrypoints.https.address="+front.address,
-		"--entrypoints.metrics.address="+freeAddress(t),
+		"--entrypoints.http.address="+ports[1], "--entrypoints.https.address="+front.address,
+		"--entrypoints.metrics.address="+ports[2],
 		"--ping.entrypoint=metrics", "--providers.file.directory="+dir, "--log.level=ERROR", "--global.checknewversion=false",
 		"--global.sendanonymoususage=false")
 	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1",

@@ -65,8 +65,9 @@ func stoppedWebServer(t *testing.T) *webServer {
 	temporary := filepath.Join(dir, "tmp")
 	require.NoError(t, os.Mkdir(temporary, 0o700))
 	require.NoError(t, os.Chmod(temporary, 0o777))
+	ports := freeAddresses(t, 2)
 	w := &webServer{
-		T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + freeAddress(t), status: "http://" + freeAddress(t),
+		T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + ports[0], status: "http://" + ports[1],
 	}
 
 	types := exec.CommandContext(t.Context(), "sh", "files/nginx/types")
@@ -174,14 +175,20 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddress is a port of this machine on which nothing listens.
-func freeAddress(t *testing.T) string {
+// freeAddresses are different ports of this machine on which nothing listens.
+func freeAddresses(t *testing.T, count int) (addresses []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, listener.Close()) }()
-	return listener.Addr().String()
+	for range count {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		// Open until all are known: the kernel may choose a closed one again.
+		defer func() { require.NoError(t, listener.Close()) }()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses
 }
+
+func freeAddress(t *testing.T) string { return freeAddresses(t, 1)[0] }
 
 // command is a program that runs as an ordinary user, until the test ends.
 func (w *webServer) command(args ...string) *exec.Cmd {
