@@ -129,16 +129,18 @@ lint: prose ## Check format and lint: Go, shell, workflows, prose
 	@for module in $(MODULES); do echo "golangci-lint: $$module"; \
 	  (cd $$module && "$(CURDIR)/.localcloud/bin/golangci-lint" run --allow-parallel-runners ./...) || exit 1; done
 
-# vale needs a C compiler for its parsers. Comments in Go do not pass yet: vale --output=line '*.go'
-# had 442 findings on 28 November 2026.
+# Go files whose comments do not pass yet.
+UNCHECKED := ':!localcloud/*.go'
+
+# vale needs a C compiler for its parsers.
 .PHONY: prose
-prose: ## Check the documents' spelling and wording (.vale.ini, styles/)
+prose: ## Check the spelling and wording of documents and Go comments (.vale.ini, styles/)
 	@ops/scripts/need.sh git gcc libc6-dev
 	@mkdir -p .localcloud/bin
 	@CGO_ENABLED=1 go build -C tools -o ../.localcloud/bin/vale github.com/vale-cli/vale/v3/cmd/vale
 	@go build -C tools -o ../.localcloud/bin/misspell github.com/golangci/misspell/cmd/misspell
 	@echo "misspell"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/misspell -error
-	@echo "vale"; git ls-files -z -- $(DOCUMENTS) | xargs -0 .localcloud/bin/vale --output=line
+	@echo "vale"; git ls-files -z -- $(DOCUMENTS) '*.go' $(UNCHECKED) | xargs -0 .localcloud/bin/vale --output=line
 
 .PHONY: e2e
 e2e: localcloud ## Run the end-to-end tests; they leave the local cloud down
@@ -207,7 +209,7 @@ fuzz: ## Fuzz every reader of configuration, bucket objects and rules of a site,
 
 .PHONY: graph
 graph: ## Redraw docs/architecture.md from the program's resources
-	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestThePictureIsOfTheProgramAsItIs$$' .
+	@UPDATE_GOLDEN=1 go test -count 1 -run '^TestPictureMatchesTheProgram$$' .
 
 .PHONY: versitygw
 versitygw:

@@ -19,8 +19,8 @@ const componentType = "immutable-infra:index:"
 type box struct {
 	kind, name string
 	protected  bool
-	// parts are the names of its resources by their type, needs the components that have
-	// to be there before some of them.
+	// parts are the names of its resources by their type, needs the components that some of them
+	// depend on.
 	parts map[string][]string
 	needs map[string]bool
 }
@@ -28,7 +28,7 @@ type box struct {
 // boxes are a stack's components by name.
 func boxes(resources []registered) map[string]*box {
 	all := map[string]*box{}
-	// in is which component a resource is in, by URN.
+	// in is the component of a resource, by URN.
 	in := map[string]*box{}
 	for _, r := range resources {
 		if kind, own := strings.CutPrefix(r.Type, componentType); own {
@@ -52,7 +52,7 @@ func boxes(resources []registered) map[string]*box {
 	return all
 }
 
-// label is what the picture says of a component.
+// label is the text of a component in the picture.
 func (b *box) label() string {
 	lines := []string{"<b>" + b.kind + "</b>"}
 	for _, kind := range slices.Sorted(maps.Keys(b.parts)) {
@@ -115,12 +115,12 @@ left out.
 
 `
 
-func TestThePictureIsOfTheProgramAsItIs(t *testing.T) {
+func TestPictureMatchesTheProgram(t *testing.T) {
 	all := boxes(deployed(t, "production", watched))
 	delete(all, "guard")
 	require.Len(t, all, 9)
 	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
 	require.True(t, all["cutover"].needs["web"], "the address moves to a server that is ready")
-	require.False(t, all["backup"].needs["web"], "what outlives servers needs none")
+	require.False(t, all["backup"].needs["web"], "resources that outlive servers need none")
 	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
 }

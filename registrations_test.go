@@ -40,9 +40,10 @@ func TestRegistrationsOfEachStackAreAsReviewed(t *testing.T) {
 	}
 }
 
-// testdata/released.txt lists the URNs of a stack that sets everything, as the release before deploys it. After a
-// release, the URNs of testdata/registrations-complete.txt replace them, and aliases that no URN needs any more go.
-func TestStacksOfTheReleaseBeforeKeepTheirResources(t *testing.T) {
+// testdata/released.txt lists the URNs of a stack that sets everything, as deployed by the previous
+// release. After a release, the URNs of testdata/registrations-complete.txt replace them, and
+// unneeded aliases are removed.
+func TestStacksOfThePreviousReleaseKeepTheirResources(t *testing.T) {
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
 	kept := map[string]bool{}
 	for _, r := range deployed(t, "production", complete) {
@@ -97,7 +98,9 @@ func registrations(t *testing.T, resources []registered) string {
 		entries = append(entries, strings.Join(lines, "\n  ")+"\n")
 	}
 	slices.Sort(entries)
-	short := strings.NewReplacer(source, "SOURCE-HASH", strings.TrimSuffix(resources[0].URN, resources[0].URN[strings.LastIndex(resources[0].URN, "immutable-infra:index:"):]), "")
+	short := strings.NewReplacer(source, "SOURCE-HASH",
+		strings.TrimSuffix(resources[0].URN,
+			resources[0].URN[strings.LastIndex(resources[0].URN, "immutable-infra:index:"):]), "")
 	return short.Replace(strings.Join(entries, ""))
 }
 

@@ -40,7 +40,7 @@ func furtherRecord(value string) func(map[string]string) {
 }
 
 // Route 53 takes 21 to 28 s for a record, S3 30 s for a lifecycle.
-func TestTheMoveOfTheAddressWaitsForNoLifecycleAndForNoRecordButThoseThatLeadToIt(t *testing.T) {
+func TestMoveOfTheAddressWaitsOnlyForAddressRecords(t *testing.T) {
 	resources := deployed(t, "production", furtherRecord("192.0.2.7"))
 	records, lifecycles := 0, 0
 	for _, r := range resources {

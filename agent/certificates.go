@@ -16,8 +16,8 @@ import (
 	"immutable-infra/agent/internal/compose"
 )
 
-// acmeCAPath is the file of the certificates by which the ACME certificate authority
-// is trusted besides those that every system trusts.
+// acmeCAPath is the file with the roots by which the ACME certificate authority is trusted, in
+// addition to those of every system.
 const acmeCAPath = "/etc/immutable-infra/acme-ca.pem"
 
 // siteCertificates are the site's certificates, on this server and in the backup bucket.
@@ -31,7 +31,8 @@ type siteCertificates struct {
 
 func certificateFlags(flags *flag.FlagSet) siteCertificates {
 	return siteCertificates{
-		ca:      flags.String("acme-ca", acmeCAPath, "`file` with the certificates by which the ACME certificate authority is trusted"),
+		ca: flags.String("acme-ca", acmeCAPath,
+			"`file` with the certificates by which the ACME certificate authority is trusted"),
 		traefik: flags.String("traefik", "/srv/traefik", "`directory` of Traefik's state and certificates"),
 	}
 }
@@ -40,11 +41,11 @@ func (c *siteCertificates) load(s *settings) {
 	c.names, c.directory = strings.Split(s.required("SITE_NAMES"), ","), s.required("ACME_DIRECTORY")
 }
 
-// file is the path of acme.json, and record that of what was restored.
+// file is the path of acme.json, and record the path of the result of the last restore.
 func (c siteCertificates) file() string   { return filepath.Join(*c.traefik, "acme", "acme.json") }
 func (c siteCertificates) record() string { return filepath.Join(*c.traefik, "restored.json") }
 
-// stateFile is the path of the configuration that tells Traefik its state.
+// stateFile is the path of Traefik's configuration for its state.
 func (c siteCertificates) stateFile() string {
 	return filepath.Join(*c.traefik, "dynamic", "state.yaml")
 }
@@ -58,8 +59,8 @@ func (c siteCertificates) key() (string, error) {
 	return certificates.Key(c.directory, string(ca)), nil
 }
 
-// roots are those that vouch for the site's certificates, where it is known which do: browsers trust
-// what this authority issues. nil is that it is not known.
+// roots are the authorities that can have issued the site's certificates. nil means that they are
+// unknown; browsers trust some authority then.
 func (c siteCertificates) roots() *x509.CertPool {
 	if c.directory != "https://acme-v02.api.letsencrypt.org/directory" {
 		return nil
@@ -78,11 +79,15 @@ func (c siteCertificates) backup(store certificates.Store, log *slog.Logger) (ce
 
 func (c siteCertificates) restore(store certificates.Store) (certificates.Restore, error) {
 	key, err := c.key()
-	return certificates.Restore{Store: store, Key: key, Names: c.names, Roots: c.roots(), File: c.file(), Record: c.record()}, err
+	return certificates.Restore{
+		Store: store, Key: key, Names: c.names, Roots: c.roots(), File: c.file(), Record: c.record(),
+	}, err
 }
 
 // data returns the certificates as a handover.Data.
-func (c siteCertificates) data(store certificates.Store, project string, out io.Writer, log *slog.Logger) (certificates.Data, error) {
+func (c siteCertificates) data(
+	store certificates.Store, project string, out io.Writer, log *slog.Logger,
+) (certificates.Data, error) {
 	saving, err := c.backup(store, log)
 	if err != nil {
 		return certificates.Data{}, err

@@ -24,7 +24,9 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(text), 0o600))
 	holder := filepath.Join(t.TempDir(), "holder")
 	metrics := filepath.Join(t.TempDir(), "backup.prom")
-	args := append([]string{"backup", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--metrics", metrics}, flags...)
+	args := append([]string{
+		"backup", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--metrics", metrics,
+	}, flags...)
 
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
@@ -45,7 +47,8 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	s3.DenyPuts()
 	s3.Delete(acmeKey)
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"backup: cannot back up the certificates: put s3://content/"+acmeKey+": access denied")
+	require.Contains(t, stderr.String(),
+		"level=ERROR msg=\"backup: cannot back up the certificates: put s3://content/"+acmeKey+": access denied")
 	after, err := os.ReadFile(metrics)
 	require.NoError(t, err)
 	require.Contains(t, string(after), "\nagent_backup_failures_total 1\n")
@@ -54,21 +57,26 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.Contains(t, string(after), "\n"+success+when, "the last success is not forgotten")
 }
 
-func TestARestoreSaysWhatItFound(t *testing.T) {
+func TestRestorePrintsItsResult(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	project, _ := dockerIn(t, "")
 	holder := filepath.Join(t.TempDir(), "holder")
-	args := append([]string{"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--project", project}, flags...)
+	args := append([]string{
+		"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--project", project,
+	}, flags...)
 
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	const noHistory = "restore: no history was backed up yet: Prometheus starts empty\n"
-	require.Equal(t, "restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory, stdout.String())
+	require.Equal(t,
+		"restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory,
+		stdout.String())
 	require.FileExists(t, filepath.Join(traefik, "restored.json"))
 
 	stdout.Reset()
-	text := certificatestest.Storage(t, certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
+	text := certificatestest.Storage(t,
+		certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	s3.Put(acmeKey, text)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Equal(t, "restore: example.org: valid until 2038-01-19T03:14:07Z\n"+noHistory, stdout.String())
@@ -78,10 +86,12 @@ func TestARestoreSaysWhatItFound(t *testing.T) {
 
 	s3.Deny()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"restore: cannot restore the certificates: the backup is unreadable; refusing to treat it as missing: ")
+	require.Contains(t, stderr.String(),
+		"level=ERROR msg=\"restore: cannot restore the certificates: the backup is unreadable; refusing to treat it as "+
+			"missing: ")
 }
 
-func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
+func TestHolderOfTheVIPDoesNotRestoreOverItsData(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
@@ -94,7 +104,7 @@ func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(traefik, "acme", "acme.json"))
 }
 
-func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
+func TestOnlyCertificatesOfTrustedAuthorityAreRestored(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, flags := siteFlags(t)
 	ca := filepath.Join(t.TempDir(), "acme-ca.pem")
@@ -102,7 +112,9 @@ func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
 	restored := func() string {
 		var stdout, stderr bytes.Buffer
-		args := append([]string{"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", ca + ".none", "--project", project}, flags...)
+		args := append([]string{
+			"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", ca + ".none", "--project", project,
+		}, flags...)
 		require.Equal(t, exitDone, run(t.Context(), append(args, "--acme-ca", ca), &stdout, &stderr), &stderr)
 		return stdout.String()
 	}
@@ -113,7 +125,7 @@ func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
 	require.Contains(t, restored(), "example.org: valid until", "an empty file is as none")
 }
 
-func TestAWrongCommandLineOfBackupAndRestoreIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
 	for _, verb := range []string{"backup", "restore"} {
 		for _, c := range []struct {
 			settings []string

@@ -14,8 +14,8 @@ import (
 	"immutable-infra/agent/internal/traefik"
 )
 
-// watch runs `agent watch`: it reads the flags and leaves the work to
-// handover.Watcher until ctx ends. That it was told to end is no error.
+// watch runs `agent watch`: it parses the flags and runs handover.Watcher until ctx ends. A
+// requested end is no error.
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
@@ -67,16 +67,16 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	return nil
 }
 
-// announce runs `agent handover`: it reads the flags and leaves the work to
-// handover.Successor.
+// announce runs `agent handover`: it parses the flags and runs handover.Successor.
 func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent handover", flag.ContinueOnError)
 	var (
 		archive = archiveFlags(flags)
 		project = projectFlag(flags)
-		path    = flags.String("metrics", "/srv/metrics/restore.prom", "`file` for the metrics of what was restored; empty for none")
-		wait    = flags.Duration("wait", 30*time.Second, "wait at most this `time` for the previous server to hand over")
-		window  = flags.Duration("window", 2*time.Minute, "`time` after which that server resumes if it still holds the VIP")
+		path    = flags.String("metrics", "/srv/metrics/restore.prom",
+			"`file` for the metrics of the restore; empty for none")
+		wait   = flags.Duration("wait", 30*time.Second, "wait at most this `time` for the previous server to hand over")
+		window = flags.Duration("window", 2*time.Minute, "`time` after which that server resumes if it still holds the VIP")
 	)
 	if err := parseFlags(flags, args, "usage: agent handover [flags]", stderr); err != nil {
 		return err
@@ -91,7 +91,8 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 		return fmt.Errorf("%w: agent handover: --window is %s: give %s at most, the longest that a request is in force",
 			errUsage, *window, handover.MaxWindow)
 	case *wait >= *window:
-		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, so that the VIP can move in it",
+		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, "+
+			"so that the VIP can move in it",
 			errUsage, *wait, *window)
 	}
 	store, server, err := archive.open(ctx)

@@ -18,29 +18,29 @@ import (
 
 const (
 	prometheusService = "prometheus"
-	// pauseTimeout is how long Prometheus may take to stop or to start: longer than
-	// its grace period.
+	// pauseTimeout bounds a stop or start of Prometheus: longer than its grace period.
 	pauseTimeout = 60 * time.Second
 )
 
-// siteHistory is the monitoring's history, on this server and in the backup bucket.
+// siteHistory is the monitoring history, on this server and in the backup bucket.
 type siteHistory struct {
 	// prometheus and state are flags.
 	prometheus, state *string
 	stack             string
-	// retention is how long the bucket keeps what is not current any more.
+	// retention is how long the bucket keeps objects that are not current.
 	retention time.Duration
 }
 
 func historyFlags(flags *flag.FlagSet) siteHistory {
 	return siteHistory{
 		prometheus: prometheusFlag(flags),
-		state:      flags.String("history-state", "/var/lib/site-agent/history.json", "`file` that remembers what the backup bucket has of the history"),
+		state: flags.String("history-state", "/var/lib/site-agent/history.json",
+			"`file` that records which parts of the history are in the backup bucket"),
 	}
 }
 
 func prometheusFlag(flags *flag.FlagSet) *string {
-	return flags.String("prometheus", "/srv/prometheus", "`directory` that Prometheus' data directory is in")
+	return flags.String("prometheus", "/srv/prometheus", "`directory` that contains Prometheus' data directory")
 }
 
 func (h *siteHistory) load(s *settings) {
@@ -58,8 +58,8 @@ func (h siteHistory) restore(store *bucket.Bucket, log *slog.Logger) history.Res
 	return history.Restore{Store: store, Stack: h.stack, Dir: *h.prometheus, State: *h.state, Log: log}
 }
 
-// old is the history as a handover sees it on a server that holds the VIP, where `agent
-// watch` may not talk to Docker. Prometheus collects there already.
+// old is the history for the handover of a server that holds the VIP, where `agent watch` has no
+// access to Docker. Prometheus collects there already.
 func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Logger) history.Data {
 	prometheus := pause.Switch{Dir: dir, Timeout: pauseTimeout}
 	return history.Data{
@@ -76,7 +76,7 @@ func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writ
 	}
 }
 
-// collect allows Prometheus to collect, from its next start on.
+// collect allows Prometheus to collect, from its next start.
 func (h siteHistory) collect() error {
 	if err := atomicfile.Write(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
 		return fmt.Errorf("cannot allow Prometheus to collect: %w", err)
@@ -84,9 +84,11 @@ func (h siteHistory) collect() error {
 	return nil
 }
 
-// restoreStopped restores the history while Prometheus does not run, which is running
-// afterwards if it was before.
-func (h siteHistory) restoreStopped(ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger) (result history.Result, err error) {
+// restoreStopped restores the history while Prometheus is stopped, and restarts Prometheus if it
+// was running.
+func (h siteHistory) restoreStopped(
+	ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger,
+) (result history.Result, err error) {
 	prometheus := compose.Service{Project: project, Name: prometheusService}
 	running, err := prometheus.Running(ctx)
 	if err != nil {

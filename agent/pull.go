@@ -16,22 +16,25 @@ import (
 
 const (
 	reloadTimeout = 10 * time.Second
-	// diskReserve stays free on the disk of the releases, which is that of everything else.
+	// diskReserve stays free on the disk of the releases, the server's only one.
 	diskReserve = 1 << 30
 )
 
-// pull runs `agent pull`: it reads the flags, opens the content bucket and the
-// directory of releases, and leaves the work to release.Pull.
+// pull runs `agent pull`: it parses the flags, opens the content bucket and the directory of
+// releases, and runs release.Pull.
 func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger, level *slog.LevelVar) error {
 	flags := flag.NewFlagSet("agent pull", flag.ContinueOnError)
 	var (
 		envFile = settingsFlag(flags)
 		dir     = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
-		reload  = flags.String("reload", "", "`file` to create as a request to reload the web server, which then must serve the new release (default: none, a release is served as soon as current names it)")
+		reload  = flags.String("reload", "",
+			"`file` to create as a request to reload the web server, which then must serve the new release (default: none, a "+
+				"release is served as soon as current names it)")
 		address = siteURLFlag(flags)
-		runtime = flags.String("runtime", "", "`directory` that a boot empties: remembers which release was verified since (default: none, each run verifies)")
+		runtime = flags.String("runtime", "",
+			"`directory` that a boot empties: records the verified release (default: none, each run verifies)")
 		verify  = flags.Bool("verify", false, "hash every file of the current release even if that was done since boot")
-		timeout = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run begins anew")
+		timeout = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run starts over")
 		metrics = metricsFlag(flags)
 		debug   = flags.Bool("debug", false, "log runs that change nothing, too")
 	)
@@ -42,7 +45,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	// The release that was switched away from is still being read.
+	// The web server may still be reading the previous release.
 	bucketName, keep := settings.required("CONTENT_BUCKET"), settings.atLeast(1, "RELEASES_KEPT")
 	domain := settings.required("DOMAIN")
 	if err := settings.err(); err != nil {
@@ -63,8 +66,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 		level.Set(slog.LevelDebug)
 	}
 
-	// A transfer that stalls for ever would keep the timer from ever starting
-	// the next run.
+	// A transfer that stalls forever would keep the timer from ever starting the next run.
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 
@@ -91,6 +93,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds", "When this server last had the release of the content bucket.")
+	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds",
+		"When this server last had the release of the content bucket.")
 	return nil
 }

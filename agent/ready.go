@@ -27,16 +27,16 @@ const (
 	backupTimer  = "agent-backup.timer"
 )
 
-// errNotReady is the error of a server that is not ready. The report, which was
-// printed, says the rest.
+// errNotReady is the error of a server that is not ready. The printed report has the details.
 var errNotReady = errors.New("not ready")
 
-// ready runs `agent ready`: it reads the flags and prints the report of
-// readiness.Readiness on stdout, and what happens until then on stderr.
+// ready runs `agent ready`: it parses the flags and prints the report of readiness.Readiness on
+// stdout, and its progress on stderr.
 func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
 	var (
-		wait       = flags.Duration("wait", 0, "wait for at most this `time` until the server is ready (default 0s: look once)")
+		wait = flags.Duration("wait", 0,
+			"wait for at most this `time` until the server is ready (default 0s: check once)")
 		envFile    = settingsFlag(flags)
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
 		project    = projectFlag(flags)
@@ -44,8 +44,9 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		names      = certificateFlags(flags)
 		prometheus = prometheusFlag(flags)
 		holderFile = holderFlag(flags)
-		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
-		asJSON     = flags.Bool("json", false, "print the report as JSON")
+		state      = flags.String("state", "/run/agent-ready.json",
+			"`file` that remembers since when the checks are in their states")
+		asJSON = flags.Bool("json", false, "print the report as JSON")
 	)
 	if err := parseFlags(flags, args, "usage: agent ready [flags]", stderr); err != nil {
 		return err
@@ -75,7 +76,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	if err != nil {
 		return err
 	}
-	// Root looks here at what belongs to another user: nothing is created.
+	// As root in another user's directory: nothing is created.
 	releases := release.ReadReleases(*dir)
 	system := proc.System{}
 	report, err := readiness.Readiness{

@@ -16,15 +16,19 @@ func settingsIn(path string) (*settings, error) {
 
 func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
 	read, err := settingsIn(path)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"CONTENT_BUCKET": "content-1", "AWS_REGION": "eu-central-1"}, read.values)
 
-	require.NoError(t, os.WriteFile(path, []byte("HSTS='max-age=31536000; includeSubDomains'\nUSER=\"o'neill\"\nEMPTY=''\nONE='\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(path, []byte("HSTS='max-age=31536000; includeSubDomains'\nUSER=\"o'neill\"\nEMPTY=''\nONE='\n"), 0o644))
 	read, err = settingsIn(path)
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"HSTS": "max-age=31536000; includeSubDomains", "USER": "o'neill", "EMPTY": "", "ONE": "'"}, read.values)
+	require.Equal(t, map[string]string{
+		"HSTS": "max-age=31536000; includeSubDomains", "USER": "o'neill", "EMPTY": "", "ONE": "'",
+	}, read.values)
 
 	_, err = settingsIn(t.TempDir())
 	require.ErrorContains(t, err, "cannot read the settings of the stack")
@@ -59,7 +63,7 @@ func TestUnitsGiveTheAgentItsRuntimeDirectories(t *testing.T) {
 	require.Contains(t, unit("agent-pull.service"), " --runtime /run/site-agent --reload /run/site-agent/reload ")
 }
 
-// A setting on a command line would be a second way, and could contradict the first.
+// A setting on a command line would be a second source, and could contradict the first.
 func TestUnitsLeaveSettingsToTheirFile(t *testing.T) {
 	units, err := filepath.Glob("../server/files/systemd/agent-*.service")
 	require.NoError(t, err)

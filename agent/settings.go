@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// settingsPath is the file in which cloud-init writes what the stack sets.
+// settingsPath is the file in which cloud-init writes the settings of the stack.
 const settingsPath = "/etc/immutable-infra/server.env"
 
-// settings are what the stack sets for its servers. The file is the only way by which they reach the
-// agent: flags say where files are on this machine, and how a verb runs.
+// settings are the settings of the stack for its servers. They reach the agent by this file only:
+// flags name files on this machine, and configure a run.
 type settings struct {
 	verb, path string
 	values     map[string]string
@@ -26,8 +26,8 @@ func settingsFlag(flags *flag.FlagSet) *string {
 	return flags.String("env-file", settingsPath, "`file` with the settings of the stack")
 }
 
-// loadSettings reads a file of lines NAME=value. A missing file sets nothing. Arguments beside the
-// flags of the verb are an errUsage.
+// loadSettings reads a file of lines NAME=value. A missing file sets nothing. Arguments other than
+// the flags of the verb are an errUsage.
 func loadSettings(flags *flag.FlagSet, path string) (*settings, error) {
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("%w: %s: unexpected argument %q: flags only", errUsage, flags.Name(), flags.Arg(0))
@@ -58,7 +58,7 @@ func unquoted(value string) string {
 
 func (s *settings) optional(name string) string { return s.values[name] }
 
-// required returns a setting. A missing one is a problem.
+// required returns a setting, and adds a problem if it is missing.
 func (s *settings) required(name string) string {
 	if s.values[name] == "" {
 		s.problems = append(s.problems, fmt.Errorf("%s does not set %s", s.path, name))
@@ -66,7 +66,7 @@ func (s *settings) required(name string) string {
 	return s.values[name]
 }
 
-// atLeast returns a whole number.
+// atLeast returns an integer.
 func (s *settings) atLeast(least int, name string) int {
 	text := s.required(name)
 	number, err := strconv.Atoi(text)
@@ -76,7 +76,6 @@ func (s *settings) atLeast(least int, name string) int {
 	return number
 }
 
-// atLeastDuration returns a duration.
 func (s *settings) atLeastDuration(least time.Duration, name string) time.Duration {
 	text := s.required(name)
 	duration, err := time.ParseDuration(text)

@@ -21,7 +21,9 @@ func environment(t *testing.T, lines ...string) string {
 func settingsOf(t *testing.T, bucket string, changed ...string) string {
 	t.Helper()
 	return environment(t, append([]string{
-		"CONTENT_BUCKET=" + bucket, "BACKUP_BUCKET=" + bucket, "AWS_REGION=eu-central-1", "STACK=production", "BACKUP_RETENTION=24h",
-		"VIP=198.51.100.7", "RELEASES_KEPT=3", "DOMAIN=site.example.org", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir",
+		"CONTENT_BUCKET=" + bucket, "BACKUP_BUCKET=" + bucket, "AWS_REGION=eu-central-1", "STACK=production",
+		"BACKUP_RETENTION=24h",
+		"VIP=198.51.100.7", "RELEASES_KEPT=3", "DOMAIN=site.example.org", "SITE_NAMES=example.org",
+		"ACME_DIRECTORY=https://acme.example.org/dir",
 	}, changed...)...)
 }

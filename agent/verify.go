@@ -15,8 +15,8 @@ import (
 
 var errNothing = errors.New("no history was backed up yet")
 
-// verify runs `agent verify`: it restores the history into an empty directory, and
-// prints on stdout what it found, as JSON.
+// verify runs `agent verify`: it restores the history into an empty directory, and prints a
+// description of it on stdout, as JSON.
 func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent verify", flag.ContinueOnError)
 	var (
@@ -44,7 +44,8 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 		return err
 	}
 	if len(there) > 0 {
-		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
+		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup",
+			*dir)
 	}
 	store, _, err := bucket.open(ctx)
 	if err != nil {

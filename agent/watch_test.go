@@ -21,8 +21,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is the metadata service of a server with this public
-// address.
+// serveMetadata is the metadata service of a server with this public address.
 func serveMetadata(t *testing.T, address string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -34,7 +33,7 @@ func serveMetadata(t *testing.T, address string) {
 	})
 }
 
-// record reads a record of the bucket, and nil if there is none.
+// record reads a record of the bucket; nil if it does not exist.
 func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	t.Helper()
 	object, exists := s3.Object(key)
@@ -47,7 +46,7 @@ func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	return read
 }
 
-// eventually waits for what takes milliseconds.
+// eventually waits for an event that takes milliseconds.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
 	require.Eventually(t, holds, 30*time.Second, 10*time.Millisecond)
@@ -76,7 +75,9 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	log := filepath.Join(prometheus, "data", "wal", "00000000")
 	require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o755))
 	require.NoError(t, os.WriteFile(log, []byte("samples"), 0o644))
-	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
+	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file",
+		filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms",
+		"--drain", "10ms",
 		"--prometheus", prometheus, "--history-state", filepath.Join(t.TempDir(), "history.json"))
 	require.NoError(t, command.Start())
 
@@ -89,7 +90,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
-	// A unit of root's stops Prometheus, which writes what it has.
+	// A unit of root's stops Prometheus, which writes its samples.
 	pause := filepath.Join(dir, "pause")
 	eventually(t, func() bool { _, err := os.Stat(pause); return err == nil })
 	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not there yet")
@@ -99,7 +100,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
 	requireState("draining")
 	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
-	require.True(t, exists, "what a successor needs is there before the answer")
+	require.True(t, exists, "the data are uploaded before the acknowledgment")
 	require.Equal(t, certificates, backup.Content)
 	last, exists := s3.Object("history/wal/00000001/00000000/000000000000-000000000026")
 	require.True(t, exists)
@@ -107,7 +108,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It continues looking when it has taken that down.
+	// It continues to check after the withdrawal.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
@@ -120,7 +121,7 @@ level=INFO msg="handed over" successor=i-new
 $`, stderr.String())
 }
 
-func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfWatchUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
 		settings []string
 		args     string
@@ -132,7 +133,8 @@ func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
 		{[]string{"ACME_DIRECTORY="}, "", exitUsage, "server.env does not set ACME_DIRECTORY\n"},
 		{[]string{"VIP="}, "", exitUsage, "server.env does not set VIP\n"},
 		{[]string{"VIP=", "STACK="}, "", exitUsage, "server.env does not set STACK; "},
-		{[]string{"VIP=example.org"}, "", exitUsage, `usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
+		{[]string{"VIP=example.org"}, "", exitUsage,
+			`usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
 		{[]string{"VIP=2001:db8::7"}, "", exitUsage, `usage: agent watch: VIP is "2001:db8::7": expected an IPv4 address`},
 		{nil, "--poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
 		{nil, "--drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},

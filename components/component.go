@@ -1,9 +1,10 @@
 // Package components are the parts of one stack, each a Pulumi component.
 //
-// A component reads no configuration: everything arrives in its Args, which it does not change. Their fields are
-// mandatory unless their comment calls them optional or states a default. What may come from another resource is an
-// Input; what decides which resources there are is plain. Ready lists the resources that another one has to wait for
-// before it uses the component, and DependsOn of Args those that the component waits for.
+// A component reads no configuration: everything arrives in its Args, which it does not change.
+// Their fields are mandatory unless their comment calls them optional or states a default. A field
+// that may come from another resource is an Input; a field that decides which resources exist is
+// plain. Ready lists the resources that another component has to wait for, since the SDK ignores
+// the component itself in DependsOn.
 package components
 
 import (
@@ -43,7 +44,8 @@ func TagResources(ctx *pulumi.Context) {
 	})
 }
 
-// formerly is the alias of a resource that earlier versions of the program made in another component.
+// formerly is the alias of a resource that earlier versions of the program created in another
+// component.
 func formerly(ctx *pulumi.Context, component, componentName, name string) pulumi.ResourceOption {
 	parent := pulumi.CreateURN(pulumi.String(componentName), pulumi.String(token(component)), nil,
 		pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))

@@ -48,8 +48,9 @@ type Cutover struct {
 
 // NewCutover creates a Cutover.
 //
-// The association is created anew before the old one is deleted. EC2 takes the address from the old server in the same
-// step, so there is no moment at which it points nowhere; deleting the old association afterwards finds it gone.
+// The new association is created before the old one is deleted. EC2 takes the address from the old
+// server in the same step, so that it always points to a server; the later deletion of the old
+// association finds it gone.
 func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pulumi.ResourceOption) (*Cutover, error) {
 	if args == nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, errNoArgs)
@@ -69,14 +70,20 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	association, err := ec2.NewEipAssociation(ctx, name, &ec2.EipAssociationArgs{
 		AllocationId: args.AllocationID,
 		InstanceId:   args.ServerID,
-		// Without it, EC2's answer depends on the account: an address in a VPC moves by default, one
-		// that is associated elsewhere is otherwise refused with Resource.AlreadyAssociated.
+		// Without it, the behaviour depends on the account: EC2 moves an address in a VPC by
+		// default, and otherwise refuses one that is associated elsewhere with
+		// Resource.AlreadyAssociated.
 		AllowReassociation: pulumi.Bool(true),
-		// An association that was made without the argument stays; the next one has it.
+		// An association that was created without the argument stays; the next one has it.
 	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(args.DependsOn),
 		formerly(ctx, "VIP", "vip", "vip"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
+	}
+	cutover.ServerID = association.InstanceId
+	outputs := pulumi.Map{"serverId": cutover.ServerID}
+	if !safeguards {
+		return cutover, ctx.RegisterResourceOutputs(cutover, outputs)
 	}
 	probed, err := newProbe(ctx, name+"-verify", probe{
 		Name:     args.Domain,
@@ -90,6 +97,6 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
-	cutover.ServerID, cutover.Ready = association.InstanceId, []pulumi.Resource{probed}
-	return cutover, ctx.RegisterResourceOutputs(cutover, pulumi.Map{"serverId": cutover.ServerID})
+	cutover.Ready = []pulumi.Resource{probed}
+	return cutover, ctx.RegisterResourceOutputs(cutover, outputs)
 }

@@ -15,7 +15,6 @@ const addressTTL = 300
 
 // DNSArgs are the arguments of a DNS.
 type DNSArgs struct {
-	// Names are the names of the site.
 	Names []string `pulumi:"names"`
 	// Address is the IPv4 address of the site.
 	Address pulumi.StringInput `pulumi:"address"`
@@ -41,7 +40,8 @@ type Record struct {
 type DNS struct {
 	pulumi.ResourceState
 
-	// ManualRecords lists, as lines of a zone file, the records to make by hand where no zone was given.
+	// ManualRecords lists, as lines of a zone file, the records to create by hand if no zone was
+	// given.
 	ManualRecords pulumi.StringArrayOutput `pulumi:"manualRecords"`
 	// Ready are all records, AddressesReady those of them that point to the VIP.
 	Ready, AddressesReady []pulumi.Resource

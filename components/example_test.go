@@ -54,9 +54,11 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	switch args.TypeToken {
 	case "aws:ec2/eip:Eip":
 		outputs["publicIp"] = resource.NewStringProperty("198.51.100.7")
-		c.made = append(c.made, fmt.Sprintf("Eip %s, tagged %s", args.Name, args.Inputs["tags"].ObjectValue()["Name"].StringValue()))
+		c.made = append(c.made,
+			fmt.Sprintf("Eip %s, tagged %s", args.Name, args.Inputs["tags"].ObjectValue()["Name"].StringValue()))
 	case "aws:route53/record:Record":
-		c.made = append(c.made, fmt.Sprintf("Record %s of %s", args.Name, args.Inputs["records"].ArrayValue()[0].StringValue()))
+		c.made = append(c.made,
+			fmt.Sprintf("Record %s of %s", args.Name, args.Inputs["records"].ArrayValue()[0].StringValue()))
 	}
 	return args.Name + "-id", outputs, nil
 }

@@ -18,8 +18,9 @@ type NetworkArgs struct {
 	Region string `pulumi:"region"`
 	// InstanceType is the EC2 instance type that the subnet's availability zone must offer.
 	InstanceType string `pulumi:"instanceType"`
-	// SSHFromRunner makes a security group that lets in the machine that deploys. Its address is another one each time,
-	// such as that of one of GitHub's: the rule of the group comes and goes, and no server is replaced for it. Optional.
+	// SSHFromRunner creates a security group that lets in the machine that deploys, whose address
+	// differs each time, such as a runner of GitHub. The rule of the group exists during an update
+	// only, and no server is replaced for it. Optional.
 	SSHFromRunner bool `pulumi:"sshFromRunner"`
 	// RunnerBlock is the machine's address while it deploys, and "" at all other times.
 	RunnerBlock string `pulumi:"runnerBlock"`
@@ -144,8 +145,9 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	})
 }
 
-// newRunnerGroup makes the group, and its rule while a machine deploys. Nothing depends on the rule: so an update of
-// the rule alone, after a failed update, deletes no server that still serves.
+// newRunnerGroup creates the group, and its rule while a machine deploys. Nothing depends on the
+// rule, so that an update of the rule alone, after a failed update, deletes no server that still
+// serves.
 func newRunnerGroup(
 	ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec2.Vpc, parent pulumi.ResourceOption,
 ) (*ec2.SecurityGroup, error) {
@@ -163,7 +165,7 @@ func newRunnerGroup(
 		Protocol:        pulumi.String("tcp"),
 		FromPort:        pulumi.Int(args.SSHPort),
 		ToPort:          pulumi.Int(args.SSHPort),
-		// Previews must not show the address of somebody's machine.
+		// Previews must not show the address of the operator's machine.
 		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{args.RunnerBlock})).(pulumi.StringArrayOutput),
 	}, pulumi.Parent(group))
 	return group, err

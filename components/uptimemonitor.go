@@ -33,10 +33,11 @@ type UptimeMonitorArgs struct {
 	Interval int `pulumi:"interval"`
 	// API is the URL of UptimeRobot's API.
 	API string `pulumi:"api"`
-	// Key is a main API key of the account, a secret. Optional: without it, nothing is made, and a warning says so.
+	// Key is a main API key of the account, a secret. Optional: without it, nothing is created, and
+	// a warning says so.
 	Key pulumi.StringPtrInput `pulumi:"key"`
-	// Webhook is the URL that receives outages, a secret. Optional: without it, nobody is alerted, and a warning says
-	// so.
+	// Webhook is the URL that receives outages, a secret. Optional: without it, no alert is
+	// sent, and a warning says so.
 	Webhook pulumi.StringPtrInput `pulumi:"webhook"`
 	// Roots is the path of a PEM file with the authorities of the API's certificate.
 	// Default: those of the machine.
@@ -83,7 +84,7 @@ func (a *UptimeMonitorArgs) FindDrift(ctx *pulumi.Context) []string {
 	return drift
 }
 
-// findDrift finds none without a key, or with one that is not known yet.
+// findDrift finds nothing without a key, or with one that is not known yet.
 func (a *UptimeMonitorArgs) findDrift(ctx context.Context, log func(string)) ([]string, error) {
 	key, err := await(ctx, a.Key)
 	if err != nil || key == "" {
@@ -102,7 +103,7 @@ func (a *UptimeMonitorArgs) findDrift(ctx context.Context, log func(string)) ([]
 	return client.Drift(ctx, a.desired())
 }
 
-// await returns what is in an input, or "" if it is nil or not known yet.
+// await returns the value of an input, or "" if the input is nil or not known yet.
 func await(ctx context.Context, input pulumi.StringPtrInput) (string, error) {
 	if input == nil {
 		return "", nil
@@ -161,13 +162,13 @@ func NewUptimeMonitor(
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// silence is a warning that nobody would be alerted of an outage, or "".
+// silence is a warning that no alert is sent for an outage, or "".
 func (a *UptimeMonitorArgs) silence() string {
 	switch {
 	case a.Key == nil:
 		return "Nothing probes the site from outside: set a key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
 	case a.Webhook == nil:
-		return "UptimeRobot alerts nobody of an outage: set a web-hook of VictorOps " +
+		return "UptimeRobot sends no alert of an outage: set a web-hook of VictorOps " +
 			"(pulumi config set --secret uptimeRobotWebhook)."
 	}
 	return ""
@@ -191,7 +192,7 @@ func newUptimeCommand(
 		},
 		Stdin: pulumi.ToSecret(pulumi.JSONMarshal(secrets)).(pulumi.StringOutput),
 		Drift: strings.Join(args.Drift, "; "),
-		// That of the client, and its compilation.
+		// The client's timeout, and its compilation.
 		Timeout: 8 * time.Minute,
 	}, pulumi.Parent(monitor), pulumi.DependsOn(args.DependsOn))
 }

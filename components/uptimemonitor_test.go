@@ -15,7 +15,7 @@ import (
 
 const robotKey = "u1234567-0123456789abcdef01234567"
 
-// emptyAccount is an account at UptimeRobot that has nothing.
+// emptyAccount is an empty account at UptimeRobot.
 func emptyAccount(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,14 +29,20 @@ func emptyAccount(t *testing.T) *httptest.Server {
 	return server
 }
 
-func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
+func TestWarningIfOutagesAlertNobody(t *testing.T) {
 	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
-	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "alerts nobody of an outage")
-	require.Empty(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
+	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "sends no alert of an outage")
+	require.Empty(t,
+		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
 
-func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: "example.org", Interval: 300, API: emptyAccount(t).URL, Key: pulumi.String(robotKey)}
+func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
+	args := &UptimeMonitorArgs{
+		Domain:   "example.org",
+		Interval: 300,
+		API:      emptyAccount(t).URL,
+		Key:      pulumi.String(robotKey),
+	}
 	ignore := func(string) {}
 	differences, err := args.findDrift(t.Context(), ignore)
 	require.NoError(t, err)
@@ -51,12 +57,15 @@ func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
 	args.Key = nil
 	args.API = "http://127.0.0.1:1"
 	differences, err = args.findDrift(t.Context(), ignore)
-	require.NoError(t, err, "without a key, nobody is asked")
+	require.NoError(t, err, "without a key, no request is sent")
 	require.Empty(t, differences)
 }
 
-func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: strings.Repeat("a", 60) + ".example.org", Webhook: pulumi.String("https://alert.example/?")}
+func TestNameOfAWebHookFitsUptimeRobotsLimit(t *testing.T) {
+	args := &UptimeMonitorArgs{
+		Domain:  strings.Repeat("a", 60) + ".example.org",
+		Webhook: pulumi.String("https://alert.example/?"),
+	}
 	require.Len(t, args.desired().Contact, 60)
 }
 

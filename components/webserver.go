@@ -32,7 +32,6 @@ type WebServerArgs struct {
 	// Secrets is an output of server.Secrets. Optional.
 	Secrets pulumi.Output `pulumi:"secrets"`
 
-	// Network is the network of the server.
 	Network *Network `pulumi:"network"`
 	// SshCA gives the server its host key and certificate.
 	SshCA *SshCA `pulumi:"sshCA"`
@@ -120,7 +119,7 @@ func NewWebServer(
 	if secrets == nil {
 		secrets = pulumi.Any(server.Secrets{})
 	}
-	// Secret, even if no input is: it has passwords.
+	// Secret, even if no input is: it contains passwords.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
 		return pulumi.ToSecret(pulumi.All(
 			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
@@ -206,7 +205,9 @@ func NewWebServer(
 		return nil, err
 	}
 	web.InstanceID = instance.ID()
-	web.Ready = []pulumi.Resource{ready}
+	if safeguards {
+		web.Ready = []pulumi.Resource{ready}
+	}
 	return web, ctx.RegisterResourceOutputs(web, pulumi.Map{"instanceId": web.InstanceID})
 }
 
@@ -215,8 +216,12 @@ func NewWebServer(
 func provision(
 	ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey,
 ) (ready pulumi.Resource, err error) {
+	host := pulumi.StringInput(instance.PublicIp)
+	if !safeguards {
+		host = args.Address
+	}
 	connection := sshConnection{
-		Host:       instance.PublicIp,
+		Host:       host,
 		Port:       args.SSHPort,
 		User:       server.BootstrapUser,
 		PrivateKey: key.PrivateKeyOpenssh,
@@ -249,7 +254,7 @@ func provision(
 	// Readiness was checked on the server. Between it and its visitors are its firewall and the network.
 	reached, err := newProbe(ctx, name+"-reachable", probe{
 		Name:    args.Domain,
-		Address: instance.PublicIp,
+		Address: host,
 		// The first server of all has none: an authority validates the site at the VIP.
 		AnyCertificate: true,
 
@@ -260,6 +265,9 @@ func provision(
 	}, parent, pulumi.DependsOn([]pulumi.Resource{provisioned}))
 	if err != nil {
 		return nil, err
+	}
+	if !safeguards {
+		return reached, nil
 	}
 	timeout = handoverTimeout + takeoverTimeout
 	script = server.HandoverCommand(handoverTimeout, timeout)
@@ -358,7 +366,7 @@ func newSecurityGroup(
 		egress("S3, container images", 443),
 	}
 	if port := args.SMTPPort; args.SMTPHost != "" && port != 80 && port != 443 {
-		// To everybody: rules take addresses, and a relay's change.
+		// To everybody: rules take addresses, and the address of a relay changes.
 		out = append(out, egress("Mail relay", port))
 	}
 	in := ec2.SecurityGroupIngressArray{

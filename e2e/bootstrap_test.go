@@ -12,17 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// keyedStack is a stack whose secrets are encrypted by a key of KMS, as production's.
+// keyedStack is a stack whose secrets are encrypted by a key of KMS, like production's.
 const keyedStack = "local-keyed"
 
 func isPassphrase(variable string) bool {
 	return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=")
 }
 
-// bootstrapped makes what a stack needs before all, as for production.
+// bootstrapped creates the resources that a stack needs first, as for production.
 func bootstrapped(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	// Nobody here knows a passphrase.
+	// No passphrase is available here.
 	checkout.env = slices.DeleteFunc(slices.Clone(p.env), isPassphrase)
 	file := filepath.Join(checkout.dir, "Pulumi."+keyedStack+".yaml")
 	test, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi."+testStack+".yaml"))
@@ -43,7 +43,8 @@ func bootstrapped(t *testing.T, p *project) {
 	require.Contains(t, made.stdout, "encryption: not supported by this store")
 	initialised, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Contains(t, string(initialised), "secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
+	require.Contains(t, string(initialised),
+		"secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
 	require.Contains(t, string(initialised), "encryptedkey: ")
 
 	again := checkout.run(t, 5*time.Minute, "make", "bootstrap", "STACK="+keyedStack)
@@ -60,7 +61,7 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.NotContains(t, string(encrypted), secret)
 
-	// Whoever has the file and may use the key needs nothing else.
+	// The file and the permission to use the key are sufficient.
 	clone := p.clone(t)
 	clone.env = slices.DeleteFunc(clone.env, isPassphrase)
 	require.NoError(t, os.WriteFile(filepath.Join(clone.dir, filepath.Base(file)), encrypted, 0o644))
@@ -68,11 +69,12 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	require.Contains(t, preview.stdout, " to create")
 	require.NotContains(t, preview.String(), secret)
-	require.Equal(t, secret, strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
+	require.Equal(t, secret,
+		strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
 
-	// And who may not use it, reads nothing.
+	// Without that permission, nothing can be read.
 	known := &project{dir: checkout.dir, env: p.env}
-	// The role may read the stack's state, and has no key for its secrets.
+	// The role may read the stack's state, but lacks the key of its secrets.
 	known.replace(t, "ops/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
 	known.replace(t, "ops/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
 	known.replace(t, "ops/access/Pulumi.local.yaml", `  immutable-infra-access:names:
@@ -80,7 +82,8 @@ func bootstrapped(t *testing.T, p *project) {
     local-production: [production.localcloud.test]
 `, "")
 	known.access(t)
-	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
+	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack",
+		keyedStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stderr, "AccessDenied")
 	require.NotContains(t, refused.String(), secret)

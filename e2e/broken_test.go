@@ -9,14 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// brokenServer is one thing that can be wrong with a new server.
+// brokenServer is a fault of a new server.
 type brokenServer struct {
 	name string
 	// breaks changes a copy of the project.
 	breaks func(t *testing.T, broken *project)
-	// causes must all be in what the failed update says at its end.
+	// causes must all be in the diagnostics of the failed update.
 	causes []string
-	// late is that the server becomes ready when its time is over.
+	// late reports that the server becomes ready after its timeout.
 	late bool
 }
 
@@ -25,15 +25,16 @@ const brokenTimeout = 2
 
 func brokenServers() []brokenServer {
 	const (
-		killed   = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
-		noImage  = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get install -y nginx-lite\\n\"}}}\n"
+		killed  = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
+		noImage = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get " +
+			"install -y nginx-lite\\n\"}}}\n"
 		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
 		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
-		// The probe notes when it was made first, and succeeds two minutes later.
+		// The probe records its first run, and succeeds two minutes later.
 		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
-		// Traefik sends the front page's visitors to another one.
-		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: [wrong], service: web, tls: {}}\n" +
-			"  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
+		// Traefik routes requests for the front page elsewhere.
+		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: " +
+			"[wrong], service: web, tls: {}}\n  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
 	)
 	return []brokenServer{{
 		name:   "a package that does not exist",
@@ -42,13 +43,14 @@ func brokenServers() []brokenServer {
 	}, {
 		name: "no Docker",
 		breaks: func(t *testing.T, broken *project) {
-			broken.declare(t, func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
+			broken.declare(t,
+				func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
 		},
 		causes: []string{`docker.*executable file not found`},
 	}, {
 		name:   "an image that does not build",
 		breaks: declared(func(c cloudConfig) { c.override(noImage) }),
-		causes: []string{`an image could not be built`, `Unable to locate package nginx-lite`},
+		causes: []string{`cannot build an image`, `Unable to locate package nginx-lite`},
 	}, {
 		name:   "a container that exits",
 		breaks: declared(func(c cloudConfig) { c.override(exits) }),
@@ -64,9 +66,10 @@ func brokenServers() []brokenServer {
 	}, {
 		name: "a full disk",
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"install", "-d", "/srv/site"}, []string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
+			c.runFirst([]string{"install", "-d", "/srv/site"},
+				[]string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
 		}),
-		causes: []string{`no space left on device`, `the agent could not bring the site`},
+		causes: []string{`no space left on device`, `cannot download the site from the content bucket`},
 	}, {
 		name:   "a pull that is killed",
 		breaks: declared(func(c cloudConfig) { c.dropIn("agent-pull.service", killed) }),
@@ -77,28 +80,38 @@ func brokenServers() []brokenServer {
 		causes: []string{`agent-watch\.service: .*(killed|signal|restart)`, `code=killed, status=9/KILL`},
 	}, {
 		name: "another host key than the pinned one",
-		// It could very well have that one.
+		// The release itself exists.
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"sh", "-c", "rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh"})
+			c.runFirst([]string{
+				"sh", "-c",
+				"rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && " +
+					"systemctl restart ssh",
+			})
 		}),
 		causes: []string{`host key mismatch`},
 	}, {
 		name:   "readiness when the time is over",
 		breaks: declared(func(c cloudConfig) { c.override(late) }),
-		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
+		causes: []string{`the server is not ready after \d+ s of provisioning`, `web: (unhealthy|starting)`},
 		late:   true,
 	}, {
 		name: "a closed port",
-		// Visitors' packets, and not those of the server itself, go to a port on which nothing listens.
+		// Packets of visitors, but not those of the server itself, go to a port on which nothing
+		// listens.
 		breaks: declared(func(c cloudConfig) {
-			c.runFirst([]string{"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "REDIRECT", "--to-ports", "9"})
+			c.runFirst([]string{
+				"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL",
+				"-j", "REDIRECT", "--to-ports", "9",
+			})
 		}),
-		causes: []string{`cannot verify https://\S+ at \S+ after \d+ s:`, `/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`},
+		causes: []string{
+			`cannot verify https://\S+ at \S+ after \d+ s:`,
+			`/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`,
+		},
 	}}
 }
 
-// TestBrokenServers replaces the server by one that is broken, and the broken
-// one by a good one, many times over.
+// TestBrokenServers replaces the server by a broken one, and that by a good one, for each fault.
 func TestBrokenServers(t *testing.T) {
 	if os.Getenv("E2E") != "broken" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make test-broken")
@@ -115,7 +128,7 @@ func TestBrokenServers(t *testing.T) {
 			if c.late {
 				t.Run("the same update succeeds when the server has become ready", func(t *testing.T) { lateServer(t, broken, c) })
 			}
-			t.Run("the next good update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+			t.Run("the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 		})
 	}
 	t.Run("a boot with a warning", func(t *testing.T) {
@@ -146,10 +159,10 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	server, release := broken.served(t)
 	require.Equal(t, before.ServerID, server)
 	require.Equal(t, before.Release, release)
-	require.Equal(t, before, broken.outputs(t), "the stack says what is so")
+	require.Equal(t, before, broken.outputs(t), "the stack has the actual state")
 }
 
-// lineOf is the line of a command's output that matches, which there must be.
+// lineOf is the matching line of a command's output, which must exist.
 func lineOf(t *testing.T, output, expression string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(expression)
@@ -162,8 +175,7 @@ func lineOf(t *testing.T, output, expression string) string {
 	return ""
 }
 
-// diagnostics are what Pulumi says at the end of an update that failed. What it
-// shows in passing is not there to be read any more.
+// diagnostics are the diagnostics at the end of a failed update. Pulumi overwrites its progress.
 func diagnostics(t *testing.T, up result) string {
 	t.Helper()
 	_, said, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
@@ -171,8 +183,8 @@ func diagnostics(t *testing.T, up result) string {
 	return said
 }
 
-// lateServer repeats the update whose server was too late: it goes on with that
-// server as soon as that is ready.
+// lateServer repeats the update whose server was late: it continues with that server as soon as it
+// is ready.
 func lateServer(t *testing.T, broken *project, c brokenServer) {
 	before := broken.outputs(t)
 	c.breaks(t, broken)
@@ -192,8 +204,7 @@ func mendServer(t *testing.T, p *project) {
 	t.Logf("the update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
 }
 
-// warnedServer makes a server whose cloud-init ends with a warning, about a key
-// that it does not know.
+// warnedServer creates a server whose cloud-init ends with a warning about an unknown key.
 func warnedServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
 	broken.declare(t, func(c cloudConfig) { c["no_such_key"] = true })
@@ -203,7 +214,8 @@ func warnedServer(t *testing.T, p, broken *project) {
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
-	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), `failed schema validation`), cut)
+	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), `failed schema validation`), cut)
 	require.Equal(t, "2\n", p.ssh(t, "cloud-init status >/dev/null; echo $?").stdout)
 	broken.converged(t)
 }
@@ -219,7 +231,8 @@ func deafServer(t *testing.T, p, broken *project) {
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
-	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
+	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
 	broken.converged(t)
 }

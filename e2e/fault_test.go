@@ -11,9 +11,9 @@ import (
 )
 
 // cloudConfigFile is the seam for the faults of a server: data that the program passes on to
-// cloud-init. By it a test adds a package, a command, a drop-in of systemd, an override of Compose or
-// a router of Traefik, each of which takes effect in its own documented way. No program and no
-// configuration that is shipped has code for a fault.
+// cloud-init. A test uses it to add a package, a command, a drop-in of systemd, an override of
+// Compose or a router of Traefik, each of which takes effect in its own documented way. No shipped
+// program or configuration has code for a fault.
 const cloudConfigFile = "server/boot/cloud-config.yaml"
 
 // cloudConfig is that file.
@@ -34,7 +34,6 @@ func (p *project) declare(t *testing.T, change func(config cloudConfig)) {
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, text, 0o644)) })
 }
 
-// declared is a fault that is declared.
 func declared(change func(config cloudConfig)) func(t *testing.T, broken *project) {
 	return func(t *testing.T, broken *project) {
 		t.Helper()
@@ -47,7 +46,7 @@ func (c cloudConfig) list(key string) []any {
 	return list
 }
 
-// runFirst has the server run a command before its own ones.
+// runFirst makes the server run a command before its own ones.
 func (c cloudConfig) runFirst(commands ...[]string) {
 	var first []any
 	for _, command := range commands {
@@ -56,16 +55,16 @@ func (c cloudConfig) runFirst(commands ...[]string) {
 	c["runcmd"] = append(first, c.list("runcmd")...)
 }
 
-// install has a package installed.
 func (c cloudConfig) install(name string) { c["packages"] = append(c.list("packages"), name) }
 
-// leaveOut leaves packages out, which must be there.
+// leaveOut omits packages, which must be in the list.
 func (c cloudConfig) leaveOut(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		require.Contains(t, c["packages"], name)
 	}
-	c["packages"] = slices.DeleteFunc(c.list("packages"), func(name any) bool { return slices.Contains(names, name.(string)) })
+	c["packages"] = slices.DeleteFunc(c.list("packages"),
+		func(name any) bool { return slices.Contains(names, name.(string)) })
 }
 
 // write puts a file on the server before it is provisioned.

@@ -79,7 +79,8 @@ func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolv
 		}
 		took := time.Since(began)
 		if took >= within {
-			return fmt.Errorf("cannot verify %s at %s after %.0f s:\n%s", t.url(), t.Address.Addr(), took.Seconds(), strings.Join(problems, "\n"))
+			return fmt.Errorf("cannot verify %s at %s after %.0f s:\n%s", t.url(), t.Address.Addr(), took.Seconds(),
+				strings.Join(problems, "\n"))
 		}
 		if summary := strings.Join(problems, "; "); summary != logged && time.Since(loggedAt) >= logPause {
 			logged, loggedAt = summary, time.Now()
@@ -225,7 +226,8 @@ func (t Target) problems(s seen) []string {
 		if question.answer.names(question.expected) {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
+		lines = append(lines,
+			fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
 	}
 	if len(lines) == 0 {
 		return nil
@@ -234,7 +236,9 @@ func (t Target) problems(s seen) []string {
 		lines = append(lines, "certificate: "+describe(s.certificate))
 	}
 	if s.server.names(t.Server) && s.release.err == nil {
-		lines = append(lines, fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service", t.Release))
+		lines = append(lines,
+			fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service",
+				t.Release))
 	}
 	return lines
 }
@@ -264,7 +268,6 @@ func clean(text string) string {
 	return line
 }
 
-// describe describes a certificate for people.
 func describe(c *x509.Certificate) string {
 	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
 		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))

@@ -46,8 +46,8 @@ func (s Source) readRecord() (record, error) {
 	return read, nil
 }
 
-// original is an inventory as it was before builds wrote into the source. A file that somebody
-// changed or committed since then counts as it is.
+// original is an inventory as it was before builds wrote into the source. A file that was changed
+// or committed since then counts with its present content.
 func (s Source) original(found inventory, record record) inventory {
 	var unchanged []string
 	for path, file := range record {
@@ -72,8 +72,8 @@ func (s Source) original(found inventory, record record) inventory {
 	return original
 }
 
-// committed are the files that git has as they are: a new clone has them, too. There are none where there
-// is no git.
+// committed are the files that git has with the same content: a new clone has them, too. Without
+// git, there are none.
 func (s Source) committed() map[string]bool {
 	git := func(args ...string) ([]string, error) {
 		command := exec.Command("git", append([]string{"-C", s.dir}, args...)...)
@@ -99,8 +99,8 @@ func (s Source) committed() map[string]bool {
 	return committed
 }
 
-// recordWritten compares the source before and after a build, records what the build wrote, and
-// returns its paths. before is what the source was without the files of earlier builds.
+// recordWritten compares the source before and after a build, records the files that the build
+// wrote, and returns their paths. before is the source without the files of earlier builds.
 func (s Source) recordWritten(raw, before, after inventory, record record) ([]string, error) {
 	paths := maps.Clone(raw)
 	maps.Copy(paths, after)

@@ -27,17 +27,18 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// The client is ours because no tool is fast enough: rclone looks at 10,000 unchanged objects no
+// No tool is fast enough, so the client is our own: rclone compares 10,000 unchanged objects no
 // faster than s3cmd does (docs/bench.md), and it sends an ACL header by default.
 
 const (
-	// parallelRequests is how many requests are under way at a time.
+	// parallelRequests is how many requests run at a time.
 	parallelRequests = 64
-	// tries is how often a request is sent before its error counts.
+	// tries is how often a request is sent before its error is returned.
 	tries = 6
 	// firstPause is the longest pause before the second try. It doubles with each try.
 	firstPause = 200 * time.Millisecond
-	// answerTimeout is how long the store may take to answer a request that is sent whole.
+	// answerTimeout is how long the store may take to respond to a request that was sent
+	// completely.
 	answerTimeout = time.Minute
 )
 
@@ -51,9 +52,9 @@ type Bucket struct {
 	now         func() time.Time
 }
 
-// OpenBucket makes a client of a bucket by the variables that AWS's own tools know: AWS_ACCESS_KEY_ID
-// and its companions, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and AWS_CA_BUNDLE. Without keys in
-// the environment it asks the AWS CLI, which knows profiles and single sign-on.
+// OpenBucket returns a client of a bucket, configured by the variables of AWS's own tools:
+// AWS_ACCESS_KEY_ID and its companions, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and AWS_CA_BUNDLE.
+// Without keys in the environment it asks the AWS CLI, which supports profiles and single sign-on.
 func OpenBucket(ctx context.Context, name, region string, getenv func(string) string) (*Bucket, error) {
 	bucket := &Bucket{name: name, region: region, now: time.Now}
 	for _, variable := range []string{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} {
@@ -93,7 +94,7 @@ func OpenBucket(ctx context.Context, name, region string, getenv func(string) st
 	return bucket, err
 }
 
-// credentials are what signs a request.
+// credentials sign requests.
 type credentials struct {
 	ID     string `json:"AccessKeyId"`
 	Secret string `json:"SecretAccessKey"`
@@ -116,12 +117,13 @@ func findCredentials(ctx context.Context, getenv func(string) string) (credentia
 		err = errors.New("aws configure export-credentials printed none")
 	}
 	if err != nil {
-		return credentials{}, fmt.Errorf("cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in by the AWS CLI", err)
+		return credentials{}, fmt.Errorf("cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY, or log in by the AWS CLI", err)
 	}
 	return found, nil
 }
 
-// page is one answer of ListObjectsV2.
+// page is one response of ListObjectsV2.
 type page struct {
 	IsTruncated  bool
 	EncodingType string
@@ -131,12 +133,12 @@ type page struct {
 	}
 }
 
-// listShard is how many known keys one request asks for: fewer than the 1,000 of an answer, so that a
-// few unknown ones between them cost no request more.
+// listShard is how many known keys one request lists: fewer than the 1,000 of a response, so that a
+// few unknown keys among them need no further request.
 const listShard = 900
 
-// list returns the ETags of all objects by their keys. known are keys that are likely to be there,
-// sorted: they divide the bucket so that many requests are under way at once.
+// list returns the ETags of all objects by their keys. known are keys that the bucket probably has,
+// sorted: they divide it so that many requests can run at a time.
 func (b *Bucket) list(ctx context.Context, known []string) (map[string]string, error) {
 	type shard struct{ after, last string }
 	var shards []shard
@@ -181,7 +183,7 @@ func (b *Bucket) list(ctx context.Context, known []string) (map[string]string, e
 }
 
 func (b *Bucket) listPage(ctx context.Context, after string) (page, error) {
-	// Encoded, so that no key is outside of what XML can hold.
+	// Encoded, because XML cannot hold every key.
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}}
 	if after != "" {
 		query.Set("start-after", after)
@@ -193,7 +195,7 @@ func (b *Bucket) listPage(ctx context.Context, after string) (page, error) {
 	return parsePage(text)
 }
 
-// parsePage reads an answer of ListObjectsV2.
+// parsePage reads a response of ListObjectsV2.
 func parsePage(text []byte) (page, error) {
 	var read page
 	err := xml.Unmarshal(text, &read)
@@ -206,16 +208,19 @@ func parsePage(text []byte) (page, error) {
 	return read, nil
 }
 
-// put uploads a file. The store refuses it where its bytes do not have the digest.
-func (b *Bucket) put(ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error)) error {
-	_, err := b.do(ctx, request{method: http.MethodPut, key: key, contentType: contentType, digest: digest.String(), open: open})
+// put uploads a file. The store rejects it if its bytes do not have the digest.
+func (b *Bucket) put(
+	ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error),
+) error {
+	_, err := b.do(ctx,
+		request{method: http.MethodPut, key: key, contentType: contentType, digest: digest.String(), open: open})
 	if err != nil {
 		return fmt.Errorf("cannot upload %s: %w", key, err)
 	}
 	return nil
 }
 
-// delete deletes an object; one that is gone already is no error.
+// delete deletes an object. One that does not exist is no error.
 func (b *Bucket) delete(ctx context.Context, key string) error {
 	if _, err := b.do(ctx, request{method: http.MethodDelete, key: key}); err != nil {
 		return fmt.Errorf("cannot delete %s: %w", key, err)
@@ -232,7 +237,7 @@ type request struct {
 	open   func() (io.ReadCloser, int64, error)
 }
 
-// do sends a request until it succeeds, fails for good, or has been tried often enough.
+// do repeats a request until it succeeds, fails permanently, or was sent as often as tries allows.
 func (b *Bucket) do(ctx context.Context, r request) ([]byte, error) {
 	pause := firstPause
 	for try := 1; ; try++ {
@@ -249,7 +254,7 @@ func (b *Bucket) do(ctx context.Context, r request) ([]byte, error) {
 	}
 }
 
-// temporaryError is one after which the same request may succeed.
+// temporaryError is an error after which the same request may succeed.
 type temporaryError struct{ error }
 
 func (e *temporaryError) Unwrap() error { return e.error }
@@ -316,7 +321,11 @@ func (b *Bucket) send(ctx context.Context, r request) ([]byte, error) {
 func (b *Bucket) url(r request) *url.URL {
 	target := &url.URL{Scheme: "https", Host: fmt.Sprintf("%s.s3.%s.amazonaws.com", b.name, b.region), Path: "/" + r.key}
 	if b.endpoint != nil {
-		target = &url.URL{Scheme: b.endpoint.Scheme, Host: b.endpoint.Host, Path: strings.TrimSuffix(b.endpoint.Path, "/") + "/" + b.name}
+		target = &url.URL{
+			Scheme: b.endpoint.Scheme,
+			Host:   b.endpoint.Host,
+			Path:   strings.TrimSuffix(b.endpoint.Path, "/") + "/" + b.name,
+		}
 		if r.key != "" {
 			target.Path += "/" + r.key
 		}
@@ -331,7 +340,7 @@ func (b *Bucket) url(r request) *url.URL {
 	return target
 }
 
-// escape encodes each byte but those that Signature Version 4 leaves as they are.
+// escape encodes every byte except those that Signature Version 4 leaves unencoded.
 func escape(text, also string) string {
 	var escaped strings.Builder
 	for i := range len(text) {
@@ -346,7 +355,7 @@ func escape(text, also string) string {
 }
 
 // sign adds the headers of Signature Version 4. No other header is sent to S3: a bucket with
-// ownership enforced refuses ACLs.
+// ownership enforced rejects ACLs.
 func (b *Bucket) sign(r *http.Request, digest string) {
 	at := b.now().UTC()
 	date, moment := at.Format("20060102"), at.Format("20060102T150405Z")
@@ -366,7 +375,8 @@ func (b *Bucket) sign(r *http.Request, digest string) {
 		fmt.Fprintf(&headers, "%s:%s\n", name, value)
 	}
 	signed := strings.Join(names, ";")
-	canonical := strings.Join([]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, headers.String(), signed, digest}, "\n")
+	canonical := strings.Join([]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, headers.String(), signed, digest},
+		"\n")
 	scope := strings.Join([]string{date, b.region, "s3", "aws4_request"}, "/")
 	hashed := sha256.Sum256([]byte(canonical))
 	text := strings.Join([]string{"AWS4-HMAC-SHA256", moment, scope, hex.EncodeToString(hashed[:])}, "\n")
@@ -380,7 +390,8 @@ func (b *Bucket) sign(r *http.Request, digest string) {
 		b.credentials.ID, scope, signed, hex.EncodeToString(key)))
 }
 
-// etag is what S3 gives an object that was uploaded in one piece and is encrypted by S3's own keys.
+// etag is the ETag that S3 assigns to an object that was uploaded in one piece and is encrypted by
+// S3's own keys.
 func etag(content []byte) string {
 	sum := md5.Sum(content)
 	return hex.EncodeToString(sum[:])

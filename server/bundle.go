@@ -108,7 +108,8 @@ func BuildBundle(ctx context.Context, agentDir, workDir, architecture string) (B
 
 // bundleHash covers the agent's source, formats, the embedded files, and the commands.
 func bundleHash(agentDir, architecture string) (string, error) {
-	agent, err := HashDir(agentDir, func(path string) bool { return strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".md") })
+	agent, err := HashDir(agentDir,
+		func(path string) bool { return strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".md") })
 	if err != nil {
 		return "", fmt.Errorf("cannot hash the agent's source: %w", err)
 	}
@@ -157,7 +158,8 @@ func buildAgent(ctx context.Context, agentDir, workDir, architecture string) (pa
 	if err != nil {
 		return "", err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", path, ".")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o",
+		path, ".")
 	build.Dir = agentDir
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
 	if output, err := build.CombinedOutput(); err != nil {
@@ -173,7 +175,8 @@ func writeBundle(path, agent string) error {
 	archive := tar.NewWriter(compressed)
 
 	add := func(name string, content []byte, mode int64) error {
-		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
+		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content)),
+			Typeflag: tar.TypeReg}); err != nil {
 			return err
 		}
 		_, err := archive.Write(content)

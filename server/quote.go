@@ -22,7 +22,8 @@ func quoted(value string) (string, error) {
 	case printable && !strings.ContainsAny(value, "\"$`\\"):
 		return `"` + value + `"`, nil
 	}
-	return "", errors.New("no quoting protects a control character, a backslash, or a ' beside one of \" $ ` from every reader")
+	return "", errors.New("no quoting protects a control character, a backslash, or a ' beside one of \" $ ` from every " +
+		"reader")
 }
 
 // EnvironmentTakes reports whether server.env can hold a value.

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Settings are what a server is configured with, but for its Secrets. Package stack reads them from
-// Pulumi.<stack>.yaml, where each has the key of its tag "config". The tag "default" is the value of a setting
-// that is not set, "range" the lowest and the highest value of a number.
+// Settings configure a server, together with its Secrets. Package stack reads them from
+// Pulumi.<stack>.yaml, where each has the key of its tag "config". The tag "default" is the value
+// of a setting that is not set, "range" the lowest and the highest value of a number.
 type Settings struct {
 	// Region is the AWS region.
 	Region string
@@ -76,8 +76,8 @@ type Settings struct {
 	// GrafanaGitHubOrganizations are the GitHub organizations whose members may log in to Grafana.
 	GrafanaGitHubOrganizations []string `config:"grafanaGitHubOrganizations"`
 
-	// BackupInterval is how many seconds pass between two backups, which is what a crash can lose. An alert fires
-	// for a backup that is 15 minutes old.
+	// BackupInterval is how many seconds pass between two backups: a crash can lose the data of
+	// this time. An alert fires for a backup that is 15 minutes old.
 	BackupInterval int `config:"backupInterval" default:"60" range:"15 600"`
 	// BackupRetention is for how many hours a backup can be restored.
 	BackupRetention int `config:"backupRetention" default:"24" range:"2 8760"`
@@ -87,7 +87,8 @@ type Settings struct {
 type Secrets struct {
 	// VictorOpsKey is the key of the REST integration of VictorOps (Splunk On-Call) that receives alerts.
 	VictorOpsKey string `config:"victorOpsKey"`
-	// HeartbeatURL is the URL of a heartbeat monitor, to which Alertmanager posts each minute as long as alerts work.
+	// HeartbeatURL is the URL of a heartbeat monitor, to which Alertmanager on the active server
+	// posts each minute as long as alerts work.
 	HeartbeatURL string `config:"heartbeatURL"`
 	// GrafanaGitHubSecret is the client secret of the OAuth app GrafanaGitHubID.
 	GrafanaGitHubSecret string `config:"grafanaGitHubSecret"`

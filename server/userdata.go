@@ -1,5 +1,5 @@
-// Package server is what a server is made of: its settings, its cloud-init user data, and the bundle that is copied to
-// it. It has pure functions, and does not depend on Pulumi.
+// Package server is what a server is made of: its settings, its cloud-init user data, and the
+// bundle that is copied to it. It has pure functions, and does not depend on Pulumi.
 package server
 
 import (
@@ -66,14 +66,16 @@ func userData(static []byte, args UserDataArgs) (string, error) {
 	files := []file{
 		{Path: "/etc/ssh/sshd_config.d/10-immutable-infra.conf", Content: sshdConfig(args)},
 		{Path: "/etc/immutable-infra/server.env", Content: environment},
-		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf", Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%ds\n", args.BackupInterval)},
+		{Path: "/etc/systemd/system/agent-backup.timer.d/interval.conf",
+			Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%ds\n", args.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: bootstrapKey(args)},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.ACMERoots},
 		// Empty without the secret: Compose mounts the file in any case.
 		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Secrets.VictorOpsKey},
 		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Secrets.GrafanaGitHubSecret},
 		// PHP's user has the same number in its container and on the server, where nothing else runs as it.
-		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400", Content: args.msmtprc(args.Secrets.SMTPPassword)},
+		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400",
+			Content: args.msmtprc(args.Secrets.SMTPPassword)},
 	}
 	if args.Secrets.HeartbeatURL != "" {
 		files = append(files, file{
@@ -99,7 +101,8 @@ func userData(static []byte, args UserDataArgs) (string, error) {
 		return "", fmt.Errorf("cannot render the user data: %w", err)
 	}
 	if text.Len() > MaxUserData {
-		return "", fmt.Errorf("the user data has %d bytes, but EC2 takes %d; remove keys from admins, or certificates from acmeCA", text.Len(), MaxUserData)
+		return "", fmt.Errorf("the user data has %d bytes, but EC2 takes %d; remove keys from admins, or certificates from "+
+			"acmeCA", text.Len(), MaxUserData)
 	}
 	return text.String(), nil
 }
@@ -161,13 +164,15 @@ func users(admins []Admin) []user {
 	const sudo = "ALL=(ALL) NOPASSWD:ALL"
 	var all []user
 	for _, admin := range admins {
-		all = append(all, user{Name: admin.Name, Shell: "/bin/bash", LockPassword: true, Sudo: sudo, AuthorizedKeys: admin.Keys})
+		all = append(all,
+			user{Name: admin.Name, Shell: "/bin/bash", LockPassword: true, Sudo: sudo, AuthorizedKeys: admin.Keys})
 	}
 	return append(all,
 		// Its key is installed at the end of the boot: see boot/bootstrap-login.
 		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
-		// The user of the agent.
-		user{Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true},
+		user{
+			Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true,
+		},
 	)
 }
 
@@ -186,6 +191,7 @@ func sshdConfig(args UserDataArgs) string {
 		names = append(names, admin.Name)
 	}
 	sort.Strings(names)
+	//nolint:lll // sshd has no continuation lines
 	return fmt.Sprintf(`Port %d
 # Named, because Debian's sshd-keygen makes keys of other types, which no certificate vouches for.
 HostKey /etc/ssh/ssh_host_ed25519_key

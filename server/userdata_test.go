@@ -19,7 +19,10 @@ func exampleArgs() UserDataArgs {
 		Settings: Settings{
 			Region: "eu-central-1", ReleasesKept: 3, BackupInterval: 60, BackupRetention: 24, SSHPort: 12222, Generation: 7,
 			Domain: "example.org", Aliases: []string{"www.example.org", "example.com"},
-			Admins:        []Admin{{Name: "ada", Keys: []string{"ssh-ed25519 AAAAada ada@example"}}, {Name: "zoe", Keys: []string{"ssh-ed25519 AAAAzoe", "ssh-rsa AAAAzoe2"}}},
+			Admins: []Admin{
+				{Name: "ada", Keys: []string{"ssh-ed25519 AAAAada ada@example"}},
+				{Name: "zoe", Keys: []string{"ssh-ed25519 AAAAzoe", "ssh-rsa AAAAzoe2"}},
+			},
 			ACMEDirectory: "https://acme.example.org/dir", ACMEEmail: "ada@example.org",
 			ACMERoots:  "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
 			Grafana:    true,
@@ -45,7 +48,10 @@ func TestUserDataIsAsReviewed(t *testing.T) {
 
 // End-to-end tests declare the faults of a broken server in that file.
 func TestSharedCloudConfigReachesTheServerBesideWhatTheProgramAdds(t *testing.T) {
-	text, err := userData([]byte("no_such_key: true\npackages: [no-such-package]\nruncmd: [[false]]\nwrite_files: [{path: /etc/fault, content: text}]\n"), exampleArgs())
+	text, err := userData(
+		[]byte("no_such_key: true\npackages: [no-such-package]\nruncmd: [[false]]\nwrite_files: [{path: /etc/fault, "+
+			"content: text}]\n"), exampleArgs(),
+	)
 	require.NoError(t, err)
 	var config struct {
 		NoSuchKey  bool                `yaml:"no_such_key"`
@@ -69,7 +75,7 @@ func TestUserDataLeavesRoomForFurtherKeys(t *testing.T) {
 	require.Less(t, len(text), MaxUserData/2)
 }
 
-func TestUserDataThatEC2WouldRefuseIsRefusedHere(t *testing.T) {
+func TestUserDataBeyondEC2sLimitIsRejected(t *testing.T) {
 	args := exampleArgs()
 	for range 200 {
 		args.Admins[0].Keys = append(args.Admins[0].Keys, "ssh-rsa "+strings.Repeat("A", 500))
@@ -78,7 +84,7 @@ func TestUserDataThatEC2WouldRefuseIsRefusedHere(t *testing.T) {
 	require.ErrorContains(t, err, "EC2 takes 16384")
 }
 
-func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
+func TestNoLoginWithAPasswordOrAsRoot(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	var config struct {
@@ -101,7 +107,8 @@ func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
 		require.True(t, user.Lock, user.Name)
 		keys[user.Name] = len(user.Keys)
 	}
-	require.Equal(t, map[string]int{"ada": 1, "zoe": 2, "bootstrap": 0, "site-agent": 0}, keys, "nobody else has a key, and the bootstrap user none before the boot is over")
+	require.Equal(t, map[string]int{"ada": 1, "zoe": 2, "bootstrap": 0, "site-agent": 0}, keys,
+		"no other user has a key, and the bootstrap user none before the end of the boot")
 
 	var sshd string
 	for _, file := range config.Files {
@@ -109,12 +116,15 @@ func TestNobodyLogsInWithAPasswordOrAsRoot(t *testing.T) {
 			sshd = file.Content
 		}
 	}
-	for _, line := range []string{"Port 12222", "PermitRootLogin no", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "AllowUsers ada bootstrap zoe", "HostKey /etc/ssh/ssh_host_ed25519_key"} {
+	for _, line := range []string{
+		"Port 12222", "PermitRootLogin no", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
+		"AllowUsers ada bootstrap zoe", "HostKey /etc/ssh/ssh_host_ed25519_key",
+	} {
 		require.Contains(t, strings.Split(sshd, "\n"), line)
 	}
 }
 
-func TestWhateverAServerIsMadeOfChangesItsUserData(t *testing.T) {
+func TestEachSettingChangesTheUserData(t *testing.T) {
 	base, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	for name, change := range map[string]func(*UserDataArgs){
@@ -165,7 +175,8 @@ func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
 	require.Contains(t, without, "ALIASES=")
 	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
 	without = lines(func(args *UserDataArgs) { args.Grafana = false })
-	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com", "S8: no certificate for a name that answers 404")
+	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com",
+		"S8: no certificate for a name that answers 404")
 }
 
 func TestTheHeartbeatURLIsInTheUserDataWhereItIsSetAndForRootAlone(t *testing.T) {
@@ -176,7 +187,8 @@ func TestTheHeartbeatURLIsInTheUserDataWhereItIsSetAndForRootAlone(t *testing.T)
 	args.Secrets.HeartbeatURL = "https://heartbeat.example.org/m1-5c1e0f"
 	with, err := UserData(args)
 	require.NoError(t, err)
-	const file = "  - path: /etc/immutable-infra/heartbeat.url\n    permissions: \"0600\"\n    content: https://heartbeat.example.org/m1-5c1e0f\n"
+	const file = "  - path: /etc/immutable-infra/heartbeat.url\n    permissions: \"0600\"\n    content: " +
+		"https://heartbeat.example.org/m1-5c1e0f\n"
 	require.Equal(t, without, strings.Replace(with, file, "", 1), "nothing else differs")
 	require.Contains(t, with, file)
 }
@@ -186,12 +198,14 @@ func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {
 	args.ACMERoots = ""
 	text, err := UserData(args)
 	require.NoError(t, err)
-	require.Contains(t, text, "  - path: /etc/immutable-infra/acme-ca.pem\n    content: \"\"\n", "Compose mounts it all the same")
+	require.Contains(t, text, "  - path: /etc/immutable-infra/acme-ca.pem\n    content: \"\"\n",
+		"Compose mounts it all the same")
 }
 
 func TestC3EveryReaderOfTheServersEnvironmentGetsEachValueAsItWasWritten(t *testing.T) {
 	for _, value := range []string{
-		"", "plain", "a$b@example.org", "${HOME}", "a b", "a #b", "#a", `a"b`, "a`b`", "o'brien@example.org", "it's #1; or \"", "a;b&c|d", "~", "a=b", "ä", "$(id)", "*", "max-age=1; preload", `a\b`, "a'$b", "a\nb",
+		"", "plain", "a$b@example.org", "${HOME}", "a b", "a #b", "#a", `a"b`, "a`b`", "o'brien@example.org",
+		"it's #1; or \"", "a;b&c|d", "~", "a=b", "ä", "$(id)", "*", "max-age=1; preload", `a\b`, "a'$b", "a\nb",
 	} {
 		args := exampleArgs()
 		args.ACMEEmail = value
@@ -203,7 +217,8 @@ func TestC3EveryReaderOfTheServersEnvironmentGetsEachValueAsItWasWritten(t *test
 		require.NoError(t, err)
 		path := filepath.Join(t.TempDir(), "server.env")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-		output, err := exec.CommandContext(t.Context(), "/bin/sh", "-euc", `. "$0"; printf %s "$ACME_EMAIL"`, path).CombinedOutput()
+		output, err := exec.CommandContext(t.Context(), "/bin/sh", "-euc", `. "$0"; printf %s "$ACME_EMAIL"`,
+			path).CombinedOutput()
 		require.NoError(t, err, "%s", output)
 		require.Equal(t, value, string(output))
 	}

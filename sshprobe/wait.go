@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// pause is between two attempts.
+	// pause is the time between two attempts.
 	pause = time.Second
 	// reportInterval is how often the same reason is reported.
 	reportInterval = 15 * time.Second

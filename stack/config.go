@@ -13,8 +13,8 @@ type Config struct {
 	server.Settings
 	secret secrets
 
-	// ZoneID is the id of the Route 53 hosted zone that holds the names. Without one, the DNS records are made by
-	// hand.
+	// ZoneID is the id of the Route 53 hosted zone that holds the names. Without one, an operator
+	// creates the DNS records by hand.
 	ZoneID string `config:"zoneId"`
 	// DNSRecords are further records of the zone.
 	DNSRecords []DNSRecord `config:"dnsRecords"`
@@ -49,7 +49,8 @@ type Config struct {
 	// StatusPage shows the state of the site to everybody, at status.<domain>.
 	StatusPage bool `config:"statusPage" default:"true"`
 
-	// Protect refuses to delete what cannot be made again: the VIP, the backup bucket and the SSH keys.
+	// Protect refuses to delete the resources that cannot be created again: the VIP, the backup
+	// bucket and the SSH keys.
 	Protect bool `config:"protect" default:"true"`
 	// BackupVersionsKept is how many noncurrent versions of each backup object are kept.
 	BackupVersionsKept int `config:"backupVersionsKept" default:"30" range:"1 100"`

@@ -39,7 +39,8 @@ func (v *validator) ownNamesKept(c *Config) {
 		key := indexKey("aliases", i)
 		for _, own := range []string{"monitoring.", "status."} {
 			if alias == own+c.Domain {
-				v.add(key, v.redacted(key, alias)+" is reserved for the program's own pages; write another name, or remove it", v.toRemove(key))
+				v.add(key, v.redacted(key, alias)+" is reserved for the program's own pages; write another name, or remove it",
+					v.toRemove(key))
 			}
 		}
 		v.inZone(c, key, alias)
@@ -53,7 +54,9 @@ func (v *validator) inZone(c *Config, key, name string) {
 	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
 		return
 	}
-	v.add(key, fmt.Sprintf("%s is outside of %s, which the zone of %s cannot hold; write a name below it, or remove this one", v.redacted(key, name), zone, c.Domain), v.toRemove(key))
+	v.add(key,
+		fmt.Sprintf("%s is outside of %s, which the zone of %s cannot hold; write a name below it, or remove this one",
+			v.redacted(key, name), zone, c.Domain), v.toRemove(key))
 }
 
 // registrable is the registrable domain of a name: its last two labels, or three below domains such as co.uk.
@@ -61,7 +64,9 @@ func registrable(name string) string {
 	labels := strings.Split(name, ".")
 	count := 2
 	if n := len(labels); n > 2 && len(labels[n-1]) == 2 &&
-		slices.Contains([]string{"ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch"}, labels[n-2]) {
+		slices.Contains([]string{
+			"ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch",
+		}, labels[n-2]) {
 		count = 3
 	}
 	return strings.Join(labels[max(0, len(labels)-count):], ".")
@@ -81,37 +86,48 @@ func (v *validator) dnsRecords(c *Config) {
 		record := &c.DNSRecords[i]
 		key := indexKey("dnsRecords", i)
 		named := len(record.Name) <= 253 && recordName.MatchString(record.Name)
-		v.check(named, key+".name", record.Name, "is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
+		v.check(named, key+".name", record.Name,
+			"is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
 		if named {
 			v.inZone(c, key+".name", record.Name)
 		}
-		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type, "is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
+		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type,
+			"is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
 		if record.TTL == 0 {
 			record.TTL = 3600
 		}
 		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
 		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
 			empty := max(0, slices.Index(record.Values, ""))
-			v.add(key+".values", "is empty, or has an empty value; write values as in a zone file", v.toSet(indexKey(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
+			v.add(key+".values", "is empty, or has an empty value; write values as in a zone file",
+				v.toSet(indexKey(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
 		} else {
 			v.recordValues(key, record)
 		}
 		if record.Type == "CNAME" && len(record.Values) > 1 {
-			v.add(key+".values", fmt.Sprintf("has %d values, but a name has one CNAME; write one", len(record.Values)), v.toRemove(indexKey(key+".values", 1)))
+			v.add(key+".values", fmt.Sprintf("has %d values, but a name has one CNAME; write one", len(record.Values)),
+				v.toRemove(indexKey(key+".values", 1)))
 		}
 		if known[set{record.Name, record.Type}] {
-			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
-				v.redacted(key, record.Name), v.redacted(key, record.Type)), v.toRemove(key))
+			v.add(key+".name",
+				fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of "+
+					"type A for the site's own names",
+					v.redacted(key, record.Name), v.redacted(key, record.Type)), v.toRemove(key))
 		}
 		known[set{record.Name, record.Type}] = true
 	}
 	for i, record := range c.DNSRecords {
 		key := indexKey("dnsRecords", i)
 		if slices.Contains(c.Names(), record.Name) && record.Type == "AAAA" {
-			v.add(key+".type", v.redacted(key, record.Name)+" is a name of the site, and servers have no IPv6 address; remove the record, which visitors with IPv6 would follow", v.toRemove(key))
+			v.add(key+".type",
+				v.redacted(key, record.Name)+
+					" is a name of the site, and servers have no IPv6 address; remove the record, which visitors with IPv6 would "+
+					"follow", v.toRemove(key))
 		}
 		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
-			v.add(key+".name", v.redacted(key, record.Name)+" is the name of the status page, whose CNAME excludes other records; move the record, or set statusPage to false",
+			v.add(key+".name",
+				v.redacted(key, record.Name)+
+					" is the name of the status page, whose CNAME excludes other records; move the record, or set statusPage to false",
 				v.toRemove(key), v.toSet("statusPage", "false"))
 		}
 		if record.Type == "NS" {
@@ -120,10 +136,16 @@ func (v *validator) dnsRecords(c *Config) {
 		if record.Type != "CNAME" {
 			continue
 		}
-		if i := slices.IndexFunc(recordTypes, func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
-			v.add(key+".type", fmt.Sprintf("%s has a record of type %s, which excludes a CNAME, so it cannot have a CNAME; write one of them only", v.redacted(key, record.Name), recordTypes[i]), v.toRemove(key))
+		if i := slices.IndexFunc(recordTypes,
+			func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
+			v.add(key+".type",
+				fmt.Sprintf("%s has a record of type %s, which excludes a CNAME, so it cannot have a CNAME; write one of them only",
+					v.redacted(key, record.Name), recordTypes[i]), v.toRemove(key))
 		} else if record.Name == registrable(record.Name) {
-			v.add(key+".type", v.redacted(key, record.Name)+" is the top of a zone, whose records exclude it, so it cannot have a CNAME; write its addresses as type A", v.toRemove(key))
+			v.add(key+".type",
+				v.redacted(key, record.Name)+
+					" is the top of a zone, whose records exclude it, so it cannot have a CNAME; write its addresses as type A",
+				v.toRemove(key))
 		}
 	}
 	v.authority(c)
@@ -132,7 +154,9 @@ func (v *validator) dnsRecords(c *Config) {
 // delegation rejects the delegation of a name of the site, or of other records.
 func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	if record.Name == registrable(record.Name) {
-		v.add(key+".type", v.redacted(key, record.Name)+" is the top of a zone, whose name servers Route 53 sets; remove the record", v.toRemove(key))
+		v.add(key+".type",
+			v.redacted(key, record.Name)+" is the top of a zone, whose name servers Route 53 sets; remove the record",
+			v.toRemove(key))
 		return
 	}
 	names := c.Names()
@@ -143,7 +167,9 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	}
 	for _, name := range names {
 		if within(name, record.Name) {
-			v.add(key+".type", fmt.Sprintf("delegates %s to other name servers, and %s with it; write the records of that name there, or remove this one", v.redacted(key, record.Name), name), v.toRemove(key))
+			v.add(key+".type",
+				fmt.Sprintf("delegates %s to other name servers, and %s with it; write the records of that name there, or remove "+
+					"this one", v.redacted(key, record.Name), name), v.toRemove(key))
 			return
 		}
 	}
@@ -168,8 +194,8 @@ func (v *validator) authority(c *Config) {
 	}
 }
 
-// issuers refuses the values of a CAA record that counts for a name of the site if none of them lets
-// Traefik's account have certificates. Without a property issue, every authority may issue.
+// issuers rejects the values of a CAA record that counts for a name of the site if none of them
+// lets Traefik's account have certificates. Without a property issue, every authority may issue.
 func (v *validator) issuers(c *Config, key string, values []string) {
 	authority := fmt.Sprintf("the authority of acmeDirectory (%s)", hostOf(c.ACMEDirectory))
 	at, command := 0, fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))
@@ -218,7 +244,8 @@ func identity(directory string) string {
 
 // valueExamples are values of records, by their types.
 var valueExamples = map[string]string{
-	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.", "MX": "10 mail.example.org.",
+	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.",
+	"MX": "10 mail.example.org.",
 	"NS": "ns1.example.org.", "SRV": "10 5 5060 sip.example.org.", "TXT": "v=spf1 -all",
 }
 
@@ -272,7 +299,8 @@ func recordValue(kind, value string) (completed, reason string) {
 		return fields[0] + " " + strings.TrimSuffix(fields[1], ".") + ".", ""
 	case "SRV":
 		if !numbers(3) {
-			return value, "is not a priority, a weight, a port and a host name; write all four, such as 10 5 5060 sip.example.org."
+			return value, "is not a priority, a weight, a port and a host name; write all four, such as 10 5 5060 " +
+				"sip.example.org."
 		}
 		return strings.Join(fields[:3], " ") + " " + strings.TrimSuffix(fields[3], ".") + ".", ""
 	case "CAA":

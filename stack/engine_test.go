@@ -19,14 +19,15 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// engine is an engine of some version. One without a version does not know
-// the question.
+// engine is an engine of some version. Without a version, it does not know the request.
 type engine struct {
 	pulumirpc.UnimplementedEngineServer
 	version string
 }
 
-func (e engine) RequirePulumiVersion(_ context.Context, request *pulumirpc.RequirePulumiVersionRequest) (*pulumirpc.RequirePulumiVersionResponse, error) {
+func (e engine) RequirePulumiVersion(
+	_ context.Context, request *pulumirpc.RequirePulumiVersionRequest,
+) (*pulumirpc.RequirePulumiVersionResponse, error) {
 	if e.version == "" {
 		return nil, status.Error(codes.Unimplemented, "method RequirePulumiVersion not implemented")
 	}
@@ -36,7 +37,7 @@ func (e engine) RequirePulumiVersion(_ context.Context, request *pulumirpc.Requi
 	return &pulumirpc.RequirePulumiVersionResponse{}, nil
 }
 
-// asked is what the program says to an engine.
+// asked is the program's request to an engine.
 func asked(t *testing.T, version string) error {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,13 +50,14 @@ func asked(t *testing.T, version string) error {
 		server.Stop()
 		require.NoError(t, <-served)
 	})
-	ctx, err := pulumi.NewContext(t.Context(), pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
+	ctx, err := pulumi.NewContext(t.Context(),
+		pulumi.RunInfo{Project: "immutable-infra", Stack: "production", EngineAddr: listener.Addr().String()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ctx.Close()) })
 	return RequirePulumi(ctx)
 }
 
-func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
+func TestErrorOfOldPulumiNamesTheMinimumVersion(t *testing.T) {
 	for version, said := range map[string]string{
 		"3.249.9": `Pulumi CLI version 3.249.9 does not satisfy the version range ">=3.250.0"`,
 		"3.45.0":  "Pulumi CLI version 3.45.0",
@@ -72,7 +74,7 @@ func TestAPulumiThatIsTooOldIsRefusedWithTheOneToInstall(t *testing.T) {
 	}
 }
 
-func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
+func TestAllFilesNameTheSamePulumi(t *testing.T) {
 	read := func(path string) string {
 		content, err := os.ReadFile(filepath.Join("..", path))
 		require.NoError(t, err)
@@ -90,7 +92,8 @@ func TestEverythingThatNamesAPulumiNamesTheSame(t *testing.T) {
 	setups, err := filepath.Glob("../.github/*/*.yml")
 	require.NoError(t, err)
 	for _, path := range append(setups, "../.github/actions/setup/action.yml") {
-		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(strings.TrimPrefix(path, "../")), -1) {
+		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(read(strings.TrimPrefix(path,
+			"../")), -1) {
 			require.Equal(t, minimumPulumi, match[1], path)
 		}
 	}

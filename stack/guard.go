@@ -16,8 +16,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// guard rejects well-formed values that do not belong into this stack: settings of the local cloud and documentation
-// placeholders in a stack on AWS, and names of another stack in any.
+// guard rejects well-formed values that do not belong in this stack: settings of the local cloud
+// and documentation placeholders in a stack on AWS, and names of another stack in any.
 func (v *validator) guard(c *Config) {
 	others := v.siblingStacks()
 	if !rehearsal(v.stack) {
@@ -28,8 +28,11 @@ func (v *validator) guard(c *Config) {
 	}
 	v.ownNames(c, others)
 	v.ownAccount(c, others)
-	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" && strings.Contains(first, "staging") {
-		v.add("acmeDirectory", v.redacted("acmeDirectory", c.ACMEDirectory)+" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
+	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" &&
+		strings.Contains(first, "staging") {
+		v.add("acmeDirectory",
+			v.redacted("acmeDirectory", c.ACMEDirectory)+
+				" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
 			v.toSet("acmeDirectory", Defaults().ACMEDirectory))
 	}
 }
@@ -64,16 +67,21 @@ func (v *validator) realNames(c *Config) {
 	check := func(key, value, host, write, example string) {
 		for _, domain := range unreachable {
 			if within(host, domain) {
-				v.add(key, fmt.Sprintf("%s is in the domain .%s, which does not resolve on the Internet; %s", v.redacted(key, value), domain, write), v.toSet(key, example))
+				v.add(key,
+					fmt.Sprintf("%s is in the domain .%s, which does not resolve on the Internet; %s", v.redacted(key, value), domain,
+						write), v.toSet(key, example))
 			}
 		}
 		for _, domain := range documentation {
 			if within(host, domain) {
-				v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, value), write), v.toSet(key, example))
+				v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, value), write),
+					v.toSet(key, example))
 			}
 		}
-		if address, err := netip.ParseAddr(host); err == nil && (address.IsLoopback() || netip.MustParsePrefix(benchmarks).Contains(address)) {
-			v.add(key, fmt.Sprintf("%s is an address of this machine only; %s", v.redacted(key, value), write), v.toSet(key, example))
+		if address, err := netip.ParseAddr(host); err == nil &&
+			(address.IsLoopback() || netip.MustParsePrefix(benchmarks).Contains(address)) {
+			v.add(key, fmt.Sprintf("%s is an address of this machine only; %s", v.redacted(key, value), write),
+				v.toSet(key, example))
 		}
 	}
 	check("domain", c.Domain, c.Domain, "write the site's own name", "YOUR-DOMAIN")
@@ -84,7 +92,8 @@ func (v *validator) realNames(c *Config) {
 		check(indexKey("dnsRecords", i)+".name", record.Name, record.Name, "write a name of your own", "YOUR-DOMAIN")
 	}
 	if address, err := mail.ParseAddress(c.ACMEEmail); err == nil {
-		check("acmeEmail", c.ACMEEmail, address.Address[strings.LastIndex(address.Address, "@")+1:], "write your own address", "YOU@YOUR-DOMAIN")
+		check("acmeEmail", c.ACMEEmail, address.Address[strings.LastIndex(address.Address, "@")+1:], "write your own address",
+			"YOU@YOUR-DOMAIN")
 	}
 	if c.SMTPHost != "" {
 		check("smtpHost", c.SMTPHost, c.SMTPHost, "write the name of a real relay", "smtp.YOUR-DOMAIN")
@@ -92,10 +101,14 @@ func (v *validator) realNames(c *Config) {
 	if c.SMTPFrom != "" {
 		check("smtpFrom", c.SMTPFrom, domainOf(c.SMTPFrom), "write an address of your own", "noreply@YOUR-DOMAIN")
 	}
-	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
-	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write the URL of the real API", Defaults().UptimeRobotAPI)
-	check("heartbeatURL", c.secret.HeartbeatURL, hostOf(c.secret.HeartbeatURL), "write the URL that the heartbeat monitor shows", "")
-	check("uptimeRobotWebhook", c.secret.UptimeRobotWebhook, hostOf(c.secret.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
+	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority",
+		Defaults().ACMEDirectory)
+	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write the URL of the real API",
+		Defaults().UptimeRobotAPI)
+	check("heartbeatURL", c.secret.HeartbeatURL, hostOf(c.secret.HeartbeatURL),
+		"write the URL that the heartbeat monitor shows", "")
+	check("uptimeRobotWebhook", c.secret.UptimeRobotWebhook, hostOf(c.secret.UptimeRobotWebhook),
+		"write the URL that is shown in Splunk On-Call", "")
 }
 
 // within reports whether a name is a domain or below it, whatever its case and with or without a dot at its end.
@@ -117,10 +130,12 @@ func hostOf(address string) string {
 func (v *validator) realFiles(c *Config) {
 	const made = " belongs to the local cloud; "
 	if ofLocalCloud(c.ACMECA) {
-		v.add("acmeCA", v.redacted("acmeCA", c.ACMECA)+made+"write a file of the real authority's roots, or leave it out", v.toRemove("acmeCA"))
+		v.add("acmeCA", v.redacted("acmeCA", c.ACMECA)+made+"write a file of the real authority's roots, or leave it out",
+			v.toRemove("acmeCA"))
 	}
 	if ofLocalCloud(c.SiteDir) {
-		v.add("siteDir", v.redacted("siteDir", c.SiteDir)+made+"write the path of the Jekyll site", v.toSet("siteDir", Defaults().SiteDir))
+		v.add("siteDir", v.redacted("siteDir", c.SiteDir)+made+"write the path of the Jekyll site",
+			v.toSet("siteDir", Defaults().SiteDir))
 	}
 	for i, admin := range c.Admins {
 		for j, entry := range admin.Keys {
@@ -159,10 +174,12 @@ func (v *validator) realAddresses(c *Config) {
 		}
 		const write = "write the block of the machine that runs pulumi"
 		if in(benchmarks) {
-			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.redacted(key, block), benchmarks, write), v.toSet(key, ownAddress))
+			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.redacted(key, block), benchmarks, write),
+				v.toSet(key, ownAddress))
 		}
 		if slices.ContainsFunc(documentationBlocks, in) {
-			v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, block), write), v.toSet(key, ownAddress))
+			v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, block), write),
+				v.toSet(key, ownAddress))
 		}
 	}
 }
@@ -176,12 +193,15 @@ func (v *validator) realIDs(c *Config, others []siblingStack) {
 		}
 		for _, other := range others {
 			if id != "" && rehearsal(other.stack) && id == of(other.config) {
-				v.add(key, fmt.Sprintf("%s belongs to the local cloud (%s); %s", v.redacted(key, id), other.file, write), v.toSet(key, example))
+				v.add(key, fmt.Sprintf("%s belongs to the local cloud (%s); %s", v.redacted(key, id), other.file, write),
+					v.toSet(key, example))
 				return
 			}
 		}
 	}
-	check("zoneId", c.ZoneID, placeholderZone, "write the id of your own zone (aws route53 list-hosted-zones), or leave it out to make the DNS records by hand", "YOUR-ZONE-ID",
+	check("zoneId", c.ZoneID, placeholderZone,
+		"write the id of your own zone (aws route53 list-hosted-zones), or leave it out to make the DNS records by hand",
+		"YOUR-ZONE-ID",
 		func(other *Config) string { return other.ZoneID })
 	check("ami", c.AMI, placeholderAMI, "write the id of the newest image of Debian 13", c.newestImage(),
 		func(other *Config) string { return other.AMI })
@@ -205,12 +225,14 @@ func (v *validator) ownNames(c *Config, others []siblingStack) {
 			alias := i - 1
 			switch {
 			case i == 0:
-				refuse("domain", v.redacted("domain", name), "write one that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
+				refuse("domain", v.redacted("domain", name), "write one that no other stack has", other,
+					v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			case alias < len(c.Aliases):
 				key := indexKey("aliases", alias)
 				refuse(key, v.redacted(key, name), "write one that no other stack has, or remove it", other, v.toRemove(key))
 			default:
-				refuse("domain", v.redacted("domain", name)+", which the domain implies,", "write a domain with names that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
+				refuse("domain", v.redacted("domain", name)+", which the domain implies,",
+					"write a domain with names that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			}
 		}
 		if other.stack != "production" {
@@ -257,7 +279,9 @@ func (v *validator) siblingStacks() []siblingStack {
 		}
 		values, err := readFile(filepath.Join(v.directory, file), v.project)
 		if err != nil {
-			v.add(file, fmt.Sprintf("cannot be read (%v), so names of this stack may be taken; correct the file, or remove it if there is no such stack", err))
+			v.add(file,
+				fmt.Sprintf("cannot be read (%v), so names of this stack may be taken; correct the file, or remove it if there "+
+					"is no such stack", err))
 			continue
 		}
 		others = append(others, siblingStack{name, file, (&validator{}).read(values)})

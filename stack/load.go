@@ -75,7 +75,8 @@ func parse(from source, values map[string]string) (*Config, error) {
 
 	v.validate(config)
 	// A key that could not be read has its default, whose problems do not count.
-	problems := append(misread, slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
+	problems := append(misread,
+		slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
 	problems = append(problems, guards.problems...)
 	if len(problems) > 0 {
 		problems.sort()
@@ -168,7 +169,8 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 		field.SetInt(int64(number))
 	case bool:
 		if raw != "true" && raw != "false" {
-			v.add(key, v.redacted(key, raw)+" is neither true nor false; write one of them", v.toSet(key, strconv.FormatBool(old)))
+			v.add(key, v.redacted(key, raw)+" is neither true nor false; write one of them",
+				v.toSet(key, strconv.FormatBool(old)))
 			return
 		}
 		field.SetBool(raw == "true")

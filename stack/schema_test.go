@@ -46,7 +46,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
 		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Integer", reflect.TypeFor[bool](): "Boolean",
-		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]server.Admin](): "List of objects",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects",
+		reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
 	described := map[string]bool{}
@@ -60,7 +61,8 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		key := setting.key
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
-		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
+		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong",
+			key)
 		require.NotNil(t, entry["default"], "Pulumi would ask for %s before the program says what else is wrong", key)
 		secret, _ := entry["secret"].(bool)
 		require.Equal(t, isSecret(key), secret, "whether %s is marked as secret", key)
@@ -89,7 +91,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	require.NoError(t, err, "the examples of Pulumi.yaml")
 }
 
-// raw is a value in the form in which Pulumi hands it to a program.
+// raw is a value in the form in which Pulumi passes it to a program.
 func raw(t *testing.T, value any) string {
 	t.Helper()
 	text, ok := handedOver(value)
@@ -129,23 +131,25 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 	}
 }
 
-func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
-	unknown, err := unknownKeys("immutable-infra", `{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
+func TestMisspeltKeyFromTheEngineIsReported(t *testing.T) {
+	unknown, err := unknownKeys("immutable-infra",
+		`{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
-// look has Pulumi look at a configuration, in no environment of Pulumi ESC: the type of
-// those is of a module that the project does not need otherwise.
-func look[E any](ctx context.Context, validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
+// check makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
+// module that the project does not need otherwise.
+func check[E any](ctx context.Context,
+	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
 	var none E
 	return validate(ctx, "production", project, none, values, crypter, crypter)
 }
 
-// Pulumi itself looks at a configuration before it runs the program: it must find nothing
-// there, or the program could not say all that is wrong. And what it hands over must be
-// what the tests of this package take it to be.
+// Pulumi itself checks a configuration before it runs the program. It must find no problem, or the
+// program could not report all of them. And it must pass the values in the form that the tests of
+// this package assume.
 func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 	project, err := workspace.LoadProject("../Pulumi.yaml")
 	require.NoError(t, err)
@@ -176,7 +180,8 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(file, "%s", encrypted)), 0o644))
 			stack, err := workspace.LoadProjectStack(nil, project, path)
 			require.NoError(t, err)
-			require.NoError(t, look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+			require.NoError(t,
+				check(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
 			decrypted, err := stack.Config.Decrypt(crypter)
 			require.NoError(t, err)
 			handed := map[string]string{}

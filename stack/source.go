@@ -26,7 +26,8 @@ func (o source) hidden(key string) bool {
 func (o source) toSet(key, value string) string {
 	if o.stack != "" && !rehearsal(o.stack) {
 		// The guards would reject these examples.
-		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7", "YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)
+		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7",
+			"YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)
 	}
 	switch {
 	case isSecret(key):

@@ -50,7 +50,6 @@ type validator struct {
 	problems Problems
 }
 
-// add adds a problem.
 func (v *validator) add(key, reason string, commands ...string) {
 	v.problems = append(v.problems, Problem{key, reason, commands})
 }
@@ -69,7 +68,8 @@ func (v *validator) missing(key, reason, example string) {
 
 func (v *validator) between(key string, value, low, high, example int) {
 	if value < low || value > high {
-		v.add(key, fmt.Sprintf("%s is out of range; write an integer from %d to %d", v.redactedNumber(key, value), low, high), v.toSet(key, strconv.Itoa(example)))
+		v.add(key, fmt.Sprintf("%s is out of range; write an integer from %d to %d", v.redactedNumber(key, value), low, high),
+			v.toSet(key, strconv.Itoa(example)))
 	}
 }
 
@@ -101,13 +101,15 @@ func (v *validator) validate(c *Config) {
 	if c.Region == "" {
 		v.missing(regionKey, "write the name of an AWS region", "eu-central-1")
 	} else {
-		v.check(region.MatchString(c.Region), regionKey, c.Region, "is not an AWS region; write the name of one", "eu-central-1")
+		v.check(region.MatchString(c.Region), regionKey, c.Region, "is not an AWS region; write the name of one",
+			"eu-central-1")
 	}
 	if c.Domain == "" {
 		v.missing("domain", "write the site's name", "example.org")
 	} else {
 		v.hostName("domain", c.Domain, "example.org")
-		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain, "is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
+		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain,
+			"is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
 	}
 	for i, alias := range c.Aliases {
 		key := indexKey("aliases", i)
@@ -118,40 +120,53 @@ func (v *validator) validate(c *Config) {
 	}
 
 	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
-		"is not the id of a hosted zone; write that of your Route 53 zone, or leave it out to make the DNS records by hand", examples("zoneId", ""))
+		"is not the id of a hosted zone; write that of your Route 53 zone, or leave it out to make the DNS records by hand",
+		examples("zoneId", ""))
 	v.ownNamesKept(c)
 	v.dnsRecords(c)
 
-	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; write one without them"
+	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; " +
+		"write one without them"
 	if !isHTTPS(c.ACMEDirectory) {
-		v.check(false, "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
+		v.check(false, "acmeDirectory", c.ACMEDirectory,
+			"is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
 	} else {
-		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable, defaults.ACMEDirectory)
+		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable,
+			defaults.ACMEDirectory)
 	}
 	switch {
 	case c.ACMEEmail == "":
-		v.missing("acmeEmail", "write your e-mail address, the contact of your account at the certificate authority", examples("acmeEmail", ""))
+		v.missing("acmeEmail", "write your e-mail address, the contact of your account at the certificate authority",
+			examples("acmeEmail", ""))
 	case !isAddress(c.ACMEEmail):
-		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name",
+			examples("acmeEmail", ""))
 	default:
 		v.check(server.EnvironmentTakes(c.ACMEEmail), "acmeEmail", c.ACMEEmail, unholdable, examples("acmeEmail", ""))
 	}
 	if c.ACMECA != "" {
 		var reason string
 		c.ACMERoots, reason = roots(c.ACMECA)
-		v.check(reason == "", "acmeCA", c.ACMECA, reason+"; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", examples("acmeCA", ""))
+		v.check(reason == "", "acmeCA", c.ACMECA,
+			reason+"; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them",
+			examples("acmeCA", ""))
 	}
 
 	v.admins(c.Admins)
 	if c.SSHPort == 80 || c.SSHPort == 443 {
-		v.add("sshPort", v.redactedNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
+		v.add("sshPort", v.redactedNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port",
+			v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
 	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
-		v.add("sshAllowFrom", "not set, so no machine could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
+		v.add("sshAllowFrom",
+			"not set, so no machine could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as "+
+				"192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
 	v.runner(c)
 	if len(c.SSHAllowFrom) > maxBlocks {
-		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 allows 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
+		v.add("sshAllowFrom",
+			fmt.Sprintf("has %d blocks, and EC2 allows 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks),
+			v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
 	}
 	for i, block := range c.SSHAllowFrom {
 		key := indexKey("sshAllowFrom", i)
@@ -162,27 +177,38 @@ func (v *validator) validate(c *Config) {
 	}
 
 	if c.AMI == "" {
-		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
+		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0",
+			c.newestImage())
 	} else {
-		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
+		v.check(amiID.MatchString(c.AMI), "ami", c.AMI,
+			"is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0",
+			c.newestImage())
 	}
-	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an EC2 instance type; write one", defaults.InstanceType)
+	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType,
+		"is not an EC2 instance type; write one", defaults.InstanceType)
 	switch {
 	case foreign.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "cannot boot Debian 13; write a type of a current generation", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType, "cannot boot Debian 13; write a type of a current generation",
+			defaults.InstanceType)
 	case tooSmall.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "is too small: a server needs about 0.9 GiB of memory; write a type with 1 GiB or more, or with 2 GiB or more for Grafana", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType,
+			"is too small: a server needs about 0.9 GiB of memory; write a type with 1 GiB or more, or with 2 GiB or more for "+
+				"Grafana", defaults.InstanceType)
 	case c.Grafana && small.MatchString(c.InstanceType):
-		v.add("instanceType", v.redacted("instanceType", c.InstanceType)+" is too small for Grafana; write a type with 2 GiB or more, or set grafana to false",
+		v.add("instanceType",
+			v.redacted("instanceType", c.InstanceType)+
+				" is too small for Grafana; write a type with 2 GiB or more, or set grafana to false",
 			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
 	}
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
 
 	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
-		"is not the ARN of a managed policy; write the one that make access prints for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
+		"is not the ARN of a managed policy; write the one that make access prints for the stack, or leave it out where no "+
+			"workflow deploys", examples("serverBoundary", ""))
 
 	info, err := os.Stat(c.SiteDir)
-	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory; write the path of the Jekyll site", defaults.SiteDir)
+	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir,
+		"is no directory; write the path of the Jekyll site", defaults.SiteDir)
 	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
 
 	v.hsts(c)
@@ -194,7 +220,8 @@ func (v *validator) validate(c *Config) {
 	}
 }
 
-// runner reads the address of the machine that deploys. It is not in the configuration, as it is another one each time.
+// runner reads the address of the machine that deploys. It is not in the configuration, because it
+// differs each time.
 func (v *validator) runner(c *Config) {
 	if !c.SSHFromRunner {
 		return
@@ -202,55 +229,71 @@ func (v *validator) runner(c *Config) {
 	c.RunnerBlock = os.Getenv("SSH_FROM")
 	prefix, err := netip.ParsePrefix(c.RunnerBlock)
 	if c.RunnerBlock != "" && (err != nil || !prefix.Addr().Is4() || prefix != prefix.Masked() || prefix.Bits() < 24) {
-		v.add("SSH_FROM", fmt.Sprintf("%q is not the address of one machine; write one such as 203.0.113.7/32", c.RunnerBlock))
+		v.add("SSH_FROM",
+			fmt.Sprintf("%q is not the address of one machine; write one such as 203.0.113.7/32", c.RunnerBlock))
 	}
 }
 
 // monitoring validates metrics, alerts and Grafana.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
-	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a Prometheus duration; write hours, days, weeks or years, such as 90d", defaults.MetricsRetention)
-	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention", c.MetricsRetention,
+	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention,
+		"is not a Prometheus duration; write hours, days, weeks or years, such as 90d", defaults.MetricsRetention)
+	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention",
+		c.MetricsRetention,
 		"is longer than 10 years; write at most 10y", defaults.MetricsRetention)
-	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey", c.secret.VictorOpsKey,
+	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey",
+		c.secret.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
-	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write one of your routing keys in Splunk On-Call", defaults.VictorOpsRouting)
+	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting,
+		"is not a routing key; write one of your routing keys in Splunk On-Call", defaults.VictorOpsRouting)
 	v.check(c.secret.HeartbeatURL == "" || isHeartbeat(c.secret.HeartbeatURL), "heartbeatURL", c.secret.HeartbeatURL,
 		"is not the URL of a heartbeat monitor; write the one that the monitor shows, "+
 			"such as https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef, without a user or a password", "")
 	if c.GrafanaGitHubID != "" && c.secret.GrafanaGitHubSecret == "" {
-		v.add("grafanaGitHubSecret", "not set, but required with grafanaGitHubId; set both, or neither", v.toSet("grafanaGitHubSecret", ""))
+		v.add("grafanaGitHubSecret", "not set, but required with grafanaGitHubId; set both, or neither",
+			v.toSet("grafanaGitHubSecret", ""))
 	}
 	if c.GrafanaGitHubID == "" && c.secret.GrafanaGitHubSecret != "" {
-		v.add("grafanaGitHubId", "not set, but required with grafanaGitHubSecret; set both, or neither", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
+		v.add("grafanaGitHubId", "not set, but required with grafanaGitHubSecret; set both, or neither",
+			v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
 	}
 	v.check(c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "grafanaGitHubId", c.GrafanaGitHubID,
 		"is not the client id of a GitHub OAuth app; write that of yours", examples("grafanaGitHubId", ""))
 	if c.GrafanaGitHubID != "" && len(c.GrafanaGitHubOrganizations) == 0 {
-		v.add("grafanaGitHubOrganizations", "not set, so everybody with a GitHub account could log in; write the organizations whose members may",
+		v.add("grafanaGitHubOrganizations",
+			"not set, so everybody with a GitHub account could log in; write the organizations whose members may",
 			v.toSet("grafanaGitHubOrganizations[0]", "example"))
 	}
 	for i, organization := range c.GrafanaGitHubOrganizations {
-		v.check(word.MatchString(organization), indexKey("grafanaGitHubOrganizations", i), organization, "is not the name of a GitHub organization; write it as its URL has it", "example")
+		v.check(word.MatchString(organization), indexKey("grafanaGitHubOrganizations", i), organization,
+			"is not the name of a GitHub organization; write it as its URL has it", "example")
 	}
 }
 
 // uptimeRobot validates the probes from outside, and completes them.
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
-	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey", c.secret.UptimeRobotKey,
-		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (keys that begin with ur or m are read-only), or leave it out", "")
-	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI, "is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
+	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey",
+		c.secret.UptimeRobotKey,
+		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (keys that begin with "+
+			"ur or m are read-only), or leave it out", "")
+	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI,
+		"is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
 	if c.secret.UptimeRobotWebhook == "" {
 		return
 	}
 	if c.secret.UptimeRobotKey == "" {
-		v.add("uptimeRobotKey", "not set, but required with uptimeRobotWebhook; set both, or neither", v.toSet("uptimeRobotKey", ""))
+		v.add("uptimeRobotKey", "not set, but required with uptimeRobotWebhook; set both, or neither",
+			v.toSet("uptimeRobotKey", ""))
 	}
 	webhook, err := url.Parse(c.secret.UptimeRobotWebhook)
-	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
-		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
-	v.check(!strings.Contains(c.secret.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
+	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" &&
+		webhook.Fragment == "", "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
+		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, such as "+
+			"https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
+	v.check(!strings.Contains(c.secret.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook",
+		c.secret.UptimeRobotWebhook,
 		"ends with $routing_key; replace that by one of your routing keys, such as default", "")
 	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
@@ -264,7 +307,8 @@ func indexKey(key string, i int) string {
 func isHeartbeat(address string) bool {
 	parsed, err := url.Parse(address)
 	return err == nil && isHTTPS(address) && parsed.User == nil && !strings.ContainsAny(address, " #") &&
-		host.MatchString(strings.ToLower(parsed.Hostname())) && (strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
+		host.MatchString(strings.ToLower(parsed.Hostname())) &&
+		(strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
 }
 
 func isHTTPS(address string) bool {
@@ -273,7 +317,8 @@ func isHTTPS(address string) bool {
 }
 
 func (v *validator) hostName(key, name, example string) {
-	v.check(len(name) <= 253 && host.MatchString(name), key, name, "is not a host name; write it in lower case, without a scheme or a slash", example)
+	v.check(len(name) <= 253 && host.MatchString(name), key, name,
+		"is not a host name; write it in lower case, without a scheme or a slash", example)
 }
 
 // roots reads a PEM file of certificates. The reason is why it is rejected, or "".
@@ -310,7 +355,8 @@ func (v *validator) cidr(key, block, example string) {
 	if !v.hidden(key) {
 		example = prefix.Masked().String()
 	}
-	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address", example)
+	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address",
+		example)
 }
 
 func (v *validator) vpc(key, block, example string) {
@@ -321,7 +367,8 @@ func (v *validator) vpc(key, block, example string) {
 	}
 	prefix := netip.MustParsePrefix(block)
 	// EC2's limits; a /24 of the block becomes the subnet.
-	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block, "is too large or too small; write a block from /16 to /24", example)
+	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block,
+		"is too large or too small; write a block from /16 to /24", example)
 	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
@@ -343,18 +390,23 @@ const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
 func (v *validator) admins(admins []server.Admin) {
 	if len(admins) == 0 {
-		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"), v.toSet("admins[0].keys[0]", ownKey))
+		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"),
+			v.toSet("admins[0].keys[0]", ownKey))
 	}
 	for i := range admins {
 		admin := &admins[i]
 		key := indexKey("admins", i)
-		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
-		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken by a user or group of the server; write another name", "ada")
+		v.check(login.MatchString(admin.Name), key+".name", admin.Name,
+			"is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
+		v.check(!reservedLogin(admin.Name), key+".name", admin.Name,
+			"is taken by a user or group of the server; write another name", "ada")
 		if slices.ContainsFunc(admins[:i], func(other server.Admin) bool { return other.Name == admin.Name }) {
-			v.add(key+".name", v.redacted(key, admin.Name)+" is a duplicate; write all keys of one admin into one entry", v.toRemove(key))
+			v.add(key+".name", v.redacted(key, admin.Name)+" is a duplicate; write all keys of one admin into one entry",
+				v.toRemove(key))
 		}
 		if len(admin.Keys) == 0 {
-			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file", v.toSet(key+".keys[0]", ownKey))
+			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file",
+				v.toSet(key+".keys[0]", ownKey))
 		}
 
 		var lines []string
@@ -448,9 +500,11 @@ func (v *validator) userDataFits(c *Config) {
 	const name = 63 // a bucket's name at most
 	_, err := server.UserData(server.UserDataArgs{
 		Settings: c.Settings, Secrets: c.secret.Secrets,
-		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
-		BootstrapKey: strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
-		ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
+		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100),
+		HostCertificate: strings.Repeat("x", 800),
+		BootstrapKey:    strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
+		ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name),
+		VIP: "255.255.255.255",
 	})
 	if err == nil {
 		return

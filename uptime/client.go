@@ -36,7 +36,8 @@ type Account struct {
 	// API is the URL of the API, and Key a main API key of the account.
 	API string
 	Key string
-	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, nobody is alerted.
+	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, no alert
+	// is sent.
 	Webhook string
 	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: those of the system.
 	Roots string
@@ -70,7 +71,8 @@ func NewClient(account Account, log func(string)) (*Client, error) {
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(roots) {
-			return nil, fmt.Errorf("cannot use the authorities of UptimeRobot's API: there is no certificate in %s", account.Roots)
+			return nil, fmt.Errorf("cannot use the authorities of UptimeRobot's API: there is no certificate in %s",
+				account.Roots)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
@@ -100,8 +102,9 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// call makes a request and reads the response into a value, unless that is nil. It retries what may be repeated. Its
-// error is an *APIError for a rejection, and a *lostError where a creation may have succeeded.
+// call sends a request and decodes the response into a value, unless that is nil. It retries
+// requests that may be repeated. Its error is an *APIError for a rejection, and a *lostError if a
+// creation may have succeeded.
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
 	var encoded []byte
 	if body != nil {
@@ -139,7 +142,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 }
 
-// errBroken is that of a response that reports success and cannot be read.
+// errBroken is the error of a response that reports success and cannot be decoded.
 var errBroken = errors.New("the response is not what the API documents")
 
 // retryable reports whether the same request may succeed later.
@@ -148,7 +151,6 @@ func retryable(err error) bool {
 	return status == 0 || status >= http.StatusInternalServerError || status == http.StatusRequestTimeout
 }
 
-// attempt makes one request.
 func (c *Client) attempt(ctx context.Context, method, path string, body []byte, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, c.account.API+path, bytes.NewReader(body))
 	if err != nil {
@@ -207,7 +209,8 @@ func (c *Client) awaitRateLimit(ctx context.Context) error {
 	}
 	length = length.Round(100*time.Millisecond) + 100*time.Millisecond
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < length {
-		return fmt.Errorf("UptimeRobot's rate limit is exhausted for %s, which is longer than the time that is left: retry later", length)
+		return fmt.Errorf("UptimeRobot's rate limit is exhausted for %s, which is longer than the time that is left: retry "+
+			"later", length)
 	}
 	c.log(fmt.Sprintf("UptimeRobot's rate limit is exhausted for %s: waiting", length))
 	return c.pause(ctx, length)

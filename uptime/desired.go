@@ -8,8 +8,8 @@ import "slices"
 // stack.
 type Desired struct {
 	Monitors []Monitor `json:"monitors"`
-	// Contact is the name of the web-hook that receives the outages of all monitors. Optional: without it, nobody is
-	// alerted.
+	// Contact is the name of the web-hook that receives the outages of all monitors. Optional:
+	// without it, no alert is sent.
 	Contact string `json:"contact,omitempty"`
 	// Page is the public status page. Optional.
 	Page *Page `json:"page,omitempty"`
@@ -21,8 +21,8 @@ type Monitor struct {
 	Key  string `json:"key"`
 	Name string `json:"name"`
 	URL  string `json:"url"`
-	// Keyword is a text that the page must contain, case-sensitively. Optional: without it, any page that is no error
-	// is accepted.
+	// Keyword is a text that the page must contain, case-sensitively. Optional: without it, any
+	// page that is no error is accepted.
 	Keyword string `json:"keyword,omitempty"`
 	// Interval is how many seconds pass between two requests, Timeout how many a response may take.
 	Interval int `json:"interval"`

@@ -67,7 +67,8 @@ func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	return e
 }
 
-// lostError is that of a request whose outcome is unknown: there was no response, or one that does not tell.
+// lostError is the error of a request whose outcome is unknown: there was no response, or an
+// ambiguous one.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string { return e.cause.Error() }
@@ -93,17 +94,17 @@ func statusOf(err error) int {
 func withHint(err error) error {
 	switch statusOf(err) {
 	case http.StatusUnauthorized:
-		return fmt.Errorf("UptimeRobot rejected the API key: set a main API key of the account, from its page Integrations & API "+
-			"(pulumi config set --secret uptimeRobotKey): %w", err)
+		return fmt.Errorf("UptimeRobot rejected the API key: set a main API key of the account, from its page Integrations "+
+			"& API (pulumi config set --secret uptimeRobotKey): %w", err)
 	case http.StatusPaymentRequired, http.StatusForbidden:
-		return fmt.Errorf("this key or plan lacks the permission; a read-only key cannot make changes, and not every plan has web-hooks "+
-			"(uptimeRobotWebhook), a custom domain for the status page (statusPage), short intervals (uptimeRobotInterval) or "+
-			"another monitor: change the plan, or unset the setting: %w", err)
+		return fmt.Errorf("this key or plan lacks the permission; a read-only key cannot make changes, and not every plan "+
+			"has web-hooks (uptimeRobotWebhook), a custom domain for the status page (statusPage), short intervals "+
+			"(uptimeRobotInterval) or another monitor: change the plan, or unset the setting: %w", err)
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return fmt.Errorf("UptimeRobot rejected the request: %w", err)
 	case http.StatusConflict:
-		return fmt.Errorf("UptimeRobot already has an equal resource under another name: delete it or rename it; if it is the "+
-			"web-hook of another stack, set another routing key in uptimeRobotWebhook: %w", err)
+		return fmt.Errorf("UptimeRobot already has an equal resource under another name: delete it or rename it; if it is "+
+			"the web-hook of another stack, set another routing key in uptimeRobotWebhook: %w", err)
 	}
 	return err
 }

@@ -221,7 +221,9 @@ func ensure[T resource](ctx context.Context, c *Client, want wanted[T], listed [
 }
 
 // find finds a resource by its id, else by its name.
-func find[T resource](ctx context.Context, c *Client, want wanted[T], listed []T, known int64) (there T, ok bool, err error) {
+func find[T resource](
+	ctx context.Context, c *Client, want wanted[T], listed []T, known int64,
+) (there T, ok bool, err error) {
 	if known != 0 {
 		if i := slices.IndexFunc(listed, func(each T) bool { return each.id() == known }); i >= 0 {
 			return listed[i], true, nil
@@ -260,7 +262,8 @@ func create[T resource](ctx context.Context, c *Client, want wanted[T]) (there T
 		c.log(fmt.Sprintf("cannot create %s: %v; checking whether it exists nevertheless", want, err))
 		there, ok, checkErr := appears(ctx, c, want)
 		if checkErr != nil {
-			return there, false, fmt.Errorf("cannot create %s: %w; cannot check whether it exists nevertheless: %w", want, err, checkErr)
+			return there, false, fmt.Errorf("cannot create %s: %w; cannot check whether it exists nevertheless: %w", want, err,
+				checkErr)
 		}
 		if ok {
 			c.log(fmt.Sprintf("%s exists", want))

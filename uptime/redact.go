@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// shortestSecret is the length from which a segment of a secret URL's path is taken for a secret itself.
+// shortestSecret is the length from which a segment of a secret URL's path counts as a secret
+// itself.
 const shortestSecret = 16
 
 // address matches an e-mail address: a response may quote those of the account's contacts.
@@ -35,7 +36,9 @@ func newRedactor(key, webhook string) redactor {
 			continue
 		}
 		// A response may quote the request in any of these forms.
-		for _, form := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret)} {
+		for _, form := range []string{
+			secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret),
+		} {
 			pairs = append(pairs, form, "(secret)")
 		}
 	}

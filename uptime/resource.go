@@ -67,7 +67,7 @@ type contactRequest struct {
 	Recurrence int    `json:"recurrence"`
 }
 
-// wantedMonitor alerts a contact at once and once, or nobody if the contact is 0.
+// wantedMonitor alerts a contact at once and once; contact 0 is none.
 func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	request := monitorRequest{
 		FriendlyName: m.Name, Type: "HTTP", URL: m.URL, Interval: m.Interval, Timeout: m.Timeout,
@@ -77,7 +77,8 @@ func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	}
 	if m.Keyword != "" {
 		sensitive := caseSensitive
-		request.Type, request.KeywordType, request.KeywordCaseType, request.KeywordValue = "KEYWORD", alertNotExists, &sensitive, m.Keyword
+		request.Type, request.KeywordType, request.KeywordCaseType, request.KeywordValue = "KEYWORD", alertNotExists,
+			&sensitive, m.Keyword
 	}
 	if contact != 0 {
 		request.Contacts = append(request.Contacts, contactRequest{ID: strconv.FormatInt(contact, 10)})
@@ -135,11 +136,15 @@ const (
 
 // variables are those that UptimeRobot fills in for an alert.
 func variables() []string {
-	return []string{"monitorID", "monitorURL", "monitorFriendlyName", "alertType", "alertTypeFriendlyName", "alertDetails", "alertDateTime"}
+	return []string{
+		"monitorID", "monitorURL", "monitorFriendlyName", "alertType", "alertTypeFriendlyName", "alertDetails",
+		"alertDateTime",
+	}
 }
 
-// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the variables are in the
-// query, for which the URL ends with a question mark. The API requires a body as well, which has the same.
+// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the
+// variables are in the query, which is why the URL ends with a question mark. The API requires a
+// body as well, which has the same variables.
 func wantedContact(name, webhook string) (wanted[integration], error) {
 	body := map[string]string{}
 	for _, variable := range variables() {
@@ -172,7 +177,8 @@ func wantedContact(name, webhook string) (wanted[integration], error) {
 				d = append(d, "has another URL") // which is a secret
 			}
 			var settings webhookSettings
-			if there.CustomValue != "" && json.Unmarshal([]byte(there.CustomValue), &settings) == nil && !bool(settings.SendQuery) {
+			if there.CustomValue != "" && json.Unmarshal([]byte(there.CustomValue), &settings) == nil &&
+				!bool(settings.SendQuery) {
 				d = append(d, "sends no query string")
 			}
 			return d

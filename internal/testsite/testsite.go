@@ -57,7 +57,9 @@ func Start(t *testing.T, name string, handler http.Handler) Site {
 // Serving responds like a server with a release.
 func Serving(server, release string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/server", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"server":"`+server+`"}`) })
-	mux.HandleFunc("/.well-known/release", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"release": "`+release+`"}`) })
+	mux.HandleFunc("/.well-known/server",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"server":"`+server+`"}`) })
+	mux.HandleFunc("/.well-known/release",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"release": "`+release+`"}`) })
 	return mux
 }

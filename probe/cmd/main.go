@@ -55,7 +55,8 @@ func run(variable func(string) string, resolver probe.Resolver, stdout, stderr i
 		fmt.Fprintln(stderr, err)
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "https://%s/ is served at %s by %s with release %s\n", target.Name, target.Address.Addr(), target.Server, target.Release)
+	fmt.Fprintf(stdout, "https://%s/ is served at %s by %s with release %s\n", target.Name, target.Address.Addr(),
+		target.Server, target.Release)
 	return 0
 }
 

@@ -13,9 +13,9 @@ import (
 	"syscall"
 )
 
-// Write replaces a file as a whole, even if the power fails meanwhile. Its temporary name has
-// ".tmp-" in it. As root, it gives the file to the owner of the directory, who is to read it. A
-// directory that is a link is refused.
+// Write replaces a file as a whole, even if the power fails meanwhile. Its temporary name contains
+// ".tmp-". As root, it makes the owner of the directory the owner of the file. It refuses a
+// directory that is a link.
 func Write(path string, text []byte, mode fs.FileMode) error {
 	dir, err := OpenDir(filepath.Dir(path))
 	if err != nil {

@@ -1,9 +1,9 @@
 // Command uptime reconciles what a stack has at UptimeRobot. Pulumi's command resources run it.
 //
-//	uptime create   bring the account to the desired state, and print the ids
-//	uptime update   the same, with the ids of before
-//	uptime delete   delete all resources of the stack
-//	uptime read     print the drift
+//	uptime create   brings the account to the desired state, and prints the ids
+//	uptime update   does the same, with the previous ids
+//	uptime delete   deletes all resources of the stack
+//	uptime read     prints the drift
 //
 // The secrets come on standard input, as {"key": ..., "webhook": ...}. The environment has the rest:
 //
@@ -55,7 +55,9 @@ func main() {
 }
 
 // run executes the verb in args.
-func run(ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(
+	ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer,
+) error {
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -77,7 +79,8 @@ func run(ctx context.Context, args []string, variable func(string) string, stdin
 		}
 	}
 	client, err := uptime.NewClient(uptime.Account{
-		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook, Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
+		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook,
+		Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
 	}, func(message string) { fmt.Fprintln(stderr, message) })
 	if err != nil {
 		return err

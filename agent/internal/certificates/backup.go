@@ -14,26 +14,25 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// Backup brings acme.json to the backup bucket. Only the server that holds the VIP may:
-// the others have a copy of what that one had.
+// Backup uploads acme.json to the backup bucket. Only the server that holds the VIP may: the others
+// have a copy of an earlier state.
 type Backup struct {
 	Store Store
 	Key   string
 	File  string
-	// Sent is the path of a file that is there once the bucket has had it from this server.
+	// Sent is the path of a file that exists once this server has uploaded acme.json.
 	Sent string
 	Log  *slog.Logger
 }
 
-// Run uploads acme.json if the bucket has another one. As long as there is no
-// certificate in it, there is nothing to do. One that is not as it should be, as it
-// is for a moment while Traefik writes it, is an error, and nothing is uploaded.
+// Run uploads acme.json if the bucket's differs. Without a certificate in it, there is nothing to
+// do. An incomplete one, such as while Traefik writes it, is an error, and nothing is uploaded.
 func (b Backup) Run(ctx context.Context) error {
 	_, err := b.Watch(ctx)
 	return err
 }
 
-// Watch is Run, and reports whether what this server uploaded was gone from the bucket.
+// Watch is Run, and reports whether this server's upload was gone from the bucket.
 func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	text, err := atomicfile.Read(b.File, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
@@ -50,7 +49,8 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		err = storage.sound()
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
+		return false, fmt.Errorf("cannot back up the certificates: keeping the backup, because %s is unusable: %w", b.File,
+			err)
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
 	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {

@@ -18,15 +18,14 @@ type Data struct {
 	Out io.Writer
 }
 
-// Release brings to the bucket what is not there yet. Traefik continues renewing:
-// should the successor not come, nothing was lost.
+// Release uploads the certificates that the bucket lacks. Traefik continues to renew them, so that
+// nothing is lost if the successor never takes over.
 func (d Data) Release(ctx context.Context) error { return d.Backup.Run(ctx) }
 
 // Resume has nothing to do.
 func (d Data) Resume(context.Context) error { return nil }
 
-// Restore brings what the previous server left. If that is something new,
-// Traefik is restarted.
+// Restore downloads the certificates of the previous server. If they are new, it restarts Traefik.
 func (d Data) Restore(ctx context.Context) error {
 	result, err := d.Restoring.Run(ctx)
 	if err != nil {
@@ -41,6 +40,6 @@ func (d Data) Restore(ctx context.Context) error {
 	if !result.Changed {
 		return nil
 	}
-	fmt.Fprintf(d.Out, "restored other certificates than before: %s\n", result)
+	fmt.Fprintf(d.Out, "restored newer certificates: %s\n", result)
 	return d.Restart(ctx)
 }

@@ -1,5 +1,4 @@
-// Package compose stops and starts services of a compose project. It needs the
-// right to talk to Docker.
+// Package compose stops and starts services of a compose project. It needs access to Docker.
 package compose
 
 import (
@@ -14,8 +13,8 @@ import (
 const (
 	// startTimeout is how long a service may take to become healthy.
 	startTimeout = 60 * time.Second
-	// commandTimeout bounds one command: longer than the grace period of a service
-	// that stops, and than startTimeout.
+	// commandTimeout bounds one command: longer than the grace period of a stopping service, and
+	// than startTimeout.
 	commandTimeout = 75 * time.Second
 )
 
@@ -33,8 +32,7 @@ func (s Service) Running(ctx context.Context) (bool, error) {
 	return strings.TrimSpace(running) != "", nil
 }
 
-// Stop stops the service and waits until it has ended. One that does not run
-// stays so.
+// Stop stops the service and waits until it has ended. It is no error if the service does not run.
 func (s Service) Stop(ctx context.Context) error {
 	if _, err := s.run(ctx, "stop", s.Name); err != nil {
 		return fmt.Errorf("cannot stop %s: %w", s.Name, err)
@@ -42,18 +40,19 @@ func (s Service) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Start starts the service as it was, and waits until it is healthy. Only what is
-// missing is made.
+// Start starts the service unchanged, and waits until it is healthy. It only creates missing
+// containers.
 func (s Service) Start(ctx context.Context) error {
 	seconds := fmt.Sprintf("%.0f", startTimeout.Seconds())
-	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds, s.Name); err != nil {
+	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds,
+		s.Name); err != nil {
 		return fmt.Errorf("cannot start %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// Restart starts the service again and waits until it is healthy. If it does not
-// run, there is nothing to do.
+// Restart restarts the service and waits until it is healthy. If the service does not run, it does
+// nothing.
 func (s Service) Restart(ctx context.Context) error {
 	running, err := s.Running(ctx)
 	if err != nil || !running {

@@ -13,27 +13,27 @@ const (
 	lastRetry  = time.Hour
 )
 
-// Certificates are those of this server.
+// Certificates are this server's certificates.
 type Certificates interface {
-	// Missing returns the site's names that have none.
+	// Missing returns the site's names without a certificate.
 	Missing() ([]string, error)
 }
 
-// certificateRetry is when to have the proxy request missing certificates again.
+// certificateRetry decides when the proxy requests missing certificates again.
 type certificateRetry struct {
 	pause time.Duration
 	next  time.Time
-	// missed is whether the last check found some missing.
+	// missed reports whether the last check found some missing.
 	missed bool
 }
 
-// restart begins with the shortest pause: the proxy has just requested what is missing.
+// restart starts with the shortest pause: the proxy has just requested the missing certificates.
 func (r *certificateRetry) restart() {
 	r.pause, r.next = firstRetry, time.Now().Add(firstRetry)
 }
 
-// requestCertificates has the proxy request missing certificates again: a DNS record may have been
-// late, or the certificate authority unreachable.
+// requestCertificates makes the proxy request missing certificates again: a DNS record may have
+// been late, or the certificate authority unreachable.
 func (w *Watcher) requestCertificates() {
 	r := &w.missing
 	if time.Now().Before(r.next) {

@@ -11,11 +11,11 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// holderPause is the time between two checks that the bucket still holds the record: somebody may
-// empty the bucket.
+// holderPause is the time between two checks that the bucket still holds the record: the bucket may
+// have been emptied.
 const holderPause = time.Minute
 
-// holderRecord says, in the bucket and by a file, that this server holds the VIP.
+// holderRecord records, in the bucket and by a file, that this server holds the VIP.
 type holderRecord struct {
 	server   string
 	store    Store
@@ -25,19 +25,19 @@ type holderRecord struct {
 
 	// since is when the VIP arrived.
 	since time.Time
-	// stored and flagged are whether the bucket and the file say so.
+	// stored and flagged report whether the bucket and the file say so.
 	stored, flagged bool
-	// displaced is whether the last check found another server in the record.
+	// displaced reports whether the last check found another server in the record.
 	displaced bool
 	nextCheck time.Time
 }
 
-// begin notes that the VIP arrived now: nothing says so yet.
+// begin notes that the VIP has just arrived and is not recorded yet.
 func (h *holderRecord) begin() {
 	h.since, h.stored, h.flagged = time.Now(), false, false
 }
 
-// withdraw removes the file. The record in the bucket is the next holder's.
+// withdraw removes the file. The next holder overwrites the record in the bucket.
 func (h *holderRecord) withdraw() {
 	err := os.Remove(h.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -46,8 +46,8 @@ func (h *holderRecord) withdraw() {
 	h.throttle.ok("remove the holder file", err)
 }
 
-// keep writes what does not say so yet. It checks the bucket only where the metadata service has
-// just answered that this server holds the VIP.
+// keep writes the file or record that is missing. It checks the bucket only if the metadata service
+// has just confirmed that this server holds the VIP.
 func (h *holderRecord) keep(ctx context.Context, observed bool) {
 	if h.stored && observed && !time.Now().Before(h.nextCheck) {
 		h.verify(ctx)
@@ -62,8 +62,8 @@ func (h *holderRecord) keep(ctx context.Context, observed bool) {
 	}
 }
 
-// verify has the record written again where it is missing, invalid, or names another server for the
-// second time: the metadata service may be late, and the other server right.
+// verify makes keep write the record again if it is missing, invalid, or names another server for
+// the second time: the metadata service may be late, and the other server right.
 func (h *holderRecord) verify(ctx context.Context) {
 	h.nextCheck = time.Now().Add(holderPause)
 	holder, err := ReadHolder(ctx, h.store)

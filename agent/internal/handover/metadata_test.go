@@ -11,8 +11,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service with this answer about the
-// public address.
+// serveMetadata is a metadata service with this response about the public address.
 func serveMetadata(t *testing.T, status int, text string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +24,7 @@ func serveMetadata(t *testing.T, status int, text string) {
 	})
 }
 
-func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {
+func TestMetadataServiceReturnsThePublicAddress(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		text   string

@@ -5,8 +5,7 @@ import (
 	"errors"
 )
 
-// Multi is several Data as one, in their order. A failure of one does not keep the others from
-// being called.
+// Multi combines several Data, in order. If one fails, the others are called nevertheless.
 type Multi []Data
 
 func (m Multi) Release(ctx context.Context) error {

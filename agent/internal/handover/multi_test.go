@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatFailsOfTheFirstDoesNotKeepTheSecondFromBeingHandedOver(t *testing.T) {
+func TestFailureOfFirstDataDoesNotBlockTheSecond(t *testing.T) {
 	first, second := &collected{}, &collected{}
 	first.onRelease(func(context.Context) error { return errors.New("the certificates are half written") })
 	multi := Multi{first, second}

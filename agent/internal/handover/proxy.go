@@ -8,7 +8,7 @@ const (
 	Waiting ProxyState = "waiting"
 	// Serving: it serves, and requests the certificates that are missing.
 	Serving ProxyState = "serving"
-	// Draining: as Serving, and each answer asks its visitor to reconnect.
+	// Draining: as Serving, and each response asks its visitor to reconnect.
 	Draining ProxyState = "draining"
 )
 

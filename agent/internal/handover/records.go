@@ -1,7 +1,7 @@
-// Package handover lets a server hand over to its successor through the backup bucket: neither can
-// log in to the other.
+// Package handover lets a server hand over to its successor through the backup bucket, because
+// neither can log in to the other.
 //
-// The server that holds the VIP says so in the record Holder. A successor that is ready writes a
+// The server that holds the VIP records itself in Holder. A successor that is ready writes a
 // HandoverRequest. The holder asks its visitors to reconnect, uploads its last data, and writes a
 // HandoverAck. If the VIP has not moved when the request expires, the holder resumes.
 package handover
@@ -17,8 +17,8 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// The keys of the records in the backup bucket. Each is overwritten by the next. Their names and
-// fields are those of the first version: a server may hand over to one that is older or newer.
+// The keys of the records in the backup bucket. Each record overwrites the previous one. Names and
+// fields are those of the first version, because a server may hand over to an older or a newer one.
 const (
 	HolderKey  = "handover/holder.json"
 	RequestKey = "handover/announcement.json"
@@ -85,8 +85,8 @@ func (a HandoverAck) complete() bool { return IsName(a.Request) && IsName(a.Serv
 
 const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:+/"
 
-// IsName reports whether text from the bucket can name a server, a stack or a request. Names
-// are printed in the output of an update, where a line break would be a command to CI.
+// IsName reports whether text from the bucket can name a server, a stack or a request. The output
+// of an update contains such names, and a line break in it could be a command to CI.
 func IsName(text string) bool {
 	return text != "" && len(text) <= 200 && strings.Trim(text, nameCharacters) == ""
 }
@@ -94,8 +94,8 @@ func IsName(text string) bool {
 // inForce reports whether the request has not expired. The zero request never is in force.
 func (r HandoverRequest) inForce() bool { return time.Now().Before(r.Expires) }
 
-// read fetches a record. Errors are those of Store.Read, and errInvalid. The latter comes with the
-// ETag, if the record was read at all, so that it need not be read again.
+// read fetches a record. Its errors are those of Store.Read, and errInvalid. With the latter it
+// returns the ETag, if the record was read at all, so that the record need not be read again.
 func read[R record](ctx context.Context, store Store, key, knownETag string) (fetched R, etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

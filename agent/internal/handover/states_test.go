@@ -60,7 +60,7 @@ func reach(t *testing.T, s state) *server {
 	}
 }
 
-// raise brings an event about, as far as the state allows it.
+// raise causes an event, as far as the state allows it.
 func raise(t *testing.T, s *server, e event) {
 	t.Helper()
 	wait := 2 * time.Second
@@ -85,12 +85,13 @@ func raise(t *testing.T, s *server, e event) {
 	after(wait)
 }
 
-// effects are what a transition and those that follow from it within a check leave.
+// effects are the effects of a transition and of those that follow from it within a check.
 type effects struct {
 	to state
 	// then are the transitions that follow at once, as "from event to".
 	then []string
-	// proxy is its state, holder whether the holder file exists, and calls are those of Data since, repetitions left out.
+	// proxy is its state, holder reports whether the holder file exists, and calls are those of
+	// Data since then, without repetitions.
 	proxy  ProxyState
 	holder bool
 	calls  []string
@@ -108,8 +109,10 @@ func expected() map[state]map[event]effects {
 			vipPresent: {to: active, proxy: Serving, holder: true},
 		},
 		restarted: {
-			vipAbsent:  {to: replaced, proxy: Draining},
-			vipPresent: {to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"}},
+			vipAbsent: {to: replaced, proxy: Draining},
+			vipPresent: {
+				to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"},
+			},
 		},
 		standby: {vipPresent: {to: active, proxy: Serving, holder: true}},
 		active: {
@@ -119,7 +122,9 @@ func expected() map[state]map[event]effects {
 		handingOver: {
 			vipAbsent: {to: replaced, proxy: Draining},
 			requested: {to: handingOver, proxy: Draining, holder: true, calls: []string{"release"}},
-			noRequest: {to: resuming, then: []string{resumes}, proxy: Serving, holder: true, calls: []string{"release", "resume"}},
+			noRequest: {
+				to: resuming, then: []string{resumes}, proxy: Serving, holder: true, calls: []string{"release", "resume"},
+			},
 			acknowledged: {
 				to: handedOver, proxy: Draining, holder: true, calls: []string{"release"},
 			},
@@ -135,7 +140,9 @@ func expected() map[state]map[event]effects {
 			resumed:   {to: active, proxy: Serving, holder: true, calls: []string{"resume"}},
 		},
 		replaced: {
-			vipPresent: {to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"}},
+			vipPresent: {
+				to: recovering, then: []string{finds, resumes}, proxy: Serving, holder: true, calls: []string{"resume"},
+			},
 		},
 		recovering: {
 			vipAbsent: {to: replaced, proxy: Draining},
@@ -145,10 +152,12 @@ func expected() map[state]map[event]effects {
 	}
 }
 
-// Each pair of a state and an event, also those for which there is no transition.
+// All pairs of a state and an event, also those without a transition.
 func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 	tested := 0
-	for _, from := range []state{starting, restarted, standby, active, handingOver, handedOver, resuming, replaced, recovering} {
+	for _, from := range []state{
+		starting, restarted, standby, active, handingOver, handedOver, resuming, replaced, recovering,
+	} {
 		for _, e := range []event{vipPresent, vipAbsent, requested, noRequest, acknowledged, resumed} {
 			want, exists := expected()[from][e]
 			t.Run(fmt.Sprintf("%s %s", from, e), func(t *testing.T) {
@@ -159,7 +168,8 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 					s.transitions, s.data.calls = nil, nil
 					proxy := s.proxy.is()
 					raise(t, s, e)
-					passed := slices.DeleteFunc(s.transitions, func(passed string) bool { return passed == "handingOver requested handingOver" && e != requested })
+					passed := slices.DeleteFunc(s.transitions,
+						func(passed string) bool { return passed == "handingOver requested handingOver" && e != requested })
 					if !exists {
 						require.Empty(t, passed)
 						require.Equal(t, from, s.watcher.state)
@@ -186,7 +196,7 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 
 var arrow = regexp.MustCompile(`(?m)^\s*(\w+) --> (\w+): (\w+)$`)
 
-// arrows are the transitions of a diagram, or of the program where there is none, as "from event to".
+// arrows are the transitions of a diagram or, without one, of the program, as "from event to".
 func arrows(diagram string) []string {
 	var drawn []string
 	for _, match := range arrow.FindAllStringSubmatch(diagram, -1) {
@@ -209,7 +219,8 @@ func TestDiagramsShowTheTransitionsOfTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	documented := ""
 	for _, declaration := range source.Decls {
-		if of, ok := declaration.(*ast.GenDecl); ok && of.Tok == token.TYPE && of.Specs[0].(*ast.TypeSpec).Name.Name == "state" {
+		if of, ok := declaration.(*ast.GenDecl); ok && of.Tok == token.TYPE &&
+			of.Specs[0].(*ast.TypeSpec).Name.Name == "state" {
 			documented = of.Doc.Text()
 		}
 	}
@@ -217,5 +228,6 @@ func TestDiagramsShowTheTransitionsOfTheProgram(t *testing.T) {
 
 	page, err := os.ReadFile("../../../docs/server.md")
 	require.NoError(t, err)
-	require.Equal(t, declared, arrows(regexp.MustCompile("(?s)```mermaid\nstateDiagram-v2\n.*?```").FindString(string(page))), "docs/server.md")
+	require.Equal(t, declared,
+		arrows(regexp.MustCompile("(?s)```mermaid\nstateDiagram-v2\n.*?```").FindString(string(page))), "docs/server.md")
 }

@@ -15,11 +15,10 @@ const ackPoll = 250 * time.Millisecond
 
 // Successor is a new server that is ready to take the VIP.
 type Successor struct {
-	// Server names this server.
 	Server string
 	Store  Store
 	Data   Data
-	// Wait bounds the wait for the acknowledgment: a dead server gives none, and must not block its
+	// Wait bounds the wait for the acknowledgment: a dead server sends none, and must not block its
 	// successor.
 	Wait time.Duration
 	// Window is how long the request is in force: by then the VIP should have moved.
@@ -74,7 +73,7 @@ func (s Successor) TakeOver(ctx context.Context) error {
 	return nil
 }
 
-// resume starts collecting where no other server does.
+// resume starts to collect if no other server does.
 func (s Successor) resume(ctx context.Context) error {
 	if err := s.Data.Resume(ctx); err != nil {
 		return fmt.Errorf("cannot start collecting data: %w", err)
@@ -82,7 +81,8 @@ func (s Successor) resume(ctx context.Context) error {
 	return nil
 }
 
-// await waits for the acknowledgment of a request. Without one, the error is that of the last read.
+// await waits for the acknowledgment of a request. If there is none, the error is that of the last
+// read.
 func (s Successor) await(ctx context.Context, id string) (acknowledged bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Wait)
 	defer cancel()

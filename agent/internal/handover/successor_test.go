@@ -13,10 +13,12 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// newSuccessor is a server named i-new that is ready, with what it writes.
+// newSuccessor is a ready server named i-new, and its output.
 func newSuccessor(store *memory) (successor Successor, data *collected, out *bytes.Buffer) {
 	data, out = &collected{}, &bytes.Buffer{}
-	return Successor{Server: "i-new", Store: store, Data: data, Wait: 30 * time.Second, Window: 2 * time.Minute, Out: out}, data, out
+	return Successor{
+		Server: "i-new", Store: store, Data: data, Wait: 30 * time.Second, Window: 2 * time.Minute, Out: out,
+	}, data, out
 }
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
@@ -29,8 +31,8 @@ func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
 		successor, data, out := newSuccessor(old.bucket)
 		begin := time.Now()
 		require.NoError(t, successor.TakeOver(t.Context()))
-		// 0.7 seconds until the old server looks, three for its visitors, and the
-		// rest until this one looks.
+		// 0.7 seconds until the old server's check, three for its visitors, and the rest until this
+		// one's next read.
 		require.Equal(t, "handover: i-old handed over after 3.8 s\n", out.String())
 		require.Equal(t, []string{"release"}, old.data.taken())
 		require.Equal(t, []string{"restore"}, data.taken())
@@ -42,7 +44,7 @@ func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
 	})
 }
 
-func TestAnUpdateThatIsTriedAgainIsAnsweredAgain(t *testing.T) {
+func TestRepeatedRequestIsAcknowledgedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
@@ -56,7 +58,7 @@ func TestAnUpdateThatIsTriedAgainIsAnsweredAgain(t *testing.T) {
 	})
 }
 
-func TestTheFirstServerHasNobodyToWaitFor(t *testing.T) {
+func TestFirstServerDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		successor, data, out := newSuccessor(store)
@@ -77,11 +79,11 @@ func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
 		require.NoError(t, successor.TakeOver(t.Context()))
 		require.Equal(t, "handover: this server already holds the VIP\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Equal(t, []string{"resume"}, data.taken(), "what it has is what counts")
+		require.Equal(t, []string{"resume"}, data.taken(), "its own data are authoritative")
 	})
 }
 
-func TestADeadServerIsNotWaitedForLongerThanToldTo(t *testing.T) {
+func TestWaitForDeadServerIsBounded(t *testing.T) {
 	for name, prepare := range map[string]func(*memory){
 		"it never answered":       func(*memory) {},
 		"it answered another one": func(m *memory) { m.write(AckKey, `{"announcement":"i-new-1","server":"i-old"}`) },
@@ -102,13 +104,15 @@ func TestADeadServerIsNotWaitedForLongerThanToldTo(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
+func TestUnreadableAcknowledgmentIsIgnoredAndReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(*memory)
 		says    string
 	}{
-		"out of reach":   {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
-		"not understood": {func(m *memory) { m.write(AckKey, "{}") }, "handover/answer.json is invalid: a required field is missing"},
+		"out of reach": {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
+		"not understood": {
+			func(m *memory) { m.write(AckKey, "{}") }, "handover/answer.json is invalid: a required field is missing",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,13 +121,14 @@ func TestAnAnswerThatCannotBeReadIsNoAnswerAndIsSaid(t *testing.T) {
 				test.prepare(store)
 				successor, _, out := newSuccessor(store)
 				require.NoError(t, successor.TakeOver(t.Context()))
-				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.says+")\n", out.String())
+				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.says+")\n",
+					out.String())
 			})
 		})
 	}
 }
 
-func TestABucketThatFailsForAWhileCostsNoMoreThanThat(t *testing.T) {
+func TestTemporaryFailureOfBucketOnlyDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
@@ -135,20 +140,21 @@ func TestABucketThatFailsForAWhileCostsNoMoreThanThat(t *testing.T) {
 	})
 }
 
-func TestAHolderWhoseRecordIsBrokenIsAnnouncedToAllTheSame(t *testing.T) {
+func TestInvalidHolderRecordDoesNotPreventTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
 		old.bucket.write(HolderKey, "{}")
 		successor, _, out := newSuccessor(old.bucket)
 		require.NoError(t, successor.TakeOver(t.Context()))
-		require.Regexp(t, `^handover: handover/holder\.json is invalid: a required field is missing: requesting the handover anyway
+		require.Regexp(t,
+			`^handover: handover/holder\.json is invalid: a required field is missing: requesting the handover anyway
 handover: the previous server handed over after \d\.\d s
 $`, out.String())
 	})
 }
 
-func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
+func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 	const advice = "access denied: check what this server's role may do in the backup bucket"
 	for request, says := range map[string]string{
 		"GET " + HolderKey:  "cannot read which server holds the VIP: " + advice,
@@ -166,7 +172,7 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 	}
 }
 
-func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
+func TestCancelledWaitEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		store.write(HolderKey, oldHolds)
@@ -180,7 +186,7 @@ func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAServerThatCannotBeginToCollectIsNotTakenForReady(t *testing.T) {
+func TestServerThatCannotCollectIsNotReady(t *testing.T) {
 	store := newMemory()
 	successor, data, _ := newSuccessor(store)
 	data.onResume(func(context.Context) error { return errors.New("it is unhealthy") })

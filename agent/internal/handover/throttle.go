@@ -10,11 +10,11 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// errorThrottle logs a failure when it begins, changes or ends: one that each check meets would fill
+// errorThrottle logs a failure when it begins, changes or ends: a line for each check would fill
 // the journal.
 type errorThrottle struct {
 	log *slog.Logger
-	// kinds has the kind of the failure of each job that failed last time.
+	// kinds has the kind of failure of each job whose last attempt failed.
 	kinds map[string]string
 }
 
@@ -22,7 +22,7 @@ func newErrorThrottle(log *slog.Logger) errorThrottle {
 	return errorThrottle{log: log, kinds: map[string]string{}}
 }
 
-// ok reports whether a job succeeded. The cancellation of a process that is stopped is not logged.
+// ok reports whether a job succeeded. It does not log the cancellation of a stopping process.
 func (t errorThrottle) ok(job string, err error) bool {
 	if errors.Is(err, context.Canceled) {
 		return false
@@ -42,7 +42,8 @@ func (t errorThrottle) ok(job string, err error) bool {
 	return false
 }
 
-// kind tells failures apart. Their texts do not: each answer of S3 has its own request ID.
+// kind distinguishes failures. Their texts do not, because each response of S3 has its own request
+// ID.
 func kind(err error) string {
 	for _, kind := range []error{bucket.ErrNotFound, bucket.ErrNoBucket, bucket.ErrDenied, errInvalid} {
 		if errors.Is(err, kind) {

@@ -25,7 +25,6 @@ type Data interface {
 // Watcher runs on each server all its life. It serves and records that the server holds the VIP, and
 // hands over to a successor that requests it. Type state draws its states.
 type Watcher struct {
-	// Server names this server.
 	Server       string
 	VIP          netip.Addr
 	Store        Store
@@ -74,7 +73,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// start takes over what an earlier process left.
+// start continues the state that an earlier process left.
 func (w *Watcher) start() {
 	w.throttle = newErrorThrottle(w.Log)
 	w.holder = holderRecord{server: w.Server, store: w.Store, file: w.HolderFile, log: w.Log, throttle: w.throttle}
@@ -87,7 +86,7 @@ func (w *Watcher) start() {
 	}
 }
 
-// check observes once and does what the state asks for.
+// check observes the VIP once and acts according to the state.
 func (w *Watcher) check(ctx context.Context) {
 	observed := w.observeVIP(ctx)
 	switch w.state {
@@ -130,8 +129,8 @@ func (w *Watcher) apply(e event) (from state, exists bool) {
 	return from, exists
 }
 
-// observeVIP asks whether this server holds the VIP, and reports whether that was answered. Without
-// an answer the state stays as it is.
+// observeVIP asks whether this server holds the VIP, and reports whether the metadata service
+// answered. Without an answer the state does not change.
 func (w *Watcher) observeVIP(ctx context.Context) (answered bool) {
 	address, err := w.Metadata.PublicIPv4(ctx)
 	if !w.throttle.ok("ask the metadata service", err) {
@@ -150,14 +149,14 @@ func (w *Watcher) observeVIP(ctx context.Context) (answered bool) {
 		w.Log.Info("this server holds the VIP", "vip", w.VIP)
 		w.holder.begin()
 		if from == replaced {
-			// Somebody moved the VIP back, which ends the request that is still in force.
+			// The VIP was moved back, which ends the request that is still in force.
 			w.closed, w.request = w.request.ID, HandoverRequest{}
 		}
 	}
 	return true
 }
 
-// show puts the proxy into a state, unless it is in it already.
+// show puts the proxy into a state, unless it already is.
 func (w *Watcher) show(state ProxyState) (ok bool) {
 	if w.proxy == state {
 		return true
@@ -207,8 +206,8 @@ func (w *Watcher) readRequest(ctx context.Context) (request HandoverRequest, eta
 	return request, etag, true
 }
 
-// handOver asks visitors to reconnect, uploads the last data and acknowledges the request. What
-// fails is repeated from the beginning by the next check.
+// handOver asks visitors to reconnect, uploads the last data and acknowledges the request. After a
+// failure, the next check starts over.
 func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag string) {
 	w.apply(requested)
 	if w.request.ID != request.ID {
@@ -240,7 +239,7 @@ func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag st
 	w.apply(acknowledged)
 }
 
-// resume has the server serve and collect again.
+// resume makes the server serve and collect again.
 func (w *Watcher) resume(ctx context.Context) {
 	if !w.show(Serving) || !w.throttle.ok("resume collecting data", w.Data.Resume(ctx)) {
 		return

@@ -54,7 +54,7 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 	}
 }
 
-func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
+func TestEachArrivalOfTheVIPIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
@@ -78,8 +78,8 @@ func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
 	})
 }
 
-// Backups ask the record who may write.
-func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
+// Backups read in the record which server may write.
+func TestHolderIsRecordedAgainInEmptiedBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -91,7 +91,7 @@ func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
 
 		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
 		after(holderPause)
-		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "who came later may know better")
+		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "a later record may be right")
 		after(holderPause)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "it does not: this server is asked")
 		for _, text := range []string{"", "[]", `{"server":"\n::stop-commands::"}`, strings.Repeat("x", 5_000)} {
@@ -149,7 +149,7 @@ func TestASilentMetadataServiceChangesNothing(t *testing.T) {
 		require.Empty(t, writes(s.bucket.takeRequests()))
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "it goes on handing over")
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "it continues the handover")
 		require.Equal(t, 2, strings.Count(s.log.String(), "cannot ask the metadata service"))
 		require.Equal(t, 1, strings.Count(s.log.String(), "recovered: ask the metadata service"))
 	})
@@ -165,7 +165,7 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", 2*time.Minute)
 
 		after(time.Second)
-		require.Equal(t, Draining, s.proxy.is(), "visitors are asked to reconnect at the next look")
+		require.Equal(t, Draining, s.proxy.is(), "visitors are asked to reconnect at the next check")
 		require.Empty(t, s.data.taken())
 
 		after(2900 * time.Millisecond)
@@ -178,22 +178,24 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		})
 		after(100 * time.Millisecond)
 		require.Equal(t, []string{"release"}, answered())
-		require.Equal(t, HandoverAck{Request: id, Server: "i-old", Acknowledged: time.Now().UTC()}, stored[HandoverAck](t, s.bucket, AckKey))
+		require.Equal(t, HandoverAck{Request: id, Server: "i-old", Acknowledged: time.Now().UTC()},
+			stored[HandoverAck](t, s.bucket, AckKey))
 
 		after(20 * time.Second)
 		require.Equal(t, []string{"PUT " + AckKey}, writes(s.bucket.takeRequests()), "one answer is enough")
 		s.cloud.answer(another, nil)
 		after(time.Hour)
-		require.Equal(t, Draining, s.proxy.is(), "a server that others have replaced stays as it is")
+		require.Equal(t, Draining, s.proxy.is(), "a replaced server does not change")
 		require.False(t, fileExists(s.holder))
 		require.Equal(t, []string{"release"}, s.data.taken())
-		require.Equal(t, "level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
-			"level=INFO msg=\"handed over\" successor=i-new\n"+
-			"level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
+		require.Equal(t,
+			"level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
+				"level=INFO msg=\"handed over\" successor=i-new\n"+
+				"level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
 	})
 }
 
-func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
+func TestServerResumesIfTheSuccessorDoesNotTakeTheVIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -201,7 +203,7 @@ func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
 		after(119 * time.Second)
 		require.Equal(t, Draining, s.proxy.is())
 		s.takeLog()
-		// Its look comes after at most another one's length.
+		// A check begins at most one check's length later.
 		after(3 * time.Second)
 		require.Equal(t, Serving, s.proxy.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
@@ -214,7 +216,7 @@ func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
 	})
 }
 
-func TestAServerGoesOnThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestServerContinuesWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -260,7 +262,7 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 	}
 }
 
-func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
+func TestSecondRequestIsAcknowledgedAndExtendsDraining(t *testing.T) {
 	for _, successor := range []string{"i-new", "i-newer"} {
 		t.Run(successor, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -272,7 +274,8 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 
 				second := s.bucket.announce(t, successor, time.Minute)
 				after(time.Second)
-				require.Equal(t, second, stored[HandoverAck](t, s.bucket, AckKey).Request, "visitors have been asked for long enough")
+				require.Equal(t, second, stored[HandoverAck](t, s.bucket, AckKey).Request,
+					"visitors have been asked for long enough")
 				after(55 * time.Second)
 				require.Equal(t, Draining, s.proxy.is(), "the first announcement has expired, the second has not")
 				after(10 * time.Second)
@@ -284,7 +287,7 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
+func TestRequestThatIsNoSuccessorsIsIgnored(t *testing.T) {
 	for name, announce := range map[string]func(t *testing.T, m *memory){
 		"this server itself":    func(t *testing.T, m *memory) { m.announce(t, "i-old", time.Hour) },
 		"one that is too late":  func(t *testing.T, m *memory) { m.announce(t, "i-new", 0) },
@@ -292,11 +295,13 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 		"one without an id": func(_ *testing.T, m *memory) {
 			m.write(RequestKey, `{"server":"i-new","expires":"2038-01-19T00:00:00Z"}`)
 		},
-		"one without a server": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`) },
-		"one without an end":   func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","server":"i-new"}`) },
-		"half of one":          func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","ser`) },
-		"nothing":              func(_ *testing.T, m *memory) { m.write(RequestKey, ``) },
-		"far too much":         func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
+		"one without a server": func(_ *testing.T, m *memory) {
+			m.write(RequestKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`)
+		},
+		"one without an end": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","server":"i-new"}`) },
+		"half of one":        func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","ser`) },
+		"nothing":            func(_ *testing.T, m *memory) { m.write(RequestKey, ``) },
+		"far too much":       func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -319,7 +324,7 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
+func TestInvalidRequestIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -327,7 +332,8 @@ func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
 		s.bucket.write(RequestKey, "hello")
 		after(time.Hour)
 		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
-			"error=\"handover/announcement.json is invalid: invalid character 'h' looking for beginning of value\"\n", s.takeLog())
+			"error=\"handover/announcement.json is invalid: invalid character 'h' looking for beginning of value\"\n",
+			s.takeLog())
 		s.bucket.write(RequestKey, "{}")
 		after(time.Minute)
 		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
@@ -335,7 +341,7 @@ func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+func TestFailedAcknowledgmentIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -351,7 +357,7 @@ func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
+func TestFailedAcknowledgmentDoesNotProlongDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -361,11 +367,11 @@ func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
 		require.Equal(t, Serving, s.proxy.is())
 		s.bucket.fail("PUT "+AckKey, nil)
 		after(time.Hour)
-		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "nobody asks any longer")
+		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "the request has expired")
 	})
 }
 
-func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
+func TestFailedUploadIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -380,7 +386,7 @@ func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
 	})
 }
 
-func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
+func TestUploadEndsWhenTheRequestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -397,7 +403,7 @@ func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
 	})
 }
 
-func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
+func TestFailedDrainingDoesNotBlockTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -405,22 +411,24 @@ func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
 		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
-		require.Contains(t, s.takeLog(), "level=WARN msg=\"cannot switch the proxy's state\" error=\"read-only file system\"\n")
+		require.Contains(t, s.takeLog(),
+			"level=WARN msg=\"cannot switch the proxy's state\" error=\"read-only file system\"\n")
 	})
 }
 
-func TestAFailureIsToldWhenItChanges(t *testing.T) {
+func TestChangedFailureIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.takeLog()
 		begin := time.Now()
 		for time.Since(begin) < 10*time.Minute {
-			// As S3 does: no answer is quite like the one before.
+			// Like S3: each response has its own request ID.
 			s.bucket.fail("GET "+RequestKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
 			after(2 * time.Second)
 		}
-		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"status 503, request 0s\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"status 503, request 0s\"\n",
+			s.takeLog())
 		s.bucket.fail("GET "+RequestKey, bucket.ErrDenied)
 		after(10 * time.Minute)
 		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"access denied\"\n", s.takeLog())
@@ -430,7 +438,7 @@ func TestAFailureIsToldWhenItChanges(t *testing.T) {
 	})
 }
 
-func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
+func TestStartResumesAfterExpiredHandover(t *testing.T) {
 	for name, prepare := range map[string]func(*server){
 		"no announcement":             func(*server) {},
 		"one that has expired":        func(s *server) { s.bucket.announce(s.t, "i-new", 0) },
@@ -444,7 +452,7 @@ func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
 				defer s.stop()
 				if strings.HasPrefix(name, "a bucket") {
 					after(time.Minute)
-					require.Equal(t, Draining, s.proxy.is(), "what is announced is not known yet")
+					require.Equal(t, Draining, s.proxy.is(), "the request is not known yet")
 					s.bucket.fail("GET "+RequestKey, nil)
 					after(2 * time.Second)
 				}
@@ -456,7 +464,7 @@ func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
+func TestRestartedAgentContinuesTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		id := s.bucket.announce(t, "i-new", time.Minute)
@@ -484,7 +492,8 @@ func TestAReplacedServerStaysDrainedThroughARestart(t *testing.T) {
 }
 
 func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
-	for name, moment := range map[string]time.Duration{"between looks": time.Second, "while visitors reconnect": 3 * time.Second} {
+	for name, moment := range map[string]time.Duration{"between looks": time.Second,
+		"while visitors reconnect": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
@@ -501,7 +510,7 @@ func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
 	}
 }
 
-func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
+func TestCertificatesAreRequestedOnlyByTheHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
@@ -518,7 +527,7 @@ func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
 	})
 }
 
-func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestCertificateIsRequestedWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) {
 			s.bucket.fail("PUT "+HolderKey, errors.New("no route to host"))
@@ -529,7 +538,7 @@ func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
 	})
 }
 
-func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
+func TestFailedSwitchOfStateIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.proxy.err = errors.New("no space left on device") })
 		defer s.stop()
@@ -542,7 +551,7 @@ func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
+func TestRestartedAgentKeepsTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		after(time.Minute)
@@ -554,7 +563,7 @@ func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
 	})
 }
 
-func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
+func TestMissingCertificateIsRequestedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("www.example.org") })
 		defer s.stop()
@@ -569,18 +578,19 @@ func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
 			0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute, 62 * time.Minute,
 			122 * time.Minute, 182 * time.Minute, 242 * time.Minute, 302 * time.Minute,
 		}, asked, "five times in the first hour, which is what Let's Encrypt forgives")
-		require.Equal(t, len(asked)-1, strings.Count(s.log.String(), "certificates are missing: requesting them again\" names=www.example.org retryIn="))
+		require.Equal(t, len(asked)-1,
+			strings.Count(s.log.String(), "certificates are missing: requesting them again\" names=www.example.org retryIn="))
 
 		s.certificates.miss()
 		s.takeLog()
 		after(24 * time.Hour)
 		require.Empty(t, s.proxy.taken())
 		require.Equal(t, "level=INFO msg=\"all certificates are present\"\n", s.takeLog())
-		require.Less(t, s.certificates.looks, 40, "what is there is looked at once an hour")
+		require.Less(t, s.certificates.checks, 40, "existing certificates are checked once an hour")
 	})
 }
 
-func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
+func TestUnreadableCertificatesAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.err = errors.New("acme.json is not understood") })
 		defer s.stop()
@@ -591,7 +601,7 @@ func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
 	})
 }
 
-func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
+func TestMissingCertificatesDoNotDisturbHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
 		defer s.stop()
@@ -601,13 +611,14 @@ func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
 	})
 }
 
-// Somebody who may write records wants this server to be drained for ever.
+// A writer with access to the records wants this server to drain forever.
 func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.data.onRelease(func(context.Context) error { return bucket.ErrDenied })
-		s.bucket.write(RequestKey, `{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
+		s.bucket.write(RequestKey,
+			`{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
 		after(time.Minute)
 		require.Equal(t, Draining, s.proxy.is())
 		require.Contains(t, s.log.String(), "capped the expiry of a handover request")
@@ -620,7 +631,12 @@ func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 }
 
 func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
-	for name, text := range map[string]string{"far too much": strings.Repeat("x", 5_000), "a list": "[]", "a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`, "a command to CI": `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`} {
+	for name, text := range map[string]string{
+		"far too much":        strings.Repeat("x", 5_000),
+		"a list":              "[]",
+		"a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`,
+		"a command to CI":     `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
@@ -635,7 +651,10 @@ func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
 }
 
 func fuzzRecord[R record](f *testing.F) {
-	for _, seed := range []string{`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`, `{"announcement":"x","server":"i-1"}`, "[]", "null"} {
+	for _, seed := range []string{
+		`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`,
+		`{"announcement":"x","server":"i-1"}`, "[]", "null",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -21,12 +21,12 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// memory is a bucket in memory. It is safe for use by several servers.
+// memory is a bucket in memory. Several servers may use it concurrently.
 type memory struct {
 	mutex    sync.Mutex
 	objects  map[string]string
 	requests []string
-	// failures are what requests answer instead, by "GET key" or "PUT key".
+	// failures are the errors of requests, by "GET key" or "PUT key".
 	failures map[string]error
 }
 
@@ -34,7 +34,9 @@ func newMemory() *memory {
 	return &memory{objects: map[string]string{}, failures: map[string]error{}}
 }
 
-func (m *memory) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+func (m *memory) Read(
+	ctx context.Context, key, knownETag string, limit int64,
+) (content []byte, etag string, err error) {
 	if err := m.request(ctx, "GET "+key); err != nil {
 		return nil, "", err
 	}
@@ -65,7 +67,7 @@ func (m *memory) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// request records a request and returns what is wrong with it.
+// request records a request and returns its error.
 func (m *memory) request(ctx context.Context, what string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -76,7 +78,7 @@ func (m *memory) request(ctx context.Context, what string) error {
 	return ctx.Err()
 }
 
-// fail makes a request answer an error, or none of its own with nil.
+// fail makes a request return an error; nil ends that.
 func (m *memory) fail(what string, err error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -104,7 +106,6 @@ func (m *memory) takeRequests() []string {
 	return requests
 }
 
-// writes keeps those of the requests that write.
 func writes(requests []string) []string {
 	return slices.DeleteFunc(requests, func(request string) bool { return strings.HasPrefix(request, "GET ") })
 }
@@ -121,12 +122,16 @@ func stored[R record](t *testing.T, m *memory, key string) R {
 	return read
 }
 
-// announce writes the announcement of a server, in force for this long, and
-// returns its id.
+// announce writes the request of a server, in force for this long, and returns its id.
 func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
 	t.Helper()
 	now := time.Now().UTC()
-	announcement := HandoverRequest{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Requested: now, Expires: now.Add(window)}
+	announcement := HandoverRequest{
+		ID:        server + "-" + now.Format(time.RFC3339Nano),
+		Server:    server,
+		Requested: now,
+		Expires:   now.Add(window),
+	}
 	text, err := json.Marshal(announcement)
 	require.NoError(t, err)
 	m.write(RequestKey, string(text))
@@ -152,11 +157,11 @@ func (c *cloud) answer(address netip.Addr, err error) {
 	c.address, c.err = address, err
 }
 
-// collected is Data that records what is asked of it.
+// collected is Data that records its calls.
 type collected struct {
 	mutex sync.Mutex
 	calls []string
-	// release is what Release does, if it is not nil, and resume what Resume does.
+	// release is called by Release, if it is not nil, and resume by Resume.
 	release, resume func(ctx context.Context) error
 }
 
@@ -236,7 +241,7 @@ func (f *fakeProxy) Set(state ProxyState) error {
 	return nil
 }
 
-// is tells the state; one that was never set is "".
+// is returns the state; "" before the first one.
 func (f *fakeProxy) is() ProxyState {
 	state, _ := f.State()
 	return state
@@ -251,25 +256,25 @@ func (f *fakeProxy) taken() []ProxyState {
 	return states
 }
 
-// fail makes the switch to a state fail, or work with nil.
+// fail makes the switch to a state fail; nil ends that.
 func (f *fakeProxy) fail(err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	f.err = err
 }
 
-// certificates are those of which these names have none.
+// certificates are certificates that these names lack.
 type certificates struct {
 	mutex   sync.Mutex
 	missing []string
 	err     error
-	looks   int
+	checks  int
 }
 
 func (c *certificates) Missing() ([]string, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.looks++
+	c.checks++
 	return c.missing, c.err
 }
 
@@ -285,8 +290,8 @@ var (
 	none    = netip.Addr{}
 )
 
-// server is a server named i-old on which `agent watch` runs, in a synctest
-// bubble. It looks in each even second, beginning with 0.
+// server is a server named i-old on which `agent watch` runs, in a synctest bubble. It checks in
+// each even second, beginning with 0.
 type server struct {
 	t            *testing.T
 	bucket       *memory
@@ -298,11 +303,11 @@ type server struct {
 	watcher      *Watcher
 	holder       string
 	stop         func()
-	// transitions are "from event to", in their order.
+	// transitions are "from event to", in order.
 	transitions []string
 }
 
-// start starts a server with this public address, after prepare has had its way.
+// start starts a server with this public address, after prepare has changed it.
 func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	t.Helper()
 	s := &server{
@@ -323,7 +328,7 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	return s
 }
 
-// restart ends the process that watches and starts another one.
+// restart ends the watching process and starts another one.
 func (s *server) restart() {
 	s.t.Helper()
 	s.stop()
@@ -347,7 +352,7 @@ func (s *server) restart() {
 	synctest.Wait()
 }
 
-// journal is a log that keeps transitions apart from the lines that an operator sees.
+// journal is a log that separates transitions from the lines for an operator.
 type journal struct {
 	slog.Handler
 	server *server

@@ -22,20 +22,20 @@ import (
 )
 
 const (
-	// partLimit is the most that one object holds of a segment, in bytes: an upload
-	// that is cut off begins again with that.
+	// partLimit is how much of a segment one object holds at most, in bytes: an interrupted upload
+	// starts over with that object.
 	partLimit = 16 << 20
-	// looks is how often a changing directory is listed before giving up.
-	looks = 5
+	// listings is how often a changing directory is listed before giving up.
+	listings = 5
 	// garbageInterval is the number of runs between two garbage collections in the bucket.
 	garbageInterval = 60
 )
 
 // errChanging is the error of files that keep changing.
-var errChanging = errors.New("the files change faster than they can be sent")
+var errChanging = errors.New("the files change faster than they can be uploaded")
 
-// Backup brings to the bucket what is new in Prometheus' data directory. Only the
-// server that holds the VIP may.
+// Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP
+// may.
 type Backup struct {
 	Store         *bucket.Bucket
 	Server, Stack string
@@ -49,18 +49,18 @@ type Backup struct {
 
 // Report describes a run.
 type Report struct {
-	// Bytes and Objects are how much was sent, the manifest included.
+	// Bytes and Objects are how much was uploaded, the manifest included.
 	Bytes           int64
 	Objects         int
 	Epoch, Sequence uint64
 	Duration        time.Duration
 }
 
-// Run sends what is new, and every so often collects garbage. What was sent
-// before an error is not sent again.
+// Run uploads new data, and sometimes collects garbage. After an error, the next run does not
+// repeat uploads.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run without the garbage collection, for a caller that waits.
+// Last is Run without garbage collection, for a caller that waits.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
 func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
@@ -88,14 +88,14 @@ type upload struct {
 	state  *state
 	tsdb   tsdb
 	report Report
-	// unsaved is how many bytes were sent that the state file does not know of.
+	// unsaved is how many uploaded bytes the state file does not record yet.
 	unsaved int64
 }
 
 func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
-		// Prometheus has never run here, and there is nothing to lose.
+		// Prometheus has never run here, so there is nothing to back up.
 		return nil
 	case err != nil:
 		return err
@@ -133,10 +133,10 @@ func (u *upload) send(ctx context.Context) error {
 	return u.manifest(ctx)
 }
 
-// log sends the new bytes of the write-ahead log, and its checkpoint.
+// log uploads the new bytes of the write-ahead log, and its checkpoint.
 func (u *upload) log(ctx context.Context) error {
 	var last error
-	for range looks {
+	for range listings {
 		checkpointFiles, segments, err := u.tsdb.log()
 		if errors.Is(err, fs.ErrNotExist) {
 			last = err
@@ -167,17 +167,19 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		maps.DeleteFunc(u.state.Files, func(path string, _ sentFile) bool { return !slices.Contains(paths, path) })
 		if len(u.state.Files) < len(paths) {
-			// Another epoch was begun meanwhile, and something was not there any more.
+			// Meanwhile another epoch began, and a file had disappeared.
 			last = errChanging
 			continue
 		}
 		return nil
 	}
-	return fmt.Errorf("cannot send the write-ahead log in %s: %w", u.Dir, last)
+	return fmt.Errorf("cannot upload the write-ahead log in %s: %w", u.Dir, last)
 }
 
-// each sends the named ones one after the other; false is that one was gone.
-func (u *upload) each(ctx context.Context, names []string, send func(ctx context.Context, name string) error) (all bool, err error) {
+// each uploads the named files one by one; false means that one was gone.
+func (u *upload) each(
+	ctx context.Context, names []string, send func(ctx context.Context, name string) error,
+) (all bool, err error) {
 	for _, name := range names {
 		err := send(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -190,7 +192,7 @@ func (u *upload) each(ctx context.Context, names []string, send func(ctx context
 	return true, nil
 }
 
-// file sends what is new in a file of the write-ahead log.
+// file uploads the new part of a file of the write-ahead log.
 func (u *upload) file(ctx context.Context, path string) error {
 	file, err := os.Open(filepath.Join(u.Dir, path))
 	if err != nil {
@@ -202,9 +204,11 @@ func (u *upload) file(ctx context.Context, path string) error {
 		return err
 	}
 	known, exists := u.state.Files[path]
-	if exists && (known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size && (known.Epoch != u.state.Epoch || checkpointFile(path))) {
-		// It is not the file that was sent, or not the one that this server began. Its
-		// keys are taken if they are of this epoch.
+	if exists &&
+		(known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size &&
+			(known.Epoch != u.state.Epoch || checkpointFile(path))) {
+		// It is another file than the uploaded one, or than the one that this server began. Its
+		// keys are in use if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
 			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
@@ -232,12 +236,12 @@ func (u *upload) file(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	// One that is empty yet has no object.
+	// A file that is still empty has no object.
 	u.state.Files[path] = known
 	return nil
 }
 
-// part sends a section of a file, and records that it is there.
+// part uploads a section of a file, and records that.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
@@ -255,7 +259,7 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 }
 
 func (u *upload) blocks(ctx context.Context) error {
-	for range looks {
+	for range listings {
 		ulids, err := u.tsdb.blocks()
 		if err != nil {
 			return err
@@ -269,11 +273,12 @@ func (u *upload) blocks(ctx context.Context) error {
 			return err
 		}
 		if sent && slices.Equal(ulids, after) {
-			u.state.Blocks = slices.DeleteFunc(u.state.Blocks, func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
+			u.state.Blocks = slices.DeleteFunc(u.state.Blocks,
+				func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
 			return nil
 		}
 	}
-	return fmt.Errorf("cannot send the blocks in %s: %w", u.Dir, errChanging)
+	return fmt.Errorf("cannot upload the blocks in %s: %w", u.Dir, errChanging)
 }
 
 func (u *upload) block(ctx context.Context, ulid string) error {
@@ -317,7 +322,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
 }
 
-// segments are what is there of the write-ahead log, in its order.
+// segments are the segments of the write-ahead log, in order.
 func (u *upload) segments() []File {
 	var paths []string
 	for path := range u.state.Files {
@@ -333,7 +338,7 @@ func (u *upload) segments() []File {
 	return segments
 }
 
-// catalogue sends what does not change any more, if it is another one.
+// catalogue uploads the catalogue of files that no longer change, if it differs from the last one.
 func (u *upload) catalogue(ctx context.Context) error {
 	segments := u.segments()
 	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
@@ -351,9 +356,9 @@ func (u *upload) catalogue(ctx context.Context) error {
 	return nil
 }
 
-// manifest sends the manifest of all that is there now.
+// manifest uploads the manifest of the present data.
 func (u *upload) manifest(ctx context.Context) error {
-	// Before it is sent, so that none ever has the key of another one.
+	// Before the upload, so that no manifest ever has the key of another one.
 	u.state.Sequence++
 	if err := u.save(); err != nil {
 		return err
@@ -410,7 +415,7 @@ func (u *upload) count(bytes int64) {
 	u.report.Objects++
 }
 
-// sent notes now and then what was sent, in case that this process is killed.
+// sent saves the state now and then, in case this process is killed.
 func (u *upload) sent(bytes int64) error {
 	if u.unsaved += bytes; u.unsaved < partLimit {
 		return nil

@@ -12,7 +12,7 @@ type Data struct {
 	Backup      Backup
 	Restoring   Restore
 	Stop, Start func(ctx context.Context) error
-	// Collect lets Prometheus collect from its next start on.
+	// Collect allows Prometheus to collect, from its next start.
 	Collect func() error
 	// Note receives the result; it may be nil.
 	Note func(Result)
@@ -20,8 +20,7 @@ type Data struct {
 	Out io.Writer
 }
 
-// Release stops Prometheus, which writes all that it has, and brings the rest to the
-// bucket.
+// Release stops Prometheus, which writes all its data, and uploads the rest.
 func (d Data) Release(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -30,7 +29,7 @@ func (d Data) Release(ctx context.Context) error {
 	return err
 }
 
-// Resume has Prometheus collect. It may run already, and waits then.
+// Resume makes Prometheus collect. If Prometheus runs already, it is waiting for this.
 func (d Data) Resume(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -45,8 +44,8 @@ func (d Data) collect(ctx context.Context) error {
 	return d.Start(ctx)
 }
 
-// Restore brings what the previous server left, and has Prometheus continue with
-// it. If that fails, Prometheus runs as before, and collects nothing.
+// Restore downloads the data of the previous server, and makes Prometheus continue with them. If
+// that fails, Prometheus runs as before and collects nothing.
 func (d Data) Restore(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err

@@ -19,13 +19,13 @@ type manifestEntry struct {
 	modified        time.Time
 }
 
-// Bounds of what one run of the garbage collection does: whoever may write objects can fill the bucket.
+// Bounds of one garbage collection, because anyone with write access can fill the bucket.
 const (
 	maxKept    = 200
 	maxDeleted = 10_000
 )
 
-// manifestsIn are the manifests in a listing, the newest first, but for those of an epoch above
+// manifestsIn are the manifests in a listing, the newest first, without those of an epoch above
 // highest.
 func manifestsIn(listing bucket.Listing, highest uint64) []manifestEntry {
 	var manifests []manifestEntry
@@ -48,7 +48,7 @@ func sizesIn(listing bucket.Listing) map[string]int64 {
 	return sizes
 }
 
-// missing is the first of the objects that is not there with its size, or "".
+// missing is the first of the objects that does not exist with its size, or "".
 func missing(sizes map[string]int64, objects []object) string {
 	for _, object := range objects {
 		if size, exists := sizes[object.key]; !exists || size != object.size {
@@ -58,15 +58,15 @@ func missing(sizes map[string]int64, objects []object) string {
 	return ""
 }
 
-// verify lists what is in the bucket, and forgets what this server takes for being
-// there and is not.
+// verify lists the bucket, and forgets recorded uploads that do not exist.
 func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 	listing, err := list(ctx, u.Store, root)
 	if err != nil {
 		return bucket.Listing{}, err
 	}
 	if listing.Cut {
-		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage", "objects", len(listing.Objects))
+		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage",
+			"objects", len(listing.Objects))
 		return listing, nil
 	}
 	sizes := sizesIn(listing)
@@ -95,8 +95,8 @@ func (u *upload) lost(key string) {
 	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: uploading it again", "key", key)
 }
 
-// collectGarbage deletes what nobody needs any more, after the manifest of this run. It tells
-// whether something is missing that has to be sent again; then nothing is deleted.
+// collectGarbage deletes unneeded objects, after the manifest of this run. It reports whether lost
+// objects have to be uploaded again; then it deletes nothing.
 func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	files, blocks, catalogue := len(u.state.Files), len(u.state.Blocks), u.state.Catalogue
 	listing, err := u.verify(ctx)
@@ -115,10 +115,11 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 		return false, err
 	}
 	manifests := manifestsIn(listed, highest)
-	own := slices.IndexFunc(manifests, func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
+	own := slices.IndexFunc(manifests,
+		func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
-		// Somebody is ahead of this server, or its manifest is gone. If this server holds the VIP, the
-		// other manifest was made up, and the next epoch is above it.
+		// Another server is ahead, or this server's manifest is gone. If this server holds the VIP,
+		// the other manifest was made up, and the next epoch is above it.
 		if err := u.holds(ctx); err != nil {
 			return false, nil
 		}
@@ -130,7 +131,7 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	// After all that took its time, and as late as possible.
+	// As late as possible, because the steps before take time.
 	if _, succeeded, err := u.readClaim(ctx, u.state.Epoch+1); err != nil || succeeded {
 		return false, err
 	}
@@ -141,7 +142,8 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	if whole {
 		now := manifests[own].modified
 		for _, entry := range listing.Objects {
-			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] && now.Sub(entry.Modified) > u.Retention {
+			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] &&
+				now.Sub(entry.Modified) > u.Retention {
 				garbage = append(garbage, entry.Key)
 			}
 		}
@@ -156,9 +158,9 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	return false, u.save()
 }
 
-// thin parts manifests, of which the newest comes first, in those that are kept and
-// the others. Kept are the newest two; all that were written within the hour before the
-// newest; and the last of each hour, as far as the retention goes back; and no more than maxKept.
+// thin divides the manifests, the newest first, into those to keep and the others. It keeps the
+// newest two, all of the hour before the newest, and the last of each hour within the retention,
+// but at most maxKept.
 func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []manifestEntry) {
 	hours := map[time.Time]bool{}
 	for i, manifest := range manifests {
@@ -174,8 +176,8 @@ func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []mani
 	return kept, rest
 }
 
-// named are the keys that must stay because of the manifests. It reports whether all of
-// them could be understood: if not, nobody knows what they name.
+// named are the keys that the manifests need. It reports whether all manifests could be parsed: if
+// not, their keys are unknown.
 func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map[string]bool, whole bool, err error) {
 	keys, whole = map[string]bool{epochKey(u.state.Epoch): true}, true
 	catalogues := map[string]bool{}
@@ -211,7 +213,7 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 	if err := group.Wait(); err != nil {
 		return nil, false, err
 	}
-	// One after the other: each of them may be large.
+	// One by one, because each may be large.
 	for sum := range catalogues {
 		keys[catalogueKey(sum)] = true
 		catalogue, err := fetchCatalogue(ctx, u.Store, sum)

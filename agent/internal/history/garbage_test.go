@@ -22,7 +22,7 @@ func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
 	}
 	kept, rest := thin(manifests, 24*time.Hour)
 	require.Len(t, rest, len(manifests)-len(kept))
-	// The last hour, and then the last minute of each clock hour: 8:59 to 10:59 the day before.
+	// The last hour, and then the last minute of each clock hour: 8:59 to 10:59 of the day before.
 	require.Equal(t, manifests[:61], kept[:61])
 	require.Equal(t, newest.Add(-91*time.Minute), kept[61].modified)
 	require.Equal(t, newest.Add(-23*time.Hour-31*time.Minute), kept[83].modified)
@@ -35,13 +35,13 @@ func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
 	kept, _ = thin(manifests, 24*time.Hour)
 	require.Equal(t, manifests[:2], kept, "the newest two are never too old")
 
-	// A writer of an epoch that is over is younger than the newest.
+	// A writer of an earlier epoch is younger than the newest.
 	manifests[1].modified = newest.Add(time.Hour)
 	kept, _ = thin(manifests[:2], 24*time.Hour)
 	require.Equal(t, manifests[:2], kept)
 }
 
-// requireWhole makes sure that all that any manifest names is there.
+// requireWhole checks that all objects that any manifest names exist.
 func (w *world) requireWhole() {
 	w.t.Helper()
 	listing, err := w.store.List(w.t.Context(), root)
@@ -57,7 +57,7 @@ func (w *world) requireWhole() {
 }
 
 // Three days of a server that is replaced each day, at a run every 20 minutes.
-func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
+func TestSizeOfTheBucketIsBounded(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-0")
 	w.move("i-0")
@@ -91,14 +91,14 @@ func TestTheBucketHoldsWhatMayBeNeededAndNotMuchMore(t *testing.T) {
 			}
 		}
 	}
-	// In 24 hours, 72 parts and 12 checkpoints, blocks and catalogues come; as much is
-	// kept of what is current.
+	// 24 hours bring 72 parts and 12 checkpoints, blocks and catalogues; about as many are kept of
+	// the current data.
 	require.Less(t, most, 400)
 	require.Less(t, len(w.Keys(t, epochRoot)), 4)
 	requireSame(t, s.history(), w.restored("i-last").history())
 }
 
-func TestABackupFromBeforeTheReplacementStaysOfUse(t *testing.T) {
+func TestBackupOfThePreviousServerStaysUsable(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	want := old.history()
@@ -113,13 +113,15 @@ func TestABackupFromBeforeTheReplacementStaysOfUse(t *testing.T) {
 	requireSame(t, want, w.restored("i-third").history())
 }
 
-func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
+func TestUnnamedObjectsAreDeletedAfterTheRetention(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	for key, age := range map[string]time.Duration{
-		walRoot + "00000001/00000000/000000000000-000000000001": 25 * time.Hour, walRoot + "00000001/00000000/000000000000-000000000002": 23 * time.Hour,
-		blockRoot + "01ARZ3NDEKTSV4RRFFQ69G0099/index": 25 * time.Hour, catalogueRoot + strings.Repeat("0", 64) + ".json": 25 * time.Hour,
-		"certificates/0123456789abcdef/acme.json": 999 * time.Hour, "history.json": 999 * time.Hour,
+		walRoot + "00000001/00000000/000000000000-000000000001": 25 * time.Hour,
+		walRoot + "00000001/00000000/000000000000-000000000002": 23 * time.Hour,
+		blockRoot + "01ARZ3NDEKTSV4RRFFQ69G0099/index":          25 * time.Hour,
+		catalogueRoot + strings.Repeat("0", 64) + ".json":       25 * time.Hour,
+		"certificates/0123456789abcdef/acme.json":               999 * time.Hour, "history.json": 999 * time.Hour,
 	} {
 		require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
 		w.age(key, age)
@@ -129,7 +131,9 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	w.age(blockRoot+"01ARZ3NDEKTSV4RRFFQ69G0001", 999*time.Hour)
 	s.collectGarbageNext()
 	s.backup()
-	require.Equal(t, []string{walRoot + "00000001/00000000/000000000000-000000000002", walRoot + "00000001/00000000/000000000000-000000040000"}, w.Keys(t, walRoot))
+	require.Equal(t, []string{
+		walRoot + "00000001/00000000/000000000000-000000000002", walRoot + "00000001/00000000/000000000000-000000040000",
+	}, w.Keys(t, walRoot))
 	require.Len(t, w.Keys(t, blockRoot), 4)
 	require.Len(t, w.Keys(t, catalogueRoot), 1)
 	require.Len(t, w.Keys(t, "certificates/"), 1)
@@ -137,15 +141,16 @@ func TestWhatIsNotNamedGoesWhenItIsOlderThanTheRetention(t *testing.T) {
 	require.Len(t, w.Keys(t, epochRoot), 1)
 }
 
-func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
+func TestReplacedServerDeletesNothing(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.backup()
 	successor := w.restored("i-new")
-	require.NoError(t, w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
+	require.NoError(t,
+		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	for _, moment := range []string{manifestRoot + "00000001/00000003", manifestRoot + "00000001/00000001"} {
-		// When the manifest is written, and when all that is kept is read.
+		// While the manifest is written, and while all kept ones are read.
 		method := http.MethodPut
 		if strings.HasSuffix(moment, "1") {
 			method = http.MethodGet
@@ -167,7 +172,7 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		for _, request := range requests {
 			require.NotContains(t, request, "DELETE")
 		}
-		// Once more, as if it had not happened.
+		// Again, without the incident.
 		w.Intercept(nil)
 		require.NoError(t, os.Rename(before, old.State))
 		for _, root := range []string{epochRoot, manifestRoot, walRoot} {
@@ -178,13 +183,13 @@ func TestAServerThatIsSucceededDeletesNothing(t *testing.T) {
 		successor.restore()
 		w.move("i-old")
 	}
-	// It does delete if nothing of that happens.
+	// Without an incident, it does delete.
 	old.collectGarbageNext()
 	old.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
 }
 
-// Somebody has removed the claims, and with them what the old server would have seen.
+// The claims were removed, by which the old server would have noticed.
 func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 	w, old, successor := succeeded(t)
 	require.NoError(t, os.RemoveAll(w.Path(epochKey(2))))
@@ -197,7 +202,7 @@ func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
-func TestOfWhatAManifestNamesThatIsNotUnderstoodNothingIsDeleted(t *testing.T) {
+func TestObjectsOfUnknownManifestAreNotDeleted(t *testing.T) {
 	for name, harm := range map[string]func(w *world){
 		"half a manifest":     func(w *world) { require.NoError(w.t, os.Truncate(w.Path(manifestKey(1, 1)), 100)) },
 		"a missing catalogue": func(w *world) { require.NoError(w.t, os.RemoveAll(w.Path(catalogueRoot))) },
@@ -225,7 +230,8 @@ func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.segment(0, 10)
-	require.NoError(t, w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
+	require.NoError(t,
+		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	s.collectGarbageNext()
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
@@ -236,7 +242,9 @@ func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 		return true
 	})
 	err := s.fails()
-	require.ErrorContains(t, err, "cannot back up the history: cannot collect garbage: cannot delete old objects: delete s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
+	require.ErrorContains(t, err,
+		"cannot back up the history: cannot collect garbage: cannot delete old objects: delete "+
+			"s3://backup/history/wal/00000001/00000009/000000000000-000000000001: access denied")
 	require.ErrorContains(t, err, "check what this server's role may do")
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)

@@ -9,23 +9,21 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// recordLimit is more than any result has, in bytes.
+// recordLimit exceeds the size of any result, in bytes.
 const recordLimit = 64 << 10
 
-// Result is what a restore found. It is kept beside the data, for those who want to know
-// later.
+// Result is the result of a restore. It is kept beside the data for later reports.
 type Result struct {
-	// Found is whether there was a backup at all.
+	// Found reports whether a backup existed.
 	Found bool `json:"found"`
 	// Stack, Server, Epoch and Sequence are those of the manifest.
 	Stack    string `json:"stack,omitempty"`
 	Server   string `json:"server,omitempty"`
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
-	// AgeSeconds is how old the manifest was, by the clock of the bucket.
+	// AgeSeconds is the age of the manifest, by the bucket's clock.
 	AgeSeconds float64 `json:"ageSeconds"`
-	// Bytes and Blocks are what the manifest names, and Fetched how many of the bytes
-	// were not here before.
+	// Bytes and Blocks are the size of the backup, and Fetched how many bytes were downloaded.
 	Bytes   int64 `json:"bytes"`
 	Fetched int64 `json:"fetched"`
 	Blocks  int   `json:"blocks"`
@@ -33,7 +31,7 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	// Fallbacks is how many newer manifests were unusable.
 	Fallbacks int `json:"fallbacks"`
-	// Restored is when that was.
+	// Restored is when the restore ended.
 	Restored time.Time `json:"restored"`
 }
 
@@ -45,7 +43,8 @@ func (r Result) String() string {
 	if !r.Found {
 		return "no history was backed up yet: Prometheus starts empty"
 	}
-	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s (epoch %d, manifest %d)",
+	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s "+
+		"(epoch %d, manifest %d)",
 		r.Server, r.AgeSeconds, r.Blocks, r.Bytes, r.Fetched, r.Seconds, r.Epoch, r.Sequence)
 	if r.Fallbacks > 0 {
 		text += fmt.Sprintf("; UNUSABLE NEWER BACKUPS: %d", r.Fallbacks)
@@ -53,11 +52,11 @@ func (r Result) String() string {
 	return text
 }
 
-// Lost reports whether there were backups and none was of use.
+// Lost reports whether backups existed, but none was usable.
 func (r Result) Lost() bool { return !r.Found && r.Fallbacks > 0 }
 
-// ReadResult reads what was last restored below the directory of a Restore. That there
-// was no restore yet is fs.ErrNotExist.
+// ReadResult reads the result of the last restore below the directory of a Restore. Without a
+// restore, the error is fs.ErrNotExist.
 func ReadResult(dir string) (Result, error) {
 	var result Result
 	text, err := atomicfile.Read(filepath.Join(dir, recordFile), recordLimit)
@@ -70,7 +69,6 @@ func ReadResult(dir string) (Result, error) {
 	return result, nil
 }
 
-// write keeps the result.
 func (r Result) write(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {

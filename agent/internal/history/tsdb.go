@@ -13,9 +13,8 @@ import (
 
 type tsdb struct{ dir string }
 
-// log lists the files of the write-ahead log and of its newest complete checkpoint,
-// by their paths below the directory: the checkpoint's first, and the segments in their
-// order. What is not complete is left out.
+// log lists the files of the write-ahead log and of its newest complete checkpoint, by their paths
+// below the directory: the checkpoint first, then the segments in order. It omits incomplete files.
 func (t tsdb) log() (checkpointFiles, segments []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(t.dir, walDir))
 	if err != nil {
@@ -54,7 +53,7 @@ func byNumber(segments []string) {
 	})
 }
 
-// blocks lists the complete blocks by their ULIDs, in their order.
+// blocks lists the complete blocks by ULID, in order.
 func (t tsdb) blocks() ([]string, error) {
 	entries, err := os.ReadDir(t.dir)
 	if err != nil {

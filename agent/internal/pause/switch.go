@@ -1,5 +1,4 @@
-// Package pause has root stop and start Prometheus for a process that may not talk
-// to Docker.
+// Package pause makes root stop and start Prometheus for a process without access to Docker.
 package pause
 
 import (
@@ -15,15 +14,15 @@ import (
 const (
 	pauseFile  = "pause"
 	resumeFile = "resume"
-	// look is the pause between two checks of the file.
-	look = 50 * time.Millisecond
+	// poll is the pause between two checks of the file.
+	poll = 50 * time.Millisecond
 )
 
-// Switch asks by files, which units of root's wait for: they do what the file's name
-// says, and then remove it.
+// Switch creates request files that root's units wait for: they do what the file's name says, and
+// then remove it.
 type Switch struct {
 	Dir string
-	// Timeout is how long that may take.
+	// Timeout bounds a request.
 	Timeout time.Duration
 }
 
@@ -42,9 +41,10 @@ func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return fmt.Errorf("cannot %s: %w", file, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("%s is still there after %s: check the systemd unit that watches it", path, s.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout,
+		fmt.Errorf("%s still exists after %s: check the systemd unit that waits for it", path, s.Timeout))
 	defer cancel()
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
 		switch _, err := os.Lstat(path); {

@@ -27,12 +27,13 @@ func (c Command) String() string { return strings.Join(c.Args, " ") }
 
 // Runner runs commands.
 type Runner interface {
-	// Run returns the output of a command. The error names the command and has its last words.
+	// Run returns the output of a command. The error names the command and contains the end of its
+	// output.
 	Run(ctx context.Context, command Command) ([]byte, error)
 }
 
-// defaultTimeout bounds a command. The longest, `docker compose ps`, takes a second on a busy server:
-// one that takes this long hangs.
+// defaultTimeout bounds a command. The longest, `docker compose ps`, takes a second on a busy
+// server: a command that takes this long hangs.
 const defaultTimeout = 20 * time.Second
 
 // System runs commands on this server.

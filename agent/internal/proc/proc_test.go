@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestACommandsErrorNamesTheCommandAndWhatItSaid(t *testing.T) {
+func TestErrorHasTheCommandAndItsOutput(t *testing.T) {
 	for name, test := range map[string]struct {
 		script string
 		want   string

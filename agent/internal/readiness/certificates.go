@@ -16,20 +16,20 @@ import (
 	"immutable-infra/agent/internal/web"
 )
 
-// noneYet is said of a name whose first certificate can only be had when the VIP
-// is here.
-const noneYet = "none yet: asked for when the VIP arrives"
+// noneYet is the detail for a name whose first certificate can only be requested when the VIP
+// arrives.
+const noneYet = "none yet: requested when the VIP arrives"
 
-// Certificates is the check that each name of the site is served with its own
-// certificate, one of acme.json that is valid long enough.
+// Certificates checks that each name of the site is served with its own certificate, one of
+// acme.json that is valid long enough.
 //
-// A name of which nothing was backed up has none before the VIP arrives: the
-// certificate authority looks for the server at the VIP. Until then that is in order.
+// A name without a backed up certificate has none before the VIP arrives, because the certificate
+// authority looks for the server at the VIP. Until then the check passes.
 type Certificates struct {
-	// Address is host:port of the site's front on this server.
+	// Address is host:port of the site's proxy on this server.
 	Address string
 	Names   []string
-	// File is the path of acme.json, and Record that of what was restored.
+	// File is the path of acme.json, and Record the path of the last restore's result.
 	File, Record string
 	// HolderFile exists while this server holds the VIP.
 	HolderFile string
@@ -63,7 +63,7 @@ func (c Certificates) Check(ctx context.Context) Result {
 		case !exists && slices.Contains(awaited, name):
 			waiting = append(waiting, name)
 		case !exists:
-			found.fail(name + ": there is no certificate")
+			found.fail(name + ": has no certificate")
 		default:
 			found.fail(name + ": " + problem)
 		}
@@ -81,8 +81,8 @@ func (c Certificates) Check(ctx context.Context) Result {
 	return result
 }
 
-// withAccounts ends a detail with the URLs of the accounts at the authority: a CAA record may let
-// one account alone have certificates, and whoever writes such a record needs its URL.
+// withAccounts appends the URLs of the accounts at the authority: a CAA record may allow only one
+// account, and an operator who writes such a record needs its URL.
 func withAccounts(stored certificates.Storage, detail string) string {
 	for _, account := range stored.Accounts() {
 		detail += "; account " + oneLine(account)
@@ -103,15 +103,17 @@ func (c Certificates) awaited() ([]string, error) {
 	return record.Missing, err
 }
 
-// judgeLeaf returns what is wrong with the certificate that a name is served with, or "".
+// judgeLeaf returns the problem of a name's served certificate, or "".
 func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
 	switch {
 	case !stored.Holds(leaf):
-		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)", strings.Join(leaf.DNSNames, ", "))
+		return fmt.Sprintf("is served with a certificate that is not in acme.json (%s)",
+			strings.Join(leaf.DNSNames, ", "))
 	case leaf.VerifyHostname(name) != nil:
 		return fmt.Sprintf("is served with the certificate of %s", strings.Join(leaf.DNSNames, ", "))
 	case time.Until(leaf.NotAfter) < certificates.MinimumValidity:
-		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed", leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
+		return fmt.Sprintf("its certificate expires at %s, and must be valid for %.0f hours",
+			leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
 	default:
 		return ""
 	}
@@ -120,7 +122,8 @@ func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string)
 func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no answer within %s", web.HeaderTimeout))
 	defer cancel()
-	// Who vouches for it is not asked here: that depends on where one looks from.
+	// The certificate's authority does not matter here: which ones are trusted depends on the
+	// client.
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
 	connection, err := dialer.DialContext(ctx, "tcp", c.Address)
 	if err != nil {
@@ -130,6 +133,6 @@ func (c Certificates) served(ctx context.Context, name string) (*x509.Certificat
 		return nil, err
 	}
 	defer connection.Close()
-	// Such a connection it is, and a server has at least one certificate.
+	// The dialer's connection is a *tls.Conn, and a server has at least one certificate.
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Check is a condition that must hold before visitors are sent to this server.
+// Check is a condition that must hold before the server gets visitors.
 type Check interface {
 	// Name is one word for reports.
 	Name() string
-	// Check reports whether the condition holds now. An error that hides the answer is a Fail.
+	// Check reports whether the condition holds now. An error that hides this is a Fail.
 	Check(ctx context.Context) Result
 }
 
@@ -19,17 +19,17 @@ type Verdict int
 const (
 	Fail Verdict = iota
 	Pass
-	// Undecided: the answer is unknown for now, as while the job runs whose result is asked for. The
-	// verdict before it stands.
+	// Undecided: the result is unknown for now, for example while the checked job runs. The
+	// previous verdict stays.
 	Undecided
 )
 
 // Result is what a check found.
 type Result struct {
 	Verdict Verdict
-	// Detail is one line: what holds, or all that does not.
+	// Detail is one line: the facts that passed, or all problems.
 	Detail string
-	// Logs may tell the cause of a Fail.
+	// Logs may show the cause of a Fail.
 	Logs []Log
 }
 
@@ -39,7 +39,7 @@ func fail(detail string, logs ...Log) Result { return Result{Detail: detail, Log
 
 func failed(err error, logs ...Log) Result { return fail(oneLine(err.Error()), logs...) }
 
-// parts collects what a check found of several things, all of which must pass.
+// parts collects the results of a check with several parts, all of which must pass.
 type parts struct {
 	passed, problems []string
 	logs             []Log

@@ -13,11 +13,10 @@ import (
 	"immutable-infra/agent/internal/proc"
 )
 
-// Containers is the check that every service of a compose project exists, runs,
-// and is healthy.
+// Containers checks that every service of a compose project exists, runs, and is healthy.
 //
-// A service without a health check never counts as ready: that it runs at this
-// moment does not say that it will not exit in the next one.
+// A service without a health check never counts as ready: it runs now, but may exit the next
+// moment.
 type Containers struct {
 	Project string
 	Runner  proc.Runner
@@ -55,17 +54,18 @@ func (c Containers) Check(ctx context.Context) Result {
 	return found.result()
 }
 
-// list asks Compose which services there should be, sorted, and which
-// containers they have.
+// list returns the services of the project, sorted, and their containers.
 func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
-	output, err := c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
+	output, err := c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
 	if err != nil {
 		return nil, nil, err
 	}
 	services = strings.Fields(string(output))
 	slices.Sort(services)
 
-	output, err = c.Runner.Run(ctx, proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
+	output, err = c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,14 +87,13 @@ func (c Containers) list(ctx context.Context) (services []string, containers map
 	}
 }
 
-// container is what `docker compose ps --format json` says of a container.
+// container is an entry of `docker compose ps --format json`.
 type container struct {
 	Name    string
 	Service string
-	// State is the engine's word: created, running, paused, restarting,
-	// removing, exited or dead.
+	// State is Docker's word: created, running, paused, restarting, removing, exited or dead.
 	State string
-	// Status is the engine's sentence, such as "Restarting (1) 3 seconds ago".
+	// Status is Docker's sentence, such as "Restarting (1) 3 seconds ago".
 	Status string
 	// Health is starting, healthy or unhealthy, and empty when the container
 	// does not run or has no health check.
@@ -104,13 +103,13 @@ type container struct {
 	Labels string
 }
 
-// oneOff reports whether the container is left from a `docker compose run`, which
-// is nothing of the service's.
+// oneOff reports whether the container is left over from a `docker compose run`, and not part of
+// the service.
 func (c container) oneOff() bool {
 	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")
 }
 
-// judge returns the state of the container and whether it is sound.
+// judge returns the state of the container and whether it is healthy.
 func (c container) judge() (state string, ok bool) {
 	switch {
 	case c.State == "running" && c.Health == "healthy":

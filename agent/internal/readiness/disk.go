@@ -8,18 +8,17 @@ import (
 )
 
 const (
-	// diskBytesNeeded is the space that must be left: a full disk takes neither a
-	// release nor a log.
+	// diskBytesNeeded must stay free: a full disk cannot take a release or a log.
 	diskBytesNeeded = 64 << 20
-	// diskFilesNeeded is the number of files for which there must be room.
+	// diskFilesNeeded is the number of files that must fit.
 	diskFilesNeeded = 1000
 )
 
-// Disk is the check that there is room on the disks that a server writes to.
+// Disk checks the free space of the disks that a server writes to.
 type Disk struct {
 	// Paths name the file systems by a file or directory on each.
 	Paths []string
-	// Statfs asks the kernel: unix.Statfs.
+	// Statfs queries the kernel: unix.Statfs.
 	Statfs func(path string, answer *unix.Statfs_t) error
 }
 
@@ -33,11 +32,10 @@ func (d Disk) Check(context.Context) Result {
 			found.fail(fmt.Sprintf("%s: %s", path, err))
 			continue
 		}
-		// What is left to programs that are not root's.
+		// The space for programs that do not run as root.
 		bytes := disk.Bavail * uint64(disk.Bsize)
 		state := fmt.Sprintf("%s: %d MiB free, %d MiB needed", path, bytes>>20, diskBytesNeeded>>20)
-		// A file system that makes room for its inodes when it needs them has
-		// none in all.
+		// A file system that creates inodes on demand reports none in total.
 		full := disk.Files > 0 && disk.Ffree < diskFilesNeeded
 		if full {
 			state = fmt.Sprintf("%s: room for %d more files, %d needed", path, disk.Ffree, diskFilesNeeded)

@@ -10,7 +10,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-// disks answers for a server whose releases lie on a disk of their own.
+// disks are those of a server whose releases are on a disk of their own.
 func disks(releases unix.Statfs_t) Disk {
 	return Disk{
 		Paths: []string{"/", "/srv/site"},
@@ -24,7 +24,7 @@ func disks(releases unix.Statfs_t) Disk {
 	}
 }
 
-func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
+func TestDiskSpaceIsThatOfOrdinaryUsers(t *testing.T) {
 	for name, test := range map[string]struct {
 		releases unix.Statfs_t
 		verdict  Verdict
@@ -57,14 +57,14 @@ func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
 	}
 }
 
-func TestADiskThatIsNotThereIsNotReady(t *testing.T) {
+func TestMissingDiskIsNotReady(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
-	finding := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
-	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, finding)
+	result := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, result)
 }
 
 func TestAFullDiskIsNotReady(t *testing.T) {
 	disk := disktest.Small(t)
-	finding := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
-	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, finding)
+	result := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, result)
 }

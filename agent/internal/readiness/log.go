@@ -11,26 +11,26 @@ import (
 const (
 	// logLines is how many lines of a log a report has.
 	logLines = 20
-	// containerLogLines is how many lines of a container's log are read for
-	// them. It is more, since a look leaves a line per file in a web server's
-	// log, and those are left out.
+	// containerLogLines is how many lines of a container's log are read to get these. A check
+	// causes a line for each file in a web server's log, which is left out.
 	containerLogLines = 2000
 	// UserAgent marks the agent's own requests in such a log.
 	UserAgent = "agent-ready"
 )
 
-// Log is a log that tells more about what fails.
+// Log is a log that helps to explain a failure.
 type Log struct {
-	// Name is what the log is of: a service of the compose project or a
-	// systemd unit.
+	// Name is the source of the log: a service of the compose project or a systemd unit.
 	Name    string
 	Command proc.Command
 }
 
 func serviceLog(project, service string) Log {
 	return Log{Name: service, Command: proc.Command{
-		Dir:        project,
-		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
+		Dir: project,
+		Args: []string{
+			"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service,
+		},
 		WithStderr: true,
 	}}
 }
@@ -43,10 +43,13 @@ func projectLog(project string) Log {
 	}}
 }
 
-// probeLog is what a container's health check said, which is in no other log.
+// probeLog is the output of a container's health check, which no other log contains.
 func probeLog(service, container string) Log {
 	return Log{Name: service + ": health check", Command: proc.Command{
-		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
+		Args: []string{
+			"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}",
+			container,
+		},
 	}}
 }
 
@@ -56,18 +59,17 @@ func unitLog(unit string) Log {
 	}}
 }
 
-// tail reads the last lines of the log, without what the agent itself caused in
-// it. That it cannot be read is the one line
-// of it then: a report must not fail for want of a log.
+// tail reads the last lines of the log, without lines about the agent's own requests. If the log
+// cannot be read, it returns one line that says so: that must not prevent a report.
 func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
-		return []string{"this log cannot be read: " + oneLine(err.Error())}
+		return []string{"cannot read this log: " + oneLine(err.Error())}
 	}
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, UserAgent) {
-			lines = append(lines, anonymous(printable(line)))
+			lines = append(lines, printable(line))
 		}
 	}
 	return lines[max(0, len(lines)-logLines):]

@@ -9,8 +9,8 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// Memory is a small file that remembers from one run to the next since when
-// each check has been in its state. It lies where a boot removes it.
+// Memory is a small file that remembers, from one run to the next, since when each check has been
+// in its state. A boot removes it.
 type Memory struct {
 	Path string
 }
@@ -21,8 +21,8 @@ type remembered struct {
 	Since time.Time `json:"since"`
 }
 
-// load reads the states by check. A file that is missing or broken remembers
-// nothing, which costs no more than a `since` that begins now.
+// load reads the states by check. A missing or broken file remembers nothing; `since` begins now
+// then.
 func (m Memory) load() map[string]remembered {
 	var states map[string]remembered
 	text, err := os.ReadFile(m.Path)
@@ -32,7 +32,7 @@ func (m Memory) load() map[string]remembered {
 	return states
 }
 
-// save replaces the file as a whole: two runs may save at once.
+// save replaces the file as a whole: two runs may save at the same time.
 func (m Memory) save(states map[string]remembered) error {
 	text, err := json.Marshal(states)
 	if err == nil {

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Report is whether a server is ready, and why not.
+// Report describes whether a server is ready, and why not.
 type Report struct {
 	Ready bool `json:"ready"`
-	// Server names the server: its EC2 instance id where it has one.
+	// Server names the server: its EC2 instance id, if it has one.
 	Server string `json:"server"`
-	// Release is the id of the release that the server has, or "".
+	// Release is the id of the server's release, or "".
 	Release string       `json:"release"`
 	Checks  []CheckState `json:"checks"`
-	// Logs are the last lines of the logs of what fails, by service or unit.
+	// Logs are the last lines of the logs of failing checks, by service or unit.
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 

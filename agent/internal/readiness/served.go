@@ -22,14 +22,14 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// enoughProblems ends the comparison: what is wrong is plain by then.
+// enoughProblems ends the comparison: the cause is clear by then.
 const enoughProblems = 5
 
-// Served is the check that visitors get the release that the content bucket
-// holds, each file that is sent as it is with its bytes.
+// Served checks that visitors get the release in the content bucket, and each static file with its
+// bytes.
 //
-// It runs no page and judges no page's answer: what a program of the site does is
-// the site's own affair, and must not keep a server from its visitors.
+// It runs no page and ignores the responses of pages: a program of the site may fail, and that must
+// not keep the server from its visitors.
 type Served struct {
 	Bucket   *bucket.Bucket
 	Releases *release.Releases
@@ -38,10 +38,10 @@ type Served struct {
 	Web *web.Client
 	// Project is the directory of compose.yaml, for the web server's log.
 	Project string
-	// PullService is the systemd unit that brings releases, for its log.
+	// PullService is the systemd unit that downloads releases, for its log.
 	PullService string
 
-	// The manifest that was read last, with its ETag: a wait reads it once.
+	// The last manifest and its ETag: a wait reads it once.
 	manifest manifest.Manifest
 	etag     string
 }
@@ -84,7 +84,7 @@ func (s *Served) Check(ctx context.Context) Result {
 		}
 		return fail(detail, projectLog(s.Project))
 	}
-	return pass(fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files))
+	return pass(fmt.Sprintf("%s: every static file is served with the bucket's bytes (files: %d)", id, files))
 }
 
 func (s *Served) fetchManifest(ctx context.Context) error {
@@ -99,8 +99,8 @@ func (s *Served) fetchManifest(ctx context.Context) error {
 	return nil
 }
 
-// checkFiles asks for every static file of the release. It returns their number
-// and what is wrong with them, sorted.
+// checkFiles requests every static file of the release. It returns their number and their problems,
+// sorted.
 func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files int, problems []string) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -117,8 +117,7 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 			problem := s.checkFile(ctx, path, digest)
 			mutex.Lock()
 			defer mutex.Unlock()
-			// Those that were called off when there were enough are not
-			// the web server's fault.
+			// Requests that were cancelled after enough problems are not the web server's fault.
 			if problem != "" && len(problems) < enoughProblems {
 				problems = append(problems, problem)
 			}
@@ -128,22 +127,22 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 			return nil
 		})
 	}
-	// No request returns an error: what it found is among the problems.
+	// No request returns an error: its result is among the problems.
 	_ = group.Wait()
 	slices.Sort(problems)
 	return files, problems
 }
 
-// program matches at least the names of files that PHP could run under some
-// configuration, or include. The web server runs them or refuses them.
+// program matches at least the names of files that PHP could run or include in some configuration.
+// The web server runs them or refuses them.
 var program = regexp.MustCompile(`(?i)\.(ph(p|t|ar)|inc)`)
 
-// ownName matches names at which a server answers by itself. No build has them today.
+// ownName matches names at which a server responds by itself. No build has them today.
 var ownName = regexp.MustCompile(`^\.well-known/(release|server|acme-challenge)(/|$)`)
 
-// servedAt is the path of the URL at which a file of the site is sent as it is.
-// static is false for the others: programs, hidden files, the site's rules, the
-// answer to what is missing, and names that belong to the server.
+// servedAt is the path of the URL at which a file of the site is sent unchanged. static is false
+// for other files: programs, hidden files, the site's rules, the error page, and names that belong
+// to the server.
 func servedAt(name string) (urlPath string, static bool) {
 	public, _ := strings.CutPrefix(name, ".well-known/")
 	switch {
@@ -158,7 +157,7 @@ func servedAt(name string) (urlPath string, static bool) {
 	}
 }
 
-// checkFile returns what is wrong with the file served at a path, or "".
+// checkFile returns the problem of the file served at a path, or "".
 func (s *Served) checkFile(ctx context.Context, path string, want manifest.Digest) string {
 	response, err := s.Web.Get(ctx, path)
 	if err != nil {

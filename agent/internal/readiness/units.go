@@ -13,28 +13,27 @@ import (
 )
 
 const (
-	// settleTime is how long a service must have been active. One that exits as
-	// soon as it has started is active for a moment, too.
+	// settleTime is how long a service must have been active: one that exits right after its start
+	// is active for a moment, too.
 	settleTime = 5 * time.Second
-	// settleTimeRestarted is the same for a service that has exited before: one
-	// that exits again and again may last a while each time.
+	// settleTimeRestarted is the same for a service that has exited before: one that exits again
+	// and again may run for a while each time.
 	settleTimeRestarted = 30 * time.Second
 )
 
-// Units is the check that the agent's own systemd units do their work: timers are
-// active and the last run of the service of each did not fail; services that run
-// all the time are active, and stay so.
+// Units checks the agent's own systemd units: timers are active, and the last run of each timer's
+// service did not fail; services that run permanently are active, and stay so.
 type Units struct {
 	// Timers are the names of timers. The service of NAME.timer is NAME.service.
 	Timers []string
-	// Services are the names of services that run all the time.
+	// Services are the names of services that run permanently.
 	Services []string
 	Runner   proc.Runner
-	// Now is the time on the clock that systemd's timestamps are of: Monotonic.
+	// Now is the time on the clock of systemd's timestamps: Monotonic.
 	Now func() (time.Duration, error)
 }
 
-// Monotonic is the time that CLOCK_MONOTONIC has counted.
+// Monotonic is the time of CLOCK_MONOTONIC.
 func Monotonic() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -50,7 +49,7 @@ func (u Units) Check(ctx context.Context) Result {
 	if err != nil {
 		return failed(err)
 	}
-	// After systemd's answer, so that no unit is active since the future.
+	// After systemd's response, so that no unit has been active since the future.
 	now, err := u.Now()
 	if err != nil {
 		return failed(err)
@@ -67,7 +66,7 @@ func (u Units) Check(ctx context.Context) Result {
 		case problem != "":
 			found.fail(service+": "+problem, unitLog(service))
 		case !ended:
-			running = append(running, service+": runs, its result is not known yet")
+			running = append(running, service+": running, its result is not known yet")
 		default:
 			found.pass(timer + ": active, last run succeeded")
 		}
@@ -89,8 +88,8 @@ func serviceOf(timer string) string {
 	return strings.TrimSuffix(timer, ".timer") + ".service"
 }
 
-// show asks systemd about all units at once, and returns what it says by unit and
-// property. A unit that does not exist is there as well, with LoadState not-found.
+// show queries systemd for all units at once, and returns its values by unit and property. A unit
+// that does not exist is included, with LoadState not-found.
 func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	var names []string
 	for _, timer := range u.Timers {
@@ -98,7 +97,9 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	}
 	names = append(names, u.Services...)
 	output, err := u.Runner.Run(ctx, proc.Command{Args: append([]string{
-		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
+		"systemctl", "show",
+		"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+			"ActiveEnterTimestampMonotonic,NRestarts",
 	}, names...)})
 	if err != nil {
 		return nil, err
@@ -114,16 +115,16 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	}
 	for _, name := range names {
 		if units[name] == nil {
-			return nil, fmt.Errorf("systemctl show says nothing of %s", name)
+			return nil, fmt.Errorf("systemctl show does not report %s", name)
 		}
 	}
 	return units, nil
 }
 
-// unit is the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
+// unit are the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
 type unit map[string]string
 
-// timerProblem returns what is wrong with a timer, or "".
+// timerProblem returns the problem of a timer, or "".
 func (u unit) timerProblem() string {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -137,8 +138,8 @@ func (u unit) timerProblem() string {
 	}
 }
 
-// lastRun says what was wrong with the last run of a service, or "". While it
-// runs, ended is false: systemd has then forgotten the run before.
+// lastRun returns the problem of the last run of a service, or "". While the service runs, ended is
+// false: systemd has forgotten the previous run then.
 func (u unit) lastRun() (problem string, ended bool) {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -154,8 +155,8 @@ func (u unit) lastRun() (problem string, ended bool) {
 	}
 }
 
-// serviceProblem returns what is wrong with a service that should run all the time,
-// or "". now is the time on systemd's monotonic clock.
+// serviceProblem returns the problem of a service that should run permanently, or "". now is the
+// time on systemd's monotonic clock.
 func (u unit) serviceProblem(now time.Duration) string {
 	restarts := ""
 	settle := settleTime

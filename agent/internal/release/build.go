@@ -20,12 +20,11 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// parallelTransfers is how many files are on their way at once: enough to hide
-// S3's latency, few enough for a server of 1 GB that is serving meanwhile.
+// parallelTransfers is how many files are transferred at a time: enough to hide S3's latency, few
+// enough for a server of 1 GB that serves meanwhile.
 const parallelTransfers = 8
 
-// Build is a release in the making, under a temporary name beside the finished
-// ones.
+// Build is an unfinished release, under a temporary name beside the finished ones.
 type Build struct {
 	releases   *Releases
 	manifest   manifest.Manifest
@@ -34,8 +33,8 @@ type Build struct {
 	downloaded atomic.Int64
 }
 
-// NewBuild begins the release that list describes. Discard it in the end
-// whether or not it was finished.
+// NewBuild begins the release that list describes. The caller must Discard it in the end, finished
+// or not.
 func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
 	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
@@ -49,14 +48,13 @@ func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Bu
 	}, nil
 }
 
-// Fill brings every file of the manifest into the build: by a hard link from
-// the first of the releases in from that has it with the right bytes, else
-// from the bucket. Each file's SHA-256 is checked either way. The first error
-// ends the others. A build whose downloads would leave fewer than reserve bytes
-// of the disk free is refused before the first of them.
+// Fill adds every file of the manifest to the build: by a hard link from the first of the releases
+// in from that has it with the right bytes, else from the bucket. It checks each file's SHA-256 in
+// both cases. The first error ends the other transfers. If the downloads would leave less than
+// reserve bytes of the disk free, Fill fails before the first of them.
 //
-// Links rather than copies: a new post then costs the disk one page and not
-// the whole site again, and nothing ever writes to a finished release's file.
+// Links instead of copies: a new post then costs the disk one page instead of the whole site, and
+// nothing ever writes to a finished release's file.
 func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string, reserve int64) error {
 	var names []string
 	for name := range b.manifest.Files() {
@@ -92,7 +90,7 @@ func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string,
 	})
 }
 
-// each runs a job for each file, several at once, until one fails.
+// each runs a job for each file, several at a time, until one fails.
 func each(ctx context.Context, names []string, job func(ctx context.Context, name string) error) error {
 	group, jobs := errgroup.WithContext(ctx)
 	group.SetLimit(parallelTransfers)
@@ -105,7 +103,7 @@ func each(ctx context.Context, names []string, job func(ctx context.Context, nam
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// No job fails when ctx ends between two of them.
+	// If ctx ends between two jobs, none fails.
 	return ctx.Err()
 }
 
@@ -113,8 +111,8 @@ func (b *Build) target(name string) string {
 	return filepath.Join(b.path, siteName, name)
 }
 
-// linkFrom makes the file's directory, and links the file from the first of the
-// releases that has it with the right bytes.
+// linkFrom creates the file's directory, and links the file from the first of the releases that has
+// it with the right bytes.
 func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
 	target := b.target(name)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
@@ -130,9 +128,9 @@ func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
 	return false, nil
 }
 
-// link gives source, a file of another release, the name target as well, if
-// it has the digest. That it has not, or is missing, or cannot be linked or
-// read, is no error: the file is then downloaded.
+// link gives source, a file of another release, the additional name target if it has the digest. It
+// is no error if source differs, is missing, or cannot be linked or read: the file is then
+// downloaded.
 func (b *Build) link(source, target string, digest manifest.Digest) (bool, error) {
 	stat, err := os.Lstat(source)
 	if err != nil || !stat.Mode().IsRegular() {
@@ -171,7 +169,8 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 		return fmt.Errorf("cannot download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
-		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
+		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key),
+			got, digest)
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("cannot sync %s: %w", target, err)
@@ -183,9 +182,9 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 	return nil
 }
 
-// Finish writes nginx's configuration, the manifest and release.json, waits until
-// the whole build is on the disk, and gives it its final name. It is not switched
-// to. A build whose rules do not parse is refused.
+// Finish writes nginx's configuration, the manifest and release.json, waits until the whole build
+// is on the disk, and gives it its final name. It does not switch to the release. It rejects a
+// build whose rules cannot be parsed.
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
 	text, err := json.Marshal(info)
@@ -196,7 +195,7 @@ func (b *Build) Finish() (Info, error) {
 		b.writeNGINX,
 		func() error { return writeSynced(filepath.Join(b.path, infoName), append(text, '\n')) },
 		func() error { return writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()) },
-		// MkdirTemp made it for the owner alone; web servers run as others.
+		// MkdirTemp creates it for its owner only, but web servers run as other users.
 		func() error { return os.Chmod(b.path, 0o755) },
 		func() error { return syncDirs(b.path) },
 		func() error { return b.releases.install(b.path, info.Release) },
@@ -229,8 +228,8 @@ func (b *Build) Downloaded() int64 {
 	return b.downloaded.Load()
 }
 
-// Discard removes what is under the build's temporary name: an unfinished
-// build, or the unsound release that a finished one took the place of.
+// Discard removes the files under the build's temporary name: an unfinished build, or the damaged
+// release that a finished one replaced.
 func (b *Build) Discard() error {
 	if err := os.RemoveAll(b.path); err != nil {
 		return fmt.Errorf("cannot discard an unfinished release: %w", err)
@@ -251,7 +250,7 @@ func syncDir(path string) error {
 	return nil
 }
 
-// syncDirs does what syncDir does for a directory and all those below it.
+// syncDirs does so for a directory and all directories below it.
 func syncDirs(root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {

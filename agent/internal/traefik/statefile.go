@@ -1,5 +1,5 @@
-// Package traefik is what the agent does with the Traefik that stands in front of
-// the site: it switches its state, and starts it again.
+// Package traefik controls the Traefik in front of the site: it switches its state, and restarts
+// it.
 package traefik
 
 import (
@@ -14,17 +14,15 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// StateFile is the part of Traefik's dynamic configuration that depends on the state
-// of the server: a copy of one of the files that the bundle has for it. Traefik
-// watches its directory.
+// StateFile is the part of Traefik's dynamic configuration that depends on the server's state: a
+// copy of one of the bundle's files. Traefik watches its directory.
 type StateFile struct {
 	Path string
 	// Shipped is the directory with a file NAME.yaml for each state NAME.
 	Shipped string
 }
 
-// State tells which of the shipped files it is a copy of; it is "" for none, and
-// when there is no file.
+// State returns the state whose shipped file it is a copy of; "" for no such file.
 func (f StateFile) State() (handover.ProxyState, error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,9 +43,9 @@ func (f StateFile) State() (handover.ProxyState, error) {
 	return "", nil
 }
 
-// Set replaces the file as a whole: Traefik, which looks as soon as something
-// happens in the directory, must never see a part of it. It is written beside the
-// directory, where Traefik does not look.
+// Set replaces the file as a whole, because Traefik reads it at any event in the directory and must
+// never see a part of it. It writes the new file outside of the directory, where Traefik does not
+// watch.
 func (f StateFile) Set(state handover.ProxyState) error {
 	text, err := f.shipped(state)
 	if err != nil {
