@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"immutable-infra/internal/awsclient"
 	"immutable-infra/server/manifest"
 )
 
@@ -61,7 +62,7 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 	have := answer.objects
 
 	upload := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return have[key] == want[key] })
-	_, err = concurrently(parallelRequests, upload, func(key string) (struct{}, error) {
+	_, err = concurrently(awsclient.MaxRequests, upload, func(key string) (struct{}, error) {
 		name := strings.TrimPrefix(key, prefix)
 		digest, _ := list.Digest(name)
 		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest,
@@ -89,7 +90,7 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 			gone = append(gone, key)
 		}
 	}
-	_, err = concurrently(parallelRequests, gone,
+	_, err = concurrently(awsclient.MaxRequests, gone,
 		func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
 	if err != nil {
 		return manifest.Manifest{}, err
