@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -120,39 +121,65 @@ type answer struct {
 func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	var s seen
-	if !t.AnyCertificate {
-		here, err := t.resolvesHere(ctx, resolver)
-		if err != nil {
-			return seen{lookup: err}
-		}
-		s.elsewhere = !here
+	client, elsewhere, err := t.client(ctx, resolver)
+	if err != nil {
+		return seen{lookup: err}
 	}
-	transport := &http.Transport{
-		// No proxy of the environment: it would probe another address.
-		Proxy: nil,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
-		},
-		TLSClientConfig:   &tls.Config{RootCAs: t.Roots, InsecureSkipVerify: t.AnyCertificate || s.elsewhere},
-		ForceAttemptHTTP2: true,
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	defer client.CloseIdleConnections()
+	s := seen{elsewhere: elsewhere}
 	for _, question := range []struct {
 		key    string
 		answer *answer
 	}{{"server", &s.server}, {"release", &s.release}} {
 		var certificate *x509.Certificate
-		*question.answer, certificate = t.ask(ctx, client, question.key)
+		*question.answer, certificate = t.ask(ctx, client, ".well-known/"+question.key, question.key)
 		if certificate != nil {
 			s.certificate = certificate
 		}
 	}
 	return s
+}
+
+// Visit requests the front page and the id of the server once, on a connection of its own. It fails if another server
+// responds, or that one with an error of its own. The certificate is verified as in Await. It takes 5 s at most.
+func (t Target) Visit(ctx context.Context, resolver Resolver) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	client, _, err := t.client(ctx, resolver)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	if front, _ := t.ask(ctx, client, "", ""); front.err != nil || front.status >= http.StatusInternalServerError {
+		return fmt.Errorf("/: got %s", front)
+	}
+	if named, _ := t.ask(ctx, client, ".well-known/server", "server"); !named.names(t.Server) {
+		return fmt.Errorf("/.well-known/server: expected %s, got %s", t.Server, named)
+	}
+	return nil
+}
+
+// client returns a client that connects to the address, and whether the name resolves to others only.
+func (t Target) client(ctx context.Context, resolver Resolver) (client *http.Client, elsewhere bool, err error) {
+	if !t.AnyCertificate {
+		here, err := t.resolvesHere(ctx, resolver)
+		if err != nil {
+			return nil, false, err
+		}
+		elsewhere = !here
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			// No proxy of the environment: it would probe another address.
+			Proxy: nil,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
+			},
+			TLSClientConfig:   &tls.Config{RootCAs: t.Roots, InsecureSkipVerify: t.AnyCertificate || elsewhere},
+			ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, elsewhere, nil
 }
 
 // resolvesHere reports whether the name resolves to the address.
@@ -173,9 +200,9 @@ func (t Target) resolvesHere(ctx context.Context, resolver Resolver) (bool, erro
 	return false, nil
 }
 
-// ask sends one request, and returns the server's certificate, if any.
-func (t Target) ask(ctx context.Context, client *http.Client, key string) (answer, *x509.Certificate) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+".well-known/"+key, nil)
+// ask requests a path, whose body may be JSON with a string of that key. It returns the server's certificate, if any.
+func (t Target) ask(ctx context.Context, client *http.Client, path, key string) (answer, *x509.Certificate) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+path, nil)
 	if err != nil {
 		return answer{err: err}, nil
 	}
@@ -271,4 +298,17 @@ func clean(text string) string {
 func describe(c *x509.Certificate) string {
 	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
 		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))
+}
+
+// Roots reads the certificates of authorities from a PEM file.
+func Roots(file string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s has no PEM certificate", file)
+	}
+	return pool, nil
 }

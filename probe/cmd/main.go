@@ -18,7 +18,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -88,8 +87,8 @@ func settings(variable func(string) string) (probe.Target, time.Duration, error)
 		problems = append(problems, fmt.Errorf("CERTIFICATE is %q: expected valid or any", certificate))
 	}
 	if file := variable("ROOTS"); file != "" {
-		if target.Roots, err = roots(file); err != nil {
-			problems = append(problems, err)
+		if target.Roots, err = probe.Roots(file); err != nil {
+			problems = append(problems, fmt.Errorf("cannot read ROOTS: %w", err))
 		}
 	}
 	seconds, err := strconv.ParseUint(variable("WITHIN"), 10, 31)
@@ -97,16 +96,4 @@ func settings(variable func(string) string) (probe.Target, time.Duration, error)
 		problems = append(problems, fmt.Errorf("WITHIN is %q: expected seconds, such as 60", variable("WITHIN")))
 	}
 	return target, time.Duration(seconds) * time.Second, errors.Join(problems...)
-}
-
-func roots(file string) (*x509.CertPool, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read ROOTS: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("cannot read ROOTS: %s has no PEM certificate", file)
-	}
-	return pool, nil
 }
