@@ -47,6 +47,8 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		state      = flags.String("state", "/run/agent-ready.json",
 			"`file` that remembers since when the checks are in their states")
 		asJSON = flags.Bool("json", false, "print the report as JSON")
+		send   = flags.Duration("send", 0,
+			"for this `time`, send reports to the backup bucket instead, while this server holds the VIP")
 	)
 	if err := parseFlags(flags, args, "usage: agent ready [flags]", stderr); err != nil {
 		return err
@@ -57,6 +59,10 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	}
 	bucketName, domain := settings.required("CONTENT_BUCKET"), settings.required("DOMAIN")
 	names.load(settings)
+	backupBucket := ""
+	if *send > 0 {
+		backupBucket = settings.required("BACKUP_BUCKET")
+	}
 	if err := settings.err(); err != nil {
 		return err
 	}
@@ -79,7 +85,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	// As root in another user's directory: nothing is created.
 	releases := release.ReadReleases(*dir)
 	system := proc.System{}
-	report, err := readiness.Readiness{
+	checked := readiness.Readiness{
 		Server:   server,
 		Releases: releases,
 		Checks: []readiness.Check{
@@ -114,7 +120,15 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		Runner:   system,
 		Progress: stderr,
 		Log:      log,
-	}.Await(ctx, *wait)
+	}
+	if *send > 0 {
+		backup, err := bucket.Open(ctx, backupBucket, settings.optional("AWS_REGION"))
+		if err != nil {
+			return err
+		}
+		return sender{checked, backup, *project, *holderFile, system, log}.run(ctx, *send)
+	}
+	report, err := checked.Await(ctx, *wait)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,8 @@ import (
 	"immutable-infra/server/report"
 )
 
-// Settings decide when a bake fails: docs/settings.md.
-type Settings struct {
+// Criteria decide when a bake fails: docs/settings.md.
+type Criteria struct {
 	// Time is how long the new server is watched, in seconds. 0 is no bake.
 	Time int `config:"bakeTime" default:"120" range:"0 3600"`
 	// FailedVisits is how many visits in a row fail in a bake that fails. There is one each second.
@@ -65,7 +65,7 @@ type Bucket interface {
 
 // Bake is one bake of a server.
 type Bake struct {
-	Settings
+	Criteria
 	// Server and Previous are the ids of the server that is watched and of the one before it. AllocationID is that of
 	// the VIP.
 	Server, Previous, AllocationID string
@@ -132,7 +132,7 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 			return "", last
 		case <-visits.C:
 			visited.count(b.Visit(ctx, b.Server))
-			reason = visited.verdict(b.Settings)
+			reason = visited.verdict(b.Criteria)
 		case <-reports.C:
 			var found []problem
 			if last, found = b.read(ctx, began); len(found) > 0 {
@@ -163,7 +163,7 @@ func (v *visitCount) count(err error) {
 	v.last = err
 }
 
-func (v *visitCount) verdict(limits Settings) string {
+func (v *visitCount) verdict(limits Criteria) string {
 	switch {
 	case v.inRow >= limits.FailedVisits:
 		return fmt.Sprintf("%d visits in a row failed: %v", v.inRow, v.last)

@@ -92,7 +92,7 @@ func (w *world) bake(ctx context.Context, change func(*Bake)) (time.Duration, er
 		Server: "i-new", Previous: "i-old", AllocationID: "eipalloc-1", Cloud: w, Bucket: w, Visit: w.visit,
 		Log: func(line string) { w.lines = append(w.lines, line) },
 	}
-	server.SetDefaults(&b.Settings)
+	server.SetDefaults(&b.Criteria)
 	if change != nil {
 		change(&b)
 	}

@@ -1,11 +1,15 @@
 package components
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/bake"
 )
 
 // moveTimeout bounds the wait until the server answers at the address, with a valid certificate and
@@ -13,6 +17,9 @@ import (
 // certificate only then, which may take a minute. A release of changed content alone takes the
 // server some seconds, and the time of the download.
 const moveTimeout = 2 * time.Minute
+
+// returnTimeout bounds the way back, with the wait until the old server serves again.
+const returnTimeout = 3 * time.Minute
 
 // CutoverArgs are the arguments of a Cutover.
 type CutoverArgs struct {
@@ -28,6 +35,11 @@ type CutoverArgs struct {
 	// RootsFile is the path of a PEM file with the authorities of the site's certificate. Optional: by default, those
 	// of the machine.
 	RootsFile string `pulumi:"rootsFile"`
+	// BackupBucket is the name of the bucket in which the server reports during the bake, Region that of both.
+	BackupBucket pulumi.StringInput `pulumi:"backupBucket"`
+	Region       string             `pulumi:"region"`
+	// Bake says for how long the server is watched after the move, and when the VIP returns.
+	Bake bake.Criteria `pulumi:"bake"`
 	// DependsOn are the resources that the move waits for: the server's, and the address records, because an authority
 	// looks for the site where its name leads. They are unchanged in a replacement. The move should wait for no other
 	// record: Route 53 takes 21 to 28 s for a change of one.
@@ -35,14 +47,15 @@ type CutoverArgs struct {
 }
 
 // Cutover moves the VIP to a server, once that is ready and the server before it has handed over, and then probes the
-// site at the VIP, by its name. The engine deletes the old server after that. A new release on the same server is
-// probed in the same way, so that an update of the content ends when visitors get it.
+// site at the VIP, by its name. A new release on the same server is probed in the same way, so that an update of the
+// content ends when visitors get it. After a move, both servers run for the bake time: if visitors fare worse, the VIP
+// returns to the old server and the update fails. The engine deletes the old server after that.
 type Cutover struct {
 	pulumi.ResourceState
 
 	// ServerID is the id of the instance that the VIP points to.
 	ServerID pulumi.StringOutput `pulumi:"serverId"`
-	// Ready is the probe.
+	// Ready are the probe and the bake.
 	Ready []pulumi.Resource
 }
 
@@ -58,6 +71,7 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	if err := required(map[string]bool{
 		"Address": args.Address != nil, "AllocationID": args.AllocationID != nil, "ServerID": args.ServerID != nil,
 		"Release": args.Release != nil, "Domain": args.Domain != "",
+		"BackupBucket": args.BackupBucket != nil, "Region": args.Region != "",
 	}); err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
@@ -67,6 +81,19 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	}
 	parent := pulumi.Parent(cutover)
 
+	// The server that holds the VIP before the move, to which the bake may return it. Its id is in the state: an update
+	// that was killed in the bake is continued by the next one.
+	previous, err := newLocalCommand(ctx, name+"-previous", localCommand{
+		Script: goRun("bake", "previous"),
+		Environment: pulumi.StringMap{
+			"REGION": pulumi.String(args.Region), "ALLOCATION_ID": args.AllocationID,
+		},
+		Triggers: pulumi.Array{args.ServerID},
+		Timeout:  (compileTimeout + reportTimeout).String(),
+	}, parent)
+	if err != nil {
+		return nil, fmt.Errorf("cutover %s: %w", name, err)
+	}
 	association, err := ec2.NewEipAssociation(ctx, name, &ec2.EipAssociationArgs{
 		AllocationId: args.AllocationID,
 		InstanceId:   args.ServerID,
@@ -75,7 +102,7 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		// Resource.AlreadyAssociated.
 		AllowReassociation: pulumi.Bool(true),
 		// An association that was created without the argument stays; the next one has it.
-	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(args.DependsOn),
+	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(append(slices.Clone(args.DependsOn), previous)),
 		formerly(ctx, "VIP", "vip", "vip"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)

@@ -57,7 +57,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"traefik/states/draining.yaml": 0o644,
 		"systemd/agent-backup.service": 0o644, "systemd/agent-backup.timer": 0o644,
 		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644,
-		"systemd/bootstrap-remove.path": 0o644,
+		"systemd/agent-report.path": 0o644, "systemd/agent-report.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
 
 		"systemd/prometheus-pause.path": 0o644, "systemd/prometheus-pause.service": 0o644,
 		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,

@@ -4,6 +4,7 @@ package stack
 import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"immutable-infra/bake"
 	"immutable-infra/server"
 )
 
@@ -11,6 +12,7 @@ import (
 // describes every key. Tags are those of server.Settings.
 type Config struct {
 	server.Settings
+	bake.Criteria
 	secret secrets
 
 	// ZoneID is the id of the Route 53 hosted zone that holds the names. Without one, an operator

@@ -308,6 +308,10 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"provisioningTimeout": "90"},
 			errors: map[string]string{"provisioningTimeout": "to 25"},
 		},
+		"a bake of a day": {
+			change: map[string]string{"bakeTime": "86400"},
+			errors: map[string]string{"bakeTime": "0 to 3600"},
+		},
 		"a public VPC range": {
 			change: map[string]string{"vpcCidr": "198.51.0.0/16"},
 			errors: map[string]string{"vpcCidr": "private"},
@@ -884,7 +888,9 @@ func TestOneMessageHasAllProblems(t *testing.T) {
 		"smtpFrom": "The site <site@example.com>",
 		"protect":  "yes", "backupInterval": "601", "backupRetention": "1", "backupVersionsKept": "1000",
 		"backupVersionDays": "0",
-		"instancetype":      "", "colour": "",
+		"bakeTime":          "2m", "bakeFailedVisits": "0", "bakeErrorPercent": "101", "bakeLatencyFactor": "0",
+		"bakeFreePercent": "60", "bakeRestarts": "-1", "bakePatience": "1",
+		"instancetype": "", "colour": "",
 	}
 	_, err = parse(source{
 		stack:     "production",

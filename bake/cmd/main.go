@@ -11,7 +11,7 @@
 //	ROOTS                  PEM file of the trusted authorities. Default: those of this machine
 //	SERVER, PREVIOUS       ids of the server that holds the VIP now and of the one before it, if any
 //	BUCKET                 the backup bucket
-//	BAKE                   bake.Settings in JSON
+//	BAKE                   bake.Criteria in JSON
 //	AWS_*                  keys, endpoints and authorities, as for the AWS CLI
 //
 // Exit codes: 0 done, 1 the bake failed or could not take place, 2 the command line or a setting is invalid.
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	address, err := netip.ParseAddr(getenv("ADDRESS"))
 	target.Address = netip.AddrPortFrom(address, 443)
 	if err == nil {
-		err = json.Unmarshal([]byte(getenv("BAKE")), &watched.Settings)
+		err = json.Unmarshal([]byte(getenv("BAKE")), &watched.Criteria)
 	}
 	if err == nil && getenv("ROOTS") != "" {
 		target.Roots, err = probe.Roots(getenv("ROOTS"))
