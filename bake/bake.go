@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -313,11 +314,11 @@ func (b Bake) served(ctx context.Context, decided time.Time) error {
 // advice says what to do, and shows the logs of the last report.
 func (b Bake) advice(last *report.Report) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s serves. Correct the cause and run `pulumi up`: it creates another server. If nothing is to change, "+
-		"raise `generation`. The report is in the backup bucket: %s", b.Previous, failureKey(b.Server))
+	fmt.Fprintf(&text, "%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
+		"The report is in the backup bucket: %s", b.Previous, failureKey(b.Server))
 	if last != nil {
-		for service, lines := range last.Logs {
-			fmt.Fprintf(&text, "\nlast lines of the log of %s:\n  %s", service, strings.Join(lines, "\n  "))
+		for _, service := range slices.Sorted(maps.Keys(last.Logs)) {
+			fmt.Fprintf(&text, "\nlast lines of the log of %s:\n  %s", service, strings.Join(last.Logs[service], "\n  "))
 		}
 	}
 	return errors.New(text.String())

@@ -203,7 +203,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 				w.broken, w.reports = c.broken, c.reports
 				took, err := w.bake(t.Context(), nil)
 				require.ErrorContains(t, err, "server i-new failed its bake: "+c.reason)
-				require.ErrorContains(t, err, "raise `generation`")
+				require.ErrorContains(t, err, "i-old serves. Correct the cause and run `pulumi up`")
 				require.LessOrEqual(t, took, c.within)
 				require.Equal(t, []string{"i-old"}, w.moves)
 				require.Equal(t, []string{"i-new"}, w.terminated)

@@ -102,7 +102,8 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		// Resource.AlreadyAssociated.
 		AllowReassociation: pulumi.Bool(true),
 		// An association that was created without the argument stays; the next one has it.
-	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(append(slices.Clone(args.DependsOn), previous)),
+	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}),
+		pulumi.DependsOn(append(slices.Clone(args.DependsOn), previous)),
 		formerly(ctx, "VIP", "vip", "vip"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
@@ -124,6 +125,30 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
-	cutover.Ready = []pulumi.Resource{probed}
+	limits, err := json.Marshal(args.Bake)
+	if err != nil {
+		return nil, fmt.Errorf("cutover %s: %w", name, err)
+	}
+	baked, err := newLocalCommand(ctx, name+"-bake", localCommand{
+		Script: goRun("bake", "watch"),
+		Environment: pulumi.StringMap{
+			"REGION":        pulumi.String(args.Region),
+			"ALLOCATION_ID": args.AllocationID,
+			"NAME":          pulumi.String(args.Domain),
+			"ADDRESS":       args.Address,
+			"ROOTS":         pulumi.String(args.RootsFile),
+			"SERVER":        association.InstanceId,
+			"PREVIOUS":      previous.Stdout,
+			"BUCKET":        args.BackupBucket,
+			"BAKE":          pulumi.String(limits),
+		},
+		// Not the release: a change of the content alone has no bake.
+		Triggers: pulumi.Array{association.ID()},
+		Timeout:  (compileTimeout + time.Duration(args.Bake.Time)*time.Second + returnTimeout + reportTimeout).String(),
+	}, parent, pulumi.DependsOn([]pulumi.Resource{probed}))
+	if err != nil {
+		return nil, fmt.Errorf("cutover %s: %w", name, err)
+	}
+	cutover.Ready = []pulumi.Resource{probed, baked}
 	return cutover, ctx.RegisterResourceOutputs(cutover, outputs)
 }
