@@ -1,5 +1,5 @@
-// Package awsapi answers for two of AWS's services, KMS and STS, as far as this
-// project needs them. Requests are signed, as AWS wants them, and a role may do
+// Package awsapi answers for three of AWS's services, KMS, STS and EC2, as far as this
+// project's programs call them. Requests are signed, as AWS wants them, and a role may do
 // what its policies allow.
 package awsapi
 
@@ -40,6 +40,8 @@ type Settings struct {
 	// KeyFile keeps the keys and aliases of KMS.
 	KeyFile string
 	Now     func() time.Time
+	// EC2 answers a request of EC2's query API, for the one who sent it.
+	EC2 func(ctx context.Context, as store.Account, form url.Values) (any, error)
 }
 
 // Server is both services at one address: KMS speaks AWS's JSON 1.1 and has
@@ -67,8 +69,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
 	service, contentType := "sts", "text/xml"
-	if isKMS {
+	given, _ := parseAuthorization(r.Header.Get("Authorization"))
+	switch {
+	case isKMS:
 		service, contentType = "kms", "application/x-amz-json-1.1"
+	case given.service == "ec2":
+		service = "ec2"
 	}
 	w.Header().Set("Content-Type", contentType)
 	var answer any
@@ -78,13 +84,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isKMS:
 		answer, err = s.doKMS(target, who, body)
 	default:
-		answer, err = doSTS(r, who, body)
+		var form url.Values
+		if form, err = query(r, body); err != nil {
+			break
+		}
+		if service == "ec2" {
+			answer, err = s.settings.EC2(r.Context(), store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, form)
+		} else {
+			answer, err = doSTS(who, form)
+		}
 	}
 	if err != nil {
 		refused, status := refusalOf(err)
 		w.WriteHeader(status)
-		answer = map[string]string{"__type": refused.Code, "message": refused.Message}
-		if !isKMS {
+		switch service {
+		case "kms":
+			answer = map[string]string{"__type": refused.Code, "message": refused.Message}
+		case "ec2":
+			answer = ec2Error{Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
+		default:
 			answer = stsError{Type: "Sender", Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
 		}
 	}
@@ -106,6 +124,14 @@ func (s *Server) doKMS(target string, who caller.Caller, body []byte) (any, erro
 	return (&request{Server: s, action: "kms:" + target, caller: who}).handle(do, body)
 }
 
+// ec2Error is an error in the words of EC2's query protocol.
+type ec2Error struct {
+	XMLName   xml.Name `xml:"Response"`
+	Code      string   `xml:"Errors>Error>Code"`
+	Message   string   `xml:"Errors>Error>Message"`
+	RequestID string   `xml:"RequestID"`
+}
+
 // stsError is an error in the words of the query protocol.
 type stsError struct {
 	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
@@ -123,15 +149,20 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func doSTS(r *http.Request, who caller.Caller, body []byte) (any, error) {
-	query := string(body)
+// query returns the parameters of a request of the query protocol.
+func query(r *http.Request, body []byte) (url.Values, error) {
+	text := string(body)
 	if r.Method == http.MethodGet {
-		query = r.URL.RawQuery
+		text = r.URL.RawQuery
 	}
-	form, err := url.ParseQuery(query)
+	form, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, refuse("MalformedQueryString", "%s", err)
 	}
+	return form, nil
+}
+
+func doSTS(who caller.Caller, form url.Values) (any, error) {
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
 		return nil, refuse("InvalidAction",
 			"Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 
@@ -19,9 +20,8 @@ import (
 
 // The services of localcloud find these files and variables in their containers, and take no other settings.
 const (
-	// DataDir is a service's own directory, StateFile what AWS's control plane knows.
-	DataDir   = "/data"
-	StateFile = "/cloud/aws.json"
+	// DataDir is a service's own directory.
+	DataDir = "/data"
 	// BaseLayer and TraefikLayer are the layers of the registry's images.
 	BaseLayer    = "/minbase.tar.gz"
 	TraefikLayer = "/traefik.tar.gz"
@@ -159,21 +159,24 @@ func (l *Local) traefikLayer(ctx context.Context) (string, error) {
 	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
 }
 
-// StartAWSAPI starts the double of KMS and STS.
+// StartAWSAPI starts the double of KMS, STS and EC2. Requests to EC2 move addresses and end instances: for
+// these, it gets this home and the engine.
 func (l *Local) StartAWSAPI(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	keys := filepath.Join(l.home.Cloud(), "kms")
-	if err = errors.Join(err, os.MkdirAll(keys, 0o700)); err != nil {
+	docker, lookErr := exec.LookPath("docker")
+	socket, socketErr := l.docker.Socket(ctx)
+	if err = errors.Join(err, lookErr, socketErr, os.MkdirAll(keys, 0o700)); err != nil {
 		return err
 	}
 	suffix := "." + Region + ".amazonaws.com"
 	return l.startOwn(ctx, service{
-		role: roleAWSAPI, address: awsAPIAddress(), hosts: []string{"kms" + suffix, "sts" + suffix},
-		// The directory of the state, since the file in it is replaced by each change.
+		role: roleAWSAPI, address: awsAPIAddress(), hosts: []string{"kms" + suffix, "sts" + suffix, "ec2" + suffix},
 		mounts: []string{
-			filepath.Dir(l.home.AWSFile()) + ":" + filepath.Dir(StateFile) + ":ro", keys + ":" + DataDir,
+			l.home.String() + ":" + l.home.String(), keys + ":" + DataDir,
+			docker + ":/usr/bin/docker:ro", socket + ":/var/run/docker.sock",
 		},
-		environment: root.environment(),
+		environment: append(root.environment(), state.Variable+"="+l.home.String()),
 	})
 }
 

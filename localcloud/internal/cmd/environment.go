@@ -50,6 +50,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
 		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
 		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
+		{"AWS_ENDPOINT_URL_EC2", cloud.AWSAPIEndpoint()},
 		{"AWS_CA_BUNDLE", s3.CAFile},
 		// With the provider "AWS", rclone puts the bucket's name before the
 		// endpoint's, which does not work with an address.

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,8 +19,10 @@ import (
 	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/gateway"
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/uptimerobot"
 	"immutable-infra/localcloud/internal/victorops"
 	"immutable-infra/localcloud/offline"
@@ -73,9 +76,13 @@ func awsAPI(context.Context) (http.Handler, error) {
 	if err := errors.Join(err, secretErr); err != nil {
 		return nil, err
 	}
+	home := os.Getenv(state.Variable)
 	return awsapi.New(awsapi.Settings{
 		Region: cloud.Region, Root: store.Account{AccessKeyID: key, SecretAccessKey: secret},
-		State: store.Open(cloud.StateFile).Read, KeyFile: filepath.Join(cloud.DataDir, "keys.json"), Now: time.Now,
+		State: store.Open(state.Home(home).AWSFile()).Read, KeyFile: filepath.Join(cloud.DataDir, "keys.json"), Now: time.Now,
+		EC2: func(ctx context.Context, as store.Account, form url.Values) (any, error) {
+			return awsplugin.EC2(ctx, home, cloud.Region, as, form)
+		},
 	})
 }
 

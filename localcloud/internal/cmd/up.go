@@ -100,7 +100,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		step{"load the images", p.local.LoadImages},
 		step{"start S3", p.local.StartS3},
 		step{"make the bucket for Pulumi's state", p.makeStateBucket},
-		step{"start KMS and STS", p.local.StartAWSAPI},
+		step{"start KMS, STS and EC2", p.local.StartAWSAPI},
 		step{"start the container registry", p.local.StartRegistry},
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},

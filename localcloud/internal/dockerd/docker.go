@@ -3,10 +3,12 @@
 package dockerd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -64,6 +66,22 @@ func (d Docker) Run(ctx context.Context, args ...string) (string, error) {
 	}
 	output, err := d.Runner.Run(ctx, command)
 	return strings.TrimSuffix(string(output), "\n"), err
+}
+
+// Socket is the path of the engine's socket.
+func (d Docker) Socket(ctx context.Context) (string, error) {
+	host := d.Host
+	if d.find != nil {
+		var err error
+		if host, err = d.find(ctx); err != nil {
+			return "", err
+		}
+	}
+	path, local := strings.CutPrefix(cmp.Or(host, os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
+	if !local {
+		return "", fmt.Errorf("the Docker engine at %s is on another machine: unset DOCKER_HOST", host)
+	}
+	return path, nil
 }
 
 // Inspect returns a container by its name or id. The error about a missing one wraps ErrNoContainer.
