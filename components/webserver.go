@@ -200,7 +200,7 @@ func NewWebServer(
 		return nil, err
 	}
 
-	ready, err := provision(ctx, name, args, instance, key)
+	ready, err := provision(ctx, name, args, web, instance, key)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func NewWebServer(
 // provision logs in to the server, copies the bundle to it, provisions it until it is ready, probes it from outside,
 // and has the active server hand over.
 func provision(
-	ctx *pulumi.Context, name string, args *WebServerArgs, instance *ec2.Instance, key *tls.PrivateKey,
+	ctx *pulumi.Context, name string, args *WebServerArgs, web *WebServer, instance *ec2.Instance, key *tls.PrivateKey,
 ) (ready pulumi.Resource, err error) {
 	host := pulumi.StringInput(instance.PublicIp)
 	if !safeguards {
@@ -229,7 +229,9 @@ func provision(
 	}
 	triggers := pulumi.Array{instance.ID()}
 	timeout := time.Duration(args.ProvisioningTimeout) * time.Minute
-	parent := pulumi.Parent(instance)
+	// Not the instance: if it terminated itself after a failed update, the engine would panic in the refresh, because the
+	// parent's URN would be that of the older instance, later in the state. Earlier versions had it as the parent.
+	parent := pulumi.Composite(pulumi.Parent(web), pulumi.Aliases([]pulumi.Alias{{Parent: instance}}))
 
 	loggedIn, err := newLogin(ctx, name+"-login", login{
 		Connection: connection,
