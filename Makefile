@@ -187,6 +187,11 @@ test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement (or that
 	@ops/scripts/need.sh openssh-client
 	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run '^TestKilled' .
 
+.PHONY: test-bake
+test-bake: up ## Break servers after they got the VIP, and check that it returns
+	@ops/scripts/need.sh openssh-client curl rclone
+	E2E=bake go test -C e2e -count 1 -v -timeout 90m -run '^TestBake$$' .
+
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client

@@ -84,8 +84,8 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 	}
 	cutover, err := components.NewCutover(ctx, "cutover", &components.CutoverArgs{
 		Address: vip.Address, AllocationID: vip.AllocationID, ServerID: web.InstanceID, Release: content.Release,
-		Domain: config.Domain, RootsFile: config.ACMECA, BackupBucket: backup.Name, Region: config.Region, Bake: config.Criteria,
-		DependsOn: slices.Concat(web.Ready, dns.AddressesReady),
+		Domain: config.Domain, RootsFile: config.ACMECA, BackupBucket: backup.Name, Region: config.Region,
+		Bake: config.Criteria, DependsOn: slices.Concat(web.Ready, dns.AddressesReady),
 	})
 	if err != nil {
 		return err

@@ -81,7 +81,8 @@ func (s sender) send(ctx context.Context) error {
 // figuresQuery asks Prometheus for the last figures of each server: those of earlier servers are in the history that
 // this one took over. The recording rules are server/files/prometheus/rules/recording.yaml's.
 const figuresQuery = `label_replace(last_over_time(server:site_errors:ratio_rate5m[1h]), "figure", "errors", "", "")
-or label_replace(last_over_time(server:site_latency_seconds:quantile_rate5m{quantile="0.95"}[1h]), "figure", "latency", "", "")
+or label_replace(last_over_time(server:site_latency_seconds:quantile_rate5m{quantile="0.95"}[1h]),
+  "figure", "latency", "", "")
 or label_replace(last_over_time(server:memory_available:ratio[1h]), "figure", "memory", "", "")
 or label_replace(last_over_time(server:disk_available:ratio[1h]), "figure", "disk", "", "")`
 
@@ -150,7 +151,9 @@ func parseFigures(answer []byte) (map[string]report.Figures, error) {
 
 // restarts counts how often the engine has restarted the project's containers.
 func (s sender) restarts(ctx context.Context) (float64, error) {
-	ids, err := s.runner.Run(ctx, proc.Command{Dir: s.project, Args: []string{"docker", "compose", "ps", "--all", "--quiet"}})
+	ids, err := s.runner.Run(ctx, proc.Command{
+		Dir: s.project, Args: []string{"docker", "compose", "ps", "--all", "--quiet"},
+	})
 	if err != nil {
 		return 0, err
 	}

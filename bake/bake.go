@@ -18,7 +18,7 @@ import (
 // Criteria decide when a bake fails: docs/settings.md.
 type Criteria struct {
 	// Time is how long the new server is watched, in seconds. 0 is no bake.
-	Time int `config:"bakeTime" default:"120" range:"0 3600"`
+	Time int `config:"bakeTime" default:"120" range:"0 600"`
 	// FailedVisits is how many visits in a row fail in a bake that fails. There is one each second.
 	FailedVisits int `config:"bakeFailedVisits" default:"3" range:"1 60"`
 	// ErrorPercent is by how much the share of responses with a status of 5xx may exceed that of the server before it,
@@ -107,7 +107,8 @@ func (b Bake) Run(ctx context.Context) error {
 	b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
 	reason, last := b.watch(ctx)
 	if ctx.Err() != nil {
-		return fmt.Errorf("stopped the bake of %s: both servers stay; the next update repeats it: %w", b.Server, context.Cause(ctx))
+		return fmt.Errorf("stopped the bake of %s: both servers stay; the next update repeats it: %w",
+			b.Server, context.Cause(ctx))
 	}
 	if reason == "" {
 		return nil
@@ -129,7 +130,8 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 		case <-ctx.Done():
 			return "", last
 		case <-end:
-			b.Log(fmt.Sprintf("%d visits in %.0f s, of which %d failed", visited.all, time.Since(began).Seconds(), visited.failed))
+			b.Log(fmt.Sprintf("%d visits in %.0f s, of which %d failed",
+				visited.all, time.Since(began).Seconds(), visited.failed))
 			return "", last
 		case <-visits.C:
 			visited.count(b.Visit(ctx, b.Server))
@@ -329,8 +331,8 @@ func (b Bake) notHolder(ctx context.Context, holder string) error {
 	content, err := b.Bucket.Get(ctx, failureKey(b.Server))
 	var record failure
 	if err == nil && json.Unmarshal(content, &record) == nil {
-		return errors.Join(fmt.Errorf("server %s failed its bake at %s: %s", b.Server, record.Time.Format(time.RFC3339), record.Reason),
-			b.advice(nil))
+		return errors.Join(b.advice(nil), fmt.Errorf("server %s failed its bake at %s: %s",
+			b.Server, record.Time.Format(time.RFC3339), record.Reason))
 	}
 	return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
 }

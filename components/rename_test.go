@@ -119,7 +119,9 @@ func TestStackUnderItsOwnNameIsDeployed(t *testing.T) {
 }
 
 func TestStackOfAnOrganizationIsReadByItsFullName(t *testing.T) {
-	m := updatedStack{noResources{t}, "example/immutable-infra/production", map[string]any{contentBucket: "live-content-1"}}
+	m := updatedStack{
+		noResources{t}, "example/immutable-infra/production", map[string]any{contentBucket: "live-content-1"},
+	}
 	require.ErrorContains(t, m.require("production", "example"), "was deployed as live")
 	require.ErrorContains(t, m.require("production", "another"), "cannot read the state of stack production: ")
 }

@@ -221,8 +221,8 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 
 // headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
 func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
-	run := p.run(t, 5*time.Minute, "ops/scripts/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(),
-		siteName)
+	run := p.run(t, 5*time.Minute, "ops/scripts/observatory.sh", filepath.Join(p.home(), "cache", "observatory"),
+		p.authority(), siteName)
 	if run.status() == 3 {
 		t.Skip(run.stderr)
 	}

@@ -121,7 +121,8 @@ func (b *Bucket) put(
 	ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error),
 ) error {
 	_, err := b.Do(ctx, awsclient.Request{
-		Service: "s3", Method: http.MethodPut, URL: b.URL(key, nil), ContentType: contentType, Digest: digest.String(), Open: open,
+		Service: "s3", Method: http.MethodPut, URL: b.URL(key, nil), ContentType: contentType,
+		Digest: digest.String(), Open: open,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot upload %s: %w", key, err)

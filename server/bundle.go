@@ -70,7 +70,7 @@ var files embed.FS
 
 // formats is the source of this module's packages that the agent imports.
 //
-//go:embed manifest rules atomicfile
+//go:embed manifest report rules atomicfile
 var formats embed.FS
 
 // Bundle is copied to a server: the Compose project, the agent with its units, and the script that provisions them.

@@ -126,7 +126,7 @@ func TestBundlesHashCoversEachSharedPackage(t *testing.T) {
 		return err
 	})
 	require.NoError(t, err)
-	require.Len(t, seen, 3)
+	require.Len(t, seen, 4)
 	for name := range seen {
 		entries, err := formats.ReadDir(name)
 		require.NoError(t, err, "%q is not among the formats", name)

@@ -310,7 +310,7 @@ func malformed(t *testing.T) map[string]invalid {
 		},
 		"a bake of a day": {
 			change: map[string]string{"bakeTime": "86400"},
-			errors: map[string]string{"bakeTime": "0 to 3600"},
+			errors: map[string]string{"bakeTime": "0 to 600"},
 		},
 		"a public VPC range": {
 			change: map[string]string{"vpcCidr": "198.51.0.0/16"},

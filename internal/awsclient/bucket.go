@@ -49,7 +49,8 @@ func (b Bucket) Put(ctx context.Context, key, contentType string, content []byte
 func (b Bucket) URL(key string, query url.Values) *url.URL {
 	target := &url.URL{Scheme: "https", Host: fmt.Sprintf("%s.s3.%s.amazonaws.com", b.Name, b.region), Path: "/" + key}
 	if endpoint := b.endpoints["S3"]; endpoint != nil {
-		target = &url.URL{Scheme: endpoint.Scheme, Host: endpoint.Host, Path: strings.TrimSuffix(endpoint.Path, "/") + "/" + b.Name}
+		path := strings.TrimSuffix(endpoint.Path, "/") + "/" + b.Name
+		target = &url.URL{Scheme: endpoint.Scheme, Host: endpoint.Host, Path: path}
 		if key != "" {
 			target.Path += "/" + key
 		}

@@ -1,5 +1,5 @@
-// Command probe waits until a site is served as expected at one address. Pulumi's command resources and ops/scripts/smoke.sh
-// run it.
+// Command probe waits until a site is served as expected at one address. Pulumi's command resources and
+// ops/scripts/smoke.sh run it.
 //
 // The environment has its settings:
 //
