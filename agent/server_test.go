@@ -67,7 +67,7 @@ func TestUnitsGiveTheAgentItsRuntimeDirectories(t *testing.T) {
 func TestUnitsLeaveSettingsToTheirFile(t *testing.T) {
 	units, err := filepath.Glob("../server/files/systemd/agent-*.service")
 	require.NoError(t, err)
-	require.Len(t, units, 3)
+	require.Len(t, units, 4)
 	for _, unit := range units {
 		text, err := os.ReadFile(unit)
 		require.NoError(t, err)
