@@ -70,15 +70,15 @@ func startVersitygw(t *testing.T, dir string) (endpoint string) {
 func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
 	c := newCheckout(t, "")
 	endpoint := startVersitygw(t, c.dir)
-	for _, state := range []string{"made in eu-central-1", "is there"} {
+	for _, state := range []string{"created in eu-central-1", "exists"} {
 		output, err := c.bootstrap("--stack", "production", "--endpoint", endpoint, "--bucket", "my-state")
 		require.NoError(t, err)
 		require.Contains(t, output, " ✓ state bucket my-state: "+state)
 		require.Contains(t, output, " ✓ versioning\n")
 		require.Contains(t, output, " ✓ TLS only\n")
 		// versitygw does not support these.
-		require.Contains(t, output, " – encryption: not supported by this store: see to it that its disks are encrypted\n")
-		require.Contains(t, output, " – no access for the public: ")
+		require.Contains(t, output, " – encryption: not supported by this store; make sure that its disks are encrypted\n")
+		require.Contains(t, output, " – public access blocked: ")
 		require.Contains(t, output, " – earlier versions kept for 365 days: ")
 	}
 
