@@ -3,8 +3,10 @@ package e2e
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -131,6 +133,10 @@ func TestBrokenServers(t *testing.T) {
 			t.Run("the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 		})
 	}
+	t.Run("a server that terminated itself after a failed update", func(t *testing.T) {
+		t.Run("is no longer there", func(t *testing.T) { endedServer(t, broken) })
+		t.Run("and the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
+	})
 	t.Run("a boot with a warning", func(t *testing.T) {
 		t.Run("is no reason to fail", func(t *testing.T) { warnedServer(t, p, broken) })
 		t.Run("nor is the next update", func(t *testing.T) { mendServer(t, p) })
@@ -160,6 +166,19 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	require.Equal(t, before.ServerID, server)
 	require.Equal(t, before.Release, release)
 	require.Equal(t, before, broken.outputs(t), "the stack has the actual state")
+}
+
+// endedServer has an update fail, and its server shut down, as an unclaimed one does an hour after its
+// boot.
+func endedServer(t *testing.T, broken *project) {
+	exits := slices.IndexFunc(brokenServers(), func(c brokenServer) bool { return c.name == "a container that exits" })
+	breakServer(t, broken, brokenServers()[exits])
+	serving, _ := broken.served(t)
+	names := strings.Fields(broken.must(t, time.Minute,
+		"docker", "ps", "--format", "{{.Names}}", "--filter", "name=web-i-"))
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, serving) })
+	require.Len(t, names, 1)
+	broken.must(t, time.Minute, "docker", "stop", names[0])
 }
 
 // lineOf is the matching line of a command's output, which must exist.
