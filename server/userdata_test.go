@@ -72,7 +72,7 @@ func TestSharedCloudConfigReachesTheServerBesideWhatTheProgramAdds(t *testing.T)
 func TestUserDataLeavesRoomForFurtherKeys(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)
-	require.Less(t, len(text), MaxUserData/2)
+	require.Less(t, len(text), MaxUserData/2, "put values into server.env, and work into files/provision")
 }
 
 func TestUserDataBeyondEC2sLimitIsRejected(t *testing.T) {
