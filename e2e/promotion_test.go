@@ -76,7 +76,7 @@ func promotion(t *testing.T, p *project) {
 	before := p.resourcesOf(t, productionStack)
 	stopped := promote()
 	require.Error(t, stopped.err)
-	require.Contains(t, stopped.stderr, testStack+" failed, and "+productionStack+" was not touched")
+	require.Contains(t, stopped.stderr, "cannot deploy to "+testStack+"; "+productionStack+" was not touched")
 	require.Equal(t, before, p.resourcesOf(t, productionStack))
 	require.Equal(t, production, p.outputsOf(t, productionStack))
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
