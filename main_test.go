@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/json"
 	"encoding/pem"
@@ -24,25 +25,30 @@ import (
 	"immutable-infra/stack"
 )
 
-// registered is one resource as the program asked for it.
+// registered is one resource that the program registered.
 type registered struct {
 	Type, Name string
 	Inputs     resource.PropertyMap
 	Protect    bool
-	// Replacing are the inputs whose change makes a new resource, though the
-	// provider would change the one that is there.
+	// Replacing are the inputs whose change replaces the resource, though the provider would update
+	// it.
 	Replacing []string
-	// Timeout is how long its creation may take.
+	// Timeout bounds its creation.
 	Timeout string
-	// Ignored are the inputs whose changes are none.
+	// Ignored are the inputs whose changes are ignored.
 	Ignored []string
-	// URN is its own, Parent its parent's; DependsOn are those of what must be there before it.
+	// URN is its own, Parent its parent's; DependsOn are those of its dependencies.
 	URN, Parent string
 	DependsOn   []string
+	// Aliases are its URNs in earlier versions of the program.
+	Aliases []string
+	// Trigger replaces the resource when it changes. DeletedWith is the URN of the resource whose
+	// deletion includes it.
+	Trigger, DeletedWith string
 }
 
-// cloud stands in for the engine and the providers: it records what is asked
-// for and answers with made-up ids.
+// cloud stands in for the engine and the providers: it records registrations and responds with
+// made-up ids.
 type cloud struct {
 	mutex     sync.Mutex
 	resources []registered
@@ -51,17 +57,14 @@ type cloud struct {
 func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	parent := resource.URN(args.RegisterRPC.GetParent())
-	parentType := parent.QualifiedType()
-	if parentType == resource.RootStackType {
-		parentType = ""
-	}
+	parent := args.RegisterRPC.GetParent()
 	c.resources = append(c.resources, registered{
 		Type: args.TypeToken, Name: args.Name, Inputs: args.Inputs,
 		Protect: args.RegisterRPC.GetProtect(), Replacing: args.RegisterRPC.GetReplaceOnChanges(),
 		Timeout: args.RegisterRPC.GetCustomTimeouts().GetCreate(), Ignored: args.RegisterRPC.GetIgnoreChanges(),
-		URN:    string(resource.NewURN(parent.Stack(), parent.Project(), parentType, tokens.Type(args.TypeToken), args.Name)),
-		Parent: string(parent), DependsOn: args.RegisterRPC.GetDependencies(),
+		URN: urn(parent, args.TypeToken, args.Name), Parent: parent, DependsOn: args.RegisterRPC.GetDependencies(),
+		Aliases: aliases(args),
+		Trigger: args.RegisterRPC.GetReplacementTrigger().GetStringValue(), DeletedWith: args.RegisterRPC.GetDeletedWith(),
 	})
 
 	outputs := args.Inputs.Copy()
@@ -77,6 +80,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		text("publicKeyOpenssh", public)
 	case "aws:s3/bucketV2:BucketV2":
 		text("bucket", args.Name+"-bucket")
+		text("arn", "arn:aws:s3:::"+args.Name+"-bucket")
 	case "aws:ec2/eip:Eip":
 		text("publicIp", "198.51.100.7")
 		text("allocationId", "eipalloc-1")
@@ -88,6 +92,26 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		text("stdout", "0123456789abcdef\n")
 	}
 	return args.Name + "-id", outputs, nil
+}
+
+// aliases are the URNs of a registration's aliases.
+func aliases(args pulumi.MockResourceArgs) []string {
+	urns := slices.Clone(args.RegisterRPC.GetAliasURNs())
+	for _, alias := range args.RegisterRPC.GetAliases() {
+		spec := alias.GetSpec()
+		parent := cmp.Or(spec.GetParentUrn(), args.RegisterRPC.GetParent())
+		urns = append(urns, urn(parent, cmp.Or(spec.GetType(), args.TypeToken), cmp.Or(spec.GetName(), args.Name)))
+	}
+	return urns
+}
+
+func urn(parent, kind, name string) string {
+	above := resource.URN(parent)
+	aboveType := above.QualifiedType()
+	if aboveType == resource.RootStackType {
+		aboveType = ""
+	}
+	return string(resource.NewURN(above.Stack(), above.Project(), aboveType, tokens.Type(kind), name))
 }
 
 func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -105,6 +129,8 @@ func mockKey(name string) (private, public string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	// Two random numbers that OpenSSH compares: the same key must be the same text.
+	clear(block.Bytes[98:106])
 	half, err := ssh.NewPublicKey(key.Public())
 	if err != nil {
 		return "", "", err
@@ -112,21 +138,47 @@ func mockKey(name string) (private, public string, err error) {
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(half)), nil
 }
 
-// deployed is the stack's resources, as the repository configures the stack, but
-// for what change does with the configuration.
+// deployed are the resources of a stack with the repository's configuration, changed by change.
 func deployed(t *testing.T, stackName string, change ...func(values map[string]string)) []registered {
 	t.Helper()
 	return deployedWith(t, stackName, nil, change...)
 }
 
-// deployedWith deploys when UptimeRobot has something else than it should.
-func deployedWith(t *testing.T, stackName string, differences []string, change ...func(values map[string]string)) []registered {
+// deployedWith deploys when there is drift at UptimeRobot.
+func deployedWith(
+	t *testing.T, stackName string, drift []string, change ...func(values map[string]string),
+) []registered {
 	t.Helper()
-	return deployedFrom(t, stackName, differences, nil, change...)
+	return deployedFrom(t, stackName, drift, nil, change...)
 }
 
 // deployedFrom deploys from a configuration in which some keys are encrypted.
-func deployedFrom(t *testing.T, stackName string, differences, encrypted []string, change ...func(values map[string]string)) []registered {
+func deployedFrom(
+	t *testing.T, stackName string, drift, encrypted []string, change ...func(values map[string]string),
+) []registered {
+	t.Helper()
+	values := configured(t, stackName)
+	for _, c := range change {
+		c(values)
+	}
+	config, err := stack.Parse(values)
+	require.NoError(t, err)
+
+	mocks := &cloud{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, drift)
+	}, pulumi.WithMocks("immutable-infra", stackName, mocks),
+		func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
+	require.NoError(t, err)
+	again, err := stack.Parse(values)
+	require.NoError(t, err)
+	require.Equal(t, again, config, "a component changed its arguments")
+	return mocks.resources
+}
+
+// configured are the values of the repository's configuration of a stack, in the form in which
+// Pulumi passes them to the program.
+func configured(t *testing.T, stackName string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
 	require.NoError(t, err)
@@ -152,41 +204,31 @@ func deployedFrom(t *testing.T, stackName string, differences, encrypted []strin
 		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
 		watched(values)
 	}
-	for _, c := range change {
-		c(values)
-	}
-	config, err := stack.Parse(values)
-	require.NoError(t, err)
-
-	mocks := &cloud{}
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		watch := uptimeMonitor(config)
-		watch.Differences = differences
-		return deploy(ctx, config, server.Bundle{Path: "main_test.go", Hash: strings.Repeat("0", 64)}, watch)
-	}, pulumi.WithMocks("immutable-infra", stackName, mocks), func(info *pulumi.RunInfo) { info.ConfigSecretKeys = encrypted })
-	require.NoError(t, err)
-	return mocks.resources
+	return values
 }
 
 const (
 	robotKey     = "u1234567-0123456789abcdef01234567"
-	robotWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/76543210-89ab-cdef-0123-456789abcdef/site"
+	robotWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/" +
+		"76543210-89ab-cdef-0123-456789abcdef/site"
 )
 
-// watched has UptimeRobot watch the site.
+// watched configures UptimeRobot.
 func watched(values map[string]string) {
 	values["uptimeRobotKey"], values["uptimeRobotWebhook"] = robotKey, robotWebhook
 }
 
-func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
+func TestUptimeRobotGetsItsMonitorsAndSecretsStaySecret(t *testing.T) {
 	resources := deployed(t, "production", watched)
 	command := find(t, resources, "command:local:Command", "uptime-robot")
 	environment := command.Inputs["environment"].ObjectValue()
 	require.Equal(t, "https://api.uptimerobot.com/v3", environment["UPTIMEROBOT_API"].StringValue())
 	require.JSONEq(t, `{
 		"monitors": [
-			{"key": "site", "name": "example.org", "url": "https://example.org/.well-known/release", "keyword": "\"release\"", "interval": 300, "timeout": 30},
-			{"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health", "interval": 300, "timeout": 30}
+			{"key": "site", "name": "example.org", "url": "https://example.org/.well-known/release",
+				"keyword": "\"release\"", "interval": 300, "timeout": 30},
+			{"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health",
+				"interval": 300, "timeout": 30}
 		],
 		"contact": "VictorOps: example.org",
 		"page": {"name": "example.org", "domain": "status.example.org"}
@@ -212,14 +254,14 @@ func TestUptimeRobotIsToldWhatToWatchAndItsSecretsAreSecret(t *testing.T) {
 	require.Equal(t, "stats.uptimerobot.com.", record.Inputs["records"].ArrayValue()[0].StringValue())
 }
 
-func TestWhatDiffersAtUptimeRobotIsPutRightOnce(t *testing.T) {
+func TestDriftAtUptimeRobotIsCorrectedOnce(t *testing.T) {
 	seen := func(resources []registered) (differences string, ignored []string) {
 		command := find(t, resources, "command:local:Command", "uptime-robot")
 		return command.Inputs["environment"].ObjectValue()["DIFFERENCES"].StringValue(), command.Ignored
 	}
 	differences, ignored := seen(deployed(t, "production", watched))
 	require.Empty(t, differences)
-	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "what was put right before is no change")
+	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "corrected drift is no change")
 
 	missing := []string{`there is no monitor "example.org"`}
 	differences, ignored = seen(deployedWith(t, "production", missing, watched))
@@ -229,7 +271,7 @@ func TestWhatDiffersAtUptimeRobotIsPutRightOnce(t *testing.T) {
 	require.NotEqual(t, differences, again, "the same once more is another change")
 }
 
-func TestWithoutAKeyNobodyWatchesAndNothingIsMade(t *testing.T) {
+func TestNothingIsCreatedWithoutAKeyOfUptimeRobot(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
 		"no key":         func(map[string]string) {},
 		"no status page": func(values map[string]string) { watched(values); values["statusPage"] = "false" },
@@ -248,7 +290,8 @@ func TestDNSRecordsFollowTheVIPAndNothingElse(t *testing.T) {
 			if r.Type != "aws:route53/record:Record" {
 				continue
 			}
-			line := fmt.Sprintf("%s %s %.0f", r.Inputs["name"].StringValue(), r.Inputs["type"].StringValue(), r.Inputs["ttl"].NumberValue())
+			line := fmt.Sprintf("%s %s %.0f", r.Inputs["name"].StringValue(), r.Inputs["type"].StringValue(),
+				r.Inputs["ttl"].NumberValue())
 			for _, value := range r.Inputs["records"].ArrayValue() {
 				line += " " + value.StringValue()
 			}
@@ -281,7 +324,7 @@ func TestTheResourcesOfEachStackAreAsReviewed(t *testing.T) {
 	}
 }
 
-func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
+func TestSSHIsOpenToConfiguredBlocksOnly(t *testing.T) {
 	group := find(t, deployed(t, "production"), "aws:ec2/securityGroup:SecurityGroup", "web")
 	open := map[float64]string{}
 	for _, rule := range group.Inputs["ingress"].ArrayValue() {
@@ -296,7 +339,7 @@ func TestSSHIsOpenToThoseConfiguredAndNobodyElse(t *testing.T) {
 	require.Equal(t, []float64{80, 443}, egress(t, deployed(t, "production")))
 }
 
-// egress are the ports that a server reaches.
+// egress are the ports that a server can reach.
 func egress(t *testing.T, resources []registered) []float64 {
 	t.Helper()
 	var ports []float64
@@ -313,8 +356,9 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 	const password = "correct horse"
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
-			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port, "site", password
-			values["dnsRecords"] = "[]" // one of them says that nobody sends mail
+			values["smtpHost"], values["smtpPort"], values["smtpUser"], values["smtpPassword"] = "smtp.example.org", port,
+				"site", password
+			values["dnsRecords"] = "[]" // one of them forbids all mail
 		})
 	}
 	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))
@@ -333,7 +377,8 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 }
 
 func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
-	for _, r := range deployed(t, "production", func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
+	for _, r := range deployed(t, "production",
+		func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
 		require.NotContains(t, r.Name, "monitoring.")
 		for key, value := range r.Inputs {
 			require.NotContains(t, fmt.Sprint(value), "monitoring.example.org", "%s %s: the input %s", r.Type, r.Name, key)
@@ -342,7 +387,8 @@ func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
 }
 
 func TestTheServersMetadataIsOutOfReachForItsContainers(t *testing.T) {
-	options := find(t, deployed(t, "production"), "aws:ec2/instance:Instance", "web").Inputs["metadataOptions"].ObjectValue()
+	options := find(t, deployed(t, "production"), "aws:ec2/instance:Instance",
+		"web").Inputs["metadataOptions"].ObjectValue()
 	require.Equal(t, "required", options["httpTokens"].StringValue())
 	require.Equal(t, 1.0, options["httpPutResponseHopLimit"].NumberValue())
 }
@@ -357,22 +403,27 @@ func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
 	require.True(t, instance["userDataReplaceOnChange"].BoolValue())
 }
 
-func TestWhatAServerIsMadeOfIsNeverChangedInPlace(t *testing.T) {
+func TestServerIsNeverUpdatedInPlace(t *testing.T) {
 	resources := deployed(t, "production")
 	require.ElementsMatch(t,
-		[]string{"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice", "creditSpecification"},
+		[]string{
+			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
+			"creditSpecification",
+		},
 		find(t, resources, "aws:ec2/instance:Instance", "web").Replacing)
-	require.ElementsMatch(t, []string{"ingress", "egress"}, find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
+	require.ElementsMatch(t, []string{"ingress", "egress"},
+		find(t, resources, "aws:ec2/securityGroup:SecurityGroup", "web").Replacing)
 	require.Equal(t, []string{"vpcId"}, find(t, resources, "aws:ec2/internetGateway:InternetGateway", "network").Replacing)
 }
 
 func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
 	require.Equal(t, "15m0s", provision.Timeout)
-	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ", "half a minute less than 15")
+	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ",
+		"half a minute less than 15")
 }
 
-func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
+func TestLoginProbeComesBeforeTheProviderConnects(t *testing.T) {
 	login := find(t, deployed(t, "production"), "command:local:Command", "web-login")
 	environment := login.Inputs["environment"].ObjectValue()
 	require.Equal(t, "198.51.100.8:12222", environment["SSHPROBE_ADDRESS"].StringValue())
@@ -386,8 +437,8 @@ func TestALoginIsWaitedForWithTheReasonBeforeTheProviderConnects(t *testing.T) {
 func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 	resources := deployed(t, "production")
 	for name, expected := range map[string]struct{ address, certificate string }{
-		"web-reachable": {"198.51.100.8", "any"},
-		"vip-verify":    {"198.51.100.7", "valid"},
+		"web-reachable":  {"198.51.100.8", "any"},
+		"cutover-verify": {"198.51.100.7", "valid"},
 	} {
 		probe := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
 		require.Equal(t, "example.org", probe["NAME"].StringValue(), name)
@@ -398,32 +449,37 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
 	// R6: an update of the content alone ends when the server at the address serves it.
-	triggers := find(t, resources, "command:local:Command", "vip-verify").Inputs["triggers"].ArrayValue()
+	triggers := find(t, resources, "command:local:Command", "cutover-verify").Inputs["triggers"].ArrayValue()
 	require.Len(t, triggers, 2)
 	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())
 	// Registration follows dependencies: with the mocks, one by one.
 	var order []string
 	for _, r := range resources {
 		switch r.Name {
-		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "vip-verify":
+		case "web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "cutover-verify":
 			order = append(order, r.Name)
-		case "vip":
+		case "cutover":
 			if r.Type == "aws:ec2/eipAssociation:EipAssociation" {
 				order = append(order, "move")
 			}
 		}
 	}
-	require.Equal(t, []string{"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "vip-verify"}, order)
+	require.Equal(t, []string{
+		"web-login", "web-bundle", "web-provision", "web-reachable", "web-handover", "move", "cutover-verify",
+	}, order)
 }
 
 func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	resources := deployed(t, "production")
 	for _, bucket := range []string{"content", "backup"} {
 		block := find(t, resources, "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", bucket).Inputs
-		for _, setting := range []string{"blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"} {
+		for _, setting := range []string{
+			"blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets",
+		} {
 			require.True(t, block[resource.PropertyKey(setting)].BoolValue(), "%s of %s", setting, bucket)
 		}
-		encryption := find(t, resources, "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", bucket).Inputs
+		encryption := find(t, resources,
+			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", bucket).Inputs
 		require.Contains(t, encryption["rules"].String(), "AES256")
 		versioning := find(t, resources, "aws:s3/bucketVersioningV2:BucketVersioningV2", bucket).Inputs
 		require.Equal(t, "Enabled", versioning["versioningConfiguration"].ObjectValue()["status"].StringValue())
@@ -432,20 +488,23 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 		policy := find(t, resources, "aws:s3/bucketPolicy:BucketPolicy", bucket).Inputs["policy"].StringValue()
 		require.JSONEq(t, fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{
 			"Sid": "TLSOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-			"Resource": ["arn:aws:mock:::%[1]s", "arn:aws:mock:::%[1]s/*"],
+			"Resource": ["arn:aws:s3:::%[1]s-bucket", "arn:aws:s3:::%[1]s-bucket/*"],
 			"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`, bucket), policy)
-		require.NotEmpty(t, find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", bucket).Inputs["rules"].ArrayValue())
+		require.NotEmpty(t,
+			find(t, resources, "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+				bucket).Inputs["rules"].ArrayValue())
 	}
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
-// A bucket's name is its prefix and a suffix that is made for it alone: nobody names one,
-// so no two stacks can name the same.
+// A bucket's name is its prefix and a suffix that is generated for it, so that no two stacks can
+// use the same.
 func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
 	resources := deployed(t, "local")
 	for _, name := range []string{"content-build", "content-sync"} {
 		command := find(t, resources, "command:local:Command", name)
-		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"), "the project's directory is there at each deletion")
+		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"),
+			"the project's directory is there at each deletion")
 		require.Equal(t, ":", command.Inputs["delete"].StringValue())
 		environment := command.Inputs["environment"].ObjectValue()
 		require.Equal(t, "site", environment["SITE_DIR"].StringValue())
@@ -470,7 +529,7 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 			prefixes[prefix] = stackName
 		}
 		require.Len(t, own, 2, stackName)
-		// Nothing is done with a bucket that the stack did not make.
+		// Only buckets that the stack created are used.
 		for _, r := range resources {
 			if bucket, ok := r.Inputs["bucket"]; ok && strings.HasPrefix(r.Type, "aws:s3/") {
 				require.True(t, own[bucket.StringValue()], "%s %s: %s", r.Type, r.Name, bucket)
@@ -480,16 +539,19 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 	require.Len(t, prefixes, 4)
 }
 
-func TestWhatIsDeletedOfTheMonitoringHistoryIsGoneAfterDays(t *testing.T) {
-	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2", "backup").Inputs["rules"].ArrayValue()
+func TestDeletedHistoryIsGoneAfterDays(t *testing.T) {
+	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+		"backup").Inputs["rules"].ArrayValue()
 	kept := map[string]bool{}
 	for _, rule := range rules {
 		expiration := rule.ObjectValue()["noncurrentVersionExpiration"].ObjectValue()
 		require.EqualValues(t, 30, expiration["noncurrentDays"].NumberValue())
 		require.True(t, rule.ObjectValue()["expiration"].ObjectValue()["expiredObjectDeleteMarker"].BoolValue())
-		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue("newerNoncurrentVersions")
+		kept[rule.ObjectValue()["filter"].ObjectValue()["prefix"].StringValue()] = expiration.HasValue(
+			"newerNoncurrentVersions",
+		)
 	}
-	// The keys there are used once: of each, the deleted version would be the newest for ever.
+	// Keys of the history are used once: the deleted version of each would be the newest for ever.
 	require.Equal(t, map[string]bool{"": true, "history/": false}, kept)
 }
 
@@ -502,11 +564,15 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 		}
 	}
 	slices.Sort(roles)
-	require.Equal(t, []string{"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web"}, roles)
+	require.Equal(t, []string{
+		"aws:iam/instanceProfile:InstanceProfile web", "aws:iam/role:Role web", "aws:iam/rolePolicy:RolePolicy web",
+	}, roles)
 	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
-		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:mock:::content", "arn:aws:mock:::backup"]},
-		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:mock:::content/*"]},
-		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": ["arn:aws:mock:::backup/*"]}
+		{"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"],
+			"Resource": ["arn:aws:s3:::content-bucket", "arn:aws:s3:::backup-bucket"]},
+		{"Sid": "ReadContent", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::content-bucket/*"]},
+		{"Sid": "Backup", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+			"Resource": ["arn:aws:s3:::backup-bucket/*"]}
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
@@ -516,7 +582,8 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	t.Setenv("SSH_FROM", "")
 	closed := deployed(t, "production", fromRunner)
 	require.False(t, slices.ContainsFunc(closed, func(r registered) bool { return r.Type == ruleType }))
-	require.NotContains(t, find(t, closed, "aws:ec2/securityGroup:SecurityGroup", "network-runner").Inputs, resource.PropertyKey("ingress"), "rules of two resources would undo each other")
+	require.NotContains(t, find(t, closed, "aws:ec2/securityGroup:SecurityGroup", "network-runner").Inputs,
+		resource.PropertyKey("ingress"), "rules of two resources would undo each other")
 	require.Len(t, find(t, closed, "aws:ec2/instance:Instance", "web").Inputs["vpcSecurityGroupIds"].ArrayValue(), 2)
 
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
@@ -535,10 +602,13 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	}
 	require.Equal(t, "203.0.113.7/32", blocks.ArrayValue()[0].StringValue())
 	for _, r := range open {
-		require.NotContains(t, r.DependsOn, rule.URN, "%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
+		require.NotContains(t, r.DependsOn, rule.URN,
+			"%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
 	}
 	t.Setenv("SSH_FROM", "0.0.0.0/0")
-	_, err := runner(&stack.Config{SSHFromRunner: true})
+	values := configured(t, "production")
+	fromRunner(values)
+	_, err := stack.Parse(values)
 	require.ErrorContains(t, err, "not the address of one machine")
 
 	for _, r := range deployed(t, "production") {
@@ -550,11 +620,13 @@ func TestTheBootstrapLoginIsLetInFromKnownAddresses(t *testing.T) {
 	userData := func(change func(values map[string]string)) string {
 		return fmt.Sprint(find(t, deployed(t, "production", change), "aws:ec2/instance:Instance", "web").Inputs["userData"])
 	}
-	require.Contains(t, userData(func(values map[string]string) { values["sshAllowFrom"] = `["192.0.2.7/32"]` }), `from="192.0.2.7/32" `)
-	require.NotContains(t, userData(func(values map[string]string) { values["sshFromRunner"] = "true" }), "from=\"", "a runner's address is not known yet")
+	require.Contains(t, userData(func(values map[string]string) { values["sshAllowFrom"] = `["192.0.2.7/32"]` }),
+		`from="192.0.2.7/32" `)
+	require.NotContains(t, userData(func(values map[string]string) { values["sshFromRunner"] = "true" }), "from=\"",
+		"a runner's address is not known yet")
 }
 
-func TestScriptsConnectToOthersWhereTheStackSaysSo(t *testing.T) {
+func TestScriptsConnectToOtherHostsIfConfigured(t *testing.T) {
 	for value, internal := range map[string]string{"false": "PHP_INTERNAL=true\n", "true": "PHP_INTERNAL=false\n"} {
 		resources := deployed(t, "production", func(values map[string]string) { values["phpEgress"] = value })
 		require.Contains(t, fmt.Sprint(find(t, resources, "aws:ec2/instance:Instance", "web").Inputs["userData"]), internal)
@@ -570,24 +642,28 @@ func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	const arn = "arn:aws:iam::123456789012:policy/immutable-infra-server-production"
 	resources := deployed(t, "production", func(values map[string]string) { values["serverBoundary"] = arn })
 	require.Equal(t, arn, find(t, resources, "aws:iam/role:Role", "web").Inputs["permissionsBoundary"].StringValue())
-	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs, resource.PropertyKey("permissionsBoundary"))
+	require.NotContains(t, find(t, deployed(t, "production"), "aws:iam/role:Role", "web").Inputs,
+		resource.PropertyKey("permissionsBoundary"))
 
-	text, err := os.ReadFile("bootstrap/access/permissions/testdata/server-production.json")
+	text, err := os.ReadFile("ops/access/permissions/testdata/server-production.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &boundary))
 	given := find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue()
-	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer("arn:aws:mock:::content", "arn:aws:s3:::production-content-1", "arn:aws:mock:::backup", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
+	require.NoError(t,
+		json.Unmarshal([]byte(strings.NewReplacer("arn:aws:s3:::content-bucket", "arn:aws:s3:::production-content-1",
+			"arn:aws:s3:::backup-bucket", "arn:aws:s3:::production-backup-1").Replace(given)), &policy))
 	for _, wanted := range policy.Statement {
 		for _, action := range wanted.Action {
 			for _, target := range wanted.Resource {
 				bucket, _, objects := strings.Cut(target, "/")
 				allowed := slices.ContainsFunc(boundary.Statement, func(limit statement) bool {
-					return limit.Effect == "Allow" && slices.Contains(limit.Action, action) && slices.ContainsFunc(limit.Resource, func(pattern string) bool {
-						within, _, of := strings.Cut(pattern, "/")
-						return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
-					})
+					return limit.Effect == "Allow" && slices.Contains(limit.Action, action) &&
+						slices.ContainsFunc(limit.Resource, func(pattern string) bool {
+							within, _, of := strings.Cut(pattern, "/")
+							return of == objects && strings.HasPrefix(bucket, strings.TrimSuffix(within, "*"))
+						})
 				})
-				require.True(t, allowed, "%s on %s: add it to the table in bootstrap/access/permissions", action, target)
+				require.True(t, allowed, "%s on %s: add it to the table in ops/access/permissions", action, target)
 			}
 		}
 	}
@@ -608,8 +684,8 @@ func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 	require.GreaterOrEqual(t, marked, 3, "user data and two connections are secret; if none is, this test sees nothing")
 }
 
-// What previews show is in the comments and logs of a public repository.
-func TestPreviewsShowNobodysAddress(t *testing.T) {
+// Comments and logs of a public repository contain the output of previews.
+func TestPreviewsShowNoAddress(t *testing.T) {
 	shown := func(encrypted ...string) string {
 		var all strings.Builder
 		for _, r := range deployedFrom(t, "production", nil, encrypted) {
@@ -620,7 +696,7 @@ func TestPreviewsShowNobodysAddress(t *testing.T) {
 		return all.String()
 	}
 	plain, private := shown(), shown("immutable-infra:sshAllowFrom")
-	require.Contains(t, plain, "192.0.2.7/32", "who is let in is seen in a review, unless it is encrypted")
+	require.Contains(t, plain, "192.0.2.7/32", "a review shows the admitted addresses, unless they are encrypted")
 	require.NotContains(t, private, "192.0.2.7")
 	require.Contains(t, private, "0.0.0.0/0")
 	for _, private := range []string{"admin@example.org", "AAAAC3NzaC1lZDI1NTE5AAAAIJU2"} {
@@ -628,7 +704,7 @@ func TestPreviewsShowNobodysAddress(t *testing.T) {
 	}
 }
 
-// plainText is all of a value that is not marked as secret.
+// plainText is the part of a value that is not secret.
 func plainText(value resource.PropertyValue) string {
 	switch {
 	case value.IsSecret():
@@ -694,8 +770,8 @@ func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
 	}
 }
 
-// What the engine may delete before it comes to something protected is what nothing
-// protected depends on.
+// Before the engine comes to a protected resource, it may delete every resource that no protected
+// one depends on.
 func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
 		"watched":        watched,
@@ -721,13 +797,13 @@ func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 			}
 			protected := map[string]bool{}
 			for _, r := range resources {
-				// A child is protected as its parent is.
+				// A child is protected if its parent is.
 				if protected[r.URN] = r.Protect || protected[r.Parent]; protected[r.URN] {
 					keep(r.URN)
 				}
 			}
 			for _, r := range resources {
-				// A component is nothing that could be missed.
+				// A component holds nothing that could be lost.
 				if !strings.HasPrefix(r.Type, componentType) {
 					require.True(t, kept[r.URN], "%s %s could be deleted", r.Type, r.Name)
 				}

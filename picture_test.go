@@ -19,8 +19,8 @@ const componentType = "immutable-infra:index:"
 type box struct {
 	kind, name string
 	protected  bool
-	// parts are the names of its resources by their type, needs the components that have
-	// to be there before some of them.
+	// parts are the names of its resources by their type, needs the components that some of them
+	// depend on.
 	parts map[string][]string
 	needs map[string]bool
 }
@@ -28,7 +28,7 @@ type box struct {
 // boxes are a stack's components by name.
 func boxes(resources []registered) map[string]*box {
 	all := map[string]*box{}
-	// in is which component a resource is in, by URN.
+	// in is the component of a resource, by URN.
 	in := map[string]*box{}
 	for _, r := range resources {
 		if kind, own := strings.CutPrefix(r.Type, componentType); own {
@@ -52,7 +52,7 @@ func boxes(resources []registered) map[string]*box {
 	return all
 }
 
-// label is what the picture says of a component.
+// label is the text of a component in the picture.
 func (b *box) label() string {
 	lines := []string{"<b>" + b.kind + "</b>"}
 	for _, kind := range slices.Sorted(maps.Keys(b.parts)) {
@@ -87,23 +87,40 @@ func picture(all map[string]*box) string {
 	return text.String()
 }
 
-const aboutThePicture = `# The architecture
+const aboutThePicture = `# Architecture
 
-All components of the stack *production*, each with its resources, when UptimeRobot watches it. An arrow leads from a
-component to another one that must be there first, for one of its resources at least. A thick frame is around what
-cannot be deleted by accident. The deletion guard, which depends on all of them, is left out.
+` + "`main.go`" + ` composes one stack from these components. Each is one file in ` + "`components/`" + `.
 
-` + "`make graph`" + ` draws this from the program, and a test fails when the picture is old. [README](../README.md#what-it-makes)
-says what each component is.
+| component | purpose |
+|---|---|
+| ` + "`Network`" + ` | VPC, public subnet, internet gateway, routes, gateway endpoint for S3 |
+| ` + "`ContentBucket`" + ` | the site's bucket, the Jekyll build and the sync; both run only when the source changed |
+| ` + "`BackupBucket`" + ` | data that outlives servers; protected, versioned, with a bounded number of versions |
+| ` + "`DNS`" + ` | the records in a Route 53 zone, or a list of records to create by hand |
+| ` + "`SshCA`" + ` | an SSH certificate authority, the servers' host key and its certificate |
+| ` + "`WebServer`" + ` | security group, instance role, the instance, its provisioning over SSH |
+| ` + "`VIP`" + ` | the persistent public address, an Elastic IP |
+| ` + "`Cutover`" + ` | the association of the VIP with a ready server, and the probe of the site after it |
+| ` + "`UptimeMonitor`" + ` | monitors at UptimeRobot, their web-hook to VictorOps, a public status page |
+| ` + "`DeletionGuard`" + ` | makes ` + "`pulumi destroy`" + ` of a protected stack fail before it deletes anything |
+
+## Resources
+
+The diagram shows the components of the stack *production* with their resources, with UptimeRobot
+switched on. An arrow leads from a component to one that must exist first, for at least one of its
+resources. Protected components have a thick frame. The deletion guard depends on all of them and is
+left out.
+
+` + "`make graph`" + ` draws the diagram from the program, and a test fails when it is out of date.
 
 `
 
-func TestThePictureIsOfTheProgramAsItIs(t *testing.T) {
+func TestPictureMatchesTheProgram(t *testing.T) {
 	all := boxes(deployed(t, "production", watched))
 	delete(all, "guard")
-	require.Len(t, all, 8)
+	require.Len(t, all, 9)
 	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
-	require.True(t, all["vip"].needs["web"], "the address moves to a server that is ready")
-	require.False(t, all["backup"].needs["web"], "what outlives servers needs none")
+	require.True(t, all["cutover"].needs["web"], "the address moves to a server that is ready")
+	require.False(t, all["backup"].needs["web"], "resources that outlive servers need none")
 	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
 }

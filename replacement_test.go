@@ -40,7 +40,7 @@ func furtherRecord(value string) func(map[string]string) {
 }
 
 // Route 53 takes 21 to 28 s for a record, S3 30 s for a lifecycle.
-func TestTheMoveOfTheAddressWaitsForNoLifecycleAndForNoRecordButThoseThatLeadToIt(t *testing.T) {
+func TestMoveOfTheAddressWaitsOnlyForAddressRecords(t *testing.T) {
 	resources := deployed(t, "production", furtherRecord("192.0.2.7"))
 	records, lifecycles := 0, 0
 	for _, r := range resources {
@@ -51,7 +51,7 @@ func TestTheMoveOfTheAddressWaitsForNoLifecycleAndForNoRecordButThoseThatLeadToI
 			lifecycles++
 		}
 	}
-	waited := before(resources, find(t, resources, associationType, "vip").URN)
+	waited := before(resources, find(t, resources, associationType, "cutover").URN)
 	require.Contains(t, waited, find(t, resources, "aws:ec2/instance:Instance", "web").URN)
 	addresses := 0
 	for _, r := range waited {
@@ -85,7 +85,7 @@ func TestAReplacementChangesNoRecordAndNoLifecycle(t *testing.T) {
 }
 
 func TestReassociationIsRequestedAndExistingAssociationsStay(t *testing.T) {
-	association := find(t, deployed(t, "production"), associationType, "vip")
+	association := find(t, deployed(t, "production"), associationType, "cutover")
 	require.True(t, association.Inputs["allowReassociation"].BoolValue())
 	require.Equal(t, []string{"allowReassociation"}, association.Ignored)
 }

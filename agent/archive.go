@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"io"
 	"log/slog"
@@ -11,55 +12,69 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// archive is the flags by which a verb finds all that outlives a server, here and in the
-// backup bucket.
-type archive struct {
-	bucket  backupBucket
-	names   siteCertificates
-	history siteHistory
+// backupBucket is the bucket of the data that outlive a server.
+type backupBucket struct{ name, region string }
+
+func (b *backupBucket) load(s *settings) {
+	b.name, b.region = s.required("BACKUP_BUCKET"), s.optional("AWS_REGION")
 }
 
-func archiveFlags(flags *flag.FlagSet) archive {
-	return archive{bucket: backupFlags(flags), names: certificateFlags(flags), history: historyFlags(flags)}
-}
-
-// complete fills in what the flags leave to the server's environment, which it returns.
-func (a archive) complete(flags *flag.FlagSet) (environment map[string]string, err error) {
-	environment, err = a.bucket.complete(flags)
+// open prepares access to the bucket on behalf of this server.
+func (b *backupBucket) open(ctx context.Context) (store *bucket.Bucket, server string, err error) {
+	store, err = bucket.Open(ctx, b.name, b.region)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if err := a.names.complete(flags, environment); err != nil {
-		return nil, err
-	}
-	return environment, a.history.complete(flags, environment)
+	server, err = serverName(instanceIDPath)
+	return store, server, err
 }
 
-// old is all of it as a handover sees it on a server that has the VIP, which never
-// restores. Root waits in dir for it to have Prometheus stopped.
-func (a archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger) (handover.Data, error) {
-	certificates, err := a.names.data(store, "", io.Discard, log)
-	return handover.Joined{certificates, a.history.old(store, server, dir, log)}, err
+// archive is the data that outlive a server, on this server and in the backup bucket.
+type archive struct {
+	backupBucket
+	certificates siteCertificates
+	history      siteHistory
+	// vip is the stack's persistent address.
+	vip      string
+	settings *string
 }
 
-// restored is what a restore found.
+func archiveFlags(flags *flag.FlagSet) *archive {
+	return &archive{certificates: certificateFlags(flags), history: historyFlags(flags), settings: settingsFlag(flags)}
+}
+
+func (a *archive) load(flags *flag.FlagSet) error {
+	s, err := loadSettings(flags, *a.settings)
+	if err != nil {
+		return err
+	}
+	a.backupBucket.load(s)
+	a.certificates.load(s)
+	a.history.load(s)
+	a.vip = s.required("VIP")
+	return s.err()
+}
+
+// old returns the data of a server that holds the VIP, which never restores. Root's units watch dir
+// for requests to stop and start Prometheus.
+func (a *archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger) (handover.Data, error) {
+	certificates, err := a.certificates.data(store, "", io.Discard, log)
+	return handover.Multi{certificates, a.history.old(store, server, dir, log)}, err
+}
+
 type restored struct {
 	certificates certificates.Result
 	history      history.Result
-	// done is whether the history was restored.
-	done bool
+	done         bool
 }
 
-// successor is all of it as a handover sees it on a new server. What it restores is noted in found.
-func (a archive) successor(store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger) (handover.Data, error) {
-	ofCertificates, err := a.names.data(store, project, out, log)
+// successor returns the data of a new server. A restore writes its results to found.
+func (a *archive) successor(
+	store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger,
+) (handover.Data, error) {
+	ofCertificates, err := a.certificates.data(store, project, out, log)
 	ofCertificates.Note = func(result certificates.Result) { found.certificates = result }
 	ofHistory := a.history.successor(store, project, out, log)
 	ofHistory.Note = func(result history.Result) { found.history, found.done = result, true }
-	return handover.Joined{ofCertificates, ofHistory}, err
-}
-
-// holderFlag is the flag by which verbs find out whether this server has the VIP.
-func holderFlag(flags *flag.FlagSet) *string {
-	return flags.String("holder-file", holderPath, "`file` that is there while this server has the VIP")
+	return handover.Multi{ofCertificates, ofHistory}, err
 }

@@ -24,7 +24,9 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(text), 0o600))
 	holder := filepath.Join(t.TempDir(), "holder")
 	metrics := filepath.Join(t.TempDir(), "backup.prom")
-	args := append([]string{"backup", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", holder, "--metrics", metrics}, flags...)
+	args := append([]string{
+		"backup", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--metrics", metrics,
+	}, flags...)
 
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
@@ -45,7 +47,8 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	s3.DenyPuts()
 	s3.Delete(acmeKey)
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"backup: back up the certificates: put s3://content/"+acmeKey+": access denied")
+	require.Contains(t, stderr.String(),
+		"level=ERROR msg=\"backup: cannot back up the certificates: put s3://content/"+acmeKey+": access denied")
 	after, err := os.ReadFile(metrics)
 	require.NoError(t, err)
 	require.Contains(t, string(after), "\nagent_backup_failures_total 1\n")
@@ -54,21 +57,26 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.Contains(t, string(after), "\n"+success+when, "the last success is not forgotten")
 }
 
-func TestARestoreSaysWhatItFound(t *testing.T) {
+func TestRestorePrintsItsResult(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	project, _ := dockerIn(t, "")
 	holder := filepath.Join(t.TempDir(), "holder")
-	args := append([]string{"restore", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", holder, "--project", project}, flags...)
+	args := append([]string{
+		"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--project", project,
+	}, flags...)
 
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	const noHistory = "restore: no history was backed up yet: Prometheus begins with nothing\n"
-	require.Equal(t, "restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory, stdout.String())
+	const noHistory = "restore: no history was backed up yet: Prometheus starts empty\n"
+	require.Equal(t,
+		"restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory,
+		stdout.String())
 	require.FileExists(t, filepath.Join(traefik, "restored.json"))
 
 	stdout.Reset()
-	text := certificatestest.Storage(t, certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
+	text := certificatestest.Storage(t,
+		certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	s3.Put(acmeKey, text)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Equal(t, "restore: example.org: valid until 2038-01-19T03:14:07Z\n"+noHistory, stdout.String())
@@ -78,23 +86,25 @@ func TestARestoreSaysWhatItFound(t *testing.T) {
 
 	s3.Deny()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "level=ERROR msg=\"restore: restore the certificates: the backup cannot be read, which is not as if there were none: ")
+	require.Contains(t, stderr.String(),
+		"level=ERROR msg=\"restore: cannot restore the certificates: the backup is unreadable; refusing to treat it as "+
+			"missing: ")
 }
 
-func TestAServerWithTheVIPRestoresNothingOverWhatItHas(t *testing.T) {
+func TestHolderOfTheVIPDoesNotRestoreOverItsData(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
 	holder := filepath.Join(t.TempDir(), "holder")
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
 	var stdout, stderr bytes.Buffer
-	args := append([]string{"restore", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", holder}, flags...)
+	args := append([]string{"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder}, flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Equal(t, "restore: this server has the VIP: what it has is what counts\n", stdout.String())
+	require.Equal(t, "restore: skipped: this server is active, its data is authoritative\n", stdout.String())
 	require.NoFileExists(t, filepath.Join(traefik, "acme", "acme.json"))
 }
 
-func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
+func TestOnlyCertificatesOfTrustedAuthorityAreRestored(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, flags := siteFlags(t)
 	ca := filepath.Join(t.TempDir(), "acme-ca.pem")
@@ -102,7 +112,9 @@ func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
 	restored := func() string {
 		var stdout, stderr bytes.Buffer
-		args := append([]string{"restore", "--env-file", "none", "--bucket", s3.Bucket, "--holder-file", ca + ".none", "--project", project}, flags...)
+		args := append([]string{
+			"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", ca + ".none", "--project", project,
+		}, flags...)
 		require.Equal(t, exitDone, run(t.Context(), append(args, "--acme-ca", ca), &stdout, &stderr), &stderr)
 		return stdout.String()
 	}
@@ -113,24 +125,25 @@ func TestTheCertificatesAreThoseOfTheAuthorityThatIsTrusted(t *testing.T) {
 	require.Contains(t, restored(), "example.org: valid until", "an empty file is as none")
 }
 
-func TestAWrongCommandLineOfBackupAndRestoreIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
 	for _, verb := range []string{"backup", "restore"} {
 		for _, c := range []struct {
-			args string
-			code int
-			says string
+			settings []string
+			args     string
+			code     int
+			says     string
 		}{
-			{"", exitUsage, "--bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-			{"--bucket b", exitUsage, "--names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-			{"--bucket b --names n", exitUsage, "--acme-directory is missing, and the server's environment has no ACME_DIRECTORY: give the URL of the certificate authority's directory"},
-			{"--bucket b --names n --acme-directory d", exitUsage, "--stack is missing, and the server's environment has no STACK: give the name of the stack"},
-			{"--bucket b --names n --acme-directory d --stack s --retention 1m", exitUsage, "--retention is 1m0s: give one hour or more, such as 24h"},
-			{"--bucket b now", exitUsage, `unexpected argument "now": flags only`},
-			{"-h", exitDone, "[flags]"},
+			{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
+			{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+			{[]string{"ACME_DIRECTORY="}, "", exitUsage, "server.env does not set ACME_DIRECTORY\n"},
+			{[]string{"STACK="}, "", exitUsage, "server.env does not set STACK\n"},
+			{[]string{"BACKUP_RETENTION=1m"}, "", exitUsage, `BACKUP_RETENTION is "1m": expected 1h0m0s or more`},
+			{nil, "now", exitUsage, `unexpected argument "now": flags only`},
+			{nil, "-h", exitDone, "[flags]"},
 		} {
-			t.Run(verb+" "+c.args, func(t *testing.T) {
+			t.Run(verb+" "+c.says, func(t *testing.T) {
 				var stderr bytes.Buffer
-				args := append([]string{verb, "--env-file", "none"}, strings.Fields(c.args)...)
+				args := append([]string{verb, "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 				require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 				require.Contains(t, stderr.String(), "usage: agent "+verb)
 				require.Contains(t, stderr.String(), c.says)

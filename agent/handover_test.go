@@ -22,33 +22,34 @@ import (
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
 
-// siteFlags are the flags of a verb that has to do with the certificates of a new
-// server, whose directory is returned.
+// siteFlags are the flags of a verb that handles the certificates of a new server, whose directory
+// it returns.
 func siteFlags(t *testing.T) (traefik string, flags []string) {
 	t.Helper()
 	traefik = t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
-	return traefik, append(historyArgs(t), "--names", "example.org", "--acme-directory", "https://acme.example.org/dir", "--acme-ca", "none", "--traefik", traefik)
+	return traefik, append(historyArgs(t), "--acme-ca", "none", "--traefik", traefik)
 }
 
 // historyArgs are the flags by which a verb finds the history of a server whose
 // Prometheus has never run.
 func historyArgs(t *testing.T) []string {
 	t.Helper()
-	return []string{"--stack", "production", "--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
+	return []string{"--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
 }
 
-// handoverArgs is the command line of `agent handover` on such a server, where Docker
-// does what it is told to.
+// handoverArgs is the command line of `agent handover` on such a server, with a Docker that does
+// everything it is asked for.
 func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
 	project, _ := dockerIn(t, "")
-	return append(append([]string{"handover", "--env-file", "none", "--project", project, "--metrics", filepath.Join(project, "restore.prom")}, site...), flags...)
+	return append(append([]string{"handover", "--project", project, "--metrics", filepath.Join(project, "restore.prom")},
+		site...), flags...)
 }
 
-// dockerIn puts a program that notes its calls, and then does what the script says, in
-// Docker's place. It returns the compose project and the calls so far.
+// dockerIn replaces Docker by a program that records its calls, and then runs the script. It
+// returns the compose project and the calls so far.
 func dockerIn(t *testing.T, script string) (project string, calls func() string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()
@@ -69,19 +70,21 @@ const (
 	startPrometheus = "up --detach --no-deps --no-recreate --wait --wait-timeout 60 prometheus\n"
 )
 
-func TestTheFirstServerHasNobodyToTakeOverFrom(t *testing.T) {
+func TestFirstServerStartsWithoutHandover(t *testing.T) {
 	s3 := buckettest.Start(t)
 	var stdout, stderr bytes.Buffer
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
 	prometheus := t.TempDir()
 	project, calls := dockerIn(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
-	require.Equal(t, exitDone, run(t.Context(), []string{"handover", "--env-file", env, "--prometheus", prometheus, "--project", project}, &stdout, &stderr), &stderr)
-	require.Equal(t, "handover: no server before this one\n", stdout.String())
+	require.Equal(t, exitDone,
+		run(t.Context(), []string{
+			"handover", "--env-file", settingsOf(t, s3.Bucket), "--prometheus", prometheus, "--project", project,
+		}, &stdout, &stderr), &stderr)
+	require.Equal(t, "handover: no previous server\n", stdout.String())
 	require.Empty(t, stderr.String())
-	require.Equal(t, stopPrometheus+startPrometheus, calls(), "nobody else collects, and it was waiting")
+	require.Equal(t, stopPrometheus+startPrometheus, calls(), "no other server collects, and it was waiting")
 }
 
-func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
+func TestNewServerRequestsHandoverAndAwaitsAcknowledgment(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	s3.OnGet(func(key string, _ *http.Request) {
@@ -90,10 +93,10 @@ func TestANewServerAnnouncesItselfAndWaitsForTheAnswer(t *testing.T) {
 		}
 	})
 	var stdout, stderr bytes.Buffer
-	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "20s", "--window", "3m")
+	args := handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket), "--wait", "20s", "--window", "3m")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	require.Regexp(t, `^handover: i-old handed over after \d\.\d s
-restored: no history was backed up yet: Prometheus begins with nothing
+restored: no history was backed up yet: Prometheus starts empty
 $`, stdout.String())
 	require.Empty(t, stderr.String())
 
@@ -108,7 +111,7 @@ $`, stdout.String())
 	require.Equal(t, 3*time.Minute, expires.Sub(announced))
 }
 
-func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T) {
+func TestTraefikRestartsForNewerCertificatesOfTheOldServer(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	traefik, flags := siteFlags(t)
@@ -117,11 +120,12 @@ func TestTraefikIsStartedAgainWhenTheOldServerHadNewerCertificates(t *testing.T)
 	project, calls := dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 
 	var stdout, stderr bytes.Buffer
-	args := append([]string{"handover", "--env-file", "none", "--bucket", s3.Bucket, "--wait", "50ms", "--project", project}, flags...)
+	args := append([]string{"handover", "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms", "--project", project},
+		flags...)
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Regexp(t, `^handover: i-old did not answer within 50ms: going on without its last data
-restored other certificates than before: example\.org: valid until 20\S+Z
-restored: no history was backed up yet: Prometheus begins with nothing
+	require.Regexp(t, `^handover: i-old did not answer within 50ms: continuing without its last data
+restored newer certificates: example\.org: valid until 20\S+Z
+restored: no history was backed up yet: Prometheus starts empty
 $`, stdout.String())
 	text, err := os.ReadFile(filepath.Join(traefik, "acme", "acme.json"))
 	require.NoError(t, err)
@@ -129,53 +133,59 @@ $`, stdout.String())
 	require.Contains(t, calls(), "restart --no-deps traefik\n")
 }
 
-func TestADeadServerDoesNotStopAnUpdate(t *testing.T) {
+func TestDeadServerDoesNotBlockUpdate(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	var stdout, stderr bytes.Buffer
-	args := handoverArgs(t, "--bucket", s3.Bucket, "--wait", "50ms")
+	args := handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms")
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-	require.Equal(t, "handover: i-old did not answer within 50ms: going on without its last data\n"+
-		"restored: no history was backed up yet: Prometheus begins with nothing\n", stdout.String())
+	require.Equal(t, "handover: i-old did not answer within 50ms: continuing without its last data\n"+
+		"restored: no history was backed up yet: Prometheus starts empty\n", stdout.String())
 }
 
-func TestABucketThatMayNotBeWrittenToStopsAnUpdate(t *testing.T) {
+func TestUnwritableBucketFailsUpdate(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("handover/holder.json", oldHolds)
 	s3.DenyPuts()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), handoverArgs(t, "--bucket", s3.Bucket), &stdout, &stderr))
+	require.Equal(t, exitFailed,
+		run(t.Context(), handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket)), &stdout, &stderr))
 	require.Empty(t, stdout.String())
-	require.Equal(t, "level=ERROR msg=\"handover: announce this server: put s3://content/handover/announcement.json: "+
-		"access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket\"\n", stderr.String())
+	require.Equal(t,
+		"level=ERROR msg=\"handover: cannot request the handover: put s3://content/handover/announcement.json: "+
+			"access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the backup bucket\"\n",
+		stderr.String())
 }
 
-func TestAWrongCommandLineOfHandoverIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfHandoverUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		settings []string
+		args     string
+		code     int
+		says     string
 	}{
-		{"", exitUsage, "usage: agent handover: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b --names n --acme-directory d --stack s --wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
-		{"--bucket b --names n --acme-directory d --stack s --wait 2m", exitUsage, "usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
-		{"--bucket b --names n --acme-directory d --stack s --window 30s", exitUsage, "usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
-		{"--bucket b", exitUsage, "usage: agent handover: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-		{"--bucket b --wait long", exitUsage, `usage: agent handover: invalid value "long" for flag -wait`},
-		{"--bucket b now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},
-		{"-h", exitDone, "usage: agent handover [flags]"},
+		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
+		{nil, "--wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
+		{nil, "--wait 2m", exitUsage,
+			"usage: agent handover: --wait is 2m0s and --window 2m0s: give a window that is longer than the wait"},
+		{nil, "--window 30s", exitUsage,
+			"usage: agent handover: --wait is 30s and --window 30s: give a window that is longer than the wait"},
+		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+		{nil, "--wait long", exitUsage, `usage: agent handover: invalid value "long" for flag -wait`},
+		{nil, "now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},
+		{nil, "-h", exitDone, "usage: agent handover [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			args := append([]string{"handover", "--env-file", "none"}, strings.Fields(c.args)...)
+			args := append([]string{"handover", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})
 	}
 }
 
-// What the server before this one wrote must not stop its replacement, at either restore.
-func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
+// The previous server's objects must not stop its replacement, at either restore.
+func TestInvalidBucketDoesNotBlockUpdateAndIsInMetrics(t *testing.T) {
 	for _, verb := range []string{"restore", "handover"} {
 		t.Run(verb, func(t *testing.T) {
 			s3 := buckettest.Start(t)
@@ -185,18 +195,20 @@ func TestABucketFullOfNonsenseStopsNoUpdateAndIsToldByMetrics(t *testing.T) {
 			s3.Put("history/epochs/18446744073709551615.json", `[]`)
 			s3.Put("handover/holder.json", strings.Repeat("x", 5_000))
 			s3.Put("handover/answer.json", `{"announcement":[]}`)
-			args := handoverArgs(t, "--bucket", s3.Bucket)
+			args := handoverArgs(t, "--env-file", settingsOf(t, s3.Bucket))
 			args[0] = verb
 			if verb == "handover" {
 				args = append(args, "--wait", "50ms")
 			}
 			var stdout, stderr bytes.Buffer
 			require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
-			require.Contains(t, stdout.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE")
-			require.Contains(t, stdout.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (2)")
+			require.Contains(t, stdout.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE")
+			require.Contains(t, stdout.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (2)")
 			text, err := os.ReadFile(args[slices.Index(args, "--metrics")+1])
 			require.NoError(t, err)
-			for _, metric := range []string{"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n"} {
+			for _, metric := range []string{
+				"agent_restore_lost 1\n", "agent_restore_certificates_unusable 1\n", "agent_restore_fallbacks 2\n",
+			} {
 				require.Contains(t, string(text), metric)
 			}
 		})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -10,73 +9,57 @@ import (
 	"path/filepath"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/compose"
 	"immutable-infra/agent/internal/history"
 	"immutable-infra/agent/internal/pause"
+	"immutable-infra/server/atomicfile"
 )
 
 const (
-	// prometheusService is Prometheus' name in the compose project.
 	prometheusService = "prometheus"
-	// pauseTimeout is how long Prometheus may take to stop or to start: longer than
-	// its grace period.
+	// pauseTimeout bounds a stop or start of Prometheus: longer than its grace period.
 	pauseTimeout = 60 * time.Second
 )
 
-// siteHistory is the flags by which a verb finds the monitoring's history, here and in
-// the backup bucket.
+// siteHistory is the monitoring history, on this server and in the backup bucket.
 type siteHistory struct {
-	prometheus, state, stack *string
-	retention                *time.Duration
+	// prometheus and state are flags.
+	prometheus, state *string
+	stack             string
+	// retention is how long the bucket keeps objects that are not current.
+	retention time.Duration
 }
 
 func historyFlags(flags *flag.FlagSet) siteHistory {
 	return siteHistory{
 		prometheus: prometheusFlag(flags),
-		state:      flags.String("history-state", "/var/lib/site-agent/history.json", "`file` that remembers what the backup bucket has of the history"),
-		stack:      stackFlag(flags),
-		retention:  flags.Duration("retention", 24*time.Hour, "for how long the bucket keeps what is not current any more"),
+		state: flags.String("history-state", "/var/lib/site-agent/history.json",
+			"`file` that records which parts of the history are in the backup bucket"),
 	}
-}
-
-// complete fills in what the flags leave to the server's environment.
-func (h siteHistory) complete(flags *flag.FlagSet, environment map[string]string) error {
-	if *h.retention < time.Hour {
-		return fmt.Errorf("%w: %s: --retention is %s: give one hour or more, such as 24h", errUsage, flags.Name(), *h.retention)
-	}
-	return completeStack(flags, h.stack, environment)
 }
 
 func prometheusFlag(flags *flag.FlagSet) *string {
-	return flags.String("prometheus", "/srv/prometheus", "`directory` that Prometheus' data directory is in")
+	return flags.String("prometheus", "/srv/prometheus", "`directory` that contains Prometheus' data directory")
 }
 
-func stackFlag(flags *flag.FlagSet) *string {
-	return flags.String("stack", "", "`name` of the stack (default: STACK of --env-file)")
-}
-
-func completeStack(flags *flag.FlagSet, stack *string, environment map[string]string) error {
-	if *stack = cmp.Or(*stack, environment["STACK"]); *stack == "" {
-		return fmt.Errorf("%w: %s: --stack is missing, and the server's environment has no STACK: give the name of the stack", errUsage, flags.Name())
-	}
-	return nil
+func (h *siteHistory) load(s *settings) {
+	h.stack, h.retention = s.required("STACK"), s.atLeastDuration(time.Hour, "BACKUP_RETENTION")
 }
 
 func (h siteHistory) backup(store *bucket.Bucket, server string, log *slog.Logger) history.Backup {
 	return history.Backup{
-		Store: store, Server: server, Stack: *h.stack, Dir: filepath.Join(*h.prometheus, history.DataDir),
-		State: *h.state, Retention: *h.retention, Log: log,
+		Store: store, Server: server, Stack: h.stack, Dir: filepath.Join(*h.prometheus, history.DataDir),
+		State: *h.state, Retention: h.retention, Log: log,
 	}
 }
 
 func (h siteHistory) restore(store *bucket.Bucket, log *slog.Logger) history.Restore {
-	return history.Restore{Store: store, Stack: *h.stack, Dir: *h.prometheus, State: *h.state, Log: log}
+	return history.Restore{Store: store, Stack: h.stack, Dir: *h.prometheus, State: *h.state, Log: log}
 }
 
-// old is the history as a handover sees it on a server that has the VIP, where `agent
-// watch` may not talk to Docker. Prometheus collects there already.
+// old is the history for the handover of a server that holds the VIP, where `agent watch` has no
+// access to Docker. Prometheus collects there already.
 func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Logger) history.Data {
 	prometheus := pause.Switch{Dir: dir, Timeout: pauseTimeout}
 	return history.Data{
@@ -85,7 +68,7 @@ func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Log
 	}
 }
 
-// successor is the history as a handover sees it on a new server.
+// successor returns the history as the handover.Data of a new server.
 func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writer, log *slog.Logger) history.Data {
 	prometheus := compose.Service{Project: project, Name: prometheusService}
 	return history.Data{
@@ -93,17 +76,19 @@ func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writ
 	}
 }
 
-// collect allows Prometheus to collect, from its next start on.
+// collect allows Prometheus to collect, from its next start.
 func (h siteHistory) collect() error {
 	if err := atomicfile.Write(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
-		return fmt.Errorf("allow Prometheus to collect: %w", err)
+		return fmt.Errorf("cannot allow Prometheus to collect: %w", err)
 	}
 	return nil
 }
 
-// restoreStopped restores the history while Prometheus does not run, which is running
-// afterwards if it was before.
-func (h siteHistory) restoreStopped(ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger) (result history.Result, err error) {
+// restoreStopped restores the history while Prometheus is stopped, and restarts Prometheus if it
+// was running.
+func (h siteHistory) restoreStopped(
+	ctx context.Context, store *bucket.Bucket, project string, log *slog.Logger,
+) (result history.Result, err error) {
 	prometheus := compose.Service{Project: project, Name: prometheusService}
 	running, err := prometheus.Running(ctx)
 	if err != nil {

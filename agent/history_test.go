@@ -27,11 +27,11 @@ func newHistoryServer(t *testing.T, s3 *buckettest.Server) historyServer {
 	_, site := siteFlags(t)
 	s := historyServer{prometheus: t.TempDir(), metrics: filepath.Join(t.TempDir(), "history.prom")}
 	s.project, s.calls = dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
-	s.flags = append(site, "--env-file", "none", "--bucket", s3.Bucket, "--prometheus", s.prometheus)
+	s.flags = append(site, "--env-file", settingsOf(t, s3.Bucket), "--prometheus", s.prometheus)
 	return s
 }
 
-// thisServerHolds has this server have the VIP, by the bucket's record and by its holder
+// thisServerHolds makes this server the holder of the VIP, by the bucket's record and by its holder
 // file.
 func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) {
 	t.Helper()
@@ -43,18 +43,19 @@ func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) 
 	return host, holder
 }
 
-// measure adds to the write-ahead log.
+// measure appends to the write-ahead log.
 func (s historyServer) measure(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(s.prometheus, "data", "wal"), 0o755))
-	file, err := os.OpenFile(filepath.Join(s.prometheus, "data", "wal", "00000000"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	file, err := os.OpenFile(filepath.Join(s.prometheus, "data", "wal", "00000000"), os.O_CREATE|os.O_APPEND|os.O_WRONLY,
+		0o644)
 	require.NoError(t, err)
 	_, err = file.WriteString(text)
 	require.NoError(t, err)
 	require.NoError(t, file.Close())
 }
 
-// measured is what is in the write-ahead log below a directory.
+// measured is the content of the write-ahead log below a directory.
 func measured(t *testing.T, dir string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "data", "wal", "00000000"))
@@ -62,8 +63,8 @@ func measured(t *testing.T, dir string) string {
 	return string(text)
 }
 
-// told is what the node exporter's textfile collector is told, without the help.
-func (s historyServer) told(t *testing.T) map[string]string {
+// written is the file for the node exporter's textfile collector, without the help.
+func (s historyServer) written(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(s.metrics)
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func (s historyServer) told(t *testing.T) map[string]string {
 	return values
 }
 
-func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
+func TestHistoryMovesToTheNextServer(t *testing.T) {
 	s3 := buckettest.Start(t)
 	host, holder := thisServerHolds(t, s3)
 	old := newHistoryServer(t, s3)
@@ -86,26 +87,29 @@ func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
 	old.measure(t, ", three")
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
-	told := old.told(t)
-	require.Equal(t, "1", told["agent_backup_epoch"])
-	require.Equal(t, "0", told["agent_backup_failures_total"])
-	require.Equal(t, "2", told["agent_backup_objects"], "the new bytes, and the manifest")
-	require.Regexp(t, `^[3-9]\d\d$`, told["agent_backup_bytes"])
-	require.Regexp(t, `^0\.\d+$`, told["agent_backup_duration_seconds"])
-	require.Regexp(t, `^\d{10}$`, told["agent_last_backup_timestamp_seconds"])
+	metrics := old.written(t)
+	require.Equal(t, "1", metrics["agent_backup_epoch"])
+	require.Equal(t, "0", metrics["agent_backup_failures_total"])
+	require.Equal(t, "2", metrics["agent_backup_objects"], "the new bytes, and the manifest")
+	require.Regexp(t, `^[3-9]\d\d$`, metrics["agent_backup_bytes"])
+	require.Regexp(t, `^0\.\d+$`, metrics["agent_backup_duration_seconds"])
+	require.Regexp(t, `^\d{10}$`, metrics["agent_last_backup_timestamp_seconds"])
 
 	successor := newHistoryServer(t, s3)
 	require.NoError(t, os.WriteFile(filepath.Join(successor.prometheus, "collecting"), nil, 0o644))
-	restore := append([]string{"restore", "--holder-file", holder + ".none", "--metrics", successor.metrics, "--project", successor.project}, successor.flags...)
+	restore := append([]string{
+		"restore", "--holder-file", holder + ".none", "--metrics", successor.metrics, "--project", successor.project,
+	}, successor.flags...)
 	require.Equal(t, exitDone, run(t.Context(), restore, &stdout, &stderr), &stderr)
 	require.Contains(t, stdout.String(), "restore: history of "+host+", ")
 	require.Equal(t, "one, two, three", measured(t, successor.prometheus))
-	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(), "it must not run meanwhile")
+	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(),
+		"it must not run meanwhile")
 	require.NoFileExists(t, filepath.Join(successor.prometheus, "collecting"), "the old server still collects")
-	told = successor.told(t)
-	require.Equal(t, "15", told["agent_restore_bytes"])
-	require.Equal(t, "0", told["agent_restore_fallbacks"])
-	require.Regexp(t, `^\d+(\.\d+)?$`, told["agent_restored_backup_age_seconds"])
+	metrics = successor.written(t)
+	require.Equal(t, "15", metrics["agent_restore_bytes"])
+	require.Equal(t, "0", metrics["agent_restore_fallbacks"])
+	require.Regexp(t, `^\d+(\.\d+)?$`, metrics["agent_restored_backup_age_seconds"])
 
 	// The last data of the old server.
 	old.measure(t, ", four")
@@ -121,7 +125,7 @@ func TestTheHistoryGoesFromOneServerToTheNext(t *testing.T) {
 	require.FileExists(t, filepath.Join(successor.prometheus, "collecting"))
 }
 
-func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.T) {
+func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, holder := thisServerHolds(t, s3)
 	s := newHistoryServer(t, s3)
@@ -129,31 +133,32 @@ func TestACertificateThatCannotBeBackedUpDoesNotKeepTheHistoryFromIt(t *testing.
 	traefik := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte("{"), 0o600))
-	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik", traefik)
+	args := append(append([]string{"backup", "--holder-file", holder, "--metrics", s.metrics}, s.flags...), "--traefik",
+		traefik)
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "back up the certificates: ")
+	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
 	_, exists := s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
-	told := s.told(t)
-	require.Equal(t, "1", told["agent_backup_failures_total"])
-	require.NotContains(t, told, "agent_last_backup_timestamp_seconds", "there was none")
+	metrics := s.written(t)
+	require.Equal(t, "1", metrics["agent_backup_failures_total"])
+	require.NotContains(t, metrics, "agent_last_backup_timestamp_seconds", "there was none")
 
-	// And the other way round.
+	// The other way round.
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), nil, 0o600))
 	require.NoError(t, os.RemoveAll(filepath.Join(s.prometheus, "data")))
 	stderr.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.NotContains(t, stderr.String(), "certificates")
-	require.Equal(t, "2", s.told(t)["agent_backup_failures_total"])
+	require.Equal(t, "2", s.written(t)["agent_backup_failures_total"])
 }
 
-func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
+func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
 	s3 := buckettest.Start(t)
 	host, err := serverName("none")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	args := []string{"verify", "--env-file", "none", "--bucket", s3.Bucket, "--stack", "production", "--dir", dir}
+	args := []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "level=ERROR msg=\"verify: no history was backed up yet\"")
@@ -163,12 +168,13 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
 	s := newHistoryServer(t, s3)
 	s.measure(t, "one, two")
-	require.Equal(t, exitDone, run(t.Context(), append([]string{"backup", "--holder-file", holder}, s.flags...), io.Discard, &stderr), &stderr)
+	require.Equal(t, exitDone,
+		run(t.Context(), append([]string{"backup", "--holder-file", holder}, s.flags...), io.Discard, &stderr), &stderr)
 	s3.DenyPuts()
 	stdout.Reset()
 	stderr.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
-	require.Contains(t, stderr.String(), dir+" is not empty", "what is there from before proves nothing")
+	require.Contains(t, stderr.String(), dir+" is not empty", "existing files prove nothing")
 
 	dir = t.TempDir()
 	args[len(args)-1] = dir
@@ -185,23 +191,25 @@ func TestADrillProvesTheBackupAndTouchesNothing(t *testing.T) {
 	require.Equal(t, "one, two", measured(t, dir))
 }
 
-func TestAWrongCommandLineOfVerifyIsAnsweredWithWhatToWrite(t *testing.T) {
-	for args, says := range map[string]string{
-		"--stack s":            "--bucket is missing",
-		"--bucket b":           "--stack is missing",
-		"--bucket b --stack s": "usage: agent verify: --dir is missing: give an empty directory",
+func TestErrorOfVerifyUsageNamesTheFix(t *testing.T) {
+	for settings, says := range map[string]string{
+		"BACKUP_BUCKET=": "server.env does not set BACKUP_BUCKET\n",
+		"STACK=":         "server.env does not set STACK\n",
+		"STACK=s":        "usage: agent verify: --dir is missing: give an empty directory",
 	} {
 		var stderr bytes.Buffer
-		require.Equal(t, exitUsage, run(t.Context(), append([]string{"verify", "--env-file", "none"}, strings.Fields(args)...), io.Discard, &stderr))
+		require.Equal(t, exitUsage,
+			run(t.Context(), []string{"verify", "--env-file", settingsOf(t, "b", settings)}, io.Discard, &stderr))
 		require.Contains(t, stderr.String(), says)
 	}
 }
 
-func TestADrillFailsWhereABackupIsThereAndOfNoUse(t *testing.T) {
+func TestDrillFailsIfNoBackupIsUsable(t *testing.T) {
 	s3 := buckettest.Start(t)
 	s3.Put("history/manifests/00000001/00000001.json", "{}")
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"verify", "--env-file", "none", "--stack", "production", "--bucket", s3.Bucket, "--dir", t.TempDir()}, &stdout, &stderr)
+	code := run(t.Context(), []string{"verify", "--env-file", settingsOf(t, s3.Bucket), "--dir", t.TempDir()}, &stdout,
+		&stderr)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is of use")
+	require.Contains(t, stderr.String(), "verify: none of the 1 backups in the bucket is usable")
 }

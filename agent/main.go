@@ -1,16 +1,16 @@
-// Command agent is the one program of this project on every server. Each verb does
-// one job and ends, but for watch, which runs until it is stopped.
+// Command agent is the one program of this project on every server. Each verb does one job and ends,
+// except watch, which runs until it is stopped.
 //
-//	agent pull --bucket NAME    bring the site's current build onto this server
-//	agent ready                 say whether visitors may be sent to this server
-//	agent watch                 give way to a successor, for as long as it runs
-//	agent handover              have the server before this one give way
-//	agent backup                bring this server's certificates and history to the backup bucket
-//	agent restore               bring them from there, before Traefik and Prometheus start
-//	agent verify                bring the history from there to an empty directory, as a drill
+//	agent pull        download the site's current release
+//	agent ready       report whether this server may get visitors
+//	agent watch       hold the VIP until a successor requests the handover
+//	agent handover    request the handover from the server that holds the VIP
+//	agent backup      back up this server's certificates and history
+//	agent restore     download them again, before Traefik and Prometheus start
+//	agent verify      restore the history into an empty directory, as a drill
 //
-// Exit codes: 0 the job is done (or there was nothing to do) and the server is
-// ready, 1 it failed or the server is not ready, 2 the command line is wrong.
+// Exit codes: 0 the job is done (or there was nothing to do) and the server is ready, 1 it failed or the
+// server is not ready, 2 the command line is wrong.
 package main
 
 import (
@@ -34,18 +34,18 @@ const (
 const usage = `usage: agent <verb> [flags]
 
 verbs:
-  pull       bring the site's current build from the content bucket onto this server
-  ready      say whether visitors may be sent to this server, and why not
-  watch      watch whether this server has the VIP, and give way to a successor; runs until stopped
-  handover   have the server that has the VIP give way to this one
-  backup     bring this server's certificates and history to the backup bucket, if it has the VIP
-  restore    bring the certificates and the history from the backup bucket to this server
-  verify     bring the history from the backup bucket to an empty directory, and say what it is
+  pull       download the site's current release from the content bucket
+  ready      report whether this server may get visitors, and why not
+  watch      watch whether this server holds the VIP, and hand over to a successor; runs until stopped
+  handover   request the handover from the server that holds the VIP
+  backup     back up this server's certificates and history to the backup bucket, if it holds the VIP
+  restore    restore the certificates and the history from the backup bucket
+  verify     restore the history into an empty directory, and describe it
 
 agent <verb> -h lists the flags of a verb.
 `
 
-// errUsage marks an error of the command line, as opposed to one of the work.
+// errUsage marks an error of the command line, as opposed to a failure of the work.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -55,11 +55,11 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out the verb that args begins with and returns the exit code.
-// Errors are logged here and nowhere below.
+// run runs the verb that args begins with and returns the exit code. Errors are logged here and
+// nowhere else.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// Files of a release are read by other users (nginx, PHP): their modes
-	// must not depend on the umask that the unit happens to have.
+	// Other users (nginx, PHP) read the files of a release: their modes must not depend on the
+	// unit's umask.
 	syscall.Umask(0o022)
 
 	if len(args) == 0 {
@@ -88,7 +88,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stderr, usage)
 	default:
-		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup, restore or verify", errUsage, verb)
+		err = fmt.Errorf("%w: unknown verb %q: write agent pull, ready, watch, handover, backup, restore or verify", errUsage,
+			verb)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -99,13 +100,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errNotReady):
 		return exitFailed
 	default:
-		log.Error(err.Error())
+		log.Error(args[0] + ": " + err.Error())
 		return exitFailed
 	}
 }
 
-// newLogger writes one line of key=value pairs per event, without the time,
-// which the journal adds.
+// newLogger writes one line of key=value pairs for each event, without the time: the journal adds
+// it.
 func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
 		Level: level,
@@ -118,9 +119,8 @@ func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	}))
 }
 
-// parseFlags reads the flags of a verb, after which flags is named. The error
-// of wrong flags is an errUsage; that of a request for help, which is answered
-// on stderr, is flag.ErrHelp.
+// parseFlags parses the flags of a verb, which flags is named after. For wrong flags it returns an
+// errUsage; for a request for help, which it answers on stderr, flag.ErrHelp.
 func parseFlags(flags *flag.FlagSet, args []string, usage string, stderr io.Writer) error {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {

@@ -38,7 +38,7 @@ func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	// Each takes seconds; what hangs is killed, and says so by its error.
+	// Each takes seconds; one that hangs is killed, and its error says so.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, program, args...)
@@ -71,27 +71,36 @@ func requireFrontPage(t *testing.T, dir, want string) {
 	require.Equal(t, want, string(text))
 }
 
-func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		args     string
+		settings []string
+		code     int
+		says     string
 	}{
-		{"", exitUsage, "usage: agent <verb> [flags]"},
-		{"push", exitUsage, `usage: unknown verb "push": write agent pull, ready, watch, handover, backup, restore or verify`},
-		{"pull", exitUsage, "usage: agent pull: --bucket is missing: give the name of the content bucket"},
-		{"pull --bucket b --keep 0", exitUsage, "usage: agent pull: --keep is 0: give 1 or more"},
-		{"pull --bucket b --timeout 0s", exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},
-		{"pull --bucket b --reload /run/reload", exitUsage, "usage: agent pull: --domain is missing: give the site's name, by which the web server is asked"},
-		{"pull --bucket b --reload /run/reload --domain d --url example.org", exitUsage, `usage: agent pull: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
-		{"pull --bucket b --keep many", exitUsage, `usage: agent pull: invalid value "many" for flag -keep`},
-		{"pull --bucket b now", exitUsage, `usage: agent pull: unexpected argument "now": flags only`},
-		{"help", exitDone, "usage: agent <verb> [flags]"},
-		{"pull -h", exitDone, "usage: agent pull --bucket NAME [flags]"},
+		{"", nil, exitUsage, "usage: agent <verb> [flags]"},
+		{"push", nil, exitUsage,
+			`usage: unknown verb "push": write agent pull, ready, watch, handover, backup, restore or verify`},
+		{"pull", []string{"CONTENT_BUCKET="}, exitUsage, "server.env does not set CONTENT_BUCKET\n"},
+		{"pull", []string{"RELEASES_KEPT=0"}, exitUsage, `usage: agent pull: RELEASES_KEPT is "0": expected 1 or more`},
+		{"pull", []string{"RELEASES_KEPT=many"}, exitUsage, `usage: agent pull: RELEASES_KEPT is "many": expected 1 or more`},
+		{"pull --timeout 0s", nil, exitUsage, "usage: agent pull: --timeout is 0s: give a duration above zero, such as 10m"},
+		{"pull --reload /run/reload", []string{"DOMAIN="}, exitUsage, "server.env does not set DOMAIN\n"},
+		{"pull --reload /run/reload --url example.org", nil, exitUsage,
+			`usage: agent pull: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
+		{"pull --timeout soon", nil, exitUsage, `usage: agent pull: invalid value "soon" for flag -timeout`},
+		{"pull now", nil, exitUsage, `usage: agent pull: unexpected argument "now": flags only`},
+		{"pull --bucket b", nil, exitUsage, "usage: agent pull: flag provided but not defined: -bucket"},
+		{"help", nil, exitDone, "usage: agent <verb> [flags]"},
+		{"pull -h", nil, exitDone, "usage: agent pull [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			require.Equal(t, c.code, run(t.Context(), strings.Fields(c.args), io.Discard, &stderr))
+			args := strings.Fields(c.args)
+			if len(args) > 0 && args[0] == "pull" {
+				args = append([]string{"pull", "--env-file", settingsOf(t, "b", c.settings...)}, args[1:]...)
+			}
+			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})
 	}
@@ -100,12 +109,16 @@ func TestAWrongCommandLineIsAnsweredWithWhatToWrite(t *testing.T) {
 func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
-	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
-	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site")}
+	args := []string{
+		"pull", "--runtime", t.TempDir(), "--env-file", settingsOf(t, server.Bucket), "--dir",
+		filepath.Join(t.TempDir(), "site"),
+	}
 
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
-	require.Regexp(t, `^level=INFO msg="switched to release" release=[0-9a-f]{16} files=1 bytes=5 downloaded=5 from=none in=[0-9.]+m?s\n$`, stderr.String())
+	require.Regexp(t,
+		`^level=INFO msg="switched to release" release=[0-9a-f]{16} files=1 bytes=5 downloaded=5 from=none in=[0-9.]+m?s\n$`,
+		stderr.String())
 
 	stderr.Reset()
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
@@ -115,11 +128,11 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
 }
 
-// The unit web-reload and nginx, in one: at a request, the configuration of the current release is read.
+// The unit web-reload and nginx together: a request makes it read the configuration of the current
+// release.
 func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 	server := buckettest.Start(t)
 	dir, runtimeDirectory := filepath.Join(t.TempDir(), "site"), t.TempDir()
-	t.Setenv("RUNTIME_DIRECTORY", runtimeDirectory)
 	request := filepath.Join(runtimeDirectory, "reload")
 	var served atomic.Pointer[[]byte]
 	served.Store(new([]byte))
@@ -129,14 +142,17 @@ func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 			if err == nil {
 				served.Store(&text)
 			}
-			// The request during which it happened is one of the configuration before.
+			// This request still gets the previous configuration.
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
 		w.Write(*served.Load())
 	}))
 	t.Cleanup(web.Close)
-	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir, "--reload", request, "--domain", "site.example.org", "--url", web.URL}
+	args := []string{
+		"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir, "--runtime", runtimeDirectory, "--reload", request,
+		"--url", web.URL,
+	}
 	for _, front := range []string{"first", "second"} {
 		upload(server, front)
 		var stderr bytes.Buffer
@@ -150,10 +166,12 @@ func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 	}
 }
 
-func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
+func TestEachSuccessfulPullIsInTheMetrics(t *testing.T) {
 	server := buckettest.Start(t)
 	metrics := filepath.Join(t.TempDir(), "pull.prom")
-	args := []string{"pull", "--bucket", server.Bucket, "--dir", filepath.Join(t.TempDir(), "site"), "--metrics", metrics}
+	args := []string{
+		"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", filepath.Join(t.TempDir(), "site"), "--metrics", metrics,
+	}
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.NoFileExists(t, metrics)
@@ -165,19 +183,21 @@ func TestPrometheusIsToldOfEachPullThatWentWell(t *testing.T) {
 
 	stderr.Reset()
 	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
-	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "the release is what counts")
-	require.Contains(t, stderr.String(), "level=WARN msg=\"write metrics: ")
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "only the release matters")
+	require.Contains(t, stderr.String(), "level=WARN msg=\"cannot write metrics: ")
 }
 
 func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
 	server := buckettest.Start(t)
 	var stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir()}, io.Discard, &stderr))
+	require.Equal(t, exitFailed,
+		run(t.Context(), []string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", t.TempDir()}, io.Discard,
+			&stderr))
 	require.Equal(t, "level=ERROR msg=\"pull: no build has been uploaded yet: "+
 		"get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)\"\n", stderr.String())
 }
 
-func TestAStalledTransferIsGivenUp(t *testing.T) {
+func TestStalledTransferTimesOut(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	goOn := make(chan struct{})
@@ -185,7 +205,8 @@ func TestAStalledTransferIsGivenUp(t *testing.T) {
 	server.OnGet(func(string, *http.Request) { <-goOn })
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(),
-		[]string{"pull", "--bucket", server.Bucket, "--dir", t.TempDir(), "--timeout", "50ms"}, io.Discard, &stderr))
+		[]string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", t.TempDir(), "--timeout", "50ms"}, io.Discard,
+		&stderr))
 	require.Contains(t, stderr.String(), "context deadline exceeded")
 }
 
@@ -193,9 +214,8 @@ func TestABootIsNoticedByTheEmptyRuntimeDirectory(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	runtimeDirectory := t.TempDir()
-	t.Setenv("RUNTIME_DIRECTORY", runtimeDirectory)
 	dir := filepath.Join(t.TempDir(), "site")
-	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir}
+	args := []string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir, "--runtime", runtimeDirectory}
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "current", "site", "index.html"), []byte("hexxo"), 0o644))
@@ -214,9 +234,11 @@ func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
 	defer syscall.Umask(before)
 	dir := t.TempDir()
 	var stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", server.Bucket, "--dir", dir}, io.Discard, &stderr))
+	require.Equal(t, exitDone,
+		run(t.Context(), []string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir}, io.Discard, &stderr))
 	for path, want := range map[string]os.FileMode{
-		"releases": 0o755, "current": 0o755, "current/site": 0o755, "current/site/index.html": 0o644, "current/release.json": 0o644,
+		"releases": 0o755, "current": 0o755, "current/site": 0o755, "current/site/index.html": 0o644,
+		"current/release.json": 0o644,
 	} {
 		stat, err := os.Stat(filepath.Join(dir, path))
 		require.NoError(t, err)
@@ -224,12 +246,11 @@ func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
 	}
 }
 
-// The machine takes the process away in the middle of a download, without a
-// chance to clean up.
+// The machine kills the process during a download, without a chance to clean up.
 func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
 	server := buckettest.Start(t)
 	dir := filepath.Join(t.TempDir(), "site")
-	args := []string{"pull", "--bucket", server.Bucket, "--dir", dir}
+	args := []string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir}
 	upload(server, "first")
 	command, stderr := agent(t, args...)
 	require.NoError(t, command.Run(), stderr)
@@ -278,7 +299,7 @@ func TestAStoppedPullCleansUp(t *testing.T) {
 			<-goOn
 		}
 	})
-	command, stderr := agent(t, "pull", "--bucket", server.Bucket, "--dir", dir)
+	command, stderr := agent(t, "pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir)
 	require.NoError(t, command.Start())
 	await(t, downloading)
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
 	"immutable-infra/agent/internal/web"
@@ -20,77 +21,71 @@ import (
 )
 
 const (
-	// pullTimer is the timer of `agent pull`.
-	pullTimer   = "agent-pull.timer"
-	pullService = "agent-pull.service"
-	// watchService is the service of `agent watch`.
+	pullTimer    = "agent-pull.timer"
+	pullService  = "agent-pull.service"
 	watchService = "agent-watch.service"
-	// backupTimer is the timer of `agent backup`.
-	backupTimer = "agent-backup.timer"
+	backupTimer  = "agent-backup.timer"
 )
 
-// errNotReady is the error of a server that is not ready. The report, which was
-// printed, says the rest.
+// errNotReady is the error of a server that is not ready. The printed report has the details.
 var errNotReady = errors.New("not ready")
 
-// ready runs `agent ready`: it reads the flags and prints the report of
-// readiness.Readiness on stdout, and what happens until then on stderr.
+// ready runs `agent ready`: it parses the flags and prints the report of readiness.Readiness on
+// stdout, and its progress on stderr.
 func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent ready", flag.ContinueOnError)
 	var (
-		wait       = flags.Duration("wait", 0, "wait for at most this `time` until the server is ready (default 0s: look once)")
-		bucketName = flags.String("bucket", "", "`name` of the content bucket (default: CONTENT_BUCKET of --env-file)")
-		region     = flags.String("region", "", "AWS `region` of the bucket (default: AWS_REGION of --env-file, or the SDK's default chain)")
-		envFile    = flags.String("env-file", serverEnvPath, "`file` with the server's environment")
+		wait = flags.Duration("wait", 0,
+			"wait for at most this `time` until the server is ready (default 0s: check once)")
+		envFile    = settingsFlag(flags)
 		dir        = flags.String("dir", "/srv/site", "`directory` of the releases and the current symlink")
 		project    = projectFlag(flags)
 		address    = siteURLFlag(flags)
-		domain     = flags.String("domain", "", "the site's `name` (default: DOMAIN of --env-file)")
 		names      = certificateFlags(flags)
 		prometheus = prometheusFlag(flags)
 		holderFile = holderFlag(flags)
-		state      = flags.String("state", "/run/agent-ready.json", "`file` that remembers since when the checks are in their states")
-		asJSON     = flags.Bool("json", false, "print the report as JSON")
+		state      = flags.String("state", "/run/agent-ready.json",
+			"`file` that remembers since when the checks are in their states")
+		asJSON = flags.Bool("json", false, "print the report as JSON")
+		send   = flags.Duration("send", 0,
+			"for this `time`, send reports to the backup bucket instead, while this server holds the VIP")
 	)
 	if err := parseFlags(flags, args, "usage: agent ready [flags]", stderr); err != nil {
 		return err
 	}
-	environment, err := readServerEnv(*envFile)
+	settings, err := loadSettings(flags, *envFile)
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
-	*bucketName = cmp.Or(*bucketName, environment["CONTENT_BUCKET"])
-	*region = cmp.Or(*region, environment["AWS_REGION"])
-	*domain = cmp.Or(*domain, environment["DOMAIN"])
+	bucketName, domain := settings.required("CONTENT_BUCKET"), settings.required("DOMAIN")
+	names.load(settings)
+	backupBucket := ""
+	if *send > 0 {
+		backupBucket = settings.required("BACKUP_BUCKET")
+	}
+	if err := settings.err(); err != nil {
+		return err
+	}
 	site, err := web.ParseAddress(*address)
 	switch {
-	case flags.NArg() > 0:
-		return fmt.Errorf("%w: agent ready: unexpected argument %q: flags only", errUsage, flags.Arg(0))
 	case *wait < 0:
-		return fmt.Errorf("%w: agent ready: --wait is %s: give a duration, such as 10m, or 0s to look once", errUsage, *wait)
-	case *bucketName == "":
-		return fmt.Errorf("%w: agent ready: --bucket is missing, and %s names no CONTENT_BUCKET: give the name of the content bucket", errUsage, *envFile)
-	case *domain == "":
-		return fmt.Errorf("%w: agent ready: --domain is missing, and %s names no DOMAIN: give the site's name", errUsage, *envFile)
+		return fmt.Errorf("%w: agent ready: --wait is %s: give a duration, such as 10m, or 0s to check once", errUsage, *wait)
 	case err != nil:
 		return fmt.Errorf("%w: agent ready: --url is %w", errUsage, err)
 	}
-	if err := names.complete(flags, environment); err != nil {
-		return err
-	}
 
-	content, err := bucket.Open(ctx, *bucketName, *region)
+	content, err := bucket.Open(ctx, bucketName, settings.optional("AWS_REGION"))
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	server, err := serverName(instanceIDPath)
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
-	// Root looks here at what belongs to another user: nothing is created.
+	// As root in another user's directory: nothing is created.
 	releases := release.ReadReleases(*dir)
-	system := readiness.System{}
-	report, err := readiness.Readiness{
+	system := proc.System{}
+	checked := readiness.Readiness{
 		Server:   server,
 		Releases: releases,
 		Checks: []readiness.Check{
@@ -99,14 +94,14 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				Bucket:      content,
 				Releases:    releases,
 				Limits:      manifest.DefaultLimits(),
-				Web:         web.NewClient(site, *domain, readiness.UserAgent),
+				Web:         web.NewClient(site, domain, readiness.UserAgent),
 				Project:     *project,
 				PullService: pullService,
 			},
 			readiness.PHP{Project: *project, Runner: system},
 			readiness.Certificates{
 				Address:    net.JoinHostPort(site.Hostname(), cmp.Or(site.Port(), "443")),
-				Names:      names.list(),
+				Names:      names.names,
 				File:       names.file(),
 				Record:     names.record(),
 				HolderFile: *holderFile,
@@ -125,16 +120,24 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		Runner:   system,
 		Progress: stderr,
 		Log:      log,
-	}.Await(ctx, *wait)
+	}
+	if *send > 0 {
+		backup, err := bucket.Open(ctx, backupBucket, settings.optional("AWS_REGION"))
+		if err != nil {
+			return err
+		}
+		return sender{checked, backup, *project, *holderFile, system, log}.run(ctx, *send)
+	}
+	report, err := checked.Await(ctx, *wait)
 	if err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	write := report.WriteText
 	if *asJSON {
 		write = report.WriteJSON
 	}
 	if err := write(stdout); err != nil {
-		return fmt.Errorf("ready: %w", err)
+		return err
 	}
 	if !report.Ready {
 		return errNotReady

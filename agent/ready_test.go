@@ -21,8 +21,9 @@ import (
 	"immutable-infra/agent/internal/release/releasetest"
 )
 
-// The words of the programs that stand in for Docker and systemd on a server
-// where all is well.
+// Scripts that stand in for Docker and systemd on a healthy server.
+//
+//nolint:lll // a raw string
 const (
 	soundDocker = `case "$*" in
 "compose config --services") echo web ;;
@@ -36,20 +37,20 @@ printf 'Id=agent-backup.service\nLoadState=loaded\nActiveState=inactive\nSubStat
 printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nActiveEnterTimestampMonotonic=1\nNRestarts=0\n'`
 )
 
-// install puts a program of the given words before those of the machine.
+// install shadows a program of the machine by a script.
 func install(t *testing.T, dir, name, script string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
-// newServer is a server that is ready. It returns the directory of the programs
-// that stand in for others and the command line.
+// newServer is a server that is ready. It returns the directory of the stand-in programs and the
+// command line.
 func newServer(t *testing.T) (programs string, args []string) {
 	t.Helper()
 	return newServerOf(t, releasetest.Site{"index.html": "hello"})
 }
 
-// newServerOf is a server of a site. Its web server answers 503 for what is not static.
+// newServerOf is a server of a site. Its web server responds with 503 for dynamic files.
 func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []string) {
 	t.Helper()
 	s3 := buckettest.Start(t)
@@ -58,7 +59,8 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	}
 	s3.Put("SHA256SUMS", site.Manifest())
 	dir := filepath.Join(t.TempDir(), "site")
-	require.Equal(t, exitDone, run(t.Context(), []string{"pull", "--bucket", s3.Bucket, "--dir", dir}, io.Discard, io.Discard))
+	require.Equal(t, exitDone,
+		run(t.Context(), []string{"pull", "--env-file", settingsOf(t, s3.Bucket), "--dir", dir}, io.Discard, io.Discard))
 	web := http.NewServeMux()
 	web.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	web.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
@@ -73,7 +75,8 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	t.Cleanup(listener.Close)
 	traefik := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte(certificatestest.Storage(t, pair)), 0o600))
 
 	prometheus := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(prometheus, "restored.json"), []byte(`{"found": false}`), 0o644))
@@ -83,11 +86,11 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	install(t, programs, "docker", soundDocker)
 	install(t, programs, "systemctl", soundSystemctl)
 	install(t, programs, "journalctl", "echo the journal of $2")
-	env := environment(t, "CONTENT_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "RELEASES_KEPT=3", "DOMAIN=site.example.org",
-		"SITE_NAMES=site.example.org,monitoring.site.example.org", "ACME_DIRECTORY=https://acme.example.org/dir")
+	env := settingsOf(t, s3.Bucket, "SITE_NAMES=site.example.org,monitoring.site.example.org")
 	return programs, []string{
 		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
-		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file", filepath.Join(traefik, "holder"),
+		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file",
+		filepath.Join(traefik, "holder"),
 		"--prometheus", prometheus,
 	}
 }
@@ -96,14 +99,15 @@ func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
 	_, args := newServer(t)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stdout)
+	//nolint:lll // a raw string
 	require.Regexp(t, `^ready: server \S+, release [0-9a-f]{16}
 
 CHECK        STATE  SINCE                 DETAIL
 containers   ok     20\S{17}Z  web: healthy
-release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served as it is in the bucket \(files: 1\)
+release      ok     20\S{17}Z  [0-9a-f]{16}: every static file is served with the bucket's bytes \(files: 1\)
 php          ok     20\S{17}Z  the probe runs
 certificate  ok     20\S{17}Z  site\.example\.org: until 2038-01-19; monitoring\.site\.example\.org: until 2038-01-19; account https://acme\.example\.org/account/1
-history      ok     20\S{17}Z  none was there to restore
+history      ok     20\S{17}Z  there was nothing to restore
 agent        ok     20\S{17}Z  agent-pull\.timer: active, last run succeeded; agent-backup\.timer: active, last run succeeded; agent-watch\.service: active
 disk         ok     20\S{17}Z  /: \d+ MiB free, 64 MiB needed; \S+/site: \d+ MiB free, 64 MiB needed
 $`, stdout.String())
@@ -139,7 +143,8 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
-// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does
+// not.
 func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 	site := releasetest.Site{
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
@@ -151,26 +156,33 @@ func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 
 	good, args := newServer(t)
 	require.NotEqual(t, programs, good)
-	install(t, good, "docker", `case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
+	install(t, good, "docker",
+		`case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
 `+soundDocker)
 	stdout.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, io.Discard))
-	require.Regexp(t, `(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`, stdout.String())
+	require.Regexp(t,
+		`(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`,
+		stdout.String())
 	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
 func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 	programs, args := newServer(t)
-	install(t, programs, "systemctl", strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running", "=activating\\nSubState=auto-restart").Replace(soundSystemctl))
+	install(t, programs, "systemctl",
+		strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running",
+			"=activating\\nSubState=auto-restart").Replace(soundSystemctl))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
-	require.Regexp(t, `(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
-	require.Contains(t, stdout.String(), "\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
+	require.Regexp(t,
+		`(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
+	require.Contains(t, stdout.String(),
+		"\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
-func TestAContainerThatTurnsHealthyDuringTheWaitIsWaitedFor(t *testing.T) {
+func TestReadyWaitsForAContainerToTurnHealthy(t *testing.T) {
 	programs, args := newServer(t)
-	// Healthy from the second look on.
+	// Healthy from the second check on.
 	install(t, programs, "docker", `case "$*" in
 "compose config --services") echo web ;;
 "compose exec"*) echo ok ;;
@@ -191,26 +203,29 @@ $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
 }
 
-func TestAWrongCommandLineOfReadyIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfReadyUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		settings []string
+		args     string
+		code     int
+		says     string
 	}{
-		{"", exitUsage, "usage: agent ready: --bucket is missing, and none names no CONTENT_BUCKET: give the name of the content bucket"},
-		{"--bucket b --wait -1s", exitUsage, "usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to look once"},
-		{"--bucket b --wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
-		{"--bucket b", exitUsage, "usage: agent ready: --domain is missing, and none names no DOMAIN: give the site's name"},
-		{"--bucket b --domain d --url example.org", exitUsage, `usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
-		{"--bucket b --domain d --url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
-		{"--bucket b --domain d --url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
-		{"--bucket b --domain d", exitUsage, "usage: agent ready: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-		{"--bucket b now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
-		{"-h", exitDone, "usage: agent ready [flags]"},
+		{[]string{"CONTENT_BUCKET="}, "", exitUsage, "server.env does not set CONTENT_BUCKET\n"},
+		{nil, "--wait -1s", exitUsage,
+			"usage: agent ready: --wait is -1s: give a duration, such as 10m, or 0s to check once"},
+		{nil, "--wait long", exitUsage, `usage: agent ready: invalid value "long" for flag -wait`},
+		{[]string{"DOMAIN="}, "", exitUsage, "server.env does not set DOMAIN\n"},
+		{nil, "--url example.org", exitUsage,
+			`usage: agent ready: --url is "example.org": give an address without a path, such as https://127.0.0.1`},
+		{nil, "--url http://127.0.0.1", exitUsage, `usage: agent ready: --url is "http://127.0.0.1"`},
+		{nil, "--url https://127.0.0.1/blog", exitUsage, `usage: agent ready: --url is "https://127.0.0.1/blog"`},
+		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+		{nil, "now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
+		{nil, "-h", exitDone, "usage: agent ready [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			args := append([]string{"ready", "--env-file", "none"}, strings.Fields(c.args)...)
+			args := append([]string{"ready", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})

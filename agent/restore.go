@@ -15,8 +15,8 @@ import (
 	"immutable-infra/agent/internal/metrics"
 )
 
-// restore runs `agent restore`: it reads the flags and leaves the work to
-// certificates.Restore and history.Restore.
+// restore runs `agent restore`: it parses the flags and runs certificates.Restore and
+// history.Restore.
 func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent restore", flag.ContinueOnError)
 	var (
@@ -28,37 +28,36 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	if err := parseFlags(flags, args, "usage: agent restore [flags]", stderr); err != nil {
 		return err
 	}
-	if _, err := archive.complete(flags); err != nil {
+	if err := archive.load(flags); err != nil {
 		return err
 	}
 	holds, err := exists(*holderFile)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
 	if holds {
-		fmt.Fprintln(stdout, "restore: this server has the VIP: what it has is what counts")
+		fmt.Fprintln(stdout, "restore: skipped: this server is active, its data is authoritative")
 		return nil
 	}
-	store, _, err := archive.bucket.open(ctx)
+	store, _, err := archive.open(ctx)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
-	// One that fails does not keep the other from being brought here.
+	// A failure of one must not block the other.
 	restored, failed := archive.restoreCertificates(ctx, store, *project, stdout)
 	result, err := archive.history.restoreStopped(ctx, store, *project, log)
 	if err == nil {
 		fmt.Fprintf(stdout, "restore: %s\n", result)
 		noteRestore(log, *path, result, restored)
 	}
-	if failed = errors.Join(failed, err); failed != nil {
-		return fmt.Errorf("restore: %w", failed)
-	}
-	return nil
+	return errors.Join(failed, err)
 }
 
-// restoreCertificates restores the certificates, and has Traefik serve by them.
-func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer) (certificates.Result, error) {
-	restoring, err := a.names.restore(store)
+// restoreCertificates restores the certificates, and makes Traefik serve them.
+func (a *archive) restoreCertificates(
+	ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer,
+) (certificates.Result, error) {
+	restoring, err := a.certificates.restore(store)
 	if err != nil {
 		return certificates.Result{}, err
 	}
@@ -73,7 +72,6 @@ func (a archive) restoreCertificates(ctx context.Context, store *bucket.Bucket, 
 	return result, traefikService(project).Restart(ctx)
 }
 
-// noteRestore tells Prometheus what was restored.
 func noteRestore(log *slog.Logger, path string, result history.Result, of certificates.Result) {
 	flag := func(set bool) float64 {
 		if set {
@@ -82,13 +80,37 @@ func noteRestore(log *slog.Logger, path string, result history.Result, of certif
 		return 0
 	}
 	err := metrics.Textfile{Path: path}.Write(
-		metrics.Metric{Name: "agent_restore_timestamp_seconds", Help: "When this server last restored the monitoring's history.", Value: float64(time.Now().Unix())},
+		metrics.Metric{
+			Name:  "agent_restore_timestamp_seconds",
+			Help:  "When this server last restored the monitoring's history.",
+			Value: float64(time.Now().Unix()),
+		},
 		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that took.", Value: result.Seconds},
-		metrics.Metric{Name: "agent_restore_bytes", Help: "Bytes of the history that was restored.", Value: float64(result.Bytes)},
-		metrics.Metric{Name: "agent_restore_fallbacks", Help: "Newer backups that were of no use.", Value: float64(result.Fallbacks)},
-		metrics.Metric{Name: "agent_restore_lost", Help: "Whether there were backups of the history and none was of use, so that it began anew.", Value: flag(result.Lost())},
-		metrics.Metric{Name: "agent_restore_certificates_unusable", Help: "Whether certificates in the backup bucket were of no use.", Value: flag(of.Unusable != "")},
-		metrics.Metric{Name: "agent_restored_backup_age_seconds", Help: "How old the backup was when it was restored.", Value: result.AgeSeconds},
+		metrics.Metric{
+			Name:  "agent_restore_bytes",
+			Help:  "Bytes of the history that was restored.",
+			Value: float64(result.Bytes),
+		},
+		metrics.Metric{
+			Name:  "agent_restore_fallbacks",
+			Help:  "Newer backups that were unusable.",
+			Value: float64(result.Fallbacks),
+		},
+		metrics.Metric{
+			Name:  "agent_restore_lost",
+			Help:  "Whether backups of the history existed and none was usable, so that Prometheus started empty.",
+			Value: flag(result.Lost()),
+		},
+		metrics.Metric{
+			Name:  "agent_restore_certificates_unusable",
+			Help:  "Whether certificates in the backup bucket were unusable.",
+			Value: flag(of.Unusable != ""),
+		},
+		metrics.Metric{
+			Name:  "agent_restored_backup_age_seconds",
+			Help:  "How old the backup was when it was restored.",
+			Value: result.AgeSeconds,
+		},
 	)
 	if err != nil {
 		log.Warn(err.Error())

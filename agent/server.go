@@ -6,90 +6,52 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
 const (
-	// serverEnvPath is the file that cloud-init writes, which tells a server what
-	// it has to know of its stack. The units read it as their EnvironmentFile.
-	serverEnvPath = "/etc/immutable-infra/server.env"
-
-	// instanceIDPath is where cloud-init notes the EC2 instance id.
+	// instanceIDPath is where cloud-init writes the EC2 instance ID.
 	instanceIDPath = "/var/lib/cloud/data/instance-id"
 
-	// holderPath is where `agent watch` as a unit has its holder file.
+	// holderPath exists while this server holds the VIP.
 	holderPath = "/run/agent-watch/holder"
 )
 
-// readServerEnv reads a file of lines NAME=value. Without the file there are no
-// values: the verbs' flags say the same.
-func readServerEnv(path string) (map[string]string, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the server's environment: %w", err)
-	}
-	values := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			values[name] = unquoted(value)
-		}
-	}
-	return values, nil
-}
-
-// unquoted is a value without the quotes around it. Whoever writes the file quotes
-// only what needs no escapes within them.
-func unquoted(value string) string {
-	for _, quote := range []string{"'", `"`} {
-		if len(value) >= 2 && strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote) {
-			return value[1 : len(value)-1]
-		}
-	}
-	return value
-}
-
-// serverName is the EC2 instance id, by which everybody else knows this server,
-// or the host name where cloud-init noted none.
+// serverName returns the EC2 instance ID, or the host name where cloud-init wrote no ID.
 func serverName(instanceIDPath string) (string, error) {
 	id, err := os.ReadFile(instanceIDPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("find the instance id: %w", err)
+		return "", fmt.Errorf("cannot read the instance ID: %w", err)
 	}
 	if name := strings.TrimSpace(string(id)); name != "" {
 		return name, nil
 	}
 	name, err := os.Hostname()
 	if err != nil {
-		return "", fmt.Errorf("find the host name: %w", err)
+		return "", fmt.Errorf("cannot get the host name: %w", err)
 	}
 	return name, nil
 }
 
-// siteURLFlag is the flag --url.
 func siteURLFlag(flags *flag.FlagSet) *string {
 	return flags.String("url", "https://127.0.0.1", "`address` of the site's web server on this server, without a path")
 }
 
-// runtimeDir is the runtime directory that systemd gives a unit and names in
-// RUNTIME_DIRECTORY, or "" without one. A boot empties it.
-func runtimeDir(runtimeDirectory string) string {
-	// systemd joins several runtime directories by colons; the first is ours.
-	directories := filepath.SplitList(runtimeDirectory)
-	if len(directories) == 0 {
-		return ""
-	}
-	return directories[0]
+func holderFlag(flags *flag.FlagSet) *string {
+	return flags.String("holder-file", holderPath, "`file` that exists while this server holds the VIP")
 }
 
-// runtimeFile is the path of a file in runtimeDir, or "" without one.
-func runtimeFile(runtimeDirectory, name string) string {
-	dir := runtimeDir(runtimeDirectory)
-	if dir == "" {
-		return ""
+func projectFlag(flags *flag.FlagSet) *string {
+	return flags.String("project", "/opt/site", "`directory` of the compose project")
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	return filepath.Join(dir, name)
+	if err != nil {
+		return false, fmt.Errorf("cannot check a flag file: %w", err)
+	}
+	return true, nil
 }

@@ -13,26 +13,27 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// errNothing is the error of a bucket that a drill finds empty.
 var errNothing = errors.New("no history was backed up yet")
 
-// verify runs `agent verify`: it restores the history into an empty directory, and
-// prints on stdout what it found, as JSON.
+// verify runs `agent verify`: it restores the history into an empty directory, and prints a
+// description of it on stdout, as JSON.
 func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent verify", flag.ContinueOnError)
 	var (
-		bucket = backupFlags(flags)
-		stack  = stackFlag(flags)
-		dir    = flags.String("dir", "", "empty `directory` to restore into (required)")
+		bucket  backupBucket
+		envFile = settingsFlag(flags)
+		dir     = flags.String("dir", "", "empty `directory` to restore into (required)")
 	)
 	if err := parseFlags(flags, args, "usage: agent verify --dir DIRECTORY [flags]", stderr); err != nil {
 		return err
 	}
-	environment, err := bucket.complete(flags)
+	settings, err := loadSettings(flags, *envFile)
 	if err != nil {
 		return err
 	}
-	if err := completeStack(flags, stack, environment); err != nil {
+	bucket.load(settings)
+	stack := settings.required("STACK")
+	if err := settings.err(); err != nil {
 		return err
 	}
 	if *dir == "" {
@@ -40,29 +41,30 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 	}
 	there, err := os.ReadDir(*dir)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	if len(there) > 0 {
-		return fmt.Errorf("verify: %s is not empty: give another directory, so that all that is in it afterwards is from the backup", *dir)
+		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup",
+			*dir)
 	}
 	store, _, err := bucket.open(ctx)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
-	result, err := history.Restore{Store: store, Stack: *stack, Dir: *dir, Log: log}.Run(ctx)
+	result, err := history.Restore{Store: store, Stack: stack, Dir: *dir, Log: log}.Run(ctx)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	encoder := json.NewEncoder(stdout)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(result); err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	if result.Lost() {
-		return fmt.Errorf("verify: none of the %d backups in the bucket is of use: the log above says why", result.Fallbacks)
+		return fmt.Errorf("none of the %d backups in the bucket is usable: the log above says why", result.Fallbacks)
 	}
 	if !result.Found {
-		return fmt.Errorf("verify: %w", errNothing)
+		return errNothing
 	}
 	return nil
 }

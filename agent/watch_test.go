@@ -21,8 +21,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is the metadata service of a server with this public
-// address.
+// serveMetadata is the metadata service of a server with this public address.
 func serveMetadata(t *testing.T, address string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -34,15 +33,7 @@ func serveMetadata(t *testing.T, address string) {
 	})
 }
 
-// environment writes the file that tells a server about its stack.
-func environment(t *testing.T, lines ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "server.env")
-	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
-	return path
-}
-
-// record reads a record of the bucket, and nil if there is none.
+// record reads a record of the bucket; nil if it does not exist.
 func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	t.Helper()
 	object, exists := s3.Object(key)
@@ -55,7 +46,7 @@ func record(t *testing.T, s3 *buckettest.Server, key string) map[string]string {
 	return read
 }
 
-// eventually waits for what takes milliseconds.
+// eventually waits for an event that takes milliseconds.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
 	require.Eventually(t, holds, 30*time.Second, 10*time.Millisecond)
@@ -65,7 +56,6 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	s3 := buckettest.Start(t)
 	serveMetadata(t, "198.51.100.7")
 	dir := t.TempDir()
-	t.Setenv("RUNTIME_DIRECTORY", dir)
 	traefik, states := t.TempDir(), t.TempDir()
 	for _, dir := range []string{"dynamic", "acme"} {
 		require.NoError(t, os.Mkdir(filepath.Join(traefik, dir), 0o700))
@@ -81,12 +71,13 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(text))
 	}
-	env := environment(t, "BACKUP_BUCKET="+s3.Bucket, "AWS_REGION=eu-central-1", "VIP=198.51.100.7", "SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/dir", "STACK=production")
 	prometheus := t.TempDir()
 	log := filepath.Join(prometheus, "data", "wal", "00000000")
 	require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o755))
 	require.NoError(t, os.WriteFile(log, []byte("samples"), 0o644))
-	command, stderr := agent(t, "watch", "--env-file", env, "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms", "--drain", "10ms",
+	command, stderr := agent(t, "watch", "--env-file", settingsOf(t, s3.Bucket), "--holder-file",
+		filepath.Join(dir, "holder"), "--acme-ca", "none", "--traefik", traefik, "--states", states, "--poll", "10ms",
+		"--drain", "10ms",
 		"--prometheus", prometheus, "--history-state", filepath.Join(t.TempDir(), "history.json"))
 	require.NoError(t, command.Start())
 
@@ -99,7 +90,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
-	// A unit of root's stops Prometheus, which writes what it has.
+	// A unit of root's stops Prometheus, which writes its samples.
 	pause := filepath.Join(dir, "pause")
 	eventually(t, func() bool { _, err := os.Stat(pause); return err == nil })
 	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not there yet")
@@ -109,7 +100,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
 	requireState("draining")
 	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
-	require.True(t, exists, "what a successor needs is there before the answer")
+	require.True(t, exists, "the data are uploaded before the acknowledgment")
 	require.Equal(t, certificates, backup.Content)
 	last, exists := s3.Object("history/wal/00000001/00000000/000000000000-000000000026")
 	require.True(t, exists)
@@ -117,12 +108,12 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It goes on looking when it has taken that down.
+	// It continues to check after the withdrawal.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), stderr)
-	require.Regexp(t, `^level=INFO msg="this server has the VIP" vip=198\.51\.100\.7
+	require.Regexp(t, `^level=INFO msg="this server holds the VIP" vip=198\.51\.100\.7
 level=INFO msg="handing over: asking visitors to reconnect" successor=i-new until=\S+
 level=INFO msg="backed up the certificates" names=example\.org to=certificates/c361ddfb95553cdf/acme\.json
 level=INFO msg="backing up the history: claimed an epoch" epoch=1
@@ -130,26 +121,29 @@ level=INFO msg="handed over" successor=i-new
 $`, stderr.String())
 }
 
-func TestAWrongCommandLineOfWatchIsAnsweredWithWhatToWrite(t *testing.T) {
+func TestErrorOfWatchUsageNamesTheFix(t *testing.T) {
 	for _, c := range []struct {
-		args string
-		code int
-		says string
+		settings []string
+		args     string
+		code     int
+		says     string
 	}{
-		{"--vip 192.0.2.7", exitUsage, "usage: agent watch: --bucket is missing, and none names no BACKUP_BUCKET: give the name of the backup bucket"},
-		{"--bucket b", exitUsage, "usage: agent watch: --names is missing, and the server's environment has no SITE_NAMES: give the site's names, separated by commas"},
-		{"--bucket b --names n", exitUsage, "usage: agent watch: --acme-directory is missing, and the server's environment has no ACME_DIRECTORY: give the URL of the certificate authority's directory"},
-		{"--bucket b --names n --acme-directory d --stack s", exitUsage, "usage: agent watch: --vip is missing, and none names no VIP: give the stack's address"},
-		{"--bucket b --names n --acme-directory d --stack s --vip example.org", exitUsage, `usage: agent watch: --vip is "example.org": give an IPv4 address, such as 198.51.100.7`},
-		{"--bucket b --names n --acme-directory d --stack s --vip 2001:db8::7", exitUsage, `usage: agent watch: --vip is "2001:db8::7": give an IPv4 address`},
-		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
-		{"--bucket b --names n --acme-directory d --stack s --vip 192.0.2.7 --drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
-		{"--bucket b --vip 192.0.2.7 now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
-		{"-h", exitDone, "usage: agent watch [flags]"},
+		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
+		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
+		{[]string{"ACME_DIRECTORY="}, "", exitUsage, "server.env does not set ACME_DIRECTORY\n"},
+		{[]string{"VIP="}, "", exitUsage, "server.env does not set VIP\n"},
+		{[]string{"VIP=", "STACK="}, "", exitUsage, "server.env does not set STACK; "},
+		{[]string{"VIP=example.org"}, "", exitUsage,
+			`usage: agent watch: VIP is "example.org": expected an IPv4 address, such as 198.51.100.7`},
+		{[]string{"VIP=2001:db8::7"}, "", exitUsage, `usage: agent watch: VIP is "2001:db8::7": expected an IPv4 address`},
+		{nil, "--poll 0s", exitUsage, "usage: agent watch: --poll is 0s: give a duration above zero, such as 2s"},
+		{nil, "--drain -1s", exitUsage, "usage: agent watch: --drain is -1s: give a duration, such as 3s, or 0s"},
+		{nil, "now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
+		{nil, "-h", exitDone, "usage: agent watch [flags]"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(c.says, func(t *testing.T) {
 			var stderr bytes.Buffer
-			args := append([]string{"watch", "--env-file", "none"}, strings.Fields(c.args)...)
+			args := append([]string{"watch", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 			require.Contains(t, stderr.String(), c.says)
 		})

@@ -8,33 +8,33 @@ import (
 
 // BackupBucketArgs are the arguments of a BackupBucket.
 type BackupBucketArgs struct {
-	// Protect refuses to delete the bucket, or anything in it. Defaulted: true.
+	// Protect refuses to delete the bucket and its objects. Default: true.
 	Protect *bool `pulumi:"protect"`
-	// VersionsKept is how many noncurrent versions of each object are kept,
-	// however old, but for the monitoring history. Defaulted: 30.
+	// VersionsKept is how many noncurrent versions of each object are kept regardless of age, except for those of the
+	// monitoring history. Default: 30.
 	VersionsKept int `pulumi:"versionsKept"`
-	// VersionDays is for how many days at least a noncurrent version is kept.
-	// Defaulted: 30, so that what a compromised server deleted can be brought back when it is noticed.
+	// VersionDays is for how many days at least a noncurrent version is kept. Default: 30, so that objects that a
+	// compromised server deleted can be restored when it is noticed.
 	VersionDays int `pulumi:"versionDays"`
 }
 
-// BackupBucket holds what must outlive every server: monitoring history and
-// certificates. Servers may write and delete objects there, but no version of
-// an object, so that nothing on a server can destroy a backup.
+// BackupBucket holds the data that must outlive every server: monitoring history and certificates. Servers may write
+// and delete objects, but no versions of them, so nothing on a server can destroy a backup.
 type BackupBucket struct {
 	pulumi.ResourceState
 
-	Name pulumi.StringOutput `pulumi:"name"`
-	ARN  pulumi.StringOutput `pulumi:"arn"`
+	Bucket
 }
 
-// NewBackupBucket makes a BackupBucket.
-func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, opts ...pulumi.ResourceOption) (*BackupBucket, error) {
+// NewBackupBucket creates a BackupBucket.
+func NewBackupBucket(
+	ctx *pulumi.Context, name string, args *BackupBucketArgs, opts ...pulumi.ResourceOption,
+) (*BackupBucket, error) {
 	if args == nil {
 		args = &BackupBucketArgs{}
 	}
 	protect := args.Protect == nil || *args.Protect
-	rule := lifecycleRule{id: everything, versionsKept: args.VersionsKept, days: args.VersionDays}
+	rule := lifecycleRule{id: noncurrentVersions, versionsKept: args.VersionsKept, days: args.VersionDays}
 	if rule.versionsKept == 0 {
 		rule.versionsKept = 30
 	}
@@ -42,7 +42,8 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 		rule.days = 30
 	}
 	if rule.versionsKept < 0 || rule.versionsKept > 100 || rule.days < 1 {
-		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), Args.VersionDays at least 1", name)
+		return nil, fmt.Errorf("backup bucket %s: Args.VersionsKept must be from 1 to 100 (the limit of S3), "+
+			"Args.VersionDays at least 1", name)
 	}
 
 	backup := &BackupBucket{}
@@ -53,15 +54,13 @@ func NewBackupBucket(ctx *pulumi.Context, name string, args *BackupBucketArgs, o
 	if err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
-	// Its objects are written once, and deleted when they are of no use any more: to keep
-	// so many versions of each would be to keep all.
+	// Keys of the history are used once: keeping versions of each regardless of age would keep all of them.
 	history := lifecycleRule{id: "bound-monitoring-history", prefix: "history/", days: rule.days}
 	if _, err := newLifecycle(ctx, name, bucket, rule, history); err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
 
-	backup.Name = bucket.bucket.Bucket
-	backup.ARN = bucket.bucket.Arn
+	backup.Bucket = bucket.public()
 	return backup, ctx.RegisterResourceOutputs(backup, pulumi.Map{
 		"name": backup.Name,
 		"arn":  backup.ARN,

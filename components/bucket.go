@@ -8,22 +8,30 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// privateBucket is what the content bucket and the backup bucket share:
-// encrypted, versioned, TLS-only, owned by the account alone, never public.
+// Bucket is an S3 bucket that a component uses.
+type Bucket struct {
+	Name pulumi.StringInput
+	ARN  pulumi.StringInput
+}
+
+// privateBucket is encrypted, versioned, TLS-only, owned by the account alone, and never public.
 type privateBucket struct {
 	bucket *s3.BucketV2
-	// ready is what must hold before an object is put there.
+	// ready are the resources that protect the objects.
 	ready []pulumi.Resource
 }
 
-// newPrivateBucket makes a bucket. With forceDestroy it is deleted together
-// with what is in it; without, only when it is empty.
-func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption) (*privateBucket, error) {
+func (b *privateBucket) public() Bucket { return Bucket{Name: b.bucket.Bucket, ARN: b.bucket.Arn} }
+
+// newPrivateBucket creates a bucket. With forceDestroy it is deleted together with its objects; without, only when it
+// is empty.
+func newPrivateBucket(
+	ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption,
+) (*privateBucket, error) {
 	opts = append(opts, pulumi.Parent(parent))
 	bucket, err := s3.NewBucketV2(ctx, name, &s3.BucketV2Args{
 		BucketPrefix: pulumi.String(bucketPrefix(ctx.Stack(), name)),
 		ForceDestroy: pulumi.Bool(forceDestroy),
-		Tags:         tags(ctx, name),
 	}, opts...)
 	if err != nil {
 		return nil, err
@@ -47,16 +55,18 @@ func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, paren
 	if err != nil {
 		return nil, err
 	}
-	encryption, err := s3.NewBucketServerSideEncryptionConfigurationV2(ctx, name, &s3.BucketServerSideEncryptionConfigurationV2Args{
-		Bucket: bucket.ID(),
-		Rules: s3.BucketServerSideEncryptionConfigurationV2RuleArray{
-			&s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
-				ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
-					SseAlgorithm: pulumi.String("AES256"),
+	encryption, err := s3.NewBucketServerSideEncryptionConfigurationV2(ctx, name,
+		&s3.BucketServerSideEncryptionConfigurationV2Args{
+			Bucket: bucket.ID(),
+			Rules: s3.BucketServerSideEncryptionConfigurationV2RuleArray{
+				&s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
+					//nolint:lll // the names of the provider
+					ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
+						SseAlgorithm: pulumi.String("AES256"),
+					},
 				},
 			},
-		},
-	}, of)
+		}, of)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +79,7 @@ func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, paren
 	if err != nil {
 		return nil, err
 	}
-	// The public access block decides whether a policy is accepted, so it is there first.
+	// The public access block decides whether a policy is accepted, so it comes first.
 	policy, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{
 		Bucket: bucket.ID(),
 		Policy: pulumi.JSONMarshal(tlsOnly(bucket.Arn)),
@@ -83,12 +93,11 @@ func newPrivateBucket(ctx *pulumi.Context, name string, forceDestroy bool, paren
 	}, nil
 }
 
-// maxBucketPrefix is what S3's 63 characters leave beside the suffix that makes
-// a name unique among everybody's.
+// maxBucketPrefix is what the provider's suffix, which makes a name globally unique, leaves of S3's 63 characters.
 const maxBucketPrefix = 37
 
-// bucketPrefix tells the buckets of an account apart by stack and purpose. Stack
-// names may hold characters that bucket names may not, and may be longer.
+// bucketPrefix identifies a bucket by stack and purpose. Names of stacks may be longer than those of buckets and have
+// other characters.
 func bucketPrefix(stack, name string) string {
 	allowed := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -101,7 +110,7 @@ func bucketPrefix(stack, name string) string {
 	return strings.Trim(allowed, "-") + suffix
 }
 
-// tlsOnly is a bucket policy that refuses requests without TLS.
+// tlsOnly is a bucket policy that denies requests without TLS.
 func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	return pulumi.Map{
 		"Version": pulumi.String("2012-10-17"),
@@ -116,22 +125,24 @@ func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	}
 }
 
-// everything is the rule for all objects of a bucket.
-const everything = "bound-noncurrent-versions"
+// noncurrentVersions is the id of the rule for all objects of a bucket.
+const noncurrentVersions = "bound-noncurrent-versions"
 
-// lifecycleRule are the settings that a lifecycle rule of a versioned bucket takes.
+// lifecycleRule is a lifecycle rule of a versioned bucket.
 type lifecycleRule struct {
-	// id names the rule, and prefix begins the keys that it is for; "" is for all.
+	// id names the rule, prefix selects the keys; "" selects all.
 	id, prefix string
-	// versionsKept noncurrent versions of each object are kept in any case;
-	// older ones are deleted days after they became noncurrent.
+	// versionsKept noncurrent versions of each object are kept regardless of age. Others are deleted days after they
+	// became noncurrent.
 	versionsKept int
 	days         int
 }
 
-// newLifecycle bounds what noncurrent versions and broken-off uploads cost. Of several
-// rules for an object, S3 follows that which deletes it first.
-func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule) (pulumi.Resource, error) {
+// newLifecycle bounds the cost of noncurrent versions and incomplete uploads. Of several rules for an object, S3
+// applies the one that deletes it first.
+func newLifecycle(
+	ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule,
+) (pulumi.Resource, error) {
 	var all s3.BucketLifecycleConfigurationV2RuleArray
 	for _, rule := range rules {
 		expiration := &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{
@@ -156,10 +167,10 @@ func newLifecycle(ctx *pulumi.Context, name string, bucket *privateBucket, rules
 	lifecycle, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{
 		Bucket: bucket.bucket.ID(),
 		Rules:  all,
-		// S3 refuses rules on noncurrent versions of a bucket without versions.
+		// S3 rejects rules on noncurrent versions of a bucket without versioning.
 	}, pulumi.Parent(bucket.bucket), pulumi.DependsOn(bucket.ready))
 	if err != nil {
-		return nil, fmt.Errorf("lifecycle: %w", err)
+		return nil, fmt.Errorf("cannot create the lifecycle: %w", err)
 	}
 	return lifecycle, nil
 }

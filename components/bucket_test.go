@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnyStackNameMakesABucketNameThatS3Takes(t *testing.T) {
+func TestAnyStackNameResultsInAValidBucketName(t *testing.T) {
 	for stack, expected := range map[string]string{
 		"production":            "production-content-",
 		"Test_2.eu":             "test-2-eu-content-",

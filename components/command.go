@@ -11,17 +11,15 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// All command resources of the program are built here, so that each has one of two
-// meanings: it runs once for one set of triggers and at no other time, or, as a
-// reconcilingCommand, for each change of what is wanted.
+// Every command resource of the program has one of two meanings: it runs once for a set of triggers, or, as a
+// reconcilingCommand, for each change of the desired state.
 //
-// Of the first kind: the command provider runs something for any input that changed, and takes
-// what that prints for the resource's output. So all inputs but the triggers
-// are ignored in updates; a replacement, which the triggers decide, uses the new
-// values all the same. Update and delete are stated, and do nothing.
+// The command provider would run the first kind again for any changed input, and take what that prints for the
+// resource's output. So changes of all inputs but the triggers are ignored; a replacement, which the triggers decide,
+// uses the new values nevertheless. Update and delete are no-ops.
 const noop = ":"
 
-// runsOnceOptions ignore what a command resource is made of until its triggers change.
+// runsOnceOptions ignore changes of a command resource until its triggers change.
 func runsOnceOptions() pulumi.ResourceOption {
 	return pulumi.IgnoreChanges([]string{
 		"create", "update", "delete", "interpreter", "dir", "environment", "stdin", "logging", "addPreviousOutputInEnv",
@@ -31,18 +29,19 @@ func runsOnceOptions() pulumi.ResourceOption {
 
 // localCommand is a command on the machine that runs pulumi.
 type localCommand struct {
-	// Script runs in bash, in the project's directory; what it prints on stdout is
-	// the resource's output.
+	// Script runs in bash, in the project's directory. Its standard output is the resource's.
 	Script      string
 	Environment pulumi.StringMapInput
-	// Stdin is where a secret is. Optional.
+	// Stdin is for a secret. Optional.
 	Stdin pulumi.StringInput
-	// Triggers are the hashes of all that the command's result depends on.
+	// Triggers identify everything that the command's result depends on.
 	Triggers pulumi.Array
 	Timeout  string
 }
 
-func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+func newLocalCommand(
+	ctx *pulumi.Context, name string, command localCommand, opts ...pulumi.ResourceOption,
+) (*local.Command, error) {
 	var stdin pulumi.StringPtrInput
 	if command.Stdin != nil {
 		stdin = command.Stdin.ToStringOutput().ToStringPtrOutput()
@@ -65,35 +64,35 @@ func newLocalCommand(ctx *pulumi.Context, name string, command localCommand, opt
 	return resource, nil
 }
 
-// reconcilingCommand is a command on the machine that runs pulumi, which makes
-// something as it is wanted, over and over again if need be. Each change of an
-// input runs Update.
+// reconcilingCommand is an idempotent command on the machine that runs pulumi. Each change of an input runs Update.
 type reconcilingCommand struct {
-	// Create, Update and Delete run in bash, in the project's directory. Update and
-	// Delete find in PULUMI_COMMAND_STDOUT what was printed last.
+	// Create, Update and Delete run in bash, in the project's directory. Update and Delete find the last output in
+	// PULUMI_COMMAND_STDOUT.
 	Create, Update, Delete string
 	Environment            pulumi.StringMap
-	// Stdin is where the secrets are: on no command line, and encrypted in the state.
+	// Stdin is for secrets: it is on no command line, and encrypted in the state.
 	Stdin pulumi.StringInput
-	// Differences say in words what is not as wanted, though the program wants
-	// nothing new; "" if all is well. They make Update run once.
-	Differences string
-	// Timeout is how long each of them may take.
+	// Drift describes how the actual state differs from the desired one; "" is none. It makes Update run once.
+	Drift string
+	// Timeout bounds each of them.
 	Timeout time.Duration
 }
 
-// differences is the environment variable that makes an update of differences.
-const differences = "DIFFERENCES"
+// driftVariable is the environment variable that contains the drift: its change makes the engine run Update.
+const driftVariable = "DIFFERENCES"
 
-func newReconcilingCommand(ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption) (*local.Command, error) {
+func newReconcilingCommand(
+	ctx *pulumi.Context, name string, command reconcilingCommand, opts ...pulumi.ResourceOption,
+) (*local.Command, error) {
 	environment := maps.Clone(command.Environment)
-	environment[differences] = pulumi.String("")
-	if command.Differences == "" {
-		// What differed once and was put right is no change.
-		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + differences}))
+	environment[driftVariable] = pulumi.String("")
+	if command.Drift == "" {
+		// Drift that was corrected is no change.
+		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + driftVariable}))
 	} else {
-		// The same may differ again, and is another change then.
-		environment[differences] = pulumi.String(fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339Nano), command.Differences))
+		// The same drift may occur again, and is another change then.
+		now := time.Now().UTC().Format(time.RFC3339Nano)
+		environment[driftVariable] = pulumi.String(fmt.Sprintf("%s: %s", now, command.Drift))
 	}
 	timeout := command.Timeout.String()
 	resource, err := local.NewCommand(ctx, name, &local.CommandArgs{
@@ -115,31 +114,30 @@ func newReconcilingCommand(ctx *pulumi.Context, name string, command reconciling
 	return resource, nil
 }
 
-// goRun is a script that compiles and runs one of the project's own programs: on every machine
-// that deploys, Go is the one tool that is there. It compiles now and not before, since what deletes
-// runs without the program. Pulumi kills the shell alone when it gives up, so exec puts the program in
-// its place.
+// goRun is a script that compiles and runs one of the project's own programs: Go is the one tool on every machine that
+// deploys. It compiles at run time, since a deletion runs without the Pulumi program. Pulumi kills the shell alone when
+// it times out, so exec replaces the shell by the program.
 func goRun(program, args string) string {
-	return fmt.Sprintf(`CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd && exec .build/bin/%[1]s/cmd %[2]s`, program, args)
+	return fmt.Sprintf("CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd"+
+		" && exec .build/bin/%[1]s/cmd %[2]s", program, args)
 }
 
 // compileTimeout bounds the compilation of one of these programs.
 const compileTimeout = 2 * time.Minute
 
-// probe is a check of the site from outside, from the machine that runs pulumi. probe/cmd does it.
+// probe probes the site from the machine that runs pulumi, by probe/cmd.
 type probe struct {
-	// Name is the site's, Address the IPv4 address that is asked.
+	// Name is the site's name, Address the IPv4 address to probe.
 	Name    string
 	Address pulumi.StringInput
 	// Roots is the path of a PEM file with the trusted authorities. Default: those of the machine.
 	Roots string
-	// AnyCertificate skips the check of the certificate: a server that does not have the site's
-	// address yet may have none. It has checked itself what it has.
+	// AnyCertificate skips the verification of the certificate: a server without the VIP may have none yet.
 	AnyCertificate bool
-	// Server is the id of the instance that must answer, Release what it must serve.
+	// Server is the id of the instance that must respond, Release the release that it must serve.
 	Server  pulumi.StringInput
 	Release pulumi.StringInput
-	// Within is how long the probe is repeated.
+	// Within is how long a failing probe is retried.
 	Within   time.Duration
 	Triggers pulumi.Array
 }
@@ -154,7 +152,7 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 		Environment: pulumi.StringMap{
 			"NAME":        pulumi.String(probe.Name),
 			"ADDRESS":     probe.Address,
-			"PORT":        pulumi.String("443"), // whatever the shell of who deploys has
+			"PORT":        pulumi.String("443"), // not the one of the deployer's environment
 			"ROOTS":       pulumi.String(probe.Roots),
 			"CERTIFICATE": pulumi.String(certificate),
 			"SERVER":      probe.Server,
@@ -162,13 +160,12 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 			"WITHIN":      pulumi.String(strconv.Itoa(int(probe.Within.Seconds()))),
 		},
 		Triggers: probe.Triggers,
-		// The program ends by itself, and says more than Pulumi would.
-		Timeout: (compileTimeout + probe.Within + reportTime).String(),
+		// The program ends by itself, with a better error than Pulumi's.
+		Timeout: (compileTimeout + probe.Within + reportTimeout).String(),
 	}, opts...)
 }
 
-// sshConnection is how the program reaches a new server. The host key is
-// pinned: anything else that answers at the address is refused.
+// sshConnection is the SSH connection to a new server. The host key is pinned.
 type sshConnection struct {
 	Host       pulumi.StringInput
 	Port       int
@@ -184,17 +181,15 @@ func (c sshConnection) args() remote.ConnectionArgs {
 		User:       pulumi.String(c.User),
 		PrivateKey: c.PrivateKey.ToStringOutput().ToStringPtrOutput(),
 		HostKey:    c.HostKey.ToStringOutput().ToStringPtrOutput(),
-		// A booting server refuses for as long as it takes; the resource's
-		// timeout is the limit.
+		// A booting server refuses connections; the resource's timeout is the limit.
 		DialErrorLimit: pulumi.Int(-1),
 		PerDialTimeout: pulumi.Int(5),
 	}
 }
 
-// serverLife are the options of what is done to one server once. Its address
-// changes when the VIP moves to it, and its bootstrap user is gone by then:
-// neither may make the program connect again.
-func serverLife(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
+// onceForServer are the options of commands that run on a server once. Its address changes when the VIP moves to it,
+// and its bootstrap user is removed then: neither may make the provider connect again.
+func onceForServer(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
 	return pulumi.Composite(
 		runsOnceOptions(),
 		pulumi.DeletedWith(server),
@@ -203,7 +198,10 @@ func serverLife(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOp
 }
 
 // newRemoteFile copies a file to a server.
-func newRemoteFile(ctx *pulumi.Context, name string, connection sshConnection, source pulumi.Asset, path string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.CopyToRemote, error) {
+func newRemoteFile(
+	ctx *pulumi.Context, name string, connection sshConnection, source pulumi.Asset, path string,
+	triggers pulumi.Array, opts ...pulumi.ResourceOption,
+) (*remote.CopyToRemote, error) {
 	resource, err := remote.NewCopyToRemote(ctx, name, &remote.CopyToRemoteArgs{
 		Connection: connection.args(),
 		Source:     source,
@@ -217,7 +215,10 @@ func newRemoteFile(ctx *pulumi.Context, name string, connection sshConnection, s
 }
 
 // newRemoteCommand runs a script on a server.
-func newRemoteCommand(ctx *pulumi.Context, name string, connection sshConnection, script string, triggers pulumi.Array, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+func newRemoteCommand(
+	ctx *pulumi.Context, name string, connection sshConnection, script string,
+	triggers pulumi.Array, opts ...pulumi.ResourceOption,
+) (*remote.Command, error) {
 	resource, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
 		Connection:             connection.args(),
 		Create:                 pulumi.String(script),

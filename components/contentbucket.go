@@ -6,51 +6,49 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/publish"
 )
 
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {
 	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
 	SiteDir string `pulumi:"siteDir"`
-	// SourceHash is publish.SiteHash of SiteDir and WorkDir. The site is built
-	// when it changes, and at no other time.
-	SourceHash string `pulumi:"sourceHash"`
-	// WorkDir is a directory for builds.
+	// WorkDir is the directory of builds.
 	WorkDir string `pulumi:"workDir"`
 	// Region is the bucket's AWS region.
 	Region string `pulumi:"region"`
-	// JekyllEnv is JEKYLL_ENV of the build. Defaulted: production.
+	// JekyllEnv is JEKYLL_ENV of the build. Default: production.
 	JekyllEnv string `pulumi:"jekyllEnv"`
-	// BuildCommand builds the site into _site. Optional: without it, Jekyll is
-	// run, by bundler where the site has a Gemfile.
+	// BuildCommand builds the site into _site. Default: jekyll build, by bundler if the site has a Gemfile.
 	BuildCommand string `pulumi:"buildCommand"`
 }
 
-// ContentBucket is the bucket that every server takes the site from, and the
-// site in it:
+// ContentBucket is the bucket from which every server downloads the site, and the site in it:
 //
 //	site/<path>   the files of the build
 //	SHA256SUMS    their list, in sha256sum's format; uploaded last
 type ContentBucket struct {
 	pulumi.ResourceState
 
-	Name pulumi.StringOutput `pulumi:"name"`
-	ARN  pulumi.StringOutput `pulumi:"arn"`
-	// Release names the build: the first 16 digits of SHA256SUMS' own SHA-256.
+	Bucket
+	// Release identifies the build: the first 16 digits of the SHA-256 of SHA256SUMS.
 	Release pulumi.StringOutput `pulumi:"release"`
-	// Uploaded is what a server that needs the site has to wait for.
-	Uploaded pulumi.Resource
-	// Lifecycle bounds the earlier versions. A server does not need it.
+	// Ready is the upload of the site.
+	Ready []pulumi.Resource
+	// Lifecycle bounds noncurrent versions. A server does not need it.
 	Lifecycle pulumi.Resource
 }
 
-// NewContentBucket makes a ContentBucket.
-func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs, opts ...pulumi.ResourceOption) (*ContentBucket, error) {
+// NewContentBucket creates a ContentBucket.
+func NewContentBucket(
+	ctx *pulumi.Context, name string, args *ContentBucketArgs, opts ...pulumi.ResourceOption,
+) (*ContentBucket, error) {
 	if args == nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, errNoArgs)
 	}
 	if err := required(map[string]bool{
-		"SiteDir": args.SiteDir != "", "SourceHash": args.SourceHash != "", "WorkDir": args.WorkDir != "", "Region": args.Region != "",
+		"SiteDir": args.SiteDir != "", "WorkDir": args.WorkDir != "", "Region": args.Region != "",
 	}); err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
@@ -58,19 +56,23 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 	if jekyllEnv == "" {
 		jekyllEnv = "production"
 	}
+	// The site is built when its source changes, and at no other time.
+	sourceHash, err := publish.SiteHash(args.SiteDir, args.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("content bucket %s: %w", name, err)
+	}
 	content := &ContentBucket{}
 	if err := ctx.RegisterComponentResource(token("ContentBucket"), name, content, opts...); err != nil {
 		return nil, err
 	}
-	// All that is in it can be built again.
+	// Its content can be built again.
 	bucket, err := newPrivateBucket(ctx, name, true, content)
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
-	// Earlier contents are of use for a look back, not for a roll-back, which
-	// builds from the source.
-	// The sync does not wait for it: S3 takes 30 s.
-	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: everything, days: 30})
+	// Noncurrent versions serve inspection, not a rollback, which builds from the source. The sync does not wait for the
+	// lifecycle: S3 takes 30 s.
+	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: noncurrentVersions, days: 30})
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
@@ -81,26 +83,26 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		"STACK":         pulumi.String(ctx.Stack()),
 		"BUILD_COMMAND": pulumi.String(args.BuildCommand),
 		"JEKYLL_ENV":    pulumi.String(jekyllEnv),
-		"SOURCE_HASH":   pulumi.String(args.SourceHash),
+		"SOURCE_HASH":   pulumi.String(sourceHash),
 	}
 	build, err := newLocalCommand(ctx, name+"-build", localCommand{
 		Script:      goRun("publish", "build"),
 		Environment: environment,
-		Triggers:    pulumi.Array{pulumi.String(args.SourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
+		Triggers:    pulumi.Array{pulumi.String(sourceHash), pulumi.String(args.BuildCommand), pulumi.String(jekyllEnv)},
 		Timeout:     "30m",
 	}, pulumi.Parent(content))
 	if err != nil {
 		return nil, err
 	}
-	// The build may be from another machine or another time: then the sync builds first.
+	// The build may have run on another machine: then the sync builds first.
 	syncEnvironment := maps.Clone(environment)
 	syncEnvironment["BUCKET"] = bucket.bucket.Bucket
 	syncEnvironment["REGION"] = pulumi.String(args.Region)
 	sync, err := newLocalCommand(ctx, name+"-sync", localCommand{
 		Script:      goRun("publish", "sync"),
 		Environment: syncEnvironment,
-		// Each build is synced, though it has the source of an earlier one: a sync
-		// that failed in between has left the bucket half way to another build.
+		// Every build is synced, even of an earlier source: a sync that failed in between may have left the bucket half
+		// way to another build.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
 	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))
@@ -108,10 +110,9 @@ func NewContentBucket(ctx *pulumi.Context, name string, args *ContentBucketArgs,
 		return nil, err
 	}
 
-	content.Name = bucket.bucket.Bucket
-	content.ARN = bucket.bucket.Arn
+	content.Bucket = bucket.public()
 	content.Release = sync.Stdout.ApplyT(strings.TrimSpace).(pulumi.StringOutput)
-	content.Uploaded = sync
+	content.Ready = []pulumi.Resource{sync}
 	return content, ctx.RegisterResourceOutputs(content, pulumi.Map{
 		"name":    content.Name,
 		"arn":     content.ARN,

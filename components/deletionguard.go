@@ -8,33 +8,34 @@ import (
 
 // DeletionGuardArgs are the arguments of a DeletionGuard.
 type DeletionGuardArgs struct {
-	// Protect refuses the deletion of all that is guarded. Defaulted: true.
+	// Protect refuses to delete the guarded resources. Default: true.
 	Protect *bool `pulumi:"protect"`
-	// Guarded are the resources that are guarded, with all that they depend on. Those that are
-	// components count for nothing: the SDK may leave out some of their children.
-	Guarded []pulumi.Resource `pulumi:"guarded"`
+	// DependsOn are the resources to guard, with all that they depend on. Component resources are ignored: the SDK
+	// may leave out some of their children.
+	DependsOn []pulumi.Resource
 }
 
-// DeletionGuard keeps `pulumi destroy` from taking away what a protected stack can do
-// without, such as its server, before it comes to what is protected: the engine looks at
-// each resource when it is that one's turn, and what others depend on is last. So the first
-// in the queue is protected here, and everything that it depends on has to stay.
+// DeletionGuard guards a stack against an accidental destroy. The engine checks the protection of a resource when its
+// turn to be deleted comes, and deletes dependents first: unprotected resources such as the server would be gone before
+// it reaches a protected one. The guard is protected and depends on everything else, so it is the first to be checked.
 //
 // Servers themselves cannot be protected, or they could not be replaced.
 type DeletionGuard struct {
 	pulumi.ResourceState
 }
 
-// NewDeletionGuard makes a DeletionGuard. It is made last.
-func NewDeletionGuard(ctx *pulumi.Context, name string, args *DeletionGuardArgs, opts ...pulumi.ResourceOption) (*DeletionGuard, error) {
+// NewDeletionGuard creates a DeletionGuard. It comes last.
+func NewDeletionGuard(
+	ctx *pulumi.Context, name string, args *DeletionGuardArgs, opts ...pulumi.ResourceOption,
+) (*DeletionGuard, error) {
 	if args == nil {
 		return nil, fmt.Errorf("deletion guard %s: %w", name, errNoArgs)
 	}
-	if err := required(map[string]bool{"Guarded": len(args.Guarded) > 0}); err != nil {
+	if err := required(map[string]bool{"DependsOn": len(args.DependsOn) > 0}); err != nil {
 		return nil, fmt.Errorf("deletion guard %s: %w", name, err)
 	}
 	guard := &DeletionGuard{}
-	opts = append(opts, pulumi.Protect(args.Protect == nil || *args.Protect), pulumi.DependsOn(args.Guarded))
+	opts = append(opts, pulumi.Protect(args.Protect == nil || *args.Protect), pulumi.DependsOn(args.DependsOn))
 	if err := ctx.RegisterComponentResource(token("DeletionGuard"), name, guard, opts...); err != nil {
 		return nil, err
 	}

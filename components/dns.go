@@ -9,20 +9,18 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// addressTTL is for how many seconds resolvers keep the site's address. It
-// outlives every server: what is gained by a short time is that of moving the
-// site to another VIP.
+// addressTTL is for how many seconds resolvers cache the site's address. The VIP outlives every server: a short TTL
+// would only speed up a move of the site to another VIP.
 const addressTTL = 300
 
 // DNSArgs are the arguments of a DNS.
 type DNSArgs struct {
-	// Names are the names that lead to the site.
 	Names []string `pulumi:"names"`
-	// Address is the IPv4 address that they lead to.
+	// Address is the IPv4 address of the site.
 	Address pulumi.StringInput `pulumi:"address"`
 	// ZoneID is the id of the Route 53 hosted zone that holds the names.
-	// Optional: without it, no record is made, and ByHand lists them.
-	ZoneID string `pulumi:"zoneId"`
+	// Optional: without it, no record is created, and ManualRecords lists them.
+	ZoneID pulumi.StringPtrInput `pulumi:"zoneId"`
 	// Records are further records of the zone. Optional.
 	Records []Record `pulumi:"records"`
 }
@@ -34,24 +32,22 @@ type Record struct {
 	Type string `pulumi:"type"`
 	// TTL is in seconds.
 	TTL int `pulumi:"ttl"`
-	// Values are in the form of a zone file, but the text of a TXT record is
-	// without quotes.
+	// Values are in the form of a zone file. The text of a TXT record is without quotes.
 	Values []string `pulumi:"values"`
 }
 
-// DNS is the site's records in the Domain Name System. They follow the VIP and
-// know nothing of servers.
+// DNS is the site's DNS records. They point to the VIP and do not depend on servers.
 type DNS struct {
 	pulumi.ResourceState
 
-	// ByHand lists, as lines of a zone file, the records that somebody has to make
-	// where no zone was given.
-	ByHand pulumi.StringArrayOutput `pulumi:"byHand"`
-	// Ready are the records that were made, Addresses those of them that lead to the VIP.
-	Ready, Addresses []pulumi.Resource
+	// ManualRecords lists, as lines of a zone file, the records to create by hand if no zone was
+	// given.
+	ManualRecords pulumi.StringArrayOutput `pulumi:"manualRecords"`
+	// Ready are all records, AddressesReady those of them that point to the VIP.
+	Ready, AddressesReady []pulumi.Resource
 }
 
-// NewDNS makes a DNS.
+// NewDNS creates a DNS.
 func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.ResourceOption) (*DNS, error) {
 	if args == nil {
 		return nil, fmt.Errorf("DNS %s: %w", name, errNoArgs)
@@ -66,19 +62,19 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 
 	var sets []any
 	record := func(host, kind string, ttl int, values pulumi.StringArrayInput) error {
-		if args.ZoneID == "" {
+		if args.ZoneID == nil {
 			sets = append(sets, zoneFileLines(host, kind, ttl, values))
 			return nil
 		}
 		made, err := route53.NewRecord(ctx, fmt.Sprintf("%s-%s-%s", name, host, strings.ToLower(kind)), &route53.RecordArgs{
-			ZoneId:  pulumi.String(args.ZoneID),
+			ZoneId:  args.ZoneID.ToStringPtrOutput().Elem(),
 			Name:    pulumi.String(host),
 			Type:    pulumi.String(kind),
 			Ttl:     pulumi.Int(ttl),
 			Records: values,
 		}, pulumi.Parent(dns))
 		if err != nil {
-			return fmt.Errorf("record %s of %s: %w", kind, host, err)
+			return fmt.Errorf("cannot create record %s of %s: %w", kind, host, err)
 		}
 		dns.Ready = append(dns.Ready, made)
 		return nil
@@ -88,7 +84,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			return nil, err
 		}
 	}
-	dns.Addresses = slices.Clone(dns.Ready)
+	dns.AddressesReady = slices.Clone(dns.Ready)
 	for _, further := range args.Records {
 		values := further.Values
 		if further.Type == "TXT" {
@@ -98,14 +94,14 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			return nil, err
 		}
 	}
-	dns.ByHand = pulumi.All(sets...).ApplyT(func(sets []any) []string {
+	dns.ManualRecords = pulumi.All(sets...).ApplyT(func(sets []any) []string {
 		lines := []string{}
 		for _, set := range sets {
 			lines = append(lines, set.([]string)...)
 		}
 		return lines
 	}).(pulumi.StringArrayOutput)
-	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"byHand": dns.ByHand})
+	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"manualRecords": dns.ManualRecords})
 }
 
 // zoneFileLines are a set of records in the format of RFC 1035, section 5.
@@ -122,12 +118,11 @@ func zoneFileLines(host, kind string, ttl int, values pulumi.StringArrayInput) p
 	}).(pulumi.StringArrayOutput)
 }
 
-// longestText is how many bytes one string of a TXT record may have.
+// longestText is how many bytes a string of a TXT record may have.
 const longestText = 255
 
-// texts are the values of a TXT record as the provider takes them: it puts them
-// into quotes, and a text that is too long for one string has to have its quotes
-// inside already.
+// texts are the values of a TXT record for the provider. It adds the outer quotes; a text that is too long for one
+// string needs inner ones.
 func texts(values []string) []string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	var quoted []string

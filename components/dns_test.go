@@ -10,7 +10,8 @@ import (
 )
 
 func TestALongTextIsCutIntoStringsOfARecord(t *testing.T) {
-	require.Equal(t, []string{"v=spf1 -all", `a \"quoted\" word and a \\`}, texts([]string{"v=spf1 -all", `a "quoted" word and a \`}))
+	require.Equal(t, []string{"v=spf1 -all", `a \"quoted\" word and a \\`},
+		texts([]string{"v=spf1 -all", `a "quoted" word and a \`}))
 	key := strings.Repeat("k", 600)
 	require.Equal(t, []string{key[:255] + `""` + key[:255] + `""` + key[:90]}, texts([]string{key}))
 }
@@ -25,7 +26,7 @@ func (m onlyComponents) NewResource(args pulumi.MockResourceArgs) (string, resou
 	return m.noResources.NewResource(args)
 }
 
-func TestWithoutAZoneTheRecordsToMakeByHandAreListed(t *testing.T) {
+func TestRecordsAreListedWithoutAZone(t *testing.T) {
 	byHand := make(chan []string, 1)
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		dns, err := NewDNS(ctx, "dns", &DNSArgs{
@@ -40,7 +41,7 @@ func TestWithoutAZoneTheRecordsToMakeByHandAreListed(t *testing.T) {
 			return err
 		}
 		require.Empty(t, dns.Ready)
-		dns.ByHand.ApplyT(func(lines []string) []string { byHand <- lines; return lines })
+		dns.ManualRecords.ApplyT(func(lines []string) []string { byHand <- lines; return lines })
 		return nil
 	}, pulumi.WithMocks("immutable-infra", "test", onlyComponents{noResources{t}}))
 	require.NoError(t, err)

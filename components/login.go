@@ -7,9 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// login waits until a server lets the program in. The command provider's remote
-// commands, which come then, give no reason for a refused login, and hang for
-// good at a port that accepts a connection and says nothing. sshprobe/cmd does it.
+// login waits for a login to a server, by sshprobe/cmd. The command provider's remote commands, which come then, give
+// no reason for a refused login, and hang forever at a port that accepts a connection and sends nothing.
 type login struct {
 	Connection sshConnection
 	// Within is how long the server has to boot.
@@ -28,6 +27,6 @@ func newLogin(ctx *pulumi.Context, name string, login login, opts ...pulumi.Reso
 		},
 		Stdin:    login.Connection.PrivateKey,
 		Triggers: login.Triggers,
-		Timeout:  (compileTimeout + login.Within + reportTime).String(),
+		Timeout:  (compileTimeout + login.Within + reportTimeout).String(),
 	}, opts...)
 }

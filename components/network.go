@@ -18,41 +18,39 @@ type NetworkArgs struct {
 	Region string `pulumi:"region"`
 	// InstanceType is the EC2 instance type that the subnet's availability zone must offer.
 	InstanceType string `pulumi:"instanceType"`
-	// Runner opens SSH to the machine that deploys. Optional.
-	Runner *Runner `pulumi:"runner"`
-}
-
-// Runner is a machine that deploys from another address each time, such as one of GitHub's. A security group of
-// its own lets it in: its rule comes and goes, and no server is replaced for it.
-type Runner struct {
-	// CIDRBlock is the machine's address while it deploys, and "" at all other times.
-	CIDRBlock string `pulumi:"cidrBlock"`
-	// SSHPort is the port of the SSH daemon.
+	// SSHFromRunner creates a security group that lets in the machine that deploys, whose address
+	// differs each time, such as a runner of GitHub. The rule of the group exists during an update
+	// only, and no server is replaced for it. Optional.
+	SSHFromRunner bool `pulumi:"sshFromRunner"`
+	// RunnerBlock is the machine's address while it deploys, and "" at all other times.
+	RunnerBlock string `pulumi:"runnerBlock"`
+	// SSHPort is the port of the SSH daemon. Mandatory with SSHFromRunner.
 	SSHPort int `pulumi:"sshPort"`
 }
 
-// Network is a VPC with one public subnet, and a gateway endpoint by which
-// S3 is reached without leaving AWS's network, and without cost.
+// Network is a VPC with one public subnet, and a gateway endpoint for S3, which keeps its traffic within AWS and costs
+// nothing.
 type Network struct {
 	pulumi.ResourceState
 
 	VpcID    pulumi.IDOutput `pulumi:"vpcId"`
 	SubnetID pulumi.IDOutput `pulumi:"subnetId"`
 
-	// RunnerGroup is the security group that opens SSH to the machine that deploys, and nil without a Runner.
-	RunnerGroup *ec2.SecurityGroup
+	// RunnerGroup is the id of the security group of SSHFromRunner, and nil without one.
+	RunnerGroup pulumi.StringInput
 
-	// Ready is what a server needs to reach the internet.
+	// Ready are the resources by which a server reaches the internet.
 	Ready []pulumi.Resource
 }
 
-// NewNetwork makes a Network.
+// NewNetwork creates a Network.
 func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pulumi.ResourceOption) (*Network, error) {
 	if args == nil {
 		return nil, fmt.Errorf("network %s: %w", name, errNoArgs)
 	}
 	if err := required(map[string]bool{
 		"CIDRBlock": args.CIDRBlock != "", "Region": args.Region != "", "InstanceType": args.InstanceType != "",
+		"SSHPort": args.SSHPort > 0 || !args.SSHFromRunner,
 	}); err != nil {
 		return nil, fmt.Errorf("network %s: %w", name, err)
 	}
@@ -75,7 +73,6 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		CidrBlock:          pulumi.String(args.CIDRBlock),
 		EnableDnsSupport:   pulumi.Bool(true),
 		EnableDnsHostnames: pulumi.Bool(true),
-		Tags:               tags(ctx, name),
 	}, parent)
 	if err != nil {
 		return nil, err
@@ -84,7 +81,6 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		VpcId:            vpc.ID(),
 		CidrBlock:        pulumi.String(subnetBlock),
 		AvailabilityZone: pulumi.String(zones[0]),
-		Tags:             tags(ctx, name),
 		// Another zone would replace the subnet, and with it the server.
 	}, parent, pulumi.IgnoreChanges([]string{"availabilityZone"}))
 	if err != nil {
@@ -92,9 +88,7 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	}
 	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
 		VpcId: vpc.ID(),
-		Tags:  tags(ctx, name),
-		// EC2 would rather move the gateway to another VPC, and refuses while the
-		// old one holds public addresses: it would never come off the old server.
+		// An update would move the gateway to another VPC, which EC2 refuses while the old one has public addresses.
 	}, parent, pulumi.ReplaceOnChanges([]string{"vpcId"}))
 	if err != nil {
 		return nil, err
@@ -105,7 +99,6 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 			CidrBlock: pulumi.String("0.0.0.0/0"),
 			GatewayId: gateway.ID(),
 		}},
-		Tags: tags(ctx, name),
 	}, parent)
 	if err != nil {
 		return nil, err
@@ -122,16 +115,17 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 		ServiceName:     pulumi.Sprintf("com.amazonaws.%s.s3", args.Region),
 		VpcEndpointType: pulumi.String("Gateway"),
 		RouteTableIds:   pulumi.StringArray{routes.ID()},
-		Tags:            tags(ctx, name+"-s3"),
 	}, parent)
 	if err != nil {
 		return nil, err
 	}
 
-	if args.Runner != nil {
-		if network.RunnerGroup, err = newRunnerGroup(ctx, name+"-runner", args.Runner, vpc, parent); err != nil {
+	if args.SSHFromRunner {
+		group, err := newRunnerGroup(ctx, name+"-runner", args, vpc, parent)
+		if err != nil {
 			return nil, err
 		}
+		network.RunnerGroup = group.ID()
 	}
 
 	network.VpcID = vpc.ID()
@@ -151,15 +145,17 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	})
 }
 
-// newRunnerGroup makes the group, and its rule while there is somebody to let in. Nothing depends on the rule: so an update
-// of the rule alone, after a failed update, deletes no server that still serves.
-func newRunnerGroup(ctx *pulumi.Context, name string, runner *Runner, vpc *ec2.Vpc, parent pulumi.ResourceOption) (*ec2.SecurityGroup, error) {
+// newRunnerGroup creates the group, and its rule while a machine deploys. Nothing depends on the
+// rule, so that an update of the rule alone, after a failed update, deletes no server that still
+// serves.
+func newRunnerGroup(
+	ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec2.Vpc, parent pulumi.ResourceOption,
+) (*ec2.SecurityGroup, error) {
 	group, err := ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		Description: pulumi.String("SSH from the machine that deploys"),
 		VpcId:       vpc.ID(),
-		Tags:        tags(ctx, name),
 	}, parent)
-	if err != nil || runner.CIDRBlock == "" {
+	if err != nil || args.RunnerBlock == "" {
 		return group, err
 	}
 	_, err = ec2.NewSecurityGroupRule(ctx, name+"-ssh", &ec2.SecurityGroupRuleArgs{
@@ -167,17 +163,16 @@ func newRunnerGroup(ctx *pulumi.Context, name string, runner *Runner, vpc *ec2.V
 		Type:            pulumi.String("ingress"),
 		Description:     pulumi.String("SSH from the machine that deploys, until the update has ended"),
 		Protocol:        pulumi.String("tcp"),
-		FromPort:        pulumi.Int(runner.SSHPort),
-		ToPort:          pulumi.Int(runner.SSHPort),
-		// Of no use to readers of a preview, and of a machine of somebody's.
-		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{runner.CIDRBlock})).(pulumi.StringArrayOutput),
+		FromPort:        pulumi.Int(args.SSHPort),
+		ToPort:          pulumi.Int(args.SSHPort),
+		// Previews must not show the address of the operator's machine.
+		CidrBlocks: pulumi.ToSecret(pulumi.ToStringArray([]string{args.RunnerBlock})).(pulumi.StringArrayOutput),
 	}, pulumi.Parent(group))
 	return group, err
 }
 
-// zonesOffering lists the availability zones of a region that offer an instance type, in the
-// order of their names. Not every zone does: us-east-1e lacks t4g and t3.micro. There is at
-// least one, or an error.
+// zonesOffering lists the availability zones of a region that offer an instance type, sorted. Not every zone does:
+// us-east-1e lacks t4g and t3.micro. Without any, it returns an error.
 func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pulumi.InvokeOption) ([]string, error) {
 	offerings, err := ec2.GetInstanceTypeOfferings(ctx, &ec2.GetInstanceTypeOfferingsArgs{
 		LocationType: pulumi.StringRef("availability-zone"),
@@ -186,11 +181,12 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the zones that offer %s: %w", instanceType, err)
 	}
-	// A zone has the region's name and one letter. Longer names are those of Local Zones, such
-	// as us-east-1-bos-1a, which an account must opt into.
+	// The name of a zone is the region's and a letter. Longer ones are those of Local Zones, such as us-east-1-bos-1a,
+	// which an account must opt into.
 	zones := slices.DeleteFunc(offerings.Locations, func(zone string) bool { return len(zone) != len(region)+1 })
 	if len(zones) == 0 {
-		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region", region, instanceType)
+		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region",
+			region, instanceType)
 	}
 	slices.Sort(zones)
 	return zones, nil
@@ -200,7 +196,7 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 func firstSubnet(block string) (string, error) {
 	prefix, err := netip.ParsePrefix(block)
 	if err != nil {
-		return "", fmt.Errorf("CIDRBlock: %w", err)
+		return "", fmt.Errorf("cannot parse CIDRBlock: %w", err)
 	}
 	if prefix.Bits() > 24 {
 		return "", fmt.Errorf("CIDRBlock %s is smaller than the /24 of its subnet", block)

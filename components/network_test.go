@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or
-// was made in the zone existing, with or without that as an input.
+// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or was
+// created in the zone existing, with or without that as an input.
 type offeringZones struct {
 	zones        []string
 	existing     string
@@ -35,7 +35,7 @@ func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resou
 			if m.withoutInput {
 				delete(before, "availabilityZone")
 			}
-			// As the engine does with ignored changes.
+			// Like the engine for ignored changes.
 			for _, ignored := range args.RegisterRPC.GetIgnoreChanges() {
 				path, err := resource.ParsePropertyPath(ignored)
 				if err != nil || !path.Reset(before, after) {
@@ -56,7 +56,8 @@ func (m *offeringZones) Call(args pulumi.MockCallArgs) (resource.PropertyMap, er
 
 func (m *offeringZones) network() error {
 	return pulumi.RunErr(func(ctx *pulumi.Context) error {
-		_, err := NewNetwork(ctx, "network", &NetworkArgs{CIDRBlock: "10.0.0.0/16", Region: "us-east-1", InstanceType: "t3.micro"})
+		_, err := NewNetwork(ctx, "network",
+			&NetworkArgs{CIDRBlock: "10.0.0.0/16", Region: "us-east-1", InstanceType: "t3.micro"})
 		return err
 	}, pulumi.WithMocks("immutable-infra", "test", m))
 }
@@ -82,7 +83,11 @@ func TestTheSubnetIsInAZoneThatOffersTheInstanceType(t *testing.T) {
 func TestAnExistingSubnetStaysInItsZone(t *testing.T) {
 	for name, withoutInput := range map[string]bool{"that the program chose": false, "that AWS chose": true} {
 		t.Run(name, func(t *testing.T) {
-			mocks := &offeringZones{zones: []string{"us-east-1a", "us-east-1f"}, existing: "us-east-1f", withoutInput: withoutInput}
+			mocks := &offeringZones{
+				zones:        []string{"us-east-1a", "us-east-1f"},
+				existing:     "us-east-1f",
+				withoutInput: withoutInput,
+			}
 			require.NoError(t, mocks.network())
 			require.Equal(t, "us-east-1a", mocks.zone, "where a replacement would be")
 			require.False(t, mocks.changed, "another zone replaces the subnet")
@@ -92,12 +97,14 @@ func TestAnExistingSubnetStaysInItsZone(t *testing.T) {
 
 func TestASubnetInAZoneThatLacksTheInstanceTypeIsReportedBeforeAServerIsLaunched(t *testing.T) {
 	mocks := &offeringZones{zones: []string{"us-east-1f", "us-east-1a"}, existing: "us-east-1e"}
-	require.ErrorContains(t, mocks.network(), "the zone of its subnet, us-east-1e, does not offer the instance type t3.micro: "+
-		"choose another instance type, or another vpcCidr for a new network in one of us-east-1a, us-east-1f")
+	require.ErrorContains(t, mocks.network(),
+		"the zone of its subnet, us-east-1e, does not offer the instance type t3.micro: "+
+			"choose another instance type, or another vpcCidr for a new network in one of us-east-1a, us-east-1f")
 }
 
-func TestAnInstanceTypeThatNoZoneOffersIsRefusedBeforeAnythingIsMade(t *testing.T) {
+func TestInstanceTypeThatNoZoneOffersIsRejectedFirst(t *testing.T) {
 	mocks := &offeringZones{zones: []string{"us-east-1-atl-1a"}}
-	require.ErrorContains(t, mocks.network(), "no availability zone of us-east-1 offers the instance type t3.micro: choose another type or region")
+	require.ErrorContains(t, mocks.network(),
+		"no availability zone of us-east-1 offers the instance type t3.micro: choose another type or region")
 	require.Empty(t, mocks.zone)
 }

@@ -17,8 +17,8 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// TestB11ProbeNeedsGoAndBashAlone runs the script of the command resources on a machine that has
-// no other program, and a proxy that does not answer.
+// TestB11ProbeNeedsGoAndBashAlone runs the script of the command resources on a machine without any
+// other program, and with a proxy that does not respond.
 func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
 	site := testsite.Start(t, "localhost", testsite.Serving("i-1", "r-1"))
 	bin := t.TempDir()
@@ -37,7 +37,8 @@ func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
 		}
 	}
 	command.Env = append(command.Env, "PATH="+bin, "HTTPS_PROXY=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9",
-		"NAME=localhost", "ADDRESS="+site.Address.Addr().String(), "PORT="+strconv.Itoa(int(site.Address.Port())), "ROOTS="+site.Roots,
+		"NAME=localhost", "ADDRESS="+site.Address.Addr().String(), "PORT="+strconv.Itoa(int(site.Address.Port())),
+		"ROOTS="+site.Roots,
 		"CERTIFICATE=valid", "SERVER=i-1", "RELEASE=r-1", "WITHIN=0")
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
@@ -49,10 +50,12 @@ func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
 // TestProbeEndsWithTheShell: Pulumi kills the shell alone, and waits until its standard error is closed.
 func TestProbeEndsWithTheShell(t *testing.T) {
 	asked := make(chan struct{}, 1000)
-	site := testsite.Start(t, "localhost", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	site := testsite.Start(t, "localhost",
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
 	command := exec.CommandContext(t.Context(), "bash", "-c", goRun("probe", ""))
 	command.Dir = ".."
-	command.Env = append(os.Environ(), "NAME=localhost", "ADDRESS="+site.Address.Addr().String(), "PORT="+strconv.Itoa(int(site.Address.Port())),
+	command.Env = append(os.Environ(), "NAME=localhost", "ADDRESS="+site.Address.Addr().String(),
+		"PORT="+strconv.Itoa(int(site.Address.Port())),
 		"ROOTS="+site.Roots, "CERTIFICATE=valid", "SERVER=i-1", "RELEASE=r-1", "WITHIN=60")
 	stderr, err := command.StderrPipe()
 	require.NoError(t, err)

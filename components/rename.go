@@ -4,34 +4,50 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// bucketType is the type of a bucket's resource.
+const bucketType = "aws:s3/bucketV2:BucketV2"
+
 // RequireStackName fails if the stack was deployed under another name: after `pulumi stack rename`, an update would
-// replace whatever bears the stack's name, such as both buckets, and an unprotected stack would lose them. What tells
-// is the name of a bucket in the output of the last update; bucket is the name of its resource.
+// replace every resource with the stack's name, such as both buckets, and an unprotected stack would lose them. It
+// compares the stack's name with that of a bucket in the state; bucket is the name of its resource. A state without
+// that bucket passes: the stack was never deployed, or its first update failed before it had anything to lose.
 //
-// The engine reads the output, by a provider of its own that is in the state. A StackReference would be a resource.
-func RequireStackName(ctx *pulumi.Context, output, bucket string) error {
+// The engine reads the state, by a provider of its own that is in the state. A StackReference would be a resource.
+// The stack's outputs do not do: a first update that fails leaves none, beside its buckets.
+func RequireStackName(ctx *pulumi.Context, bucket string) error {
 	name := ctx.Stack()
 	// Stacks of Pulumi Cloud belong to an organization. In other backends it is always this one, and the
 	// older of their layouts do not know it.
 	if organization := ctx.Organization(); organization != "" && organization != "organization" {
 		name = fmt.Sprintf("%s/%s/%s", organization, ctx.Project(), ctx.Stack())
 	}
-	var read struct {
-		Outputs map[string]any `pulumi:"outputs"`
+	var state struct {
+		Resources map[string]struct {
+			Outputs struct {
+				Bucket any `pulumi:"bucket"`
+			} `pulumi:"outputs"`
+		} `pulumi:"outputs"`
 	}
-	args := map[string]any{"name": name}
-	if _, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackOutputs", args, &read, ""); err != nil {
-		return fmt.Errorf("cannot read the outputs of stack %s: %w", ctx.Stack(), err)
+	args := map[string]any{"stackName": name}
+	if _, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackResourceOutputs", args, &state, ""); err != nil {
+		return fmt.Errorf("cannot read the state of stack %s: %w", ctx.Stack(), err)
 	}
-	deployed, _ := read.Outputs[output].(string)
-	end := strings.LastIndex(deployed, "-"+bucket+"-")
-	if end < 0 || deployed[:end] == strings.TrimSuffix(bucketPrefix(ctx.Stack(), bucket), "-"+bucket+"-") {
-		return nil
+	for id, resource := range state.Resources {
+		if id := urn.URN(id); id.Type() != bucketType || id.Name() != bucket {
+			continue
+		}
+		deployed, _ := resource.Outputs.Bucket.(string)
+		end := strings.LastIndex(deployed, "-"+bucket+"-")
+		if end < 0 || deployed[:end] == strings.TrimSuffix(bucketPrefix(ctx.Stack(), bucket), "-"+bucket+"-") {
+			continue
+		}
+		return fmt.Errorf("stack %[1]s was deployed as %[2]s: an update would replace the bucket %[3]s and other "+
+			"resources with the name; rename the stack back (pulumi stack rename %[2]s --stack %[1]s), or see \"Rename a "+
+			"stack\" in docs/runbook.md", ctx.Stack(), deployed[:end], deployed)
 	}
-	return fmt.Errorf("stack %[1]s was deployed as %[2]s: an update would replace the bucket %[3]s and all else that "+
-		"bears the name; rename the stack back (pulumi stack rename %[2]s --stack %[1]s), "+
-		"or see \"Rename a stack\" in docs/runbook.md", ctx.Stack(), deployed[:end], deployed)
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
@@ -14,20 +15,18 @@ import (
 
 // SshCAArgs are the arguments of an SshCA.
 type SshCAArgs struct {
-	// Names are the host names that the servers are called by.
+	// Names are the host names of the servers.
 	Names []string `pulumi:"names"`
-	// Address is the VIP, so that a login by address is vouched for as well.
+	// Address is the VIP, which the certificate covers as well.
 	Address pulumi.StringInput `pulumi:"address"`
 	// Port is the port of the servers' SSH daemon.
 	Port int `pulumi:"port"`
-	// Protect refuses to delete the keys. Defaulted: true.
+	// Protect refuses to delete the keys. Default: true.
 	Protect *bool `pulumi:"protect"`
 }
 
-// SshCA is the certificate authority that vouches for every server, and the
-// host key and certificate that every server has. Because all servers of a
-// stack share them, a client trusts the next server as it trusts this one, and
-// needs a single line in its known_hosts.
+// SshCA is the certificate authority for SSH, and the host key and certificate of every server. All servers of a stack
+// share them, so a client that trusts one trusts the next, with a single line in its known_hosts.
 type SshCA struct {
 	pulumi.ResourceState
 
@@ -41,12 +40,14 @@ type SshCA struct {
 	KnownHosts pulumi.StringOutput `pulumi:"knownHosts"`
 }
 
-// NewSshCA makes an SshCA.
+// NewSshCA creates an SshCA.
 func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.ResourceOption) (*SshCA, error) {
 	if args == nil {
 		return nil, fmt.Errorf("SSH CA %s: %w", name, errNoArgs)
 	}
-	if err := required(map[string]bool{"Names": len(args.Names) > 0, "Address": args.Address != nil, "Port": args.Port > 0}); err != nil {
+	if err := required(map[string]bool{
+		"Names": len(args.Names) > 0, "Address": args.Address != nil, "Port": args.Port > 0,
+	}); err != nil {
 		return nil, fmt.Errorf("SSH CA %s: %w", name, err)
 	}
 	protect := pulumi.Protect(args.Protect == nil || *args.Protect)
@@ -70,15 +71,16 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 
 	certificate := pulumi.All(authority.PrivateKeyOpenssh, host.PublicKeyOpenssh, args.Address).ApplyT(
 		func(values []any) (string, error) {
-			return signHostCertificate(values[0].(string), values[1].(string), append(args.Names[:len(args.Names):len(args.Names)], values[2].(string)))
+			hosts := append(slices.Clone(args.Names), values[2].(string))
+			return signHostCertificate(values[0].(string), values[1].(string), hosts)
 		}).(pulumi.StringOutput)
 
 	ca.HostPrivateKey = pulumi.ToSecret(host.PrivateKeyOpenssh).(pulumi.StringOutput)
 	ca.HostPublicKey = host.PublicKeyOpenssh.ApplyT(strings.TrimSpace).(pulumi.StringOutput)
-	// Made with a secret key, but handed to whoever connects.
+	// Computed from a secret key, but public: every client gets it.
 	ca.HostCertificate = pulumi.Unsecret(certificate).(pulumi.StringOutput)
 	ca.KnownHosts = pulumi.All(authority.PublicKeyOpenssh, args.Address).ApplyT(func(values []any) string {
-		return knownHostsLine(append(args.Names[:len(args.Names):len(args.Names)], values[1].(string)), args.Port, values[0].(string))
+		return knownHostsLine(append(slices.Clone(args.Names), values[1].(string)), args.Port, values[0].(string))
 	}).(pulumi.StringOutput)
 
 	return ca, ctx.RegisterResourceOutputs(ca, pulumi.Map{
@@ -89,19 +91,16 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 	})
 }
 
-// signHostCertificate makes an OpenSSH host certificate. The same keys and
-// names give the same bytes, so that a plan shows no change where there is
-// none. It is valid as long as the host key is: to end it, replace that key.
-//
-// The format is OpenSSH's PROTOCOL.certkeys.
+// signHostCertificate signs an OpenSSH host certificate (PROTOCOL.certkeys). It is deterministic, so that a preview
+// shows no change where there is none. The certificate does not expire: to revoke it, replace the host key.
 func signHostCertificate(authority, hostKey string, names []string) (string, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(authority))
 	if err != nil {
-		return "", fmt.Errorf("parse the CA's private key: %w", err)
+		return "", fmt.Errorf("cannot parse the CA's private key: %w", err)
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
 	if err != nil {
-		return "", fmt.Errorf("parse the host key: %w", err)
+		return "", fmt.Errorf("cannot parse the host key: %w", err)
 	}
 	seed := sha256.Sum256(bytes.Join([][]byte{
 		signer.PublicKey().Marshal(), key.Marshal(), []byte(strings.Join(names, "\x00")),
@@ -114,22 +113,22 @@ func signHostCertificate(authority, hostKey string, names []string) (string, err
 		ValidPrincipals: names,
 		ValidBefore:     ssh.CertTimeInfinity,
 	}
-	// The nonce only has to differ between certificates that differ, so that it
-	// can come from what they contain. ED25519 signatures take no randomness.
+	// The nonce only has to differ between different certificates, so it is derived from their contents. ED25519
+	// signatures are deterministic.
 	if err := certificate.SignCert(nonce(seed), signer); err != nil {
-		return "", fmt.Errorf("sign the host certificate: %w", err)
+		return "", fmt.Errorf("cannot sign the host certificate: %w", err)
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(certificate))), nil
 }
 
-// nonce is a reader that gives the bytes of a certificate's nonce once.
+// nonce is a reader of the bytes of a certificate's nonce.
 func nonce(seed [sha256.Size]byte) *bytes.Reader {
 	sum := sha256.Sum256(append([]byte("nonce"), seed[:]...))
 	return bytes.NewReader(sum[:])
 }
 
-// knownHostsLine is the line by which a client trusts the CA for these hosts
-// and no others; see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+// knownHostsLine is the line by which a client trusts the CA for these hosts only: see sshd(8), SSH_KNOWN_HOSTS FILE
+// FORMAT.
 func knownHostsLine(hosts []string, port int, authority string) string {
 	patterns := make([]string, len(hosts))
 	for i, host := range hosts {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshKey makes the two halves of a key in OpenSSH's formats.
+// sshKey creates both halves of a key in OpenSSH's formats.
 func sshKey(t *testing.T, seed byte) (private, public string) {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), ed25519.SeedSize)))
@@ -60,5 +60,6 @@ func TestTheHostCertificateIsTheSameInEveryPlan(t *testing.T) {
 func TestOneLineOfKnownHostsCoversEveryNameAndThePort(t *testing.T) {
 	require.Equal(t, "@cert-authority [example.org]:12222,[198.51.100.7]:12222 ssh-ed25519 AAAA",
 		knownHostsLine([]string{"example.org", "198.51.100.7"}, 12222, "ssh-ed25519 AAAA\n"))
-	require.Equal(t, "@cert-authority example.org ssh-ed25519 AAAA", knownHostsLine([]string{"example.org"}, 22, "ssh-ed25519 AAAA"))
+	require.Equal(t, "@cert-authority example.org ssh-ed25519 AAAA",
+		knownHostsLine([]string{"example.org"}, 22, "ssh-ed25519 AAAA"))
 }

@@ -7,17 +7,17 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
 	"immutable-infra/uptime"
 )
 
 const (
-	// answerTime is how long a page may take, in seconds. A server hands over in
-	// less than one.
-	answerTime = 30
-	// lookTime is how long a look at UptimeRobot may take. A preview waits for it.
-	lookTime = 30 * time.Second
-	// longestContact is how long the name of a web-hook may be there.
+	// probeTimeout is how many seconds a page may take. A handover takes less than one.
+	probeTimeout = 30
+	// driftTimeout bounds the search for drift, which a preview waits for.
+	driftTimeout = 30 * time.Second
+	// longestContact is how many bytes UptimeRobot allows for the name of a web-hook.
 	longestContact = 60
 )
 
@@ -25,43 +25,45 @@ const (
 type UptimeMonitorArgs struct {
 	// Domain is the site's name.
 	Domain string `pulumi:"domain"`
-	// Monitoring watches monitoring.<Domain>, too. Defaulted: false.
+	// Monitoring probes monitoring.<Domain>, too. Default: false.
 	Monitoring bool `pulumi:"monitoring"`
-	// StatusPage is the name at which everybody sees the monitors. It needs a CNAME
-	// record to uptime.PageHost. Optional.
+	// StatusPage is the name of the public status page, which needs a CNAME record to uptime.PageHost. Optional.
 	StatusPage string `pulumi:"statusPage"`
-	// Interval is the time between two checks, in seconds.
+	// Interval is how many seconds pass between two probes.
 	Interval int `pulumi:"interval"`
 	// API is the URL of UptimeRobot's API.
 	API string `pulumi:"api"`
-	// Key is a main API key of the account. Optional: without it, nothing is made,
-	// and a warning says so.
-	Key string `pulumi:"key"`
-	// Webhook is the URL that is told of outages. Optional: without it, nobody is
-	// told, and a warning says so.
-	Webhook string `pulumi:"webhook"`
+	// Key is a main API key of the account, a secret. Optional: without it, nothing is created, and
+	// a warning says so.
+	Key pulumi.StringPtrInput `pulumi:"key"`
+	// Webhook is the URL that receives outages, a secret. Optional: without it, no alert is
+	// sent, and a warning says so.
+	Webhook pulumi.StringPtrInput `pulumi:"webhook"`
 	// Roots is the path of a PEM file with the authorities of the API's certificate.
-	// Defaulted: those of the machine.
+	// Default: those of the machine.
 	Roots string `pulumi:"roots"`
-	// Differences are what the last Look found.
-	Differences []string `pulumi:"differences"`
-	// After is what has to be there before somebody looks at the site.
-	After []pulumi.Resource
+	// Drift is what FindDrift found.
+	Drift []string `pulumi:"drift"`
+	// DependsOn are the resources that the first probe depends on.
+	DependsOn []pulumi.Resource
 }
 
-// desired is what the stack should have at UptimeRobot.
+// desired is the desired state at UptimeRobot.
 func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	monitor := func(key, name, path, keyword string) uptime.Monitor {
-		return uptime.Monitor{Key: key, Name: name, URL: "https://" + name + path, Keyword: keyword, Interval: a.Interval, Timeout: answerTime}
+		return uptime.Monitor{
+			Key: key, Name: name, URL: "https://" + name + path, Keyword: keyword,
+			Interval: a.Interval, Timeout: probeTimeout,
+		}
 	}
 	desired := uptime.Desired{Monitors: []uptime.Monitor{
-		// The marker is there in each release, and on no error page and nobody else's.
+		// Every release has the marker, and no error page and no other site has it.
 		monitor("site", a.Domain, "/.well-known/release", `"release"`),
 	}}
 	if a.Monitoring {
 		desired.Monitors = append(desired.Monitors, monitor("monitoring", "monitoring."+a.Domain, "/api/health", ""))
 	}
-	if a.Webhook != "" {
+	if a.Webhook != nil {
 		name := "VictorOps: " + a.Domain
 		desired.Contact = name[:min(len(name), longestContact)]
 	}
@@ -71,34 +73,63 @@ func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	return desired
 }
 
-// Look says, in words, what at UptimeRobot is not as it should be. Command
-// resources cannot be refreshed; so the program looks itself, whenever it runs.
-func (a *UptimeMonitorArgs) Look(ctx context.Context, log func(string)) ([]string, error) {
-	if a.Key == "" {
-		return nil, nil
+// FindDrift describes what at UptimeRobot differs from the arguments. Command resources cannot be refreshed; so the
+// program finds drift itself, whenever it runs.
+func (a *UptimeMonitorArgs) FindDrift(ctx *pulumi.Context) []string {
+	drift, err := a.findDrift(ctx.Context(), func(message string) { _ = ctx.Log.Info(message, nil) })
+	if err != nil {
+		// UptimeRobot being unreachable must not block a deployment.
+		_ = ctx.Log.Warn(fmt.Sprintf("cannot check UptimeRobot for drift: %v; the deployment continues without it", err), nil)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	client, err := uptime.NewClient(uptime.Account{API: a.API, Key: a.Key, Webhook: a.Webhook, Roots: a.Roots}, log)
+	return drift
+}
+
+// findDrift finds nothing without a key, or with one that is not known yet.
+func (a *UptimeMonitorArgs) findDrift(ctx context.Context, log func(string)) ([]string, error) {
+	key, err := await(ctx, a.Key)
+	if err != nil || key == "" {
+		return nil, err
+	}
+	webhook, err := await(ctx, a.Webhook)
 	if err != nil {
 		return nil, err
 	}
-	return client.Differences(ctx, a.desired())
+	ctx, cancel := context.WithTimeout(ctx, driftTimeout)
+	defer cancel()
+	client, err := uptime.NewClient(uptime.Account{API: a.API, Key: key, Webhook: webhook, Roots: a.Roots}, log)
+	if err != nil {
+		return nil, err
+	}
+	return client.Drift(ctx, a.desired())
 }
 
-// UptimeMonitor watches the site from outside: monitors at UptimeRobot, the
-// web-hook that they tell of outages, and a public status page.
+// await returns the value of an input, or "" if the input is nil or not known yet.
+func await(ctx context.Context, input pulumi.StringPtrInput) (string, error) {
+	if input == nil {
+		return "", nil
+	}
+	result, err := internals.UnsafeAwaitOutput(ctx, input.ToStringPtrOutput())
+	if value, ok := result.Value.(*string); ok && result.Known && value != nil {
+		return *value, err
+	}
+	return "", err
+}
+
+// UptimeMonitor probes the site from outside: monitors at UptimeRobot, the web-hook that receives outages, and a public
+// status page.
 type UptimeMonitor struct {
 	pulumi.ResourceState
 
 	// StatusPage is the URL of the status page, or "".
 	StatusPage pulumi.StringOutput `pulumi:"statusPage"`
-	// Watching is what makes UptimeRobot watch: nothing, where there is no key.
-	Watching []pulumi.Resource
+	// Ready is the command that configures UptimeRobot; none without a key.
+	Ready []pulumi.Resource
 }
 
-// NewUptimeMonitor makes an UptimeMonitor.
-func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, opts ...pulumi.ResourceOption) (*UptimeMonitor, error) {
+// NewUptimeMonitor creates an UptimeMonitor.
+func NewUptimeMonitor(
+	ctx *pulumi.Context, name string, args *UptimeMonitorArgs, opts ...pulumi.ResourceOption,
+) (*UptimeMonitor, error) {
 	if args == nil {
 		return nil, fmt.Errorf("uptime monitor %s: %w", name, errNoArgs)
 	}
@@ -112,7 +143,7 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 		return nil, err
 	}
 	shown := ""
-	if args.Key != "" && args.StatusPage != "" {
+	if args.Key != nil && args.StatusPage != "" {
 		shown = fmt.Sprintf("https://%s/", args.StatusPage)
 	}
 	monitor.StatusPage = pulumi.String(shown).ToStringOutput()
@@ -121,29 +152,36 @@ func NewUptimeMonitor(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 			return nil, fmt.Errorf("uptime monitor %s: %w", name, err)
 		}
 	}
-	if args.Key != "" {
+	if args.Key != nil {
 		command, err := newUptimeCommand(ctx, name+"-robot", args, monitor)
 		if err != nil {
 			return nil, err
 		}
-		monitor.Watching = []pulumi.Resource{command}
+		monitor.Ready = []pulumi.Resource{command}
 	}
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// silence says why nobody would hear of an outage, or "" if somebody would.
+// silence is a warning that no alert is sent for an outage, or "".
 func (a *UptimeMonitorArgs) silence() string {
 	switch {
-	case a.Key == "":
-		return "Nobody watches the site from outside: there is no API key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
-	case a.Webhook == "":
-		return "UptimeRobot tells nobody of an outage: there is no web-hook of VictorOps for it (pulumi config set --secret uptimeRobotWebhook)."
+	case a.Key == nil:
+		return "Nothing probes the site from outside: set a key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
+	case a.Webhook == nil:
+		return "UptimeRobot sends no alert of an outage: set a web-hook of VictorOps " +
+			"(pulumi config set --secret uptimeRobotWebhook)."
 	}
 	return ""
 }
 
-// newUptimeCommand makes what is at UptimeRobot as it should be.
-func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor) (pulumi.Resource, error) {
+// newUptimeCommand reconciles UptimeRobot.
+func newUptimeCommand(
+	ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor,
+) (pulumi.Resource, error) {
+	secrets := pulumi.Map{"key": args.Key, "webhook": pulumi.String("")}
+	if args.Webhook != nil {
+		secrets["webhook"] = args.Webhook
+	}
 	return newReconcilingCommand(ctx, name, reconcilingCommand{
 		Create: goRun("uptime", "create"),
 		Update: goRun("uptime", "update"),
@@ -152,9 +190,9 @@ func newUptimeCommand(ctx *pulumi.Context, name string, args *UptimeMonitorArgs,
 			"UPTIMEROBOT_API":     pulumi.String(args.API),
 			"UPTIMEROBOT_DESIRED": pulumi.JSONMarshal(args.desired()),
 		},
-		Stdin:       pulumi.ToSecret(pulumi.JSONMarshal(map[string]string{"key": args.Key, "webhook": args.Webhook})).(pulumi.StringOutput),
-		Differences: strings.Join(args.Differences, "; "),
-		// As long as the client takes, and its compilation.
+		Stdin: pulumi.ToSecret(pulumi.JSONMarshal(secrets)).(pulumi.StringOutput),
+		Drift: strings.Join(args.Drift, "; "),
+		// The client's timeout, and its compilation.
 		Timeout: 8 * time.Minute,
-	}, pulumi.Parent(monitor), pulumi.DependsOn(args.After))
+	}, pulumi.Parent(monitor), pulumi.DependsOn(args.DependsOn))
 }

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 )
 
 const robotKey = "u1234567-0123456789abcdef01234567"
 
-// emptyAccount is an account at UptimeRobot that has nothing.
+// emptyAccount is an empty account at UptimeRobot.
 func emptyAccount(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -28,33 +29,43 @@ func emptyAccount(t *testing.T) *httptest.Server {
 	return server
 }
 
-func TestThatNobodyHearsOfAnOutageIsSaid(t *testing.T) {
-	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nobody watches the site from outside")
-	require.Contains(t, (&UptimeMonitorArgs{Key: robotKey}).silence(), "tells nobody of an outage")
-	require.Empty(t, (&UptimeMonitorArgs{Key: robotKey, Webhook: "https://alert.example/?"}).silence())
+func TestWarningIfOutagesAlertNobody(t *testing.T) {
+	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
+	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "sends no alert of an outage")
+	require.Empty(t,
+		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
 }
 
-func TestALookSaysWhatIsMissingAndWhyItCouldNotLook(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: "example.org", Interval: 300, API: emptyAccount(t).URL, Key: robotKey}
+func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
+	args := &UptimeMonitorArgs{
+		Domain:   "example.org",
+		Interval: 300,
+		API:      emptyAccount(t).URL,
+		Key:      pulumi.String(robotKey),
+	}
 	ignore := func(string) {}
-	differences, err := args.Look(t.Context(), ignore)
+	differences, err := args.findDrift(t.Context(), ignore)
 	require.NoError(t, err)
 	require.Equal(t, []string{`there is no monitor "example.org"`}, differences)
 
-	args.Key = "u7654321-fedcba98765432100123456789"
-	_, err = args.Look(t.Context(), ignore)
-	require.ErrorContains(t, err, "UptimeRobot refuses the API key")
-	require.NotContains(t, err.Error(), args.Key)
+	const refused = "u7654321-fedcba98765432100123456789"
+	args.Key = pulumi.String(refused)
+	_, err = args.findDrift(t.Context(), ignore)
+	require.ErrorContains(t, err, "UptimeRobot rejected the API key")
+	require.NotContains(t, err.Error(), refused)
 
-	args.Key = ""
+	args.Key = nil
 	args.API = "http://127.0.0.1:1"
-	differences, err = args.Look(t.Context(), ignore)
-	require.NoError(t, err, "without a key, nobody is asked")
+	differences, err = args.findDrift(t.Context(), ignore)
+	require.NoError(t, err, "without a key, no request is sent")
 	require.Empty(t, differences)
 }
 
-func TestTheNameOfAWebHookIsShortEnoughForUptimeRobot(t *testing.T) {
-	args := &UptimeMonitorArgs{Domain: strings.Repeat("a", 60) + ".example.org", Webhook: "https://alert.example/?"}
+func TestNameOfAWebHookFitsUptimeRobotsLimit(t *testing.T) {
+	args := &UptimeMonitorArgs{
+		Domain:  strings.Repeat("a", 60) + ".example.org",
+		Webhook: pulumi.String("https://alert.example/?"),
+	}
 	require.Len(t, args.desired().Contact, 60)
 }
 

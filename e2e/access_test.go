@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The roles of GitHub's workflows: see bootstrap/access.
+// The roles of GitHub's workflows: see ops/access.
 const (
 	previewRole = "immutable-infra-preview"
 	drillRole   = "immutable-infra-restore-drill"
@@ -16,18 +16,21 @@ const (
 // deployRole is the role of a stack's deployment.
 func deployRole(stack string) string { return "immutable-infra-deploy-" + stack }
 
-// bound has the servers of a stack's copy bounded by the policy that access makes, as a deployment by a role needs it.
+// bound bounds the servers of a stack's copy by the policy that access creates, as a deployment by
+// a role requires.
 func (p *project) bound(t *testing.T, stack string) {
 	t.Helper()
-	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
+	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n",
+		"\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
 }
 
-// keepsToItsState tries to write the states that a deployment must not.
+// keepsToItsState tries to write the states that a deployment must not write.
 func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) {
 	t.Helper()
 	deployment := checkout.as(t, deployRole(stack))
 	for _, key := range []string{
-		"stacks/immutable-infra-access/local.json", "stacks/immutable-infra/" + otherStack + ".json", "locks/organization/immutable-infra/" + otherStack + "/1.json",
+		"stacks/immutable-infra-access/local.json", "stacks/immutable-infra/" + otherStack + ".json",
+		"locks/organization/immutable-infra/" + otherStack + "/1.json",
 		"stacks/immutable-infra/" + stack + "2.json", "meta.yaml",
 	} {
 		put := deployment.put(t, stateBucket, ".pulumi/"+key)
@@ -36,19 +39,20 @@ func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) 
 	}
 }
 
-// access makes the roles of the workflows, until the test ends.
+// access creates the roles of the workflows, until the test ends.
 func (p *project) access(t *testing.T) {
 	t.Helper()
 	made := p.run(t, 10*time.Minute, "env", "PULUMI_SKIP_CONFIRMATIONS=true", "make", "access", "STACK=local")
 	require.NoError(t, made.err, made.String())
 	require.Contains(t, made.stdout, previewRole)
 	t.Cleanup(func() {
-		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "bootstrap/access", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", "local")
+		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "ops/access", "destroy", "--yes", "--skip-preview",
+			"--non-interactive", "--stack", "local")
 		require.NoError(t, gone.err, gone.String())
 	})
 }
 
-// as is the same project, used by somebody who has a role and nothing else.
+// as is the same project with the credentials of a role only.
 func (p *project) as(t *testing.T, role string) *project {
 	t.Helper()
 	return &project{dir: p.dir, env: p.environment(t, role)}
@@ -57,21 +61,23 @@ func (p *project) as(t *testing.T, role string) *project {
 // put uploads an object, or tries to.
 func (p *project) put(t *testing.T, bucket, key string) result {
 	t.Helper()
-	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1", "rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
+	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1",
+		"rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
 }
 
-// askS3 is what S3 answers to a request for an object.
+// askS3 is S3's response to a request for an object.
 func (p *project) askS3(t *testing.T, object string) string {
 	t.Helper()
-	// The secret goes by standard input.
+	// The secret is passed on standard input.
 	return p.must(t, time.Minute, "bash", "-c", `printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
 		curl -sS --cacert "$AWS_CA_BUNDLE" --header "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
 }
 
-// previewOnly runs the steps of the preview's workflow by the role that it has, and tries what that may not.
+// previewOnly runs the steps of the preview's workflow with its role, and tries what the role must
+// not do.
 func previewOnly(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	checkout.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
+	checkout.replace(t, "ops/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
 	checkout.access(t)
 	out := p.outputs(t)
 	resources := p.resources(t)
@@ -95,13 +101,13 @@ func previewOnly(t *testing.T, p *project) {
 		require.Error(t, put.err)
 		require.Contains(t, put.stderr, "AccessDenied", bucket)
 	}
-	// What is in the backup are private keys.
+	// The backup contains private keys.
 	require.Contains(t, reader.askS3(t, out.BackupBucket+"/handover/holder.json"), "<Code>AccessDenied</Code>")
 	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it is there")
 
 	require.Equal(t, resources, p.resources(t))
-	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is as it was, byte for byte")
+	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is unchanged, byte for byte")
 	nobody := checkout.run(t, time.Minute, "make", "-s", "env", "ROLE=nobody")
 	require.Error(t, nobody.err)
-	require.Contains(t, nobody.stderr, previewRole, "the error says whom there is")
+	require.Contains(t, nobody.stderr, previewRole, "the error lists the existing ones")
 }

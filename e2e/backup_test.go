@@ -22,9 +22,9 @@ import (
 const (
 	// benchSeries is how many series are scraped.
 	benchSeries = 1000
-	// largeSeries and largeHours make blocks of some hundred megabytes.
+	// largeSeries and largeHours result in blocks of some hundred megabytes.
 	largeSeries, largeHours = 5000, 24
-	// originalBucket is where the original's way backs up to.
+	// originalBucket receives the backups of the original system.
 	originalBucket = "original"
 )
 
@@ -38,8 +38,8 @@ func versitygw(t *testing.T) string {
 	return program
 }
 
-// TestBackup measures what backups cost while a history grows, and what comes back
-// of it, in the project's way and in that of the system that it is modelled on.
+// TestBackup measures the cost of backups while a history grows, and their restores, for the
+// project and for the system that it is modelled on.
 func TestBackup(t *testing.T) {
 	if os.Getenv("E2E") != "backup" {
 		t.Skip("takes some minutes: make bench-backup")
@@ -94,7 +94,7 @@ type backupBench struct {
 	server     *serveragent.Server
 	prometheus *simulated.Prometheus
 	sync       s3cmd.Sync
-	// minute is the simulated one, and backedUp when the last backup was.
+	// minute is the simulated minute, and backedUp the time of the last backup.
 	minute   int
 	backedUp time.Time
 }
@@ -107,10 +107,12 @@ func newBackupBench(t *testing.T, agent serveragent.Program, series int, values 
 	prometheus, err := simulated.New(server.Data(), server.Name, series, values)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
-	return &backupBench{t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket)}
+	return &backupBench{
+		t: t, store: store, server: server, prometheus: prometheus, sync: s3cmd.New(t, store, originalBucket),
+	}
 }
 
-// advance lets time go by, for Prometheus and for the bucket.
+// advance advances the time of Prometheus and of the bucket.
 func (b *backupBench) advance(by time.Duration) {
 	b.t.Helper()
 	require.NoError(b.t, b.prometheus.Advance(b.t.Context(), by))
@@ -125,14 +127,13 @@ func (b *backupBench) backup() backupbench.Run {
 	done := b.server.Backup(b.t.Context())
 	require.NoError(b.t, done.Err, done.String())
 	run := b.run(done.Took)
-	told, err := b.server.Metric("agent_backup_bytes")
+	reported, err := b.server.Metric("agent_backup_bytes")
 	require.NoError(b.t, err)
-	run.Told = int64(told)
+	run.Told = int64(reported)
 	b.backedUp = b.prometheus.Now
 	return run
 }
 
-// original is one run of the original's.
 func (b *backupBench) original() backupbench.Run {
 	b.t.Helper()
 	b.store.Take()
@@ -141,7 +142,7 @@ func (b *backupBench) original() backupbench.Run {
 	return b.run(took)
 }
 
-// run is what the last one took.
+// run is the cost of the last one.
 func (b *backupBench) run(took time.Duration) backupbench.Run {
 	traffic := b.store.Take()
 	return backupbench.Run{
@@ -149,7 +150,7 @@ func (b *backupBench) run(took time.Duration) backupbench.Run {
 	}
 }
 
-// restore restores what the backups brought to safety, in both ways.
+// restore restores the backups of both systems.
 func (b *backupBench) restore(after string) backupbench.Restore {
 	b.t.Helper()
 	restore := backupbench.Restore{After: after, Blocks: b.prometheus.Blocks(), Bytes: size(b.t, b.server.Data())}
@@ -158,7 +159,7 @@ func (b *backupBench) restore(after string) backupbench.Restore {
 	return restore
 }
 
-// killed is a restore after the server was killed just now.
+// killed is a restore right after the server was killed.
 func (b *backupBench) killed() backupbench.Killed {
 	b.t.Helper()
 	killed := backupbench.Killed{
@@ -176,17 +177,20 @@ func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
 		return done.Took, err
 	})
 	require.Empty(b.t, ours.Failed)
-	original = b.transfer(func(dir string) (time.Duration, error) { return b.sync.Down(b.t.Context(), filepath.Join(dir, "data")) })
+	original = b.transfer(func(dir string) (time.Duration,
+		error) {
+		return b.sync.Down(b.t.Context(), filepath.Join(dir, "data"))
+	})
 	return ours, original
 }
 
-// transfer is a restore in one way, whose samples are compared with those that are
-// held now. What restore makes is Prometheus' directory data, below dir.
+// transfer is a restore by one of the systems, whose samples are compared with the present ones.
+// restore creates Prometheus' directory data below dir.
 func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) backupbench.Transfer {
 	b.t.Helper()
 	dir, err := os.MkdirTemp("", "restored-")
 	require.NoError(b.t, err)
-	// At once, since there is one of several hundred megabytes.
+	// Immediately, because it may have several hundred megabytes.
 	defer func() { require.NoError(b.t, os.RemoveAll(dir)) }()
 	b.store.Take()
 	took, err := restore(dir)
@@ -209,7 +213,7 @@ func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) 
 	return transfer
 }
 
-// size is how many bytes the files of a directory have.
+// size is the size of a directory's files in bytes.
 func size(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {

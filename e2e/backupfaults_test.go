@@ -19,7 +19,7 @@ import (
 	"immutable-infra/e2e/internal/simulated"
 )
 
-// faultSeries is how many series there are where the amount does not matter.
+// faultSeries is the number of series where it does not matter.
 const faultSeries = 70
 
 // faultWorld is a backup bucket, and the servers of a stack.
@@ -29,7 +29,7 @@ type faultWorld struct {
 	agent serveragent.Program
 }
 
-// faultServer is one of them, with a Prometheus that is simulated.
+// faultServer is one of them, with a simulated Prometheus.
 type faultServer struct {
 	*serveragent.Server
 	*simulated.Prometheus
@@ -53,13 +53,12 @@ func (w faultWorld) collecting(server *serveragent.Server) *faultServer {
 	return &faultServer{server, prometheus, w.t}
 }
 
-// advance lets time go by.
 func (s *faultServer) advance(by time.Duration) {
 	s.t.Helper()
 	require.NoError(s.t, s.Advance(s.t.Context(), by))
 }
 
-// backup backs up, which must go well, and returns when that was.
+// backup backs up, which must succeed, and returns the time of the backup.
 func (s *faultServer) backup() time.Time {
 	s.t.Helper()
 	at := s.Now
@@ -68,9 +67,8 @@ func (s *faultServer) backup() time.Time {
 	return at
 }
 
-// comesBack restores the newest backup, and tells what became of the samples
-// that a server holds now: none may be changed or invented, and none of those before
-// complete may be lost.
+// comesBack restores the newest backup, and compares it with the samples that a server holds now:
+// no sample may be changed or made up, and none from before complete may be lost.
 func (w faultWorld) comesBack(held *faultServer, complete time.Time) (serveragent.Verified, compare.Difference) {
 	w.t.Helper()
 	dir := w.t.TempDir()
@@ -79,7 +77,7 @@ func (w faultWorld) comesBack(held *faultServer, complete time.Time) (serveragen
 	return verified, w.compare(held, filepath.Join(dir, "data"), complete)
 }
 
-// compare looks for the samples that a server holds in a data directory.
+// compare looks up the samples of a server in a data directory.
 func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) compare.Difference {
 	w.t.Helper()
 	restored, err := simulated.Open(dir)
@@ -92,13 +90,14 @@ func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) c
 	require.Zero(w.t, difference.Changed)
 	require.Zero(w.t, difference.Invented)
 	if difference.Lost > 0 {
-		require.False(w.t, difference.FirstLost().Before(complete), "what was taken before %s must be there: %s", complete.Format(time.TimeOnly), difference)
+		require.False(w.t, difference.FirstLost().Before(complete), "samples from before %s must not be lost: %s",
+			complete.Format(time.TimeOnly), difference)
 	}
 	return difference
 }
 
-// during calls meanwhile when the first request arrives that begins so, and lets it
-// pass afterwards. It tells whether it has come to that.
+// during calls meanwhile when the first request with this prefix arrives, and lets the request pass
+// afterwards. It reports whether such a request arrived.
 func (w faultWorld) during(request string, meanwhile func()) (happened func() bool) {
 	var once sync.Once
 	var reached bool
@@ -117,8 +116,8 @@ func (w faultWorld) during(request string, meanwhile func()) (happened func() bo
 	}
 }
 
-// TestBackupFaults does to a real storage of Prometheus and to its backup what may
-// happen to them, and compares what a new server gets, sample by sample.
+// TestBackupFaults injects faults into a real storage of Prometheus and into its backup, and
+// compares the restored samples one by one.
 func TestBackupFaults(t *testing.T) {
 	program := versitygw(t)
 	agent := serveragent.Build(t, root(t).dir)
@@ -128,7 +127,7 @@ func TestBackupFaults(t *testing.T) {
 		"a part of the newest backups is gone":     faultDamaged,
 		"a part of all backups is gone":            faultAllDamaged,
 		"two servers back up at the same time":     faultTwoServers,
-		"somebody empties the bucket":              faultEmptied,
+		"the bucket is emptied":                    faultEmptied,
 		"a server is restored and replaced itself": faultGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,14 +136,14 @@ func TestBackupFaults(t *testing.T) {
 	}
 }
 
-// A backup reads what Prometheus is writing. What is half there is of no use, and the
-// next backup brings the rest.
+// A backup reads while Prometheus writes. A torn record is useless, and the next backup uploads the
+// rest.
 func faultTornRecord(w faultWorld) {
 	t := w.t
 	writing := w.first()
 	writing.advance(10 * time.Minute)
 
-	// What another server's agent sees of it, whose disk is as far as the test says.
+	// The view of another server's agent, whose disk has the bytes written so far.
 	torn := w.agent.Server(t, w, writing.Name)
 	const segment = "wal/00000000"
 	written, err := os.ReadFile(filepath.Join(writing.Data(), segment))
@@ -159,7 +158,7 @@ func faultTornRecord(w faultWorld) {
 	done := torn.Backup(t.Context())
 	require.NoError(t, done.Err, done.String())
 	_, difference := w.comesBack(writing, writing.Now.Add(-simulated.Interval))
-	// The last record is the last target's last scrape.
+	// The last record is the last scrape of the last target.
 	require.LessOrEqual(t, difference.Lost, int64(faultSeries/7))
 	require.Positive(t, difference.Lost)
 
@@ -171,8 +170,8 @@ func faultTornRecord(w faultWorld) {
 	require.Zero(t, difference.Lost)
 }
 
-// Prometheus cuts a block, writes a checkpoint and removes segments between any
-// two requests of a backup.
+// Prometheus cuts a block, writes a checkpoint and removes segments between any two requests of a
+// backup.
 func faultChangesMeanwhile(w faultWorld) {
 	for _, part := range []string{"wal", "checkpoints", "blocks", "catalogues", "manifests"} {
 		w.t.Run("before the first of the "+part, func(t *testing.T) {
@@ -186,7 +185,7 @@ func faultChangesMeanwhile(w faultWorld) {
 				}
 			})
 			begun := server.backup()
-			require.True(t, happened(), "the run did not come to that")
+			require.True(t, happened(), "the request did not arrive during the run")
 			require.Greater(t, server.Blocks(), before)
 			w.comesBack(server, begun)
 
@@ -199,16 +198,16 @@ func faultChangesMeanwhile(w faultWorld) {
 	}
 }
 
-// What a backup lacks makes it useless, and the one before it takes its place.
+// A missing object makes a backup useless, and the restore falls back to the previous one.
 func faultDamaged(w faultWorld) {
 	for name, damage := range map[string]struct {
-		// object is the end of what is damaged: of those that the last backups
-		// have sent, the one whose key begins so, and ends so.
+		// The damaged object is the last one uploaded by the last backups whose key has this prefix
+		// and suffix.
 		begin, end string
 		do         func(t *testing.T, path string)
 		// fallbacks is how many of the last three backups need it.
 		fallbacks int
-		// healed is whether the agent notices by itself, in time.
+		// healed reports whether the agent notices the damage in time.
 		healed bool
 	}{
 		"a segment's last part":        {"history/wal/", "", remove, 1, true},
@@ -226,7 +225,7 @@ func faultDamaged(w faultWorld) {
 			w := faultWorld{s3server.Start(t, versitygw(t), serveragent.Bucket), t, w.agent}
 			server := w.first()
 			server.advance(5 * time.Hour)
-			// The last one before a block is cut, and three that have it.
+			// The last one before a block is cut, and three that contain it.
 			backups := []time.Time{server.backup()}
 			var sent []string
 			for range 3 {
@@ -245,12 +244,13 @@ func faultDamaged(w faultWorld) {
 			complete := backups[len(backups)-1-damage.fallbacks]
 			verified, difference := w.comesBack(server, complete)
 			require.Equal(t, damage.fallbacks, verified.Fallbacks)
-			require.EqualValues(t, damage.fallbacks*faultSeries*4, difference.Lost, "so many scrapes are between that backup and now")
+			require.EqualValues(t, damage.fallbacks*faultSeries*4, difference.Lost,
+				"so many scrapes are between that backup and now")
 
 			if !damage.healed {
 				return
 			}
-			// Once in an hour it looks whether all is there.
+			// Once an hour it checks that everything exists.
 			for range 61 {
 				server.advance(time.Minute)
 				server.backup()
@@ -269,7 +269,7 @@ func halve(t *testing.T, path string) {
 	require.NoError(t, os.Truncate(path, info.Size()/2))
 }
 
-// scramble changes bytes in the middle, and not the size.
+// scramble changes bytes in the middle, but not the size.
 func scramble(t *testing.T, path string) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -279,8 +279,8 @@ func scramble(t *testing.T, path string) {
 	require.NoError(t, os.WriteFile(path, content, 0o644))
 }
 
-// Without what every backup needs none is of use. Nobody may take that for a bucket in
-// which nothing was ever backed up.
+// Without an object that every backup needs, none is usable. The agent must not treat that as a
+// bucket without any backup.
 func faultAllDamaged(w faultWorld) {
 	t := w.t
 	server := w.first()
@@ -293,12 +293,12 @@ func faultAllDamaged(w faultWorld) {
 	remove(t, w.Path(serveragent.Bucket, parts[0]))
 
 	_, done, err := server.Verify(t.Context(), t.TempDir())
-	require.ErrorContains(t, err, "none of the 2 backups in the bucket is of use")
+	require.ErrorContains(t, err, "none of the 2 backups in the bucket is usable")
 	require.Contains(t, done.Stderr, filepath.Base(parts[0]))
 }
 
-// An old server that comes back to life, or has not heard of its successor, backs up
-// beside it. What it sends is never seen over the successor's.
+// An old server that comes back to life, or has not heard of its successor, backs up at the same
+// time. Its uploads never replace the successor's.
 func faultTwoServers(w faultWorld) {
 	t := w.t
 	old := w.first()
@@ -309,7 +309,7 @@ func faultTwoServers(w faultWorld) {
 	restored := successor.Restore(t.Context())
 	require.NoError(t, restored.Err, restored.String())
 	var new *faultServer
-	// The old one is in the middle of a run, and about to write its manifest.
+	// The old server is in the middle of a run, and about to write its manifest.
 	old.advance(time.Minute)
 	happened := w.during("PUT /"+serveragent.Bucket+"/history/manifests/00000001/", func() {
 		successor.TakeVIP(t)
@@ -322,7 +322,7 @@ func faultTwoServers(w faultWorld) {
 	require.True(t, happened())
 	require.NoError(t, late.Err, "its manifest was begun in time: %s", late)
 
-	// From now on both back up, each as it likes.
+	// From now on both back up in any order.
 	for range 3 {
 		old.advance(time.Minute)
 		new.advance(time.Minute)
@@ -339,7 +339,7 @@ func faultTwoServers(w faultWorld) {
 	require.Equal(t, new.Name, verified.Server)
 	require.EqualValues(t, 2, verified.Epoch)
 	require.Zero(t, difference.Lost)
-	// What the old one had when it handed over is there as well.
+	// The samples that the old server handed over are there as well.
 	dir := t.TempDir()
 	_, _, err := new.Verify(t.Context(), dir)
 	require.NoError(t, err)
@@ -348,12 +348,12 @@ func faultTwoServers(w faultWorld) {
 	defer storage.Close()
 	difference, err = compare.Samples(t.Context(), old, storage)
 	require.NoError(t, err)
-	t.Logf("of the old server, which went on for 4 minutes: %s", difference)
+	t.Logf("of the old server, which continued for 4 minutes: %s", difference)
 	require.False(t, difference.FirstLost().Before(handedOver), difference.String())
 	require.EqualValues(t, 4*4*faultSeries, difference.Lost)
 }
 
-// The next backup begins anew, and sends everything.
+// The next backup starts over, and uploads everything.
 func faultEmptied(w faultWorld) {
 	t := w.t
 	server := w.first()
@@ -370,8 +370,7 @@ func faultEmptied(w faultWorld) {
 	require.Equal(t, server.Blocks(), verified.Blocks)
 }
 
-// What is restored is a storage like any other: it is opened, repaired, added to and
-// backed up.
+// A restored storage is like any other: it is opened, repaired, appended to and backed up.
 func faultGoesOn(w faultWorld) {
 	t := w.t
 	server := w.first()
@@ -381,7 +380,7 @@ func faultGoesOn(w faultWorld) {
 		next := w.agent.Server(t, w, name)
 		restored := next.Restore(t.Context())
 		require.NoError(t, restored.Err, restored.String())
-		// Opened below as well, which repairs: the files are no longer those of the restore.
+		// Opened below as well, which repairs it: the files then differ from the restored ones.
 		w.compare(server, next.Data(), server.Now)
 		next.TakeVIP(t)
 		successor := w.collecting(next)

@@ -12,17 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// keyedStack is a stack whose secrets are encrypted by a key of KMS, as production's.
+// keyedStack is a stack whose secrets are encrypted by a key of KMS, like production's.
 const keyedStack = "local-keyed"
 
 func isPassphrase(variable string) bool {
 	return strings.HasPrefix(variable, "PULUMI_CONFIG_PASSPHRASE=")
 }
 
-// bootstrapped makes what a stack needs before all, as for production.
+// bootstrapped creates the resources that a stack needs first, as for production.
 func bootstrapped(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	// Nobody here knows a passphrase.
+	// No passphrase is available here.
 	checkout.env = slices.DeleteFunc(slices.Clone(p.env), isPassphrase)
 	file := filepath.Join(checkout.dir, "Pulumi."+keyedStack+".yaml")
 	test, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi."+testStack+".yaml"))
@@ -38,17 +38,18 @@ func bootstrapped(t *testing.T, p *project) {
 		require.NoError(t, gone.err, gone.String())
 	})
 	// A key outlives its stack, and so an earlier run of this test.
-	require.Regexp(t, "key alias/immutable-infra-"+keyedStack+": (made|is there)", made.stdout)
-	require.Contains(t, made.stdout, "stack "+keyedStack+": made")
-	require.Contains(t, made.stdout, "encryption: this store does not know it")
+	require.Regexp(t, "key alias/immutable-infra-"+keyedStack+": (created|exists)", made.stdout)
+	require.Contains(t, made.stdout, "stack "+keyedStack+": created")
+	require.Contains(t, made.stdout, "encryption: not supported by this store")
 	initialised, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Contains(t, string(initialised), "secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
+	require.Contains(t, string(initialised),
+		"secretsprovider: awskms://alias/immutable-infra-"+keyedStack+"?region=us-east-1\n")
 	require.Contains(t, string(initialised), "encryptedkey: ")
 
 	again := checkout.run(t, 5*time.Minute, "make", "bootstrap", "STACK="+keyedStack)
 	require.NoError(t, again.err, again.String())
-	require.NotContains(t, again.stdout, ": made")
+	require.NotContains(t, again.stdout, ": created")
 	unchanged, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, string(initialised), string(unchanged))
@@ -60,7 +61,7 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.NotContains(t, string(encrypted), secret)
 
-	// Whoever has the file and may use the key needs nothing else.
+	// The file and the permission to use the key are sufficient.
 	clone := p.clone(t)
 	clone.env = slices.DeleteFunc(clone.env, isPassphrase)
 	require.NoError(t, os.WriteFile(filepath.Join(clone.dir, filepath.Base(file)), encrypted, 0o644))
@@ -68,19 +69,21 @@ func bootstrapped(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	require.Contains(t, preview.stdout, " to create")
 	require.NotContains(t, preview.String(), secret)
-	require.Equal(t, secret, strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
+	require.Equal(t, secret,
+		strings.TrimSpace(clone.must(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)))
 
-	// And who may not use it, reads nothing.
+	// Without that permission, nothing can be read.
 	known := &project{dir: checkout.dir, env: p.env}
-	// The role may read the stack's state, and has no key for its secrets.
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
-	known.replace(t, "bootstrap/access/Pulumi.local.yaml", `  immutable-infra-access:names:
+	// The role may read the stack's state, but lacks the key of its secrets.
+	known.replace(t, "ops/access/Pulumi.local.yaml", "[local, local-test, local-production]", "["+keyedStack+"]")
+	known.replace(t, "ops/access/Pulumi.local.yaml", "production: local-production", "production: "+keyedStack)
+	known.replace(t, "ops/access/Pulumi.local.yaml", `  immutable-infra-access:names:
     local-test: [test.localcloud.test]
     local-production: [production.localcloud.test]
 `, "")
 	known.access(t)
-	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack", keyedStack)
+	refused := known.as(t, previewRole).run(t, time.Minute, "pulumi", "config", "get", "victorOpsKey", "--stack",
+		keyedStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stderr, "AccessDenied")
 	require.NotContains(t, refused.String(), secret)

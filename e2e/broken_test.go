@@ -1,10 +1,9 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,23 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// brokenServer is one thing that can be wrong with a new server.
+// brokenServer is a fault of a new server.
 type brokenServer struct {
 	name string
 	// breaks changes a copy of the project.
 	breaks func(t *testing.T, broken *project)
-	// causes must all be in what the failed update says at its end.
+	// causes must all be in the diagnostics of the failed update.
 	causes []string
-	// late is that the server becomes ready when its time is over.
+	// late reports that the server becomes ready after its timeout.
 	late bool
-}
-
-// replaced is one text for another in a file.
-func replaced(file, old, new string) func(t *testing.T, broken *project) {
-	return func(t *testing.T, broken *project) {
-		t.Helper()
-		broken.replace(t, file, old, new)
-	}
 }
 
 // brokenTimeout is the provisioningTimeout of a broken server, in minutes.
@@ -36,86 +27,93 @@ const brokenTimeout = 2
 
 func brokenServers() []brokenServer {
 	const (
-		userData   = "server/userdata.go"
-		firewall   = "components/webserver.go"
-		image      = "server/files/nginx/Dockerfile"
-		nginx      = "server/files/nginx/nginx.conf"
-		compose    = "server/files/compose.yaml"
-		pull       = "server/files/systemd/agent-pull.service"
-		watch      = "server/files/systemd/agent-watch.service"
-		probe      = `["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/.well-known/release"]`
-		commands   = `[][]string{{"systemctl", "daemon-reload"}`
-		killItself = `ExecStart=/bin/sh -c 'kill -KILL $$$$' `
+		killed  = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n"
+		noImage = "services: {web: {build: {dockerfile_inline: \"FROM debian:trixie-slim\\nRUN apt-get update && apt-get " +
+			"install -y nginx-lite\\n\"}}}\n"
+		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
+		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
+		// The probe records its first run, and succeeds two minutes later.
+		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
+		// Traefik routes requests for the front page elsewhere.
+		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: " +
+			"[wrong], service: web, tls: {}}\n  middlewares:\n    wrong: {replacePath: {path: /.well-known/release}}\n"
 	)
 	return []brokenServer{{
 		name:   "a package that does not exist",
-		breaks: replaced(userData, `"docker-buildx", "iptables"}`, `"docker-buildx", "iptables", "no-such-package"}`),
+		breaks: declared(func(c cloudConfig) { c.install("no-such-package") }),
 		causes: []string{`cloud-init failed`, `no-such-package`},
 	}, {
-		name:   "no Docker",
-		breaks: replaced(userData, `"docker.io", "docker-cli", "docker-compose", "docker-buildx", `, ``),
+		name: "no Docker",
+		breaks: func(t *testing.T, broken *project) {
+			broken.declare(t,
+				func(c cloudConfig) { c.leaveOut(t, "docker.io", "docker-cli", "docker-compose", "docker-buildx") })
+		},
 		causes: []string{`docker.*executable file not found`},
 	}, {
 		name:   "an image that does not build",
-		breaks: replaced(image, "nginx-light", "nginx-lite"),
-		causes: []string{`an image could not be built`, `Unable to locate package nginx-lite`},
+		breaks: declared(func(c cloudConfig) { c.override(noImage) }),
+		causes: []string{`cannot build an image`, `Unable to locate package nginx-lite`},
 	}, {
 		name:   "a container that exits",
-		breaks: replaced(image, `"daemon off;"`, `"daemon off; sendfiel on;"`),
+		breaks: declared(func(c cloudConfig) { c.override(exits) }),
 		causes: []string{`web: restarting because it exits`, `unknown directive "sendfiel"`},
 	}, {
 		name:   "a container that never turns healthy",
-		breaks: replaced(compose, "http://127.0.0.1:8080/", "http://127.0.0.1:8083/"),
+		breaks: declared(func(c cloudConfig) { c.override(unprobed) }),
 		causes: []string{`web: unhealthy`, `can't connect to remote host`},
 	}, {
 		name:   "wrong content",
-		breaks: replaced(nginx, "root /srv/site/current/site;", "root /srv/site/current/site;\n        location = / { try_files /404.html =404; }"),
+		breaks: declared(func(c cloudConfig) { c.write("/srv/traefik/dynamic/wrong.yaml", wrong) }),
 		causes: []string{`release +not ok .*/ has other bytes than in the bucket`},
 	}, {
-		name:   "a full disk",
-		breaks: replaced(userData, commands, `[][]string{{"install", "-d", "/srv/site"}, {"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"}, {"systemctl", "daemon-reload"}`),
-		causes: []string{`no space left on device`, `the agent could not bring the site`},
+		name: "a full disk",
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{"install", "-d", "/srv/site"},
+				[]string{"mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", "/srv/site"})
+		}),
+		causes: []string{`no space left on device`, `cannot download the site from the content bucket`},
 	}, {
 		name:   "a pull that is killed",
-		breaks: replaced(pull, "ExecStart=", killItself),
+		breaks: declared(func(c cloudConfig) { c.dropIn("agent-pull.service", killed) }),
 		causes: []string{`agent-pull\.service: Main process exited, code=killed, status=9/KILL`},
 	}, {
 		name:   "a watch that is killed",
-		breaks: replaced(watch, "ExecStart=", killItself),
+		breaks: declared(func(c cloudConfig) { c.dropIn("agent-watch.service", killed) }),
 		causes: []string{`agent-watch\.service: .*(killed|signal|restart)`, `code=killed, status=9/KILL`},
 	}, {
-		name:   "another host key than the pinned one",
-		breaks: otherHostKey,
+		name: "another host key than the pinned one",
+		// The release itself exists.
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{
+				"sh", "-c",
+				"rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && " +
+					"systemctl restart ssh",
+			})
+		}),
 		causes: []string{`host key mismatch`},
 	}, {
-		name: "readiness when the time is over",
-		// The probe notes when it was made first, and succeeds two minutes later.
-		breaks: replaced(compose, probe, `["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]`),
-		causes: []string{`the server is not ready \d+ seconds after provisioning began`, `web: (unhealthy|starting)`},
+		name:   "readiness when the time is over",
+		breaks: declared(func(c cloudConfig) { c.override(late) }),
+		causes: []string{`the server is not ready after \d+ s of provisioning`, `web: (unhealthy|starting)`},
 		late:   true,
 	}, {
-		name:   "a closed port",
-		breaks: replaced(firewall, `ingress("HTTPS", 443, everybody),`, ``),
-		causes: []string{`cannot verify https://\S+ at \S+ after \d+ s:`, `/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`},
+		name: "a closed port",
+		// Packets of visitors, but not those of the server itself, go to a port on which nothing
+		// listens.
+		breaks: declared(func(c cloudConfig) {
+			c.runFirst([]string{
+				"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL",
+				"-j", "REDIRECT", "--to-ports", "9",
+			})
+		}),
+		causes: []string{
+			`cannot verify https://\S+ at \S+ after \d+ s:`,
+			`/\.well-known/server: expected i-\w+, got (dial: .*(timeout|refused)|context deadline exceeded)`,
+		},
 	}}
 }
 
-// otherHostKey gives the server a key that it could very well have.
-func otherHostKey(t *testing.T, broken *project) {
-	t.Helper()
-	key := filepath.Join(t.TempDir(), "key")
-	broken.must(t, time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key)
-	private, err := os.ReadFile(key)
-	require.NoError(t, err)
-	public, err := os.ReadFile(key + ".pub")
-	require.NoError(t, err)
-	broken.replace(t, "server/userdata.go",
-		"hostKeys{args.HostPrivateKey, args.HostPublicKey, args.HostCertificate}",
-		fmt.Sprintf("hostKeys{%q, %q, args.HostCertificate}", private, public))
-}
-
-// TestBrokenServers replaces the server by one that is broken, and the broken
-// one by a good one, many times over.
+// TestBrokenServers replaces the server by a broken one, and that by a good one, for each fault.
 func TestBrokenServers(t *testing.T) {
 	if os.Getenv("E2E") != "broken" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make test-broken")
@@ -132,9 +130,13 @@ func TestBrokenServers(t *testing.T) {
 			if c.late {
 				t.Run("the same update succeeds when the server has become ready", func(t *testing.T) { lateServer(t, broken, c) })
 			}
-			t.Run("the next good update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+			t.Run("the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 		})
 	}
+	t.Run("a server that terminated itself after a failed update", func(t *testing.T) {
+		t.Run("is no longer there", func(t *testing.T) { endedServer(t, broken) })
+		t.Run("and the next good update needs no manual step", func(t *testing.T) { mendServer(t, p) })
+	})
 	t.Run("a boot with a warning", func(t *testing.T) {
 		t.Run("is no reason to fail", func(t *testing.T) { warnedServer(t, p, broken) })
 		t.Run("nor is the next update", func(t *testing.T) { mendServer(t, p) })
@@ -163,10 +165,23 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	server, release := broken.served(t)
 	require.Equal(t, before.ServerID, server)
 	require.Equal(t, before.Release, release)
-	require.Equal(t, before, broken.outputs(t), "the stack says what is so")
+	require.Equal(t, before, broken.outputs(t), "the stack has the actual state")
 }
 
-// lineOf is the line of a command's output that matches, which there must be.
+// endedServer has an update fail, and its server shut down, as an unclaimed one does an hour after its
+// boot.
+func endedServer(t *testing.T, broken *project) {
+	exits := slices.IndexFunc(brokenServers(), func(c brokenServer) bool { return c.name == "a container that exits" })
+	breakServer(t, broken, brokenServers()[exits])
+	serving, _ := broken.served(t)
+	names := strings.Fields(broken.must(t, time.Minute,
+		"docker", "ps", "--format", "{{.Names}}", "--filter", "name=web-i-"))
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, serving) })
+	require.Len(t, names, 1)
+	broken.must(t, time.Minute, "docker", "stop", names[0])
+}
+
+// lineOf is the matching line of a command's output, which must exist.
 func lineOf(t *testing.T, output, expression string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(expression)
@@ -179,8 +194,7 @@ func lineOf(t *testing.T, output, expression string) string {
 	return ""
 }
 
-// diagnostics are what Pulumi says at the end of an update that failed. What it
-// shows in passing is not there to be read any more.
+// diagnostics are the diagnostics at the end of a failed update. Pulumi overwrites its progress.
 func diagnostics(t *testing.T, up result) string {
 	t.Helper()
 	_, said, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
@@ -188,8 +202,8 @@ func diagnostics(t *testing.T, up result) string {
 	return said
 }
 
-// lateServer repeats the update whose server was too late: it goes on with that
-// server as soon as that is ready.
+// lateServer repeats the update whose server was late: it continues with that server as soon as it
+// is ready.
 func lateServer(t *testing.T, broken *project, c brokenServer) {
 	before := broken.outputs(t)
 	c.breaks(t, broken)
@@ -209,18 +223,18 @@ func mendServer(t *testing.T, p *project) {
 	t.Logf("the update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
 }
 
-// warnedServer makes a server whose cloud-init ends with a warning, about a key
-// that it does not know.
+// warnedServer creates a server whose cloud-init ends with a warning about an unknown key.
 func warnedServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
-	broken.replace(t, "server/userdata.go", `text.WriteString("#cloud-config\n")`, `text.WriteString("#cloud-config\nno_such_key: true\n")`)
+	broken.declare(t, func(c cloudConfig) { c["no_such_key"] = true })
 
 	visitors := broken.visit(t)
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
-	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), `failed schema validation`), cut)
+	t.Logf("the update took %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), `failed schema validation`), cut)
 	require.Equal(t, "2\n", p.ssh(t, "cloud-init status >/dev/null; echo $?").stdout)
 	broken.converged(t)
 }
@@ -236,7 +250,8 @@ func deafServer(t *testing.T, p, broken *project) {
 	up := broken.pulumiUp(t)
 	cut := visitors.seen(t).unharmed(t)
 	require.NoError(t, up.err, up.String())
-	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(), lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
+	t.Logf("after %.0f s: %s; requests cut by the move of the VIP: %d", up.took.Seconds(),
+		lineOf(t, up.String(), before.ServerID+` did not answer within 30s`), cut)
 	require.NotEqual(t, before.ServerID, broken.outputs(t).ServerID)
 	broken.converged(t)
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// brokenStore stands in front of an S3 server, takes one file of a site, and refuses all that are uploaded
-// after it. It returns its URL. The server's certificate is checked by the authorities in a file, if any.
+// brokenStore is a proxy of an S3 server that accepts one file of a site, and rejects all later
+// uploads. It returns its URL. It verifies the server's certificate by the authorities in a file,
+// if any.
 func brokenStore(t *testing.T, endpoint, authorities string) string {
 	t.Helper()
 	target, err := url.Parse(endpoint)
@@ -45,7 +46,7 @@ func brokenStore(t *testing.T, endpoint, authorities string) string {
 	return front.URL
 }
 
-// variable is a variable of the environment that commands run in.
+// variable is a variable of the commands' environment.
 func (p *project) variable(name string) string {
 	value := ""
 	for _, entry := range p.env {

@@ -15,7 +15,7 @@ import (
 	"immutable-infra/e2e/internal/serveragent"
 )
 
-// TestRestoreDrill has the drill prove a backup of which it is known what is in it.
+// TestRestoreDrill runs the drill on a backup with known content.
 func TestRestoreDrill(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("no Prometheus on the PATH: make check unpacks Debian's")
@@ -28,11 +28,12 @@ func TestRestoreDrill(t *testing.T) {
 
 	tools := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(tools, "drill"), ".")
-	build.Dir = filepath.Join(root(t).dir, "tools", "drill")
+	build.Dir = filepath.Join(root(t).dir, "ops", "drill")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
-	// In the place of Pulumi, which tells the names of the bucket and of its region.
-	script := fmt.Sprintf("#!/bin/sh\ncase $1 in stack) echo %s;; config) echo %s;; esac\n", serveragent.Bucket, s3server.Region)
+	// Stands in for Pulumi, which prints the names of the bucket and of its region.
+	script := fmt.Sprintf("#!/bin/sh\ncase $1 in stack) echo %s;; config) echo %s;; esac\n", serveragent.Bucket,
+		s3server.Region)
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "pulumi"), []byte(script), 0o755))
 
 	var report struct {
@@ -45,7 +46,8 @@ func TestRestoreDrill(t *testing.T) {
 		Problems     []string
 	}
 	// The samples are as old as the simulation.
-	drill := exec.Command(filepath.Join(tools, "drill"), "--stack", serveragent.Stack, "--agent", agent.Path, "--max-age", "200000h")
+	drill := exec.Command(filepath.Join(tools, "drill"), "--stack", serveragent.Stack, "--agent", agent.Path, "--max-age",
+		"200000h")
 	drill.Env = append(append(os.Environ(), w.Environment()...), "PATH="+tools+":"+os.Getenv("PATH"))
 	drill.Stderr = os.Stderr
 	text, err := drill.Output()

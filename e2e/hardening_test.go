@@ -12,32 +12,40 @@ import (
 
 // sshAsAuditSeesIt runs ssh-audit with a policy that lists every algorithm the daemon may offer.
 func sshAsAuditSeesIt(t *testing.T, p *project) {
-	audit := p.run(t, time.Minute, "ssh-audit", "--no-colors", "--port", "12222", "--policy", "e2e/testdata/ssh-audit.policy", p.outputs(t).VIP)
+	audit := p.run(t, time.Minute, "ssh-audit", "--no-colors", "--port", "12222", "--policy",
+		"e2e/testdata/ssh-audit.policy", p.outputs(t).VIP)
 	require.NoError(t, audit.err, audit.String())
 	require.Contains(t, audit.stdout, "Passed")
 }
 
-// packagesStay asks a running server for everything of Debian's image that would change its packages.
+// packagesStay checks a running server for everything in Debian's image that would change its
+// packages.
 func packagesStay(t *testing.T, p *project) {
-	units := p.ssh(t, "systemctl show --property=Id,LoadState,ActiveState apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service && systemctl list-timers --all --no-legend")
+	units := p.ssh(t,
+		"systemctl show --property=Id,LoadState,ActiveState apt-daily.timer apt-daily-upgrade.timer "+
+			"unattended-upgrades.service && systemctl list-timers --all --no-legend")
 	require.NoError(t, units.err, units.String())
 	require.Equal(t, 3, strings.Count(units.stdout, "LoadState=masked"), units.stdout)
 	require.NotContains(t, units.stdout, "ActiveState=active", units.stdout)
 	require.NotContains(t, units.stdout, "apt-daily.service")
 
-	installed := p.ssh(t, "dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' unattended-upgrades apparmor chrony systemd-resolved")
+	installed := p.ssh(t,
+		"dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' unattended-upgrades apparmor chrony "+
+			"systemd-resolved")
 	require.NoError(t, installed.err, installed.String())
-	require.Equal(t, 4, strings.Count(installed.stdout, " installed\n"), "the rehearsal's image brings what Debian's does: %s", installed.stdout)
+	require.Equal(t, 4, strings.Count(installed.stdout, " installed\n"),
+		"the rehearsal's image brings what Debian's does: %s", installed.stdout)
 }
 
-// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the server.
-// It must count for the server and for the containers that are Debian, and change no package.
+// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the
+// server. It must count those of the server and of the Debian containers, and change no package.
 func securityUpdatesAreCounted(t *testing.T, p *project) {
 	const packages = `dpkg-query --show | sha256sum`
 	before := p.ssh(t, packages)
 	require.NoError(t, before.err, before.String())
 	counted := p.ssh(t, "sudo systemctl start security-updates.service && cat /srv/metrics/updates.prom")
-	require.NoError(t, counted.err, counted.String()+p.ssh(t, "sudo journalctl --no-pager --unit security-updates.service").stdout)
+	require.NoError(t, counted.err,
+		counted.String()+p.ssh(t, "sudo journalctl --no-pager --unit security-updates.service").stdout)
 	for _, of := range []string{"server", "site/nginx", "site/php"} {
 		require.Regexp(t, `(?m)^server_security_updates\{of="`+of+`[^"]*"\} \d+$`, counted.stdout)
 	}
@@ -49,10 +57,12 @@ func securityUpdatesAreCounted(t *testing.T, p *project) {
 // server itself listen on.
 func containersReach(t *testing.T, p *project) {
 	listening := map[string][]int{
-		"traefik": {8080, 8082, 8443}, "web": {8080, 8081}, "php": {9000}, "mail": {2525}, "prometheus": {9090}, "alertmanager": {9093, 9094},
-		"node": {9100}, "nginx-exporter": {9113}, "blackbox": {9115}, "grafana": {3000},
+		"traefik": {8080, 8082, 8443}, "web": {8080, 8081}, "php": {9000}, "mail": {2525}, "prometheus": {9090},
+		"alertmanager": {9093, 9094},
+		"node":         {9100}, "nginx-exporter": {9113}, "blackbox": {9115}, "grafana": {3000},
 	}
-	inspected := p.ssh(t, `sudo docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}' $(sudo docker compose --project-directory /opt/site ps --quiet)`)
+	inspected := p.ssh(t,
+		`sudo docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}' $(sudo docker compose --project-directory /opt/site ps --quiet)`)
 	require.NoError(t, inspected.err, inspected.String())
 	var targets []string
 	for line := range strings.Lines(inspected.stdout) {
@@ -74,7 +84,7 @@ func containersReach(t *testing.T, p *project) {
 		}
 	}
 
-	// Debian's image has bash, whose /dev/tcp connects and does no more.
+	// Debian's image has bash, whose /dev/tcp only connects.
 	const try = `sudo docker run --rm --interactive --network "container:$(sudo docker compose --project-directory /opt/site ps --quiet %s)" site/nginx bash -c '
 while read -r name address port; do
   if timeout 2 bash -c "exec 3<>/dev/tcp/$address/$port" 2>/dev/null; then echo "$name"; fi
@@ -82,29 +92,35 @@ done' <<'END'
 %s
 END`
 	for source, wanted := range map[string][]string{
-		"php":        {},
-		"node":       {"node:9100", "prometheus:9090"},
-		"prometheus": {"alertmanager:9093", "blackbox:9115", "nginx-exporter:9113", "node:9100", "prometheus:9090", "traefik:8080", "traefik:8082", "traefik:8443", "web:8080", "web:8081"},
+		"php":  {},
+		"node": {"node:9100", "prometheus:9090"},
+		"prometheus": {
+			"alertmanager:9093", "blackbox:9115", "nginx-exporter:9113", "node:9100", "prometheus:9090", "traefik:8080",
+			"traefik:8082", "traefik:8443", "web:8080", "web:8081",
+		},
 	} {
 		tried := p.ssh(t, fmt.Sprintf(try, source, strings.Join(targets, "\n")))
 		require.NoError(t, tried.err, tried.String())
 		open := strings.Fields(tried.stdout)
 		if source != "php" {
-			// The server is in the other networks, so that an admin can ask its containers.
+			// The server is in the other networks, so that an admin can reach its containers.
 			open = slices.DeleteFunc(open, func(name string) bool { return strings.HasPrefix(name, "server:") })
 		}
-		// The relay is where there is one; Grafana asks Prometheus, by a network that leads both ways.
+		// The relay exists if one is configured; Grafana queries Prometheus, through a network that
+		// works in both directions.
 		open = slices.DeleteFunc(open, func(name string) bool { return name == "mail:2525" || name == "grafana:3000" })
 		slices.Sort(open)
 		require.Equal(t, wanted, append([]string{}, slices.Compact(open)...), source)
 	}
 
-	out := p.ssh(t, `sudo docker exec "$(sudo docker compose --project-directory /opt/site ps --quiet php)" cat /proc/net/route`)
+	out := p.ssh(t,
+		`sudo docker exec "$(sudo docker compose --project-directory /opt/site ps --quiet php)" cat /proc/net/route`)
 	require.NoError(t, out.err, out.String())
 	require.NotRegexp(t, `(?m)^\S+\t00000000\t`, out.stdout, "PHP has no default route")
 }
 
-// liveServerStays requires that the clock that ends a server without the VIP is off for good.
+// liveServerStays requires that the timer that terminates a server without the VIP is disabled
+// permanently.
 func liveServerStays(t *testing.T, p *project) {
 	clock := p.ssh(t, "systemctl is-enabled unclaimed.timer; systemctl is-active unclaimed.timer")
 	require.Equal(t, "disabled\ninactive\n", clock.stdout, clock.String())

@@ -21,18 +21,18 @@ import (
 const (
 	// scrapeInterval is Prometheus' own: see server/files/prometheus/prometheus.yaml.
 	scrapeInterval = 15 * time.Second
-	// holeLimit is the longest time beyond the interval in which nothing was measured.
+	// holeLimit is the longest gap between samples beyond the interval.
 	holeLimit = 15 * time.Second
-	// backupInterval is what a crash can lose: see Pulumi.yaml.
+	// backupInterval is how much a crash can lose: see Pulumi.yaml.
 	backupInterval = time.Minute
-	// history is how far back samples are asked for: more than this test takes.
+	// history is the period of the queried samples: longer than this test takes.
 	history = 3 * time.Hour
 )
 
 // samples are the values of each series by time, in milliseconds since 1970.
 type samples map[string]map[int64]string
 
-// add adds what others are, and returns how many of them were new.
+// add adds samples, and returns how many of them were new.
 func (s samples) add(others samples) (added int) {
 	for series, values := range others {
 		if s[series] == nil {
@@ -55,7 +55,7 @@ func (s samples) count() (count int) {
 	return count
 }
 
-// missing are the samples that others do not have, or have with another value.
+// missing are the samples that others lack, or have with another value.
 func (s samples) missing(others samples) samples {
 	missing := samples{}
 	for series, values := range s {
@@ -82,7 +82,7 @@ func (s samples) span() (first, last time.Time) {
 	return time.UnixMilli(low), time.UnixMilli(high)
 }
 
-// samples asks for every sample of the last while, as it was stored.
+// samples queries every recent sample, as it was stored.
 func (p prometheus) samples(past time.Duration) (samples, error) {
 	values := url.Values{"query": {fmt.Sprintf(`{__name__=~".+"}[%.0fs]`, past.Seconds())}}
 	var data struct {
@@ -113,8 +113,8 @@ func (p prometheus) samples(past time.Duration) (samples, error) {
 	return found, nil
 }
 
-// follow keeps what a Prometheus measures, until it no longer answers or stop is
-// called. What it returns is all that it was seen to have.
+// follow collects the samples of a Prometheus until it no longer responds or stop is called. It
+// returns all that were seen.
 func (p prometheus) follow(seen samples) (stop func()) {
 	ended := make(chan struct{})
 	var following sync.WaitGroup
@@ -140,8 +140,8 @@ func (p prometheus) follow(seen samples) (stop func()) {
 	}
 }
 
-// longestHole is the longest time between two measurements of a job, by whatever
-// server, beyond the interval; only those after a time count.
+// longestHole is the longest time between two samples of a job, on any server, beyond the interval;
+// only gaps after a time count.
 func longestHole(found samples, after time.Time) (hole time.Duration, job string) {
 	times := map[string][]int64{}
 	for series, values := range found {
@@ -173,7 +173,7 @@ func (p *project) issued(t *testing.T) int {
 	return strings.Count(log, "Issued certificate serial")
 }
 
-// replacement is what became of the monitoring history in one replacement.
+// replacement is the monitoring history's fate in one replacement.
 type replacement struct {
 	Took         float64 `json:"upSeconds"`
 	Samples      int     `json:"samples"`
@@ -183,8 +183,8 @@ type replacement struct {
 	Certificates int     `json:"certificatesIssued"`
 }
 
-// TestHistory replaces the server again and again, and then kills one, and compares
-// what was measured before, sample by sample, with what the newest server answers.
+// TestHistory replaces the server repeatedly, then kills one, and compares all earlier samples, one
+// by one, with those of the newest server.
 func TestHistory(t *testing.T) {
 	if os.Getenv("E2E") != "history" {
 		t.Skip("needs a local cloud that is up and takes a quarter of an hour: make test-history")
@@ -196,7 +196,7 @@ func TestHistory(t *testing.T) {
 	known := samples{}
 	report := map[string][]replacement{"planned": {}, "killed": {}}
 	incidents := p.incidents(t)
-	// On a new stack, those of further names come after the update has ended.
+	// On a new stack, the certificates of further names arrive after the end of the update.
 	for _, name := range []string{siteName, aliasName} {
 		eventually(t, time.Minute, func() (bool, string) {
 			_, err := p.handshake(t, name, func(*tls.Config) {})
@@ -221,18 +221,19 @@ func TestHistory(t *testing.T) {
 			require.Zero(t, r.Lost, "samples that the old server was seen to have, and the new one has not")
 			require.LessOrEqual(t, r.HoleSeconds, holeLimit.Seconds())
 			sameCertificate(t, certificate, p.certificate(t, siteName))
-			require.Zero(t, r.Certificates, "certificates that were issued anew")
+			require.Zero(t, r.Certificates, "certificates that were issued again")
 		})
 	}
-	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage to who watches from outside")
+	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage for UptimeRobot")
 	t.Run("a server that is killed loses a backup interval at most", func(t *testing.T) {
 		certificate := p.certificate(t, siteName)
 		old := p.known(t, known)
 		stop := old.follow(known)
 		out := p.outputs(t)
-		// Late between two backups, so that there is something to lose.
+		// Late between two backups, so that samples can be lost.
 		eventually(t, 3*backupInterval, func() (bool, string) {
-			age := p.ssh(t, `echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
+			age := p.ssh(t,
+				`echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
 			seconds, err := strconv.Atoi(strings.TrimSpace(age.stdout))
 			return err == nil && seconds >= 40 && seconds <= 55, age.String()
 		})
@@ -249,7 +250,7 @@ func TestHistory(t *testing.T) {
 		r := p.compare(t, known, killed.Add(-2*backupInterval))
 		r.Took = up.took.Seconds()
 		report["killed"] = append(report["killed"], r)
-		// The run of a backup takes a moment, and a sample is known only when it is asked for.
+		// A backup takes a moment, and a sample is known only after a query.
 		require.LessOrEqual(t, r.LostSeconds, backupInterval.Seconds()+5)
 		sameCertificate(t, certificate, p.certificate(t, siteName))
 		t.Logf("site and history were back %.1f s after the kill", back.Seconds())
@@ -263,7 +264,7 @@ func TestHistory(t *testing.T) {
 	t.Logf("%s:\n%s", file, encoded)
 }
 
-// known adds all that the server's Prometheus has to known.
+// known adds all samples of the server's Prometheus to known.
 func (p *project) known(t *testing.T, known samples) prometheus {
 	t.Helper()
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
@@ -273,12 +274,12 @@ func (p *project) known(t *testing.T, known samples) prometheus {
 	return prometheus
 }
 
-// compare compares what the server's Prometheus has with what is known.
+// compare compares the samples of the server's Prometheus with the known ones.
 func (p *project) compare(t *testing.T, known samples, began time.Time) replacement {
 	t.Helper()
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	server := p.outputs(t).ServerID
-	// The hole is over when each job has measured again.
+	// The gap ends when each job has been scraped again.
 	eventually(t, time.Minute, func() (bool, string) {
 		jobs := len(prometheus.query(t, fmt.Sprintf(`up{server=%q}`, server)))
 		return jobs == 7, fmt.Sprintf("%d of 7 jobs", jobs)
@@ -290,10 +291,11 @@ func (p *project) compare(t *testing.T, known samples, began time.Time) replacem
 	r := replacement{Samples: known.count(), Lost: missing.count(), HoleSeconds: hole.Seconds()}
 	if r.Lost > 0 {
 		first, last := missing.span()
-		// The sample before the first that is lost is the last that is not.
+		// The last sample that is not lost precedes the first lost one.
 		r.LostSeconds = last.Sub(first).Seconds() + scrapeInterval.Seconds()
 		t.Logf("lost: %d samples from %s to %s", r.Lost, first.Format(time.TimeOnly), last.Format(time.TimeOnly))
 	}
-	t.Logf("%d samples of %d series are known, %d are lost; the longest hole is %.1f s (%s)", r.Samples, len(known), r.Lost, r.HoleSeconds, job)
+	t.Logf("%d samples of %d series are known, %d are lost; the longest hole is %.1f s (%s)", r.Samples, len(known),
+		r.Lost, r.HoleSeconds, job)
 	return r
 }

@@ -18,18 +18,17 @@ import (
 )
 
 const (
-	// firstGeneration is beyond what anybody would have configured.
+	// firstGeneration exceeds any configured one.
 	firstGeneration = 1000
-	// workLimit is how long what an engine had under way may go on after it
-	// was killed.
+	// workLimit is how long an engine's work may continue after the engine was killed.
 	workLimit = 2 * time.Minute
-	// pluginLimit is how long a plugin may take to notice that it has lost its
-	// engine: Pulumi's library looks every five minutes.
+	// pluginLimit is how long a plugin may take to notice the loss of its engine: Pulumi's library
+	// checks every five minutes.
 	pluginLimit = 6 * time.Minute
 )
 
-// TestKilledEngine kills Pulumi at a random moment of a replacement, many times
-// over, and runs it again.
+// TestKilledEngine kills Pulumi at a random moment of a replacement, and runs it again, for each
+// seed.
 func TestKilledEngine(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
 		t.Skip("needs a local cloud that is up and takes three quarters of an hour: make test-killed")
@@ -41,7 +40,7 @@ func TestKilledEngine(t *testing.T) {
 	replaced := p.copy(t)
 
 	var duration time.Duration
-	measured := t.Run("nobody kills it", func(t *testing.T) {
+	measured := t.Run("no kill", func(t *testing.T) {
 		replaced.set(t, "generation", firstGeneration)
 		visitors := replaced.visit(t)
 		up := replaced.converges(t)
@@ -61,8 +60,8 @@ func TestKilledEngine(t *testing.T) {
 			plugins = append(plugins, killAndGoOn(t, replaced, moment)...)
 		})
 	}
-	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
-	t.Run("what killed engines left has ended by itself", func(t *testing.T) { requireEnd(t, plugins) })
+	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
+	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, plugins) })
 }
 
 // requireEnd requires that processes end by themselves.
@@ -74,7 +73,7 @@ func requireEnd(t *testing.T, left []process) {
 	})
 }
 
-// seeds are those asked for: a single one, or as many as SEEDS says.
+// seeds are the requested seeds: a single one, or SEEDS of them.
 func seeds(t *testing.T) []int64 {
 	t.Helper()
 	if os.Getenv("SEED") != "" {
@@ -87,8 +86,8 @@ func seeds(t *testing.T) []int64 {
 	return all
 }
 
-// killAndGoOn kills an update at a moment and runs it again. It returns the
-// plugins that the killed engine left.
+// killAndGoOn kills an update at a moment and runs it again. It returns the plugins that the killed
+// engine left.
 func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []process) {
 	before := p.outputs(t)
 	visitors := p.visit(t)
@@ -99,7 +98,7 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []proc
 	up := p.upAfterKill(t)
 	seen := visitors.seen(t)
 	require.NoError(t, up.err, output+up.String())
-	// Before anything may fail: the next seed is to find nothing of this one.
+	// Before any failure: the next seed must not find anything of this one.
 	p.forgetPending(t)
 	cut := seen.unharmed(t)
 	t.Logf("the update after it took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
@@ -108,7 +107,7 @@ func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []proc
 	return plugins
 }
 
-// upAfterKill runs the update after one that was killed, and removes the lock that this one left, if any.
+// upAfterKill runs the update after a killed one, and removes the lock that this one left, if any.
 func (p *project) upAfterKill(t *testing.T) result {
 	t.Helper()
 	up := p.pulumiUp(t)
@@ -121,9 +120,9 @@ func (p *project) upAfterKill(t *testing.T) result {
 	return up
 }
 
-// upUntil starts an update and kills its engine, and nothing else, at a moment,
-// unless it was over by then. When it returns, nothing of the update is under
-// way; the engine's plugins may still live, idle.
+// upUntil starts an update and kills its engine, and nothing else, at a moment, unless it has ended
+// by then. When it returns, no work of the update is running; the engine's plugins may still live,
+// idle.
 func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []process, output string) {
 	t.Helper()
 	up := p.startUp(t)
@@ -134,30 +133,31 @@ func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []process
 	case <-time.After(moment):
 		plugins = up.kill(t)
 	}
-	// What a plugin has started: the program, a build, commands.
+	// Processes that a plugin has started: the program, a build, commands.
 	took := up.awaitOthers(t, workLimit, plugins)
 	if took > time.Second {
-		t.Logf("what it had under way ended %.1f s later", took.Seconds())
+		t.Logf("its work ended %.1f s later", took.Seconds())
 	}
 	return plugins, up.output(t)
 }
 
-// update is a plain update that runs and can be killed.
+// update is a plain update that can be killed.
 type update struct {
 	engine *exec.Cmd
 	ended  chan error
 	log    string
 }
 
-// startUp starts an update in a session of its own, by which what it starts is known.
+// startUp starts an update in a session of its own, which identifies its processes.
 func (p *project) startUp(t *testing.T) *update {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
-	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local", "--non-interactive")
+	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local",
+		"--non-interactive")
 	engine.Dir, engine.Env = p.dir, p.env
-	// A file, and not a pipe: the plugins may keep it open.
+	// A file instead of a pipe: the plugins may keep it open.
 	engine.Stdout, engine.Stderr = log, log
 	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(t, engine.Start())
@@ -166,7 +166,7 @@ func (p *project) startUp(t *testing.T) *update {
 	return up
 }
 
-// kill ends the engine and nothing else, and returns the engine's plugins.
+// kill kills the engine and nothing else, and returns the engine's plugins.
 func (u *update) kill(t *testing.T) (plugins []process) {
 	t.Helper()
 	for _, process := range processes(t) {
@@ -214,7 +214,7 @@ func lastLine(output string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// process is a process that has not ended. The kernel gives its id to another one later, but that one has another
+// process is a running process. The kernel may assign its id to another one later, but with another
 // time of start, in clock ticks after the boot.
 type process struct {
 	pid, parent, session int
@@ -245,8 +245,7 @@ func processes(t *testing.T) []process {
 	return all
 }
 
-// readProcess reads /proc/PID/stat: see proc_pid_stat(5). A process that only
-// waits for its parent to take note of its end has ended.
+// readProcess parses /proc/PID/stat: see proc_pid_stat(5). A zombie counts as ended.
 func readProcess(pid int) (process, bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -259,7 +258,8 @@ func readProcess(pid int) (process, bool) {
 		return process{}, false
 	}
 	p, state := process{pid: pid}, string(fields[0])
-	_, err = fmt.Sscan(fmt.Sprintf("%s %s %s", fields[4-third], fields[6-third], fields[22-third]), &p.parent, &p.session, &p.start)
+	_, err = fmt.Sscan(fmt.Sprintf("%s %s %s", fields[4-third], fields[6-third], fields[22-third]), &p.parent, &p.session,
+		&p.start)
 	return p, err == nil && state != "Z" && state != "X"
 }
 

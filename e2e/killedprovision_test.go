@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// provisionKills is how many moments of provisioning are tried.
+	// provisionKills is how many moments of provisioning are tested.
 	provisionKills = 10
 	// bootTimeout bounds the time from the start of an update until it provisions the new server.
 	bootTimeout = 5 * time.Minute
 	// waitsForEarlier is what a second provisioning of a server prints while a first one runs.
-	waitsForEarlier = "an earlier update is still at work on this server"
+	waitsForEarlier = "an earlier update is still running on this server"
 )
 
 // TestKilledProvisioning kills Pulumi at ten moments of a server's provisioning and starts the next
-// update at once, while the command on the server goes on. Every other time the plugins die with the
-// engine, which closes the SSH connection of the command.
+// update at once, while the command on the server continues. Every other time the plugins die with
+// the engine, which closes the SSH connection of the command.
 func TestKilledProvisioning(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
 		t.Skip("needs a local cloud that is up and takes twenty minutes: make test-killed")
@@ -41,7 +41,7 @@ func TestKilledProvisioning(t *testing.T) {
 	replaced.set(t, "generation", firstGeneration)
 	replaced.converges(t)
 	whole := watch.stop(t)
-	require.Equal(t, 1, whole.most, "provisionings at once in an update that nobody kills")
+	require.Equal(t, 1, whole.most, "concurrent provisionings in an update that is not killed")
 	duration := whole.ended.Sub(whole.began)
 	t.Logf("provisioning takes %.1f s", duration.Seconds())
 
@@ -64,7 +64,7 @@ func TestKilledProvisioning(t *testing.T) {
 			plugins := up.kill(t)
 			if i%2 == 1 {
 				for _, other := range up.others(t, nil) {
-					// One that has ended meanwhile is as good as killed.
+					// A process that has ended meanwhile is fine, too.
 					_ = syscall.Kill(other.pid, syscall.SIGKILL)
 				}
 				up.awaitOthers(t, time.Minute, nil)
@@ -83,23 +83,24 @@ func TestKilledProvisioning(t *testing.T) {
 			if met {
 				waited++
 			}
-			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the earlier command: %t",
+			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the "+
+				"earlier command: %t",
 				moment.Seconds(), i%2 == 1, next.took.Seconds(), met)
 			left = append(left, plugins...)
 		})
 	}
-	t.Run("what killed engines left has ended by itself", func(t *testing.T) { requireEnd(t, left) })
-	require.NotZero(t, waited, "no update met the command of the one before it")
-	t.Run("the project's own update needs nothing done by hand", func(t *testing.T) { mendServer(t, p) })
+	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, left) })
+	require.NotZero(t, waited, "no update met the command of the previous one")
+	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 }
 
-// provisionings are the runs of `provision` now, by the PID namespace of the server they run on. The
-// processes of a server are processes of this machine.
+// provisionings are the present runs of `provision`, by the PID namespace of the server they run
+// on. The processes of a server are processes of this machine.
 func provisionings(t *testing.T) map[string]int {
 	t.Helper()
 	running := map[string]int{}
 	for _, process := range processes(t) {
-		// `bounded` gives its work a session. What is forked in it has the same command line at first.
+		// `bounded` gives its work a session. Its forks have the same command line at first.
 		if process.session != process.pid {
 			continue
 		}

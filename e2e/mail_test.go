@@ -26,10 +26,10 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// machineAddress is this machine's, as the local cloud's internet sees it.
+// machineAddress is this machine's address in the local cloud's internet.
 const machineAddress = "198.18.0.1"
 
-// mailServer is an SMTP relay that takes mail by STARTTLS and a login only, and keeps it.
+// mailServer is an SMTP relay that requires STARTTLS and a login, and keeps the messages.
 type mailServer struct {
 	certificate    tls.Certificate
 	user, password string
@@ -63,7 +63,7 @@ func startMailServer(t *testing.T, address string, server mailServer) (*mailServ
 	return &server, listener.Addr().String()
 }
 
-// serve talks to one client. What goes wrong is the client's to report.
+// serve handles one client. The client reports errors.
 func (s *mailServer) serve(connection net.Conn) {
 	defer func() { _ = connection.Close() }()
 	_ = connection.SetDeadline(time.Now().Add(time.Minute))
@@ -142,10 +142,12 @@ func addressIn(argument string) string {
 	return address
 }
 
-// TestMailServerWantsEncryptionAndALogin shows that the relay of the tests is no kinder than a real one.
+// TestMailServerWantsEncryptionAndALogin shows that the relay of the tests is no kinder than a real
+// one.
 func TestMailServerWantsEncryptionAndALogin(t *testing.T) {
 	certificate, roots := selfSigned(t, "relay.example")
-	server, address := startMailServer(t, "127.0.0.1:0", mailServer{certificate: certificate, user: "noreply", password: "right"})
+	server, address := startMailServer(t, "127.0.0.1:0",
+		mailServer{certificate: certificate, user: "noreply", password: "right"})
 	send := func(encrypt bool, password string) error {
 		client, err := smtp.Dial(address)
 		require.NoError(t, err)
@@ -194,8 +196,8 @@ func selfSigned(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
-// admit lets the local cloud reach ports of this machine until the test ends: instances reach
-// none of them otherwise.
+// admit lets the local cloud reach ports of this machine until the test ends; instances cannot
+// reach any otherwise.
 func (p *project) admit(t *testing.T, ports string) {
 	t.Helper()
 	inserted := p.must(t, time.Minute, "nft", "--echo", "--handle", "insert", "rule", "ip", "localcloud", "input",
@@ -207,18 +209,20 @@ func (p *project) admit(t *testing.T, ports string) {
 	})
 }
 
-// certify has the local cloud's authority issue a certificate for a name that leads to this
-// machine, by the challenge HTTP-01. Port 80 must be admitted.
+// certify gets a certificate of the local cloud's authority for a name that leads to this machine,
+// by the challenge HTTP-01. Port 80 must be admitted.
 func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	account, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	return issue(ctx, t, &acme.Client{Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second)}, name, machineAddress+":80")
+	return issue(ctx, t, &acme.Client{
+		Key: account, DirectoryURL: "https://acme.localcloud.test/dir", HTTPClient: p.client(t, 20*time.Second),
+	}, name, machineAddress+":80")
 }
 
-// issue goes through ACME's steps, and answers challenges at the address.
+// issue goes through the steps of ACME, and answers challenges at the address.
 func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address string) tls.Certificate {
 	t.Helper()
 	_, err := client.Register(ctx, &acme.Account{}, acme.AcceptTOS)
@@ -254,7 +258,7 @@ func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address
 	where := order.URI
 	order, err = client.WaitOrder(ctx, where)
 	require.NoError(t, err)
-	// It asks for the certificate, and forgets where the order is before that is there.
+	// It requests the certificate, but does not wait for the order's URL.
 	_, _, unfinished := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
 	order, err = client.WaitOrder(ctx, where)
 	require.NoError(t, err)

@@ -19,18 +19,21 @@ import (
 	"immutable-infra/e2e/internal/dashboards"
 )
 
-// forward makes a port of a service's container reachable on this machine, through
-// an admin's SSH login, until the test ends. From outside there is no other way.
+// forward makes a port of a service's container reachable on this machine, through an admin's SSH
+// login, until the test ends. Nothing else leads there.
 func (p *project) forward(t *testing.T, service string, port int) (address string) {
 	t.Helper()
-	asked := p.ssh(t, fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
+	asked := p.ssh(t,
+		fmt.Sprintf(`sudo docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$(sudo docker compose --project-directory /opt/site ps --quiet %s)"`, service))
 	require.NoError(t, asked.err, asked.String())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address = listener.Addr().String()
 	require.NoError(t, listener.Close())
 
-	options := []string{"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.Fields(asked.stdout)[0], port)}
+	options := []string{
+		"-N", "-o", "ExitOnForwardFailure=yes", "-L", fmt.Sprintf("%s:%s:%d", address, strings.Fields(asked.stdout)[0], port),
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	tunnel := exec.CommandContext(ctx, "ssh", p.sshArgs(t, p.outputs(t), options, "admin")...)
 	require.NoError(t, tunnel.Start())
@@ -48,7 +51,7 @@ func (p *project) forward(t *testing.T, service string, port int) (address strin
 	return address
 }
 
-// prometheus asks the server's Prometheus.
+// prometheus queries the server's Prometheus.
 type prometheus struct{ address string }
 
 // series is one result of an instant query.
@@ -62,7 +65,7 @@ func (p prometheus) get(t *testing.T, path string, values url.Values, into any) 
 	require.NoError(t, p.ask(path, values, into), values.Get("query"))
 }
 
-// ask is get for who may not end the test.
+// ask is get without a requirement.
 func (p prometheus) ask(path string, values url.Values, into any) error {
 	client := &http.Client{Timeout: 20 * time.Second}
 	response, err := client.Get("http://" + p.address + "/api/v1/" + path + "?" + values.Encode())
@@ -90,8 +93,8 @@ func (p prometheus) query(t *testing.T, expression string) []series {
 	return data.Result
 }
 
-// measured requires that all that is to be measured is, and that every panel of
-// every dashboard has something to show.
+// measured requires that everything that should be measured is, and that every panel of every
+// dashboard has data.
 func measured(t *testing.T, p *project) {
 	out := p.outputs(t)
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
@@ -99,7 +102,7 @@ func measured(t *testing.T, p *project) {
 	wanted := []string{"alertmanager", "nginx", "node", "php", "prometheus", "site", "traefik"}
 	eventually(t, time.Minute, func() (bool, string) {
 		var up []string
-		// Each server's series can be told apart: those of the one before are here, too.
+		// Each server's series can be distinguished: those of the previous server are here, too.
 		for _, target := range prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID)) {
 			up = append(up, target.Metric["job"])
 		}
@@ -123,8 +126,8 @@ func measured(t *testing.T, p *project) {
 		}
 		return len(rules.Groups) > 0, "there are no rules"
 	})
-	// Prometheus writes down what fires only after it has looked back for what did before,
-	// an interval after its start.
+	// Prometheus records firing alerts only after it has looked up those that fired before, an
+	// interval after its start.
 	eventually(t, time.Minute, func() (bool, string) {
 		return len(prometheus.query(t, `ALERTS{alertname="Watchdog", alertstate="firing"}`)) > 0, "the watchdog does not fire"
 	})
@@ -140,7 +143,8 @@ func measured(t *testing.T, p *project) {
 	asked := 0
 	for _, board := range boards {
 		queries, err := board.Queries(dashboards.Values{
-			Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second, Variables: map[string]string{"server": out.ServerID},
+			Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second,
+			Variables: map[string]string{"server": out.ServerID},
 		})
 		require.NoError(t, err)
 		for _, query := range queries {
@@ -148,10 +152,12 @@ func measured(t *testing.T, p *project) {
 				continue
 			}
 			asked++
-			eventually(t, 2*time.Minute, func() (bool, string) { return len(prometheus.query(t, query.Expr)) > 0, query.String() })
+			eventually(t, 2*time.Minute,
+				func() (bool, string) { return len(prometheus.query(t, query.Expr)) > 0, query.String() })
 		}
 	}
-	t.Logf("%d expressions of %d dashboards have data; series: %v", asked, len(boards), prometheus.query(t, "prometheus_tsdb_head_series")[0].Value[1])
+	t.Logf("%d expressions of %d dashboards have data; series: %v", asked, len(boards),
+		prometheus.query(t, "prometheus_tsdb_head_series")[0].Value[1])
 }
 
 // alert is a message to VictorOps.
@@ -161,11 +167,12 @@ type alert struct {
 	Fields      map[string]any
 }
 
-// toldVictorOps is the types of the messages to VictorOps of some kind, in their order.
+// toldVictorOps is the types of the messages to VictorOps of some kind, in order.
 func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	t.Helper()
 	var alerts []alert
-	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), "https://198.18.0.7/localcloud/alerts")
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		"https://198.18.0.7/localcloud/alerts")
 	require.NoError(t, json.Unmarshal([]byte(answer), &alerts), answer)
 	types := []string{}
 	for _, alert := range alerts {
@@ -176,18 +183,18 @@ func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	return types
 }
 
-// web does something to the web server's container.
+// web runs a command on the web server's container.
 func (p *project) web(t *testing.T, command string) {
 	t.Helper()
 	done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
 	require.NoError(t, done.err, done.String())
 }
 
-// alertsArrive stops the web server and starts it again, and waits until
-// VictorOps was told of both.
+// alertsArrive stops the web server and starts it again, and waits until VictorOps has received
+// both messages.
 func alertsArrive(t *testing.T, p *project) {
 	server := p.outputs(t).ServerID
-	told := func() []string {
+	messages := func() []string {
 		return p.toldVictorOps(t, func(alert alert) bool {
 			name := fmt.Sprint(alert.Fields["entity_display_name"])
 			return strings.Contains(name, "SiteDown") && strings.Contains(name, server)
@@ -195,13 +202,14 @@ func alertsArrive(t *testing.T, p *project) {
 	}
 	p.web(t, "stop")
 	down := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	p.web(t, "start")
 	over := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
-	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started", down.Seconds(), over.Seconds())
+	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started",
+		down.Seconds(), over.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())
 }

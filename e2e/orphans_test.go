@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// thing is something that AWS would know, by its Pulumi type and its id.
-type thing struct{ kind, id string }
+// cloudResource has the Pulumi type and the id of a resource of AWS.
+type cloudResource struct{ kind, id string }
 
 const (
 	instanceKind    = "aws:ec2/instance:Instance"
@@ -23,8 +23,7 @@ const (
 	policyKind      = "aws:iam/rolePolicy:RolePolicy"
 )
 
-// recordedKinds are the Pulumi types of the collections in the local cloud's
-// record of what exists.
+// recordedKinds are the Pulumi types of the collections in the local cloud's record of resources.
 func recordedKinds() map[string]string {
 	return map[string]string{
 		"vpcs":                   "aws:ec2/vpc:Vpc",
@@ -46,15 +45,14 @@ func recordedKinds() map[string]string {
 	}
 }
 
-// recorded is all that exists in the local cloud by its own record, without
-// what comes with a VPC.
-func recorded(document []byte) ([]thing, error) {
+// recorded are all resources in the local cloud's own record, without those that come with a VPC.
+func recorded(document []byte) ([]cloudResource, error) {
 	var collections map[string]json.RawMessage
 	if err := json.Unmarshal(document, &collections); err != nil {
 		return nil, err
 	}
 	kinds := recordedKinds()
-	var things []thing
+	var resources []cloudResource
 	ofVPC := map[string]bool{}
 	for name, collection := range collections {
 		if name == "lastPublicAddress" {
@@ -73,21 +71,21 @@ func recorded(document []byte) ([]thing, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		for id, entry := range entries {
-			things = append(things, thing{kind, id})
+			resources = append(resources, cloudResource{kind, id})
 			ofVPC[entry.DefaultSecurityGroupID] = true
 			ofVPC[entry.MainRouteTableID] = true
 			if entry.AssociationID != "" {
-				things = append(things, thing{associationKind, entry.AssociationID})
+				resources = append(resources, cloudResource{associationKind, entry.AssociationID})
 			}
 			for policy := range entry.Policies {
-				things = append(things, thing{policyKind, id + ":" + policy})
+				resources = append(resources, cloudResource{policyKind, id + ":" + policy})
 			}
 		}
 	}
-	return slices.DeleteFunc(things, func(t thing) bool { return ofVPC[t.id] }), nil
+	return slices.DeleteFunc(resources, func(t cloudResource) bool { return ofVPC[t.id] }), nil
 }
 
-// deployment is the part of `pulumi stack export` that is looked at here.
+// deployment is the part of `pulumi stack export` that is read here.
 type deployment struct {
 	Deployment struct {
 		Resources []struct {
@@ -104,9 +102,9 @@ type deployment struct {
 // containers are the local cloud's containers for one instance, with their states by role.
 type containers map[string]string
 
-// differences says where the cloud's record, what runs, and the stack do not
-// agree, and what the stack has not finished. It is empty when all is well.
-func differences(things []thing, running map[string]containers, stack deployment) []string {
+// differences describes where the cloud's record, the running containers, and the stack disagree,
+// and the stack's pending operations. It is empty if there are none.
+func differences(resources []cloudResource, running map[string]containers, stack deployment) []string {
 	var found []string
 	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 
@@ -114,44 +112,44 @@ func differences(things []thing, running map[string]containers, stack deployment
 	for kind := range maps.Values(recordedKinds()) {
 		compared[kind] = true
 	}
-	known := map[thing]int{}
+	known := map[cloudResource]int{}
 	for _, resource := range stack.Deployment.Resources {
 		if resource.Delete {
 			note("%s (%s) is still to be deleted by the stack", resource.URN, resource.ID)
 		}
 		if compared[resource.Type] {
-			known[thing{resource.Type, resource.ID}]++
+			known[cloudResource{resource.Type, resource.ID}]++
 		}
 	}
 	for _, operation := range stack.Deployment.PendingOperations {
 		note(pendingOperation+"%s %s", operation.Type, operation.Resource.URN)
 	}
 
-	exists := map[thing]bool{}
-	for _, thing := range things {
-		exists[thing] = true
-		if known[thing] == 0 {
-			note("%s %s exists, and the stack does not know it", thing.kind, thing.id)
+	exists := map[cloudResource]bool{}
+	for _, cloudResource := range resources {
+		exists[cloudResource] = true
+		if known[cloudResource] == 0 {
+			note("%s %s exists, and the stack does not know it", cloudResource.kind, cloudResource.id)
 		}
-		if thing.kind != instanceKind {
+		if cloudResource.kind != instanceKind {
 			continue
 		}
 		for _, role := range []string{"instance", "interface"} {
-			if state := running[thing.id][role]; state != "running" {
-				note("the container of instance %s with the role %s is in the state %q", thing.id, role, state)
+			if state := running[cloudResource.id][role]; state != "running" {
+				note("the container of instance %s with the role %s is in the state %q", cloudResource.id, role, state)
 			}
 		}
 	}
-	for thing, times := range known {
-		if !exists[thing] {
-			note("%s %s is in the stack, and does not exist", thing.kind, thing.id)
+	for cloudResource, times := range known {
+		if !exists[cloudResource] {
+			note("%s %s is in the stack, and does not exist", cloudResource.kind, cloudResource.id)
 		}
 		if times > 1 {
-			note("%s %s is in the stack %d times", thing.kind, thing.id, times)
+			note("%s %s is in the stack %d times", cloudResource.kind, cloudResource.id, times)
 		}
 	}
 	for id := range running {
-		if !exists[thing{instanceKind, id}] {
+		if !exists[cloudResource{instanceKind, id}] {
 			note("containers of instance %s exist, and the cloud's record does not have it", id)
 		}
 	}
@@ -159,19 +157,21 @@ func differences(things []thing, running map[string]containers, stack deployment
 	return found
 }
 
-// orphans says what exists in the local cloud and is in none of its stacks, and the
-// other way round: see differences.
+// orphans describes resources of the local cloud that are in none of its stacks, and the reverse:
+// see differences.
 func (p *project) orphans(t *testing.T) []string {
 	t.Helper()
 	document, err := os.ReadFile(filepath.Join(p.home(), "cloud", "aws.json"))
 	require.NoError(t, err)
-	things, err := recorded(document)
+	resources, err := recorded(document)
 	require.NoError(t, err)
 
 	var status struct {
 		Containers []struct{ Role, InstanceID, State string }
 	}
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status", "--json")), &status))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, filepath.Join(p.home(), "bin", "localcloud"), "status", "--json")),
+			&status))
 	running := map[string]containers{}
 	for _, container := range status.Containers {
 		if container.InstanceID == "" {
@@ -188,16 +188,17 @@ func (p *project) orphans(t *testing.T) []string {
 	var all deployment
 	for _, stack := range stacks {
 		var one deployment
-		require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack.Name)), &one))
+		require.NoError(t,
+			json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack.Name)), &one))
 		all.Deployment.Resources = append(all.Deployment.Resources, one.Deployment.Resources...)
 		all.Deployment.PendingOperations = append(all.Deployment.PendingOperations, one.Deployment.PendingOperations...)
 	}
 	require.NotEmpty(t, all.Deployment.Resources)
-	return append(differences(things, running, all), p.danglingVolumes(t)...)
+	return append(differences(resources, running, all), p.danglingVolumes(t)...)
 }
 
-// converges requires that one more update, with nothing done by hand, brings the
-// stack to where it should be, with nothing left over.
+// converges requires that one more update, without manual steps, brings the stack to its desired
+// state, and that nothing is left over.
 func (p *project) converges(t *testing.T) result {
 	t.Helper()
 	up := p.pulumiUp(t)
@@ -206,11 +207,10 @@ func (p *project) converges(t *testing.T) result {
 	return up
 }
 
-// pendingOperation begins a difference that Pulumi can be told to forget.
+// pendingOperation begins a difference that Pulumi can be made to forget.
 const pendingOperation = "pending operation: "
 
-// interrupted splits differences into operations that a killed engine left in the state, and
-// everything else.
+// interrupted separates operations that a killed engine left in the state from everything else.
 func interrupted(differences []string) (pending, others []string) {
 	for _, difference := range differences {
 		if strings.HasPrefix(difference, pendingOperation) {
@@ -222,9 +222,9 @@ func interrupted(differences []string) (pending, others []string) {
 	return pending, others
 }
 
-// forgetPending removes interrupted operations from the state: Pulumi keeps them for ever, as it
-// does not know how they ended. What one of them made is among the orphans then. It returns what
-// else is left over.
+// forgetPending removes interrupted operations from the state: Pulumi keeps them forever, because
+// it does not know their outcome. Resources that one of them created are among the orphans then. It
+// returns the other differences.
 func (p *project) forgetPending(t *testing.T) (others []string) {
 	t.Helper()
 	pending, others := interrupted(p.orphans(t))
@@ -232,19 +232,22 @@ func (p *project) forgetPending(t *testing.T) (others []string) {
 		return others
 	}
 	t.Logf("forgetting what a killed update left: %s", strings.Join(pending, "; "))
-	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local", "--non-interactive")
+	p.must(t, 5*time.Minute, "pulumi", "refresh", "--clear-pending-creates", "--yes", "--stack", "local",
+		"--non-interactive")
 	return p.orphans(t)
 }
 
-// startClean begins a long test, which ends with the requirement that nothing is left over: what
-// was left over before must not fail it after hours of measurements.
+// startClean begins a long test, which ends with the requirement that nothing is left over: earlier
+// leftovers must not fail it after hours of measurements.
 func (p *project) startClean(t *testing.T) {
 	t.Helper()
-	require.Empty(t, p.forgetPending(t), "an earlier update, which was killed, left this over, and this test would fail at its end; run `make down`, then this again")
+	require.Empty(t, p.forgetPending(t),
+		"an earlier update, which was killed, left this over, and this test would fail at its end; run `make down`, then "+
+			"this again")
 }
 
-// converged requires that the server which serves is the stack's, that there is
-// nothing to change, and that nothing is left over.
+// converged requires that the stack's server serves, that nothing is left to change, and that
+// nothing is left over.
 func (p *project) converged(t *testing.T) {
 	t.Helper()
 	out := p.outputs(t)
@@ -256,8 +259,8 @@ func (p *project) converged(t *testing.T) {
 	require.Empty(t, p.orphans(t))
 }
 
-// danglingVolumes are volumes that no container has. They carry no label, so on
-// an engine that is not the local cloud's own nobody can tell whose they are.
+// danglingVolumes are volumes without a container. They have no label, so that on an engine that is
+// not the local cloud's own, their owner is unknown.
 func (p *project) danglingVolumes(t *testing.T) []string {
 	t.Helper()
 	own := slices.ContainsFunc(p.env, func(variable string) bool {
@@ -267,7 +270,8 @@ func (p *project) danglingVolumes(t *testing.T) []string {
 		return nil
 	}
 	var found []string
-	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter", "dangling=true")) {
+	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter",
+		"dangling=true")) {
 		found = append(found, "no container has the volume "+volume)
 	}
 	return found
@@ -301,17 +305,44 @@ func TestOrphansAreFound(t *testing.T) {
 		in, old, new string // what is replaced in one of the documents
 		found        string
 	}{
-		"nothing is wrong":            {},
-		"an instance nobody knows":    {"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it"},
-		"an association nobody knows": {"record", "eipassoc-1", "eipassoc-2", "aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it"},
-		"a policy nobody knows":       {"record", `"read": {}`, `"read": {}, "write": {}`, "aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it"},
-		"a record nobody knows":       {"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`, "aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it"},
-		"a group that is gone":        {"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist"},
-		"a resource twice":            {"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`, "aws:ec2/instance:Instance i-1 is in the stack 2 times"},
-		"an unfinished deletion":      {"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack"},
-		"a pending operation":         {"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`, "pending operation: creating z"},
-		"a container too many":        {"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`, "containers of instance i-2 exist, and the cloud's record does not have it"},
-		"a server that does not run":  {"runs", `"instance": "running"`, `"instance": "exited"`, `the container of instance i-1 with the role instance is in the state "exited"`},
+		"nothing is wrong": {},
+		"an instance nobody knows": {
+			"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it",
+		},
+		"an association nobody knows": {
+			"record", "eipassoc-1", "eipassoc-2",
+			"aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it",
+		},
+		"a policy nobody knows": {
+			"record", `"read": {}`, `"read": {}, "write": {}`,
+			"aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it",
+		},
+		"a record nobody knows": {
+			"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`,
+			"aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it",
+		},
+		"a group that is gone": {
+			"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist",
+		},
+		"a resource twice": {
+			"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`,
+			"aws:ec2/instance:Instance i-1 is in the stack 2 times",
+		},
+		"an unfinished deletion": {
+			"stack", `"id": "sg-1"`, `"id": "sg-1", "delete": true`, "c (sg-1) is still to be deleted by the stack",
+		},
+		"a pending operation": {
+			"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`,
+			"pending operation: creating z",
+		},
+		"a container too many": {
+			"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`,
+			"containers of instance i-2 exist, and the cloud's record does not have it",
+		},
+		"a server that does not run": {
+			"runs", `"instance": "running"`, `"instance": "exited"`,
+			`the container of instance i-1 with the role instance is in the state "exited"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			documents := map[string]string{"record": record, "stack": stack, "runs": runs}
@@ -319,14 +350,14 @@ func TestOrphansAreFound(t *testing.T) {
 				require.Contains(t, documents[c.in], c.old)
 				documents[c.in] = strings.Replace(documents[c.in], c.old, c.new, 1)
 			}
-			things, err := recorded([]byte(documents["record"]))
+			resources, err := recorded([]byte(documents["record"]))
 			require.NoError(t, err)
 			var exported deployment
 			require.NoError(t, json.Unmarshal([]byte(documents["stack"]), &exported))
 			var running map[string]containers
 			require.NoError(t, json.Unmarshal([]byte(documents["runs"]), &running))
 
-			found := differences(things, running, exported)
+			found := differences(resources, running, exported)
 			if c.found == "" {
 				require.Empty(t, found)
 				return
@@ -338,10 +369,12 @@ func TestOrphansAreFound(t *testing.T) {
 	pending, others := interrupted(differences(nil, nil, deployment{}))
 	require.Empty(t, append(pending, others...))
 	var killed deployment
-	require.NoError(t, json.Unmarshal([]byte(`{"deployment": {"resources": [{"urn": "c", "id": "sg-1", "delete": true}], "pending_operations": [
+	require.NoError(t,
+		json.Unmarshal([]byte(`{"deployment": {"resources": [{"urn": "c", "id": "sg-1", "delete": true}], "pending_operations": [
 		{"type": "creating", "resource": {"urn": "z"}}, {"type": "updating", "resource": {"urn": "y"}}]}}`), &killed))
 	pending, others = interrupted(differences(nil, nil, killed))
-	require.Equal(t, []string{"pending operation: creating z", "pending operation: updating y"}, pending, "T2: what make bench has Pulumi forget before it begins")
+	require.Equal(t, []string{"pending operation: creating z", "pending operation: updating y"}, pending,
+		"T2: what make bench has Pulumi forget before it begins")
 	require.Equal(t, []string{"c (sg-1) is still to be deleted by the stack"}, others)
 
 	_, err := recorded([]byte(`{"loadBalancers": {}}`))

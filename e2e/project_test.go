@@ -1,5 +1,5 @@
-// Package e2e uses the project as its users do: make, pulumi, curl, a browser
-// and OpenSSH's client, against the local cloud.
+// Package e2e uses the project like its users: with make, pulumi, curl, a browser and OpenSSH's
+// client, against the local cloud.
 package e2e
 
 import (
@@ -41,7 +41,7 @@ type outputs struct {
 	KnownHosts    string `json:"knownHosts"`
 }
 
-// root is the checkout that the tests belong to.
+// root is the checkout that contains the tests.
 func root(t *testing.T) *project {
 	t.Helper()
 	dir, err := filepath.Abs("..")
@@ -52,16 +52,17 @@ func root(t *testing.T) *project {
 // home is the local cloud's directory.
 func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
 
-// loadEnv takes over what `eval "$(make -s env)"` sets.
+// loadEnv sets the variables of `eval "$(make -s env)"`.
 func (p *project) loadEnv(t *testing.T) {
 	t.Helper()
 	p.env = p.environment(t, "")
 }
 
-// environment is what make env gives to a role, or to an administrator where that is "".
+// environment is the output of make env for a role, or for an administrator if that is "".
 func (p *project) environment(t *testing.T, role string) []string {
 	t.Helper()
-	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`, role)
+	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`,
+		role)
 	return strings.Split(strings.TrimRight(variables, "\x00"), "\x00")
 }
 
@@ -75,7 +76,8 @@ func (p *project) copy(t *testing.T) *project {
 // copyTo is copy into a directory that exists.
 func (p *project) copyTo(t *testing.T, dir string) *project {
 	t.Helper()
-	files := p.run(t, time.Minute, "bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
+	files := p.run(t, time.Minute, "bash", "-c",
+		`git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, dir)
 	require.NoError(t, files.err, files.String())
 	for _, shared := range []string{".localcloud", ".build"} {
 		require.NoError(t, os.Symlink(filepath.Join(p.dir, shared), filepath.Join(dir, shared)))
@@ -83,14 +85,15 @@ func (p *project) copyTo(t *testing.T, dir string) *project {
 	return &project{dir: dir, env: p.env}
 }
 
-// commit makes a commit of all that is in a copy.
 func (p *project) commit(t *testing.T, message string) {
 	t.Helper()
-	p.must(t, time.Minute, "bash", "-c", `git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`, message)
+	p.must(t, time.Minute, "bash", "-c",
+		`git init --quiet && git add --all && git -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$0"`,
+		message)
 }
 
-// replace replaces a text in a file of a copy until the test ends. The text must
-// be there exactly once.
+// replace replaces a text in a file of a copy until the test ends. The text must occur exactly
+// once.
 func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(p.dir, file)
@@ -101,8 +104,8 @@ func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, content, 0o644)) })
 }
 
-// set changes a setting of the configuration of a copy until the test ends, whether
-// somebody has set it already or not.
+// set changes a setting in the configuration of a copy until the test ends, whether or not it is
+// set already.
 func (p *project) set(t *testing.T, key string, value int) {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(p.dir, "Pulumi.local.yaml"))
@@ -114,7 +117,6 @@ func (p *project) set(t *testing.T, key string, value int) {
 	p.replace(t, "Pulumi.local.yaml", "\nconfig:\n", fmt.Sprintf("\nconfig:\n  immutable-infra:%s: %d\n", key, value))
 }
 
-// result is what a command left.
 type result struct {
 	command        string
 	stdout, stderr string
@@ -138,7 +140,7 @@ func (r result) status() int {
 	return -1
 }
 
-// run runs a command in the project. The limit ends it with everything it started.
+// run runs a command in the project. The limit kills it with all its processes.
 func (p *project) run(t *testing.T, limit time.Duration, name string, args ...string) result {
 	t.Helper()
 	return p.runInput(t, limit, "", name, args...)
@@ -146,10 +148,10 @@ func (p *project) run(t *testing.T, limit time.Duration, name string, args ...st
 
 func (p *project) runInput(t *testing.T, limit time.Duration, input, name string, args ...string) result {
 	t.Helper()
-	// What cleans up after a test runs as well.
+	// Commands that clean up after a test run as well.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
-	// By env, which looks for it where the project's PATH says.
+	// By env, which finds it in the project's PATH.
 	command := exec.CommandContext(ctx, "env", append([]string{name}, args...)...)
 	command.Dir = p.dir
 	command.Env = p.env
@@ -167,7 +169,7 @@ func (p *project) runInput(t *testing.T, limit time.Duration, input, name string
 	}
 }
 
-// must runs a command that has to succeed, and returns what it printed.
+// must runs a command that must succeed, and returns its output.
 func (p *project) must(t *testing.T, limit time.Duration, name string, args ...string) string {
 	t.Helper()
 	result := p.run(t, limit, name, args...)
@@ -178,20 +180,21 @@ func (p *project) must(t *testing.T, limit time.Duration, name string, args ...s
 // pulumiUp runs a plain update of the stack.
 func (p *project) pulumiUp(t *testing.T, args ...string) result {
 	t.Helper()
-	return p.run(t, 15*time.Minute, "pulumi", append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
+	return p.run(t, 15*time.Minute, "pulumi",
+		append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 }
 
-// pulumiUpFollowed runs a plain update and follows what the engine does meanwhile.
+// pulumiUpFollowed runs a plain update and follows the engine's events.
 func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	t.Helper()
-	// A pipe in place of a log file: each event is read when it is written, and
-	// the preview's are not overwritten by the update's.
+	// A pipe instead of a log file: each event is read when it is written, and the update does not
+	// overwrite the preview's events.
 	path := filepath.Join(t.TempDir(), "events")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	events, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer events.Close()
-	// As long as there is a writer, the pipe does not end.
+	// The pipe does not end while it has a writer.
 	open, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 
@@ -201,7 +204,7 @@ func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	go func() {
 		defer close(done)
 		log, followed = engine.Follow(events, time.Now)
-		// Should that have failed, the engine must not wait for a reader.
+		// If that failed, the engine must not wait for a reader.
 		_, _ = io.Copy(io.Discard, events)
 	}()
 	// The flag is hidden without that variable.
@@ -222,7 +225,8 @@ func (p *project) outputs(t *testing.T) outputs {
 func (p *project) outputsOf(t *testing.T, stack string) outputs {
 	t.Helper()
 	var out outputs
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", stack)), &out))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "output", "--json", "--stack", stack)), &out))
 	return out
 }
 
@@ -239,7 +243,8 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 			Resources []struct{ URN, ID string }
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack)), &state))
+	require.NoError(t,
+		json.Unmarshal([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", stack)), &state))
 	ids := map[string]string{}
 	for _, resource := range state.Deployment.Resources {
 		ids[resource.URN] = resource.ID
@@ -247,8 +252,8 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 	return ids
 }
 
-// ssh runs a command on the server as an admin, with OpenSSH's client, which
-// knows the stack's CA and nothing else and may not ask.
+// ssh runs a command on the server as an admin, with OpenSSH's client, which knows only the stack's
+// CA and must not prompt.
 func (p *project) ssh(t *testing.T, command string) result {
 	t.Helper()
 	return p.sshWith(t, nil, "admin", command)
@@ -259,7 +264,7 @@ func (p *project) sshWith(t *testing.T, options []string, user, command string) 
 	return p.run(t, 2*time.Minute, "ssh", append(p.sshArgs(t, p.outputs(t), options, user), command)...)
 }
 
-// sshArgs are the arguments of OpenSSH's client but for the command.
+// sshArgs are the arguments of OpenSSH's client without the command.
 func (p *project) sshArgs(t *testing.T, out outputs, options []string, user string) []string {
 	t.Helper()
 	knownHosts := filepath.Join(t.TempDir(), "known_hosts")

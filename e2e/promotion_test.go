@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The stacks of the rehearsal, and where the second one's site is.
+// The stacks of the rehearsal, and the address of the second one's site.
 const (
 	testStack       = "local-test"
 	productionStack = "local-production"
@@ -22,18 +22,19 @@ const (
 	productionURL   = "https://production.localcloud.test/"
 )
 
-// promotion brings a commit to test and from there to production, fails to bring another one
-// farther than to test, and takes test away while somebody visits production.
+// promotion deploys a commit to test and from there to production, fails to deploy another one
+// beyond test, and destroys test while visitors use production.
 func promotion(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.access(t)
 	checkout.bound(t, testStack)
 	checkout.bound(t, productionStack)
-	// As a runner whose address nobody knows beforehand.
-	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]", "immutable-infra:sshFromRunner: true")
+	// Like a runner whose address is not known beforehand.
+	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]",
+		"immutable-infra:sshFromRunner: true")
 	checkout.env = append(slices.Clone(p.env), "SSH_FROM=198.18.0.1/32")
 	checkout.commit(t, "first")
-	// As the workflow does it: each stack by its own role.
+	// Like the workflow: each stack by its own role.
 	deploy := func(stack string) result {
 		return checkout.run(t, 10*time.Minute, "make", "deploy", "STACK="+stack, "ROLE="+deployRole(stack))
 	}
@@ -42,13 +43,14 @@ func promotion(t *testing.T, p *project) {
 	dialer := net.Dialer{Timeout: 2 * time.Second}
 	_, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(p.outputsOf(t, testStack).VIP, "12222"))
 	require.Error(t, err, "after the update, the runner is shut out")
-	// The first update of production is an administrator's: the backup bucket's settings are no workflow's.
+	// An administrator runs the first update of production: no workflow may change the backup
+	// bucket's settings.
 	promote := func() result {
 		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
 	}
 	promoted := promote()
 	require.NoError(t, promoted.err, promoted.String())
-	t.Logf("a promotion to a production of nothing took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
+	t.Logf("a promotion to an empty production took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
 	checkout.replace(t, "Pulumi."+productionStack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:generation: 2\n")
 	t.Cleanup(func() { giveUp(t, checkout) })
 	replaced := deploy(productionStack)
@@ -59,7 +61,7 @@ func promotion(t *testing.T, p *project) {
 	test, production := p.outputsOf(t, testStack), p.outputsOf(t, productionStack)
 	require.Equal(t, testURL, test.URL)
 	require.Equal(t, productionURL, production.URL)
-	require.Equal(t, test.Release, production.Release, "what was tested is what production has")
+	require.Equal(t, test.Release, production.Release, "production has the tested commit")
 	separate(t, p)
 	for url, out := range map[string]outputs{testURL: test, productionURL: production} {
 		status, server, _ := p.get(t, url+".well-known/server")
@@ -67,52 +69,56 @@ func promotion(t *testing.T, p *project) {
 		require.Contains(t, server, out.ServerID)
 	}
 
-	// What fails in test never comes to production.
+	// A commit that fails in test never reaches production.
 	broken := filepath.Join(checkout.dir, "site", "broken.md")
 	require.NoError(t, os.WriteFile(broken, []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
 	checkout.commit(t, "broken")
 	before := p.resourcesOf(t, productionStack)
 	stopped := promote()
 	require.Error(t, stopped.err)
-	require.Contains(t, stopped.stderr, testStack+" failed, and "+productionStack+" was not touched")
+	require.Contains(t, stopped.stderr, "cannot deploy to "+testStack+"; "+productionStack+" was not touched")
 	require.Equal(t, before, p.resourcesOf(t, productionStack))
 	require.Equal(t, production, p.outputsOf(t, productionStack))
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
 	// Production is protected, test is not.
-	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack)
+	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes",
+		"--skip-preview", "--non-interactive", "--stack", productionStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stdout+refused.stderr, "protect")
-	// The engine removes its own provider, by which the program read its outputs: there is nothing behind it.
+	// The engine deletes its own provider, by which the program read its outputs: no resource
+	// belongs to it.
 	after := p.resourcesOf(t, productionStack)
 	for _, resources := range []map[string]string{before, after} {
 		delete(resources, "urn:pulumi:"+productionStack+"::immutable-infra::pulumi:providers:pulumi::default")
 	}
-	require.Equal(t, before, after, "and nothing of it is gone")
+	require.Equal(t, before, after, "and no resource of it is gone")
 
 	visits := p.visitOften(t, productionURL)
-	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", testStack)
+	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes",
+		"--skip-preview", "--non-interactive", "--stack", testStack)
 	requests, failures := visits()
 	require.NoError(t, destroyed.err, destroyed.String())
 	require.Empty(t, p.resourcesOf(t, testStack))
 	require.Empty(t, failures)
 	require.Greater(t, requests, 20)
-	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(), requests)
+	t.Logf("test was destroyed in %.0f s; %d requests to production meanwhile, none failed", destroyed.took.Seconds(),
+		requests)
 	smoke := checkout.run(t, time.Minute, "make", "smoke", "STACK="+productionStack)
 	require.NoError(t, smoke.err, smoke.String())
 	unchanged := checkout.run(t, 5*time.Minute, "make", "drift", "STACK="+productionStack, "ROLE="+previewRole)
 	require.NoError(t, unchanged.err, unchanged.String())
 	first := eventually(t, 2*time.Minute, func() (bool, string) {
-		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+production.BackupBucket)
+		backups := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive",
+			":s3,env_auth=true:"+production.BackupBucket)
 		return strings.Contains(backups, "history/manifests/"), backups
 	})
-	t.Logf("its first backup was there %.0f s later", first.Seconds())
+	t.Logf("its first backup was uploaded %.0f s later", first.Seconds())
 	drill := checkout.run(t, 5*time.Minute, "make", "restore-drill", "STACK="+productionStack, "ROLE="+drillRole)
 	require.NoError(t, drill.err, drill.String())
 }
 
-// separate makes sure that no two stacks have a resource of AWS in common: no bucket, no
-// address, no key.
+// separate requires that no two stacks share a resource of AWS: no bucket, address or key.
 func separate(t *testing.T, p *project) {
 	t.Helper()
 	owners := map[string]string{}
@@ -120,7 +126,7 @@ func separate(t *testing.T, p *project) {
 		buckets := 0
 		for urn, id := range p.resourcesOf(t, stack) {
 			kind := strings.Split(urn, "::")[2]
-			// The ids of others are names that AWS has for all.
+			// The ids of other resources are names that AWS uses for all.
 			if id == "" || !strings.Contains(kind, "aws:") {
 				continue
 			}
@@ -137,11 +143,12 @@ func separate(t *testing.T, p *project) {
 
 // steps are a promotion's own lines.
 func steps(promotion result) string {
-	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"), func(line string) bool { return !strings.Contains(line, ": done in ") })
+	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"),
+		func(line string) bool { return !strings.Contains(line, ": done in ") })
 	return strings.Join(lines, "\n")
 }
 
-// visitOften visits a page until the function that it returns is called.
+// visitOften requests a page until the returned function is called.
 func (p *project) visitOften(t *testing.T, url string) (end func() (requests int, failures []string)) {
 	t.Helper()
 	client := p.client(t, 5*time.Second)
@@ -180,10 +187,11 @@ func (p *project) visitOften(t *testing.T, url string) (end func() (requests int
 	}
 }
 
-// giveUp deletes both stacks, as the runbook says.
+// giveUp destroys both stacks, as the runbook says.
 func giveUp(t *testing.T, checkout *project) {
 	t.Helper()
-	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n", "immutable-infra:protect: false\n")
+	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n",
+		"immutable-infra:protect: false\n")
 	for _, command := range [][]string{
 		{"up", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},
 		{"destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", productionStack},

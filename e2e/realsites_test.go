@@ -24,26 +24,29 @@ import (
 	"immutable-infra/e2e/internal/browser"
 )
 
-// realSite is one of the sites in the directory sites, each shaped like a kind of real one.
+// realSite is one of the sites in the directory sites, each shaped like a real one.
 type realSite struct {
 	name string
 	// build is the site's own build command, or "".
 	build string
-	// generate adds files that are too large, or too strangely named, for a repository.
+	// generate adds files that are too large, or have too unusual names, for a repository.
 	generate func(t *testing.T, dir string)
-	// others are answers of other hosts, by the beginning of their URL.
+	// others are responses of other hosts, by the beginning of their URL.
 	others map[string]string
-	// statuses are those of pages that answer with an error on purpose.
+	// statuses are those of pages that respond with an error on purpose.
 	statuses map[string]int
-	// dynamic are beginnings of paths that a plain server does not have: PHP and redirects.
+	// dynamic are prefixes of paths that a plain server does not have: PHP and redirects.
 	dynamic []string
-	// pages are pages that no link leads to, and that no file of the build is named after.
+	// pages are pages without a link to them, and without a file of that name in the build.
 	pages []string
 }
 
 // realSites are all of them. The last one is the one that the server is replaced with.
 func realSites() []realSite {
-	player := map[string]string{"https://player.example/": "<!doctype html><title>Player</title><body style='background: teal; color: white'>A player"}
+	player := map[string]string{
+		"https://player.example/": "<!doctype html><title>Player</title>" +
+			"<body style='background: teal; color: white'>A player",
+	}
 	return []realSite{
 		{name: "theme", others: player},
 		{name: "blog", others: player, dynamic: []string{"/go/", "/old/"}, pages: []string{"/go/?p=31", "/old/12.php"}},
@@ -53,11 +56,13 @@ func realSites() []realSite {
 		{name: "pwa"},
 		{name: "parent"},
 		{name: "forms", dynamic: []string{"/api/"}, statuses: map[string]int{"/api/busy.php": 503, "/api/post.php": 405},
-			pages: []string{"/api/busy.php", "/api/post.php", "/api/slow.php?seconds=1", "/api/visits.php", "/api/contact.php", "/kontakt"}},
+			pages: []string{
+				"/api/busy.php", "/api/post.php", "/api/slow.php?seconds=1", "/api/visits.php", "/api/contact.php", "/kontakt",
+			}},
 	}
 }
 
-// copyTo copies the site into a directory that a test may write to, with what is generated.
+// copyTo copies the site into a directory that a test may write to, with the generated files.
 func (s realSite) copyTo(t *testing.T, dir string) {
 	t.Helper()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("sites", s.name))))
@@ -76,8 +81,8 @@ func (s realSite) unchecked(path string) bool {
 	return false
 }
 
-// TestRealSitesAreWhole builds each site, and visits it on a plain server: what is wrong with the
-// site itself is not to be looked for in the server that it is deployed to.
+// TestRealSitesAreWhole builds each site, and visits it on a plain server, to separate errors of
+// the site itself from those of the server.
 func TestRealSitesAreWhole(t *testing.T) {
 	jekyll, err := exec.LookPath("jekyll")
 	if err != nil || !browser.Installed() {
@@ -107,7 +112,8 @@ func TestRealSitesAreWhole(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(stop)
 			report, err := visitor.Crawl(t.Context(), browser.Site{
-				URL: served.URL + "/", Aliases: []string{siteURL + "/"}, Client: http.DefaultClient, Dir: built, Unchecked: site.unchecked,
+				URL: served.URL + "/", Aliases: []string{siteURL + "/"}, Client: http.DefaultClient, Dir: built,
+				Unchecked: site.unchecked,
 			})
 			require.NoError(t, err)
 			require.Empty(t, report.Problems)
@@ -117,7 +123,7 @@ func TestRealSitesAreWhole(t *testing.T) {
 	}
 }
 
-// generatePhotos makes two pictures in three sizes, an archive of 12 MB and a sound of 5 MB.
+// generatePhotos creates two pictures in three sizes, an archive of 12 MB and a sound of 5 MB.
 func generatePhotos(t *testing.T, dir string) {
 	t.Helper()
 	photos := filepath.Join(dir, "photos")
@@ -142,7 +148,7 @@ func generatePhotos(t *testing.T, dir string) {
 	writeFile(t, filepath.Join(dir, "media", "waves.wav"), waves())
 }
 
-// jpegOf is a picture with grain, as a camera makes it.
+// jpegOf is a picture with grain, like a camera's.
 func jpegOf(t *testing.T, width int, seed uint64) []byte {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -174,25 +180,28 @@ func waves() []byte {
 		}
 	}
 	size := uint32(2 * len(samples))
-	write([]byte("RIFF"), 36+size, []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(rate), uint32(2*rate), uint16(2), uint16(16), []byte("data"), size, samples)
+	write([]byte("RIFF"), 36+size, []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(rate), uint32(2*rate),
+		uint16(2), uint16(16), []byte("data"), size, samples)
 	return file.Bytes()
 }
 
-// unicodeNames are names as people give them to files, one in Unicode's decomposed form.
+// unicodeNames are file names as people choose them, one in Unicode's decomposed form.
 func unicodeNames() []string {
 	return []string{
 		"über", "Straße", "Cafe\u0301", "日本語", "🎈", "two words", "what?", "c#", "100%", "a+b", "salt & pepper", "it's",
-		`"quoted"`, "(1)", "semi;colon", "co,mma", "at@home", "[brackets]", "a=b", "ﬁn", "$price", "bang!", "star*", "caret^", "{curly}", "back~tick`",
+		`"quoted"`, "(1)", "semi;colon", "co,mma", "at@home", "[brackets]", "a=b", "ﬁn", "$price", "bang!", "star*", "caret^",
+		"{curly}", "back~tick`",
 	}
 }
 
-// generateUnicode makes a page and a picture of each name, which not every checkout could hold.
+// generateUnicode creates a page and a picture of each name, which not every checkout could hold.
 func generateUnicode(t *testing.T, dir string) {
 	t.Helper()
 	for number, name := range unicodeNames() {
 		title, err := json.Marshal(name)
 		require.NoError(t, err)
-		page := fmt.Sprintf("---\nlayout: default\ntitle: %s\n---\nThe page with the number %d. Back to the [list](/).\n", title, number)
+		page := fmt.Sprintf("---\nlayout: default\ntitle: %s\n---\nThe page with the number %d. Back to the [list](/).\n",
+			title, number)
 		writeFile(t, filepath.Join(dir, name+".md"), []byte(page))
 		picture := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><rect width="10" height="10" fill="hsl(%d 50%% 60%%)"/></svg>`, number*14)
 		writeFile(t, filepath.Join(dir, "Bilder", name+".svg"), []byte(picture))

@@ -23,8 +23,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestTheSite takes the project through its life on one machine, in this order:
-// each part finds the deployment that the ones before it left.
+// TestTheSite takes the project through its life on one machine, in this order: each part finds the
+// deployment that the previous ones left.
 func TestTheSite(t *testing.T) {
 	mode := os.Getenv("E2E")
 	if mode != "1" && mode != "attach" {
@@ -52,54 +52,55 @@ func TestTheSite(t *testing.T) {
 	part := func(name string, part func(t *testing.T, p *project)) {
 		t.Run(name, func(t *testing.T) { part(t, p) })
 	}
-	part("the VIP serves what was built", servesTheBuild)
-	part("a browser shows it", browserShowsIt)
+	part("the VIP serves the build", servesTheBuild)
+	part("a browser shows the site", browserShowsIt)
 	part("a preview right after shows no change", noChange)
-	part("a new clone finds the state where it is", newClone)
+	part("a new clone finds the state", newClone)
 	part("a renamed stack is refused, and renamed back", stackRenamed)
-	part("who is let in by SSH is not shown where it is encrypted", addressesHidden)
-	part("make bootstrap makes a bucket for state and a key for secrets", bootstrapped)
+	part("encrypted addresses for SSH are not shown", addressesHidden)
+	part("make bootstrap creates a bucket for state and a key for secrets", bootstrapped)
 	part("a preview's role sees everything and changes nothing", previewOnly)
 	part("an SSH client needs one line and asks nothing", sshLogin)
 	part("ssh-audit finds strong algorithms only", sshAsAuditSeesIt)
 	part("nothing changes a package of a running server", packagesStay)
-	part("names lead to it, as its DNS records say", names)
-	part("it is served by HTTPS alone, with a certificate for all its names", httpsOnly)
+	part("names resolve by the DNS records", names)
+	part("the site is served by HTTPS only, with a certificate for all its names", httpsOnly)
 	part("testssl.sh finds no issue", tlsAsTestsslSeesIt)
 	part("the HTTP Observatory has nothing to add", headersAsTheObservatorySeesThem)
-	part("pages may have moved or be gone, and files are kept as long as they are the same", webRules)
-	part("PHP pages of the release run, and nothing else does", php)
-	part("containers are small and may do little", sizes)
+	part("redirects and missing pages work, and files are cached while they are unchanged", webRules)
+	part("only PHP pages of the release run", php)
+	part("containers are small and have few privileges", sizes)
 	part("everything is measured, and each panel of the dashboards has data", measured)
 	part("Grafana shows the dashboards", grafana)
-	part("an alert arrives at VictorOps, and so does that it is over", alertsArrive)
-	part("UptimeRobot watches it, and was told so once", watchedFromOutside)
-	part("what is at UptimeRobot is renamed in place", renamedInPlace)
-	part("a monitor that was deleted by hand is put back", putBack)
-	part("what is at UptimeRobot goes with its resource", takenAway)
-	part("an outage is seen from outside, and VictorOps hears of it and of its end", outageIsSeen)
-	part("alerts that stop working are noticed outside, and so is that they work again", heartbeatStops)
+	part("an alert and its end arrive at VictorOps", alertsArrive)
+	part("UptimeRobot probes it, and was configured once", watchedFromOutside)
+	part("resources at UptimeRobot are renamed in place", renamedInPlace)
+	part("a monitor that was deleted by hand is created again", putBack)
+	part("resources at UptimeRobot are deleted with their command", takenAway)
+	part("an outage and its end are noticed from outside and arrive at VictorOps", outageIsSeen)
+	part("broken alerts and their repair are noticed outside", heartbeatStops)
 	part("only three ports are open", openPorts)
-	part("buckets refuse what they must", bucketsRefuse)
-	part("metadata needs a token and is out of reach for containers", metadata)
+	part("buckets deny forbidden requests", bucketsRefuse)
+	part("metadata needs a token and is unreachable for containers", metadata)
 	part("pending security updates are counted", securityUpdatesAreCounted)
-	part("containers reach only whom they need, and PHP nobody", containersReach)
+	part("containers reach only those that they need, and PHP none", containersReach)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
-	part("the agent says whether the server is ready, and why not", agentReady)
-	part("a server that reboots is back with what it served", reboot)
-	part("a server that has the VIP is not ended by the clock", liveServerStays)
+	part("the agent reports whether the server is ready, and why not", agentReady)
+	part("a rebooted server serves the same release", reboot)
+	part("the active server is not terminated by its timer", liveServerStays)
 	part("the server hands over, and resumes when its successor does not come", handover)
-	part("an update is another server, refuses a second one and tells no secret, so is its roll-back, and no visitor notices", rollback)
+	part("an update replaces the server, excludes a second update and shows no secret, nor does its rollback, "+
+		"and no visitor notices", rollback)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
-	part("a sync that broke off is mended by going back", halfSync)
+	part("a rollback repairs an interrupted sync", halfSync)
 	part("invalid configurations are answered in one error each", invalidConfigurations)
-	part("it fits into a small server", memory)
-	part("test is promoted to production, and goes without it", promotion)
+	part("everything fits into a small server", memory)
+	part("test is promoted to production, and destroyed without it", promotion)
 	if mode == "attach" {
 		return
 	}
-	part("make up that was interrupted goes on", interruptedUp)
+	part("an interrupted make up continues", interruptedUp)
 	part("make down leaves nothing and make up works again", func(t *testing.T, p *project) { downAndUp(t, p, before) })
 }
 
@@ -126,7 +127,7 @@ func servesTheBuild(t *testing.T, p *project) {
 		require.NoError(t, err)
 		expected, err := os.ReadFile(path)
 		require.NoError(t, err)
-		// They say how the others are served.
+		// These configure how the others are served.
 		if relative == "404.html" || relative == "_headers" || relative == "_redirects" {
 			return nil
 		}
@@ -140,7 +141,8 @@ func servesTheBuild(t *testing.T, p *project) {
 
 	front, err := os.ReadFile(filepath.Join(site, "index.html"))
 	require.NoError(t, err)
-	require.Equal(t, string(front), p.must(t, time.Minute, "bash", "-c", `curl -sS --cacert "$0" "$(pulumi stack output url)"`, p.authority()))
+	require.Equal(t, string(front),
+		p.must(t, time.Minute, "bash", "-c", `curl -sS --cacert "$0" "$(pulumi stack output url)"`, p.authority()))
 
 	notFound, err := os.ReadFile(filepath.Join(site, "404.html"))
 	require.NoError(t, err)
@@ -180,7 +182,8 @@ func browserShowsIt(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Equal(t, "Notes on Immutable Infrastructure", title)
 
-	_, err = chromedp.Run(browser, chromedp.Poll[bool](`document.images.length > 0 && [...document.images].every(image => image.complete)`))
+	_, err = chromedp.Run(browser,
+		chromedp.Poll[bool](`document.images.length > 0 && [...document.images].every(image => image.complete)`))
 	require.NoError(t, err)
 	loaded, err := chromedp.Run(browser, chromedp.Evaluate[bool](`document.images[0].naturalWidth > 0`))
 	require.NoError(t, err)
@@ -191,8 +194,7 @@ func browserShowsIt(t *testing.T, p *project) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.home(), "screenshot.png"), picture, 0o644))
 }
 
-// trustingHome is a home directory in which a browser finds the local cloud's
-// authorities.
+// trustingHome is a home directory in which a browser finds the local cloud's authorities.
 func (p *project) trustingHome(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()
@@ -206,7 +208,8 @@ func (p *project) trustingHome(t *testing.T) string {
 		if block, content = pem.Decode(content); block == nil {
 			return home
 		}
-		one := p.runInput(t, time.Minute, string(pem.EncodeToMemory(block)), "certutil", "-d", "sql:"+database, "-A", "-t", "C,,", "-n", fmt.Sprintf("localcloud %d", number))
+		one := p.runInput(t, time.Minute, string(pem.EncodeToMemory(block)), "certutil", "-d", "sql:"+database, "-A", "-t",
+			"C,,", "-n", fmt.Sprintf("localcloud %d", number))
 		require.NoError(t, one.err, one.String())
 	}
 }
@@ -216,7 +219,8 @@ func noChange(t *testing.T, p *project) {
 	require.NoError(t, preview.err, preview.String())
 	t.Logf("preview took %.1f s", preview.took.Seconds())
 
-	refreshed := p.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	refreshed := p.run(t, 5*time.Minute, "pulumi", "preview", "--refresh", "--expect-no-changes", "--stack", "local",
+		"--non-interactive")
 	require.NoError(t, refreshed.err, refreshed.String())
 }
 
@@ -226,7 +230,9 @@ func sshLogin(t *testing.T, p *project) {
 	require.Equal(t, "admin\nroot\n", login.stdout)
 	require.Empty(t, login.stderr, "not a word of warning")
 
-	password := p.sshWith(t, []string{"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive"}, "admin", "true")
+	password := p.sshWith(t, []string{
+		"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive",
+	}, "admin", "true")
 	require.Equal(t, 255, password.status(), password.String())
 	require.Contains(t, password.stderr, "Permission denied (publickey)")
 	for _, user := range []string{"root", "bootstrap"} {
@@ -234,7 +240,7 @@ func sshLogin(t *testing.T, p *project) {
 		require.Equal(t, 255, refused.status(), refused.String())
 		require.Contains(t, refused.stderr, "Permission denied (publickey)")
 	}
-	// The server removes it when it sees that the VIP has arrived.
+	// The server removes it when it notices the arrival of the VIP.
 	eventually(t, 30*time.Second, func() (bool, string) {
 		bootstrap := p.ssh(t, "getent passwd bootstrap")
 		return bootstrap.status() == 2, bootstrap.String()
@@ -251,7 +257,10 @@ func sshLogin(t *testing.T, p *project) {
 
 func openPorts(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
-	for port, open := range map[int]bool{80: true, 443: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 8081: false, 8082: false, 8443: false, 9000: false, 9090: false, 9093: false, 9100: false, 9113: false} {
+	for port, open := range map[int]bool{
+		80: true, 443: true, 12222: true, 22: false, 111: false, 2375: false, 3000: false, 8080: false, 8081: false,
+		8082: false, 8443: false, 9000: false, 9090: false, 9093: false, 9100: false, 9113: false,
+	} {
 		dialer := net.Dialer{Timeout: 2 * time.Second}
 		connection, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", vip, port))
 		if open {
@@ -261,8 +270,10 @@ func openPorts(t *testing.T, p *project) {
 		}
 		require.Error(t, err, "port %d is open", port)
 	}
-	// Asked of the routing table, so that nothing is sent.
-	private := p.ssh(t, "curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
+	// A query of the routing table, which sends nothing.
+	private := p.ssh(t,
+		"curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
+			"http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
 	require.NoError(t, private.err, private.String())
 	route := p.must(t, time.Minute, "bash", "-c", `ip route get "$0" || true`, private.stdout)
 	require.NotContains(t, route, "localcloud", "the machine has a way to the server's private address")
@@ -271,12 +282,15 @@ func openPorts(t *testing.T, p *project) {
 func bucketsRefuse(t *testing.T, p *project) {
 	out := p.outputs(t)
 	anonymous := p.must(t, time.Minute, "bash", "-c",
-		`curl -sS -o /dev/null -w '%{http_code}' --cacert "$AWS_CA_BUNDLE" "$AWS_ENDPOINT_URL_S3/$0/site/index.html"`, out.ContentBucket)
+		`curl -sS -o /dev/null -w '%{http_code}' --cacert "$AWS_CA_BUNDLE" "$AWS_ENDPOINT_URL_S3/$0/site/index.html"`,
+		out.ContentBucket)
 	require.Equal(t, "403", anonymous)
 
-	types := p.must(t, time.Minute, "bash", "-c", `env -u AWS_CA_BUNDLE rclone lsjson --no-modtime -R ":s3,env_auth=true:$0/site" | tr '}' '\n'`, out.ContentBucket)
+	types := p.must(t, time.Minute, "bash", "-c",
+		`env -u AWS_CA_BUNDLE rclone lsjson --no-modtime -R ":s3,env_auth=true:$0/site" | tr '}' '\n'`, out.ContentBucket)
 	for suffix, kind := range map[string]string{
-		`/index.html"`: "text/html", `.css"`: "text/css", `.svg"`: "image/svg", `.png"`: "image/png", `.jpg"`: "image/jpeg", `feed.xml"`: "xml", `robots.txt"`: "text/plain",
+		`/index.html"`: "text/html", `.css"`: "text/css", `.svg"`: "image/svg", `.png"`: "image/png", `.jpg"`: "image/jpeg",
+		`feed.xml"`: "xml", `robots.txt"`: "text/plain",
 	} {
 		found := false
 		for line := range strings.Lines(types) {
@@ -289,7 +303,8 @@ func bucketsRefuse(t *testing.T, p *project) {
 		require.True(t, found, "there is no %s in the bucket:\n%s", suffix, types)
 	}
 
-	// What the server's own credentials may do, tried on the server.
+	// The permissions of the server's own credentials, tried on the server.
+	//nolint:lll // a raw string
 	script := fmt.Sprintf(`set -eu
 imds=http://169.254.169.254/latest
 token=$(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
@@ -323,7 +338,8 @@ DELETE a-test 204
 }
 
 func metadata(t *testing.T, p *project) {
-	without := p.ssh(t, "curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://169.254.169.254/latest/meta-data/instance-id")
+	without := p.ssh(t,
+		"curl -s -o /dev/null -w '%{http_code}' --max-time 5 http://169.254.169.254/latest/meta-data/instance-id")
 	require.NoError(t, without.err, without.String())
 	require.Equal(t, "401", without.stdout)
 
@@ -332,13 +348,16 @@ func metadata(t *testing.T, p *project) {
 	require.NoError(t, fromServer.err, fromServer.String())
 	require.NotEmpty(t, fromServer.stdout)
 
-	// From a network that leads out the connection is not even made: an answer of
-	// any kind, a refusal included, would show as one.
-	fromContainer := p.ssh(t, `sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
+	// From a network that leads out, not even the connection is established: any response,
+	// including a refusal, would show it.
+	fromContainer := p.ssh(t,
+		`sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
 	require.NotZero(t, fromContainer.status(), fromContainer.String())
 	require.Contains(t, fromContainer.stdout+fromContainer.stderr, "timed out")
 
-	environment := p.ssh(t, "sudo docker inspect --format '{{json .Config.Env}} {{json .HostConfig.Binds}} {{json .Mounts}}' $(sudo docker ps -q)")
+	environment := p.ssh(t,
+		"sudo docker inspect --format '{{json .Config.Env}} {{json .HostConfig.Binds}} {{json .Mounts}}' "+
+			"$(sudo docker ps -q)")
 	require.NoError(t, environment.err, environment.String())
 	require.NotContains(t, environment.stdout, "AWS_")
 	require.NotContains(t, environment.stdout, "docker.sock")
@@ -354,7 +373,7 @@ func cloudInit(t *testing.T, p *project) {
 	require.Empty(t, failed.stdout, "no unit of the server failed")
 }
 
-// agentReady asks the server itself, as it is and with its web server stopped.
+// agentReady runs `agent ready` on the server, before and after its web server is stopped.
 func agentReady(t *testing.T, p *project) {
 	type report struct {
 		Ready   bool
@@ -365,14 +384,14 @@ func agentReady(t *testing.T, p *project) {
 		}
 		Logs map[string]any
 	}
-	look := func() (result, report) {
+	ask := func() (result, report) {
 		asked := p.ssh(t, "sudo agent ready --json")
 		var answer report
 		require.NoError(t, json.Unmarshal([]byte(asked.stdout), &answer), asked.String())
 		return asked, answer
 	}
 
-	asked, answer := look()
+	asked, answer := ask()
 	require.NoError(t, asked.err, asked.String())
 	require.True(t, answer.Ready)
 	require.Equal(t, p.outputs(t).Release, answer.Release)
@@ -387,11 +406,12 @@ func agentReady(t *testing.T, p *project) {
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
-	asked, answer = look()
+	asked, answer = ask()
 	require.Equal(t, 1, asked.status(), asked.String())
 	require.False(t, answer.Ready)
 	for _, check := range answer.Checks {
-		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK, asked.stdout)
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK,
+			asked.stdout)
 	}
 	require.NotEmpty(t, answer.Logs, asked.stdout)
 
@@ -399,8 +419,8 @@ func agentReady(t *testing.T, p *project) {
 	require.NoError(t, started.err, started.String())
 }
 
-// reboot restarts the server from within, some times over. It is back when its first
-// process is another one and the site is served as before.
+// reboot reboots the server several times. The reboot is complete when PID 1 has another start time
+// and the site is served again.
 func reboot(t *testing.T, p *project) {
 	out := p.outputs(t)
 	for range 3 {
@@ -418,7 +438,7 @@ func reboot(t *testing.T, p *project) {
 			back = time.Since(start)
 			return server == out.ServerID && release == out.Release, server + " " + release
 		})
-		t.Logf("a server was back %.1f s after the order to reboot", back.Seconds())
+		t.Logf("a server served again %.1f s after the order to reboot", back.Seconds())
 		ready := p.ssh(t, "sudo agent ready --wait 1m")
 		require.NoError(t, ready.err, ready.String())
 	}
@@ -426,7 +446,7 @@ func reboot(t *testing.T, p *project) {
 	require.Contains(t, gone.stderr, "Permission denied (publickey)")
 }
 
-// handover announces a successor that never comes.
+// handover requests a handover for a successor that never comes.
 func handover(t *testing.T, p *project) {
 	out := p.outputs(t)
 	var holder struct{ Server string }
@@ -434,14 +454,16 @@ func handover(t *testing.T, p *project) {
 	require.Equal(t, out.ServerID, holder.Server)
 
 	headers := func() string {
-		return p.must(t, time.Minute, "curl", "-sS", "--http1.1", "--cacert", p.authority(), "-o", "/dev/null", "-D", "-", out.URL)
+		return p.must(t, time.Minute, "curl", "-sS", "--http1.1", "--cacert", p.authority(), "-o", "/dev/null", "-D", "-",
+			out.URL)
 	}
 	require.NotContains(t, headers(), "Connection: close")
 
 	now := time.Now().UTC()
 	announcement := fmt.Sprintf(`{"id":"i-nobody-%d","server":"i-nobody","announced":%q,"expires":%q}`,
 		now.UnixNano(), now.Format(time.RFC3339Nano), now.Add(15*time.Second).Format(time.RFC3339Nano))
-	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat", ":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
+	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat",
+		":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
 	require.NoError(t, put.err, put.String())
 
 	asked := eventually(t, 15*time.Second, func() (bool, string) {
@@ -452,12 +474,14 @@ func handover(t *testing.T, p *project) {
 		answer := p.object(t, out.BackupBucket, "handover/answer.json")
 		return strings.Contains(answer, "i-nobody-") && strings.Contains(answer, out.ServerID), answer
 	})
-	t.Logf("visitors were asked to reconnect %.1f s after an announcement, and it was answered %.1f s later", asked.Seconds(), answered.Seconds())
+	t.Logf("visitors were asked to reconnect %.1f s after a request, which was acknowledged %.1f s later",
+		asked.Seconds(), answered.Seconds())
 	eventually(t, time.Minute, func() (bool, string) {
 		answer := headers()
 		return !strings.Contains(answer, "Connection: close"), answer
 	})
-	require.GreaterOrEqual(t, time.Since(now), 15*time.Second, "the server resumes when the announcement has expired, not earlier")
+	require.GreaterOrEqual(t, time.Since(now), 15*time.Second,
+		"the server resumes when the announcement has expired, not earlier")
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	eventually(t, time.Minute, func() (bool, string) {
 		up := prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID))
@@ -465,7 +489,7 @@ func handover(t *testing.T, p *project) {
 	})
 }
 
-// rollback deploys a commit with another generation, and goes back.
+// rollback deploys a commit with another generation, and rolls it back.
 func rollback(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.commit(t, "first")
@@ -479,7 +503,7 @@ func rollback(t *testing.T, p *project) {
 	certificate := p.certificate(t, siteName)
 	visitors := p.visit(t)
 	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
-	require.Error(t, refused.err, "there are changes that are in no commit")
+	require.Error(t, refused.err, "there are uncommitted changes")
 	require.Contains(t, refused.stderr, "Pulumi.local.yaml")
 
 	checkout.commit(t, "second")
@@ -493,10 +517,11 @@ func rollback(t *testing.T, p *project) {
 	restored, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
 	require.NoError(t, err)
 	require.Equal(t, string(configuration), string(restored))
-	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID, "a new server, not one from before")
+	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID,
+		"a new server, not one from before")
 	p.converged(t)
 
-	t.Logf("the update took %.0f s, the roll-back %.0f s; requests cut by the two moves of the VIP: %d",
+	t.Logf("the update took %.0f s, the rollback %.0f s; requests cut by the two moves of the VIP: %d",
 		second.took.Seconds(), back.took.Seconds(), visitors.seen(t).unharmed(t))
 	server, release := p.served(t)
 	require.Equal(t, p.outputs(t).ServerID, server)
@@ -521,7 +546,7 @@ func editPost(t *testing.T, p *project) {
 	after := edited.outputs(t)
 	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
 	require.Contains(t, marker, after.Release, "R6: the update ends when visitors get the new release")
-	// PHP runs all the time, and belongs to the old release or to the new one.
+	// PHP always runs, and serves either the old release or the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
 		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
 		require.Equal(t, http.StatusOK, status, ran)
@@ -531,7 +556,8 @@ func editPost(t *testing.T, p *project) {
 	})
 	_, ran, _ := p.get(t, siteURL+"/api/hello.php")
 	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP sees the switch at once")
-	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(), up.took.Seconds())
+	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(),
+		up.took.Seconds())
 	require.Equal(t, before.ServerID, after.ServerID)
 	require.NotEqual(t, before.Release, after.Release)
 
@@ -556,14 +582,17 @@ func (p *project) object(t *testing.T, bucket, key string) string {
 // objects lists a bucket with the hash of each object.
 func (p *project) objects(t *testing.T, bucket string) string {
 	t.Helper()
-	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum", "md5", ":s3,env_auth=true:"+bucket)
+	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum",
+		"md5", ":s3,env_auth=true:"+bucket)
 }
 
 func badLiquid(t *testing.T, p *project) {
 	out := p.outputs(t)
 	objects := p.objects(t, out.ContentBucket)
 	broken := p.copy(t)
-	require.NoError(t, os.WriteFile(filepath.Join(broken.dir, "site", "broken.md"), []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(broken.dir, "site", "broken.md"),
+			[]byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
 
 	up := broken.pulumiUp(t)
 	require.Error(t, up.err)
@@ -578,8 +607,8 @@ func badLiquid(t *testing.T, p *project) {
 	require.Equal(t, out, p.outputs(t))
 }
 
-// halfSync lets a sync break off half-way. Going back to the source of before
-// must mend the bucket, or no further server could take the site from it.
+// halfSync interrupts a sync. Another deployment of the previous source must repair the bucket, or
+// no further server could download the site from it.
 func halfSync(t *testing.T, p *project) {
 	before := p.outputs(t)
 	objects := p.objects(t, before.ContentBucket)
@@ -591,8 +620,9 @@ func halfSync(t *testing.T, p *project) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(page, append(content, "\nHalf of this is uploaded.\n"...), 0o644))
 	}
-	// One file is uploaded whole, and none after it.
-	changed.env = append(slices.Clone(p.env), "AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
+	// One file is uploaded completely, and no other after it.
+	changed.env = append(slices.Clone(p.env),
+		"AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
 	broken := changed.pulumiUp(t)
 	require.Error(t, broken.err)
 	require.NotEqual(t, objects, p.objects(t, before.ContentBucket), "the sync did not get far enough for this test")
@@ -611,19 +641,23 @@ func invalidConfigurations(t *testing.T, p *project) {
 	before := p.resources(t)
 
 	for name, change := range map[string]map[string]any{
-		"nothing set":       {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
-		"URL as domain":     {"domain": "https://example.org/", "aliases": []string{"WWW"}},
-		"bad blocks":        {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
-		"bad keys":          {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
-		"missing key file":  {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
-		"misspelt keys":     {"instancetype": "t3.micro", "sshport": 22},
-		"out of range":      {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
-		"no image":          {"ami": "debian-13", "instanceType": "micro"},
-		"no site":           {"siteDir": "blog", "jekyllEnv": ""},
-		"of another type":   {"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www"},
+		"nothing set":      {"domain": nil, "admins": nil, "sshAllowFrom": nil, "ami": nil, "acmeEmail": nil},
+		"URL as domain":    {"domain": "https://example.org/", "aliases": []string{"WWW"}},
+		"bad blocks":       {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
+		"bad keys":         {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
+		"missing key file": {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
+		"misspelt keys":    {"instancetype": "t3.micro", "sshport": 22},
+		"out of range":     {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
+		"no image":         {"ami": "debian-13", "instanceType": "micro"},
+		"no site":          {"siteDir": "blog", "jekyllEnv": ""},
+		"of another type": {
+			"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www",
+		},
 		"a name of another": {"domain": "production.localcloud.test"},
 		"a plain secret":    {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
-		"a bit of all":      {"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0},
+		"a bit of all": {
+			"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var file map[string]map[string]any
@@ -646,7 +680,8 @@ func invalidConfigurations(t *testing.T, p *project) {
 			path := filepath.Join(t.TempDir(), "Pulumi.local.yaml")
 			require.NoError(t, os.WriteFile(path, fmt.Appendf(encoded, "encryptionsalt: %s\n", other.Salt), 0o644))
 
-			up := p.run(t, 2*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive", "--config-file", path)
+			up := p.run(t, 2*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive",
+				"--config-file", path)
 			require.Error(t, up.err, up.String())
 			for key := range change {
 				require.Regexp(t, `(?m)\b`+key+`\b`, up.stdout+up.stderr)
@@ -682,7 +717,7 @@ func memory(t *testing.T, p *project) {
 	require.Less(t, status.Memory, int64(3*1024*mebibyte))
 }
 
-// leftovers is everything of a local cloud that is on the machine outside its directory.
+// leftovers are all files and other traces of a local cloud outside its directory.
 func (p *project) leftovers(t *testing.T) string {
 	t.Helper()
 	script := `
@@ -724,7 +759,7 @@ func interruptedUp(t *testing.T, p *project) {
 		fmt.Fprintln(&seen, lines.Text())
 		if !interrupted && strings.Contains(lines.Text(), "web-bundle creating") {
 			interrupted = true
-			// As a terminal does: to all that runs in the foreground.
+			// Like a terminal: to all processes in the foreground.
 			require.NoError(t, syscall.Kill(-up.Process.Pid, syscall.SIGINT))
 		}
 	}
@@ -748,7 +783,8 @@ func downAndUp(t *testing.T, p *project, before string) {
 	entries, err := os.ReadDir(p.home())
 	require.NoError(t, err)
 	for _, entry := range entries {
-		require.Contains(t, []string{"bin", "cache", "screenshot.png"}, entry.Name(), "only caches are left below .localcloud")
+		require.Contains(t, []string{"bin", "cache", "screenshot.png"}, entry.Name(),
+			"only caches are left below .localcloud")
 	}
 
 	up := p.run(t, 15*time.Minute, "make", "up")

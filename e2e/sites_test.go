@@ -30,11 +30,11 @@ import (
 )
 
 const (
-	// servedLimit is how long after the end of the upload visitors get the new release at the latest.
+	// servedLimit is the time limit from the end of the upload until visitors get the new release.
 	servedLimit = 15 * time.Second
 	// edits is how many times that is shown.
 	edits = 10
-	// secretInSource is in the source of a PHP page, and in no answer.
+	// secretInSource is in the source of a PHP page, and in no response.
 	secretInSource = "swordfish-is-not-for-visitors"
 
 	relayName     = "mail." + siteName
@@ -42,7 +42,7 @@ const (
 	relayPassword = "a relay's password"
 )
 
-// sitesStack is the deployment that these tests change, and that the last of them leaves as it was.
+// sitesStack is the deployment that these tests change, and that the last of them restores.
 func sitesStack(t *testing.T) *project {
 	t.Helper()
 	if os.Getenv("E2E") != "sites" {
@@ -64,10 +64,12 @@ func step(t *testing.T, name string, part func()) {
 // configure sets a value of the configuration of a copy.
 func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 	t.Helper()
-	p.must(t, time.Minute, "pulumi", slices.Concat([]string{"config", "set", "--stack", "local", "--non-interactive"}, flags, []string{"--", key, value})...)
+	p.must(t, time.Minute, "pulumi",
+		slices.Concat([]string{"config", "set", "--stack", "local", "--non-interactive"}, flags,
+			[]string{"--", key, value})...)
 }
 
-// deploys requires that an update succeeds, and that visitors have its release when it ends (R6).
+// deploys requires that an update succeeds, and that visitors get its release when it ends (R6).
 func (p *project) deploys(t *testing.T, what string) result {
 	t.Helper()
 	var up result
@@ -84,13 +86,14 @@ func (p *project) deploys(t *testing.T, what string) result {
 func (p *project) noChange(t *testing.T) {
 	t.Helper()
 	step(t, "pulumi preview --expect-no-changes", func() {
-		preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+		preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local",
+			"--non-interactive")
 		require.NoError(t, preview.err, preview.String())
 	})
 }
 
 // TestSites deploys each of the sites that are shaped like real ones, and visits every page of it.
-// SITES names those that are meant, such as SITES=theme,forms; by default all are.
+// SITES selects sites, such as SITES=theme,forms; by default, all.
 func TestSites(t *testing.T) {
 	p := sitesStack(t)
 	checks := map[string]func(t *testing.T, p, checkout *project, source string){
@@ -105,7 +108,7 @@ func TestSites(t *testing.T) {
 		t.Run(site.name, func(t *testing.T) {
 			checkout, source := site.checkout(t, p)
 			checkout.deploys(t, site.name)
-			// S2 for every site: whatever a page uses is shown.
+			// S2 for every site: everything that a page uses is shown.
 			site.visited(t, p)
 			checks[site.name](t, p, checkout, source)
 		})
@@ -122,7 +125,7 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	source = t.TempDir()
 	s.copyTo(t, source)
 	if s.name == "parent" {
-		// B1: the program lies in a folder of the blog's repository.
+		// B1: the program is in a folder of the blog's repository.
 		program := filepath.Join(source, "_infra")
 		require.NoError(t, os.Mkdir(program, 0o755))
 		checkout = p.copyTo(t, program)
@@ -137,11 +140,11 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	return checkout, source
 }
 
-// built is the directory of what the last update built.
+// built is the output directory of the last update.
 func (p *project) built() string { return filepath.Join(p.dir, ".build", "local", "site") }
 
-// visited requires that a browser sees every page of the deployed site as a plain file server
-// shows it, and finds nothing wrong.
+// visited requires that a browser sees every page of the deployed site as on a plain file server,
+// and finds nothing wrong.
 func (s realSite) visited(t *testing.T, p *project) {
 	t.Helper()
 	plain := httptest.NewServer(browser.FileServer(p.built()))
@@ -160,10 +163,11 @@ func (s realSite) visited(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
 	require.NotZero(t, report.Compared)
-	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links asked for", len(report.Visited), report.Compared, report.Links)
+	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links asked for", len(report.Visited),
+		report.Compared, report.Links)
 }
 
-// answer is what a visitor gets.
+// answer is a response to a visitor.
 type answer struct {
 	status int
 	header http.Header
@@ -178,7 +182,7 @@ func (a answer) kind(t *testing.T) string {
 	return kind
 }
 
-// location is where a redirect leads to, as browsers understand it.
+// location is the target of a redirect, as browsers understand it.
 func (a answer) location(t *testing.T, from string) string {
 	t.Helper()
 	text := a.header.Get("Location")
@@ -195,7 +199,7 @@ func (a answer) location(t *testing.T, from string) string {
 	return strings.TrimPrefix(target.String(), siteURL)
 }
 
-// fetch gets a path as it is written, with its escapes and its dots.
+// fetch requests a path without cleaning it, with its escapes and its dots.
 func (p *project) fetch(t *testing.T, path string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+path, nil)
@@ -213,7 +217,7 @@ func do(t *testing.T, client *http.Client, request *http.Request) answer {
 	return answer{status: response.StatusCode, header: response.Header, body: string(body)}
 }
 
-// redirect is what a path should lead to, escaped. Without a target, only the status counts.
+// redirect is the expected target of a path, escaped. Without a target, only the status counts.
 type redirect struct {
 	path   string
 	status int
@@ -242,7 +246,7 @@ func (p *project) kinds(t *testing.T, expected map[string]string) {
 	}
 }
 
-// rulesHidden requires that the rules themselves are not for visitors.
+// rulesHidden requires that visitors cannot get the rules themselves.
 func (p *project) rulesHidden(t *testing.T) {
 	t.Helper()
 	for _, path := range []string{"/_headers", "/_redirects"} {
@@ -253,9 +257,13 @@ func (p *project) rulesHidden(t *testing.T) {
 func themeChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S2 the site's own headers are sent", func(t *testing.T) {
 		front := p.fetch(t, "/")
-		require.Equal(t, []string{"default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-src https://player.example"}, front.header.Values("Content-Security-Policy"))
+		require.Equal(t, []string{
+			"default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+				"frame-src https://player.example",
+		}, front.header.Values("Content-Security-Policy"))
 		require.Equal(t, "Fern & Quill", front.header.Get("X-Workshop"))
-		require.Equal(t, "camera=(), microphone=()", strings.Join(front.header.Values("Permissions-Policy"), ", "), "values of one name are joined")
+		require.Equal(t, "camera=(), microphone=()", strings.Join(front.header.Values("Permissions-Policy"), ", "),
+			"values of one name are joined")
 		require.Equal(t, "</assets/css/main.css>; rel=preload; as=style", p.fetch(t, "/colophon").header.Get("Link"))
 		project := p.fetch(t, "/projects/broadside/")
 		require.Equal(t, "yes", project.header.Get("X-Project"), "a placeholder matches one segment")
@@ -275,20 +283,24 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 	})
 	t.Run("S4 addresses are as on static hosts", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/about", 301, "/about/"}, {"/about?from=here", 301, "/about/?from=here"}, {"/projects/broadside", 301, "/projects/broadside/"},
+			{"/about", 301, "/about/"}, {"/about?from=here", 301, "/about/?from=here"},
+			{"/projects/broadside", 301, "/projects/broadside/"},
 		})
 		require.Contains(t, p.fetch(t, "/colophon").body, "<h1>Colophon</h1>")
 		require.Equal(t, http.StatusOK, p.fetch(t, "/about/pic.png").status)
 	})
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/notes.md": "text/markdown", "/.well-known/matrix/client": "application/json", "/.well-known/apple-app-site-association": "application/json",
-			"/.well-known/security.txt": "text/plain", "/assets/fonts/text-regular.woff2": "font/woff2", "/search.json": "application/json", "/assets/icon.svg": "image/svg+xml",
+			"/notes.md": "text/markdown", "/.well-known/matrix/client": "application/json",
+			"/.well-known/apple-app-site-association": "application/json",
+			"/.well-known/security.txt":               "text/plain", "/assets/fonts/text-regular.woff2": "font/woff2",
+			"/search.json": "application/json", "/assets/icon.svg": "image/svg+xml",
 		})
 	})
 	t.Run("S6 redirects lead where the site says", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/work", 301, "/projects/"}, {"/work/broadside/", 301, "/projects/broadside/"}, {"/paper/walnut-ink", 302, "/projects/walnut-ink/"},
+			{"/work", 301, "/projects/"}, {"/work/broadside/", 301, "/projects/broadside/"},
+			{"/paper/walnut-ink", 302, "/projects/walnut-ink/"},
 			{"/elsewhere", 307, "https://example.org/press?from=here"}, {"/press", 200, ""}, {"/shop/cart", 404, ""},
 		})
 		found := p.fetch(t, "/find")
@@ -296,7 +308,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Contains(t, p.fetch(t, "/press").body, "<h1>About</h1>", "a rewrite shows the other page at this address")
 	})
 	t.Run("the rules are not served", func(t *testing.T) { p.rulesHidden(t) })
-	t.Run("S8 there is no monitoring where Grafana is off", func(t *testing.T) {
+	t.Run("S8 there is no monitoring without Grafana", func(t *testing.T) {
 		out := p.outputs(t)
 		status := p.must(t, time.Minute, "curl", "-sS", "--insecure", "-o", "/dev/null", "-w", "%{http_code}",
 			"--connect-to", "::"+out.VIP+":443", "https://monitoring."+siteName+"/")
@@ -313,8 +325,10 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 func blogChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S6 redirects are well-formed, encoded or not in the file", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/rss.xml", 301, "/feed.xml"}, {"/u/", 302, "/%C3%BCber/"}, {"/caf%C3%A9/", 301, "/about/"}, {"/caf%c3%a9/", 301, "/about/"},
-			{"/caf%C3%A9-au-lait/", 301, "/about/"}, {"/news/2026/keys-of-ash", 301, "/2026/04/20/keys-of-ash/"}, {"/archive/2026/04/20/keys-of-ash/", 301, "/2026/04/20/keys-of-ash/"},
+			{"/rss.xml", 301, "/feed.xml"}, {"/u/", 302, "/%C3%BCber/"}, {"/caf%C3%A9/", 301, "/about/"},
+			{"/caf%c3%a9/", 301, "/about/"},
+			{"/caf%C3%A9-au-lait/", 301, "/about/"}, {"/news/2026/keys-of-ash", 301, "/2026/04/20/keys-of-ash/"},
+			{"/archive/2026/04/20/keys-of-ash/", 301, "/2026/04/20/keys-of-ash/"},
 			{"/latest", 200, ""}, {"/feed", 200, ""}, {"/shop", 410, ""},
 		})
 		got := p.fetch(t, "/q/?utm=1")
@@ -326,7 +340,8 @@ func blogChecks(t *testing.T, p, _ *project, _ string) {
 	})
 	t.Run("PHP redirects old bookmarks", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/go/?p=12", 301, "/2025/11/02/a-table-of-teas/"}, {"/go/?p=99", 404, ""}, {"/old/12.php", 302, "/2025/11/02/a-table-of-teas/"},
+			{"/go/?p=12", 301, "/2025/11/02/a-table-of-teas/"}, {"/go/?p=99", 404, ""},
+			{"/old/12.php", 302, "/2025/11/02/a-table-of-teas/"},
 		})
 	})
 	t.Run("B5 an embargo holds", func(t *testing.T) {
@@ -340,13 +355,15 @@ func blogChecks(t *testing.T, p, _ *project, _ string) {
 func docsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("S6 old versions lead to the new one", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/docs/guide/start/install/", 301, "/manual/guide/start/install/"}, {"/v1/start/first-run", 302, "/manual/guide/start/first-run/"},
+			{"/docs/guide/start/install/", 301, "/manual/guide/start/install/"},
+			{"/v1/start/first-run", 302, "/manual/guide/start/first-run/"},
 			{"/manual/install", 301, "/manual/guide/start/install/"}, {"/manual", 301, "/manual/"},
 		})
 	})
 	t.Run("S2 later headers replace those that were detached", func(t *testing.T) {
 		require.Equal(t, []string{"public, max-age=60"}, p.fetch(t, "/manual/").header.Values("Cache-Control"))
-		require.Equal(t, []string{"public, max-age=3600"}, p.fetch(t, "/manual/assets/css/docs.css").header.Values("Cache-Control"))
+		require.Equal(t, []string{"public, max-age=3600"},
+			p.fetch(t, "/manual/assets/css/docs.css").header.Values("Cache-Control"))
 		require.Equal(t, "noai", p.fetch(t, "/manual/guide/start/install/").header.Get("X-Robots-Tag"))
 		require.Empty(t, p.fetch(t, "/").header.Get("X-Robots-Tag"))
 	})
@@ -368,14 +385,18 @@ func docsChecks(t *testing.T, p, checkout *project, _ string) {
 func photosChecks(t *testing.T, p, _ *project, source string) {
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/media/waves.vtt": "text/vtt", "/media/waves.webm": "video/webm", "/media/dune.webp": "image/webp", "/photos/all.zip": "application/zip", "/photos/dune.jpg": "image/jpeg",
+			"/media/waves.vtt": "text/vtt", "/media/waves.webm": "video/webm", "/media/dune.webp": "image/webp",
+			"/photos/all.zip": "application/zip", "/photos/dune.jpg": "image/jpeg",
 		})
 		require.Regexp(t, `^audio/(x-|vnd\.)?wave?$`, p.fetch(t, "/media/waves.wav").kind(t))
 	})
 	t.Run("a player gets the part that it asks for", func(t *testing.T) {
 		whole, err := os.ReadFile(filepath.Join(source, "media", "waves.wav"))
 		require.NoError(t, err)
-		for asked, part := range map[string][]byte{"bytes=1000000-1000099": whole[1000000:1000100], "bytes=-44": whole[len(whole)-44:]} {
+		for asked, part := range map[string][]byte{
+			"bytes=1000000-1000099": whole[1000000:1000100],
+			"bytes=-44":             whole[len(whole)-44:],
+		} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/media/waves.wav", nil)
 			require.NoError(t, err)
 			request.Header.Set("Range", asked)
@@ -388,7 +409,8 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 		expected, err := os.ReadFile(filepath.Join(source, "photos", "all.zip"))
 		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "all.zip")
-		version := p.must(t, time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "-w", "%{http_version}", "--limit-rate", "2M", siteURL+"/photos/all.zip")
+		version := p.must(t, time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "-w",
+			"%{http_version}", "--limit-rate", "2M", siteURL+"/photos/all.zip")
 		require.Equal(t, "2", version)
 		got, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -397,7 +419,7 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 }
 
 func unicodeChecks(t *testing.T, p, checkout *project, source string) {
-	t.Run("R3 each file is served by its own name", func(t *testing.T) {
+	t.Run("R3 each file is served under its own name", func(t *testing.T) {
 		files := 0
 		require.NoError(t, filepath.WalkDir(p.built(), func(path string, entry os.DirEntry, err error) error {
 			relative, relativeErr := filepath.Rel(p.built(), path)
@@ -418,7 +440,8 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 	})
 	t.Run("S6 redirects have ASCII addresses", func(t *testing.T) {
 		p.redirects(t, []redirect{
-			{"/strasse", 301, "/Stra%C3%9Fe.html"}, {"/stra%C3%9Fe", 302, "/Stra%C3%9Fe.html"}, {"/%E6%97%A5%E6%9C%AC", 301, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html"},
+			{"/strasse", 301, "/Stra%C3%9Fe.html"}, {"/stra%C3%9Fe", 302, "/Stra%C3%9Fe.html"},
+			{"/%E6%97%A5%E6%9C%AC", 301, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html"},
 			{"/alt/two%20words.html", 301, "/two%20words.html"}, {"/alt/what%3F.html", 301, "/what%3F.html"},
 		})
 		got := p.fetch(t, "/caf%C3%A9")
@@ -445,17 +468,20 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 func pwaChecks(t *testing.T, p, _ *project, _ string) {
 	t.Run("S5 files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
-			"/app/main.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json", "/app/add.wasm": "application/wasm", "/sw.js": "text/javascript",
+			"/app/main.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json",
+			"/app/add.wasm": "application/wasm", "/sw.js": "text/javascript",
 		})
 	})
 	t.Run("S2 the service worker is active and has what is shown offline", func(t *testing.T) {
 		visitor, stop, err := browser.Start(t.Context(), browser.Options{Home: p.trustingHome(t)})
 		require.NoError(t, err)
 		defer stop()
-		cached, err := visitor.Evaluate(t.Context(), siteURL+"/", `navigator.serviceWorker.ready.then(() => caches.match('/offline.html')).then((page) => page.text())`)
+		cached, err := visitor.Evaluate(t.Context(), siteURL+"/",
+			`navigator.serviceWorker.ready.then(() => caches.match('/offline.html')).then((page) => page.text())`)
 		require.NoError(t, err)
 		require.Contains(t, cached, "High and dry")
-		controlled, err := visitor.Evaluate(t.Context(), siteURL+"/table.html", `navigator.serviceWorker.controller.scriptURL`)
+		controlled, err := visitor.Evaluate(t.Context(), siteURL+"/table.html",
+			`navigator.serviceWorker.controller.scriptURL`)
 		require.NoError(t, err)
 		require.Equal(t, siteURL+"/sw.js", controlled)
 		require.Equal(t, "no-cache", p.fetch(t, "/sw.js").header.Get("Cache-Control"))
@@ -474,13 +500,13 @@ func parentChecks(t *testing.T, p, checkout *project, _ string) {
 	})
 }
 
-// configureMail has PHP's mail go to this machine.
+// configureMail sends PHP's mail to this machine.
 func (p *project) configureMail(t *testing.T) {
 	t.Helper()
 	p.configure(t, "dnsRecords[2].name", relayName, "--path")
 	p.configure(t, "dnsRecords[2].type", "A", "--path")
 	p.configure(t, "dnsRecords[2].values[0]", machineAddress, "--path")
-	// The example says that nobody sends mail.
+	// The example forbids all mail.
 	p.configure(t, "dnsRecords[1].values[0]", "v=spf1 a:"+relayName+" -all", "--path")
 	p.configure(t, "smtpHost", relayName)
 	p.configure(t, "smtpPort", "587")
@@ -498,7 +524,12 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 		checkout.configureMail(t)
 		checkout.deploys(t, "a mail relay, with pages that answer 500, 503 and 405, and one that sleeps")
 		require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
-		for path, status := range map[string]int{"/api/busy.php": 503, "/api/post.php": 405, "/api/broken.php": 500, "/api/slow.php": 200} {
+		for path, status := range map[string]int{
+			"/api/busy.php":   503,
+			"/api/post.php":   405,
+			"/api/broken.php": 500,
+			"/api/slow.php":   200,
+		} {
 			require.Equal(t, status, p.fetch(t, path).status, path)
 		}
 	})
@@ -506,7 +537,10 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("R1 a server whose PHP is broken does not go live", func(t *testing.T) {
 		before := p.outputs(t)
 		// PHP-FPM starts, answers its ping, and fails with every script.
-		checkout.replace(t, "server/files/php/site.ini", "expose_php = Off\n", "expose_php = Off\nauto_prepend_file = /nowhere.php\n")
+		checkout.declare(t, func(c cloudConfig) {
+			c.write("/opt/site/fault.ini", "auto_prepend_file = /nowhere.php\n")
+			c.override("services: {php: {volumes: [\"./fault.ini:/etc/php/8.4/fpm/conf.d/99-fault.ini:ro\"]}}\n")
+		})
 		checkout.configure(t, "provisioningTimeout", strconv.Itoa(brokenTimeout))
 		var up result
 		step(t, "pulumi up: a server whose PHP is broken", func() { up = checkout.pulumiUp(t) })
@@ -518,16 +552,20 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	})
 }
 
-// phpSourceHidden asks for the source of PHP pages by every spelling that has worked somewhere.
+// phpSourceHidden requests the source of PHP pages by every spelling that has worked somewhere.
 func phpSourceHidden(t *testing.T, p *project) {
-	// contact.php answers 422 or 200, and never with what is written in it.
+	// contact.php responds with 422 or 200, and never with its source.
 	for _, name := range []string{"api/contact.php", "inc/clinic.php", "api/broken.php"} {
 		stem, extension, _ := strings.Cut(name, ".")
 		for _, path := range []string{
-			"/" + name, "//" + name, "/./" + name, "/" + name + "/", "/" + name + "/x", "/" + name + ".", "/" + name + "%20", "/" + name + "%00", "/" + name + "~", "/" + name + "::$DATA",
-			"/" + stem + "-0123456789abcdef." + extension, "/" + stem + "-ffffffffffffffff." + extension, "/" + stem + "-0123456789ABCDEF." + extension,
-			"/" + stem + ".PHP", "/" + stem + ".pHp", "/" + stem + ".ph%70", "/" + stem + "%2ephp", "/" + stem + ".%70hp", "/" + stem + ".php%2f", "/" + stem + ".php%5c",
-			"/" + stem, "/" + stem + ".phps", "/" + stem + ".html", "/api/../" + name, "/api/%2e%2e/" + name, "/assets/..%2f" + name, "/" + name + ";x", "/" + name + "?source", "/" + name + "/-0123456789abcdef.css",
+			"/" + name, "//" + name, "/./" + name, "/" + name + "/", "/" + name + "/x", "/" + name + ".", "/" + name + "%20",
+			"/" + name + "%00", "/" + name + "~", "/" + name + "::$DATA",
+			"/" + stem + "-0123456789abcdef." + extension, "/" + stem + "-ffffffffffffffff." + extension,
+			"/" + stem + "-0123456789ABCDEF." + extension,
+			"/" + stem + ".PHP", "/" + stem + ".pHp", "/" + stem + ".ph%70", "/" + stem + "%2ephp", "/" + stem + ".%70hp",
+			"/" + stem + ".php%2f", "/" + stem + ".php%5c",
+			"/" + stem, "/" + stem + ".phps", "/" + stem + ".html", "/api/../" + name, "/api/%2e%2e/" + name,
+			"/assets/..%2f" + name, "/" + name + ";x", "/" + name + "?source", "/" + name + "/-0123456789abcdef.css",
 		} {
 			got := p.fetch(t, path)
 			for _, source := range []string{secretInSource, "<?php", "mysql_connect", "function opening"} {
@@ -559,7 +597,7 @@ func missingPageAtOnce(t *testing.T, p *project) {
 		})
 	}
 	started.Wait()
-	// PHP answers nothing any more when its workers are taken.
+	// PHP stops responding when its workers are busy.
 	eventually(t, 15*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err != nil, fmt.Sprintf("five sleeping pages leave a worker for another page, which answers %d", status)
@@ -572,14 +610,14 @@ func missingPageAtOnce(t *testing.T, p *project) {
 	}
 	cancel()
 	ended.Wait()
-	// A worker goes on after its visitor has left.
+	// A worker continues after its visitor has left.
 	eventually(t, 20*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err == nil && status == http.StatusOK, fmt.Sprintf("%d %v", status, err)
 	})
 }
 
-// visitsWithin asks for a page of PHP that is quick.
+// visitsWithin requests a quick page of PHP.
 func (p *project) visitsWithin(t *testing.T, limit time.Duration) (status int, err error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/api/visits.php", nil)
@@ -624,7 +662,8 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	}
 
 	require.Equal(t, http.StatusMethodNotAllowed, p.fetch(t, "/api/post.php").status)
-	require.Equal(t, "posted 7", p.post(t, client, "/api/post.php", "application/x-www-form-urlencoded", strings.NewReader("a=1&b=2")).body)
+	require.Equal(t, "posted 7",
+		p.post(t, client, "/api/post.php", "application/x-www-form-urlencoded", strings.NewReader("a=1&b=2")).body)
 
 	picture := make([]byte, 3<<20)
 	_, err := rand.Read(picture)
@@ -648,13 +687,19 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(picture)), got.SHA256)
 }
 
-// mailArrives fills in the contact form, and finds the message at the relay.
+// mailArrives submits the contact form, and finds the message at the relay.
 func mailArrives(t *testing.T, p *project) {
 	p.admit(t, "80, 587")
-	relay, _ := startMailServer(t, machineAddress+":587", mailServer{certificate: p.certify(t, relayName), user: relayUser, password: relayPassword})
+	relay, _ := startMailServer(t, machineAddress+":587",
+		mailServer{certificate: p.certify(t, relayName), user: relayUser, password: relayPassword})
 	client := p.remembering(t)
 	sent := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded",
-		strings.NewReader(url.Values{"name": {"Jörg"}, "email": {"joerg@example.org"}, "message": {"Das Rad läuft nicht rund."}, "website": {""}}.Encode()))
+		strings.NewReader(url.Values{
+			"name":    {"Jörg"},
+			"email":   {"joerg@example.org"},
+			"message": {"Das Rad läuft nicht rund."},
+			"website": {""},
+		}.Encode()))
 	require.Equal(t, http.StatusOK, sent.status, sent.body)
 	require.Contains(t, sent.body, "Danke, Jörg! (4)", "the page after the redirect has the session")
 	select {
@@ -666,13 +711,14 @@ func mailArrives(t *testing.T, p *project) {
 	case <-time.After(30 * time.Second):
 		require.Fail(t, "no message arrived at the relay within 30 s")
 	}
-	refused := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded", strings.NewReader("name=Robot&email=a@b.example&website=spam"))
+	refused := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded",
+		strings.NewReader("name=Robot&email=a@b.example&website=spam"))
 	require.Equal(t, http.StatusUnprocessableEntity, refused.status)
 	require.Empty(t, relay.received)
 }
 
-// TestPostIsServedWhenUpEnds edits a post again and again: visitors have it when the update ends,
-// and soon after the upload (R6).
+// TestPostIsServedWhenUpEnds edits a post repeatedly: visitors get it when the update ends, and
+// soon after the upload (R6).
 func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p := sitesStack(t)
 	edited := p.copy(t)
@@ -695,12 +741,13 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 		_, body, _ := p.get(t, page)
 		require.Contains(t, body, sentence, "R6: edit %d is not served when the update ends", edit)
 		served := <-seen
-		// The list of files is what is uploaded last.
+		// The list of files is uploaded last.
 		list, err := os.Stat(filepath.Join(p.home(), "s3", "data", before.ContentBucket, "SHA256SUMS"))
 		require.NoError(t, err)
 		after := served.Sub(list.ModTime())
 		figures = append(figures, fmt.Sprintf("%.1f", after.Seconds()))
-		t.Logf("%6.1f s  pulumi up: edit %d, served %.1f s after the end of the upload", up.took.Seconds(), edit, after.Seconds())
+		t.Logf("%6.1f s  pulumi up: edit %d, served %.1f s after the end of the upload", up.took.Seconds(), edit,
+			after.Seconds())
 		require.Less(t, after, servedLimit)
 	}
 	require.Equal(t, before.ServerID, p.outputs(t).ServerID)
@@ -708,8 +755,8 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p.deploys(t, "the example site as it was")
 }
 
-// firstSeen asks for a page until a text is in it, and sends when that was. It gives up when the
-// test ends.
+// firstSeen requests a page until it contains a text, and sends the time. It gives up when the test
+// ends.
 func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 	t.Helper()
 	seen := make(chan time.Time, 1)
@@ -742,7 +789,7 @@ func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 }
 
 // TestSiteDirMoves renames the site's directory, moves it out of the project, makes it a link and
-// puts it back: each update converges, though the directory of the one before is gone.
+// puts it back: each update converges, though the previous one's directory is gone.
 func TestSiteDirMoves(t *testing.T) {
 	p := sitesStack(t)
 	checkout := p.copy(t)
@@ -798,7 +845,8 @@ func TestSlowVisitorGetsALargeFile(t *testing.T) {
 	checkout.deploys(t, "a file of 75 MB")
 	t.Cleanup(func() { p.deploys(t, "the example site as it was") })
 	file := filepath.Join(t.TempDir(), "large.bin")
-	download := p.run(t, 20*time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file, "--limit-rate", "100k", siteURL+"/large.bin")
+	download := p.run(t, 20*time.Minute, "curl", "-sS", "--http2", "--fail", "--cacert", p.authority(), "-o", file,
+		"--limit-rate", "100k", siteURL+"/large.bin")
 	require.NoError(t, download.err, download.String())
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -20,8 +20,8 @@ import (
 // stateBucket holds the stacks' state.
 const stateBucket = "immutable-infra-state-123456789012-us-east-1"
 
-// clone is a new checkout on a machine that has never seen the project: with nothing built,
-// and nothing of Pulumi's but the plugins.
+// clone is a new checkout on a machine that has never seen the project: without builds, and with
+// nothing of Pulumi but the plugins.
 func (p *project) clone(t *testing.T) *project {
 	t.Helper()
 	clone := p.copy(t)
@@ -33,11 +33,12 @@ func (p *project) clone(t *testing.T) *project {
 	return clone
 }
 
-// newClone deploys from a checkout, which is lost then.
+// newClone deploys from a checkout that is lost afterwards.
 func newClone(t *testing.T, p *project) {
 	backend := p.must(t, time.Minute, "pulumi", "whoami", "--verbose", "--json")
 	require.Contains(t, backend, "s3://"+stateBucket)
-	stored := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", ":s3,env_auth=true:"+stateBucket+"/.pulumi/stacks/immutable-infra/")
+	stored := p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf",
+		":s3,env_auth=true:"+stateBucket+"/.pulumi/stacks/immutable-infra/")
 	require.Contains(t, stored, "local.json\n")
 
 	lost := p.clone(t)
@@ -46,14 +47,15 @@ func newClone(t *testing.T, p *project) {
 	before := p.resources(t)
 	require.NoError(t, os.RemoveAll(lost.dir))
 
-	preview := p.clone(t).run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	preview := p.clone(t).run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local",
+		"--non-interactive")
 	require.NoError(t, preview.err, preview.String())
 	require.Equal(t, before, p.resources(t))
 	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
 }
 
-// stackRenamed renames the stack, which the program refuses to deploy under another name, and renames it back as the
-// error says.
+// stackRenamed renames the stack, which the program then refuses to deploy, and renames it back as
+// the error says.
 func stackRenamed(t *testing.T, p *project) {
 	const renamed = "local-renamed"
 	checkout := p.copy(t)
@@ -90,14 +92,17 @@ func stackRenamed(t *testing.T, p *project) {
 	noChange(t, p)
 }
 
-// addressesHidden encrypts who is let in by SSH, which changes nothing, and then lets somebody else in.
+// addressesHidden encrypts the addresses that may log in by SSH, which changes nothing, and then
+// admits another one.
 func addressesHidden(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	let := func(i int, block string) {
-		checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "--path", fmt.Sprintf("sshAllowFrom[%d]", i), block, "--stack", "local")
+		checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "--path", fmt.Sprintf("sshAllowFrom[%d]", i),
+			block, "--stack", "local")
 	}
 	preview := func(args ...string) result {
-		return checkout.run(t, 5*time.Minute, "pulumi", append([]string{"preview", "--diff", "--stack", "local", "--non-interactive"}, args...)...)
+		return checkout.run(t, 5*time.Minute, "pulumi",
+			append([]string{"preview", "--diff", "--stack", "local", "--non-interactive"}, args...)...)
 	}
 	let(0, "198.18.0.1/32")
 	same := preview("--expect-no-changes")
@@ -108,23 +113,24 @@ func addressesHidden(t *testing.T, p *project) {
 	require.NoError(t, more.err, more.String())
 	require.Contains(t, more.stdout, "aws:ec2/securityGroup:SecurityGroup")
 	require.Contains(t, more.stdout, "[secret]")
-	// The one of before is in the state as it was, until an update.
+	// The previous one stays in the state until an update.
 	require.NotContains(t, more.String(), "198.18.77.7")
 }
 
-// locked says whether somebody is changing the stack local.
+// locked reports whether the stack local is being changed.
 func (p *project) locked(t *testing.T) bool {
 	t.Helper()
-	locks := p.run(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive", ":s3,env_auth=true:"+stateBucket+"/.pulumi/locks/organization/immutable-infra/local")
+	locks := p.run(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive",
+		":s3,env_auth=true:"+stateBucket+"/.pulumi/locks/organization/immutable-infra/local")
 	return strings.Contains(locks.stdout, ".json")
 }
 
-// updateWatched updates the stack from a checkout, while somebody else tries to from p; and
-// looks for each secret in all that can be seen of it meanwhile and afterwards.
+// updateWatched updates the stack from a checkout while a second update is attempted from p, and
+// searches everything visible for each secret, meanwhile and afterwards.
 func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	t.Helper()
 	events := filepath.Join(t.TempDir(), "events")
-	looks := secrets.Watch(t.Context())
+	watch := secrets.Watch(t.Context())
 	var first result
 	var done sync.WaitGroup
 	done.Add(1)
@@ -133,37 +139,45 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 		hidden := &project{dir: checkout.dir, env: append(append([]string{}, checkout.env...), "PULUMI_DEBUG_COMMANDS=true")}
 		first = hidden.pulumiUp(t, "--debug", "--event-log", events)
 	}()
-	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "nobody has locked the stack" })
+	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "the stack is not locked" })
 	second := p.pulumiUp(t, "--skip-preview")
 	done.Wait()
-	processes := looks.End()
+	processes := watch.End()
 	require.NoError(t, first.err, first.String())
 
 	require.Error(t, second.err, "the stack was locked: %s", second.String())
 	require.Contains(t, second.stdout+second.stderr, "the stack is currently locked by 1 lock(s)")
 	require.False(t, p.locked(t), "the lock is gone with its update")
-	preview := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local", "--non-interactive")
+	preview := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local",
+		"--non-interactive")
 	require.NoError(t, preview.err, preview.String())
 	require.Empty(t, p.orphans(t))
-	t.Logf("the second update was refused after %.1f s, the first took %.0f s", second.took.Seconds(), first.took.Seconds())
+	t.Logf("the second update was refused after %.1f s, the first took %.0f s", second.took.Seconds(),
+		first.took.Seconds())
 
-	told, err := os.ReadFile(events)
+	eventLog, err := os.ReadFile(events)
 	require.NoError(t, err)
 	places := map[string][]byte{
-		"output of pulumi up":              []byte(first.String()),
-		"event log of pulumi up":           told,
-		"output of pulumi preview":         []byte(preview.String()),
-		"exported state":                   []byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")),
-		"history":                          []byte(p.must(t, time.Minute, "pulumi", "stack", "history", "--json", "--full-dates", "--stack", "local")),
-		"process list":                     processes,
-		"logs on the server":               []byte(p.serverLogs(t)),
-		"logs of the local cloud":          []byte(p.cloudLogs(t)),
-		"all versions in the state bucket": p.files(t, filepath.Join(p.home(), "s3", "data", stateBucket), filepath.Join(p.home(), "s3", "versions", stateBucket)),
+		"output of pulumi up":      []byte(first.String()),
+		"event log of pulumi up":   eventLog,
+		"output of pulumi preview": []byte(preview.String()),
+		"exported state":           []byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local")),
+		"history": []byte(p.must(t, time.Minute, "pulumi", "stack", "history", "--json",
+			"--full-dates", "--stack", "local")),
+		"process list":            processes,
+		"logs on the server":      []byte(p.serverLogs(t)),
+		"logs of the local cloud": []byte(p.cloudLogs(t)),
+		"all versions in the state bucket": p.files(t, filepath.Join(p.home(), "s3", "data", stateBucket),
+			filepath.Join(p.home(), "s3", "versions", stateBucket)),
 	}
 	known := p.secrets(t)
 	for place, content := range places {
-		// What is looked for would be found there: each has something that all know.
-		mark := map[string]string{"process list": "pulumi up", "logs of the local cloud": "localcloud", "history": "resourceChanges"}[place]
+		// The search would find a secret there: each source has a known text.
+		mark := map[string]string{
+			"process list":            "pulumi up",
+			"logs of the local cloud": "localcloud",
+			"history":                 "resourceChanges",
+		}[place]
 		if mark == "" {
 			mark = "web"
 		}
@@ -178,7 +192,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	return first
 }
 
-// secrets are all that nobody should learn, by what they are.
+// secrets are all secrets, by their names.
 func (p *project) secrets(t *testing.T) map[string]string {
 	t.Helper()
 	known := map[string]string{}
@@ -186,13 +200,15 @@ func (p *project) secrets(t *testing.T) map[string]string {
 		require.GreaterOrEqual(t, len(secret), 16, "%s is too short to be looked for", name)
 		known[name] = secret
 	}
-	configured, err := secrets.Configured([]byte(p.must(t, time.Minute, "pulumi", "config", "--show-secrets", "--json", "--stack", "local")))
+	configured, err := secrets.Configured([]byte(p.must(t, time.Minute, "pulumi", "config", "--show-secrets", "--json",
+		"--stack", "local")))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(configured), 3)
 	for key, value := range configured {
 		add("the configured secret "+key, value)
 	}
-	inState, err := secrets.PrivateKeys([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--show-secrets", "--stack", "local")))
+	inState, err := secrets.PrivateKeys([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--show-secrets",
+		"--stack", "local")))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(inState), 3, "of the CA, the host and the bootstrap user")
 	for i, key := range inState {
@@ -207,8 +223,10 @@ func (p *project) secrets(t *testing.T) map[string]string {
 			add("the key of "+filepath.Base(file), key)
 		}
 	}
-	add("the S3 server's secret key", strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$AWS_SECRET_ACCESS_KEY"`)))
-	role := p.ssh(t, `token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+	add("the S3 server's secret key",
+		strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$AWS_SECRET_ACCESS_KEY"`)))
+	role := p.ssh(t,
+		`token=$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
 meta=http://169.254.169.254/latest/meta-data/iam/security-credentials/
 curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta")"`)
 	require.NoError(t, role.err, role.String())
@@ -231,7 +249,8 @@ curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-me
 	add("the key of the account at the certificate authority", acme.Acme.Account.PrivateKey)
 	require.GreaterOrEqual(t, len(acme.Acme.Certificates), 2)
 	for _, certificate := range acme.Acme.Certificates {
-		add("the key of the certificate for "+certificate.Domain.Main+", as it is stored", base64.StdEncoding.EncodeToString(certificate.Key))
+		add("the key of the certificate for "+certificate.Domain.Main+", as it is stored",
+			base64.StdEncoding.EncodeToString(certificate.Key))
 		for _, key := range secrets.PEMKeys(string(certificate.Key)) {
 			add("the key of the certificate for "+certificate.Domain.Main, key)
 		}
@@ -239,10 +258,11 @@ curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-me
 	return known
 }
 
-// serverLogs are all logs on the server that has the VIP.
+// serverLogs are all logs on the server that holds the VIP.
 func (p *project) serverLogs(t *testing.T) string {
 	t.Helper()
-	logs := p.ssh(t, `sudo journalctl --no-pager; sudo sh -c 'cat /var/log/*.log /var/log/cloud-init*' 2>/dev/null; sudo docker compose --project-directory /opt/site logs --no-color 2>&1; ps axww`)
+	logs := p.ssh(t,
+		`sudo journalctl --no-pager; sudo sh -c 'cat /var/log/*.log /var/log/cloud-init*' 2>/dev/null; sudo docker compose --project-directory /opt/site logs --no-color 2>&1; ps axww`)
 	require.NoError(t, logs.err, logs.String())
 	return logs.stdout
 }
@@ -250,7 +270,8 @@ func (p *project) serverLogs(t *testing.T) string {
 // cloudLogs are the logs of the local cloud's containers and of its engine.
 func (p *project) cloudLogs(t *testing.T) string {
 	t.Helper()
-	return p.must(t, time.Minute, "bash", "-c", `docker ps --all --format '{{.Names}}' --filter label=immutable-infra.localcloud | while read -r name; do echo "$name"; docker logs "$name" 2>&1; done
+	return p.must(t, time.Minute, "bash", "-c",
+		`docker ps --all --format '{{.Names}}' --filter label=immutable-infra.localcloud | while read -r name; do echo "$name"; docker logs "$name" 2>&1; done
 cat .localcloud/run/*.log 2>/dev/null || true`)
 }
 

@@ -22,25 +22,24 @@ import (
 // way is one way to replace a server.
 type way struct {
 	name string
-	// replacements is how many are made, when the variable does not say it.
+	// replacements is how many are made if the variable is not set.
 	variable     string
 	replacements int
-	// change makes a copy of the project work in this way.
+	// change makes a copy of the project replace servers in this way.
 	change func(t *testing.T, p *project)
-	// strict makes every problem that somebody saw a failure of the test.
+	// strict makes every problem that a visitor had a failure of the test.
 	strict bool
 }
 
 func ways() []way {
 	return []way{
 		{name: "project", variable: "REPLACEMENTS", replacements: 10, change: func(*testing.T, *project) {}, strict: true},
-		{name: "original", variable: "ORIGINAL_REPLACEMENTS", replacements: 3, change: likeTheOriginal},
+		{name: "original", variable: "ORIGINAL_REPLACEMENTS", replacements: 3, change: inTheOriginalWay},
 	}
 }
 
-// TestSwitchover replaces the server again and again while visitors come and an
-// admin logs in, and measures what they see. What the project does is compared
-// with the way of the system that it is modelled on.
+// TestSwitchover replaces the server repeatedly while visitors come and an admin logs in, and
+// measures the effect on them. It compares the project with the system that it is modelled on.
 func TestSwitchover(t *testing.T) {
 	if os.Getenv("E2E") != "bench" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make bench")
@@ -59,11 +58,11 @@ func TestSwitchover(t *testing.T) {
 		}
 		t.Run(way.name, func(t *testing.T) {
 			var replacements []switchover.Replacement
-			// What was measured is told, however this ends.
+			// The measurements are reported even after a failure.
 			defer func() { reports = append(reports, switchover.NewReport(way.name, replacements)) }()
 			changed := p.copy(t)
 			way.change(t, changed)
-			// Builds the program, which is no part of a replacement.
+			// Builds the program, which is not part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
 			incidents := p.incidents(t)
 			for i := range number(t, way.variable, way.replacements) {
@@ -72,8 +71,8 @@ func TestSwitchover(t *testing.T) {
 					replacements = append(replacements, r)
 					if way.strict {
 						problems := r.Problems()
-						// A test's report leaves out what is too long.
-						require.Empty(t, problems[:min(len(problems), 10)], "somebody noticed, in all %d times", len(problems))
+						// A test's report omits texts that are too long.
+						require.Empty(t, problems[:min(len(problems), 10)], "visitors or admins noticed, %d times", len(problems))
 					}
 				})
 			}
@@ -82,7 +81,7 @@ func TestSwitchover(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the project as it is converges", func(t *testing.T) {
+	t.Run("the unchanged project converges", func(t *testing.T) {
 		p.converges(t)
 	})
 
@@ -102,20 +101,14 @@ func inJSON(t *testing.T, reports []switchover.Report) []byte {
 	return append(encoded, '\n')
 }
 
-// likeTheOriginal takes away what is between a server that runs and the address:
-// readiness, the handover, and the look at the site after the move.
-//
-// The address comes first then and takes the place of the server's own one, so
-// that the server has to be set up through it.
-func likeTheOriginal(t *testing.T, p *project) {
-	p.replace(t, "components/vip.go", `pulumi.DependsOn(append([]pulumi.Resource{server.Ready}, dns.Ready...))`, `pulumi.DependsOn(dns.Ready)`)
-	p.replace(t, "components/vip.go", "v.ServerID = association.InstanceId\n", "v.ServerID = association.InstanceId\n\treturn nil\n")
-	p.replace(t, "components/webserver.go", "Host:       instance.PublicIp,\n", "Host: args.VIP.Address,\n")
-	p.replace(t, "components/webserver.go", "Address: instance.PublicIp,\n", "Address: args.VIP.Address,\n")
-	p.replace(t, "components/webserver.go", "return newRemoteCommand(ctx, name+\"-handover\"", "return reached, nil\n\treturn newRemoteCommand(ctx, name+\"-handover\"")
+// inTheOriginalWay leaves out readiness, the handover and the probes, by the program's seam for it
+// (components/safeguards.go): the VIP moves as soon as the instance runs, and the server is provisioned
+// through it.
+func inTheOriginalWay(_ *testing.T, p *project) {
+	p.env = append(slices.Clone(p.env), strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -tags=original"))
 }
 
-// replaceServer makes a new server under load.
+// replaceServer replaces the server under load.
 func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	t.Helper()
 	before := p.outputs(t)
@@ -146,16 +139,19 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 		return server == after.ServerID && release == after.Release, server + " " + release
 	})
 	t.Logf("generation %d took %.1f s; the longest gap was %d ms; %d of %d requests failed", generation, up.took.Seconds(),
-		r.Load.Fresh.LongestGap.Milliseconds(), len(r.Load.Fresh.Failures)+len(r.Load.KeepAlive.Failures), r.Load.Fresh.Requests+r.Load.KeepAlive.Requests)
+		r.Load.Fresh.LongestGap.Milliseconds(), len(r.Load.Fresh.Failures)+len(r.Load.KeepAlive.Failures),
+		r.Load.Fresh.Requests+r.Load.KeepAlive.Requests)
 	return r
 }
 
-// pages are some of each kind that the site has, with their hashes.
+// pages are some of each kind of the site's pages, with their hashes.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	site := builtSite(root(t))
 	digests := map[string]string{}
-	for _, pattern := range []string{"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg"} {
+	for _, pattern := range []string{
+		"index.html", "assets/css/*.css", "2026/*/index.html", "assets/images/*.jpg", "assets/images/*.svg",
+	} {
 		files, err := filepath.Glob(filepath.Join(site, pattern))
 		require.NoError(t, err)
 		require.NotEmpty(t, files, "no %s in %s, where the site is built", pattern, site)
@@ -168,8 +164,7 @@ func pages(t *testing.T) map[string]string {
 	return digests
 }
 
-// admin logs in with OpenSSH's client, which checks the host certificate and may
-// not ask.
+// admin logs in with OpenSSH's client, which verifies the host certificate and must not prompt.
 type admin struct {
 	t    *testing.T
 	p    *project
@@ -178,22 +173,20 @@ type admin struct {
 
 func newAdmin(t *testing.T, p *project, out outputs) admin {
 	t.Helper()
-	// A connection that is cut while the server's answer is awaited says nothing
-	// by itself.
+	// Without these options, the client would not notice that its connection was cut.
 	alive := []string{"-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=2"}
 	return admin{t: t, p: p, args: append(p.sshArgs(t, out, alive, "admin"), "true")}
 }
 
-// logIn logs in once.
 func (a admin) logIn() switchover.Login {
 	start := time.Now()
-	// Before it is logged in, the client waits for ever.
+	// Before the login, the client waits forever.
 	done := a.p.run(a.t, 20*time.Second, "ssh", a.args...)
 	return switchover.Login{At: start, Took: done.took, Status: done.status(), Stderr: strings.TrimSpace(done.stderr)}
 }
 
-// keepLoggingIn logs in once a second, whether the last login is over or not,
-// until it is stopped.
+// keepLoggingIn logs in once a second, whether or not the last login has ended, until it is
+// stopped.
 func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	var mutex sync.Mutex
 	var logins []switchover.Login
@@ -226,7 +219,7 @@ func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	}
 }
 
-// number is an environment variable's, or another.
+// number is the value of an environment variable, or a default.
 func number(t *testing.T, variable string, other int) int {
 	t.Helper()
 	text := os.Getenv(variable)

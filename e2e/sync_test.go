@@ -17,7 +17,7 @@ import (
 
 const contentBucket = "content"
 
-// TestSync builds and syncs by the real program to a real S3 server.
+// TestSync builds and syncs with the real program to a real S3 server.
 func TestSync(t *testing.T) {
 	server := s3server.Start(t, versitygw(t), contentBucket)
 	p := publisher.New(t, root(t).dir, server, contentBucket)
@@ -58,7 +58,7 @@ func TestSync(t *testing.T) {
 		require.Equal(t, first, publish(t))
 	})
 
-	t.Run("an interrupted sync is mended by going back", func(t *testing.T) {
+	t.Run("a rollback repairs an interrupted sync", func(t *testing.T) {
 		for _, name := range []string{"index.html", "about.html", "a.html", "b.html"} {
 			p.Write(t, name, "half of this is uploaded")
 		}
@@ -81,7 +81,8 @@ func TestSync(t *testing.T) {
 
 	t.Run("R3 the bucket has the bytes of the names that the build has", func(t *testing.T) {
 		names := []string{
-			"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ／ｂ．html", "dots...", "%41.html",
+			"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ／ｂ．html", "dots...",
+			"%41.html",
 			"+.html", "\U0001f600", "a&b=c;d", "'\"<>", "*", "dir./file", " leading", "trailing ", "~", "．", "‛", "a:b|c",
 		}
 		for _, name := range names {
@@ -123,7 +124,8 @@ func TestSync(t *testing.T) {
 		require.NoError(t, err)
 		defer secret.Close()
 		p.Inherited = []*os.File{secret}
-		p.Environment = append(p.Environment, "PULUMI_CONFIG_PASSPHRASE=a-secret", "GITHUB_TOKEN=a-secret", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=a-secret")
+		p.Environment = append(p.Environment, "PULUMI_CONFIG_PASSPHRASE=a-secret", "GITHUB_TOKEN=a-secret",
+			"ACTIONS_ID_TOKEN_REQUEST_TOKEN=a-secret")
 		p.Command = `mkdir _site; { env; ls -l /proc/self/fd; cat; } >_site/index.html`
 		_, _, err = p.Run(t, "build")
 		require.NoError(t, err)

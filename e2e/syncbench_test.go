@@ -23,11 +23,11 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 )
 
-// syncRounds is how often each step is measured, but for a first upload that latency makes slow. The
-// median counts.
+// syncRounds is how often each step is measured, except for a first upload that latency makes slow.
+// The median counts.
 const syncRounds = 3
 
-// syncTool is a way to bring a directory to a bucket.
+// syncTool is a tool that uploads a directory to a bucket.
 type syncTool struct {
 	name string
 	sync func(ctx context.Context) (time.Duration, error)
@@ -47,7 +47,7 @@ func TestSyncBench(t *testing.T) {
 		files int
 	}{
 		{0, number(t, "FILES", 10_000)},
-		// The slower tools send one request after the other, or four at a time.
+		// The slower tools send one request at a time, or four.
 		{40 * time.Millisecond, number(t, "DISTANT_FILES", 2_000)},
 	} {
 		for _, row := range compareSyncs(t, c.files, c.late) {
@@ -66,20 +66,21 @@ func TestSyncBench(t *testing.T) {
 	t.Logf("\n%s", &table)
 }
 
-// syncRow is what one step took each tool; ours is the first.
+// syncRow has each tool's time for one step; ours is the first.
 type syncRow struct {
 	what string
 	took []time.Duration
 }
 
-// compareSyncs measures all tools, one after the other in each step, so that a busy machine slows all.
+// compareSyncs measures all tools, one after the other in each step, so that a busy machine slows
+// all.
 func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 	t.Helper()
-	// As S3 does. Without it, each request opens a connection.
+	// Like S3. Without it, each request opens a connection.
 	t.Setenv("VGW_KEEP_ALIVE", "true")
 	buckets := []string{"ours", "rclone", "s3cmd", "aws"}
 	server := s3server.Start(t, versitygw(t), buckets...)
-	// The proxy that counts would take part of the processors.
+	// The proxy that counts would take processor time.
 	server.URL = server.Direct
 	if late > 0 {
 		direct, err := url.Parse(server.Direct)
@@ -103,18 +104,21 @@ func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 			_, took, err := ours.Run(t, "sync")
 			return took, err
 		}},
-		{"rclone", command(server, "rclone", "sync", ours.Site, ":s3,env_auth=true,provider=Other,force_path_style=true,endpoint='"+server.URL+"',region="+s3server.Region+":rclone/site")},
+		{"rclone",
+			command(server, "rclone", "sync", ours.Site,
+				":s3,env_auth=true,provider=Other,force_path_style=true,endpoint='"+server.URL+"',region="+s3server.Region+
+					":rclone/site")},
 		{"s3cmd", func(ctx context.Context) (time.Duration, error) {
 			return s3cmd.New(t, server, "s3cmd").Up(ctx, ours.Site)
 		}},
-		// The one of Debian, where others are in PATH.
+		// Debian's, if PATH has others.
 		{"aws", command(server, "/usr/bin/aws", "--endpoint-url", server.URL, "s3", "sync", ours.Site, "s3://aws/site")},
 	}
 	measure := func(what string, rounds int, change func()) syncRow {
 		took := make([][]time.Duration, len(tools))
 		for range rounds {
 			change()
-			// A build makes its copy of the site whenever the site changes; the others have none.
+			// A build copies the site whenever it changes; the other tools have no build.
 			_, _, err := ours.Run(t, "build")
 			require.NoError(t, err)
 			require.NoError(t, os.RemoveAll(filepath.Join(ours.Site, "_site")))

@@ -25,7 +25,7 @@ const (
 	aliasName = "www." + siteName
 )
 
-// handshake connects to the site and trusts the local cloud's authorities alone.
+// handshake connects to the site and trusts the local cloud's authorities only.
 func (p *project) handshake(t *testing.T, name string, change func(*tls.Config)) (tls.ConnectionState, error) {
 	t.Helper()
 	config := &tls.Config{RootCAs: p.roots(t), ServerName: name}
@@ -39,7 +39,7 @@ func (p *project) handshake(t *testing.T, name string, change func(*tls.Config))
 	return connection.(*tls.Conn).ConnectionState(), nil
 }
 
-// certificate is the one that the site shows for a name.
+// certificate is the certificate that the site presents for a name.
 func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
 	state, err := p.handshake(t, name, func(*tls.Config) {})
@@ -47,7 +47,7 @@ func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	return state.PeerCertificates[0]
 }
 
-// httpsOnly asks as visitors and as those who try what they should not.
+// httpsOnly sends requests like visitors and like attackers.
 func httpsOnly(t *testing.T, p *project) {
 	for name, leads := range map[string]string{
 		"http://" + siteName + "/about/?a=b":   siteURL + "/about/?a=b",
@@ -71,7 +71,8 @@ func httpsOnly(t *testing.T, p *project) {
 	state, err := p.handshake(t, siteName, func(config *tls.Config) { config.NextProtos = []string{"h2", "http/1.1"} })
 	require.NoError(t, err)
 	require.Equal(t, "h2", state.NegotiatedProtocol)
-	_, err = p.handshake(t, siteName, func(config *tls.Config) { config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	_, err = p.handshake(t, siteName,
+		func(config *tls.Config) { config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
 	require.ErrorContains(t, err, "protocol version")
 
 	_, _, header := p.get(t, siteURL)
@@ -80,19 +81,19 @@ func httpsOnly(t *testing.T, p *project) {
 		require.NotEmpty(t, header.Get(name), name)
 	}
 	require.Empty(t, header.Get("X-Powered-By"))
-	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is told")
+	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is shown")
 }
 
-// webRules are what the web server adds to the files of a release.
+// webRules are the web server's additions to the files of a release.
 func webRules(t *testing.T, p *project) {
 	status, front, header := p.get(t, siteURL+"/")
 	require.Equal(t, http.StatusOK, status)
-	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is asked for anew")
+	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is requested again")
 	asset := regexp.MustCompile(`/assets/[^"]+-[0-9a-f]{16}\.css`).FindString(front)
 	require.NotEmpty(t, asset, front)
 	status, _, header = p.get(t, siteURL+asset)
 	require.Equal(t, http.StatusOK, status)
-	require.Contains(t, header.Get("Cache-Control"), "immutable", "what has its hash in its name never changes")
+	require.Contains(t, header.Get("Cache-Control"), "immutable", "a file with its hash in its name never changes")
 	status, _, header = p.get(t, siteURL+regexp.MustCompile(`[0-9a-f]{16}`).ReplaceAllString(asset, "0123456789abcdef"))
 	require.Equal(t, http.StatusOK, status, "a page from before may ask for what the file was called then")
 	require.Equal(t, "no-cache", header.Get("Cache-Control"))
@@ -120,15 +121,17 @@ func webRules(t *testing.T, p *project) {
 	require.Positive(t, statuses[http.StatusMovedPermanently])
 	require.Positive(t, statuses[http.StatusGone])
 	for encoding, wanted := range map[string]string{"gzip": "gzip", "br": "br", "identity": ""} {
-		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o", "/dev/null", "-w", "%header{content-encoding}", siteURL)
+		answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", p.authority(), "-H", "Accept-Encoding: "+encoding, "-o",
+			"/dev/null", "-w", "%header{content-encoding}", siteURL)
 		require.Equal(t, wanted, answer, encoding)
 	}
 }
 
-// grafana is tried where its image can be had. The stack leaves it out: S8.
+// grafana is tested if its image is available. The stack leaves it out: S8.
 func grafana(t *testing.T, p *project) {
 	ask := func(path string) (status, body string) {
-		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w", "\n%{http_code}", "https://monitoring."+siteName+path)
+		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w",
+			"\n%{http_code}", "https://monitoring."+siteName+path)
 		lines := strings.Split(answer, "\n")
 		return lines[len(lines)-1], strings.Join(lines[:len(lines)-1], "\n")
 	}
@@ -146,7 +149,9 @@ func grafana(t *testing.T, p *project) {
 	started := p.ssh(t, compose+"up --detach --wait")
 	require.NoError(t, started.err, started.String())
 	defer func() {
-		require.NoError(t, p.ssh(t, compose+"rm --stop --force grafana && sudo docker compose --project-directory /opt/site up --detach --wait").err)
+		require.NoError(t,
+			p.ssh(t,
+				compose+"rm --stop --force grafana && sudo docker compose --project-directory /opt/site up --detach --wait").err)
 	}()
 	status, body := ask("/api/search?type=dash-db")
 	require.Equal(t, "200", status, body)
@@ -157,7 +162,7 @@ func grafana(t *testing.T, p *project) {
 	require.Equal(t, "403", status, body)
 }
 
-// names asks the local cloud's DNS server, and this machine's resolver.
+// names queries the local cloud's DNS server, and this machine's resolver.
 func names(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
 	ask := func(name, kind string) string {
@@ -171,18 +176,18 @@ func names(t *testing.T, p *project) {
 	require.Equal(t, `0 issue "acme.localcloud.test; validationmethods=http-01"`, ask(siteName, "CAA"))
 	ready := p.ssh(t, "sudo agent ready")
 	require.NoError(t, ready.err, ready.String())
-	require.Regexp(t, `; account https://acme\.localcloud\.test/\S+\n`, ready.stdout, "the account that such a record may name")
+	require.Regexp(t, `; account https://acme\.localcloud\.test/\S+\n`, ready.stdout,
+		"the account that such a record may name")
 	require.Equal(t, "stats.uptimerobot.com.", ask("status."+siteName, "CNAME"))
 	require.Equal(t, `"v=spf1 -all"`, ask(siteName, "TXT"))
 	missing := p.must(t, time.Minute, "dig", "+norecurse", "@198.18.0.5", "nowhere."+siteName, "A")
 	require.Contains(t, missing, "status: NXDOMAIN")
 }
 
-// testsslAccepted are findings of testssl.sh that are no issue of this site, with
-// the reason.
+// testsslAccepted are findings of testssl.sh that do not matter for this site, with the reason.
 func testsslAccepted() map[string]string {
 	return map[string]string{
-		"BREACH":          "pages are compressed, and have no secret in them: nobody logs in to this site",
+		"BREACH":          "pages are compressed, and contain no secret: this site has no logins",
 		"cert_revocation": "the test authority offers no revocation list; Let's Encrypt does",
 	}
 }
@@ -216,7 +221,8 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 
 // headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
 func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
-	run := p.run(t, 5*time.Minute, "tools/observatory.sh", filepath.Join(p.home(), "cache", "observatory"), p.authority(), siteName)
+	run := p.run(t, 5*time.Minute, "ops/scripts/observatory.sh", filepath.Join(p.home(), "cache", "observatory"),
+		p.authority(), siteName)
 	if run.status() == 3 {
 		t.Skip(run.stderr)
 	}
@@ -231,21 +237,23 @@ func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
 	t.Logf("the observatory's score is %d, by %d tests", judged.Scan.Score, len(judged.Tests))
 }
 
-// php asks for a page that runs, and for what must not.
+// php requests a page that runs, and files that must not.
 func php(t *testing.T, p *project) {
 	status, body, header := p.get(t, siteURL+"/api/hello.php")
 	require.Equal(t, http.StatusOK, status, body)
 	require.NotContains(t, body, "<?php")
 	require.Contains(t, header.Get("Content-Type"), "json")
 
-	upload := p.ssh(t, `printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
+	upload := p.ssh(t,
+		`printf '<?php echo "ran";' >/tmp/upload.php && sudo install -D -m 0644 /tmp/upload.php /srv/site/upload.php`)
 	require.NoError(t, upload.err, upload.String())
 	defer func() { require.NoError(t, p.ssh(t, "sudo rm /srv/site/upload.php").err) }()
 	for _, path := range []string{
 		"/missing.php", "/../upload.php", "/..%2fupload.php", "/%2e%2e/%2e%2e/upload.php", "/upload.php", "/index.html/x.php",
 		"/assets/css/site.css/x.php", "/api/hello.php/x.php", "/api/..%2f..%2f..%2fupload.php", "/../../../../etc/passwd.php",
 	} {
-		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w", "%{http_code}", siteURL+path)
+		asked := p.must(t, time.Minute, "curl", "-sS", "--path-as-is", "--cacert", p.authority(), "-o", "/dev/stderr", "-w",
+			"%{http_code}", siteURL+path)
 		require.Contains(t, []string{"404", "400"}, asked, path)
 	}
 	for _, path := range []string{"/nginx_status", "/fpm-status", "/fpm_status", "/fpm_ping"} {
@@ -254,8 +262,8 @@ func php(t *testing.T, p *project) {
 	}
 }
 
-// sizes tells what each container takes, and what its image has. The limits are in
-// the compose files, and tested there: not every kernel enforces them.
+// sizes logs the memory of each container and the size of its image. The limits are in the compose
+// files, and tested there: not every kernel enforces them.
 func sizes(t *testing.T, p *project) {
 	const mebibyte = 1 << 20
 	measured := p.ssh(t, "cat /srv/metrics/server.prom")
@@ -275,7 +283,8 @@ func sizes(t *testing.T, p *project) {
 	require.NoError(t, images.err, images.String())
 	t.Logf("images:\n%s", images.stdout)
 
-	inspected := p.ssh(t, `sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
+	inspected := p.ssh(t,
+		`sudo docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' $(sudo docker ps -q)`)
 	require.NoError(t, inspected.err, inspected.String())
 	lines := strings.Split(strings.TrimSpace(inspected.stdout), "\n")
 	require.GreaterOrEqual(t, len(lines), 8)
@@ -286,9 +295,10 @@ func sizes(t *testing.T, p *project) {
 	}
 }
 
-// sameCertificate requires that a new server has the certificate of the one before.
+// sameCertificate requires that a new server has the certificate of the previous one.
 func sameCertificate(t *testing.T, before, after *x509.Certificate) {
 	t.Helper()
-	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber, after.SerialNumber)
+	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber,
+		after.SerialNumber)
 	require.True(t, slices.Equal(before.DNSNames, after.DNSNames))
 }

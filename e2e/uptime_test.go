@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// robotAddress is that of the double of UptimeRobot, and robotKey the API key
-	// of its account.
+	// robotAddress is the address of the UptimeRobot double, and robotKey the API key of its
+	// account.
 	robotAddress = "https://198.18.0.8"
 	robotKey     = "u1000001-10ca1c10bd00000000000001"
 	// robotHeartbeat is the token in the URL of its heartbeat monitor.
@@ -25,7 +25,7 @@ const (
 	robotInterval = 30 * time.Second
 )
 
-// robot is what the double of UptimeRobot has.
+// robot is the state of the UptimeRobot double.
 type robot struct {
 	Monitors []struct {
 		ID                        int64
@@ -49,13 +49,15 @@ type robot struct {
 
 func (p *project) robot(t *testing.T) robot {
 	t.Helper()
-	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"), robotAddress+"/localcloud/state")
+	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
+		robotAddress+"/localcloud/state")
 	var state robot
 	require.NoError(t, json.Unmarshal([]byte(answer), &state), answer)
 	return state
 }
 
-// asRobotsOwner makes a request to the API as the account's owner, by hand, and returns the answer.
+// asRobotsOwner sends a request to the API by hand, as the account's owner, and returns the
+// response.
 func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...string) string {
 	t.Helper()
 	args := []string{"-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
@@ -66,7 +68,7 @@ func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...strin
 	return p.must(t, time.Minute, "curl", args...)
 }
 
-// watched requires that UptimeRobot has everything once and sees the site.
+// watched requires that UptimeRobot has every resource once and sees the site.
 func (p *project) watched(t *testing.T) robot {
 	t.Helper()
 	state := p.robot(t)
@@ -83,14 +85,14 @@ func (p *project) watched(t *testing.T) robot {
 	return state
 }
 
-// incidents is what VictorOps heard from UptimeRobot, in order.
+// incidents are the messages of UptimeRobot to VictorOps, in order.
 func (p *project) incidents(t *testing.T) []string {
 	t.Helper()
 	return p.toldVictorOps(t, func(alert alert) bool { return strings.HasPrefix(alert.EntityID, "uptimerobot/") })
 }
 
-// watchedFromOutside requires that all was made once, that another update changes
-// nothing, and that no secret is anywhere.
+// watchedFromOutside requires that everything was created once, that another update changes
+// nothing, and that no secret is visible anywhere.
 func watchedFromOutside(t *testing.T, p *project) {
 	before := p.watched(t)
 	if len(before.Deleted) == 0 { // else this is not the first time on this local cloud
@@ -105,14 +107,13 @@ func watchedFromOutside(t *testing.T, p *project) {
 	require.Empty(t, noSecrets(t, p, again.String()))
 }
 
-// noSecrets lists where a secret is in plain: in what was printed, or in a file
-// that Pulumi keeps.
+// noSecrets lists where a secret is in plain text: in an output, or in a file that Pulumi keeps.
 func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	t.Helper()
-	// As it stands in the configuration of UptimeRobot, whatever is around it.
+	// In the form of UptimeRobot's configuration, whatever surrounds it.
 	secrets := []string{robotKey, robotHeartbeat, "/integrations/uptimerobot/20131114/alert/"}
 	var found []string
-	look := func(where, text string) {
+	search := func(where, text string) {
 		for _, secret := range secrets {
 			if strings.Contains(text, secret) {
 				found = append(found, where)
@@ -120,12 +121,13 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 		}
 	}
 	for i, text := range printed {
-		look(fmt.Sprintf("output %d", i), text)
+		search(fmt.Sprintf("output %d", i), text)
 	}
-	look("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
+	search("the state", p.must(t, time.Minute, "pulumi", "stack", "export", "--stack", "local"))
 	for _, dir := range []string{filepath.Join("s3", "data", stateBucket), "pulumi"} {
 		err := filepath.WalkDir(filepath.Join(p.home(), dir), func(path string, entry os.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || !slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
+			if err != nil || !entry.Type().IsRegular() ||
+				!slices.Contains([]string{".json", ".log", ".bak", ".yaml", ""}, filepath.Ext(path)) {
 				return err
 			}
 			info, err := entry.Info()
@@ -133,7 +135,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 				return err // a plugin
 			}
 			content, err := os.ReadFile(path)
-			look(path, string(content))
+			search(path, string(content))
 			return err
 		})
 		require.NoError(t, err)
@@ -141,36 +143,40 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	return found
 }
 
-// renamedInPlace gives everything another name, and then its own again.
+// renamedInPlace renames everything by hand. An update restores the names, in place.
 func renamedInPlace(t *testing.T, p *project) {
 	before := p.watched(t)
-	t.Run("another name", func(t *testing.T) {
-		changed := p.copy(t)
-		changed.replace(t, "components/uptimemonitor.go", "Key: key, Name: name,", `Key: key, Name: name + " & more",`)
-		changed.replace(t, "components/uptimemonitor.go", "Name: a.Domain, Domain: a.StatusPage", `Name: "The site", Domain: a.StatusPage`)
-		changed.replace(t, "components/uptimemonitor.go", `"VictorOps: " + a.Domain`, `"On-Call: " + a.Domain`)
-		up := changed.pulumiUp(t)
-		require.NoError(t, up.err, up.String())
-		after := changed.robot(t)
-		require.Equal(t, before.Created, after.Created, "nothing was made anew")
-		require.Equal(t, before.Deleted, after.Deleted)
-		require.Equal(t, siteName+" & more", after.Monitors[0].Name)
-		require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)
-		require.Equal(t, "The site", after.Pages[0].Name)
-		require.Equal(t, before.Pages[0].ID, after.Pages[0].ID)
-		require.Equal(t, []string{"On-Call: " + siteName}, after.Integrations)
-		require.Empty(t, noSecrets(t, changed, up.String()))
-	})
+	var integrations struct{ Data []struct{ ID int64 } }
+	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
+	require.Len(t, integrations.Data, 1)
+	rename := func(kind string, id int64, body string, args ...any) {
+		p.asRobotsOwner(t, "PATCH", fmt.Sprintf("/%s/%d", kind, id), fmt.Sprintf(body, args...))
+	}
+	rename("monitors", before.Monitors[0].ID, `{"friendlyName": %q}`, siteName+" & more")
+	rename("psps", before.Pages[0].ID, `{"friendlyName": "The site"}`)
+	rename("integrations", integrations.Data[0].ID, `{"type": "Webhook", "data": {"friendlyName": %q}}`,
+		"On-Call: "+siteName)
+	renamed := p.robot(t)
+	require.Equal(t, siteName+" & more", renamed.Monitors[0].Name)
+	require.Equal(t, "The site", renamed.Pages[0].Name)
+	require.Equal(t, []string{"On-Call: " + siteName}, renamed.Integrations)
+
 	up := p.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
 	after := p.watched(t)
-	require.Equal(t, before.Created, after.Created)
+	require.Equal(t, before.Created, after.Created, "nothing was created again")
+	require.Equal(t, before.Deleted, after.Deleted)
 	require.Equal(t, siteName, after.Monitors[0].Name)
+	require.Equal(t, before.Monitors[0].ID, after.Monitors[0].ID)
+	require.Equal(t, before.Pages[0].Name, after.Pages[0].Name)
+	require.Equal(t, before.Pages[0].ID, after.Pages[0].ID)
+	require.Equal(t, before.Integrations, after.Integrations)
+	require.Empty(t, noSecrets(t, p, up.String()))
 	p.converged(t)
 }
 
-// putBack deletes a monitor by hand. The next update makes it again, and the one
-// after that changes nothing.
+// putBack deletes a monitor by hand. The next update creates it again, and the one after that
+// changes nothing.
 func putBack(t *testing.T, p *project) {
 	before := p.watched(t)
 	p.asRobotsOwner(t, "DELETE", fmt.Sprintf("/monitors/%d", before.Monitors[0].ID))
@@ -188,12 +194,14 @@ func putBack(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// takenAway deletes the command that watches, and with it all that it made.
+// takenAway deletes the command for UptimeRobot, and with it all that it created.
 func takenAway(t *testing.T, p *project) {
 	p.watched(t)
-	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))), func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
+	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))),
+		func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
 	require.Len(t, urns, 1)
-	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target-dependents", "--target", urns[0])
+	p.must(t, 5*time.Minute, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", "local", "--target-dependents",
+		"--target", urns[0])
 	state := p.robot(t)
 	require.Empty(t, state.Monitors)
 	require.Empty(t, state.Integrations)
@@ -204,24 +212,25 @@ func takenAway(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// outageIsSeen stops what serves the site, and starts it again.
+// outageIsSeen stops the web server, and starts it again.
 func outageIsSeen(t *testing.T, p *project) {
 	p.watched(t)
 	before := p.incidents(t)
-	told := func() []string { return p.incidents(t)[len(before):] }
+	messages := func() []string { return p.incidents(t)[len(before):] }
 	// Another check of the page, and those that confirm it.
 	limit := robotInterval + 10*time.Second
 	defer p.web(t, "start")
 	p.web(t, "stop")
 	down := eventually(t, limit, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Monitors[0].Status)
 	p.web(t, "start")
 	over := eventually(t, limit, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started", down.Seconds(), over.Seconds())
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s "+
+		"after it was started", down.Seconds(), over.Seconds())
 	for _, notice := range p.robot(t).Notices {
 		require.Empty(t, notice.Error)
 	}
@@ -229,7 +238,7 @@ func outageIsSeen(t *testing.T, p *project) {
 	require.NoError(t, ready.err, ready.String())
 }
 
-// heartbeatStops stops Alertmanager, which nothing on the server can tell anybody, and starts it again.
+// heartbeatStops stops Alertmanager, which no alert of the server can report, and starts it again.
 func heartbeatStops(t *testing.T, p *project) {
 	p.watched(t)
 	arrive := func(beats int) time.Duration {
@@ -237,12 +246,13 @@ func heartbeatStops(t *testing.T, p *project) {
 		before := p.robot(t).Heartbeats[0].Beats
 		return eventually(t, 4*time.Minute, func() (bool, string) {
 			is := p.robot(t).Heartbeats[0]
-			return is.Status == "UP" && is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
+			return is.Status == "UP" &&
+				is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
 		})
 	}
 	arrive(2) // and not one alone, which would not be repeated
 
-	// By hand, as docs/uptime.md says: the heartbeat monitor tells VictorOps.
+	// By hand, as docs/uptime.md says: the heartbeat monitor notifies VictorOps.
 	var integrations struct{ Data []struct{ ID int64 } }
 	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
 	require.Len(t, integrations.Data, 1)
@@ -253,7 +263,7 @@ func heartbeatStops(t *testing.T, p *project) {
 	defer p.asRobotsOwner(t, "PATCH", monitor, `{"assignedAlertContacts": []}`)
 
 	before := p.incidents(t)
-	told := func() []string { return p.incidents(t)[len(before):] }
+	messages := func() []string { return p.incidents(t)[len(before):] }
 	alertmanager := func(command string) {
 		t.Helper()
 		done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" alertmanager")
@@ -262,16 +272,17 @@ func heartbeatStops(t *testing.T, p *project) {
 	defer alertmanager("start")
 	alertmanager("stop")
 	missed := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Heartbeats[0].Status)
 	require.Equal(t, "UP", p.robot(t).Monitors[0].Status, "the site is served all the same")
 	alertmanager("start")
 	back := eventually(t, 4*time.Minute, func() (bool, string) {
-		return slices.Equal(told(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(told())
+		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
 	arrive(1)
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after it was started",
+	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after "+
+		"it was started",
 		missed.Seconds(), back.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())

@@ -16,26 +16,25 @@ import (
 )
 
 const (
-	// lookEvery is how often is asked which server has the VIP. It bounds how
-	// exactly the time of a move is known.
-	lookEvery = 50 * time.Millisecond
-	// moveLimit is how long a move may take at most: what fails in a longer
-	// time is not excused by it.
+	// checkInterval is the interval of the check which server holds the VIP. It bounds the precision of
+	// the time of a move.
+	checkInterval = 50 * time.Millisecond
+	// moveLimit is the time limit of a move: it does not excuse failures in a longer one.
 	moveLimit = time.Second
-	// clock is how times are shown.
+	// clock is the format of times.
 	clock = "15:04:05.000"
 )
 
-// visitors come to the site through the VIP while something happens to it.
+// visitors request pages through the VIP while the site changes.
 type visitors struct {
 	run *load.Run
-	// endLooks ends the looks at which server answers; moves gets what they saw.
-	endLooks context.CancelFunc
-	moves    chan []move
+	// endChecks ends the checks of which server responds; moves receives their result.
+	endChecks context.CancelFunc
+	moves     chan []move
 }
 
-// move is the VIP's way from one server to another: it began when the last look
-// that met the old one did, and was over when the first that met the new one was.
+// move is the VIP's move between servers: from the start of the last check that met the old one to
+// the end of the first one that met the new one.
 type move struct {
 	from, to    string
 	began, over time.Time
@@ -45,44 +44,47 @@ func (m move) String() string {
 	return fmt.Sprintf("from %s to %s, between %s and %s", m.from, m.to, m.began.Format(clock), m.over.Format(clock))
 }
 
-// seen is what visitors saw.
+// seen is the visitors' experience.
 type seen struct {
 	report load.Report
 	moves  []move
 }
 
-// visit sends visitors until seen is called.
+// visit starts visitors, who stay until seen is called.
 func (p *project) visit(t *testing.T) *visitors {
 	t.Helper()
 	pages := map[string]string{}
-	for _, page := range []string{"/", "/about/", "/feed.xml", "/assets/css/site.css", "/assets/images/one-serving.jpg", "/.well-known/release"} {
+	for _, page := range []string{
+		"/", "/about/", "/feed.xml", "/assets/css/site.css", "/assets/images/one-serving.jpg", "/.well-known/release",
+	} {
 		status, body, _ := p.get(t, siteURL+page)
 		require.Equal(t, http.StatusOK, status, page)
 		digest := sha256.Sum256([]byte(body))
 		pages[page] = hex.EncodeToString(digest[:])
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	run, err := load.Start(ctx, load.Visitors{URL: siteURL, Roots: p.roots(t), Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
+	run, err := load.Start(ctx,
+		load.Visitors{URL: siteURL, Roots: p.roots(t), Pages: pages, Fresh: 20, KeepAlive: 5, KeepAliveRate: 2})
 	if err != nil {
 		cancel()
 		require.NoError(t, err)
 	}
-	v := &visitors{run: run, endLooks: cancel, moves: make(chan []move, 1)}
+	v := &visitors{run: run, endChecks: cancel, moves: make(chan []move, 1)}
 	client := p.client(t, moveLimit/2)
 	go func() { v.moves <- watchMoves(ctx, client) }()
 	return v
 }
 
-// watchMoves looks which server has the VIP, until the context ends.
+// watchMoves checks which server holds the VIP, until the context ends.
 func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string
 	var lastLook time.Time
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
 		began := time.Now()
-		// A look in vain is no news: it is for the visitors to notice.
+		// A failed check is ignored: the visitors notice outages.
 		if server, err := ask(ctx, client, "server"); err == nil {
 			if last != "" && server != last {
 				moves = append(moves, move{from: last, to: server, began: lastLook, over: time.Now()})
@@ -97,20 +99,21 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 	}
 }
 
-// seen sends the visitors home, and returns what they saw. It is called once.
+// seen stops the visitors, and returns their results. It is called once.
 func (v *visitors) seen(t *testing.T) seen {
 	t.Helper()
 	report := v.run.Stop()
-	v.endLooks()
+	v.endChecks()
 	s := seen{report: report, moves: <-v.moves}
-	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP moved %d times",
+	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP "+
+		"moved %d times",
 		report.Fresh.Requests, report.KeepAlive.Requests, load.Milliseconds(report.Fresh.LongestGap), len(s.moves))
 	require.Greater(t, report.Fresh.Requests, 20, "too few to tell anything")
 	return s
 }
 
-// failures are the requests that were not answered as they should: those that
-// were in flight while the VIP moved, and all others.
+// failures are the requests without a correct response: those in flight while the VIP moved, and
+// all others.
 func (s seen) failures() (atMoves, others []string) {
 	for _, failure := range append(s.report.Fresh.Failures, s.report.KeepAlive.Failures...) {
 		line := fmt.Sprintf("%s, sent %s, ended after %.0f ms: %s: %s",
@@ -133,8 +136,8 @@ func (s seen) inFlight(failure load.Failure) bool {
 	return false
 }
 
-// unharmed requires that every request was answered, but for those that were in
-// flight while the VIP moved. It returns the number of these.
+// unharmed requires that every request was answered, except those in flight while the VIP moved. It
+// returns the number of these.
 func (s seen) unharmed(t *testing.T) (cut int) {
 	t.Helper()
 	for _, move := range s.moves {

@@ -16,11 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// siteURL is the site's, by the configuration of the stack local.
+// siteURL is the URL of the site in the configuration of the stack local.
 const siteURL = "https://site.localcloud.test"
 
-// authority is a file with the authorities that the local cloud's certificates
-// are from.
+// authority is a file with the authorities of the local cloud's certificates.
 func (p *project) authority() string { return filepath.Join(p.home(), "tls", "acme.pem") }
 
 // roots are the same authorities, and no others.
@@ -33,7 +32,7 @@ func (p *project) roots(t *testing.T) *x509.CertPool {
 	return roots
 }
 
-// client asks each time on a new connection, and follows no redirect.
+// client opens a new connection for each request, and follows no redirect.
 func (p *project) client(t *testing.T, timeout time.Duration) *http.Client {
 	t.Helper()
 	return &http.Client{
@@ -43,7 +42,7 @@ func (p *project) client(t *testing.T, timeout time.Duration) *http.Client {
 	}
 }
 
-// get fetches a page as a visitor does.
+// get fetches a page like a visitor.
 func (p *project) get(t *testing.T, url string) (status int, body string, header http.Header) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -56,7 +55,7 @@ func (p *project) get(t *testing.T, url string) (status int, body string, header
 	return response.StatusCode, string(content), response.Header
 }
 
-// ask asks the site for what it says of itself: its server, or its release.
+// ask asks the site for its server or its release.
 func ask(ctx context.Context, client *http.Client, what string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, siteURL+"/.well-known/"+what, nil)
 	if err != nil {
@@ -75,7 +74,7 @@ func ask(ctx context.Context, client *http.Client, what string) (string, error) 
 	return value, nil
 }
 
-// served is which server answers, and with which release; what cannot be had is
+// served is which server responds, and with which release; unknown values are empty.
 // empty.
 func (p *project) served(t *testing.T) (server, release string) {
 	t.Helper()

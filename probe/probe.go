@@ -1,5 +1,5 @@
-// Package probe checks from outside that a site is served by the right server, with the right
-// release and a valid certificate.
+// Package probe verifies from outside that the right server serves a site, with the right release and a valid
+// certificate.
 package probe
 
 import (
@@ -14,18 +14,19 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
 
 const (
-	// attemptTimeout bounds one attempt: the look-up of the name and both requests.
+	// attemptTimeout bounds one attempt: the lookup of the name and both requests.
 	attemptTimeout = 5 * time.Second
 	// pause is the time between two attempts.
 	pause = 200 * time.Millisecond
-	// logPause is the least time between two lines of progress.
+	// logPause is the minimum time between two lines of progress.
 	logPause = 5 * time.Second
-	// maxBody is the number of bytes of an answer that are read, maxQuoted of those that are shown.
+	// maxBody is how many bytes of a response are read, maxQuoted how many are quoted.
 	maxBody, maxQuoted = 4096, 200
 )
 
@@ -34,28 +35,28 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Target is a site at one address, and what must answer there.
+// Target is a site at one address, and the server and release to expect there.
 type Target struct {
 	// Name is the site's name.
 	Name string
-	// Address is the IPv4 address and the port that are asked, whatever Name resolves to.
+	// Address is the IPv4 address and port to probe, whatever Name resolves to.
 	Address netip.AddrPort
-	// Roots are the trusted authorities; nil for those of this machine.
+	// Roots are the trusted authorities. Default: those of this machine.
 	Roots *x509.CertPool
-	// AnyCertificate skips the check of the certificate.
+	// AnyCertificate skips the verification of the certificate.
 	AnyCertificate bool
 	// Server is the id of the server, Release the name of the release.
 	Server, Release string
 }
 
-// Await probes the site until it answers as it should. After within it returns an error that says
-// what answered instead; the last attempt may overrun within by 5 s.
+// Await probes the site until it is served as expected. After within it returns an error with the actual responses; the
+// last attempt may overrun within by 5 s.
 //
-// The certificate is not checked while the name does not exist or resolves to other addresses
-// only: no authority issues one then, and no visitor comes by the name. A look-up that fails in
-// another way is repeated and, in the end, an error.
+// The certificate is not verified while the name does not exist or resolves to other addresses only: no authority
+// issues one then, and no visitor comes by the name. A lookup that fails in another way is retried and, in the end, an
+// error.
 //
-// log gets a line of text when something else answers, every 5 s at most.
+// log gets a line of text for each unexpected response, every 5 s at most.
 func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolver, log func(line string)) error {
 	began := time.Now()
 	tick := time.NewTicker(pause)
@@ -79,7 +80,8 @@ func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolv
 		}
 		took := time.Since(began)
 		if took >= within {
-			return fmt.Errorf("cannot verify %s at %s after %.0f s:\n%s", t.url(), t.Address.Addr(), took.Seconds(), strings.Join(problems, "\n"))
+			return fmt.Errorf("cannot verify %s at %s after %.0f s:\n%s", t.url(), t.Address.Addr(), took.Seconds(),
+				strings.Join(problems, "\n"))
 		}
 		if summary := strings.Join(problems, "; "); summary != logged && time.Since(loggedAt) >= logPause {
 			logged, loggedAt = summary, time.Now()
@@ -96,7 +98,7 @@ func (t Target) url() string { return "https://" + t.Name + "/" }
 
 // seen is the result of one attempt.
 type seen struct {
-	// lookup is the error of the look-up of the name; nothing was asked then.
+	// lookup is the error of the lookup of the name; no request was sent then.
 	lookup error
 	// elsewhere reports that the name does not resolve to the address.
 	elsewhere       bool
@@ -104,9 +106,9 @@ type seen struct {
 	certificate     *x509.Certificate
 }
 
-// answer is the answer to one request.
+// answer is the response to one request.
 type answer struct {
-	// err is set where there was no answer.
+	// err is set if there was no response.
 	err      error
 	status   int
 	location string
@@ -115,43 +117,69 @@ type answer struct {
 	value string
 }
 
-// attempt looks up the name and asks the site once, on a connection of its own.
+// attempt looks up the name and probes the site once, on a connection of its own.
 func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	var s seen
-	if !t.AnyCertificate {
-		here, err := t.resolvesHere(ctx, resolver)
-		if err != nil {
-			return seen{lookup: err}
-		}
-		s.elsewhere = !here
+	client, elsewhere, err := t.client(ctx, resolver)
+	if err != nil {
+		return seen{lookup: err}
 	}
-	transport := &http.Transport{
-		// No proxy of the environment: the address itself is asked.
-		Proxy: nil,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
-		},
-		TLSClientConfig:   &tls.Config{RootCAs: t.Roots, InsecureSkipVerify: t.AnyCertificate || s.elsewhere},
-		ForceAttemptHTTP2: true,
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	defer client.CloseIdleConnections()
+	s := seen{elsewhere: elsewhere}
 	for _, question := range []struct {
 		key    string
 		answer *answer
 	}{{"server", &s.server}, {"release", &s.release}} {
 		var certificate *x509.Certificate
-		*question.answer, certificate = t.ask(ctx, client, question.key)
+		*question.answer, certificate = t.ask(ctx, client, ".well-known/"+question.key, question.key)
 		if certificate != nil {
 			s.certificate = certificate
 		}
 	}
 	return s
+}
+
+// Visit requests the front page and the id of the server once, on a connection of its own. It fails if another server
+// responds, or that one with an error of its own. The certificate is verified as in Await. It takes 5 s at most.
+func (t Target) Visit(ctx context.Context, resolver Resolver) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	client, _, err := t.client(ctx, resolver)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	if front, _ := t.ask(ctx, client, "", ""); front.err != nil || front.status >= http.StatusInternalServerError {
+		return fmt.Errorf("/: got %s", front)
+	}
+	if named, _ := t.ask(ctx, client, ".well-known/server", "server"); !named.names(t.Server) {
+		return fmt.Errorf("/.well-known/server: expected %s, got %s", t.Server, named)
+	}
+	return nil
+}
+
+// client returns a client that connects to the address, and whether the name resolves to others only.
+func (t Target) client(ctx context.Context, resolver Resolver) (client *http.Client, elsewhere bool, err error) {
+	if !t.AnyCertificate {
+		here, err := t.resolvesHere(ctx, resolver)
+		if err != nil {
+			return nil, false, err
+		}
+		elsewhere = !here
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			// No proxy of the environment: it would probe another address.
+			Proxy: nil,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
+			},
+			TLSClientConfig:   &tls.Config{RootCAs: t.Roots, InsecureSkipVerify: t.AnyCertificate || elsewhere},
+			ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, elsewhere, nil
 }
 
 // resolvesHere reports whether the name resolves to the address.
@@ -172,15 +200,15 @@ func (t Target) resolvesHere(ctx context.Context, resolver Resolver) (bool, erro
 	return false, nil
 }
 
-// ask sends one request, and returns the certificate that was shown, if any.
-func (t Target) ask(ctx context.Context, client *http.Client, key string) (answer, *x509.Certificate) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+".well-known/"+key, nil)
+// ask requests a path, whose body may be JSON with a string of that key. It returns the server's certificate, if any.
+func (t Target) ask(ctx context.Context, client *http.Client, path, key string) (answer, *x509.Certificate) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+path, nil)
 	if err != nil {
 		return answer{err: err}, nil
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		// The URL and the address are in the report already; the port of this side is another each time.
+		// The report has the URL and the address; the local port would differ each time.
 		var request *url.Error
 		if errors.As(err, &request) {
 			err = request.Err
@@ -212,7 +240,7 @@ func (t Target) ask(ctx context.Context, client *http.Client, key string) (answe
 	return a, certificate
 }
 
-// problems are the lines that say what is not as it should be: none, if all is well.
+// problems describes each unexpected response in a line.
 func (t Target) problems(s seen) []string {
 	if s.lookup != nil {
 		return []string{s.lookup.Error()}
@@ -225,7 +253,8 @@ func (t Target) problems(s seen) []string {
 		if question.answer.names(question.expected) {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
+		lines = append(lines,
+			fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
 	}
 	if len(lines) == 0 {
 		return nil
@@ -234,12 +263,14 @@ func (t Target) problems(s seen) []string {
 		lines = append(lines, "certificate: "+describe(s.certificate))
 	}
 	if s.server.names(t.Server) && s.release.err == nil {
-		lines = append(lines, fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service", t.Release))
+		lines = append(lines,
+			fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service",
+				t.Release))
 	}
 	return lines
 }
 
-// names reports whether a good answer names the value.
+// names reports whether a successful response names the value.
 func (a answer) names(value string) bool {
 	return a.err == nil && a.status == http.StatusOK && a.value == value
 }
@@ -255,7 +286,7 @@ func (a answer) String() string {
 	}
 }
 
-// clean makes one short line of a text that comes from elsewhere.
+// clean shortens foreign text to one line.
 func clean(text string) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(line) > maxQuoted {
@@ -264,8 +295,20 @@ func clean(text string) string {
 	return line
 }
 
-// describe names a certificate for people.
 func describe(c *x509.Certificate) string {
 	return clean(fmt.Sprintf("%s for %s, issued by %s, valid until %s",
 		c.Subject, strings.Join(c.DNSNames, ", "), c.Issuer, c.NotAfter.UTC().Format("2006-01-02 15:04 MST")))
+}
+
+// Roots reads the certificates of authorities from a PEM file.
+func Roots(file string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s has no PEM certificate", file)
+	}
+	return pool, nil
 }

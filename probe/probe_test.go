@@ -19,7 +19,7 @@ import (
 	"immutable-infra/probe"
 )
 
-// TestMain sets proxies for all tests: none of them answers, and none may be asked.
+// TestMain sets proxies for all tests: none of them responds, and none may be used.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"} {
 		os.Setenv(name, "http://127.0.0.1:9")
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// resolver answers each look-up with the next of its results, and then with the last.
+// resolver answers each lookup with the next of its results, and then with the last.
 type resolver struct {
 	results []any // an address or an error
 	asked   atomic.Int32
@@ -83,14 +83,17 @@ func TestProbeEndsWhenTheServerServesTheRelease(t *testing.T) {
 	require.Greater(t, requests.Load(), int32(6))
 }
 
-func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
+func TestErrorHasTheActualResponse(t *testing.T) {
 	for name, test := range map[string]struct {
 		handler  http.Handler
 		expected []string
 		hint     bool
 	}{
-		"another server": {testsite.Serving("i-ne", "r-new"), []string{`/.well-known/server: expected i-new, got 200: {"server":"i-ne"}`}, false},
-		"R6 the release of before": {testsite.Serving("i-new", "r-old"),
+		"another server": {
+			testsite.Serving("i-ne", "r-new"), []string{`/.well-known/server: expected i-new, got 200: {"server":"i-ne"}`},
+			false,
+		},
+		"R6 the previous release": {testsite.Serving("i-new", "r-old"),
 			[]string{`/.well-known/release: expected r-new, got 200: {"release": "r-old"}`}, true},
 		"another site": {http.NotFoundHandler(), []string{"got 404: 404 page not found"}, false},
 		"a redirect": {http.RedirectHandler("https://parking.example/?for=example.com", http.StatusFound),
@@ -106,15 +109,18 @@ func TestErrorSaysWhatAnsweredInstead(t *testing.T) {
 			for _, text := range test.expected {
 				require.ErrorContains(t, err, text)
 			}
-			require.ErrorContains(t, err, "certificate: CN=certificate of example.com for example.com, issued by CN=certificate of example.com, valid until ")
-			require.Equal(t, test.hint, strings.Contains(err.Error(), "release r-new is uploaded, but not served: on the server, see journalctl -u agent-pull.service"))
+			require.ErrorContains(t, err,
+				"certificate: CN=certificate of example.com for example.com, issued by CN=certificate of example.com, valid until ")
+			require.Equal(t, test.hint,
+				strings.Contains(err.Error(),
+					"release r-new is uploaded, but not served: on the server, see journalctl -u agent-pull.service"))
 			require.Less(t, len(err.Error()), 2000)
 		})
 	}
 }
 
-// TestB11CertificateIsCheckedWhereTheNameResolvesHere: no answer of the resolver, and no failure
-// of it, makes a success without a check of the certificate while the name leads to the site.
+// TestB11CertificateIsCheckedWhereTheNameResolvesHere: while the name leads to the site, no answer
+// and no failure of the resolver allows a success without a check of the certificate.
 func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 	site := testsite.Start(t, "example.org", testsite.Serving("i-new", "r-new"))
 	for name, test := range map[string]struct {
@@ -122,10 +128,16 @@ func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 		within  time.Duration
 		err     string
 	}{
-		"for another name":              {[]any{here}, 0, "certificate: CN=certificate of example.org for example.org"},
-		"the resolver fails":            {[]any{failing}, 0, "cannot resolve example.com: lookup example.com: server misbehaving"},
-		"the resolver fails, then not":  {[]any{failing, here}, time.Second, "x509: certificate is valid for example.org, not example.com"},
-		"the resolver is out of reach":  {[]any{errors.New("network is unreachable")}, 0, "cannot resolve example.com: network is unreachable"},
+		"for another name": {[]any{here}, 0, "certificate: CN=certificate of example.org for example.org"},
+		"the resolver fails": {
+			[]any{failing}, 0, "cannot resolve example.com: lookup example.com: server misbehaving",
+		},
+		"the resolver fails, then not": {
+			[]any{failing, here}, time.Second, "x509: certificate is valid for example.org, not example.com",
+		},
+		"the resolver is out of reach": {
+			[]any{errors.New("network is unreachable")}, 0, "cannot resolve example.com: network is unreachable",
+		},
 		"the resolver fails and ends":   {[]any{failing, notFound}, time.Second, ""},
 		"the name leads elsewhere":      {[]any{elsewhere}, 0, ""},
 		"the name does not exist (yet)": {[]any{notFound}, 0, ""},
@@ -138,7 +150,9 @@ func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Contains(t, log, "example.com does not resolve to 127.0.0.1 yet: its certificate is not checked. Create the DNS records; `pulumi stack output dnsRecords`")
+			require.Contains(t, log,
+				"example.com does not resolve to 127.0.0.1 yet: its certificate is not checked. Create the DNS records; `pulumi "+
+					"stack output dnsRecords`")
 		})
 	}
 	t.Run("of an unknown authority", func(t *testing.T) {

@@ -1,13 +1,14 @@
-// Package publish builds the site, checks that servers will accept it, and brings it to the content
-// bucket.
+// Package publish builds the site, checks that servers will accept it, and uploads it to the
+// content bucket.
 //
-// A build runs in the site's own directory, because plugins look there for git's history and keep their
-// caches there. It runs without the deployment's variables, and what it makes goes to the work directory,
-// which nothing else writes to: what was listed is what is uploaded.
+// A build runs in the site's own directory, because plugins look there for git's history and keep
+// their caches there. It runs without the deployment's variables. Its result goes to the work
+// directory, where nothing else writes, so that the files that were listed are the files that are
+// uploaded.
 //
-// Some builds write into their own source: a lock file, a build number, thumbnails. The build records such
-// files, and the hash of the source takes them for what they were before (recordFile). So a build is no
-// reason for another one, on this machine or in a new clone.
+// Some builds write into their own source: a lock file, a build number, thumbnails. The build
+// records such files, and the hash of the source counts them with their content before the build
+// (recordFile). So a build does not cause another one, on this machine or in a new clone.
 package publish
 
 import (
@@ -36,27 +37,28 @@ type Settings struct {
 	// WorkDir is where builds are kept, below a directory for each stack.
 	WorkDir string
 	Stack   string
-	// Command builds the site into SiteDir's _site, in bash. Default: Jekyll, by bundler where there
+	// Command builds the site into SiteDir's _site, in bash. Default: Jekyll, by bundler if there
 	// is a Gemfile.
 	Command string
 	// JekyllEnv is JEKYLL_ENV of the build.
 	JekyllEnv string
-	// SourceHash is SiteHash of what is built. A build of another source is never uploaded.
+	// SourceHash is the SiteHash of the source to build. A build of another source is never
+	// uploaded.
 	SourceHash string
-	// Log gets what the build prints.
+	// Log gets the output of the build.
 	Log io.Writer
 }
 
 // below is a path in the stack's own directory.
 func (s Settings) below(name string) string { return filepath.Join(s.WorkDir, s.Stack, name) }
 
-// siteCopy is where the built site is kept, which nothing but a build writes to.
+// siteCopy is the directory of the built site. Only a build writes to it.
 func (s Settings) siteCopy() string { return s.below("site") }
 
-// originFile says what siteCopy was built from.
+// originFile names the source that siteCopy was built from.
 func (s Settings) originFile() string { return s.below("origin") }
 
-// origin names all that a build depends on.
+// origin identifies everything that a build depends on.
 func (s Settings) origin() string {
 	return fmt.Sprintf("%s\n%q\n%q\n", s.SourceHash, s.Command, s.JekyllEnv)
 }
@@ -65,7 +67,7 @@ func (s Settings) origin() string {
 func (s Settings) manifestFile() string { return s.below(manifest.Name) }
 
 // Build builds the site, checks that a server will accept it, keeps it in the work directory, and
-// returns its manifest. A build that fails leaves the one before it as it was.
+// returns its manifest. A failed build leaves the previous one unchanged.
 func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	source, err := OpenSource(s.SiteDir, ".", s.WorkDir)
 	if err != nil {
@@ -94,7 +96,7 @@ func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	return list, nil
 }
 
-// keep puts a build in the place of the one before. Until all of it is there, no build is.
+// keep replaces the previous build. Until the new one is complete, the work directory has no build.
 func (s Settings) keep(output string, list manifest.Manifest) error {
 	for _, path := range []string{s.originFile(), s.siteCopy()} {
 		if err := os.RemoveAll(path); err != nil {
@@ -166,8 +168,8 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 		jekyll = []string{"bundle", "exec", "jekyll"}
 		break
 	}
-	// Jekyll splits --config at commas, and builds without any configuration where it cannot read one:
-	// the name of a temporary directory has none.
+	// Jekyll splits --config at commas, and builds without any configuration if it cannot read one:
+	// the name of a temporary directory has no comma.
 	temporary, err := os.MkdirTemp("", "publish-")
 	if err != nil {
 		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
@@ -192,14 +194,18 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 }
 
 // installGems returns the variables by which bundler finds the gems of a Gemfile. It installs gems
-// that the machine lacks below the work directory, as the lock file has them where there is one.
-func (s Settings) installGems(dir string, run func(environment []string, name string, args ...string) error) ([]string, error) {
+// that the machine lacks below the work directory, in the versions of the lock file if there is
+// one.
+func (s Settings) installGems(
+	dir string, run func(environment []string, name string, args ...string) error,
+) ([]string, error) {
 	err := run(nil, "bundle", "check")
 	if err == nil {
 		return nil, nil
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("cannot install the site's gems: %w; install bundler (on Debian: apt-get install bundler)", err)
+		return nil, fmt.Errorf("cannot install the site's gems: %w; install bundler (on Debian: apt-get install bundler)",
+			err)
 	}
 	gems := []string{"BUNDLE_PATH=" + filepath.Join(s.WorkDir, "gems")}
 	for _, lock := range []string{"Gemfile.lock", "gems.locked"} {
@@ -210,7 +216,8 @@ func (s Settings) installGems(dir string, run func(environment []string, name st
 	}
 	fmt.Fprintln(s.Log, "Installing the site's gems into", gems[0][len("BUNDLE_PATH="):])
 	if err := run(gems, "bundle", "install"); err != nil {
-		return nil, fmt.Errorf("cannot install the site's gems: bundle install: %w; run it in %s to see why, and commit Gemfile.lock", err, dir)
+		return nil, fmt.Errorf("cannot install the site's gems: bundle install: %w; run it in %s to see why, and commit "+
+			"Gemfile.lock", err, dir)
 	}
 	return gems, nil
 }
@@ -222,10 +229,12 @@ func (s Settings) writeConfig(source Source, path string) error {
 		return err
 	}
 	if len(unreadable) > 0 {
-		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n", abridged(unreadable))
+		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n",
+			abridged(unreadable))
 	}
 	if len(outside) > 0 {
-		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n", abridged(outside))
+		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n",
+			abridged(outside))
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"exclude":     slices.Concat(source.jekyll.exclude, exclude),
@@ -240,11 +249,11 @@ func (s Settings) writeConfig(source Source, path string) error {
 	return nil
 }
 
-// killDelay is how long a build that was told to end may take.
+// killDelay is how long a build may take to end after it was signalled.
 const killDelay = 10 * time.Second
 
-// command runs one command of a build in an environment of its own: nothing of the deployment's
-// keys, tokens and passphrases reaches code that comes with a site.
+// command runs one command of a build in an environment of its own: the deployment's keys, tokens
+// and passphrases must not reach code that comes with a site.
 func (s Settings) command(ctx context.Context, dir string, environment []string, name string, args ...string) error {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = dir
@@ -252,11 +261,11 @@ func (s Settings) command(ctx context.Context, dir string, environment []string,
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + os.Getenv("HOME"),
 		"LANG=C.UTF-8",
-		// A post's date decides its address: the same on every machine.
+		// A post's date decides its URL, which must be the same on every machine.
 		"TZ=UTC",
 		"JEKYLL_ENV=" + s.JekyllEnv,
 	}, environment...)
-	// Standard output is for the release alone.
+	// Standard output is reserved for the release.
 	command.Stdout, command.Stderr = s.Log, s.Log
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
@@ -264,8 +273,8 @@ func (s Settings) command(ctx context.Context, dir string, environment []string,
 	return command.Run()
 }
 
-// abridged is a list of names of which there may be thousands. Dotfiles, such as an editor's or those of
-// credentials, are counted only: a public workflow shows its log.
+// abridged shortens a list that may have thousands of names. It only counts dotfiles, such as an
+// editor's or those with credentials: a public workflow shows its log.
 func abridged(names []string) string {
 	const most = 10
 	shown := slices.DeleteFunc(slices.Clone(names), func(name string) bool {

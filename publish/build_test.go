@@ -32,7 +32,7 @@ func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
 	require.NotContains(t, p.log.String(), "wrote into its own source")
 }
 
-func TestABuildWhoseWorkDirectoryIsALinkIsWhole(t *testing.T) {
+func TestBuildInLinkedWorkDirectoryIsComplete(t *testing.T) {
 	p := newProject(t, ".", "site")
 	tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; echo front >"$2/index.html"`})
 	require.NoError(t, os.Symlink(t.TempDir(), ".build"))
@@ -40,7 +40,7 @@ func TestABuildWhoseWorkDirectoryIsALinkIsWhole(t *testing.T) {
 	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
 }
 
-func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
+func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	needJekyll(t)
 	p := newProject(t, "project", "real")
 	require.NoError(t, os.Symlink("real", "site"))
@@ -48,7 +48,8 @@ func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
 	shared := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(shared, "shared.txt"), []byte("shared"), 0o644))
 	p.write(map[string]string{
-		"_config.yml": "destination: public\nincremental: true\n", "index.html": frontMatter + "front", "pipe.htm.txt": "kept",
+		"_config.yml": "destination: public\nincremental: true\n", "index.html": frontMatter + "front",
+		"pipe.htm.txt":       "kept",
 		"deep/pipe.html.txt": "kept", "public/stale.html": "an earlier build's", "_posts/2026-01-01-a.md": frontMatter + "a",
 		"a/file.txt": "linked",
 	})
@@ -63,7 +64,10 @@ func TestB3JekyllBuildsASiteWithStrangeThingsInIt(t *testing.T) {
 	hash := p.hash()
 
 	files := p.built()
-	for _, name := range []string{"index.html", "pipe.htm.txt", "deep/pipe.html.txt", "2026/01/01/a.html", "a/file.txt", "linked/file.txt", "shared/shared.txt"} {
+	for _, name := range []string{
+		"index.html", "pipe.htm.txt", "deep/pipe.html.txt", "2026/01/01/a.html", "a/file.txt", "linked/file.txt",
+		"shared/shared.txt",
+	} {
 		require.Contains(t, files, name)
 	}
 	for name := range files {
@@ -123,14 +127,17 @@ func TestLogOfABuildNamesNoDotfiles(t *testing.T) {
 	for i := range 12 {
 		many = append(many, fmt.Sprintf("%02d.html", i))
 	}
-	require.Equal(t, "00.html, 01.html, 02.html, 03.html, 04.html, 05.html, 06.html, 07.html, 08.html, 09.html and 1 whose names begin with a dot and 2 more", abridged(many))
+	require.Equal(t,
+		"00.html, 01.html, 02.html, 03.html, 04.html, 05.html, 06.html, 07.html, 08.html, 09.html and 1 whose names begin "+
+			"with a dot and 2 more", abridged(many))
 
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front", ".env": "KEY=1"})
 	p.settings.Command = "date +%N >.env; date +%N >count.txt; mkdir -p _site; cp index.html _site/"
 	_, err := p.build()
 	require.NoError(t, err)
-	require.Contains(t, p.log.String(), "The build wrote into its own source: count.txt and 1 whose names begin with a dot.")
+	require.Contains(t, p.log.String(),
+		"The build wrote into its own source: count.txt and 1 whose names begin with a dot.")
 	require.NotContains(t, p.log.String(), ".env")
 }
 
@@ -149,7 +156,11 @@ func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t, "project", "site")
-			p.write(map[string]string{c.file: c.config, "index.html": "front", "_posts/2099-01-02-embargo.md": frontMatter + "secret"})
+			p.write(map[string]string{
+				c.file:                         c.config,
+				"index.html":                   "front",
+				"_posts/2099-01-02-embargo.md": frontMatter + "secret",
+			})
 			_, published := p.built()["2099/01/02/embargo.html"]
 			require.Equal(t, c.published, published)
 		})
@@ -162,7 +173,10 @@ func TestB6APostHasTheSameAddressInEachTimeZone(t *testing.T) {
 		t.Run("TZ="+zone, func(t *testing.T) {
 			t.Setenv("TZ", zone)
 			p := newProject(t, "project", "site")
-			p.write(map[string]string{"index.html": "front", "_posts/2026-03-01-early.md": "---\ndate: 2026-03-01 00:30:00 +0100\n---\nearly"})
+			p.write(map[string]string{
+				"index.html":                 "front",
+				"_posts/2026-03-01-early.md": "---\ndate: 2026-03-01 00:30:00 +0100\n---\nearly",
+			})
 			require.Contains(t, p.built(), "2026/02/28/early.html")
 		})
 	}
@@ -195,11 +209,17 @@ esac
 		},
 		"gems of a lock file are missing": {
 			files: []string{"Gemfile", "Gemfile.lock"},
-			calls: []string{"bundle check", "bundle install BUNDLE_FROZEN=true BUNDLE_PATH=GEMS", "bundle exec jekyll build BUNDLE_FROZEN=true BUNDLE_PATH=GEMS"},
+			calls: []string{
+				"bundle check", "bundle install BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
+				"bundle exec jekyll build BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
+			},
 		},
 		"by the newer names": {
 			files: []string{"gems.rb", "gems.locked"},
-			calls: []string{"bundle check", "bundle install BUNDLE_FROZEN=true BUNDLE_PATH=GEMS", "bundle exec jekyll build BUNDLE_FROZEN=true BUNDLE_PATH=GEMS"},
+			calls: []string{
+				"bundle check", "bundle install BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
+				"bundle exec jekyll build BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
+			},
 		},
 		"gems cannot be installed": {
 			files: []string{"Gemfile"}, home: []string{"broken"},
@@ -242,7 +262,8 @@ esac
 				if _, variables, found := strings.Cut(after, "site.new "); found {
 					before += variables
 				}
-				calls = append(calls, strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(before, work+"/gems", "GEMS"), "  ", " ")))
+				calls = append(calls,
+					strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(before, work+"/gems", "GEMS"), "  ", " ")))
 			}
 			require.Equal(t, c.calls, calls)
 			if slices.Contains(c.home, "broken") {
@@ -254,12 +275,16 @@ esac
 
 func TestB8TheBuildSeesFiveVariables(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_SECRET_ACCESS_KEY": "key", "PULUMI_CONFIG_PASSPHRASE": "phrase", "PULUMI_ACCESS_TOKEN": "token", "GITHUB_TOKEN": "token",
-		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "token", "BUCKET": "content", "TZ": "Europe/Berlin", "LC_ALL": "de_DE.UTF-8", "RUBYOPT": "-w", "BASH_ENV": "/evil",
+		"AWS_SECRET_ACCESS_KEY": "key", "PULUMI_CONFIG_PASSPHRASE": "phrase", "PULUMI_ACCESS_TOKEN": "token",
+		"GITHUB_TOKEN":                   "token",
+		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "token", "BUCKET": "content", "TZ": "Europe/Berlin", "LC_ALL": "de_DE.UTF-8",
+		"RUBYOPT": "-w", "BASH_ENV": "/evil",
 	} {
 		t.Setenv(name, value)
 	}
-	expected := []string{"HOME=" + os.Getenv("HOME"), "JEKYLL_ENV=production", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}
+	expected := []string{
+		"HOME=" + os.Getenv("HOME"), "JEKYLL_ENV=production", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TZ=UTC",
+	}
 	// bash's own.
 	const print = `mkdir -p _site && env | grep -v -e ^PWD= -e ^SHLVL= -e ^_= -e ^OLDPWD= | sort >_site/index.html`
 	t.Run("of a command", func(t *testing.T) {
@@ -274,14 +299,21 @@ func TestB8TheBuildSeesFiveVariables(t *testing.T) {
 	t.Run("of Jekyll", func(t *testing.T) {
 		p := newProject(t, "project", "site")
 		p.write(map[string]string{"a.txt": "a"})
-		tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; cd "$2"/..; rm -rf _site; ` + print + `; mv _site/index.html "$2"; rmdir _site`})
-		require.Equal(t, append(slices.Clone(expected[:3]), "PATH="+os.Getenv("PATH"), "TZ=UTC"), lines(p.built()["index.html"]))
+		tools(t, map[string]string{
+			"jekyll": `while [ "$1" != --destination ]; do shift; done; cd "$2"/..; rm -rf _site; ` + print + `; mv _site/index.html "$2"; rmdir _site`,
+		})
+		require.Equal(t, append(slices.Clone(expected[:3]), "PATH="+os.Getenv("PATH"), "TZ=UTC"),
+			lines(p.built()["index.html"]))
 	})
 }
 
-func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
+func TestFailedBuildKeepsThePreviousOne(t *testing.T) {
 	for name, c := range map[string]struct{ command, message, log string }{
-		"fails":          {command: "echo 'Liquid Exception: no endif' >&2; exit 3", message: "exit status 3", log: "Liquid Exception: no endif"},
+		"fails": {
+			command: "echo 'Liquid Exception: no endif' >&2; exit 3",
+			message: "exit status 3",
+			log:     "Liquid Exception: no endif",
+		},
 		"makes nothing":  {command: "true", message: "left no _site"},
 		"no front page":  {command: "mkdir _site && echo a >_site/about.html", message: "there is no index.html"},
 		"empty index":    {command: "mkdir _site && touch _site/index.html", message: "index.html is empty"},
@@ -311,7 +343,7 @@ func TestABuildThatFailsLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestWhatAnEarlierBuildLeftIsNotPartOfTheNext(t *testing.T) {
+func TestBuildDoesNotContainFilesOfEarlierOnes(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	p.settings.Command = "mkdir _site && cp index.html _site"
@@ -353,8 +385,12 @@ func TestJekyllsOwnLinksAreCopied(t *testing.T) {
 	p.write(map[string]string{"about.html": "about"})
 	site, err := filepath.Abs("site")
 	require.NoError(t, err)
-	tools(t, map[string]string{"jekyll": fmt.Sprintf(`while [ "$1" != --destination ]; do shift; done; cd "$2"; echo front >index.html; ln -s index.html home.html; ln -s %s/about.html .; ln -s %s all`, site, site)})
-	require.Equal(t, map[string]string{"index.html": "front\n", "home.html": "front\n", "about.html": "about", "all/about.html": "about"}, p.built())
+	tools(t, map[string]string{
+		"jekyll": fmt.Sprintf(`while [ "$1" != --destination ]; do shift; done; cd "$2"; echo front >index.html; ln -s index.html home.html; ln -s %s/about.html .; ln -s %s all`, site, site),
+	})
+	require.Equal(t, map[string]string{
+		"index.html": "front\n", "home.html": "front\n", "about.html": "about", "all/about.html": "about",
+	}, p.built())
 }
 
 func keys(files map[string]string) []string {
@@ -376,12 +412,21 @@ func TestTheSitesOwnConfigurationIsRead(t *testing.T) {
 			jekyllConfig{},
 		},
 		"YAML": {
-			map[string]string{"_config.yml": "\ufefftitle: &x a\ndestination: ../out\nexclude: [a]\nexclude: [*x, 404, b c]\nsource: src\ncache_dir: .c\ncollections: {x: {output: true}}\n"},
-			jekyllConfig{file: "_config.yml", exclude: []string{"a", "404", "b c"}, source: "src", destination: "../out", cache: ".c"},
+			map[string]string{
+				"_config.yml": "\ufefftitle: &x a\ndestination: ../out\nexclude: [a]\nexclude: [*x, 404, b c]\nsource: " +
+					"src\ncache_dir: .c\ncollections: {x: {output: true}}\n",
+			},
+			jekyllConfig{
+				file: "_config.yml", exclude: []string{"a", "404", "b c"}, source: "src", destination: "../out", cache: ".c",
+			},
 		},
 		"TOML": {
-			map[string]string{"_config.toml": "title = \"x\"\ndestination = 'public'\nexclude = [\"a\", 'b']\n[sass]\nsass_dir = \"s\"\n"},
-			jekyllConfig{file: "_config.toml", exclude: []string{"a", "b"}, source: ".", destination: "public", cache: ".jekyll-cache"},
+			map[string]string{
+				"_config.toml": "title = \"x\"\ndestination = 'public'\nexclude = [\"a\", 'b']\n[sass]\nsass_dir = \"s\"\n",
+			},
+			jekyllConfig{
+				file: "_config.toml", exclude: []string{"a", "b"}, source: ".", destination: "public", cache: ".jekyll-cache",
+			},
 		},
 		"an empty list": {
 			map[string]string{"_config.yaml": "exclude: []\ndestination:\n"},
@@ -407,7 +452,8 @@ func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
 	needJekyll(t)
 	p := newProject(t, "blog/docs/infra", "../..")
 	p.write(map[string]string{
-		"_config.yml": "source: docs\ndestination: docs/out\n", "docs/index.html": frontMatter + "front", "docs/_headers": "/*\n  X-A: b\n",
+		"_config.yml": "source: docs\ndestination: docs/out\n", "docs/index.html": frontMatter + "front",
+		"docs/_headers":       "/*\n  X-A: b\n",
 		"docs/out/stale.html": "an earlier build's", "docs/infra/readme.md": frontMatter + "the program",
 	})
 	p.strange("docs/deep")

@@ -16,12 +16,12 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// copyTree copies a built site to output, with links replaced by what they lead to. With output equal
-// to built it replaces the links alone.
+// copyTree copies a built site to output, and replaces links by their targets. If output equals
+// built, it only replaces the links.
 func copyTree(source Source, built, output string) error {
 	built, err := filepath.EvalSymlinks(built)
 	if err == nil {
-		// A work directory behind a link must not make a file look like another one.
+		// If the work directory is behind a link, a file must not seem to be another one.
 		output, err = filepath.EvalSymlinks(output)
 	}
 	if err != nil {
@@ -40,8 +40,8 @@ type treeCopier struct {
 	problems []string
 }
 
-// copy copies what is at from, which is no link, to the path to. parents are the directories that it
-// is in, without links.
+// copy copies from, which is no link, to the path to. parents are the directories that contain it,
+// without links.
 func (c *treeCopier) copy(from, to, name string, parents []string) error {
 	info, err := os.Lstat(from)
 	if err != nil {
@@ -65,7 +65,8 @@ func (c *treeCopier) copy(from, to, name string, parents []string) error {
 			if name != "" {
 				child = name + "/" + child
 			}
-			if err := c.entry(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name()), child, append(slices.Clone(parents), from)); err != nil {
+			if err := c.entry(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name()), child,
+				append(slices.Clone(parents), from)); err != nil {
 				return err
 			}
 		}
@@ -92,7 +93,8 @@ func (c *treeCopier) entry(from, to, name string, parents []string) error {
 		return nil
 	}
 	if !c.mayCopy(real) {
-		c.problems = append(c.problems, fmt.Sprintf("%s: a link to %s, which is outside the site; copy the file into the site", name, real))
+		c.problems = append(c.problems,
+			fmt.Sprintf("%s: a link to %s, which is outside the site; copy the file into the site", name, real))
 		return nil
 	}
 	if from == to {
@@ -128,8 +130,8 @@ func copyFile(from, to string) (err error) {
 	return err
 }
 
-// check refuses a built site that no server would accept, with all problems in one error, and returns
-// its manifest.
+// check rejects a built site that no server would accept, with all problems in one error, and
+// returns its manifest.
 func check(source Source, site string, log io.Writer) (manifest.Manifest, error) {
 	headers, err := rulesFile(source, site, rules.HeadersFile)
 	if err != nil {
@@ -173,8 +175,8 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	return list, nil
 }
 
-// rulesFile returns the content of a file of rules at the top of a built site, or nil. It takes the
-// source's own where the build has none: Jekyll leaves out names that begin with an underscore.
+// rulesFile returns the content of a file of rules at the top of a built site, or nil. It reads the
+// source's own if the build has none: Jekyll omits names that begin with an underscore.
 func rulesFile(source Source, site, name string) ([]byte, error) {
 	built := filepath.Join(site, name)
 	if _, err := os.Stat(built); errors.Is(err, fs.ErrNotExist) {
@@ -199,11 +201,10 @@ func rulesFile(source Source, site, name string) ([]byte, error) {
 type builtFile struct {
 	name string
 	size int64
-	// pointer is true for what Git LFS leaves in the place of a file.
+	// pointer is true for a file that Git LFS left instead of the content.
 	pointer bool
 }
 
-// listFiles are all files of the built site.
 func listFiles(site string) ([]builtFile, error) {
 	var files []builtFile
 	err := filepath.WalkDir(site, func(path string, entry fs.DirEntry, err error) error {
@@ -222,7 +223,7 @@ func listFiles(site string) ([]builtFile, error) {
 	return files, err
 }
 
-// fileProblems says what is wrong with each of the files.
+// fileProblems describes the problems of each file.
 func fileProblems(files []builtFile) (problems []string) {
 	index := false
 	for _, file := range files {
@@ -230,7 +231,8 @@ func fileProblems(files []builtFile) (problems []string) {
 			problems = append(problems, problem)
 		}
 		if file.pointer {
-			problems = append(problems, fmt.Sprintf("%q is a pointer of Git LFS instead of the file; run git lfs pull", file.name))
+			problems = append(problems,
+				fmt.Sprintf("%q is a pointer of Git LFS instead of the file; run git lfs pull", file.name))
 		}
 		if file.name == "index.html" {
 			index = true
@@ -258,17 +260,18 @@ func nameProblem(name string) string {
 	return ""
 }
 
-// isPointer reports whether a file is one of those that Git LFS leaves in the place of a file.
+// isPointer reports whether Git LFS left a file instead of the content.
 func isPointer(path string, size int64) (bool, error) {
 	// The specification allows less than 1,024 bytes.
 	if size >= 1024 {
 		return false, nil
 	}
 	content, err := os.ReadFile(path)
-	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/v1\n")) && bytes.Contains(content, []byte("\noid sha256:")), err
+	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/v1\n")) &&
+		bytes.Contains(content, []byte("\noid sha256:")), err
 }
 
-// overLimits are the limits of servers that these files exceed together.
+// overLimits describes the limits of servers that these files exceed together.
 func overLimits(files []builtFile, limits manifest.Limits) (problems []string) {
 	if len(files) > limits.Files {
 		problems = append(problems, fmt.Sprintf("the site has %d files: servers accept %d", len(files), limits.Files))
@@ -289,10 +292,9 @@ func overLimits(files []builtFile, limits manifest.Limits) (problems []string) {
 		mebibytes(sum), mebibytes(limits.Bytes), strings.Join(shown, ", ")))
 }
 
-// mebibytes is a size for people.
 func mebibytes(size int64) string { return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20)) }
 
-// refusal is one error for all problems, or nil where there are none.
+// refusal is one error for all problems, or nil without any.
 func refusal(problems []string) error {
 	if len(problems) == 0 {
 		return nil

@@ -13,27 +13,49 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// command is a build that copies all of the source.
+// command is a build that copies the whole source.
 const copyAll = `mkdir ../copy; cp -r . ../copy; mv ../copy _site`
 
-const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+const pointer = "version https://git-lfs.github.com/spec/v1\noid " +
+	"sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
 
-func TestABuildThatNoServerAcceptsIsRefusedByName(t *testing.T) {
+func TestBuildThatNoServerAcceptsIsRejected(t *testing.T) {
 	deep := strings.Repeat(strings.Repeat("d", 99)+"/", 11) + "f.html"
 	for name, c := range map[string]struct {
 		files   map[string]string
 		message string
 	}{
-		"R2 a release's marker":      {map[string]string{".well-known/release": "{}"}, `servers answer at /.well-known/release themselves; remove ".well-known/release"`},
-		"R2 a page in its place":     {map[string]string{".well-known/release/index.html": "{}"}, `servers answer at /.well-known/release themselves; remove ".well-known/release/index.html"`},
-		"R2 a server's marker":       {map[string]string{".well-known/server": "{}"}, `servers answer at /.well-known/server themselves; remove`},
-		"R2 a challenge":             {map[string]string{".well-known/acme-challenge/a": "a"}, `servers answer at /.well-known/acme-challenge themselves; remove`},
-		"R5 a backslash":             {map[string]string{`back\slash.txt`: "a"}, `path "back\\slash.txt" contains a backslash: rename the file`},
-		"R5 a control character":     {map[string]string{"a\tb.txt": "a"}, `path "a\tb.txt" contains a control character: rename the file`},
-		"R5 not UTF-8":               {map[string]string{"caf\xe9.html": "a"}, `path "caf\xe9.html" is not a plain path`},
-		"R5 a path of 1,106 bytes":   {map[string]string{deep: "a"}, `is longer than 1019 bytes`},
-		"B10 a pointer of Git LFS":   {map[string]string{"images/cat.jpg": pointer}, `"images/cat.jpg" is a pointer of Git LFS instead of the file; run git lfs pull`},
-		"several":                    {map[string]string{`b\a.txt`: "a", `b\b.txt`: "a"}, "cannot publish the built site:\n  path \"b\\\\a.txt\" contains a backslash: rename the file\n  path \"b\\\\b.txt\""},
+		"R2 a release's marker": {
+			map[string]string{".well-known/release": "{}"},
+			`servers answer at /.well-known/release themselves; remove ".well-known/release"`,
+		},
+		"R2 a page in its place": {
+			map[string]string{".well-known/release/index.html": "{}"},
+			`servers answer at /.well-known/release themselves; remove ".well-known/release/index.html"`,
+		},
+		"R2 a server's marker": {
+			map[string]string{".well-known/server": "{}"}, `servers answer at /.well-known/server themselves; remove`,
+		},
+		"R2 a challenge": {
+			map[string]string{".well-known/acme-challenge/a": "a"},
+			`servers answer at /.well-known/acme-challenge themselves; remove`,
+		},
+		"R5 a backslash": {
+			map[string]string{`back\slash.txt`: "a"}, `path "back\\slash.txt" contains a backslash: rename the file`,
+		},
+		"R5 a control character": {
+			map[string]string{"a\tb.txt": "a"}, `path "a\tb.txt" contains a control character: rename the file`,
+		},
+		"R5 not UTF-8":             {map[string]string{"caf\xe9.html": "a"}, `path "caf\xe9.html" is not a plain path`},
+		"R5 a path of 1,106 bytes": {map[string]string{deep: "a"}, `is longer than 1019 bytes`},
+		"B10 a pointer of Git LFS": {
+			map[string]string{"images/cat.jpg": pointer},
+			`"images/cat.jpg" is a pointer of Git LFS instead of the file; run git lfs pull`,
+		},
+		"several": {
+			map[string]string{`b\a.txt`: "a", `b\b.txt`: "a"},
+			"cannot publish the built site:\n  path \"b\\\\a.txt\" contains a backslash: rename the file\n  path \"b\\\\b.txt\"",
+		},
 		"an empty front page":        {map[string]string{"index.html": ""}, "index.html is empty"},
 		"only a front page in a dir": {map[string]string{"blog/index.html": "a"}, ""},
 	} {
@@ -57,7 +79,10 @@ func TestABuildThatNoServerAcceptsIsRefusedByName(t *testing.T) {
 }
 
 func TestR3NamesThatDifferInCaseOrUnicodeFormAreDifferentFiles(t *testing.T) {
-	names := []string{"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ．html", "dots...", "%41.html", "+.html", "\U0001f600", "\ufffe"}
+	names := []string{
+		"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ．html", "dots...",
+		"%41.html", "+.html", "\U0001f600", "\ufffe",
+	}
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	for _, name := range names {
@@ -74,18 +99,26 @@ func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	// Sparse, so that they are not on the disk.
-	tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; cp index.html "$2"; mkdir "$2/videos"; truncate --size 2300M "$2"/videos/{a,b}.mp4`})
+	tools(t, map[string]string{
+		"jekyll": `while [ "$1" != --destination ]; do shift; done; cp index.html "$2"; mkdir "$2/videos"; truncate --size 2300M "$2"/videos/{a,b}.mp4`,
+	})
 	_, err := p.build()
-	require.ErrorContains(t, err, "the site has 4600.0 MiB: servers accept 4096.0 MiB; the largest files are videos/a.mp4 (2300.0 MiB), videos/b.mp4 (2300.0 MiB), index.html")
+	require.ErrorContains(t, err,
+		"the site has 4600.0 MiB: servers accept 4096.0 MiB; the largest files are videos/a.mp4 (2300.0 MiB), videos/b.mp4 "+
+			"(2300.0 MiB), index.html")
 
-	// Not so many that it takes long: the limits are arguments.
+	// Few enough to be quick: the limits are arguments.
 	problems := overLimits(make([]builtFile, 4), manifest.Limits{Files: 3})
 	require.Equal(t, []string{"the site has 4 files: servers accept 3"}, problems)
 }
 
 func TestB10ATextAboutGitLFSIsNoPointer(t *testing.T) {
 	p := newProject(t, "project", "site")
-	p.write(map[string]string{"index.html": "front", "lfs.txt": "version https://git-lfs.github.com/spec/v1\nis what a pointer begins with.\n", "long.txt": pointer + strings.Repeat("x", 1024)})
+	p.write(map[string]string{
+		"index.html": "front",
+		"lfs.txt":    "version https://git-lfs.github.com/spec/v1\nis what a pointer begins with.\n",
+		"long.txt":   pointer + strings.Repeat("x", 1024),
+	})
 	p.settings.Command = copyAll
 	require.Len(t, p.built(), 3)
 }

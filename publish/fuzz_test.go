@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzListing reads a listing of the content bucket.
+// FuzzListing parses a listing of the content bucket.
 func FuzzListing(f *testing.F) {
 	for _, seed := range []string{
 		`<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType><Contents><Key>site/a%20b</Key><ETag>"x"</ETag></Contents></ListBucketResult>`,
@@ -25,10 +25,11 @@ func FuzzListing(f *testing.F) {
 	})
 }
 
-// FuzzJekyllConfig reads a site's own configuration in each of its formats.
+// FuzzJekyllConfig parses a site's own configuration in each of its formats.
 func FuzzJekyllConfig(f *testing.F) {
 	for _, seed := range []string{
-		"exclude: [a, *b]\nsource: src\n", "a: &a [*a]\nexclude: *a\n", "exclude = [\"a\", 1]\ndestination = \"/\"\n", "- a\n", "exclude: ~\n? [a]\n: b\n",
+		"exclude: [a, *b]\nsource: src\n", "a: &a [*a]\nexclude: *a\n", "exclude = [\"a\", 1]\ndestination = \"/\"\n",
+		"- a\n", "exclude: ~\n? [a]\n: b\n",
 	} {
 		f.Add(seed, true)
 		f.Add(seed, false)

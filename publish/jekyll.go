@@ -20,7 +20,7 @@ type jekyllConfig struct {
 	exclude []string
 	// source, destination and cache are paths relative to the site's directory.
 	source, destination, cache string
-	// unfiltered are the directories that Jekyll reads whatever exclude says.
+	// unfiltered are the directories that Jekyll reads regardless of exclude.
 	unfiltered []string
 }
 
@@ -30,8 +30,8 @@ var defaultExclude = []string{
 	"vendor/bundle/", "vendor/cache/", "vendor/gems/", "vendor/ruby/",
 }
 
-// readJekyllConfig reads the file that Jekyll would find in dir. Keys of a kind that Jekyll would
-// refuse are left to Jekyll to report.
+// readJekyllConfig reads the file that Jekyll would find in dir. It leaves keys of a kind that
+// Jekyll rejects for Jekyll to report.
 func readJekyllConfig(dir string) (jekyllConfig, error) {
 	config := jekyllConfig{exclude: defaultExclude}
 	values := map[string][]string{}
@@ -63,7 +63,9 @@ func readJekyllConfig(dir string) (jekyllConfig, error) {
 	config.source = one("source", ".")
 	config.destination = one("destination", "_site")
 	config.cache = one("cache_dir", ".jekyll-cache")
-	config.unfiltered = []string{one("data_dir", "_data"), one("layouts_dir", "_layouts"), one("includes_dir", "_includes")}
+	config.unfiltered = []string{
+		one("data_dir", "_data"), one("layouts_dir", "_layouts"), one("includes_dir", "_includes"),
+	}
 	if list, ok := values["plugins_dir"]; ok {
 		config.unfiltered = append(config.unfiltered, list...)
 	} else {
@@ -131,8 +133,8 @@ func tomlStrings(text []byte) (map[string][]string, error) {
 // globCharacters mean something in a glob.
 const globCharacters = `*?[]{}\`
 
-// exactPattern is an entry of exclude that matches this path and no other. Jekyll takes an entry for
-// a glob, and for the beginning of a path: without the last backslash, `a.txt` would exclude
+// exactPattern is an entry of exclude that matches this path and no other. Jekyll treats an entry
+// as a glob and as a prefix of a path: without the last backslash, `a.txt` would exclude
 // `a.txt.html`, too.
 func exactPattern(path string) string {
 	var pattern strings.Builder

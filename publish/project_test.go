@@ -23,7 +23,8 @@ type project struct {
 	log      bytes.Buffer
 }
 
-// newProject makes a project's directory at a path below a new one, and the site's from there.
+// newProject creates a project's directory at a path below a new one, and the site's relative to
+// it.
 func newProject(t *testing.T, path, siteDir string) *project {
 	t.Helper()
 	root, err := filepath.EvalSymlinks(t.TempDir())
@@ -54,7 +55,7 @@ func (p *project) hash() string {
 	return hash
 }
 
-// build builds within the time after which a build is taken to hang.
+// build builds within the time after which a build counts as hanging.
 func (p *project) build() (manifest.Manifest, error) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
@@ -77,7 +78,7 @@ func (p *project) built() map[string]string {
 	return files
 }
 
-// tools makes programs that go before the machine's own in PATH.
+// tools puts programs before the machine's own in PATH.
 func tools(t *testing.T, scripts map[string]string) {
 	t.Helper()
 	bin := t.TempDir()
@@ -87,17 +88,17 @@ func tools(t *testing.T, scripts map[string]string) {
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 
-// needJekyll skips a test where the machine has no Jekyll. In CI it is an error.
+// needJekyll skips a test if the machine has no Jekyll. In CI that is an error.
 func needJekyll(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("jekyll"); err != nil {
-		require.Empty(t, os.Getenv("CI"), "install Jekyll: tools/need.sh jekyll")
-		t.Skip("install Jekyll: tools/need.sh jekyll")
+		require.Empty(t, os.Getenv("CI"), "install Jekyll: ops/scripts/need.sh jekyll")
+		t.Skip("install Jekyll: ops/scripts/need.sh jekyll")
 	}
 }
 
-// strange puts into a directory of the site what is neither a file nor a directory, and what editors
-// and desktops leave there.
+// strange creates special files in a directory of the site, and files that editors and desktops
+// leave behind.
 func (p *project) strange(dir string) {
 	p.t.Helper()
 	dir = filepath.Join(p.settings.SiteDir, dir)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"immutable-infra/server/atomicfile"
 )
 
 // recordFile is the record's name in the work directory. All stacks share it: they build one source.
@@ -44,8 +46,8 @@ func (s Source) readRecord() (record, error) {
 	return read, nil
 }
 
-// original is an inventory as it was before builds wrote into the source. A file that somebody
-// changed or committed since then counts as it is.
+// original is an inventory as it was before builds wrote into the source. A file that was changed
+// or committed since then counts with its present content.
 func (s Source) original(found inventory, record record) inventory {
 	var unchanged []string
 	for path, file := range record {
@@ -70,8 +72,8 @@ func (s Source) original(found inventory, record record) inventory {
 	return original
 }
 
-// committed are the files that git has as they are: a new clone has them, too. There are none where there
-// is no git.
+// committed are the files that git has with the same content: a new clone has them, too. Without
+// git, there are none.
 func (s Source) committed() map[string]bool {
 	git := func(args ...string) ([]string, error) {
 		command := exec.Command("git", append([]string{"-C", s.dir}, args...)...)
@@ -97,8 +99,8 @@ func (s Source) committed() map[string]bool {
 	return committed
 }
 
-// recordWritten compares the source before and after a build, records what the build wrote, and
-// returns its paths. before is what the source was without the files of earlier builds.
+// recordWritten compares the source before and after a build, records the files that the build
+// wrote, and returns their paths. before is the source without the files of earlier builds.
 func (s Source) recordWritten(raw, before, after inventory, record record) ([]string, error) {
 	paths := maps.Clone(raw)
 	maps.Copy(paths, after)
@@ -122,14 +124,15 @@ func (s Source) recordWritten(raw, before, after inventory, record record) ([]st
 	return now, nil
 }
 
-// writeFile writes a file whole or not at all.
+// writeFile replaces a file as a whole.
 func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+	// The work directory may be a link.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	return atomicfile.Write(filepath.Join(dir, filepath.Base(path)), content, 0o644)
 }

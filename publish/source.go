@@ -17,8 +17,9 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// Source is a site's directory as its author keeps it, without what belongs to no source: the
-// program's own folder, what Jekyll and bundler make, and what editors and desktops leave behind.
+// Source is a site's directory as its author keeps it, without the files that are no source: the
+// program's own folder, the output of Jekyll and bundler, and the files that editors and desktops
+// leave behind.
 type Source struct {
 	// dir is absolute and free of links.
 	dir string
@@ -42,7 +43,8 @@ func OpenSource(siteDir, project, workDir string) (Source, error) {
 	source := Source{dir: dir, record: filepath.Join(absolute(workDir, project), recordFile)}
 	program, inside := below(dir, project)
 	if inside && program == "." {
-		return Source{}, fmt.Errorf("cannot build %s: it is the program's own directory; move the program into a folder of it, such as _infra", dir)
+		return Source{}, fmt.Errorf("cannot build %s: it is the program's own directory; move the program into a folder of "+
+			"it, such as _infra", dir)
 	}
 	if inside {
 		source.program = program
@@ -51,9 +53,9 @@ func OpenSource(siteDir, project, workDir string) (Source, error) {
 	return source, err
 }
 
-// SiteHash is a hash of the site's source. It depends on the names and contents of the files alone,
-// and on the targets of links: not on where the directory is, nor on file modes and times.
-// A file that a build wrote counts as it was before that build.
+// SiteHash is a hash of the site's source. It depends only on the names and contents of the files
+// and on the targets of links: not on the directory's path, nor on file modes and times. A file
+// that a build wrote counts with its content before that build.
 func SiteHash(siteDir, workDir string) (string, error) {
 	source, err := OpenSource(siteDir, ".", workDir)
 	if err != nil {
@@ -78,11 +80,11 @@ func SiteHash(siteDir, workDir string) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// inventory maps the slash-separated path of each file and link to what it holds: a file's SHA-256,
+// inventory maps the slash-separated path of each file and link to its content: a file's SHA-256,
 // or an arrow and a link's target.
 type inventory map[string]string
 
-// scan reads all of the source. It opens regular files only, so that no FIFO holds it up.
+// scan reads the whole source. It opens regular files only, so that no FIFO blocks it.
 func (s Source) scan() (inventory, error) {
 	var files []string
 	found := inventory{}
@@ -162,7 +164,7 @@ func (s Source) outputs() []string {
 // reads is the directory that Jekyll reads: the site's own, or the one that its configuration names.
 func (s Source) reads() string { return absolute(s.jekyll.source, s.dir) }
 
-// junk reports whether a name is one of those that desktops and editors leave behind.
+// junk reports whether desktops and editors leave files of this name behind.
 func junk(name string) bool {
 	switch {
 	case name == ".DS_Store", name == "Thumbs.db", strings.HasPrefix(name, ".#"), strings.HasSuffix(name, "~"),
@@ -176,10 +178,10 @@ func junk(name string) bool {
 	return false
 }
 
-// excluded are the entries of Jekyll's exclude by which a build leaves out what is no source, and what
-// would stop Jekyll or never let it end: junk, special files, links that lead nowhere and links that
-// lead in circles. unreadable are the paths of these, without the junk, and outside the links that lead
-// out of the site.
+// excluded are the entries of Jekyll's exclude by which a build omits files that are no source, and
+// files that would make Jekyll fail or never end: junk, special files, dangling links and circular
+// links. unreadable are the paths of these, without the junk, and outside the links that lead out
+// of the site.
 func (s Source) excluded() (patterns, unreadable, outside []string, err error) {
 	from, err := filepath.EvalSymlinks(s.reads())
 	if err != nil {
@@ -195,13 +197,14 @@ func (s Source) excluded() (patterns, unreadable, outside []string, err error) {
 	}
 	leaveOut := func(name string) {
 		patterns = append(patterns, exactPattern(name))
-		// In such a directory, Jekyll takes the whole path for a glob, and finds beginnings only.
+		// In such a directory, Jekyll treats the whole path as a glob, and finds prefixes only.
 		if strings.ContainsAny(from, globCharacters) {
 			patterns = append(patterns, name)
 		}
 	}
 	var stuck []string
-	// Jekyll follows links. visiting are the directories without links that lead to the one at hand.
+	// Jekyll follows links. visiting are the directories without links that lead to the current
+	// one.
 	var visit func(dir, name string, visiting []string) error
 	visit = func(dir, name string, visiting []string) error {
 		entries, err := os.ReadDir(dir)
@@ -263,7 +266,9 @@ func (s Source) excluded() (patterns, unreadable, outside []string, err error) {
 		return nil, nil, nil, fmt.Errorf("cannot read the site: %w", err)
 	}
 	if len(stuck) > 0 {
-		return nil, nil, nil, fmt.Errorf("cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s", s.dir, strings.Join(stuck, ", "))
+		return nil, nil, nil, fmt.Errorf(
+			"cannot build %s: Jekyll would wait for a FIFO, socket or device for ever; remove %s",
+			s.dir, strings.Join(stuck, ", "))
 	}
 	return patterns, unreadable, outside, nil
 }
@@ -277,7 +282,6 @@ func realPath(path, from string) (string, error) {
 	return filepath.EvalSymlinks(path)
 }
 
-// absolute is a path from a directory.
 func absolute(path, from string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
@@ -285,7 +289,8 @@ func absolute(path, from string) string {
 	return filepath.Join(from, path)
 }
 
-// below returns a path relative to a directory, with slashes, and whether it is in it or equal to it.
+// below returns a path relative to a directory, with slashes, and whether the directory contains or
+// equals it.
 func below(dir, path string) (string, bool) {
 	relative, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(relative) {

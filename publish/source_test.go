@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHashFollowsNamesAndContentsAlone(t *testing.T) {
+func TestHashDependsOnNamesAndContentsOnly(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front", "about.html": "about", "a/b.html": "b"})
 	first := p.hash()
@@ -106,16 +106,23 @@ func TestB1TheProgramsOwnFolderIsNoSite(t *testing.T) {
 	require.ErrorContains(t, err, "it is the program's own directory; move the program into a folder of it")
 }
 
-func TestB3HashIgnoresWhatIsNoSourceAndNeverHangs(t *testing.T) {
+func TestB3HashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
 	p := newProject(t, "project", "site")
-	p.write(map[string]string{"index.html": "front", "_config.yml": "destination: public\ncache_dir: .cache\n", "a/b.html": "b"})
+	p.write(map[string]string{
+		"index.html":  "front",
+		"_config.yml": "destination: public\ncache_dir: .cache\n",
+		"a/b.html":    "b",
+	})
 	require.NoError(t, os.Symlink("/", filepath.Join(p.settings.SiteDir, "root")))
 	require.NoError(t, os.Symlink(".", filepath.Join(p.settings.SiteDir, "loop")))
 	first := p.hash()
 	p.write(map[string]string{
-		"_site/index.html": "built", "public/index.html": "built", ".cache/x": "x", ".jekyll-cache/x": "x", ".jekyll-metadata": "x",
-		".sass-cache/x": "x", ".bundle/config": "x", "vendor/bundle/x.rb": "x", "node_modules/.cache/x": "x", "a/node_modules/x": "x",
-		".git/HEAD": "x", ".DS_Store": "x", "a/Thumbs.db": "x", "index.html~": "x", "#index.html#": "x", "a/.b.html.swp": "x",
+		"_site/index.html": "built", "public/index.html": "built", ".cache/x": "x", ".jekyll-cache/x": "x",
+		".jekyll-metadata": "x",
+		".sass-cache/x":    "x", ".bundle/config": "x", "vendor/bundle/x.rb": "x", "node_modules/.cache/x": "x",
+		"a/node_modules/x": "x",
+		".git/HEAD":        "x", ".DS_Store": "x", "a/Thumbs.db": "x", "index.html~": "x", "#index.html#": "x",
+		"a/.b.html.swp": "x",
 	})
 	require.NoError(t, os.Symlink("me@machine.1:2", filepath.Join(p.settings.SiteDir, ".#index.html")))
 	require.Equal(t, first, p.hash())
@@ -162,7 +169,7 @@ func TestB4HashIsStableThoughABuildWritesIntoTheSource(t *testing.T) {
 	p.built()
 	require.Equal(t, edited, p.hash())
 
-	// What a build wrote before it failed counts no more than what a good one wrote.
+	// A failed build may have written as much as a good one, which counts no more.
 	p.settings.Command += "; exit 1"
 	_, err = p.build()
 	require.Error(t, err)
@@ -178,11 +185,12 @@ func TestB4AQuietBuildSaysNothing(t *testing.T) {
 	require.NoFileExists(t, ".build/written.json")
 }
 
-func TestB4AFileThatABuildWroteAndSomebodyCommittedCounts(t *testing.T) {
+func TestB4CommittedFileOfABuildCounts(t *testing.T) {
 	p := newProject(t, "blog/_infra", "..")
 	git := func(args ...string) {
 		t.Helper()
-		command := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@localhost"}, args...)...)
+		command := exec.Command("git",
+			append([]string{"-c", "user.name=test", "-c", "user.email=test@localhost"}, args...)...)
 		command.Dir = p.settings.SiteDir
 		output, err := command.CombinedOutput()
 		require.NoError(t, err, string(output))

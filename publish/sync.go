@@ -17,20 +17,21 @@ import (
 	"slices"
 	"strings"
 
+	"immutable-infra/internal/awsclient"
 	"immutable-infra/server/manifest"
 )
 
 // prefix begins the keys of a site's files.
 const prefix = "site/"
 
-// Sync brings the bucket to the state of the last build, and returns its manifest: the files first,
-// then the list by which servers check them, and at the end it deletes what is gone. An error ends it
-// before the next of these steps, and any later Sync mends what it left. Where the build is not on
-// this machine, Sync builds first.
+// Sync brings the bucket to the state of the last build, and returns its manifest. It uploads the
+// files first, then the list by which servers check them, and finally deletes old objects. An error
+// ends it before the next of these steps, and any later Sync repairs the rest. If the build is not
+// on this machine, Sync builds first.
 func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// The listing and the reading of the build take about as long.
+	// Listing the bucket and reading the build take about equally long.
 	listing := make(chan listed, 1)
 	go func() {
 		objects, err := bucket.list(ctx, s.lastKeys())
@@ -61,21 +62,23 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 	have := answer.objects
 
 	upload := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return have[key] == want[key] })
-	_, err = concurrently(parallelRequests, upload, func(key string) (struct{}, error) {
+	_, err = concurrently(awsclient.MaxRequests, upload, func(key string) (struct{}, error) {
 		name := strings.TrimPrefix(key, prefix)
 		digest, _ := list.Digest(name)
-		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest, func() (io.ReadCloser, int64, error) {
-			return openFile(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
-		})
+		return struct{}{}, bucket.put(ctx, key, mime.TypeByExtension(path.Ext(name)), digest,
+			func() (io.ReadCloser, int64, error) {
+				return openFile(filepath.Join(s.siteCopy(), filepath.FromSlash(name)))
+			})
 	})
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
 
 	if text := list.Text(); have[manifest.Name] != etag(text) {
-		err := bucket.put(ctx, manifest.Name, "text/plain; charset=utf-8", sha256.Sum256(text), func() (io.ReadCloser, int64, error) {
-			return io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
-		})
+		err := bucket.put(ctx, manifest.Name, "text/plain; charset=utf-8", sha256.Sum256(text),
+			func() (io.ReadCloser, int64, error) {
+				return io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
+			})
 		if err != nil {
 			return manifest.Manifest{}, err
 		}
@@ -87,21 +90,23 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 			gone = append(gone, key)
 		}
 	}
-	_, err = concurrently(parallelRequests, gone, func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
+	_, err = concurrently(awsclient.MaxRequests, gone,
+		func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload), list.Len()-len(upload), len(gone))
+	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload),
+		list.Len()-len(upload), len(gone))
 	return list, nil
 }
 
-// listed is what a listing of the bucket returned.
+// listed is the result of listing the bucket.
 type listed struct {
 	objects map[string]string
 	err     error
 }
 
-// lastKeys are the keys of the last build's files, sorted. There are none where the build is not on this
+// lastKeys are the keys of the last build's files, sorted; none if the build is not on this
 // machine.
 func (s Settings) lastKeys() (keys []string) {
 	text, err := os.ReadFile(s.manifestFile())
@@ -118,8 +123,8 @@ func (s Settings) lastKeys() (keys []string) {
 	return keys
 }
 
-// lastBuild is the build that the work directory has, and the ETags of its files in the manifest's
-// order. It is an error where it is of another source, or where a file is missing or has other bytes.
+// lastBuild is the build in the work directory, and the ETags of its files in the manifest's order.
+// It fails if the build is of another source, or if a file is missing or has changed.
 func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
 	text, err := os.ReadFile(s.manifestFile())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// boundedWork is where the script bounded runs with a directory of its own.
+// boundedWork runs the script bounded with a directory of its own.
 type boundedWork struct {
 	*testing.T
 	script, dir string
@@ -49,7 +49,7 @@ func (w *boundedWork) run(seconds, grace int, work string) (string, int) {
 	return output(), status
 }
 
-// start starts work. output is what it has printed so far, status waits for its end.
+// start starts work. output is its output so far, status waits for its end.
 func (w *boundedWork) start(seconds, grace int, work string) (output func() string, status func() int) {
 	w.Helper()
 	command := w.command(w.script, "provision", strconv.Itoa(seconds), strconv.Itoa(grace), work)
@@ -107,7 +107,8 @@ func (b *syncBuffer) String() string {
 func TestBoundedWorkGivesItsOutputTimeAndStatus(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
-	output, status := w.start(90, 20, `pwd; echo "$0 $1"; read -r line || echo no input; echo oops >&2; false; echo not reached`)
+	output, status := w.start(90, 20,
+		`pwd; echo "$0 $1"; read -r line || echo no input; echo oops >&2; false; echo not reached`)
 	require.Equal(t, 1, status())
 	require.Equal(t, w.dir+"\nprovision 90\nno input\noops\n", output())
 	log, err := os.ReadFile(filepath.Join(w.dir, "log", "provision.log"))
@@ -130,7 +131,9 @@ func TestBoundedWorkIsShownWhileItRuns(t *testing.T) {
 func TestLinesThatWouldHangAnUpdateAreCut(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ work, output string }{
-		"long":             {"head --bytes 1000000 /dev/zero | tr '\\0' x; echo; echo end", strings.Repeat("x", 8192) + "\nend\n"},
+		"long": {
+			"head --bytes 1000000 /dev/zero | tr '\\0' x; echo; echo end", strings.Repeat("x", 8192) + "\nend\n",
+		},
 		"progress bar":     {`printf '\r%d %%' {1..20000}; echo; echo end`, progress(20000) + "end\n"},
 		"without newline":  {"printf end", "end\n"},
 		"not UTF-8":        {`printf 'caf\xc3\xa9 caf\xe9\ncaf\xc3\xa9\n'`, "caf?? caf?\ncafé\n"},
@@ -153,7 +156,7 @@ func progress(steps int) string {
 	return bar.String() + "\n"
 }
 
-func TestWorkEndsAfterItsTimeWithAllThatItStarted(t *testing.T) {
+func TestTimeLimitKillsAllProcessesOfTheWork(t *testing.T) {
 	t.Parallel()
 	for name, work := range map[string]string{
 		"work that waits":             "sleep 300",
@@ -179,7 +182,7 @@ func TestWorkEndsAfterItsTimeWithAllThatItStarted(t *testing.T) {
 	}
 }
 
-// withoutKilled drops what bash says of a process of its own that was killed.
+// withoutKilled drops bash's messages about killed processes of its own.
 func withoutKilled(output string) string {
 	var kept []string
 	for line := range strings.Lines(output) {
@@ -197,7 +200,7 @@ func processesWith(t *testing.T, variable string) []string {
 	require.NoError(t, err)
 	var found []string
 	for _, path := range files {
-		// Processes end meanwhile.
+		// Processes may end meanwhile.
 		if content, err := os.ReadFile(path); err == nil && bytes.Contains(content, []byte(variable+"\x00")) {
 			found = append(found, path)
 		}
@@ -215,7 +218,8 @@ func TestASecondUpdateWaitsForTheWorkOfTheFirst(t *testing.T) {
 	w.write("end")
 	require.Zero(t, first())
 	require.Zero(t, second(), output())
-	require.Equal(t, "an earlier update is still at work on this server: waiting up to 90 s for its end\nsecond\n", output())
+	require.Equal(t, "an earlier update is still running on this server: waiting for it for up to 90 s\nsecond\n",
+		output())
 }
 
 func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
@@ -225,13 +229,14 @@ func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
 	w.eventually(w.exists("begun"), "the first begins")
 	output, status := w.run(1, 1, "touch second")
 	require.Equal(t, 75, status)
-	require.Contains(t, output, "cannot provision: an earlier update is still at work on this server after 1 s; run pulumi up again later\n")
+	require.Contains(t, output,
+		"cannot provision: an earlier update is still running on this server after 1 s; run pulumi up again later\n")
 	require.False(t, w.exists("second")())
 	w.write("end")
 	require.Zero(t, first())
 }
 
-func TestTimeSpentOnWaitingIsGone(t *testing.T) {
+func TestWaitCountsTowardsTheTimeLimit(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	_, first := w.start(90, 20, until)
@@ -249,7 +254,8 @@ func TestTimeSpentOnWaitingIsGone(t *testing.T) {
 func TestALostConnectionDoesNotEndTheWork(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
-	command := w.command(w.script, "provision", "90", "20", until+"for i in {1..100}; do echo $i; sleep 0.01; done; touch done")
+	command := w.command(w.script, "provision", "90", "20",
+		until+"for i in {1..100}; do echo $i; sleep 0.01; done; touch done")
 	reader, writer, err := os.Pipe()
 	require.NoError(t, err)
 	command.Stdout, command.Stderr = writer, writer
@@ -269,7 +275,7 @@ func TestALostConnectionLeavesTheWorkItsSignals(t *testing.T) {
 	require.Equal(t, "y\n", output)
 }
 
-func TestAServiceThatTheWorkStartsDoesNotHoldTheUpdate(t *testing.T) {
+func TestServiceStartedByTheWorkDoesNotBlockTheUpdate(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	reader, writer := io.Pipe()
@@ -283,13 +289,14 @@ func TestAServiceThatTheWorkStartsDoesNotHoldTheUpdate(t *testing.T) {
 	require.NoError(t, command.Wait())
 }
 
-func TestAServerIsToldInWholeSecondsWhenItMustBeReady(t *testing.T) {
+func TestProvisionCommandHasWholeSeconds(t *testing.T) {
 	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/bounded provision 90 20 '\n")
 	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
 }
 
 func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
-	require.Equal(t, "sudo /opt/site/bounded handover 90 0 'agent handover --wait 30s'\n", HandoverCommand(30*time.Second, 90*time.Second))
+	require.Equal(t, "sudo /opt/site/bounded handover 90 0 'agent handover --wait 30s'\n",
+		HandoverCommand(30*time.Second, 90*time.Second))
 }
 
 func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
@@ -298,8 +305,11 @@ func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(programs, "sudo"), []byte("#!/bin/bash\nprintf '%s|' \"$@\"\n"), 0o755))
 	w.environment = []string{"PATH=" + programs + ":" + os.Getenv("PATH")}
 	for command, args := range map[string]string{
-		ProvisionCommand(90 * time.Second): "install|-d|-m|0755|/opt/site|tar|-xzf|bundle.tar.gz|-C|/opt/site|--no-same-owner|bounded|" +
-			"/opt/site/bounded|provision|90|20|\ntar -xzf bundle.tar.gz -C /opt/site --no-same-owner\n/opt/site/provision \"$1\"\n|",
+		ProvisionCommand(
+			90 * time.Second,
+		): "install|-d|-m|0755|/opt/site|tar|-xzf|bundle.tar.gz|-C|/opt/site|--no-same-owner|bounded|" +
+			"/opt/site/bounded|provision|90|20|\ntar -xzf bundle.tar.gz -C /opt/site --no-same-owner\n/opt/site/provision " +
+			"\"$1\"\n|",
 		HandoverCommand(30*time.Second, 90*time.Second): "/opt/site/bounded|handover|90|0|agent handover --wait 30s|",
 	} {
 		output, err := w.command("/bin/bash", "-c", command).Output()
@@ -308,28 +318,36 @@ func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
 	}
 }
 
-func TestLogOfAnUpdateNamesNobody(t *testing.T) {
+func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 	t.Parallel()
 	for line, shown := range map[string]string{
-		`203.0.113.7 - - [23/Nov/2026:04:39:21 +0000] "GET /reset?token=s3cret HTTP/2.0" 200 512 "https://example.org/in?q=ada" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`://
-		`[address] - - [23/Nov/2026:04:39:21 +0000] "GET /reset?[query] HTTP/2.0" 200 512 "https://example.org/in?[query]" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`,
-		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "ada.o'brien@mail.example.org" has invalid domain`://
-		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "[e-mail]" has invalid domain`,
-		`dial tcp 203.0.113.7:443: i/o timeout`:                            `dial tcp [address]:443: i/o timeout`,
-		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`: `from [address], [[address]]:443 and [address]`,
-		`fetch https://ada:s3cret@git.example.org/site.git`:                `fetch https://ada:[e-mail]/site.git`,
-		// What is left tells what is wrong.
+		`203.0.113.7 - - [23/Nov/2026:04:39:21 +0000] "GET /reset?token=s3cret HTTP/2.0" 200 512 "https://example.org/in?q=ada" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`: `[address] - - [23/Nov/2026:04:39:21 +0000] "GET /reset?[query] HTTP/2.0" 200 512 "https://example.org/in?[query]" "Mozilla/5.0" 7 "site@file" "http://web:8080" 3ms`,
+		`acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "ada.o'brien@mail.example.org" has invalid domain`:                                         `acme: error: 400 :: urn:ietf:params:acme:error:invalidContact :: contact email "[e-mail]" has invalid domain`,
+		`dial tcp 203.0.113.7:443: i/o timeout`:                                                                    `dial tcp [address]:443: i/o timeout`,
+		`from 2001:db8:0:1::7, [2001:DB8::1]:443 and 2001:db8:1:2:3:4:5:6`:                                         `from [address], [[address]]:443 and [address]`,
+		`fetch https://ada:s3cret@git.example.org/site.git`:                                                        `fetch https://ada:[e-mail]/site.git`,
+		`203.0.113.7 "GET /reset?token=secret HTTP/2.0" 502 11 "https://example.org/?session=secret" "curl/8" 3ms`: `[address] "GET /reset?[query] HTTP/2.0" 502 11 "https://example.org/?[query]" "curl/8" 3ms`,
+		`client: 2001:db8::7, upstream [::ffff:203.0.113.7]:443`:                                                   `client: [address], upstream [[address]]:443`,
+		`TLS handshake error from 203.0.113.7:51234: EOF`:                                                          `TLS handshake error from [address]:51234: EOF`,
+		`198.51.100.71 and 198.51.100.17`:                                                                          `[address] and [address]`,
+		// The rest is needed to find the cause.
 		`dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`:      `dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`,
 		`2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`: `2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`,
+		`acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`:   `acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`,
+		`version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`:            `version 3.7.13, nginx 1.26.3-3+deb13u1, php 8.2.29.1-5, docker 26.1.5.20-1+b2`,
+		`dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`:           `dial tcp [::1]:53 and [::ffff:172.18.0.3]:8080 at 10:11:12: connection refused`,
 		`std::string, release 3f0c6f1b2a9d8e47, is it there? yes`:                                  `std::string, release 3f0c6f1b2a9d8e47, is it there? yes`,
 	} {
 		w := newBoundedWork(t)
+		settings := filepath.Join(w.dir, "server.env")
+		require.NoError(t, os.WriteFile(settings, []byte("STACK=production\nVIP=198.51.100.7\n"), 0o644))
+		w.environment = []string{"BOUNDED_SETTINGS=" + settings}
 		require.NoError(t, os.WriteFile(filepath.Join(w.dir, "line"), []byte(line+"\n"), 0o644))
 		output, status := w.run(90, 20, "cat line; exit 7")
 		require.Equal(t, 7, status)
 		require.Equal(t, shown+"\n", output)
 		kept, err := os.ReadFile(filepath.Join(w.dir, "log", "provision.log"))
 		require.NoError(t, err)
-		require.Equal(t, line+"\n", string(kept), "who may log in to the server sees all of it")
+		require.Equal(t, line+"\n", string(kept), "an admin can read the full output on the server")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,21 +51,27 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 	require.Equal(t, map[string]int64{
 		"agent": 0o755, "bounded": 0o755, "provision": 0o755, "compose.yaml": 0o644, "resolved.conf": 0o644,
 		"nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644, "nginx/types": 0o644,
-		"php/Dockerfile": 0o644, "php/entrypoint": 0o644, "php/php-fpm.conf": 0o644, "php/probe.php": 0o644, "php/sendmail": 0o644, "php/site.ini": 0o644,
-		"traefik/site.yaml": 0o644, "traefik/states/waiting.yaml": 0o644, "traefik/states/serving.yaml": 0o644, "traefik/states/draining.yaml": 0o644,
+		"php/Dockerfile": 0o644, "php/entrypoint": 0o644, "php/php-fpm.conf": 0o644, "php/probe.php": 0o644,
+		"php/sendmail": 0o644, "php/site.ini": 0o644,
+		"traefik/site.yaml": 0o644, "traefik/states/waiting.yaml": 0o644, "traefik/states/serving.yaml": 0o644,
+		"traefik/states/draining.yaml": 0o644,
 		"systemd/agent-backup.service": 0o644, "systemd/agent-backup.timer": 0o644,
-		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
+		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644,
+		"systemd/agent-report.path": 0o644, "systemd/agent-report.service": 0o644, "systemd/bootstrap-remove.path": 0o644,
 
 		"systemd/prometheus-pause.path": 0o644, "systemd/prometheus-pause.service": 0o644,
 		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,
 		"systemd/web-reload.path": 0o644, "systemd/web-reload.service": 0o644,
 
-		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "metrics/updates": 0o644, "systemd/security-updates.service": 0o644, "systemd/security-updates.timer": 0o644,
+		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "metrics/updates": 0o644,
+		"systemd/security-updates.service": 0o644, "systemd/security-updates.timer": 0o644,
 		"systemd/server-metrics.service": 0o644, "systemd/server-metrics.timer": 0o644,
-		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644, "prometheus/rules/recording.yaml": 0o644,
-		"alertmanager/alertmanager.yaml": 0o644, "alertmanager/entrypoint": 0o644,
+		"prometheus/entrypoint": 0o644, "prometheus/prometheus.yaml": 0o644, "prometheus/rules/alerts.yaml": 0o644,
+		"prometheus/rules/recording.yaml": 0o644,
+		"alertmanager/alertmanager.yaml":  0o644, "alertmanager/entrypoint": 0o644,
 		"monitoring/Dockerfile": 0o644, "blackbox/blackbox.yaml": 0o644,
-		"grafana/dashboards/replacements.json": 0o644, "grafana/dashboards/server.json": 0o644, "grafana/dashboards/site.json": 0o644,
+		"grafana/dashboards/replacements.json": 0o644, "grafana/dashboards/server.json": 0o644,
+		"grafana/dashboards/site.json":              0o644,
 		"grafana/provisioning/dashboards/site.yaml": 0o644, "grafana/provisioning/datasources/prometheus.yaml": 0o644,
 	}, modes)
 }
@@ -83,7 +90,7 @@ func TestTheSameSourceMakesTheSameBundleAnywhere(t *testing.T) {
 	require.True(t, bytes.Equal(a, b))
 }
 
-func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
+func TestBundlesHashCoversTheAgent(t *testing.T) {
 	dir := agentSource(t)
 	base, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
@@ -97,15 +104,40 @@ func TestWhatTheAgentIsMadeOfNamesTheBundle(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, base, same, "a test of the agent does not make a new server")
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { println() }\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { println() }\n"), 0o644))
 	changed, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
 	require.NotEqual(t, base, changed)
 }
 
+// A package that the agent imports and the hash left out would change without a new server.
+func TestBundlesHashCoversEachSharedPackage(t *testing.T) {
+	imported := regexp.MustCompile(`"immutable-infra/(?:server/([a-z]+)"|[^a].*")`)
+	seen := map[string]bool{}
+	err := filepath.WalkDir("../agent", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, match := range imported.FindAllSubmatch(text, -1) {
+			seen[string(match[1])] = true
+		}
+		return err
+	})
+	require.NoError(t, err)
+	require.Len(t, seen, 4)
+	for name := range seen {
+		entries, err := formats.ReadDir(name)
+		require.NoError(t, err, "%q is not among the formats", name)
+		require.NotEmpty(t, entries)
+	}
+}
+
 func TestAnAgentThatDoesNotCompileLeavesNoBundle(t *testing.T) {
 	dir, work := agentSource(t), t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { undefined() }\n"), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { undefined() }\n"), 0o644))
 	_, err := BuildBundle(t.Context(), dir, work, "amd64")
 	require.ErrorContains(t, err, "undefined: undefined")
 	left, err := filepath.Glob(filepath.Join(work, "bundle*"))

@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// composeService is the part of a service in a compose file that these tests look at.
+// composeService is the part of a service in a compose file that these tests check.
 type composeService struct {
 	Image       string
 	Build       string
@@ -62,8 +62,8 @@ func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
 }
 
 func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
-	// The agent's account: the agent writes acme.json, and Traefik refuses one that
-	// others than its owner can read.
+	// The agent's account: the agent writes acme.json, and Traefik rejects one that other users can
+	// read.
 	require.Equal(t, "900:900", composeServices(t, "compose.yaml")["traefik"].User)
 	require.Equal(t, 900, agentUID)
 }
@@ -78,7 +78,7 @@ func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
 	}
 }
 
-func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
+func TestTraefikHasNoAPIAndSendsNoStatistics(t *testing.T) {
 	command := composeServices(t, "compose.yaml")["traefik"].Command
 	require.Contains(t, command, "--global.checknewversion=false")
 	require.Contains(t, command, "--global.sendanonymoususage=false")
@@ -88,7 +88,7 @@ func TestTraefikHasNoAPIAndTellsNobodyOfItself(t *testing.T) {
 	}
 }
 
-// renderTraefik does with a file what Traefik's file provider does.
+// renderTraefik renders a file like Traefik's file provider.
 func renderTraefik(t *testing.T, name string, environment map[string]string) map[string]any {
 	t.Helper()
 	text, err := files.ReadFile("files/traefik/" + name)
@@ -120,7 +120,11 @@ func at(t *testing.T, configuration map[string]any, keys ...string) any {
 }
 
 func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
-	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org,example.com", "COMPOSE_PROFILES": "grafana,mail"}
+	environment := map[string]string{
+		"DOMAIN":           "example.org",
+		"ALIASES":          "www.example.org,example.com",
+		"COMPOSE_PROFILES": "grafana,mail",
+	}
 	configuration := renderTraefik(t, "site.yaml", environment)
 	for router, rule := range map[string]string{
 		"to-https":   "PathPrefix(`/`)",
@@ -135,7 +139,8 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 			require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
 		}
 	}
-	require.Equal(t, "https://example.org/${1}", at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
+	require.Equal(t, "https://example.org/${1}",
+		at(t, configuration, "http", "middlewares", "to-domain", "redirectRegex", "replacement"))
 
 	environment["ALIASES"] = ""
 	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
@@ -150,15 +155,23 @@ func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 	require.NotContains(t, routers, "monitoring", "Traefik answers 404 to a name that no router has")
 }
 
-func TestS3HSTSIsWhatTheStackSaysAndTheSitesHeadersAreNginxs(t *testing.T) {
+func TestS3TraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
 	for _, value := range []string{"max-age=31536000", "max-age=63072000; includeSubDomains; preload", ""} {
-		environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org", "COMPOSE_PROFILES": "grafana", "HSTS": value}
+		environment := map[string]string{
+			"DOMAIN":           "example.org",
+			"ALIASES":          "www.example.org",
+			"COMPOSE_PROFILES": "grafana",
+			"HSTS":             value,
+		}
 		configuration := renderTraefik(t, "site.yaml", environment)
-		require.Equal(t, []any{"state"}, at(t, configuration, "http", "routers", "site", "middlewares"), "two values of one header contradict each other")
+		require.Equal(t, []any{"state"}, at(t, configuration, "http", "routers", "site", "middlewares"),
+			"two values of one header contradict each other")
 		for _, router := range []string{"aliases", "monitoring"} {
 			require.Contains(t, at(t, configuration, "http", "routers", router, "middlewares"), "hsts", router)
 		}
-		require.Equal(t, map[string]any{"headers": map[string]any{"customResponseHeaders": map[string]any{"Strict-Transport-Security": value}}},
+		require.Equal(t, map[string]any{
+			"headers": map[string]any{"customResponseHeaders": map[string]any{"Strict-Transport-Security": value}},
+		},
 			at(t, configuration, "http", "middlewares", "hsts"))
 	}
 }
@@ -186,11 +199,14 @@ func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
 		configuration := renderTraefik(t, "states/"+state+".yaml", environment)
 		require.Equal(t, map[string]any{
 			"certResolver": "acme",
-			"domains":      []any{map[string]any{"main": "example.org"}, map[string]any{"main": "www.example.org"}, map[string]any{"main": "monitoring.example.org"}},
+			"domains": []any{
+				map[string]any{"main": "example.org"}, map[string]any{"main": "www.example.org"},
+				map[string]any{"main": "monitoring.example.org"},
+			},
 		}, at(t, configuration, "http", "routers", "certificates", "tls"), state)
 	}
 	waiting := renderTraefik(t, "states/waiting.yaml", environment)
-	require.NotContains(t, at(t, waiting, "http"), "routers", "nobody could be validated")
+	require.NotContains(t, at(t, waiting, "http"), "routers", "no name could be validated")
 }
 
 func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
@@ -200,14 +216,16 @@ func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
 		"draining": {"Server": "", "Connection": "close"},
 	} {
 		configuration := renderTraefik(t, "states/"+state+".yaml", map[string]string{"SITE_NAMES": "example.org"})
-		require.Equal(t, headers, at(t, configuration, "http", "middlewares", "state", "headers", "customResponseHeaders"), state)
+		require.Equal(t, headers, at(t, configuration, "http", "middlewares", "state", "headers", "customResponseHeaders"),
+			state)
 	}
 }
 
-// Traefik asks for what is missing when its configuration changes, and only then.
-func TestAServerThatIsToldToServeAgainAsksForItsCertificatesAgain(t *testing.T) {
+// Traefik requests missing certificates only when its configuration changes.
+func TestWritingTheServingStateAgainRequestsCertificates(t *testing.T) {
 	configuration := renderTraefik(t, "states/serving.yaml", map[string]string{"SITE_NAMES": "example.org"})
-	require.Equal(t, "2145916800", at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
+	require.Equal(t, "2145916800",
+		at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
 }
 
 func TestTheTableOfMemoryTellsTheLimitsOfTheSitesContainers(t *testing.T) {

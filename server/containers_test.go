@@ -34,38 +34,43 @@ var containerRules = map[string]struct {
 	exceptions map[string]string
 }{
 	"4.1 an ordinary user": {holds: func(t *testing.T, _ string, service composeService) bool {
-		return regexp.MustCompile(`^[1-9]\d*:\d+$`).MatchString(service.User) || service.User == "" && ordinaryUser(t, service.Image)
+		return regexp.MustCompile(`^[1-9]\d*:\d+$`).MatchString(service.User) || service.User == "" &&
+			ordinaryUser(t, service.Image)
 	}},
-	"4.2 an image whose version is exact, or that is built here": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		ours := strings.HasPrefix(service.Image, "site/") && (service.Build != "" || service.PullPolicy == "never")
-		return ours || regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(service.Image)
-	}},
+	"4.2 an image whose version is exact, or that is built here": {
+		holds: func(_ *testing.T, _ string, service composeService) bool {
+			ours := strings.HasPrefix(service.Image, "site/") && (service.Build != "" || service.PullPolicy == "never")
+			return ours || regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(service.Image)
+		}},
 	"4.6, 5.27 a health check": {holds: func(_ *testing.T, _ string, service composeService) bool {
 		return len(service.HealthCheck.Test) > 1 && !service.HealthCheck.Disable
 	}},
-	"5.2, 5.3, 5.22, 5.26 AppArmor, SELinux and seccomp as Docker has them, and no new privileges": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		return slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"})
-	}},
+	"5.2, 5.3, 5.22, 5.26 AppArmor, SELinux and seccomp as Docker has them, and no new privileges": {
+		holds: func(_ *testing.T, _ string, service composeService) bool {
+			return slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"})
+		}},
 	"5.4 no capabilities": {holds: func(_ *testing.T, _ string, service composeService) bool {
 		return slices.Equal(service.CapDrop, []string{"ALL"}) && len(service.CapAdd) == 0
 	}},
-	"5.5, 5.10, 5.16, 5.17, 5.18, 5.21, 5.25, 5.31 not privileged, and none of the host's devices and namespaces": {holds: func(t *testing.T, name string, service composeService) bool {
-		// privileged, network_mode, pid, ipc, uts, userns_mode, devices, cgroup_parent and the like.
-		for key := range service.Rest {
-			if !slices.Contains([]string{"environment", "stop_grace_period", "tmpfs"}, key) {
-				t.Logf("%s: %s is not among the keys that are known to be harmless", name, key)
-				return false
+	"5.5, 5.10, 5.16, 5.17, 5.18, 5.21, 5.25, 5.31 not privileged, and none of the host's devices and namespaces": {
+		holds: func(t *testing.T, name string, service composeService) bool {
+			// privileged, network_mode, pid, ipc, uts, userns_mode, devices, cgroup_parent and the like.
+			for key := range service.Rest {
+				if !slices.Contains([]string{"environment", "stop_grace_period", "tmpfs"}, key) {
+					t.Logf("%s: %s is not among the keys that are known to be harmless", name, key)
+					return false
+				}
 			}
-		}
-		return true
-	}},
-	"5.6, 5.32 nothing of the host's system, and not Docker's socket": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		return !slices.ContainsFunc(service.Volumes, func(volume string) bool {
-			return !regexp.MustCompile(`^(?:\./|/srv/|/etc/immutable-infra/|fastcgi:|/etc/ssl/certs/ca-certificates\.crt:)`).MatchString(volume)
-		})
-	}, exceptions: map[string]string{
-		"node": "measures the server: the host's network counters and list of mounts, two files, read-only",
-	}},
+			return true
+		}},
+	"5.6, 5.32 nothing of the host's system, and not Docker's socket": {
+		holds: func(_ *testing.T, _ string, service composeService) bool {
+			return !slices.ContainsFunc(service.Volumes, func(volume string) bool {
+				return !regexp.MustCompile(`^(?:\./|/srv/|/etc/immutable-infra/|fastcgi:|/etc/ssl/certs/ca-certificates\.crt:)`).MatchString(volume)
+			})
+		}, exceptions: map[string]string{
+			"node": "measures the server: the host's network counters and list of mounts, two files, read-only",
+		}},
 	"5.8 no ports of the host": {holds: func(_ *testing.T, _ string, service composeService) bool {
 		return len(service.Ports) == 0
 	}, exceptions: map[string]string{
@@ -74,16 +79,18 @@ var containerRules = map[string]struct {
 	"5.11 limited memory": {holds: func(_ *testing.T, _ string, service composeService) bool {
 		return regexp.MustCompile(`^\d+m$`).MatchString(service.MemLimit)
 	}},
-	"5.13 nothing is written, but to volumes of its own": {holds: func(_ *testing.T, name string, service composeService) bool {
-		return service.ReadOnly && !slices.ContainsFunc(service.Volumes, func(volume string) bool {
-			own := strings.HasPrefix(volume, "/srv/"+name+"/") || strings.HasPrefix(volume, "/srv/"+name+":")
-			return !own && !strings.HasSuffix(volume, ":ro")
-		})
-	}, exceptions: map[string]string{
-		"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
-	}},
+	"5.13 nothing is written, but to volumes of its own": {
+		holds: func(_ *testing.T, name string, service composeService) bool {
+			return service.ReadOnly && !slices.ContainsFunc(service.Volumes, func(volume string) bool {
+				own := strings.HasPrefix(volume, "/srv/"+name+"/") || strings.HasPrefix(volume, "/srv/"+name+":")
+				return !own && !strings.HasSuffix(volume, ":ro")
+			})
+		}, exceptions: map[string]string{
+			"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
+		}},
 	"5.15 restarted when it ends": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		// The benchmark has on-failure:5. Nobody is there to start it after the fifth; alerts tell.
+		// The benchmark recommends on-failure:5. No operator restarts it after the fifth failure;
+		// alerts report it.
 		return service.Restart == "unless-stopped"
 	}},
 	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {
@@ -100,8 +107,8 @@ var containerRules = map[string]struct {
 	}},
 }
 
-// rulesElsewhere are the benchmark's other rules for containers, with who keeps them or why nobody does. docs/attacks.md
-// has them, too.
+// rulesElsewhere are the benchmark's other rules for containers, with the reason why they are kept
+// or broken. docs/attacks.md has them, too.
 var rulesElsewhere = map[string]string{
 	"5.1":  "kept: no swarm is ever begun",
 	"5.7":  "kept: no image has an SSH server; its processes are those of its one program",
@@ -176,11 +183,13 @@ func TestContainersLogsAreLimitedAndPrivilegesStay(t *testing.T) {
 	var daemon map[string]any
 	require.NoError(t, yaml.Unmarshal(text, &daemon))
 	// The driver `local` keeps five files of 20 MB by default.
-	require.Equal(t, map[string]any{"live-restore": true, "log-driver": "local", "no-new-privileges": true, "userland-proxy": false}, daemon)
+	require.Equal(t, map[string]any{
+		"live-restore": true, "log-driver": "local", "no-new-privileges": true, "userland-proxy": false,
+	}, daemon)
 }
 
-// reaches are the containers that each one shares a network with: which may connect to it, and
-// which it may connect to.
+// reaches are the containers that share a network with each one: they may connect to it, and it to
+// them.
 func reaches(t *testing.T) map[string][]string {
 	t.Helper()
 	services := allServices(t)
@@ -188,7 +197,8 @@ func reaches(t *testing.T) map[string][]string {
 	for name, service := range services {
 		others := map[string]bool{}
 		for other, its := range services {
-			if other != name && slices.ContainsFunc(service.Networks, func(network string) bool { return slices.Contains(its.Networks, network) }) {
+			if other != name &&
+				slices.ContainsFunc(service.Networks, func(network string) bool { return slices.Contains(its.Networks, network) }) {
 				others[other] = true
 			}
 		}
@@ -244,10 +254,11 @@ func TestOnlyThreeContainersReachTheInternet(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, map[string][]string{"visitors": {"traefik"}, "relay": {"mail"}, "victorops": {"alertmanager"}}, outward)
+	require.Equal(t, map[string][]string{"visitors": {"traefik"}, "relay": {"mail"}, "victorops": {"alertmanager"}},
+		outward)
 }
 
-func TestNobodyButNginxHasPHPsSocket(t *testing.T) {
+func TestOnlyNginxHasPHPsSocket(t *testing.T) {
 	for name, service := range allServices(t) {
 		volumes := strings.Join(service.Volumes, "\n")
 		require.Equal(t, name == "web" || name == "php", strings.Contains(volumes, "fastcgi:"), name)

@@ -5,70 +5,57 @@ import (
 	"strings"
 )
 
-// Mail is the SMTP server by which PHP's mail() sends.
-type Mail struct {
-	// Host and Port are where it listens. Without a host, mail() fails.
-	Host string `pulumi:"host"`
-	Port int    `pulumi:"port"`
-	// User and Password log in to it; both are empty where it asks for no login.
-	User     string `pulumi:"user"`
-	Password string `pulumi:"password"`
-	// From is the envelope sender of every message.
-	From string `pulumi:"from"`
-}
-
 // SubmissionsPort is the port at which TLS begins with the connection (RFC 8314). At every other
 // port it begins with STARTTLS.
 const SubmissionsPort = 465
 
-// address is the relay's host and port, "" without one.
-func (m Mail) address() string {
-	if m.Host == "" {
+// relay is the relay's host and port, "" without one.
+func (s *Settings) relay() string {
+	if s.SMTPHost == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d", m.Host, m.Port)
+	return fmt.Sprintf("%s:%d", s.SMTPHost, s.SMTPPort)
 }
 
-// mailService and mailPort are where PHP reaches the relay: see the service mail in compose.yaml.
+// mailService and mailPort are the address of the relay for PHP: see the service mail in compose.yaml.
 const (
 	mailService = "mail"
 	mailPort    = 2525
 )
 
-// msmtprc is the configuration of msmtp, the program that sends. It is empty without a relay.
-func (m Mail) msmtprc() string {
-	if m.Host == "" {
+// msmtprc is the configuration of msmtp, which sends the mail. It is empty without a relay.
+func (s *Settings) msmtprc(password string) string {
+	if s.SMTPHost == "" {
 		return ""
 	}
 	startTLS, auth := "on", "off"
-	if m.Port == SubmissionsPort {
+	if s.SMTPPort == SubmissionsPort {
 		startTLS = "off"
 	}
-	if m.User != "" {
+	if s.SMTPUser != "" {
 		auth = "on"
 	}
 	lines := []string{
 		"account default",
 		"host " + mailService,
 		fmt.Sprintf("port %d", mailPort),
-		"tls_host_override " + m.Host,
+		"tls_host_override " + s.SMTPHost,
 		"timeout 20",
-		// Never without TLS, and never with a certificate that is not the host's.
+		// Always TLS, always with a certificate of the host.
 		"tls on",
 		"tls_starttls " + startTLS,
 		"tls_trust_file /run/roots.pem",
-		"from " + m.From,
-		// What the server calls itself in EHLO: relays refuse msmtp's own "localhost".
-		"domain " + m.From[strings.LastIndex(m.From, "@")+1:],
+		"from " + s.SMTPFrom,
+		// The name in EHLO: relays reject msmtp's default "localhost".
+		"domain " + s.SMTPFrom[strings.LastIndex(s.SMTPFrom, "@")+1:],
 		"allow_from_override off",
 		"auth " + auth,
 	}
-	if m.User != "" {
-		lines = append(lines, "user "+msmtpQuoted(m.User), "password "+msmtpQuoted(m.Password))
+	if s.SMTPUser != "" {
+		lines = append(lines, "user "+msmtpQuoted(s.SMTPUser), "password "+msmtpQuoted(password))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// msmtpQuoted is a value as msmtp's configuration has it: between the first and the last of its
-// double quotes everything is literal.
+// msmtpQuoted quotes a value for msmtp, which takes everything between the first and the last double quote literally.
 func msmtpQuoted(value string) string { return `"` + value + `"` }

@@ -18,13 +18,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// tool is the path of a program of Prometheus' or Alertmanager's packages. Without
-// it, the test is skipped.
+// tool is the path of a program of Prometheus' or Alertmanager's packages. Without it, it skips the
+// test.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and prometheus-alertmanager", name)
+		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and "+
+			"prometheus-alertmanager", name)
 	}
 	require.NoError(t, err)
 	return path
@@ -48,56 +49,54 @@ func TestRulesGiveWhatTheirTestsSay(t *testing.T) {
 	runTool(t, "promtool", append([]string{"test", "rules"}, glob(t, "testdata/rules/*.yaml")...)...)
 }
 
-// container runs the entrypoint of an image with a program that stands in for the
-// one it becomes.
+// container runs the entrypoint of an image with a stand-in for its program.
 type container struct {
-	// root holds what the container would have: run and tmp.
+	// root has the directories of the container: etc, run and tmp.
 	root string
 	// image is the image's directory in files.
 	image string
-	// program is what the entrypoint becomes.
+	// program is the program that the entrypoint executes.
 	program string
-	// script is what that does beside telling its arguments.
+	// script is run by the stand-in, which also prints its arguments.
 	script      string
 	environment []string
 }
 
-// start returns what the program was called with, one argument a line, or the
-// entrypoint's complaint.
+// start returns the program's arguments, one a line, or the entrypoint's error.
 func (c container) start(t *testing.T) (arguments string, err error) {
 	t.Helper()
-	here, err := filepath.Abs("files")
+	image, err := filepath.Abs(filepath.Join("files", c.image))
 	require.NoError(t, err)
-	script, err := files.ReadFile("files/" + c.image + "/entrypoint")
-	require.NoError(t, err)
-	inside := strings.NewReplacer("/etc/site/", filepath.Join(here, c.image)+"/", "/run/", c.root+"/run/", "/tmp/", c.root+"/tmp/", "/prometheus/", c.root+"/prometheus/")
-	entrypoint := filepath.Join(c.root, "entrypoint")
-	require.NoError(t, os.WriteFile(entrypoint, []byte(inside.Replace(string(script))), 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "etc"), 0o755))
+	require.NoError(t, os.Symlink(image, filepath.Join(c.root, "etc", "site")))
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
-	// Its targets have been looked at when it runs.
-	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root + "/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
+	// All targets have been scraped when it runs.
+	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root +
+		"/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
 	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
 	for program, script := range map[string]string{c.program: tell + c.script, "promtool": tell, "busybox": busybox} {
 		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
 	}
 
-	// A container's signals are at their defaults, whatever this test inherited: what Go handles,
-	// its children have at the default, and a shell cannot trap what was ignored when it started.
+	// A container's signals have their defaults, whatever this test inherited: children of Go get
+	// the default for handled signals, and a shell cannot trap signals that were ignored when it
+	// started.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ctx, cancel := context.WithTimeout(t.Context(), entrypointTimeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "/bin/sh", entrypoint)
+	command := exec.CommandContext(ctx, "/bin/sh", filepath.Join(image, "entrypoint"), c.root)
 	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
-	// What it left in the background goes with it.
+	// Its background processes end with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = time.Second
 	output, err := command.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("%s/entrypoint and its stand-in of %s did not end within %s: %w", c.image, c.program, entrypointTimeout, err)
+		err = fmt.Errorf("%s/entrypoint and its stand-in of %s did not end within %s: %w", c.image, c.program,
+			entrypointTimeout, err)
 	}
 	return string(output), err
 }
@@ -105,23 +104,23 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 // entrypointTimeout bounds the run of an entrypoint, which takes milliseconds.
 const entrypointTimeout = 20 * time.Second
 
-// config is the configuration that the entrypoint wrote, with the paths of an
-// image's files turned into those of the files here.
+// config is the configuration that the entrypoint wrote.
 func (c container) config(t *testing.T) (path, text string) {
 	t.Helper()
 	path = filepath.Join(c.root, "tmp", c.image+".yaml")
 	written, err := os.ReadFile(path)
 	require.NoError(t, err)
-	here, err := filepath.Abs("files")
-	require.NoError(t, err)
-	text = strings.ReplaceAll(string(written), "/etc/site/", filepath.Join(here, c.image)+"/")
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	return path, text
+	return path, string(written)
 }
 
 func newPrometheus(t *testing.T, serverJSON string) container {
 	t.Helper()
-	c := container{root: t.TempDir(), image: "prometheus", program: "prometheus", environment: []string{"DOMAIN=example.org", "METRICS_RETENTION=30d"}}
+	c := container{
+		root:        t.TempDir(),
+		image:       "prometheus",
+		program:     "prometheus",
+		environment: []string{"DOMAIN=example.org", "METRICS_RETENTION=30d"},
+	}
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "run"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(c.root, "run", "server.json"), []byte(serverJSON), 0o644))
 	return c
@@ -140,22 +139,23 @@ func prometheusKnowsItsServer(t *testing.T) {
 	t.Helper()
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	c.collecting(t)
-	// Runs until its configuration is another one.
+	// Runs until its configuration has changed.
 	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
 	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
 echo "begins with $(interval)"
-trap 'echo "goes on with $(interval)"; exit 0' HUP
+trap 'echo "continues with $(interval)"; exit 0' HUP
 touch %[2]s/running
 while :; do sleep 0.05; done
 `, file, c.root)
 	arguments, err := c.start(t)
 	require.NoError(t, err, arguments)
 	require.Contains(t, arguments, "--config.file="+c.root+"/tmp/prometheus.yaml\n")
-	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n", "what is measured first after a handover is not an interval late")
-	require.Contains(t, arguments, "goes on with   scrape_interval: 15s\n")
+	require.Contains(t, arguments, "begins with   scrape_interval: 1s\n",
+		"the first samples after a handover are not an interval late")
+	require.Contains(t, arguments, "continues with   scrape_interval: 15s\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.time=30d\n")
 	require.Contains(t, arguments, "--storage.tsdb.retention.size=", "it never fills the disk")
-	require.NotContains(t, arguments, "--web.enable", "who reaches it reads, and neither ends nor changes it")
+	require.NotContains(t, arguments, "--web.enable", "clients can read, but neither end nor change it")
 
 	path, text := c.config(t)
 	require.NotContains(t, text, "@SERVER@")
@@ -177,26 +177,27 @@ while :; do sleep 0.05; done
 	runTool(t, "promtool", "check", "config", path)
 }
 
-// collecting is what the agent does when the server before has handed over.
+// collecting does what the agent does after the previous server's handover.
 func (c container) collecting(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "prometheus"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(c.root, "prometheus", "collecting"), nil, 0o644))
 }
 
-func TestPrometheusMeasuresNothingBeforeTheServerBeforeHasHandedOver(t *testing.T) {
+func TestPrometheusCollectsNothingBeforeTheHandover(t *testing.T) {
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	output, err := c.start(t)
 	require.NoError(t, err, output)
-	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n", "a configuration that is wrong is known before the VIP moves")
+	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n",
+		"a configuration that is wrong is known before the VIP moves")
 	require.Contains(t, output, "--config.file="+c.root+"/tmp/waiting.yaml\n")
 	waiting, err := os.ReadFile(filepath.Join(c.root, "tmp", "waiting.yaml"))
 	require.NoError(t, err)
 	require.Equal(t, "global: {}\n", string(waiting))
-	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "what was restored has to open")
+	require.Contains(t, output, "--storage.tsdb.path="+c.root+"/prometheus/data\n", "the restored data must open")
 }
 
-func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
+func TestPrometheusDoesNotStartWithoutTheServersName(t *testing.T) {
 	output, err := newPrometheus(t, "{}\n").start(t)
 	require.Error(t, err)
 	require.Contains(t, output, "server.json names no server")
@@ -205,7 +206,12 @@ func TestPrometheusDoesNotMeasureAServerWithoutAName(t *testing.T) {
 // newAlertmanager has a key of VictorOps, unless that is empty, and no heartbeat.
 func newAlertmanager(t *testing.T, key, routing string) container {
 	t.Helper()
-	c := container{root: t.TempDir(), image: "alertmanager", program: "prometheus-alertmanager", environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing}}
+	c := container{
+		root:        t.TempDir(),
+		image:       "alertmanager",
+		program:     "prometheus-alertmanager",
+		environment: []string{"DOMAIN=example.org", "VICTOROPS_ROUTING=" + routing},
+	}
 	secrets := filepath.Join(c.root, "run", "secrets")
 	require.NoError(t, os.MkdirAll(secrets, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(secrets, "victorops.key"), []byte(key), 0o600))
@@ -213,7 +219,7 @@ func newAlertmanager(t *testing.T, key, routing string) container {
 	return c
 }
 
-func TestAlertsGoToVictorOpsWhereThereIsAKey(t *testing.T) {
+func TestAlertsGoToVictorOpsIfThereIsAKey(t *testing.T) {
 	for name, test := range map[string]struct {
 		key, receiver string
 	}{
@@ -224,7 +230,7 @@ func TestAlertsGoToVictorOpsWhereThereIsAKey(t *testing.T) {
 			c := newAlertmanager(t, test.key, "site")
 			arguments, err := c.start(t)
 			require.NoError(t, err, arguments)
-			require.NotContains(t, arguments, "2f0bfa2a", "who lists the processes sees no key")
+			require.NotContains(t, arguments, "2f0bfa2a", "the list of processes shows no key")
 			path, text := c.config(t)
 			require.NotContains(t, text, "2f0bfa2a")
 			require.NotContains(t, text, "@")
@@ -274,7 +280,7 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 			c := withHeartbeat(t, newAlertmanager(t, test.key, "site"))
 			arguments, err := c.start(t)
 			require.NoError(t, err, arguments)
-			require.NotContains(t, arguments, "5c1e0f", "who lists the processes sees no token")
+			require.NotContains(t, arguments, "5c1e0f", "the list of processes shows no token")
 			path, text := c.config(t)
 			require.NotContains(t, text, "5c1e0f", "the URL stays in its file")
 			require.NotContains(t, text, "@")
@@ -292,8 +298,8 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 	}
 }
 
-// withoutURLFile gives a configuration a URL in place of a file with one where amtool is older than 0.26, which knows
-// no such file. Servers have 0.28.
+// withoutURLFile writes the URL into a configuration instead of its file if amtool is older than
+// 0.26, which knows no such file. Servers have 0.28.
 func withoutURLFile(t *testing.T, config, text string) {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "--version").CombinedOutput()
@@ -364,7 +370,7 @@ func TestEachAlertSaysWhatToDoAndIsTested(t *testing.T) {
 		require.Regexp(t, `\b`+alert.Alert+`\b`, tests.String(), "testdata/rules has a test")
 	}
 	for _, heading := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllStringSubmatch(string(guide), -1) {
-		require.Contains(t, names, heading[1], "docs/alerts.md tells of an alert that there is")
+		require.Contains(t, names, heading[1], "docs/alerts.md describes existing alerts only")
 	}
 }
 
@@ -392,8 +398,7 @@ func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
 	}
 }
 
-// measuredServer is a tree of files as the script metrics/collect finds them on a
-// server.
+// measuredServer is a tree of files for the script metrics/collect, like a server's.
 type measuredServer struct {
 	*testing.T
 	root     string
@@ -423,7 +428,7 @@ func (s *measuredServer) docker(script string) {
 	require.NoError(s, os.WriteFile(filepath.Join(s.programs, "docker"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
-// cgroup makes the cgroup of a container or a service.
+// cgroup creates the cgroup of a container or a service.
 func (s *measuredServer) cgroup(name string, files map[string]string) {
 	s.Helper()
 	for file, content := range files {
@@ -431,7 +436,7 @@ func (s *measuredServer) cgroup(name string, files map[string]string) {
 	}
 }
 
-// collect runs the script and returns the lines of its file that are no comments.
+// collect runs the script and returns the lines of its file without comments.
 func (s *measuredServer) collect() []string {
 	s.Helper()
 	command := exec.CommandContext(s.Context(), "/bin/bash", "files/metrics/collect", s.root)
@@ -449,16 +454,18 @@ func (s *measuredServer) collect() []string {
 	return lines
 }
 
-func TestAServerTellsWhoHasItsMemory(t *testing.T) {
+func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{
-		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n", "cpu.stat": "usage_usec 61000007\nuser_usec 5\n",
+		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n",
+		"cpu.stat": "usage_usec 61000007\nuser_usec 5\n",
 	})
 	s.cgroup("system.slice/docker.service", map[string]string{
 		"memory.current": "700\n", "memory.stat": "anon 600\ninactive_file 0\n", "cpu.stat": "usage_usec 1\n",
 	})
-	// Not of the project: nobody knows its name.
-	s.cgroup("system.slice/docker-4e5f.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	// Not of the project: its name is unknown.
+	s.cgroup("system.slice/docker-4e5f.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	lines := s.collect()
 	require.Equal(t, []string{
 		`cgroup_memory_bytes{name="web"} 3500`,
@@ -475,14 +482,14 @@ func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.
 	s := newMeasuredServer(t)
 	s.write("proc/11/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      300 kB\nPss_Dirty:  100 kB\n")
 	s.write("proc/12/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      20 kB\nPss_Dirty:  10 kB\n")
-	// The other way in which Docker names cgroups; process 13 has just ended.
+	// Docker's other names of cgroups; process 13 has just ended.
 	s.cgroup("docker/2c3d", map[string]string{"cgroup.procs": "11\n12\n13\n", "cpu.stat": "usage_usec 2500000\n"})
 	lines := s.collect()
 	require.Contains(t, lines, `cgroup_memory_bytes{name="php"} 327680`)
 	require.Contains(t, lines, `cgroup_cpu_seconds_total{name="php"} 2.500000`)
 }
 
-func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
+func TestMetricsSayWhetherTheServerHoldsTheVIP(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("run/agent-watch/holder", "")
 	s.write("opt/site/traefik/states/draining.yaml", "http: {}\n")
@@ -491,14 +498,18 @@ func TestAServerTellsWhetherItHasTheVIP(t *testing.T) {
 	require.Contains(t, lines, "server_has_vip 1")
 	require.Contains(t, lines, "server_draining 0")
 
-	// The agent puts the file there as it was shipped.
+	// The agent copies the shipped file.
 	s.write("srv/traefik/dynamic/state.yaml", "http: {}\n")
 	require.Contains(t, s.collect(), "server_draining 1")
 }
 
 func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
 	s := newMeasuredServer(t)
-	counted := map[string]string{"memory.current": "5000\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 0\n"}
+	counted := map[string]string{
+		"memory.current": "5000\n",
+		"memory.stat":    "inactive_file 0\n",
+		"cpu.stat":       "usage_usec 0\n",
+	}
 	s.cgroup("system.slice/docker-0a1b.scope", counted)
 	s.docker(`echo "0a1b web"`)
 	s.collect()
@@ -509,11 +520,12 @@ func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
 	require.Contains(t, s.collect(), `cgroup_memory_bytes{name="php"} 5000`)
 }
 
-func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
+func TestMetricsSurviveADockerThatDoesNotRespond(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("srv/metrics/server.prom", "server_has_vip 1\n")
 	s.docker("exit 1")
-	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.cgroup("system.slice/docker-0a1b.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	command := exec.CommandContext(t.Context(), "/bin/bash", "files/metrics/collect", s.root)
 	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
 	require.Error(t, command.Run(), "the unit fails, which its log tells")
@@ -522,9 +534,10 @@ func TestWhatIsMeasuredIsNotLostWhenDockerDoesNotAnswer(t *testing.T) {
 	require.Equal(t, "server_has_vip 1\n", string(text), "the file stays as it was, and its age tells")
 }
 
-func TestPrometheusReadsWhatAServerTells(t *testing.T) {
+func TestPrometheusReadsTheServersMetrics(t *testing.T) {
 	s := newMeasuredServer(t)
-	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
+	s.cgroup("system.slice/docker-0a1b.scope",
+		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	s.collect()
 	text, err := os.Open(filepath.Join(s.root, "srv/metrics/server.prom"))
 	require.NoError(t, err)

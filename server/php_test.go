@@ -25,11 +25,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// relay is an SMTP server on this machine. It takes mail after a login over TLS only.
+// relay is an SMTP server on this machine. It accepts mail only after a login over TLS.
 type relay struct {
 	port  int
 	roots []byte
-	// message is what it took: its envelope, a line each, and its text.
+	// message is an accepted message: its envelope, a line each, and its text.
 	message chan string
 }
 
@@ -40,8 +40,9 @@ func newRelay(t *testing.T, implicitTLS, startTLS bool) *relay {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
@@ -95,7 +96,8 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 			connection = tls.Server(connection, config)
 			lines, encrypted = bufio.NewReader(connection), true
 		case verb == "AUTH":
-			known = encrypted && rest == "PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+relayUser+"\x00"+relayPassword))
+			known = encrypted &&
+				rest == "PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+relayUser+"\x00"+relayPassword))
 			if known {
 				say("235 welcome")
 			} else {
@@ -129,38 +131,46 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 	}
 }
 
-// direct is the configuration of msmtp without the service mail between.
-func (r *relay) direct(mail Mail) string {
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc())
+// throughRelay are settings that send mail through a relay.
+func throughRelay(relay *relay) Settings {
+	return Settings{SMTPHost: "localhost", SMTPPort: relay.port, SMTPUser: relayUser, SMTPFrom: "noreply@example.org"}
 }
 
-// phpImage is the files of PHP's image in a directory of the test.
+// direct is the configuration of msmtp without the service mail in between.
+func (r *relay) direct(mail Settings, password string) string {
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
+		fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
+}
+
+// phpImage has the files of PHP's image in a directory of the test.
 type phpImage struct {
 	dir, tmp string
 	inside   *strings.Replacer
 }
 
-// newPHPImage puts them there, with a configuration of msmtp and the roots that it trusts. PHP
-// itself runs where it listens.
+// newPHPImage creates them, with a configuration of msmtp and its trusted roots. PHP itself runs if
+// listen is set.
 func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpImage {
 	t.Helper()
 	dir := t.TempDir()
-	// PHP runs as somebody else when root runs the test.
+	// PHP runs as another user if root runs the test.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
 	image := phpImage{dir: dir, tmp: filepath.Join(dir, "tmp")}
 	require.NoError(t, os.Mkdir(image.tmp, 0o755))
 	require.NoError(t, os.Chmod(image.tmp, 0o777))
-	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/", "/srv/site", dir+"/site",
-		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log", "/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
+	image.inside = strings.NewReplacer("/usr/share/site/", dir+"/", "/tmp/", image.tmp+"/", "/srv/site/", dir+"/site/",
+		"/srv/site", dir+"/site",
+		"/etc/msmtprc", dir+"/msmtprc", "/run/roots.pem", dir+"/roots.pem", "/dev/stderr", dir+"/tmp/error.log",
+		"/run/fastcgi/php.sock", listen, "listen.mode = 0600", "listen.mode = 0666")
 	for _, name := range []string{"php-fpm.conf", "site.ini", "probe.php", "sendmail"} {
 		text, err := files.ReadFile("files/php/" + name)
 		require.NoError(t, err)
 		image.write(t, name, string(text))
 	}
 	image.write(t, "msmtprc", configuration)
-	// msmtp takes no password from a file that is somebody else's, or that others can read.
+	// msmtp reads no password from a file of another user, or one that other users can read.
 	require.NoError(t, os.Chmod(filepath.Join(dir, "msmtprc"), 0o400))
 	if os.Geteuid() == 0 && listen != "" {
 		require.NoError(t, os.Chown(filepath.Join(dir, "msmtprc"), 65534, 65534))
@@ -185,25 +195,31 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 		implicitTLS, startTLS, foreignRoots bool
 		password, trouble                   string
 	}{
-		"STARTTLS":                        {startTLS: true, password: relayPassword},
-		"TLS from the start":              {implicitTLS: true, password: relayPassword},
-		"a certificate that nobody knows": {startTLS: true, foreignRoots: true, password: relayPassword, trouble: "TLS certificate verification failed"},
-		"a relay without TLS":             {password: relayPassword, trouble: "server does not support TLS via the STARTTLS command"},
-		"a wrong password":                {startTLS: true, password: "wrong", trouble: "authentication failed"},
+		"STARTTLS":           {startTLS: true, password: relayPassword},
+		"TLS from the start": {implicitTLS: true, password: relayPassword},
+		"an untrusted certificate": {
+			startTLS:     true,
+			foreignRoots: true,
+			password:     relayPassword,
+			trouble:      "TLS certificate verification failed",
+		},
+		"a relay without TLS": {password: relayPassword, trouble: "server does not support TLS via the STARTTLS command"},
+		"a wrong password":    {startTLS: true, password: "wrong", trouble: "authentication failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := newRelay(t, test.implicitTLS, test.startTLS)
-			mail := Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: test.password, From: "noreply@example.org"}
+			mail := throughRelay(relay)
 			if test.implicitTLS {
-				mail.Port = SubmissionsPort
+				mail.SMTPPort = SubmissionsPort
 			}
 			roots := relay.roots
 			if test.foreignRoots {
 				roots = other.roots
 			}
-			image := newPHPImage(t, "", relay.direct(mail), roots)
-			// The last argument is one that a script may add, to send in another's name.
-			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"), "-fsomebody@example.com")
+			image := newPHPImage(t, "", relay.direct(mail, test.password), roots)
+			// The last argument is one that a script may add, to send under another name.
+			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"),
+				"-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
 			output, err := command.CombinedOutput()
 			if test.trouble != "" {
@@ -215,7 +231,10 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 			}
 			require.NoError(t, err, "%s", output)
 			message := <-relay.message
-			for _, part := range []string{"EHLO example.org\n", "MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Subject: hello\n", "From: noreply@example.org\n", "first\n..\nlast\n"} {
+			for _, part := range []string{
+				"EHLO example.org\n", "MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Subject: hello\n",
+				"From: noreply@example.org\n", "first\n..\nlast\n",
+			} {
 				require.Contains(t, message, part)
 			}
 		})
@@ -223,7 +242,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 }
 
 func TestS10WithoutARelayTheLogSaysWhyNoMailIsSent(t *testing.T) {
-	image := newPHPImage(t, "", Mail{}.msmtprc(), nil)
+	image := newPHPImage(t, "", (&Settings{}).msmtprc(""), nil)
 	output, err := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail")).CombinedOutput()
 	require.Error(t, err)
 	require.Equal(t, "cannot send mail: no relay is configured; set smtpHost\n", string(output))
@@ -240,7 +259,9 @@ func newPHP(t *testing.T, configuration string, roots []byte, arguments ...strin
 	fpm := program(t, "php-fpm8.4", "php-fpm8.2")
 	p := php{address: filepath.Join(socketDir(t), "php.sock")}
 	p.phpImage = newPHPImage(t, p.address, configuration, roots)
-	(&webServer{T: t}).start(append([]string{fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini")}, arguments...)...)
+	(&webServer{T: t}).start(append([]string{
+		fpm, "--nodaemonize", "--fpm-config", filepath.Join(p.dir, "php-fpm.conf"), "-c", filepath.Join(p.dir, "site.ini"),
+	}, arguments...)...)
 	require.Eventually(t, func() bool {
 		connection, err := net.Dial("unix", p.address)
 		return err == nil && connection.Close() == nil
@@ -253,7 +274,7 @@ func newPHP(t *testing.T, configuration string, roots []byte, arguments ...strin
 	return p
 }
 
-// log is what PHP has said so far.
+// log is PHP's log so far.
 func (p php) log(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.tmp, "error.log"))
@@ -261,14 +282,14 @@ func (p php) log(t *testing.T) string {
 	return string(text)
 }
 
-// run runs a script of the release, as nginx has it run.
+// run runs a script of the release, like nginx.
 func (p php) run(t *testing.T, script string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	p.write(t, "site/releases/1/site/script.php", script)
 	return p.runFile(t, filepath.Join(p.dir, "site/releases/1/site/script.php"), parameters, body)
 }
 
-// runFile speaks FastCGI, of which net/http has the server's part only.
+// runFile speaks FastCGI, of which net/http has only the server's part.
 func (p php) runFile(t *testing.T, path string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	connection, err := net.Dial("unix", p.address)
@@ -288,7 +309,12 @@ func (p php) runFile(t *testing.T, path string, parameters map[string]string, bo
 	}
 	record(begin, "\x00\x01\x00\x00\x00\x00\x00\x00")
 	pairs := ""
-	all := map[string]string{"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": path, "SCRIPT_NAME": "/" + filepath.Base(path), "CONTENT_LENGTH": strconv.Itoa(len(body))}
+	all := map[string]string{
+		"REQUEST_METHOD":  "GET",
+		"SCRIPT_FILENAME": path,
+		"SCRIPT_NAME":     "/" + filepath.Base(path),
+		"CONTENT_LENGTH":  strconv.Itoa(len(body)),
+	}
 	for name, value := range parameters {
 		all[name] = value
 	}
@@ -321,7 +347,7 @@ func (p php) runFile(t *testing.T, path string, parameters map[string]string, bo
 	}
 }
 
-func TestS10TheProbeTellsWhetherPHPCanDoWhatASiteNeeds(t *testing.T) {
+func TestS10ProbeReportsWhatPHPLacks(t *testing.T) {
 	p := newPHP(t, "", nil)
 	probe := func() string { return p.runFile(t, filepath.Join(p.dir, "probe.php"), nil, "") }
 	answer := probe()
@@ -330,7 +356,8 @@ func TestS10TheProbeTellsWhetherPHPCanDoWhatASiteNeeds(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left, "it cleans up after itself")
 
-	require.NoError(t, os.Rename(filepath.Join(p.dir, "site/releases/1/site"), filepath.Join(p.dir, "site/releases/1/gone")))
+	require.NoError(t,
+		os.Rename(filepath.Join(p.dir, "site/releases/1/site"), filepath.Join(p.dir, "site/releases/1/gone")))
 	answer = probe()
 	require.NotContains(t, answer, "Status:")
 	require.Contains(t, answer, "cannot read the release")
@@ -373,8 +400,10 @@ func TestS10ASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
 func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 	p := newPHP(t, "", nil)
 	upload := func(size int) string {
-		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x", size) + "\r\n--b--\r\n"
-		return p.run(t, `<?php echo $_FILES['file']['error'], ' ', filesize($_FILES['file']['tmp_name'] ?: '/tmp/'), ' ', ini_get('max_file_uploads');`,
+		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x",
+			size) + "\r\n--b--\r\n"
+		return p.run(t,
+			`<?php echo $_FILES['file']['error'], ' ', filesize($_FILES['file']['tmp_name'] ?: '/tmp/'), ' ', ini_get('max_file_uploads');`,
 			map[string]string{"REQUEST_METHOD": "POST", "CONTENT_TYPE": "multipart/form-data; boundary=b"}, body)
 	}
 	require.Contains(t, upload(15<<20), fmt.Sprintf("\n\n0 %d 10", 15<<20))
@@ -384,27 +413,35 @@ func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
 func TestS10MailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
-	p := newPHP(t, relay.direct(Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}), relay.roots)
-	require.Contains(t, p.run(t, `<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`, nil, ""), "bool(true)")
+	p := newPHP(t, relay.direct(throughRelay(relay), relayPassword), relay.roots)
+	require.Contains(t,
+		p.run(t,
+			`<?php var_dump(mail('ada@example.org', 'hello', "first\nlast", 'Reply-To: zoe@example.com', '-fzoe@example.com'));`,
+			nil, ""), "bool(true)")
 	message := <-relay.message
-	for _, part := range []string{"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n"} {
+	for _, part := range []string{
+		"MAIL FROM:<noreply@example.org>", "RCPT TO:<ada@example.org>", "Reply-To: zoe@example.com\n", "first\nlast\n",
+	} {
 		require.Contains(t, message, part)
 	}
 
 	without := newPHP(t, "", nil)
-	require.Contains(t, without.run(t, `<?php var_dump(mail('ada@example.org', 'hello', 'text'));`, nil, ""), "bool(false)")
-	require.Eventually(t, func() bool { return strings.Contains(without.log(t), "no relay is configured") }, 5*time.Second, 20*time.Millisecond)
+	require.Contains(t, without.run(t, `<?php var_dump(mail('ada@example.org', 'hello', 'text'));`, nil, ""),
+		"bool(false)")
+	require.Eventually(t, func() bool { return strings.Contains(without.log(t), "no relay is configured") }, 5*time.Second,
+		20*time.Millisecond)
 }
 
-// mailThrough starts what the service mail runs, for a relay, and returns msmtp's configuration.
+// mailThrough starts the program of the service mail, for a relay, and returns msmtp's
+// configuration.
 func mailThrough(t *testing.T, relay *relay) string {
 	t.Helper()
 	service := composeServices(t, "compose.yaml")["mail"]
 	socat := program(t, service.Entrypoint[0])
-	mail := Mail{Host: "localhost", Port: relay.port, User: relayUser, Password: relayPassword, From: "noreply@example.org"}
+	mail := throughRelay(relay)
 	_, port, err := net.SplitHostPort(freeAddress(t))
 	require.NoError(t, err)
-	inside := strings.NewReplacer("${SMTP-}", mail.address(), "2525", port)
+	inside := strings.NewReplacer("${SMTP-}", mail.relay(), "2525", port)
 	var args []string
 	for _, arg := range service.Entrypoint[1:] {
 		args = append(args, inside.Replace(arg))
@@ -417,13 +454,17 @@ func mailThrough(t *testing.T, relay *relay) string {
 		pattern := strings.Replace(check[2], "09DD", fmt.Sprintf("%04X", number), 1)
 		return exec.CommandContext(t.Context(), check[0], check[1], pattern, check[3]).Run() == nil
 	}, 20*time.Second, 20*time.Millisecond, "the service's health check")
-	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n", "port "+port+"\n").Replace(mail.msmtprc())
+	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
+		"port "+port+"\n").Replace(mail.msmtprc(relayPassword))
 }
 
 func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
 	program(t, "msmtp")
 	relay, stranger := newRelay(t, false, true), newRelay(t, false, true)
-	for name, roots := range map[string][]byte{"a relay that is trusted": relay.roots, "another one in its place": stranger.roots} {
+	for name, roots := range map[string][]byte{
+		"a relay that is trusted":  relay.roots,
+		"another one in its place": stranger.roots,
+	} {
 		image := newPHPImage(t, "", mailThrough(t, relay), roots)
 		command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"))
 		command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\ntext\n")
@@ -440,17 +481,23 @@ func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
 }
 
 func TestScriptsOpenURLsOnlyWithANetwork(t *testing.T) {
-	entrypoint, err := files.ReadFile("files/php/entrypoint")
-	require.NoError(t, err)
 	for internal, fopen := range map[string]string{"true": "Off", "false": "On", "": "Off"} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "php-fpm8.4"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755))
-		script := strings.NewReplacer("cat /etc/ssl/certs/ca-certificates.crt /etc/ssl/acme/acme-ca.pem >/run/roots.pem", "").Replace(string(entrypoint))
-		command := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
+		for path, text := range map[string]string{"certs/ca-certificates.crt": "system\n", "acme/acme-ca.pem": "acme\n"} {
+			path = filepath.Join(dir, "etc", "ssl", path)
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		}
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "run"), 0o755))
+		command := exec.CommandContext(t.Context(), "/bin/sh", "files/php/entrypoint", dir)
 		command.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "PHP_INTERNAL=" + internal}
 		output, err := command.CombinedOutput()
 		require.NoError(t, err)
 		require.Equal(t, "--nodaemonize -d allow_url_fopen="+fopen+"\n", string(output))
+		roots, err := os.ReadFile(filepath.Join(dir, "run", "roots.pem"))
+		require.NoError(t, err)
+		require.Equal(t, "system\nacme\n", string(roots))
 	}
 
 	const script = `<?php echo ini_get('allow_url_fopen') ? 'on' : 'off';`

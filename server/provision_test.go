@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// provisionedServer is where the script provision runs with programs that stand
-// in for those of a server: each notes how it was called and succeeds.
+// provisionedServer runs the script provision with stand-ins for the programs of a server: each
+// records its call and succeeds.
 type provisionedServer struct {
 	*testing.T
 	bundle, programs, calls string
@@ -27,21 +27,22 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
-	for _, name := range []string{"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent"} {
+	for _, name := range []string{
+		"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent",
+	} {
 		s.install(name, "")
 	}
 	return s
 }
 
-// install makes a program do more than note its call.
+// install makes a stand-in run a script, too.
 func (s *provisionedServer) install(name, script string) {
 	s.Helper()
 	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.calls + "\n" + script + "\n"
 	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
 }
 
-// provision runs the script and returns its output, how the programs were
-// called, and its error.
+// provision runs the script and returns its output, the calls of the programs, and its error.
 func (s *provisionedServer) provision(args ...string) (output string, calls []string, err error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -59,10 +60,13 @@ func (s *provisionedServer) provision(args ...string) (output string, calls []st
 
 func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	s := newProvisionedServer(t)
-	s.install("agent", `case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
+	s.install("agent",
+		`case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
 	output, calls, err := s.provision("870")
 	require.NoError(t, err, output)
-	require.Equal(t, "agent\ncertificates and monitoring history\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: server i-1\n", output)
+	require.Equal(t,
+		"agent\ncertificates and monitoring history\nrestored\ncontainers\nreadiness\n   0.1 s  containers  ok\nready: "+
+			"server i-1\n", output)
 
 	last := calls[len(calls)-1]
 	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
@@ -70,42 +74,47 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
 	require.Contains(t, calls, "docker compose --progress plain up --detach")
-	require.Contains(t, calls, "systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer security-updates.timer")
-	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer", "the bootstrap login ends by the clock until the VIP is here")
+	require.Contains(t, calls,
+		"systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service agent-report.path "+
+			"bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer "+
+			"security-updates.timer")
+	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer",
+		"the bootstrap login ends by the clock until the VIP is here")
 }
 
-func TestWhyAServerIsNotProvisionedIsInTheOutput(t *testing.T) {
+func TestOutputHasTheReasonOfAFailedProvisioning(t *testing.T) {
 	for name, test := range map[string]struct {
 		program, script string
 		says            []string
 	}{
 		"cloud-init failed": {
-			"cloud-init", `case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
-			[]string{"no package docker.io", "cloud-init failed: the lines above say why", "The server boots anew"},
+			"cloud-init",
+			`case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
+			[]string{"no package docker.io", "cloud-init failed: see the lines above", "The server now repeats its first boot"},
 		},
 		"the site cannot be brought": {
 			"systemctl", `[ "$*" != "start agent-pull.service" ]`,
-			[]string{"the agent could not bring the site from the content bucket"},
+			[]string{"cannot download the site from the content bucket"},
 		},
 		"an image does not build": {
 			"docker", `case "$*" in *build*) echo "COPY nginx.conf: not found" >&2; exit 17 ;; esac`,
-			[]string{"COPY nginx.conf: not found", "an image could not be built: the lines above say why"},
+			[]string{"COPY nginx.conf: not found", "cannot build an image: see the lines above"},
 		},
 		"containers do not start": {
 			"docker", `case "$*" in *up*) echo "port is already allocated" >&2; exit 1 ;; esac`,
-			[]string{"port is already allocated", "the containers could not be started: the lines above say why"},
+			[]string{"port is already allocated", "cannot start the containers: see the lines above"},
 		},
 		"an image cannot be pulled": {
 			"docker", `case "$*" in *pull\ --ignore*) echo "traefik: manifest unknown" >&2; exit 18 ;; esac`,
-			[]string{"traefik: manifest unknown", "an image could not be pulled: the lines above say why"},
+			[]string{"traefik: manifest unknown", "cannot pull an image: see the lines above"},
 		},
 		"the backup cannot be restored": {
 			"agent", `[ "$1" != restore ] || { echo "restore: access denied" >&2; exit 1; }`,
-			[]string{"restore: access denied", "what the server before this one left could not be restored"},
+			[]string{"restore: access denied", "cannot restore the data of the previous server"},
 		},
 		"not ready": {
 			"agent", `[ "$1" != ready ] || { echo "not ready: server i-1"; exit 1; }`,
-			[]string{"not ready: server i-1", "seconds after provisioning began: its report is above"},
+			[]string{"not ready: server i-1", "s of provisioning: see its report above"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +139,8 @@ func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
 
 	require.Contains(t, calls, "install -d -m 0700 -o site-agent -g site-agent /srv/traefik/acme")
 	require.Contains(t, calls, "install -m 0644 traefik/site.yaml /srv/traefik/dynamic/site.yaml")
-	require.Contains(t, calls, "install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
+	require.Contains(t, calls,
+		"install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
 }
 
 func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
@@ -142,26 +152,27 @@ func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
 	require.Equal(t, "/etc/immutable-infra/server.env", target)
 }
 
-func TestABootThatFailedIsTriedAgain(t *testing.T) {
+func TestFailedBootIsRepeated(t *testing.T) {
 	s := newProvisionedServer(t)
 	s.install("cloud-init", `[ "$1" != status ]`)
 	_, calls, err := s.provision("870")
 	require.Error(t, err)
 	require.Equal(t, []string{
-		"cloud-init status --wait", "cloud-init status --long", "cloud-init clean", "systemd-run --quiet --on-active=5s systemctl reboot",
+		"cloud-init status --wait", "cloud-init status --long", "cloud-init clean",
+		"systemd-run --quiet --on-active=5s systemctl reboot",
 	}, calls)
 }
 
-func TestABootThatDoesNotEndIsNotWaitedForLongerThanTheDeadline(t *testing.T) {
+func TestWaitForTheBootIsBounded(t *testing.T) {
 	s := newProvisionedServer(t)
 	s.install("cloud-init", `case "$*" in "status --wait") exec sleep 60 ;; *) echo "status: running"; exit 1 ;; esac`)
 	output, calls, err := s.provision("1")
 	require.Error(t, err)
-	require.Equal(t, "status: running\ncloud-init did not end in time: the lines above say how far it is\n", output)
+	require.Equal(t, "status: running\ncloud-init did not finish in time: see the lines above for its progress\n", output)
 	require.Equal(t, []string{"cloud-init status --wait", "cloud-init status --long"}, calls)
 }
 
-func TestAProvisioningWithoutATimeIsRefused(t *testing.T) {
+func TestProvisioningWithoutATimeLimitIsRefused(t *testing.T) {
 	output, _, err := newProvisionedServer(t).provision()
 	require.Error(t, err)
 	require.Contains(t, output, "usage: provision SECONDS")

@@ -9,10 +9,9 @@ import (
 // bare matches a value that needs no quotes in server.env.
 var bare = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]*$`)
 
-// quoted is a value of server.env in the form that all its readers take for the same: in single
-// quotes everything is literal. Compose takes a backslash in them for an escape, and only a shell
-// has a way to write a single quote there; a value with one stands in double quotes, where "$" and
-// "`" are not literal.
+// quoted quotes a value of server.env so that all its readers agree. In single quotes everything is literal, except
+// that Compose takes a backslash for an escape, and only shells can escape a single quote. A value with a single quote
+// is in double quotes, where "$" and "`" are not literal.
 func quoted(value string) (string, error) {
 	printable := !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })
 	switch {
@@ -23,7 +22,8 @@ func quoted(value string) (string, error) {
 	case printable && !strings.ContainsAny(value, "\"$`\\"):
 		return `"` + value + `"`, nil
 	}
-	return "", errors.New("the value has a control character, a backslash, or a ' beside one of \" $ `, which no form of quotes protects from every reader")
+	return "", errors.New("no quoting protects a control character, a backslash, or a ' beside one of \" $ ` from every " +
+		"reader")
 }
 
 // EnvironmentTakes reports whether server.env can hold a value.

@@ -27,7 +27,7 @@ type frontOfGrafana struct {
 	last http.Header
 }
 
-// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, the test is skipped.
+// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, it skips the test.
 func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
@@ -37,7 +37,8 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	if _, err := os.Stat(traefik); err != nil {
 		t.Skip("no Traefik here: make up builds it, or LOCALCLOUD_TRAEFIK names it")
 	}
-	front := &frontOfGrafana{address: freeAddress(t)}
+	ports := freeAddresses(t, 3)
+	front := &frontOfGrafana{address: ports[0]}
 	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		front.mu.Lock()
 		defer front.mu.Unlock()
@@ -51,12 +52,17 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	for source, target := range map[string]string{"site.yaml": "site.yaml", "states/waiting.yaml": "state.yaml"} {
 		text, err := files.ReadFile("files/traefik/" + source)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, target), []byte(strings.ReplaceAll(string(text), "http://grafana:3000", grafana.URL)), 0o644))
+		require.NoError(t,
+			os.WriteFile(filepath.Join(dir, target),
+				[]byte(strings.ReplaceAll(string(text), "http://grafana:3000", grafana.URL)), 0o644))
 	}
 	command := exec.CommandContext(t.Context(), traefik,
-		"--entrypoints.http.address="+freeAddress(t), "--entrypoints.https.address="+front.address, "--entrypoints.metrics.address="+freeAddress(t),
-		"--ping.entrypoint=metrics", "--providers.file.directory="+dir, "--log.level=ERROR", "--global.checknewversion=false", "--global.sendanonymoususage=false")
-	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1", "COMPOSE_PROFILES=mail,grafana")
+		"--entrypoints.http.address="+ports[1], "--entrypoints.https.address="+front.address,
+		"--entrypoints.metrics.address="+ports[2],
+		"--ping.entrypoint=metrics", "--providers.file.directory="+dir, "--log.level=ERROR", "--global.checknewversion=false",
+		"--global.sendanonymoususage=false")
+	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1",
+		"COMPOSE_PROFILES=mail,grafana")
 	var log strings.Builder
 	command.Stdout, command.Stderr = &log, &log
 	require.NoError(t, command.Start())
@@ -74,14 +80,15 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 	return front
 }
 
-// ask sends a path as it is written, which a client of net/http would not.
+// ask sends a path as it is, unlike a client of net/http.
 func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
 	return f.askWith(method, path, "monitoring.example.org", "")
 }
 
-// askWith sends another host and further headers, of which each ends as in HTTP.
+// askWith sends another host and further headers, each with its line end.
 func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int, err error) {
-	connection, err := tls.Dial("tcp", f.address, &tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
+	connection, err := tls.Dial("tcp", f.address,
+		&tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
 	if err != nil {
 		return 0, err
 	}
@@ -89,7 +96,8 @@ func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int
 	if err := connection.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return 0, err
 	}
-	if _, err := fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n%s\r\n", method, path, host, headers); err != nil {
+	if _, err := fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n%s\r\n",
+		method, path, host, headers); err != nil {
 		return 0, err
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
@@ -108,7 +116,7 @@ func (f *frontOfGrafana) seen() []string {
 	return arrived
 }
 
-func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
+func TestRequestsBeyondTheDashboardsQueriesAreBlocked(t *testing.T) {
 	front := newFrontOfGrafana(t)
 	for _, request := range []string{
 		"POST /api/datasources/proxy/uid/prometheus/api/v1/query",
@@ -124,17 +132,22 @@ func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
 		"POST /api/alertmanager/alertmanager/api/v2/silences",
 		"POST /api/alertmanager/grafana/api/v2/silences",
 		"GET /api/prometheus/grafana/api/v1/rules",
-		"POST /api/ruler/grafana/api/v1/rules/a", "POST /api/v1/provisioning/alert-rules", "GET /api/admin/settings", "POST /api/admin/users",
+		"POST /api/ruler/grafana/api/v1/rules/a", "POST /api/v1/provisioning/alert-rules", "GET /api/admin/settings",
+		"POST /api/admin/users",
 		"GET /api/users", "GET /api/orgs/1/users", "POST /api/serviceaccounts", "POST /api/auth/keys",
 		"GET /api/plugin-proxy/x/y", "GET /api/plugins/x/resources/y", "GET /metrics", "GET /debug/pprof/",
-		"GET /apis/prometheus.datasource.grafana.app/v0alpha1/namespaces/default/datasources/prometheus/resource/api/v1/query",
+		"GET /apis/prometheus.datasource.grafana.app/v0alpha1/namespaces/default/datasources/prometheus" +
+			"/resource/api/v1/query",
 		"POST /apis/notifications.alerting.grafana.app/v0alpha1/namespaces/default/receivers",
-		// Other ways to write it.
+		// Other spellings.
 		"GET //api//datasources//proxy/1/api/v1/query",
 		"GET /api/./datasources/proxy/1/x", "GET /public/../api/datasources/proxy/1/x",
-		"GET /api/datasource%73/proxy/1/x", "GET /%61pi/datasources/proxy/1/x", "GET /api%2fdatasources%2fproxy/1/x", "GET /api/datasources%2Fproxy/1/x",
-		"GET /public/%2e%2e/api/datasources/proxy/1/x", "GET /public/..%2fapi/datasources/proxy/1/x", "GET /api%252fdatasources/proxy/1/x",
-		`GET /api\datasources\proxy/1/x`, "GET /api%5cdatasources/proxy/1/x", "GET /api;a=b/datasources/proxy/1/x", "GET /API/Datasources/Proxy/1/x",
+		"GET /api/datasource%73/proxy/1/x", "GET /%61pi/datasources/proxy/1/x", "GET /api%2fdatasources%2fproxy/1/x",
+		"GET /api/datasources%2Fproxy/1/x",
+		"GET /public/%2e%2e/api/datasources/proxy/1/x", "GET /public/..%2fapi/datasources/proxy/1/x",
+		"GET /api%252fdatasources/proxy/1/x",
+		`GET /api\datasources\proxy/1/x`, "GET /api%5cdatasources/proxy/1/x", "GET /api;a=b/datasources/proxy/1/x",
+		"GET /API/Datasources/Proxy/1/x",
 		"GET https://monitoring.example.org/api/datasources/proxy/1/x",
 	} {
 		method, path, _ := strings.Cut(request, " ")
@@ -149,11 +162,15 @@ func TestNobodyGetsPastTheDashboardsQueries(t *testing.T) {
 func TestDashboardsAreShown(t *testing.T) {
 	front := newFrontOfGrafana(t)
 	for _, request := range []string{
-		"GET /", "GET /d/site/site?orgId=1&var-server=i-1", "GET /public/build/app.0123.js", "GET /api/search?type=dash-db", "GET /api/dashboards/uid/site",
-		"POST /api/ds/query?ds_type=prometheus", "GET /api/user/preferences", "GET /api/frontend/settings", "GET /api/live/ws", "GET /api/annotations",
+		"GET /", "GET /d/site/site?orgId=1&var-server=i-1", "GET /public/build/app.0123.js", "GET /api/search?type=dash-db",
+		"GET /api/dashboards/uid/site",
+		"POST /api/ds/query?ds_type=prometheus", "GET /api/user/preferences", "GET /api/frontend/settings",
+		"GET /api/live/ws", "GET /api/annotations",
 		"GET /api/datasources/uid/prometheus/resources/api/v1/label/server/values?match%5B%5D=up&start=1",
-		"GET /api/datasources/uid/prometheus/resources/api/v1/labels", "POST /api/datasources/uid/prometheus/resources/api/v1/series",
-		"GET /api/plugins/prometheus/settings", "GET /login/github", "GET /apis/dashboard.grafana.app/v1beta1/namespaces/default/dashboards/site/dto",
+		"GET /api/datasources/uid/prometheus/resources/api/v1/labels",
+		"POST /api/datasources/uid/prometheus/resources/api/v1/series",
+		"GET /api/plugins/prometheus/settings", "GET /login/github",
+		"GET /apis/dashboard.grafana.app/v1beta1/namespaces/default/dashboards/site/dto",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		front.seen()
@@ -168,8 +185,10 @@ func TestAForgedHostReachesNobody(t *testing.T) {
 	front := newFrontOfGrafana(t)
 	front.seen()
 	for _, host := range []string{
-		"evil.example.net", "monitoring.example.org.evil.example.net", "evil.monitoring.example.org", "127.0.0.1", "grafana:3000", "web", "169.254.169.254",
-		"monitoring.example.org@evil.example.net", "evil.example.net#monitoring.example.org", "monitoring.example.org,evil.example.net", "",
+		"evil.example.net", "monitoring.example.org.evil.example.net", "evil.monitoring.example.org", "127.0.0.1",
+		"grafana:3000", "web", "169.254.169.254",
+		"monitoring.example.org@evil.example.net", "evil.example.net#monitoring.example.org",
+		"monitoring.example.org,evil.example.net", "",
 	} {
 		status, err := front.askWith("GET", "/api/health", host, "")
 		require.NoError(t, err, host)
@@ -181,8 +200,9 @@ func TestAForgedHostReachesNobody(t *testing.T) {
 func TestAVisitorCannotSpeakForAProxy(t *testing.T) {
 	front := newFrontOfGrafana(t)
 	status, err := front.askWith("GET", "/api/health", "monitoring.example.org",
-		"X-Forwarded-For: 203.0.113.66\r\nX-Forwarded-Host: evil.example.net\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 1\r\nX-Real-Ip: 203.0.113.66\r\n"+
-			"X-Forwarded-Prefix: /evil\r\nX-Forwarded-Server: evil\r\nConnection: X-Forwarded-For\r\n")
+		"X-Forwarded-For: 203.0.113.66\r\nX-Forwarded-Host: evil.example.net\r\nX-Forwarded-Proto: "+
+			"http\r\nX-Forwarded-Port: 1\r\nX-Real-Ip: 203.0.113.66\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Server: "+
+			"evil\r\nConnection: X-Forwarded-For\r\n")
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status)
 	front.mu.Lock()

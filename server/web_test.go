@@ -41,7 +41,7 @@ const (
 	secondRelease = "fedcba9876543210"
 )
 
-// newWebServer starts them. Where they are not installed, the test is skipped.
+// newWebServer starts them. If they are not installed, it skips the test.
 func newWebServer(t *testing.T) *webServer {
 	t.Helper()
 	w := stoppedWebServer(t)
@@ -52,20 +52,23 @@ func newWebServer(t *testing.T) *webServer {
 	return w
 }
 
-// stoppedWebServer has the configuration, and no release yet.
+// stoppedWebServer has the configuration, but no release yet.
 func stoppedWebServer(t *testing.T) *webServer {
 	t.Helper()
 	nginx := program(t, "nginx")
 	php := program(t, "php-fpm8.4", "php-fpm8.2")
 	dir := t.TempDir()
-	// They run as somebody else when root runs the test.
+	// They run as another user if root runs the test.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
 	temporary := filepath.Join(dir, "tmp")
 	require.NoError(t, os.Mkdir(temporary, 0o700))
 	require.NoError(t, os.Chmod(temporary, 0o777))
-	w := &webServer{T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + freeAddress(t), status: "http://" + freeAddress(t)}
+	ports := freeAddresses(t, 2)
+	w := &webServer{
+		T: t, dir: dir, site: filepath.Join(dir, "site"), url: "http://" + ports[0], status: "http://" + ports[1],
+	}
 
 	types := exec.CommandContext(t.Context(), "sh", "files/nginx/types")
 	list, err := os.Open("/etc/mime.types")
@@ -81,7 +84,8 @@ func stoppedWebServer(t *testing.T) *webServer {
 	configure := strings.NewReplacer(
 		"/srv/site", w.site, "/tmp/", temporary+"/", "/dev/stderr", filepath.Join(temporary, "error.log"),
 		"/etc/nginx/modules-enabled/*.conf", dir+"/modules.conf", "/etc/nginx/types.conf", dir+"/types.conf",
-		"listen 8080 ", "listen "+strings.TrimPrefix(w.url, "http://")+" ", "listen 8081;", "listen "+strings.TrimPrefix(w.status, "http://")+";",
+		"listen 8080 ", "listen "+strings.TrimPrefix(w.url, "http://")+" ", "listen 8081;",
+		"listen "+strings.TrimPrefix(w.status, "http://")+";",
 		"set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;",
 		"/usr/share/site/probe.php", filepath.Join(w.site, "probe.php"),
 		"/run/fastcgi/php.sock", filepath.Join(socketDir(t), "php.sock"),
@@ -89,16 +93,22 @@ func stoppedWebServer(t *testing.T) *webServer {
 	for _, name := range []string{"nginx/nginx.conf", "php/php-fpm.conf", "php/site.ini"} {
 		text, err := files.ReadFile("files/" + name)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(configure.Replace(string(text))), 0o644))
+		require.NoError(t,
+			os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(configure.Replace(string(text))), 0o644))
 	}
 	// Unpacked or installed, the modules are beside the program.
 	var modules strings.Builder
 	for _, module := range []string{"brotli_filter", "headers_more_filter"} {
-		fmt.Fprintf(&modules, "load_module %s;\n", filepath.Join(filepath.Dir(nginx), "../lib/nginx/modules/ngx_http_"+module+"_module.so"))
+		fmt.Fprintf(&modules, "load_module %s;\n",
+			filepath.Join(filepath.Dir(nginx), "../lib/nginx/modules/ngx_http_"+module+"_module.so"))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "modules.conf"), []byte(modules.String()), 0o644))
-	w.nginxCommand = []string{nginx, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(temporary, "error.log"), "-g", "daemon off;"}
-	w.phpCommand = []string{php, "--nodaemonize", "--fpm-config", filepath.Join(dir, "php-fpm.conf"), "-c", filepath.Join(dir, "site.ini")}
+	w.nginxCommand = []string{
+		nginx, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(temporary, "error.log"), "-g", "daemon off;",
+	}
+	w.phpCommand = []string{
+		php, "--nodaemonize", "--fpm-config", filepath.Join(dir, "php-fpm.conf"), "-c", filepath.Join(dir, "site.ini"),
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("error.log:\n%s", w.errorLog())
@@ -140,7 +150,7 @@ func (w *webServer) startAll() {
 	}, 10*time.Second, 20*time.Millisecond, "nginx and PHP do not answer")
 }
 
-// program is the path of the first of some programs that is there.
+// program is the path of the first existing one of some programs.
 func program(t *testing.T, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -155,7 +165,7 @@ func program(t *testing.T, names ...string) string {
 	return ""
 }
 
-// socketDir is a directory with a name that is short enough for a socket in it, for everybody.
+// socketDir is a directory for everybody, with a name that is short enough for a socket in it.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fpm")
@@ -165,14 +175,20 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddress is a port of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
+// freeAddresses are different ports of this machine on which nothing listens.
+func freeAddresses(t *testing.T, count int) (addresses []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, listener.Close()) }()
-	return listener.Addr().String()
+	for range count {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		// Open until all are known: the kernel may choose a closed one again.
+		defer func() { require.NoError(t, listener.Close()) }()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses
 }
+
+func freeAddress(t *testing.T) string { return freeAddresses(t, 1)[0] }
 
 // command is a program that runs as an ordinary user, until the test ends.
 func (w *webServer) command(args ...string) *exec.Cmd {
@@ -196,8 +212,8 @@ func (w *webServer) start(args ...string) *exec.Cmd {
 	return command
 }
 
-// release puts a release on the disk, as the agent does. It names itself on its front
-// page, by PHP and by a redirect. files are added to it, or take a file out where they are nil.
+// release writes a release to the disk, like the agent. It names itself on its front page, by PHP
+// and by a redirect. files are added to it; nil removes a file.
 func (w *webServer) release(id string, files ...map[string]string) {
 	w.Helper()
 	hello, err := os.ReadFile("../site/api/hello.php")
@@ -216,9 +232,10 @@ func (w *webServer) release(id string, files ...map[string]string) {
 		"site/api/hello.php":                    string(hello),
 		"site/api/address.php":                  `<?php header("Cache-Control: max-age=60"); echo $_SERVER["REMOTE_ADDR"], " ", $_SERVER["HTTPS"], " ", $_SERVER["SCRIPT_FILENAME"];`,
 		"site/api/curious.php":                  `<?php echo @file_get_contents("/etc/hostname") === false ? "closed" : "open", function_exists("exec") ? " runs" : "";`,
-		"site/_redirects":                       "/rss.xml /feed.xml\n/ä%20b/ /about/\n/which/ /" + id + "/\n/newsletter/ /410.html 410\n",
-		"../../uploads/evil.php":                `<?php echo "evil";`,
-		"outside.php":                           `<?php echo "outside";`,
+		"site/_redirects": "/rss.xml /feed.xml\n/ä%20b/ /about/\n/which/ /" + id +
+			"/\n/newsletter/ /410.html 410\n",
+		"../../uploads/evil.php": `<?php echo "evil";`,
+		"outside.php":            `<?php echo "outside";`,
 	}
 	for _, more := range files {
 		for name, text := range more {
@@ -248,7 +265,7 @@ func (w *webServer) render(id string, server rules.Server) {
 	}
 }
 
-// use switches to a release, as the agent does, and waits until it is served.
+// use switches to a release, like the agent, and waits until it is served.
 func (w *webServer) use(id string) {
 	w.Helper()
 	link := filepath.Join(w.site, "current")
@@ -258,7 +275,7 @@ func (w *webServer) use(id string) {
 		return
 	}
 	require.NoError(w, w.nginx.Process.Signal(syscall.SIGHUP))
-	// Workers that have the old configuration take requests for a tenth of a second more.
+	// Workers with the old configuration accept requests for another tenth of a second.
 	var since time.Time
 	require.Eventually(w, func() bool {
 		if _, body := w.get("/.well-known/release"); !strings.Contains(body, id) {
@@ -270,7 +287,7 @@ func (w *webServer) use(id string) {
 	}, 10*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
 }
 
-// get asks for a path, which goes over the wire as it is.
+// get requests a path, which is sent as it is.
 func (w *webServer) get(path string, headers ...string) (answer *http.Response, body string) {
 	w.Helper()
 	address := strings.TrimPrefix(w.url, "http://")
@@ -295,8 +312,10 @@ func (w *webServer) get(path string, headers ...string) (answer *http.Response, 
 func TestTheWebServerServesTheRelease(t *testing.T) {
 	w := newWebServer(t)
 	for path, want := range map[string]string{
-		"/": "front page of " + firstRelease, "/index.html": "front page of ", "/about/": "about", "/about/index.html": "about",
-		"/plain": "plain", "/plain.html": "plain", "/.well-known/release": firstRelease, "/.well-known/server": "i-1",
+		"/": "front page of " + firstRelease, "/index.html": "front page of ", "/about/": "about",
+		"/about/index.html": "about",
+		"/plain":            "plain", "/plain.html": "plain", "/.well-known/release": firstRelease,
+		"/.well-known/server": "i-1",
 	} {
 		answer, body := w.get(path)
 		require.Equal(t, http.StatusOK, answer.StatusCode, path)
@@ -304,12 +323,15 @@ func TestTheWebServerServesTheRelease(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAFileOfTheReleaseIsNotFound(t *testing.T) {
+func TestPathsWithoutAFileAreNotFound(t *testing.T) {
 	w := newWebServer(t)
 	for _, path := range []string{
-		"/nope", "/nope/", "/assets", "/assets/", "/api", "/404.html", "/nope.php", "/uploads/evil.php", "/api/hello.php/evil.php", "/picture.svg/evil.php",
-		"/../outside.php", "/..%2foutside.php", "/%2e%2e/outside.php", "/../../../uploads/evil.php", "/api/..%2f..%2foutside.php",
-		"/../../../../../etc/passwd", "/..%2f..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/etc/passwd", "/release.json", "/SHA256SUMS", "/fpm_status", "/fpm_ping", "/nginx_status",
+		"/nope", "/nope/", "/assets", "/assets/", "/api", "/404.html", "/nope.php", "/uploads/evil.php",
+		"/api/hello.php/evil.php", "/picture.svg/evil.php",
+		"/../outside.php", "/..%2foutside.php", "/%2e%2e/outside.php", "/../../../uploads/evil.php",
+		"/api/..%2f..%2foutside.php",
+		"/../../../../../etc/passwd", "/..%2f..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/etc/passwd", "/release.json",
+		"/SHA256SUMS", "/fpm_status", "/fpm_ping", "/nginx_status",
 	} {
 		answer, body := w.get(path)
 		require.Equal(t, http.StatusNotFound, answer.StatusCode, path)
@@ -322,20 +344,22 @@ func TestPHPFilesOfTheReleaseRun(t *testing.T) {
 	answer, body := w.get("/api/hello.php")
 	require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
 	require.Regexp(t, `^\{"php":"8\.\d+\.\d+","release":"`+firstRelease+`"\}\n$`, body)
-	require.Equal(t, []string{"no-store"}, answer.Header.Values("Cache-Control"), "what PHP says counts, and nothing else is said")
+	require.Equal(t, []string{"no-store"}, answer.Header.Values("Cache-Control"),
+		"PHP's headers apply, and no others")
 	require.Empty(t, answer.Header.Get("X-Powered-By"))
 
 	answer, body = w.get("/api/address.php", "X-Forwarded-For", "198.51.100.99")
 	require.Equal(t, "198.51.100.99 on "+filepath.Join(w.site, "releases", firstRelease, "site/api/address.php"), body)
 	require.Equal(t, []string{"max-age=60"}, answer.Header.Values("Cache-Control"))
 	_, body = w.get("/api/curious.php")
-	require.Equal(t, "closed", body, "what is outside of the releases is not for PHP")
+	require.Equal(t, "closed", body, "PHP cannot read outside of the releases")
 }
 
 func TestARedirectIsTheReleasesOwn(t *testing.T) {
 	w := newWebServer(t)
 	for path, location := range map[string]string{
-		"/rss.xml": "/feed.xml", "/rss.xml?a=b&c": "/feed.xml?a=b&c", "/%C3%A4%20b/": "/about/", "/which/": "/" + firstRelease + "/",
+		"/rss.xml": "/feed.xml", "/rss.xml?a=b&c": "/feed.xml?a=b&c", "/%C3%A4%20b/": "/about/",
+		"/which/": "/" + firstRelease + "/",
 	} {
 		answer, _ := w.get(path)
 		require.Equal(t, http.StatusMovedPermanently, answer.StatusCode, path)
@@ -347,7 +371,7 @@ func TestARedirectIsTheReleasesOwn(t *testing.T) {
 	require.Equal(t, "gone", body)
 }
 
-func TestASwitchOfReleasesIsSeenAtOnce(t *testing.T) {
+func TestSwitchOfReleasesIsVisibleAtOnce(t *testing.T) {
 	w := newWebServer(t)
 	for i := range 20 {
 		id := []string{firstRelease, secondRelease}[i%2]
@@ -363,7 +387,7 @@ func TestASwitchOfReleasesIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhatHasAHashInItsNameIsKeptAndTheRestIsAskedForAnew(t *testing.T) {
+func TestOnlyFilesWithAHashInTheirNameAreCached(t *testing.T) {
 	w := newWebServer(t)
 	for path, want := range map[string]string{
 		"/": "no-cache", "/about/": "no-cache", "/feed.xml": "no-cache", "/assets/site.css": "no-cache", "/nope": "no-cache",
@@ -374,7 +398,7 @@ func TestWhatHasAHashInItsNameIsKeptAndTheRestIsAskedForAnew(t *testing.T) {
 		require.Equal(t, []string{want}, answer.Header.Values("Cache-Control"), path)
 	}
 	answer, body := w.get("/assets/site-0000000000000000.css")
-	require.Equal(t, http.StatusOK, answer.StatusCode, "somebody has a page from before the last release")
+	require.Equal(t, http.StatusOK, answer.StatusCode, "a visitor has a page of the previous release")
 	require.Equal(t, "plain name", body)
 	require.Equal(t, []string{"no-cache"}, answer.Header.Values("Cache-Control"), "it is not what that name stands for")
 
@@ -384,9 +408,14 @@ func TestWhatHasAHashInItsNameIsKeptAndTheRestIsAskedForAnew(t *testing.T) {
 	require.Empty(t, body)
 }
 
-func TestPagesAreCompressedForThoseWhoCanReadThat(t *testing.T) {
+func TestPagesAreCompressedForClientsThatSupportIt(t *testing.T) {
 	w := newWebServer(t)
-	for accepts, encoding := range map[string]string{"gzip, deflate, br, zstd": "br", "gzip": "gzip", "identity": "", "": ""} {
+	for accepts, encoding := range map[string]string{
+		"gzip, deflate, br, zstd": "br",
+		"gzip":                    "gzip",
+		"identity":                "",
+		"":                        "",
+	} {
 		answer, _ := w.get("/", "Accept-Encoding", accepts, "Via", "1.1 a proxy")
 		require.Equal(t, encoding, answer.Header.Get("Content-Encoding"), accepts)
 		require.Equal(t, "Accept-Encoding", answer.Header.Get("Vary"), accepts)
@@ -423,7 +452,7 @@ func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, answer.StatusCode)
 }
 
-// wanted is what a path is answered with; empty fields are not looked at.
+// wanted is the expected response for a path; empty fields are not compared.
 type wanted struct {
 	path             string
 	status           int
@@ -447,7 +476,8 @@ func (w *webServer) expect(cases ...wanted) {
 			require.Equal(w, want.contentType, answer.Header.Get("Content-Type"), want.path)
 		}
 		if want.header != "" {
-			require.Equal(w, want.hasValue, strings.Join(answer.Header.Values(want.header), "|"), "%s: %s", want.path, want.header)
+			require.Equal(w, want.hasValue, strings.Join(answer.Header.Values(want.header), "|"), "%s: %s", want.path,
+				want.header)
 		}
 	}
 }
@@ -465,11 +495,18 @@ func newSite(t *testing.T, files map[string]string) *webServer {
 func TestSourceOfPHPIsNeverSent(t *testing.T) {
 	const source = "<?php $password = 'secret'; echo 'ran';"
 	names := []string{
-		"contact.php", "x.phtml", "x.phar", "x.php5", "x.phps", "x.pht", "x.PHP", "x.PhP", "x.inc", "x.php~", "x.php.bak", "x.php.old", "x.php.orig",
-		"x.php.txt", "x.php-backup", "x.php_2", "x.php 2", "x.php.", "x.php ", "#x.php#", "x.php.swp", ".x.php.swp", ".x.php", "x.phpbak",
-		"_headers", "_redirects", ".env", ".git/config", "sub/.htpasswd", "kept-0123456789abcdef.php", "y.phtml-0123456789abcdef.txt",
+		"contact.php", "x.phtml", "x.phar", "x.php5", "x.phps", "x.pht", "x.PHP", "x.PhP", "x.inc", "x.php~", "x.php.bak",
+		"x.php.old", "x.php.orig",
+		"x.php.txt", "x.php-backup", "x.php_2", "x.php 2", "x.php.", "x.php ", "#x.php#", "x.php.swp", ".x.php.swp", ".x.php",
+		"x.phpbak",
+		"_headers", "_redirects", ".env", ".git/config", "sub/.htpasswd", "kept-0123456789abcdef.php",
+		"y.phtml-0123456789abcdef.txt",
 	}
-	files := map[string]string{"page-about-x.php-files.html": "a page", "x.php.png": "a picture", "about-x.php/index.html": "another page"}
+	files := map[string]string{
+		"page-about-x.php-files.html": "a page",
+		"x.php.png":                   "a picture",
+		"about-x.php/index.html":      "another page",
+	}
 	for _, name := range names {
 		switch name {
 		case "_headers":
@@ -486,7 +523,7 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 	t.Run("S1", func(t *testing.T) {
 		w.T = t
 		variants := []func(string) string{
-			func(name string) string { return escapePath(name) },
+			escapePath,
 			func(name string) string { return escapePath(name) + "/" },
 			func(name string) string { return escapePath(name) + "." },
 			func(name string) string { return escapePath(name) + "%20" },
@@ -531,26 +568,33 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 
 func TestAVisitorDecidesNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
 	w := newSite(t, map[string]string{
-		"picture.png":   "<?php echo 'r' . 'an';",
-		"variables.php": "<?php echo json_encode([$_SERVER['HTTP_PROXY'] ?? '', getenv('HTTP_PROXY') ?: '', $_SERVER['SCRIPT_FILENAME'], $_SERVER['PATH_INFO'] ?? '', ini_get('auto_prepend_file')]);",
+		"picture.png": "<?php echo 'r' . 'an';",
+		"variables.php": "<?php echo json_encode([$_SERVER['HTTP_PROXY'] ?? '', getenv('HTTP_PROXY') ?: '', " +
+			"$_SERVER['SCRIPT_FILENAME'], $_SERVER['PATH_INFO'] ?? '', ini_get('auto_prepend_file')]);",
 	})
 	for _, path := range []string{
-		"/picture.png", "/picture.png/x.php", "/picture.png/.php", "/picture.png%00.php", "/picture.png%0a.php", "/picture.png;.php", "/picture.png?.php", "/picture.png%3f.php", "/x.php/../picture.png",
-		"/variables.php/picture.png", "/variables.php/../picture.png", "/picture.png-0123456789abcdef.php", "/.well-known/../picture.png/a.php", "//picture.png/x.php", "/fpm_status", "/fpm_ping", "/php_probe", "/probe.php",
+		"/picture.png", "/picture.png/x.php", "/picture.png/.php", "/picture.png%00.php", "/picture.png%0a.php",
+		"/picture.png;.php", "/picture.png?.php", "/picture.png%3f.php", "/x.php/../picture.png",
+		"/variables.php/picture.png", "/variables.php/../picture.png", "/picture.png-0123456789abcdef.php",
+		"/.well-known/../picture.png/a.php", "//picture.png/x.php", "/fpm_status", "/fpm_ping", "/php_probe", "/probe.php",
 	} {
 		_, body := w.get(path)
 		require.NotContains(t, body, "ran", path)
 		require.NotContains(t, body, "pool:", path)
 		require.NotContains(t, body, "pong", path)
 	}
-	want, err := json.Marshal([]string{"", "", filepath.Join(w.site, "releases", firstRelease, "site/variables.php"), "", ""})
+	want, err := json.Marshal([]string{
+		"", "", filepath.Join(w.site, "releases", firstRelease, "site/variables.php"), "", "",
+	})
 	require.NoError(t, err)
-	_, body := w.get("/variables.php?SCRIPT_FILENAME=/etc/passwd&HTTP_PROXY=x", "Proxy", "http://evil.example.net", "Script-Filename", "/etc/passwd", "SCRIPT_FILENAME", "/etc/passwd",
-		"Path-Info", "/x", "PHP_VALUE", "auto_prepend_file=/etc/passwd", "PHP-Value", "auto_prepend_file=/etc/passwd", "PHP_ADMIN_VALUE", "open_basedir=/")
+	_, body := w.get("/variables.php?SCRIPT_FILENAME=/etc/passwd&HTTP_PROXY=x", "Proxy", "http://evil.example.net",
+		"Script-Filename", "/etc/passwd", "SCRIPT_FILENAME", "/etc/passwd",
+		"Path-Info", "/x", "PHP_VALUE", "auto_prepend_file=/etc/passwd", "PHP-Value", "auto_prepend_file=/etc/passwd",
+		"PHP_ADMIN_VALUE", "open_basedir=/")
 	require.JSONEq(t, string(want), body)
 }
 
-// escapePath encodes all that is not plain.
+// escapePath encodes every special character.
 func escapePath(name string) string {
 	return strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 }
@@ -584,11 +628,16 @@ func TestNothingThatAPageNeedsIsBlockedByDefault(t *testing.T) {
 
 func TestAddressesAreAsOfStaticHosts(t *testing.T) {
 	files := map[string]string{
-		"page.html": "page", "both.html": "file", "both/index.html": "directory", "empty/data.txt": "data", "mixed.html": "mixed", "mixed/deep.html": "deep",
-		"form/index.php": "<?php echo 'form ', $_SERVER['SCRIPT_NAME'];", "über/index.html": "über", "a b/index.html": "space", "a+b&c/index.html": "plus",
+		"page.html": "page", "both.html": "file", "both/index.html": "directory", "empty/data.txt": "data",
+		"mixed.html": "mixed", "mixed/deep.html": "deep",
+		"form/index.php": "<?php echo 'form ', $_SERVER['SCRIPT_NAME'];", "über/index.html": "über",
+		"a b/index.html": "space", "a+b&c/index.html": "plus",
 		"ünï.html": "unicode",
 	}
-	for _, name := range []string{"a b.txt", "what?.txt", "sharp#.txt", "100%.txt", "grüße.txt", "a+b.txt", "a&b.txt", "it's.txt", "日本語.txt", `back\slash.txt`, "semi;colon.txt", `quo"te.txt`, "[x].txt", "e\u0301.txt", "$uri.txt", "{x}.txt"} {
+	for _, name := range []string{
+		"a b.txt", "what?.txt", "sharp#.txt", "100%.txt", "grüße.txt", "a+b.txt", "a&b.txt", "it's.txt", "日本語.txt",
+		`back\slash.txt`, "semi;colon.txt", `quo"te.txt`, "[x].txt", "e\u0301.txt", "$uri.txt", "{x}.txt",
+	} {
 		files["names/"+name] = "text of " + name
 	}
 	w := newSite(t, files)
@@ -630,19 +679,31 @@ func TestAddressesAreAsOfStaticHosts(t *testing.T) {
 func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
 	text := strings.Repeat("text ", 100)
 	types := map[string]string{
-		"a.mjs": "text/javascript; charset=utf-8", "a.js": "text/javascript; charset=utf-8", "a.css": "text/css; charset=utf-8",
-		"a.webmanifest": "application/manifest+json", "a.vtt": "text/vtt; charset=utf-8", "a.md": "text/markdown; charset=utf-8",
-		"a.json": "application/json", "a.map": "application/json", "a.geojson": "application/geo+json", "a.jsonld": "application/ld+json", "a.xml": "application/xml", "a.atom": "application/atom+xml",
-		"a.rss": "application/rss+xml", "a.svg": "image/svg+xml", "a.avif": "image/avif", "a.webp": "image/webp", "a.jpg": "image/jpeg", "a.JPG": "image/jpeg", "a.png": "image/png",
-		"a.ico": "image/vnd.microsoft.icon", "a.woff": "font/woff", "a.woff2": "font/woff2", "a.ttf": "font/ttf", "a.otf": "font/otf", "a.wasm": "application/wasm",
-		"a.mp4": "video/mp4", "a.webm": "video/webm", "a.mp3": "audio/mpeg", "a.m4a": "audio/mp4", "a.ogg": "audio/ogg", "a.opus": "audio/ogg", "a.flac": "audio/flac",
-		"a.pdf": "application/pdf", "a.epub": "application/epub+zip", "a.zip": "application/zip", "a.gz": "application/gzip", "a.csv": "text/csv; charset=utf-8", "a.ics": "text/calendar; charset=utf-8",
-		"a.txt": "text/plain; charset=utf-8", "a.yml": "application/yaml", "a.m3u8": "application/vnd.apple.mpegurl", "a.ts": "video/mp2t", "a.glb": "model/gltf-binary", "a.xhtml": "application/xhtml+xml",
+		"a.mjs": "text/javascript; charset=utf-8", "a.js": "text/javascript; charset=utf-8",
+		"a.css":         "text/css; charset=utf-8",
+		"a.webmanifest": "application/manifest+json", "a.vtt": "text/vtt; charset=utf-8",
+		"a.md":   "text/markdown; charset=utf-8",
+		"a.json": "application/json", "a.map": "application/json", "a.geojson": "application/geo+json",
+		"a.jsonld": "application/ld+json", "a.xml": "application/xml", "a.atom": "application/atom+xml",
+		"a.rss": "application/rss+xml", "a.svg": "image/svg+xml", "a.avif": "image/avif", "a.webp": "image/webp",
+		"a.jpg": "image/jpeg", "a.JPG": "image/jpeg", "a.png": "image/png",
+		"a.ico": "image/vnd.microsoft.icon", "a.woff": "font/woff", "a.woff2": "font/woff2", "a.ttf": "font/ttf",
+		"a.otf": "font/otf", "a.wasm": "application/wasm",
+		"a.mp4": "video/mp4", "a.webm": "video/webm", "a.mp3": "audio/mpeg", "a.m4a": "audio/mp4", "a.ogg": "audio/ogg",
+		"a.opus": "audio/ogg", "a.flac": "audio/flac",
+		"a.pdf": "application/pdf", "a.epub": "application/epub+zip", "a.zip": "application/zip", "a.gz": "application/gzip",
+		"a.csv": "text/csv; charset=utf-8", "a.ics": "text/calendar; charset=utf-8",
+		"a.txt": "text/plain; charset=utf-8", "a.yml": "application/yaml", "a.m3u8": "application/vnd.apple.mpegurl",
+		"a.ts": "video/mp2t", "a.glb": "model/gltf-binary", "a.xhtml": "application/xhtml+xml",
 		"a.unknown": "application/octet-stream", "LICENSE": "application/octet-stream",
-		".well-known/matrix/client": "application/json", ".well-known/matrix/server": "application/json", ".well-known/apple-app-site-association": "application/json",
-		"apple-app-site-association": "application/json", ".well-known/webfinger": "application/jrd+json", ".well-known/host-meta": "application/xrd+xml",
-		".well-known/nodeinfo": "application/json", ".well-known/openid-configuration": "application/json", ".well-known/security.txt": "text/plain; charset=utf-8",
-		".well-known/mta-sts.txt": "text/plain; charset=utf-8", ".well-known/did.json": "application/json", ".well-known/atproto-did": "text/plain; charset=utf-8",
+		".well-known/matrix/client": "application/json", ".well-known/matrix/server": "application/json",
+		".well-known/apple-app-site-association": "application/json",
+		"apple-app-site-association":             "application/json", ".well-known/webfinger": "application/jrd+json",
+		".well-known/host-meta": "application/xrd+xml",
+		".well-known/nodeinfo":  "application/json", ".well-known/openid-configuration": "application/json",
+		".well-known/security.txt": "text/plain; charset=utf-8",
+		".well-known/mta-sts.txt":  "text/plain; charset=utf-8", ".well-known/did.json": "application/json",
+		".well-known/atproto-did":     "text/plain; charset=utf-8",
 		".well-known/assetlinks.json": "application/json",
 	}
 	files := map[string]string{}
@@ -655,7 +716,10 @@ func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
 		for name, want := range types {
 			w.expect(wanted{path: "/" + name, status: 200, body: text, contentType: want})
 		}
-		for _, name := range []string{"a.mjs", "a.webmanifest", "a.vtt", "a.md", "a.json", "a.svg", "a.atom", "a.ttf", "a.ico", "a.wasm", ".well-known/matrix/client", ".well-known/host-meta"} {
+		for _, name := range []string{
+			"a.mjs", "a.webmanifest", "a.vtt", "a.md", "a.json", "a.svg", "a.atom", "a.ttf", "a.ico", "a.wasm",
+			".well-known/matrix/client", ".well-known/host-meta",
+		} {
 			answer, _ := w.get("/"+name, "Accept-Encoding", "br")
 			require.Equal(t, "br", answer.Header.Get("Content-Encoding"), name)
 		}
@@ -670,26 +734,41 @@ func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
 func TestRedirectsAreWellFormed(t *testing.T) {
 	w := newSite(t, map[string]string{
 		"_redirects": strings.Join([]string{
-			"# comment", "/q/ /new/?a=1", "/u/ /über/ # trailing comment", "/caf%C3%A9/ /coffee/", "/käse/ /cheese", "/sharp /page#part", "/sharpq /page?a=1#part",
-			"/out https://example.org", "/outq https://example.org?a=1", "/Case /upper", "/case /lower", "/two%20words /x", "/dollar/ /$uri/$1", "/temp /new 302", "/other /new 303", "/t307 /new 307", "/t308 /new 308",
-			"/slash /target", "/add /add/", "/blog/:year/:month/* /:year-:month/:splat", "/x/* /:splat", "/y/* /:splat/evil.example/", "/z/:name /:name/:name", "/h/* https://example.org/:splat", "/hq/* /find?q=:splat",
+			"# comment", "/q/ /new/?a=1", "/u/ /über/ # trailing comment", "/caf%C3%A9/ /coffee/", "/käse/ /cheese",
+			"/sharp /page#part", "/sharpq /page?a=1#part",
+			"/out https://example.org", "/outq https://example.org?a=1", "/Case /upper", "/case /lower", "/two%20words /x",
+			"/dollar/ /$uri/$1", "/temp /new 302", "/other /new 303", "/t307 /new 307", "/t308 /new 308",
+			"/slash /target", "/add /add/", "/blog/:year/:month/* /:year-:month/:splat", "/x/* /:splat",
+			"/y/* /:splat/evil.example/", "/z/:name /:name/:name", "/h/* https://example.org/:splat", "/hq/* /find?q=:splat",
 			"/föö/* /bar/:splat", "/a+b/* /plus/:splat", "/mid/*/end /m/:splat", "/both/:a/* /late/:a", "/both/first /never",
-			"/plain /wins-not", "/about/* /forced/:splat 301!", "/app/* /plain.html 200", "/docs/* /names/:splat.txt 200", "/gone/* /410.html 410", "/law /410.html 451", "/en/* /en-404.html 404", "/dots/x-:a /:a:a/:a:a/release.json 200",
-			"/pretty/* /about 200", "/forced200 /plain.html 200!", "/about/gone.html /410.html 410!", "/.well-known/webfinger* https://social.example/.well-known/webfinger:splat", "/old.php /new/", "/dir /dir/", "/run/* /api/script.php 200", "/* /index.html 200",
+			"/plain /wins-not", "/about/* /forced/:splat 301!", "/app/* /plain.html 200", "/docs/* /names/:splat.txt 200",
+			"/gone/* /410.html 410", "/law /410.html 451", "/en/* /en-404.html 404", "/dots/x-:a /:a:a/:a:a/release.json 200",
+			"/pretty/* /about 200", "/forced200 /plain.html 200!", "/about/gone.html /410.html 410!",
+			"/.well-known/webfinger* https://social.example/.well-known/webfinger:splat", "/old.php /new/", "/dir /dir/",
+			"/run/* /api/script.php 200", "/* /index.html 200",
 		}, "\n"),
-		"names/ä b.txt": "umlaut", "en-404.html": "english", "api/script.php": "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];", "about/team.html": "team",
+		"names/ä b.txt": "umlaut", "en-404.html": "english",
+		"api/script.php": "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];", "about/team.html": "team",
 	})
 	t.Run("S6", func(t *testing.T) {
 		w.T = t
 		for path, location := range map[string]string{
-			"/q/?utm=1": "/new/?a=1&utm=1", "/q/": "/new/?a=1", "/q": "/new/?a=1", "/q/?": "/new/?a=1", "/u/": "/%C3%BCber/", "/u/?x=%C3%BC": "/%C3%BCber/?x=%C3%BC",
-			"/caf%C3%A9/": "/coffee/", "/caf%c3%a9/": "/coffee/", "/café/": "/coffee/", "/k%C3%A4se/": "/cheese",
-			"/sharp?q=1": "/page?q=1#part", "/sharpq?q=1": "/page?a=1&q=1#part", "/out": "https://example.org/", "/out?q=1": "https://example.org/?q=1", "/outq?q=1": "https://example.org/?a=1&q=1",
-			"/Case": "/upper", "/case": "/lower", "/two%20words": "/x", "/dollar/": "/$uri/$1", "/slash/": "/target", "/add": "/add/",
-			"/blog/2020/01/a%20b/?c=d": "/2020-01/a%20b/?c=d", "/x/a/b": "/a/b", "/x//evil.example/": "/evil.example/", "/x/%2Fevil.example/": "/%2Fevil.example/", `/x/\evil.example`: "/evil.example", `/x//\/evil.example`: "/evil.example",
-			"/y/": "/evil.example/", "/z/a": "/a/a", "/x/%0d%0aSet-Cookie:a=b": "/%0d%0aSet-Cookie:a=b", "/h//evil.example": "https://example.org//evil.example", "/h/@evil.example": "https://example.org/@evil.example",
-			"/hq/a%26b": "/find?q=a%26b", "/hq/a?utm=1": "/find?q=a&utm=1", "/f%C3%B6%c3%b6/x": "/bar/x", "/föö/x": "/bar/x", "/a+b/x": "/plus/x", "/a%2bb/x": "/plus/x", "/mid/1/2/end": "/m/1/2",
-			"/.well-known/webfinger?resource=acct:a@b": "https://social.example/.well-known/webfinger?resource=acct:a@b", "/old.php?p=1": "/new/?p=1", "/dir": "/dir/",
+			"/q/?utm=1": "/new/?a=1&utm=1", "/q/": "/new/?a=1", "/q": "/new/?a=1", "/q/?": "/new/?a=1", "/u/": "/%C3%BCber/",
+			"/u/?x=%C3%BC": "/%C3%BCber/?x=%C3%BC",
+			"/caf%C3%A9/":  "/coffee/", "/caf%c3%a9/": "/coffee/", "/café/": "/coffee/", "/k%C3%A4se/": "/cheese",
+			"/sharp?q=1": "/page?q=1#part", "/sharpq?q=1": "/page?a=1&q=1#part", "/out": "https://example.org/",
+			"/out?q=1": "https://example.org/?q=1", "/outq?q=1": "https://example.org/?a=1&q=1",
+			"/Case": "/upper", "/case": "/lower", "/two%20words": "/x", "/dollar/": "/$uri/$1", "/slash/": "/target",
+			"/add":                     "/add/",
+			"/blog/2020/01/a%20b/?c=d": "/2020-01/a%20b/?c=d", "/x/a/b": "/a/b", "/x//evil.example/": "/evil.example/",
+			"/x/%2Fevil.example/": "/%2Fevil.example/", `/x/\evil.example`: "/evil.example",
+			`/x//\/evil.example`: "/evil.example",
+			"/y/":                "/evil.example/", "/z/a": "/a/a", "/x/%0d%0aSet-Cookie:a=b": "/%0d%0aSet-Cookie:a=b",
+			"/h//evil.example": "https://example.org//evil.example", "/h/@evil.example": "https://example.org/@evil.example",
+			"/hq/a%26b": "/find?q=a%26b", "/hq/a?utm=1": "/find?q=a&utm=1", "/f%C3%B6%c3%b6/x": "/bar/x", "/föö/x": "/bar/x",
+			"/a+b/x": "/plus/x", "/a%2bb/x": "/plus/x", "/mid/1/2/end": "/m/1/2",
+			"/.well-known/webfinger?resource=acct:a@b": "https://social.example/.well-known/webfinger?resource=acct:a@b",
+			"/old.php?p=1": "/new/?p=1", "/dir": "/dir/",
 			"/both/first/x": "/late/first", "/about/": "/forced/", "/about/team": "/forced/team",
 		} {
 			w.expect(wanted{path: path, status: 301, location: location})
@@ -698,10 +777,15 @@ func TestRedirectsAreWellFormed(t *testing.T) {
 			wanted{path: "/temp", status: 302, location: "/new"}, wanted{path: "/other", status: 303, location: "/new"},
 			wanted{path: "/t307", status: 307, location: "/new"}, wanted{path: "/t308", status: 308, location: "/new"},
 			wanted{path: "/plain", status: 200, body: "plain"}, wanted{path: "/both/first", status: 301, location: "/never"},
-			wanted{path: "/app/any/thing?x", status: 200, body: "plain"}, wanted{path: "/docs/%C3%A4%20b", status: 200, body: "umlaut"},
-			wanted{path: "/gone/", status: 410, body: "gone"}, wanted{path: "/forced200", status: 200, body: "plain"}, wanted{path: "/about/gone.html", status: 301, location: "/forced/gone.html"}, wanted{path: "/law", status: 451, body: "gone"}, wanted{path: "/en/nope", status: 404, body: "english"},
+			wanted{path: "/app/any/thing?x", status: 200, body: "plain"},
+			wanted{path: "/docs/%C3%A4%20b", status: 200, body: "umlaut"},
+			wanted{path: "/gone/", status: 410, body: "gone"}, wanted{
+				path: "/forced200", status: 200, body: "plain",
+			}, wanted{path: "/about/gone.html", status: 301, location: "/forced/gone.html"},
+			wanted{path: "/law", status: 451, body: "gone"}, wanted{path: "/en/nope", status: 404, body: "english"},
 			wanted{path: "/run/a?b=c", status: 200, body: "/run/a?b=c /api/script.php"},
-			wanted{path: "/add/", status: 200}, wanted{path: "/dots/x-.", status: 404, body: "not found"}, wanted{path: "/pretty/x", status: 200, body: "about"},
+			wanted{path: "/add/", status: 200}, wanted{path: "/dots/x-.", status: 404, body: "not found"},
+			wanted{path: "/pretty/x", status: 200, body: "about"},
 		)
 		_, body := w.get("/anything/else")
 		require.Contains(t, body, "front page of")
@@ -751,23 +835,42 @@ func TestHeadersOfTheSiteReplaceTheDefaults(t *testing.T) {
 		wanted{path: "/", status: 200, header: "Referrer-Policy", hasValue: "no-referrer"},
 		wanted{path: "/", status: 200, header: "Cache-Control", hasValue: "no-cache"},
 		wanted{path: "/", status: 200, header: "X-All", hasValue: `"quoted" \back $uri ${uri} ; } {`},
-		wanted{path: "/picture.svg", status: 200, header: "Content-Security-Policy", hasValue: "sandbox", contentType: "text/plain; charset=utf-8"},
-		wanted{path: "/assets/site.css", status: 200, header: "Cache-Control", hasValue: "public, max-age=600", contentType: "text/css; charset=utf-8"},
+		wanted{
+			path: "/picture.svg", status: 200, header: "Content-Security-Policy", hasValue: "sandbox",
+			contentType: "text/plain; charset=utf-8",
+		},
+		wanted{
+			path: "/assets/site.css", status: 200, header: "Cache-Control", hasValue: "public, max-age=600",
+			contentType: "text/css; charset=utf-8",
+		},
 		wanted{path: "/assets/site.css", status: 200, header: "X-All", hasValue: `"quoted" \back $uri ${uri} ; } {|second`},
-		wanted{path: "/assets/site-3f0c6f1b2a9d8e47.css", status: 200, header: "Cache-Control", hasValue: "public, max-age=600"},
+		wanted{
+			path:     "/assets/site-3f0c6f1b2a9d8e47.css",
+			status:   200,
+			header:   "Cache-Control",
+			hasValue: "public, max-age=600",
+		},
 		wanted{path: "/assets/nope.css", status: 404, header: "Cache-Control", hasValue: "no-cache"},
-		wanted{path: "/plain", status: 200, header: "X-Frame-Options"}, wanted{path: "/plain.html", status: 200, header: "Referrer-Policy"},
-		wanted{path: "/no-sniff/", status: 200, header: "X-Content-Type-Options"}, wanted{path: "/no-sniff/", status: 200, header: "Cache-Control"},
+		wanted{path: "/plain", status: 200, header: "X-Frame-Options"},
+		wanted{path: "/plain.html", status: 200, header: "Referrer-Policy"},
+		wanted{path: "/no-sniff/", status: 200, header: "X-Content-Type-Options"},
+		wanted{path: "/no-sniff/", status: 200, header: "Cache-Control"},
 		wanted{path: "/by/me/a/b", status: 404, header: "X-Who", hasValue: "me of a/b and :other"},
 		wanted{path: "/by/me/%0d%0aX-Evil:1", status: 404, header: "X-Who", hasValue: "me of %0d%0aX-Evil:1 and :other"},
 		wanted{path: "/by/me/%0d%0aX-Evil:1", status: 404, header: "X-Evil"},
 		wanted{path: "/feed.xml", status: 200, contentType: "application/atom+xml; charset=us-ascii"},
 		wanted{path: "/%C3%BC/x.txt", status: 200, header: "X-Umlaut", hasValue: "yes"},
-		wanted{path: "/api/own.php", status: 404, body: "own", header: "X-Frame-Options", hasValue: "ALLOW", contentType: "text/html; charset=iso-8859-1"},
+		wanted{
+			path: "/api/own.php", status: 404, body: "own", header: "X-Frame-Options", hasValue: "ALLOW",
+			contentType: "text/html; charset=iso-8859-1",
+		},
 		wanted{path: "/api/own.php", status: 404, header: "Referrer-Policy", hasValue: "origin"},
 		wanted{path: "/api/own.php", status: 404, header: "X-Content-Type-Options", hasValue: "own"},
 		wanted{path: "/api/own.php", status: 404, header: "X-All", hasValue: "php"},
-		wanted{path: "/api/hello.php", status: 200, header: "X-Frame-Options", hasValue: "DENY|SAMEORIGIN", contentType: "application/json"},
+		wanted{
+			path: "/api/hello.php", status: 200, header: "X-Frame-Options", hasValue: "DENY|SAMEORIGIN",
+			contentType: "application/json",
+		},
 		wanted{path: "/api/hello.php", status: 200, header: "Cache-Control", hasValue: "no-store"},
 		wanted{path: "/api/curious.php", status: 200, header: "Cache-Control", hasValue: "max-age=5"},
 	)
@@ -781,8 +884,13 @@ func TestASiteThatMovedAwayKeepsTheServersOwnPages(t *testing.T) {
 	w.expect(
 		wanted{path: "/about/?q=1", status: 301, location: "https://new.example/about/?q=1"},
 		wanted{path: "/api/hello.php", status: 301, location: "https://new.example/api/hello.php"},
-		wanted{path: "/.well-known/release", status: 200, header: "Cache-Control", hasValue: "no-store", contentType: "application/json"},
-		wanted{path: "/.well-known/server", status: 200, body: `{"server":"i-1"}`, header: "Cache-Control", hasValue: "no-store"},
+		wanted{
+			path: "/.well-known/release", status: 200, header: "Cache-Control", hasValue: "no-store",
+			contentType: "application/json",
+		},
+		wanted{
+			path: "/.well-known/server", status: 200, body: `{"server":"i-1"}`, header: "Cache-Control", hasValue: "no-store",
+		},
 	)
 }
 
@@ -794,7 +902,8 @@ func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
 		files[name] = string(text)
 	}
 	w := newSite(t, files)
-	const page = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'; style-src 'self'"
+	const page = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'; " +
+		"style-src 'self'"
 	const picture = "default-src 'none'; frame-ancestors 'none'; sandbox; style-src 'unsafe-inline'"
 	w.expect(
 		wanted{path: "/", status: 200, header: "Content-Security-Policy", hasValue: page},
@@ -806,14 +915,19 @@ func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
 		wanted{path: "/assets/images/a.jpg", status: 200, header: "Cross-Origin-Resource-Policy", hasValue: "cross-origin"},
 		wanted{path: "/", status: 200, header: "Cross-Origin-Opener-Policy", hasValue: "same-origin"},
 		wanted{path: "/", status: 200, header: "X-Frame-Options", hasValue: "DENY"},
-		wanted{path: "/", status: 200, header: "Permissions-Policy", hasValue: "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
+		wanted{
+			path:     "/",
+			status:   200,
+			header:   "Permissions-Policy",
+			hasValue: "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+		},
 		wanted{path: "/posts/?page=2", status: 301, location: "/archive/?page=2"},
 		wanted{path: "/newsletter", status: 410, body: "gone"},
 	)
 }
 
-// TestASwitchUnderLoadFailsNothingAndMixesNothing asks as Traefik does, over connections that are
-// kept, while releases change.
+// TestASwitchUnderLoadFailsNothingAndMixesNothing sends requests over kept connections, like
+// Traefik, while releases change.
 func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
 	w := stoppedWebServer(t)
 	for _, id := range []string{firstRelease, secondRelease} {
@@ -867,10 +981,12 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(text), "send_timeout 10m;", "of a pause, and not of the whole answer")
 
-		// With a second for a pause: the whole takes longer, and no pause does.
+		// With a pause of a second: only the whole download takes longer.
 		const size = 24 << 20
 		w := stoppedWebServer(t)
-		w.configure("send_timeout 10m;", "send_timeout 1s;", "listen "+strings.TrimPrefix(w.url, "http://")+" default_server;", "listen "+strings.TrimPrefix(w.url, "http://")+" default_server sndbuf=64k;")
+		w.configure("send_timeout 10m;", "send_timeout 1s;",
+			"listen "+strings.TrimPrefix(w.url, "http://")+" default_server;",
+			"listen "+strings.TrimPrefix(w.url, "http://")+" default_server sndbuf=64k;")
 		w.release(firstRelease, map[string]string{"large.bin": strings.Repeat("0123456789abcdef", size/16)})
 		w.use(firstRelease)
 		w.startAll()
@@ -913,14 +1029,15 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 				assert.ErrorIs(t, err, context.Canceled, "PHP answered while it should be busy")
 			})
 		}
-		// Five requests wait for PHP; the sixth is this one.
+		// Five requests wait for PHP; this is the sixth.
 		status := func() string {
 			w := *w
 			w.url = w.status
 			_, body := w.get("/nginx_status")
 			return body
 		}
-		require.Eventually(t, func() bool { return strings.Contains(status(), "Writing: 6") }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return strings.Contains(status(), "Writing: 6") }, 5*time.Second,
+			10*time.Millisecond)
 		began := time.Now()
 		w.expect(
 			wanted{path: "/nope", status: 404, body: "not found"},

@@ -1,8 +1,7 @@
-// Package sshprobe finds out whether a login over SSH is possible, and why not.
+// Package sshprobe waits for a login over SSH, and reports why it fails.
 //
-// Pulumi's command provider, which carries out the remote commands of an update,
-// gives no reason for a refused login, and waits without end for a port that
-// accepts a connection and says nothing. So the update asks here first.
+// Pulumi's command provider, which runs the remote commands of an update, gives no reason for a refused login, and
+// waits forever for a port that accepts a connection and sends nothing. So the update runs this probe first.
 package sshprobe
 
 import (
@@ -26,41 +25,41 @@ type Login struct {
 	User    string
 	// PrivateKey is in PEM.
 	PrivateKey string
-	// HostKey is the only key that is accepted of the server, one line of authorized_keys.
+	// HostKey is the pinned key of the server, one line of authorized_keys.
 	HostKey string
 }
 
-// Reason is why a login is not possible.
+// Reason is why a login fails.
 type Reason string
 
-// The reasons. What they name is what to look into.
+// The reasons, with what to check.
 const (
-	// NotListening is a refused connection: nothing has the port.
+	// NotListening is a refused connection.
 	NotListening Reason = "nothing listens: the server is still booting, or its SSH daemon did not start"
-	// TimesOut is a connection that nothing answers: a firewall dropped it.
+	// TimesOut is a connection that a firewall drops.
 	TimesOut Reason = "times out: is this machine in sshAllowFrom?"
 	// Unreachable is a network error of another kind.
 	Unreachable Reason = "cannot connect"
-	// Silent is a connection on which no byte arrives: something has the port and hangs.
+	// Silent is a connection on which no byte arrives.
 	Silent Reason = "accepts the connection but says nothing: the SSH daemon or the server hangs"
-	// Stalls is a login in which the server answers no more.
+	// Stalls is a login during which the server stops responding.
 	Stalls Reason = "stops answering during the login: the server is overloaded or hangs"
-	// HungUp is a connection that the server closes before the login is decided.
+	// HungUp is a connection that the server closes before it accepts or refuses the login.
 	HungUp Reason = "hangs up: the SSH daemon is still starting, or shuts this machine out for a time"
-	// NotSSH is an answer of something else than an SSH daemon.
+	// NotSSH is a response of another protocol.
 	NotSSH Reason = "answers, but is no SSH daemon: is sshPort right?"
-	// HostKeyMismatch is another machine at the address, or the right one with another key.
+	// HostKeyMismatch is another host key than the pinned one.
 	HostKeyMismatch Reason = "host key mismatch: another machine answers at this address"
-	// Refused is a login that the server does not let in.
+	// Refused is a login that the server refuses.
 	Refused Reason = "login refused: still booting, or the boot failed"
-	// NoCommand is a login that is let in but cannot run a command.
+	// NoCommand is a login that succeeds but cannot run a command.
 	NoCommand Reason = "lets the login in but runs no command"
 )
 
-// Failure is a login that is not possible.
+// Failure is a login that failed.
 type Failure struct {
 	Reason Reason
-	// Cause is what the network or the SSH client said.
+	// Cause is the error of the network or the SSH client.
 	Cause error
 }
 
@@ -69,14 +68,13 @@ func (f *Failure) Error() string { return fmt.Sprintf("%s (%s)", f.Reason, f.Cau
 func (f *Failure) Unwrap() error { return f.Cause }
 
 const (
-	// connectTimeout is how long a connection may take.
+	// connectTimeout bounds the connection.
 	connectTimeout = 5 * time.Second
-	// loginTimeout is how long the login may take then, with one command.
+	// loginTimeout bounds the login after that, with one command.
 	loginTimeout = 15 * time.Second
 )
 
-// attempt logs in once and runs a command that does nothing. Its error is a
-// *Failure, or one of the login's own values.
+// attempt logs in once and runs a no-op. Its error is a *Failure, or one of an invalid Login.
 func (l Login) attempt(ctx context.Context) error {
 	signer, err := ssh.ParsePrivateKey([]byte(l.PrivateKey))
 	if err != nil {
@@ -93,7 +91,7 @@ func (l Login) attempt(ctx context.Context) error {
 		return &Failure{connectReason(err), err}
 	}
 	conn := &recordingConn{Conn: dialed}
-	// Closed already where the login failed.
+	// Already closed if the login failed.
 	defer func() { _ = conn.Close() }()
 	deadline := time.Now().Add(loginTimeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
@@ -123,20 +121,20 @@ func (l Login) attempt(ctx context.Context) error {
 	if err != nil {
 		return &Failure{conn.loginReason(err, known, strange), err}
 	}
-	if err := runNothing(ssh.NewClient(client, channels, requests)); err != nil {
+	if err := runNoop(ssh.NewClient(client, channels, requests)); err != nil {
 		return &Failure{NoCommand, err}
 	}
 	return nil
 }
 
-// runNothing runs a command that does nothing.
-func runNothing(client *ssh.Client) error {
+// runNoop runs a command without effect.
+func runNoop(client *ssh.Client) error {
 	session, err := client.NewSession()
 	if err != nil {
-		return fmt.Errorf("open a session: %w", err)
+		return fmt.Errorf("cannot open a session: %w", err)
 	}
 	if err := session.Run("true"); err != nil {
-		return fmt.Errorf("run true: %w", err)
+		return fmt.Errorf("cannot run true: %w", err)
 	}
 	return nil
 }
@@ -152,8 +150,8 @@ func connectReason(err error) Reason {
 	return Unreachable
 }
 
-// loginReason is why a login failed with err. The server's key was known or strange, or
-// the login did not get as far.
+// loginReason is why a login failed with err. The server's key was known or strange, or neither if the login did not
+// get that far.
 func (c *recordingConn) loginReason(err error, known, strange bool) Reason {
 	var network net.Error
 	switch {
@@ -174,7 +172,7 @@ func (c *recordingConn) loginReason(err error, known, strange bool) Reason {
 	return HungUp
 }
 
-// shutOut reports whether an SSH daemon says that it has no time for this machine.
+// shutOut reports whether an SSH daemon rejects this machine for a time.
 func shutOut(first []byte) bool {
 	for _, text := range []string{"Exceeded MaxStartups", "Not allowed at this time"} {
 		if bytes.HasPrefix(first, []byte(text)) {
@@ -184,7 +182,7 @@ func shutOut(first []byte) bool {
 	return false
 }
 
-// recordingConn keeps the first bytes that arrive.
+// recordingConn records the first bytes that arrive.
 type recordingConn struct {
 	net.Conn
 	first []byte

@@ -8,15 +8,14 @@ import (
 )
 
 const (
-	// pause is between two attempts.
+	// pause is the time between two attempts.
 	pause = time.Second
-	// reportInterval is how often a reason is reported that stays the same.
+	// reportInterval is how often the same reason is reported.
 	reportInterval = 15 * time.Second
 )
 
-// Wait waits until the login is possible, and reports meanwhile why it is not.
-// The error of a login that is not possible within that time is a *Failure with
-// the last reason. A login that no waiting can make possible fails at once.
+// Wait retries the login until it succeeds, and reports why it fails meanwhile. After within it returns a *Failure with
+// the last reason. An invalid Login fails at once.
 func (l Login) Wait(ctx context.Context, within time.Duration, report func(string)) error {
 	begin := time.Now()
 	limited, cancel := context.WithDeadline(ctx, begin.Add(within))
@@ -27,9 +26,9 @@ func (l Login) Wait(ctx context.Context, within time.Duration, report func(strin
 		err := l.attempt(limited)
 		var failure *Failure
 		if !errors.As(err, &failure) {
-			return err // nil, or nothing of the server's
+			return err // nil, or that of an invalid Login
 		}
-		// What the end of the time did to an attempt says little of the server.
+		// An attempt that the deadline cut off has no useful reason.
 		cut := limited.Err() != nil || !time.Now().Before(begin.Add(within))
 		if last == nil || !cut {
 			if last == nil || last.Reason != failure.Reason || time.Since(reported) >= reportInterval {

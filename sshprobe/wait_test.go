@@ -49,7 +49,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// server is an SSH server that lets one key in.
+// server is an SSH server that accepts one key.
 type server struct {
 	host ssh.Signer
 	// refusals is how many more logins are refused, shut whether commands are.
@@ -107,7 +107,7 @@ func (s *server) serve(conn net.Conn, config *ssh.ServerConfig) {
 	}
 }
 
-// reports collects what Wait reports.
+// reports collects the reports of Wait.
 type reports struct {
 	mutex sync.Mutex
 	lines []string
@@ -125,13 +125,13 @@ func (r *reports) all() []string {
 	return slices.Clone(r.lines)
 }
 
-func TestAPossibleLoginIsNotReported(t *testing.T) {
+func TestSuccessfulLoginIsNotReported(t *testing.T) {
 	var reported reports
 	require.NoError(t, newServer(t).Wait(t.Context(), time.Minute, reported.add))
 	require.Empty(t, reported.all())
 }
 
-func TestABootingServerIsWaitedFor(t *testing.T) {
+func TestWaitSucceedsWhenTheServerHasBooted(t *testing.T) {
 	t.Parallel()
 	server := newServer(t)
 	server.refusals.Store(2)
@@ -198,7 +198,9 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 		}, HostKeyMismatch, "and should be " + ssh.FingerprintSHA256(other.PublicKey())},
 		"a host key of another kind": {func(t *testing.T) Login {
 			login := newServer(t).Login
-			login.HostKey = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
+			login.HostKey = "ecdsa-sha2-nistp256 " +
+				"AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrY" +
+				"MjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
 			return login
 		}, HostKeyMismatch, "no common algorithm for host key"},
 		"a login that is not let in": {func(t *testing.T) Login {
@@ -221,7 +223,8 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 			var failure *Failure
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, test.want, failure.Reason, failure.Cause)
-			require.ErrorContains(t, err, "cannot log in to "+login.Address+" as "+login.User+" within 500ms: "+string(test.want))
+			require.ErrorContains(t, err,
+				"cannot log in to "+login.Address+" as "+login.User+" within 500ms: "+string(test.want))
 			require.ErrorContains(t, err, test.cause)
 			require.Less(t, time.Since(begin), 5*time.Second)
 			require.Len(t, reported.all(), 1)
@@ -235,8 +238,7 @@ func say(text string) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = conn.Write([]byte(text)) }
 }
 
-// dropping is an address whose connections are answered by nothing: those before
-// fill its queue.
+// dropping is an address whose connections get no response: earlier ones fill its queue.
 func dropping(t *testing.T) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -258,7 +260,7 @@ func dropping(t *testing.T) string {
 	return ""
 }
 
-func TestAKeyThatIsNoneFailsAtOnce(t *testing.T) {
+func TestInvalidKeyFailsAtOnce(t *testing.T) {
 	server := newServer(t)
 	for name, login := range map[string]Login{
 		"private key": {Address: server.Address, User: "x", PrivateKey: "garbage", HostKey: server.HostKey},
@@ -317,7 +319,7 @@ func TestAnAttemptThatTheTimeCutsDoesNotHideTheReason(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
-	// The second attempt, a second later, meets the end of the time.
+	// The second attempt, a second later, is cut off by the timeout.
 	err := login.Wait(t.Context(), 1300*time.Millisecond, func(string) {})
 	var failure *Failure
 	require.ErrorAs(t, err, &failure)

@@ -25,13 +25,13 @@ var (
 // issuance is the value of a property issue or issuewild of a CAA record: who may issue (RFC 8659), for
 // which account, and by which methods of validation (RFC 8657).
 type issuance struct {
-	// issuer is the authority's name in lower case, and "" for nobody.
+	// issuer is the authority's name in lower case; "" allows no authority.
 	issuer string
-	// account is the URL of the one account that may ask, and "" for any.
+	// account is the URL of the only account that may request certificates; "" allows any.
 	account string
-	// methods are those that may be used, and nil for any.
+	// methods are the allowed methods of validation; nil allows any.
 	methods []string
-	// others are the parameters that mean something to the authority alone.
+	// others are the parameters that only the authority interprets.
 	others []string
 }
 
@@ -49,8 +49,8 @@ func issueProperty(value string) (flags, text string, ok bool) {
 	return match[1], match[3], true
 }
 
-// parseIssuance reads the value of a property issue or issuewild. The reason says why it is refused.
-// A parameter that occurs twice is refused: no authority issues by it.
+// parseIssuance reads the value of a property issue or issuewild. The reason says why it is
+// rejected. A parameter that occurs twice is rejected: no authority issues by it.
 func parseIssuance(value string) (issued issuance, reason string) {
 	name, parameters, _ := strings.Cut(value, ";")
 	issued.issuer = strings.ToLower(strings.Trim(name, " \t"))
@@ -113,8 +113,9 @@ func (i issuance) of(directory string) bool {
 	return within(hostOf(directory), i.issuer) || slices.Contains(authorities[registrable(hostOf(directory))], i.issuer)
 }
 
-// corrected is what a value that names the authority of an ACME directory should be to let Traefik's
-// account there have certificates. The reasons say what had to change; none where nothing had.
+// corrected is the value that lets Traefik's account at the authority of an ACME directory have
+// certificates, made from one that names the authority. The reasons say what had to change; without
+// a reason, the value is fine as it is.
 func (i issuance) corrected(directory string) (right issuance, reasons []string) {
 	right = i
 	if i.methods != nil && !slices.Contains(i.methods, validationMethod) {
@@ -128,9 +129,9 @@ func (i issuance) corrected(directory string) (right issuance, reasons []string)
 	return right, reasons
 }
 
-// ownAccount refuses to leave a name to a CAA record of another stack, above it, that allows one account only: each
-// stack has an account of its own.
-func (v *validator) ownAccount(c *Config, others []neighbour) {
+// ownAccount rejects a name that only a CAA record of another stack, above it, covers if that
+// record allows one account only: each stack has an account of its own.
+func (v *validator) ownAccount(c *Config, others []siblingStack) {
 	if c.ZoneID == "" {
 		return // the records are made by hand
 	}
@@ -140,7 +141,7 @@ func (v *validator) ownAccount(c *Config, others []neighbour) {
 			if indexCAA(records, above) >= 0 {
 				break
 			}
-			i := slices.IndexFunc(others, func(other neighbour) bool { return indexCAA(other.config.DNSRecords, above) >= 0 })
+			i := slices.IndexFunc(others, func(other siblingStack) bool { return indexCAA(other.config.DNSRecords, above) >= 0 })
 			if i < 0 {
 				continue
 			}
@@ -148,11 +149,12 @@ func (v *validator) ownAccount(c *Config, others []neighbour) {
 			if !allowsOneAccount(record.Values, c.ACMEDirectory) {
 				break
 			}
-			key := place("dnsRecords", len(records))
+			key := indexKey("dnsRecords", len(records))
 			value := fmt.Sprintf("0 issue %q", issuance{issuer: identity(c.ACMEDirectory), methods: []string{validationMethod}})
-			v.add("dnsRecords", fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
-				"write one, such as %s", name, above, others[i].file, value),
-				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(place(key+".values", 0), value))
+			v.add("dnsRecords",
+				fmt.Sprintf("has no CAA record for %s, and that of %s in %s allows another stack's account only; "+
+					"write one, such as %s", name, above, others[i].file, value),
+				v.toSet(key+".name", name), v.toSet(key+".type", record.Type), v.toSet(indexKey(key+".values", 0), value))
 			records = append(slices.Clone(records), DNSRecord{Name: name, Type: record.Type})
 			break
 		}

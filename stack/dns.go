@@ -14,10 +14,9 @@ import (
 var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
 
 var (
-	// recordName matches the name of a DNS record, which may have labels that
-	// begin with an underscore, and may begin with a wildcard.
+	// recordName matches the name of a DNS record. Labels may begin with an underscore, the name with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// target matches the name that a record leads to.
+	// target matches the target of a record.
 	target = regexp.MustCompile(`^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$`)
 	// caa matches the value of a CAA record (RFC 8659).
 	caa = regexp.MustCompile(`^(\d{1,3}) ([A-Za-z0-9]{1,15}) "([^"]*)"$`)
@@ -26,8 +25,7 @@ var (
 // caaTags are the properties of CAA records, by their RFCs.
 var caaTags = []string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}
 
-// authorities are the names in CAA records of authorities that are known by another one than their
-// ACME directory's, by the domain of that.
+// authorities are the names in CAA records of authorities whose ACME directory has another domain, by that domain.
 var authorities = map[string][]string{
 	"zerossl.com": {"sectigo.com", "zerossl.com"},
 	"sectigo.com": {"sectigo.com"},
@@ -35,42 +33,46 @@ var authorities = map[string][]string{
 	"actalis.com": {"actalis.it"},
 }
 
-// ownNamesKept refuses aliases that are not the stack's to give.
+// ownNamesKept rejects aliases that the program uses itself.
 func (v *validator) ownNamesKept(c *Config) {
 	for i, alias := range c.Aliases {
-		key := place("aliases", i)
+		key := indexKey("aliases", i)
 		for _, own := range []string{"monitoring.", "status."} {
 			if alias == own+c.Domain {
-				v.add(key, v.shown(key, alias)+" is kept for the program's own pages; write another name, or remove it", v.toRemove(key))
+				v.add(key, v.redacted(key, alias)+" is reserved for the program's own pages; write another name, or remove it",
+					v.toRemove(key))
 			}
 		}
 		v.inZone(c, key, alias)
 	}
 }
 
-// inZone refuses a name that the hosted zone cannot hold. The zone is known by its id only: its name
-// is that of the site or above, and not above what a registry gives away.
+// inZone rejects a name that the hosted zone cannot hold. Only the zone's id is known: its name is that of the site or
+// above, but not above the registrable domain.
 func (v *validator) inZone(c *Config, key, name string) {
 	zone := registrable(c.Domain)
 	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
 		return
 	}
-	v.add(key, fmt.Sprintf("%s is outside of %s, so that the zone of %s cannot hold it; write a name below that, or remove it", v.shown(key, name), zone, c.Domain), v.toRemove(key))
+	v.add(key,
+		fmt.Sprintf("%s is outside of %s, which the zone of %s cannot hold; write a name below it, or remove this one",
+			v.redacted(key, name), zone, c.Domain), v.toRemove(key))
 }
 
-// registrable is the part of a name that somebody registered: its last two labels, or three where
-// a country's registry has domains such as co.uk.
+// registrable is the registrable domain of a name: its last two labels, or three below domains such as co.uk.
 func registrable(name string) string {
 	labels := strings.Split(name, ".")
 	count := 2
 	if n := len(labels); n > 2 && len(labels[n-1]) == 2 &&
-		slices.Contains([]string{"ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch"}, labels[n-2]) {
+		slices.Contains([]string{
+			"ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch",
+		}, labels[n-2]) {
 		count = 3
 	}
 	return strings.Join(labels[max(0, len(labels)-count):], ".")
 }
 
-// dnsRecords checks the further records and completes them.
+// dnsRecords validates the further records and completes them.
 func (v *validator) dnsRecords(c *Config) {
 	type set struct{ name, kind string }
 	known := map[set]bool{}
@@ -82,39 +84,50 @@ func (v *validator) dnsRecords(c *Config) {
 	}
 	for i := range c.DNSRecords {
 		record := &c.DNSRecords[i]
-		key := place("dnsRecords", i)
+		key := indexKey("dnsRecords", i)
 		named := len(record.Name) <= 253 && recordName.MatchString(record.Name)
-		v.check(named, key+".name", record.Name, "is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
+		v.check(named, key+".name", record.Name,
+			"is not the full name of a record; write it in lower case, without a dot at its end", "www.example.org")
 		if named {
 			v.inZone(c, key+".name", record.Name)
 		}
-		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type, "is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
+		v.check(slices.Contains(recordTypes, record.Type), key+".type", record.Type,
+			"is not a type that can be set; write one of "+strings.Join(recordTypes, ", "), "TXT")
 		if record.TTL == 0 {
 			record.TTL = 3600
 		}
 		v.between(key+".ttl", record.TTL, 1, 604800, 3600)
 		if len(record.Values) == 0 || slices.Contains(record.Values, "") {
 			empty := max(0, slices.Index(record.Values, ""))
-			v.add(key+".values", "has none, or an empty one; write values as a zone file has them", v.toSet(place(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
+			v.add(key+".values", "is empty, or has an empty value; write values as in a zone file",
+				v.toSet(indexKey(key+".values", empty), cmp.Or(valueExamples[record.Type], valueExamples["MX"])))
 		} else {
 			v.recordValues(key, record)
 		}
 		if record.Type == "CNAME" && len(record.Values) > 1 {
-			v.add(key+".values", fmt.Sprintf("has %d values, and a name has one CNAME; write one", len(record.Values)), v.toRemove(place(key+".values", 1)))
+			v.add(key+".values", fmt.Sprintf("has %d values, but a name has one CNAME; write one", len(record.Values)),
+				v.toRemove(indexKey(key+".values", 1)))
 		}
 		if known[set{record.Name, record.Type}] {
-			v.add(key+".name", fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of type A for the site's own names",
-				v.shown(key, record.Name), v.shown(key, record.Type)), v.toRemove(key))
+			v.add(key+".name",
+				fmt.Sprintf("%s already has records of type %s; write all values of a name and type into one entry, and none of "+
+					"type A for the site's own names",
+					v.redacted(key, record.Name), v.redacted(key, record.Type)), v.toRemove(key))
 		}
 		known[set{record.Name, record.Type}] = true
 	}
 	for i, record := range c.DNSRecords {
-		key := place("dnsRecords", i)
+		key := indexKey("dnsRecords", i)
 		if slices.Contains(c.Names(), record.Name) && record.Type == "AAAA" {
-			v.add(key+".type", v.shown(key, record.Name)+" is a name of the site, and servers have no IPv6 address; visitors with IPv6 would find nothing there: remove the record", v.toRemove(key))
+			v.add(key+".type",
+				v.redacted(key, record.Name)+
+					" is a name of the site, and servers have no IPv6 address; remove the record, which visitors with IPv6 would "+
+					"follow", v.toRemove(key))
 		}
 		if record.Name == c.StatusPageName() && record.Type != "CNAME" {
-			v.add(key+".name", v.shown(key, record.Name)+" is the status page's, and nothing stands beside its CNAME record; write the record elsewhere, or do without the page",
+			v.add(key+".name",
+				v.redacted(key, record.Name)+
+					" is the name of the status page, whose CNAME excludes other records; move the record, or set statusPage to false",
 				v.toRemove(key), v.toSet("statusPage", "false"))
 		}
 		if record.Type == "NS" {
@@ -123,19 +136,27 @@ func (v *validator) dnsRecords(c *Config) {
 		if record.Type != "CNAME" {
 			continue
 		}
-		if i := slices.IndexFunc(recordTypes, func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
-			v.add(key+".type", fmt.Sprintf("%s has a record of type %s, and so cannot have a CNAME; write one of them only", v.shown(key, record.Name), recordTypes[i]), v.toRemove(key))
+		if i := slices.IndexFunc(recordTypes,
+			func(kind string) bool { return kind != "CNAME" && known[set{record.Name, kind}] }); i >= 0 {
+			v.add(key+".type",
+				fmt.Sprintf("%s has a record of type %s, which excludes a CNAME, so it cannot have a CNAME; write one of them only",
+					v.redacted(key, record.Name), recordTypes[i]), v.toRemove(key))
 		} else if record.Name == registrable(record.Name) {
-			v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, which has records of its own and so cannot have a CNAME; write its addresses as type A", v.toRemove(key))
+			v.add(key+".type",
+				v.redacted(key, record.Name)+
+					" is the top of a zone, whose records exclude it, so it cannot have a CNAME; write its addresses as type A",
+				v.toRemove(key))
 		}
 	}
 	v.authority(c)
 }
 
-// delegation refuses to give away a name of the site, or what the zone has below it.
+// delegation rejects the delegation of a name of the site, or of other records.
 func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	if record.Name == registrable(record.Name) {
-		v.add(key+".type", v.shown(key, record.Name)+" is the top of a zone, whose name servers Route 53 knows; remove the record", v.toRemove(key))
+		v.add(key+".type",
+			v.redacted(key, record.Name)+" is the top of a zone, whose name servers Route 53 sets; remove the record",
+			v.toRemove(key))
 		return
 	}
 	names := c.Names()
@@ -146,14 +167,16 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	}
 	for _, name := range names {
 		if within(name, record.Name) {
-			v.add(key+".type", fmt.Sprintf("gives %s away to other name servers, and %s with it; write the records of that name there, or remove this one", v.shown(key, record.Name), name), v.toRemove(key))
+			v.add(key+".type",
+				fmt.Sprintf("delegates %s to other name servers, and %s with it; write the records of that name there, or remove "+
+					"this one", v.redacted(key, record.Name), name), v.toRemove(key))
 			return
 		}
 	}
 }
 
-// authority refuses CAA records that keep the configured authority from issuing a certificate for a
-// name of the site. What counts is the set of the name or of the nearest one above it (RFC 8659).
+// authority rejects CAA records that keep the configured authority from issuing a certificate for a name of the site.
+// The relevant set is that of the name or of the nearest one above it (RFC 8659).
 func (v *validator) authority(c *Config) {
 	refused := map[string]bool{}
 	for _, name := range c.Names() {
@@ -164,15 +187,15 @@ func (v *validator) authority(c *Config) {
 			}
 			if !refused[name] {
 				refused[name] = true
-				v.issuers(c, place("dnsRecords", i)+".values", c.DNSRecords[i].Values)
+				v.issuers(c, indexKey("dnsRecords", i)+".values", c.DNSRecords[i].Values)
 			}
 			break
 		}
 	}
 }
 
-// issuers refuses the values of a CAA record that counts for a name of the site if none of them lets
-// Traefik's account have certificates. Without a property issue, every authority may issue.
+// issuers rejects the values of a CAA record that counts for a name of the site if none of them
+// lets Traefik's account have certificates. Without a property issue, every authority may issue.
 func (v *validator) issuers(c *Config, key string, values []string) {
 	authority := fmt.Sprintf("the authority of acmeDirectory (%s)", hostOf(c.ACMEDirectory))
 	at, command := 0, fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))
@@ -203,10 +226,10 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 	switch {
 	case len(limits) > 0:
 		v.add(key, fmt.Sprintf("do not allow %s to issue the site's certificate by HTTP: %s; write %s",
-			authority, strings.Join(limits, "; "), command), v.toSet(place(key, at), command))
+			authority, strings.Join(limits, "; "), command), v.toSet(indexKey(key, at), command))
 	case found:
 		v.add(key, fmt.Sprintf("does not allow %s to issue the site's certificate by HTTP; "+
-			"write a value that names it, or change acmeDirectory", authority), v.toSet(place(key, at), command))
+			"write a value that names it, or change acmeDirectory", authority), v.toSet(indexKey(key, at), command))
 	}
 }
 
@@ -221,26 +244,26 @@ func identity(directory string) string {
 
 // valueExamples are values of records, by their types.
 var valueExamples = map[string]string{
-	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.", "MX": "10 mail.example.org.",
+	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.",
+	"MX": "10 mail.example.org.",
 	"NS": "ns1.example.org.", "SRV": "10 5 5060 sip.example.org.", "TXT": "v=spf1 -all",
 }
 
-// recordValues checks the values of a record by its type, and ends the names in them with the dot
-// that a zone file wants.
+// recordValues validates the values of a record by its type, and ends names in them with the dot of a zone file.
 func (v *validator) recordValues(key string, record *DNSRecord) {
 	for i, value := range record.Values {
-		at := place(key+".values", i)
+		at := indexKey(key+".values", i)
 		completed, reason := recordValue(record.Type, value)
 		if reason != "" {
 			v.check(false, at, value, reason, valueExamples[record.Type])
 		} else if slices.Contains(record.Values[:i], completed) {
-			v.add(at, v.shown(at, value)+" is there twice, which Route 53 rejects; write each value once", v.toRemove(at))
+			v.add(at, v.redacted(at, value)+" is a duplicate, which Route 53 rejects; write each value once", v.toRemove(at))
 		}
 		record.Values[i] = completed
 	}
 }
 
-// recordValue completes the value of a record; the reason says why it is refused.
+// recordValue completes the value of a record. The reason is why it is rejected, or "".
 func recordValue(kind, value string) (completed, reason string) {
 	fields := strings.Fields(value)
 	// numbers reports whether the first fields are numbers of 16 bits, and a name follows.
@@ -276,7 +299,8 @@ func recordValue(kind, value string) (completed, reason string) {
 		return fields[0] + " " + strings.TrimSuffix(fields[1], ".") + ".", ""
 	case "SRV":
 		if !numbers(3) {
-			return value, "is not a priority, a weight, a port and a host name; write all four, such as 10 5 5060 sip.example.org."
+			return value, "is not a priority, a weight, a port and a host name; write all four, such as 10 5 5060 " +
+				"sip.example.org."
 		}
 		return strings.Join(fields[:3], " ") + " " + strings.TrimSuffix(fields[3], ".") + ".", ""
 	case "CAA":
@@ -284,11 +308,11 @@ func recordValue(kind, value string) (completed, reason string) {
 	case "TXT":
 		switch {
 		case len(value) > 1 && strings.HasPrefix(value, `"`) && strings.HasSuffix(value, `"`):
-			return value, "has quotes around it, which would be part of the text; write the text without them"
+			return value, "has quotes, which would be part of the text; write the text without them"
 		case !isASCII(value) || !isOneLine(value):
-			return value, "has characters that Route 53 does not take; write printable ASCII"
+			return value, "has characters that Route 53 rejects; write printable ASCII"
 		case len(value) > 4000:
-			return value, "is longer than the 4,000 characters that Route 53 takes; write a shorter one"
+			return value, "is longer than the 4,000 characters that Route 53 accepts; write a shorter one"
 		}
 	}
 	return value, ""
@@ -300,10 +324,10 @@ func caaReason(value string) string {
 		return `is not of the form flags tag "value", with the quotes; write one such as 0 issue "letsencrypt.org"`
 	}
 	if flags, err := strconv.Atoi(match[1]); err != nil || flags != 0 && flags != 128 {
-		return "has flags that mean nothing; write 0, or 128 for a property that every authority must understand"
+		return "has unknown flags; write 0, or 128 for a property that every authority must understand"
 	}
 	if !slices.Contains(caaTags, strings.ToLower(match[2])) {
-		return "has a tag that no authority knows; write one of " + strings.Join(caaTags, ", ")
+		return "has an unknown tag; write one of " + strings.Join(caaTags, ", ")
 	}
 	if tag := strings.ToLower(match[2]); tag == "issue" || tag == "issuewild" {
 		_, reason := parseIssuance(match[3])
@@ -312,5 +336,5 @@ func caaReason(value string) string {
 	return ""
 }
 
-// isTarget reports whether a name can be led to. A number as the last label is an address.
+// isTarget reports whether a name can be a target. A number as the last label is an address.
 func isTarget(name string) bool { return len(name) <= 254 && target.MatchString(name) }

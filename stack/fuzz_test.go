@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParse reads lines of a key and its value, which replace those of a configuration that is right.
+// FuzzParse parses lines of a key and its value, which replace those of a valid configuration.
 func FuzzParse(f *testing.F) {
 	for _, key := range append(Keys(), regionKey) {
 		for _, value := range []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":{"b":["c"]}}`, "production"} {
@@ -31,10 +31,11 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzStackFile reads the file of another stack.
+// FuzzStackFile parses the file of another stack.
 func FuzzStackFile(f *testing.F) {
 	for _, seed := range []string{
-		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n", "config: &a\n  p:a: *a\n",
+		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n",
+		"config: &a\n  p:a: *a\n",
 		"config:\n  a: b\n  a: c\n", "config: {? [a] : b}\n", "config: .nan\n", "- a\n", "",
 	} {
 		f.Add([]byte(seed))

@@ -16,11 +16,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// guard finds what is well formed and must not be in this stack: settings of the
-// local cloud or placeholders of documentation in one that is deployed to AWS, and
-// names of another stack in any.
+// guard rejects well-formed values that do not belong in this stack: settings of the local cloud
+// and documentation placeholders in a stack on AWS, and names of another stack in any.
 func (v *validator) guard(c *Config) {
-	others := v.neighbours()
+	others := v.siblingStacks()
 	if !rehearsal(v.stack) {
 		v.realNames(c)
 		v.realFiles(c)
@@ -29,13 +28,16 @@ func (v *validator) guard(c *Config) {
 	}
 	v.ownNames(c, others)
 	v.ownAccount(c, others)
-	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" && strings.Contains(first, "staging") {
-		v.add("acmeDirectory", v.shown("acmeDirectory", c.ACMEDirectory)+" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
+	if first, _, _ := strings.Cut(hostOf(c.ACMEDirectory), "."); v.stack == "production" &&
+		strings.Contains(first, "staging") {
+		v.add("acmeDirectory",
+			v.redacted("acmeDirectory", c.ACMEDirectory)+
+				" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
 			v.toSet("acmeDirectory", Defaults().ACMEDirectory))
 	}
 }
 
-// rehearsal tells whether a stack is one of the local cloud.
+// rehearsal reports whether a stack runs on the local cloud.
 func rehearsal(stack string) bool {
 	return stack == "local" || strings.HasPrefix(stack, "local-")
 }
@@ -47,45 +49,51 @@ const (
 	placeholderKey  = "AAAAC3NzaC1lZDI1NTE5AAAAIJU2/6nTQqvHTrqXBhq7bDFXS2jvfi5D9ZMWpY0bK3Qh"
 )
 
-// unreachable are the top-level domains that are no part of the Internet's (RFC 2606,
-// RFC 6761, RFC 6762, RFC 8375, and .internal, which ICANN reserved for private use).
+// unreachable are the domains that do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and
+// .internal, which ICANN reserved for private use).
 var unreachable = []string{"test", "example", "invalid", "localhost", "local", "internal", "home.arpa"}
 
 // documentation are the domains of examples (RFC 2606).
 var documentation = []string{"example.com", "example.net", "example.org"}
 
-// benchmarks is the range that the local cloud uses as its Internet (RFC 2544).
+// benchmarks is the address range of the local cloud (RFC 2544).
 const benchmarks = "198.18.0.0/15"
 
 // documentationBlocks are the addresses of examples (RFC 5737).
 var documentationBlocks = []string{"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"}
 
-// realNames refuses names that are only for rehearsals or only for examples.
+// realNames rejects names of the local cloud and of examples.
 func (v *validator) realNames(c *Config) {
 	check := func(key, value, host, write, example string) {
 		for _, domain := range unreachable {
 			if within(host, domain) {
-				v.add(key, fmt.Sprintf("%s is in the domain .%s, where nobody outside finds anything; %s", v.shown(key, value), domain, write), v.toSet(key, example))
+				v.add(key,
+					fmt.Sprintf("%s is in the domain .%s, which does not resolve on the Internet; %s", v.redacted(key, value), domain,
+						write), v.toSet(key, example))
 			}
 		}
 		for _, domain := range documentation {
 			if within(host, domain) {
-				v.add(key, fmt.Sprintf("%s is a placeholder of documentation; %s", v.shown(key, value), write), v.toSet(key, example))
+				v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, value), write),
+					v.toSet(key, example))
 			}
 		}
-		if address, err := netip.ParseAddr(host); err == nil && (address.IsLoopback() || netip.MustParsePrefix(benchmarks).Contains(address)) {
-			v.add(key, fmt.Sprintf("%s is on this machine only; %s", v.shown(key, value), write), v.toSet(key, example))
+		if address, err := netip.ParseAddr(host); err == nil &&
+			(address.IsLoopback() || netip.MustParsePrefix(benchmarks).Contains(address)) {
+			v.add(key, fmt.Sprintf("%s is an address of this machine only; %s", v.redacted(key, value), write),
+				v.toSet(key, example))
 		}
 	}
 	check("domain", c.Domain, c.Domain, "write the site's own name", "YOUR-DOMAIN")
 	for i, alias := range c.Aliases {
-		check(place("aliases", i), alias, alias, "write a name of your own", "www.YOUR-DOMAIN")
+		check(indexKey("aliases", i), alias, alias, "write a name of your own", "www.YOUR-DOMAIN")
 	}
 	for i, record := range c.DNSRecords {
-		check(place("dnsRecords", i)+".name", record.Name, record.Name, "write a name of your own", "YOUR-DOMAIN")
+		check(indexKey("dnsRecords", i)+".name", record.Name, record.Name, "write a name of your own", "YOUR-DOMAIN")
 	}
 	if address, err := mail.ParseAddress(c.ACMEEmail); err == nil {
-		check("acmeEmail", c.ACMEEmail, address.Address[strings.LastIndex(address.Address, "@")+1:], "write your own address", "YOU@YOUR-DOMAIN")
+		check("acmeEmail", c.ACMEEmail, address.Address[strings.LastIndex(address.Address, "@")+1:], "write your own address",
+			"YOU@YOUR-DOMAIN")
 	}
 	if c.SMTPHost != "" {
 		check("smtpHost", c.SMTPHost, c.SMTPHost, "write the name of a real relay", "smtp.YOUR-DOMAIN")
@@ -93,13 +101,17 @@ func (v *validator) realNames(c *Config) {
 	if c.SMTPFrom != "" {
 		check("smtpFrom", c.SMTPFrom, domainOf(c.SMTPFrom), "write an address of your own", "noreply@YOUR-DOMAIN")
 	}
-	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority", Defaults().ACMEDirectory)
-	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write where the real one is", Defaults().UptimeRobotAPI)
-	check("heartbeatURL", c.HeartbeatURL, hostOf(c.HeartbeatURL), "write the URL that the heartbeat monitor shows", "")
-	check("uptimeRobotWebhook", c.UptimeRobotWebhook, hostOf(c.UptimeRobotWebhook), "write the URL that is shown in Splunk On-Call", "")
+	check("acmeDirectory", c.ACMEDirectory, hostOf(c.ACMEDirectory), "write the directory of a real authority",
+		Defaults().ACMEDirectory)
+	check("uptimeRobotAPI", c.UptimeRobotAPI, hostOf(c.UptimeRobotAPI), "write the URL of the real API",
+		Defaults().UptimeRobotAPI)
+	check("heartbeatURL", c.secret.HeartbeatURL, hostOf(c.secret.HeartbeatURL),
+		"write the URL that the heartbeat monitor shows", "")
+	check("uptimeRobotWebhook", c.secret.UptimeRobotWebhook, hostOf(c.secret.UptimeRobotWebhook),
+		"write the URL that is shown in Splunk On-Call", "")
 }
 
-// within tells whether a name is a domain or below it, however it is written.
+// within reports whether a name is a domain or below it, whatever its case and with or without a dot at its end.
 func within(name, domain string) bool {
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	return name == domain || strings.HasSuffix(name, "."+domain)
@@ -114,24 +126,26 @@ func hostOf(address string) string {
 	return parsed.Hostname()
 }
 
-// realFiles refuses what is made by the local cloud, and the key of examples.
+// realFiles rejects files of the local cloud, and the key of examples.
 func (v *validator) realFiles(c *Config) {
-	const made = " is made by the local cloud; "
+	const made = " belongs to the local cloud; "
 	if ofLocalCloud(c.ACMECA) {
-		v.add("acmeCA", v.shown("acmeCA", c.ACMECA)+made+"write a file of the real authority's roots, or leave it out", v.toRemove("acmeCA"))
+		v.add("acmeCA", v.redacted("acmeCA", c.ACMECA)+made+"write a file of the real authority's roots, or leave it out",
+			v.toRemove("acmeCA"))
 	}
 	if ofLocalCloud(c.SiteDir) {
-		v.add("siteDir", v.shown("siteDir", c.SiteDir)+made+"write the path of the Jekyll site", v.toSet("siteDir", Defaults().SiteDir))
+		v.add("siteDir", v.redacted("siteDir", c.SiteDir)+made+"write the path of the Jekyll site",
+			v.toSet("siteDir", Defaults().SiteDir))
 	}
 	for i, admin := range c.Admins {
 		for j, entry := range admin.Keys {
-			key := place(place("admins", i)+".keys", j)
+			key := indexKey(indexKey("admins", i)+".keys", j)
 			if _, isFile := keyFile(entry); isFile && ofLocalCloud(entry) {
-				v.add(key, v.shown(key, entry)+made+"write your own public key", v.toSet(key, ownKey))
+				v.add(key, v.redacted(key, entry)+made+"write your own public key", v.toSet(key, ownKey))
 			}
 			lines, _ := authorizedKeys(entry)
 			if slices.ContainsFunc(lines, isPlaceholderKey) {
-				v.add(key, "the value is a placeholder of documentation; write your own public key", v.toSet(key, ownKey))
+				v.add(key, "the value is a documentation placeholder; write your own public key", v.toSet(key, ownKey))
 			}
 		}
 	}
@@ -146,55 +160,60 @@ func isPlaceholderKey(line string) bool {
 	return err == nil && strings.Contains(string(ssh.MarshalAuthorizedKey(key)), placeholderKey)
 }
 
-// realAddresses refuses blocks in which nobody is who could reach a server at AWS.
+// realAddresses rejects blocks that cannot reach a server on AWS.
 func (v *validator) realAddresses(c *Config) {
 	for i, block := range c.SSHAllowFrom {
 		prefix, err := netip.ParsePrefix(block)
 		if err != nil {
 			continue
 		}
-		key := place("sshAllowFrom", i)
+		key := indexKey("sshAllowFrom", i)
 		in := func(outer string) bool {
 			other := netip.MustParsePrefix(outer)
 			return other.Contains(prefix.Addr()) && prefix.Bits() >= other.Bits()
 		}
 		const write = "write the block of the machine that runs pulumi"
 		if in(benchmarks) {
-			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.shown(key, block), benchmarks, write), v.toSet(key, ownAddress))
+			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.redacted(key, block), benchmarks, write),
+				v.toSet(key, ownAddress))
 		}
 		if slices.ContainsFunc(documentationBlocks, in) {
-			v.add(key, fmt.Sprintf("%s is a placeholder of documentation; %s", v.shown(key, block), write), v.toSet(key, ownAddress))
+			v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, block), write),
+				v.toSet(key, ownAddress))
 		}
 	}
 }
 
-// realIDs refuses the zone and the image of a rehearsal, and those of examples.
-func (v *validator) realIDs(c *Config, others []neighbour) {
+// realIDs rejects the zone and the image of the local cloud, and those of examples.
+func (v *validator) realIDs(c *Config, others []siblingStack) {
 	check := func(key, id, placeholder, write, example string, of func(*Config) string) {
 		if id == placeholder {
-			v.add(key, fmt.Sprintf("%s is a placeholder of documentation; %s", v.shown(key, id), write), v.toSet(key, example))
+			v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, id), write), v.toSet(key, example))
 			return
 		}
 		for _, other := range others {
 			if id != "" && rehearsal(other.stack) && id == of(other.config) {
-				v.add(key, fmt.Sprintf("%s is that of the local cloud (%s); %s", v.shown(key, id), other.file, write), v.toSet(key, example))
+				v.add(key, fmt.Sprintf("%s belongs to the local cloud (%s); %s", v.redacted(key, id), other.file, write),
+					v.toSet(key, example))
 				return
 			}
 		}
 	}
-	check("zoneId", c.ZoneID, placeholderZone, "write that of your own zone (aws route53 list-hosted-zones), or leave it out to make the DNS records by hand", "YOUR-ZONE-ID",
+	check("zoneId", c.ZoneID, placeholderZone,
+		"write the id of your own zone (aws route53 list-hosted-zones), or leave it out to make the DNS records by hand",
+		"YOUR-ZONE-ID",
 		func(other *Config) string { return other.ZoneID })
-	check("ami", c.AMI, placeholderAMI, "write that of the newest image of Debian 13", c.newestImage(),
+	check("ami", c.AMI, placeholderAMI, "write the id of the newest image of Debian 13", c.newestImage(),
 		func(other *Config) string { return other.AMI })
 }
 
-// ownNames refuses names that another stack has: each would take them from the other.
-func (v *validator) ownNames(c *Config, others []neighbour) {
+// ownNames rejects names of other stacks: each update would take them from the other stack.
+func (v *validator) ownNames(c *Config, others []siblingStack) {
 	refused := map[string]bool{}
-	refuse := func(key, what, write string, other neighbour, commands ...string) {
+	refuse := func(key, what, write string, other siblingStack, commands ...string) {
 		if !refused[key] {
 			refused[key] = true
-			v.add(key, fmt.Sprintf("%s is a name of the stack %s (%s); %s", what, other.stack, other.file, write), commands...)
+			v.add(key, fmt.Sprintf("%s belongs to the stack %s (%s); %s", what, other.stack, other.file, write), commands...)
 		}
 	}
 	for _, other := range others {
@@ -206,12 +225,14 @@ func (v *validator) ownNames(c *Config, others []neighbour) {
 			alias := i - 1
 			switch {
 			case i == 0:
-				refuse("domain", v.shown("domain", name), "write one that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
+				refuse("domain", v.redacted("domain", name), "write one that no other stack has", other,
+					v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			case alias < len(c.Aliases):
-				key := place("aliases", alias)
-				refuse(key, v.shown(key, name), "write one that no other stack has, or remove it", other, v.toRemove(key))
+				key := indexKey("aliases", alias)
+				refuse(key, v.redacted(key, name), "write one that no other stack has, or remove it", other, v.toRemove(key))
 			default:
-				refuse("domain", v.shown("domain", name)+", which goes with the domain,", "write a domain with names that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
+				refuse("domain", v.redacted("domain", name)+", which the domain implies,",
+					"write a domain with names that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			}
 		}
 		if other.stack != "production" {
@@ -219,15 +240,14 @@ func (v *validator) ownNames(c *Config, others []neighbour) {
 		}
 		for i, record := range c.DNSRecords {
 			if slices.Contains(theirs, record.Name) {
-				key := place("dnsRecords", i)
-				refuse(key+".name", v.shown(key, record.Name), "write its records into "+other.file, other, v.toRemove(key))
+				key := indexKey("dnsRecords", i)
+				refuse(key+".name", v.redacted(key, record.Name), "write its records into "+other.file, other, v.toRemove(key))
 			}
 		}
 	}
 }
 
-// names are all that a site may be found by: its own, its aliases, and those of its
-// monitoring and its status page, which it may have later.
+// names are all names of a site, among them those of Grafana and the status page, which it may have later.
 func names(c *Config) []string {
 	if c.Domain == "" {
 		return nil
@@ -235,23 +255,22 @@ func names(c *Config) []string {
 	return append(c.Names(), "status."+c.Domain)
 }
 
-// neighbour is another stack of the project.
-type neighbour struct {
+// siblingStack is another stack of the project.
+type siblingStack struct {
 	stack, file string
 	config      *Config
 }
 
-// neighbours are the stacks whose files are beside this one's. What is encrypted or
-// wrong there is left to them; of a file that is not even YAML nobody knows what it
-// holds, which is a problem of this stack, too.
-func (v *validator) neighbours() []neighbour {
+// siblingStacks are the stacks whose files are beside this one's. Encrypted and invalid values there are ignored; a
+// file that is not YAML is a problem, since it may have names of this stack.
+func (v *validator) siblingStacks() []siblingStack {
 	entries, err := os.ReadDir(v.directory)
 	if err != nil {
-		v.add("Pulumi.*.yaml", fmt.Sprintf("the files of the other stacks cannot be looked for (%v); see to it that the directory can be read", err))
+		v.add("Pulumi.*.yaml", fmt.Sprintf("cannot list the files of other stacks: %v; make the directory readable", err))
 		return nil
 	}
 	own := "Pulumi." + strings.ReplaceAll(v.stack, "/", "-") + ".yaml"
-	var others []neighbour
+	var others []siblingStack
 	for _, entry := range entries {
 		file := entry.Name()
 		name, isStack := strings.CutPrefix(strings.TrimSuffix(file, ".yaml"), "Pulumi.")
@@ -260,16 +279,17 @@ func (v *validator) neighbours() []neighbour {
 		}
 		values, err := readFile(filepath.Join(v.directory, file), v.project)
 		if err != nil {
-			v.add(file, fmt.Sprintf("cannot be read (%v), and may have names of this stack; correct it, or remove it if there is no such stack", err))
+			v.add(file,
+				fmt.Sprintf("cannot be read (%v), so names of this stack may be taken; correct the file, or remove it if there "+
+					"is no such stack", err))
 			continue
 		}
-		others = append(others, neighbour{name, file, (&validator{}).read(values)})
+		others = append(others, siblingStack{name, file, (&validator{}).read(values)})
 	}
 	return others
 }
 
-// readFile reads the values of a stack's file that are not encrypted, in the form in
-// which Pulumi hands them over.
+// readFile reads the plain values of a stack's file, in the form in which Pulumi passes them to a program.
 func readFile(path, project string) (map[string]string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -295,8 +315,8 @@ func readFile(path, project string) (map[string]string, error) {
 	return values, nil
 }
 
-// handedOver is a value of a stack's file in the form in which Pulumi hands it to a
-// program, unless it is encrypted or empty.
+// handedOver is a value of a stack's file in the form in which Pulumi passes it to a program. It is not ok for an
+// encrypted or empty one.
 func handedOver(value any) (text string, ok bool) {
 	switch value := value.(type) {
 	case nil:

@@ -12,10 +12,12 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"immutable-infra/server"
 )
 
-// Load reads, completes and checks the configuration of the program's stack, and
-// guards it: see guard. Its error names every problem.
+// Load reads, completes and validates the configuration of the program's stack, and guards it: see guard. Its error
+// names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
@@ -30,7 +32,7 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	for _, key := range unknown {
 		values[key] = ""
 	}
-	config, err := parse(origin{
+	config, err := parse(source{
 		stack: ctx.Stack(), project: ctx.Project(), directory: cmp.Or(ctx.RootDirectory(), "."),
 		encrypted: func(key string) bool { return ctx.IsConfigSecret(qualified(ctx.Project(), key)) },
 	}, values)
@@ -45,26 +47,25 @@ const regionKey = "aws:region"
 // Keys lists the project's configuration keys.
 func Keys() []string {
 	var keys []string
-	for _, field := range fields() {
-		keys = append(keys, field.Tag.Get("config"))
+	for _, setting := range new(Config).settings() {
+		keys = append(keys, setting.key)
 	}
 	return keys
 }
 
-// Parse makes a configuration of raw values, as Pulumi hands them over:
-// strings as they are, lists and objects as JSON. A key that is missing has its
-// default. The error is of type Problems.
+// Parse reads a configuration from raw values, as Pulumi passes them to a program: strings as they are, lists and
+// objects as JSON. A missing key has its default. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
-	return parse(origin{}, values)
+	return parse(source{}, values)
 }
 
-func parse(from origin, values map[string]string) (*Config, error) {
-	v := &validator{origin: from}
+func parse(from source, values map[string]string) (*Config, error) {
+	v := &validator{source: from}
 	config := v.read(values)
 	misread := slices.Clone(v.problems)
 
-	// Before the keys' files become their lines.
-	guards := &validator{origin: from}
+	// The guards see the paths of key files, which validate replaces by their lines.
+	guards := &validator{source: from}
 	if from.stack != "" {
 		guards.guard(config)
 	}
@@ -73,9 +74,9 @@ func parse(from origin, values map[string]string) (*Config, error) {
 	}
 
 	v.validate(config)
-	// A key that could not be read still has its default, which says nothing
-	// about what was meant.
-	problems := append(misread, slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
+	// A key that could not be read has its default, whose problems do not count.
+	problems := append(misread,
+		slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
 	problems = append(problems, guards.problems...)
 	if len(problems) > 0 {
 		problems.sort()
@@ -84,57 +85,73 @@ func parse(from origin, values map[string]string) (*Config, error) {
 	return config, nil
 }
 
-// read makes a configuration of raw values. What cannot be read has its default.
+// read decodes raw values. A key that cannot be read has its default.
 func (v *validator) read(values map[string]string) *Config {
 	config := Defaults()
 	config.Region = values[regionKey]
-	target := reflect.ValueOf(&config).Elem()
 	known := []string{regionKey}
-	for _, field := range fields() {
-		key := field.Tag.Get("config")
-		known = append(known, key)
-		if raw, ok := values[key]; ok {
-			v.assign(key, target.FieldByIndex(field.Index), raw)
+	for _, setting := range config.settings() {
+		known = append(known, setting.key)
+		if raw, ok := values[setting.key]; ok {
+			v.assign(setting.key, setting.value, raw)
 		}
 	}
 	for key := range values {
 		if !slices.Contains(known, key) {
-			v.add(key, "there is no such key; "+suggestion(key, known), v.toRemove(key))
+			v.add(key, "unknown key; "+suggestion(key, known), v.toRemove(key))
 		}
 	}
 	return &config
 }
 
-// plainSecrets finds the secrets that are not encrypted. Pulumi itself would do so for
-// keys with a type, and would find those that are left out, too.
+// plainSecrets rejects secrets in plain text. Pulumi itself would do so for keys with a type, but also for those that
+// are not set.
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
-			v.add(key, "is a secret, and not encrypted; write it as one, and a new one if others could read it", v.toSet(key, ""))
+			v.add(key, "is a secret in plain text; encrypt it, and rotate it if others could read it", v.toSet(key, ""))
 		}
 	}
 }
 
-// fields are the fields of Config that have a key of the project's own.
-func fields() []reflect.StructField {
-	var fields []reflect.StructField
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		if field.Tag.Get("config") != "" {
-			fields = append(fields, field)
-		}
-	}
-	return fields
+// setting is a field of a configuration that has a key of the project's own.
+type setting struct {
+	key   string
+	value reflect.Value
+	// low and high are the lowest and the highest number; both are 0 for any.
+	low, high int
 }
 
-// isSecret tells whether the value of a key has to be encrypted.
+// settings lists the fields that have a key. Their values are those of the configuration itself.
+func (c *Config) settings() []setting {
+	var settings []setting
+	for _, part := range []any{c, &c.secret} {
+		value := reflect.ValueOf(part).Elem()
+		for _, field := range reflect.VisibleFields(value.Type()) {
+			key, ok := field.Tag.Lookup("config")
+			if !ok {
+				continue
+			}
+			s := setting{key: key, value: value.FieldByIndex(field.Index)}
+			if limits := strings.Fields(field.Tag.Get("range")); len(limits) == 2 {
+				s.low, _ = strconv.Atoi(limits[0])
+				s.high, _ = strconv.Atoi(limits[1])
+			}
+			settings = append(settings, s)
+		}
+	}
+	return settings
+}
+
+// isSecret reports whether the value of a key has to be encrypted.
 func isSecret(key string) bool {
-	return slices.ContainsFunc(fields(), func(field reflect.StructField) bool {
-		return field.Tag.Get("config") == key && field.Tag.Get("secret") == "true"
+	return slices.ContainsFunc(reflect.VisibleFields(reflect.TypeFor[secrets]()), func(field reflect.StructField) bool {
+		return key != "" && field.Tag.Get("config") == key
 	})
 }
 
-// assign reads a raw value into its field. Pulumi.yaml leaves the types of keys to this: Pulumi would
-// check them one at a time, and run the program only after that.
+// assign decodes a raw value into its field. Pulumi.yaml declares no types: Pulumi would check one key at a time,
+// before it runs the program.
 func (v *validator) assign(key string, field reflect.Value, raw string) {
 	switch old := field.Interface().(type) {
 	case string:
@@ -146,13 +163,14 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 	case int:
 		number, err := strconv.Atoi(raw)
 		if err != nil {
-			v.add(key, v.shown(key, raw)+" is not a whole number; write one", v.toSet(key, strconv.Itoa(old)))
+			v.add(key, v.redacted(key, raw)+" is not an integer; write one", v.toSet(key, strconv.Itoa(old)))
 			return
 		}
 		field.SetInt(int64(number))
 	case bool:
 		if raw != "true" && raw != "false" {
-			v.add(key, v.shown(key, raw)+" is neither true nor false; write one of them", v.toSet(key, strconv.FormatBool(old)))
+			v.add(key, v.redacted(key, raw)+" is neither true nor false; write one of them",
+				v.toSet(key, strconv.FormatBool(old)))
 			return
 		}
 		field.SetBool(raw == "true")
@@ -160,28 +178,28 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 		v.decode(key, field, raw, "a list of strings")
 	case []DNSRecord:
 		v.decode(key, field, raw, "a list of {name, type, ttl, values}")
-	case []Admin:
+	case []server.Admin:
 		v.decode(key, field, raw, "a list of {name, keys}")
 	default:
-		v.add(key, fmt.Sprintf("values of type %s cannot be read; this is an error of the program", field.Type()))
+		v.add(key, fmt.Sprintf("cannot read values of type %s; report this bug", field.Type()))
 	}
 }
 
 func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	decoder := json.NewDecoder(strings.NewReader(raw))
 	decoder.DisallowUnknownFields()
-	// A value of its own, so that a list that fails half-way leaves nothing behind.
+	// A separate value, so that a list that fails half-way leaves nothing behind.
 	value := reflect.New(field.Type())
 	err := decoder.Decode(value.Interface())
 	if err == nil && !decoder.More() {
 		field.Set(value.Elem())
 		return
 	}
-	what := v.shown(key, raw) + " is not " + form
+	what := v.redacted(key, raw) + " is not " + form
 	var mistyped *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &mistyped) && mistyped.Field != "":
-		// The rest of Value would be what is there.
+		// The rest of Value would quote the value.
 		found, _, _ := strings.Cut(mistyped.Value, " ")
 		what = fmt.Sprintf("is not %s: %s holds a %s", form, mistyped.Field, found)
 	case errors.As(err, &mistyped) && json.Valid([]byte(raw)):
@@ -192,8 +210,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	v.add(key, what+"; write one", v.toSet(key, examples(key, "")))
 }
 
-// examples are of values that replace one of another form: lists as a whole, and texts
-// that have no default.
+// examples are valid values of keys without a default.
 func examples(key, fallback string) string {
 	switch key {
 	case "domain":
@@ -237,16 +254,15 @@ func qualified(project, key string) string {
 	return project + ":" + key
 }
 
-// unknownKeys lists the keys of the project's namespace that are set and mean
-// nothing. encoded is the configuration as the engine hands it to the program;
-// it is empty when the program was not started by the engine.
+// unknownKeys lists the unknown keys of the project's namespace. encoded is the configuration from the engine, "" if
+// the engine did not start the program.
 func unknownKeys(project, encoded string) ([]string, error) {
 	if encoded == "" {
 		return nil, nil
 	}
 	var all map[string]string
 	if err := json.Unmarshal([]byte(encoded), &all); err != nil {
-		return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
+		return nil, fmt.Errorf("cannot read %s: %w", pulumi.EnvConfig, err)
 	}
 	keys := Keys()
 	var unknown []string
@@ -259,14 +275,14 @@ func unknownKeys(project, encoded string) ([]string, error) {
 	return unknown, nil
 }
 
-// suggestion names the known key that a misspelt one was probably meant to be.
+// suggestion names the known key that a misspelt one resembles.
 func suggestion(key string, known []string) string {
 	for _, candidate := range known {
 		if strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), candidate) || distance(key, candidate) <= 2 {
-			return fmt.Sprintf("did you mean %s? Write that, and remove this", candidate)
+			return fmt.Sprintf("did you mean %s? Rename or remove it", candidate)
 		}
 	}
-	return "Pulumi.yaml lists those that there are; remove it"
+	return "Pulumi.yaml lists the valid ones; remove it"
 }
 
 // distance is the Levenshtein distance of two keys.

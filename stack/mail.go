@@ -8,21 +8,23 @@ import (
 	"strings"
 )
 
-// preloadMaxAge is the least hstsMaxAge, in seconds, that browser vendors take into their lists.
+// preloadMaxAge is the minimum of hstsMaxAge for preloading, in seconds.
 const preloadMaxAge = 365 * 24 * 60 * 60
 
-// hsts checks for how long, and for what, browsers insist on HTTPS.
 func (v *validator) hsts(c *Config) {
-	v.between("hstsMaxAge", c.HSTSMaxAge, 0, 10*preloadMaxAge, preloadMaxAge)
 	if !c.HSTSPreload {
 		return
 	}
 	if !c.HSTSIncludeSubDomains {
-		v.add("hstsIncludeSubDomains", "is false, and browser vendors preload a site with its subdomains only; set it to true if all of them speak HTTPS, or do without hstsPreload",
+		v.add("hstsIncludeSubDomains",
+			"is false, but browsers preload a site with its subdomains only; set it to true if all of them serve HTTPS, or "+
+				"set hstsPreload to false",
 			v.toSet("hstsIncludeSubDomains", "true"), v.toSet("hstsPreload", "false"))
 	}
 	if c.HSTSMaxAge < preloadMaxAge {
-		v.add("hstsMaxAge", v.shownNumber("hstsMaxAge", c.HSTSMaxAge)+" is less than the year that browser vendors ask for; write a year, or do without hstsPreload",
+		v.add("hstsMaxAge",
+			v.redactedNumber("hstsMaxAge", c.HSTSMaxAge)+
+				" is less than the year that preloading requires; write a year, or set hstsPreload to false",
 			v.toSet("hstsMaxAge", strconv.Itoa(preloadMaxAge)), v.toSet("hstsPreload", "false"))
 	}
 }
@@ -30,57 +32,68 @@ func (v *validator) hsts(c *Config) {
 // noSender is the SPF record (RFC 7208) of a domain that sends no mail.
 const noSender = "v=spf1 -all"
 
-// sender matches an address that msmtp takes as it is: "%" and "*" mean something else to it.
+// sender matches an address that msmtp takes literally: "%" and "*" are special.
 var sender = regexp.MustCompile(`^[A-Za-z0-9._+=-]+@[^@]+$`)
 
-// maxCredential is how many bytes of a user name or password a line of msmtp's configuration holds.
+// maxCredential is how many bytes of a user name or password fit into a line of msmtp's configuration.
 const maxCredential = 256
 
-// smtp checks the mail relay, and completes it.
+// smtp validates the mail relay, and completes it.
 func (v *validator) smtp(c *Config) {
 	defaults := Defaults()
 	if c.SMTPHost == "" {
 		for key, set := range map[string]bool{
-			"smtpPort": c.SMTPPort != defaults.SMTPPort, "smtpUser": c.SMTPUser != "", "smtpPassword": c.SMTPPassword != "", "smtpFrom": c.SMTPFrom != "",
+			"smtpPort": c.SMTPPort != defaults.SMTPPort, "smtpUser": c.SMTPUser != "",
+			"smtpPassword": c.secret.SMTPPassword != "", "smtpFrom": c.SMTPFrom != "",
 		} {
 			if set {
-				v.add(key, "is set without smtpHost, so that no mail would be sent; write the relay's host, or remove this", v.toSet("smtpHost", examples("smtpHost", "")), v.toRemove(key))
+				v.add(key, "is set without smtpHost, so no mail would be sent; write the relay's host, or remove this key",
+					v.toSet("smtpHost", examples("smtpHost", "")), v.toRemove(key))
 			}
 		}
 	} else {
 		v.hostName("smtpHost", c.SMTPHost, examples("smtpHost", ""))
 	}
-	v.between("smtpPort", c.SMTPPort, 1, 65535, defaults.SMTPPort)
 	if c.SMTPPort == 25 {
-		v.add("smtpPort", v.shownNumber("smtpPort", c.SMTPPort)+" is blocked by AWS for instances; write the relay's port for submission, 587 or 465", v.toSet("smtpPort", strconv.Itoa(defaults.SMTPPort)))
+		v.add("smtpPort",
+			v.redactedNumber("smtpPort", c.SMTPPort)+" is blocked by AWS; write the relay's submission port, 587 or 465",
+			v.toSet("smtpPort", strconv.Itoa(defaults.SMTPPort)))
 	}
-	if c.SMTPUser != "" && c.SMTPPassword == "" {
-		v.add("smtpPassword", "not set, and goes with smtpUser; write both, or none", v.toSet("smtpPassword", ""))
+	if c.SMTPUser != "" && c.secret.SMTPPassword == "" {
+		v.add("smtpPassword", "not set, but required with smtpUser; set both, or neither", v.toSet("smtpPassword", ""))
 	}
-	if c.SMTPUser == "" && c.SMTPPassword != "" {
-		v.add("smtpUser", "not set, and goes with smtpPassword; write both, or none", v.toSet("smtpUser", examples("smtpUser", "")))
+	if c.SMTPUser == "" && c.secret.SMTPPassword != "" {
+		v.add("smtpUser", "not set, but required with smtpPassword; set both, or neither",
+			v.toSet("smtpUser", examples("smtpUser", "")))
 	}
-	for key, value := range map[string]string{"smtpUser": c.SMTPUser, "smtpPassword": c.SMTPPassword} {
-		v.check(len(value) <= maxCredential && isOneLine(value), key, value, "is longer than 256 bytes, or has a control character; write what the relay's provider shows, as one line", examples(key, ""))
+	for key, value := range map[string]string{"smtpUser": c.SMTPUser, "smtpPassword": c.secret.SMTPPassword} {
+		v.check(len(value) <= maxCredential && isOneLine(value), key, value,
+			"is longer than 256 bytes, or has a control character; write one line, as the relay's provider shows it",
+			examples(key, ""))
 	}
 	if c.SMTPFrom == "" && c.SMTPHost != "" {
 		c.SMTPFrom = "noreply@" + c.Domain
 	}
 	for i, record := range c.DNSRecords {
-		if j := slices.Index(record.Values, noSender); c.SMTPHost != "" && record.Type == "TXT" && record.Name == domainOf(c.SMTPFrom) && j >= 0 {
-			key := place(place("dnsRecords", i)+".values", j)
-			v.add(key, v.shown(key, noSender)+" says that nobody sends mail from "+record.Name+", and smtpFrom does; write what the provider of the relay shows for SPF, or remove smtpHost",
+		if j := slices.Index(record.Values, noSender); c.SMTPHost != "" && record.Type == "TXT" &&
+			record.Name == domainOf(c.SMTPFrom) && j >= 0 {
+			key := indexKey(indexKey("dnsRecords", i)+".values", j)
+			v.add(key,
+				v.redacted(key, noSender)+" excludes mail from "+record.Name+
+					", which smtpFrom sends; write the relay provider's SPF record, or remove smtpHost",
 				v.toSet(key, "v=spf1 a:"+c.SMTPHost+" -all"))
 		}
 	}
 	v.check(c.SMTPFrom == "" || isAddress(c.SMTPFrom) && sender.MatchString(c.SMTPFrom), "smtpFrom", c.SMTPFrom,
-		"is not an e-mail address of letters, digits and . _ + = -; write the address that bounces may go to, without a name", examples("smtpFrom", ""))
+		"is not an e-mail address of letters, digits and . _ + = -; write the address for bounces, without a name",
+		examples("smtpFrom", ""))
 }
 
 // isAddress reports whether a text is an e-mail address without a name, at a host name.
 func isAddress(text string) bool {
 	address, err := mail.ParseAddress(text)
-	return err == nil && address.Address == text && isASCII(text) && len(domainOf(text)) <= 253 && host.MatchString(strings.ToLower(domainOf(text)))
+	return err == nil && address.Address == text && isASCII(text) && len(domainOf(text)) <= 253 &&
+		host.MatchString(strings.ToLower(domainOf(text)))
 }
 
 // domainOf is the domain of an e-mail address.

@@ -6,20 +6,18 @@ import (
 	"strings"
 )
 
-// Problem is one wrong key.
+// Problem is what is wrong with one key.
 type Problem struct {
-	// Key names it, and the place in a list: admins[0].name. A file of another
-	// stack that cannot be read is named by its path.
+	// Key is the key, with the index in a list: admins[0].name. For a file of another stack that cannot be read, it is the
+	// file's name.
 	Key string
-	// Reason says what is wrong and what to write instead.
+	// Reason states the problem and what to write instead.
 	Reason string
-	// Commands put it right, with an example of a value; none where somebody has
-	// to look.
+	// Commands fix it, with an example of a value. None if it takes a person's judgement.
 	Commands []string
 }
 
-// Problems is the error of a configuration: everything that is wrong with it,
-// sorted by key.
+// Problems is the error of a configuration: all its problems, sorted by key.
 type Problems []Problem
 
 func (p Problems) Error() string {
@@ -32,7 +30,7 @@ func (p Problems) Error() string {
 	for i, problem := range p {
 		fmt.Fprintf(&text, "\n  %s: %s", problem.Key, problem.Reason)
 		if i+1 < len(p) && p[i+1].Key == problem.Key && slices.Equal(p[i+1].Commands, problem.Commands) {
-			continue // said once, at the end
+			continue // they follow the last problem
 		}
 		for _, command := range problem.Commands {
 			fmt.Fprintf(&text, "\n    %s", command)

@@ -14,6 +14,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/server"
 )
 
 type project struct {
@@ -28,8 +30,8 @@ func readYAML(t *testing.T, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(content, into))
 }
 
-// typed ends a description: the type, and an example as YAML has it.
-var typed = regexp.MustCompile(`^.+\. (String|Secret string|Whole number|Truth value|List of strings|List of objects), such as (.+)$`)
+// typed ends a description: the type, and an example in YAML, which is the default for a boolean.
+var typed = regexp.MustCompile(`^.+\. (String|Secret string|Integer|Boolean|List of strings|List of objects)(?:, such as|\. Default:) (.+)$`)
 
 func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	root, err := filepath.Abs("..")
@@ -43,8 +45,9 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	var project project
 	readYAML(t, filepath.Join(root, "Pulumi.yaml"), &project)
 	types := map[reflect.Type]string{
-		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Whole number", reflect.TypeFor[bool](): "Truth value",
-		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects", reflect.TypeFor[[]Admin](): "List of objects",
+		reflect.TypeFor[string](): "String", reflect.TypeFor[int](): "Integer", reflect.TypeFor[bool](): "Boolean",
+		reflect.TypeFor[[]string](): "List of strings", reflect.TypeFor[[]DNSRecord](): "List of objects",
+		reflect.TypeFor[[]server.Admin](): "List of objects",
 	}
 
 	described := map[string]bool{}
@@ -54,18 +57,19 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		}
 	}
 	defaults, byDefault, byExample := Defaults(), map[string]string{}, map[string]string{regionKey: "eu-central-1"}
-	for _, field := range fields() {
-		key := field.Tag.Get("config")
+	for _, setting := range defaults.settings() {
+		key := setting.key
 		entry, ok := project.Config[key].(map[string]any)
 		require.True(t, ok, "Pulumi.yaml does not describe %s", key)
-		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong", key)
+		require.NotContains(t, entry, "type", "Pulumi would refuse a wrong %s before the program says what else is wrong",
+			key)
 		require.NotNil(t, entry["default"], "Pulumi would ask for %s before the program says what else is wrong", key)
 		secret, _ := entry["secret"].(bool)
 		require.Equal(t, isSecret(key), secret, "whether %s is marked as secret", key)
 
 		match := typed.FindStringSubmatch(fmt.Sprint(entry["description"]))
 		require.NotNil(t, match, "the description of %s ends with no type and example: %s", key, entry["description"])
-		kind := types[field.Type]
+		kind := types[setting.value.Type()]
 		if secret {
 			kind = "Secret string"
 		}
@@ -73,6 +77,9 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 		var example any
 		require.NoError(t, yaml.Unmarshal([]byte(match[2]), &example), key)
 		byExample[key], byDefault[key] = raw(t, example), raw(t, entry["default"])
+		if kind == "Boolean" {
+			require.Equal(t, byDefault[key], byExample[key], "the default that the description of %s states", key)
+		}
 		delete(described, key)
 	}
 	require.Empty(t, described, "Pulumi.yaml describes keys that the program does not read")
@@ -84,7 +91,7 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	require.NoError(t, err, "the examples of Pulumi.yaml")
 }
 
-// raw is a value in the form in which Pulumi hands it to a program.
+// raw is a value in the form in which Pulumi passes it to a program.
 func raw(t *testing.T, value any) string {
 	t.Helper()
 	text, ok := handedOver(value)
@@ -124,23 +131,25 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 	}
 }
 
-func TestAMisspeltKeyIsFoundInWhatTheEngineHandsOver(t *testing.T) {
-	unknown, err := unknownKeys("immutable-infra", `{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
+func TestMisspeltKeyFromTheEngineIsReported(t *testing.T) {
+	unknown, err := unknownKeys("immutable-infra",
+		`{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
-// look has Pulumi look at a configuration, in no environment of Pulumi ESC: the type of
-// those is of a module that the project does not need otherwise.
-func look[E any](ctx context.Context, validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
+// check makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
+// module that the project does not need otherwise.
+func check[E any](ctx context.Context,
+	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
 	var none E
 	return validate(ctx, "production", project, none, values, crypter, crypter)
 }
 
-// Pulumi itself looks at a configuration before it runs the program: it must find nothing
-// there, or the program could not say all that is wrong. And what it hands over must be
-// what the tests of this package take it to be.
+// Pulumi itself checks a configuration before it runs the program. It must find no problem, or the
+// program could not report all of them. And it must pass the values in the form that the tests of
+// this package assume.
 func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 	project, err := workspace.LoadProject("../Pulumi.yaml")
 	require.NoError(t, err)
@@ -171,7 +180,8 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(file, "%s", encrypted)), 0o644))
 			stack, err := workspace.LoadProjectStack(nil, project, path)
 			require.NoError(t, err)
-			require.NoError(t, look(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+			require.NoError(t,
+				check(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
 			decrypted, err := stack.Config.Decrypt(crypter)
 			require.NoError(t, err)
 			handed := map[string]string{}

@@ -25,41 +25,39 @@ var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-
 var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
-	// small matches what has 1 GiB of memory or less, tooSmall what has less.
+	// small matches types with 1 GiB of memory or less, tooSmall those with less.
 	small    = regexp.MustCompile(`\.(nano|micro)$`)
 	tooSmall = regexp.MustCompile(`\.nano$|^t1\.`)
-	// foreign matches what starts no image of Debian 13: Macs, and the first generations, which
-	// start paravirtual images only.
+	// foreign matches types that cannot boot Debian 13: Macs, and first generations, which boot paravirtual images only.
 	foreign = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
 	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	zoneID  = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
-	// policyARN matches a managed policy of an account of one's own.
+	// policyARN matches a customer-managed policy.
 	policyARN = regexp.MustCompile(`^arn:aws:iam::\d{12}:policy/[\w+=,.@/-]+$`)
-	// duration is Prometheus' form of a time.
+	// duration matches a duration of Prometheus.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	robotKey   = regexp.MustCompile(`^u[0-9][0-9A-Za-z-]{10,100}$`)
 	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
-	// login is what Debian's useradd accepts, but for a first "_", which is for its packages' users.
+	// login matches names that Debian's useradd accepts, without a first "_", which its packages' users have.
 	login = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 )
 
-// validator collects what is wrong with a configuration.
+// validator collects the problems of a configuration.
 type validator struct {
-	origin
+	source
 	problems Problems
 }
 
-// add says what is wrong with a key and what to write, and with which commands.
 func (v *validator) add(key, reason string, commands ...string) {
 	v.problems = append(v.problems, Problem{key, reason, commands})
 }
 
-// check adds a problem with a value, unless all is well with it.
+// check adds a problem with a value, unless it is ok.
 func (v *validator) check(ok bool, key, value, reason, example string) {
 	if !ok {
-		v.add(key, v.shown(key, value)+" "+reason, v.toSet(key, example))
+		v.add(key, v.redacted(key, value)+" "+reason, v.toSet(key, example))
 	}
 }
 
@@ -70,186 +68,238 @@ func (v *validator) missing(key, reason, example string) {
 
 func (v *validator) between(key string, value, low, high, example int) {
 	if value < low || value > high {
-		v.add(key, fmt.Sprintf("%s is out of range; write a whole number from %d to %d", v.shownNumber(key, value), low, high), v.toSet(key, strconv.Itoa(example)))
+		v.add(key, fmt.Sprintf("%s is out of range; write an integer from %d to %d", v.redactedNumber(key, value), low, high),
+			v.toSet(key, strconv.Itoa(example)))
 	}
 }
 
-// shown is a value as a problem may show it.
-func (v *validator) shown(key, value string) string {
+// redacted is a value for a message.
+func (v *validator) redacted(key, value string) string {
 	if v.hidden(key) {
 		return "the value"
 	}
 	return strconv.Quote(value)
 }
 
-func (v *validator) shownNumber(key string, value int) string {
+func (v *validator) redactedNumber(key string, value int) string {
 	if v.hidden(key) {
 		return "the value"
 	}
 	return strconv.Itoa(value)
 }
 
-// validate checks what was read and completes it: key files become their lines.
+// validate validates a configuration and completes it: it replaces key files by their lines.
 func (v *validator) validate(c *Config) {
 	defaults := Defaults()
+	preset := defaults.settings()
+	for i, setting := range c.settings() {
+		if setting.high > 0 {
+			v.between(setting.key, int(setting.value.Int()), setting.low, setting.high, int(preset[i].value.Int()))
+		}
+	}
 
 	if c.Region == "" {
 		v.missing(regionKey, "write the name of an AWS region", "eu-central-1")
 	} else {
-		v.check(region.MatchString(c.Region), regionKey, c.Region, "is not an AWS region; write the name of one", "eu-central-1")
+		v.check(region.MatchString(c.Region), regionKey, c.Region, "is not an AWS region; write the name of one",
+			"eu-central-1")
 	}
 	if c.Domain == "" {
 		v.missing("domain", "write the site's name", "example.org")
 	} else {
 		v.hostName("domain", c.Domain, "example.org")
-		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain, "is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
+		v.check(len(c.Domain) <= maxDomain, "domain", c.Domain,
+			"is too long for monitoring.<domain> to be a name; write a shorter one", "example.org")
 	}
 	for i, alias := range c.Aliases {
-		key := place("aliases", i)
+		key := indexKey("aliases", i)
 		v.hostName(key, alias, "www.example.org")
 		if alias == c.Domain || slices.Contains(c.Aliases[:i], alias) {
-			v.add(key, v.shown(key, alias)+" is there already; write each name once", v.toRemove(key))
+			v.add(key, v.redacted(key, alias)+" is a duplicate; write each name once", v.toRemove(key))
 		}
 	}
 
 	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
-		"is not the id of a hosted zone; write that of your zone at Route 53, or leave it out to make the DNS records by hand", examples("zoneId", ""))
+		"is not the id of a hosted zone; write that of your Route 53 zone, or leave it out to make the DNS records by hand",
+		examples("zoneId", ""))
 	v.ownNamesKept(c)
 	v.dnsRecords(c)
 
-	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; write one without them"
+	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; " +
+		"write one without them"
 	if !isHTTPS(c.ACMEDirectory) {
-		v.check(false, "acmeDirectory", c.ACMEDirectory, "is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
+		v.check(false, "acmeDirectory", c.ACMEDirectory,
+			"is not the URL of an ACME directory; write one that begins with https://", defaults.ACMEDirectory)
 	} else {
-		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable, defaults.ACMEDirectory)
+		v.check(server.EnvironmentTakes(c.ACMEDirectory), "acmeDirectory", c.ACMEDirectory, unholdable,
+			defaults.ACMEDirectory)
 	}
 	switch {
 	case c.ACMEEmail == "":
-		v.missing("acmeEmail", "write your e-mail address, by which the certificate authority knows your account", examples("acmeEmail", ""))
+		v.missing("acmeEmail", "write your e-mail address, the contact of your account at the certificate authority",
+			examples("acmeEmail", ""))
 	case !isAddress(c.ACMEEmail):
-		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name", examples("acmeEmail", ""))
+		v.check(false, "acmeEmail", c.ACMEEmail, "is not an e-mail address; write yours, without a name",
+			examples("acmeEmail", ""))
 	default:
 		v.check(server.EnvironmentTakes(c.ACMEEmail), "acmeEmail", c.ACMEEmail, unholdable, examples("acmeEmail", ""))
 	}
 	if c.ACMECA != "" {
 		var reason string
 		c.ACMERoots, reason = roots(c.ACMECA)
-		v.check(reason == "", "acmeCA", c.ACMECA, reason+"; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them", examples("acmeCA", ""))
+		v.check(reason == "", "acmeCA", c.ACMECA,
+			reason+"; write the path of a PEM file with the authority's roots, or leave it out if every system trusts them",
+			examples("acmeCA", ""))
 	}
 
 	v.admins(c.Admins)
-	v.between("sshPort", c.SSHPort, 1, 65535, defaults.SSHPort)
 	if c.SSHPort == 80 || c.SSHPort == 443 {
-		v.add("sshPort", v.shownNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port", v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
+		v.add("sshPort", v.redactedNumber("sshPort", c.SSHPort)+" belongs to the web server; write another port",
+			v.toSet("sshPort", strconv.Itoa(defaults.SSHPort)))
 	}
 	if len(c.SSHAllowFrom) == 0 && !c.SSHFromRunner {
-		v.add("sshAllowFrom", "not set, so that nobody could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as 192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
+		v.add("sshAllowFrom",
+			"not set, so no machine could provision a server; write the IPv4 CIDR blocks that may reach SSH, such as "+
+				"192.0.2.7/32", v.toSet("sshAllowFrom[0]", ownAddress))
 	}
+	v.runner(c)
 	if len(c.SSHAllowFrom) > maxBlocks {
-		v.add("sshAllowFrom", fmt.Sprintf("has %d blocks, and EC2 takes 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks), v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
+		v.add("sshAllowFrom",
+			fmt.Sprintf("has %d blocks, and EC2 allows 60 rules in all; write at most %d", len(c.SSHAllowFrom), maxBlocks),
+			v.toSet("sshAllowFrom", examples("sshAllowFrom", "")))
 	}
 	for i, block := range c.SSHAllowFrom {
-		key := place("sshAllowFrom", i)
+		key := indexKey("sshAllowFrom", i)
 		v.cidr(key, block, ownAddress)
 		if slices.Contains(c.SSHAllowFrom[:i], block) {
-			v.add(key, v.shown(key, block)+" is there twice, which EC2 rejects; write each block once", v.toRemove(key))
+			v.add(key, v.redacted(key, block)+" is a duplicate, which EC2 rejects; write each block once", v.toRemove(key))
 		}
 	}
 
 	if c.AMI == "" {
-		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
+		v.missing("ami", "write the id of an image of Debian 13 in your region, such as ami-0123456789abcdef0",
+			c.newestImage())
 	} else {
-		v.check(amiID.MatchString(c.AMI), "ami", c.AMI, "is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0", c.newestImage())
+		v.check(amiID.MatchString(c.AMI), "ami", c.AMI,
+			"is not an AMI id; write that of an image of Debian 13 in your region, such as ami-0123456789abcdef0",
+			c.newestImage())
 	}
-	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType, "is not an instance type; write one of EC2", defaults.InstanceType)
+	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType,
+		"is not an EC2 instance type; write one", defaults.InstanceType)
 	switch {
 	case foreign.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "cannot start Debian 13; write a type of a current generation", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType, "cannot boot Debian 13; write a type of a current generation",
+			defaults.InstanceType)
 	case tooSmall.MatchString(c.InstanceType):
-		v.check(false, "instanceType", c.InstanceType, "has 0.5 GiB of memory, and a server needs about 0.9; write one of 1 GiB or more, and of 2 GiB or more for Grafana", defaults.InstanceType)
+		v.check(false, "instanceType", c.InstanceType,
+			"is too small: a server needs about 0.9 GiB of memory; write a type with 1 GiB or more, or with 2 GiB or more for "+
+				"Grafana", defaults.InstanceType)
 	case c.Grafana && small.MatchString(c.InstanceType):
-		v.add("instanceType", v.shown("instanceType", c.InstanceType)+" has 1 GiB of memory, too little for Grafana; write one of 2 GiB or more, or set grafana to false",
+		v.add("instanceType",
+			v.redacted("instanceType", c.InstanceType)+
+				" is too small for Grafana; write a type with 2 GiB or more, or set grafana to false",
 			v.toSet("instanceType", defaults.InstanceType), v.toSet("grafana", "false"))
 	}
-	v.between("rootVolumeSize", c.RootVolumeSize, 8, 16384, defaults.RootVolumeSize)
-	v.between("generation", c.Generation, 0, 1<<31-1, defaults.Generation)
-	v.between("provisioningTimeout", c.ProvisioningTimeout, 1, 25, defaults.ProvisioningTimeout)
 	v.vpc("vpcCidr", c.VpcCIDR, defaults.VpcCIDR)
 
 	v.check(c.ServerBoundary == "" || policyARN.MatchString(c.ServerBoundary), "serverBoundary", c.ServerBoundary,
-		"is not the ARN of a managed policy; write the one that make access names for the stack, or leave it out where no workflow deploys", examples("serverBoundary", ""))
+		"is not the ARN of a managed policy; write the one that make access prints for the stack, or leave it out where no "+
+			"workflow deploys", examples("serverBoundary", ""))
 
 	info, err := os.Stat(c.SiteDir)
-	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir, "is no directory of the project; write the path of the Jekyll site", defaults.SiteDir)
+	v.check(c.SiteDir != "" && err == nil && info.IsDir(), "siteDir", c.SiteDir,
+		"is no directory; write the path of the Jekyll site", defaults.SiteDir)
 	v.check(c.JekyllEnv != "", "jekyllEnv", c.JekyllEnv, "is empty; write production or development", defaults.JekyllEnv)
-	v.between("releasesKept", c.ReleasesKept, 1, 100, defaults.ReleasesKept)
 
 	v.hsts(c)
 	v.smtp(c)
 	v.monitoring(c)
 	v.uptimeRobot(c)
-	// An alert tells of a backup that is 15 minutes old.
-	v.between("backupInterval", c.BackupInterval, 15, 600, defaults.BackupInterval)
-	v.between("backupRetention", c.BackupRetention, 2, 8760, defaults.BackupRetention)
-	v.between("backupVersionsKept", c.BackupVersionsKept, 1, 100, defaults.BackupVersionsKept)
-	v.between("backupVersionDays", c.BackupVersionDays, 1, 3650, defaults.BackupVersionDays)
 	if len(v.problems) == 0 {
 		v.userDataFits(c)
 	}
 }
 
-// monitoring checks how servers measure themselves, and whom they tell.
+// runner reads the address of the machine that deploys. It is not in the configuration, because it
+// differs each time.
+func (v *validator) runner(c *Config) {
+	if !c.SSHFromRunner {
+		return
+	}
+	c.RunnerBlock = os.Getenv("SSH_FROM")
+	prefix, err := netip.ParsePrefix(c.RunnerBlock)
+	if c.RunnerBlock != "" && (err != nil || !prefix.Addr().Is4() || prefix != prefix.Masked() || prefix.Bits() < 24) {
+		v.add("SSH_FROM",
+			fmt.Sprintf("%q is not the address of one machine; write one such as 203.0.113.7/32", c.RunnerBlock))
+	}
+}
+
+// monitoring validates metrics, alerts and Grafana.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
-	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention, "is not a duration of Prometheus; write hours, days, weeks or years", defaults.MetricsRetention)
-	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention", c.MetricsRetention,
-		"is longer than 10 years, which no server keeps; write at most 10y", defaults.MetricsRetention)
-	v.check(c.VictorOpsKey == "" || apiKey.MatchString(c.VictorOpsKey), "victorOpsKey", c.VictorOpsKey,
+	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention,
+		"is not a Prometheus duration; write hours, days, weeks or years, such as 90d", defaults.MetricsRetention)
+	v.check(!duration.MatchString(c.MetricsRetention) || hours(c.MetricsRetention) <= maxRetention, "metricsRetention",
+		c.MetricsRetention,
+		"is longer than 10 years; write at most 10y", defaults.MetricsRetention)
+	v.check(c.secret.VictorOpsKey == "" || apiKey.MatchString(c.secret.VictorOpsKey), "victorOpsKey",
+		c.secret.VictorOpsKey,
 		"is not the key of a REST integration; write one such as 01234567-89ab-cdef-0123-456789abcdef, or leave it out", "")
-	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting, "is not a routing key; write the one that you made in Splunk On-Call", defaults.VictorOpsRouting)
-	v.check(c.HeartbeatURL == "" || isHeartbeat(c.HeartbeatURL), "heartbeatURL", c.HeartbeatURL,
+	v.check(routingKey.MatchString(c.VictorOpsRouting), "victorOpsRouting", c.VictorOpsRouting,
+		"is not a routing key; write one of your routing keys in Splunk On-Call", defaults.VictorOpsRouting)
+	v.check(c.secret.HeartbeatURL == "" || isHeartbeat(c.secret.HeartbeatURL), "heartbeatURL", c.secret.HeartbeatURL,
 		"is not the URL of a heartbeat monitor; write the one that the monitor shows, "+
 			"such as https://heartbeat.uptimerobot.com/m0123456789-0123456789abcdef, without a user or a password", "")
-	if c.GrafanaGitHubID != "" && c.GrafanaGitHubSecret == "" {
-		v.add("grafanaGitHubSecret", "not set, and goes with grafanaGitHubId; write both, or none", v.toSet("grafanaGitHubSecret", ""))
+	if c.GrafanaGitHubID != "" && c.secret.GrafanaGitHubSecret == "" {
+		v.add("grafanaGitHubSecret", "not set, but required with grafanaGitHubId; set both, or neither",
+			v.toSet("grafanaGitHubSecret", ""))
 	}
-	if c.GrafanaGitHubID == "" && c.GrafanaGitHubSecret != "" {
-		v.add("grafanaGitHubId", "not set, and goes with grafanaGitHubSecret; write both, or none", v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
+	if c.GrafanaGitHubID == "" && c.secret.GrafanaGitHubSecret != "" {
+		v.add("grafanaGitHubId", "not set, but required with grafanaGitHubSecret; set both, or neither",
+			v.toSet("grafanaGitHubId", examples("grafanaGitHubId", "")))
 	}
 	v.check(c.GrafanaGitHubID == "" || word.MatchString(c.GrafanaGitHubID), "grafanaGitHubId", c.GrafanaGitHubID,
 		"is not the client id of a GitHub OAuth app; write that of yours", examples("grafanaGitHubId", ""))
 	if c.GrafanaGitHubID != "" && len(c.GrafanaGitHubOrganizations) == 0 {
-		v.add("grafanaGitHubOrganizations", "not set, so that everybody with a GitHub account could log in; write the organizations whose members may",
+		v.add("grafanaGitHubOrganizations",
+			"not set, so everybody with a GitHub account could log in; write the organizations whose members may",
 			v.toSet("grafanaGitHubOrganizations[0]", "example"))
 	}
 	for i, organization := range c.GrafanaGitHubOrganizations {
-		v.check(word.MatchString(organization), place("grafanaGitHubOrganizations", i), organization, "is not the name of a GitHub organization; write it as its URL has it", "example")
+		v.check(word.MatchString(organization), indexKey("grafanaGitHubOrganizations", i), organization,
+			"is not the name of a GitHub organization; write it as its URL has it", "example")
 	}
 }
 
-// uptimeRobot checks how the site is watched from outside, and completes it.
+// uptimeRobot validates the probes from outside, and completes them.
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
-	v.check(c.UptimeRobotKey == "" || robotKey.MatchString(c.UptimeRobotKey), "uptimeRobotKey", c.UptimeRobotKey,
-		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (those that begin with ur or m may only read), or leave it out", "")
-	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI, "is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
-	v.between("uptimeRobotInterval", c.UptimeRobotInterval, 30, 86400, defaults.UptimeRobotInterval)
-	if c.UptimeRobotWebhook == "" {
+	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey",
+		c.secret.UptimeRobotKey,
+		"is not a main API key of UptimeRobot; write one such as u1234567-0123456789abcdef01234567 (keys that begin with "+
+			"ur or m are read-only), or leave it out", "")
+	v.check(isHTTPS(c.UptimeRobotAPI), "uptimeRobotAPI", c.UptimeRobotAPI,
+		"is not the URL of an API; write one that begins with https://", defaults.UptimeRobotAPI)
+	if c.secret.UptimeRobotWebhook == "" {
 		return
 	}
-	if c.UptimeRobotKey == "" {
-		v.add("uptimeRobotKey", "not set, and goes with uptimeRobotWebhook; write both, or none", v.toSet("uptimeRobotKey", ""))
+	if c.secret.UptimeRobotKey == "" {
+		v.add("uptimeRobotKey", "not set, but required with uptimeRobotWebhook; set both, or neither",
+			v.toSet("uptimeRobotKey", ""))
 	}
-	webhook, err := url.Parse(c.UptimeRobotWebhook)
-	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" && webhook.Fragment == "", "uptimeRobotWebhook", c.UptimeRobotWebhook,
-		"is not the URL of the integration Uptime Robot in Splunk On-Call; write the one that is shown there, such as https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
-	v.check(!strings.Contains(c.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook", c.UptimeRobotWebhook,
-		"still has $routing_key at its end; write a routing key of yours there, such as default", "")
-	c.UptimeRobotWebhook = strings.TrimSuffix(c.UptimeRobotWebhook, "?") + "?"
+	webhook, err := url.Parse(c.secret.UptimeRobotWebhook)
+	v.check(err == nil && webhook.Scheme == "https" && webhook.Host != "" && webhook.RawQuery == "" &&
+		webhook.Fragment == "", "uptimeRobotWebhook", c.secret.UptimeRobotWebhook,
+		"is not the URL of the integration Uptime Robot in Splunk On-Call; copy it from there, such as "+
+			"https://alert.victorops.com/integrations/uptimerobot/20131114/alert/KEY/default", "")
+	v.check(!strings.Contains(c.secret.UptimeRobotWebhook, "$routing_key"), "uptimeRobotWebhook",
+		c.secret.UptimeRobotWebhook,
+		"ends with $routing_key; replace that by one of your routing keys, such as default", "")
+	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
 
-// place is a place in a list, as pulumi config --path takes it.
-func place(key string, i int) string {
+// indexKey is the key of an element of a list, for pulumi config --path.
+func indexKey(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
 }
 
@@ -257,7 +307,8 @@ func place(key string, i int) string {
 func isHeartbeat(address string) bool {
 	parsed, err := url.Parse(address)
 	return err == nil && isHTTPS(address) && parsed.User == nil && !strings.ContainsAny(address, " #") &&
-		host.MatchString(strings.ToLower(parsed.Hostname())) && (strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
+		host.MatchString(strings.ToLower(parsed.Hostname())) &&
+		(strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "")
 }
 
 func isHTTPS(address string) bool {
@@ -266,10 +317,11 @@ func isHTTPS(address string) bool {
 }
 
 func (v *validator) hostName(key, name, example string) {
-	v.check(len(name) <= 253 && host.MatchString(name), key, name, "is not a host name; write it in lower case, without a scheme or a slash", example)
+	v.check(len(name) <= 253 && host.MatchString(name), key, name,
+		"is not a host name; write it in lower case, without a scheme or a slash", example)
 }
 
-// roots reads a PEM file of certificates. The reason says why it is refused.
+// roots reads a PEM file of certificates. The reason is why it is rejected, or "".
 func roots(path string) (text, reason string) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -303,7 +355,8 @@ func (v *validator) cidr(key, block, example string) {
 	if !v.hidden(key) {
 		example = prefix.Masked().String()
 	}
-	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address", example)
+	v.check(prefix == prefix.Masked(), key, block, "has bits set beyond its prefix; write the block's first address",
+		example)
 }
 
 func (v *validator) vpc(key, block, example string) {
@@ -313,15 +366,16 @@ func (v *validator) vpc(key, block, example string) {
 		return
 	}
 	prefix := netip.MustParsePrefix(block)
-	// The limits are those of the EC2 API; a /24 of it becomes the subnet.
-	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block, "is too large or too small; write a block from /16 to /24", example)
+	// EC2's limits; a /24 of the block becomes the subnet.
+	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block,
+		"is too large or too small; write a block from /16 to /24", example)
 	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
-// ownAddress has the shell ask for the machine's address, as others see it.
+// ownAddress is a shell word for the public address of the machine.
 const ownAddress = `"$(curl -s https://checkip.amazonaws.com)/32"`
 
-// newestImage has the shell ask for the newest image of Debian 13.
+// newestImage is a shell word for the id of the newest image of Debian 13.
 func (c *Config) newestImage() string {
 	in := ""
 	if region.MatchString(c.Region) {
@@ -331,34 +385,39 @@ func (c *Config) newestImage() string {
 		in, c.Architecture())
 }
 
-// ownKey has the shell read a public key: the configuration goes to other machines.
+// ownKey is a shell word for a public key, not its path: the configuration goes to other machines.
 const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
-func (v *validator) admins(admins []Admin) {
+func (v *validator) admins(admins []server.Admin) {
 	if len(admins) == 0 {
-		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"), v.toSet("admins[0].keys[0]", ownKey))
+		v.add("admins", "not set; write who may log in, with names and public keys", v.toSet("admins[0].name", "ada"),
+			v.toSet("admins[0].keys[0]", ownKey))
 	}
 	for i := range admins {
 		admin := &admins[i]
-		key := place("admins", i)
-		v.check(login.MatchString(admin.Name), key+".name", admin.Name, "is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
-		v.check(!reservedLogin(admin.Name), key+".name", admin.Name, "is taken on every server, by a user or a group of Debian or of the program; write another name", "ada")
-		if slices.ContainsFunc(admins[:i], func(other Admin) bool { return other.Name == admin.Name }) {
-			v.add(key+".name", v.shown(key, admin.Name)+" is there twice; write all keys of one admin into one entry", v.toRemove(key))
+		key := indexKey("admins", i)
+		v.check(login.MatchString(admin.Name), key+".name", admin.Name,
+			"is not a login name; write at most 32 lower-case letters, digits, - and _, with a letter first", "ada")
+		v.check(!reservedLogin(admin.Name), key+".name", admin.Name,
+			"is taken by a user or group of the server; write another name", "ada")
+		if slices.ContainsFunc(admins[:i], func(other server.Admin) bool { return other.Name == admin.Name }) {
+			v.add(key+".name", v.redacted(key, admin.Name)+" is a duplicate; write all keys of one admin into one entry",
+				v.toRemove(key))
 		}
 		if len(admin.Keys) == 0 {
-			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file", v.toSet(key+".keys[0]", ownKey))
+			v.add(key+".keys", "has no key; write an authorized_keys line, or the path of a public key file",
+				v.toSet(key+".keys[0]", ownKey))
 		}
 
 		var lines []string
 		for j, entry := range admin.Keys {
 			read, reason := authorizedKeys(entry)
 			if reason != "" {
-				at := place(key+".keys", j)
-				// A key is not shown: it may be a private one.
+				at := indexKey(key+".keys", j)
+				// Never the key itself: it may be a private one.
 				shown := "the value"
 				if _, isFile := keyFile(entry); isFile {
-					shown = v.shown(at, entry)
+					shown = v.redacted(at, entry)
 				}
 				v.add(at, shown+" "+reason, v.toSet(at, ownKey))
 			}
@@ -368,8 +427,8 @@ func (v *validator) admins(admins []Admin) {
 	}
 }
 
-// authorizedKeys reads an entry of an admin's keys, which is a line or the path
-// of a file of lines. The reason says why it is refused; it is "" if it is not.
+// authorizedKeys reads an entry of an admin's keys: a line, or the path of a file of lines. The reason is why it is
+// rejected, or "".
 func authorizedKeys(entry string) (lines []string, reason string) {
 	path, ok := keyFile(entry)
 	if !ok {
@@ -408,14 +467,14 @@ func keyFile(entry string) (path string, ok bool) {
 
 func checkKey(line string) (reason string) {
 	if strings.Contains(line, "PRIVATE KEY") {
-		return "is of a private key; write the public one (its file ends in .pub)"
+		return "is a private key; write the public one (its file ends in .pub)"
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || len(rest) > 0 {
 		return "is not an authorized_keys line; write one such as ssh-ed25519 AAAA... name, or the path of a public key file"
 	}
 	if strings.Contains(key.Type(), "-cert-") {
-		return "is of a certificate; write the public key that it is for"
+		return "is a certificate; write its public key"
 	}
 	if withCrypto, ok := key.(ssh.CryptoPublicKey); ok {
 		if rsaKey, ok := withCrypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < 2048 {
@@ -429,32 +488,23 @@ func checkKey(line string) (reason string) {
 }
 
 const (
-	// maxDomain is how many bytes the site's name may have.
+	// maxDomain is the length limit of the site's name, in bytes.
 	maxDomain = 253 - len("monitoring.")
-	// maxBlocks is how many blocks the security group holds beside its other rules.
+	// maxBlocks is how many blocks fit into the security group beside its other rules.
 	maxBlocks = 50
 )
 
-// userDataFits checks that keys and roots leave the user data within the limit of EC2, with all that
-// is not known yet at its usual length or above.
+// userDataFits checks that the user data stays within EC2's limit, with everything that is not known yet at its usual
+// length or above.
 func (v *validator) userDataFits(c *Config) {
 	const name = 63 // a bucket's name at most
-	admins := make([]server.Admin, len(c.Admins))
-	for i, admin := range c.Admins {
-		admins[i] = server.Admin{Name: admin.Name, Keys: admin.Keys}
-	}
 	_, err := server.UserData(server.UserDataArgs{
-		Admins: admins, SSHPort: c.SSHPort, Generation: c.Generation,
-		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100), HostCertificate: strings.Repeat("x", 800),
-		BootstrapKey: strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
-		Environment: server.Environment{
-			ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name), VIP: "255.255.255.255",
-			Region: c.Region, ReleasesKept: c.ReleasesKept, Domain: c.Domain, Aliases: c.Aliases, Grafana: c.Grafana, HSTS: c.HSTS(),
-			ACMEDirectory: c.ACMEDirectory, ACMEEmail: c.ACMEEmail, ACMECA: c.ACMERoots, MetricsRetention: c.MetricsRetention,
-			VictorOpsKey: c.VictorOpsKey, VictorOpsRouting: c.VictorOpsRouting, HeartbeatURL: c.HeartbeatURL, BackupInterval: "600s", BackupRetention: "8760h",
-			GrafanaGitHubID: c.GrafanaGitHubID, GrafanaGitHubSecret: c.GrafanaGitHubSecret, GrafanaGitHubOrganizations: c.GrafanaGitHubOrganizations,
-			Mail: server.Mail{Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: c.SMTPPassword, From: c.SMTPFrom}, PHPEgress: c.PHPEgress,
-		},
+		Settings: c.Settings, Secrets: c.secret.Secrets,
+		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100),
+		HostCertificate: strings.Repeat("x", 800),
+		BootstrapKey:    strings.Repeat("x", 100), BootstrapFrom: c.SSHAllowFrom, BundleHash: strings.Repeat("x", 64),
+		ContentBucket: strings.Repeat("x", name), BackupBucket: strings.Repeat("x", name), Stack: strings.Repeat("x", name),
+		VIP: "255.255.255.255",
 	})
 	if err == nil {
 		return
@@ -466,7 +516,7 @@ func (v *validator) userDataFits(c *Config) {
 	v.add(key, "is too long: "+err.Error(), v.toSet(key, examples(key, "")))
 }
 
-// maxRetention is ten years, in hours: what Prometheus cannot count begins at 292 years.
+// maxRetention is ten years, in hours. Prometheus overflows at 292 years.
 const maxRetention = 10 * 365 * 24
 
 // hours is a duration of Prometheus in hours.

@@ -20,29 +20,26 @@ import (
 const (
 	// requestTimeout is how long one request may take.
 	requestTimeout = 20 * time.Second
-	// attempts is how often a request is made that fails without a reason that
-	// would last, such as a server's error.
+	// attempts bounds the attempts at a request that fails for a retryable reason, such as a server's error.
 	attempts = 5
-	// firstPause is the time before the second attempt; each further is twice as long.
+	// firstPause is the time before the second attempt. Each further one is twice as long.
 	firstPause = 500 * time.Millisecond
-	// longestPause bounds what the API may ask for before the next request.
+	// longestPause bounds the time that the API may demand before the next request.
 	longestPause = 5 * time.Minute
-	// largestAnswer is the most that is read of an answer, in bytes, and mostPages
-	// the most pages of a list.
+	// largestAnswer is how many bytes of a response are read at most, mostPages how many pages of a list.
 	largestAnswer = 8 << 20
 	mostPages     = 500
 )
 
-// Account is how an account is reached.
+// Account is an account at UptimeRobot.
 type Account struct {
 	// API is the URL of the API, and Key a main API key of the account.
 	API string
 	Key string
-	// Webhook is the URL that is told of outages. It is a secret, too. Optional:
-	// without it nobody is told.
+	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, no alert
+	// is sent.
 	Webhook string
-	// Roots is the path of a PEM file with the authorities that the API's
-	// certificate may be from. Defaulted: those of the system.
+	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: those of the system.
 	Roots string
 }
 
@@ -51,15 +48,15 @@ type Client struct {
 	account Account
 	secrets redactor
 	http    *http.Client
-	// log is told what is done, without secrets.
+	// log gets messages without secrets.
 	log func(string)
-	// pause waits, unless the context ends before.
+	// pause waits until the time is over or the context ends.
 	pause func(context.Context, time.Duration) error
-	// notBefore is when the API takes the next request.
+	// notBefore is when the rate limit allows the next request.
 	notBefore time.Time
 }
 
-// NewClient returns a client that tells log what it does.
+// NewClient returns a client that logs what it changes.
 func NewClient(account Account, log func(string)) (*Client, error) {
 	address, err := url.Parse(account.API)
 	if err != nil || address.Host == "" || (address.Scheme != "https" && address.Scheme != "http") {
@@ -70,11 +67,12 @@ func NewClient(account Account, log func(string)) (*Client, error) {
 	if account.Roots != "" {
 		roots, err := os.ReadFile(account.Roots)
 		if err != nil {
-			return nil, fmt.Errorf("authorities of UptimeRobot's API: %w", err)
+			return nil, fmt.Errorf("cannot read the authorities of UptimeRobot's API: %w", err)
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(roots) {
-			return nil, fmt.Errorf("authorities of UptimeRobot's API: there is no certificate in %s", account.Roots)
+			return nil, fmt.Errorf("cannot use the authorities of UptimeRobot's API: there is no certificate in %s",
+				account.Roots)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
@@ -85,10 +83,10 @@ func NewClient(account Account, log func(string)) (*Client, error) {
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   requestTimeout,
-			// The key goes where it was meant to go, and nowhere else.
+			// A redirect must not lead the key to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		log:   func(told string) { log(secrets.redact(told)) },
+		log:   func(message string) { log(secrets.redact(message)) },
 		pause: pause,
 	}, nil
 }
@@ -104,9 +102,9 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// call makes a request and reads the answer into a value, unless that is nil. It
-// repeats what may be repeated. Its error is an *APIError for a refusal, and a
-// *lostError where a creation may have been carried out.
+// call sends a request and decodes the response into a value, unless that is nil. It retries
+// requests that may be repeated. Its error is an *APIError for a rejection, and a *lostError if a
+// creation may have succeeded.
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
 	var encoded []byte
 	if body != nil {
@@ -117,7 +115,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 	wait := firstPause
 	for attempt := 1; ; {
-		if err := c.takeTurn(ctx); err != nil {
+		if err := c.awaitRateLimit(ctx); err != nil {
 			return err
 		}
 		err := c.attempt(ctx, method, path, encoded, into)
@@ -125,18 +123,17 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		case err == nil:
 			return nil
 		case statusOf(err) == http.StatusTooManyRequests:
-			// takeTurn waits for as long as the API asks for. That takes no attempt,
-			// because nothing failed; the context ends it.
+			// awaitRateLimit waits. It takes no attempt, because nothing failed; the context ends it.
 			continue
-		case !passing(err) || ctx.Err() != nil:
+		case !retryable(err) || ctx.Err() != nil:
 			return err
 		case method == http.MethodPost:
-			// Done twice, it would make two.
+			// A second request could create a second resource.
 			return &lostError{err}
 		case attempt == attempts:
-			return fmt.Errorf("%d attempts failed, the last so: %w", attempts, err)
+			return fmt.Errorf("%d attempts failed, the last with: %w", attempts, err)
 		}
-		c.log(fmt.Sprintf("%s %s: %v; trying again in %s", method, path, err, wait))
+		c.log(fmt.Sprintf("%s %s: %v; retrying in %s", method, path, err, wait))
 		if pauseErr := c.pause(ctx, wait); pauseErr != nil {
 			return errors.Join(err, pauseErr)
 		}
@@ -145,16 +142,15 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 }
 
-// errBroken is an answer that cannot be read, though it says that all went well.
-var errBroken = errors.New("the answer is not what the API documents")
+// errBroken is the error of a response that reports success and cannot be decoded.
+var errBroken = errors.New("the response is not what the API documents")
 
-// passing says whether the same request may succeed another time.
-func passing(err error) bool {
+// retryable reports whether the same request may succeed later.
+func retryable(err error) bool {
 	status := statusOf(err)
 	return status == 0 || status >= http.StatusInternalServerError || status == http.StatusRequestTimeout
 }
 
-// attempt makes one request.
 func (c *Client) attempt(ctx context.Context, method, path string, body []byte, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, c.account.API+path, bytes.NewReader(body))
 	if err != nil {
@@ -171,9 +167,9 @@ func (c *Client) attempt(ctx context.Context, method, path string, body []byte, 
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
-	c.heed(response)
+	c.recordRateLimit(response)
 	if err != nil {
-		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)
+		return fmt.Errorf("%s %s: cannot read the response: %w", method, path, err)
 	}
 	if response.StatusCode < 200 || response.StatusCode >= 300 {
 		return fmt.Errorf("%s %s: %w", method, path, newAPIError(response.StatusCode, answer, c.secrets))
@@ -187,8 +183,8 @@ func (c *Client) attempt(ctx context.Context, method, path string, body []byte, 
 	return nil
 }
 
-// heed remembers when the API takes the next request, if it says so.
-func (c *Client) heed(response *http.Response) {
+// recordRateLimit records when the API accepts the next request.
+func (c *Client) recordRateLimit(response *http.Response) {
 	refused := response.StatusCode == http.StatusTooManyRequests
 	if !refused && response.Header.Get("X-RateLimit-Remaining") != "0" {
 		return
@@ -200,23 +196,23 @@ func (c *Client) heed(response *http.Response) {
 		}
 	}
 	if length == 0 && refused {
-		length = time.Minute // that is how the API counts
+		length = time.Minute // the period of the API's limits
 	}
 	c.notBefore = time.Now().Add(min(length, longestPause))
 }
 
-// takeTurn waits until the API takes a request. What would take longer than there
-// is time is an error at once.
-func (c *Client) takeTurn(ctx context.Context) error {
+// awaitRateLimit waits until the API accepts a request. A wait beyond the context's deadline is an error at once.
+func (c *Client) awaitRateLimit(ctx context.Context) error {
 	length := time.Until(c.notBefore)
 	if length <= 0 {
 		return ctx.Err()
 	}
 	length = length.Round(100*time.Millisecond) + 100*time.Millisecond
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < length {
-		return fmt.Errorf("UptimeRobot takes no more requests for %s, and there is not that much time: try again after that", length)
+		return fmt.Errorf("UptimeRobot's rate limit is exhausted for %s, which is longer than the time that is left: retry "+
+			"later", length)
 	}
-	c.log(fmt.Sprintf("UptimeRobot takes no more requests for %s: waiting", length))
+	c.log(fmt.Sprintf("UptimeRobot's rate limit is exhausted for %s: waiting", length))
 	return c.pause(ctx, length)
 }
 
@@ -240,14 +236,14 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 		if page.NextLink == nil || *page.NextLink == "" {
 			return all, nil
 		}
-		// The cursor alone: the key goes to no other host that a link may name.
+		// The cursor alone: a link to another host must not get the key.
 		link, err := url.Parse(string(*page.NextLink))
 		if err != nil {
-			return nil, fmt.Errorf("GET %s: %w: the link to the next page cannot be read", path, errBroken)
+			return nil, fmt.Errorf("GET %s: %w: cannot read the link to the next page", path, errBroken)
 		}
 		next := link.Query().Get("cursor")
 		if next == "" || next == cursor {
-			return nil, fmt.Errorf("GET %s: %w: the link to the next page leads to none", path, errBroken)
+			return nil, fmt.Errorf("GET %s: %w: the link to the next page has no new cursor", path, errBroken)
 		}
 		cursor = next
 	}

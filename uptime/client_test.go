@@ -17,16 +17,18 @@ import (
 
 const (
 	testKey     = "u1234567-0123456789abcdef01234567"
-	testWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00/site?"
+	testWebhook = "https://alert.victorops.com/integrations/uptimerobot/20131114/alert/" +
+		"b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00/site?"
 )
 
-// clientOf returns a client of an API that a test answers for. It does not wait;
-// waits has how long it would have.
+// clientOf returns a client of an API that a test responds for. It does not wait; waits records the
+// pauses.
 func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.Duration) {
 	t.Helper()
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
-	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook}, func(told string) { t.Log(told) })
+	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook},
+		func(message string) { t.Log(message) })
 	require.NoError(t, err)
 	waits = &[]time.Duration{}
 	c.pause = func(ctx context.Context, length time.Duration) error {
@@ -39,7 +41,8 @@ func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.D
 
 func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 	var m monitor
-	require.NoError(t, json.Unmarshal([]byte(`{"id": "12", "friendlyName": "a &amp; &#39;b&#39;", "interval": "30", "timeout": null,
+	require.NoError(t,
+		json.Unmarshal([]byte(`{"id": "12", "friendlyName": "a &amp; &#39;b&#39;", "interval": "30", "timeout": null,
 		"keywordCaseType": null, "keywordValue": "&quot;release&quot;", "assignedAlertContacts": [{"alertContactId": 7}, {"alertContactId": "8"}]}`), &m))
 	require.Equal(t, int64(12), m.id())
 	require.Equal(t, "a & 'b'", m.name())
@@ -47,7 +50,9 @@ func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 	require.Equal(t, text(`"release"`), m.KeywordValue)
 	require.Equal(t, number(7), m.Contacts[0].ID)
 	require.Equal(t, number(8), m.Contacts[1].ID)
-	for written, is := range map[string]flag{`true`: true, `"true"`: true, `"1"`: true, `1`: true, `"False"`: false, `null`: false, `""`: false, `"0"`: false} {
+	for written, is := range map[string]flag{
+		`true`: true, `"true"`: true, `"1"`: true, `1`: true, `"False"`: false, `null`: false, `""`: false, `"0"`: false,
+	} {
 		var f flag
 		require.NoError(t, json.Unmarshal([]byte(written), &f), written)
 		require.Equal(t, is, f, written)
@@ -57,19 +62,21 @@ func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 	}
 }
 
-func TestASecretIsToldInNoForm(t *testing.T) {
+func TestMessagesShowASecretInNoForm(t *testing.T) {
 	r := newRedactor(`key"with&odd<letters`, testWebhook)
-	for _, told := range []string{
-		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`, `key%22with%26odd%3Cletters`,
+	for _, message := range []string{
+		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`,
+		`key%22with%26odd%3Cletters`,
 		testWebhook, "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00",
 	} {
-		require.Equal(t, "said: (secret).", r.redact("said: "+told+"."))
+		require.Equal(t, "said: (secret).", r.redact("said: "+message+"."))
 	}
-	require.Equal(t, "the contact (e-mail) is not confirmed", newRedactor("", "").redact("the contact ada.o'brien+site@mail.example.org is not confirmed"))
+	require.Equal(t, "the contact (e-mail) is not confirmed",
+		newRedactor("", "").redact("the contact ada.o'brien+site@mail.example.org is not confirmed"))
 	require.Equal(t, "nothing", newRedactor("", "").redact("nothing"))
 }
 
-func TestALongAnswerIsCutAfterItsSecretsAreTakenOut(t *testing.T) {
+func TestLongResponseIsRedactedBeforeItIsCut(t *testing.T) {
 	body := make([]byte, longestMessage-10)
 	for i := range body {
 		body[i] = '.'
@@ -85,11 +92,13 @@ func TestTheNextRequestWaitsForAsLongAsTheAPISays(t *testing.T) {
 		status int
 		wait   time.Duration
 	}{
-		"by the limit's header":          {map[string]string{"X-RateLimit-Reset": "7"}, 429, 7 * time.Second},
-		"by that of HTTP":                {map[string]string{"Retry-After": "9"}, 429, 9 * time.Second},
-		"without one":                    {nil, 429, time.Minute},
-		"an absurd one":                  {map[string]string{"X-RateLimit-Reset": "1764115200"}, 429, longestPause},
-		"when the answer was the last":   {map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "5"}, 200, 5 * time.Second},
+		"by the limit's header": {map[string]string{"X-RateLimit-Reset": "7"}, 429, 7 * time.Second},
+		"by that of HTTP":       {map[string]string{"Retry-After": "9"}, 429, 9 * time.Second},
+		"without one":           {nil, 429, time.Minute},
+		"an absurd one":         {map[string]string{"X-RateLimit-Reset": "1764115200"}, 429, longestPause},
+		"when the answer was the last": {
+			map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "5"}, 200, 5 * time.Second,
+		},
 		"not when there are more":        {map[string]string{"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "5"}, 200, 0},
 		"not for the last without limit": {map[string]string{"X-RateLimit-Remaining": "0"}, 200, 0},
 	} {
@@ -117,8 +126,10 @@ func TestTheNextRequestWaitsForAsLongAsTheAPISays(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatPassesIsTriedAgainMoreAndMoreSeldom(t *testing.T) {
-	for status, attempted := range map[int]int{500: attempts, 503: attempts, 408: attempts, 400: 1, 401: 1, 403: 1, 404: 1, 302: 1} {
+func TestOnlyTemporaryErrorsAreRetriedWithBackoff(t *testing.T) {
+	for status, attempted := range map[int]int{
+		500: attempts, 503: attempts, 408: attempts, 400: 1, 401: 1, 403: 1, 404: 1, 302: 1,
+	} {
 		asked := 0
 		c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(status) })
 		err := c.call(t.Context(), http.MethodGet, "/a", nil, nil)
@@ -131,7 +142,8 @@ func TestOnlyWhatPassesIsTriedAgainMoreAndMoreSeldom(t *testing.T) {
 	asked := 0
 	c, _ := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusBadGateway) })
 	var lost *lostError
-	require.ErrorAs(t, c.call(t.Context(), http.MethodPost, "/a", map[string]int{}, nil), &lost, "done twice, it would make two")
+	require.ErrorAs(t, c.call(t.Context(), http.MethodPost, "/a", map[string]int{}, nil), &lost,
+		"done twice, it would make two")
 	require.Equal(t, 1, asked)
 }
 
@@ -154,7 +166,9 @@ func TestAListThatNeverEndsIsAnError(t *testing.T) {
 }
 
 func TestTheAPIIsTrustedByItsAuthority(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data": []}`)) }))
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"data": []}`))
+	}))
 	t.Cleanup(server.Close)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	account := Account{API: server.URL, Key: testKey, Roots: roots}
@@ -164,7 +178,8 @@ func TestTheAPIIsTrustedByItsAuthority(t *testing.T) {
 	require.NoError(t, os.WriteFile(roots, []byte("none"), 0o600))
 	_, err = NewClient(account, ignore)
 	require.ErrorContains(t, err, "there is no certificate in "+roots)
-	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	require.NoError(t,
+		os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
 	c, err := NewClient(account, ignore)
 	require.NoError(t, err)
 	_, err = list[monitor](t.Context(), c, monitorsPath)

@@ -8,31 +8,30 @@ import (
 	"strings"
 )
 
-// APIError is an answer of the API that is a refusal.
+// APIError is a response that rejects a request.
 type APIError struct {
-	// Status is that of HTTP, Code the API's own, or "".
+	// Status is the HTTP status, Code the API's own, or "".
 	Status int
 	Code   string
-	// Message is what the API says, without secrets.
+	// Message is the API's message, without secrets.
 	Message string
 }
 
 func (e *APIError) Error() string {
-	told := fmt.Sprintf("status %d", e.Status)
+	message := fmt.Sprintf("status %d", e.Status)
 	if e.Code != "" {
-		told += ", code " + e.Code
+		message += ", code " + e.Code
 	}
 	if e.Message != "" {
-		told += ": " + e.Message
+		message += ": " + e.Message
 	}
-	return told
+	return message
 }
 
-// longestMessage is how much of an answer that is not in the API's form is told,
-// in bytes.
+// longestMessage is how many bytes of a response are quoted that is not in the API's form.
 const longestMessage = 300
 
-// newAPIError reads a refusal. Most are {"message": ..., "code": ...}, where the
+// newAPIError reads a rejection. Most are {"message": ..., "code": ...}, where the
 // message is a text or a list of them; some are just text.
 func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	e := &APIError{Status: status}
@@ -68,22 +67,21 @@ func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	return e
 }
 
-// lostError is a request that may or may not have been carried out: there was no
-// answer, or one that says nothing about it.
+// lostError is the error of a request whose outcome is unknown: there was no response, or an
+// ambiguous one.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string { return e.cause.Error() }
 func (e *lostError) Unwrap() error { return e.cause }
 
-// maybeMade says whether a creation that ended with the error may have made
-// something all the same. The API is known to answer so with 404, and with 409
-// when the list does not show yet what is there.
-func maybeMade(err error) bool {
+// outcomeUnknown reports whether a creation that ended with the error may have succeeded nevertheless. The API is known
+// to respond so with 404, and with 409 while the list does not show an existing resource yet.
+func outcomeUnknown(err error) bool {
 	var lost *lostError
 	return errors.As(err, &lost) || statusOf(err) == http.StatusNotFound || statusOf(err) == http.StatusConflict
 }
 
-// statusOf is the HTTP status of a refusal, 0 where it is none.
+// statusOf is the HTTP status of a rejection, 0 for another error.
 func statusOf(err error) int {
 	var refusal *APIError
 	if errors.As(err, &refusal) {
@@ -92,20 +90,21 @@ func statusOf(err error) int {
 	return 0
 }
 
-// advise adds to an error what can be done about it.
-func advise(err error) error {
+// withHint adds to an error what to do about it.
+func withHint(err error) error {
 	switch statusOf(err) {
 	case http.StatusUnauthorized:
-		return fmt.Errorf("UptimeRobot refuses the API key: write a main API key of the account, from its page Integrations & API: "+
-			"pulumi config set --secret uptimeRobotKey: %w", err)
+		return fmt.Errorf("UptimeRobot rejected the API key: set a main API key of the account, from its page Integrations "+
+			"& API (pulumi config set --secret uptimeRobotKey): %w", err)
 	case http.StatusPaymentRequired, http.StatusForbidden:
-		return fmt.Errorf("UptimeRobot refuses it to this account or key: a read-only key may change nothing, and not every plan has "+
-			"web-hooks (uptimeRobotWebhook), a status page under a name of one's own (statusPage), short intervals (uptimeRobotInterval) "+
-			"or another monitor; do without it, or change the plan: %w", err)
+		return fmt.Errorf("this key or plan lacks the permission; a read-only key cannot make changes, and not every plan "+
+			"has web-hooks (uptimeRobotWebhook), a custom domain for the status page (statusPage), short intervals "+
+			"(uptimeRobotInterval) or another monitor: change the plan, or unset the setting: %w", err)
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		return fmt.Errorf("UptimeRobot takes it for wrong: %w", err)
+		return fmt.Errorf("UptimeRobot rejected the request: %w", err)
 	case http.StatusConflict:
-		return fmt.Errorf("UptimeRobot has one like it already, under another name; delete that, give it this name, or, if it is a web-hook of another stack, give this stack another routing key in uptimeRobotWebhook: %w", err)
+		return fmt.Errorf("UptimeRobot already has an equal resource under another name: delete it or rename it; if it is "+
+			"the web-hook of another stack, set another routing key in uptimeRobotWebhook: %w", err)
 	}
 	return err
 }

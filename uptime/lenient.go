@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// text is a string as the API tells it: now and then it escapes what was sent to
-// it as if it were for a web page.
+// text is a string, which the API sometimes escapes as HTML.
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
@@ -24,7 +23,7 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// number is a whole number, which the API writes as one or as a string.
+// number is an integer, which the API writes as a number or as a string.
 type number int64
 
 func (n *number) UnmarshalJSON(data []byte) error {
@@ -35,13 +34,13 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	}
 	read, err := strconv.ParseInt(written, 10, 64)
 	if err != nil {
-		return errors.New("something that should be a whole number is none")
+		return errors.New("expected an integer")
 	}
 	*n = number(read)
 	return nil
 }
 
-// flag is a truth value, which the API writes as one, as a string or as a number.
+// flag is a boolean, which the API writes as a boolean, a string or a number.
 type flag bool
 
 func (f *flag) UnmarshalJSON(data []byte) error {
@@ -52,7 +51,7 @@ func (f *flag) UnmarshalJSON(data []byte) error {
 	}
 	read, err := strconv.ParseBool(strings.ToLower(written))
 	if err != nil {
-		return errors.New("something that should be a truth value is none")
+		return errors.New("expected a boolean")
 	}
 	*f = flag(read)
 	return nil

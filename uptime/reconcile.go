@@ -10,62 +10,61 @@ import (
 )
 
 const (
-	// settles is how often a list is looked at for something that may have been
-	// made, with longer and longer pauses between: about 15 seconds together.
-	settles = 6
-	// creations is how often a creation is tried that left nothing behind.
+	// appearChecks is how often a list is read for a resource whose creation may have succeeded, with exponential
+	// backoff: about 15 s in all.
+	appearChecks = 6
+	// creations bounds the attempts at a creation that left nothing behind.
 	creations = 3
-	// secondLook is the time between two looks at something that differs. A list
-	// may be some seconds behind.
-	secondLook = 3 * time.Second
+	// recheckDelay is the time between two checks of a resource that differs. A list may be some seconds behind.
+	recheckDelay = 3 * time.Second
 )
 
-// wanted is something as it should be.
-type wanted[T thing] struct {
+// wanted is the desired state of a resource.
+type wanted[T resource] struct {
 	noun, path, name string
-	// request is what makes it so, in a creation and in a change.
+	// request is the body of a creation and of a change.
 	request any
-	// differs says, in words, how what is there is not so.
+	// differs describes how the actual state differs.
 	differs func(there T) []string
 }
 
 func (w wanted[T]) String() string { return fmt.Sprintf("%s %q", w.noun, w.name) }
 
-// found is what an account has, as far as it can be a stack's.
-type found struct {
+// inventory is the part of an account that can belong to a stack.
+type inventory struct {
 	monitors     []monitor
 	integrations []integration
 	pages        []page
 }
 
-// look reads the lists of what is desired or was made. Of the rest not even the
-// list is asked for: the plan may not have it.
-func (c *Client) look(ctx context.Context, desired Desired, made Made) (f found, err error) {
+// inventory lists the kinds of resources that are desired or were created. Others are not requested: the plan may not
+// have them.
+func (c *Client) inventory(ctx context.Context, desired Desired, made IDs) (f inventory, err error) {
 	if f.monitors, err = list[monitor](ctx, c, monitorsPath); err != nil {
-		return f, advise(fmt.Errorf("list the monitors: %w", err))
+		return f, withHint(fmt.Errorf("cannot list the monitors: %w", err))
 	}
 	if desired.Contact != "" || made.Contact != 0 {
 		if f.integrations, err = list[integration](ctx, c, integrationsPath); err != nil {
-			return f, advise(fmt.Errorf("list the web-hooks: %w", err))
+			return f, withHint(fmt.Errorf("cannot list the web-hooks: %w", err))
 		}
 	}
 	if desired.Page != nil || made.Page != 0 {
 		if f.pages, err = list[page](ctx, c, pagesPath); err != nil {
-			return f, advise(fmt.Errorf("list the status pages: %w", err))
+			return f, withHint(fmt.Errorf("cannot list the status pages: %w", err))
 		}
 	}
 	return f, nil
 }
 
-// Apply makes everything as desired, and takes away what was made and is desired
-// no more. It may be repeated after any failure: what is there is found again, by
-// its id or by its name. The result has what is there, also beside an error.
-func (c *Client) Apply(ctx context.Context, desired Desired, before Made) (Made, error) {
-	made := Made{Contact: before.Contact, Monitors: map[string]int64{}, Page: before.Page}
+// Apply brings the account to the desired state, and deletes what was created before and is not desired any more. It
+// may be repeated after any failure: it finds existing resources by id or name. The result has the ids of those that
+// exist, also beside an error.
+func (c *Client) Apply(ctx context.Context, desired Desired, before IDs) (IDs, error) {
+	made := IDs{Contact: before.Contact, Monitors: map[string]int64{}, Page: before.Page}
 	for key, id := range before.Monitors {
 		made.Monitors[key] = id
 	}
-	there, err := c.look(ctx, desired, before)
+	there, err := c.inventory(ctx, desired, before)
 	if err != nil {
 		return made, err
 	}
@@ -96,8 +95,8 @@ func (c *Client) Apply(ctx context.Context, desired Desired, before Made) (Made,
 	return c.removeOthers(ctx, desired, made)
 }
 
-// removeOthers deletes what was made and is not desired.
-func (c *Client) removeOthers(ctx context.Context, desired Desired, made Made) (Made, error) {
+// removeOthers deletes resources that were created and are not desired.
+func (c *Client) removeOthers(ctx context.Context, desired Desired, made IDs) (IDs, error) {
 	if desired.Page == nil && made.Page != 0 {
 		if err := c.remove(ctx, "status page", pagesPath, made.Page); err != nil {
 			return made, err
@@ -122,10 +121,9 @@ func (c *Client) removeOthers(ctx context.Context, desired Desired, made Made) (
 	return made, nil
 }
 
-// Delete takes away all that was made, and what has a desired name. What is gone
-// already is no error.
-func (c *Client) Delete(ctx context.Context, desired Desired, made Made) error {
-	there, err := c.look(ctx, desired, made)
+// Delete deletes the resources that were created, and those with a desired name. One that is gone already is no error.
+func (c *Client) Delete(ctx context.Context, desired Desired, made IDs) error {
+	there, err := c.inventory(ctx, desired, made)
 	if err != nil {
 		return err
 	}
@@ -142,7 +140,7 @@ func (c *Client) Delete(ctx context.Context, desired Desired, made Made) error {
 		}
 	}
 	contacts = owned(there.integrations, made.Contact, desired.Contact)
-	// What refers to others goes before them.
+	// Resources that refer to others go before them.
 	for _, kind := range []struct {
 		noun, path string
 		ids        []int64
@@ -163,8 +161,8 @@ func pageName(desired Desired) string {
 	return desired.Page.Name
 }
 
-// owned is what is a stack's: what it made, and else what has its name.
-func owned[T thing](listed []T, made int64, name string) []int64 {
+// owned finds the resource of a stack: the one that it created, else the one with its name.
+func owned[T resource](listed []T, made int64, name string) []int64 {
 	if made != 0 {
 		return []int64{made}
 	}
@@ -174,8 +172,8 @@ func owned[T thing](listed []T, made int64, name string) []int64 {
 	return nil
 }
 
-// named finds the oldest thing with a name. Things of an account may share one.
-func named[T thing](listed []T, name string) (T, bool) {
+// named finds the oldest resource with a name. Resources of an account may share one.
+func named[T resource](listed []T, name string) (T, bool) {
 	var oldest T
 	ok := false
 	for _, each := range listed {
@@ -186,19 +184,18 @@ func named[T thing](listed []T, name string) (T, bool) {
 	return oldest, ok
 }
 
-// remove deletes something that may be gone already.
+// remove deletes a resource that may be gone already.
 func (c *Client) remove(ctx context.Context, noun, path string, id int64) error {
 	err := c.call(ctx, http.MethodDelete, fmt.Sprintf("%s/%d", path, id), nil, nil)
 	if status := statusOf(err); err != nil && status != http.StatusNotFound && status != http.StatusGone {
-		return advise(fmt.Errorf("delete %s %d: %w", noun, id, err))
+		return withHint(fmt.Errorf("cannot delete %s %d: %w", noun, id, err))
 	}
 	c.log(fmt.Sprintf("deleted %s %d", noun, id))
 	return nil
 }
 
-// ensure makes something as it should be, and returns its id. known is the id that
-// it had, or 0.
-func ensure[T thing](ctx context.Context, c *Client, want wanted[T], listed []T, known int64) (int64, error) {
+// ensure brings a resource to its desired state and returns its id. known is the id that it had, or 0.
+func ensure[T resource](ctx context.Context, c *Client, want wanted[T], listed []T, known int64) (int64, error) {
 	there, ok, err := find(ctx, c, want, listed, known)
 	if err != nil {
 		return 0, err
@@ -217,14 +214,16 @@ func ensure[T thing](ctx context.Context, c *Client, want wanted[T], listed []T,
 		return there.id(), nil
 	}
 	if err := c.call(ctx, http.MethodPatch, fmt.Sprintf("%s/%d", want.path, there.id()), want.request, nil); err != nil {
-		return 0, advise(fmt.Errorf("change %s: %w", want, err))
+		return 0, withHint(fmt.Errorf("cannot change %s: %w", want, err))
 	}
-	c.log(fmt.Sprintf("changed %s, which was not as it should be: %s", want, strings.Join(differs, ", ")))
+	c.log(fmt.Sprintf("corrected drift of %s: %s", want, strings.Join(differs, ", ")))
 	return there.id(), nil
 }
 
-// find looks for something, by its id and else by its name.
-func find[T thing](ctx context.Context, c *Client, want wanted[T], listed []T, known int64) (there T, ok bool, err error) {
+// find finds a resource by its id, else by its name.
+func find[T resource](
+	ctx context.Context, c *Client, want wanted[T], listed []T, known int64,
+) (there T, ok bool, err error) {
 	if known != 0 {
 		if i := slices.IndexFunc(listed, func(each T) bool { return each.id() == known }); i >= 0 {
 			return listed[i], true, nil
@@ -235,7 +234,7 @@ func find[T thing](ctx context.Context, c *Client, want wanted[T], listed []T, k
 			return there, true, nil
 		}
 		if status := statusOf(err); status != http.StatusNotFound && status != http.StatusGone {
-			return there, false, advise(fmt.Errorf("look at %s: %w", want, err))
+			return there, false, withHint(fmt.Errorf("cannot read %s: %w", want, err))
 		}
 		c.log(fmt.Sprintf("%s is gone", want))
 	}
@@ -243,11 +242,11 @@ func find[T thing](ctx context.Context, c *Client, want wanted[T], listed []T, k
 	return there, ok, nil
 }
 
-// create makes something. What it returns is as wanted if it is sure.
+// create creates a resource. sure reports that the result is in the desired state.
 //
-// When it is not known whether a creation was carried out, it looks for what it
-// may have made, and only makes it again when that does not appear.
-func create[T thing](ctx context.Context, c *Client, want wanted[T]) (there T, sure bool, err error) {
+// If the outcome of a creation is unknown, create waits for the resource to appear, and creates it again only if it
+// does not.
+func create[T resource](ctx context.Context, c *Client, want wanted[T]) (there T, sure bool, err error) {
 	for range creations {
 		err = c.call(ctx, http.MethodPost, want.path, want.request, &there)
 		if err == nil && there.id() != 0 {
@@ -257,31 +256,31 @@ func create[T thing](ctx context.Context, c *Client, want wanted[T]) (there T, s
 		if err == nil {
 			err = &lostError{fmt.Errorf("POST %s: %w: it has no id", want.path, errBroken)}
 		}
-		if !maybeMade(err) {
+		if !outcomeUnknown(err) {
 			break
 		}
-		c.log(fmt.Sprintf("create %s: %v: looking whether it is there all the same", want, err))
-		there, ok, lookErr := appears(ctx, c, want)
-		if lookErr != nil {
-			return there, false, fmt.Errorf("create %s: %w; and whether it is there all the same is not known, because: %w", want, err, lookErr)
+		c.log(fmt.Sprintf("cannot create %s: %v; checking whether it exists nevertheless", want, err))
+		there, ok, checkErr := appears(ctx, c, want)
+		if checkErr != nil {
+			return there, false, fmt.Errorf("cannot create %s: %w; cannot check whether it exists nevertheless: %w", want, err,
+				checkErr)
 		}
 		if ok {
-			c.log(fmt.Sprintf("%s is there", want))
+			c.log(fmt.Sprintf("%s exists", want))
 			return there, false, nil
 		}
 		if statusOf(err) == http.StatusConflict {
 			break
 		}
 	}
-	return there, false, advise(fmt.Errorf("create %s: %w", want, err))
+	return there, false, withHint(fmt.Errorf("cannot create %s: %w", want, err))
 }
 
-// appears looks for something by its name until it is in the list, or for so long
-// that it would be by now.
-func appears[T thing](ctx context.Context, c *Client, want wanted[T]) (there T, ok bool, err error) {
+// appears waits until a resource with the name is in the list, or should have been.
+func appears[T resource](ctx context.Context, c *Client, want wanted[T]) (there T, ok bool, err error) {
 	wait := firstPause
-	for look := range settles {
-		if look > 0 {
+	for check := range appearChecks {
+		if check > 0 {
 			if err := c.pause(ctx, wait); err != nil {
 				return there, false, err
 			}
@@ -298,36 +297,38 @@ func appears[T thing](ctx context.Context, c *Client, want wanted[T]) (there T, 
 	return there, false, nil
 }
 
-// Differences says, in words, what is not as desired. It changes nothing.
-func (c *Client) Differences(ctx context.Context, desired Desired) ([]string, error) {
+// Drift describes what differs from desired. It changes nothing.
+func (c *Client) Drift(ctx context.Context, desired Desired) ([]string, error) {
 	first, nothing, err := c.differences(ctx, desired)
 	if err != nil || len(first) == 0 || nothing {
 		return first, err
 	}
-	if err := c.pause(ctx, secondLook); err != nil {
+	if err := c.pause(ctx, recheckDelay); err != nil {
 		return nil, err
 	}
 	second, _, err := c.differences(ctx, desired)
 	return slices.DeleteFunc(second, func(difference string) bool { return !slices.Contains(first, difference) }), err
 }
 
-// differences are those of one look. nothing says that all is missing, as before
-// the first creation, which no list can be behind of.
-func (c *Client) differences(ctx context.Context, desired Desired) (told []string, nothing bool, err error) {
-	there, err := c.look(ctx, desired, Made{})
+// differences are those of one check. nothing reports that every resource is missing, as before the first creation:
+// then a list that is behind cannot be the reason.
+func (c *Client) differences(ctx context.Context, desired Desired) (drift []string, nothing bool, err error) {
+	there, err := c.inventory(ctx, desired, IDs{})
 	if err != nil {
 		return nil, false, err
 	}
 	nothing = true
-	tell := func(format string, args ...any) { told = append(told, c.secrets.redact(fmt.Sprintf(format, args...))) }
+	report := func(format string, args ...any) {
+		drift = append(drift, c.secrets.redact(fmt.Sprintf(format, args...)))
+	}
 	compare := func(noun, name string, ok bool, differs func() []string) {
 		if !ok {
-			tell("there is no %s %q", noun, name)
+			report("there is no %s %q", noun, name)
 			return
 		}
 		nothing = false
 		if d := differs(); len(d) > 0 {
-			tell("%s %q: %s", noun, name, strings.Join(d, ", "))
+			report("%s %q: %s", noun, name, strings.Join(d, ", "))
 		}
 	}
 	var contact int64
@@ -354,5 +355,5 @@ func (c *Client) differences(ctx context.Context, desired Desired) (told []strin
 		at, ok := named(there.pages, want.name)
 		compare(want.noun, want.name, ok, func() []string { return want.differs(at) })
 	}
-	return told, nothing, nil
+	return drift, nothing, nil
 }

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// shortestSecret is how many letters a part of a secret URL's path has at least
-// that may be one itself.
+// shortestSecret is the length from which a segment of a secret URL's path counts as a secret
+// itself.
 const shortestSecret = 16
 
-// address matches an e-mail address: an answer may have those of the account's contacts.
+// address matches an e-mail address: a response may quote those of the account's contacts.
 var address = regexp.MustCompile(`[\w.%+'=-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}`)
 
-// redactor takes secrets and people's addresses out of what is told.
+// redactor removes secrets and e-mail addresses from messages.
 type redactor struct {
 	replacer *strings.Replacer
 }
 
-// newRedactor knows an API key, and the URL of a web-hook with the key in its path.
+// newRedactor removes an API key, and the URL of a web-hook with the key in its path.
 func newRedactor(key, webhook string) redactor {
 	secrets := []string{webhook, key}
 	if parsed, err := url.Parse(webhook); err == nil {
@@ -35,8 +35,10 @@ func newRedactor(key, webhook string) redactor {
 		if secret == "" {
 			continue
 		}
-		// An answer may have what was sent in any of these forms.
-		for _, form := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret)} {
+		// A response may quote the request in any of these forms.
+		for _, form := range []string{
+			secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), inJSON(secret),
+		} {
 			pairs = append(pairs, form, "(secret)")
 		}
 	}
@@ -51,6 +53,6 @@ func inJSON(secret string) string {
 	return strings.Trim(string(encoded), `"`)
 }
 
-func (r redactor) redact(told string) string {
-	return address.ReplaceAllString(r.replacer.Replace(told), "(e-mail)")
+func (r redactor) redact(message string) string {
+	return address.ReplaceAllString(r.replacer.Replace(message), "(e-mail)")
 }

@@ -1,5 +1,5 @@
-// Package lines makes the output of foreign programs safe for Pulumi's command provider, which
-// hangs for good at a line of 64 KiB, such as a progress bar, and fails at text that is not UTF-8.
+// Package lines makes the output of foreign programs safe for Pulumi's command provider, which hangs forever at a line
+// of 64 KiB, such as a progress bar, and fails at text that is not UTF-8.
 package lines
 
 import (
@@ -9,12 +9,11 @@ import (
 	"sync"
 )
 
-// longest is how many bytes of a line are kept.
+// longest is how many bytes of a line are written.
 const longest = 8 << 10
 
-// Writer passes text on in whole lines of at most 8 KiB, in UTF-8. A carriage return ends a line
-// as well; what is too much of a line is cut. It may be used by many at once. The end of
-// the text needs Close.
+// Writer writes text in whole lines of at most 8 KiB, in UTF-8. A carriage return ends a line as well; longer lines are
+// cut. It is safe for concurrent use. Close writes the last line.
 type Writer struct {
 	mutex    sync.Mutex
 	target   io.Writer
@@ -22,7 +21,7 @@ type Writer struct {
 	returned bool // the last byte was a carriage return
 }
 
-// NewWriter returns a Writer that passes text on to target.
+// NewWriter returns a Writer that writes to target.
 func NewWriter(target io.Writer) *Writer { return &Writer{target: target} }
 
 func (w *Writer) Write(text []byte) (int, error) {
@@ -35,7 +34,7 @@ func (w *Writer) Write(text []byte) (int, error) {
 			break
 		}
 		w.keep(rest[:end])
-		// A line of a progress bar is no line where nothing was written; one of a text is.
+		// Empty lines of a progress bar are dropped, those of a text are not.
 		empty := len(w.line) == 0 && (w.returned || rest[end] == '\r')
 		w.returned = rest[end] == '\r'
 		rest = rest[end+1:]
@@ -49,7 +48,7 @@ func (w *Writer) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// Close passes on a last line that has no end. It leaves the target open.
+// Close writes an unfinished last line. It leaves the target open.
 func (w *Writer) Close() error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -59,7 +58,7 @@ func (w *Writer) Close() error {
 	return w.flush()
 }
 
-// keep adds text to the line, as much as there is room for.
+// keep appends text to the line, up to longest.
 func (w *Writer) keep(text []byte) {
 	if len(text) > 0 {
 		w.returned = false

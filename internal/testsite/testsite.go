@@ -1,4 +1,4 @@
-// Package testsite serves a site on this machine, for tests of what probes sites.
+// Package testsite serves a site on this machine, for tests of probes.
 package testsite
 
 import (
@@ -45,7 +45,7 @@ func Start(t *testing.T, name string, handler http.Handler) Site {
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}}
-	// Clients that refuse the certificate are what tests want.
+	// Tests provoke failed handshakes.
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -54,10 +54,12 @@ func Start(t *testing.T, name string, handler http.Handler) Site {
 	return Site{Address: netip.MustParseAddrPort(server.Listener.Addr().String()), Roots: roots, Close: server.Close}
 }
 
-// Serving answers as a server with a release, in the way of the real ones.
+// Serving responds like a server with a release.
 func Serving(server, release string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/server", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"server":"`+server+`"}`) })
-	mux.HandleFunc("/.well-known/release", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"release": "`+release+`"}`) })
+	mux.HandleFunc("/.well-known/server",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"server":"`+server+`"}`) })
+	mux.HandleFunc("/.well-known/release",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"release": "`+release+`"}`) })
 	return mux
 }

@@ -1,24 +1,23 @@
-// Command probe waits until a site is served as it should be at one address, as its visitors get
-// it. Pulumi's command resources and tools/smoke.sh run it.
+// Command probe waits until a site is served as expected at one address. Pulumi's command resources and
+// ops/scripts/smoke.sh run it.
 //
 // The environment has its settings:
 //
 //	NAME         the site's name
-//	ADDRESS      IPv4 address at which the site is asked
-//	PORT         default: 443
-//	ROOTS        PEM file of the trusted authorities; default: those of this machine
+//	ADDRESS      IPv4 address to probe
+//	PORT         Default: 443
+//	ROOTS        PEM file of the trusted authorities. Default: those of this machine
 //	CERTIFICATE  valid or any; any skips the check
-//	SERVER       id of the server that must answer
-//	RELEASE      release that it must serve
-//	WITHIN       seconds until it gives up
+//	SERVER       id of the server to expect
+//	RELEASE      release to expect
+//	WITHIN       timeout in seconds
 //
-// It prints one line on standard output when all is as it should be, and its progress on standard
-// error. Exit codes: 0 the site is served as it should be, 1 it is not, 2 a setting is wrong.
+// It prints one line on standard output for success, and its progress on standard error. Exit codes: 0 the site is
+// served as expected, 1 it is not, 2 a setting is invalid.
 package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -55,11 +54,12 @@ func run(variable func(string) string, resolver probe.Resolver, stdout, stderr i
 		fmt.Fprintln(stderr, err)
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "https://%s/ is served at %s by %s with release %s\n", target.Name, target.Address.Addr(), target.Server, target.Release)
+	fmt.Fprintf(stdout, "https://%s/ is served at %s by %s with release %s\n", target.Name, target.Address.Addr(),
+		target.Server, target.Release)
 	return 0
 }
 
-// settings reads the environment. The error names every setting that is wrong.
+// settings reads the environment. The error names every invalid setting.
 func settings(variable func(string) string) (probe.Target, time.Duration, error) {
 	var problems []error
 	target := probe.Target{Name: variable("NAME"), Server: variable("SERVER"), Release: variable("RELEASE")}
@@ -87,8 +87,8 @@ func settings(variable func(string) string) (probe.Target, time.Duration, error)
 		problems = append(problems, fmt.Errorf("CERTIFICATE is %q: expected valid or any", certificate))
 	}
 	if file := variable("ROOTS"); file != "" {
-		if target.Roots, err = roots(file); err != nil {
-			problems = append(problems, err)
+		if target.Roots, err = probe.Roots(file); err != nil {
+			problems = append(problems, fmt.Errorf("cannot read ROOTS: %w", err))
 		}
 	}
 	seconds, err := strconv.ParseUint(variable("WITHIN"), 10, 31)
@@ -96,16 +96,4 @@ func settings(variable func(string) string) (probe.Target, time.Duration, error)
 		problems = append(problems, fmt.Errorf("WITHIN is %q: expected seconds, such as 60", variable("WITHIN")))
 	}
 	return target, time.Duration(seconds) * time.Second, errors.Join(problems...)
-}
-
-func roots(file string) (*x509.CertPool, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read ROOTS: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("cannot read ROOTS: %s has no PEM certificate", file)
-	}
-	return pool, nil
 }

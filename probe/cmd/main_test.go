@@ -22,7 +22,8 @@ func (loopback) LookupNetIP(context.Context, string, string) ([]netip.Addr, erro
 
 func environment(site testsite.Site) map[string]string {
 	return map[string]string{
-		"NAME": "example.com", "ADDRESS": site.Address.Addr().String(), "PORT": strconv.Itoa(int(site.Address.Port())), "ROOTS": site.Roots,
+		"NAME": "example.com", "ADDRESS": site.Address.Addr().String(), "PORT": strconv.Itoa(int(site.Address.Port())),
+		"ROOTS":       site.Roots,
 		"CERTIFICATE": "valid", "SERVER": "i-1", "RELEASE": "r-1", "WITHIN": "0",
 	}
 }
@@ -55,7 +56,8 @@ func TestExitCodeSaysWhetherTheSiteIsServed(t *testing.T) {
 func TestWrongSettingsAreNamed(t *testing.T) {
 	good := environment(testsite.Start(t, "example.com", testsite.Serving("i-1", "r-1")))
 	for name, value := range map[string]string{
-		"NAME": "", "SERVER": "", "RELEASE": "", "ADDRESS": "2001:db8::1", "PORT": "https", "CERTIFICATE": "none", "ROOTS": os.DevNull, "WITHIN": "-1",
+		"NAME": "", "SERVER": "", "RELEASE": "", "ADDRESS": "2001:db8::1", "PORT": "https", "CERTIFICATE": "none",
+		"ROOTS": os.DevNull, "WITHIN": "-1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			variables := maps.Clone(good)

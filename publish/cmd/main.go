@@ -1,8 +1,8 @@
-// Command publish builds the site and brings it to the content bucket. Pulumi's command resources run
+// Command publish builds the site and uploads it to the content bucket. Pulumi's command resources run
 // it in the project's directory.
 //
-//	publish build   build and check the site
-//	publish sync    bring the bucket to the state of that build
+//	publish build   builds and checks the site
+//	publish sync    brings the bucket to the state of that build
 //
 // Each prints the release's id, and nothing else, on standard output. The environment has the settings:
 //
@@ -45,7 +45,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	closeInherited()
 	code := exitDone
-	// A build writes what it likes, such as a progress bar.
+	// The output of a build may contain anything, such as a progress bar.
 	log := lines.NewWriter(os.Stderr)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, log)
 	if err = errors.Join(err, log.Close()); err != nil {
@@ -59,8 +59,8 @@ func main() {
 	os.Exit(code)
 }
 
-// closeInherited keeps the files that this process was started with, beyond the standard ones, from
-// the build.
+// closeInherited hides from the build the files that this process inherited beyond the standard
+// ones.
 func closeInherited() {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {

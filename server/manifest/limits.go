@@ -1,7 +1,7 @@
 package manifest
 
-// Limits bound what a release may cost this server, so that a mistaken upload
-// is refused instead of filling the disk.
+// Limits bound the cost of a release to this server, so that a mistaken upload is rejected instead
+// of filling the disk.
 type Limits struct {
 	// ManifestBytes is the largest SHA256SUMS that is read, in bytes.
 	ManifestBytes int64

@@ -1,5 +1,5 @@
 // Package manifest is the format by which a build of the site reaches a server: the list of its
-// files with their hashes, the release's name, and the limits that both sides hold to. The program
+// files with their hashes, the release's name, and the limits that both sides obey. The program
 // that uploads a build and the agent that downloads it use the same code.
 package manifest
 
@@ -40,10 +40,9 @@ type Manifest struct {
 	files map[string]Digest
 }
 
-// Parse reads a manifest and refuses every one that could not be
-// served or could reach outside its release: one that is empty, too long or
-// cut short, has no index.html, or has a line with a bad hash or a path that
-// is absolute, not in its shortest form, escaped, or listed twice. The error
+// Parse reads a manifest and rejects one that could not be served or could reach outside its
+// release: one that is empty, too long or cut short, has no index.html, or has a line with a bad
+// hash or a path that is absolute, not in its shortest form, escaped, or listed twice. The error
 // names the line.
 func Parse(text []byte, limits Limits) (Manifest, error) {
 	if int64(len(text)) > limits.ManifestBytes {
@@ -84,11 +83,11 @@ func Parse(text []byte, limits Limits) (Manifest, error) {
 	return Manifest{text: text, files: files}, nil
 }
 
-// New is the manifest of a build with these files. It refuses what Parse would refuse.
+// New is the manifest of a build with these files. It rejects what Parse would reject.
 func New(files map[string]Digest, limits Limits) (Manifest, error) {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		// A line break in a name would make another line of it.
+		// A line break in a name would end the manifest's line.
 		if err := CheckPath(name); err != nil {
 			return Manifest{}, err
 		}

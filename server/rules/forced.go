@@ -3,10 +3,10 @@ package rules
 import "strings"
 
 // Forced reports whether a forced rule, such as /old /new 301!, matches the path of a URL,
-// percent-decoded: it may answer though the site has a file there.
+// percent-decoded: it may apply even if the site has a file there.
 func (r Rules) Forced(path string) bool {
 	for _, rule := range r.redirects {
-		// Most rules begin otherwise, and an expression takes long to compile.
+		// Most rules begin differently, and an expression takes long to compile.
 		if rule.force && strings.HasPrefix(path, rule.from.prefix()) && rule.from.matches(path) {
 			return true
 		}
@@ -14,7 +14,7 @@ func (r Rules) Forced(path string) bool {
 	return false
 }
 
-// prefix is what every path begins with that the pattern matches.
+// prefix begins every path that the pattern matches.
 func (p pattern) prefix() string {
 	first := p.parts[0]
 	return strings.TrimSuffix(first.literal, "/")

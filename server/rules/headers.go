@@ -8,7 +8,7 @@ type headerRule struct {
 	lines []headerLine
 }
 
-// headerLine sets a header, or detaches what the lines before it and the server's defaults set.
+// headerLine sets a header, or detaches the values of earlier lines and of the server's defaults.
 type headerLine struct {
 	// name is in lower case; written is as the site spells it.
 	name, written string
@@ -20,7 +20,8 @@ type headerLine struct {
 var refused = map[string]string{
 	"accept-ranges": "", "age": "", "allow": "", "alt-svc": "", "connection": "", "content-encoding": "",
 	"content-length": "", "content-range": "", "date": "", "etag": "", "keep-alive": "", "last-modified": "",
-	"proxy-authenticate": "", "proxy-connection": "", "server": "", "te": "", "trailer": "", "transfer-encoding": "", "upgrade": "",
+	"proxy-authenticate": "", "proxy-connection": "", "server": "", "te": "", "trailer": "", "transfer-encoding": "",
+	"upgrade":    "",
 	"location":   "; write a rule in " + RedirectsFile,
 	"set-cookie": "; set a cookie in a PHP page",
 	"basic-auth": "; there is no protection by password, and the header would publish it",
@@ -56,7 +57,7 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 			empty = l.number
 			if len(found) == maxHeaderRules+1 {
 				p.add(l.number, "more than %d paths; merge rules by a splat", maxHeaderRules)
-				// The rest is not worth the time.
+				// The remaining lines are not worth the time.
 				return found
 			}
 			continue
@@ -112,8 +113,8 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 	return found
 }
 
-// isToken reports whether text can be a header's name. Others than letters, digits, hyphens and
-// underscores are legal, but neither used nor safe in nginx's variables.
+// isToken reports whether text can be a header's name. Names with characters other than letters,
+// digits, hyphens and underscores are legal, but neither used nor safe in nginx's variables.
 func isToken(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		return r >= 0x80 || !isLetter(byte(r)) && (r < '0' || r > '9') && r != '-' && r != '_'

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Server is what a server decides about the release that it serves.
+// Server is the part of a release's configuration that the server decides.
 type Server struct {
 	// Root is the directory of the release's files, such as /srv/site/releases/0123456789abcdef/site.
 	Root string
@@ -15,7 +15,7 @@ type Server struct {
 	HSTS string
 }
 
-// maxToken is less than what nginx takes as one word of its configuration: 4096 bytes.
+// maxToken is less than nginx's limit for one word of its configuration: 4096 bytes.
 const maxToken = 4000
 
 // NGINX renders the rules as two files that nginx.conf includes, by their names: http.conf in the
@@ -31,8 +31,8 @@ func (r Rules) NGINX(server Server) map[string]string {
 	return map[string]string{"http.conf": http.String(), "server.conf": site.String()}
 }
 
-// commonMaps are the parts of a request that rules match. A request's line has no control
-// characters and no spaces: nginx refuses it otherwise.
+// commonMaps are the parts of a request that rules match. A request line has no control characters
+// and no spaces: nginx rejects others.
 const commonMaps = `geo $site_dollar {
     default "$";
 }
@@ -92,8 +92,9 @@ map $uri $site_index_php {
 }
 `
 
-// ruleMaps are the parts of $site_rule, which is as 301:/target. A target on this site begins with
-// one slash, whatever is captured: two would lead to another host. A page is within the site.
+// ruleMaps are the parts of $site_rule, which has the form 301:/target. A target on this site
+// begins with one slash, whatever is captured: two would lead to another host. A page is within the
+// site.
 const ruleMaps = `map $site_rule $site_to {
     default "";
     "~^...!?:[/\\\\]+(.*)$" "/$1";
@@ -122,8 +123,8 @@ error_page 400 404 =404 $site_error_page;
 error_page 410 451 $site_error_page;
 `
 
-// missingStart answers for what is not a file: a page whose address has a slash too many or too
-// few, and then the rules. A rule that shows a page comes here again if that is not a file either.
+// missingStart responds for paths without a file: a page whose URL has a slash too many or too few,
+// and then the rules. A rule that shows a page arrives here again if that page has no file either.
 const missingStart = `location @missing {
     set $site_page "";
     if (-f $document_root$site_index.html) {
@@ -154,18 +155,18 @@ const missingStart = `location @missing {
     }
 `
 
-// escape is text as it stands within double quotes in nginx's configuration.
+// escape escapes text for double quotes in nginx's configuration.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text)
 }
 
-// word is text as one word of nginx's configuration, in which no variables are looked for.
+// word quotes text as one word of nginx's configuration in which nginx expands no variables.
 func word(text string) string { return `"` + escape(text) + `"` }
 
-// value is text as one word in which nginx looks for variables, of which it has none.
+// value quotes text as one word in which nginx expands variables; the text has none.
 func value(text string) string { return `"` + valueOf([]part{{literal: text}}) + `"` }
 
-// valueOf is the text of parts, with variables for captures, as it stands within double quotes.
+// valueOf is the text of parts, with variables for captures, escaped for double quotes.
 func valueOf(parts []part) string {
 	text := ""
 	for _, part := range parts {
@@ -178,7 +179,7 @@ func valueOf(parts []part) string {
 	return text
 }
 
-// tooLong reports whether nginx would refuse a word for its length.
+// tooLong reports whether nginx would reject a word because of its length.
 func tooLong(word string) bool { return len(word) > maxToken }
 
 // writeMap writes a map block; entries are pairs of a word and a value.
@@ -190,7 +191,7 @@ func writeMap(to *strings.Builder, source, variable string, entries ...string) {
 	to.WriteString("}\n")
 }
 
-// defaultHeaders are set where neither the site nor PHP says anything of them.
+// defaultHeaders apply where neither the site nor PHP sets them.
 func defaultHeaders(server Server) [][2]string {
 	headers := [][2]string{
 		{"Cache-Control", "$site_cache_of_file"},
@@ -206,12 +207,12 @@ func defaultHeaders(server Server) [][2]string {
 // headerKey is the word by which a path of _headers matches a percent-decoded path.
 func headerKey(p pattern) string { return word("~^" + p.decodedExpression() + `\z`) }
 
-// capturingKey matches the condition under which a line counts, and captures from the raw path.
+// capturingKey matches the condition under which a line applies, and captures from the raw path.
 func capturingKey(p pattern) string { return word("~^1:: " + p.rawExpression() + "$") }
 
 func (h headerLine) valueText() string { return `"` + valueOf(h.value) + `"` }
 
-// captures reports whether the value has something of the path in it.
+// captures reports whether the value contains a part of the path.
 func (h headerLine) captures() bool {
 	return slices.ContainsFunc(h.value, func(part part) bool { return part.capture > 0 })
 }
@@ -225,7 +226,7 @@ type operation struct {
 func ruleVariable(rule int) string { return fmt.Sprintf("${site_header_rule_%d}", rule) }
 
 // renderHeaders has one variable for each path, and one for each line, which is empty where the
-// line does not count: nginx sends no header whose value is empty.
+// line does not apply: nginx sends no header whose value is empty.
 func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 	var names []string
 	operations := map[string][]operation{}
@@ -247,8 +248,9 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 		variable := "$site_default_" + strings.ReplaceAll(name, "-", "_")
 		matched := rulesOf(operations[name])
 		if name == "cache-control" {
-			// An error is not kept for as long as what is missing would be.
-			writeMap(http, `"`+matched+":"+upstream(name)+`:$site_failed"`, variable, "default", `""`, `"::"`, header[1], `"~^1*::1$"`, header[1])
+			// Errors are not cached as long as missing pages.
+			writeMap(http, `"`+matched+":"+upstream(name)+`:$site_failed"`, variable, "default", `""`, `"::"`, header[1],
+				`"~^1*::1$"`, header[1])
 		} else {
 			writeMap(http, `"`+matched+":"+upstream(name)+`"`, variable, "default", `""`, `":"`, header[1])
 		}
@@ -281,7 +283,8 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 				otherwise, previous = previous, variable
 			}
 			if op.captures() {
-				writeMap(http, `"`+source+` $site_raw_path"`, variable, "default", otherwise, capturingKey(r.headers[op.rule].path), op.valueText())
+				writeMap(http, `"`+source+` $site_raw_path"`, variable, "default", otherwise, capturingKey(r.headers[op.rule].path),
+					op.valueText())
 			} else {
 				writeMap(http, `"`+source+`"`, variable, "default", otherwise, `"1::"`, op.valueText())
 			}
@@ -306,13 +309,13 @@ func rulesOf(operations []operation) string {
 	return text
 }
 
-// upstream is the variable of what PHP says of a header.
+// upstream is the variable of PHP's value of a header.
 func upstream(name string) string {
 	return "${upstream_http_" + strings.ReplaceAll(name, "-", "_") + "}"
 }
 
-// key is the word by which a rule matches "raw-path decoded-path". What a Location captures is
-// still percent-encoded, what a path of a file captures is not.
+// key is the word by which a rule matches "raw-path decoded-path". The captures of a Location are
+// still percent-encoded, those of the path of a file are not.
 func (r redirect) key() string {
 	if r.moves() {
 		return word("~^" + r.from.rawExpression() + " ")
@@ -342,13 +345,13 @@ func (r redirect) valueText() string {
 	return text
 }
 
-// candidate is the value of a rule with the path that it is for: nginx finds words without regard
-// to case.
+// candidate is the value of a rule with the path that it is for: nginx compares words
+// case-insensitively.
 func (r redirect) candidate(path string) string {
 	return `"` + valueOf([]part{{literal: path}}) + `\n` + r.valueText() + `"`
 }
 
-// lowerASCII is how nginx keeps the words of a map.
+// lowerASCII lower-cases text as nginx does for the words of a map.
 func lowerASCII(text string) string {
 	lower := []byte(text)
 	for i, c := range lower {
@@ -359,11 +362,11 @@ func lowerASCII(text string) string {
 	return string(lower)
 }
 
-// renderRedirects finds the first rule of a path: those without captures in a hash, which costs
-// the same for any number, the others one after the other.
+// renderRedirects finds the first rule of a path: rules without captures are in a hash, whose cost
+// does not depend on their number; the others are tried one after the other.
 func (r Rules) renderRedirects(http, site *strings.Builder) {
 	static := []string{"default", `""`}
-	// The server's own, which no rule for everything takes away.
+	// The server's own paths, which no rule for everything overrides.
 	dynamic := []string{"default", `""`, word(`~^[^ ]* /\.well-known/(?:release|server)\z`), `""`}
 	taken := map[string]bool{}
 	var before []redirect
@@ -403,7 +406,8 @@ func (r Rules) renderRedirects(http, site *strings.Builder) {
 	}
 	writeMap(http, `"$site_raw_path $site_path"`, "$site_dynamic_rule", dynamic...)
 	writeMap(http, "$site_path", "$site_candidate", static...)
-	writeMap(http, `"$site_candidate\n$site_path"`, "$site_rule", "default", "$site_dynamic_rule", `"~^([^\n]*)\n(\d\d\d!?:[^\n]*)\n\1\z"`, `"$2"`)
+	writeMap(http, `"$site_candidate\n$site_path"`, "$site_rule", "default", "$site_dynamic_rule",
+		`"~^([^\n]*)\n(\d\d\d!?:[^\n]*)\n\1\z"`, `"$2"`)
 	http.WriteString(ruleMaps)
 
 	var forced, others []int
@@ -422,7 +426,7 @@ func (r Rules) renderRedirects(http, site *strings.Builder) {
 	site.WriteString("    return 404;\n}\n")
 }
 
-// writeAnswers writes what is done for rules of some statuses.
+// writeAnswers writes the responses of rules with some statuses.
 func writeAnswers(site *strings.Builder, statuses []int, force, indent string) {
 	slices.Sort(statuses)
 	if len(statuses) > 0 {
@@ -436,6 +440,7 @@ func writeAnswers(site *strings.Builder, statuses []int, force, indent string) {
 		case status < 400:
 			answer = fmt.Sprintf("return %d $site_to;", status)
 		}
-		fmt.Fprintf(site, "%sif ($site_now ~ \"^%d%s:\") {\n%s    set $site_done done;\n%s    %s\n%s}\n", indent, status, force, indent, indent, answer, indent)
+		fmt.Fprintf(site, "%sif ($site_now ~ \"^%d%s:\") {\n%s    set $site_done done;\n%s    %s\n%s}\n", indent, status,
+			force, indent, indent, answer, indent)
 	}
 }

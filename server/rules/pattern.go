@@ -11,7 +11,7 @@ import (
 // maxCaptures bounds the splat and placeholders of one rule.
 const maxCaptures = 9
 
-// part is a literal, or what a splat or a placeholder stands for.
+// part is a literal, a splat or a placeholder.
 type part struct {
 	literal string
 	// capture is the number of a splat or a placeholder, from 1; 0 is a literal.
@@ -25,7 +25,7 @@ type pattern struct {
 	names []string
 	// exact is set where a slash at the end makes a difference.
 	exact bool
-	// matcher is made once: each rule is compared with each before it.
+	// matcher is compiled once: each rule is compared with each earlier one.
 	matcher *regexp.Regexp
 }
 
@@ -33,13 +33,15 @@ type pattern struct {
 func parsePattern(text string) (pattern, error) {
 	var p pattern
 	if lower := strings.ToLower(text); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
-		return p, fmt.Errorf("%s names a host, but every request reaches the site under its one domain; write the path alone", text)
+		return p, fmt.Errorf("%s names a host, but every request reaches the site under its one domain; write the path alone",
+			text)
 	}
 	if !strings.HasPrefix(text, "/") {
 		return p, fmt.Errorf("%s is not a path; begin it with a slash", text)
 	}
 	if strings.ContainsAny(text, "?#") {
-		return p, fmt.Errorf("%s has a query or a fragment, which no rule can match; write the path alone, with %%3F or %%23 for a ? or # in a file's name", text)
+		return p, fmt.Errorf("%s has a query or a fragment, which no rule can match; write the path alone, with %%3F or "+
+			"%%23 for a ? or # in a file's name", text)
 	}
 	shape := ""
 	for rest := text; rest != ""; {
@@ -100,8 +102,8 @@ func nextCapture(text string) (name, after string) {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// template splits text at the placeholders that the pattern has. Others are literals, and unknown
-// names the first of them.
+// template splits text at the placeholders that the pattern has. Others are literals; unknown is
+// the first of them.
 func (p pattern) template(text string) (parts []part, unknown string) {
 	literal := ""
 	for rest := text; rest != ""; {
@@ -149,10 +151,10 @@ func otherSlash(path string) string {
 	return path + "/"
 }
 
-// endsInSplat reports whether the pattern matches whatever follows.
+// endsInSplat reports whether the pattern matches any continuation.
 func (p pattern) endsInSplat() bool { return p.parts[len(p.parts)-1].splat }
 
-// tail is what may follow the last part in a regular expression.
+// tail is the regular expression of what may follow the last part.
 func (p pattern) tail() string {
 	if p.exact || p.endsInSplat() {
 		return ""
@@ -187,7 +189,7 @@ func (p pattern) decodedExpression() string {
 }
 
 // rawExpression is a regular expression of PCRE for paths as they are in a request, without
-// anchors. What it captures is printable ASCII, so that it cannot end a header line.
+// anchors. It captures printable ASCII only, so that no capture can end a header line.
 func (p pattern) rawExpression() string {
 	var e strings.Builder
 	for _, part := range p.withoutSlash() {
@@ -197,14 +199,15 @@ func (p pattern) rawExpression() string {
 		case part.splat:
 			fmt.Fprintf(&e, "(?<%s>[!-~]*)", captureName(part.capture))
 		default:
-			// Browsers take a backslash for a slash.
+			// Browsers treat a backslash as a slash.
 			fmt.Fprintf(&e, `(?<%s>[!-.0-\[\]-~]+)`, captureName(part.capture))
 		}
 	}
 	return e.String() + p.tail()
 }
 
-// rawLiteral matches a literal percent-encoded, or as it is where a client may send it so.
+// rawLiteral matches a literal in its percent-encoded form, and unencoded where a client may send
+// it so.
 func rawLiteral(literal string) string {
 	var e strings.Builder
 	for i := 0; i < len(literal); {
@@ -228,7 +231,7 @@ func rawLiteral(literal string) string {
 	return e.String()
 }
 
-// compile makes matches work, once the pattern is complete.
+// compile must run before matches, once the pattern is complete.
 func (p *pattern) compile() {
 	var e strings.Builder
 	e.WriteString(`^(?s:`)
@@ -248,7 +251,7 @@ func (p *pattern) compile() {
 // matches reports whether the pattern matches a percent-decoded path.
 func (p pattern) matches(path string) bool { return p.matcher.MatchString(latin1(path)) }
 
-// latin1 makes a character of each byte, since a path may be other than UTF-8.
+// latin1 maps each byte to a character, because a path may not be valid UTF-8.
 func latin1(text string) string {
 	runes := make([]rune, len(text))
 	for i := range len(text) {
@@ -301,7 +304,8 @@ func decode(text string) string {
 	return d.String()
 }
 
-// encode makes a part of a URL well-formed: what is encoded stays, and what has to be is.
+// encode makes a part of a URL well-formed: it keeps encoded characters, and encodes those that
+// must be.
 func encode(text string) string {
 	var e strings.Builder
 	for i := range len(text) {

@@ -15,7 +15,7 @@ type redirect struct {
 	text   string
 	from   pattern
 	status int
-	// force is set where the rule counts though the site has a file at the path.
+	// force makes the rule apply even if the site has a file at the path.
 	force bool
 
 	// Of a 3xx, the parts of its Location, well-formed but for captures. Of others, the path of a
@@ -68,7 +68,8 @@ func parseRedirect(l line) (redirect, error) {
 		case condition.MatchString(field):
 			return rule, fmt.Errorf("%s: conditions are not supported; remove it, or decide in a PHP page", field)
 		case i > 0 && !isTarget(field) && strings.Contains(field, "="):
-			return rule, fmt.Errorf("%s: query parameters are not supported in a rule; match the path alone, or decide in a PHP page", field)
+			return rule, fmt.Errorf("%s: query parameters are not supported in a rule; match the path alone, or decide in a "+
+				"PHP page", field)
 		}
 	}
 	var err error
@@ -95,8 +96,9 @@ func parseRedirect(l line) (redirect, error) {
 	if err := rule.parseTarget(fields[1]); err != nil {
 		return rule, err
 	}
-	// Adding or removing the slash at the end would go round in circles if the rule matched both.
-	rule.from.exact = rule.moves() && strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/")
+	// Adding or removing the slash at the end would redirect in circles if the rule matched both.
+	rule.from.exact = rule.moves() &&
+		strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/")
 	rule.from.compile()
 	from, static := rule.from.static()
 	if target, ok := rule.page(); ok {
@@ -119,7 +121,8 @@ func (r *redirect) parseTarget(text string) error {
 	rest := text
 	if !strings.HasPrefix(rest, "/") {
 		if !r.moves() {
-			return fmt.Errorf("%s with status %d would be a proxy, which is not supported; use 302 to redirect there", text, r.status)
+			return fmt.Errorf("%s with status %d would be a proxy, which is not supported; use 302 to redirect there", text,
+				r.status)
 		}
 		end := strings.Index(rest, "://") + len("://")
 		if slash := strings.IndexAny(rest[end:], "/?#"); slash >= 0 {
@@ -144,7 +147,8 @@ func (r *redirect) parseTarget(text string) error {
 			return fmt.Errorf("%s has a query or a fragment; a page of the site to show is a path alone", text)
 		}
 		decoded := decode(path)
-		if strings.ContainsFunc(decoded, isControl) || strings.Contains(decoded+"/", "/../") || strings.Contains(decoded+"/", "/./") || strings.Contains(decoded, "//") {
+		if strings.ContainsFunc(decoded, isControl) || strings.Contains(decoded+"/", "/../") ||
+			strings.Contains(decoded+"/", "/./") || strings.Contains(decoded, "//") {
 			return fmt.Errorf("%s is not the path of a page of the site", text)
 		}
 		if r.status != 200 && strings.Contains(decoded, "?") {
@@ -182,7 +186,8 @@ func checkOrigin(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.User != nil || !host.MatchString(u.Hostname()) {
-		return fmt.Errorf("%s is not a host with an optional port; write a name in ASCII (xn--... for others), without placeholders", text)
+		return fmt.Errorf("%s is not a host with an optional port; write a name in ASCII (xn--... for others), without "+
+			"placeholders", text)
 	}
 	return nil
 }
@@ -245,7 +250,7 @@ func (r Rules) Warnings(exists func(name string) bool) []string {
 	return warnings
 }
 
-// hides is the rule before the i-th that matches whatever the i-th does.
+// hides is the earlier rule that matches every path that the i-th matches.
 func (r Rules) hides(i int) (redirect, bool) {
 	later := r.redirects[i].from
 	sample := ""
@@ -268,7 +273,7 @@ func (r Rules) hides(i int) (redirect, bool) {
 	return redirect{}, false
 }
 
-// isPage reports whether the site answers at a path without a rule.
+// isPage reports whether the site responds at a path without a rule.
 func isPage(path string, exists func(name string) bool) bool {
 	name := strings.TrimPrefix(path, "/")
 	bare := strings.TrimSuffix(name, "/")

@@ -1,6 +1,6 @@
-// Package rules is what a site says about how it is served: the files _headers and _redirects at
-// its top, in the syntax that Netlify and Cloudflare Pages document. The build checks them, and
-// the agent on a server renders them as nginx's configuration of one release.
+// Package rules reads how a site wants to be served: the files _headers and _redirects at its top,
+// in the syntax that Netlify and Cloudflare Pages document. The build checks them, and the agent on
+// a server renders them as nginx's configuration of one release.
 package rules
 
 import (
@@ -24,7 +24,7 @@ const (
 	maxRedirectLine     = 1000
 	maxHeaderRules      = 100
 	maxHeaderLine       = 2000
-	// maxFile is more than any file within the other limits has; reading takes seconds for it.
+	// maxFile exceeds any file within the other limits; reading it takes seconds.
 	maxFile = 4 << 20
 )
 
@@ -54,7 +54,6 @@ func Parse(headers, redirects []byte) (Rules, error) {
 	return r, nil
 }
 
-// problems collects what is wrong in one file.
 type problems struct {
 	file string
 	errs []error

@@ -15,8 +15,12 @@ import (
 )
 
 func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
-	_, err := Parse([]byte("X-Before: path\n\n/a\n  Server: me\n  no colon\n  X-Empty:\n  Basic-Auth: me:secret\n  ! Content-Type\n  B d: x\nhttps://example.org/*\n  X-A: b\n/lonely\n/b//c\n"),
-		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b /c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 x\n/.well-known/release /x\n"))
+	_, err := Parse([]byte("X-Before: path\n\n/a\n  Server: me\n  no colon\n  X-Empty:\n  Basic-Auth: me:secret\n  ! "+
+		"Content-Type\n  B d: x\nhttps://example.org/*\n  X-A: b\n/lonely\n/b//c\n"),
+		[]byte("/a\n\n# comment\n/store id=:id /blog/:id 301\n/x https://other.example/ 200\n/ /anz 302 "+
+			"Country=au,nz\nhttps://a.example/b /c\n/d /e 418\n/f //evil.example\n/loop /loop\n/:a/:a /b\n/*/* /b\n/q?a=b "+
+			"/c\n/x https://:splat/a\n/x ftp://example.org/\n/gone /410.html#x 410\n/all/* /all/x 301!\n/m /n 301 "+
+			"x\n/.well-known/release /x\n"))
 	require.EqualError(t, err, strings.Join([]string{
 		`_headers line 1: a header without a path before it; write a line such as /* first`,
 		`_headers line 4: Server is the server's to set; remove the line`,
@@ -52,7 +56,9 @@ func TestFilesOfOtherEditorsAreRead(t *testing.T) {
 	_, err := Parse([]byte("\ufeff/*\r\n\tX-A: b\r\n"), []byte("\ufeff/a\t\t/b   301\r\n"))
 	require.NoError(t, err)
 	_, err = Parse([]byte("/*\n  X-A: \xff\n"), []byte("/a /b\x00\n"))
-	require.EqualError(t, err, "_headers line 2: the line is not UTF-8; save the file as UTF-8\n_headers line 1: the path has no headers; write them below it, as Name: value\n_redirects line 1: the line has a control character; remove it")
+	require.EqualError(t, err,
+		"_headers line 2: the line is not UTF-8; save the file as UTF-8\n_headers line 1: the path has no headers; write "+
+			"them below it, as Name: value\n_redirects line 1: the line has a control character; remove it")
 }
 
 func TestLimitsAreThoseOfCloudflare(t *testing.T) {
@@ -64,11 +70,13 @@ func TestLimitsAreThoseOfCloudflare(t *testing.T) {
 		return []byte(text.String())
 	}
 	for name, c := range map[string]struct{ headers, redirects []byte }{
-		"2000 static":    {nil, repeat(2000, "/N /to\n")},
-		"100 dynamic":    {nil, repeat(100, "/N/* /to\n")},
-		"100 paths":      {repeat(100, "/N\n  A: b\n"), nil},
-		"long line":      {[]byte("/*\n  A: " + strings.Repeat("x", 1900)), []byte("/" + strings.Repeat("x", 990) + " /to")},
-		"long and quirk": {[]byte("/*\n  A: " + strings.Repeat(`\`, 1900)), []byte("/" + strings.Repeat("ü", 400) + "/* /to")},
+		"2000 static": {nil, repeat(2000, "/N /to\n")},
+		"100 dynamic": {nil, repeat(100, "/N/* /to\n")},
+		"100 paths":   {repeat(100, "/N\n  A: b\n"), nil},
+		"long line":   {[]byte("/*\n  A: " + strings.Repeat("x", 1900)), []byte("/" + strings.Repeat("x", 990) + " /to")},
+		"long and quirk": {
+			[]byte("/*\n  A: " + strings.Repeat(`\`, 1900)), []byte("/" + strings.Repeat("ü", 400) + "/* /to"),
+		},
 	} {
 		_, err := Parse(c.headers, c.redirects)
 		require.NoError(t, err, name)
@@ -83,30 +91,55 @@ func TestLimitsAreThoseOfCloudflare(t *testing.T) {
 	} {
 		_, err := Parse(c.headers, c.redirects)
 		require.ErrorContains(t, err, want)
-		require.Equal(t, 1, strings.Count(err.Error(), "more than")+strings.Count(err.Error(), "too long")+strings.Count(err.Error(), "the line has"), "%v", err)
+		require.Equal(t, 1,
+			strings.Count(err.Error(), "more than")+strings.Count(err.Error(), "too long")+strings.Count(err.Error(),
+				"the line has"), "%v", err)
 	}
 }
 
 func TestWarningsNameRulesWithoutEffect(t *testing.T) {
-	site := map[string]bool{"about/index.html": true, "plain.html": true, "410.html": true, "ü/index.html": true, "index.html": true, "form/index.php": true}
+	site := map[string]bool{
+		"about/index.html": true, "plain.html": true, "410.html": true, "ü/index.html": true, "index.html": true,
+		"form/index.php": true,
+	}
 	exists := func(name string) bool { return site[name] }
 	for text, want := range map[string][]string{
-		"/about /new":                        {"_redirects line 1: no effect: the site has a page at /about, which is served instead; remove one, or write 301!"},
-		"/about/ /new 302":                   {"_redirects line 1: no effect: the site has a page at /about/, which is served instead; remove one, or write 302!"},
-		"/plain /new":                        {"_redirects line 1: no effect: the site has a page at /plain, which is served instead; remove one, or write 301!"},
-		"/form /new":                         {"_redirects line 1: no effect: the site has a page at /form, which is served instead; remove one, or write 301!"},
-		"/%C3%BC/ /new":                      {"_redirects line 1: no effect: the site has a page at /ü/, which is served instead; remove one, or write 301!"},
-		"/about /new 301!":                   nil,
-		"/old /new":                          nil,
-		"/* /index.html 200":                 nil,
-		"/gone /410.html 410":                nil,
-		"/gone /nope.html 410":               {"_redirects line 1: no effect: the site has no page at /nope.html to show"},
-		"/a/* /b\n/a/c /d":                   {"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it"},
-		"/a/* /b\n/a/:c/d /d":                {"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it"},
-		"/a/:b /b\n/a/* /d":                  nil,
-		"/a /b\n/a /c":                       {"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it"},
-		"/* /index.html 200\n/x/:y /z/:y":    {"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it"},
-		"/a https://example.org/wiki/Talk:x": {"_redirects line 1: :x in the target is taken as text, since the path has no such placeholder"},
+		"/about /new": {
+			"_redirects line 1: no effect: the site has a page at /about, which is served instead; remove one, or write 301!",
+		},
+		"/about/ /new 302": {
+			"_redirects line 1: no effect: the site has a page at /about/, which is served instead; remove one, or write 302!",
+		},
+		"/plain /new": {
+			"_redirects line 1: no effect: the site has a page at /plain, which is served instead; remove one, or write 301!",
+		},
+		"/form /new": {
+			"_redirects line 1: no effect: the site has a page at /form, which is served instead; remove one, or write 301!",
+		},
+		"/%C3%BC/ /new": {
+			"_redirects line 1: no effect: the site has a page at /ü/, which is served instead; remove one, or write 301!",
+		},
+		"/about /new 301!":     nil,
+		"/old /new":            nil,
+		"/* /index.html 200":   nil,
+		"/gone /410.html 410":  nil,
+		"/gone /nope.html 410": {"_redirects line 1: no effect: the site has no page at /nope.html to show"},
+		"/a/* /b\n/a/c /d": {
+			"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it",
+		},
+		"/a/* /b\n/a/:c/d /d": {
+			"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it",
+		},
+		"/a/:b /b\n/a/* /d": nil,
+		"/a /b\n/a /c": {
+			"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it",
+		},
+		"/* /index.html 200\n/x/:y /z/:y": {
+			"_redirects line 2: no effect: line 1 matches every path of it first; move this line before it",
+		},
+		"/a https://example.org/wiki/Talk:x": {
+			"_redirects line 1: :x in the target is taken as text, since the path has no such placeholder",
+		},
 	} {
 		rules, err := Parse(nil, []byte(text))
 		require.NoError(t, err, text)
@@ -115,7 +148,7 @@ func TestWarningsNameRulesWithoutEffect(t *testing.T) {
 	require.Empty(t, Rules{}.Warnings(exists))
 }
 
-// check renders what is accepted, twice.
+// check renders accepted rules, twice.
 func check(t *testing.T, headers, redirects []byte) (files map[string]string, accepted bool) {
 	t.Helper()
 	server := Server{Root: "/srv/site/releases/0123456789abcdef/site", HSTS: "max-age=31536000"}
@@ -147,20 +180,26 @@ func TestAFileThatTakesMinutesToReadIsRefused(t *testing.T) {
 func second(_ Rules, err error) error { return err }
 
 func FuzzHeaders(f *testing.F) {
-	for _, seed := range []string{"/*\n  A: b\n", "/:a/*\n  A: :a $x \"\\ ;} :splat\n  ! A\n", "/ü%22\n Content-Type: a/b\n", "/x\n! Cache-Control", "\ufeff\r\n/'\n\tA : é"} {
+	for _, seed := range []string{
+		"/*\n  A: b\n", "/:a/*\n  A: :a $x \"\\ ;} :splat\n  ! A\n", "/ü%22\n Content-Type: a/b\n", "/x\n! Cache-Control",
+		"\ufeff\r\n/'\n\tA : é",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) { check(t, text, nil) })
 }
 
 func FuzzRedirects(f *testing.F) {
-	for _, seed := range []string{"/a /b", "/a/* /b/:splat?x=:splat#:splat 301!", "/:y-:m/ü%22 https://example.org:8/$1 308", "/a/:b /:b:b 200\n/A/x /y 410", "/\"\\;{}$ /'%0 451"} {
+	for _, seed := range []string{
+		"/a /b", "/a/* /b/:splat?x=:splat#:splat 301!", "/:y-:m/ü%22 https://example.org:8/$1 308",
+		"/a/:b /:b:b 200\n/A/x /y 410", "/\"\\;{}$ /'%0 451",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) { check(t, nil, text) })
 }
 
-// nginxTest has the real nginx check the files; it is skipped where there is none.
+// nginxTest makes the real nginx check the files. Without nginx, it skips the test.
 func nginxTest(t *testing.T, files map[string]string) {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
@@ -168,7 +207,8 @@ func nginxTest(t *testing.T, files map[string]string) {
 		t.Skip("nginx is not installed here")
 	}
 	dir := t.TempDir()
-	configuration := "load_module " + filepath.Join(filepath.Dir(nginx), "../lib/nginx/modules/ngx_http_headers_more_filter_module.so") + `;
+	configuration := "load_module " + filepath.Join(filepath.Dir(nginx),
+		"../lib/nginx/modules/ngx_http_headers_more_filter_module.so") + `;
 pid ` + dir + `/pid; error_log stderr; events {}
 http {
 access_log off; client_body_temp_path ` + dir + `/1; proxy_temp_path ` + dir + `/2; fastcgi_temp_path ` + dir + `/3; uwsgi_temp_path ` + dir + `/4; scgi_temp_path ` + dir + `/5;
@@ -201,17 +241,22 @@ func TestNGINXAcceptsTheLargestRules(t *testing.T) {
 }
 
 func TestNGINXAcceptsSitesWithFewRules(t *testing.T) {
-	for _, site := range [][2]string{{"", ""}, {"/*\n  A: b\n", ""}, {"", "/a /b"}, {"", "/a /b 302!"}, {"", "/a /b 200"}, {"", "/a /b 200!"}, {"", "/a /b 410"}, {"", "/a/* /b 404!"}} {
+	for _, site := range [][2]string{
+		{"", ""}, {"/*\n  A: b\n", ""}, {"", "/a /b"}, {"", "/a /b 302!"}, {"", "/a /b 200"}, {"", "/a /b 200!"},
+		{"", "/a /b 410"}, {"", "/a/* /b 404!"},
+	} {
 		files, accepted := check(t, []byte(site[0]), []byte(site[1]))
 		require.True(t, accepted)
 		nginxTest(t, files)
 	}
 }
 
-// TestNGINXAcceptsWhatParseAccepts writes files of pieces that mean something to one of the two.
+// TestNGINXAcceptsWhatParseAccepts combines pieces with a meaning for one of the two.
 func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
-	pieces := []string{"a", "B", "/", "/", "/", "*", ":splat", ":a", ":b_1", "$", "$1", "${x}", "$uri", `"`, "'", `\`, `\"`, `\n`, ";", "{", "}", "#", "%", "%20", "%0", "%22", "%24", "%5C",
-		"%C3%BC", "%ff", "ü", "日", "~", "^", "(", ")", "(?<x>", "[", "]", "?", "&", "=", "+", ".", "|", "\u2028", "default", "include", "volatile", "hostnames", ":", "-", "é", "\\E", "\\Q", "!"}
+	pieces := []string{"a", "B", "/", "/", "/", "*", ":splat", ":a", ":b_1", "$", "$1", "${x}", "$uri", `"`, "'", `\`,
+		`\"`, `\n`, ";", "{", "}", "#", "%", "%20", "%0", "%22", "%24", "%5C",
+		"%C3%BC", "%ff", "ü", "日", "~", "^", "(", ")", "(?<x>", "[", "]", "?", "&", "=", "+", ".", "|", "\u2028", "default",
+		"include", "volatile", "hostnames", ":", "-", "é", "\\E", "\\Q", "!"}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	text := func() string {
 		var b strings.Builder
@@ -220,15 +265,19 @@ func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
 		}
 		return b.String()
 	}
-	names := []string{"X-A", "x-a", "X_b", "Content-Type", "Cache-Control", "Referrer-Policy", "Link", "Expires", "Vary", "Content-Security-Policy", "Strict-Transport-Security", "default", "1", "-"}
+	names := []string{
+		"X-A", "x-a", "X_b", "Content-Type", "Cache-Control", "Referrer-Policy", "Link", "Expires", "Vary",
+		"Content-Security-Policy", "Strict-Transport-Security", "default", "1", "-",
+	}
 	ended := time.Now().Add(4 * time.Second)
 	all := 0
 	for tried := 0; tried < 100 || time.Now().Before(ended); tried++ {
-		// Only rules that are accepted, so that many of them meet in one file.
+		// Only accepted rules, so that many of them are in one file.
 		var headers, redirects string
 		for range 40 {
 			name := names[random.IntN(len(names))]
-			rule := "/" + text() + "\n  " + name + ": " + text() + "\n  ! " + names[random.IntN(len(names))] + "\n  Y-" + name + ": " + text() + "\n"
+			rule := "/" + text() + "\n  " + name + ": " + text() + "\n  ! " + names[random.IntN(len(names))] + "\n  Y-" + name +
+				": " + text() + "\n"
 			if _, err := Parse([]byte(rule), nil); err == nil && strings.Count(headers, "\n/") < 90 {
 				headers += rule
 				all++

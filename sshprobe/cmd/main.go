@@ -1,6 +1,5 @@
-// Command sshprobe waits until a login over SSH is possible, and says why it is
-// not. One of Pulumi's command resources runs it before an update's remote
-// commands.
+// Command sshprobe waits for a login over SSH, and reports why it fails. A Pulumi command resource runs it before the
+// remote commands of an update.
 //
 // The private key comes on standard input. The environment has the rest:
 //
@@ -9,7 +8,7 @@
 //	SSHPROBE_HOST_KEY   the server's key, one line of authorized_keys
 //	SSHPROBE_WITHIN     how long to wait, such as 5m
 //
-// Exit codes: 0 the login is possible, 1 it is not, or the environment is wrong.
+// Exit codes: 0 the login succeeded, 1 it failed, or the environment is invalid.
 package main
 
 import (

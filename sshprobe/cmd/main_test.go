@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWrongInputIsNamedAndTheKeyIsNot(t *testing.T) {
+func TestErrorNamesWrongInputWithoutTheKey(t *testing.T) {
 	for name, test := range map[string]struct {
 		within, stdin, says string
 	}{

@@ -1,17 +1,15 @@
-// Command uptime keeps what a stack has at UptimeRobot as it should be. Pulumi's
-// command resources run it.
+// Command uptime reconciles what a stack has at UptimeRobot. Pulumi's command resources run it.
 //
-//	uptime create   make everything as desired, and print the ids
-//	uptime update   the same, for what was made before
-//	uptime delete   take it all away
-//	uptime read     say what is not as desired
+//	uptime create   brings the account to the desired state, and prints the ids
+//	uptime update   does the same, with the previous ids
+//	uptime delete   deletes all resources of the stack
+//	uptime read     prints the drift
 //
-// The secrets come on standard input, as {"key": ..., "webhook": ...}. The
-// environment has the rest:
+// The secrets come on standard input, as {"key": ..., "webhook": ...}. The environment has the rest:
 //
 //	UPTIMEROBOT_API         URL of the API
-//	UPTIMEROBOT_DESIRED     what is desired, in JSON (uptime.Desired)
-//	UPTIMEROBOT_CA_BUNDLE   file with the authorities of the API; the system's by default
+//	UPTIMEROBOT_DESIRED     the desired state, in JSON (uptime.Desired)
+//	UPTIMEROBOT_CA_BUNDLE   file with the authorities of the API. Default: the system's
 //	PULUMI_COMMAND_STDOUT   what create or update printed last, for update and delete
 //
 // Exit codes: 0 the job is done, 1 it failed, 2 the command line is wrong.
@@ -37,8 +35,7 @@ const (
 	exitUsage  = 2
 )
 
-// within is how long a verb may take: a few minutes of an API that takes ten
-// requests in each.
+// within bounds a verb. The free plan accepts ten requests a minute.
 const within = 5 * time.Minute
 
 var errUsage = errors.New("usage: uptime create|update|delete|read, with the secrets on standard input")
@@ -57,31 +54,34 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out the verb that args has.
-func run(ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+// run executes the verb in args.
+func run(
+	ctx context.Context, args []string, variable func(string) string, stdin io.Reader, stdout, stderr io.Writer,
+) error {
 	if len(args) != 1 {
 		return errUsage
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var secrets struct{ Key, Webhook string }
-	// The text is not told: it is secret.
+	// The error would quote the input, which is secret.
 	if err := json.NewDecoder(stdin).Decode(&secrets); err != nil || secrets.Key == "" {
-		return errors.New(`standard input should be {"key": ..., "webhook": ...} with the API key of UptimeRobot, and is not`)
+		return errors.New(`cannot read standard input: expected {"key": ..., "webhook": ...} with the API key of UptimeRobot`)
 	}
 	var desired uptime.Desired
 	if err := json.Unmarshal([]byte(variable("UPTIMEROBOT_DESIRED")), &desired); err != nil {
-		return fmt.Errorf("read UPTIMEROBOT_DESIRED: %w", err)
+		return fmt.Errorf("cannot read UPTIMEROBOT_DESIRED: %w", err)
 	}
-	var made uptime.Made
+	var made uptime.IDs
 	if printed := variable("PULUMI_COMMAND_STDOUT"); printed != "" && (args[0] == "update" || args[0] == "delete") {
 		if err := json.Unmarshal([]byte(printed), &made); err != nil {
-			return fmt.Errorf("read PULUMI_COMMAND_STDOUT: %w", err)
+			return fmt.Errorf("cannot read PULUMI_COMMAND_STDOUT: %w", err)
 		}
 	}
 	client, err := uptime.NewClient(uptime.Account{
-		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook, Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
-	}, func(told string) { fmt.Fprintln(stderr, told) })
+		API: variable("UPTIMEROBOT_API"), Key: secrets.Key, Webhook: secrets.Webhook,
+		Roots: variable("UPTIMEROBOT_CA_BUNDLE"),
+	}, func(message string) { fmt.Fprintln(stderr, message) })
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, variable func(string) string, stdin
 	case "delete":
 		return client.Delete(ctx, desired, made)
 	case "read":
-		differences, err := client.Differences(ctx, desired)
+		differences, err := client.Drift(ctx, desired)
 		for _, difference := range differences {
 			fmt.Fprintln(stdout, difference)
 		}

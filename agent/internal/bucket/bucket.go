@@ -20,48 +20,46 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// What S3 can answer other than what was asked for.
+// The reasons for which S3 does not do what was requested.
 var (
 	// ErrNotModified: the object still has the ETag that the caller knows.
 	ErrNotModified = errors.New("not modified")
 	// ErrNotFound: the bucket has no such object.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: there is such an object, and there was to be none.
+	// ErrExists: the object exists, although it was to be new.
 	ErrExists = errors.New("exists already")
-	// ErrNoBucket: there is no such bucket.
+	// ErrNoBucket: the bucket does not exist.
 	ErrNoBucket = errors.New("no such bucket")
-	// ErrUnreadable: the object is there and the bucket answers, yet the object cannot be read: it
-	// is larger than the reader takes, archived, or encrypted with a key of its writer's. Whoever
-	// may write objects can make such ones.
+	// ErrUnreadable: the object exists and the bucket responds, but the object cannot be read: it
+	// is too large for the reader, archived, or encrypted with a key of its writer's. Anyone with
+	// write access can create such objects.
 	ErrUnreadable = errors.New("the object is unreadable")
-	// ErrDenied: the caller may not read or write the object. S3 gives the same
-	// answer for a missing object to a caller without s3:ListBucket.
+	// ErrDenied: the caller may not read or write the object. To a caller without s3:ListBucket, S3
+	// responds in the same way for a missing object.
 	ErrDenied = errors.New("access denied")
 )
 
-// responseHeaderTimeout bounds the wait for an answer to begin. How long a
-// body may take is up to the caller's context.
+// responseHeaderTimeout bounds the wait for the response headers. The caller's context bounds the
+// body.
 const responseHeaderTimeout = 30 * time.Second
 
-// Bounds of a listing: whoever may write objects can fill a bucket. The agent writes a few
+// Bounds of a listing, because anyone with write access can fill a bucket. The agent writes a few
 // thousand objects, with keys of at most 120 bytes.
 const (
 	maxListed = 100_000
 	maxKey    = 200
 )
 
-// Bucket is one S3 bucket.
 type Bucket struct {
 	client *s3.Client
 	name   string
 }
 
-// Open prepares access to the named bucket; it sends nothing to S3. Region,
-// credentials and endpoint come from the SDK's default chain: environment,
-// shared config, instance role (IMDSv2). A non-empty region goes before the
-// chain's. Where an endpoint is configured (AWS_ENDPOINT_URL_S3 or
-// AWS_ENDPOINT_URL), the bucket is addressed by path, since such a server need
-// not have a name per bucket.
+// Open prepares access to the named bucket; it sends nothing to S3. Region, credentials and
+// endpoint come from the SDK's default chain: environment, shared config, instance role (IMDSv2). A
+// non-empty region overrides the chain's. With a configured endpoint (AWS_ENDPOINT_URL_S3 or
+// AWS_ENDPOINT_URL), the bucket is addressed by path, since such a server may lack a host name for
+// each bucket.
 func Open(ctx context.Context, name, region string) (*Bucket, error) {
 	httpClient := awshttp.NewBuildableClient().WithTransportOptions(func(transport *http.Transport) {
 		transport.ResponseHeaderTimeout = responseHeaderTimeout
@@ -72,18 +70,18 @@ func Open(ctx context.Context, name, region string) (*Bucket, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("load AWS configuration: %w", err)
+		return nil, fmt.Errorf("cannot load the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: give --region or set AWS_REGION")
+		return nil, errors.New("no AWS region: set AWS_REGION")
 	}
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = o.BaseEndpoint != nil
-		// Every byte is checked against the manifest's SHA-256; a checksum
-		// that S3 happens not to have is not worth a warning per object.
+		// Every byte is checked against the manifest's SHA-256: a checksum that S3 happens to lack
+		// is not worth a warning for each object.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		// What is sent is covered by its SHA-256 in the signature; a checksum
-		// besides would come after the body, which not every S3 server reads.
+		// The signature covers the SHA-256 of the body; a further checksum would follow the body,
+		// which not every S3 server reads.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	})
 	return &Bucket{client: client, name: name}, nil
@@ -94,9 +92,9 @@ func (b *Bucket) URL(key string) string {
 	return "s3://" + b.name + "/" + key
 }
 
-// Get starts to read the object at key. With a knownETag, an object that still
-// has it answers ErrNotModified and no bytes. Other errors are ErrNotFound,
-// ErrNoBucket, ErrDenied, or the SDK's; each names the object.
+// Get starts to read the object at key. If the object still has knownETag, the error is
+// ErrNotModified, and no bytes are sent. Other errors are ErrNotFound, ErrNoBucket, ErrDenied, or
+// the SDK's; each names the object.
 func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error) {
 	input := &s3.GetObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)}
 	if knownETag != "" {
@@ -109,18 +107,20 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
 }
 
-// Size is the size of an object, in bytes. Errors are those of Get; S3 gives no reasons in answer
-// to this request.
+// Size is the size of an object, in bytes. Errors are those of Get, but S3 gives no reason in
+// response to this request.
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 	output, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
 	if err != nil {
-		return 0, fmt.Errorf("find the size of %s: %w", b.URL(key), kind(err))
+		return 0, fmt.Errorf("cannot get the size of %s: %w", b.URL(key), kind(err))
 	}
 	return aws.ToInt64(output.ContentLength), nil
 }
 
 // Read reads a whole object, of at most limit bytes: see Get.
-func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+func (b *Bucket) Read(
+	ctx context.Context, key, knownETag string, limit int64,
+) (content []byte, etag string, err error) {
 	object, err := b.Get(ctx, key, knownETag)
 	if err != nil {
 		return nil, "", err
@@ -135,11 +135,12 @@ func (b *Bucket) Read(ctx context.Context, key, knownETag string, limit int64) (
 	return content, object.ETag, nil
 }
 
-// Put writes a whole object: a reader gets the old one or the new one. Errors are
+// Put writes a whole object: a reader gets either the old one or the new one. Errors are
 // ErrNoBucket, ErrDenied, or the SDK's; each names the object.
 func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content),
+		ContentType: aws.String(contentType),
 	})
 	if err != nil {
 		return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
@@ -147,26 +148,28 @@ func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// PutNew is Put of an object that must not be there yet. Of several who put it at
-// the same time, one succeeds; the others get ErrExists. So does somebody whose
-// success was not heard of and who therefore tries again.
+// PutNew writes an object that must not exist yet. If several clients write it at the same time,
+// one succeeds; the others get ErrExists. So does a client that repeats a write whose response it
+// did not get.
 func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content), ContentType: aws.String(contentType),
+		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content),
+		ContentType: aws.String(contentType),
 		IfNoneMatch: aws.String("*"),
 	})
 	if err == nil {
 		return nil
 	}
 	var response *awshttp.ResponseError
-	// A conflict is that another one is just being written.
-	if errors.As(err, &response) && (response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
+	// A conflict means that another client is writing the object.
+	if errors.As(err, &response) &&
+		(response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
 		err = ErrExists
 	}
 	return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
 }
 
-// PutSection writes an object of a section of a file, which it reads twice: see Put.
+// PutSection writes a section of a file as an object, and reads it twice: see Put.
 func (b *Bucket) PutSection(ctx context.Context, key string, section *io.SectionReader) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: aws.String(b.name), Key: aws.String(key), Body: section, ContentType: aws.String("application/octet-stream"),
@@ -177,12 +180,12 @@ func (b *Bucket) PutSection(ctx context.Context, key string, section *io.Section
 	return nil
 }
 
-// List lists the objects whose keys begin with prefix, of which it looks at the first
-// maxListed. Those with a key longer than maxKey are left out. Errors are ErrNoBucket, ErrDenied,
-// or the SDK's.
+// List lists the first maxListed objects whose keys begin with prefix. It omits those with a key
+// longer than maxKey. Errors are ErrNoBucket, ErrDenied, or the SDK's.
 func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
 	var listing Listing
-	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
+	pages := s3.NewListObjectsV2Paginator(b.client,
+		&s3.ListObjectsV2Input{Bucket: aws.String(b.name), Prefix: aws.String(prefix)})
 	for seen := 0; pages.HasMorePages(); {
 		if seen >= maxListed {
 			listing.Cut = true
@@ -208,8 +211,8 @@ func (b *Bucket) List(ctx context.Context, prefix string) (Listing, error) {
 	return listing, nil
 }
 
-// Delete deletes an object, if there is one. Errors are ErrNoBucket, ErrDenied, or
-// the SDK's; each names the object.
+// Delete deletes an object, if it exists. Errors are ErrNoBucket, ErrDenied, or the SDK's; each
+// names the object.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
 	if err != nil {
@@ -218,8 +221,8 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// kind puts one of this package's errors in front of an answer that it stands
-// for, keeping S3's own words, and returns any other error as it is.
+// kind puts this package's error for a response in front of S3's own words, and returns any other
+// error unchanged.
 func kind(err error) error {
 	var response *awshttp.ResponseError
 	if !errors.As(err, &response) {
@@ -247,12 +250,44 @@ func kind(err error) error {
 	}
 }
 
-// unreadable marks an answer to a GET that is about the object and not about the caller's rights.
+// unreadable marks an error of a GET that is due to the object and not to the caller's rights.
 func unreadable(err error) error {
 	var api smithy.APIError
-	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") || errors.Is(err, ErrDenied) &&
-		(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
+	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") ||
+		errors.Is(err, ErrDenied) &&
+			(strings.Contains(err.Error(), "InvalidObjectState") || strings.Contains(err.Error(), "kms:")) {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
+// Object is an S3 object as one GET returned it. The caller closes Body.
+type Object struct {
+	Body io.ReadCloser
+	// ETag identifies this version of the object, in quotes, as S3 sent it.
+	ETag string
+}
+
+// Listing is the content of a bucket, in the order of the keys' bytes.
+type Listing struct {
+	Objects []Entry
+	// Cut reports whether the bucket has more objects than a listing takes.
+	Cut bool
+	// At is the time of the listing by the bucket's clock; zero if the bucket did not send it.
+	At time.Time
+}
+
+type Entry struct {
+	Key  string
+	Size int64
+	// Modified is when the object was written, by the bucket's clock.
+	Modified time.Time
+}
+
+// WithAdvice adds the probable cause to an error of the backup bucket.
+func WithAdvice(err error) error {
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("%w: check what this server's role may do in the backup bucket", err)
 	}
 	return err
 }

@@ -16,7 +16,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-func TestAnObjectIsReadOnceAndThenOnlyWhenItChanged(t *testing.T) {
+func TestUnchangedObjectIsNotReadAgain(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("site/a b/ü+.html", "one")
 	content, err := bucket.Open(t.Context(), server.Bucket, "")
@@ -41,7 +41,7 @@ func TestAnObjectIsReadOnceAndThenOnlyWhenItChanged(t *testing.T) {
 	require.Equal(t, "two", string(text))
 }
 
-func TestAnObjectThatIsPutIsReadBack(t *testing.T) {
+func TestObjectIsReadAsWritten(t *testing.T) {
 	server := buckettest.Start(t)
 	content, err := bucket.Open(t.Context(), server.Bucket, "")
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestASmallObjectIsReadAsAWhole(t *testing.T) {
 	require.ErrorIs(t, err, bucket.ErrNotFound)
 }
 
-func TestAPutThatFailsIsToldLikeAGet(t *testing.T) {
+func TestPutReturnsTheErrorsOfGet(t *testing.T) {
 	server := buckettest.Start(t)
 	content, err := bucket.Open(t.Context(), server.Bucket, "")
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestAPutThatFailsIsToldLikeAGet(t *testing.T) {
 	require.False(t, exists)
 }
 
-func TestAMissingObjectAMissingBucketAndADeniedOneAreToldApart(t *testing.T) {
+func TestMissingObjectMissingBucketAndDenialDiffer(t *testing.T) {
 	server := buckettest.Start(t)
 	content, err := bucket.Open(t.Context(), server.Bucket, "eu-central-1")
 	require.NoError(t, err)
@@ -116,16 +116,16 @@ func TestAMissingObjectAMissingBucketAndADeniedOneAreToldApart(t *testing.T) {
 	require.EqualError(t, err, "get s3://content/SHA256SUMS: access denied (AccessDenied: AccessDenied in words)")
 }
 
-func TestWithoutARegionTheErrorSaysWhatToWrite(t *testing.T) {
+func TestErrorWithoutRegionNamesTheVariable(t *testing.T) {
 	buckettest.Start(t)
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
 	_, err := bucket.Open(t.Context(), "content", "")
-	require.EqualError(t, err, "no AWS region: give --region or set AWS_REGION")
+	require.EqualError(t, err, "no AWS region: set AWS_REGION")
 }
 
-// The server's role, and no key in a file or in the environment, opens the
-// bucket; a metadata service that refuses requests without a token is enough.
+// The server's role opens the bucket, without a key in a file or in the environment, and with a
+// metadata service that rejects requests without a token.
 func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("SHA256SUMS", "text")
@@ -155,7 +155,7 @@ func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	require.Zero(t, metadata.Refused.Load())
 }
 
-// servers are those that must answer alike.
+// servers are those that must respond alike.
 func servers(t *testing.T, test func(t *testing.T, store *bucket.Bucket)) {
 	for name, start := range map[string]func(t *testing.T) string{
 		"the double": func(t *testing.T) string { return buckettest.Start(t).Bucket },
@@ -214,7 +214,7 @@ func TestASectionOfAFileIsAnObject(t *testing.T) {
 	})
 }
 
-func TestAListingTellsWhatIsThereAndWhenByTheBucketsClock(t *testing.T) {
+func TestListingHasTheTimeOfTheBucketsClock(t *testing.T) {
 	servers(t, func(t *testing.T, store *bucket.Bucket) {
 		before := time.Now().Add(-2 * time.Second)
 		for _, key := range []string{"wal/2", "wal/1", "blocks/1"} {
@@ -254,7 +254,7 @@ func TestAListingOfManyObjectsIsWhole(t *testing.T) {
 	require.Equal(t, "wal/00002099", listing.Objects[2099].Key)
 }
 
-func TestWhatMayNotBeListedOrDeletedIsDenied(t *testing.T) {
+func TestListingAndDeletionWithoutPermissionAreDenied(t *testing.T) {
 	server := buckettest.Start(t)
 	store, err := bucket.Open(t.Context(), server.Bucket, "")
 	require.NoError(t, err)

@@ -10,39 +10,36 @@ import (
 	"os"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
-// Backup brings acme.json to the backup bucket. Only the server that has the VIP may:
-// the others have a copy of what that one had.
+// Backup uploads acme.json to the backup bucket. Only the server that holds the VIP may: the others
+// have a copy of an earlier state.
 type Backup struct {
 	Store Store
-	// Key is the object's: see Key.
-	Key string
-	// File is the path of acme.json.
-	File string
-	// Sent is the path of a file that is there once the bucket has had it from this server.
+	Key   string
+	File  string
+	// Sent is the path of a file that exists once this server has uploaded acme.json.
 	Sent string
 	Log  *slog.Logger
 }
 
-// Run uploads acme.json if the bucket has another one. As long as there is no
-// certificate in it, there is nothing to do. One that is not as it should be, as it
-// is for a moment while Traefik writes it, is an error, and nothing is uploaded.
+// Run uploads acme.json if the bucket's differs. Without a certificate in it, there is nothing to
+// do. An incomplete one, such as while Traefik writes it, is an error, and nothing is uploaded.
 func (b Backup) Run(ctx context.Context) error {
 	_, err := b.Watch(ctx)
 	return err
 }
 
-// Watch is Run, and reports whether what this server uploaded was gone from the bucket.
+// Watch is Run, and reports whether this server's upload was gone from the bucket.
 func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	text, err := atomicfile.Read(b.File, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("back up the certificates: %w", err)
+		return false, fmt.Errorf("cannot back up the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err == nil && len(storage.Certificates()) == 0 {
@@ -52,7 +49,8 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		err = storage.sound()
 	}
 	if err != nil {
-		return false, fmt.Errorf("back up the certificates: %s is left as it is in the bucket: %w", b.File, err)
+		return false, fmt.Errorf("cannot back up the certificates: keeping the backup, because %s is unusable: %w", b.File,
+			err)
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
 	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {
@@ -63,12 +61,12 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	case err == nil && bytes.Equal(stored, text):
 		return false, b.sent()
 	case err != nil && !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrUnreadable):
-		return false, fmt.Errorf("back up the certificates: %w", err)
+		return false, fmt.Errorf("cannot back up the certificates: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if err := b.Store.Put(ctx, b.Key, text, "application/json"); err != nil {
-		return false, fmt.Errorf("back up the certificates: %w", bucket.WithAdvice(err))
+		return false, fmt.Errorf("cannot back up the certificates: %w", bucket.WithAdvice(err))
 	}
 	if gone {
 		b.Log.Warn("the backup of the certificates was gone from the bucket, and this server did not delete it", "key", b.Key)

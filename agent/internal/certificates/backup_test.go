@@ -18,7 +18,7 @@ import (
 
 const key = "certificates/0123456789abcdef/acme.json"
 
-// inMonths is a time at which the certificates of these tests end.
+// inMonths is the expiry of the certificates of these tests.
 func inMonths(months int) time.Time { return time.Now().AddDate(0, months, 0) }
 
 // newBackup is the backup of a server whose acme.json does not exist yet.
@@ -28,10 +28,15 @@ func newBackup(t *testing.T) (backup Backup, s3 *buckettest.Server, log *bytes.B
 	store, err := bucket.Open(t.Context(), s3.Bucket, "")
 	require.NoError(t, err)
 	log = &bytes.Buffer{}
-	return Backup{Store: store, Key: key, File: filepath.Join(t.TempDir(), "acme.json"), Log: slog.New(slog.NewTextHandler(log, nil))}, s3, log
+	return Backup{
+		Store: store,
+		Key:   key,
+		File:  filepath.Join(t.TempDir(), "acme.json"),
+		Log:   slog.New(slog.NewTextHandler(log, nil)),
+	}, s3, log
 }
 
-// write does what Traefik does.
+// write writes acme.json, like Traefik.
 func (b Backup) write(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(b.File, []byte(text), 0o600))
@@ -39,7 +44,8 @@ func (b Backup) write(t *testing.T, text string) {
 
 func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	backup, s3, log := newBackup(t)
-	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "www.example.org"))
+	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"),
+		certificatestest.New(t, inMonths(3), "www.example.org"))
 	backup.write(t, text)
 	require.NoError(t, backup.Run(t.Context()))
 	stored, exists := s3.Object(key)
@@ -51,17 +57,18 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	log.Reset()
 	s3.TakeRequests()
 	require.NoError(t, backup.Run(t.Context()))
-	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "what is there is not sent again")
+	require.Equal(t, []string{"GET " + key + " 200"}, s3.TakeRequests(), "an unchanged file is not uploaded again")
 	require.Empty(t, log.String())
 
-	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"), certificatestest.New(t, inMonths(6), "www.example.org"))
+	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"),
+		certificatestest.New(t, inMonths(6), "www.example.org"))
 	backup.write(t, renewed)
 	require.NoError(t, backup.Run(t.Context()))
 	stored, _ = s3.Object(key)
 	require.Equal(t, renewed, stored.Content)
 }
 
-func TestABackupThatWasDeletedIsMadeAgain(t *testing.T) {
+func TestDeletedBackupIsRepeated(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	require.NoError(t, backup.Run(t.Context()))
@@ -87,7 +94,7 @@ func TestAServerThatHasNoCertificateYetHasNothingToBackUp(t *testing.T) {
 	}
 }
 
-// Traefik writes the file in place: whoever reads it meanwhile gets a part of it.
+// Traefik writes the file in place: a concurrent reader gets a part of it.
 func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	before := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
@@ -97,12 +104,14 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(6), "example.org"))
 	for length := 1; length < len(text); length += 97 {
 		backup.write(t, text[:length])
-		require.ErrorContains(t, backup.Run(t.Context()), backup.File+" is left as it is in the bucket: it is not what Traefik writes: ", "%d bytes of %d", length, len(text))
+		require.ErrorContains(t, backup.Run(t.Context()),
+			backup.File+" is unusable: it is not in the format of Traefik: ", "%d bytes of %d", length,
+			len(text))
 	}
 	require.Empty(t, s3.TakeRequests())
 }
 
-func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
+func TestUselessCertificatesAreNotBackedUp(t *testing.T) {
 	pair := certificatestest.New(t, inMonths(3), "example.org")
 	other := certificatestest.New(t, inMonths(3), "example.org")
 	for name, test := range map[string]struct{ text, says string }{
@@ -115,10 +124,11 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 			"its certificate 1 of acme is broken: tls: private key does not match public key",
 		},
 		"half a certificate": {
-			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
+			certificatestest.Storage(t,
+				certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
 			"its certificate 1 of acme is broken: ",
 		},
-		"something else": {`[1]`, "it is not what Traefik writes: "},
+		"something else": {`[1]`, "it is not in the format of Traefik: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
@@ -129,9 +139,12 @@ func TestWhatWouldBeOfNoUseToASuccessorIsNotBackedUp(t *testing.T) {
 	}
 }
 
-func TestABackupThatCannotBeMadeSaysWhereToLook(t *testing.T) {
-	const advice = "access denied (AccessDenied: AccessDenied in words): look at what the role of this server may do in the backup bucket"
-	for name, deny := range map[string]func(*buckettest.Server){"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts} {
+func TestErrorOfFailedBackupNamesTheCause(t *testing.T) {
+	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the " +
+		"backup bucket"
+	for name, deny := range map[string]func(*buckettest.Server){
+		"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts,
+	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
 			backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
@@ -145,6 +158,6 @@ func TestEachCertificateAuthorityHasABackupOfItsOwn(t *testing.T) {
 	const directory, ca = "https://acme.example.org/dir", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	// echo https://acme.example.org/dir | sha256sum
 	require.Equal(t, "certificates/c361ddfb95553cdf/acme.json", Key(directory, ""))
-	require.NotEqual(t, Key(directory, ""), Key(directory, ca), "a test authority that was set up anew has the same URL")
+	require.NotEqual(t, Key(directory, ""), Key(directory, ca), "a new test authority has the same URL")
 	require.NotEqual(t, Key(directory, ""), Key("https://acme.example.net/dir", ""))
 }

@@ -6,27 +6,26 @@ import (
 	"io"
 )
 
-// Data is the certificates as a handover sees them: it is a handover.Data.
+// Data implements handover.Data for the certificates.
 type Data struct {
 	Backup    Backup
 	Restoring Restore
-	// Restart has Traefik read acme.json again, and serve by it.
+	// Restart makes Traefik reload acme.json.
 	Restart func(ctx context.Context) error
-	// Note gets what was restored; nil is nobody.
+	// Note receives the result; it may be nil.
 	Note func(Result)
-	// Out gets a line when there were other certificates than before.
+	// Out receives a line when the certificates changed.
 	Out io.Writer
 }
 
-// Release brings to the bucket what is not there yet. Traefik goes on renewing:
-// should the successor not come, nothing was lost.
+// Release uploads the certificates that the bucket lacks. Traefik continues to renew them, so that
+// nothing is lost if the successor never takes over.
 func (d Data) Release(ctx context.Context) error { return d.Backup.Run(ctx) }
 
 // Resume has nothing to do.
 func (d Data) Resume(context.Context) error { return nil }
 
-// Restore brings what the server before this one left. If that is something new,
-// Traefik is started again.
+// Restore downloads the certificates of the previous server. If they are new, it restarts Traefik.
 func (d Data) Restore(ctx context.Context) error {
 	result, err := d.Restoring.Run(ctx)
 	if err != nil {
@@ -41,6 +40,6 @@ func (d Data) Restore(ctx context.Context) error {
 	if !result.Changed {
 		return nil
 	}
-	fmt.Fprintf(d.Out, "restored other certificates than before: %s\n", result)
+	fmt.Fprintf(d.Out, "restored newer certificates: %s\n", result)
 	return d.Restart(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,50 +13,55 @@ import (
 	"time"
 	"unicode"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
-// Restore brings acme.json from the backup bucket, where another server left it.
-// Traefik reads it when it starts, and only then.
+// Restore downloads acme.json from the backup bucket, where another server uploaded it. Traefik
+// reads it only when it starts.
 type Restore struct {
 	Store Store
-	// Key is the object's: see Key.
-	Key string
-	// Names are those of the site.
+	Key   string
 	Names []string
-	// Roots vouch for certificates; nil is that any is taken.
+	// Roots verify certificates; nil accepts any.
 	Roots *x509.CertPool
-	// File is the path of acme.json. Its directory's owner is to own it.
+	// File is the path of acme.json. The owner of its directory becomes its owner.
 	File string
-	// Record is the path of the file that keeps what was found.
+	// Record is the path of the file for the result.
 	Record string
 }
 
-// Result is what a restore found.
 type Result struct {
-	// Found is whether there was a backup at all. Without one, this is the first
-	// server of the stack, or the first with this certificate authority.
+	// Found reports whether a backup existed. Without one, this is the first server of the stack,
+	// or the first with this certificate authority.
 	Found bool
-	// Changed is whether acme.json is another one now.
+	// Changed reports whether acme.json was replaced.
 	Changed bool
-	// Storage is what acme.json holds now.
+	// Storage is the new content of acme.json.
 	Storage Storage
-	// Unusable says why what is in the bucket is of no use, or a part of it; "" is that it is.
+	// Unusable is why the backup, or a part of it, is unusable; "" if all of it is usable.
 	Unusable string
-	// Missing are the names for which there is no certificate.
+	// Missing are the names without a certificate.
 	Missing []string
 }
 
-// Run brings the certificates of the site's names that are valid for MinimumValidity at least:
-// others would keep Traefik from asking for new ones. That there is no backup, or none of
-// some names, is no error: they are asked for when the VIP arrives. So is one that is of no use,
-// whatever the servers before this one wrote, which Result.Unusable tells. A bucket that does not
-// answer is an error, since what it holds may be all that there is.
+// Run restores the certificates of the site's names that are valid for at least MinimumValidity:
+// others would keep Traefik from requesting new ones. A missing backup, or one without some names,
+// is no error: Traefik requests certificates when the VIP arrives. Nor is an unusable one, whatever
+// the previous servers wrote; Result.Unusable describes it. A bucket that does not respond is an
+// error, since it may hold all certificates.
 func (r Restore) Run(ctx context.Context) (Result, error) {
+	result, err := r.run(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot restore the certificates: %w", err)
+	}
+	return result, nil
+}
+
+func (r Restore) run(ctx context.Context) (Result, error) {
 	local, err := atomicfile.Read(r.File, sizeLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
+		return Result{}, err
 	}
 	result := Result{Found: true}
 	backup, stored, err := r.fetch(ctx)
@@ -65,12 +71,12 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		if errors.Is(err, errUseless) {
 			result.Unusable = err.Error()
 		}
-		// What this server may have by itself stays.
+		// The certificates of this server itself stay.
 		if result.Storage, err = ReadFile(r.File); err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, err
 		}
 	case err != nil:
-		return Result{}, fmt.Errorf("restore the certificates: the backup cannot be read, which is not as if there were none: %w", err)
+		return Result{}, fmt.Errorf("the backup is unreadable; refusing to treat it as missing: %w", err)
 	default:
 		end := time.Now().Add(MinimumValidity)
 		kept, text, err := backup.only(func(certificate Certificate) bool {
@@ -78,14 +84,14 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 			case !slices.ContainsFunc(r.Names, func(name string) bool { return certificate.Leaf.VerifyHostname(name) == nil }):
 				return false
 			case !certificate.trusted(r.Roots):
-				result.Unusable = "no authority that browsers trust vouches for one of the certificates"
+				result.Unusable = "no authority that browsers trust certifies one of the certificates"
 				return false
 			default:
 				return !certificate.Leaf.NotAfter.Before(end)
 			}
 		})
 		if err != nil {
-			return Result{}, fmt.Errorf("restore the certificates: %w", err)
+			return Result{}, err
 		}
 		if len(kept.Certificates()) == len(backup.Certificates()) {
 			text = stored
@@ -93,19 +99,16 @@ func (r Restore) Run(ctx context.Context) (Result, error) {
 		result.Storage, result.Changed = kept, !bytes.Equal(text, local)
 		if result.Changed {
 			if err := atomicfile.Write(r.File, text, 0o600); err != nil {
-				return Result{}, fmt.Errorf("restore the certificates: %w", err)
+				return Result{}, err
 			}
 		}
 	}
 	result.Missing = result.Storage.Missing(r.Names)
-	if err := (Record{Missing: result.Missing}).write(r.Record); err != nil {
-		return Result{}, fmt.Errorf("restore the certificates: %w", err)
-	}
-	return result, nil
+	return result, (Record{Missing: result.Missing}).write(r.Record)
 }
 
-// errUseless marks a backup that is there and of no use.
-var errUseless = errors.New("is of no use")
+// errUseless marks a backup that exists and is unusable.
+var errUseless = errors.New("is unusable")
 
 // fetch reads the backup. Its errors are those of the store, and errUseless.
 func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
@@ -126,25 +129,62 @@ func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 	return backup, text, nil
 }
 
-// String is a line about what was found.
 func (r Result) String() string {
 	var parts []string
 	if r.Unusable != "" {
-		parts = append(parts, "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: "+r.Unusable+"; earlier versions are there for 30 days")
+		parts = append(parts,
+			"CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
 	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}
 	for _, certificate := range r.Storage.Certificates() {
-		parts = append(parts, fmt.Sprintf("%s: valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "), certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)))
+		parts = append(parts,
+			fmt.Sprintf("%s: valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "),
+				certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if len(r.Missing) > 0 {
 		parts = append(parts, strings.Join(r.Missing, ", ")+": asked for when the VIP arrives")
 	}
-	// Names and errors are the writer's: a line break in the output of an update is a command to CI.
+	// Names and errors come from the writer: a line break in the output of an update could be a
+	// command to CI.
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return '?'
 		}
 		return r
 	}, strings.Join(parts, "; "))
+}
+
+// Record keeps the result of a restore, to explain later why a name has no certificate.
+type Record struct {
+	// Missing are the names that the backup bucket had no certificate for.
+	Missing []string `json:"missing"`
+}
+
+// ReadRecord reads the record. Without the file, nothing was restored, and no name is known to be
+// missing.
+func ReadRecord(path string) (Record, error) {
+	text, err := atomicfile.Read(path, sizeLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, nil
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("cannot read what was restored: %w", err)
+	}
+	var record Record
+	if err := json.Unmarshal(text, &record); err != nil {
+		return Record{}, fmt.Errorf("cannot read what was restored: %s: %w", path, err)
+	}
+	return record, nil
+}
+
+func (r Record) write(path string) error {
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record what was restored: %w", err)
+	}
+	return nil
 }

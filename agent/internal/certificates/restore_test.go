@@ -30,10 +30,13 @@ func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "acme"), 0o700))
-	return Restore{Store: store, Key: key, Names: names, File: filepath.Join(dir, "acme", "acme.json"), Record: filepath.Join(dir, "restored.json")}, s3
+	return Restore{
+		Store: store, Key: key, Names: names, File: filepath.Join(dir, "acme", "acme.json"),
+		Record: filepath.Join(dir, "restored.json"),
+	}, s3
 }
 
-// restored is what is in acme.json, and the record.
+// restored is the content of acme.json, and the record.
 func (r Restore) restored(t *testing.T) (text string, record Record) {
 	t.Helper()
 	content, err := os.ReadFile(r.File)
@@ -43,10 +46,11 @@ func (r Restore) restored(t *testing.T) (text string, record Record) {
 	return string(content), record
 }
 
-func TestANewServerHasTheCertificatesOfTheOneBefore(t *testing.T) {
+func TestNewServerHasThePreviousCertificates(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org")
 	end := inMonths(3)
-	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
+	text := certificatestest.Storage(t, certificatestest.New(t, end, "example.org"),
+		certificatestest.New(t, end, "www.example.org"))
 	s3.Put(key, text)
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
@@ -85,19 +89,20 @@ func TestTraefikOwnsWhatRootRestored(t *testing.T) {
 	require.Equal(t, [2]uint32{900, 901}, [2]uint32{owner.Uid, owner.Gid})
 }
 
-func TestTheFirstServerHasNoCertificatesAndGoesOn(t *testing.T) {
+func TestFirstServerContinuesWithoutCertificates(t *testing.T) {
 	restore, _ := newRestore(t, "example.org", "www.example.org")
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Result{Missing: []string{"example.org", "www.example.org"}}, result)
-	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives", result.String())
+	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives",
+		result.String())
 	require.NoFileExists(t, restore.File)
 	record, err := ReadRecord(restore.Record)
 	require.NoError(t, err)
 	require.Equal(t, Record{Missing: []string{"example.org", "www.example.org"}}, record)
 }
 
-func TestWhatAServerHasByItselfStaysWhenThereIsNoBackup(t *testing.T) {
+func TestOwnCertificatesStayWithoutBackup(t *testing.T) {
 	restore, _ := newRestore(t, "example.org", "www.example.org")
 	text := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
 	require.NoError(t, os.WriteFile(restore.File, []byte(text), 0o600))
@@ -109,7 +114,7 @@ func TestWhatAServerHasByItselfStaysWhenThereIsNoBackup(t *testing.T) {
 	require.Equal(t, Record{Missing: []string{"www.example.org"}}, record)
 }
 
-func TestANewNameOfTheSiteIsToldAndDoesNotStopAnUpdate(t *testing.T) {
+func TestNewNameIsReportedAndDoesNotBlockUpdate(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "new.example.org")
 	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	result, err := restore.Run(t.Context())
@@ -121,7 +126,7 @@ func TestANewNameOfTheSiteIsToldAndDoesNotStopAnUpdate(t *testing.T) {
 	require.Equal(t, Record{Missing: []string{"new.example.org"}}, record)
 }
 
-func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
+func TestCertificateThatExpiresTooSoonIsNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org", "old.example.org")
 	good := certificatestest.New(t, inMonths(3), "example.org")
 	s3.Put(key, certificatestest.Storage(t, good,
@@ -129,7 +134,8 @@ func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
 		certificatestest.New(t, time.Now().Add(-time.Minute), "old.example.org")))
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing, "Traefik does not ask for what it has")
+	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing,
+		"Traefik does not ask for what it has")
 	text, record := restore.restored(t)
 	require.JSONEq(t, certificatestest.Storage(t, good), text, "the account and the rest are as they were")
 	require.Equal(t, result.Missing, record.Missing)
@@ -141,7 +147,9 @@ func TestACertificateThatNobodyCouldRenewInTimeIsLeftOut(t *testing.T) {
 
 func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org", "monitoring.example.org")
-	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"), certificatestest.New(t, inMonths(2), "*.example.org")))
+	s3.Put(key,
+		certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"),
+			certificatestest.New(t, inMonths(2), "*.example.org")))
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, result.Missing)
@@ -150,50 +158,59 @@ func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
 	require.Equal(t, []string{"*.example.org"}, longest.Leaf.DNSNames)
 }
 
-func TestABucketThatDoesNotAnswerIsNotTakenForAnEmptyOne(t *testing.T) {
+func TestUnreachableBucketIsNotTreatedAsEmpty(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
-	for _, says := range []string{"the backup cannot be read, which is not as if there were none: ", "access denied", "look at what the role of this server may do"} {
+	for _, says := range []string{
+		"the backup is unreadable; refusing to treat it as missing: ", "access denied",
+		"check what this server's role may do",
+	} {
 		require.ErrorContains(t, err, says)
 	}
 	require.NoFileExists(t, restore.File)
 	require.NoFileExists(t, restore.Record)
 }
 
-// What a server that somebody has taken over may leave in the place of acme.json.
-func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
+// The objects that a compromised server may leave in place of acme.json.
+func TestUnusableCertificatesDoNotBlockTheNextServer(t *testing.T) {
 	pair, other := certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "example.org")
 	good := certificatestest.Storage(t, pair)
 	swapped := pair
 	swapped.Key = other.Key
 	for name, test := range map[string]struct{ text, says string }{
-		"half of it":           {good[:len(good)/2], "is of no use: it is not what Traefik writes"},
-		"nothing":              {"", "is of no use: it is not what Traefik writes"},
-		"an empty object":      {"{}", "is of no use: there is no certificate in it"},
-		"null":                 {"null", "is of no use: there is no certificate in it"},
-		"a list":               {"[]", "is of no use: it is not what Traefik writes"},
-		"a number":             {"1e999", "is of no use: it is not what Traefik writes"},
-		"brackets without end": {strings.Repeat("[", 1<<20), "is of no use: it is not what Traefik writes"},
-		"no certificates":      {certificatestest.Storage(t), "is of no use: there is no certificate in it"},
-		"no account":           {strings.Replace(good, `"Account"`, `"Other"`, 1), "is of no use: its account of acme is not what Traefik writes"},
-		"no key of an account": {strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is of no use: there is no account of acme in it"},
-		"another one's key":    {certificatestest.Storage(t, swapped), "is of no use: its certificate 1 of acme is broken"},
-		"far too much":         {strings.Repeat("x", 2<<20), "is of no use: get s3://content/" + key + ": the object is unreadable"},
-		"a command to CI":      {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
+		"half of it":           {good[:len(good)/2], "is unusable: it is not in the format of Traefik"},
+		"nothing":              {"", "is unusable: it is not in the format of Traefik"},
+		"an empty object":      {"{}", "is unusable: it has no certificate"},
+		"null":                 {"null", "is unusable: it has no certificate"},
+		"a list":               {"[]", "is unusable: it is not in the format of Traefik"},
+		"a number":             {"1e999", "is unusable: it is not in the format of Traefik"},
+		"brackets without end": {strings.Repeat("[", 1<<20), "is unusable: it is not in the format of Traefik"},
+		"no certificates":      {certificatestest.Storage(t), "is unusable: it has no certificate"},
+		"no account": {
+			strings.Replace(good, `"Account"`, `"Other"`, 1), "is unusable: its account of acme is not in the format of Traefik",
+		},
+		"no key of an account": {
+			strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: there is no account of acme in it",
+		},
+		"another one's key": {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
+		"far too much": {
+			strings.Repeat("x", 2<<20), "is unusable: get s3://content/" + key + ": the object is unreadable",
+		},
+		"a command to CI": {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			restore, s3 := newRestore(t, "example.org")
 			s3.Put(key, test.text)
 			result, err := restore.Run(t.Context())
 			require.NoError(t, err)
-			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE OF NO USE: ")
+			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: ")
 			require.Contains(t, result.String(), test.says)
 			require.NotContains(t, result.String(), "\n")
 			require.Equal(t, []string{"example.org"}, result.Missing, "it is asked for")
 			require.NoFileExists(t, restore.File)
 
-			// What was restored before that stays.
+			// The certificates restored before stay.
 			s3.Put(key, good)
 			_, err = restore.Run(t.Context())
 			require.NoError(t, err)
@@ -205,15 +222,16 @@ func TestCertificatesOfNoUseDoNotStopTheNextServer(t *testing.T) {
 			restored, _ := restore.restored(t)
 			require.Equal(t, good, restored)
 
-			// And it is backed up again in the place of the other.
-			require.NoError(t, Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
+			// The next backup replaces the other one.
+			require.NoError(t,
+				Backup{Store: restore.Store, Key: key, File: restore.File, Log: slog.New(slog.DiscardHandler)}.Run(t.Context()))
 			stored, _ := s3.Object(key)
 			require.Equal(t, good, stored.Content)
 		})
 	}
 }
 
-func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
+func TestCertificatesOfOtherNamesAreNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	good := certificatestest.New(t, inMonths(3), "example.org")
 	s3.Put(key, certificatestest.Storage(t, good, certificatestest.New(t, inMonths(3), "evil.example.net")))
@@ -227,8 +245,8 @@ func TestCertificatesOfOtherNamesAreLeftOut(t *testing.T) {
 	require.Equal(t, []string{"example.org"}, result.Missing)
 }
 
-// It would be served for years, and Traefik would not ask for another one.
-func TestACertificateThatNobodyTrustsIsLeftOutWhereItIsKnownWhoIs(t *testing.T) {
+// It would be served for years, and Traefik would not request another one.
+func TestCertificateOfUntrustedAuthorityIsNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	forged := certificatestest.New(t, time.Now().AddDate(70, 0, 0), "example.org")
 	s3.Put(key, certificatestest.Storage(t, forged))
@@ -236,7 +254,7 @@ func TestACertificateThatNobodyTrustsIsLeftOutWhereItIsKnownWhoIs(t *testing.T) 
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"example.org"}, result.Missing)
-	require.Contains(t, result.String(), "no authority that browsers trust vouches for one of the certificates")
+	require.Contains(t, result.String(), "no authority that browsers trust certifies one of the certificates")
 	require.True(t, restore.Roots.AppendCertsFromPEM(forged.Certificate))
 	result, err = restore.Run(t.Context())
 	require.NoError(t, err)
@@ -267,7 +285,7 @@ func TestRootFollowsNoLinkThatTraefikPlants(t *testing.T) {
 	}
 }
 
-func TestABackupThatIsGoneIsReportedByWhoWroteIt(t *testing.T) {
+func TestServerReportsItsMissingBackup(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	backup.Sent = filepath.Join(t.TempDir(), "certificates.sent")
 	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
@@ -282,7 +300,10 @@ func TestABackupThatIsGoneIsReportedByWhoWroteIt(t *testing.T) {
 }
 
 func FuzzStorage(f *testing.F) {
-	for _, seed := range []string{"{}", "[]", "null", `{"acme":{"Account":{"Registration":{"uri":"x"},"PrivateKey":"AAAA"},"Certificates":[{"certificate":"AAAA","key":"AAAA"}]}}`} {
+	for _, seed := range []string{
+		"{}", "[]", "null",
+		`{"acme":{"Account":{"Registration":{"uri":"x"},"PrivateKey":"AAAA"},"Certificates":[{"certificate":"AAAA","key":"AAAA"}]}}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -313,7 +334,7 @@ func TestTheRecordIsForMachinesToo(t *testing.T) {
 	require.ErrorContains(t, err, restore.Record)
 }
 
-func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
+func TestHandoverRestoresCertificatesRenewedMeanwhile(t *testing.T) {
 	old, s3, _ := newBackup(t)
 	old.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org")))
 	require.NoError(t, Data{Backup: old}.Release(t.Context()))
@@ -326,7 +347,7 @@ func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
 	restarts := 0
 	successor := Data{Restoring: restore, Out: &out, Restart: func(context.Context) error { restarts++; return nil }}
 	require.NoError(t, successor.Restore(t.Context()))
-	require.Zero(t, restarts, "what has not changed is served already")
+	require.Zero(t, restarts, "unchanged certificates are served already")
 	require.Empty(t, out.String())
 
 	renewed := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
@@ -336,20 +357,24 @@ func TestAHandoverBringsWhatTheOldServerHasRenewedMeanwhile(t *testing.T) {
 	require.Equal(t, renewed, stored.Content)
 	require.NoError(t, successor.Restore(t.Context()))
 	require.Equal(t, 1, restarts)
-	require.Contains(t, out.String(), "restored other certificates than before: example.org: valid until ")
+	require.Contains(t, out.String(), "restored newer certificates: example.org: valid until ")
 	restored, _ := restore.restored(t)
 	require.Equal(t, renewed, restored)
 	require.NoError(t, successor.Resume(t.Context()))
 }
 
-func TestATraefikThatDoesNotComeBackStopsAHandover(t *testing.T) {
+func TestFailedRestartOfTraefikFailsHandover(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Put(key, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
-	successor := Data{Restoring: restore, Out: io.Discard, Restart: func(context.Context) error { return errors.New("it is unhealthy") }}
+	successor := Data{
+		Restoring: restore,
+		Out:       io.Discard,
+		Restart:   func(context.Context) error { return errors.New("it is unhealthy") },
+	}
 	require.EqualError(t, successor.Restore(t.Context()), "it is unhealthy")
 }
 
-func TestAFileThatIsNotThereYetHoldsNothing(t *testing.T) {
+func TestMissingFileHasNoCertificates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "acme.json")
 	storage, err := ReadFile(path)
 	require.NoError(t, err)
@@ -359,5 +384,5 @@ func TestAFileThatIsNotThereYetHoldsNothing(t *testing.T) {
 	require.NoError(t, err, "Traefik makes an empty one")
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 	_, err = ReadFile(path)
-	require.ErrorContains(t, err, path+": it is not what Traefik writes: ")
+	require.ErrorContains(t, err, path+": it is not in the format of Traefik: ")
 }

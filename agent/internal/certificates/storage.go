@@ -1,12 +1,14 @@
-// Package certificates brings the certificates of the site's names to the backup
-// bucket and back: what Traefik has of an ACME certificate authority must outlive
-// the server that asked for it.
+// Package certificates backs up and restores the certificates of the site's names: Traefik's
+// certificates and account must outlive the server that requested them.
 package certificates
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,15 +17,16 @@ import (
 	"slices"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 )
 
-// MinimumValidity is how long a certificate must be valid to be of use to a new
-// server. Traefik renews once a day, but cannot as long as the VIP is elsewhere: this
-// leaves it one day at least on which it can.
+// MinimumValidity is how long a certificate must be valid to be useful for a new server. Traefik
+// renews once a day, but not while the VIP is elsewhere: this leaves it at least one day to do so.
 const MinimumValidity = 48 * time.Hour
 
-// trusted reports whether one of the roots vouches for the certificate. No roots vouch for all.
+// trusted reports whether one of the roots certifies the certificate. Without roots, every
+// certificate is trusted.
 func (c Certificate) trusted(roots *x509.CertPool) bool {
 	if roots == nil {
 		return true
@@ -38,29 +41,29 @@ func (c Certificate) trusted(roots *x509.CertPool) bool {
 	return err == nil
 }
 
-// Storage is what Traefik's acme.json holds. Its zero value holds nothing.
+// Storage is the content of Traefik's acme.json. Its zero value is empty.
 type Storage struct {
 	resolvers    map[string]resolver
 	certificates []Certificate
 }
 
-// Certificate is one that acme.json holds, with its private key.
+// Certificate is one in acme.json, with its private key.
 type Certificate struct {
 	Leaf *x509.Certificate
-	// chain is what comes after it, in DER.
+	// chain are the issuers' certificates, in DER.
 	chain [][]byte
 
 	resolver string
 	raw      json.RawMessage
 }
 
-// resolver is a part of acme.json. What is not looked at is kept as it is.
+// resolver is a part of acme.json. Fields that are not parsed are kept unchanged.
 type resolver struct {
 	Account      json.RawMessage
 	Certificates []json.RawMessage
 }
 
-// account is what is looked at of an account with a certificate authority.
+// account is the parsed part of an account with a certificate authority.
 type account struct {
 	Registration *struct {
 		URI string `json:"uri"`
@@ -68,12 +71,12 @@ type account struct {
 	PrivateKey []byte
 }
 
-// Parse reads acme.json. Everything in it must be as Traefik writes it: each
-// certificate must be readable, and have its key.
+// Parse parses acme.json. All of it must have Traefik's format: each certificate must be readable
+// and have its key.
 func Parse(text []byte) (Storage, error) {
 	storage := Storage{resolvers: map[string]resolver{}}
 	if err := json.Unmarshal(text, &storage.resolvers); err != nil {
-		return Storage{}, fmt.Errorf("it is not what Traefik writes: %w", err)
+		return Storage{}, fmt.Errorf("it is not in the format of Traefik: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(storage.resolvers)) {
 		for i, raw := range storage.resolvers[name].Certificates {
@@ -82,49 +85,50 @@ func Parse(text []byte) (Storage, error) {
 				Key         []byte `json:"key"`
 			}
 			if err := json.Unmarshal(raw, &pair); err != nil {
-				return Storage{}, fmt.Errorf("its certificate %d of %s is not what Traefik writes: %w", i+1, name, err)
+				return Storage{}, fmt.Errorf("its certificate %d of %s is not in the format of Traefik: %w", i+1, name, err)
 			}
 			read, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 			if err != nil {
 				return Storage{}, fmt.Errorf("its certificate %d of %s is broken: %w", i+1, name, err)
 			}
-			storage.certificates = append(storage.certificates, Certificate{Leaf: read.Leaf, chain: read.Certificate[1:], resolver: name, raw: raw})
+			storage.certificates = append(storage.certificates,
+				Certificate{Leaf: read.Leaf, chain: read.Certificate[1:], resolver: name, raw: raw})
 		}
 	}
 	return storage, nil
 }
 
-// ReadFile reads acme.json. One that is not there, or empty, as it is until
-// Traefik has asked for something, holds nothing.
+// ReadFile reads acme.json. A missing or empty file, as before Traefik's first request, has no
+// certificates.
 func ReadFile(path string) (Storage, error) {
 	text, err := atomicfile.Read(path, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
 		return Storage{}, nil
 	}
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %w", err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %w", err)
 	}
 	storage, err := Parse(text)
 	if err != nil {
-		return Storage{}, fmt.Errorf("read the certificates: %s: %w", path, err)
+		return Storage{}, fmt.Errorf("cannot read the certificates: %s: %w", path, err)
 	}
 	return storage, nil
 }
 
-// Certificates are all that it holds.
 func (s Storage) Certificates() []Certificate { return s.certificates }
 
-// For is the certificate for a name that is valid longest; false is none.
+// For is the certificate that is valid longest for a name; false if there is none.
 func (s Storage) For(name string) (longest Certificate, exists bool) {
 	for _, certificate := range s.certificates {
-		if certificate.Leaf.VerifyHostname(name) == nil && (!exists || certificate.Leaf.NotAfter.After(longest.Leaf.NotAfter)) {
+		if certificate.Leaf.VerifyHostname(name) == nil &&
+			(!exists || certificate.Leaf.NotAfter.After(longest.Leaf.NotAfter)) {
 			longest, exists = certificate, true
 		}
 	}
 	return longest, exists
 }
 
-// Accounts are the URLs of the accounts at certificate authorities that it holds, sorted.
+// Accounts are the URLs of the accounts at certificate authorities, sorted.
 func (s Storage) Accounts() []string {
 	var accounts []string
 	for _, resolver := range s.resolvers {
@@ -137,12 +141,13 @@ func (s Storage) Accounts() []string {
 	return accounts
 }
 
-// Holds tells whether a certificate is among those that it holds.
+// Holds reports whether a certificate is in acme.json.
 func (s Storage) Holds(leaf *x509.Certificate) bool {
-	return slices.ContainsFunc(s.certificates, func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
+	return slices.ContainsFunc(s.certificates,
+		func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
 }
 
-// Missing are those of the names for which there is no certificate.
+// Missing are the names without a certificate.
 func (s Storage) Missing(names []string) []string {
 	var missing []string
 	for _, name := range names {
@@ -153,19 +158,20 @@ func (s Storage) Missing(names []string) []string {
 	return missing
 }
 
-// sound says what keeps it from being worth a backup: there must be a certificate,
-// and the account that renews it.
+// sound is why acme.json is not worth a backup: it must have a certificate, and the account that
+// renews it.
 func (s Storage) sound() error {
 	if len(s.certificates) == 0 {
-		return errors.New("there is no certificate in it")
+		return errors.New("it has no certificate")
 	}
 	for _, certificate := range s.certificates {
 		var owner account
 		if err := json.Unmarshal(s.resolvers[certificate.resolver].Account, &owner); err != nil {
-			return fmt.Errorf("its account of %s is not what Traefik writes: %w", certificate.resolver, err)
+			return fmt.Errorf("its account of %s is not in the format of Traefik: %w", certificate.resolver, err)
 		}
 		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
-			return fmt.Errorf("there is no account of %s in it, and certificates are of no use without the one that renews them", certificate.resolver)
+			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them",
+				certificate.resolver)
 		}
 	}
 	return nil
@@ -183,8 +189,7 @@ func isKey(der []byte) bool {
 	return err == nil
 }
 
-// only is what it holds without the certificates that are not to be kept. The text is that of
-// acme.json.
+// only drops the certificates that are not to be kept. The text is in the format of acme.json.
 func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, err error) {
 	kept.resolvers = map[string]resolver{}
 	for name, all := range s.resolvers {
@@ -202,7 +207,38 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 	// As Traefik writes it.
 	text, err = json.MarshalIndent(kept.resolvers, "", "  ")
 	if err != nil {
-		return Storage{}, nil, fmt.Errorf("write the certificates: %w", err)
+		return Storage{}, nil, fmt.Errorf("cannot write the certificates: %w", err)
 	}
 	return kept, text, nil
+}
+
+// Key is the key in the backup bucket of Traefik's certificates and account for a certificate
+// authority: the one with the directory's URL, trusted by the certificates in ca, in PEM. Accounts
+// and certificates of one authority are useless with another, even if that has the same URL, as a
+// test authority has that was created again.
+func Key(directory, ca string) string {
+	sum := sha256.Sum256([]byte(directory + "\n" + ca))
+	return "certificates/" + hex.EncodeToString(sum[:8]) + "/acme.json"
+}
+
+const (
+	// sizeLimit exceeds the size of any acme.json, in bytes.
+	sizeLimit = 1 << 20
+	// requestTimeout bounds one request to the bucket, its retries included.
+	requestTimeout = 15 * time.Second
+)
+
+// Store is the backup bucket. Its errors are those of package bucket.
+type Store interface {
+	// Read returns an object of at most limit bytes, and its ETag.
+	Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error)
+	// Put writes an object: a reader gets either the old one or the new one.
+	Put(ctx context.Context, key string, content []byte, contentType string) error
+}
+
+func fetch(ctx context.Context, store Store, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	content, _, err := store.Read(ctx, key, "", sizeLimit)
+	return content, bucket.WithAdvice(err)
 }

@@ -1,89 +1,73 @@
-// Package compose stops and starts services of a compose project. It needs the
-// right to talk to Docker.
+// Package compose stops and starts services of a compose project. It needs access to Docker.
 package compose
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
-	// startTimeout is how long a service may take to turn healthy.
+	// startTimeout is how long a service may take to become healthy.
 	startTimeout = 60 * time.Second
-	// commandTimeout bounds one command: longer than the grace period of a service
-	// that stops, and than startTimeout.
+	// commandTimeout bounds one command: longer than the grace period of a stopping service, and
+	// than startTimeout.
 	commandTimeout = 75 * time.Second
 )
 
 // Service is one service of a compose project.
 type Service struct {
-	// Project is the directory of compose.yaml.
 	Project string
-	// Name is the service's name there.
-	Name string
+	Name    string
 }
 
-// Running tells whether the service runs.
 func (s Service) Running(ctx context.Context) (bool, error) {
 	running, err := s.run(ctx, "ps", "--status", "running", "--quiet", s.Name)
 	if err != nil {
-		return false, fmt.Errorf("find out whether %s runs: %w", s.Name, err)
+		return false, fmt.Errorf("cannot check whether %s runs: %w", s.Name, err)
 	}
 	return strings.TrimSpace(running) != "", nil
 }
 
-// Stop stops the service and waits until it has ended. One that does not run
-// stays so.
+// Stop stops the service and waits until it has ended. It is no error if the service does not run.
 func (s Service) Stop(ctx context.Context) error {
 	if _, err := s.run(ctx, "stop", s.Name); err != nil {
-		return fmt.Errorf("stop %s: %w", s.Name, err)
+		return fmt.Errorf("cannot stop %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// Start starts the service as it was, and waits until it is healthy. Only what is
-// missing is made.
+// Start starts the service unchanged, and waits until it is healthy. It only creates missing
+// containers.
 func (s Service) Start(ctx context.Context) error {
 	seconds := fmt.Sprintf("%.0f", startTimeout.Seconds())
-	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds, s.Name); err != nil {
-		return fmt.Errorf("start %s and wait until it is healthy: %w", s.Name, err)
+	if _, err := s.run(ctx, "up", "--detach", "--no-deps", "--no-recreate", "--wait", "--wait-timeout", seconds,
+		s.Name); err != nil {
+		return fmt.Errorf("cannot start %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// Restart starts the service again and waits until it is healthy. If it does not
-// run, there is nothing to do.
+// Restart restarts the service and waits until it is healthy. If the service does not run, it does
+// nothing.
 func (s Service) Restart(ctx context.Context) error {
 	running, err := s.Running(ctx)
 	if err != nil || !running {
 		return err
 	}
 	if _, err := s.run(ctx, "restart", "--no-deps", s.Name); err != nil {
-		return fmt.Errorf("start %s again: %w", s.Name, err)
+		return fmt.Errorf("cannot restart %s: %w", s.Name, err)
 	}
 	return s.Start(ctx)
 }
 
-// run runs a command of `docker compose` and returns what it wrote on stdout.
+// run returns the output of a command of `docker compose`.
 func (s Service) run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("no end within %s", commandTimeout))
-	defer cancel()
-	args = append([]string{"compose", "--progress", "plain"}, args...)
-	command := exec.CommandContext(ctx, "docker", args...)
-	command.Dir = s.Project
-	// A grandchild that keeps the pipe open must not keep us.
-	command.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return stdout.String(), nil
+	output, err := proc.System{}.Run(ctx, proc.Command{
+		Dir: s.Project, Args: append([]string{"docker", "compose", "--progress", "plain"}, args...), Timeout: commandTimeout,
+	})
+	return string(output), err
 }

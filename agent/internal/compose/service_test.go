@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docker puts a program that notes its calls, and then does what the script says,
-// in Docker's place. It returns a service and the calls so far.
+// docker replaces Docker by a program that records its calls, and then runs the script. It returns
+// a service and the calls so far.
 func docker(t *testing.T, name, script string) (service Service, calls func() []string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()
@@ -26,7 +26,7 @@ func docker(t *testing.T, name, script string) (service Service, calls func() []
 	}
 }
 
-func TestTraefikServesAgainWhenItWasRestarted(t *testing.T) {
+func TestRestartWaitsUntilTraefikIsHealthy(t *testing.T) {
 	traefik, calls := docker(t, "traefik", `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 	require.NoError(t, traefik.Restart(t.Context()))
 	require.Equal(t, []string{
@@ -52,18 +52,21 @@ func TestPrometheusHasEndedWhenItWasStoppedAndIsHealthyWhenItWasStarted(t *testi
 	}, calls())
 }
 
-func TestAServiceThatDoesNotComeBackIsAnErrorWithDockersWords(t *testing.T) {
-	traefik, _ := docker(t, "traefik", `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; *" up "*) echo "container site-traefik-1 is unhealthy" >&2; exit 1 ;; esac`)
-	require.EqualError(t, traefik.Restart(t.Context()), "start traefik and wait until it is healthy: "+
-		"docker compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik: exit status 1: container site-traefik-1 is unhealthy")
+func TestErrorOfFailedStartQuotesDocker(t *testing.T) {
+	traefik, _ := docker(t, "traefik",
+		`case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; *" up "*) echo "container site-traefik-1 is unhealthy" >&2; exit 1 ;; esac`)
+	require.EqualError(t, traefik.Restart(t.Context()), "cannot start traefik: "+
+		"docker compose --progress plain up --detach --no-deps --no-recreate --wait --wait-timeout 60 traefik: exit status "+
+		"1: container site-traefik-1 is unhealthy")
 }
 
-func TestAServiceThatDoesNotEndIsAnErrorWithDockersWords(t *testing.T) {
+func TestErrorOfFailedStopQuotesDocker(t *testing.T) {
 	prometheus, _ := docker(t, "prometheus", `echo "permission denied" >&2; exit 1`)
-	require.EqualError(t, prometheus.Stop(t.Context()), "stop prometheus: docker compose --progress plain stop prometheus: exit status 1: permission denied")
+	require.EqualError(t, prometheus.Stop(t.Context()),
+		"cannot stop prometheus: docker compose --progress plain stop prometheus: exit status 1: permission denied")
 }
 
-func TestARestartThatIsCalledOffEnds(t *testing.T) {
+func TestCancelledRestartEnds(t *testing.T) {
 	traefik, _ := docker(t, "traefik", `exec sleep 60`)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -1,4 +1,4 @@
-// Package disktest is disks for tests.
+// Package disktest makes disks for tests.
 package disktest
 
 import (
@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Small mounts a file system of one MiB until the test ends, and returns its
-// directory. The test is skipped where that is not allowed.
+// Small mounts a file system of one MiB until the test ends, and returns its directory. It skips
+// the test if it may not mount.
 func Small(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {

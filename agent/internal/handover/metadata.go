@@ -14,9 +14,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Metadata tells a server what its cloud knows of it.
+// Metadata is the instance metadata service.
 type Metadata interface {
-	// PublicIPv4 is the server's public address, or the zero Addr if it has none.
+	// PublicIPv4 returns the server's public address, or the zero Addr if it has none.
 	PublicIPv4(ctx context.Context) (netip.Addr, error)
 }
 
@@ -25,13 +25,12 @@ type IMDS struct {
 	client *imds.Client
 }
 
-// NewIMDS prepares requests to the metadata service; it sends none.
+// NewIMDS returns a client of the metadata service, and sends no request.
 func NewIMDS() IMDS {
-	// Version 2 only, as everywhere on our servers.
+	// Servers accept version 2 only.
 	return IMDS{client: imds.New(imds.Options{EnableFallback: aws.FalseTernary})}
 }
 
-// PublicIPv4 implements Metadata.
 func (m IMDS) PublicIPv4(ctx context.Context) (netip.Addr, error) {
 	output, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: "public-ipv4"})
 	var response *smithyhttp.ResponseError
@@ -39,16 +38,16 @@ func (m IMDS) PublicIPv4(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the public address: %w", err)
+		return netip.Addr{}, fmt.Errorf("cannot get the public address: %w", err)
 	}
 	defer output.Content.Close()
 	text, err := io.ReadAll(output.Content)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("ask for the public address: %w", err)
+		return netip.Addr{}, fmt.Errorf("cannot get the public address: %w", err)
 	}
 	address, err := netip.ParseAddr(strings.TrimSpace(string(text)))
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("understand the public address: %w", err)
+		return netip.Addr{}, fmt.Errorf("cannot parse the public address: %w", err)
 	}
 	return address, nil
 }

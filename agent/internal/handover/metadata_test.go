@@ -11,8 +11,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service with this answer about the
-// public address.
+// serveMetadata is a metadata service with this response about the public address.
 func serveMetadata(t *testing.T, status int, text string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +24,7 @@ func serveMetadata(t *testing.T, status int, text string) {
 	})
 }
 
-func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {
+func TestMetadataServiceReturnsThePublicAddress(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		text   string
@@ -35,8 +34,8 @@ func TestTheMetadataServiceTellsThePublicAddress(t *testing.T) {
 		"an address":  {http.StatusOK, "198.51.100.7", vip, ""},
 		"a line":      {http.StatusOK, "198.51.100.7\n", vip, ""},
 		"no address":  {http.StatusNotFound, "<h1>404</h1>", none, ""},
-		"turned off":  {http.StatusForbidden, "", none, "ask for the public address: "},
-		"other words": {http.StatusOK, "soon", none, "understand the public address: "},
+		"turned off":  {http.StatusForbidden, "", none, "cannot get the public address: "},
+		"other words": {http.StatusOK, "soon", none, "cannot parse the public address: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveMetadata(t, test.status, test.text)

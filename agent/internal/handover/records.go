@@ -1,10 +1,9 @@
-// Package handover is how a server gives way to its successor, through the
-// backup bucket: neither can log in to the other.
+// Package handover lets a server hand over to its successor through the backup bucket, because
+// neither can log in to the other.
 //
-// The server that has the VIP says so in the record Holder. A successor that is
-// ready puts an Announcement there. The holder asks its visitors to reconnect,
-// hands its last data over, and puts an Answer. If the VIP has not moved when the
-// announcement expires, the holder resumes.
+// The server that holds the VIP records itself in Holder. A successor that is ready writes a
+// HandoverRequest. The holder asks its visitors to reconnect, uploads its last data, and writes a
+// HandoverAck. If the VIP has not moved when the request expires, the holder resumes.
 package handover
 
 import (
@@ -18,49 +17,50 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// The keys of the records in the backup bucket. Each is overwritten by the next.
+// The keys of the records in the backup bucket. Each record overwrites the previous one. Names and
+// fields are those of the first version, because a server may hand over to an older or a newer one.
 const (
-	HolderKey       = "handover/holder.json"
-	AnnouncementKey = "handover/announcement.json"
-	AnswerKey       = "handover/answer.json"
+	HolderKey  = "handover/holder.json"
+	RequestKey = "handover/announcement.json"
+	AckKey     = "handover/answer.json"
 )
 
 const (
-	// recordLimit is more than any record has, in bytes.
+	// recordLimit exceeds the size of any record, in bytes.
 	recordLimit = 4 << 10
-	// requestTimeout bounds one request to the bucket, its retries included.
+	// requestTimeout bounds one request to the bucket with its retries.
 	requestTimeout = 10 * time.Second
-	// MaxWindow is how long an announcement counts at most, from when it is first read.
+	// MaxWindow caps how long a request is in force, from when it is first read.
 	MaxWindow = 10 * time.Minute
 )
 
-// errInvalid marks a record that was read and is not understood.
-var errInvalid = errors.New("not understood")
+// errInvalid is the error of a record that was read and cannot be parsed.
+var errInvalid = errors.New("invalid")
 
-// Holder is which server has the VIP.
+// Holder says which server holds the VIP.
 type Holder struct {
-	// Server is an EC2 instance id, here and in the other records.
+	// Server is an EC2 instance ID, as in the other records.
 	Server string `json:"server"`
-	// Since is when the server noticed that the VIP had arrived.
+	// Since is when the server observed that the VIP had arrived.
 	Since time.Time `json:"since"`
 }
 
-// Announcement is a successor's word that it is ready.
-type Announcement struct {
-	// ID is different for each announcement of the same server.
+// HandoverRequest says that a successor is ready.
+type HandoverRequest struct {
+	// ID differs between the requests of one server.
 	ID        string    `json:"id"`
 	Server    string    `json:"server"`
-	Announced time.Time `json:"announced"`
-	// Expires is when the holder need not wait for the move any longer.
+	Requested time.Time `json:"announced"`
+	// Expires is when the holder stops waiting for the VIP to move.
 	Expires time.Time `json:"expires"`
 }
 
-// Answer is a holder's word that it has handed over.
-type Answer struct {
-	// Announcement is the ID of the announcement that it answers.
-	Announcement string    `json:"announcement"`
+// HandoverAck says that the holder has handed over.
+type HandoverAck struct {
+	// Request is the ID of the request.
+	Request      string    `json:"announcement"`
 	Server       string    `json:"server"`
-	Answered     time.Time `json:"answered"`
+	Acknowledged time.Time `json:"answered"`
 }
 
 // Store is the backup bucket. Its errors are those of package bucket.
@@ -72,33 +72,30 @@ type Store interface {
 	Put(ctx context.Context, key string, content []byte, contentType string) error
 }
 
-// record is one of the records.
 type record interface {
-	// complete tells whether it says what it is there to say.
+	// complete reports whether the required fields are set.
 	complete() bool
 }
 
 func (h Holder) complete() bool { return IsName(h.Server) }
-func (a Announcement) complete() bool {
-	return IsName(a.ID) && IsName(a.Server) && !a.Expires.IsZero()
+func (r HandoverRequest) complete() bool {
+	return IsName(r.ID) && IsName(r.Server) && !r.Expires.IsZero()
 }
-func (a Answer) complete() bool { return IsName(a.Announcement) && IsName(a.Server) }
+func (a HandoverAck) complete() bool { return IsName(a.Request) && IsName(a.Server) }
 
 const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:+/"
 
-// IsName reports whether text from the bucket can name a server, a stack or an announcement. Names
-// are printed in the output of an update, where a line break would be a command to CI.
+// IsName reports whether text from the bucket can name a server, a stack or a request. The output
+// of an update contains such names, and a line break in it could be a command to CI.
 func IsName(text string) bool {
 	return text != "" && len(text) <= 200 && strings.Trim(text, nameCharacters) == ""
 }
 
-// live tells whether the announcement is in force. None never is.
-func (a Announcement) live() bool {
-	return time.Now().Before(a.Expires)
-}
+// inForce reports whether the request has not expired. The zero request never is in force.
+func (r HandoverRequest) inForce() bool { return time.Now().Before(r.Expires) }
 
-// read fetches a record. Its errors are those of Store.Read, and errInvalid: that
-// one comes with the ETag, so that the record need not be read again, if it has been read at all.
+// read fetches a record. Its errors are those of Store.Read, and errInvalid. With the latter it
+// returns the ETag, if the record was read at all, so that the record need not be read again.
 func read[R record](ctx context.Context, store Store, key, knownETag string) (fetched R, etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -113,23 +110,22 @@ func read[R record](ctx context.Context, store Store, key, knownETag string) (fe
 		return fetched, etag, fmt.Errorf("%s is %w: %w", key, errInvalid, err)
 	}
 	if !fetched.complete() {
-		return fetched, etag, fmt.Errorf("%s is %w: a value is missing", key, errInvalid)
+		return fetched, etag, fmt.Errorf("%s is %w: a required field is missing", key, errInvalid)
 	}
 	return fetched, etag, nil
 }
 
-// ReadHolder reads which server has the VIP. Errors are those of Store.Read, or that
-// the record is not understood.
+// ReadHolder reads which server holds the VIP. Errors are those of Store.Read, or that the record is
+// invalid.
 func ReadHolder(ctx context.Context, store Store) (Holder, error) {
 	holder, _, err := read[Holder](ctx, store, HolderKey, "")
 	return holder, err
 }
 
-// write stores a record.
 func write(ctx context.Context, store Store, key string, record record) error {
 	content, err := json.Marshal(record)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return fmt.Errorf("cannot encode %s: %w", key, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -3,94 +3,68 @@ package handover
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
-	"strings"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
 )
 
-const (
-	// askPause is the time from the arrival of the VIP to the first look whether all
-	// certificates are there, and askLimit the longest between two looks. In
-	// between it doubles: Let's Encrypt forgives five failures an hour for each name.
-	askPause = 2 * time.Minute
-	askLimit = time.Hour
-	// recordPause is the time between two looks whether the record of the holder is
-	// still there: somebody may empty the bucket.
-	recordPause = time.Minute
-)
+// Data is what a server collects and its successor continues. Each method may be called again,
+// whether it failed, was interrupted or succeeded.
+type Data interface {
+	// Release stops collecting and uploads what the bucket lacks.
+	Release(ctx context.Context) error
+	// Resume starts collecting where no other server does: this one is the first, or its successor
+	// did not take the VIP.
+	Resume(ctx context.Context) error
+	// Restore downloads what the previous server uploaded, and starts collecting.
+	Restore(ctx context.Context) error
+}
 
-// Watcher is what each server does all its life: it serves and records that it has
-// the VIP as soon as that is so, and gives way to a successor that announces itself.
+// Watcher runs on each server all its life. It serves and records that the server holds the VIP, and
+// hands over to a successor that requests it. Type state draws its states.
 type Watcher struct {
-	// Server names this server.
 	Server       string
 	VIP          netip.Addr
 	Store        Store
 	Metadata     Metadata
 	Data         Data
-	Front        Front
+	Proxy        Proxy
 	Certificates Certificates
-	// HolderFile is there while this server is recorded as the one that has the
-	// VIP; "" is no file.
+	// HolderFile exists while this server is recorded as the holder of the VIP; "" is no file.
 	HolderFile string
-	// Poll is the pause between two looks.
+	// Poll is the pause between two checks.
 	Poll time.Duration
-	// Drain is how long visitors are asked before this server hands over.
+	// Drain is how long visitors are asked to reconnect before the server hands over.
 	Drain time.Duration
 	Log   *slog.Logger
 
-	troubles troubles
+	throttle errorThrottle
+	state    state
+	holder   holderRecord
+	missing  certificateRetry
+	// proxy is the state of the proxy, or "" while that is unknown.
+	proxy ProxyState
+	// drained is when the proxy began to drain; zero while it does not.
+	drained time.Time
 
-	// known is whether the metadata service has answered yet, and holds whether
-	// this server had the VIP by its last answer, since when.
-	known bool
-	holds bool
-	since time.Time
-	// answered is whether that answer is of this look.
-	answered bool
-	// recorded and flagged are whether the bucket and HolderFile say that it has, and
-	// nextRecord is when to look whether the bucket still does.
-	recorded bool
-	// displaced is whether the bucket named another server at the last look.
-	displaced  bool
-	flagged    bool
-	nextRecord time.Time
-
-	// etag is that of the announcement that needs nothing more to be done, and
-	// over the id of one that is over because the VIP has been away since.
+	// request is the last one that the server began to follow; its ID is "" if none is known.
+	request HandoverRequest
+	// closed is the ID of a request that ended because the VIP came back.
+	closed string
+	// etag is that of the request that needs no more work, and read whether the bucket ever answered.
 	etag string
-	over string
-	// looked is whether the bucket has told yet what is announced.
-	looked bool
-
-	// shown is the state that the front is in, or "" while that is not known.
-	shown State
-	// pause is the time between the last look at the certificates and the next one,
-	// and missed whether the last one missed some.
-	pause    time.Duration
-	nextLook time.Time
-	missed   bool
-
-	// draining is whether visitors are asked to reconnect, since when.
-	draining      bool
-	drainingSince time.Time
-	// successor is for whom. After a restart of the agent it is not known.
-	successor Announcement
+	read bool
 }
 
 // Run watches until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	w.begin()
+	w.start()
 	ticker := time.NewTicker(w.Poll)
 	defer ticker.Stop()
 	for {
-		w.step(ctx)
+		w.check(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -99,236 +73,182 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// begin finds out what the process before this one left.
-func (w *Watcher) begin() {
-	w.troubles = troubles{log: w.Log, kinds: map[string]string{}}
-	state, err := w.Front.State()
-	w.troubles.note("read the state", err)
-	w.shown = state
-	w.pause, w.nextLook = askPause, time.Now().Add(askPause)
+// start continues the state that an earlier process left.
+func (w *Watcher) start() {
+	w.throttle = newErrorThrottle(w.Log)
+	w.holder = holderRecord{server: w.Server, store: w.Store, file: w.HolderFile, log: w.Log, throttle: w.throttle}
+	w.missing.restart()
+	state, err := w.Proxy.State()
+	w.throttle.ok("read the proxy's state", err)
+	w.state, w.proxy = starting, state
 	if state == Draining {
-		w.draining, w.drainingSince = true, time.Now()
+		w.state, w.drained = restarted, time.Now()
 	}
 }
 
-// step is one look, and all that follows from it.
-func (w *Watcher) step(ctx context.Context) {
-	w.observe(ctx)
-	if !w.known {
+// check observes the VIP once and acts according to the state.
+func (w *Watcher) check(ctx context.Context) {
+	observed := w.observeVIP(ctx)
+	switch w.state {
+	case starting, restarted:
 		return
-	}
-	if !w.holds {
-		w.troubles.note("take back the holder file", remove(w.HolderFile))
-		// What is drained stays so: others serve now.
-		if !w.draining {
-			w.show(Waiting)
-		}
+	case standby:
+		w.show(Waiting)
+		w.holder.withdraw()
 		return
-	}
-	// First, so that visitors do not wait for a certificate longer than they must.
-	if !w.draining {
+	case replaced:
+		w.holder.withdraw()
+		return
+	case active:
+		// First: visitors may be waiting for a certificate.
 		w.show(Serving)
 	}
-	w.record(ctx)
-	w.follow(ctx)
-	w.resume(ctx)
-	w.ask()
+	w.holder.keep(ctx, observed)
+	if request, etag, found := w.readRequest(ctx); found {
+		w.handOver(ctx, request, etag)
+	}
+	if w.read && !w.request.inForce() {
+		w.apply(noRequest)
+	}
+	if w.state == resuming {
+		w.resume(ctx)
+	}
+	if w.proxy == Serving {
+		w.requestCertificates()
+	}
 }
 
-// show puts the front into a state, unless it was the last to do so.
-func (w *Watcher) show(state State) (ok bool) {
-	if w.shown == state {
-		return true
+// apply follows the transition of an event, if the state has one.
+func (w *Watcher) apply(e event) (from state, exists bool) {
+	from = w.state
+	to, exists := transitions()[from][e]
+	if exists {
+		w.state = to
+		w.Log.Debug("transition", "from", from, "event", e, "to", to)
 	}
-	if !w.troubles.note("switch to a state", w.Front.Set(state)) {
-		w.shown = ""
+	return from, exists
+}
+
+// observeVIP asks whether this server holds the VIP, and reports whether the metadata service
+// answered. Without an answer the state does not change.
+func (w *Watcher) observeVIP(ctx context.Context) (answered bool) {
+	address, err := w.Metadata.PublicIPv4(ctx)
+	if !w.throttle.ok("ask the metadata service", err) {
 		return false
 	}
-	w.shown = state
-	w.pause, w.nextLook = askPause, time.Now().Add(askPause)
+	observed := vipAbsent
+	if address == w.VIP {
+		observed = vipPresent
+	}
+	from, changed := w.apply(observed)
+	switch {
+	case !changed:
+	case observed == vipAbsent:
+		w.Log.Info("this server does not hold the VIP", "vip", w.VIP)
+	default:
+		w.Log.Info("this server holds the VIP", "vip", w.VIP)
+		w.holder.begin()
+		if from == replaced {
+			// The VIP was moved back, which ends the request that is still in force.
+			w.closed, w.request = w.request.ID, HandoverRequest{}
+		}
+	}
 	return true
 }
 
-// ask has the front ask for certificates that are missing although it has asked
-// before: a DNS record that was late, or a certificate authority that was away.
-func (w *Watcher) ask() {
-	if w.shown != Serving || time.Now().Before(w.nextLook) {
-		return
+// show puts the proxy into a state, unless it already is.
+func (w *Watcher) show(state ProxyState) (ok bool) {
+	if w.proxy == state {
+		return true
 	}
-	missing, err := w.Certificates.Missing()
-	if !w.troubles.note("look at the certificates", err) {
-		w.nextLook = time.Now().Add(askPause)
-		return
+	w.proxy = ""
+	if w.throttle.ok("switch the proxy's state", w.Proxy.Set(state)) {
+		w.proxy = state
+		w.missing.restart()
 	}
-	if len(missing) == 0 {
-		if w.missed {
-			w.Log.Info("all certificates are there")
-		}
-		w.missed, w.pause, w.nextLook = false, askPause, time.Now().Add(askLimit)
-		return
-	}
-	w.missed = true
-	w.pause = min(2*w.pause, askLimit)
-	w.nextLook = time.Now().Add(w.pause)
-	w.Log.Warn("certificates are missing: asking for them once more", "names", strings.Join(missing, ","), "next", w.pause)
-	w.troubles.note("switch to a state", w.Front.Set(Serving))
+	return w.proxy == state
 }
 
-// observe finds out whether this server has the VIP. While that cannot be found
-// out, it is as it was.
-func (w *Watcher) observe(ctx context.Context) {
-	address, err := w.Metadata.PublicIPv4(ctx)
-	w.answered = w.troubles.note("ask the metadata service", err)
-	if !w.answered {
-		return
-	}
-	holds := address == w.VIP
-	if w.known && holds == w.holds {
-		return
-	}
-	returned := w.known && holds
-	w.known, w.holds = true, holds
-	w.recorded, w.flagged = false, false
-	if !holds {
-		w.Log.Info("this server does not have the VIP", "vip", w.VIP)
-		return
-	}
-	w.since = time.Now()
-	w.Log.Info("this server has the VIP", "vip", w.VIP)
-	if returned && w.draining {
-		// Somebody moved it back: what was announced before is over.
-		w.over, w.successor = w.successor.ID, Announcement{}
-	}
-}
-
-// record says in the bucket and on the disk that this server has the VIP.
-func (w *Watcher) record(ctx context.Context) {
-	if w.recorded && w.answered && !time.Now().Before(w.nextRecord) {
-		w.nextRecord = time.Now().Add(recordPause)
-		// What another server has written stays for another such pause: perhaps this one is not
-		// asked any more, and the metadata service says so late. After that it is wrong.
-		holder, err := ReadHolder(ctx, w.Store)
-		displaced := err == nil && holder.Server != w.Server
-		if displaced && w.displaced {
-			w.Log.Warn("the record names another server, and this one has the VIP: writing it again", "named", holder.Server)
-			w.recorded = false
-		}
-		w.displaced = displaced
-		if errors.Is(err, bucket.ErrNotFound) || errors.Is(err, errInvalid) {
-			w.Log.Warn("the record of the server that has the VIP is gone, or of no use: writing it again")
-			w.recorded = false
-		}
-	}
-	if !w.recorded {
-		w.nextRecord = time.Now().Add(recordPause)
-		err := write(ctx, w.Store, HolderKey, Holder{Server: w.Server, Since: w.since.UTC()})
-		w.recorded = w.troubles.note("record that this server has the VIP", err)
-	}
-	if w.recorded && !w.flagged && w.HolderFile != "" {
-		w.flagged = w.troubles.note("make the holder file", touch(w.HolderFile))
-	}
-}
-
-// follow reads what is announced, and hands over to a successor.
-func (w *Watcher) follow(ctx context.Context) {
-	const job = "read the announcement"
-	announcement, etag, err := read[Announcement](ctx, w.Store, AnnouncementKey, w.etag)
+// readRequest returns the request in the bucket if it is in force and not acknowledged.
+func (w *Watcher) readRequest(ctx context.Context) (request HandoverRequest, etag string, found bool) {
+	const job = "read the handover request"
+	request, etag, err := read[HandoverRequest](ctx, w.Store, RequestKey, w.etag)
 	switch {
 	case errors.Is(err, bucket.ErrNotModified), errors.Is(err, bucket.ErrNotFound):
-		// Nothing new.
-		w.looked = true
-		w.troubles.note(job, nil)
-		return
+		w.read = true
+		w.throttle.ok(job, nil)
+		return request, "", false
+	case errors.Is(err, errInvalid) && etag != "":
+		w.throttle.ok(job, nil)
+		w.Log.Warn("ignored an invalid handover request", "error", err)
+		w.read, w.etag = true, etag
+		return request, "", false
 	case errors.Is(err, errInvalid):
-		w.etag, w.looked = etag, true
-		if etag == "" {
-			// It is met again at each poll.
-			w.troubles.note(job, err)
-			return
-		}
-		w.troubles.note(job, nil)
-		w.Log.Warn("ignored an announcement", "error", err)
-		return
-	case !w.troubles.note(job, err):
-		return
+		// Without an ETag each check reads it again.
+		w.throttle.ok(job, err)
+		w.read, w.etag = true, ""
+		return request, "", false
+	case !w.throttle.ok(job, err):
+		return request, "", false
 	}
-	w.looked = true
-	if announcement.ID == w.successor.ID {
-		announcement = w.successor
-	} else if limit := time.Now().Add(MaxWindow).UTC(); announcement.Expires.After(limit) {
-		w.Log.Warn("an announcement expires too late: it is bounded", "server", announcement.Server, "expires", announcement.Expires, "until", limit)
-		announcement.Expires = limit
+	w.read = true
+	if request.ID == w.request.ID {
+		request = w.request // whose expiry is capped
+	} else if limit := time.Now().Add(MaxWindow).UTC(); request.Expires.After(limit) {
+		w.Log.Warn("capped the expiry of a handover request",
+			"server", request.Server, "expires", request.Expires, "until", limit)
+		request.Expires = limit
 	}
-	if announcement.Server == w.Server || announcement.ID == w.over || !announcement.live() || w.handOver(ctx, announcement) {
+	if request.Server == w.Server || request.ID == w.closed || !request.inForce() {
 		w.etag = etag
+		return request, "", false
 	}
+	return request, etag, true
 }
 
-// handOver asks visitors to come back on new connections, brings the last data to
-// the bucket and answers the announcement. It tells whether that is done; until it
-// is, it is done again from the beginning.
-func (w *Watcher) handOver(ctx context.Context, to Announcement) (done bool) {
-	if w.successor.ID != to.ID {
-		w.successor = to
-		w.Log.Info("handing over: asking visitors to reconnect", "successor", to.Server, "until", to.Expires)
+// handOver asks visitors to reconnect, uploads the last data and acknowledges the request. After a
+// failure, the next check starts over.
+func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag string) {
+	w.apply(requested)
+	if w.request.ID != request.ID {
+		w.request = request
+		w.Log.Info("handing over: asking visitors to reconnect", "successor", request.Server, "until", request.Expires)
 	}
-	if !w.draining {
-		w.draining, w.drainingSince = true, time.Now()
+	if w.drained.IsZero() {
+		w.drained = time.Now()
 	}
-	// Otherwise the move will cut visitors' open connections. That is no reason to
-	// let the successor wait in vain.
+	// A proxy that cannot drain must not hold up the successor: the move then cuts open connections.
 	w.show(Draining)
 	select {
 	case <-ctx.Done():
-		return false
-	case <-time.After(time.Until(w.drainingSince.Add(w.Drain))):
+		return
+	case <-time.After(time.Until(w.drained.Add(w.Drain))):
 	}
 
-	releasing, cancel := context.WithDeadline(ctx, to.Expires)
+	releasing, cancel := context.WithDeadline(ctx, request.Expires)
 	defer cancel()
-	if !w.troubles.note("hand over the last data", w.Data.Release(releasing)) {
-		return false
+	if !w.throttle.ok("upload the last data", w.Data.Release(releasing)) {
+		return
 	}
-	answer := Answer{Announcement: to.ID, Server: w.Server, Answered: time.Now().UTC()}
-	if !w.troubles.note("answer the announcement", write(ctx, w.Store, AnswerKey, answer)) {
-		return false
+	ack := HandoverAck{Request: request.ID, Server: w.Server, Acknowledged: time.Now().UTC()}
+	if !w.throttle.ok("acknowledge the handover request", write(ctx, w.Store, AckKey, ack)) {
+		return
 	}
-	w.Log.Info("handed over", "successor", to.Server)
-	return true
+	w.Log.Info("handed over", "successor", request.Server)
+	w.etag = etag
+	w.apply(acknowledged)
 }
 
-// resume ends the draining of a server that has the VIP, unless an announcement
-// is in force. One that could not be read yet may be.
+// resume makes the server serve and collect again.
 func (w *Watcher) resume(ctx context.Context) {
-	if !w.draining || !w.looked || w.successor.live() {
+	if !w.show(Serving) || !w.throttle.ok("resume collecting data", w.Data.Resume(ctx)) {
 		return
 	}
-	if !w.show(Serving) {
-		return
-	}
-	if !w.troubles.note("collect data again", w.Data.Resume(ctx)) {
-		return
-	}
-	if w.successor.ID != "" {
-		w.Log.Warn("the successor did not come: this server goes on", "successor", w.successor.Server)
+	if w.request.ID != "" {
+		w.Log.Warn("resumed: the successor did not take the VIP", "successor", w.request.Server)
 	} else {
-		w.Log.Info("no handover is going on: this server goes on")
+		w.Log.Info("resumed: no handover is in progress")
 	}
-	w.draining = false
-}
-
-// touch makes a file whose existence is all that it says.
-func touch(path string) error {
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		return fmt.Errorf("make a flag file: %w", err)
-	}
-	return nil
-}
-
-// remove removes such a file if there is one.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove a flag file: %w", err)
-	}
-	return nil
+	w.drained = time.Time{}
+	w.apply(resumed)
 }

@@ -17,7 +17,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-const hasIt = "level=INFO msg=\"this server has the VIP\" vip=198.51.100.7\n"
+const hasIt = "level=INFO msg=\"this server holds the VIP\" vip=198.51.100.7\n"
 
 func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022)) // systemd's
@@ -25,7 +25,7 @@ func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		require.Equal(t, Holder{Server: "i-old", Since: time.Now().UTC()}, stored[Holder](t, s.bucket, HolderKey))
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 		stat, err := os.Stat(s.holder)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o644), stat.Mode().Perm())
@@ -33,7 +33,7 @@ func TestAServerThatHasTheVIPRecordsItOnce(t *testing.T) {
 		after(time.Hour)
 		require.Equal(t, []string{"PUT " + HolderKey}, writes(s.bucket.takeRequests()))
 		require.Equal(t, hasIt, s.takeLog(), "an uneventful hour is not worth a line")
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 	})
 }
 
@@ -46,15 +46,15 @@ func TestAServerWithoutTheVIPLeavesTheBucketAlone(t *testing.T) {
 				s.bucket.announce(t, "i-new", MaxWindow)
 				after(time.Minute)
 				require.Empty(t, s.bucket.takeRequests())
-				require.False(t, exists(s.holder), "also when it is left from a time when the server had it")
-				require.Equal(t, Waiting, s.front.is())
-				require.Equal(t, "level=INFO msg=\"this server does not have the VIP\" vip=198.51.100.7\n", s.takeLog())
+				require.False(t, fileExists(s.holder), "also when it is left from a time when the server had it")
+				require.Equal(t, Waiting, s.proxy.is())
+				require.Equal(t, "level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
 			})
 		})
 	}
 }
 
-func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
+func TestEachArrivalOfTheVIPIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
@@ -63,23 +63,23 @@ func TestTheVIPsComingAndGoingIsRecordedEachTime(t *testing.T) {
 		s.cloud.answer(vip, nil)
 		after(time.Second)
 		require.Equal(t, Holder{Server: "i-old", Since: begin.Add(time.Minute)}, stored[Holder](t, s.bucket, HolderKey))
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 
 		s.cloud.answer(another, nil)
 		after(2 * time.Second)
-		require.False(t, exists(s.holder))
+		require.False(t, fileExists(s.holder))
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "to say who has it now is up to that one")
 
 		s.bucket.takeRequests()
 		s.cloud.answer(vip, nil)
 		after(10 * time.Second)
 		require.Equal(t, []string{"PUT " + HolderKey}, writes(s.bucket.takeRequests()))
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 	})
 }
 
-// Backups ask the record who may write.
-func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
+// Backups read in the record which server may write.
+func TestHolderIsRecordedAgainInEmptiedBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -87,16 +87,16 @@ func TestABucketThatWasEmptiedHearsAgainWhoHasTheVIP(t *testing.T) {
 		s.bucket.delete(HolderKey)
 		after(time.Minute)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
-		require.Equal(t, "level=WARN msg=\"the record of the server that has the VIP is gone, or of no use: writing it again\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"the holder record is missing or invalid: rewriting it\"\n", s.takeLog())
 
 		s.bucket.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
-		after(recordPause)
-		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "who came later may know better")
-		after(recordPause)
+		after(holderPause)
+		require.Equal(t, "i-new", stored[Holder](t, s.bucket, HolderKey).Server, "a later record may be right")
+		after(holderPause)
 		require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server, "it does not: this server is asked")
 		for _, text := range []string{"", "[]", `{"server":"\n::stop-commands::"}`, strings.Repeat("x", 5_000)} {
 			s.bucket.write(HolderKey, text)
-			after(recordPause)
+			after(holderPause)
 			require.Equal(t, "i-old", stored[Holder](t, s.bucket, HolderKey).Server)
 		}
 
@@ -122,13 +122,13 @@ func TestTheBootstrapLoginStaysUntilTheVIPIsRecorded(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.bucket.fail("PUT "+HolderKey, errors.New("no route to host")) })
 		defer s.stop()
 		after(time.Minute)
-		require.False(t, exists(s.holder))
+		require.False(t, fileExists(s.holder))
 		s.bucket.fail("PUT "+HolderKey, nil)
 		after(2 * time.Second)
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 		require.Equal(t, hasIt+
-			"level=WARN msg=\"record that this server has the VIP: failed\" error=\"no route to host\"\n"+
-			"level=INFO msg=\"record that this server has the VIP: works again\"\n", s.takeLog())
+			"level=WARN msg=\"cannot record that this server holds the VIP\" error=\"no route to host\"\n"+
+			"level=INFO msg=\"recovered: record that this server holds the VIP\"\n", s.takeLog())
 	})
 }
 
@@ -141,17 +141,17 @@ func TestASilentMetadataServiceChangesNothing(t *testing.T) {
 
 		s.cloud.answer(vip, nil)
 		after(2 * time.Second)
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 		s.bucket.takeRequests()
 		s.cloud.answer(none, errors.New("timeout"))
 		after(time.Minute)
-		require.True(t, exists(s.holder))
+		require.True(t, fileExists(s.holder))
 		require.Empty(t, writes(s.bucket.takeRequests()))
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement, "it goes on handing over")
-		require.Equal(t, 2, strings.Count(s.log.String(), "ask the metadata service: failed"))
-		require.Equal(t, 1, strings.Count(s.log.String(), "ask the metadata service: works again"))
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "it continues the handover")
+		require.Equal(t, 2, strings.Count(s.log.String(), "cannot ask the metadata service"))
+		require.Equal(t, 1, strings.Count(s.log.String(), "recovered: ask the metadata service"))
 	})
 }
 
@@ -165,65 +165,67 @@ func TestAnAnnouncedSuccessorIsHandedOverTo(t *testing.T) {
 		id := s.bucket.announce(t, "i-new", 2*time.Minute)
 
 		after(time.Second)
-		require.Equal(t, Draining, s.front.is(), "visitors are asked to reconnect at the next look")
+		require.Equal(t, Draining, s.proxy.is(), "visitors are asked to reconnect at the next check")
 		require.Empty(t, s.data.taken())
 
 		after(2900 * time.Millisecond)
 		require.Empty(t, s.data.taken(), "visitors have three seconds to do so")
-		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey))
+		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey))
 		answered := s.data.taken
 		s.data.onRelease(func(context.Context) error {
-			require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey), "the answer comes after the data")
+			require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "the answer comes after the data")
 			return nil
 		})
 		after(100 * time.Millisecond)
 		require.Equal(t, []string{"release"}, answered())
-		require.Equal(t, Answer{Announcement: id, Server: "i-old", Answered: time.Now().UTC()}, stored[Answer](t, s.bucket, AnswerKey))
+		require.Equal(t, HandoverAck{Request: id, Server: "i-old", Acknowledged: time.Now().UTC()},
+			stored[HandoverAck](t, s.bucket, AckKey))
 
 		after(20 * time.Second)
-		require.Equal(t, []string{"PUT " + AnswerKey}, writes(s.bucket.takeRequests()), "one answer is enough")
+		require.Equal(t, []string{"PUT " + AckKey}, writes(s.bucket.takeRequests()), "one answer is enough")
 		s.cloud.answer(another, nil)
 		after(time.Hour)
-		require.Equal(t, Draining, s.front.is(), "a server that others have replaced stays as it is")
-		require.False(t, exists(s.holder))
+		require.Equal(t, Draining, s.proxy.is(), "a replaced server does not change")
+		require.False(t, fileExists(s.holder))
 		require.Equal(t, []string{"release"}, s.data.taken())
-		require.Equal(t, "level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
-			"level=INFO msg=\"handed over\" successor=i-new\n"+
-			"level=INFO msg=\"this server does not have the VIP\" vip=198.51.100.7\n", s.takeLog())
+		require.Equal(t,
+			"level=INFO msg=\"handing over: asking visitors to reconnect\" successor=i-new until=2000-01-01T00:02:01.000Z\n"+
+				"level=INFO msg=\"handed over\" successor=i-new\n"+
+				"level=INFO msg=\"this server does not hold the VIP\" vip=198.51.100.7\n", s.takeLog())
 	})
 }
 
-func TestAServerWhoseSuccessorDoesNotComeGoesOn(t *testing.T) {
+func TestServerResumesIfTheSuccessorDoesNotTakeTheVIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.bucket.announce(t, "i-new", 2*time.Minute)
 		after(119 * time.Second)
-		require.Equal(t, Draining, s.front.is())
+		require.Equal(t, Draining, s.proxy.is())
 		s.takeLog()
-		// Its look comes after at most another one's length.
+		// A check begins at most one check's length later.
 		after(3 * time.Second)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
-		require.Equal(t, "level=WARN msg=\"the successor did not come: this server goes on\" successor=i-new\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"resumed: the successor did not take the VIP\" successor=i-new\n", s.takeLog())
 
 		after(time.Hour)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
 		require.Empty(t, s.takeLog())
 	})
 }
 
-func TestAServerGoesOnThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestServerContinuesWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.Equal(t, Draining, s.front.is())
-		s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host"))
+		require.Equal(t, Draining, s.proxy.is())
+		s.bucket.fail("GET "+RequestKey, errors.New("no route to host"))
 		after(time.Minute)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 	})
 }
 
@@ -234,33 +236,33 @@ func TestAServerThatGetsTheVIPBackServesAsBefore(t *testing.T) {
 				s := start(t, vip)
 				defer s.stop()
 				if !answers {
-					s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+					s.bucket.fail("PUT "+AckKey, bucket.ErrDenied)
 				}
 				s.bucket.announce(t, "i-new", MaxWindow)
 				after(11 * time.Second)
 				s.cloud.answer(none, nil)
 				after(20 * time.Second)
-				require.Equal(t, Draining, s.front.is())
+				require.Equal(t, Draining, s.proxy.is())
 				s.takeLog()
 
-				s.bucket.fail("PUT "+AnswerKey, nil)
+				s.bucket.fail("PUT "+AckKey, nil)
 				s.cloud.answer(vip, nil)
 				after(10 * time.Second)
-				require.Equal(t, Serving, s.front.is(), "the announcement is in force, and over nevertheless")
+				require.Equal(t, Serving, s.proxy.is(), "the announcement is in force, and over nevertheless")
 				require.Contains(t, s.data.taken(), "resume")
-				require.Equal(t, hasIt+"level=INFO msg=\"no handover is going on: this server goes on\"\n", s.takeLog())
-				require.True(t, exists(s.holder))
+				require.Equal(t, hasIt+"level=INFO msg=\"resumed: no handover is in progress\"\n", s.takeLog())
+				require.True(t, fileExists(s.holder))
 
 				id := s.bucket.announce(t, "i-newer", MaxWindow)
 				after(10 * time.Second)
-				require.Equal(t, Draining, s.front.is(), "the next update is as any other")
-				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+				require.Equal(t, Draining, s.proxy.is(), "the next update is as any other")
+				require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
 			})
 		})
 	}
 }
 
-func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
+func TestSecondRequestIsAcknowledgedAndExtendsDraining(t *testing.T) {
 	for _, successor := range []string{"i-new", "i-newer"} {
 		t.Run(successor, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -268,35 +270,38 @@ func TestAFurtherAnnouncementIsAnsweredAnewAndExtendsTheDraining(t *testing.T) {
 				defer s.stop()
 				first := s.bucket.announce(t, "i-new", time.Minute)
 				after(31 * time.Second)
-				require.Equal(t, first, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+				require.Equal(t, first, stored[HandoverAck](t, s.bucket, AckKey).Request)
 
 				second := s.bucket.announce(t, successor, time.Minute)
 				after(time.Second)
-				require.Equal(t, second, stored[Answer](t, s.bucket, AnswerKey).Announcement, "visitors have been asked for long enough")
+				require.Equal(t, second, stored[HandoverAck](t, s.bucket, AckKey).Request,
+					"visitors have been asked for long enough")
 				after(55 * time.Second)
-				require.Equal(t, Draining, s.front.is(), "the first announcement has expired, the second has not")
+				require.Equal(t, Draining, s.proxy.is(), "the first announcement has expired, the second has not")
 				after(10 * time.Second)
-				require.Equal(t, Serving, s.front.is())
+				require.Equal(t, Serving, s.proxy.is())
 				require.Equal(t, []string{"release", "release", "resume"}, s.data.taken())
-				require.Contains(t, s.takeLog(), "did not come: this server goes on\" successor="+successor+"\n")
+				require.Contains(t, s.takeLog(), "the successor did not take the VIP\" successor="+successor+"\n")
 			})
 		})
 	}
 }
 
-func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
+func TestRequestThatIsNoSuccessorsIsIgnored(t *testing.T) {
 	for name, announce := range map[string]func(t *testing.T, m *memory){
 		"this server itself":    func(t *testing.T, m *memory) { m.announce(t, "i-old", time.Hour) },
 		"one that is too late":  func(t *testing.T, m *memory) { m.announce(t, "i-new", 0) },
-		"one of another format": func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"expires": 1}`) },
+		"one of another format": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"expires": 1}`) },
 		"one without an id": func(_ *testing.T, m *memory) {
-			m.write(AnnouncementKey, `{"server":"i-new","expires":"2038-01-19T00:00:00Z"}`)
+			m.write(RequestKey, `{"server":"i-new","expires":"2038-01-19T00:00:00Z"}`)
 		},
-		"one without a server": func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`) },
-		"one without an end":   func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","server":"i-new"}`) },
-		"half of one":          func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"1","ser`) },
-		"nothing":              func(_ *testing.T, m *memory) { m.write(AnnouncementKey, ``) },
-		"far too much":         func(_ *testing.T, m *memory) { m.write(AnnouncementKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
+		"one without a server": func(_ *testing.T, m *memory) {
+			m.write(RequestKey, `{"id":"1","expires":"2038-01-19T00:00:00Z"}`)
+		},
+		"one without an end": func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","server":"i-new"}`) },
+		"half of one":        func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"1","ser`) },
+		"nothing":            func(_ *testing.T, m *memory) { m.write(RequestKey, ``) },
+		"far too much":       func(_ *testing.T, m *memory) { m.write(RequestKey, `{"id":"`+strings.Repeat("x", 1<<20)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -307,80 +312,81 @@ func TestWhatIsNoSuccessorIsIgnored(t *testing.T) {
 				announce(t, s.bucket)
 				after(time.Minute)
 				require.Empty(t, writes(s.bucket.takeRequests()))
-				require.Equal(t, Serving, s.front.is())
+				require.Equal(t, Serving, s.proxy.is())
 				require.Empty(t, s.data.taken())
-				require.LessOrEqual(t, strings.Count(s.log.String(), "ignored an announcement"), 1)
+				require.LessOrEqual(t, strings.Count(s.log.String(), "ignored an invalid handover request"), 1)
 
 				id := s.bucket.announce(t, "i-new", time.Minute)
 				after(10 * time.Second)
-				require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement, "the next one counts")
+				require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request, "the next one counts")
 			})
 		})
 	}
 }
 
-func TestAnAnnouncementThatIsNotUnderstoodIsToldOnce(t *testing.T) {
+func TestInvalidRequestIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.takeLog()
-		s.bucket.write(AnnouncementKey, "hello")
+		s.bucket.write(RequestKey, "hello")
 		after(time.Hour)
-		require.Equal(t, "level=WARN msg=\"ignored an announcement\" "+
-			"error=\"handover/announcement.json is not understood: invalid character 'h' looking for beginning of value\"\n", s.takeLog())
-		s.bucket.write(AnnouncementKey, "{}")
+		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
+			"error=\"handover/announcement.json is invalid: invalid character 'h' looking for beginning of value\"\n",
+			s.takeLog())
+		s.bucket.write(RequestKey, "{}")
 		after(time.Minute)
-		require.Equal(t, "level=WARN msg=\"ignored an announcement\" "+
-			"error=\"handover/announcement.json is not understood: a value is missing\"\n", s.takeLog())
+		require.Equal(t, "level=WARN msg=\"ignored an invalid handover request\" "+
+			"error=\"handover/announcement.json is invalid: a required field is missing\"\n", s.takeLog())
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+func TestFailedAcknowledgmentIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
-		s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+		s.bucket.fail("PUT "+AckKey, bucket.ErrDenied)
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(31 * time.Second)
-		s.bucket.fail("PUT "+AnswerKey, nil)
+		s.bucket.fail("PUT "+AckKey, nil)
 		after(2 * time.Second)
-		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
-		require.Equal(t, 1, strings.Count(s.log.String(), "answer the announcement: failed"))
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
+		require.Equal(t, 1, strings.Count(s.log.String(), "cannot acknowledge the handover request"))
 		require.Equal(t, 1, strings.Count(s.log.String(), "handing over: "))
 		require.Equal(t, 1, strings.Count(s.log.String(), "handed over"))
 	})
 }
 
-func TestAnAnswerThatCannotBeWrittenDoesNotKeepAServerDraining(t *testing.T) {
+func TestFailedAcknowledgmentDoesNotProlongDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
-		s.bucket.fail("PUT "+AnswerKey, bucket.ErrDenied)
+		s.bucket.fail("PUT "+AckKey, bucket.ErrDenied)
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(65 * time.Second)
-		require.Equal(t, Serving, s.front.is())
-		s.bucket.fail("PUT "+AnswerKey, nil)
+		require.Equal(t, Serving, s.proxy.is())
+		s.bucket.fail("PUT "+AckKey, nil)
 		after(time.Hour)
-		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey), "nobody asks any longer")
+		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey), "the request has expired")
 	})
 }
 
-func TestDataThatCannotBeHandedOverIsNotSaidToBe(t *testing.T) {
+func TestFailedUploadIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.data.onRelease(func(context.Context) error { return errors.New("half of it is missing") })
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(20 * time.Second)
-		require.Equal(t, Answer{}, stored[Answer](t, s.bucket, AnswerKey))
-		require.Equal(t, 1, strings.Count(s.log.String(), "hand over the last data: failed\" error=\"half of it is missing\""))
+		require.Equal(t, HandoverAck{}, stored[HandoverAck](t, s.bucket, AckKey))
+		require.Equal(t, 1, strings.Count(s.log.String(), "cannot upload the last data\" error=\"half of it is missing\""))
 		s.data.onRelease(nil)
 		after(2 * time.Second)
-		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
 	})
 }
 
-func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
+func TestUploadEndsWhenTheRequestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
@@ -390,53 +396,55 @@ func TestHandingOverTheDataEndsWithTheAnnouncement(t *testing.T) {
 		})
 		s.bucket.announce(t, "i-new", time.Minute)
 		after(59 * time.Second)
-		require.Equal(t, Draining, s.front.is())
+		require.Equal(t, Draining, s.proxy.is())
 		after(5 * time.Second)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 		require.Equal(t, []string{"release", "resume"}, s.data.taken())
 	})
 }
 
-func TestVisitorsThatCannotBeAskedDoNotHoldUpTheHandover(t *testing.T) {
+func TestFailedDrainingDoesNotBlockTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
-		s.front.fail(errors.New("read-only file system"))
+		s.proxy.fail(errors.New("read-only file system"))
 		id := s.bucket.announce(t, "i-new", time.Minute)
 		after(10 * time.Second)
-		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
-		require.Contains(t, s.takeLog(), "level=WARN msg=\"switch to a state: failed\" error=\"read-only file system\"\n")
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
+		require.Contains(t, s.takeLog(),
+			"level=WARN msg=\"cannot switch the proxy's state\" error=\"read-only file system\"\n")
 	})
 }
 
-func TestAFailureIsToldWhenItChanges(t *testing.T) {
+func TestChangedFailureIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.takeLog()
 		begin := time.Now()
 		for time.Since(begin) < 10*time.Minute {
-			// As S3 does: no answer is quite like the one before.
-			s.bucket.fail("GET "+AnnouncementKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
+			// Like S3: each response has its own request ID.
+			s.bucket.fail("GET "+RequestKey, fmt.Errorf("status 503, request %s", time.Since(begin)))
 			after(2 * time.Second)
 		}
-		require.Equal(t, "level=WARN msg=\"read the announcement: failed\" error=\"status 503, request 0s\"\n", s.takeLog())
-		s.bucket.fail("GET "+AnnouncementKey, bucket.ErrDenied)
+		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"status 503, request 0s\"\n",
+			s.takeLog())
+		s.bucket.fail("GET "+RequestKey, bucket.ErrDenied)
 		after(10 * time.Minute)
-		require.Equal(t, "level=WARN msg=\"read the announcement: failed\" error=\"access denied\"\n", s.takeLog())
-		s.bucket.fail("GET "+AnnouncementKey, nil)
+		require.Equal(t, "level=WARN msg=\"cannot read the handover request\" error=\"access denied\"\n", s.takeLog())
+		s.bucket.fail("GET "+RequestKey, nil)
 		after(10 * time.Minute)
-		require.Equal(t, "level=INFO msg=\"read the announcement: works again\"\n", s.takeLog())
+		require.Equal(t, "level=INFO msg=\"recovered: read the handover request\"\n", s.takeLog())
 	})
 }
 
-func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
+func TestStartResumesAfterExpiredHandover(t *testing.T) {
 	for name, prepare := range map[string]func(*server){
 		"no announcement":             func(*server) {},
 		"one that has expired":        func(s *server) { s.bucket.announce(s.t, "i-new", 0) },
 		"one of this server":          func(s *server) { s.bucket.announce(s.t, "i-old", time.Hour) },
-		"one that is not understood":  func(s *server) { s.bucket.write(AnnouncementKey, "hello") },
-		"a bucket that comes up late": func(s *server) { s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host")) },
+		"one that is not understood":  func(s *server) { s.bucket.write(RequestKey, "hello") },
+		"a bucket that comes up late": func(s *server) { s.bucket.fail("GET "+RequestKey, errors.New("no route to host")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -444,19 +452,19 @@ func TestWhatIsLeftOfAHandoverThatIsOverIsRemovedAtTheStart(t *testing.T) {
 				defer s.stop()
 				if strings.HasPrefix(name, "a bucket") {
 					after(time.Minute)
-					require.Equal(t, Draining, s.front.is(), "what is announced is not known yet")
-					s.bucket.fail("GET "+AnnouncementKey, nil)
+					require.Equal(t, Draining, s.proxy.is(), "the request is not known yet")
+					s.bucket.fail("GET "+RequestKey, nil)
 					after(2 * time.Second)
 				}
-				require.Equal(t, Serving, s.front.is())
+				require.Equal(t, Serving, s.proxy.is())
 				require.Equal(t, []string{"resume"}, s.data.taken())
-				require.Contains(t, s.takeLog(), "level=INFO msg=\"no handover is going on: this server goes on\"\n")
+				require.Contains(t, s.takeLog(), "level=INFO msg=\"resumed: no handover is in progress\"\n")
 			})
 		})
 	}
 }
 
-func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
+func TestRestartedAgentContinuesTheHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		id := s.bucket.announce(t, "i-new", time.Minute)
@@ -464,13 +472,13 @@ func TestAnAgentThatIsRestartedDuringAHandoverGoesOnWithIt(t *testing.T) {
 		s.restart()
 		defer func() { s.stop() }()
 		after(4 * time.Second)
-		require.Equal(t, id, stored[Answer](t, s.bucket, AnswerKey).Announcement)
-		require.Equal(t, Draining, s.front.is())
+		require.Equal(t, id, stored[HandoverAck](t, s.bucket, AckKey).Request)
+		require.Equal(t, Draining, s.proxy.is())
 		s.restart()
 		after(30 * time.Second)
-		require.Equal(t, Draining, s.front.is())
+		require.Equal(t, Draining, s.proxy.is())
 		after(30 * time.Second)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 	})
 }
 
@@ -479,12 +487,13 @@ func TestAReplacedServerStaysDrainedThroughARestart(t *testing.T) {
 		s := start(t, none, leaveDraining)
 		defer s.stop()
 		after(time.Hour)
-		require.Equal(t, Draining, s.front.is())
+		require.Equal(t, Draining, s.proxy.is())
 	})
 }
 
 func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
-	for name, moment := range map[string]time.Duration{"between looks": time.Second, "while visitors reconnect": 3 * time.Second} {
+	for name, moment := range map[string]time.Duration{"between looks": time.Second,
+		"while visitors reconnect": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
@@ -501,67 +510,67 @@ func TestAnAgentThatIsStoppedEndsAtOnceAndSaysNothing(t *testing.T) {
 	}
 }
 
-func TestAServerAsksForCertificatesOnlyWhileTheVIPIsThere(t *testing.T) {
+func TestCertificatesAreRequestedOnlyByTheHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, another)
 		defer s.stop()
 		after(time.Hour)
-		require.Equal(t, []State{Waiting}, s.front.taken(), "a certificate authority would ask another server")
+		require.Equal(t, []ProxyState{Waiting}, s.proxy.taken(), "a certificate authority would ask another server")
 		s.cloud.answer(vip, nil)
 		after(2 * time.Second)
-		require.Equal(t, []State{Serving}, s.front.taken())
+		require.Equal(t, []ProxyState{Serving}, s.proxy.taken())
 		after(time.Hour)
-		require.Empty(t, s.front.taken(), "nothing is switched without need")
+		require.Empty(t, s.proxy.taken(), "nothing is switched without need")
 		s.cloud.answer(none, nil)
 		after(2 * time.Second)
-		require.Equal(t, []State{Waiting}, s.front.taken())
+		require.Equal(t, []ProxyState{Waiting}, s.proxy.taken())
 	})
 }
 
-func TestACertificateIsAskedForThoughTheBucketIsOutOfReach(t *testing.T) {
+func TestCertificateIsRequestedWhileTheBucketIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) {
 			s.bucket.fail("PUT "+HolderKey, errors.New("no route to host"))
-			s.bucket.fail("GET "+AnnouncementKey, errors.New("no route to host"))
+			s.bucket.fail("GET "+RequestKey, errors.New("no route to host"))
 		})
 		defer s.stop()
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 	})
 }
 
-func TestAStateThatCannotBeSetIsTriedAgain(t *testing.T) {
+func TestFailedSwitchOfStateIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := start(t, vip, func(s *server) { s.front.err = errors.New("no space left on device") })
+		s := start(t, vip, func(s *server) { s.proxy.err = errors.New("no space left on device") })
 		defer s.stop()
 		after(time.Minute)
-		require.Empty(t, s.front.taken())
-		s.front.fail(nil)
+		require.Empty(t, s.proxy.taken())
+		s.proxy.fail(nil)
 		after(2 * time.Second)
-		require.Equal(t, []State{Serving}, s.front.taken())
-		require.Equal(t, 1, strings.Count(s.log.String(), "switch to a state: failed"))
+		require.Equal(t, []ProxyState{Serving}, s.proxy.taken())
+		require.Equal(t, 1, strings.Count(s.log.String(), "cannot switch the proxy's state"))
 	})
 }
 
-func TestAnAgentThatIsRestartedLeavesTheStateAlone(t *testing.T) {
+func TestRestartedAgentKeepsTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		after(time.Minute)
-		s.front.taken()
+		s.proxy.taken()
 		s.restart()
 		defer s.stop()
 		after(time.Hour)
-		require.Empty(t, s.front.taken())
+		require.Empty(t, s.proxy.taken())
 	})
 }
 
-func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
+func TestMissingCertificateIsRequestedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("www.example.org") })
 		defer s.stop()
 		s.takeLog()
 		var asked []time.Duration
 		for begin := time.Now(); time.Since(begin) < 6*time.Hour; after(2 * time.Second) {
-			for range s.front.taken() {
+			for range s.proxy.taken() {
 				asked = append(asked, time.Since(begin))
 			}
 		}
@@ -569,65 +578,72 @@ func TestAMissingCertificateIsAskedForMoreAndMoreSeldom(t *testing.T) {
 			0, 2 * time.Minute, 6 * time.Minute, 14 * time.Minute, 30 * time.Minute, 62 * time.Minute,
 			122 * time.Minute, 182 * time.Minute, 242 * time.Minute, 302 * time.Minute,
 		}, asked, "five times in the first hour, which is what Let's Encrypt forgives")
-		require.Equal(t, len(asked)-1, strings.Count(s.log.String(), "certificates are missing: asking for them once more\" names=www.example.org next="))
+		require.Equal(t, len(asked)-1,
+			strings.Count(s.log.String(), "certificates are missing: requesting them again\" names=www.example.org retryIn="))
 
 		s.certificates.miss()
 		s.takeLog()
 		after(24 * time.Hour)
-		require.Empty(t, s.front.taken())
-		require.Equal(t, "level=INFO msg=\"all certificates are there\"\n", s.takeLog())
-		require.Less(t, s.certificates.looks, 40, "what is there is looked at once an hour")
+		require.Empty(t, s.proxy.taken())
+		require.Equal(t, "level=INFO msg=\"all certificates are present\"\n", s.takeLog())
+		require.Less(t, s.certificates.checks, 40, "existing certificates are checked once an hour")
 	})
 }
 
-func TestCertificatesThatCannotBeReadAreToldOnce(t *testing.T) {
+func TestUnreadableCertificatesAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.err = errors.New("acme.json is not understood") })
 		defer s.stop()
-		s.front.taken()
+		s.proxy.taken()
 		after(time.Hour)
-		require.Empty(t, s.front.taken())
-		require.Equal(t, 1, strings.Count(s.log.String(), "look at the certificates: failed"))
+		require.Empty(t, s.proxy.taken())
+		require.Equal(t, 1, strings.Count(s.log.String(), "cannot check the certificates"))
 	})
 }
 
-func TestASuccessorsHandoverIsNotDisturbedByMissingCertificates(t *testing.T) {
+func TestMissingCertificatesDoNotDisturbHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip, func(s *server) { s.certificates.miss("example.org") })
 		defer s.stop()
 		s.bucket.announce(t, "i-new", MaxWindow)
 		after(9 * time.Minute)
-		require.Equal(t, []State{Serving, Draining}, s.front.taken())
+		require.Equal(t, []ProxyState{Serving, Draining}, s.proxy.taken())
 	})
 }
 
-// Somebody who may write records wants this server to be drained for ever.
+// A writer with access to the records wants this server to drain forever.
 func TestAnAnnouncementThatExpiresIn9999IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, vip)
 		defer s.stop()
 		s.data.onRelease(func(context.Context) error { return bucket.ErrDenied })
-		s.bucket.write(AnnouncementKey, `{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
+		s.bucket.write(RequestKey,
+			`{"id":"x","server":"i-evil","announced":"9998-01-01T00:00:00Z","expires":"9999-12-31T23:59:59Z"}`)
 		after(time.Minute)
-		require.Equal(t, Draining, s.front.is())
-		require.Contains(t, s.log.String(), "an announcement expires too late: it is bounded")
+		require.Equal(t, Draining, s.proxy.is())
+		require.Contains(t, s.log.String(), "capped the expiry of a handover request")
 		after(MaxWindow)
-		require.Equal(t, Serving, s.front.is())
+		require.Equal(t, Serving, s.proxy.is())
 		after(time.Hour)
-		require.Equal(t, Serving, s.front.is(), "and it is not drained again")
+		require.Equal(t, Serving, s.proxy.is(), "and it is not drained again")
 		require.Less(t, strings.Count(s.log.String(), "\n"), 20)
 	})
 }
 
 func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
-	for name, text := range map[string]string{"far too much": strings.Repeat("x", 5_000), "a list": "[]", "a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`, "a command to CI": `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`} {
+	for name, text := range map[string]string{
+		"far too much":        strings.Repeat("x", 5_000),
+		"a list":              "[]",
+		"a time out of range": `{"id":"x","server":"i-evil","expires":"99999-12-31T23:59:59Z"}`,
+		"a command to CI":     `{"id":"x","server":"\n::stop-commands::","expires":"2999-12-31T23:59:59Z"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, vip)
 				defer s.stop()
-				s.bucket.write(AnnouncementKey, text)
+				s.bucket.write(RequestKey, text)
 				after(time.Hour)
-				require.Equal(t, Serving, s.front.is())
+				require.Equal(t, Serving, s.proxy.is())
 				require.Less(t, strings.Count(s.log.String(), "\n"), 5)
 			})
 		})
@@ -635,7 +651,10 @@ func TestAnAnnouncementThatCannotBeReadDoesNotFillTheLog(t *testing.T) {
 }
 
 func fuzzRecord[R record](f *testing.F) {
-	for _, seed := range []string{`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`, `{"announcement":"x","server":"i-1"}`, "[]", "null"} {
+	for _, seed := range []string{
+		`{"server":"i-1"}`, `{"id":"x","server":"i-1","announced":"2026-01-01T00:00:00Z","expires":"9999-01-01T00:00:00Z"}`,
+		`{"announcement":"x","server":"i-1"}`, "[]", "null",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -649,6 +668,6 @@ func fuzzRecord[R record](f *testing.F) {
 	})
 }
 
-func FuzzHolder(f *testing.F)       { fuzzRecord[Holder](f) }
-func FuzzAnnouncement(f *testing.F) { fuzzRecord[Announcement](f) }
-func FuzzAnswer(f *testing.F)       { fuzzRecord[Answer](f) }
+func FuzzHolder(f *testing.F)          { fuzzRecord[Holder](f) }
+func FuzzHandoverRequest(f *testing.F) { fuzzRecord[HandoverRequest](f) }
+func FuzzHandoverAck(f *testing.F)     { fuzzRecord[HandoverAck](f) }

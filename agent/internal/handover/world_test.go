@@ -21,12 +21,12 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// memory is a bucket in memory. It is safe for use by several servers.
+// memory is a bucket in memory. Several servers may use it concurrently.
 type memory struct {
 	mutex    sync.Mutex
 	objects  map[string]string
 	requests []string
-	// failures are what requests answer instead, by "GET key" or "PUT key".
+	// failures are the errors of requests, by "GET key" or "PUT key".
 	failures map[string]error
 }
 
@@ -34,7 +34,9 @@ func newMemory() *memory {
 	return &memory{objects: map[string]string{}, failures: map[string]error{}}
 }
 
-func (m *memory) Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error) {
+func (m *memory) Read(
+	ctx context.Context, key, knownETag string, limit int64,
+) (content []byte, etag string, err error) {
 	if err := m.request(ctx, "GET "+key); err != nil {
 		return nil, "", err
 	}
@@ -65,7 +67,7 @@ func (m *memory) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// request takes down a request and says what is wrong with it.
+// request records a request and returns its error.
 func (m *memory) request(ctx context.Context, what string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -76,7 +78,7 @@ func (m *memory) request(ctx context.Context, what string) error {
 	return ctx.Err()
 }
 
-// fail makes a request answer an error, or none of its own with nil.
+// fail makes a request return an error; nil ends that.
 func (m *memory) fail(what string, err error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -104,7 +106,6 @@ func (m *memory) takeRequests() []string {
 	return requests
 }
 
-// writes keeps those of the requests that write.
 func writes(requests []string) []string {
 	return slices.DeleteFunc(requests, func(request string) bool { return strings.HasPrefix(request, "GET ") })
 }
@@ -121,15 +122,19 @@ func stored[R record](t *testing.T, m *memory, key string) R {
 	return read
 }
 
-// announce writes the announcement of a server, in force for this long, and
-// returns its id.
+// announce writes the request of a server, in force for this long, and returns its id.
 func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
 	t.Helper()
 	now := time.Now().UTC()
-	announcement := Announcement{ID: server + "-" + now.Format(time.RFC3339Nano), Server: server, Announced: now, Expires: now.Add(window)}
+	announcement := HandoverRequest{
+		ID:        server + "-" + now.Format(time.RFC3339Nano),
+		Server:    server,
+		Requested: now,
+		Expires:   now.Add(window),
+	}
 	text, err := json.Marshal(announcement)
 	require.NoError(t, err)
-	m.write(AnnouncementKey, string(text))
+	m.write(RequestKey, string(text))
 	return announcement.ID
 }
 
@@ -152,11 +157,11 @@ func (c *cloud) answer(address netip.Addr, err error) {
 	c.address, c.err = address, err
 }
 
-// collected is Data that takes down what is asked of it.
+// collected is Data that records its calls.
 type collected struct {
 	mutex sync.Mutex
 	calls []string
-	// release is what Release does, if it is not nil, and resume what Resume does.
+	// release is called by Release, if it is not nil, and resume by Resume.
 	release, resume func(ctx context.Context) error
 }
 
@@ -211,21 +216,21 @@ func (c *collected) Restore(context.Context) error {
 	return nil
 }
 
-// front is a Front that takes down the states that it is put into.
-type front struct {
+// fakeProxy is a Proxy that records its states.
+type fakeProxy struct {
 	mutex  sync.Mutex
-	state  State
-	states []State
+	state  ProxyState
+	states []ProxyState
 	err    error
 }
 
-func (f *front) State() (State, error) {
+func (f *fakeProxy) State() (ProxyState, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	return f.state, nil
 }
 
-func (f *front) Set(state State) error {
+func (f *fakeProxy) Set(state ProxyState) error {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	if f.err != nil {
@@ -236,14 +241,14 @@ func (f *front) Set(state State) error {
 	return nil
 }
 
-// is tells the state; one that was never set is "".
-func (f *front) is() State {
+// is returns the state; "" before the first one.
+func (f *fakeProxy) is() ProxyState {
 	state, _ := f.State()
 	return state
 }
 
 // taken returns the states since the last call.
-func (f *front) taken() []State {
+func (f *fakeProxy) taken() []ProxyState {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	states := f.states
@@ -251,25 +256,25 @@ func (f *front) taken() []State {
 	return states
 }
 
-// fail makes the switch to a state fail, or work with nil.
-func (f *front) fail(err error) {
+// fail makes the switch to a state fail; nil ends that.
+func (f *fakeProxy) fail(err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	f.err = err
 }
 
-// certificates are those of which these names have none.
+// certificates are certificates that these names lack.
 type certificates struct {
 	mutex   sync.Mutex
 	missing []string
 	err     error
-	looks   int
+	checks  int
 }
 
 func (c *certificates) Missing() ([]string, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.looks++
+	c.checks++
 	return c.missing, c.err
 }
 
@@ -285,21 +290,24 @@ var (
 	none    = netip.Addr{}
 )
 
-// server is a server named i-old on which `agent watch` runs, in a synctest
-// bubble. It looks in each even second, beginning with 0.
+// server is a server named i-old on which `agent watch` runs, in a synctest bubble. It checks in
+// each even second, beginning with 0.
 type server struct {
 	t            *testing.T
 	bucket       *memory
 	cloud        *cloud
 	data         *collected
-	front        *front
+	proxy        *fakeProxy
 	certificates *certificates
 	log          *bytes.Buffer
+	watcher      *Watcher
 	holder       string
 	stop         func()
+	// transitions are "from event to", in order.
+	transitions []string
 }
 
-// start starts a server with this public address, after prepare has had its way.
+// start starts a server with this public address, after prepare has changed it.
 func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	t.Helper()
 	s := &server{
@@ -307,7 +315,7 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 		bucket:       newMemory(),
 		cloud:        &cloud{address: address},
 		data:         &collected{},
-		front:        &front{},
+		proxy:        &fakeProxy{},
 		certificates: &certificates{},
 		log:          &bytes.Buffer{},
 		holder:       filepath.Join(t.TempDir(), "holder"),
@@ -320,28 +328,49 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	return s
 }
 
-// restart ends the process that watches and starts another one.
+// restart ends the watching process and starts another one.
 func (s *server) restart() {
 	s.t.Helper()
 	s.stop()
-	watcher := &Watcher{
+	s.watcher = &Watcher{
 		Server: "i-old", VIP: vip, Store: s.bucket, Metadata: s.cloud, Data: s.data,
-		Front: s.front, Certificates: s.certificates, HolderFile: s.holder,
+		Proxy: s.proxy, Certificates: s.certificates, HolderFile: s.holder,
 		Poll: 2 * time.Second, Drain: 3 * time.Second,
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{
+		Log: slog.New(journal{server: s, Handler: slog.NewTextHandler(s.log, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 				if attr.Key == slog.TimeKey {
 					return slog.Attr{}
 				}
 				return attr
 			},
-		})),
+		})}),
 	}
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); watcher.Run(ctx) }()
+	go func() { defer close(ended); s.watcher.Run(ctx) }()
 	s.stop = func() { cancel(); <-ended }
 	synctest.Wait()
+}
+
+// journal is a log that separates transitions from the lines for an operator.
+type journal struct {
+	slog.Handler
+	server *server
+}
+
+func (journal) Enabled(context.Context, slog.Level) bool { return true }
+
+func (j journal) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelInfo {
+		return j.Handler.Handle(ctx, record)
+	}
+	var words []string
+	record.Attrs(func(attr slog.Attr) bool {
+		words = append(words, attr.Value.String())
+		return true
+	})
+	j.server.transitions = append(j.server.transitions, strings.Join(words, " "))
+	return nil
 }
 
 // after lets time pass.
@@ -357,12 +386,12 @@ func (s *server) takeLog() string {
 	return text
 }
 
-func exists(path string) bool {
+func fileExists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
 
 // leaveDraining is a server whose agent ended while it was draining.
 func leaveDraining(s *server) {
-	s.front.state = Draining
+	s.proxy.state = Draining
 }

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// assemble makes Prometheus' data directory of what was fetched, in the place of the
-// one that was there, and returns what a backup has to know of it.
+// assemble builds Prometheus' data directory from the restored files, replaces the present one, and
+// returns the blocks and files for the state of a backup.
 //
-// Blocks are links, since nobody writes to them. Prometheus repairs and removes files
-// of the write-ahead log, so that these are copies.
+// Blocks are hard links, because nothing writes to them. Prometheus repairs and removes files of
+// the write-ahead log, so these are copies.
 func (r restoring) assemble(manifest backup) (*state, error) {
 	const dir = DataDir + ".new"
 	if err := r.dir.RemoveAll(dir); err != nil {
@@ -30,7 +30,7 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	for _, file := range manifest.files() {
 		sent, err := r.copy(file, filepath.Join(dir, file.Path))
 		if err != nil {
-			return nil, fmt.Errorf("make %s: %w", file.Path, err)
+			return nil, fmt.Errorf("cannot make %s: %w", file.Path, err)
 		}
 		known.Files[file.Path] = sent
 	}
@@ -54,7 +54,6 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	return known, r.swap(dir)
 }
 
-// copy copies a file of the write-ahead log.
 func (r restoring) copy(file File, to string) (sentFile, error) {
 	if err := r.dir.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return sentFile{}, err
@@ -82,7 +81,7 @@ func (r restoring) copy(file File, to string) (sentFile, error) {
 	return sent, copied.Close()
 }
 
-// makeDir makes a directory that belongs to Prometheus' user, if it is not there.
+// makeDir creates a directory that belongs to Prometheus' user, unless it exists.
 func (r restoring) makeDir(name string) error {
 	err := r.dir.Mkdir(name, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -94,8 +93,8 @@ func (r restoring) makeDir(name string) error {
 	return r.giveAway(name)
 }
 
-// giveAway makes the owner of the directory of all this that of a directory and of all
-// in it, if this process is root's.
+// giveAway gives a directory and its contents to the owner of the restore's directory, if this
+// process runs as root.
 func (r restoring) giveAway(name string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -116,7 +115,7 @@ func (r restoring) giveAway(name string) error {
 	})
 }
 
-// swap puts the new data directory in the place of the old one, which is removed.
+// swap replaces the data directory by the new one, and removes the old one.
 func (r restoring) swap(name string) error {
 	parent, err := r.dir.Open(".")
 	if err != nil {
@@ -129,17 +128,17 @@ func (r restoring) swap(name string) error {
 		err = r.dir.Rename(name, DataDir)
 	}
 	if err != nil {
-		return fmt.Errorf("put %s in its place: %w", filepath.Join(r.Dir, DataDir), err)
+		return fmt.Errorf("cannot replace %s: %w", filepath.Join(r.Dir, DataDir), err)
 	}
 	if err := r.sync(); err != nil {
 		return err
 	}
-	// By its name, it is the old one now.
+	// The name now belongs to the old one.
 	return r.dir.RemoveAll(name)
 }
 
-// sync makes what was written survive a loss of power. There may be thousands of files, of which
-// each would be waited for.
+// sync makes the written files survive a loss of power. With one sync for all: there may be
+// thousands.
 func (r restoring) sync() error {
 	file, err := r.dir.Open(".")
 	if err != nil {
@@ -147,7 +146,7 @@ func (r restoring) sync() error {
 	}
 	defer file.Close()
 	if err := unix.Syncfs(int(file.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", r.Dir, err)
+		return fmt.Errorf("cannot sync %s: %w", r.Dir, err)
 	}
 	return nil
 }

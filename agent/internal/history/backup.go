@@ -22,85 +22,80 @@ import (
 )
 
 const (
-	// partLimit is the most that one object holds of a segment, in bytes: an upload
-	// that is cut off begins again with that.
+	// partLimit is how much of a segment one object holds at most, in bytes: an interrupted upload
+	// starts over with that object.
 	partLimit = 16 << 20
-	// looks is how often the files are listed until they stay the same meanwhile.
-	looks = 5
-	// tidyEvery is every how many runs the bucket is tidied up.
-	tidyEvery = 60
+	// listings is how often a changing directory is listed before giving up.
+	listings = 5
+	// garbageInterval is the number of runs between two garbage collections in the bucket.
+	garbageInterval = 60
 )
 
-// errChanging is the error of files that do not stay as they are long enough.
-var errChanging = errors.New("the files change faster than they can be sent")
+// errChanging is the error of files that keep changing.
+var errChanging = errors.New("the files change faster than they can be uploaded")
 
-// Backup brings to the bucket what is new in Prometheus' data directory. Only the
-// server that has the VIP may.
+// Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP
+// may.
 type Backup struct {
-	Store *bucket.Bucket
-	// Server names this server, and Stack the stack that it belongs to.
+	Store         *bucket.Bucket
 	Server, Stack string
-	// Dir is Prometheus' data directory.
-	Dir string
-	// State is the path of the file that remembers what is in the bucket.
+	Dir           string
+	// State is the path of the file that records what the bucket holds.
 	State string
-	// Retention is for how long what is not current any more stays in the bucket.
+	// Retention is how long the bucket keeps objects that are not current.
 	Retention time.Duration
 	Log       *slog.Logger
 }
 
-// Report is what a run did.
+// Report describes a run.
 type Report struct {
-	// Bytes and Objects are how much was sent, the manifest included.
-	Bytes   int64
-	Objects int
-	// Epoch and Sequence are those of the manifest.
+	// Bytes and Objects are how much was uploaded, the manifest included.
+	Bytes           int64
+	Objects         int
 	Epoch, Sequence uint64
 	Duration        time.Duration
 }
 
-// Run sends what is new, and every so often tidies the bucket up. What was sent
-// before an error is not sent again.
+// Run uploads new data, and sometimes collects garbage. After an error, the next run does not
+// repeat uploads.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run for somebody who waits: it leaves the tidying to another run.
+// Last is Run without garbage collection, for a caller that waits.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
-func (b Backup) run(ctx context.Context, tidy bool) (report Report, err error) {
+func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
 	begin := time.Now()
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	defer unlock()
 	state, err := loadState(b.State)
 	if err != nil {
-		return Report{}, fmt.Errorf("back up the history: %w", err)
+		return Report{}, fmt.Errorf("cannot back up the history: %w", err)
 	}
 	run := &upload{Backup: b, state: state, tsdb: tsdb{b.Dir}}
-	err = run.all(ctx, tidy)
+	err = run.all(ctx, garbage)
 	run.report.Epoch, run.report.Sequence, run.report.Duration = state.Epoch, state.Manifest, time.Since(begin)
 	if err != nil {
-		return run.report, fmt.Errorf("back up the history: %w", errors.Join(err, run.save()))
+		return run.report, fmt.Errorf("cannot back up the history: %w", errors.Join(err, run.save()))
 	}
 	return run.report, nil
 }
 
-// upload is one run of a backup.
 type upload struct {
 	Backup
 	state  *state
 	tsdb   tsdb
 	report Report
-	// unsaved is how many bytes were sent that the state file does not know of.
+	// unsaved is how many uploaded bytes the state file does not record yet.
 	unsaved int64
 }
 
-// all is the run.
-func (u *upload) all(ctx context.Context, tidy bool) error {
+func (u *upload) all(ctx context.Context, garbage bool) error {
 	switch _, err := os.Lstat(u.Dir); {
 	case errors.Is(err, fs.ErrNotExist) && len(u.state.Files) == 0:
-		// Prometheus has never run here, and there is nothing to lose.
+		// Prometheus has never run here, so there is nothing to back up.
 		return nil
 	case err != nil:
 		return err
@@ -111,12 +106,12 @@ func (u *upload) all(ctx context.Context, tidy bool) error {
 	if err := u.send(ctx); err != nil {
 		return err
 	}
-	if !tidy || u.state.Runs < tidyEvery {
+	if !garbage || u.state.Runs < garbageInterval {
 		return nil
 	}
-	lost, err := u.tidy(ctx)
+	lost, err := u.collectGarbage(ctx)
 	if err != nil {
-		return fmt.Errorf("tidy up: %w", err)
+		return fmt.Errorf("cannot collect garbage: %w", err)
 	}
 	if lost {
 		return u.send(ctx)
@@ -124,7 +119,7 @@ func (u *upload) all(ctx context.Context, tidy bool) error {
 	return nil
 }
 
-// send sends what is new, and the manifest that names all.
+// send uploads new data and the manifest that lists everything.
 func (u *upload) send(ctx context.Context) error {
 	if err := u.log(ctx); err != nil {
 		return err
@@ -138,10 +133,10 @@ func (u *upload) send(ctx context.Context) error {
 	return u.manifest(ctx)
 }
 
-// log sends the new bytes of the write-ahead log, and its checkpoint.
+// log uploads the new bytes of the write-ahead log, and its checkpoint.
 func (u *upload) log(ctx context.Context) error {
 	var last error
-	for range looks {
+	for range listings {
 		checkpointFiles, segments, err := u.tsdb.log()
 		if errors.Is(err, fs.ErrNotExist) {
 			last = err
@@ -172,17 +167,19 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		maps.DeleteFunc(u.state.Files, func(path string, _ sentFile) bool { return !slices.Contains(paths, path) })
 		if len(u.state.Files) < len(paths) {
-			// Another epoch was begun meanwhile, and something was not there any more.
+			// Meanwhile another epoch began, and a file had disappeared.
 			last = errChanging
 			continue
 		}
 		return nil
 	}
-	return fmt.Errorf("send the write-ahead log in %s: %w", u.Dir, last)
+	return fmt.Errorf("cannot upload the write-ahead log in %s: %w", u.Dir, last)
 }
 
-// each sends the named ones one after the other; false is that one was gone.
-func (u *upload) each(ctx context.Context, names []string, send func(ctx context.Context, name string) error) (all bool, err error) {
+// each uploads the named files one by one; false means that one was gone.
+func (u *upload) each(
+	ctx context.Context, names []string, send func(ctx context.Context, name string) error,
+) (all bool, err error) {
 	for _, name := range names {
 		err := send(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -195,7 +192,7 @@ func (u *upload) each(ctx context.Context, names []string, send func(ctx context
 	return true, nil
 }
 
-// file sends what is new in a file of the write-ahead log.
+// file uploads the new part of a file of the write-ahead log.
 func (u *upload) file(ctx context.Context, path string) error {
 	file, err := os.Open(filepath.Join(u.Dir, path))
 	if err != nil {
@@ -207,11 +204,13 @@ func (u *upload) file(ctx context.Context, path string) error {
 		return err
 	}
 	known, exists := u.state.Files[path]
-	if exists && (known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size && (known.Epoch != u.state.Epoch || checkpointFile(path))) {
-		// It is not the file that was sent, or not the one that this server began. Its
-		// keys are taken if they are of this epoch.
+	if exists &&
+		(known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size &&
+			(known.Epoch != u.state.Epoch || checkpointFile(path))) {
+		// It is another file than the uploaded one, or than the one that this server began. Its
+		// keys are in use if they are of this epoch.
 		if known.Epoch == u.state.Epoch {
-			u.Log.Warn("a file of the write-ahead log was replaced: beginning another epoch for it", "file", path)
+			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
 				return err
 			}
@@ -237,19 +236,19 @@ func (u *upload) file(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	// One that is empty yet has no object.
+	// A file that is still empty has no object.
 	u.state.Files[path] = known
 	return nil
 }
 
-// part sends a section of a file, and takes down that it is there.
+// part uploads a section of a file, and records that.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
 		return err
 	}
 	if _, err := io.CopyN(hasher, io.NewSectionReader(file, from, length), length); err != nil {
-		return fmt.Errorf("read %s: %w", known.Path, err)
+		return fmt.Errorf("cannot read %s: %w", known.Path, err)
 	}
 	if err := u.putSection(ctx, key, io.NewSectionReader(file, from, length)); err != nil {
 		return err
@@ -259,9 +258,8 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 	return u.sent(length)
 }
 
-// blocks sends the blocks that are new.
 func (u *upload) blocks(ctx context.Context) error {
-	for range looks {
+	for range listings {
 		ulids, err := u.tsdb.blocks()
 		if err != nil {
 			return err
@@ -275,14 +273,14 @@ func (u *upload) blocks(ctx context.Context) error {
 			return err
 		}
 		if sent && slices.Equal(ulids, after) {
-			u.state.Blocks = slices.DeleteFunc(u.state.Blocks, func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
+			u.state.Blocks = slices.DeleteFunc(u.state.Blocks,
+				func(block Block) bool { return !slices.Contains(ulids, block.ULID) })
 			return nil
 		}
 	}
-	return fmt.Errorf("send the blocks in %s: %w", u.Dir, errChanging)
+	return fmt.Errorf("cannot upload the blocks in %s: %w", u.Dir, errChanging)
 }
 
-// block sends a block, if it is a new one.
 func (u *upload) block(ctx context.Context, ulid string) error {
 	if _, sent := u.state.block(ulid); sent {
 		return nil
@@ -307,7 +305,6 @@ func (u *upload) block(ctx context.Context, ulid string) error {
 	return u.sent(block.bytes())
 }
 
-// blockFile sends one file of a block.
 func (u *upload) blockFile(ctx context.Context, block Block, name string) (BlockFile, error) {
 	file, err := os.Open(filepath.Join(u.Dir, block.ULID, name))
 	if err != nil {
@@ -317,7 +314,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	hasher := sha256.New()
 	size, err := io.Copy(hasher, file)
 	if err != nil {
-		return BlockFile{}, fmt.Errorf("read %s of block %s: %w", name, block.ULID, err)
+		return BlockFile{}, fmt.Errorf("cannot read %s of block %s: %w", name, block.ULID, err)
 	}
 	if err := u.putSection(ctx, block.key(name), io.NewSectionReader(file, 0, size)); err != nil {
 		return BlockFile{}, err
@@ -325,7 +322,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
 }
 
-// segments are what is there of the write-ahead log, in its order.
+// segments are the segments of the write-ahead log, in order.
 func (u *upload) segments() []File {
 	var paths []string
 	for path := range u.state.Files {
@@ -341,12 +338,12 @@ func (u *upload) segments() []File {
 	return segments
 }
 
-// catalogue sends what does not change any more, if it is another one.
+// catalogue uploads the catalogue of files that no longer change, if it differs from the last one.
 func (u *upload) catalogue(ctx context.Context) error {
 	segments := u.segments()
 	text, err := json.Marshal(Catalogue{Version: version, WAL: segments[:max(len(segments)-1, 0)], Blocks: u.state.Blocks})
 	if err != nil {
-		return fmt.Errorf("write the catalogue: %w", err)
+		return fmt.Errorf("cannot write the catalogue: %w", err)
 	}
 	sum := sumOf(text)
 	if sum == u.state.Catalogue {
@@ -359,9 +356,9 @@ func (u *upload) catalogue(ctx context.Context) error {
 	return nil
 }
 
-// manifest sends the manifest of all that is there now.
+// manifest uploads the manifest of the present data.
 func (u *upload) manifest(ctx context.Context) error {
-	// Before it is sent, so that none ever has the key of another one.
+	// Before the upload, so that no manifest ever has the key of another one.
 	u.state.Sequence++
 	if err := u.save(); err != nil {
 		return err
@@ -379,11 +376,11 @@ func (u *upload) manifest(ctx context.Context) error {
 	segments := u.segments()
 	manifest.WAL = segments[max(len(segments)-1, 0):]
 	if err := manifest.check(manifest.Epoch, manifest.Sequence); err != nil {
-		return fmt.Errorf("%s would be of no use: %w", manifest, err)
+		return fmt.Errorf("%s would be unusable: %w", manifest, err)
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
-		return fmt.Errorf("write the manifest: %w", err)
+		return fmt.Errorf("cannot write the manifest: %w", err)
 	}
 	if err := u.put(ctx, manifestKey(manifest.Epoch, manifest.Sequence), append(text, '\n')); err != nil {
 		return err
@@ -393,7 +390,6 @@ func (u *upload) manifest(ctx context.Context) error {
 	return u.save()
 }
 
-// put sends an object of JSON.
 func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(int64(len(content))))
 	defer cancel()
@@ -404,7 +400,6 @@ func (u *upload) put(ctx context.Context, key string, content []byte) error {
 	return nil
 }
 
-// putSection sends an object of bytes of a file.
 func (u *upload) putSection(ctx context.Context, key string, section *io.SectionReader) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(section.Size()))
 	defer cancel()
@@ -415,13 +410,12 @@ func (u *upload) putSection(ctx context.Context, key string, section *io.Section
 	return nil
 }
 
-// count counts an object that was sent.
 func (u *upload) count(bytes int64) {
 	u.report.Bytes += bytes
 	u.report.Objects++
 }
 
-// sent notes now and then what was sent, in case that this process is killed.
+// sent saves the state now and then, in case this process is killed.
 func (u *upload) sent(bytes int64) error {
 	if u.unsaved += bytes; u.unsaved < partLimit {
 		return nil

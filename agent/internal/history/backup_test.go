@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
+func TestBackupUploadsOnlyNewBytes(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")
@@ -29,7 +29,7 @@ func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
 			w.TakeRequests()
 			report := s.backup()
 			_, sent := w.TakeRequests()
-			require.Equal(t, report.Bytes, sent, "what is told is what was sent")
+			require.Equal(t, report.Bytes, sent, "the report has the uploaded bytes")
 			perHour[hour] += sent
 		}
 		require.Less(t, perHour[hour]/minutes, int64(50_000))
@@ -38,7 +38,7 @@ func TestEachMinuteCostsWhatIsNewAndNoMore(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-// Prometheus keeps the segments of many hours, each of which has a part for every minute.
+// Prometheus keeps the segments of many hours, each with a part for every minute.
 func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
@@ -58,7 +58,7 @@ func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
 	require.InDelta(t, sizes[0], sizes[segments-1], 10)
 	requireSame(t, s.history(), w.restored("i-new").history())
 
-	// What is missing of one that the catalogue names makes a backup useless as well.
+	// Without a segment that the catalogue names, a backup is useless as well.
 	remove(t, w.Path(walRoot+"00000001/00000001/000000000000-000000000100"))
 	require.Equal(t, uint64(minutes), w.server("i-third").restore().Sequence, "the last one without segment 1")
 }
@@ -72,12 +72,13 @@ func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
 	require.Less(t, report.Bytes, int64(1_000))
 	requests, _ := w.TakeRequests()
 	require.Equal(t, []string{
-		"GET history/epochs/00000001.json", "GET history/epochs/00000002.json", "GET history/manifests/00000001/00000001.json",
+		"GET history/epochs/00000001.json", "GET history/epochs/00000002.json",
+		"GET history/manifests/00000001/00000001.json",
 		"PUT history/manifests/00000001/00000002.json",
 	}, requests)
 }
 
-func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+func TestInterruptedUploadContinues(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")
@@ -93,14 +94,14 @@ func TestAnUploadThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	require.NotContains(t, puts(requests), "history/wal/00000001/00000000/000000000000-000016777216")
 	require.Contains(t, puts(requests), second)
 
-	// A block goes on as a whole, with its files in their order.
+	// A block continues as a whole, with its files in order.
 	before := s.history()
 	s.segment(0, 50)
 	ulid := s.block(2)
 	w.once(http.MethodPut, blockRoot+ulid+"/tombstones", cut)
 	require.ErrorContains(t, s.fails(), "tombstones")
 	w.TakeRequests()
-	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "nobody takes it for complete")
+	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "it does not count as complete")
 	requireSame(t, before, w.restored("i-new").history())
 	s.backup()
 	requests, _ = w.TakeRequests()
@@ -117,7 +118,7 @@ func TestARunThatIsKilledLosesNothing(t *testing.T) {
 	require.NoError(t, err)
 	s.segment(0, 100)
 	s.backup()
-	// All arrived, and this process never heard of it.
+	// The upload succeeded, but this process did not learn of it.
 	require.NoError(t, os.WriteFile(s.State, before, 0o644))
 	s.change(func(state *state) { state.Sequence++ })
 	s.segment(0, 100)
@@ -125,7 +126,7 @@ func TestARunThatIsKilledLosesNothing(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
+func TestSamplesThatPrometheusMovesMeanwhileAreInTheBackup(t *testing.T) {
 	for name, prefix := range map[string]string{
 		"while segments are sent": walRoot, "while blocks are sent": blockRoot, "before the manifest": manifestRoot,
 	} {
@@ -146,8 +147,7 @@ func TestWhatPrometheusMovesWhileItIsReadIsInTheBackup(t *testing.T) {
 			s.backup()
 			restored := w.restored("i-new").history()
 			require.NotContains(t, restored, "wal/00000002.tmp")
-			// Each sample is in the segments or in the block, and what was there before is
-			// in the one or the other.
+			// Each sample is in the segments or in the block, and each older one in one of the two.
 			if _, moved := restored["wal/checkpoint.00000001/00000000"]; moved {
 				require.Contains(t, restored, "01ARZ3NDEKTSV4RRFFQ69G0008/meta.json")
 				require.Contains(t, restored, "wal/00000002")
@@ -174,12 +174,13 @@ func TestABlockThatPrometheusRemovesWhileItIsSentIsLeftOut(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
+func TestUnfinishedFilesAreNotUploaded(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
 	for _, path := range []string{
-		"wal/checkpoint.00000003.tmp/00000000", "01ARZ3NDEKTSV4RRFFQ69G0009/chunks/000001", "01ARZ3NDEKTSV4RRFFQ69G0008.tmp-for-creation/meta.json",
+		"wal/checkpoint.00000003.tmp/00000000", "01ARZ3NDEKTSV4RRFFQ69G0009/chunks/000001",
+		"01ARZ3NDEKTSV4RRFFQ69G0008.tmp-for-creation/meta.json",
 		"01ARZ3NDEKTSV4RRFFQ69G0007.tmp-for-deletion/meta.json", "chunks_head/000001", "lock", "queries.active",
 	} {
 		s.write(path, 10)
@@ -188,12 +189,12 @@ func TestWhatPrometheusHasNotFinishedIsNotSent(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
+func TestMissingDataDirectoryIsNoEmptyBackup(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
 	require.NoError(t, os.RemoveAll(filepath.Join(s.Dir, "wal")))
-	require.ErrorContains(t, s.fails(), "send the write-ahead log in "+s.Dir)
+	require.ErrorContains(t, s.fails(), "cannot upload the write-ahead log in "+s.Dir)
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir, "wal"), 0o755))
 	require.ErrorContains(t, s.fails(), "there is no segment of the write-ahead log")
 	require.NoError(t, os.RemoveAll(s.Dir))
@@ -201,7 +202,7 @@ func TestADataDirectoryThatIsGoneDoesNotBecomeAnEmptyBackup(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestASegmentThatIsMissingIsNotBackedUpAsIfAllWereThere(t *testing.T) {
+func TestGapInSegmentsIsNotBackedUp(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
@@ -218,8 +219,13 @@ func TestAPrometheusThatHasNeverRunHasNothingToBackUp(t *testing.T) {
 	require.Empty(t, w.Keys(t, root))
 }
 
-func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
-	for name, remove := range map[string]string{"all of it": "", "the history": root, "the manifests": manifestRoot, "the claims": epochRoot} {
+func TestEmptiedBucketIsFilledAgain(t *testing.T) {
+	for name, remove := range map[string]string{
+		"all of it":     "",
+		"the history":   root,
+		"the manifests": manifestRoot,
+		"the claims":    epochRoot,
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			s := w.first("i-old")
@@ -231,19 +237,19 @@ func TestABucketThatIsEmptiedByHandIsFilledAgain(t *testing.T) {
 				require.NoError(t, os.Remove(w.Path(key)))
 			}
 			if remove == "" {
-				require.ErrorContains(t, s.fails(), "does not say yet which server has the VIP")
+				require.ErrorContains(t, s.fails(), "does not name the server that holds the VIP yet")
 				// `agent watch` does so, a minute later at the latest.
 				w.move("i-old")
 			}
 			s.segment(0, 50)
 			s.backup()
 			requireSame(t, s.history(), w.restored("i-new").history())
-			require.Contains(t, s.log.String(), "what this server has backed up is gone from the bucket")
+			require.Contains(t, s.log.String(), "the backup of this server is gone from the bucket")
 		})
 	}
 }
 
-func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
+func TestMissingPartOfBackupIsUploadedAgain(t *testing.T) {
 	for name, harm := range map[string]func(w *world){
 		"a part of a segment": func(w *world) { remove(w.t, w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0])) },
 		"half a part": func(w *world) {
@@ -263,7 +269,7 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 			s.truncate(0, 2)
 			s.backup()
 			harm(w)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			require.Contains(t, s.log.String(), "a part of the backup is gone from the bucket")
 			restored := w.server("i-new")
@@ -273,8 +279,8 @@ func TestAPartOfTheBackupThatIsGoneOrTornIsSentAgain(t *testing.T) {
 	}
 }
 
-// Whatever has happened to the bucket since a server was made.
-func TestTheFirstBackupOfASuccessorSendsWhatIsNotThereAnyMore(t *testing.T) {
+// Anything may have happened to the bucket since a server was created.
+func TestFirstBackupOfSuccessorUploadsMissingObjects(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")
@@ -292,7 +298,7 @@ func remove(t *testing.T, path string) {
 	require.NoError(t, os.Remove(path))
 }
 
-func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
+func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 	for name, method := range map[string]string{"all": "", "writing": http.MethodPut, "reading": http.MethodGet} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -305,16 +311,16 @@ func TestABucketThatRefusesIsAnErrorThatSaysWhereToLook(t *testing.T) {
 				}
 				return false
 			})
-			require.ErrorContains(t, s.fails(), "look at what the role of this server may do in the backup bucket")
+			require.ErrorContains(t, s.fails(), "check what this server's role may do in the backup bucket")
 			w.Intercept(nil)
 			s.backup()
-			require.Len(t, w.Keys(t, epochRoot), 1, "what may not be read is not gone")
+			require.Len(t, w.Keys(t, epochRoot), 1, "a denied object is not lost")
 			requireSame(t, s.history(), w.restored("i-new").history())
 		})
 	}
 }
 
-func TestAServerWhoseDiskIsFullGoesOnWhenThereIsSpace(t *testing.T) {
+func TestBackupContinuesAfterFullDisk(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")

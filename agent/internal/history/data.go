@@ -7,22 +7,20 @@ import (
 	"io"
 )
 
-// Data is the history as a handover sees it: it is a handover.Data.
+// Data implements handover.Data for the history.
 type Data struct {
-	Backup    Backup
-	Restoring Restore
-	// Stop stops Prometheus, and Start starts it.
+	Backup      Backup
+	Restoring   Restore
 	Stop, Start func(ctx context.Context) error
-	// Collect allows Prometheus to collect, from its next start on.
+	// Collect allows Prometheus to collect, from its next start.
 	Collect func() error
-	// Note gets what was restored; nil is nobody.
+	// Note receives the result; it may be nil.
 	Note func(Result)
 	// Out gets a line about what was restored.
 	Out io.Writer
 }
 
-// Release stops Prometheus, which writes all that it has, and brings the rest to the
-// bucket.
+// Release stops Prometheus, which writes all its data, and uploads the rest.
 func (d Data) Release(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -31,7 +29,7 @@ func (d Data) Release(ctx context.Context) error {
 	return err
 }
 
-// Resume has Prometheus collect. It may run already, and waits then.
+// Resume makes Prometheus collect. If Prometheus runs already, it is waiting for this.
 func (d Data) Resume(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -39,7 +37,6 @@ func (d Data) Resume(ctx context.Context) error {
 	return d.collect(ctx)
 }
 
-// collect starts Prometheus, which was stopped, to collect.
 func (d Data) collect(ctx context.Context) error {
 	if err := d.Collect(); err != nil {
 		return err
@@ -47,8 +44,8 @@ func (d Data) collect(ctx context.Context) error {
 	return d.Start(ctx)
 }
 
-// Restore brings what the server before this one left, and has Prometheus go on with
-// it. If that fails, Prometheus runs as before, and collects nothing.
+// Restore downloads the data of the previous server, and makes Prometheus continue with them. If
+// that fails, Prometheus runs as before and collects nothing.
 func (d Data) Restore(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prometheus takes down what it is asked for.
+// prometheus records the calls.
 type prometheus struct {
 	calls []string
 	fails string
@@ -27,7 +27,7 @@ func (p *prometheus) call(name string) error {
 	return nil
 }
 
-// data is a server's history as a handover sees it.
+// data is a server's history during a handover.
 func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 	prometheus, out := &prometheus{}, &bytes.Buffer{}
 	return Data{
@@ -36,7 +36,7 @@ func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 			if err := prometheus.call("stop"); err != nil {
 				return err
 			}
-			// What it still had in memory.
+			// The samples that were still in memory.
 			s.add("wal/00000000", []byte("the last samples"))
 			return nil
 		},
@@ -62,7 +62,7 @@ func TestTheLastSamplesOfTheOldServerAreOnTheNewOneBeforeItCollects(t *testing.T
 	require.Contains(t, out.String(), "restored: history of i-old, ")
 }
 
-func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
+func TestResumedServerCollectsAgain(t *testing.T) {
 	w := newWorld(t)
 	data, asked, _ := w.first("i-old").data()
 	require.NoError(t, data.Release(t.Context()))
@@ -70,14 +70,14 @@ func TestAServerWhoseSuccessorDidNotComeCollectsAgain(t *testing.T) {
 	require.Equal(t, []string{"stop", "stop", "collect", "start"}, asked.calls)
 }
 
-func TestThePrometheusOfTheFirstServerOfAllDoesNotGoOnWaiting(t *testing.T) {
+func TestPrometheusOfTheFirstServerCollects(t *testing.T) {
 	w := newWorld(t)
 	data, asked, _ := w.restored("i-first").data()
 	require.NoError(t, data.Resume(t.Context()))
 	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls, "whether it may collect, it looks when it starts")
 }
 
-func TestAPrometheusThatDoesNotEndIsNotTakenForEnded(t *testing.T) {
+func TestRunningPrometheusIsNotTreatedAsStopped(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	want := old.history()

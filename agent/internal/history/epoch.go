@@ -13,28 +13,28 @@ import (
 )
 
 const (
-	// claimLimit is more than any claim has, in bytes.
+	// claimLimit exceeds the size of any claim, in bytes.
 	claimLimit = 4 << 10
-	// claimAttempts is how often somebody else may be faster.
+	// claimAttempts bounds how often another server may win the race.
 	claimAttempts = 5
 )
 
 var (
-	// errNotRestored is the error of a server that would write over what it has not read.
-	errNotRestored = errors.New("nothing was restored on this server, and the bucket holds a history: replace this server, whose successor restores it")
-	// errFenced is the error of a server that may not write.
+	// errNotRestored protects a history that this server has not read.
+	errNotRestored = errors.New("the bucket already holds a history; replace this server so that the next one restores it")
+	// errFenced is the error of a server that lost the right to write.
 	errFenced = errors.New("this server may not back up")
 )
 
-// claim is the record of an epoch: from then on this server is the only one that
-// writes, until somebody claims the next.
+// claim is the record of an epoch: from then on its server is the only one that writes, until
+// another server claims the next epoch.
 type claim struct {
 	Server  string    `json:"server"`
 	Claimed time.Time `json:"claimed"`
 }
 
-// fence makes sure that this server is the one that writes, and that what it has sent is
-// still there, so that it may go on with the next manifest of its epoch.
+// fence checks that this server is still the one that writes, and that its uploads still exist, so
+// that it may continue with the next manifest of its epoch.
 func (u *upload) fence(ctx context.Context) error {
 	if u.state.Epoch == 0 {
 		return u.claim(ctx)
@@ -65,28 +65,28 @@ func (u *upload) fence(ctx context.Context) error {
 	return err
 }
 
-// startOver sends everything again, since somebody has emptied the bucket.
+// startOver uploads everything again, because the bucket was emptied.
 func (u *upload) startOver(ctx context.Context, missing string) error {
 	u.state.Lost++
-	u.Log.Warn("what this server has backed up is gone from the bucket: sending all of it again", "missing", missing)
+	u.Log.Warn("the backup of this server is gone from the bucket: uploading all of it again", "missing", missing)
 	u.state.forget()
 	return u.claim(ctx)
 }
 
-// claim begins the next epoch, which only the server that has the VIP may, and looks
-// whether all that this server takes for being in the bucket is there.
+// claim begins the next epoch, which only the server that holds the VIP may do, and checks that all
+// recorded uploads exist.
 func (u *upload) claim(ctx context.Context) error {
 	text, err := json.Marshal(claim{Server: u.Server, Claimed: time.Now().UTC()})
 	if err != nil {
-		return fmt.Errorf("claim an epoch: %w", err)
+		return fmt.Errorf("cannot claim an epoch: %w", err)
 	}
 	for range claimAttempts {
-		// The order counts. Whoever claims between the first look and the claim makes
-		// the claim fail; so one that succeeds is of a server that had the VIP when
-		// nobody after it had claimed yet.
+		// The order matters. A claim by another server between the listing and this claim makes
+		// this one fail. So a claim that succeeds is that of a server that held the VIP while no
+		// later server had claimed.
 		highest, found, err := u.highest(ctx)
 		if err != nil {
-			return fmt.Errorf("claim an epoch: %w", err)
+			return fmt.Errorf("cannot claim an epoch: %w", err)
 		}
 		if found && !u.state.Prepared {
 			return errNotRestored
@@ -96,7 +96,7 @@ func (u *upload) claim(ctx context.Context) error {
 		}
 		claimed, err := u.putClaim(ctx, highest+1, text)
 		if err != nil {
-			return fmt.Errorf("claim an epoch: %w", err)
+			return fmt.Errorf("cannot claim an epoch: %w", err)
 		}
 		if !claimed {
 			continue
@@ -109,14 +109,14 @@ func (u *upload) claim(ctx context.Context) error {
 		_, err = u.verify(ctx)
 		return err
 	}
-	return fmt.Errorf("claim an epoch: others were faster, %d times", claimAttempts)
+	return fmt.Errorf("cannot claim an epoch: lost the race %d times", claimAttempts)
 }
 
-// maxGap is how many epochs may be missing between two that are there. One is claimed for each
-// server; what is further ahead was made up, and would leave no number for those that follow.
+// maxGap is how many epochs may be missing between two existing ones. Each server claims one; an
+// epoch further ahead was made up, and would leave no numbers for later ones.
 const maxGap = 1_000_000
 
-// highestOf is the highest epoch in these listings that can have been claimed; 0 is none.
+// highestOf is the highest epoch in these listings that a server can have claimed; 0 is none.
 func highestOf(listings ...bucket.Listing) uint64 {
 	var epochs []uint64
 	for _, listing := range listings {
@@ -140,8 +140,8 @@ func highestOf(listings ...bucket.Listing) uint64 {
 	return highest
 }
 
-// highest is the highest epoch that was ever claimed; 0 is none. found is whether anything was,
-// or looks so.
+// highest is the highest epoch that was ever claimed; 0 is none. found reports whether any object
+// suggests a claim.
 func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err error) {
 	var listings []bucket.Listing
 	for _, prefix := range []string{epochRoot, manifestRoot} {
@@ -155,14 +155,14 @@ func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err e
 	return highestOf(listings...), found, nil
 }
 
-// holds makes sure that this server is the one that has the VIP.
+// holds returns an error unless this server holds the VIP.
 func (u *upload) holds(ctx context.Context) error {
 	holder, err := handover.ReadHolder(ctx, u.Store)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
-		return fmt.Errorf("%w: %s does not say yet which server has the VIP", errFenced, handover.HolderKey)
+		return fmt.Errorf("%w: %s does not name the server that holds the VIP yet", errFenced, handover.HolderKey)
 	case err != nil:
-		return fmt.Errorf("find out which server has the VIP: %w", bucket.WithAdvice(err))
+		return fmt.Errorf("cannot read which server holds the VIP: %w", bucket.WithAdvice(err))
 	case holder.Server != u.Server:
 		return fmt.Errorf("%w: %s has taken over", errFenced, holder.Server)
 	default:
@@ -170,8 +170,8 @@ func (u *upload) holds(ctx context.Context) error {
 	}
 }
 
-// putClaim writes the claim of an epoch. It tells whether the epoch is this server's,
-// also if the answer to a first attempt was lost.
+// putClaim writes the claim of an epoch. It reports whether the epoch belongs to this server, even
+// if the response to a first attempt was lost.
 func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claimed bool, err error) {
 	putting, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -193,19 +193,19 @@ func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claim
 	return string(there) == string(text), err
 }
 
-// readClaim reads whose an epoch is.
+// readClaim reads which server owns an epoch.
 func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exists bool, err error) {
 	text, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
 	if errors.Is(err, bucket.ErrNotFound) {
 		return claim{}, false, nil
 	}
 	if err != nil && !errors.Is(err, bucket.ErrUnreadable) {
-		return claim{}, false, fmt.Errorf("find out whose epoch %d is: %w", epoch, err)
+		return claim{}, false, fmt.Errorf("cannot read the claim of epoch %d: %w", epoch, err)
 	}
 	return parseClaim(text), true, nil
 }
 
-// parseClaim reads a claim. One that is not understood is nobody's, and so not this server's.
+// parseClaim parses a claim. An invalid one belongs to no server.
 func parseClaim(text []byte) (whose claim) {
 	if err := json.Unmarshal(text, &whose); err != nil || !handover.IsName(whose.Server) {
 		return claim{}

@@ -13,8 +13,8 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// succeeded is a server whose successor has the VIP and has backed up. Both have gone
-// on measuring.
+// succeeded is a server whose successor holds the VIP and has backed up. Both have continued to
+// measure.
 func succeeded(t *testing.T) (w *world, old, successor *server) {
 	w = newWorld(t)
 	old = w.first("i-old")
@@ -29,26 +29,26 @@ func succeeded(t *testing.T) (w *world, old, successor *server) {
 func TestAnOldServerThatComesBackToLifeLeavesItsSuccessorsHistoryAlone(t *testing.T) {
 	w, old, successor := succeeded(t)
 	w.TakeRequests()
-	require.EqualError(t, old.fails(), "back up the history: this server may not back up: i-new has taken over")
+	require.EqualError(t, old.fails(), "cannot back up the history: this server may not back up: i-new has taken over")
 	requests, _ := w.TakeRequests()
 	require.Empty(t, puts(requests))
 	require.Contains(t, old.log.String(), `msg="the epoch of this server is over" epoch=1 successor=i-new`)
 	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
-func TestAHolderThatWasHeldUpWhileItsSuccessorTookOverIsNotSeenAnyMore(t *testing.T) {
+func TestDelayedManifestOfReplacedServerIsIgnored(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
 	old.segment(0, 2_000)
-	// Its run has begun in good faith; the manifest is on its way for a long time.
+	// Its run began while it held the VIP; the upload of the manifest takes long.
 	w.once(http.MethodPut, manifestRoot, func(http.ResponseWriter, *http.Request) bool {
 		w.move("i-new")
 		successor.segment(1, 3_000)
 		successor.backup()
 		return false
 	})
-	require.Equal(t, uint64(2), old.backup().Sequence, "nobody has told it")
+	require.Equal(t, uint64(2), old.backup().Sequence, "it does not know")
 	requireSame(t, successor.history(), w.restored("i-third").history())
 	require.ErrorContains(t, old.fails(), "i-new has taken over")
 }
@@ -102,7 +102,7 @@ func TestTwoRunsOfOneServerDoNotInterleave(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAServerThatGetsTheVIPBackGoesOnInAnEpochOfItsOwn(t *testing.T) {
+func TestServerThatGetsTheVIPBackClaimsANewEpoch(t *testing.T) {
 	w, old, _ := succeeded(t)
 	w.move("i-old")
 	old.segment(1, 100)
@@ -110,10 +110,14 @@ func TestAServerThatGetsTheVIPBackGoesOnInAnEpochOfItsOwn(t *testing.T) {
 	requireSame(t, old.history(), w.restored("i-third").history())
 }
 
-func TestAServerOnWhichNothingWasRestoredDoesNotBackUpOverAHistory(t *testing.T) {
+func TestServerWithoutRestoreDoesNotBackUpOverAHistory(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
-	for name, remove := range map[string]string{"": "none", "with its claim only": manifestRoot, "with manifests only": epochRoot} {
+	for name, remove := range map[string]string{
+		"":                    "none",
+		"with its claim only": manifestRoot,
+		"with manifests only": epochRoot,
+	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.RemoveAll(w.Path(remove)))
 			s := newServer(t, w.store, "i-new", t.TempDir())
@@ -128,7 +132,7 @@ func TestAServerOnWhichNothingWasRestoredDoesNotBackUpOverAHistory(t *testing.T)
 	}
 }
 
-func TestAServerOnWhichNothingWasRestoredBacksUpIfThereIsNothing(t *testing.T) {
+func TestServerWithoutRestoreBacksUpToEmptyBucket(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-first")
 	w.move("i-first")
@@ -137,7 +141,7 @@ func TestAServerOnWhichNothingWasRestoredBacksUpIfThereIsNothing(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAStateThatIsBrokenIsNotTakenForNone(t *testing.T) {
+func TestBrokenStateIsNotTreatedAsMissing(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	require.NoError(t, os.WriteFile(s.State, []byte(`{"prepared"`), 0o644))
@@ -147,23 +151,25 @@ func TestAStateThatIsBrokenIsNotTakenForNone(t *testing.T) {
 	require.Empty(t, requests)
 }
 
-func TestWithoutARecordOfWhoHasTheVIPNobodyClaims(t *testing.T) {
+func TestNoServerClaimsWithoutHolderRecord(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-first")
 	s.segment(0, 100)
-	require.EqualError(t, s.fails(), "back up the history: this server may not back up: handover/holder.json does not say yet which server has the VIP")
+	require.EqualError(t, s.fails(),
+		"cannot back up the history: this server may not back up: handover/holder.json does not name the server that "+
+			"holds the VIP yet")
 	require.NoError(t, w.store.Put(t.Context(), handover.HolderKey, []byte("{"), jsonType))
-	require.ErrorContains(t, s.fails(), "find out which server has the VIP: handover/holder.json is not understood")
+	require.ErrorContains(t, s.fails(), "cannot read which server holds the VIP: handover/holder.json is invalid")
 }
 
-func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
+func TestClaimWithLostResponseBelongsToItsServer(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "3")
 	s := newServer(t, openStore(t), "i-first", t.TempDir())
 	s.restore()
 	w.move("i-first")
 	s.segment(0, 100)
-	// The claim arrives, and its answer does not.
+	// The claim is written, but the response is lost.
 	w.once(http.MethodPut, epochRoot, func(writer http.ResponseWriter, r *http.Request) bool {
 		text, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
@@ -174,8 +180,8 @@ func TestAClaimWhoseAnswerWasLostIsNotTakenForSomebodyElses(t *testing.T) {
 	require.Len(t, w.Keys(t, epochRoot), 1)
 }
 
-// Prometheus repairs a torn end by writing a shorter file in its place.
-func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) {
+// Prometheus repairs a torn end by writing a shorter file under the same name.
+func TestRepairedSegmentIsUploadedAgain(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	first := s.history()
@@ -186,12 +192,12 @@ func TestASegmentThatPrometheusHasRepairedIsSentAsTheFileThatItIs(t *testing.T) 
 	require.Equal(t, uint64(2), s.backup().Epoch, "its keys of the first are taken")
 	requireSame(t, s.history(), w.restored("i-new").history())
 
-	// And the one from before is as it was.
+	// The earlier backup is unchanged.
 	require.NoError(t, os.RemoveAll(w.Path(manifestRoot+"00000002")))
 	requireSame(t, first, w.restored("i-another").history())
 }
 
-func TestASegmentThatWasRestoredAndGoesOnIsSentAsAWhole(t *testing.T) {
+func TestRestoredSegmentIsUploadedAsAWhole(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")

@@ -19,7 +19,7 @@ import (
 // line is the network between the servers and the bucket.
 type line struct{ *toxiproxy.Proxy }
 
-// newLine is a bucket that is reached by a line.
+// newLine is a bucket behind a network.
 func newLine(t *testing.T) (*world, line) {
 	t.Helper()
 	w := newWorld(t)
@@ -35,13 +35,13 @@ func newLine(t *testing.T) (*world, line) {
 	return w, l
 }
 
-// server is one at the end of the line.
+// server is a server behind the network.
 func (l line) server(t *testing.T, name string) *server {
 	t.Helper()
 	return newServer(t, openStore(t), name, t.TempDir())
 }
 
-// harm adds what is wrong with the line, until it is mended: a toxic of toxiproxy.
+// harm adds a fault of the network, a toxic of toxiproxy, until it is removed.
 func (l line) harm(t *testing.T, toxic string) {
 	t.Helper()
 	_, err := l.Toxics.AddToxicJson(strings.NewReader(toxic))
@@ -53,7 +53,7 @@ func (l line) mend(t *testing.T) {
 	l.Toxics.ResetToxics(t.Context())
 }
 
-// holder is a server with the VIP at the end of the line, with a history that is backed up.
+// holder is a server with the VIP behind the network, with a history that is backed up.
 func (l line) holder(t *testing.T, w *world) *server {
 	t.Helper()
 	s := l.server(t, "i-old")
@@ -65,7 +65,7 @@ func (l line) holder(t *testing.T, w *world) *server {
 	return s
 }
 
-func TestABucketThatRefusesConnectionsForAWhileCostsTheMinutesOfThatWhile(t *testing.T) {
+func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
@@ -81,12 +81,12 @@ func TestABucketThatRefusesConnectionsForAWhileCostsTheMinutesOfThatWhile(t *tes
 
 	require.NoError(t, line.Start())
 	report := s.backup()
-	require.Less(t, report.Bytes, int64(4_500), "what was new, at once")
+	require.Less(t, report.Bytes, int64(4_500), "all new data, at once")
 	successor.restore()
 	requireSame(t, s.history(), successor.history())
 }
 
-func TestASlowBucketIsWaitedFor(t *testing.T) {
+func TestSlowBucketDoesNotFailTheBackup(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	line.harm(t, `{"type": "latency", "stream": "downstream", "attributes": {"latency": 100, "jitter": 50}}`)
@@ -100,11 +100,11 @@ func TestASlowBucketIsWaitedFor(t *testing.T) {
 	requireSame(t, s.history(), successor.history())
 }
 
-func TestAnUploadThatIsCutOffInItsMiddleIsNeverSeenAsAWhole(t *testing.T) {
+func TestInterruptedUploadIsNeverVisible(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
-	// From a part, the block and the manifest some arrives, and more each time.
+	// Some bytes of a part, the block and the manifest arrive, and more each time.
 	s.segment(0, 60_000)
 	s.block(2)
 	for sent := int64(10_000); sent <= 70_000; sent += 20_000 {
@@ -123,7 +123,7 @@ func TestAnUploadThatIsCutOffInItsMiddleIsNeverSeenAsAWhole(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
-func TestARestoreThatIsCutOffInItsMiddleIsDoneInTheEnd(t *testing.T) {
+func TestInterruptedRestoreSucceedsEventually(t *testing.T) {
 	w, line := newLine(t)
 	old := line.holder(t, w)
 	for number := range 30 {

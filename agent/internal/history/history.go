@@ -1,18 +1,16 @@
-// Package history brings what a server's Prometheus has measured to the backup
-// bucket, and from there to the next server.
+// Package history backs up the samples of a server's Prometheus to the backup bucket, and restores
+// them on the next server.
 //
-// Each minute the server that has the VIP sends what is new: the bytes that were
-// added to segments of the write-ahead log (WAL), each complete checkpoint and each
-// new block once, and at last a manifest that names all of it. The WAL is read before
-// the blocks: what Prometheus moves from one to the other meanwhile is in both, never
-// in none.
+// Each minute the server that holds the VIP uploads new data: the bytes that were appended to
+// segments of the write-ahead log (WAL), each complete checkpoint and each new block once, and
+// finally a manifest that names all of them. It reads the WAL before the blocks, so that samples
+// that Prometheus moves from one to the other meanwhile are in both, never in neither.
 //
-// Nothing in the bucket is overwritten by something else: each key names its writer
-// or its content. A writer is an epoch. Epochs are claimed one after the other, by the
-// server that has the VIP, and a restore takes the newest manifest of the highest epoch. So
-// a server that was succeeded cannot undo what its successor wrote, whatever it does.
-// No decision depends on the clock of a server: order is by epoch and sequence, age is
-// by the clock of the bucket.
+// No object in the bucket is overwritten by another one: each key names its writer or its content.
+// A writer is an epoch. The servers that hold the VIP claim epochs one after the other, and a
+// restore takes the newest manifest of the highest epoch. So a replaced server cannot undo its
+// successor's backups, whatever it does. No decision depends on the clock of a server: epoch and
+// sequence define the order, and the bucket's clock the age.
 package history
 
 import (
@@ -25,7 +23,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// The parts of the bucket.
+// The prefixes of the keys.
 const (
 	root          = "history/"
 	epochRoot     = root + "epochs/"
@@ -38,14 +36,13 @@ const (
 
 const (
 	jsonType = "application/json"
-	// requestTimeout bounds a request to the bucket that carries little, its
-	// retries included, and readTimeout one that carries more, or of which there are
-	// several.
+	// requestTimeout bounds a small request to the bucket, its retries included; readTimeout bounds
+	// a larger one, or several.
 	requestTimeout = 20 * time.Second
 	readTimeout    = time.Minute
-	// slowest is the bytes a second that a transfer must make on average.
+	// slowest is the minimum average rate of a transfer, in bytes per second.
 	slowest = 32 << 10
-	// parallel is how many small requests are under way at the same time.
+	// parallel is how many small requests run at a time.
 	parallel = 8
 )
 
@@ -57,12 +54,10 @@ func manifestKey(epoch, sequence uint64) string {
 
 func catalogueKey(sum string) string { return catalogueRoot + sum + ".json" }
 
-// epochOf is the epoch of a claim's key.
 func epochOf(key string) (epoch uint64, ok bool) {
 	return number(strings.TrimSuffix(strings.TrimPrefix(key, epochRoot), ".json"))
 }
 
-// manifestOf is the epoch and the sequence of a manifest's key.
 func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	first, second, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(key, manifestRoot), ".json"), "/")
 	epoch, ok = number(first)
@@ -70,7 +65,7 @@ func manifestOf(key string) (epoch, sequence uint64, ok bool) {
 	return epoch, sequence, ok && also
 }
 
-// number reads a number that is written with eight digits at least, in the one way that there is.
+// number parses a number of at least eight digits in its only valid form.
 func number(text string) (uint64, bool) {
 	if len(text) < 8 || len(text) > 8 && text[0] == '0' || strings.Trim(text, "0123456789") != "" {
 		return 0, false
@@ -79,12 +74,11 @@ func number(text string) (uint64, bool) {
 	return value, err == nil
 }
 
-// transferTimeout is how long the transfer of so many bytes may take.
 func transferTimeout(bytes int64) time.Duration {
 	return requestTimeout + time.Duration(bytes/slowest)*time.Second
 }
 
-// read reads an object of at most limit bytes, as a whole.
+// read reads a whole object of at most limit bytes.
 func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -92,7 +86,6 @@ func read(ctx context.Context, store *bucket.Bucket, key string, limit int64) ([
 	return content, bucket.WithAdvice(err)
 }
 
-// list lists a part of the bucket.
 func list(ctx context.Context, store *bucket.Bucket, prefix string) (bucket.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

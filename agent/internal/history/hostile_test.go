@@ -19,7 +19,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// put writes an object as a server that somebody has taken over can.
+// put writes an object as a compromised server can.
 func (w *world) put(key string, content []byte) {
 	w.t.Helper()
 	require.NoError(w.t, w.store.Put(w.t.Context(), key, content, jsonType))
@@ -37,7 +37,6 @@ func (w *world) forge(manifest Manifest, catalogue any) {
 	w.put(manifestKey(manifest.Epoch, manifest.Sequence), text)
 }
 
-// newest is the newest manifest and its catalogue.
 func (w *world) newest() (Manifest, Catalogue) {
 	w.t.Helper()
 	listing, err := w.store.List(w.t.Context(), root)
@@ -50,8 +49,8 @@ func (w *world) newest() (Manifest, Catalogue) {
 	return manifest, catalogue
 }
 
-// attacks are what a server that somebody has taken over may write besides its good backup, or in
-// its place.
+// attacks are the objects that a compromised server may write beside its good backup, or instead of
+// it.
 var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	"a newer format":    func(w *world, m Manifest, c Catalogue) { m.Version = 999; w.forge(m, c) },
 	"a newer catalogue": func(w *world, m Manifest, c Catalogue) { c.Version = 999; w.forge(m, c) },
@@ -60,16 +59,21 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.Stack = "\n::stop-commands::x"
 		w.forge(m, c)
 	},
-	"a name of a megabyte": func(w *world, m Manifest, c Catalogue) { m.Server = strings.Repeat("i", 1<<20); w.forge(m, c) },
-	"a list":               func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("[]")) },
-	"null":                 func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("null")) },
+	"a name of a megabyte": func(w *world, m Manifest, c Catalogue) {
+		m.Server = strings.Repeat("i", 1<<20)
+		w.forge(m, c)
+	},
+	"a list": func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("[]")) },
+	"null":   func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), []byte("null")) },
 	"a number that is too large": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), []byte(`{"epoch":1e400}`))
 	},
 	"brackets without end": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), []byte(strings.Repeat("[", 200_000)))
 	},
-	"a manifest of eight megabytes": func(w *world, m Manifest, _ Catalogue) { w.put(manifestKey(m.Epoch, m.Sequence), make([]byte, 8<<20)) },
+	"a manifest of eight megabytes": func(w *world, m Manifest, _ Catalogue) {
+		w.put(manifestKey(m.Epoch, m.Sequence), make([]byte, 8<<20))
+	},
 	"a catalogue of eight megabytes": func(w *world, m Manifest, c Catalogue) {
 		w.forge(m, map[string]any{"version": 1, "x": strings.Repeat("x", 8<<20)})
 	},
@@ -89,8 +93,14 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		c.Blocks[0].Files[0].Path = "chunks/../../../x"
 		w.forge(m, c)
 	},
-	"an absolute chunk": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Path = "/etc/passwd"; w.forge(m, c) },
-	"a chunk with NUL":  func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Path = "chunks/0\x00"; w.forge(m, c) },
+	"an absolute chunk": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Path = "/etc/passwd"
+		w.forge(m, c)
+	},
+	"a chunk with NUL": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Path = "chunks/0\x00"
+		w.forge(m, c)
+	},
 	"a chunk with a name that no disk takes": func(w *world, m Manifest, c Catalogue) {
 		c.Blocks[0].Files[0].Path = "chunks/" + strings.Repeat("0", 300)
 		w.forge(m, c)
@@ -99,9 +109,12 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.WAL[0].Path = "wal/" + strings.Repeat("0", 300)
 		w.forge(m, c)
 	},
-	"a segment twice":  func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
-	"a negative size":  func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
-	"the largest size": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = math.MaxInt64; w.forge(m, c) },
+	"a segment twice": func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
+	"a negative size": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
+	"the largest size": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks[0].Files[0].Size = math.MaxInt64
+		w.forge(m, c)
+	},
 	"parts that wrap": func(w *world, m Manifest, c Catalogue) {
 		m.WAL[0].Parts = []int64{math.MaxInt64, math.MaxInt64, 2 + m.WAL[0].Size}
 		w.forge(m, c)
@@ -110,7 +123,10 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.WAL[0].Parts = []int64{-1, m.WAL[0].Size + 1}
 		w.forge(m, c)
 	},
-	"the largest epoch of a file": func(w *world, m Manifest, c Catalogue) { m.WAL[0].Epoch = math.MaxUint64; w.forge(m, c) },
+	"the largest epoch of a file": func(w *world, m Manifest, c Catalogue) {
+		m.WAL[0].Epoch = math.MaxUint64
+		w.forge(m, c)
+	},
 	"a checkpoint twice": func(w *world, m Manifest, c Catalogue) {
 		file := File{Path: "wal/checkpoint.00000000/00000000", Epoch: 1, Size: 1, SHA256: sumOf([]byte("x"))}
 		w.put(file.objects()[0].key, []byte("x"))
@@ -123,14 +139,14 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	},
 }
 
-func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
+func TestObjectsOfCompromisedServerDoNotBlockTheNextOne(t *testing.T) {
 	for name, attack := range attacks {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			old := w.first("i-old")
 			want := old.history()
 			manifest, catalogue := w.newest()
-			// Beside a good one, which is taken.
+			// Beside a good one, which is restored.
 			manifest.Sequence = 7
 			attack(w, manifest, catalogue)
 			s := w.server("i-new")
@@ -140,21 +156,21 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 			require.Contains(t, s.log.String(), "level=ERROR")
 			requireSame(t, want, s.history())
 
-			// In the place of all, with which the next server begins with nothing, and goes on.
+			// Instead of everything: the next server starts with an empty history, and continues.
 			require.NoError(t, os.RemoveAll(w.Path(manifestKey(1, 1))))
 			s = w.server("i-newer")
 			result = s.restore()
 			if name != "another stack" {
 				require.True(t, result.Lost())
-				require.Contains(t, result.String(), "NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (1)")
+				require.Contains(t, result.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (1)")
 				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "it would fill the disk")
 			} else {
 				require.Equal(t, "evil", result.Stack, "there is no other")
-				require.Contains(t, s.log.String(), "is that of another stack: taking it, since there is none of this one")
+				require.Contains(t, s.log.String(), "is that of another stack: using it, since this stack has none")
 			}
 			w.move("i-newer")
 			s.segment(1, 100)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			last := w.server("i-last")
 			require.Zero(t, last.restore().Fallbacks)
@@ -163,9 +179,12 @@ func TestWhatACompromisedServerWritesDoesNotStopTheNextOne(t *testing.T) {
 	}
 }
 
-// Objects that nobody can read: encrypted with a key that only the writer has, or archived.
-func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
-	for code, status := range map[string]int{"InvalidRequest": http.StatusBadRequest, "InvalidObjectState": http.StatusForbidden} {
+// Unreadable objects: encrypted with a key that only the writer has, or archived.
+func TestUnreadableObjectsDoNotBlockTheNextServer(t *testing.T) {
+	for code, status := range map[string]int{
+		"InvalidRequest":     http.StatusBadRequest,
+		"InvalidObjectState": http.StatusForbidden,
+	} {
 		for _, part := range []string{manifestRoot, catalogueRoot, blockRoot, walRoot} {
 			t.Run(code+" "+part, func(t *testing.T) {
 				w := newWorld(t)
@@ -183,7 +202,7 @@ func TestObjectsThatCannotBeReadDoNotStopTheNextServer(t *testing.T) {
 	}
 }
 
-func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) {
+func TestHighestEpochLeavesNumbersForLaterOnes(t *testing.T) {
 	for _, epoch := range []uint64{math.MaxUint64, math.MaxUint64 - 1, math.MaxInt64, 2 * maxGap, maxGap} {
 		t.Run(fmt.Sprint(epoch), func(t *testing.T) {
 			w := newWorld(t)
@@ -203,7 +222,7 @@ func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) 
 			third := w.restored("i-third")
 			requireSame(t, s.history(), third.history())
 			w.age(root, 25*time.Hour)
-			s.tidyNext()
+			s.collectGarbageNext()
 			s.backup()
 			if epoch > maxGap {
 				require.Empty(t, w.Keys(t, manifestKey(epoch, math.MaxUint64)), "it goes when it is old")
@@ -212,21 +231,23 @@ func TestAnEpochAtTheEndOfItsRangeLeavesNumbersForThoseThatFollow(t *testing.T) 
 	}
 }
 
-func TestASequenceAtTheEndOfItsRangeDoesNotHideWhatComes(t *testing.T) {
+func TestHighestSequenceDoesNotHideLaterManifests(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	manifest, catalogue := w.newest()
 	manifest.Sequence = math.MaxUint64
 	w.forge(manifest, catalogue)
 	s.segment(1, 100)
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(2), s.backup().Epoch, "above what was made up")
-	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: beginning another epoch")
+	require.Contains(t, s.log.String(), "a manifest in the bucket is ahead of this server's: starting another epoch")
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestAClaimThatIsNotUnderstoodDoesNotStopTheBackups(t *testing.T) {
-	for name, text := range map[string]string{"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`} {
+func TestInvalidClaimDoesNotBlockBackups(t *testing.T) {
+	for name, text := range map[string]string{
+		"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			s := w.first("i-old")
@@ -259,13 +280,13 @@ func TestThousandsOfManifestsAreNotAllTried(t *testing.T) {
 	require.Equal(t, 2_001, result.Fallbacks)
 	w.move("i-new")
 	s.segment(1, 10)
-	s.tidyNext()
+	s.collectGarbageNext()
 	s.backup()
 	require.LessOrEqual(t, len(w.Keys(t, manifestRoot)), maxKept)
 	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
-func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
+func TestLostObjectsAreCounted(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	lost := func() uint64 {
@@ -275,24 +296,24 @@ func TestWhatIsGoneAndWasNotDeletedByThisServerIsCounted(t *testing.T) {
 		return tally.Lost
 	}
 	require.Zero(t, lost())
-	s.tidyNext()
-	require.Zero(t, lost(), "what this server deletes is not missed")
+	s.collectGarbageNext()
+	require.Zero(t, lost(), "objects that this server deletes are not missed")
 	require.NoError(t, os.RemoveAll(w.Path(blockRoot)))
-	s.tidyNext()
+	s.collectGarbageNext()
 	require.Equal(t, uint64(1), lost())
 	require.NoError(t, os.RemoveAll(w.Path(root)))
 	require.Greater(t, lost(), uint64(1))
 	require.NotEmpty(t, w.Keys(t, blockRoot), "it is sent again")
 }
 
-func TestAHistoryWhoseManifestsWereDeletedIsNotTakenForAFirstServers(t *testing.T) {
+func TestHistoryWithoutManifestsIsNotTreatedAsEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	require.NoError(t, os.RemoveAll(w.Path(manifestRoot)))
 	require.True(t, w.server("i-new").restore().Lost())
 }
 
-// Prometheus' user owns the directory: root must not be led out of it.
+// Prometheus' user owns the directory, and must not lead root out of it.
 func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be led astray")
@@ -402,12 +423,13 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-// FuzzKeys reads names of objects.
+// FuzzKeys parses names of objects.
 func FuzzKeys(f *testing.F) {
 	f.Add(manifestKey(1, 1))
 	f.Add(epochKey(math.MaxUint64))
 	f.Fuzz(func(t *testing.T, key string) {
-		if epoch, sequence, ok := manifestOf(key); ok && strings.HasPrefix(key, manifestRoot) && strings.HasSuffix(key, ".json") {
+		if epoch, sequence, ok := manifestOf(key); ok && strings.HasPrefix(key, manifestRoot) &&
+			strings.HasSuffix(key, ".json") {
 			require.Equal(t, key, manifestKey(epoch, sequence))
 		}
 		if epoch, ok := epochOf(key); ok && strings.HasPrefix(key, epochRoot) && strings.HasSuffix(key, ".json") {
@@ -434,8 +456,8 @@ func requireObjects(t *testing.T, objects []object) {
 	}
 }
 
-// Pages without end of objects that nobody knows.
-func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *testing.T) {
+// Endless pages of unknown objects.
+func TestBucketBeyondTheListingLimitDoesNotBlockTheNextServer(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	var page strings.Builder
@@ -443,7 +465,8 @@ func TestABucketWithMoreObjectsThanAListingTakesDoesNotStopTheNextServer(t *test
 	for i := range 999 {
 		fmt.Fprintf(&page, "<Contents><Key>history/blocks/%d</Key><Size>1</Size></Contents>", i)
 	}
-	fmt.Fprintf(&page, "<Contents><Key>history/blocks/%s</Key><Size>1</Size></Contents></ListBucketResult>", strings.Repeat("x", 1_000))
+	fmt.Fprintf(&page, "<Contents><Key>history/blocks/%s</Key><Size>1</Size></Contents></ListBucketResult>",
+		strings.Repeat("x", 1_000))
 	var pages atomic.Int32
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Query().Get("prefix") != root {

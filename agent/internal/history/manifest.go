@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
@@ -17,57 +18,54 @@ import (
 )
 
 const (
-	// version is that of manifests and catalogues.
 	version = 1
-	// manifestLimit is more than any manifest has, in bytes, and catalogueLimit more
-	// than any catalogue.
+	// manifestLimit exceeds the size of any manifest, in bytes, and catalogueLimit that of any
+	// catalogue.
 	manifestLimit  = 256 << 10
 	catalogueLimit = 4 << 20
-	// maxEntries is more than any catalogue names of files and of parts of them: what JSON has in
-	// two bytes takes many more in memory.
+	// maxEntries exceeds the files and parts in any catalogue: two bytes of JSON take many more in
+	// memory.
 	maxEntries = 100_000
 )
 
 var (
-	// errUnusable marks a backup that is not as it should be, as opposed to one that
-	// could not be read.
-	errUnusable = errors.New("of no use")
-	// errNewer marks what a newer agent has written.
+	// errUnusable marks an invalid backup, as opposed to one that could not be read.
+	errUnusable = errors.New("unusable")
+	// errNewer marks an object that a newer agent has written.
 	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
 )
 
-// Manifest names all that the bucket holds of a server's history at one moment. What
-// stays as it is for long is in its catalogue, so that its size does not grow.
+// Manifest names everything that the bucket holds of a server's history at one time. Its catalogue
+// lists the parts that rarely change, so that the size of the manifest does not grow.
 type Manifest struct {
 	Version int `json:"version"`
-	// Stack is whose history it is.
+	// Stack owns the history.
 	Stack string `json:"stack"`
-	// Server is the EC2 instance id of the one that wrote it.
+	// Server is the EC2 instance id of the writer.
 	Server string `json:"server"`
-	// Epoch and Sequence tell its place in the order of all.
+	// Epoch and Sequence order all manifests.
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
-	// Time is when it was written by that server's clock, for people.
+	// Time is for people: nothing depends on that server's clock.
 	Time time.Time `json:"time"`
-	// WAL is the last segment of the write-ahead log, the only one that grows. Those
-	// before it, whose many parts are known for hours, are in the catalogue.
+	// WAL is the last segment of the write-ahead log, the only one that grows. The earlier
+	// segments, whose many parts stay the same for hours, are in the catalogue.
 	WAL []File `json:"wal"`
-	// Checkpoint is the files of the newest complete checkpoint, if there is one.
+	// Checkpoint are the files of the newest complete checkpoint, if there is one.
 	Checkpoint []File `json:"checkpoint,omitempty"`
 	// Catalogue is the SHA-256 of the catalogue.
 	Catalogue string `json:"catalogue"`
 }
 
-// Catalogue is what manifests name that does not change any more.
+// Catalogue lists the files of manifests that no longer change.
 type Catalogue struct {
 	Version int `json:"version"`
-	// WAL is the segments before the last one, in their order and without a gap.
+	// WAL are the segments before the last one, in order and without a gap.
 	WAL []File `json:"wal,omitempty"`
 	// Blocks are in the order of their ULIDs.
 	Blocks []Block `json:"blocks"`
 }
 
-// objects are all that the catalogue names.
 func (c Catalogue) objects() []object {
 	var objects []object
 	for _, file := range c.WAL {
@@ -79,15 +77,12 @@ func (c Catalogue) objects() []object {
 	return objects
 }
 
-// String names the manifest in messages.
 func (m Manifest) String() string {
 	return fmt.Sprintf("manifest %d of epoch %d", m.Sequence, m.Epoch)
 }
 
-// files are all files of the write-ahead log.
 func (m Manifest) files() []File { return append(append([]File(nil), m.Checkpoint...), m.WAL...) }
 
-// objects are all that the manifest names by itself.
 func (m Manifest) objects() []object {
 	var objects []object
 	for _, file := range m.files() {
@@ -96,8 +91,7 @@ func (m Manifest) objects() []object {
 	return objects
 }
 
-// with is the manifest with the segments that its catalogue names. A gap between them
-// makes it errUnusable.
+// with is the manifest with the segments of its catalogue. A gap between them makes it errUnusable.
 func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 	m.WAL = append(slices.Clip(catalogue.WAL), m.WAL...)
 	var segments []string
@@ -114,13 +108,13 @@ func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 	return m, nil
 }
 
-// check says what keeps the manifest from being of use.
+// check returns why the manifest is unusable.
 func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
 	case m.Epoch != epoch || m.Sequence != sequence:
-		return fmt.Errorf("it says that it is %s", m)
+		return fmt.Errorf("it claims to be %s", m)
 	case !handover.IsName(m.Stack) || !handover.IsName(m.Server) || !isSum(m.Catalogue):
-		return errors.New("it names no stack, no server or no catalogue")
+		return errors.New("it names no stack, server or catalogue")
 	}
 	if err := checkSegments(m.WAL); err != nil {
 		return err
@@ -129,7 +123,7 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	seen := map[string]bool{}
 	for _, file := range m.Checkpoint {
 		if !checkpointFile(file.Path) || seen[file.Path] || directory != "" && path.Dir(file.Path) != directory {
-			return fmt.Errorf("%q is no file of the checkpoint, or is there twice", file.Path)
+			return fmt.Errorf("%q is no file of the checkpoint, or is listed twice", file.Path)
 		}
 		directory, seen[file.Path] = path.Dir(file.Path), true
 		if err := file.check(); err != nil {
@@ -139,7 +133,6 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	return nil
 }
 
-// checkSegments says what keeps files from being segments.
 func checkSegments(files []File) error {
 	for _, file := range files {
 		if _, ok := segmentOf(file.Path); !ok {
@@ -152,9 +145,8 @@ func checkSegments(files []File) error {
 	return nil
 }
 
-// gapless says which segment is missing of those at these paths, which are in their
-// order, after the checkpoint in a directory, if there is one: Prometheus does not
-// start with a gap.
+// gapless names the first missing segment among those at these paths, which are in order and follow
+// the checkpoint in a directory, if there is one: Prometheus does not start with a gap.
 func gapless(segments []string, checkpointDir string) error {
 	if len(segments) == 0 {
 		return errors.New("there is no segment of the write-ahead log")
@@ -171,8 +163,7 @@ func gapless(segments []string, checkpointDir string) error {
 	return nil
 }
 
-// fetchManifest reads a manifest. What is there and is not as it should be is
-// errUnusable, or errNewer; so is what is not there.
+// fetchManifest reads a manifest. A missing or invalid one is errUnusable, or errNewer.
 func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence uint64) (Manifest, error) {
 	text, err := read(ctx, store, manifestKey(epoch, sequence), manifestLimit)
 	if lacking(err) {
@@ -184,7 +175,7 @@ func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence ui
 	return parseManifest(text, epoch, sequence)
 }
 
-// parseManifest reads the text of a manifest, with the errors of fetchManifest.
+// parseManifest parses a manifest, with the errors of fetchManifest.
 func parseManifest(text []byte, epoch, sequence uint64) (Manifest, error) {
 	var manifest Manifest
 	if err := unmarshal(text, &manifest); err != nil {
@@ -215,7 +206,7 @@ func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Cata
 	return parseCatalogue(text, key)
 }
 
-// parseCatalogue reads the text of a catalogue, with the errors of fetchManifest.
+// parseCatalogue parses a catalogue, with the errors of fetchManifest.
 func parseCatalogue(text []byte, key string) (Catalogue, error) {
 	var catalogue Catalogue
 	if err := unmarshal(text, &catalogue); err != nil {
@@ -233,14 +224,14 @@ func parseCatalogue(text []byte, key string) (Catalogue, error) {
 			return catalogue, fmt.Errorf("%s is %w: %w", key, errUnusable, err)
 		}
 		if seen[block.ULID] {
-			return catalogue, fmt.Errorf("%s is %w: block %s is there twice", key, errUnusable, block.ULID)
+			return catalogue, fmt.Errorf("%s is %w: block %s is listed twice", key, errUnusable, block.ULID)
 		}
 		seen[block.ULID] = true
 	}
 	return catalogue, nil
 }
 
-// unmarshal reads JSON from the bucket, with a bound on the memory that it takes.
+// unmarshal decodes JSON from the bucket within a limit of memory.
 func unmarshal(text []byte, into any) error {
 	if bytes.Count(text, []byte("{")) > maxEntries || bytes.Count(text, []byte(",")) > 5*maxEntries {
 		return errors.New("it names more files than any server has")
@@ -248,13 +239,176 @@ func unmarshal(text []byte, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// lacking tells whether an error is that an object is not there, or is there and of no use.
+// lacking reports whether an object is missing or unusable.
 func lacking(err error) bool {
 	return errors.Is(err, bucket.ErrNotFound) || errors.Is(err, bucket.ErrUnreadable)
 }
 
-// sumOf is the SHA-256 of a text, in hexadecimal digits.
 func sumOf(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
+
+// metaName is the file that describes a block.
+const metaName = "meta.json"
+
+// Block is a block of Prometheus in the bucket: the samples of two hours. It never changes.
+type Block struct {
+	ULID string `json:"ulid"`
+	// Files are in the order of their upload: meta.json is the last.
+	Files []BlockFile `json:"files"`
+}
+
+type BlockFile struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+func (b Block) key(path string) string { return blockRoot + b.ULID + "/" + path }
+
+func (b Block) objects() []object {
+	var objects []object
+	for _, file := range b.Files {
+		objects = append(objects, object{b.key(file.Path), file.Size})
+	}
+	return objects
+}
+
+func (b Block) bytes() int64 {
+	var sum int64
+	for _, file := range b.Files {
+		sum += file.Size
+	}
+	return sum
+}
+
+// check returns why it cannot be a block.
+func (b Block) check() error {
+	if !isULID(b.ULID) {
+		return fmt.Errorf("%q is no name of a block", b.ULID)
+	}
+	found := map[string]bool{}
+	for _, file := range b.Files {
+		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
+			return fmt.Errorf("block %s: %q is no file of a block, is listed twice, or has no size or SHA-256", b.ULID,
+				file.Path)
+		}
+		found[file.Path] = true
+	}
+	if !found[metaName] || !found["index"] {
+		return fmt.Errorf("block %s has no index or no meta.json", b.ULID)
+	}
+	return nil
+}
+
+func isULID(name string) bool {
+	return len(name) == 26 && strings.Trim(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
+}
+
+// blockFile reports whether a path below a block's directory is one of Prometheus'.
+func blockFile(path string) bool {
+	if chunk, ok := strings.CutPrefix(path, "chunks/"); ok {
+		return chunk != "" && len(chunk) <= 20 && strings.Trim(chunk, "0123456789") == ""
+	}
+	return path == "index" || path == "tombstones" || path == metaName
+}
+
+const (
+	walDir     = "wal"
+	checkpoint = "checkpoint."
+)
+
+// File is a file of the write-ahead log or of its checkpoint in the bucket.
+type File struct {
+	// Path is below Prometheus' data directory: wal/00000012, or
+	// wal/checkpoint.00000011/00000000.
+	Path string `json:"path"`
+	// Epoch is the epoch in the keys.
+	Epoch uint64 `json:"epoch"`
+	Size  int64  `json:"size"`
+	// SHA256 is the hash of the whole file, in hexadecimal digits.
+	SHA256 string `json:"sha256"`
+	// Parts are the sizes of a segment's objects, in bytes, in order. A file of a checkpoint is one
+	// object.
+	Parts []int64 `json:"parts,omitempty"`
+}
+
+// object is a key and a size in bytes.
+type object struct {
+	key  string
+	size int64
+}
+
+func (f File) objects() []object {
+	name := strings.TrimPrefix(f.Path, walDir+"/")
+	if strings.HasPrefix(name, checkpoint) {
+		return []object{{fmt.Sprintf("%s%08d/%s", chkptRoot, f.Epoch, name), f.Size}}
+	}
+	var objects []object
+	var from int64
+	for _, length := range f.Parts {
+		objects = append(objects, object{f.partKey(from, length), length})
+		from += length
+	}
+	return objects
+}
+
+// partKey is the key of the part of a segment that begins at this offset.
+func (f File) partKey(from, length int64) string {
+	return fmt.Sprintf("%s%08d/%s/%012d-%012d", walRoot, f.Epoch, strings.TrimPrefix(f.Path, walDir+"/"), from,
+		from+length)
+}
+
+// check returns why it cannot be a file of the write-ahead log.
+func (f File) check() error {
+	_, segment := segmentOf(f.Path)
+	if !segment && !checkpointFile(f.Path) {
+		return fmt.Errorf("%q is no file of a write-ahead log", f.Path)
+	}
+	var sum int64
+	for _, length := range f.Parts {
+		if length <= 0 || !plausibleSize(length) || !plausibleSize(sum) {
+			return fmt.Errorf("%s has a part of %d bytes", f.Path, length)
+		}
+		sum += length
+	}
+	switch {
+	case segment && sum != f.Size:
+		return fmt.Errorf("%s has %d bytes, and its parts have %d", f.Path, f.Size, sum)
+	case !plausibleSize(f.Size) || !isSum(f.SHA256):
+		return fmt.Errorf("%s has no size or no SHA-256", f.Path)
+	default:
+		return nil
+	}
+}
+
+// plausibleSize reports whether a file can have this size. Sums of such sizes do not overflow.
+func plausibleSize(size int64) bool { return size >= 0 && size <= 1<<40 }
+
+// segmentOf is the number of the segment at a path below the data directory; false if the path is
+// no segment.
+func segmentOf(path string) (uint64, bool) {
+	name, ok := strings.CutPrefix(path, walDir+"/")
+	segment, also := number(name)
+	return segment, ok && also
+}
+
+// checkpointOf is the number of a complete checkpoint, from the name of its directory.
+func checkpointOf(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, checkpoint)
+	index, also := number(digits)
+	return index, ok && also
+}
+
+// checkpointFile reports whether a path below the data directory is a file of a complete
+// checkpoint.
+func checkpointFile(path string) bool {
+	name, ok := strings.CutPrefix(path, walDir+"/")
+	dir, file, _ := strings.Cut(name, "/")
+	_, complete := checkpointOf(dir)
+	_, segment := number(file)
+	return ok && complete && segment
+}
+
+func isSum(text string) bool { return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == "" }

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startPrometheus runs a real one on a data directory until the test ends, and returns
-// its address. It collects from targets, which may be none.
+// startPrometheus runs a real Prometheus on a data directory until the test ends, and returns its
+// address. It collects from targets, if any.
 func startPrometheus(t *testing.T, data string, targets ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("prometheus")
@@ -30,19 +30,21 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	config := filepath.Join(t.TempDir(), "prometheus.yaml")
 	text := "global: {scrape_interval: 50ms, scrape_timeout: 50ms}\n"
 	if len(targets) > 0 {
-		text += fmt.Sprintf("scrape_configs: [{job_name: test, static_configs: [{targets: [%s]}]}]\n", strings.Join(targets, ", "))
+		text += fmt.Sprintf("scrape_configs: [{job_name: test, static_configs: [{targets: [%s]}]}]\n",
+			strings.Join(targets, ", "))
 	}
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o644))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address, "--log.level=warn")
+	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address,
+		"--log.level=warn")
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		// Its only news is that it was killed.
+		// The only error expected here is the one from Kill.
 		_, _ = command.Process.Kill(), command.Wait()
 		if t.Failed() {
 			t.Log(output.String())
@@ -55,7 +57,7 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	return address
 }
 
-// samples are all that a Prometheus has of a metric, by time.
+// samples are all samples of a metric in a Prometheus, by time.
 func samples(t *testing.T, address, metric string) map[float64]string {
 	t.Helper()
 	response, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(metric+"[1h]"))
@@ -76,7 +78,7 @@ func samples(t *testing.T, address, metric string) map[float64]string {
 	return all
 }
 
-func TestARealPrometheusAnswersWithTheSamplesOfTheOneBefore(t *testing.T) {
+func TestRealPrometheusServesTheRestoredSamples(t *testing.T) {
 	w := newWorld(t)
 	var scrapes atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) {
@@ -88,9 +90,10 @@ func TestARealPrometheusAnswersWithTheSamplesOfTheOneBefore(t *testing.T) {
 	before := startPrometheus(t, old.Dir, target.Listener.Addr().String())
 	var want map[float64]string
 	for round := range 4 {
-		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second, 20*time.Millisecond)
+		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second,
+			20*time.Millisecond)
 		want = samples(t, before, "visits")
-		// It goes on collecting meanwhile.
+		// It continues collecting meanwhile.
 		old.backup()
 	}
 

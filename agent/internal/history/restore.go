@@ -18,67 +18,64 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"immutable-infra/agent/internal/atomicfile"
 	"immutable-infra/agent/internal/bucket"
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Names below the directory of a Restore.
 const (
-	// DataDir is Prometheus' own directory.
 	DataDir = "data"
-	// restoredDir is what was fetched, of which the other is made.
+	// restoredDir has the downloaded files, from which the data directory is built.
 	restoredDir = "restored"
-	// CollectingFile is there while Prometheus may collect.
+	// CollectingFile exists while Prometheus may collect.
 	CollectingFile = "collecting"
-	// recordFile tells what was restored.
-	recordFile = "restored.json"
+	recordFile     = "restored.json"
 
-	// unfinished ends the name of a directory that is not complete yet.
+	// unfinished ends the name of an incomplete directory.
 	unfinished = ".tmp"
-	// fetches is how often a transfer that is cut off is begun.
+	// fetches is how often an interrupted transfer is started.
 	fetches = 3
 
-	// maxTried is how many manifests are tried, more than the tidying leaves, and searchTime for how
-	// long another one is begun with.
+	// maxTried is how many manifests are tried, more than the garbage collection leaves; searchTime
+	// is for how long further ones are tried.
 	maxTried   = 300
 	searchTime = 3 * time.Minute
 )
 
-// errUnreadable is the error of a backup that may be there.
-var errUnreadable = errors.New("the backup cannot be read, which is not as if there were none")
+// errUnreadable is the error of a backup that may exist.
+var errUnreadable = errors.New("the backup is unreadable; refusing to treat it as missing")
 
-// Restore brings the history from the bucket, where another server left it.
-// Prometheus must not run meanwhile.
+// Restore downloads the history from the bucket, where another server uploaded it. Prometheus must
+// not run meanwhile.
 type Restore struct {
 	Store *bucket.Bucket
 	// Stack is the one that this server belongs to.
 	Stack string
-	// Dir has Prometheus' data directory in it, and belongs to Prometheus' user.
+	// Dir contains Prometheus' data directory, and belongs to Prometheus' user.
 	Dir string
-	// State is the path of the state file of Backup, which goes on from here; "" is
+	// State is the path of the state file of Backup, which continues from the restored data; "" is
 	// none.
 	State string
 	Log   *slog.Logger
 }
 
-// Run brings what the newest manifest names that is of use, of this stack if there is one, or else
-// of the name that the stack had before. The servers before this one may have written anything to
-// the bucket: what is of no use is passed over and logged, and if nothing is of use, Prometheus
-// begins with nothing, as on a stack's first server, which Result.Lost tells. A bucket that does
-// not answer is an error, since what it holds may be of use. What was fetched before an error is
-// not fetched again.
+// Run restores the newest usable backup of this stack or, without one, of the stack's previous
+// name. Previous servers may have written anything to the bucket: Run logs and skips unusable
+// backups. If none is usable, Prometheus starts with an empty history, as on a stack's first
+// server; Result.Lost reports that. A bucket that does not respond is an error, since it may hold a
+// usable backup. After an error, the next Run does not repeat downloads.
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("restore the history: %w", err)
+		return Result{}, fmt.Errorf("cannot restore the history: %w", err)
 	}
 	return result, nil
 }
 
 func (r Restore) run(ctx context.Context) (Result, error) {
 	begin := time.Now()
-	// Prometheus' user owns the directory: all that follows stays in it, whatever links are there.
+	// Prometheus' user owns the directory: nothing may follow a link out of it.
 	dir, err := atomicfile.OpenDir(r.Dir)
 	if err != nil {
 		return Result{}, err
@@ -91,7 +88,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		}
 		defer unlock()
 	}
-	// From here on what is in the data directory may be older than what comes.
+	// From here on, the data directory may be older than the data to come.
 	if err := dir.Remove(CollectingFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Result{}, err
 	}
@@ -112,7 +109,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	if r.State != "" {
-		// The counts go on.
+		// The counts continue.
 		before, err := loadState(r.State)
 		if err != nil {
 			return Result{}, err
@@ -133,8 +130,8 @@ type restoring struct {
 	dir *os.Root
 }
 
-// own removes what is there by this name, unless it is a directory of this process' user: no other
-// user can have put links or pipes into that.
+// own removes the file of this name, unless it is a directory of this process' user: no other user
+// can have put links or pipes into that.
 func (r restoring) own(name string) error {
 	info, err := r.dir.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -147,20 +144,19 @@ func (r restoring) own(name string) error {
 	if info.IsDir() && ok && int(owner.Uid) == os.Geteuid() {
 		return nil
 	}
-	r.Log.Error("what was fetched before is not this user's: fetching all of it again", "directory", name)
+	r.Log.Error("the files fetched before belong to another user: fetching all of them again", "directory", name)
 	return r.dir.RemoveAll(name)
 }
 
-// backup is a manifest with its blocks.
 type backup struct {
 	Manifest
 	blocks []Block
 }
 
-// newest fetches what the newest manifest of use names, and tells what it was. Whoever may write
-// objects can write any number of manifests: only so many are tried, and none after end.
+// newest downloads the newest usable backup, and describes it. Anyone with write access can write
+// any number of manifests: it tries maxTried, and none after end.
 func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, error) {
-	// The manifests first: whatever they name was there before.
+	// Manifests first: their objects are older than they are.
 	manifests, err := list(ctx, r.Store, manifestRoot)
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
@@ -173,9 +169,10 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	case len(manifests.Objects) == 0 && len(epochs.Objects) == 0:
 		return Result{}, backup{}, nil
 	case len(manifests.Objects) == 0:
-		r.Log.Error("servers have backed up a history, and all of its manifests are gone")
+		r.Log.Error("servers backed up a history, but all of its manifests are gone")
 	case manifests.Cut:
-		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed", "manifests", len(manifests.Objects))
+		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed",
+			"manifests", len(manifests.Objects))
 	}
 	all, err := list(ctx, r.Store, root)
 	if err != nil {
@@ -183,14 +180,15 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	}
 	sizes := sizesIn(all)
 	if all.Cut {
-		// Each object tells when it is fetched.
+		// Objects that are not in the listing are read one by one.
 		r.Log.Error("the bucket holds more objects than a listing takes", "objects", len(all.Objects))
 		sizes = nil
 	}
 	candidates := manifestsIn(manifests, highestOf(manifests, epochs))
 	useless := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
 	if useless > 0 {
-		r.Log.Error("backups of the history are in an epoch that no server can have claimed: passing them over", "backups", useless)
+		r.Log.Error("backups of the history are in an epoch that no server can have claimed: skipping them",
+			"backups", useless)
 	}
 	var foreign []Manifest
 	try := func(manifest Manifest, modified time.Time) (Result, backup, error) {
@@ -200,8 +198,9 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		result := Result{
 			Found: true, Stack: manifest.Stack, Server: manifest.Server, Epoch: manifest.Epoch, Sequence: manifest.Sequence,
-			// The bucket's clock may tell the two to different seconds.
-			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks), Fallbacks: useless,
+			// The bucket's clock may round the two times differently.
+			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks),
+			Fallbacks: useless,
 		}
 		for _, file := range fetched.files() {
 			result.Bytes += file.Size
@@ -217,12 +216,14 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 			return false
 		}
 		useless++
-		r.Log.Error("a backup of the history is of no use: taking the one before", "epoch", epoch, "sequence", sequence, "error", err)
+		r.Log.Error("a backup of the history is unusable: trying the one before", "epoch", epoch, "sequence", sequence,
+			"error", err)
 		return true
 	}
 	for i, candidate := range candidates {
 		if i == maxTried || time.Now().After(end) {
-			r.Log.Error("too many backups of the history are of no use: passing over the others", "tried", i, "others", len(candidates)-i)
+			r.Log.Error("too many backups of the history are unusable: skipping the others", "tried", i,
+				"others", len(candidates)-i)
 			useless += len(candidates) - i
 			break
 		}
@@ -241,7 +242,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		if err == nil {
 			if len(foreign) > 0 {
-				r.Log.Error("backups of the history are those of another stack: passing them over", "backups", len(foreign), "stack", foreign[0].Stack)
+				r.Log.Error("backups of the history are those of another stack: skipping them", "backups", len(foreign),
+					"stack", foreign[0].Stack)
 				result.Fallbacks += len(foreign)
 			}
 			return result, fetched, nil
@@ -250,8 +252,8 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 			return Result{}, backup{}, err
 		}
 	}
-	// The bucket is this stack's alone. Another name is the one that it had before, or was made
-	// up by somebody who could have written this one as well.
+	// The bucket belongs to this stack. Another name is a previous one of the stack, or was made up
+	// by a writer who could have written this one as well.
 	for _, manifest := range foreign {
 		if time.Now().After(end) {
 			useless += len(foreign)
@@ -259,20 +261,20 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		result, fetched, err := try(manifest, written[manifest.String()])
 		if err == nil {
-			r.Log.Error("the newest backup of the history of use is that of another stack: taking it, since there is none of this one", "stack", manifest.Stack, "server", manifest.Server)
+			r.Log.Error("the newest usable backup of the history is that of another stack: using it, since this stack has none",
+				"stack", manifest.Stack, "server", manifest.Server)
 			return result, fetched, nil
 		}
 		if !passOver(manifest.Epoch, manifest.Sequence, err) {
 			return Result{}, backup{}, err
 		}
 	}
-	r.Log.Error("no backup of the history is of use: beginning with nothing", "backups", max(useless, 1))
+	r.Log.Error("no backup of the history is usable: starting empty", "backups", max(useless, 1))
 	return Result{Fallbacks: max(useless, 1)}, backup{}, r.dir.RemoveAll(restoredDir)
 }
 
-// fetch brings to the restored directory what a manifest names and it has not, and
-// removes what it does not name. It tells how many bytes came. A backup that is not as
-// it should be is errUnusable.
+// fetch downloads the files that a manifest names and the restored directory lacks, and removes all
+// others. It returns the number of downloaded bytes. An invalid backup is errUnusable.
 func (r restoring) fetch(ctx context.Context, manifest Manifest, sizes map[string]int64) (backup, int64, error) {
 	catalogue, err := fetchCatalogue(ctx, r.Store, manifest.Catalogue)
 	if err != nil {
@@ -320,7 +322,7 @@ func (r restoring) fetch(ctx context.Context, manifest Manifest, sizes map[strin
 	return backup{manifest, catalogue.Blocks}, fetched, err
 }
 
-// unreadable says of an error of the bucket that it tells nothing about what is there.
+// unreadable reports whether an error of the bucket leaves open what exists.
 func unreadable(err error) error {
 	if errors.Is(err, errUnusable) || errors.Is(err, errNewer) {
 		return err
@@ -328,7 +330,7 @@ func unreadable(err error) error {
 	return fmt.Errorf("%w: %w", errUnreadable, err)
 }
 
-// fits makes sure that a backup leaves a fifth of what is free on the disk now.
+// fits checks that a backup leaves a fifth of the free space of the disk.
 func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	var need int64
 	add := func(size int64, name string) {
@@ -348,7 +350,7 @@ func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	}
 	var disk unix.Statfs_t
 	if err := unix.Statfs(r.Dir, &disk); err != nil {
-		return fmt.Errorf("find out how much space is free: %w", err)
+		return fmt.Errorf("cannot measure the free space: %w", err)
 	}
 	if free := int64(disk.Bavail) * disk.Bsize; need > free/5*4 {
 		return fmt.Errorf("%s is %w: it needs %d bytes of the disk, of which %d are free", manifest, errUnusable, need, free)
@@ -356,7 +358,7 @@ func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	return nil
 }
 
-// prune removes from the restored directory what is not named.
+// prune removes files from the restored directory that the manifest does not name.
 func (r restoring) prune(manifest Manifest, blocks []Block) error {
 	keep := map[string]bool{}
 	for _, file := range manifest.files() {
@@ -386,7 +388,7 @@ func (r restoring) prune(manifest Manifest, blocks []Block) error {
 	return nil
 }
 
-// block fetches a block, whose directory gets its name when all of it is there.
+// block downloads a block. Its directory gets its name once it is complete.
 func (r restoring) block(ctx context.Context, block Block) (fetched int64, err error) {
 	dir := filepath.Join(restoredDir, block.ULID)
 	if r.complete(dir, block) {
@@ -409,7 +411,7 @@ func (r restoring) block(ctx context.Context, block Block) (fetched int64, err e
 	return fetched, r.dir.Rename(dir+unfinished, dir)
 }
 
-// complete tells whether all files of a block are there.
+// complete reports whether all files of a block exist.
 func (r restoring) complete(dir string, block Block) bool {
 	for _, file := range block.Files {
 		if stat, err := r.dir.Stat(filepath.Join(dir, file.Path)); err != nil || stat.Size() != file.Size {
@@ -419,7 +421,7 @@ func (r restoring) complete(dir string, block Block) bool {
 	return true
 }
 
-// file fetches what is new of a file of the write-ahead log.
+// file downloads the new part of a file of the write-ahead log.
 func (r restoring) file(ctx context.Context, file File) (fetched int64, err error) {
 	local := filepath.Join(restoredDir, file.Path)
 	if err := r.dir.MkdirAll(filepath.Dir(local), 0o755); err != nil {
@@ -428,9 +430,11 @@ func (r restoring) file(ctx context.Context, file File) (fetched int64, err erro
 	return r.whole(ctx, local, file.Size, file.SHA256, file.objects())
 }
 
-// whole fetches the objects that a file consists of, but for those at its beginning that
-// are there already, so that it has this size and SHA-256 in the end.
-func (r restoring) whole(ctx context.Context, local string, size int64, sum string, objects []object) (fetched int64, err error) {
+// whole downloads the objects of a file, except for the first ones that exist already, until the
+// file has this size and SHA-256.
+func (r restoring) whole(
+	ctx context.Context, local string, size int64, sum string, objects []object,
+) (fetched int64, err error) {
 	file, err := r.dir.OpenFile(local, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return 0, err
@@ -461,7 +465,7 @@ func (r restoring) whole(ctx context.Context, local string, size int64, sum stri
 		}
 		hasher := sha256.New()
 		if _, err := io.Copy(hasher, io.NewSectionReader(file, 0, size)); err != nil {
-			return fetched, fmt.Errorf("read %s: %w", local, err)
+			return fetched, fmt.Errorf("cannot read %s: %w", local, err)
 		}
 		if hex.EncodeToString(hasher.Sum(nil)) == sum {
 			return fetched, file.Close()
@@ -469,12 +473,12 @@ func (r restoring) whole(ctx context.Context, local string, size int64, sum stri
 		if have == 0 {
 			return fetched, fmt.Errorf("%s is %w: its SHA-256 is another one", filepath.Base(local), errUnusable)
 		}
-		// What was there was another file of this name.
+		// The existing file was another one of the same name.
 		have = 0
 	}
 }
 
-// object fetches an object to its place in a file.
+// object writes an object at its offset in a file.
 func (r restoring) object(ctx context.Context, file *os.File, object object, at int64) error {
 	var last error
 	for range fetches {
@@ -499,7 +503,7 @@ func (r restoring) attempt(ctx context.Context, file *os.File, object object, at
 		return unreadable(bucket.WithAdvice(err))
 	}
 	defer got.Body.Close()
-	// One byte more would be too many: the hash would not tell if they were cut off.
+	// One more byte than expected: the hash would not reveal that further bytes were cut off.
 	read := &failing{reader: io.LimitReader(got.Body, object.size+1)}
 	written, err := io.Copy(io.NewOffsetWriter(file, at), read)
 	switch {
@@ -514,7 +518,7 @@ func (r restoring) attempt(ctx context.Context, file *os.File, object object, at
 	}
 }
 
-// failing is a reader that keeps its error, to tell it from one of the disk.
+// failing is a reader that keeps its error, to distinguish it from one of the disk.
 type failing struct {
 	reader io.Reader
 	err    error

@@ -19,7 +19,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
+func TestNewServerContinuesThePreviousHistory(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.segment(0, 20_000)
@@ -32,7 +32,8 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	old.write("chunks_head/000001", 500)
 	old.write("wal/checkpoint.00000009.tmp/00000000", 10)
 	report := old.backup()
-	require.Equal(t, Report{Bytes: report.Bytes, Objects: 2 + 1 + 4 + 1 + 1, Epoch: 1, Sequence: 3, Duration: report.Duration}, report)
+	require.Equal(t,
+		Report{Bytes: report.Bytes, Objects: 2 + 1 + 4 + 1 + 1, Epoch: 1, Sequence: 3, Duration: report.Duration}, report)
 
 	successor := w.server("i-new")
 	result := successor.restore()
@@ -51,29 +52,30 @@ func TestANewServerGoesOnWithAllThatTheOneBeforeMeasured(t *testing.T) {
 	require.Equal(t, size, result.Bytes)
 	require.Equal(t, size, result.Fetched)
 
-	// It goes on: only what is new is sent.
+	// It continues: it uploads new data only.
 	w.move("i-new")
 	successor.segment(4, 700)
 	report = successor.backup()
 	require.Equal(t, uint64(2), report.Epoch)
-	require.Equal(t, 4, report.Objects, "the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
+	require.Equal(t, 4, report.Objects,
+		"the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
 	third := w.restored("i-third")
 	requireSame(t, successor.history(), third.history())
 }
 
-func TestTheFirstServerBeginsWithNothing(t *testing.T) {
+func TestFirstServerStartsWithEmptyHistory(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-first")
 	result := s.restore()
 	require.False(t, result.Found)
-	require.Equal(t, "no history was backed up yet: Prometheus begins with nothing", result.String())
+	require.Equal(t, "no history was backed up yet: Prometheus starts empty", result.String())
 	require.DirExists(t, s.Dir)
 	text, err := os.ReadFile(filepath.Join(s.restoring.Dir, "restored.json"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"found": false`)
 }
 
-func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
+func TestHandoverDownloadsOnlyNewData(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
@@ -88,7 +90,7 @@ func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
 	requireSame(t, old.history(), successor.history())
 	require.Zero(t, successor.restore().Fetched)
 
-	// What the old server has removed meanwhile goes here, too.
+	// Files that the old server has removed meanwhile are removed here, too.
 	old.truncate(0, 2)
 	old.segment(1, 100)
 	old.backup()
@@ -97,7 +99,7 @@ func TestOnlyWhatIsNewIsFetchedAtTheHandover(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(successor.restoring.Dir, restoredDir, "wal", "00000000"))
 }
 
-func TestARestoreThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+func TestInterruptedRestoreContinues(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	for number := range 20 {
@@ -126,7 +128,7 @@ func TestARestoreThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	requireSame(t, old.history(), s.history())
 }
 
-func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
+func TestInterruptedTransferIsRetried(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	cuts := 0
@@ -150,8 +152,8 @@ func TestATransferThatIsCutOffIsBegunAgain(t *testing.T) {
 	require.ErrorContains(t, err, "the transfer was cut off")
 }
 
-// What came on the wire is checked, whatever is in restored.
-func TestWhatWasFetchedBeforeIsCheckedAsWell(t *testing.T) {
+// Downloads are verified, whatever is in restored.
+func TestEarlierDownloadsAreVerifiedAsWell(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.restored("i-new")
@@ -166,8 +168,8 @@ func TestWhatWasFetchedBeforeIsCheckedAsWell(t *testing.T) {
 	requireSame(t, old.history(), s.history())
 }
 
-// harm is what may happen to the newest backup, and to nothing that the one before it
-// names. The newest has segment 1, the block 2 and the checkpoint 0.
+// harm are faults of the newest backup that leave the previous one intact. The newest has segment
+// 1, the block 2 and the checkpoint 0.
 func harm(t *testing.T, w *world) map[string]func() {
 	t.Helper()
 	const (
@@ -232,7 +234,7 @@ func harm(t *testing.T, w *world) map[string]func() {
 	}
 }
 
-func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
+func TestDamagedBackupIsLoggedAndThePreviousOneRestored(t *testing.T) {
 	for name := range harm(t, nil) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -246,11 +248,12 @@ func TestABackupThatIsHarmedIsNotedLoudlyAndTheOneBeforeIsTaken(t *testing.T) {
 			result := s.restore()
 			require.Equal(t, 1, result.Fallbacks)
 			require.Equal(t, uint64(1), result.Sequence)
-			require.Contains(t, result.String(), "NEWER BACKUPS OF NO USE: 1")
-			require.Contains(t, s.log.String(), `level=ERROR msg="a backup of the history is of no use: taking the one before" epoch=1 sequence=2`)
+			require.Contains(t, result.String(), "UNUSABLE NEWER BACKUPS: 1")
+			require.Contains(t, s.log.String(),
+				`level=ERROR msg="a backup of the history is unusable: trying the one before" epoch=1 sequence=2`)
 			requireSame(t, want, s.history())
 
-			// What is backed up then is whole again.
+			// The next backup is complete again.
 			w.move("i-new")
 			s.segment(1, 100)
 			s.backup()
@@ -274,7 +277,7 @@ func TestASuccessorThatHasNotBackedUpYetDoesNotHideTheHistory(t *testing.T) {
 	requireSame(t, old.history(), third.history())
 }
 
-func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
+func TestUnreadableBackupIsNotTreatedAsMissing(t *testing.T) {
 	refuse := func(status int, code string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool {
 			buckettest.Refuse(w, status, code)
@@ -282,8 +285,9 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 		}
 	}
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"denied": refuse(http.StatusForbidden, "AccessDenied"), "out of order": refuse(http.StatusInternalServerError, "InternalError"),
-		"busy": refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
+		"denied":       refuse(http.StatusForbidden, "AccessDenied"),
+		"out of order": refuse(http.StatusInternalServerError, "InternalError"),
+		"busy":         refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
 	} {
 		for _, part := range []string{manifestRoot, root, manifestRoot + "0", catalogueRoot, blockRoot, walRoot} {
 			t.Run(name+" "+part, func(t *testing.T) {
@@ -297,7 +301,8 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 				})
 				_, err := s.restoring.Run(t.Context())
 				require.ErrorIs(t, err, errUnreadable)
-				require.ErrorContains(t, err, "restore the history: the backup cannot be read, which is not as if there were none: ")
+				require.ErrorContains(t, err,
+					"cannot restore the history: the backup is unreadable; refusing to treat it as missing: ")
 				require.NoDirExists(t, s.Dir)
 				require.NoFileExists(t, s.State)
 				w.Intercept(nil)
@@ -309,7 +314,7 @@ func TestABackupThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 	}
 }
 
-func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
+func TestFailedRestoreKeepsTheData(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.restored("i-new")
@@ -323,10 +328,11 @@ func TestARestoreThatFailsLeavesWhatIsThere(t *testing.T) {
 	_, err := s.restoring.Run(t.Context())
 	require.Error(t, err)
 	requireSame(t, want, s.history())
-	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile), "what would be collected now would be lost with the next restore")
+	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile),
+		"samples collected now would be lost with the next restore")
 }
 
-func TestAStackThatIsMovedToAnotherBucketGoesOn(t *testing.T) {
+func TestStackContinuesInAnotherBucket(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.segment(0, 100)
@@ -340,11 +346,11 @@ func TestAStackThatIsMovedToAnotherBucketGoesOn(t *testing.T) {
 	there.move("i-new")
 	s.segment(1, 10)
 	require.Equal(t, uint64(2), s.backup().Epoch)
-	require.Equal(t, uint64(3), old.backup().Sequence, "the old one goes on in the old bucket")
+	require.Equal(t, uint64(3), old.backup().Sequence, "the old one continues in the old bucket")
 	requireSame(t, s.history(), there.restored("i-third").history())
 }
 
-// No order and no age is by the clock of a server.
+// No order and no age depends on the clock of a server.
 func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(fmt.Sprint(skew), func(t *testing.T) {
@@ -363,7 +369,7 @@ func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 			requireSame(t, second.history(), third.history())
 			w.move("i-third")
 			third.segment(2, 10)
-			third.tidyNext()
+			third.collectGarbageNext()
 			third.backup()
 			require.Len(t, w.Keys(t, manifestRoot), 3, "nothing is old")
 			w.Skew(skew)
@@ -378,7 +384,7 @@ func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
 	}
 }
 
-func TestABackupThatDoesNotFitOnTheDiskIsPassedOver(t *testing.T) {
+func TestBackupTooLargeForTheDiskIsSkipped(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	old.backup()
@@ -428,11 +434,14 @@ func TestPrometheusOwnsWhatRootRestoredAndTheAgentItsState(t *testing.T) {
 	require.Equal(t, 1+2+1+1+4, entries)
 }
 
-func TestWhatIsLeftOfARestoreThatWasKilledIsReplaced(t *testing.T) {
+func TestFilesOfKilledRestoreAreReplaced(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.server("i-new")
-	for _, path := range []string{"data.new/wal/00000000", "data.new/01ARZ3NDEKTSV4RRFFQ69G0001/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0001.tmp/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0009/index", "data/wal/00000009"} {
+	for _, path := range []string{
+		"data.new/wal/00000000", "data.new/01ARZ3NDEKTSV4RRFFQ69G0001/index", "restored/01ARZ3NDEKTSV4RRFFQ69G0001.tmp/index",
+		"restored/01ARZ3NDEKTSV4RRFFQ69G0009/index", "data/wal/00000009",
+	} {
 		local := filepath.Join(s.restoring.Dir, path)
 		require.NoError(t, os.MkdirAll(filepath.Dir(local), 0o755))
 		require.NoError(t, os.WriteFile(local, []byte("half"), 0o644))
@@ -443,7 +452,7 @@ func TestWhatIsLeftOfARestoreThatWasKilledIsReplaced(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(s.restoring.Dir, "restored", "01ARZ3NDEKTSV4RRFFQ69G0009"))
 }
 
-func TestADirectoryThatIsNotThereIsAnError(t *testing.T) {
+func TestMissingDirectoryIsAnError(t *testing.T) {
 	w := newWorld(t)
 	s := newServer(t, w.store, "i-new", filepath.Join(t.TempDir(), "missing"))
 	_, err := s.restoring.Run(t.Context())

@@ -6,59 +6,57 @@ import (
 	"path/filepath"
 	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
-// recordLimit is more than any result has, in bytes.
+// recordLimit exceeds the size of any result, in bytes.
 const recordLimit = 64 << 10
 
-// Result is what a restore found. It is kept beside the data, for those who want to know
-// later.
+// Result is the result of a restore. It is kept beside the data for later reports.
 type Result struct {
-	// Found is whether there was a backup at all.
+	// Found reports whether a backup existed.
 	Found bool `json:"found"`
 	// Stack, Server, Epoch and Sequence are those of the manifest.
 	Stack    string `json:"stack,omitempty"`
 	Server   string `json:"server,omitempty"`
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
-	// AgeSeconds is how old the manifest was, by the clock of the bucket.
+	// AgeSeconds is the age of the manifest, by the bucket's clock.
 	AgeSeconds float64 `json:"ageSeconds"`
-	// Bytes and Blocks are what the manifest names, and Fetched how many of the bytes
-	// were not here before.
+	// Bytes and Blocks are the size of the backup, and Fetched how many bytes were downloaded.
 	Bytes   int64 `json:"bytes"`
 	Fetched int64 `json:"fetched"`
 	Blocks  int   `json:"blocks"`
 	// Seconds is how long the restore took.
 	Seconds float64 `json:"seconds"`
-	// Fallbacks is how many newer manifests were of no use.
+	// Fallbacks is how many newer manifests were unusable.
 	Fallbacks int `json:"fallbacks"`
-	// Restored is when that was.
+	// Restored is when the restore ended.
 	Restored time.Time `json:"restored"`
 }
 
-// String is a line about what was found.
 func (r Result) String() string {
 	if r.Lost() {
-		return fmt.Sprintf("NONE OF THE BACKUPS OF THE HISTORY IN THE BUCKET IS OF USE (%d): Prometheus begins with nothing; "+
+		return fmt.Sprintf("NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (%d): Prometheus starts empty; "+
 			"earlier versions of the objects are in the bucket for 30 days", r.Fallbacks)
 	}
 	if !r.Found {
-		return "no history was backed up yet: Prometheus begins with nothing"
+		return "no history was backed up yet: Prometheus starts empty"
 	}
-	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s (epoch %d, manifest %d)",
+	text := fmt.Sprintf("history of %s, %.0f seconds old: %d blocks, %d bytes, of which %d were fetched, in %.1f s "+
+		"(epoch %d, manifest %d)",
 		r.Server, r.AgeSeconds, r.Blocks, r.Bytes, r.Fetched, r.Seconds, r.Epoch, r.Sequence)
 	if r.Fallbacks > 0 {
-		text += fmt.Sprintf("; NEWER BACKUPS OF NO USE: %d", r.Fallbacks)
+		text += fmt.Sprintf("; UNUSABLE NEWER BACKUPS: %d", r.Fallbacks)
 	}
 	return text
 }
 
-// Lost reports whether there were backups and none was of use.
+// Lost reports whether backups existed, but none was usable.
 func (r Result) Lost() bool { return !r.Found && r.Fallbacks > 0 }
 
-// ReadResult reads what was last restored below the directory of a Restore. That there
-// was no restore yet is fs.ErrNotExist.
+// ReadResult reads the result of the last restore below the directory of a Restore. Without a
+// restore, the error is fs.ErrNotExist.
 func ReadResult(dir string) (Result, error) {
 	var result Result
 	text, err := atomicfile.Read(filepath.Join(dir, recordFile), recordLimit)
@@ -66,19 +64,18 @@ func ReadResult(dir string) (Result, error) {
 		err = json.Unmarshal(text, &result)
 	}
 	if err != nil {
-		return Result{}, fmt.Errorf("read what was restored: %w", err)
+		return Result{}, fmt.Errorf("cannot read what was restored: %w", err)
 	}
 	return result, nil
 }
 
-// write keeps the result.
 func (r Result) write(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note what was restored: %w", err)
+		return fmt.Errorf("cannot record what was restored: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
@@ -12,51 +13,54 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 )
 
-// stateLimit is more than any state has, in bytes.
+// stateLimit exceeds the size of any state, in bytes.
 const stateLimit = 64 << 20
 
-// state is what a server knows of what is in the bucket, in a file that outlives the
-// process: without it, all would have to be sent again, or to be read to find out.
+// state is a server's knowledge of the bucket, in a file that outlives the process: without it,
+// everything would have to be uploaded again, or read to compare.
 type state struct {
-	// Prepared is whether it is known what was in the bucket before: a restore
-	// found that out, or there was nothing.
+	// Prepared reports whether the previous content of the bucket is known: a restore has read it,
+	// or there was none.
 	Prepared bool `json:"prepared"`
-	// Epoch is this server's own; 0 is none yet. Sequence is that of the last
-	// manifest that was begun in it, and Manifest that of the last that is there.
+	// Epoch is this server's own; 0 is none yet. Sequence is the number of the last manifest that
+	// was begun in it, and Manifest that of the last one in the bucket.
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
 	Manifest uint64 `json:"manifest"`
-	// Catalogue is the SHA-256 of the catalogue that is there.
+	// Catalogue is the SHA-256 of the uploaded catalogue.
 	Catalogue string `json:"catalogue"`
-	// Files are what is there of the files of the write-ahead log, by their paths.
+	// Files are the uploaded parts of the write-ahead log's files, by path.
 	Files map[string]sentFile `json:"files"`
-	// Blocks are the blocks that are there, in the order of their ULIDs.
+	// Blocks are the uploaded blocks, in the order of their ULIDs.
 	Blocks []Block `json:"blocks"`
-	// Runs counts the manifests since the bucket was last tidied up.
+	// Runs counts the manifests since the last garbage collection.
 	Runs int `json:"runs"`
-	// Lost counts the objects that this server wrote, did not delete and missed in the bucket.
+	// Lost counts the objects that this server wrote, did not delete, and could not find in the
+	// bucket.
 	Lost uint64 `json:"lost"`
 	// Failures and LastSuccess are for the metrics: see Tally.
 	Failures    uint64 `json:"failures"`
 	LastSuccess int64  `json:"lastSuccess"`
 }
 
-// sentFile is what is in the bucket of a file.
+// sentFile is the uploaded part of a file.
 type sentFile struct {
 	File
-	// Inode is that of the file on the disk: one of the same name with another inode
-	// is another file.
+	// Inode is the inode of the file on the disk: with another inode, the same name is another
+	// file.
 	Inode uint64 `json:"inode"`
-	// Hash is the state of the SHA-256 of all that was sent, so that it need not be
-	// read again when there is more.
+	// Hash is the state of the SHA-256 of all uploaded bytes, so that they need not be read again
+	// when the file grows.
 	Hash []byte `json:"hash"`
 }
 
-// loadState reads the state. Without the file it is empty, and not prepared.
+// loadState reads the state. Without the file, the state is empty and not prepared.
 func loadState(path string) (*state, error) {
 	loaded := &state{Files: map[string]sentFile{}}
 	text, err := atomicfile.Read(path, stateLimit)
@@ -64,10 +68,10 @@ func loadState(path string) (*state, error) {
 		return loaded, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %w", err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %w", err)
 	}
 	if err := json.Unmarshal(text, loaded); err != nil {
-		return nil, fmt.Errorf("read the state of the backup: %s: %w: delete it, and replace this server", path, err)
+		return nil, fmt.Errorf("cannot read the state of the backup: %s: %w: delete it, and replace this server", path, err)
 	}
 	if loaded.Files == nil {
 		loaded.Files = map[string]sentFile{}
@@ -75,60 +79,94 @@ func loadState(path string) (*state, error) {
 	return loaded, nil
 }
 
-// save writes the state.
 func (s *state) save(path string) error {
 	text, err := json.Marshal(s)
 	if err == nil {
 		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note the state of the backup: %w", err)
+		return fmt.Errorf("cannot save the state of the backup: %w", err)
 	}
 	return nil
 }
 
-// forget takes nothing for being in the bucket any more.
+// forget marks everything as not uploaded.
 func (s *state) forget() {
 	s.Manifest, s.Catalogue, s.Files, s.Blocks = 0, "", map[string]sentFile{}, nil
 }
 
-// block is what was sent of a block.
+// block is the uploaded part of a block.
 func (s *state) block(ulid string) (Block, bool) {
-	i, found := slices.BinarySearchFunc(s.Blocks, ulid, func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
+	i, found := slices.BinarySearchFunc(s.Blocks, ulid,
+		func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
 	if !found {
 		return Block{}, false
 	}
 	return s.Blocks[i], true
 }
 
-// newSent begins with a file of which nothing was sent.
+// newSent is a file of which nothing was uploaded.
 func newSent(path string, epoch, inode uint64) sentFile {
 	file := sentFile{File: File{Path: path, Epoch: epoch}, Inode: inode}
 	file.note(sha256.New())
 	return file
 }
 
-// hasher goes on with the SHA-256 of what was sent.
+// hasher continues the SHA-256 of the uploaded bytes.
 func (f sentFile) hasher() (hash.Hash, error) {
 	hasher := sha256.New()
-	// The standard library says that it is one.
+	// The standard library documents it.
 	if err := hasher.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.Hash); err != nil {
-		return nil, fmt.Errorf("go on with the SHA-256 of %s: %w", f.Path, err)
+		return nil, fmt.Errorf("cannot resume the SHA-256 of %s: %w", f.Path, err)
 	}
 	return hasher, nil
 }
 
-// note takes down the SHA-256 of what was sent.
+// note records the SHA-256 of the uploaded bytes.
 func (f *sentFile) note(hasher hash.Hash) {
-	// It never fails.
 	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
 	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))
 }
 
-// inode is that of a file.
 func inode(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Ino
 	}
 	return 0
+}
+
+// Tally counts the backups of this server.
+type Tally struct {
+	Failures uint64
+	// Lost is how many objects of this server, which it did not delete, were gone from the bucket.
+	Lost uint64
+	// LastSuccess is when the last successful one ended; zero is never.
+	LastSuccess time.Time
+}
+
+// Note counts a run that just ended, and whether another backup was gone from the bucket, and
+// returns the counts so far.
+func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
+	unlock, err := lockfile.Lock(ctx, b.State+".lock")
+	if err != nil {
+		return Tally{}, err
+	}
+	defer unlock()
+	state, err := loadState(b.State)
+	if err != nil {
+		return Tally{}, err
+	}
+	if gone {
+		state.Lost++
+	}
+	if failed {
+		state.Failures++
+	} else {
+		state.LastSuccess = time.Now().Unix()
+	}
+	tally := Tally{Failures: state.Failures, Lost: state.Lost}
+	if state.LastSuccess > 0 {
+		tally.LastSuccess = time.Unix(state.LastSuccess, 0)
+	}
+	return tally, state.save(b.State)
 }

@@ -11,16 +11,14 @@ import (
 	"slices"
 )
 
-// tsdb is a data directory of Prometheus.
 type tsdb struct{ dir string }
 
-// log lists the files of the write-ahead log and of its newest complete checkpoint,
-// by their paths below the directory: the checkpoint's first, and the segments in their
-// order. What is not complete is left out.
+// log lists the files of the write-ahead log and of its newest complete checkpoint, by their paths
+// below the directory: the checkpoint first, then the segments in order. It omits incomplete files.
 func (t tsdb) log() (checkpointFiles, segments []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(t.dir, walDir))
 	if err != nil {
-		return nil, nil, fmt.Errorf("look at Prometheus' write-ahead log: %w", err)
+		return nil, nil, fmt.Errorf("cannot list Prometheus' write-ahead log: %w", err)
 	}
 	newest, newestIndex := "", uint64(0)
 	for _, entry := range entries {
@@ -37,7 +35,7 @@ func (t tsdb) log() (checkpointFiles, segments []string, err error) {
 	}
 	entries, err = os.ReadDir(filepath.Join(t.dir, newest))
 	if err != nil {
-		return nil, nil, fmt.Errorf("look at Prometheus' write-ahead log: %w", err)
+		return nil, nil, fmt.Errorf("cannot list Prometheus' write-ahead log: %w", err)
 	}
 	for _, entry := range entries {
 		if file := path.Join(newest, entry.Name()); checkpointFile(file) {
@@ -47,7 +45,6 @@ func (t tsdb) log() (checkpointFiles, segments []string, err error) {
 	return checkpointFiles, segments, nil
 }
 
-// byNumber puts paths of segments into their order.
 func byNumber(segments []string) {
 	slices.SortFunc(segments, func(a, b string) int {
 		first, _ := segmentOf(a)
@@ -56,11 +53,11 @@ func byNumber(segments []string) {
 	})
 }
 
-// blocks lists the complete blocks by their ULIDs, in their order.
+// blocks lists the complete blocks by ULID, in order.
 func (t tsdb) blocks() ([]string, error) {
 	entries, err := os.ReadDir(t.dir)
 	if err != nil {
-		return nil, fmt.Errorf("look at Prometheus' blocks: %w", err)
+		return nil, fmt.Errorf("cannot list Prometheus' blocks: %w", err)
 	}
 	var blocks []string
 	for _, entry := range entries {
@@ -71,7 +68,7 @@ func (t tsdb) blocks() ([]string, error) {
 		case err == nil:
 			blocks = append(blocks, entry.Name())
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("look at Prometheus' blocks: %w", err)
+			return nil, fmt.Errorf("cannot list Prometheus' blocks: %w", err)
 		}
 	}
 	return blocks, nil
@@ -95,7 +92,7 @@ func (t tsdb) files(ulid string) ([]string, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look at block %s: %w", ulid, err)
+		return nil, fmt.Errorf("cannot list block %s: %w", ulid, err)
 	}
 	return append(files, metaName), nil
 }

@@ -44,7 +44,6 @@ func openStore(t *testing.T) *bucket.Bucket {
 	return store
 }
 
-// move gives the VIP to a server.
 func (w *world) move(server string) {
 	w.t.Helper()
 	text, err := json.Marshal(handover.Holder{Server: server, Since: time.Now()})
@@ -63,8 +62,7 @@ func (w *world) age(prefix string, by time.Duration) {
 	}
 }
 
-// server is a server with a Prometheus that is no program: its files grow when the
-// test says so.
+// server is a server whose Prometheus is simulated: a test writes its files.
 type server struct {
 	Backup
 	t         *testing.T
@@ -72,7 +70,7 @@ type server struct {
 	log       *logText
 }
 
-// logText is a log that may be written to by several.
+// logText is a log for concurrent writers.
 type logText struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -90,7 +88,7 @@ func (l *logText) String() string {
 	return l.text.String()
 }
 
-// server makes a new server, of the stack production.
+// server creates a new server, of the stack production.
 func (w *world) server(name string) *server {
 	w.t.Helper()
 	return newServer(w.t, w.store, name, w.t.TempDir())
@@ -111,7 +109,7 @@ func newServer(t *testing.T, store *bucket.Bucket, name, dir string) *server {
 	}
 }
 
-// restored is a new server with all that is in the bucket.
+// restored is a new server with the restored history.
 func (w *world) restored(name string) *server {
 	w.t.Helper()
 	s := w.server(name)
@@ -119,7 +117,7 @@ func (w *world) restored(name string) *server {
 	return s
 }
 
-// restore restores, which must go well.
+// restore restores, and must succeed.
 func (s *server) restore() Result {
 	s.t.Helper()
 	result, err := s.restoring.Run(s.t.Context())
@@ -127,7 +125,7 @@ func (s *server) restore() Result {
 	return result
 }
 
-// backup backs up, which must go well.
+// backup backs up, and must succeed.
 func (s *server) backup() Report {
 	s.t.Helper()
 	report, err := s.Run(s.t.Context())
@@ -135,7 +133,7 @@ func (s *server) backup() Report {
 	return report
 }
 
-// write adds so many bytes to a file below the data directory.
+// write appends bytes to a file below the data directory.
 func (s *server) write(path string, size int) {
 	s.t.Helper()
 	text := make([]byte, size)
@@ -155,13 +153,13 @@ func (s *server) add(path string, text []byte) {
 	require.NoError(s.t, file.Close())
 }
 
-// segment writes to a segment of the write-ahead log.
+// segment appends to a segment of the write-ahead log.
 func (s *server) segment(number, size int) {
 	s.t.Helper()
 	s.write(fmt.Sprintf("wal/%08d", number), size)
 }
 
-// block makes a block, whose name ends with this number.
+// block creates a block, whose name ends with this number.
 func (s *server) block(number int) (ulid string) {
 	s.t.Helper()
 	ulid = fmt.Sprintf("01ARZ3NDEKTSV4RRFFQ69G%04d", number)
@@ -171,8 +169,8 @@ func (s *server) block(number int) (ulid string) {
 	return ulid
 }
 
-// truncate is what Prometheus does every two hours: a block, a checkpoint of the
-// segments up to this one, which are then removed.
+// truncate does what Prometheus does every two hours: it creates a block and a checkpoint of the
+// segments up to this one, and removes these.
 func (s *server) truncate(upTo, number int) {
 	s.t.Helper()
 	s.block(number)
@@ -187,7 +185,7 @@ func (s *server) truncate(upTo, number int) {
 	}
 }
 
-// history is all that a backup has to bring to safety, by path.
+// history are all files that a backup must contain, by path.
 func (s *server) history() map[string]string {
 	s.t.Helper()
 	files := map[string]string{}
@@ -206,7 +204,7 @@ func (s *server) history() map[string]string {
 	return files
 }
 
-// requireSame makes sure that a server has what another one had.
+// requireSame checks that a server has the same history as another one had.
 func requireSame(t *testing.T, want, got map[string]string) {
 	t.Helper()
 	for path, text := range want {
@@ -228,7 +226,7 @@ func (w *world) first(name string) *server {
 	return s
 }
 
-// fails backs up, which must not go well.
+// fails backs up, and must fail.
 func (s *server) fails() error {
 	s.t.Helper()
 	_, err := s.Run(s.t.Context())
@@ -236,13 +234,12 @@ func (s *server) fails() error {
 	return err
 }
 
-// tidyNext makes the next run the one that tidies up.
-func (s *server) tidyNext() {
+// collectGarbageNext makes the next run collect garbage.
+func (s *server) collectGarbageNext() {
 	s.t.Helper()
-	s.change(func(state *state) { state.Runs = tidyEvery })
+	s.change(func(state *state) { state.Runs = garbageInterval })
 }
 
-// change changes the state file.
 func (s *server) change(change func(*state)) {
 	s.t.Helper()
 	state, err := loadState(s.State)
@@ -251,7 +248,7 @@ func (s *server) change(change func(*state)) {
 	require.NoError(s.t, state.save(s.State))
 }
 
-// puts are the keys of those of the requests that write.
+// puts are the keys of the writing requests.
 func puts(requests []string) []string {
 	var keys []string
 	for _, request := range requests {
@@ -262,8 +259,8 @@ func puts(requests []string) []string {
 	return keys
 }
 
-// once calls do at the first request of this method whose key begins with prefix, which
-// is answered as do says. Others go on meanwhile.
+// once calls do at the first request of this method whose key begins with prefix. do decides the
+// response. Other requests continue meanwhile.
 func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.Request) (answered bool)) {
 	var done atomic.Bool
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
@@ -276,6 +273,6 @@ func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.R
 
 // cut ends the connection of a request.
 func cut(http.ResponseWriter, *http.Request) bool {
-	// The server takes it for a handler's way to do so.
+	// The server treats it as a handler's way to do so.
 	panic(http.ErrAbortHandler)
 }

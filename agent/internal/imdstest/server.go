@@ -1,5 +1,5 @@
-// Package imdstest is an instance metadata service inside a test. It is of
-// version 2: without a token it refuses.
+// Package imdstest is an instance metadata service for tests. Like version 2, it rejects requests
+// without a token.
 package imdstest
 
 import (
@@ -12,12 +12,12 @@ import (
 
 // Server is a metadata service.
 type Server struct {
-	// Refused counts the requests that came without the token.
+	// Refused counts the requests without the token.
 	Refused atomic.Int32
 }
 
-// Serve has answer answer requests that come with the token, until the test ends,
-// and points the SDK at it. Their paths begin with /latest/meta-data/.
+// Serve passes requests with the token to a handler until the test ends, and points the SDK at the
+// service. Their paths begin with /latest/meta-data/.
 func Serve(t *testing.T, answer http.HandlerFunc) *Server {
 	t.Helper()
 	server := &Server{}

@@ -1,4 +1,4 @@
-// Package lockfile has processes work one after the other.
+// Package lockfile excludes processes from running at the same time.
 package lockfile
 
 import (
@@ -8,14 +8,13 @@ import (
 	"syscall"
 )
 
-// Lock waits until no other process holds the lock of that file, or until ctx ends,
-// and returns the function that lets the next one begin. The kernel lets go of the
-// lock of a process that dies. The file is made if it is not there; whoever may read it
-// may lock it.
+// Lock waits until no other process holds the lock of that file, or until ctx ends, and returns the
+// function that releases it. The kernel releases the lock of a process that dies. The file is
+// created if it does not exist; every reader of it may lock it.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, fmt.Errorf("cannot open the lock: %w", err)
 	}
 	locked := make(chan error, 1)
 	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
@@ -23,12 +22,12 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	case err := <-locked:
 		if err != nil {
 			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		return func() { file.Close() }, nil
 	case <-ctx.Done():
-		// flock(2) cannot be called off: let go as soon as it returns.
+		// flock(2) cannot be interrupted: release the lock as soon as it returns.
 		go func() { <-locked; file.Close() }()
-		return nil, fmt.Errorf("wait for another run to end: %w", ctx.Err())
+		return nil, fmt.Errorf("cannot await the end of another run: %w", ctx.Err())
 	}
 }

@@ -1,4 +1,4 @@
-// Package metrics tells Prometheus what the agent did, by way of the node exporter.
+// Package metrics reports the agent's work to Prometheus, through the node exporter.
 package metrics
 
 import (
@@ -6,22 +6,22 @@ import (
 	"strconv"
 	"strings"
 
-	"immutable-infra/agent/internal/atomicfile"
+	"immutable-infra/server/atomicfile"
 )
 
 // Textfile is a file that the node exporter's textfile collector reads.
 type Textfile struct {
-	// Path ends with .prom; "" is no file, and nobody is told.
+	// Path ends with .prom; "" writes nothing.
 	Path string
 }
 
 // Metric is a metric with one value.
 type Metric struct {
-	Name string
-	// Help is one line.
+	Name  string
 	Help  string
 	Value float64
-	// Counter is whether it only grows, as a number of failures does. Others are gauges.
+	// Counter reports whether the value only grows, such as a number of failures. Others are
+	// gauges.
 	Counter bool
 }
 
@@ -36,12 +36,13 @@ func (f Textfile) Write(metrics ...Metric) error {
 		if metric.Counter {
 			kind = "counter"
 		}
-		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name, strconv.FormatFloat(metric.Value, 'f', -1, 64))
+		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", metric.Name, metric.Help, metric.Name, kind, metric.Name,
+			strconv.FormatFloat(metric.Value, 'f', -1, 64))
 	}
-	// The exporter runs as somebody else. The name until then does not end with .prom:
-	// the collector leaves it alone.
+	// The exporter runs as another user. The temporary name does not end with .prom, so that the
+	// collector ignores it.
 	if err := atomicfile.Write(f.Path, []byte(text.String()), 0o644); err != nil {
-		return fmt.Errorf("write metrics: %w", err)
+		return fmt.Errorf("cannot write metrics: %w", err)
 	}
 	return nil
 }

@@ -12,7 +12,9 @@ func TestTheExporterFindsWholeMetrics(t *testing.T) {
 	dir := t.TempDir()
 	file := Textfile{Path: filepath.Join(dir, "pull.prom")}
 	for _, value := range []float64{1795651422.25, 1795651483} {
-		require.NoError(t, file.Write(Metric{Name: "agent_last_pull_timestamp_seconds", Help: "When it was.", Value: value}, Metric{Name: "agent_failures_total", Help: "How many.", Value: 3, Counter: true}))
+		require.NoError(t,
+			file.Write(Metric{Name: "agent_last_pull_timestamp_seconds", Help: "When it was.", Value: value},
+				Metric{Name: "agent_failures_total", Help: "How many.", Value: 3, Counter: true}))
 	}
 	text, err := os.ReadFile(file.Path)
 	require.NoError(t, err)
@@ -31,10 +33,11 @@ agent_failures_total 3
 	require.Len(t, left, 1)
 }
 
-func TestWithoutAFileNobodyIsTold(t *testing.T) {
+func TestNoMetricsAreWrittenWithoutAPath(t *testing.T) {
 	require.NoError(t, Textfile{}.Write(Metric{Name: "agent_files"}))
 }
 
 func TestMetricsThatCannotBeWrittenAreAnError(t *testing.T) {
-	require.ErrorContains(t, Textfile{Path: filepath.Join(t.TempDir(), "missing", "pull.prom")}.Write(), "write metrics: ")
+	require.ErrorContains(t, Textfile{Path: filepath.Join(t.TempDir(), "missing", "pull.prom")}.Write(),
+		"cannot write metrics: ")
 }

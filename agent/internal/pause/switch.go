@@ -1,5 +1,4 @@
-// Package pause has root stop and start Prometheus for a process that may not talk
-// to Docker.
+// Package pause makes root stop and start Prometheus for a process without access to Docker.
 package pause
 
 import (
@@ -15,48 +14,48 @@ import (
 const (
 	pauseFile  = "pause"
 	resumeFile = "resume"
-	// look is the time between two looks whether it is done.
-	look = 50 * time.Millisecond
+	// poll is the pause between two checks of the file.
+	poll = 50 * time.Millisecond
 )
 
-// Switch asks by files, which units of root's wait for: they do what the file's name
-// says, and then remove it.
+// Switch creates request files that root's units wait for: they do what the file's name says, and
+// then remove it.
 type Switch struct {
-	// Dir is where the files are.
 	Dir string
-	// Timeout is how long that may take.
+	// Timeout bounds a request.
 	Timeout time.Duration
 }
 
-// Pause has Prometheus stopped, and returns when that is done.
+// Pause stops Prometheus and waits for it.
 func (s Switch) Pause(ctx context.Context) error { return s.ask(ctx, pauseFile, resumeFile) }
 
-// Resume has Prometheus started, and returns when that is done.
+// Resume starts Prometheus and waits for it.
 func (s Switch) Resume(ctx context.Context) error { return s.ask(ctx, resumeFile, pauseFile) }
 
-// ask makes a file and waits until it is gone. The opposite is not asked for any more.
+// ask creates a request file and waits until it is removed. It withdraws the opposite request.
 func (s Switch) ask(ctx context.Context, file, opposite string) error {
 	path := filepath.Join(s.Dir, file)
 	if err := os.Remove(filepath.Join(s.Dir, opposite)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+		return fmt.Errorf("cannot %s: %w", file, err)
 	}
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+		return fmt.Errorf("cannot %s: %w", file, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("%s is still there after %s: look at the systemd unit that waits for it", path, s.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout,
+		fmt.Errorf("%s still exists after %s: check the systemd unit that waits for it", path, s.Timeout))
 	defer cancel()
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
 		switch _, err := os.Lstat(path); {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return fmt.Errorf("ask for Prometheus to %s: %w", file, err)
+			return fmt.Errorf("cannot %s: %w", file, err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("ask for Prometheus to %s: %w", file, context.Cause(ctx))
+			return fmt.Errorf("cannot %s: %w", file, context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}

@@ -25,21 +25,23 @@ func TestTheLastDataIsReadOnlyWhenPrometheusHasEnded(t *testing.T) {
 	}
 }
 
-func TestAUnitThatDoesNotAnswerIsNamed(t *testing.T) {
+func TestErrorNamesTheUnitThatDoesNotRespond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
-		require.EqualError(t, err, "ask for Prometheus to pause: "+dir+"/pause is still there after 1m0s: look at the systemd unit that waits for it")
-		// Its answer comes late: what was asked for since then is what counts.
+		require.EqualError(t, err,
+			"cannot pause: "+dir+"/pause still exists after 1m0s: check the systemd unit that waits for it")
+		// Its response comes late: only the last request matters.
 		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
 		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))
 		require.NoFileExists(t, filepath.Join(dir, "pause"))
 	})
 }
 
-func TestAWaitThatIsCalledOffEnds(t *testing.T) {
+func TestCancelledWaitEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, Switch{Dir: t.TempDir(), Timeout: time.Minute}.Pause(ctx), context.Canceled)
-	require.ErrorContains(t, Switch{Dir: filepath.Join(t.TempDir(), "missing"), Timeout: time.Minute}.Pause(t.Context()), "ask for Prometheus to pause: ")
+	require.ErrorContains(t, Switch{Dir: filepath.Join(t.TempDir(), "missing"), Timeout: time.Minute}.Pause(t.Context()),
+		"cannot pause: ")
 }

@@ -16,112 +16,114 @@ import (
 	"immutable-infra/agent/internal/web"
 )
 
-// noneYet is said of a name whose first certificate can only be had when the VIP
-// is here.
-const noneYet = "none yet: asked for when the VIP arrives"
+// noneYet is the detail for a name whose first certificate can only be requested when the VIP
+// arrives.
+const noneYet = "none yet: requested when the VIP arrives"
 
-// Certificates is the check that each name of the site is served with its own
-// certificate, one of acme.json that is valid long enough.
+// Certificates checks that each name of the site is served with its own certificate, one of
+// acme.json that is valid long enough.
 //
-// A name of which nothing was backed up has none before the VIP arrives: the
-// certificate authority looks for the server at the VIP. Until then that is in order.
+// A name without a backed up certificate has none before the VIP arrives, because the certificate
+// authority looks for the server at the VIP. Until then the check passes.
 type Certificates struct {
-	// Address is host:port of the site's front on this server.
+	// Address is host:port of the site's proxy on this server.
 	Address string
-	// Names are those of the site.
-	Names []string
-	// File is the path of acme.json, and Record that of what was restored.
+	Names   []string
+	// File is the path of acme.json, and Record the path of the last restore's result.
 	File, Record string
-	// HolderFile is there while this server has the VIP.
+	// HolderFile exists while this server holds the VIP.
 	HolderFile string
 	// Project is the directory of compose.yaml, for Traefik's log.
 	Project string
 }
 
-// Name implements Check.
 func (c Certificates) Name() string { return "certificate" }
 
-// Look implements Check.
-func (c Certificates) Look(ctx context.Context) Finding {
+func (c Certificates) Check(ctx context.Context) Result {
 	stored, err := certificates.ReadFile(c.File)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	awaited, err := c.awaited()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	var sound, waiting, problems []string
+	var found parts
+	var waiting []string
 	for _, name := range c.Names {
 		leaf, err := c.served(ctx, name)
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %s", name, oneLine(err.Error())))
+			found.fail(name + ": " + oneLine(err.Error()))
 			continue
 		}
 		_, exists := stored.For(name)
 		switch problem := judgeLeaf(stored, leaf, name); {
 		case problem == "":
-			sound = append(sound, fmt.Sprintf("%s: until %s", name, leaf.NotAfter.UTC().Format(time.DateOnly)))
+			found.pass(fmt.Sprintf("%s: until %s", name, leaf.NotAfter.UTC().Format(time.DateOnly)))
 		case !exists && slices.Contains(awaited, name):
 			waiting = append(waiting, name)
 		case !exists:
-			problems = append(problems, name+": there is no certificate")
+			found.fail(name + ": has no certificate")
 		default:
-			problems = append(problems, name+": "+problem)
+			found.fail(name + ": " + problem)
 		}
 	}
 	switch {
-	case len(problems) > 0:
-		return Finding{Detail: withAccounts(stored, problems), Logs: []Log{serviceLog(c.Project, "traefik")}}
+	case len(found.problems) > 0:
+		found.logs = []Log{serviceLog(c.Project, "traefik")}
 	case len(waiting) == len(c.Names):
-		return Finding{Verdict: Holds, Detail: withAccounts(stored, []string{noneYet})}
+		found.pass(noneYet)
 	case len(waiting) > 0:
-		sound = append(sound, strings.Join(waiting, ", ")+": "+noneYet)
+		found.pass(strings.Join(waiting, ", ") + ": " + noneYet)
 	}
-	return Finding{Verdict: Holds, Detail: withAccounts(stored, sound)}
+	result := found.result()
+	result.Detail = withAccounts(stored, result.Detail)
+	return result
 }
 
-// withAccounts joins the parts of a detail, and ends it with the URL of the account at the authority: a CAA
-// record may let that account alone have certificates, and whoever writes such a record needs it.
-func withAccounts(stored certificates.Storage, parts []string) string {
+// withAccounts appends the URLs of the accounts at the authority: a CAA record may allow only one
+// account, and an operator who writes such a record needs its URL.
+func withAccounts(stored certificates.Storage, detail string) string {
 	for _, account := range stored.Accounts() {
-		parts = append(parts, "account "+oneLine(account))
+		detail += "; account " + oneLine(account)
 	}
-	return strings.Join(parts, "; ")
+	return detail
 }
 
-// awaited are the names that need not have a certificate yet.
+// awaited returns the names that need no certificate yet.
 func (c Certificates) awaited() ([]string, error) {
 	_, err := os.Lstat(c.HolderFile)
 	if err == nil {
 		return nil, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("find out whether this server has the VIP: %w", err)
+		return nil, fmt.Errorf("cannot check whether this server holds the VIP: %w", err)
 	}
 	record, err := certificates.ReadRecord(c.Record)
 	return record.Missing, err
 }
 
-// judgeLeaf says what is wrong with the certificate with which a name is served, or "".
+// judgeLeaf returns the problem of a name's served certificate, or "".
 func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string) string {
 	switch {
 	case !stored.Holds(leaf):
-		return fmt.Sprintf("is served with another certificate than those of acme.json (%s)", strings.Join(leaf.DNSNames, ", "))
+		return fmt.Sprintf("is served with a certificate that is not in acme.json (%s)",
+			strings.Join(leaf.DNSNames, ", "))
 	case leaf.VerifyHostname(name) != nil:
 		return fmt.Sprintf("is served with the certificate of %s", strings.Join(leaf.DNSNames, ", "))
 	case time.Until(leaf.NotAfter) < certificates.MinimumValidity:
-		return fmt.Sprintf("its certificate ends at %s, %.0f hours before that are needed", leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
+		return fmt.Sprintf("its certificate expires at %s, and must be valid for %.0f hours",
+			leaf.NotAfter.UTC().Format(time.RFC3339), certificates.MinimumValidity.Hours())
 	default:
 		return ""
 	}
 }
 
-// served is the certificate with which a name is served.
 func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no answer within %s", web.HeaderTimeout))
 	defer cancel()
-	// Who vouches for it is not asked here: that depends on where one looks from.
+	// The certificate's authority does not matter here: which ones are trusted depends on the
+	// client.
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
 	connection, err := dialer.DialContext(ctx, "tcp", c.Address)
 	if err != nil {
@@ -131,6 +133,6 @@ func (c Certificates) served(ctx context.Context, name string) (*x509.Certificat
 		return nil, err
 	}
 	defer connection.Close()
-	// Such a connection it is, and a server has at least one certificate.
+	// The dialer's connection is a *tls.Conn, and a server has at least one certificate.
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }

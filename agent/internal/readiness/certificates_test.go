@@ -15,8 +15,7 @@ import (
 	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
-// front is the site's front on a server, with a certificate for some names and one
-// that nobody asked for.
+// front is the site's proxy on a server, with a certificate for some names and a default one.
 type front struct {
 	*testing.T
 	check     Certificates
@@ -24,12 +23,16 @@ type front struct {
 	otherwise certificatestest.Pair
 }
 
-// newFront is that of a server of example.org and www.example.org that was restored
-// without any certificate and does not have the VIP.
+// newFront is the proxy of a server of example.org and www.example.org that restored no certificate
+// and does not hold the VIP.
 func newFront(t *testing.T) *front {
 	t.Helper()
 	dir := t.TempDir()
-	f := &front{T: t, served: map[string]certificatestest.Pair{}, otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default")}
+	f := &front{
+		T:         t,
+		served:    map[string]certificatestest.Pair{},
+		otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default"),
+	}
 	listener := httptest.NewUnstartedServer(http.NotFoundHandler())
 	listener.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		pair, exists := f.served[hello.ServerName]
@@ -44,20 +47,21 @@ func newFront(t *testing.T) *front {
 	f.check = Certificates{
 		Address: listener.Listener.Addr().String(),
 		Names:   []string{"example.org", "www.example.org"},
-		File:    filepath.Join(dir, "acme.json"), Record: filepath.Join(dir, "restored.json"), HolderFile: filepath.Join(dir, "holder"),
-		Project: "/opt/site",
+		File:    filepath.Join(dir, "acme.json"), Record: filepath.Join(dir, "restored.json"),
+		HolderFile: filepath.Join(dir, "holder"),
+		Project:    "/opt/site",
 	}
 	f.record(`{"missing":["example.org","www.example.org"]}`)
 	return f
 }
 
-// record writes what was restored.
+// record writes the result of the restore.
 func (f *front) record(text string) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.Record, []byte(text), 0o644))
 }
 
-// store writes acme.json, and has Traefik serve by it.
+// store writes acme.json, and makes the proxy serve its certificates.
 func (f *front) store(pairs ...certificatestest.Pair) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.File, []byte(certificatestest.Storage(f.T, pairs...)), 0o600))
@@ -68,15 +72,15 @@ func (f *front) store(pairs ...certificatestest.Pair) {
 	}
 }
 
-// hold gives the server the VIP.
+// hold moves the VIP to the server.
 func (f *front) hold() {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
 }
 
-func (f *front) look() Finding {
+func (f *front) run() Result {
 	f.Helper()
-	return f.check.Look(f.Context())
+	return f.check.Check(f.Context())
 }
 
 func TestEachNameIsServedWithItsCertificate(t *testing.T) {
@@ -84,77 +88,90 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 	f.hold()
 	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
-	require.Equal(t, Finding{Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{
+		Verdict: Pass,
+		Detail: "example.org: until 2038-01-19; www.example.org: until 2038-01-19; account " +
+			"https://acme.example.org/account/1",
+	}, f.run())
 }
 
 func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 	f := newFront(t)
-	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives"}, f.look())
+	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: requested when the VIP arrives"}, f.run())
 
 	f.hold()
-	finding := f.look()
-	require.Equal(t, Fails, finding.Verdict, "with the VIP it must have it")
-	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate", finding.Detail)
-	require.Equal(t, []string{"traefik"}, logNames(finding))
+	result := f.run()
+	require.Equal(t, Fail, result.Verdict, "with the VIP it must have it")
+	require.Equal(t, "example.org: has no certificate; www.example.org: has no certificate", result.Detail)
+	require.Equal(t, []string{"traefik"}, logNames(result))
 
 	f.store(certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
-	finding = f.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, "www.example.org: there is no certificate; account https://acme.example.org/account/1", finding.Detail)
+	result = f.run()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, "www.example.org: has no certificate; account https://acme.example.org/account/1",
+		result.Detail)
 }
 
-// An authority that a CAA record keeps from issuing for this account has registered it all the same.
+// An authority whose certificates a CAA record forbids to this account has registered the account
+// nevertheless.
 func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 	f := newFront(t)
 	f.store()
-	require.Equal(t, Finding{Verdict: Holds, Detail: "none yet: asked for when the VIP arrives; account https://acme.example.org/account/1"}, f.look())
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: "none yet: requested when the VIP arrives; account https://acme.example.org/account/1",
+	}, f.run())
 	f.hold()
-	require.Equal(t, "example.org: there is no certificate; www.example.org: there is no certificate; account https://acme.example.org/account/1", f.look().Detail)
+	require.Equal(t,
+		"example.org: has no certificate; www.example.org: has no certificate; account "+
+			"https://acme.example.org/account/1", f.run().Detail)
 }
 
-func TestAnAccountFromTheBucketObeysNoTerminal(t *testing.T) {
+func TestAccountIsPrintedWithoutControlCharacters(t *testing.T) {
 	f := newFront(t)
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
-	require.Equal(t, "none yet: asked for when the VIP arrives; account https://acme.example.org/1; ready", f.look().Detail)
+	require.Equal(t, "none yet: requested when the VIP arrives; account https://acme.example.org/1; ready",
+		f.run().Detail)
 }
 
 func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 	f := newFront(t)
 	f.record(`{"missing":["www.example.org"]}`)
-	finding := f.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, "example.org: there is no certificate", finding.Detail, "a backup had it, and it is gone")
+	result := f.run()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, "example.org: has no certificate", result.Detail, "a backup had it, and it is gone")
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
-	require.Equal(t, Finding{
-		Verdict: Holds, Detail: "example.org: until 2038-01-19; www.example.org: none yet: asked for when the VIP arrives; account https://acme.example.org/account/1",
-	}, f.look())
+	require.Equal(t, Result{
+		Verdict: Pass,
+		Detail: "example.org: until 2038-01-19; www.example.org: none yet: requested when the VIP arrives; account " +
+			"https://acme.example.org/account/1",
+	}, f.run())
 }
 
-func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
+func TestProblemsOfCertificatesAreReported(t *testing.T) {
 	later := time.Now().AddDate(0, 3, 0)
 	for name, test := range map[string]struct {
 		prepare func(f *front)
 		detail  string
 	}{
-		"nobody restored anything": {
+		"nothing was restored": {
 			func(f *front) { require.NoError(f, os.Remove(f.check.Record)) },
-			`^example\.org: there is no certificate; www\.example\.org: there is no certificate$`,
+			`^example\.org: has no certificate; www\.example\.org: has no certificate$`,
 		},
 		"Traefik has not read it": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				delete(f.served, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: is served with a certificate that is not in acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
 		},
 		"Traefik serves an old one": {
 			func(f *front) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				f.served["www.example.org"] = certificatestest.New(t, later, "www.example.org")
 			},
-			`^www\.example\.org: is served with another certificate than those of acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: is served with a certificate that is not in acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
 		},
 		"that of another name": {
 			func(f *front) {
@@ -165,19 +182,20 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		},
 		"about to end": {
 			func(f *front) {
-				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
+				f.store(certificatestest.New(t, later, "example.org"),
+					certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
 			},
-			`^www\.example\.org: its certificate ends at 20\S+Z, 48 hours before that are needed; account https://acme\.example\.org/account/1$`,
+			`^www\.example\.org: its certificate expires at 20\S+Z, and must be valid for 48 hours; account https://acme\.example\.org/account/1$`,
 		},
 		"a file that is broken": {
 			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
-			`^read the certificates: .*acme\.json: it is not what Traefik writes: `,
+			`^cannot read the certificates: .*acme\.json: it is not in the format of Traefik: `,
 		},
 		"a record that is broken": {
 			func(f *front) { f.record("{") },
-			`^read what was restored: .*restored\.json: `,
+			`^cannot read what was restored: .*restored\.json: `,
 		},
-		"nobody answers": {
+		"nothing listens": {
 			func(f *front) {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(f, err)
@@ -190,9 +208,9 @@ func TestACertificateThatIsNotAsItShouldBeIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFront(t)
 			test.prepare(f)
-			finding := f.look()
-			require.Equal(t, Fails, finding.Verdict)
-			require.Regexp(t, test.detail, finding.Detail)
+			result := f.run()
+			require.Equal(t, Fail, result.Verdict)
+			require.Regexp(t, test.detail, result.Detail)
 		})
 	}
 }

@@ -9,68 +9,63 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
-// Containers is the check that every service of a compose project exists, runs,
-// and is healthy.
+// Containers checks that every service of a compose project exists, runs, and is healthy.
 //
-// A service without a health check never counts as ready: that it runs at this
-// moment does not say that it will not exit in the next one.
+// A service without a health check never counts as ready: it runs now, but may exit the next
+// moment.
 type Containers struct {
-	// Project is the directory of compose.yaml.
 	Project string
-	Runner  Runner
+	Runner  proc.Runner
 }
 
-// Name implements Check.
 func (c Containers) Name() string { return "containers" }
 
-// Look implements Check.
-func (c Containers) Look(ctx context.Context) Finding {
+func (c Containers) Check(ctx context.Context) Result {
 	services, containers, err := c.list(ctx)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error()), Logs: []Log{unitLog("docker.service")}}
+		return failed(err, unitLog("docker.service"))
 	}
 	if len(services) == 0 {
-		return Finding{Detail: fmt.Sprintf("the compose project in %s has no services", c.Project)}
+		return fail(fmt.Sprintf("the compose project in %s has no services", c.Project))
 	}
-	var sound, problems []string
-	var logs []Log
+	var found parts
 	for _, service := range services {
 		if len(containers[service]) == 0 {
-			problems = append(problems, service+": has no container")
+			found.fail(service + ": has no container")
 			continue
 		}
 		for _, container := range containers[service] {
 			state, ok := container.judge()
 			if ok {
-				sound = append(sound, service+": "+state)
+				found.pass(service + ": " + state)
 				continue
 			}
-			problems = append(problems, service+": "+state)
-			logs = append(logs, serviceLog(c.Project, service))
+			logs := []Log{serviceLog(c.Project, service)}
 			if container.Health != "" {
 				logs = append(logs, probeLog(service, container.Name))
 			}
+			found.fail(service+": "+state, logs...)
 		}
 	}
-	if len(problems) > 0 {
-		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
-	}
-	return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	return found.result()
 }
 
-// list asks Compose which services there should be, sorted, and which
-// containers they have.
+// list returns the services of the project, sorted, and their containers.
 func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
-	output, err := c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
+	output, err := c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
 	if err != nil {
 		return nil, nil, err
 	}
 	services = strings.Fields(string(output))
 	slices.Sort(services)
 
-	output, err = c.Runner.Run(ctx, Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
+	output, err = c.Runner.Run(ctx,
+		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,7 +79,7 @@ func (c Containers) list(ctx context.Context) (services []string, containers map
 			return services, containers, nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("read the output of docker compose ps: %w", err)
+			return nil, nil, fmt.Errorf("cannot read the output of docker compose ps: %w", err)
 		}
 		if !next.oneOff() {
 			containers[next.Service] = append(containers[next.Service], next)
@@ -92,14 +87,13 @@ func (c Containers) list(ctx context.Context) (services []string, containers map
 	}
 }
 
-// container is what `docker compose ps --format json` says of a container.
+// container is an entry of `docker compose ps --format json`.
 type container struct {
 	Name    string
 	Service string
-	// State is the engine's word: created, running, paused, restarting,
-	// removing, exited or dead.
+	// State is Docker's word: created, running, paused, restarting, removing, exited or dead.
 	State string
-	// Status is the engine's sentence, such as "Restarting (1) 3 seconds ago".
+	// Status is Docker's sentence, such as "Restarting (1) 3 seconds ago".
 	Status string
 	// Health is starting, healthy or unhealthy, and empty when the container
 	// does not run or has no health check.
@@ -109,13 +103,13 @@ type container struct {
 	Labels string
 }
 
-// oneOff tells whether the container is left from a `docker compose run`, which
-// is nothing of the service's.
+// oneOff reports whether the container is left over from a `docker compose run`, and not part of
+// the service.
 func (c container) oneOff() bool {
 	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")
 }
 
-// judge says what state the container is in and whether that is as it should be.
+// judge returns the state of the container and whether it is healthy.
 func (c container) judge() (state string, ok bool) {
 	switch {
 	case c.State == "running" && c.Health == "healthy":

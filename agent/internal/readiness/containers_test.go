@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
@@ -15,15 +17,15 @@ const (
 const healthyWeb = `{"Command":"\"nginx -g 'daemon of…\"","CreatedAt":"2026-11-23 04:10:02 +0000 UTC","ExitCode":0,"Health":"healthy","ID":"5b3f6d6a1c2e","Image":"site/nginx","Labels":"com.docker.compose.config-hash=1b2c,com.docker.compose.container-number=1,com.docker.compose.depends_on=,com.docker.compose.oneoff=False,com.docker.compose.project=site,com.docker.compose.service=web","LocalVolumes":"0","Mounts":"/srv/site","Name":"site-web-1","Names":"site-web-1","Networks":"site_default","Ports":"0.0.0.0:80-\u003e8080/tcp","Project":"site","Publishers":[{"URL":"0.0.0.0","TargetPort":8080,"PublishedPort":80,"Protocol":"tcp"}],"RunningFor":"8 seconds ago","Service":"web","Size":"0B","State":"running","Status":"Up 7 seconds (healthy)"}
 `
 
-func TestContainersHoldWhenEachServiceIsHealthy(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{
+func TestContainersPassWhenEachServiceIsHealthy(t *testing.T) {
+	result := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"running","Health":"healthy","ExitCode":0}` + "\n",
-	}}.Look(t.Context())
-	require.Equal(t, Finding{Verdict: Holds, Detail: "php: healthy; web: healthy"}, finding)
+	}}.Check(t.Context())
+	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, result)
 }
 
-func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
+func TestEachUnhealthyStateIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		ps     string
 		detail string
@@ -88,48 +90,56 @@ func TestEachWayInWhichAServiceIsNotHealthyIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: test.ps}}.Look(t.Context())
-			require.Equal(t, Fails, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, test.logs, logNames(finding))
+			result := Containers{
+				Project: "/opt/site",
+				Runner:  answers{composeServices: "web\n", composePs: test.ps},
+			}.Check(t.Context())
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, test.logs, logNames(result))
 		})
 	}
 }
 
-func TestOneBrokenServiceAmongSoundOnesIsWhatTheReportNames(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{
+func TestOnlyTheBrokenServicesAreReported(t *testing.T) {
+	result := Containers{Project: "/opt/site", Runner: answers{
 		composeServices: "web\nphp\ncron\n",
 		composePs:       healthyWeb + `{"Name":"site-php-1","Service":"php","State":"exited","Health":"","ExitCode":1}`,
-	}}.Look(t.Context())
-	require.Equal(t, "cron: has no container; php: exited with code 1", finding.Detail)
-	require.Equal(t, []string{"php"}, logNames(finding))
+	}}.Check(t.Context())
+	require.Equal(t, "cron: has no container; php: exited with code 1", result.Detail)
+	require.Equal(t, []string{"php"}, logNames(result))
 }
 
-func TestAServerWithoutDockerIsNotReadyAndSaysSo(t *testing.T) {
+func TestServerWithoutDockerIsNotReady(t *testing.T) {
 	for name, test := range map[string]struct {
-		runner Runner
+		runner proc.Runner
 		detail string
 	}{
 		"Docker missing": {answers{}, `docker compose config --services: exec: "docker": executable file not found in $PATH`},
-		"daemon dead": {fails("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\nIs the docker daemon running?\n"),
-			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.; Is the docker daemon running?"},
+		"daemon dead": {fails("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\nIs the docker daemon " +
+			"running?\n"),
+			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at " +
+				"unix:///var/run/docker.sock.; Is the docker daemon running?"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := Containers{Project: "/opt/site", Runner: test.runner}.Look(t.Context())
-			require.Equal(t, Fails, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, []string{"docker.service"}, logNames(finding))
+			result := Containers{Project: "/opt/site", Runner: test.runner}.Check(t.Context())
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, []string{"docker.service"}, logNames(result))
 		})
 	}
 }
 
 func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Look(t.Context())
-	require.Equal(t, Finding{Detail: "the compose project in /opt/site has no services"}, finding)
+	result := Containers{Project: "/opt/site", Runner: answers{composeServices: "\n", composePs: ""}}.Check(t.Context())
+	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, result)
 }
 
-func TestAnOutputOfComposeThatIsNotUnderstoodIsNotReady(t *testing.T) {
-	finding := Containers{Project: "/opt/site", Runner: answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"}}.Look(t.Context())
-	require.Equal(t, Fails, finding.Verdict)
-	require.Contains(t, finding.Detail, "read the output of docker compose ps: invalid character 'N'")
+func TestInvalidOutputOfComposeIsNotReady(t *testing.T) {
+	result := Containers{
+		Project: "/opt/site",
+		Runner:  answers{composeServices: "web\n", composePs: "NAME  IMAGE\n"},
+	}.Check(t.Context())
+	require.Equal(t, Fail, result.Verdict)
+	require.Contains(t, result.Detail, "cannot read the output of docker compose ps: invalid character 'N'")
 }

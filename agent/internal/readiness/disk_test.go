@@ -10,7 +10,7 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-// disks answers for a server whose releases lie on a disk of their own.
+// disks are those of a server whose releases are on a disk of their own.
 func disks(releases unix.Statfs_t) Disk {
 	return Disk{
 		Paths: []string{"/", "/srv/site"},
@@ -24,47 +24,47 @@ func disks(releases unix.Statfs_t) Disk {
 	}
 }
 
-func TestADiskIsWhatAnOrdinaryUserMayStillWrite(t *testing.T) {
+func TestDiskSpaceIsThatOfOrdinaryUsers(t *testing.T) {
 	for name, test := range map[string]struct {
 		releases unix.Statfs_t
 		verdict  Verdict
 		detail   string
 	}{
 		"just enough": {
-			unix.Statfs_t{Bsize: 4096, Bavail: 16_384, Files: 2000, Ffree: 1000}, Holds,
+			unix.Statfs_t{Bsize: 4096, Bavail: 16_384, Files: 2000, Ffree: 1000}, Pass,
 			"/: 703 MiB free, 64 MiB needed; /srv/site: 64 MiB free, 64 MiB needed",
 		},
 		"a block too few": {
-			unix.Statfs_t{Bsize: 4096, Bavail: 16_383, Files: 2000, Ffree: 1000}, Fails,
+			unix.Statfs_t{Bsize: 4096, Bavail: 16_383, Files: 2000, Ffree: 1000}, Fail,
 			"/srv/site: 63 MiB free, 64 MiB needed",
 		},
 		"free for root only": {
-			unix.Statfs_t{Bsize: 4096, Bfree: 100_000, Files: 2000, Ffree: 1000}, Fails,
+			unix.Statfs_t{Bsize: 4096, Bfree: 100_000, Files: 2000, Ffree: 1000}, Fail,
 			"/srv/site: 0 MiB free, 64 MiB needed",
 		},
 		"no room for files": {
-			unix.Statfs_t{Bsize: 4096, Bavail: 100_000, Files: 2000, Ffree: 999}, Fails,
+			unix.Statfs_t{Bsize: 4096, Bavail: 100_000, Files: 2000, Ffree: 999}, Fail,
 			"/srv/site: room for 999 more files, 1000 needed",
 		},
 		"without a fixed number of files": {
-			unix.Statfs_t{Bsize: 4096, Bavail: 100_000}, Holds,
+			unix.Statfs_t{Bsize: 4096, Bavail: 100_000}, Pass,
 			"/: 703 MiB free, 64 MiB needed; /srv/site: 390 MiB free, 64 MiB needed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, Finding{Verdict: test.verdict, Detail: test.detail}, disks(test.releases).Look(t.Context()))
+			require.Equal(t, Result{Verdict: test.verdict, Detail: test.detail}, disks(test.releases).Check(t.Context()))
 		})
 	}
 }
 
-func TestADiskThatIsNotThereIsNotReady(t *testing.T) {
+func TestMissingDiskIsNotReady(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
-	finding := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Look(t.Context())
-	require.Equal(t, Finding{Detail: missing + ": no such file or directory"}, finding)
+	result := Disk{Paths: []string{missing}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, result)
 }
 
 func TestAFullDiskIsNotReady(t *testing.T) {
 	disk := disktest.Small(t)
-	finding := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Look(t.Context())
-	require.Equal(t, Finding{Detail: disk + ": 1 MiB free, 64 MiB needed"}, finding)
+	result := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
+	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, result)
 }

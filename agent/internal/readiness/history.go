@@ -9,30 +9,28 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// History is the check that what the servers before this one have measured was
-// restored, or that there was nothing.
+// History checks that the history of the previous servers was restored, or that there was none.
 type History struct {
-	// Dir is where the history was restored to.
+	// Dir is the directory of the restored history.
 	Dir string
 }
 
-// Name implements Check.
 func (h History) Name() string { return "history" }
 
-// Look implements Check.
-func (h History) Look(context.Context) Finding {
+func (h History) Check(context.Context) Result {
 	result, err := history.ReadResult(h.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Finding{Detail: "was not restored: run agent restore, which says why"}
+		return fail("was not restored: run agent restore to see why")
 	case err != nil:
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	case !result.Found:
-		return Finding{Verdict: Holds, Detail: "none was there to restore"}
+		return pass("there was nothing to restore")
 	}
-	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server, result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
+	detail := fmt.Sprintf("of %s, manifest %d of epoch %d, %.0f s old when it was restored: %d blocks", result.Server,
+		result.Sequence, result.Epoch, result.AgeSeconds, result.Blocks)
 	if result.Fallbacks > 0 {
-		detail += fmt.Sprintf("; newer backups of no use: %d", result.Fallbacks)
+		detail += fmt.Sprintf("; unusable newer backups: %d", result.Fallbacks)
 	}
-	return Finding{Verdict: Holds, Detail: detail}
+	return pass(detail)
 }

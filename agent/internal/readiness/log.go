@@ -4,72 +4,72 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
 	// logLines is how many lines of a log a report has.
 	logLines = 20
-	// containerLogLines is how many lines of a container's log are read for
-	// them. It is more, since a look leaves a line per file in a web server's
-	// log, and those are left out.
+	// containerLogLines is how many lines of a container's log are read to get these. A check
+	// causes a line for each file in a web server's log, which is left out.
 	containerLogLines = 2000
-	// UserAgent is by what the agent's own requests are known in such a log.
+	// UserAgent marks the agent's own requests in such a log.
 	UserAgent = "agent-ready"
 )
 
-// Log is a log that tells more about what fails.
+// Log is a log that helps to explain a failure.
 type Log struct {
-	// Name is what the log is of: a service of the compose project or a
-	// systemd unit.
-	Name string
-	// Command prints it.
-	Command Command
+	// Name is the source of the log: a service of the compose project or a systemd unit.
+	Name    string
+	Command proc.Command
 }
 
-// serviceLog is the log of one service of a compose project.
 func serviceLog(project, service string) Log {
-	return Log{Name: service, Command: Command{
-		Dir:        project,
-		Args:       []string{"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service},
+	return Log{Name: service, Command: proc.Command{
+		Dir: project,
+		Args: []string{
+			"docker", "compose", "logs", "--no-color", "--no-log-prefix", "--tail", strconv.Itoa(containerLogLines), service,
+		},
 		WithStderr: true,
 	}}
 }
 
-// projectLog is the log of all services of a compose project.
 func projectLog(project string) Log {
-	return Log{Name: "containers", Command: Command{
+	return Log{Name: "containers", Command: proc.Command{
 		Dir:        project,
 		Args:       []string{"docker", "compose", "logs", "--no-color", "--tail", strconv.Itoa(containerLogLines)},
 		WithStderr: true,
 	}}
 }
 
-// probeLog is what a container's health check said, which is in no other log.
+// probeLog is the output of a container's health check, which no other log contains.
 func probeLog(service, container string) Log {
-	return Log{Name: service + ": health check", Command: Command{
-		Args: []string{"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}", container},
+	return Log{Name: service + ": health check", Command: proc.Command{
+		Args: []string{
+			"docker", "inspect", "--format", "{{range .State.Health.Log}}exit code {{.ExitCode}}: {{println .Output}}{{end}}",
+			container,
+		},
 	}}
 }
 
-// unitLog is the journal of a systemd unit.
 func unitLog(unit string) Log {
-	return Log{Name: unit, Command: Command{
+	return Log{Name: unit, Command: proc.Command{
 		Args: []string{"journalctl", "--unit", unit, "--no-pager", "--lines", strconv.Itoa(logLines), "--output", "cat"},
 	}}
 }
 
-// tail reads the last lines of the log, without what the agent itself caused in
-// it. That it cannot be read is the one line
-// of it then: a report must not fail for want of a log.
-func (l Log) tail(ctx context.Context, runner Runner) []string {
+// tail reads the last lines of the log, without lines about the agent's own requests. If the log
+// cannot be read, it returns one line that says so: that must not prevent a report.
+func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {
-		return []string{"this log cannot be read: " + oneLine(err.Error())}
+		return []string{"cannot read this log: " + oneLine(err.Error())}
 	}
 	lines := []string{}
 	for line := range strings.Lines(string(output)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, UserAgent) {
-			lines = append(lines, anonymous(printable(line)))
+			lines = append(lines, printable(line))
 		}
 	}
 	return lines[max(0, len(lines)-logLines):]

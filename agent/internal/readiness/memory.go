@@ -4,14 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
+
+	"immutable-infra/server/atomicfile"
 )
 
-// Memory is a small file that remembers from one run to the next since when
-// each check has been in its state. It lies where a boot removes it.
+// Memory is a small file that remembers, from one run to the next, since when each check has been
+// in its state. A boot removes it.
 type Memory struct {
-	// Path is the file's path.
 	Path string
 }
 
@@ -21,8 +21,8 @@ type remembered struct {
 	Since time.Time `json:"since"`
 }
 
-// load reads the states by check. A file that is missing or broken remembers
-// nothing, which costs no more than a `since` that begins now.
+// load reads the states by check. A missing or broken file remembers nothing; `since` begins now
+// then.
 func (m Memory) load() map[string]remembered {
 	var states map[string]remembered
 	text, err := os.ReadFile(m.Path)
@@ -32,27 +32,14 @@ func (m Memory) load() map[string]remembered {
 	return states
 }
 
-// save writes the states for the next load. The file is replaced as a whole,
-// since two runs may save at once.
+// save replaces the file as a whole: two runs may save at the same time.
 func (m Memory) save(states map[string]remembered) error {
 	text, err := json.Marshal(states)
+	if err == nil {
+		err = atomicfile.Write(m.Path, append(text, '\n'), 0o600)
+	}
 	if err != nil {
-		return fmt.Errorf("remember the checks' states: %w", err)
-	}
-	file, err := os.CreateTemp(filepath.Dir(m.Path), filepath.Base(m.Path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("remember the checks' states: %w", err)
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	if _, err := file.Write(append(text, '\n')); err != nil {
-		return fmt.Errorf("remember the checks' states: %w", err)
-	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("remember the checks' states: %w", err)
-	}
-	if err := os.Rename(file.Name(), m.Path); err != nil {
-		return fmt.Errorf("remember the checks' states: %w", err)
+		return fmt.Errorf("cannot remember the states of the checks: %w", err)
 	}
 	return nil
 }

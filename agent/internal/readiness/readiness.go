@@ -1,5 +1,4 @@
-// Package readiness finds out whether visitors may be sent to this server. It
-// is the one place that says what "ready" means.
+// Package readiness decides whether a server may get visitors: it defines what "ready" means.
 package readiness
 
 import (
@@ -12,47 +11,43 @@ import (
 	"sync"
 	"time"
 
+	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/release"
 )
 
 const (
-	// pollInterval is the pause between two looks.
+	// pollInterval is the pause between two checks.
 	pollInterval = time.Second
-	// lookGrace is what a look that begins at the deadline still has: one that
-	// is cut off finds nothing but that.
-	lookGrace = 10 * time.Second
-	// logsTimeout bounds the reading of all logs of a report.
+	// checkGrace is how much time remains for a check that begins at the deadline: one that is cut
+	// off would report only that.
+	checkGrace  = 10 * time.Second
 	logsTimeout = 10 * time.Second
-	// patience is after how much waiting the logs of what fails are shown, before
-	// its end. A server that is in order is ready by then.
-	patience = 30 * time.Second
-	// explainLines is how many lines of each log are shown then.
+	// patience is how long a wait lasts until it prints the logs of failing checks. A healthy
+	// server is ready by then.
+	patience     = 30 * time.Second
 	explainLines = 5
 )
 
-// Readiness is all that must hold on a server before the VIP may move to it.
+// Readiness is the set of conditions that a server must meet before the VIP may move to it.
 type Readiness struct {
-	// Server names this server in the report.
-	Server string
-	// Releases is what the agent has on disk, for the report.
+	Server   string
 	Releases *release.Releases
 	// Checks must all hold, in the order of the report.
 	Checks []Check
-	// Memory knows since when the checks are in their states.
+	// Memory records since when the checks have been in their states.
 	Memory Memory
-	// Runner reads the logs of what fails.
-	Runner Runner
-	// Progress gets a line whenever a check changes its state during a wait, and,
-	// once, the logs of what fails when it lasts.
+	// Runner reads the logs of failing checks.
+	Runner proc.Runner
+	// Progress gets a line whenever a check changes its state during a wait, and, once, the logs of
+	// failing checks if the wait is long.
 	Progress io.Writer
-	// Log gets what is wrong with the memory, which spoils no report.
+	// Log receives errors of the memory, which do not affect the report.
 	Log *slog.Logger
 }
 
-// Await looks until every check holds at the same time, but not longer than
-// wait (and, past it, for as long as the last look and the reading of logs may
-// take: about 20 seconds). With a wait of 0 it looks once. The report is that of the
-// last look. The error is that of ctx, when it ends before that.
+// Await checks until every check passes at the same time, but not longer than wait, plus the time
+// of the last check and of reading logs: about 20 seconds. With a wait of 0 it checks once. The
+// report is that of the last check. The error is that of ctx, if it ends earlier.
 func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error) {
 	begin := time.Now()
 	deadline := begin.Add(wait)
@@ -60,11 +55,11 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 	seen := map[string]bool{}
 	explained := false
 	for {
-		findings := r.look(ctx, wait, deadline)
+		found := r.runChecks(ctx, wait, deadline)
 		if err := ctx.Err(); err != nil {
-			return Report{}, fmt.Errorf("look whether the server is ready: %w", err)
+			return Report{}, fmt.Errorf("cannot check readiness: %w", err)
 		}
-		results, changed := judge(r.Checks, findings, states)
+		results, changed := judge(r.Checks, found, states)
 		if changed {
 			if err := r.Memory.save(states); err != nil {
 				r.Log.Warn(err.Error())
@@ -79,62 +74,61 @@ func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			report.Logs = r.logs(ctx, results, findings)
+			report.Logs = r.logs(ctx, results, found)
 			return report, nil
 		}
 		if !explained && time.Since(begin) >= patience {
-			r.explain(r.logs(ctx, results, findings), left)
+			r.explain(r.logs(ctx, results, found), left)
 			explained = true
 		}
 		select {
 		case <-ctx.Done():
-			return Report{}, fmt.Errorf("wait until the server is ready: %w", ctx.Err())
+			return Report{}, fmt.Errorf("cannot await readiness: %w", ctx.Err())
 		case <-time.After(min(pollInterval, left)):
 		}
 	}
 }
 
-// look carries out all checks at once and returns their findings in order.
-func (r Readiness) look(ctx context.Context, wait time.Duration, deadline time.Time) []Finding {
+// runChecks runs all checks concurrently and returns their results in order.
+func (r Readiness) runChecks(ctx context.Context, wait time.Duration, deadline time.Time) []Result {
 	if wait > 0 {
-		if earliest := time.Now().Add(lookGrace); earliest.After(deadline) {
+		if earliest := time.Now().Add(checkGrace); earliest.After(deadline) {
 			deadline = earliest
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	findings := make([]Finding, len(r.Checks))
+	found := make([]Result, len(r.Checks))
 	var group sync.WaitGroup
 	for i, check := range r.Checks {
-		group.Go(func() { findings[i] = check.Look(ctx) })
+		group.Go(func() { found[i] = check.Check(ctx) })
 	}
 	group.Wait()
-	return findings
+	return found
 }
 
-// judge makes results of findings and keeps states up to date. changed tells
-// whether there is something new in states.
-func judge(checks []Check, findings []Finding, states map[string]remembered) (results []Result, changed bool) {
+// judge updates the states of the checks by their results. changed reports whether states have
+// changed.
+func judge(checks []Check, found []Result, states map[string]remembered) (results []CheckState, changed bool) {
 	now := time.Now().UTC().Truncate(time.Second)
-	for i, finding := range findings {
+	for i, result := range found {
 		name := checks[i].Name()
 		before, known := states[name]
-		ok := finding.Verdict == Holds || finding.Verdict == Undecided && before.OK
-		// A clock that was set back must not make a state begin in the future.
+		ok := result.Verdict == Pass || result.Verdict == Undecided && before.OK
+		// After a clock was set back, no state may begin in the future.
 		if !known || before.OK != ok || before.Since.IsZero() || before.Since.After(now) {
 			before = remembered{OK: ok, Since: now}
 			states[name] = before
 			changed = true
 		}
-		results = append(results, Result{Name: name, OK: ok, Since: before.Since, Detail: finding.Detail})
+		results = append(results, CheckState{Name: name, OK: ok, Since: before.Since, Detail: result.Detail})
 	}
 	return results, changed
 }
 
-// progress writes a line for each check whose state is another than when it was
-// seen last, in this run.
-func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time.Duration) {
+// progress writes a line for each check whose state has changed during this run.
+func (r Readiness) progress(results []CheckState, seen map[string]bool, elapsed time.Duration) {
 	for _, result := range results {
 		if before, known := seen[result.Name]; known && before == result.OK {
 			continue
@@ -144,28 +138,28 @@ func (r Readiness) progress(results []Result, seen map[string]bool, elapsed time
 	}
 }
 
-// explain says why it takes so long, for somebody who will not wait to the end.
+// explain prints why the wait takes long, for a caller that may not wait until the end.
 func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(logs)) {
 		lines := logs[name]
-		fmt.Fprintf(r.Progress, "         last lines of the log of %s:\n%s", name, indented(lines[max(0, len(lines)-explainLines):]))
+		fmt.Fprintf(r.Progress, "         last lines of the log of %s:\n%s", name,
+			indented(lines[max(0, len(lines)-explainLines):]))
 	}
 	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }
 
-// report is the report of a look, without logs.
-func (r Readiness) report(results []Result) Report {
+func (r Readiness) report(results []CheckState) Report {
 	report := Report{Ready: true, Server: r.Server, Checks: results}
 	for _, result := range results {
 		report.Ready = report.Ready && result.OK
 	}
-	// What is wrong with the link to the release is the release check's to say.
+	// The release check reports a problem with the link to the release.
 	report.Release, _ = r.Releases.Current()
 	return report
 }
 
-// logs reads the logs of what fails, each of them once.
-func (r Readiness) logs(ctx context.Context, results []Result, findings []Finding) map[string][]string {
+// logs reads the log of each failure once.
+func (r Readiness) logs(ctx context.Context, results []CheckState, found []Result) map[string][]string {
 	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
 	defer cancel()
 	logs := map[string][]string{}
@@ -173,7 +167,7 @@ func (r Readiness) logs(ctx context.Context, results []Result, findings []Findin
 		if result.OK {
 			continue
 		}
-		for _, log := range findings[i].Logs {
+		for _, log := range found[i].Logs {
 			if _, read := logs[log.Name]; !read {
 				logs[log.Name] = log.tail(ctx, r.Runner)
 			}

@@ -15,38 +15,37 @@ import (
 	"immutable-infra/agent/internal/release"
 )
 
-// scripted is a check whose finding depends on how long ago the test began.
-// Times in these tests are those of a synctest bubble, which begins at midnight
-// of 2000-01-01, UTC.
+// scripted is a check whose result depends on the time since the test began. Times in these tests
+// are those of a synctest bubble, which begins at midnight of 2000-01-01, UTC.
 type scripted struct {
-	name string
-	look func(ctx context.Context, elapsed time.Duration) Finding
+	name  string
+	check func(ctx context.Context, elapsed time.Duration) Result
 }
 
 func (s scripted) Name() string { return s.name }
 
-func (s scripted) Look(ctx context.Context) Finding {
-	return s.look(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
+func (s scripted) Check(ctx context.Context) Result {
+	return s.check(ctx, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
 
-// always is a check with one finding.
-func always(name string, finding Finding) Check {
-	return scripted{name, func(context.Context, time.Duration) Finding { return finding }}
+// always is a check with a constant result.
+func always(name string, result Result) Check {
+	return scripted{name, func(context.Context, time.Duration) Result { return result }}
 }
 
-// okAfter is a check that fails until then.
+// okAfter is a check that fails until begin.
 func okAfter(name string, begin time.Duration) Check {
-	return scripted{name, func(_ context.Context, elapsed time.Duration) Finding {
+	return scripted{name, func(_ context.Context, elapsed time.Duration) Result {
 		if elapsed < begin {
-			return Finding{Detail: "web: starting", Logs: []Log{serviceLog("/opt/site", "web")}}
+			return Result{Detail: "web: starting", Logs: []Log{serviceLog("/opt/site", "web")}}
 		}
-		return Finding{Verdict: Holds, Detail: "web: healthy"}
+		return Result{Verdict: Pass, Detail: "web: healthy"}
 	}}
 }
 
-var sound = Finding{Verdict: Holds, Detail: "as it should be"}
+var sound = Result{Verdict: Pass, Detail: "as it should be"}
 
-// newReadiness is a server's readiness with what it writes.
+// newReadiness is a server's readiness, and its output.
 func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *bytes.Buffer) {
 	t.Helper()
 	progress, log = &bytes.Buffer{}, &bytes.Buffer{}
@@ -63,7 +62,7 @@ func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *by
 	}, progress, log
 }
 
-func TestOneLookAtAReadyServer(t *testing.T) {
+func TestReportOfAReadyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, progress, log := newReadiness(t, always("containers", sound), always("release", sound))
 		report, err := r.Await(t.Context(), 0)
@@ -99,11 +98,11 @@ func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
 	})
 }
 
-func TestChecksThatHoldOneAfterTheOtherAreNotReady(t *testing.T) {
+func TestChecksMustPassAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		breaks := scripted{"release", func(_ context.Context, elapsed time.Duration) Finding {
+		breaks := scripted{"release", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed >= 5*time.Second {
-				return Finding{Detail: "it broke"}
+				return Result{Detail: "it broke"}
 			}
 			return sound
 		}}
@@ -114,7 +113,7 @@ func TestChecksThatHoldOneAfterTheOtherAreNotReady(t *testing.T) {
 	})
 }
 
-func TestAServerThatIsNotReadyInTimeIsReportedWithTheLogOfWhatFails(t *testing.T) {
+func TestReportOfServerThatIsNotReadyHasTheLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", time.Hour), always("release", sound))
 		begin := time.Now()
@@ -166,7 +165,7 @@ last lines of the log of web:
 	})
 }
 
-func TestWhoeverDoesNotWaitToTheEndHasSeenTheLogOfWhatFails(t *testing.T) {
+func TestLogsAreShownDuringALongWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", sound))
 		report, err := r.Await(t.Context(), 10*time.Minute)
@@ -194,27 +193,27 @@ func TestReadyAtTheVeryDeadlineIsReady(t *testing.T) {
 
 func TestACheckThatHangsIsCutOffSoonAfterTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := scripted{"release", func(ctx context.Context, _ time.Duration) Finding {
+		hangs := scripted{"release", func(ctx context.Context, _ time.Duration) Result {
 			<-ctx.Done()
-			return Finding{Detail: ctx.Err().Error()}
+			return Result{Detail: ctx.Err().Error()}
 		}}
 		r, _, _ := newReadiness(t, hangs)
 		begin := time.Now()
 		report, err := r.Await(t.Context(), 5*time.Second)
 		require.NoError(t, err)
 		require.Equal(t, "context deadline exceeded", report.Checks[0].Detail)
-		require.Equal(t, lookGrace, time.Since(begin))
+		require.Equal(t, checkGrace, time.Since(begin))
 	})
 }
 
-func TestAWaitThatIsCalledOffEndsAtOnce(t *testing.T) {
+func TestCancelledWaitEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", time.Hour))
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
 		_, err := r.Await(ctx, 10*time.Minute)
-		require.EqualError(t, err, "wait until the server is ready: context deadline exceeded")
+		require.EqualError(t, err, "cannot await readiness: context deadline exceeded")
 		require.Equal(t, 3500*time.Millisecond, time.Since(begin))
 	})
 }
@@ -257,23 +256,23 @@ func TestSinceIsRememberedFromRunToRun(t *testing.T) {
 	})
 }
 
-func TestAReportIsGivenThoughNothingCanBeRemembered(t *testing.T) {
+func TestReportDoesNotNeedTheMemory(t *testing.T) {
 	r, _, log := newReadiness(t, always("containers", sound))
 	r.Memory.Path = filepath.Join(t.TempDir(), "missing", "state.json")
 	report, err := r.Await(t.Context(), 0)
 	require.NoError(t, err)
 	require.True(t, report.Ready)
-	require.Contains(t, log.String(), `level=WARN msg="remember the checks' states: open `)
+	require.Contains(t, log.String(), `level=WARN msg="cannot remember the states of the checks: open `)
 }
 
-func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
-	for name, before := range map[string]Finding{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
+func TestRunningPullKeepsTheVerdict(t *testing.T) {
+	for name, before := range map[string]Result{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := newReadiness(t, always("timers", before))
 			first, err := r.Await(t.Context(), 0)
 			require.NoError(t, err)
 
-			r.Checks = []Check{always("timers", Finding{Verdict: Undecided, Detail: "runs"})}
+			r.Checks = []Check{always("timers", Result{Verdict: Undecided, Detail: "runs"})}
 			second, err := r.Await(t.Context(), 0)
 			require.NoError(t, err)
 			require.Equal(t, first.Ready, second.Ready)
@@ -282,19 +281,19 @@ func TestAPullThatRunsAtThisMomentChangesNothing(t *testing.T) {
 		})
 	}
 	t.Run("was never looked at", func(t *testing.T) {
-		r, _, _ := newReadiness(t, always("timers", Finding{Verdict: Undecided, Detail: "runs"}))
+		r, _, _ := newReadiness(t, always("timers", Result{Verdict: Undecided, Detail: "runs"}))
 		report, err := r.Await(t.Context(), 0)
 		require.NoError(t, err)
 		require.False(t, report.Ready)
 	})
 }
 
-// A run of `agent pull` that is under way tells nothing, and one begins every few seconds.
+// A running `agent pull` has no result yet, and one starts every few seconds.
 func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Finding {
+		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed%(6*time.Second) < time.Second {
-				return Finding{Verdict: Undecided, Detail: "agent-pull.service: runs, its result is not known yet"}
+				return Result{Verdict: Undecided, Detail: "agent-pull.service: running, its result is not known yet"}
 			}
 			return sound
 		}}
@@ -303,7 +302,7 @@ func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.Ready)
 		require.Equal(t, `   0.0 s  containers   not ok  web: starting
-   0.0 s  agent        not ok  agent-pull.service: runs, its result is not known yet
+   0.0 s  agent        not ok  agent-pull.service: running, its result is not known yet
    1.0 s  agent        ok      as it should be
   12.0 s  containers   ok      web: healthy
 `, progress.String())

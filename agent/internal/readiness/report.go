@@ -11,31 +11,27 @@ import (
 	"time"
 )
 
-// Report says whether a server is ready, and why not.
+// Report describes whether a server is ready, and why not.
 type Report struct {
-	// Ready is whether every check holds.
 	Ready bool `json:"ready"`
-	// Server names the server: its EC2 instance id where it has one.
+	// Server names the server: its EC2 instance id, if it has one.
 	Server string `json:"server"`
-	// Release is the id of the release that the server has, or "".
-	Release string   `json:"release"`
-	Checks  []Result `json:"checks"`
-	// Logs are the last lines of the logs of what fails, by service or unit.
+	// Release is the id of the server's release, or "".
+	Release string       `json:"release"`
+	Checks  []CheckState `json:"checks"`
+	// Logs are the last lines of the logs of failing checks, by service or unit.
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-// Result is the state of one check.
-type Result struct {
+type CheckState struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 	// Since is when the check came into this state, to the second, in UTC.
-	Since time.Time `json:"since"`
-	// Detail is one line.
-	Detail string `json:"detail"`
+	Since  time.Time `json:"since"`
+	Detail string    `json:"detail"`
 }
 
-// state is the word for a result.
-func (r Result) state() string {
+func (r CheckState) state() string {
 	if r.OK {
 		return "ok"
 	}
@@ -48,7 +44,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
 }
@@ -70,18 +66,17 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", check.Name, check.state(), check.Since.Format(time.RFC3339), check.Detail)
 	}
 	if err := table.Flush(); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Logs)) {
 		fmt.Fprintf(&text, "\nlast lines of the log of %s:\n%s", name, indented(r.Logs[name]))
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
 }
 
-// indented are the lines of a log below a heading.
 func indented(lines []string) string {
 	if len(lines) == 0 {
 		return "  (empty)\n"

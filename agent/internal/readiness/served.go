@@ -22,65 +22,59 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// enoughProblems ends the comparison: what is wrong is plain by then.
+// enoughProblems ends the comparison: the cause is clear by then.
 const enoughProblems = 5
 
-// Served is the check that visitors get the release that the content bucket
-// holds, each file that is sent as it is with its bytes.
+// Served checks that visitors get the release in the content bucket, and each static file with its
+// bytes.
 //
-// It runs no page and judges no page's answer: what a program of the site does is
-// the site's own affair, and must not keep a server from its visitors.
+// It runs no page and ignores the responses of pages: a program of the site may fail, and that must
+// not keep the server from its visitors.
 type Served struct {
-	// Bucket is the content bucket.
-	Bucket *bucket.Bucket
-	// Releases is what the agent has on disk.
+	Bucket   *bucket.Bucket
 	Releases *release.Releases
 	Limits   manifest.Limits
 	// Web is the site on this server.
 	Web *web.Client
 	// Project is the directory of compose.yaml, for the web server's log.
 	Project string
-	// PullService is the systemd unit that brings releases, for its log.
+	// PullService is the systemd unit that downloads releases, for its log.
 	PullService string
 
-	// The manifest that was read last, with its ETag: a wait reads it once.
+	// The last manifest and its ETag: a wait reads it once.
 	manifest manifest.Manifest
 	etag     string
 }
 
-// Name implements Check.
 func (s *Served) Name() string { return "release" }
 
-// Look implements Check. Looks must not overlap.
-func (s *Served) Look(ctx context.Context) Finding {
+// Check must not be called while it runs.
+func (s *Served) Check(ctx context.Context) Result {
 	if err := s.fetchManifest(ctx); err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	id := s.manifest.ID()
 	current, err := s.Releases.Current()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	if current != id {
 		has := "no release is on this server yet"
 		if current != "" {
 			has = "this server has " + current
 		}
-		return Finding{
-			Detail: fmt.Sprintf("%s, the content bucket has %s", has, id),
-			Logs:   []Log{unitLog(s.PullService)},
-		}
+		return fail(fmt.Sprintf("%s, the content bucket has %s", has, id), unitLog(s.PullService))
 	}
 	named, err := s.Web.Release(ctx)
 	if err == nil && named != id {
 		err = fmt.Errorf("%s names release %q instead of %s", web.ReleasePath, named, id)
 	}
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error()), Logs: []Log{projectLog(s.Project)}}
+		return failed(err, projectLog(s.Project))
 	}
 	siteRules, err := s.Releases.Rules(id)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
 	files, problems := s.checkFiles(ctx, siteRules)
 	if len(problems) > 0 {
@@ -88,12 +82,11 @@ func (s *Served) Look(ctx context.Context) Finding {
 		if len(problems) >= enoughProblems {
 			detail += "; perhaps more"
 		}
-		return Finding{Detail: detail, Logs: []Log{projectLog(s.Project)}}
+		return fail(detail, projectLog(s.Project))
 	}
-	return Finding{Verdict: Holds, Detail: fmt.Sprintf("%s: every static file is served as it is in the bucket (files: %d)", id, files)}
+	return pass(fmt.Sprintf("%s: every static file is served with the bucket's bytes (files: %d)", id, files))
 }
 
-// fetchManifest makes s.manifest the bucket's.
 func (s *Served) fetchManifest(ctx context.Context) error {
 	list, etag, err := release.FetchManifest(ctx, s.Bucket, s.etag, s.Limits)
 	if errors.Is(err, bucket.ErrNotModified) {
@@ -106,8 +99,8 @@ func (s *Served) fetchManifest(ctx context.Context) error {
 	return nil
 }
 
-// checkFiles asks for every static file of the release. It returns their number
-// and what is wrong with them, sorted.
+// checkFiles requests every static file of the release. It returns their number and their problems,
+// sorted.
 func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files int, problems []string) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -124,8 +117,7 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 			problem := s.checkFile(ctx, path, digest)
 			mutex.Lock()
 			defer mutex.Unlock()
-			// Those that were called off when there were enough are not
-			// the web server's fault.
+			// Requests that were cancelled after enough problems are not the web server's fault.
 			if problem != "" && len(problems) < enoughProblems {
 				problems = append(problems, problem)
 			}
@@ -135,22 +127,22 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 			return nil
 		})
 	}
-	// No request returns an error: what it found is among the problems.
+	// No request returns an error: its result is among the problems.
 	_ = group.Wait()
 	slices.Sort(problems)
 	return files, problems
 }
 
-// program matches at least the names of files that PHP could run under some
-// configuration, or include. The web server runs them or refuses them.
+// program matches at least the names of files that PHP could run or include in some configuration.
+// The web server runs them or refuses them.
 var program = regexp.MustCompile(`(?i)\.(ph(p|t|ar)|inc)`)
 
-// ownName matches names at which a server answers by itself. No build has them today.
+// ownName matches names at which a server responds by itself. No build has them today.
 var ownName = regexp.MustCompile(`^\.well-known/(release|server|acme-challenge)(/|$)`)
 
-// servedAt is the path of the URL at which a file of the site is sent as it is.
-// static is false for the others: programs, hidden files, the site's rules, the
-// answer to what is missing, and names that belong to the server.
+// servedAt is the path of the URL at which a file of the site is sent unchanged. static is false
+// for other files: programs, hidden files, the site's rules, the error page, and names that belong
+// to the server.
 func servedAt(name string) (urlPath string, static bool) {
 	public, _ := strings.CutPrefix(name, ".well-known/")
 	switch {
@@ -165,7 +157,7 @@ func servedAt(name string) (urlPath string, static bool) {
 	}
 }
 
-// checkFile says what is wrong with what is served at a path, or "".
+// checkFile returns the problem of the file served at a path, or "".
 func (s *Served) checkFile(ctx context.Context, path string, want manifest.Digest) string {
 	response, err := s.Web.Get(ctx, path)
 	if err != nil {

@@ -44,8 +44,7 @@ func exampleSite() site {
 	}
 }
 
-// webServer answers as the site's nginx does. What it serves is changed by the
-// tests.
+// webServer responds like the site's nginx. Tests change its content.
 type webServer struct {
 	mutex    sync.Mutex
 	release  string
@@ -77,7 +76,8 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		name += "index.html"
 	}
 	content, exists := w.files[name]
-	if !exists || name == "404.html" || strings.HasPrefix(name, "_") || strings.Contains(name, ".php") || strings.Contains(strings.TrimPrefix(path, "/.well-known"), "/.") {
+	if !exists || name == "404.html" || strings.HasPrefix(name, "_") || strings.Contains(name, ".php") ||
+		strings.Contains(strings.TrimPrefix(path, "/.well-known"), "/.") {
 		response.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(response, w.files["404.html"])
 		return
@@ -123,7 +123,7 @@ func client(address *url.URL) *web.Client {
 	return web.NewClient(address, "site.example.org", UserAgent)
 }
 
-// upload does what a deploy does.
+// upload uploads a build, like a deploy.
 func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
@@ -131,63 +131,72 @@ func (s *server) upload(build site) {
 	s.s3.Put(manifest.Name, build.Manifest())
 }
 
-// pull does what the agent's timer does.
+// pull switches to the bucket's build, like the agent's timer.
 func (s *server) pull() {
 	s.Helper()
 	releases, err := release.OpenReleases(s.dir, "")
 	require.NoError(s, err)
 	require.NoError(s, release.Pull{
-		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
+		Bucket: s.served.Bucket, Releases: releases, Keep: 1, Limits: manifest.DefaultLimits(),
+		Log: slog.New(slog.DiscardHandler),
 	}.Run(s.Context()))
 	s.s3.TakeRequests()
 }
 
-func (s *server) look() Finding {
+func (s *server) check() Result {
 	s.Helper()
-	return s.served.Look(s.Context())
+	return s.served.Check(s.Context())
 }
 
-func TestTheReleaseHoldsWhenEachStaticFileIsServedWithItsBytes(t *testing.T) {
+func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
-	require.Equal(t, Finding{Verdict: Holds, Detail: build.ID() + ": every static file is served as it is in the bucket (files: 7)"}, s.look())
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: build.ID() + ": every static file is served with the bucket's bytes (files: 7)",
+	}, s.check())
 	slices.Sort(s.web.requests)
 	require.Equal(t, []string{
 		"/", "/.well-known/empty.txt", "/.well-known/release", "/assets/404.html", "/assets/style.css",
 		"/odd/100%25 ?#&;=:@.txt", "/posts/", "/posts/a b/ü+.html",
-	}, s.web.requests, "every file that is sent as it is, and no other")
+	}, s.web.requests, "every static file, and no other")
 }
 
-// R1: what the site's own programs do has no part in whether the server is ready.
+// R1: the site's own programs do not affect the readiness of the server.
 func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	for _, name := range []string{
-		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps", "shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
+		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
+		"shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The web server says 404 or 503 or nothing at all of it: it is not asked.
+			// The web server would respond with 404, 503 or nothing: the check does not request it.
 			build := exampleSite().With(name, "<?php http_response_code(503); sleep(11);")
 			s := newServer(t, build)
 			served := maps.Clone(build)
 			delete(served, name)
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, Holds, finding.Verdict, finding.Detail)
+			result := s.check()
+			require.Equal(t, Pass, result.Verdict, result.Detail)
 			require.NotContains(t, s.web.requests, "/"+name)
 		})
 	}
 }
 
-// R1, R2: names that belong to the server, or that it hides, are not the site's to be served.
-func TestWhatTheServerHidesIsNotExpectedOfIt(t *testing.T) {
-	for _, name := range []string{".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config", "docs/.hidden/page.html", ".well-known/.hidden"} {
+// R1, R2: names that belong to the server, or that it hides, cannot be served by the site.
+func TestHiddenFilesAreNotRequested(t *testing.T) {
+	for _, name := range []string{
+		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
+		"docs/.hidden/page.html", ".well-known/.hidden",
+	} {
 		t.Run(name, func(t *testing.T) {
 			_, static := servedAt(name)
 			require.False(t, static)
 		})
 	}
 	for name, want := range map[string]string{
-		".well-known/matrix/client": "/.well-known/matrix/client", "graph.html": "/graph.html", "a.photo/x.png": "/a.photo/x.png",
-		"_posts/x.html": "/_posts/x.html", "docs/_headers": "/docs/_headers", "x.phone": "/x.phone", "index.html": "/", "a/index.html": "/a/", "a/404.html": "/a/404.html",
+		".well-known/matrix/client": "/.well-known/matrix/client", "graph.html": "/graph.html",
+		"a.photo/x.png": "/a.photo/x.png",
+		"_posts/x.html": "/_posts/x.html", "docs/_headers": "/docs/_headers", "x.phone": "/x.phone", "index.html": "/",
+		"a/index.html": "/a/", "a/404.html": "/a/404.html",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, static := servedAt(name)
@@ -213,7 +222,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 	address, err := url.Parse(logging.URL)
 	require.NoError(t, err)
 	s.served.Web = client(address)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 
 	log := projectLog("/opt/site")
 	require.Equal(t, []string{`web-1  | open() "/srv/site/current/site/a.css" failed (13: Permission denied)`},
@@ -222,8 +231,8 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 
 func TestAWaitReadsTheListOfFilesOnce(t *testing.T) {
 	s := newServer(t, exampleSite())
-	require.Equal(t, Holds, s.look().Verdict)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 	require.Equal(t, []string{"GET SHA256SUMS 200", "GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
@@ -232,11 +241,23 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 		change func(served site)
 		detail string
 	}{
-		"changed":           {func(served site) { served["assets/style.css"] = "body { color: red }" }, "/assets/style.css has other bytes than in the bucket"},
-		"cut short":         {func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket"},
-		"missing":           {func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found"},
-		"front page":        {func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket"},
-		"page of a program": {func(served site) { served["posts/a b/ü+.html"] = served["api/hello.php"] }, "/posts/a b/ü+.html has other bytes than in the bucket"},
+		"changed": {
+			func(served site) { served["assets/style.css"] = "body { color: red }" },
+			"/assets/style.css has other bytes than in the bucket",
+		},
+		"cut short": {
+			func(served site) { served["posts/a b/ü+.html"] = "a po" }, "/posts/a b/ü+.html has other bytes than in the bucket",
+		},
+		"missing": {
+			func(served site) { delete(served, "assets/style.css") }, "/assets/style.css: status 404 Not Found",
+		},
+		"front page": {
+			func(served site) { served["index.html"] = "Welcome to nginx!" }, "/ has other bytes than in the bucket",
+		},
+		"page of a program": {
+			func(served site) { served["posts/a b/ü+.html"] = served["api/hello.php"] },
+			"/posts/a b/ü+.html has other bytes than in the bucket",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			build := exampleSite()
@@ -244,24 +265,24 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 			served := maps.Clone(build)
 			test.change(served)
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, Fails, finding.Verdict)
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, []string{"containers"}, logNames(finding))
+			result := s.check()
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, []string{"containers"}, logNames(result))
 		})
 	}
 }
 
-func TestASiteThatIsAllWrongIsToldInAFewLines(t *testing.T) {
+func TestReportOfAWrongSiteIsShort(t *testing.T) {
 	build := exampleSite()
 	for i := range 200 {
 		build = build.With(fmt.Sprintf("many/%d.txt", i), "content")
 	}
 	s := newServer(t, build)
 	s.web.serve(build.ID(), site{"404.html": "Page not found"})
-	finding := s.look()
-	require.Equal(t, enoughProblems, strings.Count(finding.Detail, ": status 404 Not Found; "))
-	require.Regexp(t, "; perhaps more$", finding.Detail)
+	result := s.check()
+	require.Equal(t, enoughProblems, strings.Count(result.Detail, ": status 404 Not Found; "))
+	require.Regexp(t, "; perhaps more$", result.Detail)
 	require.Less(t, len(s.web.requests), 100, "the rest need not be asked for")
 }
 
@@ -270,33 +291,34 @@ func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
 	s := newServer(t, old)
 	build := old.With("index.html", "front page, new")
 	s.upload(build)
-	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), finding.Detail)
-	require.Equal(t, []string{"agent-pull.service"}, logNames(finding))
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, fmt.Sprintf("this server has %s, the content bucket has %s", old.ID(), build.ID()), result.Detail)
+	require.Equal(t, []string{"agent-pull.service"}, logNames(result))
 
 	s.pull()
 	s.web.serve(build.ID(), build)
-	require.Equal(t, Holds, s.look().Verdict)
+	require.Equal(t, Pass, s.check().Verdict)
 }
 
 func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.served.Releases = release.ReadReleases(filepath.Join(t.TempDir(), "site"))
-	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), finding.Detail)
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), result.Detail)
 }
 
 func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.web.serve("0123456789abcdef", build)
-	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()), finding.Detail)
-	require.Equal(t, []string{"containers"}, logNames(finding))
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Equal(t, fmt.Sprintf(`/.well-known/release names release "0123456789abcdef" instead of %s`, build.ID()),
+		result.Detail)
+	require.Equal(t, []string{"containers"}, logNames(result))
 }
 
 func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
@@ -306,9 +328,9 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	require.NoError(t, err)
 	closed.Close()
 	s.served.Web = client(address)
-	finding := s.look()
-	require.Equal(t, Fails, finding.Verdict)
-	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, finding.Detail)
+	result := s.check()
+	require.Equal(t, Fail, result.Verdict)
+	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, result.Detail)
 }
 
 func TestARedirectIsNotThePage(t *testing.T) {
@@ -318,29 +340,34 @@ func TestARedirectIsNotThePage(t *testing.T) {
 	address, err := url.Parse(redirecting.URL)
 	require.NoError(t, err)
 	s.served.Web = client(address)
-	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.look().Detail)
+	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.check().Detail)
 }
 
 func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
 	s := newServer(t, exampleSite())
 	s.s3.Delete(manifest.Name)
-	require.Contains(t, s.look().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
+	require.Contains(t, s.check().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
 	s.s3.Deny()
-	require.Contains(t, s.look().Detail, "access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
+	require.Contains(t, s.check().Detail,
+		"access denied (AccessDenied: AccessDenied in words): allow this server's role s3:GetObject")
 }
 
-func TestALookThatIsCalledOffBlamesNoFile(t *testing.T) {
+func TestCancelledCheckBlamesNoFile(t *testing.T) {
 	s := newServer(t, exampleSite())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	finding := s.served.Look(ctx)
-	require.Equal(t, Fails, finding.Verdict)
-	require.Contains(t, finding.Detail, "context canceled")
+	result := s.served.Check(ctx)
+	require.Equal(t, Fail, result.Verdict)
+	require.Contains(t, result.Detail, "context canceled")
 }
 
-// R1: what the site's own rules hide is not served, and is not to be.
+// R1: files that the site's own rules hide are not served, and need not be.
 func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
-	for rule, ready := range map[string]bool{"/posts/* /moved 301!": true, "/posts/* /index.html 200!": true, "/posts/* /moved 301": false} {
+	for rule, ready := range map[string]bool{
+		"/posts/* /moved 301!":      true,
+		"/posts/* /index.html 200!": true,
+		"/posts/* /moved 301":       false,
+	} {
 		t.Run(rule, func(t *testing.T) {
 			build := exampleSite().With("_redirects", rule+"\n")
 			s := newServer(t, build)
@@ -348,8 +375,8 @@ func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 			delete(served, "posts/index.html")
 			served["posts/a b/ü+.html"] = "another page"
 			s.web.serve(build.ID(), served)
-			finding := s.look()
-			require.Equal(t, ready, finding.Verdict == Holds, finding.Detail)
+			result := s.check()
+			require.Equal(t, ready, result.Verdict == Pass, result.Detail)
 		})
 	}
 }

@@ -8,105 +8,98 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"immutable-infra/agent/internal/proc"
 )
 
 const (
-	// settleTime is how long a service must have been active. One that exits as
-	// soon as it has started is active for a moment, too.
+	// settleTime is how long a service must have been active: one that exits right after its start
+	// is active for a moment, too.
 	settleTime = 5 * time.Second
-	// settleTimeRestarted is the same for a service that has exited before: one
-	// that exits again and again may last a while each time.
+	// settleTimeRestarted is the same for a service that has exited before: one that exits again
+	// and again may run for a while each time.
 	settleTimeRestarted = 30 * time.Second
 )
 
-// Units is the check that the agent's own systemd units do their work: timers are
-// active and the last run of the service of each did not fail; services that run
-// all the time are active, and stay so.
+// Units checks the agent's own systemd units: timers are active, and the last run of each timer's
+// service did not fail; services that run permanently are active, and stay so.
 type Units struct {
 	// Timers are the names of timers. The service of NAME.timer is NAME.service.
 	Timers []string
-	// Services are the names of services that run all the time.
+	// Services are the names of services that run permanently.
 	Services []string
-	Runner   Runner
-	// Now is the time on the clock that systemd's timestamps are of: Monotonic.
+	Runner   proc.Runner
+	// Now is the time on the clock of systemd's timestamps: Monotonic.
 	Now func() (time.Duration, error)
 }
 
-// Monotonic is the time that CLOCK_MONOTONIC has counted.
+// Monotonic is the time of CLOCK_MONOTONIC.
 func Monotonic() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+		return 0, fmt.Errorf("cannot read the monotonic clock: %w", err)
 	}
 	return time.Duration(now.Nano()), nil
 }
 
-// Name implements Check.
 func (u Units) Name() string { return "agent" }
 
-// Look implements Check.
-func (u Units) Look(ctx context.Context) Finding {
+func (u Units) Check(ctx context.Context) Result {
 	units, err := u.show(ctx)
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	// After systemd's answer, so that no unit is active since the future.
+	// After systemd's response, so that no unit has been active since the future.
 	now, err := u.Now()
 	if err != nil {
-		return Finding{Detail: oneLine(err.Error())}
+		return failed(err)
 	}
-	var sound, problems, running []string
-	var logs []Log
+	var found parts
+	var running []string
 	for _, timer := range u.Timers {
 		service := serviceOf(timer)
 		if problem := units[timer].timerProblem(); problem != "" {
-			problems = append(problems, timer+": "+problem)
-			logs = append(logs, unitLog(timer))
+			found.fail(timer+": "+problem, unitLog(timer))
 		}
 		problem, ended := units[service].lastRun()
 		switch {
 		case problem != "":
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 		case !ended:
-			running = append(running, service+": runs, its result is not known yet")
+			running = append(running, service+": running, its result is not known yet")
 		default:
-			sound = append(sound, timer+": active, last run succeeded")
+			found.pass(timer + ": active, last run succeeded")
 		}
 	}
 	for _, service := range u.Services {
 		if problem := units[service].serviceProblem(now); problem != "" {
-			problems = append(problems, service+": "+problem)
-			logs = append(logs, unitLog(service))
+			found.fail(service+": "+problem, unitLog(service))
 			continue
 		}
-		sound = append(sound, service+": active")
+		found.pass(service + ": active")
 	}
-	switch {
-	case len(problems) > 0:
-		return Finding{Detail: strings.Join(problems, "; "), Logs: logs}
-	case len(running) > 0:
-		return Finding{Verdict: Undecided, Detail: strings.Join(running, "; ")}
-	default:
-		return Finding{Verdict: Holds, Detail: strings.Join(sound, "; ")}
+	if len(found.problems) == 0 && len(running) > 0 {
+		return Result{Verdict: Undecided, Detail: strings.Join(running, "; ")}
 	}
+	return found.result()
 }
 
-// serviceOf is the service that a timer starts.
 func serviceOf(timer string) string {
 	return strings.TrimSuffix(timer, ".timer") + ".service"
 }
 
-// show asks systemd about all units at once, and returns what it says by unit and
-// property. A unit that does not exist is there as well, with LoadState not-found.
+// show queries systemd for all units at once, and returns its values by unit and property. A unit
+// that does not exist is included, with LoadState not-found.
 func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	var names []string
 	for _, timer := range u.Timers {
 		names = append(names, timer, serviceOf(timer))
 	}
 	names = append(names, u.Services...)
-	output, err := u.Runner.Run(ctx, Command{Args: append([]string{
-		"systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts",
+	output, err := u.Runner.Run(ctx, proc.Command{Args: append([]string{
+		"systemctl", "show",
+		"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+			"ActiveEnterTimestampMonotonic,NRestarts",
 	}, names...)})
 	if err != nil {
 		return nil, err
@@ -122,16 +115,16 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	}
 	for _, name := range names {
 		if units[name] == nil {
-			return nil, fmt.Errorf("systemctl show says nothing of %s", name)
+			return nil, fmt.Errorf("systemctl show does not report %s", name)
 		}
 	}
 	return units, nil
 }
 
-// unit is the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
+// unit are the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
 type unit map[string]string
 
-// timerProblem says what is wrong with a timer, or "".
+// timerProblem returns the problem of a timer, or "".
 func (u unit) timerProblem() string {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -145,8 +138,8 @@ func (u unit) timerProblem() string {
 	}
 }
 
-// lastRun says what was wrong with the last run of a service, or "". While it
-// runs, ended is false: systemd has then forgotten the run before.
+// lastRun returns the problem of the last run of a service, or "". While the service runs, ended is
+// false: systemd has forgotten the previous run then.
 func (u unit) lastRun() (problem string, ended bool) {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -162,8 +155,8 @@ func (u unit) lastRun() (problem string, ended bool) {
 	}
 }
 
-// serviceProblem says what is wrong with a service that should run all the time,
-// or "". now is the time on systemd's monotonic clock.
+// serviceProblem returns the problem of a service that should run permanently, or "". now is the
+// time on systemd's monotonic clock.
 func (u unit) serviceProblem(now time.Duration) string {
 	restarts := ""
 	settle := settleTime

@@ -7,9 +7,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
 )
 
-const showPull = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
+const showPull = "systemctl show " +
+	"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+	"ActiveEnterTimestampMonotonic,NRestarts agent-pull.timer agent-pull.service"
 
 const (
 	waitingTimer = `Result=success
@@ -28,14 +32,14 @@ SubState=dead
 `
 )
 
-func lookAtTimers(t *testing.T, runner Runner) Finding {
+func lookAtTimers(t *testing.T, runner proc.Runner) Result {
 	t.Helper()
-	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Look(t.Context())
+	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Check(t.Context())
 }
 
-func TestTimersHoldWhenActiveAndTheLastRunSucceeded(t *testing.T) {
-	finding := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
-	require.Equal(t, Finding{Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded"}, finding)
+func TestTimersPassWhenActiveAfterASuccess(t *testing.T) {
+	result := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
+	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, result)
 }
 
 // replacer returns a function that changes a text, and fails if it does not.
@@ -48,7 +52,7 @@ func replacer(t *testing.T) func(text string, changes ...string) string {
 	}
 }
 
-func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
+func TestProblemsOfTimersAreReported(t *testing.T) {
 	replaced := replacer(t)
 	for name, test := range map[string]struct {
 		timer, service string
@@ -73,14 +77,16 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 			logs:    []string{"agent-pull.timer", "agent-pull.service"},
 		},
 		"failed run": {
-			service: replaced(succeededService, "Result=success", "Result=exit-code", "Status=0", "Status=1", "=inactive", "=failed", "=dead", "=failed"),
-			detail:  "agent-pull.service: last run failed (exit-code, status 1)",
-			logs:    []string{"agent-pull.service"},
+			service: replaced(succeededService, "Result=success", "Result=exit-code", "Status=0", "Status=1", "=inactive",
+				"=failed", "=dead", "=failed"),
+			detail: "agent-pull.service: last run failed (exit-code, status 1)",
+			logs:   []string{"agent-pull.service"},
 		},
 		"killed run": {
-			service: replaced(succeededService, "Result=success", "Result=signal", "Status=0", "Status=9", "=inactive", "=failed", "=dead", "=failed"),
-			detail:  "agent-pull.service: last run failed (signal, status 9)",
-			logs:    []string{"agent-pull.service"},
+			service: replaced(succeededService, "Result=success", "Result=signal", "Status=0", "Status=9", "=inactive",
+				"=failed", "=dead", "=failed"),
+			detail: "agent-pull.service: last run failed (signal, status 9)",
+			logs:   []string{"agent-pull.service"},
 		},
 		"never ran": {
 			service: replaced(succeededService, "93042173", "0"),
@@ -91,7 +97,7 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 			timer:   replaced(waitingTimer, "waiting", "running"),
 			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
 			verdict: Undecided,
-			detail:  "agent-pull.service: runs, its result is not known yet",
+			detail:  "agent-pull.service: running, its result is not known yet",
 		},
 		"runs now, but the timer is dead": {
 			timer:   replaced(waitingTimer, "active", "failed"),
@@ -107,20 +113,24 @@ func TestATimerThatNoLongerDoesItsWorkIsTold(t *testing.T) {
 			if test.service == "" {
 				test.service = succeededService
 			}
-			finding := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
-			require.Equal(t, test.detail, finding.Detail)
-			require.Equal(t, test.verdict, finding.Verdict)
-			require.Equal(t, test.logs, logNames(finding))
+			result := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
+			require.Equal(t, test.detail, result.Detail)
+			require.Equal(t, test.verdict, result.Verdict)
+			require.Equal(t, test.logs, logNames(result))
 		})
 	}
 }
 
 func TestASilentSystemdIsNotReady(t *testing.T) {
-	require.Equal(t, Finding{Detail: showPull + ": exit status 1: Failed to connect to bus"}, lookAtTimers(t, fails("Failed to connect to bus\n")))
-	require.Equal(t, Finding{Detail: "systemctl show says nothing of agent-pull.service"}, lookAtTimers(t, answers{showPull: waitingTimer}))
+	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"},
+		lookAtTimers(t, fails("Failed to connect to bus\n")))
+	require.Equal(t, Result{Detail: "systemctl show does not report agent-pull.service"},
+		lookAtTimers(t, answers{showPull: waitingTimer}))
 }
 
-const showWatch = "systemctl show --property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
+const showWatch = "systemctl show " +
+	"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
+	"ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
 
 // runningService is active since the 100th second of the machine.
 const runningService = `Result=success
@@ -134,16 +144,16 @@ SubState=running
 ActiveEnterTimestampMonotonic=100000000
 `
 
-// lookAtService looks at a service in a second of the machine.
-func lookAtService(t *testing.T, show string, second float64) Finding {
+// lookAtService checks a service in a second of the machine.
+func lookAtService(t *testing.T, show string, second float64) Result {
 	t.Helper()
 	now := func() (time.Duration, error) { return time.Duration(second * float64(time.Second)), nil }
-	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Look(t.Context())
+	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Check(t.Context())
 }
 
-func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
+func TestServicePassesWhenItStaysActive(t *testing.T) {
 	replaced := replacer(t)
-	sound := Finding{Verdict: Holds, Detail: "agent-watch.service: active"}
+	sound := Result{Verdict: Pass, Detail: "agent-watch.service: active"}
 	require.Equal(t, sound, lookAtService(t, runningService, 105))
 	restarted := replaced(runningService, "NRestarts=0", "NRestarts=1")
 	require.Equal(t, sound, lookAtService(t, restarted, 130), "a restart is forgiven")
@@ -151,7 +161,7 @@ func TestAServiceHoldsWhenItStaysActive(t *testing.T) {
 	require.Equal(t, sound, lookAtService(t, restarted, 130), "the result is that of the run before")
 }
 
-func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
+func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 	replaced := replacer(t)
 	for name, test := range map[string]struct {
 		show   string
@@ -168,7 +178,8 @@ func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
 			"active for 29.0 s, 30 s needed, restarts: 2",
 		},
 		"about to be restarted": {
-			replaced(runningService, "NRestarts=0", "NRestarts=7", "=active", "=activating", "=running", "=auto-restart", "=success", "=signal"), 200,
+			replaced(runningService, "NRestarts=0", "NRestarts=7", "=active", "=activating", "=running", "=auto-restart",
+				"=success", "=signal"), 200,
 			"activating (auto-restart, result signal), restarts: 7",
 		},
 		"failed": {
@@ -189,34 +200,35 @@ func TestAServiceThatDoesNotStayActiveIsToldWithItsLog(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := lookAtService(t, test.show, test.second)
-			require.Equal(t, Fails, finding.Verdict)
-			require.Equal(t, "agent-watch.service: "+test.detail, finding.Detail)
-			require.Equal(t, []string{"agent-watch.service"}, logNames(finding))
+			result := lookAtService(t, test.show, test.second)
+			require.Equal(t, Fail, result.Verdict)
+			require.Equal(t, "agent-watch.service: "+test.detail, result.Detail)
+			require.Equal(t, []string{"agent-watch.service"}, logNames(result))
 		})
 	}
 }
 
-func TestAServiceIsNotWaitedForAsAPullIs(t *testing.T) {
+func TestRunningServiceIsDecided(t *testing.T) {
 	replaced := replacer(t)
 	units := Units{
 		Timers:   []string{"agent-pull.timer"},
 		Services: []string{"agent-watch.service"},
 		Now:      func() (time.Duration, error) { return time.Hour, nil },
 	}
-	show := strings.TrimSuffix(showPull, " agent-pull.timer agent-pull.service") + " agent-pull.timer agent-pull.service agent-watch.service"
+	show := strings.TrimSuffix(showPull, " agent-pull.timer agent-pull.service") +
+		" agent-pull.timer agent-pull.service agent-watch.service"
 	pulling := replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start")
 
 	units.Runner = answers{show: waitingTimer + "\n" + succeededService + "\n" + runningService}
-	require.Equal(t, Finding{
-		Verdict: Holds, Detail: "agent-pull.timer: active, last run succeeded; agent-watch.service: active",
-	}, units.Look(t.Context()))
+	require.Equal(t, Result{
+		Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded; agent-watch.service: active",
+	}, units.Check(t.Context()))
 
 	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + runningService}
-	require.Equal(t, Undecided, units.Look(t.Context()).Verdict)
+	require.Equal(t, Undecided, units.Check(t.Context()).Verdict)
 
 	units.Runner = answers{show: waitingTimer + "\n" + pulling + "\n" + replaced(runningService, "=active", "=failed")}
-	require.Equal(t, Fails, units.Look(t.Context()).Verdict)
+	require.Equal(t, Fail, units.Check(t.Context()).Verdict)
 }
 
 func TestTheClockIsTheOneOfSystemd(t *testing.T) {
@@ -227,7 +239,11 @@ func TestTheClockIsTheOneOfSystemd(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, after, before)
 
-	broken := func() (time.Duration, error) { return 0, errors.New("read the monotonic clock: no clock") }
-	finding := Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: runningService}, Now: broken}.Look(t.Context())
-	require.Equal(t, Finding{Detail: "read the monotonic clock: no clock"}, finding)
+	broken := func() (time.Duration, error) { return 0, errors.New("cannot read the monotonic clock: no clock") }
+	result := Units{
+		Services: []string{"agent-watch.service"},
+		Runner:   answers{showWatch: runningService},
+		Now:      broken,
+	}.Check(t.Context())
+	require.Equal(t, Result{Detail: "cannot read the monotonic clock: no clock"}, result)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,12 +20,11 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// parallelTransfers is how many files are on their way at once: enough to hide
-// S3's latency, few enough for a server of 1 GB that is serving meanwhile.
+// parallelTransfers is how many files are transferred at a time: enough to hide S3's latency, few
+// enough for a server of 1 GB that serves meanwhile.
 const parallelTransfers = 8
 
-// Build is a release in the making, under a temporary name beside the finished
-// ones.
+// Build is an unfinished release, under a temporary name beside the finished ones.
 type Build struct {
 	releases   *Releases
 	manifest   manifest.Manifest
@@ -33,12 +33,12 @@ type Build struct {
 	downloaded atomic.Int64
 }
 
-// NewBuild begins the release that list describes. Discard it in the end
-// whether or not it was finished.
+// NewBuild begins the release that list describes. The caller must Discard it in the end, finished
+// or not.
 func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
 	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
-		return nil, fmt.Errorf("begin release: %w", err)
+		return nil, fmt.Errorf("cannot begin the release: %w", err)
 	}
 	return &Build{
 		releases: r,
@@ -48,14 +48,13 @@ func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Bu
 	}, nil
 }
 
-// Fill brings every file of the manifest into the build: by a hard link from
-// the first of the releases in from that has it with the right bytes, else
-// from the bucket. Each file's SHA-256 is checked either way. The first error
-// ends the others. A build whose downloads would leave fewer than reserve bytes
-// of the disk free is refused before the first of them.
+// Fill adds every file of the manifest to the build: by a hard link from the first of the releases
+// in from that has it with the right bytes, else from the bucket. It checks each file's SHA-256 in
+// both cases. The first error ends the other transfers. If the downloads would leave less than
+// reserve bytes of the disk free, Fill fails before the first of them.
 //
-// Links rather than copies: a new post then costs the disk one page and not
-// the whole site again, and nothing ever writes to a finished release's file.
+// Links instead of copies: a new post then costs the disk one page instead of the whole site, and
+// nothing ever writes to a finished release's file.
 func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string, reserve int64) error {
 	var names []string
 	for name := range b.manifest.Files() {
@@ -91,7 +90,7 @@ func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string,
 	})
 }
 
-// each runs a job for each file, several at once, until one fails.
+// each runs a job for each file, several at a time, until one fails.
 func each(ctx context.Context, names []string, job func(ctx context.Context, name string) error) error {
 	group, jobs := errgroup.WithContext(ctx)
 	group.SetLimit(parallelTransfers)
@@ -104,17 +103,16 @@ func each(ctx context.Context, names []string, job func(ctx context.Context, nam
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// No job fails when ctx ends between two of them.
+	// If ctx ends between two jobs, none fails.
 	return ctx.Err()
 }
 
-// target is where a file of the build is written.
 func (b *Build) target(name string) string {
 	return filepath.Join(b.path, siteName, name)
 }
 
-// linkFrom makes the file's directory, and links the file from the first of the
-// releases that has it with the right bytes.
+// linkFrom creates the file's directory, and links the file from the first of the releases that has
+// it with the right bytes.
 func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
 	target := b.target(name)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
@@ -130,9 +128,9 @@ func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
 	return false, nil
 }
 
-// link gives source, a file of another release, the name target as well, if
-// it has the digest. That it has not, or is missing, or cannot be linked or
-// read, is no error: the file is then downloaded.
+// link gives source, a file of another release, the additional name target if it has the digest. It
+// is no error if source differs, is missing, or cannot be linked or read: the file is then
+// downloaded.
 func (b *Build) link(source, target string, digest manifest.Digest) (bool, error) {
 	stat, err := os.Lstat(source)
 	if err != nil || !stat.Mode().IsRegular() {
@@ -168,53 +166,47 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 	hash := sha256.New()
 	size, err := io.Copy(io.MultiWriter(&b.bytes, hash, file), object.Body)
 	if err != nil {
-		return fmt.Errorf("download %s: %w", content.URL(key), err)
+		return fmt.Errorf("cannot download %s: %w", content.URL(key), err)
 	}
 	if got := manifest.Digest(hash.Sum(nil)); got != digest {
-		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key), got, digest)
+		return fmt.Errorf("%s has SHA-256 %s, the manifest says %s: run pulumi up, unless one is running", content.URL(key),
+			got, digest)
 	}
 	if err := file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", target, err)
+		return fmt.Errorf("cannot sync %s: %w", target, err)
 	}
 	if err := file.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", target, err)
+		return fmt.Errorf("cannot close %s: %w", target, err)
 	}
 	b.downloaded.Add(size)
 	return nil
 }
 
-// Finish writes nginx's configuration, the manifest and release.json, waits until
-// the whole build is on the disk, and gives it its final name. It is not switched
-// to. A build whose rules do not parse is refused.
+// Finish writes nginx's configuration, the manifest and release.json, waits until the whole build
+// is on the disk, and gives it its final name. It does not switch to the release. It rejects a
+// build whose rules cannot be parsed.
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
-	if err := b.writeNGINX(); err != nil {
-		return Info{}, fmt.Errorf("finish release %s: %w", info.Release, err)
-	}
 	text, err := json.Marshal(info)
 	if err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+		return Info{}, fmt.Errorf("cannot finish the release: %w", err)
 	}
-	if err := writeSynced(filepath.Join(b.path, infoName), append(text, '\n')); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	// MkdirTemp made it for the owner alone; web servers run as others.
-	if err := os.Chmod(b.path, 0o755); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := syncDirs(b.path); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
-	}
-	if err := b.releases.install(b.path, info.Release); err != nil {
-		return Info{}, fmt.Errorf("finish release: %w", err)
+	for _, step := range []func() error{
+		b.writeNGINX,
+		func() error { return writeSynced(filepath.Join(b.path, infoName), append(text, '\n')) },
+		func() error { return writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()) },
+		// MkdirTemp creates it for its owner only, but web servers run as other users.
+		func() error { return os.Chmod(b.path, 0o755) },
+		func() error { return syncDirs(b.path) },
+		func() error { return b.releases.install(b.path, info.Release) },
+	} {
+		if err := step(); err != nil {
+			return Info{}, fmt.Errorf("cannot finish release %s: %w", info.Release, err)
+		}
 	}
 	return info, nil
 }
 
-// writeNGINX writes the files that nginx includes.
 func (b *Build) writeNGINX() error {
 	files, err := b.releases.nginxFiles(b.manifest.ID(), filepath.Join(b.path, siteName))
 	if err != nil {
@@ -232,16 +224,54 @@ func (b *Build) writeNGINX() error {
 	return nil
 }
 
-// Downloaded is how many bytes came from the bucket.
 func (b *Build) Downloaded() int64 {
 	return b.downloaded.Load()
 }
 
-// Discard removes what is under the build's temporary name: an unfinished
-// build, or the unsound release that a finished one took the place of.
+// Discard removes the files under the build's temporary name: an unfinished build, or the damaged
+// release that a finished one replaced.
 func (b *Build) Discard() error {
 	if err := os.RemoveAll(b.path); err != nil {
-		return fmt.Errorf("discard unfinished release: %w", err)
+		return fmt.Errorf("cannot discard an unfinished release: %w", err)
 	}
 	return nil
+}
+
+// syncDir makes the names in a directory survive a loss of power.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("cannot sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// syncDirs does so for a directory and all directories below it.
+func syncDirs(root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		return syncDir(path)
+	})
+}
+
+// writeSynced creates a file that is on the disk when it returns.
+func writeSynced(path string, text []byte) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return file.Close()
 }

@@ -7,31 +7,30 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"immutable-infra/server/atomicfile"
 )
 
 const (
-	// firstRetry is how long a build that could not be served waits for the second attempt.
+	// firstRetry is the time before the second attempt at a build that could not be served.
 	firstRetry = 5 * time.Second
 	// lastRetry is the longest time between two attempts.
 	lastRetry = time.Minute
 )
 
-// failure is what is remembered of a build that could not be served. Runs follow each other in
-// seconds, and each attempt may cost a request for every file.
+// failure remembers a build that could not be served. Runs follow each other within seconds, and
+// each attempt may cost a request for every file.
 type failure struct {
-	// Release is the build's id.
-	Release string `json:"release"`
-	// Attempts is how many there have been.
-	Attempts int `json:"attempts"`
-	// Error is what the last attempt met.
+	Release  string `json:"release"`
+	Attempts int    `json:"attempts"`
+	// Error is the error of the last attempt.
 	Error string `json:"error"`
 
-	// at is when that was.
 	at time.Time
 }
 
-// loadFailure reads the file at path. One that is missing or broken remembers nothing, which costs
-// one attempt.
+// loadFailure reads the file at path. A missing or broken one remembers nothing, which costs one
+// attempt.
 func loadFailure(path string) failure {
 	var last failure
 	text, err := os.ReadFile(path)
@@ -44,7 +43,7 @@ func loadFailure(path string) failure {
 	return last
 }
 
-// tooEarly returns the error of the last attempt at a build, if the next one has to wait.
+// tooEarly returns the error of the last attempt at a build if the next attempt has to wait.
 func (f failure) tooEarly(release string, now time.Time) error {
 	if f.Release != release || f.Attempts == 0 {
 		return nil
@@ -53,7 +52,7 @@ func (f failure) tooEarly(release string, now time.Time) error {
 	if doublings := f.Attempts - 1; doublings < 4 {
 		pause = min(firstRetry<<doublings, lastRetry)
 	}
-	// A clock that was set back must not make the pause longer.
+	// After a clock was set back, the pause must not get longer.
 	left := f.at.Add(pause).Sub(now)
 	if left <= 0 || f.at.After(now) {
 		return nil
@@ -61,7 +60,7 @@ func (f failure) tooEarly(release string, now time.Time) error {
 	return fmt.Errorf("%s (attempts: %d, the next one in %s)", f.Error, f.Attempts, left.Round(time.Second))
 }
 
-// next is what is to be remembered when one more attempt has failed.
+// next is the record after another failed attempt.
 func (f failure) next(release string, err error) failure {
 	if f.Release != release {
 		f.Attempts = 0
@@ -69,22 +68,20 @@ func (f failure) next(release string, err error) failure {
 	return failure{Release: release, Attempts: f.Attempts + 1, Error: err.Error()}
 }
 
-// save writes the file at path.
 func (f failure) save(path string) error {
 	text, err := json.Marshal(f)
 	if err == nil {
-		err = replaceFile(path, append(text, '\n'))
+		err = atomicfile.Write(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("remember the failed attempt: %w", err)
+		return fmt.Errorf("cannot save the failed attempt: %w", err)
 	}
 	return nil
 }
 
-// forgetFailure removes the file at path.
 func forgetFailure(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the failed attempt: %w", err)
+		return fmt.Errorf("cannot remove the failed attempt: %w", err)
 	}
 	return nil
 }

@@ -12,53 +12,48 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
 const (
-	// verifiedName and failureName are files of StateDir.
 	verifiedName = "site-verified"
 	failureName  = "pull-failure.json"
 
-	// checkInterval is the pause between two checks of the current release's
-	// files: of 100,000 files, one takes half a second of a processor.
+	// checkInterval is the pause between two checks of the current release's files: a check of
+	// 100,000 files takes half a second of processor time.
 	checkInterval = time.Minute
 )
 
-// Pull brings the current build from the content bucket onto this server and
-// serves it.
+// Pull downloads the current build from the content bucket and serves it.
 type Pull struct {
 	// Bucket is the content bucket: SHA256SUMS and site/<path>.
-	Bucket *bucket.Bucket
-	// Releases is where releases are kept and served from.
+	Bucket   *bucket.Bucket
 	Releases *Releases
-	// Keep is how many releases stay on disk besides the current one. At least
-	// 1, since readers may be in the release that was just switched away from.
+	// Keep is how many releases stay on disk besides the current one. At least 1, since readers may
+	// still use the previous one.
 	Keep int
 	// Verify hashes every file of the current release, as if the machine had
 	// just booted.
 	Verify bool
-	// StateDir is a directory that a boot empties, where runs remember which
-	// release was hashed since, and what failed. When empty, every run verifies
-	// and tries again.
+	// StateDir is a directory that a boot empties, in which runs remember which release they hashed
+	// since, and failures. When empty, every run verifies and retries.
 	StateDir string
-	// Web is the web server that reads nginx's configuration of the current
-	// release. When nil, a release is served as soon as `current` names it.
+	// Web is the web server that reads nginx's configuration of the current release. When nil, a
+	// release is served as soon as `current` names it.
 	Web WebServer
-	// ReloadTimeout is how long Web may take to serve a release.
+	// ReloadTimeout bounds the time until Web serves a release.
 	ReloadTimeout time.Duration
 	// Reserve is how many bytes of the disk a release must leave free.
 	Reserve int64
-	// Limits bound what is accepted.
-	Limits manifest.Limits
+	Limits  manifest.Limits
 	// Log gets one line per change.
 	Log *slog.Logger
 }
 
-// Run makes the release that the bucket describes the one that is served, or
-// changes nothing that is served and returns an error. A run that finds
-// nothing new makes one request. A build that could not be served is tried again
-// by the next run, and then less and less often, at last once a minute.
+// Run serves the release in the bucket, or changes nothing that is served and returns an error. If
+// nothing is new, it sends one request. The next run retries a build that could not be served, with
+// a pause that grows to a minute.
 func (p Pull) Run(ctx context.Context) error {
 	unlock, err := p.Releases.Lock(ctx)
 	if err != nil {
@@ -95,7 +90,7 @@ func (p Pull) Run(ctx context.Context) error {
 	err = p.serve(ctx, list, etag, current, sound, begin)
 	switch {
 	case p.StateDir == "" || err != nil && ctx.Err() != nil:
-		// A run that was stopped says nothing of the build.
+		// An interrupted run says nothing about the build.
 		return err
 	case err != nil:
 		return errors.Join(err, last.next(list.ID(), err).save(p.statePath(failureName)))
@@ -104,9 +99,11 @@ func (p Pull) Run(ctx context.Context) error {
 	}
 }
 
-// serve makes the release of the list the one that is served. Its ETag is
-// remembered when that is certain: until then, the next run does this again.
-func (p Pull) serve(ctx context.Context, list manifest.Manifest, etag, current string, sound bool, begin time.Time) error {
+// serve serves the release of the list. It records the ETag once that succeeded: until then, the
+// next run does this again.
+func (p Pull) serve(
+	ctx context.Context, list manifest.Manifest, etag, current string, sound bool, begin time.Time,
+) error {
 	id := list.ID()
 	if id == current && sound {
 		p.Log.Debug("nothing new", "release", current)
@@ -140,14 +137,14 @@ func (p Pull) serve(ctx context.Context, list manifest.Manifest, etag, current s
 		return err
 	}
 	if !served {
-		// The web server may be reading any release that is here.
+		// The web server may use any of the releases.
 		return nil
 	}
 	return p.Releases.Prune(p.Keep)
 }
 
-// current finds the release that is served and whether it is whole. An unsound
-// one is logged and not an error: it is replaced by what the bucket has.
+// current finds the release that is served and checks it. It logs a damaged one without an error:
+// the release in the bucket replaces it.
 func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 	id, err = p.Releases.Current()
 	if err != nil || id == "" {
@@ -165,16 +162,17 @@ func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 		if ctx.Err() != nil {
 			return "", false, err
 		}
-		p.Log.Warn("the current release is not whole and will be replaced", "reason", err)
+		p.Log.Warn("the current release is damaged and will be replaced", "reason", err)
 		return id, false, nil
 	}
 	return id, true, p.markVerified(id)
 }
 
-// obtain makes sure that the release of the list is on disk and whole: as
-// it was left by an earlier run, or built now from what other releases have
-// and the bucket. It returns how many bytes were downloaded, too.
-func (p Pull) obtain(ctx context.Context, list manifest.Manifest, current string) (_ Info, downloaded int64, err error) {
+// obtain makes sure that the release of the list is complete on the disk: left by an earlier run,
+// or built now from other releases and the bucket. It returns the number of downloaded bytes, too.
+func (p Pull) obtain(
+	ctx context.Context, list manifest.Manifest, current string,
+) (_ Info, downloaded int64, err error) {
 	id := list.ID()
 	exists, err := p.Releases.Exists(id)
 	if err != nil {
@@ -190,7 +188,7 @@ func (p Pull) obtain(ctx context.Context, list manifest.Manifest, current string
 			return Info{}, 0, err
 		}
 		if id != current {
-			p.Log.Warn("a release on disk is not whole and will be replaced", "reason", err)
+			p.Log.Warn("a release on disk is damaged and will be replaced", "reason", err)
 		}
 		from = append(from, id)
 	}
@@ -221,8 +219,7 @@ func (p Pull) statePath(name string) string {
 	return filepath.Join(p.StateDir, name)
 }
 
-// verified is the release that was hashed since boot, or "", and when it was
-// last found to be whole.
+// verified is the release that was hashed since boot, or "", and when it last passed the check.
 func (p Pull) verified() (id string, at time.Time, err error) {
 	if p.StateDir == "" {
 		return "", time.Time{}, nil
@@ -233,27 +230,27 @@ func (p Pull) verified() (id string, at time.Time, err error) {
 		return "", time.Time{}, nil
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	stat, err := os.Stat(path)
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("look for verified marker: %w", err)
+		return "", time.Time{}, fmt.Errorf("cannot read the verified marker: %w", err)
 	}
 	return strings.TrimSpace(string(text)), stat.ModTime(), nil
 }
 
-// markVerified records that the release is whole, and has been hashed since this boot.
+// markVerified records that the release is complete, and has been hashed since this boot.
 func (p Pull) markVerified(id string) error {
 	if p.StateDir == "" {
 		return nil
 	}
-	if err := replaceFile(p.statePath(verifiedName), []byte(id+"\n")); err != nil {
-		return fmt.Errorf("write verified marker: %w", err)
+	if err := atomicfile.Write(p.statePath(verifiedName), []byte(id+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot write the verified marker: %w", err)
 	}
 	return nil
 }
 
-// previous names the release switched away from in the log.
+// previous names the previous release in the log.
 func previous(current string) string {
 	if current == "" {
 		return "none"

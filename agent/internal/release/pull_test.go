@@ -70,7 +70,7 @@ func (s *server) useDir(dir string) {
 	s.pull.Releases = releases
 }
 
-// upload does what a deploy does: files, then the manifest.
+// upload uploads files, then the manifest, like a deploy.
 func (s *server) upload(build site) {
 	for name, content := range build {
 		s.s3.Put("site/"+name, content)
@@ -101,14 +101,14 @@ func (s *server) pullFails() string {
 	return err.Error()
 }
 
-// reboot empties the directory of what runs remember since boot.
+// reboot empties the directory in which runs remember the time since boot.
 func (s *server) reboot() {
 	s.Helper()
 	require.NoError(s, os.RemoveAll(s.pull.StateDir))
 	require.NoError(s, os.Mkdir(s.pull.StateDir, 0o755))
 }
 
-// pass makes what runs remember older.
+// pass makes the records of runs older.
 func (s *server) pass(elapsed time.Duration) {
 	s.Helper()
 	paths, err := filepath.Glob(filepath.Join(s.pull.StateDir, "*"))
@@ -143,7 +143,7 @@ func (s *server) requireServed(build site) {
 	require.Equal(s, build.Manifest(), string(manifest))
 }
 
-// requireTidy expects that nothing unfinished is left on disk.
+// requireTidy expects that no unfinished file is left on disk.
 func (s *server) requireTidy() {
 	s.Helper()
 	for _, pattern := range []string{"*.tmp-*", "releases/*.tmp-*"} {
@@ -199,7 +199,9 @@ func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &info))
 	require.Equal(t, Info{Release: build.ID(), Files: 5, Bytes: 44}, info)
 	require.JSONEq(t, `{"release":"`+build.ID()+`","files":5,"bytes":44}`, string(text))
-	require.Equal(t, `level=INFO msg="switched to release" release=`+build.ID()+" files=5 bytes=44 downloaded=44 from=none\n", s.journal.String())
+	require.Equal(t,
+		`level=INFO msg="switched to release" release=`+build.ID()+" files=5 bytes=44 downloaded=44 from=none\n",
+		s.journal.String())
 }
 
 func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
@@ -207,20 +209,21 @@ func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()
-	require.NoError(t, filepath.WalkDir(filepath.Join(s.dir, "releases"), func(path string, entry fs.DirEntry, err error) error {
-		require.NoError(t, err)
-		stat, err := entry.Info()
-		require.NoError(t, err)
-		want := fs.FileMode(0o644)
-		if entry.IsDir() {
-			want = 0o755
-		}
-		require.Equal(t, want, stat.Mode().Perm(), path)
-		return nil
-	}))
+	require.NoError(t,
+		filepath.WalkDir(filepath.Join(s.dir, "releases"), func(path string, entry fs.DirEntry, err error) error {
+			require.NoError(t, err)
+			stat, err := entry.Info()
+			require.NoError(t, err)
+			want := fs.FileMode(0o644)
+			if entry.IsDir() {
+				want = 0o755
+			}
+			require.Equal(t, want, stat.Mode().Perm(), path)
+			return nil
+		}))
 }
 
-func TestAnUnchangedMinuteCostsOneRequestAndSaysNothing(t *testing.T) {
+func TestUnchangedBucketCostsOneRequestAndNoLogLine(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()
@@ -258,10 +261,11 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	s.upload(second)
 	s.mustPull()
 	s.requireServed(second)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200", "HEAD site/posts/a b/ü+.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/posts/a b/ü+.html 200", "HEAD site/posts/a b/ü+.html 200"},
+		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
-	// The file that did not change is on the disk once.
+	// The unchanged file is on the disk once.
 	one, err := os.Stat(s.file(first, "index.html"))
 	require.NoError(t, err)
 	two, err := os.Stat(s.file(second, "index.html"))
@@ -282,8 +286,7 @@ func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// A deploy is under way: site/ has files of the next build, SHA256SUMS is
-// still that of the one before.
+// During a deploy: site/ has files of the next build, SHA256SUMS is still the previous one.
 func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) {
 	first := firstBuild()
 	second := first.With("index.html", "front page, second").With("new.html", "new").With("404.html", "gone")
@@ -320,7 +323,9 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s.mustPull()
 		s.upload(second)
 		s.s3.Delete("site/new.html")
-		require.Contains(t, s.pullFails(), "get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the bucket: run pulumi up, unless one is running")
+		require.Contains(t, s.pullFails(),
+			"get s3://content/site/new.html: not found (NoSuchKey: NoSuchKey in words): the build is not complete in the "+
+				"bucket: run pulumi up, unless one is running")
 		s.requireServed(first)
 
 		s.upload(second)
@@ -373,13 +378,16 @@ func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
 	s.mustPull()
 	s.pull.Limits.Bytes = 1000
 	s.upload(first.With("film.mp4", strings.Repeat("x", 990)))
-	require.Contains(t, s.pullFails(), "the build has 1034 bytes, and at most 1000 bytes are accepted: make the site smaller and run pulumi up")
+	require.Contains(t, s.pullFails(),
+		"the build has 1034 bytes, and at most 1000 bytes are accepted: make the site smaller and run pulumi up")
 	s.requireServed(first)
 }
 
-func TestAnEmptyBucketAndAMissingRightAreToldApart(t *testing.T) {
+func TestEmptyBucketAndMissingPermissionDiffer(t *testing.T) {
 	s := newServer(t)
-	require.Equal(t, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)", s.pullFails())
+	require.Equal(t,
+		"no build has been uploaded yet: get s3://content/SHA256SUMS: not found (NoSuchKey: NoSuchKey in words)",
+		s.pullFails())
 
 	s.s3.Deny()
 	require.Equal(t, "get s3://content/SHA256SUMS: access denied (AccessDenied: AccessDenied in words): "+
@@ -422,8 +430,8 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// When nothing has to be downloaded, no transfer notices that the run is to end.
-func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
+// Without a download, no transfer notices that the run should end.
+func TestBuildInterruptedBetweenFilesIsIncomplete(t *testing.T) {
 	s := newServer(t)
 	list, err := manifest.Parse([]byte(firstBuild().Manifest()), manifest.DefaultLimits())
 	require.NoError(t, err)
@@ -436,7 +444,7 @@ func TestAStopBetweenTwoFilesIsNotTakenForAFullRelease(t *testing.T) {
 	s.requireTidy()
 }
 
-func TestWhatAKilledRunLeftIsRemovedAndNothingElse(t *testing.T) {
+func TestOnlyFilesOfKilledRunAreRemoved(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -470,14 +478,20 @@ func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
+func TestRollbackToDamagedReleaseRepairsItFirst(t *testing.T) {
 	damages := map[string]func(t *testing.T, s *server, build site){
-		"wrong bytes":      func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
-		"missing file":     func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
-		"file too many":    func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
-		"missing manifest": func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "../SHA256SUMS"))) },
-		"other manifest":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "../SHA256SUMS", b.With("x", "").Manifest()) },
-		"empty info":       func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
+		"wrong bytes":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
+		"missing file":  func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
+		"file too many": func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
+		"missing manifest": func(t *testing.T, s *server, b site) {
+			require.NoError(t,
+				os.Remove(s.file(b, "../SHA256SUMS")))
+		},
+		"other manifest": func(_ *testing.T, s *server, b site) {
+			s.overwrite(b, "../SHA256SUMS",
+				b.With("x", "").Manifest())
+		},
+		"empty info": func(_ *testing.T, s *server, b site) { s.overwrite(b, "../release.json", "") },
 		"empty release": func(t *testing.T, s *server, b site) {
 			require.NoError(t, os.RemoveAll(s.file(b, "../")))
 			require.NoError(t, os.Mkdir(s.file(b, "../"), 0o755))
@@ -497,12 +511,12 @@ func TestRollingBackToADamagedReleaseMendsItFirst(t *testing.T) {
 			s.upload(first)
 			s.mustPull()
 			s.requireServed(first)
-			require.Contains(t, s.journal.String(), "a release on disk is not whole and will be replaced")
+			require.Contains(t, s.journal.String(), "a release on disk is damaged and will be replaced")
 		})
 	}
 }
 
-func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
+func TestDamagedFilesAreRepairedAtTheNextBoot(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -514,14 +528,15 @@ func TestBytesThatRottedOnDiskAreMendedAtTheNextBoot(t *testing.T) {
 	s.s3.TakeRequests()
 	s.mustPull()
 	s.requireServed(build)
-	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200", "HEAD site/404.html 200"}, s.s3.TakeRequests())
+	require.Equal(t, []string{"GET SHA256SUMS 200", "GET site/404.html 200", "HEAD site/404.html 200"},
+		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), `msg="repaired release" release=`+build.ID())
 
 	s.mustPull()
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestVerifyMendsRottenBytesWithoutABoot(t *testing.T) {
+func TestVerifyRepairsDamagedFilesWithoutABoot(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -532,7 +547,7 @@ func TestVerifyMendsRottenBytesWithoutABoot(t *testing.T) {
 	s.requireServed(build)
 }
 
-func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
+func TestDamagedFilesAreNotLinkedIntoTheNextRelease(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -544,7 +559,7 @@ func TestRottenBytesAreNotCarriedIntoTheNextRelease(t *testing.T) {
 	s.requireServed(second)
 }
 
-func TestAReleaseThatLostAFileIsMendedWithinAMinute(t *testing.T) {
+func TestReleaseThatLostAFileIsRepairedWithinAMinute(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *server, build site){
 		"deleted":       func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "404.html"))) },
 		"truncated":     func(_ *testing.T, s *server, b site) { s.overwrite(b, "404.html", "") },
@@ -620,8 +635,8 @@ func TestOldReleasesArePrunedByLastUse(t *testing.T) {
 	s.requireServed(builds[4])
 }
 
-// A reader that resolves `current` once, as a web server does for each request
-// with the real path, finds a complete release whenever it comes.
+// A reader that resolves `current` once, like a web server for each request, finds a complete
+// release at any time.
 func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
 	const versions = 30
 	s := newServer(t)
@@ -697,8 +712,8 @@ func readPair(path string) (string, error) {
 	return string(one), root.Close()
 }
 
-// While an unsound current release is mended in place, the link never dangles.
-func TestAVisitorNeverSeesAGapWhileAReleaseIsMended(t *testing.T) {
+// While a damaged current release is repaired in place, the link never dangles.
+func TestRepairOfAReleaseLeavesNoGap(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -749,10 +764,10 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	// A run that is told to stop while it waits does.
+	// A waiting run that is asked to stop does.
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	require.ErrorContains(t, s.pull.Run(ctx), "wait for another run to end: context deadline exceeded")
+	require.ErrorContains(t, s.pull.Run(ctx), "cannot await the end of another run: context deadline exceeded")
 
 	go func() { results <- s.run() }()
 	letGoOn()
@@ -763,7 +778,7 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(s.journal.String(), "switched to release"))
 }
 
-// R5: a release that the disk has no room for is refused before it fills the disk.
+// R5: a release that is too large for the disk is rejected before it fills the disk.
 func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 	disk := disktest.Small(t)
 	for name, files := range map[string]int{"asked for one by one": 1, "listed": fewFiles + 1} {
@@ -781,8 +796,9 @@ func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 				second = second.With(fmt.Sprintf("film-%d.mp4", i), strings.Repeat("x", (600<<10)/files))
 			}
 			s.upload(second)
-			require.Regexp(t, `^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
-				"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
+			require.Regexp(t,
+				`^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
+					"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
 			s.requireServed(first)
 			for _, request := range s.s3.TakeRequests() {
 				require.NotContains(t, request, "GET site/film")
@@ -805,7 +821,7 @@ func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
 	s.upload(first)
 	s.mustPull()
 
-	// The sizes leave out what directories take.
+	// The sizes do not include directories.
 	full := first
 	for i := range 300 {
 		full = full.With(fmt.Sprintf("%d/index.html", i), strings.Repeat("x", 2<<10))

@@ -1,9 +1,10 @@
-// Package release keeps the releases of the site on a server's disk and
-// brings new ones from the content bucket.
+// Package release keeps the releases of the site on a server's disk and downloads new ones from the
+// content bucket.
 package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/lockfile"
+	"immutable-infra/server/atomicfile"
 	"immutable-infra/server/manifest"
 )
 
@@ -30,14 +32,13 @@ const (
 	etagName     = "manifest.etag"
 	lockName     = ".lock"
 
-	// temporaryMark is in the name of everything that is not finished.
+	// temporaryMark is in the name of everything unfinished.
 	temporaryMark = ".tmp-"
 )
 
-// Releases is the directory on a server that holds the releases of the site
-// and `current`, the symlink to the one that is served. A release's files are
-// never written again once it has its final name: that is what lets releases
-// share files by hard links and lets readers read without locks.
+// Releases is the directory on a server that holds the releases of the site and `current`, the
+// symlink to the one that is served. Nothing writes to the files of a release after it has got its
+// final name: so releases can share files by hard links, and readers need no locks.
 type Releases struct {
 	// dir is absolute where releases are written: nginx's configuration names it.
 	dir string
@@ -45,57 +46,52 @@ type Releases struct {
 	hsts string
 }
 
-// OpenReleases uses dir, an absolute or relative path, and creates what is
-// missing of it. Releases are served with hsts as their
-// Strict-Transport-Security, or without it if that is empty.
+// OpenReleases opens dir, an absolute or relative path, and creates missing directories. Releases
+// are served with hsts as their Strict-Transport-Security, or without it if that is empty.
 func OpenReleases(dir, hsts string) (*Releases, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("find the directory of releases: %w", err)
+		return nil, fmt.Errorf("cannot find the directory of releases: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, releasesName), 0o755); err != nil {
-		return nil, fmt.Errorf("create directory of releases: %w", err)
+		return nil, fmt.Errorf("cannot create the directory of releases: %w", err)
 	}
 	return &Releases{dir: dir, hsts: hsts}, nil
 }
 
-// ReadReleases uses dir to look at, and creates nothing: for a caller that is
-// not the owner of the releases. Without such a directory there is no current
-// release.
+// ReadReleases opens dir read-only and creates nothing: for a caller that does not own the
+// releases. Without such a directory there is no current release.
 func ReadReleases(dir string) *Releases {
 	return &Releases{dir: dir}
 }
 
-// Lock waits until no other process works on the releases, or until ctx ends,
-// and returns the function that lets the next one begin. The kernel lets go of
-// the lock of a process that dies.
+// Lock waits until no other process works on the releases, or until ctx ends, and returns the
+// function that releases the lock. The kernel releases the lock of a process that dies.
 func (r *Releases) Lock(ctx context.Context) (unlock func(), err error) {
 	return lockfile.Lock(ctx, filepath.Join(r.dir, lockName))
 }
 
-// RemoveTemporary removes what a killed run left unfinished. Call it under the
-// lock.
+// RemoveTemporary removes the unfinished files of a killed run. The caller must hold the lock.
 func (r *Releases) RemoveTemporary() error {
 	for _, dir := range []string{r.dir, filepath.Join(r.dir, releasesName)} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("look for unfinished releases: %w", err)
+			return fmt.Errorf("cannot list unfinished releases: %w", err)
 		}
 		for _, entry := range entries {
 			if !isTemporary(entry.Name()) {
 				continue
 			}
 			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-				return fmt.Errorf("remove unfinished release: %w", err)
+				return fmt.Errorf("cannot remove an unfinished release: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// Current is the id of the release that `current` points to, whether or not
-// that release exists. It is empty when `current` is missing or points
-// elsewhere.
+// Current is the id of the release that `current` points to, whether or not that release exists. It
+// is empty when `current` is missing or points elsewhere.
 func (r *Releases) Current() (string, error) {
 	link := filepath.Join(r.dir, currentName)
 	target, err := os.Readlink(link)
@@ -106,7 +102,7 @@ func (r *Releases) Current() (string, error) {
 		return "", fmt.Errorf("%s is not a symlink: move it out of the way", link)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read current release: %w", err)
+		return "", fmt.Errorf("cannot read the current release: %w", err)
 	}
 	dir, id := filepath.Split(target)
 	if filepath.Clean(dir) != releasesName || !manifest.IsID(id) {
@@ -115,23 +111,22 @@ func (r *Releases) Current() (string, error) {
 	return id, nil
 }
 
-// Exists tells whether a release of this id is on disk, sound or not.
+// Exists reports whether a release of this id is on disk, damaged or not.
 func (r *Releases) Exists(id string) (bool, error) {
 	_, err := os.Lstat(r.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for release %s: %w", id, err)
+		return false, fmt.Errorf("cannot check for release %s: %w", id, err)
 	}
 	return true, nil
 }
 
-// Check finds out whether a release is whole: its manifest is the one that it
-// is named after, its site has every file of the manifest and no other,
-// release.json counts the same, and nginx's configuration is what the site's
-// rules render to. With contents, each file's bytes are hashed, too. The error
-// names the first thing that is wrong.
+// Check checks that a release is complete: its name is the id of its manifest, its site has every
+// file of the manifest and no other, release.json has the same counts, and nginx's configuration is
+// the one rendered from the site's rules. With contents, it also hashes each file. The error names
+// the first problem.
 func (r *Releases) Check(ctx context.Context, id string, contents bool, limits manifest.Limits) (Info, error) {
 	text, err := os.ReadFile(filepath.Join(r.path(id), manifest.Name))
 	if err != nil {
@@ -191,8 +186,8 @@ func (r *Releases) Check(ctx context.Context, id string, contents bool, limits m
 	return info, nil
 }
 
-// checkFile checks one file of a release and returns its size. With contents,
-// its bytes must have the digest that the manifest gives it.
+// checkFile checks one file of a release and returns its size. With contents, its bytes must have
+// the manifest's digest.
 func checkFile(path string, entry fs.DirEntry, want manifest.Digest, contents bool) (int64, error) {
 	if !entry.Type().IsRegular() {
 		return 0, fmt.Errorf("%s is not a regular file", path)
@@ -214,41 +209,40 @@ func checkFile(path string, entry fs.DirEntry, want manifest.Digest, contents bo
 	return size, nil
 }
 
-// Switch makes a release on disk the one that is served. Readers see the old
-// release or the new one, never neither: rename(2) replaces the symlink in one
-// step.
+// Switch serves a release on disk. Readers see the old release or the new one, never neither:
+// rename(2) replaces the symlink in one step.
 func (r *Releases) Switch(id string) error {
-	// The time of its directory tells when a release was last in use.
+	// The time of its directory records when a release was last in use.
 	now := time.Now()
 	if err := os.Chtimes(r.path(id), now, now); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	link := filepath.Join(r.dir, currentName)
 	temporary := link + temporaryMark + id
-	// The target is relative, so that the link also holds where the directory
-	// is mounted under another name, as in a container.
+	// The target is relative, so that the link is valid where the directory is mounted under
+	// another name, as in a container.
 	if err := os.Symlink(filepath.Join(releasesName, id), temporary); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	if err := os.Rename(temporary, link); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, errors.Join(err, os.Remove(temporary)))
+		return fmt.Errorf("cannot switch to release %s: %w", id, errors.Join(err, os.Remove(temporary)))
 	}
 	if err := syncDir(r.dir); err != nil {
-		return fmt.Errorf("switch to release %s: %w", id, err)
+		return fmt.Errorf("cannot switch to release %s: %w", id, err)
 	}
 	return nil
 }
 
-// Prune removes all releases but the current one and the keep others that were
-// in use most recently.
+// Prune removes all releases but the current one and the keep others that were in use most
+// recently.
 func (r *Releases) Prune(keep int) error {
 	current, err := r.Current()
 	if err != nil {
-		return fmt.Errorf("prune: %w", err)
+		return fmt.Errorf("cannot prune releases: %w", err)
 	}
 	entries, err := os.ReadDir(filepath.Join(r.dir, releasesName))
 	if err != nil {
-		return fmt.Errorf("prune: %w", err)
+		return fmt.Errorf("cannot prune releases: %w", err)
 	}
 	type candidate struct {
 		id   string
@@ -261,34 +255,33 @@ func (r *Releases) Prune(keep int) error {
 		}
 		stat, err := entry.Info()
 		if err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 		others = append(others, candidate{entry.Name(), stat.ModTime()})
 	}
 	slices.SortFunc(others, func(a, b candidate) int { return b.used.Compare(a.used) })
 	for _, old := range others[min(keep, len(others)):] {
-		// Renamed first: a kill half way leaves something that is plainly not
-		// a release.
+		// Renamed first: after a kill half way, the rest is clearly not a release.
 		doomed := r.path(old.id) + temporaryMark + "pruned"
 		if err := os.Rename(r.path(old.id), doomed); err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 		if err := os.RemoveAll(doomed); err != nil {
-			return fmt.Errorf("prune: %w", err)
+			return fmt.Errorf("cannot prune releases: %w", err)
 		}
 	}
 	return nil
 }
 
-// ETag is the ETag that the manifest of the release had in the bucket, or ""
-// when it is not known. Losing it costs one download of the manifest.
+// ETag is the ETag of the release's manifest in the bucket, or "" when it is not known. Losing it
+// costs one download of the manifest.
 func (r *Releases) ETag(id string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(r.dir, etagName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read ETag: %w", err)
+		return "", fmt.Errorf("cannot read the ETag: %w", err)
 	}
 	release, etag, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
 	if !ok || release != id {
@@ -299,23 +292,23 @@ func (r *Releases) ETag(id string) (string, error) {
 
 // RememberETag records the ETag of a release's manifest for ETag.
 func (r *Releases) RememberETag(id, etag string) error {
-	if err := replaceFile(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n")); err != nil {
-		return fmt.Errorf("remember ETag: %w", err)
+	if err := atomicfile.Write(filepath.Join(r.dir, etagName), []byte(id+" "+etag+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot save the ETag: %w", err)
 	}
 	return nil
 }
 
-// install gives a finished build its final name, in the place of an unsound
-// release of that name if there is one.
+// install gives a finished build its final name, and replaces a damaged release of that name if
+// there is one.
 func (r *Releases) install(temporary, id string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {
-		// Exchanged, so that `current` never points to nothing. The unsound
-		// one now has the temporary name, by which it is removed.
+		// Exchanged, so that `current` always points to a release. The damaged one now has the
+		// temporary name, under which it is removed.
 		err = unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_EXCHANGE)
 	}
 	if err != nil {
-		return fmt.Errorf("rename %s to %s: %w", temporary, id, err)
+		return fmt.Errorf("cannot rename %s to %s: %w", temporary, id, err)
 	}
 	return syncDir(filepath.Join(r.dir, releasesName))
 }
@@ -324,9 +317,27 @@ func (r *Releases) path(id string) string {
 	return filepath.Join(r.dir, releasesName, id)
 }
 
-// isTemporary tells whether a name is one that this package gives to what is
-// not finished.
+// isTemporary reports whether this package uses a name for unfinished files.
 func isTemporary(name string) bool {
 	finished, _, marked := strings.Cut(name, temporaryMark)
 	return marked && (manifest.IsID(finished) || finished == currentName || finished == etagName)
+}
+
+// Info is the content of release.json in a release's directory.
+type Info struct {
+	Release string `json:"release"`
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+}
+
+func readInfo(path string) (Info, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Info{}, err
+	}
+	var info Info
+	if err := json.Unmarshal(text, &info); err != nil {
+		return Info{}, fmt.Errorf("cannot parse %s: %w", path, err)
+	}
+	return info, nil
 }

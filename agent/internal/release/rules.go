@@ -10,12 +10,10 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// Rules are the rules of a release on disk, from its site's _headers and _redirects.
 func (r *Releases) Rules(id string) (rules.Rules, error) {
 	return readRules(filepath.Join(r.path(id), siteName))
 }
 
-// readRules parses the rules of a site's directory.
 func readRules(site string) (rules.Rules, error) {
 	headers, err := readOptional(filepath.Join(site, rules.HeadersFile))
 	if err != nil {
@@ -32,7 +30,6 @@ func readRules(site string) (rules.Rules, error) {
 	return parsed, nil
 }
 
-// readOptional reads a file, or nothing if there is none.
 func readOptional(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,8 +38,8 @@ func readOptional(path string) ([]byte, error) {
 	return text, err
 }
 
-// nginxFiles renders nginx's configuration for the release of an id, whose files are in the
-// directory site by now. They name the release's final directory.
+// nginxFiles renders nginx's configuration for the release of an id, whose files are now in the
+// directory site. The configuration names the release's final directory.
 func (r *Releases) nginxFiles(id, site string) (map[string]string, error) {
 	parsed, err := readRules(site)
 	if err != nil {
@@ -51,7 +48,7 @@ func (r *Releases) nginxFiles(id, site string) (map[string]string, error) {
 	return parsed.NGINX(rules.Server{Root: filepath.Join(r.path(id), siteName), HSTS: r.hsts}), nil
 }
 
-// checkNGINX compares nginx's configuration of a release with what its rules render to.
+// checkNGINX compares nginx's configuration of a release with the one rendered from its rules.
 func (r *Releases) checkNGINX(id string) error {
 	want, err := r.nginxFiles(id, filepath.Join(r.path(id), siteName))
 	if err != nil {

@@ -35,7 +35,7 @@ func TestAReleaseWhoseRulesDoNotParseIsRefused(t *testing.T) {
 	}
 }
 
-func TestAConfigurationThatIsNotWhatTheRulesRenderToIsMended(t *testing.T) {
+func TestChangedConfigurationIsRepaired(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *server, dir string){
 		"changed": func(t *testing.T, _ *server, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "server.conf"), []byte("return 200;"), 0o644))

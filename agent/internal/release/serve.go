@@ -14,26 +14,27 @@ const (
 	// askInterval is the pause between two requests for the release that the web server names.
 	askInterval = 100 * time.Millisecond
 	// settleTime is how long it must name the same one: for a tenth of a second after a reload,
-	// nginx's old workers still take requests.
+	// nginx's old workers still accept requests.
 	settleTime = 200 * time.Millisecond
 )
 
-// WebServer is what serves the current release to visitors. It reads the release's configuration
-// when it starts and at a reload.
+// WebServer serves the current release to visitors. It reads the release's configuration when it
+// starts and at a reload.
 type WebServer interface {
 	// Reload requests a reload and does not wait for it.
 	Reload() error
-	// Release returns the id of the release that visitors get. The error is an ECONNREFUSED where
+	// Release returns the id of the release that visitors get. The error is an ECONNREFUSED if
 	// nothing listens.
 	Release(ctx context.Context) (id string, err error)
 }
 
-// reload has the web server serve the current release, whose id is given, and waits for that.
-// served is whether the web server then named it.
+// reload makes the web server serve the current release, whose id is given, and waits for that.
+// served reports whether the web server then named it.
 //
-// A web server that still names another release rejected the new configuration: `current` goes back
-// to what is served, and the error says so. A web server that does not run reads `current` when it
-// starts, and one that does not say what it serves must not undo a release that is sound.
+// A web server that still names another release has rejected the new configuration: reload points
+// `current` back to the served release, and its error says so. A web server that does not run reads
+// `current` when it starts, and one that does not respond must not cause a sound release to be
+// undone.
 func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 	if p.Web == nil {
 		return true, nil
@@ -49,7 +50,8 @@ func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 		return false, ctx.Err()
 	case err == nil:
 		return false, errors.Join(
-			fmt.Errorf("the web server still serves release %q %s after the switch to %s: read why by journalctl --unit web-reload.service", named, p.ReloadTimeout, id),
+			fmt.Errorf("the web server still serves release %q %s after the switch to %s: see journalctl --unit "+
+				"web-reload.service", named, p.ReloadTimeout, id),
 			p.switchBack(named))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		p.Log.Debug("no web server to reload", "release", id)
@@ -60,9 +62,9 @@ func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 	}
 }
 
-// awaitServed asks until the web server names the release for settleTime, or refuses connections, or
-// ReloadTimeout is over. It returns the release that the web server named last, or the error if it
-// named none.
+// awaitServed retries until the web server names the release for settleTime, refuses connections,
+// or ReloadTimeout is over. It returns the release that the web server named last, or the error if
+// it named none.
 func (p Pull) awaitServed(ctx context.Context, id string) (named string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.ReloadTimeout)
 	defer cancel()
@@ -70,7 +72,7 @@ func (p Pull) awaitServed(ctx context.Context, id string) (named string, err err
 	for {
 		answer, failure := p.Web.Release(ctx)
 		if ctx.Err() == nil || named == "" && err == nil {
-			// An answer that the end of the time cut off says less than the one before it.
+			// The error of a request that the timeout cut off is less useful than the previous one.
 			named, err = answer, failure
 		}
 		switch {
@@ -91,7 +93,7 @@ func (p Pull) awaitServed(ctx context.Context, id string) (named string, err err
 	}
 }
 
-// switchBack makes `current` name the release that the web server still serves, if there is one.
+// switchBack points `current` to the release that the web server still serves, if it exists.
 func (p Pull) switchBack(id string) error {
 	if !manifest.IsID(id) {
 		return nil

@@ -20,20 +20,20 @@ import (
 type webServer struct {
 	*server
 	mutex sync.Mutex
-	// served is the release of the configuration that it has.
+	// served is the release of its configuration.
 	served string
-	// rejected are releases whose configuration it does not take.
+	// rejected are releases whose configuration it rejects.
 	rejected map[string]bool
-	// failure is its answer to any request, if not nil.
+	// failure is its response to any request, if not nil.
 	failure error
 	// reloads and asked count the requests.
 	reloads, asked int
-	// slow is how many answers a reload takes to come into effect.
+	// slow is how many responses a reload takes to take effect.
 	slow, pending int
 	next          string
 }
 
-// newWebServer is one that runs, and reads the release that is current.
+// newWebServer is one that runs, and reads the current release.
 func newWebServer(t *testing.T) (*server, *webServer) {
 	t.Helper()
 	s := newServer(t)
@@ -43,7 +43,7 @@ func newWebServer(t *testing.T) (*server, *webServer) {
 	return s, w
 }
 
-// soon makes a run wait only shortly for a web server that will not answer as it should.
+// soon shortens the wait for a web server that will not respond correctly.
 func (s *server) soon() {
 	s.pull.ReloadTimeout = 250 * time.Millisecond
 }
@@ -104,7 +104,7 @@ func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
 	require.Equal(t, 2, web.reloads)
 }
 
-// For a moment after a reload, the workers of the configuration before still take requests.
+// For a moment after a reload, workers with the previous configuration still accept requests.
 func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
 	s, web := newWebServer(t)
 	first := firstBuild()
@@ -119,7 +119,7 @@ func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
 	s.requireServed(second)
 }
 
-// wavering names the old release in its second and fourth answer.
+// wavering names the old release in its second and fourth response.
 type wavering struct {
 	*webServer
 	old   string
@@ -158,8 +158,10 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	s.upload(second)
 	s.journal.Reset()
 	begin := time.Now()
-	require.Equal(t, fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: read why by journalctl --unit web-reload.service",
-		first.ID(), second.ID()), s.pullFails())
+	require.Equal(t,
+		fmt.Sprintf("the web server still serves release %q 250ms after the switch to %s: see journalctl --unit "+
+			"web-reload.service",
+			first.ID(), second.ID()), s.pullFails())
 	require.Less(t, time.Since(begin), 5*time.Second)
 	s.requireServed(first)
 	require.Equal(t, 3, web.reloads, "once for the new release, once back")
@@ -175,8 +177,7 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 	require.Equal(t, second.ID(), web.served)
 }
 
-// The release that is served is what the web server says, not what was current before: the runs in
-// between may have been killed.
+// The web server names the served release, not `current`: the runs in between may have been killed.
 func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
@@ -217,7 +218,7 @@ func (s *stopping) Release(ctx context.Context) (string, error) {
 	return s.webServer.Release(ctx)
 }
 
-// A run that was stopped after the switch leaves it to the next one to find out what is served.
+// A run that is stopped after the switch leaves the check of the served release to the next one.
 func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
@@ -254,7 +255,7 @@ func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
 	require.Equal(t, []string{"GET SHA256SUMS 304"}, s.s3.TakeRequests())
 }
 
-func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
+func TestSwitchStaysIfTheWebServerDoesNotRespond(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
 	s.pull.Keep = 1
@@ -270,7 +271,8 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 		s.mustPull()
 		s.requireServed(build)
 	}
-	require.Contains(t, s.journal.String(), `level=WARN msg="cannot check which release is served" release=`+builds[0].ID()+` reason="/.well-known/release: status 502 Bad Gateway"`)
+	require.Contains(t, s.journal.String(),
+		`level=WARN msg="cannot check which release is served" release=`+builds[0].ID()+` reason="/.well-known/release: status 502 Bad Gateway"`)
 	require.Len(t, s.releases(), 4, "the web server may still read any of them")
 
 	web.failure = nil
@@ -281,8 +283,8 @@ func TestAWebServerThatDoesNotSayWhatItServesKeepsTheSwitch(t *testing.T) {
 	require.ElementsMatch(t, []string{last.ID(), builds[2].ID()}, s.releases(), "it is known which one is read")
 }
 
-// An answer counts that came before the time was over, not that the time was over.
-func TestAnAnswerThatIsCutOffDoesNotHideTheOneBefore(t *testing.T) {
+// A response before the timeout counts, not the timeout.
+func TestResponseCutOffByTheTimeoutDoesNotHideTheLastOne(t *testing.T) {
 	s, web := newWebServer(t)
 	s.soon()
 	first := firstBuild()
@@ -325,9 +327,9 @@ type unable struct{ *webServer }
 
 func (unable) Reload() error { return errors.New("no such directory") }
 
-// R3, R4: a build that cannot be served stays refused, says what to do, and does not cost a request
-// for each file every few seconds.
-func TestABuildThatCannotBeServedIsTriedLessAndLessOften(t *testing.T) {
+// R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does
+// not cost a request for each file every few seconds.
+func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)

@@ -12,12 +12,12 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// fewFiles is up to how many files are asked for their sizes one by one. A listing of the whole
-// bucket takes a request for each thousand files, one after the other.
+// fewFiles is the number of files up to which sizes are requested one by one. A listing of the
+// whole bucket takes a request for each thousand files, one after the other.
 const fewFiles = 64
 
-// sizes is the sum of the sizes of files in the bucket, in bytes. A file that is missing there
-// counts nothing: its download says so.
+// sizes is the sum of the sizes of files in the bucket, in bytes. It ignores a missing file: its
+// download reports it.
 func sizes(ctx context.Context, content *bucket.Bucket, names []string) (int64, error) {
 	if len(names) > fewFiles {
 		listing, err := content.List(ctx, siteName+"/")
@@ -53,15 +53,16 @@ func sizes(ctx context.Context, content *bucket.Bucket, names []string) (int64, 
 	return sum.Load(), err
 }
 
-// checkSpace refuses to write so many bytes below dir where fewer than reserve would stay free.
+// checkSpace fails if writing so many bytes below dir would leave less than reserve free.
 func checkSpace(dir string, bytes, reserve int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return fmt.Errorf("measure the free space of %s: %w", dir, err)
+		return fmt.Errorf("cannot measure the free space of %s: %w", dir, err)
 	}
 	free := int64(stat.Bavail) * stat.Bsize
 	if bytes > free-reserve {
-		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set a larger rootVolumeSize and run pulumi up",
+		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set "+
+			"a larger rootVolumeSize and run pulumi up",
 			mebibytes(bytes), dir, mebibytes(free), mebibytes(reserve))
 	}
 	return nil
@@ -73,4 +74,37 @@ func mebibytes(bytes int64) string {
 		return fmt.Sprintf("%d bytes", bytes)
 	}
 	return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+}
+
+// budget counts the bytes of a release while several files are written at a time, and rejects bytes
+// beyond its limit.
+type budget struct {
+	limit int64
+	spent atomic.Int64
+}
+
+// Write counts data and keeps nothing of them, so that a budget can be another destination of a
+// copy.
+func (b *budget) Write(data []byte) (int, error) {
+	if err := b.spend(int64(len(data))); err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// fits fails if so many more bytes would exceed the limit.
+func (b *budget) fits(bytes int64) error {
+	if sum := b.spent.Load() + bytes; sum > b.limit {
+		return fmt.Errorf("the build has %s, and at most %s are accepted: make the site smaller and run pulumi up",
+			mebibytes(sum), mebibytes(b.limit))
+	}
+	return nil
+}
+
+// spend counts bytes that need no copying.
+func (b *budget) spend(bytes int64) error {
+	if b.spent.Add(bytes) > b.limit {
+		return fmt.Errorf("the build is larger than %d bytes in all", b.limit)
+	}
+	return nil
 }

@@ -1,5 +1,5 @@
-// Package traefik is what the agent does with the Traefik that stands in front of
-// the site: it switches its state, and starts it again.
+// Package traefik controls the Traefik in front of the site: it switches its state, and restarts
+// it.
 package traefik
 
 import (
@@ -11,29 +11,27 @@ import (
 	"path/filepath"
 
 	"immutable-infra/agent/internal/handover"
+	"immutable-infra/server/atomicfile"
 )
 
-// StateFile is the part of Traefik's dynamic configuration that depends on the state
-// of the server: a copy of one of the files that the bundle has for it. Traefik
-// watches its directory.
+// StateFile is the part of Traefik's dynamic configuration that depends on the server's state: a
+// copy of one of the bundle's files. Traefik watches its directory.
 type StateFile struct {
-	// Path is the file's path.
 	Path string
 	// Shipped is the directory with a file NAME.yaml for each state NAME.
 	Shipped string
 }
 
-// State tells which of the shipped files it is a copy of; it is "" for none, and
-// when there is no file.
-func (f StateFile) State() (handover.State, error) {
+// State returns the state whose shipped file it is a copy of; "" for no such file.
+func (f StateFile) State() (handover.ProxyState, error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the state of Traefik: %w", err)
+		return "", fmt.Errorf("cannot read the state of Traefik: %w", err)
 	}
-	for _, state := range []handover.State{handover.Waiting, handover.Serving, handover.Draining} {
+	for _, state := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Draining} {
 		shipped, err := f.shipped(state)
 		if err != nil {
 			return "", err
@@ -45,33 +43,28 @@ func (f StateFile) State() (handover.State, error) {
 	return "", nil
 }
 
-// Set replaces the file as a whole: Traefik, which looks as soon as something
-// happens in the directory, must never see a part of it. It is written beside the
-// directory, where Traefik does not look.
-func (f StateFile) Set(state handover.State) error {
+// Set replaces the file as a whole, because Traefik reads it at any event in the directory and must
+// never see a part of it. It writes the new file outside of the directory, where Traefik does not
+// watch.
+func (f StateFile) Set(state handover.ProxyState) error {
 	text, err := f.shipped(state)
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
+	beside := filepath.Join(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".new")
+	if err := atomicfile.Write(beside, text, 0o644); err != nil {
+		return fmt.Errorf("cannot write the state of Traefik: %w", err)
 	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
-	}
-	if err := os.Rename(file.Name(), f.Path); err != nil {
-		return fmt.Errorf("write the state of Traefik: %w", err)
+	if err := os.Rename(beside, f.Path); err != nil {
+		return fmt.Errorf("cannot write the state of Traefik: %w", errors.Join(err, os.Remove(beside)))
 	}
 	return nil
 }
 
-func (f StateFile) shipped(state handover.State) ([]byte, error) {
+func (f StateFile) shipped(state handover.ProxyState) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(f.Shipped, string(state)+".yaml"))
 	if err != nil {
-		return nil, fmt.Errorf("read what is shipped for a state of Traefik: %w", err)
+		return nil, fmt.Errorf("cannot read the shipped state of Traefik: %w", err)
 	}
 	return text, nil
 }

@@ -11,8 +11,8 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// newStateFile is the file of a server that is set up like the real one, with a
-// text for each state.
+// newStateFile is the file of a server with the same files as a real one, with a text for each
+// state.
 func newStateFile(t *testing.T, root string) StateFile {
 	t.Helper()
 	f := StateFile{Path: filepath.Join(root, "dynamic", "state.yaml"), Shipped: t.TempDir()}
@@ -28,8 +28,8 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	f := newStateFile(t, root)
 	state, err := f.State()
 	require.NoError(t, err)
-	require.Empty(t, state, "nobody has set one")
-	for _, want := range []handover.State{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
+	require.Empty(t, state, "no state was set")
+	for _, want := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
 		before, beforeErr := os.Stat(f.Path)
 		require.NoError(t, f.Set(want))
 		text, err := os.ReadFile(f.Path)
@@ -39,7 +39,8 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o644), after.Mode().Perm())
 		if beforeErr == nil {
-			require.False(t, os.SameFile(before, after), "another file has its name, also in the same state: that is what Traefik notices")
+			require.False(t, os.SameFile(before, after),
+				"the file is replaced even in the same state: Traefik notices that")
 		}
 		state, err := f.State()
 		require.NoError(t, err)
@@ -52,7 +53,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 	}
 }
 
-func TestAStateThatIsNotAmongTheShippedOnesIsNotKnown(t *testing.T) {
+func TestUnshippedStateIsUnknown(t *testing.T) {
 	f := newStateFile(t, t.TempDir())
 	require.NoError(t, os.WriteFile(f.Path, []byte("# of another bundle\n"), 0o644))
 	state, err := f.State()
@@ -70,7 +71,7 @@ func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, full.Close())
 
-	require.ErrorContains(t, f.Set(handover.Draining), "write the state of Traefik: ")
+	require.ErrorContains(t, f.Set(handover.Draining), "cannot write the state of Traefik: ")
 	state, err := f.State()
 	require.NoError(t, err)
 	require.Equal(t, handover.Serving, state)

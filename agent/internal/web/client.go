@@ -1,4 +1,5 @@
-// Package web asks the site's web server on this machine, by way of Traefik, as a visitor would.
+// Package web sends requests to the site's web server on this machine, through Traefik, like a
+// visitor.
 package web
 
 import (
@@ -15,12 +16,11 @@ import (
 )
 
 const (
-	// ParallelRequests is how many requests keep their connections open at once.
+	// ParallelRequests is how many connections stay open for concurrent requests.
 	ParallelRequests = 8
-	// HeaderTimeout bounds the wait for an answer to begin.
+	// HeaderTimeout bounds the wait for the response headers.
 	HeaderTimeout = 10 * time.Second
-	// requestTimeout bounds one request, its body included. The server is this
-	// machine.
+	// requestTimeout bounds one request, its body included. The server is this machine.
 	requestTimeout = time.Minute
 	// ReleasePath is where the web server names the release that it serves.
 	ReleasePath = "/.well-known/release"
@@ -28,7 +28,6 @@ const (
 	releaseBytes = 4 << 10
 )
 
-// Client sends requests to the site on this machine.
 type Client struct {
 	address   url.URL
 	host      string
@@ -36,11 +35,11 @@ type Client struct {
 	http      http.Client
 }
 
-// NewClient asks at an address without a path, such as https://127.0.0.1, for the site named host.
-// The user agent marks the requests in Traefik's log.
+// NewClient returns a client for the site named host at an address without a path, such as
+// https://127.0.0.1. The user agent marks the requests in Traefik's log.
 //
-// It goes past any proxy, does not follow redirects, which are not the file that was asked for, and
-// gets the bytes as they are. It accepts any certificate: the first server of all has none yet.
+// It bypasses proxies, does not follow redirects, which are not the requested file, and gets
+// uncompressed bytes. It accepts any certificate: the first server of all has none yet.
 func NewClient(address *url.URL, host, userAgent string) *Client {
 	return &Client{
 		address:   url.URL{Scheme: address.Scheme, Host: address.Host},
@@ -59,7 +58,7 @@ func NewClient(address *url.URL, host, userAgent string) *Client {
 	}
 }
 
-// ParseAddress reads the address of a web server, which has no path.
+// ParseAddress parses the address of a web server, which has no path.
 func ParseAddress(text string) (*url.URL, error) {
 	address, err := url.Parse(text)
 	if err != nil || address.Scheme != "https" || address.Host == "" || strings.Trim(address.Path, "/") != "" {
@@ -68,7 +67,7 @@ func ParseAddress(text string) (*url.URL, error) {
 	return address, nil
 }
 
-// Get requests a path, which is not escaped yet. The caller closes the answer's body.
+// Get requests a path, which is not escaped yet. The caller closes the response's body.
 func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	address := c.address
 	address.Path = path
@@ -79,7 +78,7 @@ func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	request.Host = c.host
 	request.Header.Set("User-Agent", c.userAgent)
 	response, err := c.http.Do(request)
-	// Without the method and address that url.Error puts before it.
+	// Without the method and address that url.Error adds.
 	var inner *url.Error
 	if errors.As(err, &inner) {
 		err = inner.Err
@@ -87,8 +86,8 @@ func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	return response, err
 }
 
-// Release returns the id of the release that the web server names. A server on which nothing
-// listens is an ECONNREFUSED.
+// Release returns the id of the release that the web server names. If nothing listens, the error is
+// an ECONNREFUSED.
 func (c *Client) Release(ctx context.Context) (id string, err error) {
 	response, err := c.Get(ctx, ReleasePath)
 	if err != nil {

@@ -27,7 +27,8 @@ func newClient(t *testing.T, handler http.HandlerFunc) *Client {
 
 func TestTheReleaseIsTheOneThatVisitorsOfTheSiteGet(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != "site.example.org" || r.TLS.ServerName != "site.example.org" || r.UserAgent() != "agent-test" || r.URL.Path != "/.well-known/release" {
+		if r.Host != "site.example.org" || r.TLS.ServerName != "site.example.org" || r.UserAgent() != "agent-test" ||
+			r.URL.Path != "/.well-known/release" {
 			w.WriteHeader(http.StatusMisdirectedRequest)
 			return
 		}
@@ -43,10 +44,28 @@ func TestAnAnswerWithoutAReleaseIsAnError(t *testing.T) {
 		answer http.HandlerFunc
 		reason string
 	}{
-		"no nginx":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "/.well-known/release: status 502 Bad Gateway"},
-		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, "/.well-known/release: status 302 Found"},
-		"a page":     {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "/.well-known/release: invalid character '<' looking for beginning of value"},
-		"nothing":    {func(http.ResponseWriter, *http.Request) {}, "/.well-known/release: EOF"},
+		"no nginx": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(
+					http.StatusBadGateway,
+				)
+			}, "/.well-known/release: status 502 Bad Gateway",
+		},
+		"a redirect": {
+			func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(
+					w, r, "/", http.StatusFound,
+				)
+			}, "/.well-known/release: status 302 Found",
+		},
+		"a page": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprint(
+					w, "<html>",
+				)
+			}, "/.well-known/release: invalid character '<' looking for beginning of value",
+		},
+		"nothing": {func(http.ResponseWriter, *http.Request) {}, "/.well-known/release: EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := newClient(t, test.answer).Release(t.Context())
@@ -55,7 +74,7 @@ func TestAnAnswerWithoutAReleaseIsAnError(t *testing.T) {
 	}
 }
 
-func TestNothingThatListensIsToldFromASilentServer(t *testing.T) {
+func TestRefusedConnectionAndSilenceDiffer(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	address, err := url.Parse(server.URL)
 	require.NoError(t, err)
@@ -75,7 +94,9 @@ func TestAnAddressHasNoPath(t *testing.T) {
 	address, err := ParseAddress("https://127.0.0.1:8443/")
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:8443", address.Host)
-	for _, text := range []string{"", "example.org", "http://127.0.0.1", "https://127.0.0.1/blog", "https://", "https://[::1"} {
+	for _, text := range []string{
+		"", "example.org", "http://127.0.0.1", "https://127.0.0.1/blog", "https://", "https://[::1",
+	} {
 		_, err := ParseAddress(text)
 		require.ErrorContains(t, err, "give an address without a path, such as https://127.0.0.1", text)
 	}

@@ -5,15 +5,15 @@ import (
 	"os"
 )
 
-// Server is the web server as `agent pull` sees it: it is asked for a reload, and for the release
-// that it serves.
+// Server is the web server for `agent pull`, which requests reloads from it and asks for the
+// release that it serves.
 type Server struct {
 	*Client
-	// ReloadRequest is the file that asks for a reload. The unit that reloads, as root, removes it.
+	// ReloadRequest is the file that requests a reload. The unit that reloads, as root, removes it.
 	ReloadRequest string
 }
 
-// Reload asks for a reload of the configuration and does not wait for it. Several requests may
+// Reload requests a reload of the configuration and does not wait for it. Several requests may
 // become one reload, which begins after the last of them.
 func (s Server) Reload() error {
 	if err := os.WriteFile(s.ReloadRequest, nil, 0o644); err != nil {

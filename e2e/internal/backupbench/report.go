@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// Flat is by how much the cost may differ from that at the beginning.
+	// Flat is how much the cost may differ from the initial one.
 	Flat = 0.10
-	// Limit is how many bytes a minute may take at most, in all.
+	// Limit is the maximum of bytes for a minute.
 	Limit = 50_000
-	// cycle is every how many hours Prometheus cuts a block, and firstCycle the hour in
-	// which the first whole cycle begins.
+	// cycle is every how many hours Prometheus cuts a block, and firstCycle the hour in which the
+	// first complete cycle begins.
 	cycle, firstCycle = 2, 3
-	// overhead is the most bytes of headers that a request has.
+	// overhead is the maximum of a request's headers in bytes.
 	overhead = 1500
 )
 
-// Report is the outcome of the bench.
+// Report is the result of the bench.
 type Report struct {
 	Series          int     `json:"series"`
 	IntervalSeconds float64 `json:"intervalSeconds"`
-	// Ours and Original are of all runs.
+	// Ours and Original cover all runs.
 	Ours     Figures `json:"ours"`
 	Original Figures `json:"original"`
-	// Noise is of a first cycle with values of which none compresses.
+	// Noise covers a first cycle with incompressible values.
 	Noise Figures `json:"noise"`
-	// Ratio is how many times as much the original sends.
+	// Ratio is the original's bytes divided by ours.
 	Ratio float64 `json:"ratio"`
 	// Hours are by the simulated clock. A run is one minute's.
 	Hours []Hour `json:"hours"`
-	// Cycles are each two hours with a block.
+	// Cycles are two hours with a block each.
 	Cycles   []Cycle   `json:"cycles"`
 	Restores []Restore `json:"restores"`
 	Killed   []Killed  `json:"killed"`
@@ -48,59 +48,59 @@ type Hour struct {
 	Original Figures `json:"original"`
 }
 
-// Cycle is what it costs from one block to the next.
+// Cycle is the cost from one block to the next.
 type Cycle struct {
 	FirstHour int     `json:"firstHour"`
 	LastHour  int     `json:"lastHour"`
 	SentMean  float64 `json:"sentMean"`
 }
 
-// Restore is what it took to bring a history of some size back.
+// Restore is the restore of a history of some size.
 type Restore struct {
-	// After is what was backed up before.
+	// After is the time that was backed up.
 	After string `json:"after"`
-	// Bytes are those of the data directory that was backed up.
+	// Bytes is the size of the backed up data directory.
 	Bytes    int64    `json:"bytes"`
 	Blocks   int      `json:"blocks"`
 	Ours     Transfer `json:"ours"`
 	Original Transfer `json:"original"`
 }
 
-// Transfer is how a history came back.
+// Transfer is the result of a restore.
 type Transfer struct {
 	Received int64 `json:"received"`
 	Requests int   `json:"requests"`
-	// Seconds is how long the restore took, and OpenSeconds how long Prometheus'
-	// storage takes to open what came.
+	// Seconds is how long the restore took, and OpenSeconds how long Prometheus' storage took to
+	// open the result.
 	Seconds     float64            `json:"seconds"`
 	OpenSeconds float64            `json:"openSeconds"`
 	Samples     compare.Difference `json:"samples"`
-	// Failed is why it did not come back, if it did not.
+	// Failed is why the restore failed, if it did.
 	Failed string `json:"failed,omitempty"`
 }
 
-// Killed is what is lost with a server that is killed.
+// Killed is the loss with a server that is killed.
 type Killed struct {
-	// AfterBackup is how long after the last backup it was killed, in seconds.
+	// AfterBackup is the time from the last backup to the kill, in seconds.
 	AfterBackup float64  `json:"afterBackupSeconds"`
 	Ours        Transfer `json:"ours"`
 	Original    Transfer `json:"original"`
-	// Interval is how many samples there are from one backup to the next.
+	// Interval is the number of samples between two backups.
 	Interval int64 `json:"samplesPerInterval"`
 }
 
-// Measured is what the bench has seen.
+// Measured has the measurements of the bench.
 type Measured struct {
 	Series   int
 	Interval time.Duration
-	// Ours and Original are the runs in both ways, and Noise those of ours with values
-	// of which none compresses.
+	// Ours and Original are the runs of both systems, and Noise our runs with incompressible
+	// values.
 	Ours, Original, Noise []Run
 	Restores              []Restore
 	Killed                []Killed
 }
 
-// NewReport judges what was measured.
+// NewReport judges the measurements.
 func NewReport(m Measured) Report {
 	report := Report{
 		Series: m.Series, IntervalSeconds: m.Interval.Seconds(),
@@ -112,17 +112,19 @@ func NewReport(m Measured) Report {
 		report.Ratio = report.Original.SentMean / report.Ours.SentMean
 	}
 	for hour := 1; hour <= hours(m.Ours); hour++ {
-		report.Hours = append(report.Hours, Hour{Hour: hour, Ours: figures(between(m.Ours, hour, hour)), Original: figures(between(m.Original, hour, hour))})
+		report.Hours = append(report.Hours,
+			Hour{Hour: hour, Ours: figures(between(m.Ours, hour, hour)), Original: figures(between(m.Original, hour, hour))})
 	}
 	for first := firstCycle; first+cycle-1 <= hours(m.Ours); first += cycle {
 		runs := between(m.Ours, first, first+cycle-1)
-		report.Cycles = append(report.Cycles, Cycle{FirstHour: first, LastHour: first + cycle - 1, SentMean: figures(runs).SentMean})
+		report.Cycles = append(report.Cycles,
+			Cycle{FirstHour: first, LastHour: first + cycle - 1, SentMean: figures(runs).SentMean})
 	}
 	report.Problems = append(report.Problems, report.problems()...)
 	return report
 }
 
-// problems is what is not as it should be.
+// problems are the violated requirements.
 func (r Report) problems() (problems []string) {
 	add := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
 	if r.Ours.SentMean > Limit {
@@ -133,14 +135,16 @@ func (r Report) problems() (problems []string) {
 		if i > 0 && math.Abs(hour.Ours.SentMedian/first-1) > Flat {
 			add("an ordinary minute of hour %d takes %.0f bytes, one of hour 1 %.0f", hour.Hour, hour.Ours.SentMedian, first)
 		}
-		// What it says is what it sends, but for headers.
+		// The bytes that it reports are those that it sends, without headers.
 		if told := hour.Ours.OverheadPerRequest; told < 0 || told > overhead {
-			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour, hour.Ours.ToldMean, hour.Ours.SentMean)
+			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour,
+				hour.Ours.ToldMean, hour.Ours.SentMean)
 		}
 	}
 	for i, cycle := range r.Cycles {
 		if first := r.Cycles[0]; i > 0 && math.Abs(cycle.SentMean/first.SentMean-1) > Flat {
-			add("a minute of hours %d and %d takes %.0f bytes, one of hours %d and %d %.0f", cycle.FirstHour, cycle.LastHour, cycle.SentMean, first.FirstHour, first.LastHour, first.SentMean)
+			add("a minute of hours %d and %d takes %.0f bytes, one of hours %d and %d %.0f", cycle.FirstHour, cycle.LastHour,
+				cycle.SentMean, first.FirstHour, first.LastHour, first.SentMean)
 		}
 	}
 	for _, restore := range r.Restores {
@@ -150,7 +154,8 @@ func (r Report) problems() (problems []string) {
 	}
 	for _, killed := range r.Killed {
 		if d := killed.Ours.Samples; d.Same == 0 || d.Changed+d.Invented > 0 || d.Lost > killed.Interval {
-			add("killed %.0f s after a backup, more than one interval of %d samples is lost: %s", killed.AfterBackup, killed.Interval, d)
+			add("killed %.0f s after a backup, more than one interval of %d samples is lost: %s", killed.AfterBackup,
+				killed.Interval, d)
 		}
 	}
 	return problems

@@ -9,7 +9,7 @@ import (
 	"immutable-infra/e2e/internal/compare"
 )
 
-// runs are a minute's each, of some hours; sent tells the bytes of the minute, from 1.
+// runs are the runs of some hours, one a minute; sent returns the bytes of a minute, from 1.
 func runs(hours int, sent func(minute int) int64) (all []Run) {
 	for minute := 1; minute <= hours*60; minute++ {
 		all = append(all, Run{Minute: minute, Sent: sent(minute), Requests: 5, Seconds: 0.1, Told: sent(minute) - 3000})
@@ -28,9 +28,10 @@ func constant(minute int) int64 {
 
 func whole() compare.Difference { return compare.Difference{Same: 1000, Series: 10} }
 
-func TestWhatStaysFlatIsNoProblem(t *testing.T) {
+func TestConstantCostIsNoProblem(t *testing.T) {
 	report := NewReport(Measured{
-		Series: 1000, Interval: 15 * time.Second, Ours: runs(12, constant), Original: runs(12, func(int) int64 { return 4_000_000 }),
+		Series: 1000, Interval: 15 * time.Second, Ours: runs(12, constant),
+		Original: runs(12, func(int) int64 { return 4_000_000 }),
 		Restores: []Restore{{After: "hour 1", Ours: Transfer{Samples: whole()}}},
 		Killed:   []Killed{{Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 100}}}},
 	})
@@ -44,7 +45,7 @@ func TestWhatStaysFlatIsNoProblem(t *testing.T) {
 	require.Contains(t, report.String(), "The original sends")
 }
 
-func TestWhatGrowsIsAProblem(t *testing.T) {
+func TestGrowingCostIsAProblem(t *testing.T) {
 	t.Run("an ordinary minute", func(t *testing.T) {
 		report := NewReport(Measured{Ours: runs(12, func(minute int) int64 { return constant(minute) + int64(minute)*7 })})
 		require.NotEmpty(t, report.Problems)
@@ -62,12 +63,12 @@ func TestWhatGrowsIsAProblem(t *testing.T) {
 	})
 }
 
-func TestWhatIsTooMuchIsAProblem(t *testing.T) {
+func TestCostAboveTheLimitIsAProblem(t *testing.T) {
 	report := NewReport(Measured{Ours: runs(3, func(int) int64 { return 50_100 })})
 	require.Equal(t, []string{"a minute takes 50100 bytes: more than 50000"}, report.Problems)
 }
 
-func TestAnAgentThatTellsOtherBytesThanItSendsIsAProblem(t *testing.T) {
+func TestWrongReportOfSentBytesIsAProblem(t *testing.T) {
 	for name, told := range map[string]int64{"too many": 41_000, "too few": 20_000} {
 		t.Run(name, func(t *testing.T) {
 			measured := runs(1, constant)
@@ -81,9 +82,10 @@ func TestAnAgentThatTellsOtherBytesThanItSendsIsAProblem(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotComeBackIsAProblem(t *testing.T) {
+func TestIncompleteRestoreIsAProblem(t *testing.T) {
 	for name, difference := range map[string]compare.Difference{
-		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1}, "one invented": {Same: 1000, Invented: 1},
+		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1},
+		"one invented": {Same: 1000, Invented: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := NewReport(Measured{Restores: []Restore{{After: "hour 1", Ours: Transfer{Samples: difference}}}})
@@ -94,7 +96,9 @@ func TestWhatDoesNotComeBackIsAProblem(t *testing.T) {
 }
 
 func TestMoreThanAnIntervalLostIsAProblem(t *testing.T) {
-	report := NewReport(Measured{Killed: []Killed{{AfterBackup: 60, Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 101}}}}})
+	report := NewReport(Measured{
+		Killed: []Killed{{AfterBackup: 60, Interval: 100, Ours: Transfer{Samples: compare.Difference{Same: 900, Lost: 101}}}},
+	})
 	require.Len(t, report.Problems, 1)
 	require.Contains(t, report.Problems[0], "more than one interval of 100 samples is lost")
 }

@@ -1,5 +1,4 @@
-// Package backupbench judges what backups of a growing history cost, and what they bring
-// back.
+// Package backupbench judges the cost of backups of a growing history, and their restores.
 package backupbench
 
 import (
@@ -7,20 +6,20 @@ import (
 	"slices"
 )
 
-// Run is what one run of a backup took.
+// Run is the cost of one backup.
 type Run struct {
-	// Minute is which one of the simulation it was, from 1.
+	// Minute is its minute of the simulation, from 1.
 	Minute int
 	// Sent and Received are bytes on the wire: HTTP with its headers, without TLS.
 	Sent, Received int64
 	Requests       int
 	// Seconds is how long the process ran.
 	Seconds float64
-	// Told is how many bytes it says itself that it has sent; 0 is that it does not say.
+	// Told is how many bytes the backup itself reports; 0 is no report.
 	Told int64
 }
 
-// Figures are those of several runs. Sizes are in bytes, of one run.
+// Figures summarize several runs. Sizes are in bytes, for one run.
 type Figures struct {
 	Runs               int     `json:"runs"`
 	SentMean           float64 `json:"sentMean"`
@@ -60,12 +59,13 @@ func figures(runs []Run) Figures {
 	return f
 }
 
-// between are the runs of some hours, from 1, the last one included.
+// between are the runs of some hours, from 1, inclusive.
 func between(runs []Run, first, last int) []Run {
-	return slices.DeleteFunc(slices.Clone(runs), func(r Run) bool { return r.Minute <= (first-1)*60 || r.Minute > last*60 })
+	return slices.DeleteFunc(slices.Clone(runs),
+		func(r Run) bool { return r.Minute <= (first-1)*60 || r.Minute > last*60 })
 }
 
-// hours is how many hours the runs are of.
+// hours is the number of hours of the runs.
 func hours(runs []Run) int {
 	if len(runs) == 0 {
 		return 0

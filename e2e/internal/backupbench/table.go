@@ -11,10 +11,13 @@ func (r Report) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")+"\t") }
-	line("hour", "kB/run", "median", "most", "kB received", "requests", "s/run", "most", "original kB/run", "most", "s/run")
+	line("hour", "kB/run", "median", "most", "kB received", "requests", "s/run", "most", "original kB/run", "most",
+		"s/run")
 	row := func(name string, ours, original Figures) {
-		line(name, kB(ours.SentMean), kB(ours.SentMedian), kB(ours.SentMax), kB(ours.ReceivedMean), fmt.Sprintf("%.1f", ours.RequestsMean),
-			seconds(ours.SecondsMean), seconds(ours.SecondsMax), kB(original.SentMean), kB(original.SentMax), seconds(original.SecondsMean))
+		line(name, kB(ours.SentMean), kB(ours.SentMedian), kB(ours.SentMax), kB(ours.ReceivedMean),
+			fmt.Sprintf("%.1f", ours.RequestsMean),
+			seconds(ours.SecondsMean), seconds(ours.SecondsMax), kB(original.SentMean), kB(original.SentMax),
+			seconds(original.SecondsMean))
 	}
 	for _, hour := range r.Hours {
 		row(fmt.Sprint(hour.Hour), hour.Ours, hour.Original)
@@ -22,13 +25,18 @@ func (r Report) String() string {
 	row("all", r.Ours, r.Original)
 	// It writes to memory.
 	_ = w.Flush()
-	fmt.Fprintf(&text, "The original sends %.0f times as much. With values that do not compress a minute takes %s kB here.\n\n", r.Ratio, kB(r.Noise.SentMean))
+	fmt.Fprintf(&text,
+		"The original sends %.0f times as much. With values that do not compress a minute takes %s kB here.\n\n", r.Ratio,
+		kB(r.Noise.SentMean))
 
-	line("restored after", "MB there", "blocks", "samples", "MB received", "requests", "s", "s to open", "original MB", "s", "s to open")
+	line("restored after", "MB there", "blocks", "samples", "MB received", "requests", "s", "s to open", "original MB",
+		"s", "s to open")
 	for _, restore := range r.Restores {
 		ours, original := restore.Ours, restore.Original
-		line(restore.After, mB(restore.Bytes), fmt.Sprint(restore.Blocks), fmt.Sprint(ours.Samples.Same), mB(ours.Received), fmt.Sprint(ours.Requests),
-			seconds(ours.Seconds), seconds(ours.OpenSeconds), mB(original.Received), seconds(original.Seconds), seconds(original.OpenSeconds))
+		line(restore.After, mB(restore.Bytes), fmt.Sprint(restore.Blocks), fmt.Sprint(ours.Samples.Same), mB(ours.Received),
+			fmt.Sprint(ours.Requests),
+			seconds(ours.Seconds), seconds(ours.OpenSeconds), mB(original.Received), seconds(original.Seconds),
+			seconds(original.OpenSeconds))
 	}
 	_ = w.Flush()
 	for _, killed := range r.Killed {
@@ -41,7 +49,7 @@ func (r Report) String() string {
 	return text.String()
 }
 
-// String says what came back.
+// String describes the restore.
 func (t Transfer) String() string {
 	if t.Failed != "" {
 		return "DID NOT COME BACK: " + t.Failed

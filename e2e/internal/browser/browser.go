@@ -33,19 +33,19 @@ const (
 	width, height = 1280, 900
 	// attempts is how many times a page is opened while the machine's network changes.
 	attempts = 3
-	// visitLimit is how long a page may take to load and to come to rest.
+	// visitLimit bounds the time until a page has loaded and is idle.
 	visitLimit = time.Minute
 )
 
 //go:embed settle.js
 var settle string
 
-// Options say what a browser takes for granted.
+// Options configure a browser.
 type Options struct {
-	// Home is the browser's home directory, where it looks for authorities that it trusts.
+	// Home is the browser's home directory, which has its trusted authorities.
 	Home string
-	// Others are answers to requests for other hosts, by the beginning of their URL. No
-	// request for them leaves the machine.
+	// Others are responses to requests for other hosts, by the beginning of their URL. Such
+	// requests never leave the machine.
 	Others map[string]string
 }
 
@@ -55,7 +55,7 @@ type Browser struct {
 	others map[string]string
 }
 
-// Installed reports whether there is a Chromium on the machine.
+// Installed reports whether the machine has a Chromium.
 func Installed() bool {
 	for _, path := range []string{"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"} {
 		if _, err := os.Stat(path); err == nil {
@@ -76,7 +76,7 @@ func Start(ctx context.Context, options Options) (browser *Browser, stop func(),
 		chromedp.Flag("disable-lcd-text", true),
 		// Pictures below the window are in the screenshot as well.
 		chromedp.Flag("blink-settings", "lazyLoadEnabled=false"),
-		// Pages of other hosts are shown in the same process, where their requests are seen.
+		// Pages of other hosts run in the same process, where their requests are visible.
 		chromedp.Flag("disable-site-isolation-trials", true),
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,HttpsUpgrades"),
 		chromedp.WindowSize(width, height))
@@ -93,13 +93,13 @@ func Start(ctx context.Context, options Options) (browser *Browser, stop func(),
 	return &Browser{ctx: first, others: options.Others}, stop, nil
 }
 
-// Page is what one visit saw.
+// Page is the result of one visit.
 type Page struct {
 	// URL is where the visit ended, after redirects.
 	URL string
 	// Status is that of the document.
 	Status int
-	// Problems are in words, each once.
+	// Problems are in words, without duplicates.
 	Problems []string
 	// Links are the URLs that the page refers to, resolved, with their fragments.
 	Links []string
@@ -107,8 +107,8 @@ type Page struct {
 	Picture image.Image
 }
 
-// Visit opens a page in a new tab, waits until nothing loads any more, and looks at it.
-// A page that cannot be opened at all is an error.
+// Visit opens a page in a new tab, waits until nothing loads any more, and inspects it. A page that
+// cannot be opened at all is an error.
 func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
 	for attempt := 1; ; attempt++ {
 		seen, err := b.visit(ctx, target)
@@ -118,13 +118,14 @@ func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
 	}
 }
 
-// networkChanged reports whether Chromium ended a request because an interface of this machine
-// came or went, such as that of a container, which is none of the site's doing.
+// networkChanged reports whether Chromium ended a request because an interface of this machine came
+// or went, such as a container's, which is not the site's fault.
 func networkChanged(problems []string, err error) bool {
 	if err != nil {
 		problems = append(problems, err.Error())
 	}
-	return slices.ContainsFunc(problems, func(problem string) bool { return strings.Contains(problem, "net::ERR_NETWORK_CHANGED") })
+	return slices.ContainsFunc(problems,
+		func(problem string) bool { return strings.Contains(problem, "net::ERR_NETWORK_CHANGED") })
 }
 
 func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
@@ -156,11 +157,13 @@ func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
 	for _, problem := range result.Problems {
 		seen.note("%s", problem)
 	}
-	return Page{URL: result.URL, Status: seen.documentStatus(), Problems: seen.list(), Links: result.Links, Picture: picture}, nil
+	return Page{
+		URL: result.URL, Status: seen.documentStatus(), Problems: seen.list(), Links: result.Links, Picture: picture,
+	}, nil
 }
 
-// Evaluate opens a page, and returns what a JavaScript expression has for a value there, as
-// soon as its promise is kept.
+// Evaluate opens a page, and returns the value of a JavaScript expression there once its promise is
+// fulfilled.
 func (b *Browser) Evaluate(ctx context.Context, target, expression string) (string, error) {
 	tab, closeTab := chromedp.NewContext(b.ctx)
 	defer closeTab()
@@ -170,14 +173,15 @@ func (b *Browser) Evaluate(ctx context.Context, target, expression string) (stri
 	if err := chromedp.Do(limited, chromedp.Navigate(target)); err != nil {
 		return "", fmt.Errorf("cannot open %s: %w", target, err)
 	}
-	value, err := chromedp.Run(limited, chromedp.Evaluate[string]("Promise.resolve("+expression+").then(String)", chromedp.EvalAwaitPromise))
+	value, err := chromedp.Run(limited,
+		chromedp.Evaluate[string]("Promise.resolve("+expression+").then(String)", chromedp.EvalAwaitPromise))
 	if err != nil {
 		return "", fmt.Errorf("cannot evaluate %s at %s: %w", expression, target, err)
 	}
 	return value, nil
 }
 
-// prepare gives a tab the same window and the same taste on every machine.
+// prepare gives a tab the same window and preferences on every machine.
 func (b *Browser) prepare(ctx, tab context.Context) error {
 	if err := chromedp.Do(ctx); err != nil {
 		return err
@@ -187,9 +191,10 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: "light"},
-	}}); err != nil {
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: "light"},
+		}}); err != nil {
 		return err
 	}
 	if len(b.others) == 0 {
@@ -201,7 +206,7 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	}
 	if err := chromedp.Listen(tab, func(event any) {
 		if paused, ok := event.(*fetch.EventRequestPaused); ok {
-			// Not here: the answer to the command arrives after this event.
+			// Not here: the response to the command arrives after this event.
 			go b.answer(tab, paused)
 		}
 	}); err != nil {
@@ -211,8 +216,8 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	return err
 }
 
-// answer gives a request for another host the answer that it has here. That the tab is gone
-// meanwhile is no error.
+// answer responds to a request for another host. It is no error if the tab has been closed
+// meanwhile.
 func (b *Browser) answer(tab context.Context, paused *fetch.EventRequestPaused) {
 	for prefix, body := range b.others {
 		if !strings.HasPrefix(paused.Request.URL, prefix) {
@@ -230,7 +235,7 @@ func (b *Browser) answer(tab context.Context, paused *fetch.EventRequestPaused) 
 	}
 }
 
-// settled is what settle.js returns.
+// settled is the result of settle.js.
 type settledPage struct {
 	URL      string   `json:"url"`
 	Links    []string `json:"links"`
@@ -241,12 +246,12 @@ type settledPage struct {
 type watch struct {
 	mu       sync.Mutex
 	problems []string
-	// loader is what the document of the main frame came by, and loaded those after which all
-	// that a page begins with was there.
+	// loader loaded the document of the main frame, and loaded has the loaders whose pages had all
+	// initial resources.
 	loader cdp.LoaderID
 	loaded map[cdp.LoaderID]bool
-	// urls are those of requests, open are the requests under way, and documents the statuses
-	// of main documents by their loader.
+	// urls are those of requests, open are the requests in progress, and documents the statuses of
+	// main documents by their loader.
 	urls      map[network.RequestID]string
 	open      map[network.RequestID]cdp.LoaderID
 	documents map[cdp.LoaderID]int
@@ -266,7 +271,7 @@ func (w *watch) event(event any) {
 	case *page.EventFrameNavigated:
 		if e.Frame.ParentID == "" {
 			w.update(func() {
-				// What the page before had under way ends with it.
+				// Requests of the previous page end with it.
 				maps.DeleteFunc(w.open, func(_ network.RequestID, loader cdp.LoaderID) bool { return loader == w.loader })
 				w.loader = e.Frame.LoaderID
 			})
@@ -280,9 +285,10 @@ func (w *watch) event(event any) {
 	case *network.EventRequestWillBeSent:
 		w.update(func() {
 			w.urls[e.RequestID] = e.Request.URL
-			// A player keeps its request open, and settle.js awaits its first picture.
-			// The end of what a worker asks for is told to the worker alone.
-			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource && e.Type != network.ResourceTypePreflight {
+			// A player keeps its request open, and settle.js awaits its first picture. Only a
+			// worker learns of the end of its own requests.
+			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource &&
+				e.Type != network.ResourceTypePreflight {
 				w.open[e.RequestID] = e.LoaderID
 			}
 		})
@@ -303,15 +309,16 @@ func (w *watch) event(event any) {
 		}
 		w.note("exception: %s", text)
 	case *logdomain.EventEntryAdded:
-		// Failed requests are noted with their status above. What is said of security is never
-		// a matter of taste: a blocked style, mixed content.
-		if e.Entry.Source != logdomain.EntrySourceNetwork && (e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
+		// Failed requests are noted with their status above. Messages about security always matter:
+		// a blocked style, mixed content.
+		if e.Entry.Source != logdomain.EntrySourceNetwork &&
+			(e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
 			w.note("%s: %s", e.Entry.Source, e.Entry.Text)
 		}
 	}
 }
 
-// arguments is what was printed on the console.
+// arguments is the text printed on the console.
 func arguments(args []*runtime.RemoteObject) string {
 	var words []string
 	for _, arg := range args {
@@ -335,7 +342,7 @@ func (w *watch) response(e *network.EventResponseReceived) {
 	}
 }
 
-// isFavicon reports whether browsers ask for this by themselves. A page that names its icon has
+// isFavicon reports whether browsers request this by themselves. A page with an icon of its own has
 // it among its links.
 func isFavicon(target string) bool { return strings.HasSuffix(target, "/favicon.ico") }
 
@@ -387,8 +394,8 @@ func (w *watch) documentStatus() int {
 	return w.documents[w.loader]
 }
 
-// settled waits until nothing is under way in the tab and everything is drawn. A page that
-// leads on by itself is followed.
+// settled waits until nothing is in progress in the tab and everything is drawn. It follows a page
+// that redirects by itself.
 func (w *watch) settled(ctx context.Context) (settledPage, error) {
 	for {
 		loader, err := w.idleLoader(ctx)
@@ -396,7 +403,7 @@ func (w *watch) settled(ctx context.Context) (settledPage, error) {
 			return settledPage{}, err
 		}
 		result, err := chromedp.Run(ctx, chromedp.Evaluate[settledPage](settle, chromedp.EvalAwaitPromise))
-		// What a script asked for meanwhile may change the page.
+		// A response to a script may change the page.
 		if at, idle := w.idle(); at != loader || !idle {
 			continue
 		}
@@ -414,7 +421,7 @@ func (w *watch) settled(ctx context.Context) (settledPage, error) {
 	}
 }
 
-// idleLoader waits until the document of the main frame is complete and no request is under way.
+// idleLoader waits until the document of the main frame is complete and no request is in progress.
 func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
 	for {
 		if loader, idle := w.idle(); idle {
@@ -423,7 +430,8 @@ func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(), context.Cause(ctx))
+			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(),
+				context.Cause(ctx))
 		}
 	}
 }

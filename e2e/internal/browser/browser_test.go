@@ -17,7 +17,8 @@ import (
 )
 
 // onePixel is a picture of one green pixel.
-const onePixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+const onePixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ" +
+	"AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 // whole is a site without a problem.
 func whole() map[string]string {
@@ -33,7 +34,7 @@ func whole() map[string]string {
 	}
 }
 
-// write makes a site of files.
+// write creates a site from files.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -45,21 +46,22 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after the other.
+// TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after another.
 func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
-		t.Skip("needs Chromium: tools/need.sh chromium")
+		t.Skip("needs Chromium: ops/scripts/need.sh chromium")
 	}
-	browser, stop, err := Start(t.Context(), Options{Others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><p>Player</p>"}})
+	browser, stop, err := Start(t.Context(),
+		Options{Others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><p>Player</p>"}})
 	require.NoError(t, err)
 	t.Cleanup(stop)
 
 	const front = "index.html"
 	for name, c := range map[string]struct {
 		file, old, new string
-		// header is sent with each answer of the served site, and not of the plain server.
+		// header is sent with each response of the served site, but not of the plain server.
 		header map[string]string
-		// found are parts of the problems. Without, there are none.
+		// found are parts of the problems. Empty means no problems.
 		found []string
 	}{
 		"nothing is wrong": {},
@@ -71,37 +73,46 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 			found: []string{"/: blocked (csp): Image data:"}},
 		"a policy that blocks a player": {header: map[string]string{"Content-Security-Policy": "frame-src 'self'"},
 			found: []string{"/: security: Framing 'https://player.example/' violates"}},
-		"a blocked script": {file: front, old: `<script>`, new: `<script src="/app.js"></script><script>`, header: map[string]string{"Content-Security-Policy": "script-src 'unsafe-inline'"},
-			found: []string{"/: blocked (csp): Script ", "/app.js"}},
-		"a script of the wrong type": {file: front, old: `<script>`, new: `<script src="/feed.xml?js" type="module"></script><script>`,
+		"a blocked script": {file: front, old: `<script>`, new: `<script src="/app.js"></script><script>`,
+			header: map[string]string{"Content-Security-Policy": "script-src 'unsafe-inline'"},
+			found:  []string{"/: blocked (csp): Script ", "/app.js"}},
+		"a script of the wrong type": {file: front, old: `<script>`,
+			new:   `<script src="/feed.xml?js" type="module"></script><script>`,
 			found: []string{"/: javascript: Failed to load module script"}},
-		"an error on the console": {file: front, old: `document.title = "Front page"`, new: `console.error("out of", {cheese: 1})`,
+		"an error on the console": {file: front, old: `document.title = "Front page"`,
+			new:   `console.error("out of", {cheese: 1})`,
 			found: []string{"/: console: out of Object"}},
 		"an exception": {file: front, old: `document.title = "Front page"`, new: `nothing.at.all()`,
 			found: []string{"/: exception: Uncaught ReferenceError: nothing is not defined"}},
-		"a promise that nobody catches": {file: front, old: `document.title = "Front page"`, new: `Promise.reject(new Error("no index"))`,
+		"a promise that nobody catches": {file: front, old: `document.title = "Front page"`,
+			new:   `Promise.reject(new Error("no index"))`,
 			found: []string{"/: exception: Uncaught (in promise) Error: no index"}},
 		"a missing picture": {file: front, old: onePixel, new: "/gone.png",
 			found: []string{"/: 404: Image ", "/: the link to ", "/gone.png is broken: 404"}},
 		"a picture that is none": {file: front, old: onePixel, new: "/about/",
 			found: []string{"/: picture: ", "/about/ cannot be decoded"}},
-		"a font that is none": {file: "site.css", old: `body {`, new: `@font-face { font-family: Own; src: url(/dot.svg) } body { font-family: Own;`,
+		"a font that is none": {file: "site.css", old: `body {`,
+			new:   `@font-face { font-family: Own; src: url(/dot.svg) } body { font-family: Own;`,
 			found: []string{"/: font: Own did not load"}},
-		"a request that fails": {file: front, old: `document.title = "Front page"`, new: `fetch("/search.json").then((a) => a.json()).catch(() => {})`,
+		"a request that fails": {file: front, old: `document.title = "Front page"`,
+			new:   `fetch("/search.json").then((a) => a.json()).catch(() => {})`,
 			found: []string{"/: 404: Fetch ", "/search.json"}},
 		"a broken link": {file: front, old: `href="/about"`, new: `href="/imprint/"`,
 			found: []string{"/: the link to ", "/imprint/ is broken: 404"}},
 		"a fragment that leads nowhere": {file: front, old: `href="/about"`, new: `href="/about/#whom"`,
 			found: []string{"/: the link to ", "/about/#whom is broken: the page has no such id"}},
-		"a picture for other screens that is missing": {file: front, old: `<img `, new: `<img srcset="` + "/dot.svg 1x, /large.svg 9x" + `" `,
+		"a picture for other screens that is missing": {file: front, old: `<img `,
+			new:   `<img srcset="` + "/dot.svg 1x, /large.svg 9x" + `" `,
 			found: []string{"/: the link to ", "/large.svg is broken: 404"}},
-		"a picture that a style misses": {file: "site.css", old: `body {`, new: `.unused { background: url('/unused.svg') } body {`,
+		"a picture that a style misses": {file: "site.css", old: `body {`,
+			new:   `.unused { background: url('/unused.svg') } body {`,
 			found: []string{"/site.css: the link to ", "/unused.svg is broken: 404"}},
 		"a feed that leads nowhere": {file: "feed.xml", old: `/about/#who`, new: `/abuot/`,
 			found: []string{"/feed.xml: the link to ", "/abuot/ is broken: 404"}},
 		"a feed that is no XML": {file: "feed.xml", old: `</entry>`, new: ``,
 			found: []string{"cannot read ", "feed.xml as text/xml"}},
-		"a page of another host that is unreachable": {file: front, old: `https://player.example/embed`, new: `https://localhost:9/embed`,
+		"a page of another host that is unreachable": {file: front, old: `https://player.example/embed`,
+			new:   `https://localhost:9/embed`,
 			found: []string{"/: failed (net::ERR_", "Document https://localhost:9/embed"}},
 		"a page that is an error": {header: map[string]string{"X-Status": "503"},
 			found: []string{"/: the status is 503 and should be 200"}},
@@ -128,7 +139,8 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 				compared = "" // both would be broken in the same way
 			}
 			report, err := browser.Crawl(t.Context(), Site{
-				URL: served.URL + "/", Plain: compared, Dir: dir, Client: served.Client(), Aliases: []string{"https://www.site.example/"},
+				URL: served.URL + "/", Plain: compared, Dir: dir, Client: served.Client(),
+				Aliases: []string{"https://www.site.example/"},
 			})
 			require.NoError(t, err)
 			problems := strings.ReplaceAll(strings.Join(report.Problems, "\n"), served.URL, "")
@@ -146,8 +158,8 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	}
 }
 
-// unkind is a server that adds headers, and that the two of them that begin with X make answer
-// in another way.
+// unkind is a server that adds headers; two of them, whose names begin with X, change its
+// responses.
 func unkind(handler http.Handler, header map[string]string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorded := httptest.NewRecorder()
@@ -161,7 +173,9 @@ func unkind(handler http.Handler, header map[string]string) http.Handler {
 			case "X-Status":
 				status = http.StatusServiceUnavailable
 			case "X-Replace":
-				body = strings.Replace(body, value, map[string]string{"rgb(0, 90, 0)": "rgb(90, 0, 0)", "<p style": "<p>More</p><div style='height: 2000px'></div><p style"}[value], 1)
+				body = strings.Replace(body, value, map[string]string{
+					"rgb(0, 90, 0)": "rgb(90, 0, 0)", "<p style": "<p>More</p><div style='height: 2000px'></div><p style",
+				}[value], 1)
 				w.Header().Del("Content-Length")
 			default:
 				w.Header().Set(name, value)
@@ -188,9 +202,14 @@ func TestDifferCountsPixelsBeyondTheTolerance(t *testing.T) {
 		"the same":            {picture(nil), ""},
 		"a little darker":     {picture(func(p *image.RGBA) { p.Set(1, 1, color.RGBA{R: 8}) }), ""},
 		"one pixel in 10,000": {picture(func(p *image.RGBA) { p.Set(1, 1, color.RGBA{R: 9}) }), ""},
-		"two pixels":          {picture(func(p *image.RGBA) { p.Set(3, 1, color.RGBA{G: 9}); p.Set(4, 1, color.RGBA{B: 9}) }), "2 of 10000 pixels differ, the first at (3,1)"},
-		"another size":        {image.NewRGBA(image.Rect(0, 0, 100, 101)), "the picture is (100,100) and should be (100,101) pixels"},
-		"another format":      {image.NewNRGBA(image.Rect(0, 0, 100, 100)), ""},
+		"two pixels": {
+			picture(func(p *image.RGBA) { p.Set(3, 1, color.RGBA{G: 9}); p.Set(4, 1, color.RGBA{B: 9}) }),
+			"2 of 10000 pixels differ, the first at (3,1)",
+		},
+		"another size": {
+			image.NewRGBA(image.Rect(0, 0, 100, 101)), "the picture is (100,100) and should be (100,101) pixels",
+		},
+		"another format": {image.NewNRGBA(image.Rect(0, 0, 100, 100)), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found := Differ(plain, c.other, DefaultTolerance())
@@ -205,7 +224,10 @@ func TestDifferCountsPixelsBeyondTheTolerance(t *testing.T) {
 
 func TestFileServerServesAsStaticHostsDo(t *testing.T) {
 	files := whole()
-	maps.Copy(files, map[string]string{"colophon.html": "colophon", "404.html": "not here", "a.mjs": "1", "b.webmanifest": "{}", "c.php": "<?php secret", "_headers": "/*", "plain": "no extension"})
+	maps.Copy(files, map[string]string{
+		"colophon.html": "colophon", "404.html": "not here", "a.mjs": "1", "b.webmanifest": "{}", "c.php": "<?php secret",
+		"_headers": "/*", "plain": "no extension",
+	})
 	server := httptest.NewServer(FileServer(write(t, files)))
 	t.Cleanup(server.Close)
 	client := server.Client()

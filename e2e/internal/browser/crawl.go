@@ -20,41 +20,41 @@ import (
 	"golang.org/x/net/html"
 )
 
-// Site is a site to be visited.
+// Site is a site to visit.
 type Site struct {
 	// URL is that of the front page, with a slash at its end.
 	URL string
-	// Aliases are other beginnings of URLs by which the site means itself, such as the url of
-	// its configuration when it is served elsewhere.
+	// Aliases are other beginnings of URLs of the same site, such as the url of its configuration
+	// when it is served elsewhere.
 	Aliases []string
-	// Client asks for links. It needs to know the authorities that the site's certificate is from.
+	// Client requests links. It must trust the authorities of the site's certificate.
 	Client *http.Client
-	// Dir holds the built site: each HTML page in it is visited.
+	// Dir contains the built site: each HTML page in it is visited.
 	Dir string
-	// Plain is the URL of a plain server of the same files, or "": each page that Dir holds
-	// must look there as it does at URL.
+	// Plain is the URL of a plain server of the same files, or "": each page in Dir must look the
+	// same there as at URL.
 	Plain string
-	// Pages are paths to be visited besides those of Dir and those that links lead to.
+	// Pages are paths to visit besides those of Dir and those of links.
 	Pages []string
-	// Statuses are those of pages that answer with an error on purpose, by path.
+	// Statuses are those of pages that respond with an error on purpose, by path.
 	Statuses map[string]int
-	// Unchecked reports whether a path is left alone: neither visited nor asked for.
+	// Unchecked reports whether a path is neither visited nor requested.
 	Unchecked func(path string) bool
 }
 
-// Report is what a crawl saw.
+// Report is the result of a crawl.
 type Report struct {
-	// Visited are the paths of the pages, Compared is how many of them were compared with the
-	// plain server's, and Links is how many URLs were asked for.
+	// Visited are the paths of the pages, Compared is how many of them were compared with the plain
+	// server's, and Links is how many URLs were requested.
 	Visited  []string
 	Compared int
 	Links    int
 	Problems []string
 }
 
-// Crawl visits every page of the built site and every page that a link leads to, and asks for
-// every link to the site's own: pages, pictures, styles, scripts, what styles and manifests and
-// feeds refer to.
+// Crawl visits every page of the built site and every page with a link to it, and requests every
+// link to the site itself: pages, pictures, styles, scripts, and the references of styles,
+// manifests and feeds.
 func (b *Browser) Crawl(ctx context.Context, site Site) (Report, error) {
 	origin, err := url.Parse(site.URL)
 	if err != nil {
@@ -95,7 +95,7 @@ func Pages(dir string) ([]string, error) {
 			return err
 		}
 		page := "/" + filepath.ToSlash(relative)
-		// Shown for a status, and not asked for.
+		// Shown for a status, and never requested.
 		if page == "/404.html" || page == "/410.html" {
 			return nil
 		}
@@ -113,13 +113,13 @@ func Pages(dir string) ([]string, error) {
 	return pages, nil
 }
 
-// todo is a page to be visited: its path with its query, escaped.
+// todo is a page to visit: its path with its query, escaped.
 type todo struct {
 	path  string
 	built bool
 }
 
-// resource is the answer to a link.
+// resource is the response to a link.
 type resource struct {
 	status int
 	kind   string
@@ -177,7 +177,7 @@ func (c *crawl) visit(ctx context.Context, next todo) error {
 	return nil
 }
 
-// pageOf is the one name of a page that has several: /about.html and /about are the same file,
+// pageOf is the canonical name of a page with several: /about.html and /about are the same file,
 // and so are /a%2Bb and /a+b.
 func pageOf(path string) string {
 	if decoded, err := url.PathUnescape(path); err == nil {
@@ -204,7 +204,7 @@ func (c *crawl) compare(ctx context.Context, path string, served Page) error {
 	return nil
 }
 
-// follow asks for a link that a page or a file has, if it is to the site itself.
+// follow requests a link of a page or a file if it leads to the site itself.
 func (c *crawl) follow(ctx context.Context, from, link string) {
 	for _, alias := range c.site.Aliases {
 		if strings.HasPrefix(link, alias) {
@@ -228,12 +228,13 @@ func (c *crawl) follow(ctx context.Context, from, link string) {
 		c.problem(from, "the link to %s leads nowhere: %v", target, found.err)
 	case found.status >= http.StatusBadRequest && (!onPurpose || found.status != expected):
 		c.problem(from, "the link to %s is broken: %d", target, found.status)
-	case fragment != "" && fragment != "top" && !strings.HasPrefix(fragment, ":~:") && found.ids != nil && !found.ids[fragment]:
+	case fragment != "" && fragment != "top" && !strings.HasPrefix(fragment, ":~:") && found.ids != nil &&
+		!found.ids[fragment]:
 		c.problem(from, "the link to %s#%s is broken: the page has no such id", target, fragment)
 	}
 }
 
-// ask asks for a URL once, and follows what is in the answer.
+// ask requests a URL once, and follows the links in the response.
 func (c *crawl) ask(ctx context.Context, target *url.URL) *resource {
 	if known := c.asked[target.String()]; known != nil {
 		return known
@@ -284,7 +285,7 @@ func (c *crawl) ask(ctx context.Context, target *url.URL) *resource {
 	return found
 }
 
-// textual reports whether what a file refers to is looked for.
+// textual reports whether a file is searched for references.
 func textual(kind string) bool {
 	return kind == "text/html" || kind == "text/css" || kind == "application/manifest+json" || isXML(kind)
 }
@@ -293,7 +294,7 @@ func isXML(kind string) bool {
 	return kind == "text/xml" || kind == "application/xml" || strings.HasSuffix(kind, "+xml") && kind != "image/svg+xml"
 }
 
-// ids are the targets that fragments may have in a page.
+// ids are the possible targets of fragments in a page.
 func ids(page string) (map[string]bool, error) {
 	found := map[string]bool{}
 	tokens := html.NewTokenizer(strings.NewReader(page))
@@ -313,7 +314,7 @@ func ids(page string) (map[string]bool, error) {
 	}
 }
 
-// references are the URLs in a style sheet, a manifest, a feed or a sitemap, as they are written.
+// references are the URLs in a style sheet, a manifest, a feed or a sitemap, as written.
 func references(kind, text string) ([]string, error) {
 	switch {
 	case kind == "text/css":
@@ -328,7 +329,9 @@ func references(kind, text string) ([]string, error) {
 
 func styleReferences(text string) []string {
 	var found []string
-	for _, pattern := range []string{`url\(\s*"([^"]+)"\s*\)`, `url\(\s*'([^']+)'\s*\)`, `url\(\s*([^"'()\s]+)\s*\)`, `@import\s+["']([^"']+)["']`} {
+	for _, pattern := range []string{
+		`url\(\s*"([^"]+)"\s*\)`, `url\(\s*'([^']+)'\s*\)`, `url\(\s*([^"'()\s]+)\s*\)`, `@import\s+["']([^"']+)["']`,
+	} {
 		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			if !strings.HasPrefix(match[1], "data:") && !strings.HasPrefix(match[1], "#") {
 				found = append(found, match[1])

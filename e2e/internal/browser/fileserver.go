@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// FileServer serves a built site as plain static hosts do, with no header of its own:
-// /about is the file about, else leads to /about/ where that is a directory with an index.html,
-// else is about.html. What is missing is 404.html with the status 404.
+// FileServer serves a built site like plain static hosts, with no header of its own: /about is the
+// file about, else leads to /about/ if that is a directory with an index.html, else is about.html.
+// For a missing file it serves 404.html with the status 404.
 func FileServer(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := path.Clean("/" + r.URL.Path)
@@ -72,7 +72,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string, status int) 
 	http.ServeContent(w, r, name, info.ModTime(), file)
 }
 
-// kindOf is the media type of a file, as far as a page would not work without it.
+// kindOf is the media type of a file, if pages need it.
 func kindOf(name string) string {
 	switch extension := filepath.Ext(name); extension {
 	case ".webmanifest":

@@ -7,10 +7,10 @@ import (
 	"image/draw"
 )
 
-// Tolerance is by how much two pictures of the same page may differ: the same browser draws the
-// same page with the same pixels, but for the edges of scaled pictures.
+// Tolerance is how much two pictures of the same page may differ: the same browser draws the same
+// page with the same pixels, except the edges of scaled pictures.
 type Tolerance struct {
-	// Channel is the largest difference of a colour, of 255, that does not count.
+	// Channel is the largest difference of a colour, of 255, that is ignored.
 	Channel int
 	// Share is the largest share of the pixels that may differ by more.
 	Share float64
@@ -19,7 +19,7 @@ type Tolerance struct {
 // DefaultTolerance is eight of 255, and one pixel in 10,000.
 func DefaultTolerance() Tolerance { return Tolerance{Channel: 8, Share: 0.0001} }
 
-// Differ says how two pictures differ by more than the tolerance, or "" if they do not.
+// Differ describes how two pictures differ by more than the tolerance; "" if they do not.
 func Differ(one, other image.Image, tolerance Tolerance) string {
 	if one.Bounds().Size() != other.Bounds().Size() {
 		return fmt.Sprintf("the picture is %v and should be %v pixels", one.Bounds().Size(), other.Bounds().Size())

@@ -1,5 +1,4 @@
-// Package compare compares what two data directories of Prometheus answer, sample by
-// sample.
+// Package compare compares the samples in two data directories of Prometheus, one by one.
 package compare
 
 import (
@@ -14,13 +13,13 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
-// Difference is what becomes of the samples of one directory in another.
+// Difference compares the samples of one directory with those of another.
 type Difference struct {
-	// Same are the samples that are there with their value, of so many series.
+	// Same is the number of samples with equal values, in so many series.
 	Same   int64 `json:"same"`
 	Series int   `json:"series"`
-	// Lost are the samples that are not there, Changed those with another value, and
-	// Invented those that only the other one has.
+	// Lost are missing samples, Changed samples with another value, and Invented samples that only
+	// the other directory has.
 	Lost     int64 `json:"lost"`
 	Changed  int64 `json:"changed"`
 	Invented int64 `json:"invented"`
@@ -29,18 +28,18 @@ type Difference struct {
 	firstLost, lastLost int64
 }
 
-// FirstLost and LastLost are when the oldest and the newest lost sample were
-// taken, if there are any.
+// FirstLost and LastLost are the times of the oldest and the newest lost sample, if any.
 func (d Difference) FirstLost() time.Time { return time.UnixMilli(d.firstLost).UTC() }
 
 // LastLost is described at FirstLost.
 func (d Difference) LastLost() time.Time { return time.UnixMilli(d.lastLost).UTC() }
 
-// String is a line about it.
+// String summarizes it in a line.
 func (d Difference) String() string {
 	text := fmt.Sprintf("%d samples of %d series are the same", d.Same, d.Series)
 	if d.Lost > 0 {
-		text += fmt.Sprintf("; LOST %d, of %s to %s", d.Lost, d.FirstLost().Format(time.TimeOnly), d.LastLost().Format(time.TimeOnly))
+		text += fmt.Sprintf("; LOST %d, of %s to %s", d.Lost, d.FirstLost().Format(time.TimeOnly),
+			d.LastLost().Format(time.TimeOnly))
 	} else {
 		text += "; lost none"
 	}
@@ -50,7 +49,7 @@ func (d Difference) String() string {
 	return text
 }
 
-// Samples looks for each sample of before in after.
+// Samples compares the samples in before with those in after.
 func Samples(ctx context.Context, before, after storage.Queryable) (Difference, error) {
 	difference, err := samples(ctx, before, after)
 	if err != nil {
@@ -84,7 +83,7 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 		default:
 			order = labels.Compare(old.At().Labels(), new.At().Labels())
 		}
-		// One without a partner is compared with nothing.
+		// A series without a partner is compared with an empty one.
 		var oldSamples, newSamples iterator
 		if order <= 0 {
 			oldSamples = iterator{chunks: old.At().Iterator(nil)}
@@ -106,13 +105,13 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 	return difference, errors.Join(old.Err(), new.Err())
 }
 
-// everything selects all that there is.
 func everything(ctx context.Context, from storage.Queryable) (storage.SeriesSet, func() error, error) {
 	querier, err := from.Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
 		return nil, nil, err
 	}
-	return querier.Select(ctx, true, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+")), querier.Close, nil
+	return querier.Select(ctx, true, nil,
+		labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+")), querier.Close, nil
 }
 
 // series compares two series of the same labels.
@@ -129,7 +128,7 @@ func (d *Difference) series(old, new iterator) error {
 			d.Invented++
 			new.next()
 		default:
-			// Bit by bit, since there are several that are not a number.
+			// Bit by bit, because several values are not a number.
 			if math.Float64bits(old.value) == math.Float64bits(new.value) {
 				d.Same++
 			} else {
@@ -142,7 +141,7 @@ func (d *Difference) series(old, new iterator) error {
 	return errors.Join(old.err, new.err)
 }
 
-// iterator is at one sample of a series; the zero value is at the end of an empty one.
+// iterator is at one sample of a series; the zero value is the end of an empty one.
 type iterator struct {
 	chunks chunkenc.Iterator
 	at     int64

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored makes a storage with the values of each series, one each second.
+// stored creates a storage with the values of each series, one each second.
 func stored(t *testing.T, series map[string][]float64) *tsdb.DB {
 	t.Helper()
 	db, err := tsdb.Open(t.TempDir(), nil, nil, tsdb.DefaultOptions(), nil)
@@ -20,11 +20,12 @@ func stored(t *testing.T, series map[string][]float64) *tsdb.DB {
 	appender := db.Appender(t.Context())
 	for name, values := range series {
 		for second, value := range values {
-			// One that is left out.
+			// A missing one.
 			if value == -1 {
 				continue
 			}
-			_, err := appender.Append(storage.SeriesRef(0), labels.FromStrings(labels.MetricName, name), int64(second)*1000, value)
+			_, err := appender.Append(storage.SeriesRef(0), labels.FromStrings(labels.MetricName, name), int64(second)*1000,
+				value)
 			require.NoError(t, err)
 		}
 	}
@@ -38,15 +39,33 @@ func TestEachSampleIsCompared(t *testing.T) {
 		before, after map[string][]float64
 		want          Difference
 	}{
-		"the same":      {map[string][]float64{"a": {1, 2}, "b": {nan}}, map[string][]float64{"a": {1, 2}, "b": {nan}}, Difference{Same: 3, Series: 2}},
-		"the end lost":  {map[string][]float64{"a": {1, 2, 3}}, map[string][]float64{"a": {1}}, Difference{Same: 1, Series: 1, Lost: 2}},
-		"a hole":        {map[string][]float64{"a": {1, 2, 3}}, map[string][]float64{"a": {1, -1, 3}}, Difference{Same: 2, Series: 1, Lost: 1}},
-		"another value": {map[string][]float64{"a": {1, 2}}, map[string][]float64{"a": {1, 3}}, Difference{Same: 1, Series: 1, Changed: 1}},
-		"series lost":   {map[string][]float64{"a": {1}, "b": {1}, "c": {1}}, map[string][]float64{"b": {1}}, Difference{Same: 1, Series: 3, Lost: 2}},
-		"more series":   {map[string][]float64{"b": {1}}, map[string][]float64{"a": {1}, "b": {1}, "c": {1}}, Difference{Same: 1, Series: 1, Invented: 2}},
-		"more samples":  {map[string][]float64{"a": {-1, 2}}, map[string][]float64{"a": {1, 2, 3}}, Difference{Same: 1, Series: 1, Invented: 2}},
-		"all lost":      {map[string][]float64{"a": {1}}, nil, Difference{Series: 1, Lost: 1}},
-		"nothing":       {nil, nil, Difference{}},
+		"the same": {
+			map[string][]float64{"a": {1, 2}, "b": {nan}}, map[string][]float64{"a": {1, 2}, "b": {nan}},
+			Difference{Same: 3, Series: 2},
+		},
+		"the end lost": {
+			map[string][]float64{"a": {1, 2, 3}}, map[string][]float64{"a": {1}}, Difference{Same: 1, Series: 1, Lost: 2},
+		},
+		"a hole": {
+			map[string][]float64{"a": {1, 2, 3}}, map[string][]float64{"a": {1, -1, 3}}, Difference{Same: 2, Series: 1, Lost: 1},
+		},
+		"another value": {
+			map[string][]float64{"a": {1, 2}}, map[string][]float64{"a": {1, 3}}, Difference{Same: 1, Series: 1, Changed: 1},
+		},
+		"series lost": {
+			map[string][]float64{"a": {1}, "b": {1}, "c": {1}}, map[string][]float64{"b": {1}},
+			Difference{Same: 1, Series: 3, Lost: 2},
+		},
+		"more series": {
+			map[string][]float64{"b": {1}}, map[string][]float64{"a": {1}, "b": {1}, "c": {1}},
+			Difference{Same: 1, Series: 1, Invented: 2},
+		},
+		"more samples": {
+			map[string][]float64{"a": {-1, 2}}, map[string][]float64{"a": {1, 2, 3}},
+			Difference{Same: 1, Series: 1, Invented: 2},
+		},
+		"all lost": {map[string][]float64{"a": {1}}, nil, Difference{Series: 1, Lost: 1}},
+		"nothing":  {nil, nil, Difference{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Samples(t.Context(), stored(t, test.before), stored(t, test.after))
@@ -57,8 +76,9 @@ func TestEachSampleIsCompared(t *testing.T) {
 	}
 }
 
-func TestTheTimesOfWhatIsLostAreTold(t *testing.T) {
-	got, err := Samples(t.Context(), stored(t, map[string][]float64{"a": {1, 2, 3, 4}, "b": {1, 2, 3}}), stored(t, map[string][]float64{"a": {1, 2}, "b": {1, 2, 3}}))
+func TestTimesOfLostSamplesAreReported(t *testing.T) {
+	got, err := Samples(t.Context(), stored(t, map[string][]float64{"a": {1, 2, 3, 4}, "b": {1, 2, 3}}),
+		stored(t, map[string][]float64{"a": {1, 2}, "b": {1, 2, 3}}))
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(2, 0).UTC(), got.FirstLost())
 	require.Equal(t, time.Unix(3, 0).UTC(), got.LastLost())

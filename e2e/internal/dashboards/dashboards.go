@@ -1,5 +1,5 @@
-// Package dashboards reads what Grafana's dashboards ask of Prometheus, and fills
-// in what Grafana would.
+// Package dashboards reads the queries of Grafana's dashboards, and fills in variables like
+// Grafana.
 package dashboards
 
 import (
@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 )
 
-// Dashboard is one dashboard's file.
 type Dashboard struct {
 	// UID is the dashboard's name in URLs.
 	UID   string
@@ -22,15 +21,15 @@ type Dashboard struct {
 type Query struct {
 	// Dashboard is the title of the dashboard.
 	Dashboard string
-	// Of says whose expression it is: a panel, a variable or an annotation.
+	// Of is the kind of its owner: a panel, a variable or an annotation.
 	Of Owner
 	// Name is the title of the panel, or the name of the variable or annotation.
 	Name string
-	// Ref tells the expressions of one panel apart: A, B, ...
+	// Ref distinguishes the expressions of one panel: A, B, ...
 	Ref string
 	// Expr is in PromQL.
 	Expr string
-	// Instant is whether it is asked for one moment, and not for a range.
+	// Instant reports whether it is an instant query, not a range query.
 	Instant bool
 }
 
@@ -39,11 +38,10 @@ func (q Query) String() string {
 	return fmt.Sprintf("%s: %s %q %s: %s", q.Dashboard, q.Of, q.Name, q.Ref, q.Expr)
 }
 
-// Owner is what a query belongs to.
 type Owner string
 
-// The owners of queries. A panel and a variable without data are broken; an
-// annotation has data only when something has happened.
+// The owners of queries. A panel or a variable without data is broken; an annotation has data only
+// after an event.
 const (
 	Panel      Owner = "panel"
 	Variable   Owner = "variable"
@@ -90,7 +88,7 @@ func (d Dashboard) Queries(values Values) ([]Query, error) {
 	return filled, nil
 }
 
-// file is the part of Grafana's format that has expressions in it.
+// file is the part of Grafana's format that contains expressions.
 type file struct {
 	UID        string
 	Title      string
@@ -115,7 +113,7 @@ type panel struct {
 		Expr    string
 		Instant bool
 	}
-	// Panels are those of a row that is closed.
+	// Panels are those of a closed row.
 	Panels []panel
 }
 
@@ -136,13 +134,15 @@ func parse(text []byte) (Dashboard, error) {
 		if err != nil {
 			return Dashboard{}, fmt.Errorf("variable %s: %w", variable.Name, err)
 		}
-		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Variable, Name: variable.Name, Ref: "A", Expr: expr, Instant: true})
+		d.queries = append(d.queries,
+			Query{Dashboard: f.Title, Of: Variable, Name: variable.Name, Ref: "A", Expr: expr, Instant: true})
 	}
 	for _, annotation := range f.Annotations.List {
 		if annotation.Expr == "" {
 			continue // Grafana's own
 		}
-		d.queries = append(d.queries, Query{Dashboard: f.Title, Of: Annotation, Name: annotation.Name, Ref: "A", Expr: annotation.Expr})
+		d.queries = append(d.queries,
+			Query{Dashboard: f.Title, Of: Annotation, Name: annotation.Name, Ref: "A", Expr: annotation.Expr})
 	}
 	if err := d.addPanels(f.Panels); err != nil {
 		return Dashboard{}, err
@@ -165,7 +165,8 @@ func (d *Dashboard) addPanels(panels []panel) error {
 			if target.Expr == "" {
 				return fmt.Errorf("panel %q, query %s: it has no expression", p.Title, target.RefID)
 			}
-			d.queries = append(d.queries, Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})
+			d.queries = append(d.queries,
+				Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})
 		}
 	}
 	return nil

@@ -15,10 +15,14 @@ import (
 )
 
 func hour(server string) Values {
-	return Values{Range: time.Hour, Step: 15 * time.Second, Scrape: 15 * time.Second, Variables: map[string]string{"server": server}}
+	return Values{
+		Range:     time.Hour,
+		Step:      15 * time.Second,
+		Scrape:    15 * time.Second,
+		Variables: map[string]string{"server": server},
+	}
 }
 
-// shipped are the dashboards that a server gets.
 func shipped(t *testing.T) []Dashboard {
 	t.Helper()
 	all, err := Load(filepath.Join("..", "..", "..", "server", "files", "grafana", "dashboards"))
@@ -40,13 +44,15 @@ func TestEveryExpressionIsFoundAndFilledIn(t *testing.T) {
 			{"name": "server", "type": "query", "query": {"query": "label_values(up{job=\"node\"}, server)", "refId": "x"}},
 			{"name": "job", "type": "query", "query": "label_values(up, job)"},
 			{"name": "quantile", "type": "custom", "query": "0.5,0.9"}]},
-		"annotations": {"list": [{"name": "Annotations & Alerts", "type": "dashboard"}, {"name": "moved", "expr": "changes(vip{server=~\"${server:regex}\"}[$__interval])"}]},
+		"annotations": {"list": [{"name": "Annotations & Alerts", "type": "dashboard"},
+			{"name": "moved", "expr": "changes(vip{server=~\"${server:regex}\"}[$__interval])"}]},
 		"panels": [
 			{"type": "row", "title": "open", "panels": []},
 			{"type": "timeseries", "title": "rate", "targets": [
 				{"refId": "A", "expr": "rate(a{server=~\"$server\"}[$__rate_interval])"},
 				{"refId": "B", "expr": "label_replace(b[$__range], \"x\", \"$1\", \"y\", \"(.*)$\")", "instant": true}]},
-			{"type": "row", "title": "closed", "panels": [{"type": "stat", "title": "hidden", "targets": [{"refId": "A", "expr": "c{server=~\"[[server]]\"} * $__range_s"}]}]},
+			{"type": "row", "title": "closed", "panels": [{"type": "stat", "title": "hidden",
+				"targets": [{"refId": "A", "expr": "c{server=~\"[[server]]\"} * $__range_s"}]}]},
 			{"type": "text", "title": "words"}]}`)
 	require.NoError(t, err)
 	require.Len(t, all, 1)
@@ -63,14 +69,18 @@ func TestEveryExpressionIsFoundAndFilledIn(t *testing.T) {
 }
 
 func TestTheRateIntervalIsGrafanas(t *testing.T) {
-	for step, expected := range map[time.Duration]string{time.Second: "60s", 15 * time.Second: "60s", 5 * time.Minute: "315s"} {
+	for step, expected := range map[time.Duration]string{
+		time.Second:      "60s",
+		15 * time.Second: "60s",
+		5 * time.Minute:  "315s",
+	} {
 		filled, err := Values{Step: step, Scrape: 15 * time.Second}.fill("$__rate_interval")
 		require.NoError(t, err)
 		require.Equal(t, expected, filled, step)
 	}
 }
 
-func TestADashboardThatIsNotUnderstoodIsAnError(t *testing.T) {
+func TestInvalidDashboardIsAnError(t *testing.T) {
 	for says, text := range map[string]string{
 		"no uid or no title":                     `{"panels": []}`,
 		`panel "a" asks for nothing`:             `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a"}]}`,
@@ -87,7 +97,8 @@ func TestADashboardThatIsNotUnderstoodIsAnError(t *testing.T) {
 }
 
 func TestAVariableWithoutAValueIsAnErrorThatNamesIt(t *testing.T) {
-	all, err := load(t, `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "A", "expr": "up{job=\"$job\"}"}]}]}`)
+	all, err := load(t,
+		`{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "A", "expr": "up{job=\"$job\"}"}]}]}`)
 	require.NoError(t, err)
 	_, err = all[0].Queries(hour(".*"))
 	require.ErrorContains(t, err, `t: panel "a" A: up{job="$job"}: there is no value for job`)
@@ -116,7 +127,7 @@ func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
 		queries, err := dashboard.Queries(hour(".*"))
 		require.NoError(t, err)
 		for _, query := range queries {
-			// What is not PromQL is no rule either, and promtool shows it.
+			// An invalid expression is an invalid rule, too, and promtool shows it.
 			rules = append(rules, rule{fmt.Sprintf("query_%d", len(rules)), query.Expr})
 		}
 	}
@@ -130,13 +141,13 @@ func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
 	require.Contains(t, string(output), fmt.Sprintf("%d rules found", len(rules)))
 }
 
-func TestEveryPanelAsksForTheServersThatAreChosen(t *testing.T) {
+func TestEveryPanelQueriesTheSelectedServers(t *testing.T) {
 	for _, dashboard := range shipped(t) {
 		queries, err := dashboard.Queries(hour("i-chosen"))
 		require.NoError(t, err)
 		for _, query := range queries {
-			// The table of all alerts is the exception: the watchdog is of no server.
-			if query.Of == Panel && query.Name != "Alerts that fire" {
+			// The table of all alerts is the exception: the watchdog has no server.
+			if query.Of == Panel && query.Name != "Firing alerts" {
 				require.True(t, strings.Contains(query.Expr, `server=~"i-chosen"`), query)
 			}
 		}

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// Values are what a dashboard's variables stand for.
+// Values are the values of a dashboard's variables.
 type Values struct {
-	// Range is the time that is shown, Step the distance of two points in it.
+	// Range is the displayed time, Step the distance of two points in it.
 	Range, Step time.Duration
-	// Scrape is the time between two measurements, as the data source says.
+	// Scrape is the scrape interval in the data source.
 	Scrape time.Duration
-	// Variables are the dashboard's own, such as "server". A value stands in a
-	// regular expression: ".*" is all.
+	// Variables are the dashboard's own, such as "server". A value is a regular expression: ".*" is
+	// all.
 	Variables map[string]string
 }
 
-// fill replaces $name, ${name} and ${name:format} in an expression, and [[name]],
-// which Grafana knows as well. $1 belongs to label_replace, and $ at the end of a
-// regular expression is one.
+// fill replaces $name, ${name} and ${name:format} in an expression, and [[name]], which Grafana
+// also supports. It leaves $1 to label_replace, and $ at the end of a regular expression.
 func (v Values) fill(expr string) (string, error) {
 	var missing []string
-	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr, func(found string) string {
-		name, _, _ := strings.Cut(strings.Trim(found, "${}[]"), ":")
-		value, known := v.value(name)
-		if !known {
-			missing = append(missing, name)
-		}
-		return value
-	})
+	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr,
+		func(found string) string {
+			name, _, _ := strings.Cut(strings.Trim(found, "${}[]"), ":")
+			value, known := v.value(name)
+			if !known {
+				missing = append(missing, name)
+			}
+			return value
+		})
 	if len(missing) > 0 {
 		return "", fmt.Errorf("there is no value for %s", strings.Join(missing, ", "))
 	}
@@ -52,7 +52,7 @@ func (v Values) value(name string) (value string, known bool) {
 	case "__interval_ms":
 		return strconv.FormatInt(interval.Milliseconds(), 10), true
 	case "__rate_interval":
-		// As Grafana: long enough for rate() to see a measurement that is late.
+		// Like Grafana: long enough for rate() to include a late sample.
 		return seconds(max(interval+v.Scrape, 4*v.Scrape)) + "s", true
 	}
 	value, known = v.Variables[name]

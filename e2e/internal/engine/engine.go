@@ -1,6 +1,6 @@
-// Package engine follows what Pulumi's engine does in an update, by its event
-// log. The times in the log are whole seconds, so events are timed by their
-// arrival: the log has to be read while it is written.
+// Package engine follows the work of Pulumi's engine in an update, by its event log. The times in
+// the log are whole seconds, so the arrival of events is timed: the log must be read while it is
+// written.
 package engine
 
 import (
@@ -14,28 +14,28 @@ import (
 	"time"
 )
 
-// Log is what the engine did.
+// Log is the work of the engine.
 type Log struct {
-	// Previewed is when the preview was over, or zero.
+	// Previewed is when the preview ended, or zero.
 	Previewed time.Time
 	// Steps are in the order in which they began.
 	Steps []Step
-	// Lines are what commands printed.
+	// Lines are the output of commands.
 	Lines []Line
 }
 
-// Step is one thing that the engine did to one resource.
+// Step is one operation of the engine on one resource.
 type Step struct {
 	// Op is Pulumi's word, such as "create-replacement".
 	Op string
 	// URN of the resource. Type and Name are parts of it.
 	URN, Type, Name string
-	// Ended is zero when the engine was stopped before.
+	// Ended is zero if the engine was stopped before.
 	Began, Ended time.Time
 	Failed       bool
 }
 
-// Line is what a resource's command printed.
+// Line is a line of output of a resource's command.
 type Line struct {
 	At time.Time
 	// Name is the resource's.
@@ -44,17 +44,17 @@ type Line struct {
 	Text     string
 }
 
-// Creates tells whether the step made the resource, be it in the place of another.
+// Creates reports whether the step created the resource, also as a replacement.
 func (s Step) Creates() bool { return s.Op == "create" || s.Op == "create-replacement" }
 
-// Deletes tells whether the step deleted the resource, be it one that was replaced.
+// Deletes reports whether the step deleted the resource, also a replaced one.
 func (s Step) Deletes() bool { return s.Op == "delete" || s.Op == "delete-replaced" }
 
-// changes tells whether a provider had something to do in a step, unlike in
-// those that only note something in the state.
+// changes reports whether a provider had work to do in a step, as opposed to a mere change of the
+// state.
 func (s Step) changes() bool { return s.Creates() || s.Deletes() || s.Op == "update" }
 
-// event is as much of Pulumi's apitype.EngineEvent as is needed.
+// event is the needed part of Pulumi's apitype.EngineEvent.
 type event struct {
 	Summary *struct {
 		IsPreview bool `json:"isPreview"`
@@ -85,10 +85,10 @@ func (e *stepEvent) step() Step {
 // nameOf is the last part of a URN.
 func nameOf(urn string) string { return urn[strings.LastIndex(urn, ":")+1:] }
 
-// Follow reads an event log to its end. now is what an event's arrival is timed by.
+// Follow reads an event log to its end. now returns the arrival time of an event.
 func Follow(events io.Reader, now func() time.Time) (Log, error) {
 	var log Log
-	// An event holds whole resources, which makes for long lines.
+	// An event contains whole resources, so that lines are long.
 	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -130,7 +130,6 @@ func (l *Log) add(e event, at time.Time) {
 	}
 }
 
-// end notes that a step is over.
 func (l *Log) end(ended Step, at time.Time, failed bool) {
 	for i := range l.Steps {
 		step := &l.Steps[i]

@@ -11,8 +11,10 @@ import (
 
 const (
 	instanceURN    = "urn:pulumi:local::immutable-infra::immutable-infra:index:WebServer$aws:ec2/instance:Instance::web"
-	associationURN = "urn:pulumi:local::immutable-infra::immutable-infra:index:VIP$aws:ec2/eipAssociation:EipAssociation::vip"
-	provisionURN   = "urn:pulumi:local::immutable-infra::immutable-infra:index:WebServer$aws:ec2/instance:Instance$command:remote:Command::web-provision"
+	associationURN = "urn:pulumi:local::immutable-infra::" +
+		"immutable-infra:index:VIP$aws:ec2/eipAssociation:EipAssociation::vip"
+	provisionURN = "urn:pulumi:local::immutable-infra::" +
+		"immutable-infra:index:WebServer$aws:ec2/instance:Instance$command:remote:Command::web-provision"
 )
 
 func began(op, urn string) string {
@@ -58,12 +60,13 @@ func TestAStepIsFromItsFirstEventToItsLast(t *testing.T) {
 
 func TestAPreviewIsNoStep(t *testing.T) {
 	planned := strings.ReplaceAll(began("create", instanceURN)+ended("create", instanceURN), `}}}`, `},"planning":true}}`)
-	log := follow(t, planned, `{"summaryEvent":{"isPreview":true,"durationSeconds":3}}`+"\n", `{"summaryEvent":{"isPreview":false}}`+"\n")
+	log := follow(t, planned, `{"summaryEvent":{"isPreview":true,"durationSeconds":3}}`+"\n",
+		`{"summaryEvent":{"isPreview":false}}`+"\n")
 	require.Empty(t, log.Steps)
 	require.Equal(t, at(3), log.Previewed)
 }
 
-func TestWhatOnlyConcernsTheStateIsNoStep(t *testing.T) {
+func TestChangeOfTheStateAloneIsNoStep(t *testing.T) {
 	log := follow(t,
 		began("same", instanceURN), ended("same", instanceURN),
 		began("replace", instanceURN), ended("replace", instanceURN),
@@ -74,7 +77,8 @@ func TestWhatOnlyConcernsTheStateIsNoStep(t *testing.T) {
 func TestAStepThatFailsIsOver(t *testing.T) {
 	log := follow(t,
 		began("create", provisionURN),
-		`{"resOpFailedEvent":{"metadata":{"op":"create","urn":"`+provisionURN+`","type":"a:type:Of"},"status":0,"steps":1}}`+"\n",
+		`{"resOpFailedEvent":{"metadata":{"op":"create","urn":"`+provisionURN+`","type":"a:type:Of"},"status":0,"steps":1}}`+
+			"\n",
 	)
 	require.Equal(t, []Step{
 		{Op: "create", URN: provisionURN, Type: "a:type:Of", Name: "web-provision", Began: at(1), Ended: at(2), Failed: true},

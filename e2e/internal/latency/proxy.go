@@ -1,4 +1,4 @@
-// Package latency puts a server further away.
+// Package latency simulates a distant server.
 package latency
 
 import (
@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Proxy forwards connections to an address until the test ends, and returns its own. Each answer is late
-// by the given time, and so is the opening of a connection, as by a network with that round-trip time.
+// Proxy forwards connections to an address until the test ends, and returns its own. It delays each
+// response and the opening of each connection by the given time, like a network with that
+// round-trip time.
 func Proxy(t *testing.T, address string, late time.Duration) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,19 +39,19 @@ func forward(client net.Conn, address string, late time.Duration) {
 	defer server.Close()
 	go func() {
 		pipe(server, client, 0)
-		// What is left of the answer still arrives.
+		// The rest of the response still arrives.
 		_ = server.(*net.TCPConn).CloseWrite()
 	}()
 	pipe(client, server, late)
 }
 
-// pipe copies bytes, each of them late.
+// pipe copies bytes with a delay.
 func pipe(to, from net.Conn, late time.Duration) {
 	type chunk struct {
 		at    time.Time
 		bytes []byte
 	}
-	// As many as a long answer has, so that the delay does not become a limit to the throughput.
+	// As many as a long response has, so that the delay does not limit the throughput.
 	chunks := make(chan chunk, 4096)
 	go func() {
 		defer close(chunks)

@@ -16,24 +16,22 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// client is how one visitor asks, and what befell its connections.
+// client sends the requests of one visitor, and counts the events of its connections.
 type client struct {
 	http.Client
 	transport transport
 
-	// reconnects are connections that replaced one which the site had not
-	// announced to close.
+	// reconnects are connections that replaced one whose end the site had not announced.
 	reconnects atomic.Int64
-	// repeated are requests that were sent again, on a new connection, because
-	// the one they were sent on had been cut before an answer began. Browsers
-	// do so, too, and their visitors do not notice.
+	// repeated are requests that were sent again, on a new connection, because the first one was
+	// cut before a response began. Browsers do so, too, and their visitors do not notice.
 	repeated atomic.Int64
 	// resets are connections that were reset.
 	resets atomic.Int64
 
 	mutex     sync.Mutex
 	connected bool
-	// announced is that the site said it would close the connection.
+	// announced reports that the site announced the connection's end.
 	announced bool
 }
 
@@ -43,12 +41,13 @@ type transport interface {
 	CloseIdleConnections()
 }
 
-// newClient asks past any proxy, without following redirects, and for the bytes
-// as they are. keep keeps a single connection: over HTTPS, one of HTTP/2.
+// newClient bypasses proxies, follows no redirects, and requests uncompressed bytes. keep keeps a
+// single connection: over HTTPS, one of HTTP/2.
 func newClient(v Visitors, keep bool) *client {
 	c := &client{}
 	switch {
 	case keep && v.secure():
+		//nolint:staticcheck // http.Transport takes no dialer that hands it a connection of HTTP/2.
 		c.transport = &http2.Transport{
 			DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 				return c.dialHTTP2(ctx, network, address, config)
@@ -94,14 +93,14 @@ func (c *client) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// announce notes that the site said it would close the connection.
+// announce records that the site announced the connection's end.
 func (c *client) announce() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.announced = true
 }
 
-// dialHTTP2 connects, and hears it when the site announces the connection's end.
+// dialHTTP2 connects, and detects when the site announces the connection's end.
 func (c *client) dialHTTP2(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 	plain, err := c.dial(ctx, true, network, address)
 	if err != nil {
@@ -134,7 +133,7 @@ func (c *client) dial(ctx context.Context, keep bool, network, address string) (
 	return &conn{Conn: dialed, resets: &c.resets}, nil
 }
 
-// get asks once, outside of any schedule.
+// get sends one request, outside of any schedule.
 func (c *client) get(ctx context.Context, address string) (status int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -152,7 +151,7 @@ func (c *client) get(ctx context.Context, address string) (status int, body []by
 	return response.StatusCode, body, nil
 }
 
-// conn counts that it was reset.
+// conn counts its reset.
 type conn struct {
 	net.Conn
 	once   sync.Once

@@ -12,7 +12,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// crowd is visitors of one kind with all that they saw.
+// crowd are visitors of one kind with their results.
 type crowd struct {
 	visitors Visitors
 	running  sync.WaitGroup
@@ -24,11 +24,11 @@ type crowd struct {
 	requests int
 	// next is when each visitor's next request is due.
 	next []time.Time
-	// behind is how late a request was sent at worst.
+	// behind is the largest delay of a request.
 	behind time.Duration
 }
 
-// answer is a page as it should be.
+// answer is a correct page.
 type answer struct {
 	at   time.Time
 	took time.Duration
@@ -36,10 +36,9 @@ type answer struct {
 
 func newCrowd(visitors Visitors) *crowd { return &crowd{visitors: visitors} }
 
-// send has one client ask for the pages in turn, beginning with page first.
-// Each has an attacker of its own, and so a connection: attackers give a
-// connection that is free to whoever comes next, so that of many shared ones
-// only a few would ever be used.
+// send makes one client request the pages in turn, beginning with page first. Each has an attacker
+// of its own, and so a connection: attackers give a free connection to the next request, so that of
+// many shared ones only a few would ever be used.
 func (c *crowd) send(ctx context.Context, client *client, schedule schedule, first int) {
 	pages := c.visitors.pages()
 	var asked atomic.Uint64
@@ -49,7 +48,7 @@ func (c *crowd) send(ctx context.Context, client *client, schedule schedule, fir
 		return nil
 	}
 	began := time.Now()
-	// One worker to begin with: vegeta adds one whenever all of them await an answer.
+	// One worker at first: vegeta adds one whenever all of them await a response.
 	attacker := vegeta.NewAttacker(vegeta.Client(&client.Client), vegeta.Workers(1))
 	results := attacker.Attack(targets, pacer{schedule: schedule, ctx: ctx}, 0, "")
 	c.clients = append(c.clients, client)
@@ -65,12 +64,12 @@ func (c *crowd) send(ctx context.Context, client *client, schedule schedule, fir
 	})
 }
 
-// record keeps what became of a request.
+// record keeps the result of a request.
 func (c *crowd) record(result *vegeta.Result, due time.Time) {
 	page := strings.TrimPrefix(result.URL, c.visitors.URL)
 	var err error
-	// Without a status there is no answer, or less than one. With one, vegeta
-	// repeats the status as an error.
+	// Without a status there is no complete response. With one, vegeta repeats the status as an
+	// error.
 	if result.Code == 0 {
 		err = errors.New(result.Error)
 	}
@@ -81,20 +80,21 @@ func (c *crowd) record(result *vegeta.Result, due time.Time) {
 	c.requests++
 	c.behind = max(c.behind, result.Timestamp.Sub(due))
 	if kind != "" {
-		c.failures = append(c.failures, Failure{At: result.Timestamp, Took: result.Latency, Page: page, Kind: kind, Detail: detail})
+		c.failures = append(c.failures,
+			Failure{At: result.Timestamp, Took: result.Latency, Page: page, Kind: kind, Detail: detail})
 		return
 	}
 	c.answers = append(c.answers, answer{at: result.Timestamp.Add(result.Latency), took: result.Latency})
 }
 
-// summary awaits what is in flight.
+// summary awaits the requests in flight.
 func (c *crowd) summary(began, ended time.Time) Summary {
 	c.running.Wait()
 	slices.SortFunc(c.failures, func(a, b Failure) int { return a.At.Compare(b.At) })
 	s := Summary{Requests: c.requests, Failures: c.failures, Behind: c.behind}
 	s.LongestGap, s.GapAt = longestGap(c.answers, began, ended)
 	s.P50, s.P99, s.Max = quantile(c.answers, 0.50), quantile(c.answers, 0.99), quantile(c.answers, 1)
-	// What was due before the end and never sent was late until then.
+	// Requests that were due before the end and never sent were late until then.
 	for _, due := range c.next {
 		s.Behind = max(s.Behind, ended.Sub(due))
 	}

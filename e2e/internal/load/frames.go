@@ -7,9 +7,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// frames is a connection of HTTP/2, on the client's side, that tells of a GOAWAY:
-// that the site takes no more requests on it (RFC 9113, section 6.8). Go's client
-// obeys it without a word.
+// frames is a connection of HTTP/2, on the client's side, that reports a GOAWAY: that the site
+// accepts no more requests on it (RFC 9113, section 6.8). Go's client obeys it silently.
 type frames struct {
 	net.Conn
 	seen *io.PipeWriter
@@ -23,7 +22,7 @@ func newFrames(connection net.Conn, goAway func()) *frames {
 		for {
 			frame, err := framer.ReadFrame()
 			if err != nil {
-				// What follows is of no interest, and must not block.
+				// The rest is not needed, and must not block.
 				reader.Close()
 				return
 			}
@@ -40,7 +39,7 @@ func newFrames(connection net.Conn, goAway func()) *frames {
 func (f *frames) Read(buffer []byte) (int, error) {
 	n, err := f.Conn.Read(buffer)
 	if n > 0 {
-		// An error is that nobody listens any more.
+		// An error means that the reader has ended.
 		_, _ = f.seen.Write(buffer[:n])
 	}
 	if err != nil {

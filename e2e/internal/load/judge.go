@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// judge says what is wrong with an answer: kind is "" when it is the page with
-// the SHA-256 wanted.
+// judge describes a wrong response: kind is "" for the page with the SHA-256 wanted.
 func judge(status int, body []byte, err error, want string) (kind, detail string) {
 	switch {
 	case err != nil:
@@ -26,7 +25,7 @@ func judge(status int, body []byte, err error, want string) (kind, detail string
 	return "", ""
 }
 
-// kindOf sorts an error by its words, which is all that vegeta leaves of it.
+// kindOf classifies an error by its text, which is all that vegeta keeps.
 func kindOf(message string) string {
 	for _, kind := range []struct{ words, kind string }{
 		{"connection reset by peer", "reset"},

@@ -1,6 +1,6 @@
-// Package load is visitors of a web site, and what they see. They come at
-// their own pace, whether the site keeps up or not, so that a site that stands
-// still is asked as often as one that answers.
+// Package load simulates the visitors of a web site, and records their results. They come at their
+// own pace, whether or not the site keeps up, so that a stalled site gets as many requests as one
+// that responds.
 package load
 
 import (
@@ -18,23 +18,22 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// Visitors are who asks for pages, all at the same time.
+// Visitors request pages, all at the same time.
 type Visitors struct {
 	// URL is the site's, without a path, such as https://example.org.
 	URL string
-	// Roots are the authorities whose certificates are trusted. Defaulted: those
-	// of the machine.
+	// Roots are the trusted authorities. Default: those of the machine.
 	Roots *x509.CertPool
-	// Pages is the SHA-256, in hex, of each page by its path. An empty one
-	// stands for any body with status 200.
+	// Pages is the SHA-256, in hex, of each page by its path. An empty one accepts any body with
+	// status 200.
 	Pages map[string]string
-	// Fresh is how many requests come in a second, each on a connection of its own.
+	// Fresh is the number of requests per second, each on a connection of its own.
 	Fresh int
-	// KeepAlive is how many visitors keep a connection.
+	// KeepAlive is the number of visitors who keep a connection.
 	KeepAlive int
-	// KeepAliveRate is how many requests a second each of those makes.
+	// KeepAliveRate is the number of requests per second of each of those.
 	KeepAliveRate int
-	// Timeout of one request. Defaulted: 10 s.
+	// Timeout of one request. Default: 10 s.
 	Timeout time.Duration
 }
 
@@ -72,7 +71,7 @@ func (v *Visitors) secure() bool { return strings.HasPrefix(v.URL, "https://") }
 // pages returns the paths in a fixed order.
 func (v *Visitors) pages() []string { return slices.Sorted(maps.Keys(v.Pages)) }
 
-// Run is visitors at work.
+// Run are visitors at work.
 type Run struct {
 	began            time.Time
 	cancel           context.CancelFunc
@@ -80,19 +79,19 @@ type Run struct {
 	fresh, keepAlive *crowd
 }
 
-// Report is what the visitors saw.
+// Report is the visitors' results.
 type Report struct {
 	Fresh     Summary `json:"fresh"`
 	KeepAlive Summary `json:"keepAlive"`
 }
 
-// Start sends the visitors, once each page was answered well on a connection of
-// its own. They come until Stop, or until the context ends.
+// Start starts the visitors, after one correct response for each page on a connection of its own.
+// They come until Stop, or until the context ends.
 func Start(ctx context.Context, v Visitors) (*Run, error) {
 	if err := v.complete(); err != nil {
 		return nil, fmt.Errorf("send visitors: %w", err)
 	}
-	if err := v.lookAtEachPage(ctx); err != nil {
+	if err := v.checkEachPage(ctx); err != nil {
 		return nil, fmt.Errorf("send visitors: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -105,15 +104,15 @@ func Start(ctx context.Context, v Visitors) (*Run, error) {
 	}
 	for i := range v.KeepAlive {
 		interval := time.Second / time.Duration(v.KeepAliveRate)
-		// Spread, or all of them would ask at the same moment.
+		// Spread, or all of them would send at the same moment.
 		phase := interval * time.Duration(i) / time.Duration(v.KeepAlive)
 		r.keepAlive.send(ctx, newClient(v, true), schedule{phase: phase, interval: interval}, i)
 	}
 	return r, nil
 }
 
-// lookAtEachPage finds out that the run is set up well, before it begins.
-func (v *Visitors) lookAtEachPage(ctx context.Context) error {
+// checkEachPage checks the setup of the run before it begins.
+func (v *Visitors) checkEachPage(ctx context.Context) error {
 	client := newClient(*v, false)
 	for _, path := range v.pages() {
 		status, body, err := client.get(ctx, v.URL+path)
@@ -124,8 +123,8 @@ func (v *Visitors) lookAtEachPage(ctx context.Context) error {
 	return nil
 }
 
-// Stop sends nobody any more, awaits what is in flight, and returns what was
-// seen. It is called once.
+// Stop stops the visitors, awaits the requests in flight, and returns the results. It is called
+// once.
 func (r *Run) Stop() Report {
 	r.cancel()
 	ended := <-r.ended

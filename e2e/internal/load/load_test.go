@@ -23,7 +23,7 @@ const page = "a page of the site"
 
 func digest(body string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(body))) }
 
-// site is a web server of which the tests decide how it answers.
+// site is a web server whose responses tests choose.
 type site struct {
 	*httptest.Server
 	requests    atomic.Int64
@@ -55,7 +55,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// answers changes how the site answers from now on.
+// answers changes the site's responses from now on.
 func (s *site) answers(answer http.HandlerFunc) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -80,8 +80,7 @@ func (s *site) start(t *testing.T, v Visitors) *Run {
 	return run
 }
 
-// cut ends the connection of a request without an answer, with a reset or
-// in good order.
+// cut ends the connection of a request without a response, with a reset or in good order.
 func cut(reset bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		connection, _, err := w.(http.Hijacker).Hijack()
@@ -97,7 +96,7 @@ func cut(reset bool) http.HandlerFunc {
 	}
 }
 
-func TestVisitorsOfASiteThatAnswersSeeNoFailure(t *testing.T) {
+func TestVisitorsOfAHealthySiteSeeNoFailure(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{Fresh: 100, KeepAlive: 5, KeepAliveRate: 10})
 	s.awaitRequests(t, 60)
@@ -139,7 +138,8 @@ func TestThePagesAreAskedForInTurn(t *testing.T) {
 		seen[r.URL.Path]++
 		fmt.Fprint(w, r.URL.Path)
 	})
-	run := s.start(t, Visitors{Pages: map[string]string{"/": digest("/"), "/a.css": digest("/a.css"), "/any": ""}, Fresh: 100})
+	run := s.start(t,
+		Visitors{Pages: map[string]string{"/": digest("/"), "/a.css": digest("/a.css"), "/any": ""}, Fresh: 100})
 	s.awaitRequests(t, 30)
 	require.Empty(t, run.Stop().Fresh.Failures)
 	for path, times := range seen {
@@ -148,16 +148,24 @@ func TestThePagesAreAskedForInTurn(t *testing.T) {
 	require.Len(t, seen, 3)
 }
 
-func TestEachFailureIsTold(t *testing.T) {
+func TestEachFailureIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer       http.HandlerFunc
 		kind, detail string
 	}{
-		"reset":      {cut(true), "reset", "connection reset by peer"},
-		"no answer":  {cut(false), "eof", "EOF"},
-		"bad status": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "status 502", "Bad Gateway"},
-		"redirect":   {http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP, "status 302", "Found"},
-		"other page": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Welcome!") }, "wrong body", "8 bytes with SHA-256 " + digest("Welcome!")},
+		"reset":     {cut(true), "reset", "connection reset by peer"},
+		"no answer": {cut(false), "eof", "EOF"},
+		"bad status": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "status 502", "Bad Gateway",
+		},
+		"redirect": {http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP, "status 302", "Found"},
+		"other page": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprint(
+					w, "Welcome!",
+				)
+			}, "wrong body", "8 bytes with SHA-256 " + digest("Welcome!"),
+		},
 		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, page)
@@ -202,7 +210,7 @@ func TestASiteThatIsGoneRefuses(t *testing.T) {
 	}
 }
 
-func TestARequestIsRepeatedOnANewConnectionAsByABrowser(t *testing.T) {
+func TestRequestIsRepeatedOnANewConnectionLikeABrowser(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 3, KeepAliveRate: 20})
 	s.awaitRequests(t, 6)
@@ -256,7 +264,7 @@ func secureSite(t *testing.T) (s *site, roots *x509.CertPool) {
 	secure := httptest.NewUnstartedServer(s.Config.Handler)
 	secure.EnableHTTP2 = true
 	secure.Config.ConnState = s.Config.ConnState
-	// Clients that go away are no news.
+	// Clients that disconnect are expected.
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
@@ -330,7 +338,8 @@ func TestVisitorsDoNotWaitForEachOther(t *testing.T) {
 	close(release)
 	report := run.Stop()
 	require.Empty(t, report.Fresh.Failures)
-	require.Greater(t, report.Fresh.LongestGap, 300*time.Millisecond, "fifty came in half a second, and none was answered in it")
+	require.Greater(t, report.Fresh.LongestGap, 300*time.Millisecond,
+		"fifty came in half a second, and none was answered in it")
 	require.Greater(t, report.Fresh.Max, 300*time.Millisecond)
 }
 
@@ -369,7 +378,7 @@ func TestAContextThatEndsStopsTheVisitors(t *testing.T) {
 	require.EqualValues(t, report.Fresh.Requests+1, s.requests.Load())
 }
 
-func TestARunDoesNotBeginOnASiteThatIsNotAsItShouldBe(t *testing.T) {
+func TestRunDoesNotBeginOnABrokenSite(t *testing.T) {
 	s := newSite(t)
 	closed := httptest.NewServer(http.HandlerFunc(good))
 	closed.Close()
@@ -377,8 +386,12 @@ func TestARunDoesNotBeginOnASiteThatIsNotAsItShouldBe(t *testing.T) {
 		visitors Visitors
 		err      string
 	}{
-		"another page":      {Visitors{URL: s.URL, Pages: map[string]string{"/": digest("other")}}, "/ before the first visitor: wrong body"},
-		"nobody there":      {Visitors{URL: closed.URL, Pages: map[string]string{"/": ""}}, "/ before the first visitor: refused"},
+		"another page": {
+			Visitors{URL: s.URL, Pages: map[string]string{"/": digest("other")}}, "/ before the first visitor: wrong body",
+		},
+		"nobody there": {
+			Visitors{URL: closed.URL, Pages: map[string]string{"/": ""}}, "/ before the first visitor: refused",
+		},
 		"URL with a path":   {Visitors{URL: s.URL + "/", Pages: map[string]string{"/": ""}}, "without a path"},
 		"no URL":            {Visitors{Pages: map[string]string{"/": ""}}, "without a path"},
 		"no page":           {Visitors{URL: s.URL}, "no page to ask for"},
@@ -430,7 +443,7 @@ func TestAQuantileIsATimeThatAnAnswerTook(t *testing.T) {
 	require.Zero(t, quantile(nil, 0.99))
 }
 
-func TestAClientThatDoesNotKeepUpIsTold(t *testing.T) {
+func TestClientThatDoesNotKeepUpIsReported(t *testing.T) {
 	began := time.Now()
 	late := newCrowd(Visitors{})
 	late.behind = 40 * time.Millisecond
@@ -459,7 +472,8 @@ func TestAReportInJSONNamesItsUnits(t *testing.T) {
 	    "reconnects": 1, "repeated": 2, "resets": 3, "behindMs": 4
 	  },
 	  "keepAlive": {
-	    "requests": 0, "failures": [], "longestGapMs": 0, "gapAt": "0001-01-01T00:00:00Z", "p50Ms": 0, "p99Ms": 0, "maxMs": 0,
+	    "requests": 0, "failures": [], "longestGapMs": 0, "gapAt": "0001-01-01T00:00:00Z",
+	    "p50Ms": 0, "p99Ms": 0, "maxMs": 0,
 	    "reconnects": 0, "repeated": 0, "resets": 0, "behindMs": 0
 	  }
 	}`, string(encoded))

@@ -18,7 +18,7 @@ func (s schedule) due(request uint64) time.Duration {
 	return s.phase + time.Duration(request)*s.interval
 }
 
-// pacer has requests sent by a schedule until a context ends.
+// pacer schedules requests until a context ends.
 type pacer struct {
 	schedule
 	ctx context.Context
@@ -26,9 +26,8 @@ type pacer struct {
 
 var _ vegeta.Pacer = pacer{}
 
-// Pace implements vegeta.Pacer. It waits itself instead of saying how long to
-// wait, since vegeta's own wait cannot be interrupted and is followed by one
-// request more.
+// Pace implements vegeta.Pacer. It waits itself instead of returning the time to wait, since
+// vegeta's own wait cannot be interrupted and is followed by another request.
 func (p pacer) Pace(elapsed time.Duration, sent uint64) (wait time.Duration, stop bool) {
 	if p.ctx.Err() != nil {
 		return 0, true

@@ -7,39 +7,38 @@ import (
 	"time"
 )
 
-// Summary is what visitors of one kind saw.
+// Summary are the results of visitors of one kind.
 type Summary struct {
 	Requests int
-	// Failures are the requests that were not answered with the page, by the
-	// time they were sent.
+	// Failures are the requests without a correct response, by the time they were sent.
 	Failures []Failure
-	// LongestGap is the longest time without a good answer, by the time at which
-	// answers were complete, from the first visitor to the end. It began at GapAt.
+	// LongestGap is the longest time without a correct response, by the times at which responses
+	// were complete, from the first visitor to the end. It began at GapAt.
 	LongestGap time.Duration
 	GapAt      time.Time
-	// P50, P99 and Max are of the time that good answers took.
+	// P50, P99 and Max are the times of correct responses.
 	P50, P99, Max time.Duration
-	// Reconnects are connections that were made because the one before broke
-	// without having been announced to close.
+	// Reconnects are connections that were opened because the previous one broke without an
+	// announcement.
 	Reconnects int
-	// Repeated are requests that the client sent again by itself, because the
-	// connection they were sent on broke before an answer began, as browsers do.
+	// Repeated are requests that the client sent again by itself, like browsers, because their
+	// connection broke before a response began.
 	Repeated int
 	// Resets are connections that were reset.
 	Resets int
-	// Behind is how late a request was sent at worst. When it is not small, this
-	// machine was too busy to measure well.
+	// Behind is the largest delay of a request. If it is not small, this machine was too busy to
+	// measure well.
 	Behind time.Duration
 }
 
-// Failure is a request without the answer that it should have had.
+// Failure is a request without a correct response.
 type Failure struct {
 	// At is when it was sent.
 	At   time.Time
 	Took time.Duration
 	Page string
-	// Kind is "reset", "refused", "timeout", "eof", "unreachable", "status 502",
-	// "wrong body", "client" (a limit of the machine that asks) or "other".
+	// Kind is "reset", "refused", "timeout", "eof", "unreachable", "status 502", "wrong body",
+	// "client" (a limit of the client's machine) or "other".
 	Kind   string
 	Detail string
 }
@@ -63,7 +62,8 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 		Resets       int       `json:"resets"`
 		BehindMs     float64   `json:"behindMs"`
 	}{
-		s.Requests, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99), Milliseconds(s.Max),
+		s.Requests, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99),
+		Milliseconds(s.Max),
 		s.Reconnects, s.Repeated, s.Resets, Milliseconds(s.Behind),
 	})
 }
@@ -84,14 +84,14 @@ func Milliseconds(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(100*time.Microsecond)) / 10
 }
 
-// longestGap returns the longest time between began and ended in which no
-// answer was complete, and when it began.
+// longestGap returns the longest time between began and ended in which no response was complete,
+// and when it began.
 func longestGap(answers []answer, began, ended time.Time) (gap time.Duration, at time.Time) {
 	slices.SortFunc(answers, func(a, b answer) int { return a.at.Compare(b.at) })
 	last := began
 	at = began
 	for _, answer := range append(answers, answer{at: ended}) {
-		// What was in flight at the end arrives after it.
+		// Responses to requests in flight at the end arrive after it.
 		now := answer.at
 		if now.After(ended) {
 			now = ended
@@ -104,7 +104,7 @@ func longestGap(answers []answer, began, ended time.Time) (gap time.Duration, at
 	return gap, at
 }
 
-// quantile returns the time within which the given share of the answers was complete.
+// quantile returns the time within which the given share of the responses was complete.
 func quantile(answers []answer, share float64) time.Duration {
 	if len(answers) == 0 {
 		return 0

@@ -15,28 +15,29 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 )
 
-// Project is a directory in which the program runs, with a site that is built by a copy of its files.
+// Project is a directory in which the program runs, with a site whose build copies its files.
 type Project struct {
 	// Dir is the project's directory, and Site the site's.
 	Dir, Site string
-	// Bucket is where the site is uploaded to.
-	Bucket string
-	// Environment is what the program has beside its settings.
+	Bucket    string
+	// Environment is the program's environment besides its settings.
 	Environment []string
 	// Command builds the site.
 	Command string
-	// Inherited are files that the program is started with.
+	// Inherited are open files that the program inherits.
 	Inherited []*os.File
 
 	program string
 }
 
-// New builds the program of the checkout at root, and makes an empty project for a server's bucket.
+// New builds the program of the checkout at root, and creates an empty project for a server's
+// bucket.
 func New(t *testing.T, root string, server *s3server.Server, bucket string) *Project {
 	t.Helper()
 	dir := t.TempDir()
 	p := &Project{
-		Dir: dir, Site: filepath.Join(dir, "site"), Bucket: bucket, Command: `mkdir ../built && cp -r . ../built && mv ../built _site`,
+		Dir: dir, Site: filepath.Join(dir, "site"), Bucket: bucket,
+		Command:     `mkdir ../built && cp -r . ../built && mv ../built _site`,
 		Environment: append(server.Environment(), "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME")),
 		program:     filepath.Join(dir, "publish"),
 	}
@@ -49,7 +50,6 @@ func New(t *testing.T, root string, server *s3server.Server, bucket string) *Pro
 	return p
 }
 
-// Write writes a file of the site.
 func (p *Project) Write(t *testing.T, name, content string) {
 	t.Helper()
 	path := filepath.Join(p.Site, name)
@@ -57,13 +57,14 @@ func (p *Project) Write(t *testing.T, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// Run runs a verb, and returns what it printed on standard output and how long it took.
+// Run runs a verb, and returns its standard output and how long it took.
 func (p *Project) Run(t *testing.T, verb string) (string, time.Duration, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), p.program, verb)
 	command.Dir = p.Dir
 	command.Env = append([]string{
-		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "SOURCE_HASH=0123", "JEKYLL_ENV=production", "BUILD_COMMAND=" + p.Command,
+		"SITE_DIR=site", "WORK_DIR=.build", "STACK=test", "SOURCE_HASH=0123", "JEKYLL_ENV=production",
+		"BUILD_COMMAND=" + p.Command,
 		"BUCKET=" + p.Bucket, "REGION=" + s3server.Region,
 	}, p.Environment...)
 	command.ExtraFiles = p.Inherited

@@ -1,4 +1,4 @@
-// Package s3cmd backs up and restores a directory as the original does it.
+// Package s3cmd backs up and restores a directory like the original.
 package s3cmd
 
 import (
@@ -16,14 +16,14 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 )
 
-// Sync is a way to and from a bucket.
+// Sync syncs to and from a bucket.
 type Sync struct {
 	// Bucket is the bucket's URL.
 	Bucket string
 	config string
 }
 
-// New makes one to a bucket of a server.
+// New returns one for a bucket of a server.
 func New(t *testing.T, server *s3server.Server, bucket string) Sync {
 	t.Helper()
 	parsed, err := url.Parse(server.URL)
@@ -41,18 +41,19 @@ use_mime_magic = False
 	return Sync{Bucket: "s3://" + bucket + "/", config: config}
 }
 
-// Up makes the bucket the same as the directory.
+// Up makes the bucket equal to the directory.
 func (s Sync) Up(ctx context.Context, dir string) (time.Duration, error) {
 	return s.run(ctx, "sync", "--delete-removed", dir+"/", s.Bucket)
 }
 
-// Down brings all of the bucket to the directory.
+// Down downloads the whole bucket to the directory.
 func (s Sync) Down(ctx context.Context, dir string) (time.Duration, error) {
 	return s.run(ctx, "sync", s.Bucket, dir+"/")
 }
 
 func (s Sync) run(ctx context.Context, args ...string) (time.Duration, error) {
-	command := exec.CommandContext(ctx, "s3cmd", append([]string{"--config", s.config, "--no-progress", "--quiet"}, args...)...)
+	command := exec.CommandContext(ctx, "s3cmd",
+		append([]string{"--config", s.config, "--no-progress", "--quiet"}, args...)...)
 	begin := time.Now()
 	output, err := command.CombinedOutput()
 	if err != nil {

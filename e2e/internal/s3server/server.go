@@ -1,5 +1,5 @@
-// Package s3server runs versitygw, a real S3 server, behind a proxy that counts what
-// goes through and that a test may put its hand in.
+// Package s3server runs versitygw, a real S3 server, behind a proxy that counts the traffic and in
+// which a test can intercept requests.
 package s3server
 
 import (
@@ -23,15 +23,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The account that the server knows.
+// The account of the server.
 const (
 	AccessKey = "AKIAEXAMPLE"
 	SecretKey = "secret"
 	Region    = "eu-central-1"
 )
 
-// Traffic is what went through the proxy: bytes are those of HTTP, its headers
-// included, and without TLS.
+// Traffic is the proxy's traffic: bytes of HTTP with its headers, without TLS.
 type Traffic struct {
 	// Requests by their method.
 	Requests map[string]int
@@ -70,12 +69,13 @@ func Start(t *testing.T, program string, buckets ...string) *Server {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey, "--quiet", "posix", server.dir)
+	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey,
+		"--quiet", "posix", server.dir)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		// Its only news is that it was killed.
+		// The only error expected here is the one from Kill.
 		_, _ = command.Process.Kill(), command.Wait()
 		if t.Failed() {
 			t.Log(output.String())
@@ -99,12 +99,12 @@ func (s *Server) front(t *testing.T, address string) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: address})
-			// It is signed.
+			// The signature covers it.
 			r.Out.Host = r.In.Host
 		},
-		// No header of its own, and as many connections as there are requests.
+		// No header of its own, and as many connections as requests.
 		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
-		// Of clients that went away.
+		// Clients that disconnect are expected.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -129,8 +129,7 @@ func (s *Server) front(t *testing.T, address string) {
 	s.URL = "http://" + listener.Addr().String()
 }
 
-// Environment points an AWS SDK at the server, and away from what the machine may
-// have of configuration of its own.
+// Environment points an AWS SDK at the server, and away from the machine's own configuration.
 func (s *Server) Environment() []string {
 	none := filepath.Join(s.dir, "none")
 	return []string{
@@ -140,7 +139,7 @@ func (s *Server) Environment() []string {
 	}
 }
 
-// Take returns what went through since the last call.
+// Take returns the traffic since the last call.
 func (s *Server) Take() Traffic {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -149,20 +148,19 @@ func (s *Server) Take() Traffic {
 	return taken
 }
 
-// Intercept has requests go by intercept first, which tells whether it has answered;
-// nil is none.
+// Intercept makes requests pass intercept first, which reports whether it has responded; nil
+// removes it.
 func (s *Server) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.intercept = intercept
 }
 
-// Path is the file of an object, or the directory of those that begin with a key.
+// Path is the file of an object, or the directory of the objects with a prefix.
 func (s *Server) Path(bucket, key string) string {
 	return filepath.Join(s.dir, bucket, filepath.FromSlash(key))
 }
 
-// Put writes an object.
 func (s *Server) Put(t *testing.T, bucket, key, content string) {
 	t.Helper()
 	path := s.Path(bucket, key)
@@ -193,7 +191,7 @@ func (s *Server) Objects(t *testing.T, bucket, prefix string) map[string]int64 {
 	return objects
 }
 
-// Size is how many bytes the objects of a bucket have.
+// Size is the size of a bucket's objects in bytes.
 func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	t.Helper()
 	for _, bytes := range s.Objects(t, bucket, "") {
@@ -202,8 +200,8 @@ func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	return size
 }
 
-// Age makes all objects of a bucket older by the bucket's clock, so that this goes with
-// a simulated one.
+// Age makes all objects of a bucket older by the bucket's clock, which then agrees with a simulated
+// one.
 func (s *Server) Age(t *testing.T, bucket string, by time.Duration) {
 	t.Helper()
 	for key := range s.Objects(t, bucket, "") {
@@ -229,7 +227,7 @@ func (l countingListener) Accept() (net.Conn, error) {
 	return countingConn{connection, l.server}, nil
 }
 
-// countingConn is one of them, seen from the server.
+// countingConn is one of them, from the server's point of view.
 type countingConn struct {
 	net.Conn
 	server *Server

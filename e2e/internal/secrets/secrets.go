@@ -1,4 +1,4 @@
-// Package secrets looks for what should be nowhere in plain.
+// Package secrets searches for secrets in plain text.
 package secrets
 
 import (
@@ -64,8 +64,8 @@ func PrivateKeys(state []byte) ([]string, error) {
 	return slices.Compact(keys), nil
 }
 
-// PEMKeys are the private keys in a text, each as the longest line of its body: of lines
-// of one length the last, as what is in front may be the same in all keys of a kind.
+// PEMKeys are the private keys in a text, each as the longest line of its body. Of lines with the
+// same length it is the last, because all keys of a kind may begin alike.
 func PEMKeys(text string) []string {
 	var keys []string
 	var longest string
@@ -85,7 +85,7 @@ func PEMKeys(text string) []string {
 	return keys
 }
 
-// In says whether a secret is there in plain, or as JSON writes it.
+// In reports whether a text contains a secret, plain or encoded as JSON.
 func In(content []byte, secret string) bool {
 	if bytes.Contains(content, []byte(secret)) {
 		return true

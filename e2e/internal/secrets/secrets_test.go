@@ -10,15 +10,20 @@ import (
 )
 
 func TestSecretsOfAConfigurationAreThoseMarkedSo(t *testing.T) {
-	found, err := Configured([]byte(`{"p:domain": {"value": "example.org", "secret": false}, "p:key": {"value": "hush", "secret": true}}`))
+	found, err := Configured(
+		[]byte(`{"p:domain": {"value": "example.org", "secret": false}, "p:key": {"value": "hush", "secret": true}}`),
+	)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"p:key": "hush"}, found)
 }
 
 func TestPrivateKeysOfAStateAreFoundWhereverTheyAre(t *testing.T) {
+	//nolint:lll // a raw string
 	state := `{"deployment": {"resources": [
-		{"outputs": {"privateKey": {"4dabf": "1b47", "plaintext": "\"-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----\\n\""}}},
-		{"outputs": {"userData": "#cloud-config\n  -----BEGIN OPENSSH PRIVATE KEY-----\n  SAME\n  BBBB\n  CC\n  -----END OPENSSH PRIVATE KEY-----\n",
+		{"outputs": {"privateKey": {"4dabf": "1b47",
+			"plaintext": "\"-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----\\n\""}}},
+		{"outputs": {
+			"userData": "#cloud-config\n  -----BEGIN OPENSSH PRIVATE KEY-----\n  SAME\n  BBBB\n  CC\n  -----END OPENSSH PRIVATE KEY-----\n",
 			"again": {"plaintext": "{\"key\": \"-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----\\n\"}"},
 			"publicKey": "-----BEGIN PUBLIC KEY-----\nDDDD\n-----END PUBLIC KEY-----\n"}}]}}`
 	keys, err := PrivateKeys([]byte(state))
@@ -33,9 +38,9 @@ func TestASecretIsFoundAsJSONWritesIt(t *testing.T) {
 }
 
 func TestShortProcessesAreSeen(t *testing.T) {
-	looks := Watch(t.Context())
+	watcher := Watch(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, exec.CommandContext(ctx, "sleep", "1.0000001").Run())
-	require.True(t, In(looks.End(), "sleep 1.0000001"))
+	require.True(t, In(watcher.End(), "sleep 1.0000001"))
 }

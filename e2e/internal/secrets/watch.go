@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// interval is how often the processes are listed. What lives shorter may be missed.
+// interval is how often the processes are listed. Those with shorter lives may be missed.
 const interval = 50 * time.Millisecond
 
-// Looks are looks at all processes of the machine, those in containers included.
-type Looks struct {
+// Watcher lists all processes of the machine, including those in containers.
+type Watcher struct {
 	cancel context.CancelFunc
 	done   chan []byte
 }
 
-// Watch lists the processes again and again, with their arguments, until End.
-func Watch(ctx context.Context) *Looks {
+// Watch lists the processes repeatedly, with their arguments, until End.
+func Watch(ctx context.Context) *Watcher {
 	ctx, cancel := context.WithCancel(ctx)
-	looks := &Looks{cancel: cancel, done: make(chan []byte, 1)}
+	watcher := &Watcher{cancel: cancel, done: make(chan []byte, 1)}
 	go func() {
 		seen := map[string]bool{}
 		var all bytes.Buffer
@@ -30,18 +30,18 @@ func Watch(ctx context.Context) *Looks {
 			list(seen, &all)
 			select {
 			case <-ctx.Done():
-				looks.done <- all.Bytes()
+				watcher.done <- all.Bytes()
 				return
 			case <-tick.C:
 			}
 		}
 	}()
-	return looks
+	return watcher
 }
 
 // list adds the processes that were not seen before, a line each.
 func list(seen map[string]bool, all *bytes.Buffer) {
-	// No pattern of /proc is wrong, and what ends meanwhile is nothing to say.
+	// The pattern is valid, and processes may end meanwhile.
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		arguments, err := os.ReadFile(path)
@@ -54,8 +54,8 @@ func list(seen map[string]bool, all *bytes.Buffer) {
 	}
 }
 
-// End ends the looks, and returns each process that was seen, as a line.
-func (l *Looks) End() []byte {
+// End stops, and returns each process that was seen, as a line.
+func (l *Watcher) End() []byte {
 	l.cancel()
 	return <-l.done
 }

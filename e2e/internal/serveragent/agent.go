@@ -1,4 +1,4 @@
-// Package serveragent runs the real agent as a server would, on this machine.
+// Package serveragent runs the real agent on this machine, like a server.
 package serveragent
 
 import (
@@ -24,11 +24,11 @@ const (
 	Stack  = "bench"
 )
 
-// holderKey is where the server that has the VIP says so.
+// holderKey is the record of the server that holds the VIP.
 const holderKey = "handover/holder.json"
 
-// asServer gives a command another server's name, in namespaces of its own: the one
-// that EC2 gave, where this machine is in EC2, and the host's.
+// asServer gives a command another server's name, in namespaces of its own: the instance id, if
+// this machine is in EC2, and the host name.
 const asServer = `
 set -e
 server=$1
@@ -42,13 +42,13 @@ hostname "$server"
 exec "$@"
 `
 
-// Store is where the bucket is.
+// Store is the S3 server of the bucket.
 type Store interface {
 	Environment() []string
 	Put(t *testing.T, bucket, key, content string)
 }
 
-// Program is the agent, built.
+// Program is the built agent.
 type Program struct {
 	// Path is that of the executable.
 	Path string
@@ -66,7 +66,7 @@ func Build(t *testing.T, root string) Program {
 	return Program{Path: path}
 }
 
-// Server is a server, as far as the agent sees one.
+// Server is a server from the agent's point of view.
 type Server struct {
 	Name string
 	// Prometheus is the directory that Prometheus' data directory is in.
@@ -77,7 +77,7 @@ type Server struct {
 	dir     string
 }
 
-// Server makes a server, whose bucket is in a store. It has the VIP by its own account.
+// Server creates a server, whose bucket is in a store. Its own file says that it holds the VIP.
 func (p Program) Server(t *testing.T, store Store, name string) *Server {
 	t.Helper()
 	s := &Server{Name: name, program: p, store: store, dir: t.TempDir()}
@@ -86,7 +86,12 @@ func (p Program) Server(t *testing.T, store Store, name string) *Server {
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 	}
 	require.NoError(t, os.WriteFile(s.path("holder"), nil, 0o644))
-	// Prometheus is no container here: none of them runs.
+	settings := []string{
+		"BACKUP_BUCKET=" + Bucket, "STACK=" + Stack, "BACKUP_RETENTION=24h", "VIP=198.51.100.7",
+		"SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/directory",
+	}
+	require.NoError(t, os.WriteFile(s.path("server.env"), []byte(strings.Join(settings, "\n")+"\n"), 0o644))
+	// Prometheus is no container here: no container runs.
 	require.NoError(t, os.WriteFile(s.path("bin", "docker"), []byte("#!/bin/sh\n"), 0o755))
 	return s
 }
@@ -95,16 +100,15 @@ func (s *Server) path(names ...string) string {
 	return filepath.Join(append([]string{s.dir}, names...)...)
 }
 
-// Data is Prometheus' data directory.
 func (s *Server) Data() string { return filepath.Join(s.Prometheus, "data") }
 
-// TakeVIP has the bucket say that this server has the VIP, as `agent watch` does.
+// TakeVIP records in the bucket that this server holds the VIP, like `agent watch`.
 func (s *Server) TakeVIP(t *testing.T) {
 	t.Helper()
 	s.store.Put(t, Bucket, holderKey, fmt.Sprintf(`{"server":%q,"since":"2026-01-01T00:00:00Z"}`, s.Name))
 }
 
-// Done is what a run of the agent left.
+// Done is the result of a run of the agent.
 type Done struct {
 	// Took is that of the whole process.
 	Took   time.Duration
@@ -123,7 +127,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 		arguments = append(arguments, "--user", "--map-root-user")
 	}
 	arguments = append(arguments, "sh", "-c", asServer, "sh", s.Name, s.program.Path, verb,
-		"--bucket", Bucket, "--stack", Stack, "--env-file", s.path("none"))
+		"--env-file", s.path("server.env"))
 	command := exec.CommandContext(ctx, "unshare", append(arguments, flags...)...)
 	command.Dir = s.dir
 	command.Env = append(append(os.Environ(), s.store.Environment()...), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
@@ -137,8 +141,9 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 // paths are the flags of the verbs that write on a server.
 func (s *Server) paths() []string {
 	return []string{
-		"--names", "example.org", "--acme-directory", "https://acme.example.org/directory", "--acme-ca", s.path("none"),
-		"--traefik", s.path("traefik"), "--prometheus", s.Prometheus, "--history-state", s.path("history.json"), "--metrics", s.metrics(),
+		"--acme-ca", s.path("none"),
+		"--traefik", s.path("traefik"), "--prometheus", s.Prometheus, "--history-state", s.path("history.json"), "--metrics",
+		s.metrics(),
 	}
 }
 
@@ -165,12 +170,12 @@ type Verified struct {
 	Fetched  int64   `json:"fetched"`
 	Blocks   int     `json:"blocks"`
 	Seconds  float64 `json:"seconds"`
-	// Fallbacks is how many newer backups were of no use.
+	// Fallbacks is how many newer backups were unusable.
 	Fallbacks int `json:"fallbacks"`
 }
 
-// Verify runs `agent verify`, which restores into an empty directory as a new
-// server does. Prometheus' data directory is in dir then.
+// Verify runs `agent verify`, which restores into an empty directory like a new server. Prometheus'
+// data directory is in dir then.
 func (s *Server) Verify(ctx context.Context, dir string) (Verified, Done, error) {
 	done := s.run(ctx, "verify", "--dir", dir)
 	if done.Err != nil {
@@ -183,7 +188,7 @@ func (s *Server) Verify(ctx context.Context, dir string) (Verified, Done, error)
 	return verified, done, nil
 }
 
-// Metric is a value that the last run told Prometheus.
+// Metric is a metric that the last run wrote.
 func (s *Server) Metric(name string) (float64, error) {
 	text, err := os.ReadFile(s.metrics())
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package simulated is Prometheus' own storage on a clock that does not wait: hours of
-// scrapes take seconds, and leave on the disk what they leave on a server.
+// Package simulated is Prometheus' own storage with a simulated clock: hours of scrapes take
+// seconds, and leave the same files on the disk as on a server.
 package simulated
 
 import (
@@ -19,18 +19,18 @@ import (
 const (
 	// Interval is that of the scrapes, as on a server.
 	Interval = 15 * time.Second
-	// targets is how many programs a server's Prometheus scrapes. Each has its own
-	// moment within the interval, and its samples are one record of the write-ahead log.
+	// targets is how many programs a server's Prometheus scrapes. Each has its own offset within
+	// the interval, and its samples are one record of the write-ahead log.
 	targets = 7
 	// blockDuration is a server's smallest and largest block.
 	blockDuration = 2 * time.Hour
 )
 
-// Start is when the clock begins: on a border between blocks, so that hours of the clock
-// are hours of the data.
+// Start is when the clock begins: at a border between blocks, so that hours of the clock are hours
+// of the data.
 func Start() time.Time { return time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC) }
 
-// Prometheus is the storage of a server's Prometheus, with something that fills it.
+// Prometheus is the storage of a server's Prometheus, with a source of samples.
 type Prometheus struct {
 	// Dir is the data directory.
 	Dir string
@@ -42,8 +42,8 @@ type Prometheus struct {
 	random *rand.Rand
 }
 
-// New opens a data directory, which may be empty or another server's, to measure so many
-// series of these values on a server. Whoever asks for the same gets the same values.
+// New opens a data directory, which may be empty or another server's, to collect so many series of
+// these values on a server. The same arguments result in the same values.
 func New(dir, server string, count int, values Values) (*Prometheus, error) {
 	db, err := Open(dir)
 	if err != nil {
@@ -58,13 +58,13 @@ func New(dir, server string, count int, values Values) (*Prometheus, error) {
 	return p, nil
 }
 
-// Open opens a data directory as a server's Prometheus does when it starts, which
-// repairs what the end of a process has torn. Blocks are cut when told to.
+// Open opens a data directory like a server's Prometheus at its start, which repairs a torn end.
+// Compact cuts blocks.
 func Open(dir string) (*tsdb.DB, error) {
 	options := tsdb.DefaultOptions()
 	options.MinBlockDuration = blockDuration.Milliseconds()
 	options.MaxBlockDuration = blockDuration.Milliseconds()
-	// As the program has it by default, and the library has not.
+	// The program's default, which the library lacks.
 	options.WALCompression = wlog.CompressionSnappy
 	db, err := tsdb.Open(dir, nil, nil, options, nil)
 	if err != nil {
@@ -74,9 +74,9 @@ func Open(dir string) (*tsdb.DB, error) {
 	return db, nil
 }
 
-// Advance scrapes until so much time has gone by, and does each minute what
-// Prometheus does each minute: every two hours that is a block of the oldest two,
-// and a checkpoint in the place of the log's older segments.
+// Advance scrapes for so much time, and does each minute what Prometheus does each minute: every
+// two hours it cuts a block of the oldest two, and writes a checkpoint in place of the log's older
+// segments.
 func (p *Prometheus) Advance(ctx context.Context, by time.Duration) error {
 	for end := p.Now.Add(by); p.Now.Before(end); {
 		if err := p.Scrape(ctx); err != nil {
@@ -91,7 +91,7 @@ func (p *Prometheus) Advance(ctx context.Context, by time.Duration) error {
 	return nil
 }
 
-// Scrape lets one interval go by, with one scrape of each target.
+// Scrape advances by one interval, with one scrape of each target.
 func (p *Prometheus) Scrape(ctx context.Context) error {
 	for group, members := range p.groups {
 		at := p.Now.Add(time.Duration(group) * Interval / targets).UnixMilli()
@@ -123,16 +123,14 @@ func (p *Prometheus) Compact(ctx context.Context) error {
 	return nil
 }
 
-// Blocks is how many there are.
 func (p *Prometheus) Blocks() int { return len(p.db.Blocks()) }
 
 // Querier implements storage.Queryable.
 func (p *Prometheus) Querier(from, to int64) (storage.Querier, error) { return p.db.Querier(from, to) }
 
-// Close ends it, as a process that was told to end.
+// Close ends it in good order.
 func (p *Prometheus) Close() error { return p.db.Close() }
 
-// series is one that is scraped.
 type series struct {
 	labels labels.Labels
 	ref    storage.SeriesRef

@@ -8,31 +8,29 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// Values is what series are like.
+// Values is the kind of the series' values.
 type Values int
 
 const (
-	// Realistic are values as programs of a small server have them: constants, counters
-	// and gauges.
+	// Realistic are values like those of the programs of a small server: constants, counters and
+	// gauges.
 	Realistic Values = iota
-	// Noise are values of which each is as good as any other: the worst for every
-	// compression.
+	// Noise are random values: the worst case for every compression.
 	Noise
 )
 
-// kind is what one sort of series measures.
+// kind is one sort of series.
 type kind struct {
 	name string
-	// of a hundred series, how many are of this kind.
+	// The share of series of this kind, in percent.
 	percent int
-	// start makes the function that tells the value at each scrape.
+	// start returns the function with the value of each scrape.
 	start func(random *rand.Rand) func(random *rand.Rand) float64
 }
 
-// kinds are those of realistic values, in the order in which a target shows them.
-// The shares are those of the node exporter's and Prometheus' own metrics on an idle
-// server (four of five values are those of the scrape before, and nearly half are 0),
-// moved a little towards a busy one.
+// kinds are those of realistic values, in the order of a target's metrics. The shares are those of
+// the node exporter's and Prometheus' own metrics on an idle server (four of five values equal the
+// previous one, and nearly half are 0), adjusted a little towards a busy one.
 func kinds() []kind {
 	constant := func(value func(random *rand.Rand) float64) func(*rand.Rand) func(*rand.Rand) float64 {
 		return func(random *rand.Rand) func(*rand.Rand) float64 {
@@ -76,8 +74,7 @@ func kinds() []kind {
 	}
 }
 
-// newSeries makes a server's i-th series, which is one of a target, at this place of a
-// hundred.
+// newSeries creates a server's i-th series, which is one of a target, at this place of a hundred.
 func newSeries(server string, i, target, place int, values Values, random *rand.Rand) *series {
 	chosen := kind{"noise", 100, func(*rand.Rand) func(*rand.Rand) float64 {
 		return func(random *rand.Rand) float64 { return random.NormFloat64() }

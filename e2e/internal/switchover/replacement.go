@@ -1,5 +1,5 @@
-// Package switchover judges replacements of the server by what was seen of
-// them from outside, and reports them in figures.
+// Package switchover judges replacements of the server by their effects outside, and reports them
+// in figures.
 package switchover
 
 import (
@@ -10,19 +10,18 @@ import (
 	"immutable-infra/e2e/internal/load"
 )
 
-// GapLimit is the time within which visitors must have had a good answer, beyond
-// that by which this machine was late in asking: what it did not ask for, nobody
-// could have answered.
+// GapLimit is the time within which visitors must get a correct response, in addition to the delay
+// by which this machine was late in asking.
 const GapLimit = 250 * time.Millisecond
 
-// NextRequest is how long after a move a visitor who keeps a connection asks next at
-// the latest, which is when he hears that it was cut.
+// NextRequest is when a visitor who keeps a connection sends the next request after a move, at the
+// latest, and then learns that it was cut.
 const NextRequest = 500 * time.Millisecond
 
-// associationType is what moves the VIP when it is created.
+// associationType is the type of the resource whose creation moves the VIP.
 const associationType = "aws:ec2/eipAssociation:EipAssociation"
 
-// Replacement is one update that made a new server, as it was seen.
+// Replacement is an update that created a new server, and its effects.
 type Replacement struct {
 	Generation int
 	// Began and Ended are of the whole `pulumi up`.
@@ -32,7 +31,7 @@ type Replacement struct {
 	Logins       []Login
 }
 
-// Login is one login by SSH that ran a command that does nothing.
+// Login is one login by SSH with a no-op.
 type Login struct {
 	At     time.Time
 	Took   time.Duration
@@ -51,9 +50,8 @@ func (r Replacement) moves() []engine.Step {
 	return moves
 }
 
-// inFlight tells whether something that was sent at a time and took a while was
-// under way while the VIP moved, or within a grace after it. A connection that a move
-// cuts cannot be answered.
+// inFlight reports whether a request sent at a time, which took a while, was in progress while the
+// VIP moved, or within a grace after it. A connection that a move cuts gets no response.
 func (r Replacement) inFlight(at time.Time, took, grace time.Duration) bool {
 	for _, move := range r.moves() {
 		if !at.After(move.Ended.Add(grace)) && !at.Add(took).Before(move.Began) {
@@ -72,8 +70,8 @@ func (r Replacement) moved() time.Duration {
 	return moves[len(moves)-1].Ended.Sub(r.Began)
 }
 
-// split divides failures into those in flight at a move, which are its price,
-// and others. A reset counts as in flight within a grace after the move, too.
+// split divides failures into those in flight at a move, which are its price, and others. A reset
+// also counts as in flight within a grace after the move.
 func (r Replacement) split(failures []load.Failure, grace time.Duration) (inFlight, others []load.Failure) {
 	for _, failure := range failures {
 		grace := grace
@@ -89,7 +87,8 @@ func (r Replacement) split(failures []load.Failure, grace time.Duration) (inFlig
 	return inFlight, others
 }
 
-// Problems is what no visitor and no admin may see in a replacement. None is good.
+// Problems are the effects that no visitor and no admin may notice in a replacement. It should be
+// empty.
 func (r Replacement) Problems() []string {
 	var problems []string
 	if len(r.moves()) != 1 {
@@ -103,20 +102,23 @@ func (r Replacement) Problems() []string {
 		_, others := r.split(visitors.summary.Failures, visitors.grace)
 		for _, failure := range others {
 			problems = append(problems, fmt.Sprintf("%s had %q for %s, sent %s, after %s, not while the VIP moved: %s",
-				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond), failure.Detail))
+				visitors.name, failure.Kind, failure.Page, r.clock(failure.At), failure.Took.Round(time.Millisecond),
+				failure.Detail))
 		}
 	}
 	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= GapLimit {
-		problems = append(problems, fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine was late in asking",
-			gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
+		problems = append(problems,
+			fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine "+
+				"was late in asking",
+				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
-		problems = append(problems, "nobody logged in")
+		problems = append(problems, "no login was attempted")
 	}
 	for _, login := range r.Logins {
 		switch {
 		case login.Status == 0 && login.Stderr != "":
-			problems = append(problems, fmt.Sprintf("a login %s was told something: %s", r.clock(login.At), login.Stderr))
+			problems = append(problems, fmt.Sprintf("a login %s printed something: %s", r.clock(login.At), login.Stderr))
 		case login.Status != 0 && !r.inFlight(login.At, login.Took, 0):
 			problems = append(problems, fmt.Sprintf("a login %s failed with status %d after %s, not while the VIP moved: %s",
 				r.clock(login.At), login.Status, login.Took.Round(time.Millisecond), login.Stderr))
@@ -125,7 +127,7 @@ func (r Replacement) Problems() []string {
 	return problems
 }
 
-// clock is a time as seen from the beginning of the update.
+// clock is a time since the beginning of the update.
 func (r Replacement) clock(at time.Time) string {
 	return fmt.Sprintf("%.1f s after the update began", at.Sub(r.Began).Seconds())
 }

@@ -13,39 +13,38 @@ import (
 // examples is how many failures a report shows in full.
 const examples = 10
 
-// Report is the figures of replacements that were made in the same way.
+// Report has the figures of replacements that were made in the same way.
 type Report struct {
 	Way          string `json:"way"`
 	Replacements int    `json:"replacements"`
-	// Fresh and KeepAlive are of all replacements together: numbers are sums,
-	// longest gap, maximum and behind are the worst, quantiles the medians.
+	// Fresh and KeepAlive summarize all replacements: numbers are sums; longest gap, maximum and
+	// behind are the worst; quantiles the medians.
 	Fresh     Visits `json:"fresh"`
 	KeepAlive Visits `json:"keepAlive"`
 	Logins    Logins `json:"logins"`
-	// Median is of each figure by itself, so that parts need not add up.
+	// Median is the median of each figure by itself, so that parts need not add up.
 	Median Times    `json:"median"`
 	Each   []Figure `json:"each,omitempty"`
 }
 
-// Figure is the figures of one replacement.
 type Figure struct {
 	Generation int `json:"generation"`
 	Times
 	Fresh     Visits `json:"fresh"`
 	KeepAlive Visits `json:"keepAlive"`
 	Logins    Logins `json:"logins"`
-	// Lines are what the steps on the new server printed.
+	// Lines are the output of the steps on the new server.
 	Lines []Line `json:"lines"`
 	// Failures are the first ones that were not in flight when the VIP moved.
 	Failures []load.Failure `json:"failures"`
 	Problems []string       `json:"problems"`
 }
 
-// Visits is what visitors of one kind saw.
+// Visits are the results of visitors of one kind.
 type Visits struct {
 	Requests int `json:"requests"`
-	// InFlight and Other are failures by their kind: those that were under way
-	// while the VIP moved, and the others.
+	// InFlight and Other are failures by their kind: those in progress while the VIP moved, and the
+	// others.
 	InFlight     map[string]int `json:"failedInFlight"`
 	Other        map[string]int `json:"failedOther"`
 	LongestGapMs float64        `json:"longestGapMs"`
@@ -60,17 +59,17 @@ type Visits struct {
 	BehindMs   float64 `json:"behindMs"`
 }
 
-// Logins is what became of logins by SSH.
+// Logins are the results of logins by SSH.
 type Logins struct {
 	Tried int `json:"tried"`
 	// Cut are those that failed while the VIP moved.
 	Cut    int `json:"cut"`
 	Failed int `json:"failed"`
-	// Told are those that worked, and wrote something on stderr.
+	// Told are those that succeeded and wrote to stderr.
 	Told int `json:"told"`
 }
 
-// Times is how long a replacement took.
+// Times are the durations of a replacement.
 type Times struct {
 	UpMs float64 `json:"upMs"`
 	// MovedMs is from the beginning until the VIP was at the new server.
@@ -85,14 +84,13 @@ type Part struct {
 	TookMs float64 `json:"tookMs"`
 }
 
-// Line is what a step on the new server printed.
+// Line is a line of output of a step on the new server.
 type Line struct {
 	AtMs float64 `json:"atMs"`
 	Step string  `json:"step"`
 	Text string  `json:"text"`
 }
 
-// NewReport makes the report of replacements.
 func NewReport(way string, replacements []Replacement) Report {
 	report := Report{Way: way, Replacements: len(replacements)}
 	var fresh, keepAlive []Visits
@@ -100,7 +98,8 @@ func NewReport(way string, replacements []Replacement) Report {
 	for _, r := range replacements {
 		figure := r.figure()
 		report.Each = append(report.Each, figure)
-		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times, figure.Times)
+		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times,
+			figure.Times)
 		report.Logins = report.Logins.plus(figure.Logins)
 	}
 	report.Fresh, report.KeepAlive, report.Median = together(fresh), together(keepAlive), medianTimes(times)
@@ -165,7 +164,12 @@ func (r Replacement) judge(login Login) Logins {
 }
 
 func (l Logins) plus(other Logins) Logins {
-	return Logins{Tried: l.Tried + other.Tried, Cut: l.Cut + other.Cut, Failed: l.Failed + other.Failed, Told: l.Told + other.Told}
+	return Logins{
+		Tried:  l.Tried + other.Tried,
+		Cut:    l.Cut + other.Cut,
+		Failed: l.Failed + other.Failed,
+		Told:   l.Told + other.Told,
+	}
 }
 
 // offset is a time from the beginning of the update, in milliseconds.
@@ -176,7 +180,7 @@ func (r Replacement) times() Times {
 	add := func(name string, from, to time.Time) {
 		times.Parts = append(times.Parts, Part{Name: name, FromMs: r.offset(from), TookMs: load.Milliseconds(to.Sub(from))})
 	}
-	// The update's program runs anew when the preview is over.
+	// The update runs the program again when the preview has ended.
 	program := r.Began
 	if !r.Engine.Previewed.IsZero() {
 		add("preview", r.Began, r.Engine.Previewed)
@@ -199,8 +203,8 @@ func (r Replacement) times() Times {
 	return times
 }
 
-// partName is the step in words, with the last word of the type, since
-// resources of different types have the same name.
+// partName describes the step, with the last word of the type, since resources of different types
+// have the same name.
 func partName(step engine.Step) string {
 	verb := step.Op
 	switch {
@@ -212,7 +216,7 @@ func partName(step engine.Step) string {
 	return verb + " " + step.Name + " (" + step.Type[strings.LastIndex(step.Type, ":")+1:] + ")"
 }
 
-// together adds up what visitors of one kind saw in several replacements.
+// together summarizes the results of visitors of one kind in several replacements.
 func together(each []Visits) Visits {
 	total := Visits{InFlight: map[string]int{}, Other: map[string]int{}}
 	for _, v := range each {
@@ -236,7 +240,7 @@ func together(each []Visits) Visits {
 	return total
 }
 
-// medianTimes takes the median of each figure, of each part that there is.
+// medianTimes takes the median of each figure, for each part.
 func medianTimes(each []Times) Times {
 	parts := map[string][]Part{}
 	for _, times := range each {

@@ -17,8 +17,8 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// good is a replacement in which the VIP moved between its 40th and 41st second
-// and nobody noticed.
+// good is a replacement in which the VIP moved between its 40th and 41st second without any
+// failure.
 func good() Replacement {
 	return Replacement{
 		Generation: 7,
@@ -28,17 +28,27 @@ func good() Replacement {
 			Previewed: at(4),
 			Steps: []engine.Step{
 				{Op: "create-replacement", Type: "aws:ec2/instance:Instance", Name: "web", Began: at(6), Ended: at(9)},
-				{Op: "create-replacement", Type: "aws:ec2/eipAssociation:EipAssociation", Name: "vip", Began: at(40), Ended: at(41)},
+				{Op: "create-replacement", Type: "aws:ec2/eipAssociation:EipAssociation", Name: "vip", Began: at(40),
+					Ended: at(41)},
 				{Op: "delete-replaced", Type: "aws:ec2/eipAssociation:EipAssociation", Name: "vip", Began: at(42), Ended: at(42)},
 				{Op: "delete-replaced", Type: "aws:ec2/instance:Instance", Name: "web", Began: at(42), Ended: at(44)},
 			},
 			Lines: []engine.Line{{At: at(20), Name: "web-provision", Severity: "info", Text: "containers"}},
 		},
 		Load: load.Report{
-			Fresh:     load.Summary{Requests: 9000, LongestGap: 100 * time.Millisecond, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond, Max: time.Second, Behind: 4 * time.Millisecond},
-			KeepAlive: load.Summary{Requests: 4500, LongestGap: 50 * time.Millisecond, P50: time.Millisecond, P99: 10 * time.Millisecond, Max: time.Second, Reconnects: 3},
+			Fresh: load.Summary{
+				Requests: 9000, LongestGap: 100 * time.Millisecond, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond,
+				Max: time.Second, Behind: 4 * time.Millisecond,
+			},
+			KeepAlive: load.Summary{
+				Requests: 4500, LongestGap: 50 * time.Millisecond, P50: time.Millisecond, P99: 10 * time.Millisecond,
+				Max: time.Second, Reconnects: 3,
+			},
 		},
-		Logins: []Login{{At: at(1), Took: time.Second}, {At: at(40.5), Took: 10 * time.Second, Status: 255, Stderr: "Connection reset by peer"}},
+		Logins: []Login{
+			{At: at(1), Took: time.Second},
+			{At: at(40.5), Took: 10 * time.Second, Status: 255, Stderr: "Connection reset by peer"},
+		},
 	}
 }
 
@@ -46,11 +56,11 @@ func failed(sent float64, took time.Duration) load.Failure {
 	return load.Failure{At: at(sent), Took: took, Page: "/", Kind: "reset", Detail: "connection reset by peer"}
 }
 
-func TestAReplacementThatNobodyNoticedHasNoProblem(t *testing.T) {
+func TestReplacementWithoutFailuresHasNoProblem(t *testing.T) {
 	require.Empty(t, good().Problems())
 }
 
-func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
+func TestOnlyRequestsInFlightDuringTheMoveMayFail(t *testing.T) {
 	for name, test := range map[string]struct {
 		sent float64
 		took time.Duration
@@ -83,7 +93,7 @@ func TestOnlyWhatWasUnderWayWhileTheVIPMovedMayFail(t *testing.T) {
 	}
 }
 
-func TestWhoKeepsAConnectionHearsThatItWasCutWhenHeAsksNext(t *testing.T) {
+func TestCutOfAKeptConnectionIsNoticedAtTheNextRequest(t *testing.T) {
 	r := good()
 	r.Load.KeepAlive.Failures = []load.Failure{failed(41.5, time.Millisecond)}
 	require.Empty(t, r.Problems())
@@ -94,20 +104,25 @@ func TestWhoKeepsAConnectionHearsThatItWasCutWhenHeAsksNext(t *testing.T) {
 	require.Len(t, r.Problems(), 1, "whose connection is new has none that was cut")
 }
 
-func TestEachProblemIsTold(t *testing.T) {
+func TestEachProblemIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*Replacement)
 		problem string
 	}{
 		"a gap": {func(r *Replacement) { r.Load.Fresh.LongestGap, r.Load.Fresh.GapAt = 254*time.Millisecond, at(40.1) },
-			"no fresh visitor had an answer for 254ms from 40.1 s after the update began on; at most 250ms is good, and 4ms by which this machine was late in asking"},
+			"no fresh visitor had an answer for 254ms from 40.1 s after the update began on; at most 250ms is good, and 4ms " +
+				"by which this machine was late in asking"},
 		"a failure": {func(r *Replacement) { r.Load.KeepAlive.Failures = []load.Failure{failed(10, 20*time.Millisecond)} },
 			`a visitor with a connection had "reset" for /, sent 10.0 s after the update began, after 20ms, not while the VIP moved: connection reset by peer`},
 		"a question": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },
-			"a login 1.0 s after the update began was told something: REMOTE HOST IDENTIFICATION HAS CHANGED"},
-		"no login":      {func(r *Replacement) { r.Logins = nil }, "nobody logged in"},
-		"no move":       {func(r *Replacement) { r.Engine.Steps = r.Engine.Steps[:1]; r.Logins = r.Logins[:1] }, "the VIP moved 0 times"},
-		"a second move": {func(r *Replacement) { r.Engine.Steps = append(r.Engine.Steps, r.Engine.Steps[1]) }, "the VIP moved 2 times"},
+			"a login 1.0 s after the update began printed something: REMOTE HOST IDENTIFICATION HAS CHANGED"},
+		"no login": {func(r *Replacement) { r.Logins = nil }, "no login was attempted"},
+		"no move": {
+			func(r *Replacement) { r.Engine.Steps = r.Engine.Steps[:1]; r.Logins = r.Logins[:1] }, "the VIP moved 0 times",
+		},
+		"a second move": {
+			func(r *Replacement) { r.Engine.Steps = append(r.Engine.Steps, r.Engine.Steps[1]) }, "the VIP moved 2 times",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := good()
@@ -168,7 +183,7 @@ func TestAReportShowsAFewFailuresOfThousands(t *testing.T) {
 	require.Len(t, report.Each[0].Problems, examples)
 }
 
-func TestAReportInJSONHasAListForWhatThereIsNoneOf(t *testing.T) {
+func TestReportInJSONHasEmptyLists(t *testing.T) {
 	encoded, err := json.Marshal(NewReport("project", nil))
 	require.NoError(t, err)
 	require.NotContains(t, string(encoded), "null")

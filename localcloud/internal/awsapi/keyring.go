@@ -5,16 +5,18 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"immutable-infra/localcloud/internal/home"
+	"github.com/google/uuid"
+
+	"immutable-infra/localcloud/internal/state"
 )
 
 // The states of a key.
@@ -50,7 +52,6 @@ type key struct {
 	Materials [][]byte `json:"materials"`
 }
 
-// alias is another name of a key.
 type alias struct {
 	KeyID   string    `json:"keyId"`
 	Created time.Time `json:"created"`
@@ -59,13 +60,13 @@ type alias struct {
 
 func openKeyring(path string) (*keyring, error) {
 	keys := &keyring{path: path, Keys: map[string]*key{}, Aliases: map[string]*alias{}}
-	if err := home.ReadJSON(path, keys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(path, keys); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("keys of KMS: %w", err)
 	}
 	return keys, nil
 }
 
-func (k *keyring) save() error { return home.WriteJSON(k.path, k) }
+func (k *keyring) save() error { return state.WriteJSON(k.path, k) }
 
 // forget deletes the keys whose time has come, with their aliases.
 func (k *keyring) forget(now time.Time) {
@@ -74,16 +75,12 @@ func (k *keyring) forget(now time.Time) {
 			continue
 		}
 		delete(k.Keys, id)
-		for name, alias := range k.Aliases {
-			if alias.KeyID == id {
-				delete(k.Aliases, name)
-			}
-		}
+		maps.DeleteFunc(k.Aliases, func(_ string, a *alias) bool { return a.KeyID == id })
 	}
 }
 
 func newKey(now time.Time) *key {
-	k := &key{ID: newID(), State: stateEnabled, Created: now}
+	k := &key{ID: uuid.NewString(), State: stateEnabled, Created: now}
 	k.rotate()
 	return k
 }
@@ -96,29 +93,22 @@ const (
 	blobVersion  = 1
 	idSize       = 16
 	headerSize   = 1 + idSize + 4
-	nonceSize    = 12
-	smallestBlob = headerSize + nonceSize + 16
+	smallestBlob = headerSize + 12 + 16
 )
 
 // encrypt seals a text for whoever knows the encryption context.
 func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, error) {
-	id, err := hex.DecodeString(removeDashes(k.ID))
+	id, err := uuid.Parse(k.ID)
 	if err != nil {
 		return nil, fmt.Errorf("id of key %s: %w", k.ID, err)
 	}
 	current := len(k.Materials) - 1
-	blob := append([]byte{blobVersion}, id...)
-	blob = binary.BigEndian.AppendUint32(blob, uint32(current))
-	sealer, err := newSealer(k.Materials[current])
+	header := binary.BigEndian.AppendUint32(append([]byte{blobVersion}, id[:]...), uint32(current))
+	sealer, data, err := k.sealer(current, header, context)
 	if err != nil {
 		return nil, err
 	}
-	data, err := additionalData(blob, context)
-	if err != nil {
-		return nil, err
-	}
-	nonce := randomBytes(nonceSize)
-	return sealer.Seal(append(blob, nonce...), nonce, plaintext, data), nil
+	return sealer.Seal(header, nil, plaintext, data), nil
 }
 
 // keyOf is the id of the key that has encrypted a blob.
@@ -126,7 +116,7 @@ func keyOf(blob []byte) (string, bool) {
 	if len(blob) < smallestBlob || blob[0] != blobVersion {
 		return "", false
 	}
-	return withDashes(hex.EncodeToString(blob[1 : 1+idSize])), true
+	return uuid.UUID(blob[1 : 1+idSize]).String(), true
 }
 
 // decrypt opens what encrypt has sealed; false means that it has not, or not for
@@ -136,48 +126,27 @@ func (k *key) decrypt(blob []byte, context map[string]string) ([]byte, bool, err
 	if number >= len(k.Materials) {
 		return nil, false, nil
 	}
-	sealer, err := newSealer(k.Materials[number])
+	sealer, data, err := k.sealer(number, blob[:headerSize], context)
 	if err != nil {
 		return nil, false, err
 	}
-	data, err := additionalData(blob[:headerSize], context)
-	if err != nil {
-		return nil, false, err
-	}
-	plaintext, err := sealer.Open(nil, blob[headerSize:headerSize+nonceSize], blob[headerSize+nonceSize:], data)
+	plaintext, err := sealer.Open(nil, nil, blob[headerSize:], data)
 	return plaintext, err == nil, nil
 }
 
-func newSealer(material []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(material)
+// sealer returns the cipher of one of a key's materials, with the data that binds a
+// ciphertext to its header and its encryption context.
+func (k *key) sealer(number int, header []byte, context map[string]string) (cipher.AEAD, []byte, error) {
+	block, err := aes.NewCipher(k.Materials[number])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return cipher.NewGCM(block)
-}
-
-// additionalData binds a ciphertext to its header and its encryption context.
-func additionalData(header []byte, context map[string]string) ([]byte, error) {
-	if len(context) == 0 {
-		return header, nil
+	sealer, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil || len(context) == 0 {
+		return sealer, header, err
 	}
 	text, err := json.Marshal(context) // in the order of the keys
-	return slices.Concat(header, text), err
-}
-
-// newID returns an id in the form of KMS's: a UUID.
-func newID() string {
-	id := randomBytes(idSize)
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
-	return withDashes(hex.EncodeToString(id))
-}
-
-func withDashes(digits string) string {
-	return digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
-}
-
-func removeDashes(id string) string {
-	return string(slices.DeleteFunc([]byte(id), func(c byte) bool { return c == '-' }))
+	return sealer, slices.Concat(header, text), err
 }
 
 // randomBytes needs no error: crypto/rand ends the program rather than fail.

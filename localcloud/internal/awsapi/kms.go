@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -26,257 +25,260 @@ const (
 
 const algorithm = "SYMMETRIC_DEFAULT"
 
+type action struct {
+	// parameters are those that the action knows. Another one is refused: it could
+	// not be heeded.
+	parameters string
+	// key is what the action demands of the key that the request names.
+	key demand
+	do  func(r *request, k *key) (any, error)
+}
+
+// demand is what is checked of the key of a request before its action.
+type demand int
+
+const (
+	noKey      demand = 0
+	permitted  demand = 1 << iota // it is there, and the caller may do this with it
+	byAlias                       // the name of an alias will do
+	notPending                    // it is not pending deletion
+	enabled                       // it is not disabled either
+)
+
+func kmsActions() map[string]action {
+	const changed, used = permitted | notPending, permitted | notPending | enabled
+	const common = "KeyId GrantTokens EncryptionContext "
+	return map[string]action{
+		"CreateKey": {
+			"Description KeyUsage KeySpec CustomerMasterKeySpec Origin MultiRegion Tags", noKey, (*request).createKey,
+		},
+		"DescribeKey":          {"KeyId GrantTokens", permitted | byAlias, (*request).describeKey},
+		"EnableKey":            {"KeyId", changed, setState(stateEnabled)},
+		"DisableKey":           {"KeyId", changed, setState(stateDisabled)},
+		"ScheduleKeyDeletion":  {"KeyId PendingWindowInDays", changed, (*request).scheduleKeyDeletion},
+		"CancelKeyDeletion":    {"KeyId", permitted, (*request).cancelKeyDeletion},
+		"CreateAlias":          {"AliasName TargetKeyId", noKey, (*request).createAlias},
+		"UpdateAlias":          {"AliasName TargetKeyId", noKey, (*request).updateAlias},
+		"DeleteAlias":          {"AliasName", noKey, (*request).deleteAlias},
+		"ListAliases":          {"KeyId Limit Marker", noKey, (*request).listAliases},
+		"EnableKeyRotation":    {"KeyId RotationPeriodInDays", used, (*request).enableKeyRotation},
+		"GetKeyRotationStatus": {"KeyId", permitted, (*request).getKeyRotationStatus},
+		"RotateKeyOnDemand":    {"KeyId", used, (*request).rotateKeyOnDemand},
+		"TagResource":          {"KeyId Tags", noKey, (*request).tagResource},
+		"ListResourceTags":     {"KeyId Limit Marker", permitted, (*request).listResourceTags},
+		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
+		"Decrypt":              {common + "EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
+		"GenerateDataKey":      {common + "KeySpec NumberOfBytes", used | byAlias, (*request).generateDataKey},
+	}
+}
+
+// parameters are those of all actions. There are no grants, and lists have one page.
+type parameters struct {
+	KeyID                          string `json:"KeyId"`
+	TargetKeyID                    string `json:"TargetKeyId"`
+	AliasName                      string
+	Description, KeyUsage, KeySpec string
+	CustomerMasterKeySpec, Origin  string
+	MultiRegion                    bool
+	Tags                           []tag
+	PendingWindowInDays            *int
+	RotationPeriodInDays           *int
+	EncryptionContext              map[string]string
+	EncryptionAlgorithm            string
+	Plaintext, CiphertextBlob      []byte
+	NumberOfBytes                  int
+}
+
+type tag struct {
+	TagKey, TagValue string
+}
+
 // request is one request to KMS, which has the keys for itself.
 type request struct {
 	*Server
 	action string // kms:NAME
 	caller caller.Caller
+	parameters
 }
 
-// action answers a request with something to encode as JSON.
-type action func(r *request, body []byte) (any, error)
-
-// with decodes the input of an action. A parameter that localcloud does not know
-// is refused: it could not be heeded.
-func with[Input any](do func(r *request, input Input) (any, error)) action {
-	return func(r *request, body []byte) (any, error) {
-		var input Input
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&input); err != nil && err != io.EOF {
+// handle does what a request asks for, and returns an answer to encode as JSON.
+func (r *request) handle(a action, body []byte) (any, error) {
+	given := map[string]json.RawMessage{}
+	if len(bytes.TrimSpace(body)) > 0 {
+		err := json.Unmarshal(body, &given)
+		for name := range given {
+			if !slices.Contains(strings.Fields(a.parameters), name) {
+				err = fmt.Errorf("unknown parameter %s", name)
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal(body, &r.parameters)
+		}
+		if err != nil {
 			return nil, refuse("ValidationException", "localcloud cannot do what %s is asked for: %s", r.action, err)
 		}
-		r.kms.forget(r.settings.Now())
-		return do(r, input)
 	}
-}
-
-func kmsActions() map[string]action {
-	return map[string]action{
-		"CreateKey":            with((*request).createKey),
-		"DescribeKey":          with((*request).describeKey),
-		"EnableKey":            with((*request).enableKey),
-		"DisableKey":           with((*request).disableKey),
-		"ScheduleKeyDeletion":  with((*request).scheduleKeyDeletion),
-		"CancelKeyDeletion":    with((*request).cancelKeyDeletion),
-		"CreateAlias":          with((*request).createAlias),
-		"UpdateAlias":          with((*request).updateAlias),
-		"DeleteAlias":          with((*request).deleteAlias),
-		"ListAliases":          with((*request).listAliases),
-		"EnableKeyRotation":    with((*request).enableKeyRotation),
-		"GetKeyRotationStatus": with((*request).getKeyRotationStatus),
-		"RotateKeyOnDemand":    with((*request).rotateKeyOnDemand),
-		"TagResource":          with((*request).tagResource),
-		"ListResourceTags":     with((*request).listResourceTags),
-		"Encrypt":              with((*request).encrypt),
-		"Decrypt":              with((*request).decrypt),
-		"GenerateDataKey":      with((*request).generateDataKey),
+	r.kms.forget(r.settings.Now())
+	var k *key
+	var err error
+	if a.key != noKey {
+		k, err = r.find(r.KeyID, a.key)
 	}
+	switch {
+	case err != nil:
+		return nil, err
+	case r.EncryptionAlgorithm != "" && r.EncryptionAlgorithm != algorithm:
+		return nil, refuse("InvalidKeyUsageException",
+			"Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
+	}
+	return a.do(r, k)
 }
 
-// keyInput is the input of what only asks which key.
-type keyInput struct {
-	KeyID       string   `json:"KeyId"`
-	GrantTokens []string // there are no grants
-}
-
-// tag is a tag as KMS writes it.
-type tag struct {
-	TagKey, TagValue string
-}
-
-type createKeyInput struct {
-	Description, KeyUsage, KeySpec, CustomerMasterKeySpec, Origin string
-	MultiRegion                                                   bool
-	Tags                                                          []tag
-}
-
-func (r *request) createKey(input createKeyInput) (any, error) {
+func (r *request) createKey(*key) (any, error) {
 	for name, given := range map[string][2]string{
-		"KeyUsage": {input.KeyUsage, "ENCRYPT_DECRYPT"}, "KeySpec": {input.KeySpec, algorithm},
-		"CustomerMasterKeySpec": {input.CustomerMasterKeySpec, algorithm}, "Origin": {input.Origin, "AWS_KMS"},
+		"KeyUsage": {r.KeyUsage, "ENCRYPT_DECRYPT"}, "KeySpec": {r.KeySpec, algorithm},
+		"CustomerMasterKeySpec": {r.CustomerMasterKeySpec, algorithm}, "Origin": {r.Origin, "AWS_KMS"},
 	} {
 		if given[0] != "" && given[0] != given[1] {
-			return nil, refuse("UnsupportedOperationException", "localcloud has no keys of %s %s: write %s", name, given[0], given[1])
+			return nil, refuse("UnsupportedOperationException",
+				"localcloud has no keys of %s %s: write %s", name, given[0], given[1])
 		}
 	}
-	if input.MultiRegion {
+	if r.MultiRegion {
 		return nil, refuse("UnsupportedOperationException", "localcloud has no multi-region keys")
 	}
 	k := newKey(r.settings.Now())
-	k.Description = input.Description
-	keys, err := setTags(k, input.Tags)
+	k.Description = r.Description
+	tags, keys, err := r.withTags(nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.authorize(r.action, "*", keys); err != nil {
-		return nil, err
+	k.Tags = tags
+	err = r.authorize(r.action, "*", keys)
+	if err == nil && len(r.Tags) > 0 {
+		err = r.authorize("kms:TagResource", "*", keys)
 	}
-	if len(input.Tags) > 0 {
-		if err := r.authorize("kms:TagResource", "*", keys); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	r.kms.Keys[k.ID] = k
 	return map[string]any{"KeyMetadata": r.metadata(k)}, r.kms.save()
 }
 
-func (r *request) describeKey(input keyInput) (any, error) {
-	k, err := r.permitted(input.KeyID, true)
-	if err != nil {
-		return nil, err
-	}
+func (r *request) describeKey(k *key) (any, error) {
 	return map[string]any{"KeyMetadata": r.metadata(k)}, nil
 }
 
-func (r *request) enableKey(input keyInput) (any, error)  { return r.setState(input, stateEnabled) }
-func (r *request) disableKey(input keyInput) (any, error) { return r.setState(input, stateDisabled) }
+func setState(state string) func(r *request, k *key) (any, error) {
+	return func(r *request, k *key) (any, error) {
+		k.State = state
+		return nil, r.kms.save()
+	}
+}
 
-func (r *request) setState(input keyInput, state string) (any, error) {
-	k, err := r.permitted(input.KeyID, false)
+// days is a parameter that is a number of days, or the default.
+func days(name string, given *int, otherwise, least, most int) (int, error) {
+	if given == nil {
+		return otherwise, nil
+	}
+	if *given < least || *given > most {
+		return 0, refuse("ValidationException", "%s is %d: write %d to %d", name, *given, least, most)
+	}
+	return *given, nil
+}
+
+func (r *request) scheduleKeyDeletion(k *key) (any, error) {
+	waiting, err := days("PendingWindowInDays", r.PendingWindowInDays, defaultWaiting, 7, defaultWaiting)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.notPending(k); err != nil {
-		return nil, err
-	}
-	k.State = state
-	return nil, r.kms.save()
-}
-
-type scheduleKeyDeletionInput struct {
-	keyInput
-	PendingWindowInDays *int
-}
-
-func (r *request) scheduleKeyDeletion(input scheduleKeyDeletionInput) (any, error) {
-	k, err := r.permitted(input.KeyID, false)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.notPending(k); err != nil {
-		return nil, err
-	}
-	days := defaultWaiting
-	if input.PendingWindowInDays != nil {
-		days = *input.PendingWindowInDays
-	}
-	if days < 7 || days > defaultWaiting {
-		return nil, refuse("ValidationException", "PendingWindowInDays is %d: write 7 to %d", days, defaultWaiting)
-	}
-	k.State = statePending
-	k.DeletionDate = r.settings.Now().AddDate(0, 0, days)
+	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, waiting)
 	return map[string]any{
-		"KeyId": r.keyARN(k.ID), "KeyState": k.State, "DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": days,
+		"KeyId": r.arn("key/" + k.ID), "KeyState": k.State,
+		"DeletionDate": seconds(k.DeletionDate), "PendingWindowInDays": waiting,
 	}, r.kms.save()
 }
 
 // cancelKeyDeletion leaves the key disabled, as KMS does.
-func (r *request) cancelKeyDeletion(input keyInput) (any, error) {
-	k, err := r.permitted(input.KeyID, false)
-	if err != nil {
-		return nil, err
-	}
+func (r *request) cancelKeyDeletion(k *key) (any, error) {
 	if k.State != statePending {
-		return nil, refuse("KMSInvalidStateException", "%s is not pending deletion.", r.keyARN(k.ID))
+		return nil, refuse("KMSInvalidStateException", "%s is not pending deletion.", r.arn("key/"+k.ID))
 	}
 	k.State, k.DeletionDate = stateDisabled, time.Time{}
-	return map[string]any{"KeyId": r.keyARN(k.ID)}, r.kms.save()
+	return map[string]any{"KeyId": r.arn("key/" + k.ID)}, r.kms.save()
 }
 
-type aliasInput struct {
-	AliasName   string
-	TargetKeyID string `json:"TargetKeyId"`
-}
-
-func (r *request) createAlias(input aliasInput) (any, error) {
-	if !regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`).MatchString(input.AliasName) || strings.HasPrefix(input.AliasName, "alias/aws/") {
-		return nil, refuse("InvalidAliasNameException", "Alias %q: write alias/NAME, with letters, digits and /_-, and not alias/aws/NAME", input.AliasName)
+func (r *request) createAlias(*key) (any, error) {
+	form := regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
+	if !form.MatchString(r.AliasName) || strings.HasPrefix(r.AliasName, "alias/aws/") {
+		return nil, refuse("InvalidAliasNameException",
+			"Alias %q: write alias/NAME, with letters, digits and /_-, and not alias/aws/NAME", r.AliasName)
 	}
-	if err := r.authorize(r.action, r.aliasARN(input.AliasName), nil); err != nil {
+	if err := r.authorize(r.action, r.arn(r.AliasName), nil); err != nil {
 		return nil, err
 	}
-	k, err := r.permitted(input.TargetKeyID, false)
+	if r.kms.Aliases[r.AliasName] != nil {
+		return nil, refuse("AlreadyExistsException", "An alias with the name %s already exists", r.arn(r.AliasName))
+	}
+	return r.setAlias(&alias{Created: r.settings.Now()})
+}
+
+func (r *request) updateAlias(*key) (any, error) {
+	a, err := r.permittedAlias()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.notPending(k); err != nil {
-		return nil, err
-	}
-	if _, exists := r.kms.Aliases[input.AliasName]; exists {
-		return nil, refuse("AlreadyExistsException", "An alias with the name %s already exists", r.aliasARN(input.AliasName))
-	}
-	now := r.settings.Now()
-	r.kms.Aliases[input.AliasName] = &alias{KeyID: k.ID, Created: now, Updated: now}
-	return nil, r.kms.save()
+	return r.setAlias(a)
 }
 
-func (r *request) updateAlias(input aliasInput) (any, error) {
-	a, err := r.permittedAlias(input.AliasName)
+// setAlias makes an alias one of the key that the request names.
+func (r *request) setAlias(a *alias) (any, error) {
+	k, err := r.find(r.TargetKeyID, permitted|notPending)
 	if err != nil {
-		return nil, err
-	}
-	k, err := r.permitted(input.TargetKeyID, false)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.notPending(k); err != nil {
 		return nil, err
 	}
 	a.KeyID, a.Updated = k.ID, r.settings.Now()
+	r.kms.Aliases[r.AliasName] = a
 	return nil, r.kms.save()
 }
 
-type deleteAliasInput struct {
-	AliasName string
-}
-
-func (r *request) deleteAlias(input deleteAliasInput) (any, error) {
-	if _, err := r.permittedAlias(input.AliasName); err != nil {
+func (r *request) deleteAlias(*key) (any, error) {
+	if _, err := r.permittedAlias(); err != nil {
 		return nil, err
 	}
-	delete(r.kms.Aliases, input.AliasName)
+	delete(r.kms.Aliases, r.AliasName)
 	return nil, r.kms.save()
 }
 
 // permittedAlias is an alias that the caller may change, with the key that it has now.
-func (r *request) permittedAlias(name string) (*alias, error) {
-	if err := r.authorize(r.action, r.aliasARN(name), nil); err != nil {
+func (r *request) permittedAlias() (*alias, error) {
+	if err := r.authorize(r.action, r.arn(r.AliasName), nil); err != nil {
 		return nil, err
 	}
-	a, ok := r.kms.Aliases[name]
+	a, ok := r.kms.Aliases[r.AliasName]
 	if !ok {
-		return nil, refuse("NotFoundException", "Alias %s is not found.", r.aliasARN(name))
+		return nil, refuse("NotFoundException", "Alias %s is not found.", r.arn(r.AliasName))
 	}
-	_, err := r.permitted(a.KeyID, false)
+	_, err := r.find(a.KeyID, permitted)
 	return a, err
 }
 
-// listInput is what lists of things of a key are asked for by.
-type listInput struct {
-	KeyID  string `json:"KeyId"`
-	Limit  int    // there are never so many
-	Marker string
-}
-
-func (r *request) listAliases(input listInput) (any, error) {
+func (r *request) listAliases(*key) (any, error) {
 	if err := r.authorize(r.action, "*", nil); err != nil {
 		return nil, err
 	}
-	only := ""
-	if input.KeyID != "" {
-		k, err := r.find(input.KeyID, false)
-		if err != nil {
+	var only *key
+	if r.KeyID != "" {
+		var err error
+		if only, err = r.find(r.KeyID, noKey); err != nil {
 			return nil, err
 		}
-		only = k.ID
 	}
 	list := []map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(r.kms.Aliases)) {
-		a := r.kms.Aliases[name]
-		if only == "" || a.KeyID == only {
+		if a := r.kms.Aliases[name]; only == nil || a.KeyID == only.ID {
 			list = append(list, map[string]any{
-				"AliasName": name, "AliasArn": r.aliasARN(name), "TargetKeyId": a.KeyID,
+				"AliasName": name, "AliasArn": r.arn(name), "TargetKeyId": a.KeyID,
 				"CreationDate": seconds(a.Created), "LastUpdatedDate": seconds(a.Updated),
 			})
 		}
@@ -284,33 +286,17 @@ func (r *request) listAliases(input listInput) (any, error) {
 	return map[string]any{"Aliases": list, "Truncated": false}, nil
 }
 
-type enableKeyRotationInput struct {
-	keyInput
-	RotationPeriodInDays *int
-}
-
-func (r *request) enableKeyRotation(input enableKeyRotationInput) (any, error) {
-	k, err := r.usable(input.KeyID, false)
+func (r *request) enableKeyRotation(k *key) (any, error) {
+	period, err := days("RotationPeriodInDays", r.RotationPeriodInDays, yearInDays, 90, 2560)
 	if err != nil {
 		return nil, err
 	}
-	days := yearInDays
-	if input.RotationPeriodInDays != nil {
-		days = *input.RotationPeriodInDays
-	}
-	if days < 90 || days > 2560 {
-		return nil, refuse("ValidationException", "RotationPeriodInDays is %d: write 90 to 2560", days)
-	}
-	k.RotationDays = days
+	k.RotationDays = period
 	return nil, r.kms.save()
 }
 
-func (r *request) getKeyRotationStatus(input keyInput) (any, error) {
-	k, err := r.permitted(input.KeyID, false)
-	if err != nil {
-		return nil, err
-	}
-	status := map[string]any{"KeyId": r.keyARN(k.ID), "KeyRotationEnabled": k.RotationDays > 0}
+func (r *request) getKeyRotationStatus(k *key) (any, error) {
+	status := map[string]any{"KeyId": r.arn("key/" + k.ID), "KeyRotationEnabled": k.RotationDays > 0}
 	if k.RotationDays > 0 {
 		status["RotationPeriodInDays"] = k.RotationDays
 		status["NextRotationDate"] = seconds(k.Created.AddDate(0, 0, k.RotationDays))
@@ -318,64 +304,47 @@ func (r *request) getKeyRotationStatus(input keyInput) (any, error) {
 	return status, nil
 }
 
-func (r *request) rotateKeyOnDemand(input keyInput) (any, error) {
-	k, err := r.usable(input.KeyID, false)
-	if err != nil {
-		return nil, err
-	}
+func (r *request) rotateKeyOnDemand(k *key) (any, error) {
 	if len(k.Materials) > maxRotations {
-		return nil, refuse("LimitExceededException", "%s has been rotated on demand %d times, which is the most.", r.keyARN(k.ID), maxRotations)
+		return nil, refuse("LimitExceededException", "%s has been rotated on demand %d times, which is the most.",
+			r.arn("key/"+k.ID), maxRotations)
 	}
 	k.rotate()
 	return map[string]any{"KeyId": k.ID}, r.kms.save()
 }
 
-type tagResourceInput struct {
-	KeyID string `json:"KeyId"`
-	Tags  []tag
-}
-
-func (r *request) tagResource(input tagResourceInput) (any, error) {
-	k, err := r.find(input.KeyID, false)
+func (r *request) tagResource(*key) (any, error) {
+	k, err := r.find(r.KeyID, noKey)
 	if err != nil {
 		return nil, err
 	}
-	tagged := key{Tags: maps.Clone(k.Tags)}
-	keys, err := setTags(&tagged, input.Tags)
+	tags, keys, err := r.withTags(k.Tags)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.authorizeKey(k, keys); err != nil {
+	if err := r.meets(k, permitted|notPending, keys); err != nil {
 		return nil, err
 	}
-	if err := r.notPending(k); err != nil {
-		return nil, err
-	}
-	k.Tags = tagged.Tags
+	k.Tags = tags
 	return nil, r.kms.save()
 }
 
-// setTags adds tags to a key, and returns the condition keys of the request.
-func setTags(k *key, tags []tag) (map[string]string, error) {
-	keys := map[string]string{}
-	for _, t := range tags {
+// withTags adds the tags of the request to others, and returns the condition keys
+// that the request has by them.
+func (r *request) withTags(others map[string]string) (tags, keys map[string]string, err error) {
+	tags, keys = map[string]string{}, map[string]string{}
+	maps.Copy(tags, others)
+	for _, t := range r.Tags {
 		if t.TagKey == "" || len(t.TagKey) > 128 || len(t.TagValue) > 256 || strings.HasPrefix(t.TagKey, "aws:") {
-			return nil, refuse("TagException", "The tag %q is invalid", t.TagKey)
+			return nil, nil, refuse("TagException", "The tag %q is invalid", t.TagKey)
 		}
-		if k.Tags == nil {
-			k.Tags = map[string]string{}
-		}
-		k.Tags[t.TagKey] = t.TagValue
+		tags[t.TagKey] = t.TagValue
 		keys["aws:requesttag/"+strings.ToLower(t.TagKey)] = t.TagValue
 	}
-	return keys, nil
+	return tags, keys, nil
 }
 
-func (r *request) listResourceTags(input listInput) (any, error) {
-	k, err := r.permitted(input.KeyID, false)
-	if err != nil {
-		return nil, err
-	}
+func (r *request) listResourceTags(k *key) (any, error) {
 	tags := []tag{}
 	for _, name := range slices.Sorted(maps.Keys(k.Tags)) {
 		tags = append(tags, tag{name, k.Tags[name]})
@@ -383,166 +352,98 @@ func (r *request) listResourceTags(input listInput) (any, error) {
 	return map[string]any{"Tags": tags, "Truncated": false}, nil
 }
 
-// cryptoInput is what requests have in common that use a key.
-type cryptoInput struct {
-	keyInput
-	EncryptionContext   map[string]string
-	EncryptionAlgorithm string
+func (r *request) encrypt(k *key) (any, error) {
+	if len(r.Plaintext) == 0 || len(r.Plaintext) > maxPlaintext {
+		return nil, refuse("ValidationException",
+			"Plaintext has %d bytes: KMS encrypts 1 to %d", len(r.Plaintext), maxPlaintext)
+	}
+	blob, err := k.encrypt(r.Plaintext, r.EncryptionContext)
+	return map[string]any{"CiphertextBlob": blob, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
 }
 
-func (i cryptoInput) check() error {
-	if i.EncryptionAlgorithm != "" && i.EncryptionAlgorithm != algorithm {
-		return refuse("InvalidKeyUsageException", "Algorithm %s is incompatible with key spec %s.", i.EncryptionAlgorithm, algorithm)
-	}
-	return nil
-}
-
-type encryptInput struct {
-	cryptoInput
-	Plaintext []byte
-}
-
-func (r *request) encrypt(input encryptInput) (any, error) {
-	if err := input.check(); err != nil {
-		return nil, err
-	}
-	if len(input.Plaintext) == 0 || len(input.Plaintext) > maxPlaintext {
-		return nil, refuse("ValidationException", "Plaintext has %d bytes: KMS encrypts 1 to %d", len(input.Plaintext), maxPlaintext)
-	}
-	k, err := r.usable(input.KeyID, true)
-	if err != nil {
-		return nil, err
-	}
-	blob, err := k.encrypt(input.Plaintext, input.EncryptionContext)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"CiphertextBlob": blob, "KeyId": r.keyARN(k.ID), "EncryptionAlgorithm": algorithm}, nil
-}
-
-type decryptInput struct {
-	cryptoInput
-	CiphertextBlob []byte
-}
-
-func (r *request) decrypt(input decryptInput) (any, error) {
-	if err := input.check(); err != nil {
-		return nil, err
-	}
-	id, ok := keyOf(input.CiphertextBlob)
+func (r *request) decrypt(*key) (any, error) {
+	id, ok := keyOf(r.CiphertextBlob)
 	if !ok {
 		return nil, refuse("InvalidCiphertextException", "")
 	}
-	if input.KeyID != "" {
-		named, err := r.find(input.KeyID, true)
+	if r.KeyID != "" {
+		named, err := r.find(r.KeyID, byAlias)
 		if err != nil {
 			return nil, err
 		}
 		if named.ID != id {
-			return nil, refuse("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
+			return nil, refuse("IncorrectKeyException",
+				"The key ID in the request does not identify a CMK that can perform this operation.")
 		}
 	}
 	if r.kms.Keys[id] == nil {
 		return nil, refuse("AccessDeniedException",
-			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
+			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, "+
+				"or you are not allowed to access.")
 	}
-	k, err := r.usable(id, false)
+	k, err := r.find(id, permitted|notPending|enabled)
 	if err != nil {
 		return nil, err
 	}
-	plaintext, ok, err := k.decrypt(input.CiphertextBlob, input.EncryptionContext)
-	if err != nil {
-		return nil, err
+	plaintext, ok, err := k.decrypt(r.CiphertextBlob, r.EncryptionContext)
+	if err == nil && !ok {
+		err = refuse("InvalidCiphertextException", "")
 	}
-	if !ok {
-		return nil, refuse("InvalidCiphertextException", "")
-	}
-	return map[string]any{"Plaintext": plaintext, "KeyId": r.keyARN(k.ID), "EncryptionAlgorithm": algorithm}, nil
+	return map[string]any{"Plaintext": plaintext, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
 }
 
-type generateDataKeyInput struct {
-	keyInput
-	EncryptionContext map[string]string
-	KeySpec           string
-	NumberOfBytes     int
-}
-
-func (r *request) generateDataKey(input generateDataKeyInput) (any, error) {
-	sizes := map[string]int{"AES_128": 16, "AES_256": 32, "": input.NumberOfBytes}
-	size := sizes[input.KeySpec]
-	if size < 1 || size > maxDataKey || (input.KeySpec != "" && input.NumberOfBytes != 0) {
-		return nil, refuse("ValidationException", "write either KeySpec, AES_128 or AES_256, or NumberOfBytes, 1 to %d", maxDataKey)
-	}
-	k, err := r.usable(input.KeyID, true)
-	if err != nil {
-		return nil, err
+func (r *request) generateDataKey(k *key) (any, error) {
+	size := map[string]int{"AES_128": 16, "AES_256": 32, "": r.NumberOfBytes}[r.KeySpec]
+	if size < 1 || size > maxDataKey || (r.KeySpec != "" && r.NumberOfBytes != 0) {
+		return nil, refuse("ValidationException",
+			"write either KeySpec, AES_128 or AES_256, or NumberOfBytes, 1 to %d", maxDataKey)
 	}
 	plaintext := randomBytes(size)
-	blob, err := k.encrypt(plaintext, input.EncryptionContext)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"CiphertextBlob": blob, "Plaintext": plaintext, "KeyId": r.keyARN(k.ID)}, nil
+	blob, err := k.encrypt(plaintext, r.EncryptionContext)
+	return map[string]any{"CiphertextBlob": blob, "Plaintext": plaintext, "KeyId": r.arn("key/" + k.ID)}, err
 }
 
-// find finds a key by its id or ARN, and if aliases will do, by the name or ARN of one.
-func (r *request) find(name string, aliases bool) (*key, error) {
-	local := strings.TrimPrefix(name, fmt.Sprintf("arn:aws:kms:%s:%s:", r.settings.Region, caller.AccountID))
+// find finds a key by its id or ARN, or by the name or ARN of an alias, that meets a demand.
+func (r *request) find(name string, wanted demand) (*key, error) {
+	local := strings.TrimPrefix(name, r.arn(""))
 	if strings.HasPrefix(local, "alias/") {
-		if !aliases {
+		if wanted&byAlias == 0 {
 			return nil, refuse("NotFoundException", "Invalid keyId %q: write the key's id or ARN", name)
 		}
 		a, ok := r.kms.Aliases[local]
 		if !ok {
-			return nil, refuse("NotFoundException", "Alias %s is not found.", r.aliasARN(local))
+			return nil, refuse("NotFoundException", "Alias %s is not found.", r.arn(local))
 		}
 		local = a.KeyID
 	}
 	id := strings.TrimPrefix(local, "key/")
 	k, ok := r.kms.Keys[id]
 	if !ok {
-		return nil, refuse("NotFoundException", "Key '%s' does not exist", r.keyARN(id))
+		return nil, refuse("NotFoundException", "Key '%s' does not exist", r.arn("key/"+id))
 	}
-	return k, nil
+	return k, r.meets(k, wanted, nil)
 }
 
-// permitted finds a key with which the caller may do what the request is.
-func (r *request) permitted(name string, aliases bool) (*key, error) {
-	k, err := r.find(name, aliases)
-	if err != nil {
-		return nil, err
+// meets refuses a key that does not meet a demand. keys are the condition keys of the request.
+func (r *request) meets(k *key, wanted demand, keys map[string]string) error {
+	arn := r.arn("key/" + k.ID)
+	if wanted&permitted != 0 {
+		all := map[string]string{}
+		for name, value := range k.Tags {
+			all["aws:resourcetag/"+strings.ToLower(name)] = value
+		}
+		maps.Copy(all, keys)
+		if err := r.authorize(r.action, arn, all); err != nil {
+			return err
+		}
 	}
-	return k, r.authorizeKey(k, nil)
-}
-
-// usable finds a permitted key that is enabled.
-func (r *request) usable(name string, aliases bool) (*key, error) {
-	k, err := r.permitted(name, aliases)
-	if err != nil {
-		return nil, err
-	}
-	if k.State == stateDisabled {
-		return nil, refuse("DisabledException", "%s is disabled.", r.keyARN(k.ID))
-	}
-	return k, r.notPending(k)
-}
-
-func (r *request) notPending(k *key) error {
-	if k.State == statePending {
-		return refuse("KMSInvalidStateException", "%s is pending deletion.", r.keyARN(k.ID))
+	switch {
+	case wanted&enabled != 0 && k.State == stateDisabled:
+		return refuse("DisabledException", "%s is disabled.", arn)
+	case wanted&notPending != 0 && k.State == statePending:
+		return refuse("KMSInvalidStateException", "%s is pending deletion.", arn)
 	}
 	return nil
-}
-
-func (r *request) authorizeKey(k *key, keys map[string]string) error {
-	all := maps.Clone(keys)
-	if all == nil {
-		all = map[string]string{}
-	}
-	for name, value := range k.Tags {
-		all["aws:resourcetag/"+strings.ToLower(name)] = value
-	}
-	return r.authorize(r.action, r.keyARN(k.ID), all)
 }
 
 // authorize refuses what the caller's policies do not allow. Every key has the
@@ -558,9 +459,10 @@ func (r *request) authorize(action, arn string, keys map[string]string) error {
 
 func (r *request) metadata(k *key) map[string]any {
 	m := map[string]any{
-		"AWSAccountId": caller.AccountID, "KeyId": k.ID, "Arn": r.keyARN(k.ID), "Description": k.Description, "CreationDate": seconds(k.Created),
-		"Enabled": k.State == stateEnabled, "KeyState": k.State, "KeyUsage": "ENCRYPT_DECRYPT", "KeyManager": "CUSTOMER", "Origin": "AWS_KMS",
-		"KeySpec": algorithm, "CustomerMasterKeySpec": algorithm, "EncryptionAlgorithms": []string{algorithm}, "MultiRegion": false,
+		"AWSAccountId": caller.AccountID, "KeyId": k.ID, "Arn": r.arn("key/" + k.ID), "Description": k.Description,
+		"CreationDate": seconds(k.Created), "Enabled": k.State == stateEnabled, "KeyState": k.State, "MultiRegion": false,
+		"KeyUsage": "ENCRYPT_DECRYPT", "KeyManager": "CUSTOMER", "Origin": "AWS_KMS", "KeySpec": algorithm,
+		"CustomerMasterKeySpec": algorithm, "EncryptionAlgorithms": []string{algorithm},
 	}
 	if k.State == statePending {
 		m["DeletionDate"] = seconds(k.DeletionDate)
@@ -568,13 +470,8 @@ func (r *request) metadata(k *key) map[string]any {
 	return m
 }
 
-func (r *request) keyARN(id string) string {
-	return fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", r.settings.Region, caller.AccountID, id)
+func (r *request) arn(resource string) string {
+	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", r.settings.Region, caller.AccountID, resource)
 }
 
-func (r *request) aliasARN(name string) string {
-	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", r.settings.Region, caller.AccountID, name)
-}
-
-// seconds is a time in AWS's JSON.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

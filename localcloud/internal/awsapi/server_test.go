@@ -28,7 +28,7 @@ type harness struct {
 	t     *testing.T
 	file  string
 	http  *httptest.Server
-	roles map[string]*store.RoleRecord
+	roles map[string]*store.Role
 	now   time.Time
 }
 
@@ -38,7 +38,7 @@ func root() store.Account {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, file: filepath.Join(t.TempDir(), "keys.json"), roles: map[string]*store.RoleRecord{}, now: time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)}
+	h := &harness{t: t, file: filepath.Join(t.TempDir(), "keys.json"), roles: map[string]*store.Role{}, now: time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)}
 	h.start()
 	return h
 }
@@ -58,9 +58,9 @@ func (h *harness) start() {
 // role makes a role with one policy, and returns its access key.
 func (h *harness) role(name, statements string) store.Account {
 	account := store.Account{AccessKeyID: "AKIA" + strings.ToUpper(name), SecretAccessKey: name + "'s"}
-	h.roles[name] = &store.RoleRecord{
-		Role:     store.Role{Name: name, Arn: "arn:aws:iam::123456789012:role/" + name, UniqueID: "AROA" + name},
-		Policies: map[string]*store.RolePolicy{"may": {Policy: `{"Version":"2012-10-17","Statement":` + statements + `}`}},
+	h.roles[name] = &store.Role{
+		Shown:    store.Record{"name": name, "arn": "arn:aws:iam::123456789012:role/" + name, "uniqueId": "AROA" + name},
+		Policies: store.Table{"may": {"policy": `{"Version":"2012-10-17","Statement":` + statements + `}`}},
 		Account:  &account,
 	}
 	return account

@@ -13,32 +13,30 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"time"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
-	acmeContainer = network + "-acme"
-	// acmeManagementPort is where Pebble tells its root certificates.
+	// acmeManagementPort is where Pebble publishes its root certificates.
 	acmeManagementPort = 15000
-	// acmeValidity is how long certificates hold: as those of Let's Encrypt, in seconds.
+	// acmeValidity is the lifetime of certificates: that of Let's Encrypt's, in seconds.
 	acmeValidity = 90 * 24 * 60 * 60
 	// acmeRetryAfter is when a client should ask again for an order, in seconds.
 	acmeRetryAfter = 1
 
-	// maxRoots is more root certificates than Pebble ever has.
-	maxRoots = 16
-	// maxRootSize is more than a root certificate has, in bytes.
+	// maxRoots and maxRootSize (bytes) exceed what Pebble ever has.
+	maxRoots    = 16
 	maxRootSize = 64 << 10
 )
 
-// StartACME starts the ACME authority, which asks the server of StartDNS for
-// names, and waits until it answers. Then it writes acme.pem beside the local
-// cloud's own authority: that, which vouches for the ACME server, and what it certifies of
-// the ACME server's own authorities, for names of the zone only. Those are new with each of its
-// starts.
-func (l *Local) StartACME(ctx context.Context) error {
+// StartACME starts the ACME authority, which asks the server of StartDNS for names, and waits
+// until it answers. Then it writes acme.pem: the local cloud's own authority, which certifies the
+// ACME server, and the ACME server's own authorities, new with each of its starts, limited to names
+// of the zone.
+func (l *Local) StartACME(ctx context.Context) (err error) {
+	defer run.Wrap(&err, "ACME server")
 	authority, err := l.authority()
 	if err != nil {
 		return err
@@ -46,47 +44,43 @@ func (l *Local) StartACME(ctx context.Context) error {
 	config, err := pebbleConfig(pebbleSettings{
 		listen:      netip.AddrPortFrom(acmeAddress(), httpsPort),
 		management:  netip.AddrPortFrom(acmeAddress(), acmeManagementPort),
-		certificate: "/tls/" + roleACME + ".pem", key: "/tls/" + roleACME + ".key",
+		certificate: Certificate(roleACME), key: CertificateKey(roleACME),
 		httpPort: 80, tlsPort: httpsPort,
 	})
 	if err != nil {
 		return err
 	}
 	configFile := filepath.Join(l.home.Cloud(), "pebble.json")
-	if err := home.WriteFile(configFile, config, 0o600); err != nil {
+	if err := state.WriteFile(configFile, config, 0o600); err != nil {
 		return err
 	}
 	if err := l.startService(ctx, service{
-		name: acmeContainer, role: roleACME, address: acmeAddress(), port: httpsPort, hosts: []string{acmeName},
-		mounts: []string{
-			filepath.Join(l.home.Bin(), "pebble") + ":/pebble:ro",
-			configFile + ":/pebble.json:ro",
-		},
+		role: roleACME, address: acmeAddress(), hosts: []string{acmeName},
+		mounts: []string{filepath.Join(l.home.Bin(), "pebble") + ":/pebble:ro", configFile + ":/pebble.json:ro"},
 		// Neither waits nor refuses at random, both of which Pebble does to test clients.
 		environment: []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0"},
-		command:     []string{"/pebble", "-config", "/pebble.json", "-dnsserver", netip.AddrPortFrom(dnsAddress(), dnsPort).String()},
+		command:     []string{"/pebble", "-config", "/pebble.json", "-dnsserver", NameServer().String()},
 		config:      string(config),
 	}); err != nil {
 		return err
 	}
-	own, err := os.ReadFile(authority.CertificateFile())
+	trusted, err := os.ReadFile(authority.CertificateFile())
 	if err != nil {
-		return fmt.Errorf("ACME server: %w", err)
+		return err
 	}
-	roots, err := awaitRoots(ctx, own, netip.AddrPortFrom(acmeAddress(), acmeManagementPort))
+	roots, err := awaitRoots(ctx, trusted, netip.AddrPortFrom(acmeAddress(), acmeManagementPort))
 	if err != nil {
-		return fmt.Errorf("ACME server: %w", err)
+		return err
 	}
-	trusted := own
 	for _, root := range roots {
 		// People import this file into their browsers, and Pebble's keys are not guarded.
 		certified, err := authority.Certify(root, []string{ZoneName})
 		if err != nil {
-			return fmt.Errorf("ACME server: %w", err)
+			return err
 		}
 		trusted = append(trusted, certified...)
 	}
-	return home.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
+	return state.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
 }
 
 // pebbleSettings is what differs between one Pebble and another.
@@ -97,7 +91,6 @@ type pebbleSettings struct {
 	httpPort, tlsPort int
 }
 
-// pebbleConfig is Pebble's configuration file.
 func pebbleConfig(s pebbleSettings) ([]byte, error) {
 	type object = map[string]any
 	document, err := json.MarshalIndent(object{"pebble": object{
@@ -109,18 +102,16 @@ func pebbleConfig(s pebbleSettings) ([]byte, error) {
 		"tlsPort":                 s.tlsPort,
 		"keyAlgorithm":            "ecdsa",
 		"retryAfter":              object{"authz": acmeRetryAfter, "order": acmeRetryAfter},
-		"profiles":                object{"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity}},
+		"profiles": object{
+			"default": object{"description": "As Let's Encrypt's", "validityPeriod": acmeValidity},
+		},
 	}}, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("configure the ACME server: %w", err)
-	}
-	return append(document, '\n'), nil
+	return append(document, '\n'), err
 }
 
-// awaitRoots asks Pebble's management interface for its root certificates until
-// it answers, and returns them in DER. authority is what its own certificate
-// validates against, PEM.
-func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) ([][]byte, error) {
+// awaitRoots asks Pebble's management interface for its root certificates until it answers, and
+// returns them in DER. authority is what its own certificate validates against, PEM.
+func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) (roots [][]byte, err error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM(authority) {
 		return nil, errors.New("localcloud's certificate authority is no PEM certificate")
@@ -129,26 +120,13 @@ func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	var problem error
-	for {
-		roots, err := fetchRoots(ctx, client, management)
-		if err == nil {
-			return roots, nil
-		}
-		// That the time is over says less than what was wrong before.
-		if problem == nil || ctx.Err() == nil {
-			problem = err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("its root certificate cannot be had: %w", problem)
-		case <-poll.C:
-		}
+	if err = run.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
+		roots, err = fetchRoots(ctx, client, management)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("its root certificate cannot be had: %w", err)
 	}
+	return roots, nil
 }
 
 // fetchRoots asks for one root certificate after the other, until there is none.
@@ -166,20 +144,19 @@ func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrP
 		}
 		body, err := io.ReadAll(io.LimitReader(response.Body, maxRootSize))
 		response.Body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", address, err)
-		}
-		if response.StatusCode == http.StatusNotFound && i > 0 {
-			return roots, nil
-		}
-		if response.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("%s: %s", address, response.Status)
-		}
 		block, _ := pem.Decode(body)
-		if block == nil {
-			return nil, fmt.Errorf("%s: the answer is not PEM", address)
+		switch {
+		case err != nil:
+		case response.StatusCode == http.StatusNotFound && i > 0:
+			return roots, nil
+		case response.StatusCode != http.StatusOK:
+			err = errors.New(response.Status)
+		case block == nil:
+			err = errors.New("the answer is not PEM")
+		default:
+			_, err = x509.ParseCertificate(block.Bytes)
 		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", address, err)
 		}
 		roots = append(roots, block.Bytes)

@@ -24,9 +24,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/acme"
 
-	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/pki"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // loopbackAuthority signs for the tests' servers.
@@ -106,7 +106,7 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	webURL, err := url.Parse(web.URL)
 	require.NoError(t, err)
 	webAddress := netip.MustParseAddrPort(webURL.Host)
-	resolver := startNames(t, names.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
+	resolver := startNames(t, dns.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
 
 	listen, management := freePort(t), freePort(t)
 	config, err := pebbleConfig(pebbleSettings{
@@ -189,17 +189,17 @@ func pebbleBinary(t *testing.T) string {
 }
 
 // startNames serves records, and returns the server's address.
-func startNames(t *testing.T, records ...names.Record) string {
+func startNames(t *testing.T, records ...dns.Record) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), zoneFile)
-	require.NoError(t, home.WriteJSON(file, hostedZone(records)))
+	file := filepath.Join(t.TempDir(), ZoneFile)
+	require.NoError(t, state.WriteJSON(file, hostedZone(records)))
 	stream, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	packets, err := net.ListenPacket("udp", stream.Addr().String())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- names.Serve(ctx, names.NewHandler(file), stream, packets) }()
+	go func() { ended <- dns.Serve(ctx, dns.NewHandler(file), stream, packets) }()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)
@@ -225,7 +225,7 @@ func startPebble(t *testing.T, binary string, config []byte, resolver string) {
 	})
 }
 
-// freePort is an address on which nobody listens.
+// freePort is an address on which no process listens.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

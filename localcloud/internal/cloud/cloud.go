@@ -11,7 +11,7 @@ import (
 	"net/netip"
 	"time"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 // ErrNotFound is returned for an instance or a VPC that is not there.
@@ -40,7 +40,7 @@ type Cloud interface {
 
 	// ApplyRecords makes the given record sets those of the hosted zone, for the
 	// DNS and on this machine itself. Names of OwnRecords are not among them.
-	ApplyRecords(ctx context.Context, records []names.Record) error
+	ApplyRecords(ctx context.Context, records []dns.Record) error
 
 	// RunInstance starts an instance whose NetworkInterface is already part of
 	// the applied GatewayState. It returns when the machine runs, not when
@@ -95,8 +95,8 @@ type NetworkInterface struct {
 // Rule is one security group rule. All fields are as in the EC2 API.
 type Rule struct {
 	Protocol string // "tcp", "udp", "icmp", "-1" for all
-	FromPort int    // inclusive
-	ToPort   int    // inclusive
+	FromPort int
+	ToPort   int // inclusive
 	CIDRs    []netip.Prefix
 }
 

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,6 +48,20 @@ func TestEveryVPCHasAGatewayAddressOfItsOwn(t *testing.T) {
 	require.Equal(t, first, again)
 	_, err = local.ensureVPC(VPC{ID: "vpc-1", CIDRBlock: netip.MustParsePrefix("10.43.0.0/16")})
 	require.ErrorContains(t, err, "it exists with the CIDR block 10.42.0.0/16")
+}
+
+func TestVPCOfACallThatWasKilledDoesNotStopTheOthers(t *testing.T) {
+	local, err := Open(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(local.vpcDir("vpc-1"), 0o700))
+	block := netip.MustParsePrefix("10.42.0.0/16")
+	_, err = local.ensureVPC(VPC{ID: "vpc-2", CIDRBlock: block})
+	require.NoError(t, err)
+	_, err = local.ensureVPC(VPC{ID: "vpc-1", CIDRBlock: block})
+	require.NoError(t, err, "the killed call can be repeated")
+	vpcs, err := local.vpcs()
+	require.NoError(t, err)
+	require.Len(t, vpcs, 2)
 }
 
 func TestRouterAndResolverAreWhereAWSHasThem(t *testing.T) {

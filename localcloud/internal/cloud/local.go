@@ -10,16 +10,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/image"
 	"immutable-infra/localcloud/internal/pki"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -39,11 +37,11 @@ const (
 	automatic = "198.18.0.128/25"
 
 	// Every container says by these labels what it is and what it belongs to.
-	labelRole     = engine.Label + ".role"
-	labelVPC      = engine.Label + ".vpc"
-	labelInstance = engine.Label + ".instance"
+	labelRole     = dockerd.Label + ".role"
+	labelVPC      = dockerd.Label + ".vpc"
+	labelInstance = dockerd.Label + ".instance"
 	// labelSpec names what a service was started with.
-	labelSpec = engine.Label + ".spec"
+	labelSpec = dockerd.Label + ".spec"
 
 	roleGateway   = "gateway"
 	roleInterface = "interface"
@@ -53,16 +51,21 @@ const (
 	roleDNS       = "dns"
 	roleACME      = "acme"
 
+	roleAWSAPI      = "awsapi"
+	roleVictorOps   = "victorops"
+	roleUptimeRobot = "uptimerobot"
+
 	// program is where localcloud itself is in its own containers.
 	program = "/localcloud"
 )
 
+// The addresses of this machine and of the services on localcloud's network.
 func hostAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
-func s3Address() netip.Addr          { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
-func registryAddress() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
-func dnsAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
+func S3Address() netip.Addr          { return netip.AddrFrom4([4]byte{198, 18, 0, 3}) }
+func RegistryAddress() netip.Addr    { return netip.AddrFrom4([4]byte{198, 18, 0, 4}) }
+func DNSAddress() netip.Addr         { return netip.AddrFrom4([4]byte{198, 18, 0, 5}) }
 func acmeAddress() netip.Addr        { return netip.AddrFrom4([4]byte{198, 18, 0, 6}) }
-func victorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
+func VictorOpsAddress() netip.Addr   { return netip.AddrFrom4([4]byte{198, 18, 0, 7}) }
 func uptimeRobotAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 8}) }
 func awsAPIAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 9}) }
 func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
@@ -70,13 +73,11 @@ func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0
 // Local is the Cloud on this machine. Opening it is cheap; what it needs to
 // run is started by Start and found again by every process that opens it.
 type Local struct {
-	home    home.Home
+	home    state.Home
 	runner  run.Runner
-	engine  *engine.Engine
+	engine  *dockerd.Engine
+	docker  dockerd.Docker
 	builder image.Builder
-
-	mu     sync.Mutex
-	docker *engine.Docker // found on first use
 }
 
 var _ Cloud = (*Local)(nil)
@@ -86,12 +87,12 @@ func Open(dir string) (*Local, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)
 	}
-	runner := run.Exec{Grace: 30 * time.Second}
-	h := home.Home(dir)
-	return &Local{home: h, runner: runner, engine: engine.New(h, runner), builder: image.Builder{Home: h, Runner: runner}}, nil
+	runner, h := run.Exec{Grace: 30 * time.Second}, state.Home(dir)
+	own := dockerd.New(h, runner)
+	builder := image.Builder{Home: h, Runner: runner}
+	return &Local{home: h, runner: runner, engine: own, docker: own.Docker(), builder: builder}, nil
 }
 
-// Image implements Cloud.
 func (l *Local) Image(_ context.Context, ami string) (Image, error) {
 	if ami != ServerAMI {
 		return Image{}, fmt.Errorf("AMI %s: %w: localcloud has %s (%s)", ami, ErrNotFound, ServerAMI, ServerAMIName)
@@ -122,19 +123,16 @@ func (l *Local) StartNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.docker = &docker
-	l.mu.Unlock()
 	// Before the network: the blackhole is the less specific route.
 	if err := hostnet.New(l.home, l.runner).Prepare(ctx, own); err != nil {
 		return fmt.Errorf("prepare this machine's network: %w", err)
 	}
-	found, err := docker.Run(ctx, "network", "ls", "--quiet", "--filter", "name=^"+network+"$", "--filter", "label="+l.own())
+	found, err := docker.Run(ctx, "network", "ls", "--quiet", "--filter", "name=^"+network+"$",
+		"--filter", "label="+l.own())
 	if err != nil || found != "" {
 		return err
 	}
-	_, err = docker.Run(ctx, "network", "create",
-		"--label", engine.Label+"="+l.home.String(),
+	_, err = docker.Run(ctx, "network", "create", "--label", l.own(),
 		"--subnet", subnet, "--ip-range", automatic, "--gateway", hostAddress().String(),
 		"--opt", "com.docker.network.bridge.name="+hostnet.Bridge, network)
 	return err
@@ -143,22 +141,18 @@ func (l *Local) StartNetwork(ctx context.Context) error {
 // LoadImages gives the engine the images that the containers run from,
 // building what the cache does not have.
 func (l *Local) LoadImages(ctx context.Context) error {
-	docker, err := l.client(ctx)
-	if err != nil {
+	if _, err := l.gatewayImage(ctx); err != nil {
 		return err
 	}
-	if _, err := l.gatewayImage(ctx, docker); err != nil {
-		return err
-	}
-	_, err = l.serverImage(ctx, docker)
+	_, err := l.serverImage(ctx)
 	return err
 }
 
-func (l *Local) gatewayImage(ctx context.Context, docker engine.Docker) (string, error) {
-	return l.builder.Import(ctx, docker, image.Gateway())
+func (l *Local) gatewayImage(ctx context.Context) (string, error) {
+	return l.builder.Import(ctx, l.docker, image.Gateway())
 }
 
-func (l *Local) serverImage(ctx context.Context, docker engine.Docker) (string, error) {
+func (l *Local) serverImage(ctx context.Context) (string, error) {
 	recipe, err := image.Server()
 	if err != nil {
 		return "", err
@@ -167,7 +161,7 @@ func (l *Local) serverImage(ctx context.Context, docker engine.Docker) (string, 
 	if err != nil {
 		return "", err
 	}
-	return l.builder.ImportTrusting(ctx, docker, recipe, authority.CertificateFile())
+	return l.builder.ImportTrusting(ctx, l.docker, recipe, authority.CertificateFile())
 }
 
 func (l *Local) authority() (*pki.Authority, error) {
@@ -181,28 +175,20 @@ func (l *Local) authority() (*pki.Authority, error) {
 // Heal starts again what is missing of the VPCs and instances that exist: after
 // a restart of the engine or of the machine nothing is plugged in any more.
 func (l *Local) Heal(ctx context.Context) error {
-	docker, err := l.client(ctx)
+	vpcs, err := l.vpcs()
 	if err != nil {
 		return err
 	}
-	ids, err := l.vpcIDs()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		config, err := l.readVPC(id)
-		if err != nil {
-			return err
+	for _, config := range vpcs {
+		if err := l.startGateway(ctx, config); err != nil {
+			return fmt.Errorf("VPC %s: %w", config.VPC.ID, err)
 		}
-		if err := l.startGateway(ctx, docker, config); err != nil {
-			return fmt.Errorf("VPC %s: %w", id, err)
-		}
-		instances, err := docker.List(ctx, l.own(), labelVPC+"="+id, labelRole+"="+roleInstance)
+		instances, err := l.instances(ctx, config.VPC.ID)
 		if err != nil {
 			return err
 		}
 		for _, instance := range instances {
-			if err := l.healInstance(ctx, docker, instance); err != nil {
+			if err := l.healInstance(ctx, instance); err != nil {
 				return fmt.Errorf("instance %s: %w", instance.Config.Labels[labelInstance], err)
 			}
 		}
@@ -212,7 +198,6 @@ func (l *Local) Heal(ctx context.Context) error {
 
 // Down removes everything from the machine but the cache and the tools.
 func (l *Local) Down(ctx context.Context) error {
-	var problems []error
 	find := l.engine.Find
 	if l.engine.Exists() {
 		// It may have been killed, or the machine restarted: its containers are
@@ -222,22 +207,19 @@ func (l *Local) Down(ctx context.Context) error {
 	docker, own, err := find(ctx)
 	switch {
 	case err == nil:
-		if err := l.removeAll(ctx, docker, own); err != nil {
-			problems = append(problems, err)
-		}
-	case !errors.Is(err, engine.ErrNotRunning):
-		problems = append(problems, err)
+		err = l.removeAll(ctx, docker, own)
+	case errors.Is(err, dockerd.ErrNotRunning):
+		err = nil
 	}
-	if err := hostnet.New(l.home, l.runner).Undo(ctx); err != nil {
-		problems = append(problems, err)
-	}
-	if err := errors.Join(problems...); err != nil {
+	if err := errors.Join(err, hostnet.New(l.home, l.runner).Undo(ctx)); err != nil {
 		return err
 	}
 	if err := l.engine.Stop(ctx); err != nil {
 		return err
 	}
-	for _, dir := range []string{l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.Pulumi(), l.home.Programs()} {
+	for _, dir := range []string{
+		l.home.Cloud(), l.home.S3(), l.home.TLS(), l.home.SSH(), l.home.Pulumi(), l.home.Programs(),
+	} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove localcloud's state: %w", err)
 		}
@@ -245,75 +227,36 @@ func (l *Local) Down(ctx context.Context) error {
 	return nil
 }
 
-func (l *Local) removeAll(ctx context.Context, docker engine.Docker, own bool) error {
-	containers, err := docker.List(ctx, l.own())
-	if err != nil {
-		return err
+func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) error {
+	containers, err := docker.Run(ctx, "ps", "--all", "--quiet", "--filter", "label="+l.own())
+	if err == nil {
+		err = docker.Remove(ctx, strings.Fields(containers)...)
 	}
-	var names []string
-	for _, container := range containers {
-		names = append(names, container.ID)
-	}
-	if err := docker.Remove(ctx, names...); err != nil {
-		return err
-	}
-	for _, kind := range []string{"network", "volume"} {
-		output, err := docker.Run(ctx, kind, "ls", "--quiet", "--filter", "label="+l.own())
-		if err != nil {
-			return err
-		}
-		if found := strings.Fields(output); len(found) > 0 {
-			if _, err := docker.Run(ctx, append([]string{kind, "rm"}, found...)...); err != nil {
-				return err
-			}
-		}
+	kinds := []struct {
+		format string
+		remove []string
+	}{
+		{"{{.ID}}", []string{"network", "rm"}},
+		{"{{.Name}}", []string{"volume", "rm"}},
+		{"{{.Repository}}:{{.Tag}}", []string{"image", "rm", "--force"}},
 	}
 	if own {
-		return nil // its images go with the engine
+		kinds = kinds[:2] // its images go with the engine
 	}
-	output, err := docker.Run(ctx, "image", "ls", "--filter", "label="+l.own(), "--format", "{{.Repository}}:{{.Tag}}")
-	if err != nil {
-		return err
-	}
-	if found := strings.Fields(output); len(found) > 0 {
-		_, err = docker.Run(ctx, append([]string{"image", "rm", "--force"}, found...)...)
+	for _, kind := range kinds {
+		var output string
+		if err == nil {
+			output, err = docker.Run(ctx, kind.remove[0], "ls", "--filter", "label="+l.own(), "--format", kind.format)
+		}
+		if found := strings.Fields(output); len(found) > 0 && err == nil {
+			_, err = docker.Run(ctx, append(kind.remove, found...)...)
+		}
 	}
 	return err
 }
 
-// client returns the docker command for the engine that runs.
-func (l *Local) client(ctx context.Context) (engine.Docker, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.docker == nil {
-		docker, _, err := l.engine.Find(ctx)
-		if err != nil {
-			return engine.Docker{}, fmt.Errorf("%w: start the local cloud with `make up`", err)
-		}
-		l.docker = &docker
-	}
-	return *l.docker, nil
-}
-
-// lock keeps other processes, and other goroutines, from changing the same
-// VPC's files at once.
-func (l *Local) lock() (unlock func(), err error) {
-	if err := os.MkdirAll(l.home.Cloud(), 0o700); err != nil {
-		return nil, fmt.Errorf("lock local cloud: %w", err)
-	}
-	file, err := os.OpenFile(filepath.Join(l.home.Cloud(), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock local cloud: %w", err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock local cloud: %w", err)
-	}
-	return func() { file.Close() }, nil
-}
-
 // own is the label of everything of this home.
-func (l *Local) own() string { return engine.Label + "=" + l.home.String() }
+func (l *Local) own() string { return dockerd.Label + "=" + l.home.String() }
 
 func (l *Local) labels(pairs ...string) []string {
 	args := []string{"--label", l.own()}

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -46,7 +46,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	if os.Getenv("LOCALCLOUD_IT") == "" {
 		t.Skip("boots real instances: set LOCALCLOUD_IT=1 and LOCALCLOUD_HOME to run it")
 	}
-	dir := os.Getenv(home.Variable)
+	dir := os.Getenv(state.Variable)
 	require.NotEmpty(t, dir, "LOCALCLOUD_HOME")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
@@ -93,7 +93,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		const name = "site." + cloud.ZoneName
 		lookup := "getent ahostsv4 " + name + " | head -n 1 | cut -d ' ' -f 1"
 		for _, address := range []netip.Addr{vip, spare} {
-			require.NoError(t, w.local.ApplyRecords(ctx, []names.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
+			require.NoError(t, w.local.ApplyRecords(ctx, []dns.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
 			require.Eventually(t, func() bool { return w.must(t, vip, lookup) == address.String() }, 10*time.Second, 200*time.Millisecond)
 			here, err := exec.CommandContext(ctx, "sh", "-c", lookup).CombinedOutput()
 			require.NoError(t, err, string(here))
@@ -105,7 +105,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 
 	t.Run("the ACME server answers by its name with a certificate that validates", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://acme.localcloud.test/dir"), "newOrder")
-		bundle := home.Home(dir).AuthorityFile()
+		bundle := state.Home(dir).AuthorityFile()
 		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle, "https://acme.localcloud.test/dir").CombinedOutput()
 		require.NoError(t, err, string(here))
 		require.Contains(t, string(here), "newOrder")
@@ -192,7 +192,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 
 func start(t *testing.T, ctx context.Context, dir string) *world {
 	t.Helper()
-	require.NoError(t, home.Home(dir).Make())
+	require.NoError(t, state.Home(dir).Make())
 	local, err := cloud.Open(dir)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -200,12 +200,12 @@ func start(t *testing.T, ctx context.Context, dir string) *world {
 			require.NoError(t, local.Down(context.WithoutCancel(ctx)))
 		}
 	})
-	build := exec.CommandContext(ctx, "go", "build", "-o", home.Home(dir).Executable(), "immutable-infra/localcloud")
+	build := exec.CommandContext(ctx, "go", "build", "-o", state.Home(dir).Executable(), "immutable-infra/localcloud")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	for _, tool := range []string{"versitygw", "pebble", "traefik"} {
-		require.FileExists(t, filepath.Join(home.Home(dir).Bin(), tool))
+		require.FileExists(t, filepath.Join(state.Home(dir).Bin(), tool))
 	}
 	for _, step := range []func(context.Context) error{
 		local.StartNetwork, local.LoadImages, local.StartS3, local.StartRegistry, local.StartDNS, local.StartACME,

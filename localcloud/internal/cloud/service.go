@@ -2,186 +2,121 @@ package cloud
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
+	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/internal/dockerd"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
-	s3Container       = network + "-s3"
-	registryContainer = network + "-registry"
-	httpsPort         = 443
-	startTimeout      = 30 * time.Second
-	pollInterval      = 100 * time.Millisecond
+	httpsPort    = 443
+	startTimeout = 30 * time.Second
+	pollInterval = 100 * time.Millisecond
 )
 
-// rootAccount is the S3 server's own account.
-type rootAccount struct {
-	AccessKeyID     string
-	SecretAccessKey string
-}
-
-// S3 says how the S3 server is reached, running or not.
-func (l *Local) S3() (S3, error) {
-	var root rootAccount
-	err := home.ReadJSON(l.rootAccountFile(), &root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return S3{}, errors.New("the local cloud has no S3 server yet: start it with `make up`")
-	}
-	if err != nil {
-		return S3{}, fmt.Errorf("S3 server: %w", err)
-	}
-	authority, err := l.authority()
-	if err != nil {
-		return S3{}, err
-	}
-	return S3{
-		Endpoint:        "https://" + s3Address().String(),
-		Region:          Region,
-		CAFile:          authority.CertificateFile(),
-		AccessKeyID:     root.AccessKeyID,
-		SecretAccessKey: root.SecretAccessKey,
-	}, nil
-}
-
-// StartS3 starts the S3 server and waits until it answers.
-func (l *Local) StartS3(ctx context.Context) error {
-	root, err := l.ensureRootAccount()
-	if err != nil {
-		return fmt.Errorf("S3 server: %w", err)
-	}
-	for _, dir := range []string{"data", "versions", "iam"} {
-		if err := os.MkdirAll(filepath.Join(l.home.S3(), dir), 0o700); err != nil {
-			return fmt.Errorf("S3 server: %w", err)
-		}
-	}
-	domain := "s3." + Region + ".amazonaws.com"
-	// Secrets go by the environment of the docker command, not by its command line.
-	return l.startService(ctx, service{
-		name: s3Container, role: roleS3, address: s3Address(), port: httpsPort, hosts: []string{domain, "*." + domain},
-		mounts: []string{
-			filepath.Join(l.home.Bin(), "versitygw") + ":/versitygw:ro",
-			l.home.S3() + ":/s3",
-		},
-		environment: []string{"ROOT_ACCESS_KEY=" + root.AccessKeyID, "ROOT_SECRET_KEY=" + root.SecretAccessKey},
-		command: []string{
-			"/versitygw", "--port", ":443", "--cert", "/tls/s3.pem", "--key", "/tls/s3.key",
-			"--region", Region, "--virtual-domain", domain, "--iam-dir", "/s3/iam", "--quiet",
-			"posix", "--versioning-dir", "/s3/versions", "/s3/data",
-		},
-	})
-}
-
-// StartRegistry starts the registry and waits until it answers.
-func (l *Local) StartRegistry(ctx context.Context) error {
-	minbase, err := l.builder.Archive(ctx, image.Minbase())
-	if err != nil {
-		return err
-	}
-	traefik, err := l.traefikLayer(ctx)
-	if err != nil {
-		return err
-	}
-	return l.startService(ctx, service{
-		name: registryContainer, role: roleRegistry, address: registryAddress(), port: httpsPort, hosts: []string{"registry-1.docker.io"},
-		mounts: []string{
-			l.home.Executable() + ":" + program + ":ro",
-			minbase + ":/minbase.tar.gz:ro",
-			traefik + ":/traefik.tar.gz:ro",
-		},
-		command: []string{program, "registry",
-			"-minbase", "/minbase.tar.gz", "-traefik", "/traefik.tar.gz", "-architecture", runtime.GOARCH,
-			"-certificate", "/tls/registry.pem", "-key", "/tls/registry.key"},
-	})
-}
-
-// PackTraefik makes the layer of the Traefik image that StartRegistry serves,
-// if the cache has none of the Traefik in the home's bin directory.
-func (l *Local) PackTraefik(ctx context.Context) error {
-	_, err := l.traefikLayer(ctx)
-	return err
-}
-
-func (l *Local) traefikLayer(ctx context.Context) (string, error) {
-	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
-}
-
-// service is a container on localcloud's network.
 type service struct {
-	name, role string
-	address    netip.Addr
-	// port is a TCP port on which it accepts connections when it is ready.
+	role    string
+	address netip.Addr
+	// port is a TCP port on which it accepts connections when it is ready. Default: that of HTTPS.
 	port uint16
-	// hosts are the names in the certificate by which it speaks TLS, at /tls/ROLE.pem,
-	// with its key at /tls/ROLE.key. Without any it has none.
+	// hosts are the names in its certificate: see Certificate. Without any it has none.
 	hosts       []string
 	mounts      []string
 	environment []string
 	command     []string
-	// config is the content of its configuration file, if it reads one that the
-	// rest does not tell.
+	// config is what else it depends on: a change of it restarts the service.
 	config string
 }
 
-// startService starts a service, anew when it does not run as described, and
-// waits until it accepts connections.
+// spec tells two descriptions of a service apart.
+func (s service) spec() string {
+	sum := sha256.Sum256(fmt.Appendf(nil,
+		"%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
+	return hex.EncodeToString(sum[:8])
+}
+
+// startOwn starts a service that is localcloud itself, under the verb of its role.
+func (l *Local) startOwn(ctx context.Context, s service) error {
+	s.mounts = append(s.mounts, l.home.Executable()+":"+program+":ro")
+	s.command = []string{program, s.role}
+	return l.startService(ctx, s)
+}
+
+// startService starts a service, or restarts it when it does not run as described, and waits until
+// it accepts connections.
 func (l *Local) startService(ctx context.Context, s service) error {
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
+	if s.port == 0 {
+		s.port = httpsPort
 	}
 	if err := l.certify(&s); err != nil {
 		return err
 	}
-	current, err := docker.Inspect(ctx, s.name)
-	if err != nil && !errors.Is(err, engine.ErrNoContainer) {
+	// Secrets go by a file, not by the command line.
+	environment := filepath.Join(l.home.Cloud(), s.role+".env")
+	if err := state.WriteFile(environment, []byte(strings.Join(append(s.environment, ""), "\n")), 0o600); err != nil {
 		return err
 	}
-	spec := s.spec()
-	if !current.State.Running || current.Config.Labels[labelSpec] != spec {
-		if err := docker.Remove(ctx, s.name); err != nil {
-			return err
-		}
-		tag, err := l.gatewayImage(ctx, docker)
+	options := []string{"--hostname", s.role, "--network", network, "--ip", s.address.String(),
+		"--restart", "unless-stopped", "--env-file", environment}
+	for _, mount := range s.mounts {
+		options = append(options, "--volume", mount)
+	}
+	name := network + "-" + s.role
+	if _, err := l.keep(ctx, name, s.spec(), append(options, l.labels(labelRole, s.role)...), s.command...); err != nil {
+		return err
+	}
+	var dialer net.Dialer
+	return l.await(ctx, name, func(ctx context.Context) error {
+		connection, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(s.address, s.port).String())
 		if err != nil {
 			return err
 		}
-		args := []string{"run", "--detach", "--name", s.name, "--hostname", s.role, "--network", network,
-			"--ip", s.address.String(), "--restart", "unless-stopped"}
-		args = append(args, l.labels(labelRole, s.role, labelSpec, spec)...)
-		for _, mount := range s.mounts {
-			args = append(args, "--volume", mount)
-		}
-		environment, err := l.environmentFile(s)
-		if err != nil {
-			return err
-		}
-		args = append(args, "--env-file", environment, tag)
-		if _, err := docker.Run(ctx, append(args, s.command...)...); err != nil {
-			return err
-		}
-	}
-	if err := awaitPort(ctx, netip.AddrPortFrom(s.address, s.port)); err != nil {
-		logs, logsErr := docker.Run(ctx, "logs", "--tail", "10", s.name)
-		return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", s.name, err, logs), logsErr)
-	}
-	return nil
+		return connection.Close()
+	})
 }
 
-// certify gives a service the certificate for its hosts.
+// keep starts a container of the gateway's image under a name, unless one runs there with the
+// same spec. It reports whether it started one.
+func (l *Local) keep(ctx context.Context, name, spec string, options []string, command ...string) (bool, error) {
+	current, err := l.docker.Inspect(ctx, name)
+	if err != nil && !errors.Is(err, dockerd.ErrNoContainer) {
+		return false, err
+	}
+	if current.State.Running && current.Config.Labels[labelSpec] == spec {
+		return false, nil
+	}
+	if err := l.docker.Remove(ctx, name); err != nil {
+		return false, err
+	}
+	tag, err := l.gatewayImage(ctx)
+	if err != nil {
+		return false, err
+	}
+	args := []string{"run", "--detach", "--name", name, "--label", labelSpec + "=" + spec}
+	_, err = l.docker.Run(ctx, slices.Concat(args, options, []string{tag}, command)...)
+	return true, err
+}
+
+// await waits until a container answers. Its error has the container's last words.
+func (l *Local) await(ctx context.Context, name string, answers func(context.Context) error) error {
+	err := run.Await(ctx, startTimeout, pollInterval, answers)
+	if err == nil {
+		return nil
+	}
+	logs, logsErr := l.docker.Run(context.WithoutCancel(ctx), "logs", "--tail", "10", name)
+	return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", name, err, logs), logsErr)
+}
+
 func (l *Local) certify(s *service) error {
 	if len(s.hosts) == 0 {
 		return nil
@@ -198,53 +133,6 @@ func (l *Local) certify(s *service) error {
 		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not vouch for %s; "+
 			"run `make down`, then `make up`: %w", s.hosts[0], err)
 	}
-	s.mounts = append(s.mounts, certificate+":/tls/"+s.role+".pem:ro", key+":/tls/"+s.role+".key:ro")
+	s.mounts = append(s.mounts, certificate+":"+Certificate(s.role)+":ro", key+":"+CertificateKey(s.role)+":ro")
 	return nil
 }
-
-// spec tells two descriptions of a service apart.
-func (s service) spec() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
-	return hex.EncodeToString(sum[:8])
-}
-
-func (l *Local) environmentFile(s service) (string, error) {
-	path := filepath.Join(l.home.Cloud(), s.role+".env")
-	var text []byte
-	for _, line := range s.environment {
-		text = append(append(text, line...), '\n')
-	}
-	return path, home.WriteFile(path, text, 0o600)
-}
-
-// awaitPort waits until something accepts connections.
-func awaitPort(ctx context.Context, address netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	var dialer net.Dialer
-	for {
-		connection, err := dialer.DialContext(ctx, "tcp", address.String())
-		if err == nil {
-			return connection.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-poll.C:
-		}
-	}
-}
-
-func (l *Local) ensureRootAccount() (rootAccount, error) {
-	var root rootAccount
-	err := home.ReadJSON(l.rootAccountFile(), &root)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return root, err
-	}
-	root = rootAccount{AccessKeyID: "AKIA" + rand.Text()[:16], SecretAccessKey: rand.Text() + rand.Text()}
-	return root, home.WriteJSON(l.rootAccountFile(), root)
-}
-
-func (l *Local) rootAccountFile() string { return filepath.Join(l.home.S3(), "root.json") }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 )
 
 // Status is what runs of the local cloud.
@@ -34,7 +34,7 @@ type ContainerStatus struct {
 // Status says what runs. Without an engine, nothing does.
 func (l *Local) Status(ctx context.Context) (Status, error) {
 	docker, own, err := l.engine.Find(ctx)
-	if errors.Is(err, engine.ErrNotRunning) {
+	if errors.Is(err, dockerd.ErrNotRunning) {
 		return Status{}, nil
 	}
 	if err != nil {
@@ -50,24 +50,22 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 			running = append(running, container.ID)
 		}
 	}
-	stats, err := docker.Memory(ctx, running...)
+	used, err := docker.Memory(ctx, running...)
 	if err != nil {
 		return Status{}, err
 	}
-	used := map[string]int64{}
-	for _, s := range stats {
-		used[s.ID] = s.MemoryUsed
-	}
 	var status Status
 	for _, container := range containers {
+		status.Memory += used[container.ID]
 		status.Containers = append(status.Containers, ContainerStatus{
 			Role: container.Config.Labels[labelRole], Name: container.Name,
 			InstanceID: container.Config.Labels[labelInstance], State: container.State.Status,
 			Memory: used[container.ID], MemoryLimit: container.HostConfig.Memory,
 		})
-		status.Memory += used[container.ID]
 	}
-	slices.SortFunc(status.Containers, func(a, b ContainerStatus) int { return strings.Compare(a.Role+a.Name, b.Role+b.Name) })
+	slices.SortFunc(status.Containers, func(a, b ContainerStatus) int {
+		return strings.Compare(a.Role+a.Name, b.Role+b.Name)
+	})
 	if own {
 		if status.EngineMemory, err = l.engine.Memory(); err != nil {
 			return Status{}, fmt.Errorf("memory of the Docker engine: %w", err)

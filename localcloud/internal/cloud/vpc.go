@@ -5,65 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
+	"strings"
 
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/hostnet"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
-// CreateVPC implements Cloud.
-func (l *Local) CreateVPC(ctx context.Context, vpc VPC) error {
+// GatewayConfig is what the gateway of a VPC is started with. It and the
+// GatewayState reach the gateway's container as files in one directory.
+type GatewayConfig struct {
+	VPC VPC
+	// Address is the gateway's own on localcloud's network.
+	Address netip.Addr
+}
+
+const (
+	// GatewayConfigFile and GatewayStateFile are the files' names.
+	GatewayConfigFile = "gateway.json"
+	GatewayStateFile  = "state.json"
+	// GatewayDir is their directory in the gateway's container.
+	GatewayDir = "/vpc"
+)
+
+// Router is the VPC's default gateway: the first address of its CIDR block.
+func (v VPC) Router() netip.Addr { return v.CIDRBlock.Masked().Addr().Next() }
+
+// Resolver is the VPC's DNS server: the second address of its CIDR block.
+func (v VPC) Resolver() netip.Addr { return v.Router().Next() }
+
+// MAC is the hardware address of the network interface with a private
+// address: locally administered, and unique within the VPC.
+func MAC(private netip.Addr) string {
+	return net.HardwareAddr(append([]byte{2, 0}, private.AsSlice()...)).String()
+}
+
+// PrivateHostname is the host name that AWS derives from a private address, without its domain.
+func PrivateHostname(private netip.Addr) string {
+	return "ip-" + strings.ReplaceAll(private.String(), ".", "-")
+}
+
+// PrivateDomain is the domain of private host names in Region.
+const PrivateDomain = "ec2.internal"
+
+func (l *Local) CreateVPC(ctx context.Context, vpc VPC) (err error) {
+	defer run.Wrap(&err, "VPC %s", vpc.ID)
 	if !vpc.CIDRBlock.Addr().Is4() || vpc.CIDRBlock.Bits() < 16 || vpc.CIDRBlock.Bits() > 28 {
-		return fmt.Errorf("VPC %s: CIDR block %s: write an IPv4 block between /16 and /28", vpc.ID, vpc.CIDRBlock)
-	}
-	docker, err := l.client(ctx)
-	if err != nil {
-		return err
+		return fmt.Errorf("CIDR block %s: write an IPv4 block between /16 and /28", vpc.CIDRBlock)
 	}
 	config, err := l.ensureVPC(vpc)
 	if err != nil {
-		return fmt.Errorf("VPC %s: %w", vpc.ID, err)
-	}
-	if err := l.startGateway(ctx, docker, config); err != nil {
-		return fmt.Errorf("VPC %s: %w", vpc.ID, err)
-	}
-	return nil
-}
-
-// DeleteVPC implements Cloud.
-func (l *Local) DeleteVPC(ctx context.Context, id string) error {
-	docker, err := l.client(ctx)
-	if err != nil {
 		return err
 	}
-	instances, err := docker.List(ctx, l.own(), labelVPC+"="+id, labelRole+"="+roleInstance)
+	return l.startGateway(ctx, config)
+}
+
+func (l *Local) DeleteVPC(ctx context.Context, id string) (err error) {
+	defer run.Wrap(&err, "VPC %s", id)
+	instances, err := l.instances(ctx, id)
 	if err != nil {
 		return err
 	}
 	if len(instances) > 0 {
-		return fmt.Errorf("VPC %s: it still has %d instances: terminate them first", id, len(instances))
+		return fmt.Errorf("it still has %d instances: terminate them first", len(instances))
 	}
-	if err := docker.Remove(ctx, gatewayContainer(id)); err != nil {
-		return fmt.Errorf("VPC %s: %w", id, err)
-	}
-	if err := os.RemoveAll(l.vpcDir(id)); err != nil {
-		return fmt.Errorf("VPC %s: %w", id, err)
-	}
-	return nil
-}
-
-// ApplyGateway implements Cloud.
-func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error {
-	docker, err := l.client(ctx)
-	if err != nil {
+	if err := l.docker.Remove(ctx, gatewayContainer(id)); err != nil {
 		return err
 	}
+	return os.RemoveAll(l.vpcDir(id))
+}
+
+func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewayState) (err error) {
 	unlock, err := l.lock()
 	if err != nil {
 		return err
@@ -72,16 +89,15 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, state GatewaySta
 	if _, err := l.readVPC(vpcID); err != nil {
 		return err
 	}
-	if err := home.WriteJSON(filepath.Join(l.vpcDir(vpcID), GatewayStateFile), state); err != nil {
-		return fmt.Errorf("VPC %s: %w", vpcID, err)
+	defer run.Wrap(&err, "VPC %s", vpcID)
+	if err := state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted); err != nil {
+		return err
 	}
-	if err := l.shareProcessors(ctx, docker, vpcID, state); err != nil {
-		return fmt.Errorf("VPC %s: %w", vpcID, err)
+	if err := l.shareProcessors(ctx, vpcID, wanted); err != nil {
+		return err
 	}
-	if _, err := docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply"); err != nil {
-		return fmt.Errorf("VPC %s: %w", vpcID, err)
-	}
-	return nil
+	_, err = l.docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply")
+	return err
 }
 
 const (
@@ -94,89 +110,44 @@ const (
 // shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
 // before one without, which is being set up or deleted. On AWS each has processors
 // of its own: there, a new server that builds its images does not slow the old one.
-func (l *Local) shareProcessors(ctx context.Context, docker engine.Docker, vpcID string, state GatewayState) error {
-	elastic := map[string]bool{}
-	for _, i := range state.Interfaces {
-		elastic[i.InstanceID] = i.Elastic
+func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied GatewayState) error {
+	shares := map[string]int64{}
+	for _, i := range applied.Interfaces {
+		if i.Elastic {
+			shares[i.InstanceID] = visitedShares
+		}
 	}
-	instances, err := docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
-	if err != nil {
-		return err
-	}
+	instances, err := l.instances(ctx, vpcID)
 	for _, instance := range instances {
-		shares := int64(aloofShares)
-		if elastic[instance.Config.Labels[labelInstance]] {
-			shares = visitedShares
-		}
-		if instance.HostConfig.CPUShares == shares {
-			continue
-		}
-		if _, err := docker.Run(ctx, "update", "--cpu-shares", strconv.FormatInt(shares, 10), instance.Name); err != nil {
-			return err
+		wanted := max(aloofShares, shares[instance.Config.Labels[labelInstance]])
+		if err == nil && instance.HostConfig.CPUShares != wanted {
+			_, err = l.docker.Run(ctx, "update", "--cpu-shares", strconv.FormatInt(wanted, 10), instance.Name)
 		}
 	}
-	return nil
-}
-
-// startGateway starts a VPC's gateway, anew when it is not running, and waits
-// until the metadata service answers.
-func (l *Local) startGateway(ctx context.Context, docker engine.Docker, config GatewayConfig) error {
-	name := gatewayContainer(config.VPC.ID)
-	current, err := docker.Inspect(ctx, name)
-	if err != nil && !errors.Is(err, engine.ErrNoContainer) {
-		return err
-	}
-	if current.State.Running {
-		return nil
-	}
-	if err := docker.Remove(ctx, name); err != nil {
-		return err
-	}
-	tag, err := l.gatewayImage(ctx, docker)
-	if err != nil {
-		return err
-	}
-	// Anew: an older localcloud may have written it.
-	if err := home.WriteJSON(filepath.Join(l.vpcDir(config.VPC.ID), GatewayConfigFile), config); err != nil {
-		return err
-	}
-	args := []string{"run", "--detach", "--name", name, "--hostname", config.VPC.ID,
-		"--network", network, "--ip", config.Address.String(),
-		"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--security-opt", "systempaths=unconfined",
-		"--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_forward=1",
-		"--restart", "unless-stopped",
-		"--volume", l.home.Executable() + ":" + program + ":ro",
-		"--volume", l.vpcDir(config.VPC.ID) + ":" + GatewayDir + ":ro"}
-	args = append(args, l.labels(labelRole, roleGateway, labelVPC, config.VPC.ID)...)
-	if _, err := docker.Run(ctx, append(args, tag, program, "gateway", "run")...); err != nil {
-		return err
-	}
-	if err := l.awaitGateway(ctx, docker, name); err != nil {
-		return err
-	}
-	// The host may still know the addresses by an earlier gateway's hardware address.
-	_, err = l.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"neighbour", "flush", "dev", hostnet.Bridge}})
 	return err
 }
 
-// awaitGateway waits until the gateway says that it serves, which it does last.
-func (l *Local) awaitGateway(ctx context.Context, docker engine.Docker, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	for {
-		_, err := docker.Run(ctx, "exec", name, program, "gateway", "ready")
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			logs, logsErr := docker.Run(context.WithoutCancel(ctx), "logs", "--tail", "10", name)
-			return errors.Join(fmt.Errorf("gateway does not get ready: %w\n%s", err, logs), logsErr)
-		case <-poll.C:
-		}
+// startGateway starts a VPC's gateway if it does not run, and waits until it serves.
+func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
+	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
+	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),
+		"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--security-opt", "systempaths=unconfined",
+		"--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_forward=1", "--restart", "unless-stopped",
+		"--volume", l.home.Executable() + ":" + program + ":ro", "--volume", l.vpcDir(id) + ":" + GatewayDir + ":ro"}
+	options = append(options, l.labels(labelRole, roleGateway, labelVPC, id)...)
+	started, err := l.keep(ctx, name, "", options, program, "gateway", "run")
+	if err != nil || !started {
+		return err
 	}
+	if err := l.await(ctx, name, func(ctx context.Context) error {
+		_, err := l.docker.Run(ctx, "exec", name, program, "gateway", "ready")
+		return err
+	}); err != nil {
+		return err
+	}
+	// The host may still know the addresses by an earlier gateway's hardware address.
+	_, err = l.runner.Run(ctx, run.IP("neighbour", "flush", "dev", hostnet.Bridge))
+	return err
 }
 
 // ensureVPC records a VPC and gives its gateway an address.
@@ -187,80 +158,62 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	}
 	defer unlock()
 	config, err := l.readVPC(vpc.ID)
-	if err == nil && config.VPC == vpc {
+	switch {
+	case err == nil && config.VPC == vpc:
 		return config, nil
-	}
-	if err == nil {
+	case err == nil:
 		return GatewayConfig{}, fmt.Errorf("it exists with the CIDR block %s, not %s", config.VPC.CIDRBlock, vpc.CIDRBlock)
-	}
-	if !errors.Is(err, ErrNotFound) {
+	case !errors.Is(err, ErrNotFound):
 		return GatewayConfig{}, err
 	}
-	ids, err := l.vpcIDs()
+	others, err := l.vpcs()
 	if err != nil {
 		return GatewayConfig{}, err
 	}
 	taken := map[netip.Addr]bool{}
-	for _, id := range ids {
-		other, err := l.readVPC(id)
-		if err != nil {
-			return GatewayConfig{}, err
-		}
+	for _, other := range others {
 		taken[other.Address] = true
 	}
 	address := firstGateway()
 	for taken[address] {
 		address = address.Next()
 	}
-	config = gatewayConfig(vpc, address)
+	config = GatewayConfig{VPC: vpc, Address: address}
 	if err := os.MkdirAll(l.vpcDir(vpc.ID), 0o700); err != nil {
 		return GatewayConfig{}, err
 	}
-	return config, home.WriteJSON(filepath.Join(l.vpcDir(vpc.ID), GatewayConfigFile), config)
+	return config, state.WriteJSON(l.vpcFile(vpc.ID, GatewayConfigFile), config)
 }
 
 // readVPC returns a VPC's record; the error wraps ErrNotFound.
 func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	var config GatewayConfig
-	err := home.ReadJSON(filepath.Join(l.vpcDir(id), GatewayConfigFile), &config)
+	err := state.ReadJSON(l.vpcFile(id, GatewayConfigFile), &config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("VPC %s: %w", id, ErrNotFound)
 	}
-	return gatewayConfig(config.VPC, config.Address), err
+	return config, err
 }
 
-func gatewayConfig(vpc VPC, address netip.Addr) GatewayConfig {
-	return GatewayConfig{
-		VPC: vpc, Address: address, Region: Region,
-		S3: s3Address(), Registry: registryAddress(), DNS: dnsAddress(), VictorOps: victorOpsAddress(),
-	}
-}
-
-// readState returns the state that was last applied to a VPC's gateway.
-func (l *Local) readState(id string) (GatewayState, error) {
-	var state GatewayState
-	err := home.ReadJSON(filepath.Join(l.vpcDir(id), GatewayStateFile), &state)
+// vpcs are the records of all VPCs. A directory without one is left of a call that was killed.
+func (l *Local) vpcs() ([]GatewayConfig, error) {
+	entries, err := os.ReadDir(l.vpcDir(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return state, err
-	}
-	return state, nil
-}
-
-func (l *Local) vpcIDs() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(l.home.Cloud(), "vpcs"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
 		return nil, fmt.Errorf("list VPCs: %w", err)
 	}
-	var ids []string
+	var all []GatewayConfig
 	for _, entry := range entries {
-		ids = append(ids, entry.Name())
+		switch config, err := l.readVPC(entry.Name()); {
+		case err == nil:
+			all = append(all, config)
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
 	}
-	return ids, nil
+	return all, nil
 }
 
-func (l *Local) vpcDir(id string) string { return filepath.Join(l.home.Cloud(), "vpcs", id) }
+func (l *Local) vpcDir(id string) string        { return filepath.Join(l.home.Cloud(), "vpcs", id) }
+func (l *Local) vpcFile(id, name string) string { return filepath.Join(l.vpcDir(id), name) }
 
 func gatewayContainer(vpcID string) string { return network + "-" + vpcID }

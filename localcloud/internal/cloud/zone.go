@@ -5,55 +5,51 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/hostnet"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
 	// ZoneID is the id of the one hosted zone that exists, and ZoneName its name.
 	ZoneID   = "Z0LOCALCLOUD00000001"
 	ZoneName = "localcloud.test"
+	// ZoneFile is the zone's file, in the name server's directory.
+	ZoneFile = "zone.json"
 
 	// VictorOpsName is where VictorOps takes alerts.
 	VictorOpsName = "alert.victorops.com"
 
-	nameServerName = "ns." + ZoneName
-	acmeName       = "acme." + ZoneName
+	nameServerName  = "ns." + ZoneName
+	acmeName        = "acme." + ZoneName
+	uptimeRobotName = "uptimerobot." + ZoneName
 
 	// ownTTL is the time to live of localcloud's own records, in seconds.
 	ownTTL  = 60
 	dnsPort = 53
-
-	dnsContainer = network + "-dns"
-	zoneFile     = "zone.json"
-	// zoneDir is the directory of the zone's file in the name server's container.
-	zoneDir = "/zone"
 )
 
 // OwnRecords are the record sets that localcloud itself has in the zone. On
 // AWS, these servers have names elsewhere.
-func OwnRecords() []names.Record {
-	return []names.Record{
-		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{dnsAddress().String()}},
+func OwnRecords() []dns.Record {
+	return []dns.Record{
+		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{DNSAddress().String()}},
 		{Name: acmeName, Type: "A", TTL: ownTTL, Values: []string{acmeAddress().String()}},
 		{Name: uptimeRobotName, Type: "A", TTL: ownTTL, Values: []string{uptimeRobotAddress().String()}},
 	}
 }
 
-// IsOwnName says whether a name in the zone is one of localcloud's own.
+// IsOwnName reports whether a name in the zone is one of localcloud's own.
 func IsOwnName(name string) bool {
-	return slices.ContainsFunc(OwnRecords(), func(own names.Record) bool { return own.Name == name })
+	return slices.ContainsFunc(OwnRecords(), func(own dns.Record) bool { return own.Name == name })
 }
 
-// ApplyRecords implements Cloud.
-func (l *Local) ApplyRecords(_ context.Context, records []names.Record) error {
+func (l *Local) ApplyRecords(_ context.Context, records []dns.Record) error {
 	unlock, err := l.lock()
 	if err != nil {
 		return err
@@ -63,42 +59,26 @@ func (l *Local) ApplyRecords(_ context.Context, records []names.Record) error {
 }
 
 // applyRecords needs the lock.
-func (l *Local) applyRecords(records []names.Record) error {
+func (l *Local) applyRecords(records []dns.Record) (err error) {
+	defer run.Wrap(&err, "apply records")
 	zone := hostedZone(records)
-	table, err := names.NewTable(zone, 0)
+	table, err := dns.NewTable(zone, 0)
 	if err != nil {
-		return fmt.Errorf("apply records: %w", err)
-	}
-	if err := os.MkdirAll(l.zoneDir(), 0o700); err != nil {
-		return fmt.Errorf("apply records: %w", err)
-	}
-	if err := home.WriteJSON(filepath.Join(l.zoneDir(), zoneFile), zone); err != nil {
 		return err
 	}
-	hosts := slices.DeleteFunc(table.Hosts(), func(host names.Host) bool { return host.Name == nameServerName })
+	if err := os.MkdirAll(l.zoneDir(), 0o700); err != nil {
+		return err
+	}
+	if err := state.WriteJSON(filepath.Join(l.zoneDir(), ZoneFile), zone); err != nil {
+		return err
+	}
+	hosts := slices.DeleteFunc(table.Hosts(), func(host dns.Host) bool { return host.Name == nameServerName })
 	return hostnet.New(l.home, l.runner).WriteNames(hosts)
 }
 
 // hostedZone is the zone with the given record sets and localcloud's own.
-func hostedZone(records []names.Record) names.Zone {
-	return names.Zone{Name: ZoneName, Server: nameServerName, Records: slices.Concat(OwnRecords(), records)}
-}
-
-// StartDNS starts the zone's name server, waits until it answers, and makes the
-// zone's names known on this machine.
-func (l *Local) StartDNS(ctx context.Context) error {
-	if err := l.reapplyRecords(); err != nil {
-		return err
-	}
-	return l.startService(ctx, service{
-		name: dnsContainer, role: roleDNS, address: dnsAddress(), port: dnsPort,
-		mounts: []string{
-			l.home.Executable() + ":" + program + ":ro",
-			l.zoneDir() + ":" + zoneDir + ":ro",
-		},
-		command: []string{program, "dns", "-zone", zoneDir + "/" + zoneFile,
-			"-listen", net.JoinHostPort(dnsAddress().String(), strconv.Itoa(dnsPort))},
-	})
+func hostedZone(records []dns.Record) dns.Zone {
+	return dns.Zone{Name: ZoneName, Server: nameServerName, Records: slices.Concat(OwnRecords(), records)}
 }
 
 // reapplyRecords applies the records that were applied last: this machine may
@@ -109,11 +89,19 @@ func (l *Local) reapplyRecords() error {
 		return err
 	}
 	defer unlock()
-	var zone names.Zone
-	if err := home.ReadJSON(filepath.Join(l.zoneDir(), zoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var zone dns.Zone
+	if err := state.ReadJSON(filepath.Join(l.zoneDir(), ZoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("records: %w", err)
 	}
-	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record names.Record) bool { return IsOwnName(record.Name) }))
+	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record dns.Record) bool { return IsOwnName(record.Name) }))
 }
 
 func (l *Local) zoneDir() string { return filepath.Join(l.home.Cloud(), "zone") }
+
+// lock keeps other processes, and other goroutines, from changing the same files at once.
+func (l *Local) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(l.home.Cloud(), 0o700); err != nil {
+		return nil, fmt.Errorf("lock local cloud: %w", err)
+	}
+	return state.Lock(filepath.Join(l.home.Cloud(), "lock"), 0)
+}

@@ -1,26 +1,28 @@
 package cloud
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
-	site := names.Record{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.1"}}
-	table, err := names.NewTable(hostedZone([]names.Record{site}), 1)
+	site := dns.Record{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.1"}}
+	table, err := dns.NewTable(hostedZone([]dns.Record{site}), 1)
 	require.NoError(t, err)
 	for name, address := range map[string]string{
 		"site.localcloud.test.": "198.18.1.1", "acme.localcloud.test.": "198.18.0.6", "ns.localcloud.test.": "198.18.0.5",
 		"uptimerobot.localcloud.test.": "198.18.0.8",
 	} {
-		answer := table.Answer(new(dns.Msg).SetQuestion(name, dns.TypeA)).Answer
+		answer := table.Answer(new(miekg.Msg).SetQuestion(name, miekg.TypeA)).Answer
 		require.Len(t, answer, 1)
-		require.Equal(t, address, answer[0].(*dns.A).A.String())
+		require.Equal(t, address, answer[0].(*miekg.A).A.String())
 	}
 }
 
@@ -34,7 +36,7 @@ func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
 }
 
 func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
-	was := service{name: "a", role: "a", address: dnsAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
+	was := service{role: "a", address: DNSAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
 	require.Equal(t, was.spec(), was.spec())
 	for name, change := range map[string]func(*service){
 		"address":     func(s *service) { s.address = acmeAddress() },
@@ -49,4 +51,28 @@ func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
 		change(&is)
 		require.NotEqual(t, was.spec(), is.spec(), name)
 	}
+}
+
+func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
+	dir := t.TempDir()
+	minbase, traefik := filepath.Join(dir, "minbase"), filepath.Join(dir, "traefik")
+	seen := map[string]bool{}
+	for _, content := range []string{"one", "another"} {
+		for _, layer := range []string{minbase, traefik} {
+			require.NoError(t, os.WriteFile(minbase, []byte("base"), 0o600))
+			require.NoError(t, os.WriteFile(traefik, []byte("program"), 0o600))
+			require.NoError(t, os.WriteFile(layer, []byte(content), 0o600))
+			images, err := imagesHash(minbase, traefik)
+			require.NoError(t, err)
+			again, err := imagesHash(minbase, traefik)
+			require.NoError(t, err)
+			require.Equal(t, images, again)
+			require.Contains(t, images, "library/traefik:v3.7.13", "another tag is another image")
+			spec := service{role: roleRegistry, config: images}.spec()
+			require.False(t, seen[spec], "%s of %s", content, filepath.Base(layer))
+			seen[spec] = true
+		}
+	}
+	_, err := imagesHash(minbase, filepath.Join(dir, "missing"))
+	require.ErrorContains(t, err, "missing")
 }

@@ -9,18 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
-	"immutable-infra/localcloud/internal/engine"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/run"
 )
 
 // downVerb destroys the stack and then the local cloud under it.
 func downVerb(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("down", flag.ContinueOnError)
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	p, err := openProject()
+	p, err := openProject(flag.NewFlagSet("down", flag.ContinueOnError), args)
 	if err != nil {
 		return err
 	}
@@ -34,8 +34,9 @@ func downVerb(ctx context.Context, args []string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		// What the stack made is inside the local cloud and goes with it.
-		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n", stackName, err)
+		// The stack's resources are inside the local cloud and go with it.
+		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n",
+			stackName, err)
 	}
 	if err := endPlugins(ctx, p.home.Executable()); err != nil {
 		return err
@@ -46,9 +47,10 @@ func downVerb(ctx context.Context, args []string) error {
 // destroyStack runs the program's own deletes, where there is a stack and an
 // engine to delete from. Other stacks go with the local cloud.
 func (p *project) destroyStack(ctx context.Context) error {
-	if _, _, err := p.engine.Find(ctx); errors.Is(err, engine.ErrNotRunning) {
+	switch _, _, err := p.engine.Find(ctx); {
+	case errors.Is(err, dockerd.ErrNotRunning):
 		return nil // nothing runs: a machine that was restarted
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	for _, path := range []string{p.pulumi(), filepath.Join(p.home.Bin(), "versitygw")} {
@@ -64,16 +66,65 @@ func (p *project) destroyStack(ctx context.Context) error {
 	if err != nil || !slices.Contains(stacks, stackName) {
 		return err
 	}
-	environment, err := p.environment(ctx)
-	if err != nil {
+	if err := p.releaseStaleLock(ctx); err != nil {
 		return err
 	}
-	if err := p.releaseStaleLock(ctx, environment); err != nil {
-		return err
-	}
-	_, err = p.runner.Run(ctx, run.Command{
-		Name: p.pulumi(), Dir: p.root, Env: environment.list(), Stream: os.Stdout,
-		Args: []string{"destroy", "--yes", "--skip-preview", "--stack", stackName},
+	return p.showPulumi(ctx, "destroy", "--yes", "--skip-preview")
+}
+
+const (
+	// orphanLimit is how long a plugin may take to end.
+	orphanLimit = 10 * time.Second
+	orphanPoll  = 50 * time.Millisecond
+)
+
+// endPlugins ends the plugins of engines that were killed. They would notice by themselves, but only
+// after some minutes: Pulumi's library checks so rarely. executable is localcloud's; processes of
+// other programs are not touched.
+func endPlugins(ctx context.Context, executable string) error {
+	told := map[int]bool{}
+	return run.Await(ctx, orphanLimit, orphanPoll, func(context.Context) error {
+		pids, err := plugins(executable)
+		if err != nil {
+			return fmt.Errorf("find the plugins of killed engines: %w", err)
+		}
+		if len(pids) == 0 {
+			return nil
+		}
+		for _, pid := range pids {
+			if told[pid] {
+				continue
+			}
+			told[pid] = true
+			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("end plugin with process id %d: %w", pid, err)
+			}
+		}
+		return fmt.Errorf("end plugins %v: still there after %s", pids, orphanLimit)
 	})
-	return err
+}
+
+// plugins are the processes that run the executable, or one that was in its place
+// before, as a plugin.
+func plugins(executable string) ([]int, error) {
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, link := range links {
+		// One that cannot be read ended meanwhile, or is a part of the kernel.
+		target, _ := os.Readlink(link)
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+		arguments := strings.Split(string(line), "\x00")
+		if strings.TrimSuffix(target, " (deleted)") != executable || len(arguments) < 2 || arguments[1] != "plugin" {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
 }

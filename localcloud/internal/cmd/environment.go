@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,15 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/engine"
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/dockerd"
 	"immutable-infra/localcloud/internal/plugin/awsplugin"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
 
-// variable is one environment variable.
 type variable struct {
 	name, value string
 }
@@ -32,10 +33,9 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())
 	variables := environment{
-		{"PATH", path},
-		{home.Variable, p.home.String()},
+		{"PATH", p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())},
+		{state.Variable, p.home.String()},
 		{"PULUMI_HOME", p.home.Pulumi()},
 		{"PULUMI_BACKEND_URL", backendURL(s3)},
 		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},
@@ -50,6 +50,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
 		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
 		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
+		{"AWS_ENDPOINT_URL_EC2", cloud.AWSAPIEndpoint()},
 		{"AWS_CA_BUNDLE", s3.CAFile},
 		// With the provider "AWS", rclone puts the bucket's name before the
 		// endpoint's, which does not work with an address.
@@ -60,7 +61,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		{"UPTIMEROBOT_CA_BUNDLE", s3.CAFile},
 	}
 	docker, own, err := p.engine.Find(ctx)
-	if err != nil && !errors.Is(err, engine.ErrNotRunning) {
+	if err != nil && !errors.Is(err, dockerd.ErrNotRunning) {
 		return nil, err
 	}
 	if own {
@@ -84,38 +85,22 @@ func (e environment) export() string {
 	for _, v := range e {
 		if v.value == "" {
 			fmt.Fprintf(&text, "unset %s\n", v.name)
-			continue
+		} else {
+			fmt.Fprintf(&text, "export %s='%s'\n", v.name, strings.ReplaceAll(v.value, "'", `'\''`))
 		}
-		fmt.Fprintf(&text, "export %s=%s\n", v.name, shellQuote(v.value))
 	}
 	return text.String()
 }
 
-func shellQuote(value string) string {
-	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-}
-
 func withoutElement(list, element string) string {
-	var kept []string
-	for _, entry := range filepath.SplitList(list) {
-		if entry != element {
-			kept = append(kept, entry)
-		}
-	}
+	kept := slices.DeleteFunc(filepath.SplitList(list), func(entry string) bool { return entry == element })
 	return strings.Join(kept, string(filepath.ListSeparator))
 }
 
-// envVerb prints the export lines.
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
 	role := flags.String("role", "", "act as this role, in place of the administrator")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("env: unknown argument %q: write -role NAME", flags.Arg(0))
-	}
-	p, err := openProject()
+	p, err := openProject(flags, args)
 	if err != nil {
 		return err
 	}
@@ -134,7 +119,7 @@ func envVerb(ctx context.Context, args []string) error {
 	return err
 }
 
-// as is the environment of somebody who has another access key.
+// as is the environment with the access key of another account.
 func (e environment) as(account store.Account) environment {
 	keys := map[string]string{"AWS_ACCESS_KEY_ID": account.AccessKeyID, "AWS_SECRET_ACCESS_KEY": account.SecretAccessKey}
 	changed := slices.Clone(e)
@@ -145,3 +130,41 @@ func (e environment) as(account store.Account) environment {
 	}
 	return changed
 }
+
+func statusVerb(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("status", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	p, err := openProject(flags, args)
+	if err != nil {
+		return err
+	}
+	status, err := p.local.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(status)
+	}
+	return printStatus(status)
+}
+
+func printStatus(status cloud.Status) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WHAT\tCONTAINER\tSTATE\tMEMORY\tLIMIT")
+	for _, c := range status.Containers {
+		limit := "-"
+		if c.MemoryLimit > 0 {
+			limit = mebibytes(c.MemoryLimit)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c.Role, c.Name, c.State, mebibytes(c.Memory), limit)
+	}
+	if status.EngineMemory > 0 {
+		fmt.Fprintf(table, "engine\tdockerd\trunning\t%s\t-\n", mebibytes(status.EngineMemory))
+	}
+	fmt.Fprintf(table, "total\t\t\t%s\t\n", mebibytes(status.Memory))
+	return table.Flush()
+}
+
+func mebibytes(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }

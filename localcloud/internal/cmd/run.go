@@ -1,14 +1,29 @@
-// Package cmd is localcloud's command line, one file for each verb.
+// Package cmd is localcloud's command line.
 package cmd
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/dockerd"
+	"immutable-infra/localcloud/internal/plugin/awsplugin"
+	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/steps"
+	"immutable-infra/localcloud/offline/commandplugin"
+	"immutable-infra/localcloud/offline/langhost"
+	"immutable-infra/localcloud/offline/tlsplugin"
 )
 
 const usage = `usage: localcloud <verb>
@@ -19,37 +34,127 @@ const usage = `usage: localcloud <verb>
   status    show what runs and its memory (-json)
 `
 
-// Run runs the verb that the arguments name.
+type verb func(ctx context.Context, args []string) error
+
+// Run runs the verb that the arguments name. Those that the usage does not list run in containers,
+// or as plugins.
 func Run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("no verb\n%s", usage)
 	}
-	verb, rest := args[0], args[1:]
-	switch verb {
-	case "up":
-		return upVerb(ctx, rest)
-	case "down":
-		return downVerb(ctx, rest)
-	case "env":
-		return envVerb(ctx, rest)
-	case "status":
-		return statusVerb(ctx, rest)
-	case "plugin":
-		return pluginVerb(ctx, rest)
-	case "gateway":
-		return gatewayVerb(ctx, rest)
-	case "registry":
-		return registryVerb(ctx, rest)
-	case "dns":
-		return dnsVerb(ctx, rest)
-	case "awsapi":
-		return awsAPIVerb(ctx, rest)
-	case "victorops":
-		return victorOpsVerb(ctx, rest)
-	case "uptimerobot":
-		return uptimeRobotVerb(ctx, rest)
+	run := map[string]verb{
+		"up": upVerb, "down": downVerb, "env": envVerb, "status": statusVerb,
+		"plugin": pluginVerb, "gateway": gatewayVerb, "dns": dnsVerb,
+		"registry": serve("registry", containerRegistry), "awsapi": serve("awsapi", awsAPI),
+		"victorops": serve("victorops", victorOps), "uptimerobot": serve("uptimerobot", uptimeRobot),
+	}[args[0]]
+	if run == nil {
+		return fmt.Errorf("unknown verb %q\n%s", args[0], usage)
 	}
-	return fmt.Errorf("unknown verb %q\n%s", verb, usage)
+	return run(ctx, args[1:])
+}
+
+// pluginVerb is localcloud under the names of Pulumi's plugins. The engine
+// starts it; standard output belongs to the protocol.
+func pluginVerb(ctx context.Context, args []string) error {
+	plugins := map[string]func() error{
+		"aws": func() error {
+			// The engine may run the plugin in another directory than the project's.
+			h, err := state.Find(".")
+			if err != nil {
+				return err
+			}
+			return awsplugin.Serve(ctx, h.String())
+		},
+		"tls":         func() error { return tlsplugin.Serve(ctx) },
+		"command":     func() error { return commandplugin.Serve(ctx) },
+		"language-go": func() error { return langhost.Serve(ctx, args[1:]) },
+	}
+	if len(args) == 0 || plugins[args[0]] == nil {
+		return fmt.Errorf("plugin %v: write one of aws, tls, command, language-go", args)
+	}
+	// Pulumi's library reads the engine's address from the command line itself.
+	os.Args = slices.Concat(os.Args[:1], args[1:])
+	return plugins[args[0]]()
+}
+
+const (
+	// stackName is the stack that localcloud deploys.
+	stackName = "local"
+	// interruptGrace is how long an interrupted deployment may take to end its current step.
+	interruptGrace = 2 * time.Minute
+)
+
+type project struct {
+	root   string
+	home   state.Home
+	runner run.Runner
+	local  *cloud.Local
+	engine *dockerd.Engine
+}
+
+// openProject parses the arguments of a verb, which has flags only, and finds the project around
+// the working directory.
+func openProject(flags *flag.FlagSet, args []string) (*project, error) {
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("%s: unknown argument %q", flags.Name(), flags.Arg(0))
+	}
+	root, err := state.FindRoot(".")
+	if err != nil {
+		return nil, err
+	}
+	h, err := state.Find(root)
+	if err != nil {
+		return nil, err
+	}
+	local, err := cloud.Open(h.String())
+	if err != nil {
+		return nil, err
+	}
+	runner := run.Exec{Grace: interruptGrace}
+	return &project{root: root, home: h, runner: runner, local: local, engine: dockerd.New(h, runner)}, nil
+}
+
+// lock keeps two starts or stops of one local cloud apart.
+func (p *project) lock() (unlock func(), err error) {
+	if err := p.home.Make(); err != nil {
+		return nil, err
+	}
+	unlock, err = state.Lock(filepath.Join(p.home.Bin(), ".lock"), syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another `make up` or `make down` is at work in %s: wait until it ends", p.home)
+	}
+	return unlock, err
+}
+
+// pulumi is the CLI that localcloud uses: its own, or a link to the user's.
+func (p *project) pulumi() string { return filepath.Join(p.home.Bin(), "pulumi") }
+
+// runPulumi runs one pulumi command in the project and returns its output.
+func (p *project) runPulumi(ctx context.Context, args ...string) (string, error) {
+	output, err := p.inProject(ctx, run.Command{Name: p.pulumi(), Args: append(args, "--non-interactive")})
+	return strings.TrimSpace(string(output)), err
+}
+
+// showPulumi runs one pulumi command on the stack, and shows what it writes.
+func (p *project) showPulumi(ctx context.Context, args ...string) error {
+	_, err := p.inProject(ctx, run.Command{
+		Name: p.pulumi(), Args: append(args, "--stack", stackName), Stream: os.Stdout,
+	})
+	return err
+}
+
+// inProject runs a command in the project's root, with the variables of the local cloud.
+func (p *project) inProject(ctx context.Context, command run.Command) ([]byte, error) {
+	variables, err := p.environment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command.Dir, command.Env = p.root, variables.list()
+	return p.runner.Run(ctx, command)
 }
 
 // newPrinter shows steps on standard output, lively on a terminal.

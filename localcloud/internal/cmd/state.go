@@ -14,18 +14,17 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 )
 
-// stateBucket holds Pulumi's state. It has the name that bootstrap/ gives to the
+// stateBucket holds Pulumi's state. It has the name that ops/bootstrap gives to the
 // bucket of an account and a region.
 const stateBucket = "immutable-infra-state-123456789012-" + cloud.Region
 
-// Where Pulumi's backend for object stores keeps stacks, and their locks while
-// somebody changes them: <prefix>/<project>/<stack>[...].json.
+// Pulumi's backend for object stores keeps stacks, and the locks of those that change, at
+// <prefix>/<project>/<stack>[...].json.
 const (
 	stackPrefix = ".pulumi/stacks/"
 	lockPrefix  = ".pulumi/locks/organization/"
 )
 
-// backendURL is PULUMI_BACKEND_URL.
 func backendURL(s3 cloud.S3) string {
 	query := url.Values{"region": {s3.Region}, "endpoint": {s3.Endpoint}, "s3ForcePathStyle": {"true"}}
 	return "s3://" + stateBucket + "?" + query.Encode()
@@ -39,7 +38,6 @@ func (p *project) s3() (*s3server.Server, error) {
 	return s3server.New(settings)
 }
 
-// makeStateBucket makes the bucket for Pulumi's state, if there is none.
 func (p *project) makeStateBucket(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
@@ -54,17 +52,13 @@ func (p *project) makeStateBucket(ctx context.Context) error {
 	return nil
 }
 
-// stacks are the names of the stacks that there are.
 func (p *project) stacks(ctx context.Context) ([]string, error) {
 	server, err := p.s3()
 	if err != nil {
 		return nil, err
 	}
 	keys, err := server.Keys(ctx, stateBucket, stackPrefix)
-	if err != nil {
-		if s3server.HasCode(err, "NoSuchBucket") {
-			return nil, nil
-		}
+	if err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 		return nil, fmt.Errorf("find the stacks: %w", err)
 	}
 	var names []string
@@ -80,7 +74,7 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 // releaseStaleLock takes a lock off the stack that a killed deployment left:
 // its process is on this machine and gone. The lock of a process that runs
 // stays, and pulumi then says who holds it.
-func (p *project) releaseStaleLock(ctx context.Context, variables environment) error {
+func (p *project) releaseStaleLock(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
 		return err
@@ -97,20 +91,17 @@ func (p *project) releaseStaleLock(ctx context.Context, variables environment) e
 		if s3server.HasCode(err, "NoSuchKey") {
 			continue
 		}
+		var holder struct{ PID int }
+		if err == nil {
+			err = json.Unmarshal(content, &holder)
+		}
 		if err != nil {
-			return fmt.Errorf("lock of stack %s: %w", stackName, err)
+			return fmt.Errorf("lock %s of stack %s: %w", key, stackName, err)
 		}
-		var holder struct {
-			PID int `json:"pid"`
-		}
-		if err := json.Unmarshal(content, &holder); err != nil {
-			return fmt.Errorf("lock of stack %s: %s: %w", stackName, key, err)
-		}
-		if syscall.Kill(holder.PID, 0) == nil {
-			continue
-		}
-		if _, err := p.runPulumi(ctx, variables, "cancel", "--yes", "--stack", stackName); err != nil {
-			return err
+		if syscall.Kill(holder.PID, 0) != nil {
+			if _, err := p.runPulumi(ctx, "cancel", "--yes", "--stack", stackName); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -2,39 +2,41 @@ package cmd
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/image"
+	"immutable-infra/localcloud/internal/packages"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 	"immutable-infra/localcloud/internal/steps"
-	"immutable-infra/localcloud/internal/toolchain"
+	"immutable-infra/localcloud/offline"
 )
 
 // upVerb starts the local cloud, or what is missing of it, and deploys.
 func upVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	noDeploy := flags.Bool("no-deploy", false, "start the local cloud and stop before the deployment")
-	if err := flags.Parse(args); err != nil {
+	p, err := openProject(flags, args)
+	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("up: it makes network devices and firewall rules: run it as root")
-	}
-	p, err := openProject()
-	if err != nil {
-		return err
 	}
 	unlock, err := p.lock()
 	if err != nil {
@@ -42,64 +44,54 @@ func upVerb(ctx context.Context, args []string) error {
 	}
 	defer unlock()
 	printer := newPrinter()
-	if err := p.start(ctx, printer); err != nil {
+	if err := p.start(ctx, printer); err != nil || *noDeploy {
 		return err
 	}
-	if *noDeploy {
-		return nil
-	}
 	return p.deploy(ctx, printer)
-}
-
-// lock keeps two starts or stops of one local cloud apart.
-func (p *project) lock() (unlock func(), err error) {
-	if err := p.home.Make(); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(filepath.Join(p.home.Bin(), ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the local cloud: %w", err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("another `make up` or `make down` is at work in %s: wait until it ends", p.home)
-	}
-	return func() { file.Close() }, nil
 }
 
 // start brings up everything below the stack. Each step does nothing when its
 // work is done already.
 func (p *project) start(ctx context.Context, printer *steps.Printer) error {
-	tools := toolchain.Tools{Root: p.root, Home: p.home, Runner: p.runner}
-	if err := printer.Run(ctx, "install what is missing", func(ctx context.Context) error {
-		_, _, err := p.engine.Find(ctx)
-		return toolchain.InstallPackages(ctx, p.runner, err == nil)
-	}); err != nil {
-		return err
-	}
-	if err := printer.Run(ctx, "make keys", p.makeAdminKey); err != nil {
-		return err
-	}
 	recipes, err := cloud.Recipes()
 	if err != nil {
+		return err
+	}
+	if err := runAll(ctx, printer,
+		step{"install what is missing", func(ctx context.Context) error {
+			_, _, err := p.engine.Find(ctx)
+			return packages.Install(ctx, p.runner, err == nil)
+		}},
+		step{"make keys", p.makeAdminKey},
+	); err != nil {
 		return err
 	}
 	// Building Go and unpacking packages keep two processors busy between them.
 	group, parallel := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := printer.Run(parallel, "build the Pulumi CLI", tools.Pulumi); err != nil {
+		tools := offline.Tools{Root: p.root, Home: p.home, Runner: p.runner, Network: offline.NewNetwork()}
+		if err := printer.Run(parallel, "get the Pulumi CLI", tools.Pulumi); err != nil {
 			return err
 		}
 		// A download that hangs does not keep the builds waiting.
-		group.Go(func() error { return printer.Run(parallel, "install Pulumi's plugins", tools.Plugins) })
+		group.Go(func() error { return printer.Run(parallel, "get Pulumi's plugins", tools.Plugins) })
 		return runAll(parallel, printer,
-			step{"build the S3 server", tools.S3},
-			step{"build the ACME server", tools.ACME},
-			step{"build Traefik", tools.Traefik},
+			step{"get the S3 server", tools.S3},
+			step{"get the ACME server", tools.ACME},
+			step{"get Traefik", tools.Traefik},
 			step{"pack Traefik for the container registry", p.local.PackTraefik},
 		)
 	})
-	group.Go(func() error { return p.buildImages(parallel, printer, recipes) })
+	group.Go(func() error {
+		var builds []step
+		for _, recipe := range recipes {
+			builds = append(builds, step{"build image " + recipe.Name, func(ctx context.Context) error {
+				_, err := image.Builder{Home: p.home, Runner: p.runner}.Archive(ctx, recipe)
+				return err
+			}})
+		}
+		return runAll(parallel, printer, builds...)
+	})
 	group.Go(func() error { return printer.Run(parallel, "start the network", p.local.StartNetwork) })
 	if err := group.Wait(); err != nil {
 		return err
@@ -108,7 +100,7 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 		step{"load the images", p.local.LoadImages},
 		step{"start S3", p.local.StartS3},
 		step{"make the bucket for Pulumi's state", p.makeStateBucket},
-		step{"start KMS and STS", p.local.StartAWSAPI},
+		step{"start KMS, STS and EC2", p.local.StartAWSAPI},
 		step{"start the container registry", p.local.StartRegistry},
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},
@@ -126,7 +118,6 @@ type step struct {
 	work func(context.Context) error
 }
 
-// runAll runs steps one after the other.
 func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 	for _, step := range all {
 		if err := printer.Run(ctx, step.name, step.work); err != nil {
@@ -136,29 +127,12 @@ func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 	return nil
 }
 
-func (p *project) buildImages(ctx context.Context, printer *steps.Printer, recipes []image.Recipe) error {
-	builder := image.Builder{Home: p.home, Runner: p.runner}
-	for _, recipe := range recipes {
-		if err := printer.Run(ctx, "build image "+recipe.Name, func(ctx context.Context) error {
-			_, err := builder.Archive(ctx, recipe)
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // selectStack makes plain `pulumi preview` mean the local stack.
 func (p *project) selectStack(ctx context.Context) error {
-	variables, err := p.environment(ctx)
-	if err != nil {
+	if err := p.releaseStaleLock(ctx); err != nil {
 		return err
 	}
-	if err := p.releaseStaleLock(ctx, variables); err != nil {
-		return err
-	}
-	_, err = p.runPulumi(ctx, variables, "stack", "select", "--create", stackName)
+	_, err := p.runPulumi(ctx, "stack", "select", "--create", stackName)
 	return err
 }
 
@@ -173,57 +147,42 @@ func (p *project) makeRehearsals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	variables, err := p.environment(ctx)
-	if err != nil {
-		return err
-	}
 	for _, file := range files {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "Pulumi."), ".yaml")
 		if slices.Contains(there, name) {
 			continue
 		}
-		if _, err := p.runPulumi(ctx, variables, "stack", "init", "--no-select", "--stack", name); err != nil {
+		if _, err := p.runPulumi(ctx, "stack", "init", "--no-select", "--stack", name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// outputs of the stack that the user is told.
-type outputs struct {
-	URL        string `json:"url"`
-	VIP        string `json:"vip"`
-	KnownHosts string `json:"knownHosts"`
-}
-
 // deploy runs the program, and says where the site is.
 func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
-	variables, err := p.environment(ctx)
-	if err != nil {
-		return err
-	}
 	if err := printer.Run(ctx, "deploy stack "+stackName, func(ctx context.Context) error {
-		_, err := p.runner.Run(ctx, run.Command{
-			Name: p.pulumi(), Dir: p.root, Env: variables.list(), Stream: os.Stdout,
-			Args: []string{"up", "--yes", "--skip-preview", "--stack", stackName},
-		})
-		return shortened(err)
+		err := p.showPulumi(ctx, "up", "--yes", "--skip-preview")
+		if failed, ok := errors.AsType[*run.Error](err); ok {
+			return &run.Error{Command: failed.Command, Err: failed.Err} // its output was shown already
+		}
+		return err
 	}); err != nil {
 		return err
 	}
-	answer, err := p.runPulumi(ctx, variables, "stack", "output", "--json", "--stack", stackName)
+	answer, err := p.runPulumi(ctx, "stack", "output", "--json", "--stack", stackName)
 	if err != nil {
 		return err
 	}
-	var found outputs
+	var found struct{ URL, VIP, KnownHosts string }
 	if err := json.Unmarshal([]byte(answer), &found); err != nil {
 		return fmt.Errorf("outputs of stack %s: %w", stackName, err)
 	}
 	knownHosts := filepath.Join(p.home.SSH(), "known_hosts")
-	if err := home.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
+	if err := state.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
 		return err
 	}
-	port, err := p.runPulumi(ctx, variables, "config", "get", "sshPort", "--stack", stackName)
+	port, err := p.runPulumi(ctx, "config", "get", "sshPort", "--stack", stackName)
 	if err != nil {
 		port = defaultSSHPort // not set
 	}
@@ -232,13 +191,36 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	return nil
 }
 
-// shortened leaves out what was on the screen already.
-func shortened(err error) error {
-	var failed *run.Error
-	if errors.As(err, &failed) {
-		return &run.Error{Command: failed.Command, Err: failed.Err}
+const (
+	// adminUser is the user whose key Pulumi.local.yaml names.
+	adminUser      = "admin"
+	defaultSSHPort = "12222"
+)
+
+func (p *project) adminKey() string { return filepath.Join(p.home.SSH(), "id_ed25519") }
+
+// makeAdminKey makes the key pair with which the local stack's admin logs in.
+func (p *project) makeAdminKey(context.Context) error {
+	if _, err := os.Stat(p.adminKey() + ".pub"); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "admin of stack "+stackName)
+	if err != nil {
+		return err
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return err
+	}
+	if err := state.WriteFile(p.adminKey(), pem.EncodeToMemory(block), 0o600); err != nil {
+		return err
+	}
+	// Last: it says that the pair is whole.
+	return state.WriteFile(p.adminKey()+".pub", ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
 // relative is a path as seen from the project's root, when it is below it.

@@ -7,63 +7,54 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // Apply brings the gateway in whose network namespace it runs to the state
 // that the files describe. It is safe to repeat.
-func Apply(ctx context.Context, runner run.Runner) error {
-	lock, err := os.OpenFile(filepath.Join(runDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("apply gateway state: %w", err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("apply gateway state: lock: %w", err)
-	}
-	if err := apply(ctx, runner); err != nil {
-		return fmt.Errorf("apply gateway state: %w", err)
-	}
-	return nil
-}
-
-func apply(ctx context.Context, runner run.Runner) error {
-	source := files{dir: cloud.GatewayDir}
-	config, err := source.config()
+func Apply(ctx context.Context, runner run.Runner) (err error) {
+	defer run.Wrap(&err, "apply gateway state")
+	unlock, err := state.Lock(filepath.Join(runDir, "lock"), 0)
 	if err != nil {
 		return err
 	}
-	state, err := source.state()
+	defer unlock()
+	config, err := readConfig()
 	if err != nil {
 		return err
 	}
-	rules, err := Ruleset(config, state)
+	wanted, err := readState()
 	if err != nil {
 		return err
 	}
-	before, err := readMapping()
+	rules, err := Ruleset(config, wanted)
 	if err != nil {
 		return err
 	}
-	now := mapping(state)
-
-	if err := writeLeases(config, state); err != nil {
+	before, now := map[netip.Addr]netip.Addr{}, mapping(wanted)
+	if err := state.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := addAddresses(ctx, runner, now); err != nil {
+	if err := writeLeases(wanted); err != nil {
 		return err
 	}
-	if _, err := runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}); err != nil {
+	// The outside interface takes the public addresses, so that the network finds them here.
+	for public := range now {
+		if _, err := runner.Run(ctx, run.IP("address", "replace", public.String()+"/32", "dev", outside)); err != nil {
+			return err
+		}
+	}
+	load := run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}
+	if _, err := runner.Run(ctx, load); err != nil {
 		return err
 	}
-	if err := dropAddresses(ctx, runner, config, now); err != nil {
+	if err := dropAddresses(ctx, runner, now); err != nil {
 		return err
 	}
 	for public, private := range before {
@@ -73,13 +64,13 @@ func apply(ctx context.Context, runner run.Runner) error {
 			}
 		}
 	}
-	return home.WriteJSON(mappingFile, now)
+	return state.WriteJSON(mappingFile, now)
 }
 
 // mapping is which private address each public one leads to.
-func mapping(state cloud.GatewayState) map[netip.Addr]netip.Addr {
+func mapping(wanted cloud.GatewayState) map[netip.Addr]netip.Addr {
 	result := map[netip.Addr]netip.Addr{}
-	for _, eni := range state.Interfaces {
+	for _, eni := range wanted.Interfaces {
 		if eni.PublicIP.IsValid() {
 			result[eni.PublicIP] = eni.PrivateIP
 		}
@@ -87,23 +78,13 @@ func mapping(state cloud.GatewayState) map[netip.Addr]netip.Addr {
 	return result
 }
 
-func readMapping() (map[netip.Addr]netip.Addr, error) {
-	result := map[netip.Addr]netip.Addr{}
-	if err := home.ReadJSON(mappingFile, &result); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return result, nil
-}
-
 // writeLeases rewrites what dnsmasq reads again on SIGHUP.
-func writeLeases(config cloud.GatewayConfig, state cloud.GatewayState) error {
-	if err := home.WriteFile(dhcpFile, []byte(dhcpHosts(state)), 0o644); err != nil {
+func writeLeases(wanted cloud.GatewayState) error {
+	if err := errors.Join(state.WriteFile(dhcpFile, []byte(dhcpHosts(wanted)), 0o644),
+		state.WriteFile(hostsFile, []byte(hosts(wanted)), 0o644)); err != nil {
 		return err
 	}
-	if err := home.WriteFile(hostsFile, []byte(hosts(config, state)), 0o644); err != nil {
-		return err
-	}
-	pid, err := home.ReadPID(dnsmasqPIDFile)
+	pid, err := state.ReadPID(dnsmasqPIDFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // not started yet: it will read them then
 	}
@@ -116,20 +97,9 @@ func writeLeases(config cloud.GatewayConfig, state cloud.GatewayState) error {
 	return nil
 }
 
-// addAddresses takes the public addresses onto the outside interface, so that
-// the network finds them here.
-func addAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]netip.Addr) error {
-	for public := range wanted {
-		if _, err := runner.Run(ctx, run.Command{Name: "ip", Args: []string{"address", "replace", public.String() + "/32", "dev", outside}}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // dropAddresses gives up the public addresses that belong to no interface any more.
-func dropAddresses(ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted map[netip.Addr]netip.Addr) error {
-	output, err := runner.Run(ctx, run.Command{Name: "ip", Args: []string{"-json", "-4", "address", "show", "dev", outside}})
+func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]netip.Addr) error {
+	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
 		return err
 	}
@@ -144,11 +114,11 @@ func dropAddresses(ctx context.Context, runner run.Runner, config cloud.GatewayC
 	}
 	for _, link := range links {
 		for _, address := range link.Addresses {
-			_, keep := wanted[address.Local]
-			if keep || address.Local == config.Address || address.PrefixLen != 32 {
+			// The gateway's own has the prefix of the network.
+			if _, keep := wanted[address.Local]; keep || address.PrefixLen != 32 {
 				continue
 			}
-			if _, err := runner.Run(ctx, run.Command{Name: "ip", Args: []string{"address", "del", address.Local.String() + "/32", "dev", outside}}); err != nil {
+			if _, err := runner.Run(ctx, run.IP("address", "del", address.Local.String()+"/32", "dev", outside)); err != nil {
 				return err
 			}
 		}
@@ -161,10 +131,9 @@ func dropAddresses(ctx context.Context, runner run.Runner, config cloud.GatewayC
 func cut(ctx context.Context, runner run.Runner, public netip.Addr) error {
 	for _, direction := range []string{"--orig-dst", "--reply-dst"} {
 		_, err := runner.Run(ctx, run.Command{Name: "conntrack", Args: []string{"--delete", direction, public.String()}})
-		var failed *run.Error
 		// conntrack fails when there was nothing to delete.
-		if errors.As(err, &failed) && strings.Contains(failed.Output, "0 flow entries") {
-			continue
+		if failed, ok := errors.AsType[*run.Error](err); ok && strings.Contains(failed.Output, "0 flow entries") {
+			err = nil
 		}
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func TestOnlyAddressesThatBelongToNobodyAreGivenUp(t *testing.T) {
 		return `[{"addr_info":[{"local":"198.18.0.16","prefixlen":23},{"local":"198.18.1.1","prefixlen":32},{"local":"198.18.1.2","prefixlen":32}]}]`, nil
 	}}
 	wanted := map[netip.Addr]netip.Addr{netip.MustParseAddr("198.18.1.1"): netip.MustParseAddr("10.42.1.10")}
-	require.NoError(t, dropAddresses(t.Context(), runner, config(), wanted))
+	require.NoError(t, dropAddresses(t.Context(), runner, wanted))
 	require.Equal(t, []string{"ip -json -4 address show dev eth0", "ip address del 198.18.1.2/32 dev eth0"}, runner.lines)
 }
 

@@ -15,9 +15,7 @@ import (
 func config() cloud.GatewayConfig {
 	return cloud.GatewayConfig{
 		VPC:     cloud.VPC{ID: "vpc-1", CIDRBlock: netip.MustParsePrefix("10.42.0.0/16")},
-		Address: netip.MustParseAddr("198.18.0.16"), S3: netip.MustParseAddr("198.18.0.3"),
-		Registry: netip.MustParseAddr("198.18.0.4"), DNS: netip.MustParseAddr("198.18.0.5"),
-		VictorOps: netip.MustParseAddr("198.18.0.7"), Region: "us-east-1",
+		Address: netip.MustParseAddr("198.18.0.16"),
 	}
 }
 
@@ -93,7 +91,8 @@ func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
 }
 
 func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\nlocal=/amazonaws.com/\n")
 	require.Contains(t, text, "\naddress=/s3.us-east-1.amazonaws.com/198.18.0.3\n")
 	require.Contains(t, text, "\naddress=/registry-1.docker.io/198.18.0.4\n")
@@ -101,18 +100,20 @@ func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
 }
 
 func TestTheZonesNamesComeFromItsNameServer(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\nserver=/localcloud.test/198.18.0.5\n")
 	require.NotContains(t, text, "local=/localcloud.test/", "then nobody would be asked")
 }
 
 func TestAlertsNeverLeaveTheMachine(t *testing.T) {
-	text := dnsmasqConfig(config())
+	text, err := dnsmasqConfig(config())
+	require.NoError(t, err)
 	require.Contains(t, text, "\naddress=/alert.victorops.com/198.18.0.7\n")
 	require.Contains(t, text, "\nlocal=/alert.victorops.com/\n", "nor does the question for an IPv6 address")
 }
 
 func TestEveryInterfaceHasALeaseAndAName(t *testing.T) {
 	require.Equal(t, "02:00:0a:2a:01:0a,10.42.1.10,ip-10-42-1-10\n02:00:0a:2a:01:0b,10.42.1.11,ip-10-42-1-11\n", dhcpHosts(twoServers()))
-	require.Contains(t, hosts(config(), twoServers()), "10.42.1.10 ip-10-42-1-10.ec2.internal ip-10-42-1-10\n")
+	require.Contains(t, hosts(twoServers()), "10.42.1.10 ip-10-42-1-10.ec2.internal ip-10-42-1-10\n")
 }

@@ -7,6 +7,7 @@ package hostnet
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,8 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"immutable-infra/localcloud/internal/home"
 	"immutable-infra/localcloud/internal/run"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -23,8 +24,8 @@ const (
 	Range = "198.18.0.0/15"
 	// Bridge is the host's interface on localcloud's network.
 	Bridge = "localcloud"
-	// table is the host's nftables table.
-	table = "localcloud"
+	// noTable removes the host's table, if there is one.
+	noTable = "table ip localcloud\ndelete table ip localcloud\n"
 
 	forwarding = "/proc/sys/net/ipv4/ip_forward"
 	// ownerFile names the home that has the network, until the machine restarts.
@@ -32,9 +33,16 @@ const (
 	hostsFile = "/etc/hosts"
 )
 
+var (
+	//go:embed table.nft
+	table string
+	//go:embed translation.nft
+	translation string
+)
+
 // Host is this machine's network.
 type Host struct {
-	home   home.Home
+	home   state.Home
 	runner run.Runner
 	owner  string // file, see ownerFile
 	hosts  string // file, see hosts(5)
@@ -46,7 +54,7 @@ type before struct {
 }
 
 // New returns the host's network as seen from one home.
-func New(h home.Home, runner run.Runner) *Host {
+func New(h state.Home, runner run.Runner) *Host {
 	return &Host{home: h, runner: runner, owner: ownerFile, hosts: hostsFile}
 }
 
@@ -62,33 +70,12 @@ func (h *Host) Prepare(ctx context.Context, translate bool) error {
 	if err := h.enableForwarding(); err != nil {
 		return err
 	}
-	// The connected network is more specific, so only what belongs to nobody ends here.
-	if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "replace", "blackhole", Range}}); err != nil {
-		return err
+	// The connected network is more specific, so only traffic to unused addresses ends here.
+	_, err := h.runner.Run(ctx, run.IP("route", "replace", "blackhole", Range))
+	if err == nil {
+		err = h.load(ctx, rules(translate))
 	}
-	_, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules(translate))})
 	return err
-}
-
-// rules replaces the host's table as a whole. Instances reach no service of
-// this machine, except its DNS resolver, where that is its own. Only this machine
-// opens connections to the range.
-func rules(translate bool) string {
-	var text bytes.Buffer
-	fmt.Fprintf(&text, "table ip %s\ndelete table ip %s\ntable ip %s {\n", table, table, table)
-	fmt.Fprintf(&text, "\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n")
-	fmt.Fprintf(&text, "\t\tiifname %q ct state new meta l4proto { tcp, udp } th dport 53 accept\n", Bridge)
-	fmt.Fprintf(&text, "\t\tiifname %q ct state new drop\n\t}\n", Bridge)
-	fmt.Fprintf(&text, "\tchain forward {\n\t\ttype filter hook forward priority mangle; policy accept;\n")
-	fmt.Fprintf(&text, "\t\tiifname %q tcp flags syn tcp option maxseg size set rt mtu\n", Bridge)
-	// Forwarding is on: a neighbour on the LAN could route to the range through this machine.
-	fmt.Fprintf(&text, "\t\toifname %q iifname != %q ct state != { established, related } drop\n\t}\n", Bridge, Bridge)
-	if translate {
-		fmt.Fprintf(&text, "\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n")
-		fmt.Fprintf(&text, "\t\tip saddr %s oifname != %q masquerade\n\t}\n", Range, Bridge)
-	}
-	fmt.Fprintf(&text, "}\n")
-	return text.String()
 }
 
 // claim records that this home has the network.
@@ -96,73 +83,73 @@ func (h *Host) claim() error {
 	if _, err := h.owned(); err != nil {
 		return err
 	}
-	return home.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
+	return state.WriteFile(h.owner, []byte(h.home.String()+"\n"), 0o644)
 }
 
-// owned says whether this home has the network. That another has it is an error.
-func (h *Host) owned() (bool, error) {
+func (h *Host) load(ctx context.Context, rules string) error {
+	_, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)})
+	return err
+}
+
+// rules replaces the host's table as a whole.
+func rules(translate bool) string {
+	if translate {
+		return table + translation
+	}
+	return table
+}
+
+// readOwner returns which home has the network; "" means none.
+func (h *Host) readOwner() (string, error) {
 	owner, err := os.ReadFile(h.owner)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("who has localcloud's network: %w", err)
+		return "", fmt.Errorf("find the owner of localcloud's network: %w", err)
 	}
-	other := strings.TrimSpace(string(owner))
-	if other != "" && other != h.home.String() {
-		return false, fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there", other)
+	return strings.TrimSpace(string(owner)), nil
+}
+
+// owned reports whether this home has the network. That another has it is an error.
+func (h *Host) owned() (bool, error) {
+	owner, err := h.readOwner()
+	if err == nil && owner != "" && owner != h.home.String() {
+		err = fmt.Errorf("another local cloud runs on this machine, with its home at %s: stop it with `make down` there",
+			owner)
 	}
-	return other != "", nil
+	return owner != "", err
 }
 
 // Undo removes the names, the table and the route and restores IP forwarding.
-// What is not there, or belongs to another home, is left alone.
+// Undo leaves alone what is missing or belongs to another home.
 func (h *Host) Undo(ctx context.Context) error {
 	// Unlike the rest, the names outlive a restart of the machine.
-	namesErr := h.removeNames()
-	owner, err := os.ReadFile(h.owner)
-	if errors.Is(err, fs.ErrNotExist) {
-		return namesErr
+	problems := []error{h.removeNames()}
+	owner, err := h.readOwner()
+	if err != nil || owner != h.home.String() {
+		return errors.Join(problems[0], err)
 	}
-	if err != nil {
-		return errors.Join(namesErr, fmt.Errorf("who has localcloud's network: %w", err))
+	problems = append(problems, h.load(ctx, noTable))
+	routes, err := h.runner.Run(ctx, run.IP("route", "show", "type", "blackhole", Range))
+	if err == nil && len(bytes.TrimSpace(routes)) > 0 {
+		_, err = h.runner.Run(ctx, run.IP("route", "del", "blackhole", Range))
 	}
-	if strings.TrimSpace(string(owner)) != h.home.String() {
-		return namesErr
-	}
-	var problems []error
-	if namesErr != nil {
-		problems = append(problems, namesErr)
-	}
-	if _, err := h.runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(
-		fmt.Sprintf("table ip %s\ndelete table ip %s\n", table, table))}); err != nil {
-		problems = append(problems, err)
-	}
-	routes, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "show", "type", "blackhole", Range}})
-	if err != nil {
-		problems = append(problems, err)
-	} else if len(bytes.TrimSpace(routes)) > 0 {
-		if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"route", "del", "blackhole", Range}}); err != nil {
-			problems = append(problems, err)
-		}
-	}
+	problems = append(problems, err)
 	// An engine that was killed may have left its bridge.
-	if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"link", "show", "dev", Bridge}}); err == nil {
-		if _, err := h.runner.Run(ctx, run.Command{Name: "ip", Args: []string{"link", "delete", "dev", Bridge}}); err != nil {
-			problems = append(problems, err)
-		}
+	if _, err := h.runner.Run(ctx, run.IP("link", "show", "dev", Bridge)); err == nil {
+		_, err = h.runner.Run(ctx, run.IP("link", "delete", "dev", Bridge))
+		problems = append(problems, err)
 	}
 	var found before
-	err = home.ReadJSON(h.recordFile(), &found)
-	switch {
-	case err == nil:
-		if err := os.WriteFile(forwarding, []byte(found.IPForward+"\n"), 0o644); err != nil {
-			problems = append(problems, fmt.Errorf("restore IP forwarding: %w", err))
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		problems = append(problems, err)
+	err = state.ReadJSON(h.recordFile(), &found)
+	if err == nil {
+		err = os.WriteFile(forwarding, []byte(found.IPForward+"\n"), 0o644)
 	}
-	if len(problems) == 0 {
-		problems = append(problems, os.Remove(h.owner))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		problems = append(problems, fmt.Errorf("restore IP forwarding: %w", err))
 	}
-	return errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	return os.Remove(h.owner)
 }
 
 func (h *Host) enableForwarding() error {
@@ -172,7 +159,7 @@ func (h *Host) enableForwarding() error {
 	}
 	// The first start is the one that saw the machine untouched.
 	if _, err := os.Stat(h.recordFile()); errors.Is(err, fs.ErrNotExist) {
-		if err := home.WriteJSON(h.recordFile(), before{IPForward: strings.TrimSpace(string(current))}); err != nil {
+		if err := state.WriteJSON(h.recordFile(), before{IPForward: strings.TrimSpace(string(current))}); err != nil {
 			return err
 		}
 	}

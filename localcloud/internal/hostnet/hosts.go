@@ -8,12 +8,13 @@ import (
 	"os"
 	"strings"
 
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
 	// beginNames and endNames mark the lines of localcloud in the hosts file. The
-	// first goes on with the home that they belong to.
+	// first continues with the home that they belong to.
 	beginNames = "# BEGIN localcloud, until `make down`, of "
 	endNames   = "# END localcloud\n"
 	// newlineAdded begins the block in a file whose last line did not end before.
@@ -23,40 +24,45 @@ const (
 // WriteNames makes names known on this machine, and forgets those from before.
 // While this home does not have the network, it does nothing: the names would
 // lead nowhere.
-func (h *Host) WriteNames(hosts []names.Host) error {
+func (h *Host) WriteNames(hosts []dns.Host) error {
 	if owned, err := h.owned(); err != nil || !owned {
 		return err
 	}
-	current, err := h.readHosts()
-	if err != nil {
-		return err
-	}
 	// A block of another home is left from before the machine was restarted.
-	original, _, err := cutNames(current)
-	if err != nil {
-		return fmt.Errorf("%s: %w", h.hosts, err)
-	}
-	return h.replaceHosts(current, appendNames(original, h.home.String(), hosts))
+	return h.changeHosts(func(original []byte, _ string) []byte { return appendNames(original, h.home.String(), hosts) })
 }
 
 // removeNames takes out the names of this home.
 func (h *Host) removeNames() error {
-	current, err := h.readHosts()
-	if err != nil {
+	return h.changeHosts(func(original []byte, owner string) []byte {
+		if owner != h.home.String() {
+			return nil
+		}
+		return original
+	})
+}
+
+// changeHosts writes the hosts file in place, with what change makes of it without the block of
+// names and of the block's owner; nil leaves it alone. In place, since in a container another file may
+// not take its name. The content is overwritten before it is truncated, so that no reader sees an
+// empty file.
+func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (err error) {
+	defer run.Wrap(&err, "names of this machine: %s", h.hosts)
+	current, err := os.ReadFile(h.hosts)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	original, owner, err := cutNames(current)
 	if err != nil {
-		return fmt.Errorf("%s: %w", h.hosts, err)
+		return err
 	}
-	if owner != h.home.String() {
-		return nil
+	if content := change(original, owner); content != nil && !bytes.Equal(current, content) {
+		return overwrite(h.hosts, content)
 	}
-	return h.replaceHosts(current, original)
+	return nil
 }
 
-// appendNames adds a block to the content of a hosts file.
-func appendNames(content []byte, owner string, hosts []names.Host) []byte {
+func appendNames(content []byte, owner string, hosts []dns.Host) []byte {
 	var text bytes.Buffer
 	text.Write(content)
 	if len(content) > 0 && !bytes.HasSuffix(content, []byte("\n")) {
@@ -81,39 +87,18 @@ func cutNames(content []byte) (original []byte, owner string, err error) {
 	before, block := text[:begin], text[begin:]
 	end := strings.Index(block, "\n"+endNames)
 	if end < 0 {
-		return nil, "", fmt.Errorf("the line %q is missing: take out the lines of localcloud by hand", strings.TrimSuffix(endNames, "\n"))
+		return nil, "", fmt.Errorf("the line %q is missing: take out the lines of localcloud by hand",
+			strings.TrimSuffix(endNames, "\n"))
 	}
 	after := block[end+len("\n"+endNames):]
 	first, _, _ := strings.Cut(block, "\n")
 	if cut, added := strings.CutSuffix(before, newlineAdded); added {
 		before = cut
 		if after != "" {
-			before += "\n" // somebody has gone on with a line of their own
+			before += "\n" // a line of the user follows
 		}
 	}
 	return []byte(before + after), strings.TrimPrefix(first, beginNames), nil
-}
-
-// readHosts reads the hosts file; without one, it is empty.
-func (h *Host) readHosts() ([]byte, error) {
-	content, err := os.ReadFile(h.hosts)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("names of this machine: %w", err)
-	}
-	return content, nil
-}
-
-// replaceHosts writes the hosts file in place: in a container, another file may
-// not take its name. What was there is overwritten before it is cut, so that no
-// reader sees an empty file.
-func (h *Host) replaceHosts(current, content []byte) error {
-	if bytes.Equal(current, content) {
-		return nil
-	}
-	if err := overwrite(h.hosts, content); err != nil {
-		return fmt.Errorf("names of this machine: %w", err)
-	}
-	return nil
 }
 
 func overwrite(path string, content []byte) error {

@@ -8,15 +8,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/home"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // host has a hosts file of its own, and the network.
 func host(t *testing.T, content string) *Host {
 	t.Helper()
 	dir := t.TempDir()
-	h := &Host{home: home.Home(filepath.Join(dir, "home")), owner: filepath.Join(dir, "owner"), hosts: filepath.Join(dir, "hosts")}
+	h := &Host{home: state.Home(filepath.Join(dir, "home")), owner: filepath.Join(dir, "owner"), hosts: filepath.Join(dir, "hosts")}
 	require.NoError(t, os.WriteFile(h.hosts, []byte(content), 0o644))
 	require.NoError(t, h.claim())
 	return h
@@ -29,10 +29,10 @@ func (h *Host) read(t *testing.T) string {
 	return string(content)
 }
 
-func someHosts(addresses ...string) []names.Host {
-	var hosts []names.Host
+func someHosts(addresses ...string) []dns.Host {
+	var hosts []dns.Host
 	for _, address := range addresses {
-		hosts = append(hosts, names.Host{Name: "site.localcloud.test", Address: netip.MustParseAddr(address)})
+		hosts = append(hosts, dns.Host{Name: "site.localcloud.test", Address: netip.MustParseAddr(address)})
 	}
 	return hosts
 }
@@ -99,7 +99,7 @@ func TestNamesOfAHomeThatARestartHasEndedAreTakenOver(t *testing.T) {
 	require.NoError(t, h.WriteNames(someHosts("198.18.1.1")))
 	require.NoError(t, os.Remove(h.owner)) // what a restart does
 
-	other := &Host{home: home.Home(t.TempDir()), owner: h.owner, hosts: h.hosts}
+	other := &Host{home: state.Home(t.TempDir()), owner: h.owner, hosts: h.hosts}
 	require.NoError(t, other.removeNames())
 	require.Contains(t, h.read(t), "198.18.1.1", "the names of another home are not its business")
 	require.NoError(t, other.WriteNames(someHosts("198.18.1.2")))

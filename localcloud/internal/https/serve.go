@@ -3,6 +3,7 @@ package https
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -16,6 +17,17 @@ const (
 
 // Serve serves the handler with TLS until the context ends.
 func Serve(ctx context.Context, handler http.Handler, listener net.Listener, certificateFile, keyFile string) error {
+	return serve(ctx, handler, func(server *http.Server) error {
+		return server.ServeTLS(listener, certificateFile, keyFile)
+	})
+}
+
+// ServePlain serves the handler without TLS until the context ends.
+func ServePlain(ctx context.Context, handler http.Handler, listener net.Listener) error {
+	return serve(ctx, handler, func(server *http.Server) error { return server.Serve(listener) })
+}
+
+func serve(ctx context.Context, handler http.Handler, start func(*http.Server) error) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
 	stopped := context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -25,8 +37,15 @@ func Serve(ctx context.Context, handler http.Handler, listener net.Listener, cer
 		}
 	})
 	defer stopped()
-	if err := server.ServeTLS(listener, certificateFile, keyFile); !errors.Is(err, http.ErrServerClosed) {
+	if err := start(server); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// Answer answers a request with JSON.
+func Answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // an error is that of a caller who is gone
 }

@@ -14,12 +14,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 func builder(t *testing.T) Builder {
 	t.Helper()
-	h := home.Home(t.TempDir())
+	h := state.Home(t.TempDir())
 	require.NoError(t, h.Make())
 	return Builder{Home: h}
 }
@@ -95,7 +95,7 @@ func TestALayerThatWasInterruptedIsNotInTheCache(t *testing.T) {
 
 func TestTraefiksImageTakesItsArgumentsAsUpstreams(t *testing.T) {
 	dir := t.TempDir()
-	// What is started says its name and its arguments.
+	// Each program prints its name and its arguments.
 	for _, name := range []string{"traefik", "other"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\"\n"), 0o755))
 	}

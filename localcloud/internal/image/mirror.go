@@ -1,12 +1,8 @@
 package image
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -22,15 +18,9 @@ const suite = "trixie"
 // mmdebstrap takes its defaults.
 func sources(ctx context.Context, runner run.Runner) ([]string, error) {
 	release, err := os.ReadFile("/etc/os-release")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find this machine's Debian release: %w", err)
-	}
 	codename := debianCodename(release)
-	if codename == "" {
-		return nil, nil
+	if codename == "" || err != nil {
+		return nil, nil // not Debian
 	}
 	targets, err := runner.Run(ctx, run.Command{Name: "apt-get", Args: []string{
 		"indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages",
@@ -59,9 +49,8 @@ func debianCodename(release []byte) string {
 // have no release of its codename.
 func parseSources(targets []byte, codename string) []string {
 	var found []string
-	lines := bufio.NewScanner(bytes.NewReader(targets))
-	for lines.Scan() {
-		release, mirror, ok := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(string(targets)) {
+		release, mirror, ok := strings.Cut(strings.TrimSpace(line), " ")
 		pocket, ours := strings.CutPrefix(release, codename)
 		if !ok || !ours || !slices.Contains([]string{"", "-updates", "-security"}, pocket) {
 			continue

@@ -3,12 +3,7 @@
 package image
 
 import (
-	"archive/tar"
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -17,7 +12,7 @@ import (
 type Recipe struct {
 	Name     string
 	Packages []string
-	// Files are added, all executable or not as Modes says.
+	// Files are added at the end.
 	Files []File
 	// Commands run in the finished system, before the files are added.
 	Commands []string
@@ -25,10 +20,12 @@ type Recipe struct {
 	Compress bool
 }
 
-// File is one file of a recipe.
+// File is one file of a recipe or of a layer.
 type File struct {
-	Path       string // without the leading slash
-	Content    []byte
+	Path    string // without the leading slash
+	Content []byte
+	// Source is a file of this machine that has the content instead. Only layers have such.
+	Source     string `json:"-"`
 	Executable bool
 }
 
@@ -94,15 +91,10 @@ func Server() (Recipe, error) {
 
 // Hash names a recipe's content.
 func (r Recipe) Hash() (string, error) {
-	data, err := json.Marshal(struct {
+	return hashJSON(struct {
 		Recipe
 		Arguments []string
 	}{r, r.arguments("", "", nil)})
-	if err != nil {
-		return "", fmt.Errorf("hash image %s: %w", r.Name, err)
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:8]), nil
 }
 
 // FileName is the name of the recipe's archive in the cache.
@@ -111,11 +103,7 @@ func (r Recipe) FileName() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := r.Name + "-" + hash + ".tar"
-	if r.Compress {
-		name += ".gz"
-	}
-	return name, nil
+	return r.Name + "-" + hash + map[bool]string{false: ".tar", true: ".tar.gz"}[r.Compress], nil
 }
 
 // arguments is the command line of mmdebstrap that writes the archive to
@@ -138,26 +126,4 @@ func (r Recipe) arguments(target, overlay string, sources []string) []string {
 		args = append(args, "--customize-hook=tar-in "+overlay+" /")
 	}
 	return append(append(args, suite, target), sources...)
-}
-
-// overlay is the recipe's files as a tar archive.
-func (r Recipe) overlay() ([]byte, error) {
-	var buffer bytes.Buffer
-	archive := tar.NewWriter(&buffer)
-	for _, file := range r.Files {
-		mode := int64(0o644)
-		if file.Executable {
-			mode = 0o755
-		}
-		if err := archive.WriteHeader(&tar.Header{Name: file.Path, Mode: mode, Size: int64(len(file.Content)), Format: tar.FormatGNU}); err != nil {
-			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
-		}
-		if _, err := archive.Write(file.Content); err != nil {
-			return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
-		}
-	}
-	if err := archive.Close(); err != nil {
-		return nil, fmt.Errorf("files of image %s: %w", r.Name, err)
-	}
-	return buffer.Bytes(), nil
 }

@@ -30,10 +30,10 @@ func TestAChangedRecipeIsBuiltAgain(t *testing.T) {
 func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
 	recipe, err := Server()
 	require.NoError(t, err)
-	overlay, err := recipe.overlay()
-	require.NoError(t, err)
+	var overlay bytes.Buffer
+	require.NoError(t, writeArchive(t.Context(), &overlay, recipe.Files))
 	modes := map[string]int64{}
-	archive := tar.NewReader(bytes.NewReader(overlay))
+	archive := tar.NewReader(&overlay)
 	for {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {

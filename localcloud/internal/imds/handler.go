@@ -7,6 +7,10 @@
 package imds
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -30,15 +34,15 @@ type Lookup func(private netip.Addr) (eni cloud.NetworkInterface, found bool, er
 // Handler answers the requests of every instance of a VPC.
 type Handler struct {
 	lookup Lookup
-	tokens tokens
+	// key signs the session tokens, which end with the process: callers then ask for a new one.
+	key []byte
 }
 
 // NewHandler returns a handler that asks lookup who is calling.
 func NewHandler(lookup Lookup) *Handler {
-	return &Handler{lookup: lookup, tokens: tokens{issued: map[string]session{}}}
+	return &Handler{lookup: lookup, key: []byte(rand.Text())}
 }
 
-// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
 	caller, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -55,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !eni.Metadata.Enabled:
 		fail(w, http.StatusForbidden)
 	case r.Method == http.MethodPut:
-		h.issue(w, r, eni)
+		h.putToken(w, r, eni)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		h.get(w, r, eni)
 	default:
@@ -63,26 +67,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// issue answers PUT /latest/api/token.
-func (h *Handler) issue(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
-	if r.URL.Path != "/latest/api/token" {
-		fail(w, http.StatusNotFound)
-		return
-	}
-	// A request that came through a proxy is not the instance's own.
-	if r.Header.Get("X-Forwarded-For") != "" {
-		fail(w, http.StatusForbidden)
-		return
-	}
+// putToken answers PUT /latest/api/token.
+func (h *Handler) putToken(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
-	if err != nil || seconds < minTTL || seconds > maxTTL {
+	switch {
+	case r.URL.Path != "/latest/api/token":
+		fail(w, http.StatusNotFound)
+	case r.Header.Get("X-Forwarded-For") != "":
+		// A request that came through a proxy is not the instance's own.
+		fail(w, http.StatusForbidden)
+	case err != nil || seconds < minTTL || seconds > maxTTL:
 		fail(w, http.StatusBadRequest)
-		return
+	default:
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set(ttlHeader, strconv.Itoa(seconds))
+		fmt.Fprint(w, h.issue(eni.InstanceID, time.Duration(seconds)*time.Second))
 	}
-	token := h.tokens.issue(eni.InstanceID, time.Duration(seconds)*time.Second)
-	w.Header().Set("Content-Type", "text/plain")
-	w.Header().Set(ttlHeader, strconv.Itoa(seconds))
-	fmt.Fprint(w, token)
 }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
@@ -92,7 +92,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 		return
 	}
 	if token != "" {
-		left, ok := h.tokens.check(token, eni.InstanceID)
+		left, ok := h.check(token, eni.InstanceID)
 		if !ok {
 			fail(w, http.StatusUnauthorized)
 			return
@@ -100,11 +100,11 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 		w.Header().Set(ttlHeader, strconv.Itoa(int(left.Seconds())))
 	}
 	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	switch {
-	case version == "":
+	if version == "" {
 		fmt.Fprint(w, "1.0\n2021-03-23\nlatest")
 		return
-	case version != "latest" && !isVersion(version):
+	}
+	if _, err := time.Parse(time.DateOnly, version); err != nil && version != "latest" && version != "1.0" {
 		fail(w, http.StatusNotFound)
 		return
 	}
@@ -122,18 +122,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 	if path == "user-data" {
 		w.Header().Set("Content-Type", "application/octet-stream")
 	}
-	if _, err := w.Write(content); err != nil {
-		return // the caller is gone
-	}
-}
-
-// isVersion recognises "1.0" and dates such as "2021-03-23".
-func isVersion(version string) bool {
-	if version == "1.0" {
-		return true
-	}
-	_, err := time.Parse(time.DateOnly, version)
-	return err == nil
+	_, _ = w.Write(content) // an error is that of a caller who is gone
 }
 
 func fail(w http.ResponseWriter, status int) {
@@ -141,4 +130,23 @@ func fail(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	text := fmt.Sprintf("%d - %s", status, http.StatusText(status))
 	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
+}
+
+func (h *Handler) issue(instance string, lifetime time.Duration) string {
+	expires := strconv.FormatInt(time.Now().Add(lifetime).UnixNano(), 10)
+	return h.sign(instance, expires) + "." + expires
+}
+
+// check returns how long a token of an instance is still valid.
+func (h *Handler) check(token, instance string) (time.Duration, bool) {
+	signature, expires, _ := strings.Cut(token, ".")
+	nanoseconds, err := strconv.ParseInt(expires, 10, 64)
+	left := time.Until(time.Unix(0, nanoseconds))
+	return left, err == nil && left > 0 && hmac.Equal([]byte(signature), []byte(h.sign(instance, expires)))
+}
+
+func (h *Handler) sign(instance, expires string) string {
+	mac := hmac.New(sha256.New, h.key)
+	fmt.Fprint(mac, instance, " ", expires)
+	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -1,13 +1,16 @@
 package imds
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
+	"text/template"
 	"time"
+
+	"golang.org/x/tools/txtar"
 
 	"immutable-infra/localcloud/internal/cloud"
 )
@@ -16,143 +19,63 @@ import (
 // does not say.
 const defaultLifetime = 6 * time.Hour
 
+//go:embed tree.txtar
+var documents string
+
 // tree is every document of one instance, by its path below the version. A
 // directory is there by its documents.
-type tree struct {
-	documents map[string][]byte
-	keyName   string // of the instance's key pair
-}
+type tree map[string][]byte
 
-func newTree(eni cloud.NetworkInterface, now time.Time) (*tree, error) {
-	data := eni.Metadata
-	mac := cloud.MAC(eni.PrivateIP)
-	hostname := cloud.PrivateHostname(eni.PrivateIP) + "." + cloud.PrivateDomain(data.Region)
-	network := "meta-data/network/interfaces/macs/" + mac + "/"
-	t := &tree{documents: map[string][]byte{}, keyName: data.KeyName}
-	for path, text := range map[string]string{
-		"meta-data/ami-id":                       data.AMI,
-		"meta-data/ami-launch-index":             "0",
-		"meta-data/ami-manifest-path":            "(unknown)",
-		"meta-data/block-device-mapping/ami":     "/dev/xvda",
-		"meta-data/block-device-mapping/root":    "/dev/xvda",
-		"meta-data/hostname":                     hostname,
-		"meta-data/instance-action":              "none",
-		"meta-data/instance-id":                  eni.InstanceID,
-		"meta-data/instance-life-cycle":          "on-demand",
-		"meta-data/instance-type":                data.InstanceType,
-		"meta-data/local-hostname":               hostname,
-		"meta-data/local-ipv4":                   eni.PrivateIP.String(),
-		"meta-data/mac":                          mac,
-		"meta-data/placement/availability-zone":  data.AvailabilityZone,
-		"meta-data/placement/region":             data.Region,
-		"meta-data/profile":                      "default-hvm",
-		"meta-data/reservation-id":               "r-" + strings.TrimPrefix(eni.InstanceID, "i-"),
-		"meta-data/security-groups":              strings.Join(data.SecurityGroups, "\n"),
-		"meta-data/services/domain":              "amazonaws.com",
-		"meta-data/services/partition":           "aws",
-		"meta-data/system":                       "nitro",
-		network + "device-number":                "0",
-		network + "interface-id":                 "eni-" + strings.TrimPrefix(eni.InstanceID, "i-"),
-		network + "local-hostname":               hostname,
-		network + "local-ipv4s":                  eni.PrivateIP.String(),
-		network + "mac":                          mac,
-		network + "owner-id":                     data.AccountID,
-		network + "security-groups":              strings.Join(data.SecurityGroups, "\n"),
-		network + "subnet-id":                    data.SubnetID,
-		network + "subnet-ipv4-cidr-block":       prefix(data.SubnetCIDR),
-		network + "vpc-id":                       data.VpcID,
-		network + "vpc-ipv4-cidr-block":          prefix(data.VpcCIDR),
-		network + "vpc-ipv4-cidr-blocks":         prefix(data.VpcCIDR),
-		"dynamic/instance-identity/signature":    "",
-		"dynamic/fws/instance-monitoring":        "disabled",
-		"meta-data/metrics/vhostmd":              `<?xml version="1.0" encoding="UTF-8"?>`,
-		"meta-data/events/maintenance/history":   "[]",
-		"meta-data/events/maintenance/scheduled": "[]",
-	} {
-		t.documents[path] = []byte(text)
-	}
-	if data.UserData != nil {
-		t.documents["user-data"] = data.UserData
-	}
-	if eni.PublicIP.IsValid() {
-		public := eni.PublicIP.String()
-		name := "ec2-" + strings.ReplaceAll(public, ".", "-") + ".compute-1.amazonaws.com"
-		t.documents["meta-data/public-ipv4"] = []byte(public)
-		t.documents["meta-data/public-hostname"] = []byte(name)
-		t.documents[network+"public-ipv4s"] = []byte(public)
-		t.documents[network+"public-hostname"] = []byte(name)
-		t.documents[network+"ipv4-associations/"+public] = []byte(eni.PrivateIP.String())
-	}
-	if data.KeyName != "" {
-		t.documents["meta-data/public-keys/0/openssh-key"] = []byte(data.PublicKey)
-	}
-	if err := t.addIdentity(eni, now); err != nil {
+// newTree fills what is known of an instance into the documents.
+func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
+	parsed, err := template.New("instance metadata").Funcs(template.FuncMap{"json": asJSON}).Parse(documents)
+	if err != nil {
 		return nil, err
 	}
-	if data.Role != nil {
-		if err := t.addRole(*data.Role, now); err != nil {
-			return nil, err
-		}
+	lifetime := defaultLifetime
+	if role := eni.Metadata.Role; role != nil && role.Lifetime > 0 {
+		lifetime = role.Lifetime
+	}
+	var filled strings.Builder
+	if err := parsed.Execute(&filled, struct {
+		cloud.NetworkInterface
+		cloud.Metadata
+		MAC, Number, Hostname, PublicHostname, Groups, Now, Expiration string
+	}{
+		eni, eni.Metadata, cloud.MAC(eni.PrivateIP), strings.TrimPrefix(eni.InstanceID, "i-"),
+		cloud.PrivateHostname(eni.PrivateIP) + "." + cloud.PrivateDomain,
+		"ec2-" + strings.ReplaceAll(eni.PublicIP.String(), ".", "-") + ".compute-1.amazonaws.com",
+		strings.Join(eni.Metadata.SecurityGroups, "\n"), timestamp(now), timestamp(now.Add(lifetime)),
+	}); err != nil {
+		return nil, fmt.Errorf("instance metadata: %w", err)
+	}
+	t := tree{}
+	for _, document := range txtar.Parse([]byte(filled.String())).Files {
+		t[document.Name] = []byte(strings.TrimSuffix(string(document.Data), "\n"))
+	}
+	if eni.Metadata.UserData != nil {
+		t["user-data"] = eni.Metadata.UserData
 	}
 	return t, nil
 }
 
-func (t *tree) addIdentity(eni cloud.NetworkInterface, now time.Time) error {
-	data := eni.Metadata
-	return t.addJSON("dynamic/instance-identity/document", map[string]any{
-		"accountId": data.AccountID, "architecture": data.Architecture,
-		"availabilityZone": data.AvailabilityZone, "billingProducts": nil,
-		"devpayProductCodes": nil, "marketplaceProductCodes": nil,
-		"imageId": data.AMI, "instanceId": eni.InstanceID, "instanceType": data.InstanceType,
-		"kernelId": nil, "ramdiskId": nil, "pendingTime": timestamp(now),
-		"privateIp": eni.PrivateIP.String(), "region": data.Region, "version": "2017-09-30",
-	})
-}
-
-func (t *tree) addRole(role cloud.RoleCredentials, now time.Time) error {
-	if err := t.addJSON("meta-data/iam/info", map[string]any{
-		"Code": "Success", "LastUpdated": timestamp(now),
-		"InstanceProfileArn": role.InstanceProfileARN, "InstanceProfileId": role.InstanceProfileID,
-	}); err != nil {
-		return err
-	}
-	lifetime := role.Lifetime
-	if lifetime <= 0 {
-		lifetime = defaultLifetime
-	}
-	return t.addJSON("meta-data/iam/security-credentials/"+role.RoleName, map[string]any{
-		"Code": "Success", "LastUpdated": timestamp(now), "Type": "AWS-HMAC",
-		"AccessKeyId": role.AccessKeyID, "SecretAccessKey": role.SecretAccessKey, "Token": "",
-		"Expiration": timestamp(now.Add(lifetime)),
-	})
-}
-
-func (t *tree) addJSON(path string, value any) error {
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return fmt.Errorf("metadata %s: %w", path, err)
-	}
-	t.documents[path] = text
-	return nil
+func asJSON(value any) (string, error) {
+	text, err := json.Marshal(value)
+	return string(text), err
 }
 
 // get returns a document or, for a directory, the list of what is in it,
 // directories with a trailing slash.
-func (t *tree) get(path string) ([]byte, bool) {
+func (t tree) get(path string) ([]byte, bool) {
 	path = strings.TrimSuffix(path, "/")
-	if content, found := t.documents[path]; found {
-		return content, true
+	for _, name := range []string{path, path + "/"} { // the list of keys is a document: "0=name"
+		if content, found := t[name]; found {
+			return content, true
+		}
 	}
-	// A list of keys does not look like other directories: "0=name".
-	if _, found := t.documents["meta-data/public-keys/0/openssh-key"]; found && path == "meta-data/public-keys" {
-		return []byte("0=" + t.keyName), true
-	}
-	parent := path + "/"
-	if path == "" {
-		parent = ""
-	}
+	parent := strings.TrimPrefix(path+"/", "/")
 	names := map[string]bool{}
-	for document := range t.documents {
+	for document := range t {
 		rest, inside := strings.CutPrefix(document, parent)
 		if !inside {
 			continue
@@ -163,17 +86,7 @@ func (t *tree) get(path string) ([]byte, bool) {
 		}
 		names[name] = true
 	}
-	if len(names) == 0 {
-		return nil, false
-	}
-	return []byte(strings.Join(slices.Sorted(maps.Keys(names)), "\n")), true
+	return []byte(strings.Join(slices.Sorted(maps.Keys(names)), "\n")), len(names) > 0
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
-
-func prefix(p netip.Prefix) string {
-	if !p.IsValid() {
-		return ""
-	}
-	return p.Masked().String()
-}

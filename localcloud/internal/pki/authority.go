@@ -4,23 +4,24 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -30,27 +31,27 @@ const (
 	renewBefore = 30 * 24 * time.Hour
 )
 
-// Authority is a certificate authority kept as ca.pem and ca.key in one
-// directory.
+// Authority is a certificate authority kept as ca.pem and ca.key in one directory.
 type Authority struct {
 	dir         string
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.Signer
 }
 
 // Open loads the authority of a directory, or makes it. It may sign for
 // domains, their subdomains, and addresses in network.
 func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) {
 	a := &Authority{dir: dir}
-	certificate, key, err := load(a.CertificateFile(), filepath.Join(dir, "ca.key"))
-	if err == nil {
-		if certificate.MaxPathLen == 0 {
-			return nil, fmt.Errorf("open certificate authority: %s is of an earlier version of the local cloud: run `make down`, then `make up`", a.CertificateFile())
-		}
-		a.certificate, a.key = certificate, key
-		return a, nil
+	var err error
+	a.certificate, a.key, err = load(a.CertificateFile())
+	if err == nil && a.certificate.MaxPathLen == 0 {
+		err = fmt.Errorf("%s is of an earlier version of the local cloud: run `make down`, then `make up`",
+			a.CertificateFile())
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
+		return a, nil
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("open certificate authority: %w", err)
 	}
 	now := time.Now()
@@ -79,12 +80,12 @@ func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.p
 // Issue makes sure that <name>.pem and <name>.key in the authority's directory
 // are a server certificate for the given names and addresses, and returns
 // their paths.
-func (a *Authority) Issue(name string, names []string, addresses []net.IP) (certificateFile, keyFile string, err error) {
+func (a *Authority) Issue(
+	name string, names []string, addresses []net.IP,
+) (certificateFile, keyFile string, err error) {
 	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	current, _, err := load(certificateFile, keyFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", "", fmt.Errorf("issue certificate %s: %w", name, err)
-	}
+	// An unreadable pair, such as a key whose certificate a kill left unwritten, is issued again.
+	current, _, err := load(certificateFile)
 	now := time.Now()
 	if err == nil && current.CheckSignatureFrom(a.certificate) == nil &&
 		slices.Equal(current.DNSNames, names) &&
@@ -92,7 +93,7 @@ func (a *Authority) Issue(name string, names []string, addresses []net.IP) (cert
 		now.Before(current.NotAfter.Add(-renewBefore)) {
 		return certificateFile, keyFile, nil
 	}
-	template := &x509.Certificate{
+	if _, _, err := a.create(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localcloud " + name},
 		NotBefore:   now.Add(-time.Hour),
 		NotAfter:    now.Add(certificateLifetime),
@@ -100,8 +101,7 @@ func (a *Authority) Issue(name string, names []string, addresses []net.IP) (cert
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    names,
 		IPAddresses: addresses,
-	}
-	if _, _, err := a.create(template, name); err != nil {
+	}, name); err != nil {
 		return "", "", fmt.Errorf("issue certificate %s: %w", name, err)
 	}
 	return certificateFile, keyFile, nil
@@ -114,12 +114,7 @@ func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certify an authority: %w", err)
 	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, fmt.Errorf("certify an authority: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:                serial,
+	signed, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		RawSubject:                  other.RawSubject,
 		SubjectKeyId:                other.SubjectKeyId,
 		NotBefore:                   other.NotBefore,
@@ -135,46 +130,33 @@ func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
 		},
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, template, a.certificate, other.PublicKey, a.key)
+	}, a.certificate, other.PublicKey, a.key)
 	if err != nil {
 		return nil, fmt.Errorf("certify an authority: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), nil
-}
-
-// newSerial is random, as RFC 5280 and browsers want it.
-func newSerial() (*big.Int, error) {
-	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	return encode("CERTIFICATE", signed), nil
 }
 
 // Verify checks that a client which trusts the authority accepts a certificate
 // file of its own for a name.
 func (a *Authority) Verify(certificateFile, name string) error {
-	der, err := block(certificateFile)
-	if err != nil {
-		return fmt.Errorf("verify certificate: %w", err)
+	certificate, _, err := load(certificateFile)
+	if err == nil {
+		roots := x509.NewCertPool()
+		roots.AddCert(a.certificate)
+		_, err = certificate.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
 	}
-	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("verify certificate %s: %w", certificateFile, err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
-	if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
 		return fmt.Errorf("verify certificate %s: %w", certificateFile, err)
 	}
 	return nil
 }
 
 // create signs a certificate for a new key, with itself when the authority
-// has no certificate yet, and writes both.
-func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+// has no certificate yet, and writes both. Its serial number is random.
+func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, err
-	}
-	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, nil, err
 	}
 	parent, signer := a.certificate, a.key
@@ -185,55 +167,30 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 	if err != nil {
 		return nil, nil, err
 	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil, err
-	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, nil, err
 	}
 	// The key first: a certificate without its key would be taken for a whole pair.
-	if err := home.WriteFile(filepath.Join(a.dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+	if err := state.WriteFile(filepath.Join(a.dir, name+".key"), encode("PRIVATE KEY", keyDER), 0o600); err != nil {
 		return nil, nil, err
 	}
-	if err := home.WriteFile(filepath.Join(a.dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return nil, nil, err
-	}
-	return certificate, key, nil
-}
-
-func load(certificateFile, keyFile string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	der, err := block(certificateFile)
-	if err != nil {
+	if err := state.WriteFile(filepath.Join(a.dir, name+".pem"), encode("CERTIFICATE", der), 0o644); err != nil {
 		return nil, nil, err
 	}
 	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", certificateFile, err)
-	}
-	if der, err = block(keyFile); err != nil {
-		return nil, nil, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", keyFile, err)
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, nil, fmt.Errorf("read %s: not an ECDSA key", keyFile)
-	}
-	return certificate, key, nil
+	return certificate, key, err
 }
 
-func block(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+// load reads a certificate, and the key beside it. The error about a missing file wraps fs.ErrNotExist.
+func load(certificateFile string) (*x509.Certificate, crypto.Signer, error) {
+	pair, err := tls.LoadX509KeyPair(certificateFile, strings.TrimSuffix(certificateFile, ".pem")+".key")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	decoded, _ := pem.Decode(data)
-	if decoded == nil {
-		return nil, fmt.Errorf("read %s: not PEM", path)
-	}
-	return decoded.Bytes, nil
+	return pair.Leaf, pair.PrivateKey.(crypto.Signer), nil // it has no key that cannot sign
+}
+
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -86,6 +87,22 @@ func TestACertificateIsKeptUntilItsNamesChange(t *testing.T) {
 	changed, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.NotEqual(t, first, changed)
+}
+
+func TestPairThatAKillLeftUnmatchedIsIssuedAnew(t *testing.T) {
+	authority := open(t, t.TempDir())
+	certificate, key, err := authority.Issue("s3", []string{"a.amazonaws.com"}, nil)
+	require.NoError(t, err)
+	_, otherKey, err := authority.Issue("other", []string{"a.amazonaws.com"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, os.Rename(otherKey, key)) // a key is written before its certificate
+	_, err = tls.LoadX509KeyPair(certificate, key)
+	require.Error(t, err)
+
+	_, _, err = authority.Issue("s3", []string{"a.amazonaws.com"}, nil)
+	require.NoError(t, err)
+	_, err = tls.LoadX509KeyPair(certificate, key)
+	require.NoError(t, err, "a server can start with it")
 }
 
 func TestTheAuthorityKnowsWhatAClientWouldRefuse(t *testing.T) {

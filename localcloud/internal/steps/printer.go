@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ type Printer struct {
 
 	mu     sync.Mutex
 	active []*step
-	stop   chan struct{}
+	stop   func() // ends the animation
 	frame  int
 }
 
@@ -56,39 +57,35 @@ func (p *Printer) begin(current *step) {
 		fmt.Fprintf(p.out, " • %s\n", current.name)
 		return
 	}
-	if p.stop == nil {
-		p.stop = make(chan struct{})
-		go p.animate(p.stop)
+	if len(p.active) == 1 {
+		ctx, stop := context.WithCancel(context.Background())
+		p.stop = stop
+		go p.animate(ctx)
 	}
 }
 
 func (p *Printer) end(current *step, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, other := range p.active {
-		if other == current {
-			p.active = append(p.active[:i], p.active[i+1:]...)
-			break
-		}
-	}
+	p.active = slices.DeleteFunc(p.active, func(other *step) bool { return other == current })
 	mark := "✓"
 	if err != nil {
 		mark = "✗"
 	}
 	p.clearLine()
 	fmt.Fprintf(p.out, " %s %s (%.1f s)\n", mark, current.name, time.Since(current.started).Seconds())
-	if len(p.active) == 0 && p.stop != nil {
-		close(p.stop)
-		p.stop = nil
+	if len(p.active) == 0 && p.terminal {
+		p.stop()
 	}
 }
 
-func (p *Printer) animate(stop <-chan struct{}) {
+// animate draws the steps that run until ctx ends.
+func (p *Printer) animate(ctx context.Context) {
 	ticker := time.NewTicker(redrawInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-stop:
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			p.draw()
@@ -102,14 +99,15 @@ func (p *Printer) draw() {
 	if len(p.active) == 0 {
 		return
 	}
-	names := make([]string, len(p.active))
-	for i, current := range p.active {
-		names[i] = current.name
+	var names []string
+	for _, current := range p.active {
+		names = append(names, current.name)
 	}
 	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 	p.frame = (p.frame + 1) % len(frames)
 	p.clearLine()
-	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "), time.Since(p.active[0].started).Seconds())
+	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "),
+		time.Since(p.active[0].started).Seconds())
 }
 
 func (p *Printer) clearLine() {

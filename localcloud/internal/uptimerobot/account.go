@@ -1,16 +1,20 @@
 package uptimerobot
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/home"
+	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
 
-// account is all that there is, by id.
+// account holds all objects, by id.
 type account struct {
 	LastID       int64
 	Monitors     map[int64]*monitor
@@ -29,10 +33,7 @@ func loadAccount(file string) (account, error) {
 		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
 		Created: map[string]int{}, Changed: map[string]int{}, Deleted: map[string]int{},
 	}
-	if file == "" {
-		return a, nil
-	}
-	if err := home.ReadJSON(file, &a); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(file, &a); file != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return a, err
 	}
 	return a, nil
@@ -42,7 +43,7 @@ func (a *account) save(file string) error {
 	if file == "" {
 		return nil
 	}
-	return home.WriteJSON(file, a)
+	return state.WriteJSON(file, a)
 }
 
 func (a *account) newID() int64 {
@@ -50,7 +51,7 @@ func (a *account) newID() int64 {
 	return a.LastID
 }
 
-// State is what there is and what was done.
+// State is what exists and what was done.
 type State struct {
 	Monitors []MonitorState `json:"monitors"`
 	// Heartbeats are the monitors that wait for requests. Their URLs are secret.
@@ -93,28 +94,109 @@ type PageState struct {
 	Monitors []int64 `json:"monitors"`
 }
 
-// State tells everything but secrets.
+func inOrder[T any](byID map[int64]*T) []*T {
+	var all []*T
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		all = append(all, byID[id])
+	}
+	return all
+}
+
+// State returns everything but secrets.
 func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a := &s.account
 	state := State{
-		Monitors: []MonitorState{}, Heartbeats: []HeartbeatState{}, Integrations: []string{}, Pages: []PageState{}, Notices: append([]Notice{}, s.notices...),
-		Created: maps.Clone(s.account.Created), Changed: maps.Clone(s.account.Changed), Deleted: maps.Clone(s.account.Deleted),
+		Monitors: []MonitorState{}, Heartbeats: []HeartbeatState{}, Integrations: []string{}, Pages: []PageState{},
+		Created: maps.Clone(a.Created), Changed: maps.Clone(a.Changed), Deleted: maps.Clone(a.Deleted),
+		Notices: append([]Notice{}, s.notices...),
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.account.Monitors)) {
-		m := s.account.Monitors[id]
+	for _, m := range inOrder(a.Monitors) {
 		if m.Type == typeHeartbeat {
 			state.Heartbeats = append(state.Heartbeats, HeartbeatState{m.ID, m.FriendlyName, m.Status, m.Beats, m.LastBeat})
-			continue
+		} else {
+			state.Monitors = append(state.Monitors,
+				MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
 		}
-		state.Monitors = append(state.Monitors, MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.account.Integrations)) {
-		state.Integrations = append(state.Integrations, s.account.Integrations[id].FriendlyName)
+	for _, i := range inOrder(a.Integrations) {
+		state.Integrations = append(state.Integrations, i.FriendlyName)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.account.Pages)) {
-		p := s.account.Pages[id]
+	for _, p := range inOrder(a.Pages) {
 		state.Pages = append(state.Pages, PageState{p.ID, p.FriendlyName, p.CustomDomain, slices.Clone(p.MonitorIDs)})
 	}
 	return state
+}
+
+// Fault is a failure on purpose.
+type Fault struct {
+	// Method and Path say which requests fail: those of the method whose path
+	// begins so.
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	// Times is how many requests fail so.
+	Times int `json:"times"`
+
+	// Status, Header and Body are the answer, unless one of the following is set.
+	Status int               `json:"status"`
+	Header map[string]string `json:"header"`
+	Body   string            `json:"body"`
+	// CarriedOut does what was asked for before.
+	CarriedOut bool `json:"carriedOut"`
+	// Cut closes the connection in place of an answer.
+	Cut bool `json:"cut"`
+	// Stale answers for a list as it was before the last change.
+	Stale bool `json:"stale"`
+}
+
+func (f *Fault) answer(w http.ResponseWriter) {
+	if f.Cut {
+		panic(http.ErrAbortHandler)
+	}
+	for name, value := range f.Header {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(f.Status)
+	_, _ = w.Write([]byte(f.Body)) // an error is that of a caller who is gone
+}
+
+// fault is how a request fails.
+func (s *Server) fault(r *http.Request) (fault Fault, fails bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.faults {
+		f := &s.faults[i]
+		if f.Times > 0 && f.Method == r.Method && strings.HasPrefix(r.URL.Path, f.Path) {
+			f.Times--
+			return *f, true
+		}
+	}
+	return Fault{}, false
+}
+
+// Fail makes the next requests fail.
+func (s *Server) Fail(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faults
+}
+
+func (s *Server) takeFaults(w http.ResponseWriter, r *http.Request) {
+	var faults []Fault
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&faults)
+	for _, f := range faults {
+		if f.Times < 1 || f.Method == "" || (f.Status < 200 || f.Status > 599) && !f.Cut && !f.Stale {
+			err = errors.New("a fault needs a method, times, and a status from 200 to 599, cut or stale")
+		}
+	}
+	if err != nil {
+		https.Answer(w, http.StatusBadRequest, map[string]string{
+			"message": err.Error() + `: write [{"method": "GET", "path": "/v3/monitors", "times": 2, "status": 503}]`})
+		return
+	}
+	s.Fail(faults...)
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -192,30 +192,30 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		// prepare makes something before.
 		prepare func(t *testing.T, d *double)
 		key     string
-		// told is what the program says. An error is one that is left, which the
-		// next run without the failure mends.
+		// told is what the program says. failed is that an error is left, until the next run
+		// without the failure.
 		told   string
 		failed bool
 	}{
 		"a rate limit, when it lists": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 2, Status: 429, Header: soon, Body: throttled}},
-			told:   "UptimeRobot takes no more requests for 1",
+			told:   "UptimeRobot's rate limit is exhausted for 1",
 		},
 		"a rate limit, when it creates": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 429, Header: soon, Body: throttled}},
-			told:   "UptimeRobot takes no more requests for 1",
+			told:   "UptimeRobot's rate limit is exhausted for 1",
 		},
 		"a rate limit for longer than there is time": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Status: 429, Header: map[string]string{"X-RateLimit-Reset": "3600"}, Body: throttled}},
-			told:   "there is not that much time: try again after that", failed: true,
+			told:   "which is longer than the time that is left: retry later", failed: true,
 		},
 		"a list fails twice": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 2, Status: 503, Body: "upstream connect error"}},
-			told:   "status 503: upstream connect error; trying again",
+			told:   "status 503: upstream connect error; retrying",
 		},
 		"a list fails for good": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: hooks, Times: 100, Status: 500, Body: `{"message": "Internal server error", "statusCode": 500}`}},
-			told:   "list the web-hooks: 5 attempts failed, the last so: GET /integrations: status 500: Internal server error", failed: true,
+			told:   "cannot list the web-hooks: 5 attempts failed, the last with: GET /integrations: status 500: Internal server error", failed: true,
 		},
 		"a list's connection is cut": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: pages, Times: 1, Cut: true}},
@@ -223,26 +223,26 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		},
 		"a list is no JSON": {
 			faults: []uptimerobot.Fault{answers("GET", monitors, 200, "<html>")},
-			told:   "the answer is not what the API documents",
+			told:   "the response is not what the API documents",
 		},
 		"a creation answers 404 though it was made": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true}},
-			told:   `monitor "example.org" is there`,
+			told:   `monitor "example.org" exists`,
 		},
 		"a creation answers 404 though it was made, and the list is behind": {
 			faults: []uptimerobot.Fault{
 				{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true},
 				{Method: "GET", Path: monitors, Times: 3, Stale: true},
 			},
-			told: `monitor "example.org" is there`,
+			told: `monitor "example.org" exists`,
 		},
 		"a creation fails with 500 though it was made": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: hooks, Times: 1, Status: 500, Body: "{}", CarriedOut: true}},
-			told:   `web-hook "VictorOps: example.org" is there`,
+			told:   `web-hook "VictorOps: example.org" exists`,
 		},
 		"a creation's connection is cut though it was made": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Cut: true, CarriedOut: true}},
-			told:   `status page "example.org" is there`,
+			told:   `status page "example.org" exists`,
 		},
 		"a creation is answered by something else though it was made": {
 			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 200, Body: "{}", CarriedOut: true}},
@@ -257,17 +257,17 @@ func TestFailuresOfTheAPI(t *testing.T) {
 				d.created(t, hooks, fmt.Sprintf(`{"type": "Webhook", "data": {"friendlyName": "VictorOps: example.org", "urlToNotify": %q, "postValue": "{}"}}`, d.webhook))
 				d.Fail(uptimerobot.Fault{Method: "GET", Path: hooks, Times: 2, Stale: true})
 			},
-			told: `web-hook "VictorOps: example.org" is there`,
+			told: `web-hook "VictorOps: example.org" exists`,
 		},
 		"another web-hook has the URL": {
 			prepare: func(t *testing.T, d *double) {
 				d.created(t, hooks, fmt.Sprintf(`{"type": "Webhook", "data": {"friendlyName": "by hand", "urlToNotify": %q, "postValue": "{}"}}`, d.webhook))
 			},
-			told: "UptimeRobot has one like it already, under another name", failed: true,
+			told: "UptimeRobot already has an equal resource under another name", failed: true,
 		},
 		"the key is refused": {
 			key:  "u7654321-fedcba98765432100123456789",
-			told: "UptimeRobot refuses the API key: write a main API key of the account", failed: true,
+			told: "UptimeRobot rejected the API key: set a main API key of the account", failed: true,
 		},
 		"the plan has no web-hooks": {
 			plan: func(plan *uptimerobot.Plan) { plan.Webhooks = false },
@@ -287,11 +287,11 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		},
 		"it is taken for wrong, and the answer has the secrets": {
 			faults: []uptimerobot.Fault{answers("POST", hooks, 400, fmt.Sprintf(`{"message": ["urlToNotify .../%s/site is wrong", "Bearer %s"]}`, victorOpsKey, key))},
-			told:   "UptimeRobot takes it for wrong: create web-hook \"VictorOps: example.org\": POST /integrations: status 400: urlToNotify .../(secret)/site is wrong; Bearer (secret)", failed: true,
+			told:   "UptimeRobot rejected the request: cannot create web-hook \"VictorOps: example.org\": POST /integrations: status 400: urlToNotify .../(secret)/site is wrong; Bearer (secret)", failed: true,
 		},
 		"it leads elsewhere": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 1, Status: 302, Header: map[string]string{"Location": "http://example.org/"}}},
-			told:   "list the monitors: GET /monitors: status 302", failed: true,
+			told:   "cannot list the monitors: GET /monitors: status 302", failed: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

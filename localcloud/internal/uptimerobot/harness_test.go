@@ -67,7 +67,7 @@ func (d *double) start(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
-// ask makes a request as somebody with a key, and returns the status and the body.
+// ask makes a request with a key, and returns the status and the body.
 func (d *double) ask(t *testing.T, method, path, key, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, d.url+path, strings.NewReader(body))

@@ -5,8 +5,6 @@
 package uptimerobot
 
 import (
-	"bytes"
-	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -19,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 // largestBody is the most that is read of a request, in bytes.
@@ -30,7 +30,7 @@ type Settings struct {
 	Key string
 	// Plan is what the account has paid for.
 	Plan Plan
-	// PageSize is how many things a page of a list has.
+	// PageSize is how many objects a page of a list has.
 	PageSize int
 	// Heartbeat is the token of the account's heartbeat monitor; "" is none.
 	Heartbeat string
@@ -40,7 +40,7 @@ type Settings struct {
 	File string
 	// Second is how long a second of a monitor's interval is. It is one, but in tests.
 	Second time.Duration
-	// Log is told what cannot be told to anybody else.
+	// Log gets the errors that no answer reports.
 	Log func(string)
 }
 
@@ -64,11 +64,11 @@ func Paid() Plan {
 // Server is the API below /v3, and beside it, what only the double has:
 //
 //	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
-//	GET  /localcloud/state     what there is, without secrets: State
+//	GET  /localcloud/state     what exists, without secrets: State
 //	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
+	http.Handler
 	settings Settings
-	mux      *http.ServeMux
 
 	mu      sync.Mutex
 	account account
@@ -84,34 +84,35 @@ type Server struct {
 
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
-	s := &Server{settings: settings, mux: http.NewServeMux(), before: map[string][]any{}, busy: map[int64]bool{}}
+	mux := http.NewServeMux()
+	s := &Server{
+		Handler: http.MaxBytesHandler(mux, largestBody), settings: settings,
+		before: map[string][]any{}, busy: map[int64]bool{},
+	}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
 	}
 	s.addHeartbeat()
-	s.mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
-	s.mux.HandleFunc("POST /heartbeat/{token}", s.beat)
+	mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
+	mux.HandleFunc("POST /heartbeat/{token}", s.beat)
 	for _, k := range s.kinds() {
-		path := "/v3" + k.path
-		s.mux.HandleFunc("GET "+path, s.api(func(r *http.Request) (int, any, error) { return s.list(k, r) }))
-		s.mux.HandleFunc("POST "+path, s.api(func(r *http.Request) (int, any, error) { return s.create(k, r) }))
-		s.mux.HandleFunc("GET "+path+"/{id}", s.api(func(r *http.Request) (int, any, error) { return s.get(k, r) }))
-		s.mux.HandleFunc("PATCH "+path+"/{id}", s.api(func(r *http.Request) (int, any, error) { return s.change(k, r) }))
-		s.mux.HandleFunc("DELETE "+path+"/{id}", s.api(func(r *http.Request) (int, any, error) { return s.remove(k, r) }))
+		if k.schemas, err = compileSchemas(k.path[1:]); err != nil {
+			return nil, err
+		}
+		list, one := " /v3"+k.path, " /v3"+k.path+"/{id}"
+		for _, pattern := range []string{"GET" + list, "POST" + list, "GET" + one, "PATCH" + one, "DELETE" + one} {
+			mux.HandleFunc(pattern, s.api(func(r *http.Request) (int, any, error) { return s.serve(k, r) }))
+		}
 	}
-	s.mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
+	mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
 		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
-	s.mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.State()) })
-	s.mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
+	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
+		https.Answer(w, http.StatusOK, s.State())
+	})
+	mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
-}
-
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
-	s.mux.ServeHTTP(w, r)
 }
 
 // refusal is an answer that is an error, for who asked.
@@ -126,10 +127,6 @@ func (r *refusal) Error() string { return strings.Join(r.messages, "; ") }
 
 func refuse(status int, code, format string, args ...any) error {
 	return &refusal{status, code, []string{fmt.Sprintf(format, args...)}}
-}
-
-func notFound(noun string) error {
-	return refuse(http.StatusNotFound, "000-004", "%s not found", noun)
 }
 
 // body is the API's form of a refusal.
@@ -147,8 +144,8 @@ func (r *refusal) body() any {
 // api is a handler that knows the rules of all requests.
 func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		fault := s.fault(r)
-		if fault != nil && !fault.CarriedOut && !fault.Stale {
+		fault, fails := s.fault(r)
+		if fails && !fault.CarriedOut && !fault.Stale {
 			fault.answer(w)
 			return
 		}
@@ -158,39 +155,43 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 			_, _ = io.WriteString(w, "ThrottlerException: Too Many Requests") // an error is that of a caller who is gone
 			return
 		}
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
-			answer(w, http.StatusUnauthorized, (&refusal{http.StatusUnauthorized, "003-005", []string{"Unauthorized"}}).body())
-			return
-		}
-		s.mu.Lock()
-		if fault != nil && fault.Stale {
-			if stale, ok := s.before[strings.TrimPrefix(r.URL.Path, "/v3")]; ok {
-				s.mu.Unlock()
-				answer(w, http.StatusOK, map[string]any{"data": stale, "nextLink": nil})
-				return
-			}
-		}
-		status, body, err := handle(r)
-		if err == nil && r.Method != http.MethodGet {
-			err = s.account.save(s.settings.File)
-		}
-		s.mu.Unlock()
-		var refused *refusal
+		status, body, err := s.answered(fault, handle, r)
+		refused, ok := errors.AsType[*refusal](err)
 		switch {
-		case fault != nil && fault.CarriedOut:
+		case fault.CarriedOut:
 			fault.answer(w)
-		case errors.As(err, &refused):
-			answer(w, refused.status, refused.body())
+		case ok:
+			https.Answer(w, refused.status, refused.body())
 		case err != nil:
 			s.settings.Log(err.Error())
-			answer(w, http.StatusInternalServerError, map[string]any{"message": "Internal server error", "statusCode": 500})
+			https.Answer(w, http.StatusInternalServerError,
+				map[string]any{"message": "Internal server error", "statusCode": 500})
 		default:
-			answer(w, status, body)
+			https.Answer(w, status, body)
 		}
 	}
 }
 
-// counts says whether the plan has another request in this minute.
+// answered carries out a request whose key is right.
+func (s *Server) answered(
+	fault Fault, handle func(*http.Request) (int, any, error), r *http.Request,
+) (status int, body any, err error) {
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
+		return 0, nil, refuse(http.StatusUnauthorized, "003-005", "Unauthorized")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stale, ok := s.before[strings.TrimPrefix(r.URL.Path, "/v3")]; ok && fault.Stale {
+		return http.StatusOK, map[string]any{"data": stale, "nextLink": nil}, nil
+	}
+	status, body, err = handle(r)
+	if err == nil && r.Method != http.MethodGet {
+		err = s.account.save(s.settings.File)
+	}
+	return status, body, err
+}
+
+// counts reports whether the plan has another request in this minute.
 func (s *Server) counts(w http.ResponseWriter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,178 +201,113 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 	}
 	limit := s.settings.Plan.RequestsPerMinute
 	ok := s.counted < limit
-	if ok {
-		s.counted++
-	}
+	s.counted = min(s.counted+1, limit)
 	reset := int(s.window.Add(time.Minute).Sub(now)/time.Second) + 1
-	for name, value := range map[string]int{"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.counted, "X-RateLimit-Reset": reset} {
-		w.Header().Set(name, strconv.Itoa(value))
+	header := map[string]int{
+		"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.counted, "X-RateLimit-Reset": reset,
 	}
 	if !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(reset))
+		header["Retry-After"] = reset
+	}
+	for name, value := range header {
+		w.Header().Set(name, strconv.Itoa(value))
 	}
 	return ok
 }
 
-// kind is one of the three kinds of things of an account. Its functions are
-// called with the lock.
+// kind is one of the three kinds of objects of an account. Its functions are called with the lock.
 type kind struct {
 	noun, path string
-	// ids lists what there is, and told tells one of them as the API does.
+	schemas    schemas
+	// ids are sorted, and tell returns one of them in the API's form.
 	ids  func() []int64
-	told func(id int64) any
-	// write checks a request's body and makes or changes the thing; id is 0 for a
-	// new one. It returns the id.
-	write  func(id int64, body map[string]any) (int64, error)
+	tell func(id int64) any
+	// write makes or changes an object by a request's body; id is 0 for a new one. It returns the id.
+	write  func(id int64, content []byte) (int64, error)
 	remove func(id int64)
 }
 
-func (s *Server) kinds() []kind {
-	return []kind{s.monitors(), s.integrations(), s.pages()}
+func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
+	id, isList := int64(0), r.PathValue("id") == ""
+	if !isList {
+		var err error
+		if id, err = strconv.ParseInt(r.PathValue("id"), 10, 64); err != nil {
+			return 0, nil, refuse(http.StatusBadRequest, "", "Validation failed (numeric string is expected)")
+		}
+		if !slices.Contains(k.ids(), id) {
+			return 0, nil, refuse(http.StatusNotFound, "000-004", "%s not found", k.noun)
+		}
+	}
+	before := s.snapshot(k)
+	status, count := http.StatusOK, s.account.Changed
+	switch {
+	case r.Method == http.MethodGet && isList:
+		return s.list(k, r)
+	case r.Method == http.MethodGet:
+		return status, k.tell(id), nil
+	case r.Method == http.MethodDelete:
+		k.remove(id)
+		s.before[k.path] = before
+		s.account.Deleted[k.path]++
+		return status, map[string]any{}, nil
+	case isList:
+		status, count = http.StatusCreated, s.account.Created
+	}
+	if kind := r.Header.Get("Content-Type"); kind != "application/json" {
+		return 0, nil, refuse(http.StatusUnsupportedMediaType, "", "Content-Type %q: write application/json", kind)
+	}
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, nil, refuse(http.StatusBadRequest, "", "%s", err)
+	}
+	var body map[string]any
+	if err := json.Unmarshal(content, &body); err != nil || body == nil {
+		return 0, nil, refuse(http.StatusBadRequest, "", "the body is not a JSON object")
+	}
+	wanted := k.schemas.change
+	if isList {
+		wanted = k.schemas.create
+	}
+	if err := check(body, wanted); err != nil {
+		return 0, nil, err
+	}
+	if id, err = k.write(id, content); err != nil {
+		return 0, nil, err
+	}
+	s.before[k.path] = before
+	count[k.path]++
+	return status, k.tell(id), nil
 }
 
 func (s *Server) list(k kind, r *http.Request) (int, any, error) {
+	after := int64(0)
 	for name := range r.URL.Query() {
 		if name != "cursor" {
 			return 0, nil, refuse(http.StatusBadRequest, "", "property %s should not exist", name)
 		}
-	}
-	after := int64(0)
-	if cursor := r.URL.Query().Get("cursor"); cursor != "" {
 		var err error
-		if after, err = strconv.ParseInt(cursor, 10, 64); err != nil {
+		if after, err = strconv.ParseInt(r.URL.Query().Get(name), 10, 64); err != nil {
 			return 0, nil, refuse(http.StatusBadRequest, "", "cursor is invalid")
 		}
 	}
-	data := []any{}
+	ids := slices.DeleteFunc(k.ids(), func(id int64) bool { return id <= after })
 	var next any
-	last := after
-	for _, id := range slices.Sorted(slices.Values(k.ids())) {
-		if id <= after {
-			continue
-		}
-		if len(data) == s.settings.PageSize {
-			link := url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: url.Values{"cursor": {strconv.FormatInt(last, 10)}}.Encode()}
-			next = link.String()
-			break
-		}
-		data, last = append(data, k.told(id)), id
+	if size := s.settings.PageSize; len(ids) > size {
+		ids = ids[:size]
+		query := url.Values{"cursor": {strconv.FormatInt(ids[size-1], 10)}}
+		next = (&url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}).String()
+	}
+	data := []any{}
+	for _, id := range ids {
+		data = append(data, k.tell(id))
 	}
 	return http.StatusOK, map[string]any{"data": data, "nextLink": next}, nil
 }
 
-func (s *Server) create(k kind, r *http.Request) (int, any, error) {
-	body, err := object(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	before := s.snapshot(k)
-	id, err := k.write(0, body)
-	if err != nil {
-		return 0, nil, err
-	}
-	s.before[k.path] = before
-	s.account.Created[k.path]++
-	return http.StatusCreated, k.told(id), nil
-}
-
-func (s *Server) get(k kind, r *http.Request) (int, any, error) {
-	id, err := k.find(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	return http.StatusOK, k.told(id), nil
-}
-
-func (s *Server) change(k kind, r *http.Request) (int, any, error) {
-	id, err := k.find(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	body, err := object(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	before := s.snapshot(k)
-	if _, err := k.write(id, body); err != nil {
-		return 0, nil, err
-	}
-	s.before[k.path] = before
-	s.account.Changed[k.path]++
-	return http.StatusOK, k.told(id), nil
-}
-
-func (s *Server) remove(k kind, r *http.Request) (int, any, error) {
-	id, err := k.find(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	s.before[k.path] = s.snapshot(k)
-	k.remove(id)
-	s.account.Deleted[k.path]++
-	return http.StatusOK, map[string]any{}, nil
-}
-
 func (s *Server) snapshot(k kind) []any {
 	all := []any{}
-	for _, id := range slices.Sorted(slices.Values(k.ids())) {
-		all = append(all, k.told(id))
+	for _, id := range k.ids() {
+		all = append(all, k.tell(id))
 	}
 	return all
-}
-
-func (k kind) find(r *http.Request) (int64, error) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "Validation failed (numeric string is expected)")
-	}
-	if !slices.Contains(k.ids(), id) {
-		return 0, notFound(k.noun)
-	}
-	return id, nil
-}
-
-// object reads the body of a request.
-func object(r *http.Request) (map[string]any, error) {
-	if kind := r.Header.Get("Content-Type"); kind != "application/json" {
-		return nil, refuse(http.StatusUnsupportedMediaType, "", "Content-Type %q: write application/json", kind)
-	}
-	content, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "", "%s", err)
-	}
-	var body map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(content))
-	if err := decoder.Decode(&body); err != nil || body == nil {
-		return nil, refuse(http.StatusBadRequest, "", "the body is not a JSON object")
-	}
-	return body, nil
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		status, text = http.StatusInternalServerError, fmt.Appendf(nil, `{"message":%q}`, err.Error())
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(text) // an error is that of a caller who is gone
-}
-
-// Run makes the monitors work until the context ends.
-func (s *Server) Run(ctx context.Context) {
-	tick := time.NewTicker(s.settings.Second / 5)
-	defer tick.Stop()
-	var checks sync.WaitGroup
-	defer checks.Wait()
-	for {
-		for _, m := range s.due() {
-			checks.Go(func() { s.check(ctx, m) })
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }

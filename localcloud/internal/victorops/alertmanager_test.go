@@ -97,25 +97,27 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 		config = replaced(config, "url_file: "+root+"/run/secrets/heartbeat.url", "url: "+strings.TrimSpace(heartbeat))
 	}
 	write("etc/site/alertmanager.yaml", config)
-	write("entrypoint", replaced(read("entrypoint"),
-		"/run/", root+"/run/", "/etc/site/", root+"/etc/site/", "/tmp/", root+"/", "=/alertmanager", "="+root+"/data",
-		// All that it can tell of the key, it tells.
-		"--log.level=warn", "--log.level=debug --web.listen-address="+address))
+	require.NoError(t, os.Mkdir(filepath.Join(root, "tmp"), 0o755))
+	entrypoint, err := filepath.Abs(filepath.Join(source, "entrypoint"))
+	require.NoError(t, err)
 	write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: endpoint.Certificate().Raw})))
 
 	a := &alertmanager{T: t, url: "http://" + address, log: &buffer{}}
-	a.command = exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(root, "entrypoint"))
+	arguments := []string{entrypoint, root, "--web.listen-address=" + address}
+	a.command = exec.CommandContext(t.Context(), "/bin/sh", arguments...)
 	if _, err := os.Stat("/usr/share/prometheus/alertmanager"); errors.Is(err, fs.ErrNotExist) {
 		// Debian's looks for its templates where the package puts them. One that was
 		// unpacked elsewhere sees them there.
 		share := filepath.Join(filepath.Dir(program), "..", "share")
-		a.command = exec.CommandContext(t.Context(), "unshare", "--mount", "/bin/sh", "-c",
-			`mount --bind "$0" /usr/share && exec /bin/sh "$1"`, share, filepath.Join(root, "entrypoint"))
+		a.command = exec.CommandContext(t.Context(), "unshare", append([]string{"--mount", "/bin/sh", "-c",
+			`mount --bind "$0" /usr/share && exec /bin/sh "$@"`, share}, arguments...)...)
 		if os.Geteuid() != 0 {
 			t.Skip("prometheus-alertmanager is unpacked, not installed: only root can start it")
 		}
 	}
-	a.command.Env = append(os.Environ(), "DOMAIN=example.org", "VICTOROPS_ROUTING=site", "SSL_CERT_FILE="+filepath.Join(root, "ca.pem"))
+	// The debug log would show the key if anything logged it.
+	a.command.Env = append(os.Environ(), "DOMAIN=example.org", "VICTOROPS_ROUTING=site", "LOG_LEVEL=debug",
+		"SSL_CERT_FILE="+filepath.Join(root, "ca.pem"))
 	a.command.Stdout, a.command.Stderr = a.log, a.log
 	a.command.Cancel = func() error { return a.command.Process.Signal(syscall.SIGTERM) }
 	a.command.WaitDelay = 10 * time.Second // and then killed
@@ -168,7 +170,7 @@ func (a *alertmanager) post(name, server, severity string, left time.Duration) {
 	require.Equal(a, http.StatusOK, response.StatusCode)
 }
 
-// story is what was told of each incident, in order, such as "CRITICAL RECOVERY",
+// story is what VictorOps received of each incident, in order, such as "CRITICAL RECOVERY",
 // by the name that is displayed.
 func story(server *victorops.Server) map[string]string {
 	told := map[string]string{}

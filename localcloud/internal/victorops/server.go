@@ -4,15 +4,21 @@
 package victorops
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"immutable-infra/localcloud/internal/https"
 )
 
 const (
@@ -21,6 +27,28 @@ const (
 	// largestBody is the most that is read of a request, in bytes.
 	largestBody = 1 << 20
 )
+
+// Message is one alert that was accepted.
+type Message struct {
+	// Received is when it arrived.
+	Received time.Time `json:"received"`
+	// RoutingKey is the last element of the path that it was sent to.
+	RoutingKey string `json:"routingKey"`
+	// Type is one of messageTypes, in capitals.
+	Type string `json:"messageType"`
+	// EntityID names the incident, as sent or as assigned.
+	EntityID string `json:"entityId"`
+	// Fields is the whole body as it was sent.
+	Fields map[string]any `json:"fields"`
+}
+
+// outage is how the double fails on purpose.
+type outage struct {
+	// Status is what alerts are answered with, from 400 to 599.
+	Status int `json:"status"`
+	// Times is how many alerts are answered so; 0 ends an outage.
+	Times int `json:"times"`
+}
 
 // Server is the endpoint, and beside it, what only the double has:
 //
@@ -32,8 +60,8 @@ const (
 //
 // The key of an alert is not kept.
 type Server struct {
+	http.Handler
 	key string
-	mux *http.ServeMux
 
 	mu       sync.Mutex
 	messages []Message
@@ -42,23 +70,24 @@ type Server struct {
 
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
-	s := &Server{key: key, mux: http.NewServeMux()}
-	s.mux.HandleFunc("POST /integrations/generic/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
-		s.take(w, r, parse)
-	})
-	s.mux.HandleFunc("POST /integrations/uptimerobot/20131114/alert/{key}/{routing}", func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), key: key}
+	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
+	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
+	mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
 		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
 	})
-	s.mux.HandleFunc("GET /localcloud/alerts", s.show)
-	s.mux.HandleFunc("DELETE /localcloud/alerts", s.forget)
-	s.mux.HandleFunc("PUT /localcloud/outage", s.fail)
+	mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
+		https.Answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
+	})
+	mux.HandleFunc("DELETE /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		s.messages = nil
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("PUT /localcloud/outage", s.fail)
 	return s
-}
-
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, largestBody)
-	s.mux.ServeHTTP(w, r)
 }
 
 // Messages are the accepted alerts, oldest first.
@@ -79,11 +108,10 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []b
 		return
 	}
 	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		failure(w, http.StatusBadRequest, err.Error())
-		return
+	var message Message
+	if err == nil {
+		message, err = read(body)
 	}
-	message, err := read(body)
 	if err != nil {
 		failure(w, http.StatusBadRequest, err.Error())
 		return
@@ -91,13 +119,12 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []b
 	if message.EntityID == "" {
 		message.EntityID = rand.Text()
 	}
-	message.RoutingKey = r.PathValue("routing")
-	message.Received = time.Now().UTC()
+	message.RoutingKey, message.Received = r.PathValue("routing"), time.Now().UTC()
 	s.mu.Lock()
 	s.messages = append(s.messages, message)
 	s.messages = s.messages[max(0, len(s.messages)-kept):]
 	s.mu.Unlock()
-	answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
+	https.Answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
 }
 
 // refusal is the status that the outage has for an alert, 0 without one.
@@ -111,48 +138,76 @@ func (s *Server) refusal() int {
 	return s.outage.Status
 }
 
-func (s *Server) show(w http.ResponseWriter, _ *http.Request) {
-	messages := s.Messages()
-	if messages == nil {
-		messages = []Message{}
+func (s *Server) fail(w http.ResponseWriter, r *http.Request) {
+	var o outage
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+		failure(w, http.StatusBadRequest,
+			fmt.Sprintf(`the body is not an outage: %v: write {"status": 503, "times": 2}`, err))
+		return
 	}
-	answer(w, http.StatusOK, messages)
-}
-
-func (s *Server) forget(w http.ResponseWriter, _ *http.Request) {
+	if o.Times < 0 || (o.Times > 0 && (o.Status < http.StatusBadRequest || o.Status > 599)) {
+		failure(w, http.StatusBadRequest, fmt.Sprintf(
+			"outage with status %d, %d times: write a status from 400 to 599, and how many alerts get it", o.Status, o.Times))
+		return
+	}
 	s.mu.Lock()
-	s.messages = nil
+	s.outage = o
 	s.mu.Unlock()
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (s *Server) fail(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err == nil {
-		var wanted outage
-		if wanted, err = parseOutage(body); err == nil {
-			s.mu.Lock()
-			s.outage = wanted
-			s.mu.Unlock()
-			w.WriteHeader(http.StatusNoContent)
-			return
+// messageTypes are the values of the one field that an alert must have.
+func messageTypes() []string {
+	return []string{"CRITICAL", "WARNING", "ACKNOWLEDGEMENT", "INFO", "RECOVERY"}
+}
+
+// parse reads the body of an alert. An error is for its sender. The result has no
+// entity id where the sender gave none.
+func parse(body []byte) (Message, error) {
+	var fields map[string]any
+	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
+		return Message{}, fmt.Errorf("the body is not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
+	}
+	text, ok := fields["message_type"].(string)
+	if !ok {
+		return Message{}, fmt.Errorf("message_type is missing: write one of %s", strings.Join(messageTypes(), ", "))
+	}
+	message := Message{Fields: fields, Type: strings.ToUpper(text)}
+	if !slices.Contains(messageTypes(), message.Type) {
+		return Message{}, fmt.Errorf("message_type is %q: write one of %s", text, strings.Join(messageTypes(), ", "))
+	}
+	if id, sent := fields["entity_id"]; sent {
+		if message.EntityID, ok = id.(string); !ok {
+			return Message{}, errors.New("entity_id is not a string")
 		}
 	}
-	failure(w, http.StatusBadRequest, err.Error())
+	return message, nil
+}
+
+// fromUptimeRobot reads an alert in the form of UptimeRobot's web-hooks: its
+// variables, as a query. An error is for its sender.
+func fromUptimeRobot(query url.Values) (Message, error) {
+	for _, name := range []string{"monitorID", "monitorFriendlyName", "alertType"} {
+		if query.Get(name) == "" {
+			return Message{}, errors.New(name + " is missing in the query: the web-hook has to send the variables as a query string")
+		}
+	}
+	// 3 is a certificate or a domain that expires.
+	kind, known := map[string]string{"1": "CRITICAL", "2": "RECOVERY", "3": "WARNING"}[query.Get("alertType")]
+	if !known {
+		return Message{}, fmt.Errorf("alertType is %q, and not 1, 2 or 3", query.Get("alertType"))
+	}
+	fields := map[string]any{
+		"entity_display_name": query.Get("monitorFriendlyName"),
+		"state_message":       query.Get("alertDetails"),
+		"monitoring_tool":     "Uptime Robot",
+	}
+	for name := range query {
+		fields[name] = query.Get(name)
+	}
+	return Message{Type: kind, EntityID: "uptimerobot/" + query.Get("monitorID"), Fields: fields}, nil
 }
 
 func failure(w http.ResponseWriter, status int, message string) {
-	answer(w, status, map[string]string{"result": "failure", "message": message})
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		// Only what came as JSON is answered with.
-		status, text = http.StatusInternalServerError, fmt.Appendf(nil, `{"result":"failure","message":%q}`, err.Error())
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	// An error is that of a caller who is gone.
-	_, _ = w.Write(text)
+	https.Answer(w, status, map[string]string{"result": "failure", "message": message})
 }

@@ -95,7 +95,7 @@ func TestWhatVictorOpsWouldRefuseIsRefused(t *testing.T) {
 	}{
 		"another key":         {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`, http.StatusNotFound, "no such API key"},
 		"no JSON":             {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest, "not a JSON object"},
-		"null":                {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object"},
+		"null":                {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object: it is null"},
 		"no message type":     {http.MethodPost, alerts + key + "/site", `{"entity_id": "a"}`, http.StatusBadRequest, "message_type is missing: write one of CRITICAL,"},
 		"unknown type":        {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest, `message_type is "PANIC"`},
 		"a number for a name": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`, http.StatusBadRequest, "entity_id is not a string"},

@@ -1,7 +1,7 @@
 <?php
-// Prints "ok" when PHP can do what a site needs of it, and otherwise what is wrong, with status
-// 200 in both cases: readers of other answers do not get the text. nginx runs it at its status
-// port, for the readiness of the server.
+// Prints "ok" if PHP can do everything that a site needs, and otherwise the problems, with status
+// 200 in both cases: those who read other responses do not get the text. nginx runs it at its
+// status port, for the readiness of the server.
 $wrong = [];
 set_error_handler(function (int $severity, string $message) use (&$wrong): bool {
     $wrong[] = $message;

@@ -25,8 +25,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// Gateway is versitygw, a real S3 server, with one bucket, whose objects are files
-// below Dir. Requests come to it through a proxy that the test may put its hand in.
+// Gateway is versitygw, a real S3 server, with one bucket, whose objects are files below Dir.
+// Requests pass a proxy in which a test can intercept them.
 type Gateway struct {
 	URL    string
 	Bucket string
@@ -39,8 +39,8 @@ type Gateway struct {
 	skew      time.Duration
 }
 
-// StartGateway runs the program that LOCALCLOUD_VERSITYGW names until the test ends,
-// and points the SDK's default chain at it. Without one the test is skipped.
+// StartGateway runs the program that LOCALCLOUD_VERSITYGW names until the test ends, and points the
+// SDK's default chain at it. Without the variable it skips the test.
 func StartGateway(t *testing.T) *Gateway {
 	t.Helper()
 	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
@@ -62,14 +62,15 @@ func StartGateway(t *testing.T) *Gateway {
 	}
 	environment := Environment("", filepath.Join(t.TempDir(), "none"))
 	command := exec.Command(binary, "--port", address, "--region", environment["AWS_REGION"],
-		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix", data)
+		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix",
+		data)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// Its only news is that it was killed.
+		// The only error expected here is the one from Kill.
 		_, _ = command.Process.Kill(), command.Wait()
 		if t.Failed() {
 			t.Log(output.String())
@@ -87,13 +88,15 @@ func StartGateway(t *testing.T) *Gateway {
 	}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
-		// It is signed.
+		// The signature covers it.
 		r.Out.Host = r.In.Host
 		if gateway.clock() != 0 {
 			signAgain(t, r.Out, environment)
 		}
 	}, ModifyResponse: gateway.shift}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gateway.serve(proxy, w, r) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gateway.serve(proxy, w, r)
+	}))
 	t.Cleanup(front.Close)
 	gateway.URL = front.URL
 	for name, value := range Environment(gateway.URL, environment["AWS_CONFIG_FILE"]) {
@@ -122,31 +125,35 @@ func (g *Gateway) serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 	next.ServeHTTP(w, r)
 }
 
-// signAgain signs a request whose signature is of another time.
+// signAgain signs a request whose signature has another time.
 func signAgain(t *testing.T, r *http.Request, environment map[string]string) {
 	r.Header.Del("Authorization")
-	credentials := aws.Credentials{AccessKeyID: environment["AWS_ACCESS_KEY_ID"], SecretAccessKey: environment["AWS_SECRET_ACCESS_KEY"]}
-	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, r, r.Header.Get("X-Amz-Content-Sha256"), "s3", environment["AWS_REGION"], time.Now()); err != nil {
+	credentials := aws.Credentials{
+		AccessKeyID:     environment["AWS_ACCESS_KEY_ID"],
+		SecretAccessKey: environment["AWS_SECRET_ACCESS_KEY"],
+	}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, r, r.Header.Get("X-Amz-Content-Sha256"), "s3",
+		environment["AWS_REGION"], time.Now()); err != nil {
 		t.Error(err)
 	}
 }
 
-// Key is the key that a request is about, or the prefix that it lists.
+// Key is the key of a request, or the prefix that it lists.
 func (g *Gateway) Key(r *http.Request) string {
 	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+g.Bucket), "/")
 	return key + r.URL.Query().Get("prefix")
 }
 
-// Intercept has requests go by intercept first, which tells whether it has answered;
-// nil is none.
+// Intercept makes requests pass intercept first, which reports whether it has responded; nil
+// removes it.
 func (g *Gateway) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.intercept = intercept
 }
 
-// Skew makes the server's clock be ahead by so much. As S3 does, it refuses requests that
-// were signed by a clock that is 15 minutes off.
+// Skew puts the server's clock ahead. Like S3, the server then rejects requests signed by a clock
+// that is 15 minutes off.
 func (g *Gateway) Skew(ahead time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -159,7 +166,7 @@ func (g *Gateway) clock() time.Duration {
 	return g.skew
 }
 
-// shift changes the times in an answer.
+// shift changes the times in a response.
 func (g *Gateway) shift(response *http.Response) error {
 	skew := g.clock()
 	if skew == 0 {
@@ -189,7 +196,7 @@ func (g *Gateway) shift(response *http.Response) error {
 	return nil
 }
 
-// Refuse answers a request as S3 does that has the status for it, and this code.
+// Refuse responds as S3 does for this status and code.
 func Refuse(w http.ResponseWriter, status int, code string) {
 	type body struct {
 		XMLName xml.Name `xml:"Error"`
@@ -198,12 +205,12 @@ func Refuse(w http.ResponseWriter, status int, code string) {
 	}
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
-	// A client that went away is its own concern.
+	// The client may have gone.
 	_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
 }
 
-// TakeRequests returns the requests since the last call, each as "GET <key>", in
-// their order, and how many bytes were sent to the server with them.
+// TakeRequests returns the requests since the last call in order, each as "GET <key>", and how many
+// bytes they sent to the server.
 func (g *Gateway) TakeRequests() (requests []string, bytes int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -215,7 +222,7 @@ func (g *Gateway) TakeRequests() (requests []string, bytes int64) {
 // Path is the file of an object.
 func (g *Gateway) Path(key string) string { return filepath.Join(g.Dir, filepath.FromSlash(key)) }
 
-// Keys are those of all objects that begin with prefix, in their order.
+// Keys are the keys of all objects that begin with prefix, in order.
 func (g *Gateway) Keys(t *testing.T, prefix string) []string {
 	t.Helper()
 	var keys []string

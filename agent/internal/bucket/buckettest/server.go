@@ -1,5 +1,5 @@
-// Package buckettest is S3 servers inside a test: Server, which is as much of S3 as
-// the agent uses, with the answers that AWS gives; and Gateway, which is a real one.
+// Package buckettest has S3 servers for tests: Server, which implements the part of S3 that the
+// agent uses, with AWS's responses, and Gateway, a real one.
 package buckettest
 
 import (
@@ -32,7 +32,6 @@ type Server struct {
 	onGet      func(key string, request *http.Request)
 }
 
-// Object is an object of the server.
 type Object struct {
 	Content     string
 	ContentType string
@@ -46,8 +45,7 @@ func Start(t *testing.T) *Server {
 	server := &Server{Bucket: "content", objects: map[string]Object{}}
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
-	// By name: the SDK addresses a bucket of a bare IP address by path whether
-	// it was told to or not.
+	// By name: the SDK always addresses a bucket of a bare IP address by path.
 	server.URL = strings.Replace(listener.URL, "127.0.0.1", "localhost", 1)
 	for name, value := range Environment(server.URL, filepath.Join(t.TempDir(), "none")) {
 		t.Setenv(name, value)
@@ -55,8 +53,7 @@ func Start(t *testing.T) *Server {
 	return server
 }
 
-// Environment is what points an SDK at the server, and away from what the
-// machine may have of configuration of its own.
+// Environment points an SDK at the server, and away from the machine's own configuration.
 func Environment(url, noFile string) map[string]string {
 	return map[string]string{
 		"AWS_ENDPOINT_URL_S3":         url,
@@ -73,14 +70,13 @@ func Environment(url, noFile string) map[string]string {
 	}
 }
 
-// Put stores an object.
 func (s *Server) Put(key, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.objects[key] = Object{Content: content, Modified: time.Now()}
 }
 
-// Object returns an object, and whether there is one.
+// Object returns an object, and whether it exists.
 func (s *Server) Object(key string) (object Object, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,35 +84,34 @@ func (s *Server) Object(key string) (object Object, exists bool) {
 	return object, exists
 }
 
-// Delete removes an object.
 func (s *Server) Delete(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, key)
 }
 
-// Deny makes every request answer AccessDenied.
+// Deny rejects every request with AccessDenied.
 func (s *Server) Deny() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied = true
 }
 
-// DenyPuts makes every request that writes answer AccessDenied.
+// DenyPuts rejects every request that writes with AccessDenied.
 func (s *Server) DenyPuts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deniedPuts = true
 }
 
-// OnGet calls hook before each answer to a GET; the answer waits for it.
+// OnGet calls hook before each response to a GET, which waits for it.
 func (s *Server) OnGet(hook func(key string, request *http.Request)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onGet = hook
 }
 
-// list is the answer to a request to list the objects that begin with prefix.
+// list is the response to a request to list the objects that begin with prefix.
 func (s *Server) list(prefix string) []byte {
 	type entry struct {
 		Key          string
@@ -130,16 +125,17 @@ func (s *Server) list(prefix string) []byte {
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
 		if strings.HasPrefix(key, prefix) {
 			object := s.objects[key]
-			answer.Contents = append(answer.Contents, entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
+			answer.Contents = append(answer.Contents,
+				entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
 		}
 	}
-	// There is nothing in it that could not be written.
+	// All of it can be encoded.
 	text, _ := xml.Marshal(answer)
 	return text
 }
 
-// TakeRequests returns the requests since the last call, each as method, key and
-// status, sorted: "GET <key> 200". That of a listing has no key.
+// TakeRequests returns the requests since the last call, sorted, each as method, key and status:
+// "GET <key> 200". A listing has no key.
 func (s *Server) TakeRequests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +145,7 @@ func (s *Server) TakeRequests() []string {
 	return requests
 }
 
-// ServeHTTP answers path-style requests to get, put, delete and list objects, and for their sizes.
+// ServeHTTP handles path-style requests to get, put, delete and list objects, and for their sizes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	s.mu.Lock()
@@ -160,7 +156,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	sent, err := io.ReadAll(r.Body)
 	if err != nil {
-		// The sender went away: an upload that broke off stores nothing.
+		// The client disconnected: an interrupted upload stores nothing.
 		return
 	}
 
@@ -180,7 +176,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	status, code := http.StatusOK, ""
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut && r.Method != http.MethodDelete:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut &&
+		r.Method != http.MethodDelete:
 		status, code = http.StatusMethodNotAllowed, "MethodNotAllowed"
 	case !strings.Contains(r.Header.Get("Authorization"), "Credential=AKIA"):
 		status, code = http.StatusForbidden, "AccessDenied"
@@ -214,17 +211,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 	case status == http.StatusOK:
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-		// A reader that went away is its own concern.
+		// The client may have gone.
 		_, _ = w.Write(content)
 	case code != "":
-		type body struct {
-			XMLName xml.Name `xml:"Error"`
-			Code    string
-			Message string
-		}
-		w.Header().Set("Content-Type", "application/xml")
-		w.WriteHeader(status)
-		_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
+		Refuse(w, status, code)
 	default:
 		w.WriteHeader(status)
 	}

@@ -1,4 +1,4 @@
-// Package certificatestest is certificates, and Traefik's files of them, for tests.
+// Package certificatestest makes certificates, and Traefik's files of them, for tests.
 package certificatestest
 
 import (
@@ -23,15 +23,20 @@ type Pair struct {
 	Certificate, Key []byte
 }
 
-// New makes a certificate that nobody vouches for, valid until end.
+// New creates a self-signed certificate that is valid until end.
 func New(t *testing.T, end time.Time, names ...string) Pair {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	require.NoError(t, err)
-	// Without a subject, as those of ACME certificate authorities are.
-	template := &x509.Certificate{SerialNumber: serial, DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: end}
+	// Without a subject, like the certificates of ACME authorities.
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		DNSNames:     names,
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     end,
+	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	private, err := x509.MarshalECPrivateKey(key)
@@ -43,7 +48,7 @@ func New(t *testing.T, end time.Time, names ...string) Pair {
 	}
 }
 
-// accountKey is the key of an account, which opens nothing anywhere.
+// accountKey is the key of an account that exists nowhere.
 func accountKey(t *testing.T) []byte {
 	t.Helper()
 	key, err := base64.StdEncoding.DecodeString("" +

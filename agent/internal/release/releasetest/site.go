@@ -1,4 +1,4 @@
-// Package releasetest is builds of a site for tests.
+// Package releasetest makes builds of a site for tests.
 package releasetest
 
 import (

@@ -1,7 +1,7 @@
 package awsplugin
 
 import (
-	"fmt"
+	"context"
 	"net/netip"
 	"strings"
 
@@ -12,12 +12,121 @@ import (
 // serves as a part of the internet.
 const publicAddresses = 254
 
+// maxAddresses is AWS's default quota of Elastic IPs in a region.
+const maxAddresses = 5
+
+func makeAddress(_ context.Context, op *operation, r store.Record) error {
+	if len(op.Addresses) >= maxAddresses {
+		return apiError("AddressLimitExceeded", "The maximum number of addresses has been reached: %d", maxAddresses)
+	}
+	address, err := op.allocatePublicIP()
+	if err != nil {
+		return err
+	}
+	r["allocationId"], r["domain"], r["publicIp"], r["publicDns"] = r["id"], "vpc", address, op.publicDNS(address)
+	disassociate(r)
+	return nil
+}
+
+func removeAddress(_ context.Context, _ *operation, r store.Record) error {
+	if r.Text("associationId") != "" {
+		return apiError("InvalidIPAddress.InUse", "Address %s is in use by %s.", r.Text("publicIp"), r.Text("instance"))
+	}
+	return nil
+}
+
+func disassociate(address store.Record) {
+	for _, property := range []string{"associationId", "instance", "networkInterface", "privateIp", "privateDns"} {
+		address[property] = ""
+	}
+}
+
+// associationRows are the associations of Elastic IPs, which are stored in their address.
+func associationRows() rows {
+	return rows{
+		all: func(s *store.State) store.Table {
+			associations := store.Table{}
+			for id, a := range s.Addresses {
+				if association := a.Text("associationId"); association != "" {
+					associations[association] = store.Record{
+						"id": association, "allocationId": id, "instanceId": a["instance"], "networkInterfaceId": a["networkInterface"],
+						"privateIpAddress": a["privateIp"], "publicIp": a["publicIp"],
+					}
+				}
+			}
+			return associations
+		},
+		put: func(s *store.State, id string, r store.Record) {
+			a, i := s.Addresses[r.Text("allocationId")], s.Instances[r.Text("instanceId")].Shown
+			a["associationId"], a["instance"], a["networkInterface"] = id, i["id"], i["primaryNetworkInterfaceId"]
+			a["privateIp"], a["privateDns"] = i["privateIp"], i["privateDns"]
+		},
+		// The address of an association that a later one has replaced has another id by now. AWS
+		// answers InvalidAssociationID.NotFound then, which pulumi-aws takes for success.
+		drop: func(s *store.State, id string) {
+			for _, a := range s.Addresses {
+				if a.Text("associationId") == id {
+					disassociate(a)
+				}
+			}
+		},
+	}
+}
+
+// makeAssociation takes an address from the instance that has it, and from the
+// instance that it is for the address that it had.
+func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
+	a, i := op.Addresses[r.Text("allocationId")], op.Instances[r.Text("instanceId")]
+	if op.internetGatewayOf(i.VpcID) == "" {
+		return apiError("Gateway.NotAttached", "Network %s is not attached to any internet gateway", i.VpcID)
+	}
+	if association := a.Text("associationId"); association != "" {
+		if r["allowReassociation"] == false {
+			return apiError("Resource.AlreadyAssociated",
+				"resource %s is already associated with associate-id %s", a.Text("id"), association)
+		}
+		old := op.Instances[a.Text("instance")]
+		disassociate(a)
+		if old != nil && old != i {
+			if err := op.autoAssign(old); err != nil {
+				return err
+			}
+			// The gateway of both moves the address in one step, after this. The gateway of another VPC gives it up first.
+			if old.VpcID != i.VpcID {
+				if err := op.applyGateways(ctx, old.VpcID); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if other := op.elasticIP(r.Text("instanceId")); other != nil {
+		disassociate(other)
+	}
+	i.AutoPublicIP = ""
+	return nil
+}
+
+// moveAddress brings the end or the beginning of an association to the network.
+func moveAddress(ctx context.Context, op *operation, before, after store.Record) error {
+	if i := op.Instances[after.Text("instanceId")]; i != nil {
+		return op.applyGateways(ctx, i.VpcID)
+	}
+	i := op.Instances[before.Text("instanceId")]
+	if i == nil {
+		return nil
+	}
+	if err := op.autoAssign(i); err != nil {
+		return err
+	}
+	return op.applyGateways(ctx, i.VpcID)
+}
+
 // allocatePublicIP returns a public address that is not in use, and not the
 // one that was released last.
 func (op *operation) allocatePublicIP() (string, error) {
 	used := map[string]bool{}
 	for _, a := range op.Addresses {
-		used[a.PublicIP] = true
+		used[a.Text("publicIp")] = true
 	}
 	for _, i := range op.Instances {
 		used[i.AutoPublicIP] = true
@@ -33,9 +142,9 @@ func (op *operation) allocatePublicIP() (string, error) {
 }
 
 // elasticIP returns the Elastic IP that is associated with an instance, or nil.
-func (op *operation) elasticIP(instanceID string) *store.Address {
+func (op *operation) elasticIP(instanceID string) store.Record {
 	for _, a := range op.Addresses {
-		if a.InstanceID == instanceID {
+		if a.Text("instance") == instanceID {
 			return a
 		}
 	}
@@ -44,47 +153,39 @@ func (op *operation) elasticIP(instanceID string) *store.Address {
 
 // publicIP returns an instance's Elastic IP, or else its auto-assigned
 // address, or "".
-func (op *operation) publicIP(i *store.InstanceRecord) string {
-	if a := op.elasticIP(i.Instance.ID); a != nil {
-		return a.PublicIP
+func (op *operation) publicIP(i *store.Instance) string {
+	if a := op.elasticIP(i.Shown.Text("id")); a != nil {
+		return a.Text("publicIp")
 	}
 	return i.AutoPublicIP
 }
 
 // autoAssign gives an instance a new auto-assigned address if it asked for one at launch.
-func (op *operation) autoAssign(i *store.InstanceRecord) error {
-	if !i.AutoAssign {
-		return nil
+func (op *operation) autoAssign(i *store.Instance) (err error) {
+	if i.AutoAssign {
+		i.AutoPublicIP, err = op.allocatePublicIP()
 	}
-	address, err := op.allocatePublicIP()
-	if err != nil {
-		return err
-	}
-	i.AutoPublicIP = address
-	return nil
+	return err
 }
 
-func disassociate(a *store.Address) {
-	a.AssociationID, a.InstanceID, a.NetworkInterface, a.PrivateIP, a.PrivateDNS = "", "", "", "", ""
-}
-
-// publicDNS is the name that AWS gives to a public address.
+// publicDNS is the name that AWS gives to a public address, and "" for none.
 func (op *operation) publicDNS(address string) string {
 	if address == "" {
 		return ""
 	}
-	zone := op.region + ".compute"
-	if op.region == "us-east-1" {
-		zone = "compute-1"
-	}
-	return fmt.Sprintf("ec2-%s.%s.amazonaws.com", strings.ReplaceAll(address, ".", "-"), zone)
+	return op.dnsName("ec2", address, "compute-1", "compute") + ".amazonaws.com"
 }
 
 // privateDNS is the name that AWS gives to a private address.
 func (op *operation) privateDNS(address string) string {
-	zone := op.region + ".compute.internal"
-	if op.region == "us-east-1" {
-		zone = "ec2.internal"
+	return op.dnsName("ip", address, "ec2", "compute") + ".internal"
+}
+
+// dnsName names an address within us-east-1's own zone, or that of another region.
+func (op *operation) dnsName(prefix, address, virginia, others string) string {
+	zone := virginia
+	if op.region != "us-east-1" {
+		zone = op.region + "." + others
 	}
-	return fmt.Sprintf("ip-%s.%s", strings.ReplaceAll(address, ".", "-"), zone)
+	return prefix + "-" + strings.ReplaceAll(address, ".", "-") + "." + zone
 }

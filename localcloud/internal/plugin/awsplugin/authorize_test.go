@@ -3,6 +3,7 @@ package awsplugin
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -17,21 +19,23 @@ func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 	h := newHarness(t)
 	// An id that is an ARN, as that of an OIDC provider is, does for all types.
 	const id = "arn:aws:iam::123456789012:oidc-provider/example.com"
-	require.Len(t, h.plugin.permissions, len(h.plugin.types))
 	require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
-		for token := range h.plugin.types {
-			may, ok := h.plugin.permissions[token]
-			require.True(t, ok, "the table of permissions has no entry for %s", token)
-			for name, ask := range map[string]func(question) []call{"create": may.create, "read": may.read, "update": may.update, "delete": may.delete} {
-				require.NotNil(t, ask, "%s of %s", name, token)
-				for _, c := range ask(question{operation: op, id: id}) {
+		types, err := schema.Load()
+		require.NoError(t, err)
+		require.Len(t, h.plugin.kinds, len(types))
+		for token := range types {
+			k, ok := h.plugin.kinds[token]
+			require.True(t, ok, "kinds has no entry for %s", token)
+			for _, name := range []string{"create", "read", "update", "delete"} {
+				for _, c := range k.calls(name, question{operation: op, id: id}) {
 					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
 					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token, c.target.arn)
 				}
 			}
-			require.NotEmpty(t, may.create(question{operation: op}), token)
-			require.NotEmpty(t, may.read(question{operation: op, id: id}), token)
-			require.NotEmpty(t, may.delete(question{operation: op, id: id}), token)
+			require.NotEmpty(t, k.Calls, token)
+			require.NotEmpty(t, k.calls("create", question{operation: op}), token)
+			require.NotEmpty(t, k.calls("read", question{operation: op, id: id}), token)
+			require.NotEmpty(t, k.calls("delete", question{operation: op, id: id}), token)
 		}
 		return nil
 	}))
@@ -246,4 +250,56 @@ func TestABucketThatThePluginDidNotMakeIsWithinARolesReachToo(t *testing.T) {
 	all, err := h.plugin.roleAccount(t.Context(), "all")
 	require.NoError(t, err)
 	require.Contains(t, h.objects.buckets["late"].policy, all.AccessKeyID)
+}
+
+func TestEveryClauseOfTheTableIsUnderstood(t *testing.T) {
+	h := newHarness(t)
+	special := func(k *kind, word string) (known bool) {
+		require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
+			_, known = question{operation: op, kind: k}.special(word)
+			return nil
+		}))
+		return known
+	}
+	targets := []string{"self", "new", "objects", "zone", "image", "newInterface", "newVolume", "interface"}
+	for token, k := range h.plugin.kinds {
+		for phase, clauses := range k.Calls {
+			require.Contains(t, []string{"create", "read", "update", "delete"}, phase, token)
+			for _, clause := range clauses {
+				conditions, body, conditional := strings.Cut(clause, ": ")
+				if !conditional {
+					conditions, body = "", clause
+				}
+				words := strings.Fields(conditions)
+				require.Zero(t, len(words)%2, "%s: %s", token, clause)
+				for condition := range slices.Chunk(words, 2) {
+					require.Contains(t, []string{"given", "changed", "has", "lacks"}, condition[0], "%s: %s", token, clause)
+					property, _, _ := strings.Cut(condition[1], ".")
+					require.True(t, k.Inputs[property] != nil || slices.Contains(k.Outputs, property), "%s: %s", token, clause)
+				}
+				for word := range strings.FieldsSeq(body) {
+					name, isTarget := strings.CutPrefix(word, "@")
+					switch {
+					case isTarget && !slices.Contains(targets, name):
+						require.Contains(t, k.Inputs, name, "%s: %s", token, clause)
+						require.NotEmpty(t, k.Inputs[name].RefersTo, "%s: %s", token, clause)
+					case !isTarget && !strings.Contains(word, ":"):
+						require.True(t, special(k, word), "%s: %s", token, clause)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEveryReferenceIsToATypeThatExists(t *testing.T) {
+	kinds := newHarness(t).plugin.kinds
+	for token, k := range kinds {
+		for name, input := range k.Inputs {
+			if input.RefersTo != "" {
+				require.Contains(t, kinds, input.RefersTo, "%s of %s", name, token)
+				require.NotEmpty(t, kinds[input.RefersTo].Missing, "what AWS answers to a reference to no %s", input.RefersTo)
+			}
+		}
+	}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reviewed reads a policy that the program in bootstrap/access makes, for the local cloud's region.
+// reviewed reads a policy that the program in ops/access makes, for the local cloud's region.
 func reviewed(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../../../bootstrap/access/permissions/testdata/" + name + ".json")
+	text, err := os.ReadFile("../../../../ops/access/permissions/testdata/" + name + ".json")
 	require.NoError(t, err)
 	return strings.ReplaceAll(string(text), "eu-central-1", "us-east-1")
 }

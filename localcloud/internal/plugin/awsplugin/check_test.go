@@ -175,22 +175,16 @@ func TestASecretInputStaysSecretInTheOutputs(t *testing.T) {
 func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
 	types, err := schema.Load()
 	require.NoError(t, err)
-	require.Len(t, types, len(resources()))
-	for token, r := range resources() {
+	require.Len(t, types, len(kinds()))
+	for token := range kinds() {
 		require.Contains(t, types, token)
 		inputs := property.Map{}
 		for name, schema := range types[token].Inputs {
 			inputs = inputs.Set(name, sample(schema, "x"))
 		}
-		// Decoding refuses what the record has no field for. AWS's own errors
-		// come later, from operations on an empty cloud.
-		h := newHarness(t)
-		err := h.plugin.run(t.Context(), func(op *operation) error {
-			_, err := r.create(t.Context(), op, inputs)
-			return err
-		})
-		if err != nil {
-			require.NotContains(t, err.Error(), "decode inputs", token)
+		record := types[token].Record(inputs)
+		for name := range types[token].Inputs {
+			require.Contains(t, record, name, token)
 		}
 	}
 }

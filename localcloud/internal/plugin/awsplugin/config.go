@@ -16,26 +16,27 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
-// config is what the aws provider is configured with.
 type config struct {
-	region      string
-	defaultTags map[string]string
-	// skipCredentialsValidation leaves it to the first operation to refuse
-	// credentials that nobody has.
-	skipCredentialsValidation bool
+	Region            string
+	AllowedAccountIDs []string
+	DefaultTags       struct{ Tags map[string]string }
+	// SkipCredentialsValidation leaves it to the first operation to refuse
+	// unknown credentials.
+	SkipCredentialsValidation bool
+	// The other flags change nothing here.
+	SkipMetadataAPICheck, SkipRegionValidation, SkipRequestingAccountID bool
 }
 
-// configTypes are the configuration keys that localcloud knows, with their
-// types. The other skip flags change nothing here.
-func configTypes() map[string]string {
+// configKeys are the configuration keys that localcloud knows, with what they must be.
+func configKeys() map[string]string {
 	return map[string]string{
-		"region":                    "string",
-		"defaultTags":               "object",
-		"allowedAccountIds":         "array",
-		"skipCredentialsValidation": "boolean",
-		"skipMetadataApiCheck":      "boolean",
-		"skipRegionValidation":      "boolean",
-		"skipRequestingAccountId":   "boolean",
+		"region":                    "of type string",
+		"defaultTags":               `an object: it must have the form {"tags": {"NAME": "VALUE"}}`,
+		"allowedAccountIds":         "a list of strings",
+		"skipCredentialsValidation": "of type boolean",
+		"skipMetadataApiCheck":      "of type boolean",
+		"skipRegionValidation":      "of type boolean",
+		"skipRequestingAccountId":   "of type boolean",
 	}
 }
 
@@ -55,7 +56,7 @@ func (pl *plugin) checkConfig(_ context.Context, request p.CheckRequest) (p.Chec
 
 func (pl *plugin) diffConfig(_ context.Context, request p.DiffRequest) (p.DiffResponse, error) {
 	changes := map[string]p.PropertyDiff{}
-	for name := range configTypes() {
+	for name := range configKeys() {
 		before, after := request.OldInputs.Get(name), request.Inputs.Get(name)
 		if before.Equals(after) {
 			continue
@@ -78,7 +79,7 @@ func (pl *plugin) configure(_ context.Context, request p.ConfigureRequest) error
 		}
 		return fmt.Errorf("configure the aws provider: %s", strings.Join(reasons, "; "))
 	}
-	if !c.skipCredentialsValidation {
+	if !c.SkipCredentialsValidation {
 		state, err := pl.store.Read()
 		if err != nil {
 			return err
@@ -97,96 +98,58 @@ func readConfig(inputs property.Map) (config, []p.CheckFailure) {
 	fail := func(key, format string, args ...any) {
 		failures = append(failures, p.CheckFailure{Property: key, Reason: fmt.Sprintf(format, args...)})
 	}
-	types := configTypes()
-	values := map[string]property.Value{}
+	var c config
+	keys := configKeys()
 	for name, v := range inputs.AllStable {
-		kind, known := types[name]
+		form, known := keys[name]
 		switch {
 		case strings.HasPrefix(name, "__"), name == "version", name == "pluginDownloadURL", v.IsNull(), v.IsComputed():
-			// What the engine adds, and what is not there yet.
+			// The engine adds them, or they are not known yet.
 		case !known:
 			fail(name, "localcloud does not support the configuration key aws:%s; it supports %s",
-				name, strings.Join(slices.Sorted(maps.Keys(types)), ", "))
+				name, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
 		default:
-			value, err := configValue(v, kind)
-			if err != nil {
-				fail(name, "the configuration key aws:%s must be of type %s: %s", name, kind, err)
-				continue
+			if err := c.read(name, v); err != nil {
+				fail(name, "the configuration key aws:%s must be %s: %s", name, form, err)
 			}
-			values[name] = value
 		}
-	}
-
-	c := config{defaultTags: map[string]string{}}
-	if v := values["region"]; v.IsString() {
-		c.region = v.AsString()
 	}
 	switch {
-	case c.region == "" && inputs.Get("region").IsComputed():
-	case c.region == "":
+	case c.Region == "" && inputs.Get("region").IsComputed():
+	case c.Region == "":
 		fail("region", "no AWS region: run `pulumi config set aws:region us-east-1`")
-	case !regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[1-9]$`).MatchString(c.region):
-		fail("region", "%q is not an AWS region; write one such as us-east-1", c.region)
+	case !regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[1-9]$`).MatchString(c.Region):
+		fail("region", "%q is not an AWS region; write one such as us-east-1", c.Region)
 	}
-	if v := values["skipCredentialsValidation"]; v.IsBool() {
-		c.skipCredentialsValidation = v.AsBool()
-	}
-	if v := values["allowedAccountIds"]; v.IsArray() && v.AsArray().Len() > 0 {
-		allowed := false
-		for _, id := range v.AsArray().All {
-			allowed = allowed || (id.IsString() && id.AsString() == accountID)
-		}
-		if !allowed {
-			fail("allowedAccountIds", "AWS account id not allowed: localcloud's is %s", accountID)
-		}
-	}
-	if v := values["defaultTags"]; v.IsMap() {
-		for name, tags := range v.AsMap().AllStable {
-			if name != "tags" || !tags.IsMap() {
-				fail("defaultTags", `aws:defaultTags must have the form {"tags": {"NAME": "VALUE"}}`)
-				continue
-			}
-			for key, tag := range tags.AsMap().AllStable {
-				if !tag.IsString() {
-					fail("defaultTags", "the tag %q in aws:defaultTags must be a string", key)
-					continue
-				}
-				c.defaultTags[key] = tag.AsString()
-			}
-		}
+	if len(c.AllowedAccountIDs) > 0 && !slices.Contains(c.AllowedAccountIDs, accountID) {
+		fail("allowedAccountIds", "AWS account id not allowed: localcloud's is %s", accountID)
 	}
 	return c, failures
 }
 
-// configValue decodes a configuration value. Values of a stack's configuration
-// that are not strings arrive as JSON text.
-func configValue(v property.Value, kind string) (property.Value, error) {
-	if v.IsString() && kind != "string" {
-		var decoded any
-		if err := json.Unmarshal([]byte(v.AsString()), &decoded); err != nil {
-			return property.Value{}, fmt.Errorf("%q is not JSON", v.AsString())
-		}
-		encoded, err := schema.Encode(map[string]any{"value": decoded})
-		if err != nil {
-			return property.Value{}, err
-		}
-		v = encoded.Get("value")
+// read reads one value. Those of a stack's configuration that are not strings arrive
+// as JSON text.
+func (c *config) read(name string, v property.Value) error {
+	value, err := json.Marshal(schema.JSON(v))
+	if v.IsString() && name != "region" {
+		value = []byte(v.AsString())
 	}
-	ok := map[string]bool{"string": v.IsString(), "boolean": v.IsBool(), "array": v.IsArray(), "object": v.IsMap()}[kind]
-	if !ok {
-		return property.Value{}, fmt.Errorf("it is not")
+	if err != nil || !json.Valid(value) {
+		return fmt.Errorf("%s is not JSON", value)
 	}
-	return v, nil
+	decoder := json.NewDecoder(strings.NewReader(fmt.Sprintf("{%q: %s}", name, value)))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(c)
 }
 
 // tag adds the default tags to those of a taggable resource, which win.
 func (c *config) tag(t *schema.Type, inputs property.Map) property.Map {
-	if _, taggable := t.Inputs["tags"]; !taggable || len(c.defaultTags) == 0 {
+	if _, taggable := t.Inputs["tags"]; !taggable || len(c.DefaultTags.Tags) == 0 {
 		return inputs
 	}
 	tags := inputs.Get("tags")
 	merged := map[string]property.Value{}
-	for name, value := range c.defaultTags {
+	for name, value := range c.DefaultTags.Tags {
 		merged[name] = property.New(value)
 	}
 	switch {

@@ -2,6 +2,7 @@ package awsplugin
 
 import (
 	"fmt"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,9 @@ func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
 
 	second := s.create("aws:ec2/instance:Instance", "second", s.serverInputs())
 	own := second.get("publicIp")
+	applied := s.cloud.applied
 	moved := s.moveVIP(second)
+	require.Equal(t, applied+1, s.cloud.applied, "changes of the gateway: between two, the VIP would lead nowhere")
 	require.Equal(t, vip, public(second))
 	require.NotEqual(t, own, public(second))
 	require.Empty(t, s.state().Instances[second.id].AutoPublicIP, "its auto-assigned address is released")
@@ -83,4 +86,47 @@ func TestNoMoreElasticIPsThanAWSGives(t *testing.T) {
 		h.create("aws:ec2/eip:Eip", fmt.Sprint(i), object{})
 	}
 	h.refuses("AddressLimitExceeded", "aws:ec2/eip:Eip", object{})
+}
+
+func TestEC2sQueryAPIMovesTheVIPAsThePluginDoes(t *testing.T) {
+	s := newSite(t)
+	vip := s.vip.get("publicIp")
+	call := func(action string, parameters ...string) (any, error) {
+		form := url.Values{"Action": {action}}
+		for i := 0; i < len(parameters); i += 2 {
+			form.Set(parameters[i], parameters[i+1])
+		}
+		return s.plugin.ec2(t.Context(), "us-east-1", form)
+	}
+	holder := func() string {
+		described, err := call("DescribeAddresses", "AllocationId.1", s.vip.id)
+		require.NoError(t, err)
+		require.Equal(t, vip, described.(addresses).Items[0].PublicIP)
+		return described.(addresses).Items[0].InstanceID
+	}
+	require.Empty(t, holder())
+	old := s.moveVIP(s.server)
+	require.Equal(t, s.server.id, holder())
+	second := s.create("aws:ec2/instance:Instance", "second", s.serverInputs())
+
+	_, err := call("AssociateAddress", "AllocationId", s.vip.id, "InstanceId", second.id, "AllowReassociation", "true")
+	require.NoError(t, err)
+	require.Equal(t, second.id, holder())
+	require.Equal(t, vip, s.cloud.networkInterface(t, second.id).PublicIP.String())
+	require.False(t, s.refresh(old), "its association is another one")
+
+	_, err = call("TerminateInstances", "InstanceId.1", s.server.id)
+	require.NoError(t, err)
+	require.Nil(t, s.state().Instances[s.server.id])
+
+	for code, request := range map[string][]string{
+		"InvalidInstanceID.NotFound":   {"AssociateAddress", "AllocationId", s.vip.id, "InstanceId", "i-1"},
+		"InvalidAllocationID.NotFound": {"DescribeAddresses", "AllocationId.1", "eipalloc-1"},
+		"InvalidAction":                {"ReleaseAddress"},
+	} {
+		_, err := call(request[0], request[1:]...)
+		require.ErrorContains(t, err, code)
+	}
+	_, err = call("TerminateInstances", "InstanceId.1", "i-1")
+	require.ErrorContains(t, err, "InvalidInstanceID.NotFound")
 }

@@ -1,11 +1,9 @@
 package awsplugin
 
 import (
-	"cmp"
 	"context"
-	"encoding/base32"
-	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,87 +16,85 @@ import (
 // are said to hold, as EC2's do.
 const roleCredentialsLifetime = 6 * time.Hour
 
-// applyGateway brings the gateway of a VPC to what the store says.
-func (op *operation) applyGateway(ctx context.Context, vpcID string) error {
-	state, err := op.gatewayState(vpcID)
-	if err != nil {
-		return err
-	}
-	if err := op.cloud.ApplyGateway(ctx, vpcID, state); err != nil {
-		return fmt.Errorf("apply the state of the gateway of %s: %w", vpcID, err)
+// applyGateways brings the gateways of VPCs, some of which may be gone, to what the store says.
+func (op *operation) applyGateways(ctx context.Context, vpcs ...string) error {
+	slices.Sort(vpcs)
+	for _, vpc := range slices.Compact(vpcs) {
+		if op.Vpcs[vpc] == nil {
+			continue
+		}
+		state, err := op.gatewayState(vpc)
+		if err != nil {
+			return err
+		}
+		if err := op.cloud.ApplyGateway(ctx, vpc, state); err != nil {
+			return fmt.Errorf("apply the state of the gateway of %s: %w", vpc, err)
+		}
 	}
 	return nil
 }
 
 func (op *operation) gatewayState(vpcID string) (cloud.GatewayState, error) {
 	var state cloud.GatewayState
-	for _, i := range op.Instances {
-		if i.VpcID != vpcID {
+	for _, id := range slices.Sorted(maps.Keys(op.Instances)) {
+		if op.Instances[id].VpcID != vpcID {
 			continue
 		}
-		networkInterface, err := op.networkInterface(i)
+		networkInterface, err := op.networkInterface(op.Instances[id])
 		if err != nil {
-			return cloud.GatewayState{}, fmt.Errorf("instance %s: %w", i.Instance.ID, err)
+			return cloud.GatewayState{}, fmt.Errorf("instance %s: %w", id, err)
 		}
 		state.Interfaces = append(state.Interfaces, networkInterface)
 	}
-	slices.SortFunc(state.Interfaces, func(a, b cloud.NetworkInterface) int { return cmp.Compare(a.InstanceID, b.InstanceID) })
 	return state, nil
 }
 
-func (op *operation) networkInterface(i *store.InstanceRecord) (cloud.NetworkInterface, error) {
-	s, err := op.subnet(i.Instance.SubnetID)
-	if err != nil {
-		return cloud.NetworkInterface{}, err
-	}
+func (op *operation) networkInterface(i *store.Instance) (cloud.NetworkInterface, error) {
+	subnet := op.Subnets[i.Shown.Text("subnetId")]
 	n := cloud.NetworkInterface{
-		InstanceID: i.Instance.ID,
-		PrivateIP:  netip.MustParseAddr(i.Instance.PrivateIP),
-		Metadata:   op.metadata(i, s),
+		InstanceID: i.Shown.Text("id"),
+		PrivateIP:  netip.MustParseAddr(i.Shown.Text("privateIp")),
+		Metadata:   op.metadata(i, subnet),
 	}
 	// An address is no use without a route to the internet.
-	if address := op.publicIP(i); address != "" && op.isPublic(s) {
+	if address := op.publicIP(i); address != "" && op.isPublic(subnet) {
 		n.PublicIP = netip.MustParseAddr(address)
-		n.Elastic = op.elasticIP(i.Instance.ID) != nil
+		n.Elastic = op.elasticIP(n.InstanceID) != nil
 	}
-	for _, id := range i.Instance.VpcSecurityGroupIDs {
-		g, err := op.securityGroup(id)
-		if err != nil {
-			return cloud.NetworkInterface{}, err
+	for _, id := range i.Shown.Texts("vpcSecurityGroupIds") {
+		g := op.SecurityGroups[id]
+		for direction, all := range map[string]*[]cloud.Rule{"ingress": &n.Ingress, "egress": &n.Egress} {
+			rules, err := op.rules(g, direction)
+			if err != nil {
+				return cloud.NetworkInterface{}, err
+			}
+			*all = append(*all, rules...)
 		}
-		ingress, err := op.rules(g, g.Ingress)
-		if err != nil {
-			return cloud.NetworkInterface{}, err
-		}
-		egress, err := op.rules(g, g.Egress)
-		if err != nil {
-			return cloud.NetworkInterface{}, err
-		}
-		n.Ingress = append(n.Ingress, ingress...)
-		n.Egress = append(n.Egress, egress...)
-		n.Metadata.SecurityGroups = append(n.Metadata.SecurityGroups, g.Name)
+		n.Metadata.SecurityGroups = append(n.Metadata.SecurityGroups, g.Text("name"))
 	}
 	return n, nil
 }
 
-// rules resolves the peers of a group's rules to addresses.
-func (op *operation) rules(g *store.SecurityGroup, blocks []store.SecurityGroupRule) ([]cloud.Rule, error) {
+// rules resolves the peers of a group's rules in a direction to addresses.
+func (op *operation) rules(g store.Record, direction string) ([]cloud.Rule, error) {
 	var rules []cloud.Rule
-	for _, block := range blocks {
-		rule := cloud.Rule{Protocol: protocolName(block.Protocol), FromPort: block.FromPort, ToPort: block.ToPort}
-		for _, text := range block.CidrBlocks {
+	for _, r := range g.Objects(direction) {
+		rule := cloud.Rule{
+			Protocol: protocolName(r.Text("protocol")), FromPort: r.Number("fromPort"), ToPort: r.Number("toPort"),
+		}
+		for _, text := range r.Texts("cidrBlocks") {
 			rule.CIDRs = append(rule.CIDRs, storedCIDR(text))
 		}
-		if slices.Contains(block.PrefixListIDs, s3PrefixListID) {
+		if slices.Contains(r.Texts("prefixListIds"), s3PrefixListID) {
 			prefixes, err := op.s3Prefixes()
 			if err != nil {
 				return nil, err
 			}
 			rule.CIDRs = append(rule.CIDRs, prefixes...)
 		}
-		groups := block.SecurityGroups
-		if block.Self {
-			groups = append(slices.Clone(groups), g.ID)
+		groups := r.Texts("securityGroups")
+		if r.Flag("self") {
+			groups = append(groups, g.Text("id"))
 		}
 		rule.CIDRs = append(rule.CIDRs, op.members(groups)...)
 		if len(rule.CIDRs) > 0 {
@@ -112,43 +108,42 @@ func (op *operation) rules(g *store.SecurityGroup, blocks []store.SecurityGroupR
 func (op *operation) members(groups []string) []netip.Prefix {
 	var addresses []netip.Prefix
 	for _, i := range op.Instances {
-		if shared(i.Instance.VpcSecurityGroupIDs, groups) != "" {
-			addresses = append(addresses, netip.PrefixFrom(netip.MustParseAddr(i.Instance.PrivateIP), 32))
+		member := func(group string) bool { return slices.Contains(groups, group) }
+		if slices.ContainsFunc(i.Shown.Texts("vpcSecurityGroupIds"), member) {
+			addresses = append(addresses, netip.PrefixFrom(netip.MustParseAddr(i.Shown.Text("privateIp")), 32))
 		}
 	}
 	slices.SortFunc(addresses, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	return addresses
 }
 
-func (op *operation) metadata(i *store.InstanceRecord, s *store.Subnet) cloud.Metadata {
+func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Metadata {
+	options := i.Shown.Object("metadataOptions")
 	m := cloud.Metadata{
-		AMI:              i.Instance.Ami,
-		InstanceType:     i.Instance.InstanceType,
-		AvailabilityZone: i.Instance.AvailabilityZone,
+		AMI:              i.Shown.Text("ami"),
+		InstanceType:     i.Shown.Text("instanceType"),
+		AvailabilityZone: i.Shown.Text("availabilityZone"),
 		Region:           op.region,
 		AccountID:        accountID,
 		VpcID:            i.VpcID,
-		SubnetID:         s.ID,
-		VpcCIDR:          storedCIDR(op.Vpcs[i.VpcID].CidrBlock),
-		SubnetCIDR:       storedCIDR(s.CidrBlock),
+		SubnetID:         subnet.Text("id"),
+		VpcCIDR:          storedCIDR(op.Vpcs[i.VpcID].Text("cidrBlock")),
+		SubnetCIDR:       storedCIDR(subnet.Text("cidrBlock")),
 		UserData:         i.UserData,
-		KeyName:          i.Instance.KeyName,
+		KeyName:          i.Shown.Text("keyName"),
 		PublicKey:        i.PublicKey,
 		Architecture:     i.Architecture,
-		HopLimit:         i.Instance.MetadataOptions.HTTPPutResponseHopLimit,
-		TokensRequired:   i.Instance.MetadataOptions.HTTPTokens == "required",
-		Enabled:          i.Instance.MetadataOptions.HTTPEndpoint == "enabled",
+		HopLimit:         options.Number("httpPutResponseHopLimit"),
+		TokensRequired:   options.Text("httpTokens") == "required",
+		Enabled:          options.Text("httpEndpoint") == "enabled",
 	}
 	// As on AWS, an instance whose profile or role is gone has no credentials.
-	profile, ok := op.InstanceProfiles[i.Instance.IamInstanceProfile]
-	if !ok {
-		return m
-	}
-	if r, ok := op.Roles[profile.Role]; ok && r.Account != nil {
+	profile := op.InstanceProfiles[i.Shown.Text("iamInstanceProfile")]
+	if r, ok := op.Roles[profile.Text("role")]; ok && r.Account != nil {
 		m.Role = &cloud.RoleCredentials{
-			RoleName:           r.Role.Name,
-			InstanceProfileARN: profile.Arn,
-			InstanceProfileID:  profile.UniqueID,
+			RoleName:           r.Shown.Text("name"),
+			InstanceProfileARN: profile.Text("arn"),
+			InstanceProfileID:  profile.Text("uniqueId"),
 			AccessKeyID:        r.Account.AccessKeyID,
 			SecretAccessKey:    r.Account.SecretAccessKey,
 			Lifetime:           roleCredentialsLifetime,
@@ -161,8 +156,7 @@ func (op *operation) metadata(i *store.InstanceRecord, s *store.Subnet) cloud.Me
 // S3 server takes keys that begin with ASIA for temporary ones, which it
 // accepts only with a session token that it made itself.
 func newAccount() *store.Account {
-	secret := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(randomBytes())
-	return &store.Account{AccessKeyID: "AKIA" + randomText()[:16], SecretAccessKey: secret[:40]}
+	return &store.Account{AccessKeyID: "AKIA" + randomText(16), SecretAccessKey: randomText(40)}
 }
 
 // removeAbandoned ends the instances that a killed process left behind while
@@ -183,18 +177,14 @@ func (op *operation) removeAbandoned(ctx context.Context) error {
 }
 
 // removeInstance ends an instance and takes it out of the store and the gateway.
-func (op *operation) removeInstance(ctx context.Context, i *store.InstanceRecord) error {
-	if err := op.cloud.TerminateInstance(ctx, i.Instance.ID); err != nil && !errors.Is(err, cloud.ErrNotFound) {
-		return fmt.Errorf("terminate instance %s: %w", i.Instance.ID, err)
+func (op *operation) removeInstance(ctx context.Context, i *store.Instance) error {
+	id := i.Shown.Text("id")
+	if err := ignoreNotFound(op.cloud.TerminateInstance(ctx, id)); err != nil {
+		return fmt.Errorf("terminate instance %s: %w", id, err)
 	}
-	for _, a := range op.Addresses {
-		if a.InstanceID == i.Instance.ID {
-			disassociate(a)
-		}
+	if a := op.elasticIP(id); a != nil {
+		disassociate(a)
 	}
-	delete(op.Instances, i.Instance.ID)
-	if _, ok := op.Vpcs[i.VpcID]; !ok {
-		return nil
-	}
-	return op.applyGateway(ctx, i.VpcID)
+	delete(op.Instances, id)
+	return op.applyGateways(ctx, i.VpcID)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -214,8 +214,9 @@ func toValue(v any) property.Value {
 type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState
+	applied   int // states of gateways
 	instances map[string]cloud.InstanceSpec
-	records   []names.Record
+	records   []dns.Record
 	// runError makes RunInstance fail.
 	// switchedOff are the instances that shut themselves down.
 	switchedOff map[string]bool
@@ -254,10 +255,11 @@ func (c *fakeCloud) ApplyGateway(_ context.Context, vpcID string, state cloud.Ga
 		return cloud.ErrNotFound
 	}
 	c.gateways[vpcID] = state
+	c.applied++
 	return nil
 }
 
-func (c *fakeCloud) ApplyRecords(_ context.Context, records []names.Record) error {
+func (c *fakeCloud) ApplyRecords(_ context.Context, records []dns.Record) error {
 	c.records = records
 	return c.recordsError
 }

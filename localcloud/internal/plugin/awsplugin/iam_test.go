@@ -59,7 +59,7 @@ func TestARefreshOfAProfileWhoseRoleIsGoneWrites(t *testing.T) {
 	back()
 	require.True(t, s.refresh(s.profile))
 	require.Empty(t, s.profile.get("role"))
-	require.Empty(t, s.state().InstanceProfiles[s.profile.id].Role)
+	require.Empty(t, s.state().InstanceProfiles[s.profile.id].Text("role"))
 }
 
 func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {

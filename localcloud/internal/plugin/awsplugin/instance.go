@@ -3,15 +3,20 @@ package awsplugin
 import (
 	"cmp"
 	"context"
+	"crypto/md5"  //nolint:gosec // EC2's fingerprint of an imported RSA key is MD5.
 	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
+	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -22,57 +27,51 @@ import (
 // maxUserData is EC2's limit, in bytes before base64.
 const maxUserData = 16384
 
-// What EC2 does with an instance that shuts itself down.
-const (
-	shutdownStops      = "stop"
-	shutdownTerminates = "terminate"
-)
+// shutdownTerminates is what EC2 may do with an instance that shuts itself down, other than to stop it.
+const shutdownTerminates = "terminate"
 
-// instance launches and terminates instances.
-type instance struct{}
-
-func (instance) create(ctx context.Context, op *operation, inputs property.Map) (string, error) {
+func makeInstance(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.removeSwitchedOff(ctx); err != nil {
-		return "", err
+		return err
 	}
-	i, err := op.newInstance(ctx, inputs)
+	i, err := op.newInstance(ctx, r)
 	if err != nil {
-		return "", err
+		return err
 	}
-	id := i.Instance.ID
 	// Known to be unfinished before anything runs, so that nothing is left over
 	// if this process is killed.
 	i.Pending = true
-	op.Instances[id] = i
+	op.Instances[r.Text("id")] = i
 	if err := op.Save(); err != nil {
-		return "", err
+		return err
 	}
 	if err := op.launch(ctx, i); err != nil {
 		clean, cancel := detached(ctx)
 		defer cancel()
-		return "", errors.Join(err, op.removeInstance(clean, i), op.Save())
+		return errors.Join(err, op.removeInstance(clean, i), op.Save())
 	}
 	i.Pending = false
-	return id, nil
+	return nil
 }
 
-func (op *operation) launch(ctx context.Context, i *store.InstanceRecord) error {
-	if err := op.useRole(ctx, i.Instance.IamInstanceProfile); err != nil {
+func (op *operation) launch(ctx context.Context, i *store.Instance) error {
+	if err := op.useRole(ctx, i.Shown.Text("iamInstanceProfile")); err != nil {
 		return err
 	}
-	if err := op.applyGateway(ctx, i.VpcID); err != nil {
+	if err := op.applyGateways(ctx, i.VpcID); err != nil {
 		return err
 	}
+	id := i.Shown.Text("id")
 	err := op.cloud.RunInstance(ctx, cloud.InstanceSpec{
-		ID:           i.Instance.ID,
+		ID:           id,
 		VpcID:        i.VpcID,
-		AMI:          i.Instance.Ami,
-		InstanceType: i.Instance.InstanceType,
-		PrivateIP:    netip.MustParseAddr(i.Instance.PrivateIP),
-		Name:         i.Instance.Tags["Name"],
+		AMI:          i.Shown.Text("ami"),
+		InstanceType: i.Shown.Text("instanceType"),
+		PrivateIP:    netip.MustParseAddr(i.Shown.Text("privateIp")),
+		Name:         i.Shown.Tags("tags")["Name"],
 	})
 	if err != nil {
-		return fmt.Errorf("run instance %s: %w", i.Instance.ID, err)
+		return fmt.Errorf("run instance %s: %w", id, err)
 	}
 	return nil
 }
@@ -81,14 +80,14 @@ func (op *operation) launch(ctx context.Context, i *store.InstanceRecord) error 
 // asked to be terminated then.
 func (op *operation) removeSwitchedOff(ctx context.Context) error {
 	for id, i := range op.Instances {
-		if i.Pending || i.Instance.InstanceInitiatedShutdownBehavior != shutdownTerminates {
+		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != shutdownTerminates {
 			continue
 		}
-		state, err := op.cloud.InstanceState(ctx, id)
-		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		state, err := op.instanceState(ctx, i)
+		if err != nil {
 			return fmt.Errorf("ask for the state of instance %s: %w", id, err)
 		}
-		if err == nil && state == cloud.InstanceStopped {
+		if state == shutdownTerminates {
 			if err := op.removeInstance(ctx, i); err != nil {
 				return err
 			}
@@ -97,211 +96,127 @@ func (op *operation) removeSwitchedOff(ctx context.Context) error {
 	return nil
 }
 
-func (instance) read(ctx context.Context, op *operation, id string) (any, error) {
-	i, err := found(op.Instances, id)
-	if err != nil {
-		return nil, err
+// instanceState is the state of an instance, or "" for one that was terminated by
+// other means, or shutdownTerminates for one that has shut itself down to that end.
+func (op *operation) instanceState(ctx context.Context, i *store.Instance) (string, error) {
+	state, err := op.cloud.InstanceState(ctx, i.Shown.Text("id"))
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+		return "", nil
+	case state == cloud.InstanceStopped && i.Shown.Text("instanceInitiatedShutdownBehavior") == shutdownTerminates:
+		return shutdownTerminates, err
 	}
-	state, err := op.cloud.InstanceState(ctx, id)
-	if errors.Is(err, cloud.ErrNotFound) {
-		// Terminated by other means: what it held is free again.
-		if err := op.removeInstance(ctx, i); err != nil {
-			return nil, err
-		}
-		return nil, errGone
-	}
+	return state, err
+}
+
+func showInstance(ctx context.Context, op *operation, r store.Record) (store.Record, error) {
+	id := r.Text("id")
+	i := op.Instances[id]
+	state, err := op.instanceState(ctx, i)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
 	}
-	if state == cloud.InstanceStopped && i.Instance.InstanceInitiatedShutdownBehavior == shutdownTerminates {
+	if state == "" || state == shutdownTerminates {
+		// Free its addresses.
 		if err := op.removeInstance(ctx, i); err != nil {
 			return nil, err
 		}
 		return nil, errGone
 	}
-	shown := i.Instance
-	shown.InstanceState = state
+	shown, address := maps.Clone(r), ""
 	if state != cloud.InstanceStopped || op.elasticIP(id) != nil {
-		shown.PublicIP = op.publicIP(i) // a stopped instance keeps an Elastic IP and no other address
+		address = op.publicIP(i) // a stopped instance keeps an Elastic IP and no other address
 	}
 	// What AWS shows is whether there is a public address now, an Elastic IP included.
-	associated := shown.PublicIP != ""
-	shown.AssociatePublicIPAddress = &associated
-	if v := op.Vpcs[i.VpcID]; v != nil && v.EnableDNSHostnames {
-		shown.PublicDNS = op.publicDNS(shown.PublicIP)
+	shown["instanceState"], shown["publicIp"], shown["associatePublicIpAddress"] = state, address, address != ""
+	shown["publicDns"] = ""
+	if op.Vpcs[i.VpcID].Flag("enableDnsHostnames") {
+		shown["publicDns"] = op.publicDNS(address)
 	}
-	return &shown, nil
+	return shown, nil
 }
 
-func (instance) update(ctx context.Context, op *operation, id string, inputs property.Map) error {
-	i, err := found(op.Instances, id)
-	if err != nil {
-		return err
-	}
-	var next store.Instance
-	if err := schema.Decode(inputs, &next); err != nil {
-		return err
-	}
-	if next.VpcSecurityGroupIDs != nil {
-		if err := op.checkGroups(next.VpcSecurityGroupIDs, i.VpcID); err != nil {
-			return err
-		}
-		i.Instance.VpcSecurityGroupIDs = next.VpcSecurityGroupIDs
-	}
-	if next.MetadataOptions != nil {
-		options, err := metadataOptions(next.MetadataOptions, i.Instance.MetadataOptions)
-		if err != nil {
-			return err
-		}
-		i.Instance.MetadataOptions = options
-	}
-	if next.IamInstanceProfile != "" {
-		if err := op.checkProfile(next.IamInstanceProfile); err != nil {
-			return err
-		}
-		i.Instance.IamInstanceProfile = next.IamInstanceProfile
-		if err := op.useRole(ctx, next.IamInstanceProfile); err != nil {
-			return err
-		}
-	}
-	if next.RootBlockDevice != nil {
-		i.Instance.RootBlockDevice.Tags = next.RootBlockDevice.Tags
-	}
-	if next.MaintenanceOptions != nil {
-		i.Instance.MaintenanceOptions = next.MaintenanceOptions
-	}
-	i.Instance.CreditSpecification = next.CreditSpecification
-	if next.InstanceInitiatedShutdownBehavior != "" {
-		i.Instance.InstanceInitiatedShutdownBehavior = next.InstanceInitiatedShutdownBehavior
-	}
-	i.Instance.UserDataReplaceOnChange = next.UserDataReplaceOnChange
-	i.Instance.Tags = next.Tags
-	i.Instance.VolumeTags = next.VolumeTags
-	return op.applyGateway(ctx, i.VpcID)
-}
-
-// refuseUpdate names the changes that on AWS stop and start the instance, or
+// forbidInstance names the changes that on AWS stop and start the instance, or
 // resize its volume.
-func (instance) refuseUpdate(op *operation, id string, inputs property.Map) error {
-	i, err := found(op.Instances, id)
-	if err != nil {
-		return err
-	}
-	var next store.Instance
-	if err := schema.Decode(inputs, &next); err != nil {
-		return err
-	}
-	now, root := i.Instance, i.Instance.RootBlockDevice
-	nextRoot := next.RootBlockDevice
-	if nextRoot == nil {
-		nextRoot = &store.RootBlockDevice{}
-	}
-	changed := []struct {
-		name    string
-		changed bool
-	}{
-		{"instanceType", next.InstanceType != "" && next.InstanceType != now.InstanceType},
-		{"userData", next.UserData != "" && hashUserData(next.UserData) != now.UserData},
-		{"userDataBase64", next.UserDataBase64 != "" && next.UserDataBase64 != now.UserDataBase64},
-		{"rootBlockDevice.volumeSize", nextRoot.VolumeSize != 0 && nextRoot.VolumeSize != root.VolumeSize},
-		{"rootBlockDevice.volumeType", nextRoot.VolumeType != "" && nextRoot.VolumeType != root.VolumeType},
-		{"rootBlockDevice.iops", nextRoot.Iops != 0 && nextRoot.Iops != root.Iops},
-		{"rootBlockDevice.throughput", nextRoot.Throughput != 0 && nextRoot.Throughput != root.Throughput},
-	}
-	for _, c := range changed {
-		if c.changed {
+func forbidInstance(r, inputs store.Record) error {
+	for _, name := range []string{
+		"instanceType", "userData", "userDataBase64",
+		"rootBlockDevice.volumeSize", "rootBlockDevice.volumeType", "rootBlockDevice.iops", "rootBlockDevice.throughput",
+	} {
+		next := inputs.At(name)
+		if name == "userData" && inputs.Has(name) {
+			next = hashUserData(inputs.Text(name))
+		}
+		if inputs.Has(name) && next != r.At(name) {
 			return fmt.Errorf("a change of %s in place is not supported by localcloud: this project replaces servers; "+
-				"set userDataReplaceOnChange, and pulumi.ReplaceOnChanges([]string{%q})", c.name, c.name)
+				"set userDataReplaceOnChange, and pulumi.ReplaceOnChanges([]string{%q})", name, name)
 		}
 	}
 	return nil
 }
 
-func (instance) delete(ctx context.Context, op *operation, id string) error {
-	i, err := found(op.Instances, id)
-	if err != nil {
-		return err
-	}
-	return op.removeInstance(ctx, i)
+func removeInstance(ctx context.Context, op *operation, r store.Record) error {
+	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// newInstance checks inputs as RunInstances does, and fills in what AWS chooses.
-func (op *operation) newInstance(ctx context.Context, inputs property.Map) (*store.InstanceRecord, error) {
-	i := &store.InstanceRecord{}
-	if err := schema.Decode(inputs, &i.Instance); err != nil {
-		return nil, err
+// checkInstance checks what can change in place.
+func checkInstance(op *operation, r store.Record) error {
+	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
+		r["vpcSecurityGroupIds"] = []any{op.Vpcs[op.network(r)].Text("defaultSecurityGroupId")}
 	}
-	in := &i.Instance
-	s, err := op.subnet(in.SubnetID)
-	if err != nil {
-		return nil, err
+	if profile := r.Text("iamInstanceProfile"); profile != "" {
+		return op.checkProfile(profile)
 	}
-	i.VpcID = s.VpcID
-	if in.AvailabilityZone != "" && in.AvailabilityZone != s.AvailabilityZone {
-		return nil, apiError("InvalidParameterValue", "The availability zone '%s' does not match the subnet's, '%s'",
-			in.AvailabilityZone, s.AvailabilityZone)
-	}
-	in.AvailabilityZone = s.AvailabilityZone
-	if err := checkZone(op.region, in.AvailabilityZone, in.InstanceType); err != nil {
-		return nil, err
-	}
+	return nil
+}
 
-	image, err := op.image(ctx, in.Ami, in.InstanceType)
+func applyInstance(ctx context.Context, op *operation, before, after store.Record) error {
+	if before == nil || after == nil {
+		return nil
+	}
+	if err := op.useRole(ctx, after.Text("iamInstanceProfile")); err != nil {
+		return err
+	}
+	return op.applyGateways(ctx, op.network(after))
+}
+
+// newInstance checks a record as RunInstances does, and fills in what AWS chooses.
+func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
+	subnet := op.Subnets[r.Text("subnetId")]
+	key := op.KeyPairs[r.Text("keyName")]
+	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId"), PublicKey: key.Text("publicKey")}
+	zone := subnet.Text("availabilityZone")
+	if wanted := r.Text("availabilityZone"); wanted != "" && wanted != zone {
+		return nil, invalidParameter("The availability zone '%s' does not match the subnet's, '%s'", wanted, zone)
+	}
+	r["availabilityZone"] = zone
+	if err := checkZone(op.region, zone, r.Text("instanceType")); err != nil {
+		return nil, err
+	}
+	image, err := op.image(ctx, r.Text("ami"), r.Text("instanceType"))
 	if err != nil {
 		return nil, err
 	}
 	i.Architecture = image.Architecture
-	if in.RootBlockDevice, err = rootBlockDevice(in.RootBlockDevice, image.RootDeviceName); err != nil {
+	if err := completeRootVolume(r, image.RootDeviceName); err != nil {
 		return nil, err
 	}
-	if in.MetadataOptions, err = metadataOptions(in.MetadataOptions, &store.MetadataOptions{
-		HTTPEndpoint: "enabled", HTTPTokens: "optional", HTTPPutResponseHopLimit: 1,
-		HTTPProtocolIpv6: "disabled", InstanceMetadataTags: "disabled",
-	}); err != nil {
+	if i.UserData, err = userData(r); err != nil {
 		return nil, err
 	}
-	if i.UserData, err = userData(in); err != nil {
+	privateIP, err := op.privateIP(subnet, r.Text("privateIp"))
+	if err != nil {
 		return nil, err
 	}
-	if len(in.VpcSecurityGroupIDs) == 0 {
-		in.VpcSecurityGroupIDs = []string{op.Vpcs[s.VpcID].DefaultSecurityGroupID}
-	}
-	if err := op.checkGroups(in.VpcSecurityGroupIDs, s.VpcID); err != nil {
-		return nil, err
-	}
-	if in.KeyName != "" {
-		key, ok := op.KeyPairs[in.KeyName]
-		if !ok {
-			return nil, apiError("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", in.KeyName)
-		}
-		i.PublicKey = key.PublicKey
-	}
-	if in.IamInstanceProfile != "" {
-		if err := op.checkProfile(in.IamInstanceProfile); err != nil {
-			return nil, err
-		}
-	}
-	if in.PrivateIP, err = op.privateIP(s, in.PrivateIP); err != nil {
-		return nil, err
-	}
-
-	i.AutoAssign = s.MapPublicIPOnLaunch
-	if in.AssociatePublicIPAddress != nil {
-		i.AutoAssign = *in.AssociatePublicIPAddress
+	i.AutoAssign = subnet.Flag("mapPublicIpOnLaunch")
+	if r["associatePublicIpAddress"] != nil {
+		i.AutoAssign = r.Flag("associatePublicIpAddress")
 	}
 	if err := op.autoAssign(i); err != nil {
 		return nil, err
 	}
-
-	in.ID = newID("i")
-	in.Arn = op.ec2ARN("instance", in.ID)
-	in.PrimaryNetworkInterfaceID = newID("eni")
-	in.PrivateDNS = op.privateDNS(in.PrivateIP)
-	in.InstanceInitiatedShutdownBehavior = cmp.Or(in.InstanceInitiatedShutdownBehavior, shutdownStops)
-	in.Tenancy = "default"
-	if in.MaintenanceOptions == nil {
-		in.MaintenanceOptions = &store.MaintenanceOptions{AutoRecovery: "default"}
-	}
+	r["privateIp"], r["privateDns"] = privateIP, op.privateDNS(privateIP)
+	r["primaryNetworkInterfaceId"] = newID("eni")
 	return i, nil
 }
 
@@ -314,24 +229,12 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 		return cloud.Image{}, fmt.Errorf("look up image %s: %w", ami, err)
 	}
 	if architecture := schema.Architecture(instanceType); image.Architecture != architecture {
-		return cloud.Image{}, apiError("InvalidParameterValue",
+		return cloud.Image{}, invalidParameter(
 			"The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
-				"Specify an instance type and an AMI that have matching architectures, and try again.", architecture, image.Architecture)
+				"Specify an instance type and an AMI that have matching architectures, and try again.",
+			architecture, image.Architecture)
 	}
 	return image, nil
-}
-
-func (op *operation) checkGroups(ids []string, vpcID string) error {
-	for _, id := range ids {
-		g, err := op.securityGroup(id)
-		if err != nil {
-			return err
-		}
-		if g.VpcID != vpcID {
-			return apiError("InvalidParameter", "Security group %s and the instance's subnet belong to different networks.", id)
-		}
-	}
-	return nil
 }
 
 // checkProfile refuses a profile without which the instance would start, and
@@ -339,32 +242,34 @@ func (op *operation) checkGroups(ids []string, vpcID string) error {
 func (op *operation) checkProfile(name string) error {
 	profile, ok := op.InstanceProfiles[name]
 	if !ok {
-		return apiError("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+		return invalidParameter(
+			"Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
 	}
-	r, ok := op.Roles[profile.Role]
+	r, ok := op.Roles[profile.Text("role")]
 	if !ok {
-		return apiError("InvalidParameterValue", "IAM Instance Profile %q has no associated IAM Roles", profile.Arn)
+		return invalidParameter("IAM Instance Profile %q has no associated IAM Roles", profile.Text("arn"))
 	}
-	trust, err := policy.TrustPolicy(r.Role.AssumeRolePolicy)
+	trust, err := policy.TrustPolicy(r.Shown.Text("assumeRolePolicy"))
 	if err != nil {
-		return fmt.Errorf("read the assume role policy of %s: %w", r.Role.Name, err)
+		return fmt.Errorf("read the assume role policy of %s: %w", profile.Text("role"), err)
 	}
 	if !trust.TrustsEC2() {
-		return apiError("InvalidParameterValue",
-			"EC2 cannot assume the role %s of instance profile %s: its assumeRolePolicy must allow sts:AssumeRole to the service ec2.amazonaws.com",
-			r.Role.Name, name)
+		return invalidParameter(
+			"EC2 cannot assume the role %s of instance profile %s: its assumeRolePolicy must allow sts:AssumeRole to the "+
+				"service ec2.amazonaws.com",
+			profile.Text("role"), name)
 	}
 	return nil
 }
 
 // privateIP checks an address, or chooses the first free one. AWS keeps the
 // first four addresses and the last one of a subnet to itself.
-func (op *operation) privateIP(s *store.Subnet, wanted string) (string, error) {
-	block := storedCIDR(s.CidrBlock)
+func (op *operation) privateIP(subnet store.Record, wanted string) (string, error) {
+	block := storedCIDR(subnet.Text("cidrBlock"))
 	used := map[string]bool{}
 	for _, i := range op.Instances {
-		if i.VpcID == s.VpcID {
-			used[i.Instance.PrivateIP] = true
+		if i.VpcID == subnet.Text("vpcId") {
+			used[i.Shown.Text("privateIp")] = true
 		}
 	}
 	first := block.Addr()
@@ -383,32 +288,29 @@ func (op *operation) privateIP(s *store.Subnet, wanted string) (string, error) {
 		}
 	}
 	if wanted != "" {
-		return "", apiError("InvalidParameterValue", "Address %s does not fall within the subnet's address range %s, or is reserved", wanted, block)
+		return "", invalidParameter(
+			"Address %s does not fall within the subnet's address range %s, or is reserved", wanted, block)
 	}
-	return "", apiError("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s'", s.ID)
+	return "", apiError("InsufficientFreeAddressesInSubnet",
+		"There are not enough free addresses in subnet '%s'", subnet.Text("id"))
 }
 
-// userData returns what the instance gets, and leaves in the instance what the
+// userData returns what the instance gets, and leaves in the record what the
 // Terraform provider keeps in its state.
-func userData(in *store.Instance) ([]byte, error) {
-	var data []byte
-	switch {
-	case in.UserDataBase64 != "":
-		decoded, err := base64.StdEncoding.DecodeString(in.UserDataBase64)
-		if err != nil {
-			return nil, apiError("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data: %s", err)
-		}
+func userData(r store.Record) ([]byte, error) {
+	text, encoded := r.Text("userData"), r.Text("userDataBase64")
+	data := []byte(text)
+	// The provider sends what already is base64 as it is.
+	if decoded, err := base64.StdEncoding.DecodeString(cmp.Or(encoded, text)); err == nil {
 		data = decoded
-	case in.UserData != "":
-		data = []byte(in.UserData)
-		// The provider sends what already is base64 as it is.
-		if decoded, err := base64.StdEncoding.DecodeString(in.UserData); err == nil {
-			data = decoded
-		}
-		in.UserData = hashUserData(in.UserData)
+	} else if encoded != "" {
+		return nil, apiError("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data: %s", err)
+	}
+	if text != "" {
+		r["userData"] = hashUserData(text)
 	}
 	if len(data) > maxUserData {
-		return nil, apiError("InvalidParameterValue", "User data is limited to %d bytes; this has %d", maxUserData, len(data))
+		return nil, invalidParameter("User data is limited to %d bytes; this has %d", maxUserData, len(data))
 	}
 	return data, nil
 }
@@ -418,64 +320,52 @@ func hashUserData(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// metadataOptions completes given options, which may be nil, from current ones.
-func metadataOptions(given, current *store.MetadataOptions) (*store.MetadataOptions, error) {
-	options := *current
-	if given == nil {
-		return &options, nil
+// completeRootVolume checks the root volume as EC2 does, and fills in what it chooses.
+func completeRootVolume(r store.Record, deviceName string) error {
+	root := r.Object("rootBlockDevice")
+	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
+	switch {
+	case root.Number("throughput") != 0 && kind != "gp3":
+		return apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", kind)
+	case iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, kind):
+		return apiError("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", kind)
+	case iops == 0 && strings.HasPrefix(kind, "io"):
+		return apiError("MissingParameter", "The parameter iops must be specified for %s volumes.", kind)
 	}
-	if given.HTTPEndpoint != "" {
-		options.HTTPEndpoint = given.HTTPEndpoint
+	switch kind {
+	case "gp3":
+		root["iops"] = float64(cmp.Or(iops, 3000))
+		root["throughput"] = float64(cmp.Or(root.Number("throughput"), 125))
+	case "gp2":
+		root["iops"] = float64(min(max(100, 3*size), 16000))
 	}
-	if given.HTTPTokens != "" {
-		options.HTTPTokens = given.HTTPTokens
-	}
-	if given.HTTPPutResponseHopLimit != 0 {
-		options.HTTPPutResponseHopLimit = given.HTTPPutResponseHopLimit
-	}
-	if options.HTTPPutResponseHopLimit < 1 || options.HTTPPutResponseHopLimit > 64 {
-		return nil, apiError("InvalidParameterValue", "metadataOptions.httpPutResponseHopLimit is %d: write 1 to 64", options.HTTPPutResponseHopLimit)
-	}
-	return &options, nil
+	root["deviceName"], root["volumeId"] = deviceName, newID("vol")
+	return nil
 }
 
-// rootBlockDevice completes the root volume, which may be nil.
-func rootBlockDevice(given *store.RootBlockDevice, deviceName string) (*store.RootBlockDevice, error) {
-	root := store.RootBlockDevice{DeleteOnTermination: true}
-	if given != nil {
-		root = *given
+// checkKeyPair checks a public key, and adds its type and fingerprint.
+func checkKeyPair(_ *operation, r store.Record) error {
+	if r["keyPairId"] != nil {
+		return nil
 	}
-	if root.VolumeSize == 0 {
-		root.VolumeSize = 8
+	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(r.Text("publicKey")))
+	if err != nil || len(options) > 0 || strings.TrimSpace(string(rest)) != "" {
+		return apiError("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
 	}
-	if root.VolumeType == "" {
-		root.VolumeType = "gp2"
-	}
-	if root.VolumeSize < 1 || root.VolumeSize > 16384 {
-		return nil, apiError("InvalidParameterValue", "rootBlockDevice.volumeSize is %d GiB: write 1 to 16384", root.VolumeSize)
-	}
-	if root.Throughput != 0 && root.VolumeType != "gp3" {
-		return nil, apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", root.VolumeType)
-	}
-	if root.Iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, root.VolumeType) {
-		return nil, apiError("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", root.VolumeType)
-	}
-	switch root.VolumeType {
-	case "gp3":
-		if root.Iops == 0 {
-			root.Iops = 3000
+	switch key.Type() {
+	case ssh.KeyAlgoED25519:
+		sum := sha256.Sum256(key.Marshal())
+		r["keyType"], r["fingerprint"] = "ed25519", base64.StdEncoding.EncodeToString(sum[:])
+	case ssh.KeyAlgoRSA:
+		der, err := x509.MarshalPKIXPublicKey(key.(ssh.CryptoPublicKey).CryptoPublicKey())
+		if err != nil {
+			return fmt.Errorf("fingerprint the public key: %w", err)
 		}
-		if root.Throughput == 0 {
-			root.Throughput = 125
-		}
-	case "gp2":
-		root.Iops = min(max(100, 3*root.VolumeSize), 16000)
-	case "io1", "io2":
-		if root.Iops == 0 {
-			return nil, apiError("MissingParameter", "The parameter iops must be specified for %s volumes.", root.VolumeType)
-		}
+		sum := md5.Sum(der) //nolint:gosec // See above.
+		r["keyType"], r["fingerprint"] = "rsa", strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":")
+	default:
+		return apiError("InvalidKey.Format", "Key of type %s is not supported: EC2 imports ED25519 and RSA keys", key.Type())
 	}
-	root.DeviceName = deviceName
-	root.VolumeID = newID("vol")
-	return &root, nil
+	r["publicKey"], r["keyPairId"] = strings.TrimSpace(r.Text("publicKey")), newID("key")
+	return nil
 }

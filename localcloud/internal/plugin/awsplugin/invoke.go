@@ -1,6 +1,7 @@
 package awsplugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,43 +9,42 @@ import (
 	"strings"
 
 	p "github.com/pulumi/pulumi-go-provider"
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// function is a function of the provider, with the arguments that it takes.
+// providerToken is the type of OIDC providers.
+const providerToken = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
+
 type function struct {
 	arguments []string
-	// may are the permissions that it needs.
+	// may are the permissions that it needs, nil for none.
 	may  func(q question) []call
-	call func(op *operation, arguments property.Map) (property.Map, error)
+	call func(op *operation, arguments store.Record) (store.Record, error)
 }
 
 func functions() map[string]function {
 	return map[string]function{
-		"aws:index/getCallerIdentity:getCallerIdentity": {
-			// Everybody may ask who they are, and no policy can deny it.
-			may:  func(question) []call { return nil },
-			call: getCallerIdentity,
-		},
-		"aws:index/getRegion:getRegion": {
-			may:  func(question) []call { return nil }, // it asks no service
-			call: getRegion,
-		},
+		// Everybody may ask who they are, and no policy can deny it.
+		"aws:index/getCallerIdentity:getCallerIdentity": {call: getCallerIdentity},
+		// It asks no service.
+		"aws:index/getRegion:getRegion": {call: getRegion},
 		"aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {
 			arguments: []string{"filters", "locationType"},
-			may:       func(q question) []call { return q.about("ec2:DescribeInstanceTypeOfferings") },
+			may:       func(q question) []call { return q.clauses("ec2:DescribeInstanceTypeOfferings") },
 			call:      getInstanceTypeOfferings,
 		},
 		"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": {
 			arguments: []string{"arn", "url"},
 			may: func(q question) []call {
-				if arn := q.text("arn"); arn != "" {
-					q.id = arn
-					return q.on("iam:GetOpenIDConnectProvider", q.provider())
+				calls := q.clauses("iam:ListOpenIDConnectProviders")
+				arn := q.text("arn")
+				if arn != "" {
+					calls = nil
 				}
-				return all(q.about("iam:ListOpenIDConnectProviders"), q.on("iam:GetOpenIDConnectProvider", q.provider()))
+				arn = cmp.Or(arn, q.plugin.kinds[providerToken].arnOf(q.region, "/", q.text("url")))
+				return append(calls, call{"iam:GetOpenIDConnectProvider", q.of(providerToken, arn)})
 			},
 			call: getOpenIDConnectProvider,
 		},
@@ -68,12 +68,15 @@ func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (p.Invoke
 		}
 	}
 	var response p.InvokeResponse
+	arguments := store.Record(schema.Record(request.Args))
 	err := pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(f.may(question{operation: op, inputs: request.Args})); err != nil {
-			return err
+		if f.may != nil {
+			if err := op.authorize(f.may(question{operation: op, inputs: arguments})); err != nil {
+				return err
+			}
 		}
-		var err error
-		response.Return, err = f.call(op, request.Args)
+		result, err := f.call(op, arguments)
+		response.Return = schema.Value(map[string]any(result)).AsMap()
 		return err
 	})
 	if err != nil {
@@ -82,43 +85,28 @@ func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (p.Invoke
 	return response, nil
 }
 
-func getCallerIdentity(op *operation, _ property.Map) (property.Map, error) {
-	return property.NewMap(map[string]property.Value{
-		"id":        property.New(accountID),
-		"accountId": property.New(accountID),
-		"userId":    property.New(op.caller.UserID),
-		"arn":       property.New(op.caller.ARN),
-	}), nil
+func getCallerIdentity(op *operation, _ store.Record) (store.Record, error) {
+	return store.Record{"id": accountID, "accountId": accountID, "userId": op.caller.UserID, "arn": op.caller.ARN}, nil
 }
 
-func getRegion(op *operation, _ property.Map) (property.Map, error) {
-	return property.NewMap(map[string]property.Value{
-		"id":          property.New(op.region),
-		"name":        property.New(op.region),
-		"endpoint":    property.New("ec2." + op.region + ".amazonaws.com"),
-		"description": property.New(op.region),
-	}), nil
+func getRegion(op *operation, _ store.Record) (store.Record, error) {
+	return store.Record{
+		"id": op.region, "name": op.region, "endpoint": "ec2." + op.region + ".amazonaws.com", "description": op.region,
+	}, nil
 }
 
-func getOpenIDConnectProvider(op *operation, arguments property.Map) (property.Map, error) {
-	q := question{inputs: arguments}
-	arn, address := q.text("arn"), q.text("url")
-	switch {
-	case (arn == "") == (address == ""):
-		return property.Map{}, fmt.Errorf("write one of arn and url")
-	case arn == "":
-		arn = providerARN(strings.TrimPrefix(address, "https://"))
+func getOpenIDConnectProvider(op *operation, arguments store.Record) (store.Record, error) {
+	arn, address := arguments.Text("arn"), arguments.Text("url")
+	if (arn == "") == (address == "") {
+		return nil, fmt.Errorf("write one of arn and url")
 	}
-	provider, ok := op.OpenIDConnectProviders[arn]
-	if !ok {
-		return property.Map{}, apiError("NoSuchEntity", "OpenIDConnect Provider not found for arn %s", arn)
+	arn = cmp.Or(arn, op.plugin.kinds[providerToken].arnOf(op.region, "/", address))
+	provider := maps.Clone(op.OpenIDConnectProviders[arn])
+	if provider == nil {
+		return nil, apiError("NoSuchEntity", "OpenIDConnect Provider not found for arn %s", arn)
 	}
-	properties, err := schema.Encode(provider)
-	if err != nil {
-		return property.Map{}, err
+	if provider["tags"] == nil {
+		provider["tags"] = map[string]any{}
 	}
-	if properties.Get("tags").IsNull() {
-		properties = properties.Set("tags", property.New(map[string]property.Value{}))
-	}
-	return properties, nil
+	return provider, nil
 }

@@ -165,3 +165,16 @@ func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
 	require.True(t, s.refresh(rule))
 	require.Equal(t, "two", rule.get("description"))
 }
+
+func TestARouteTableChangesItsTagsThoughARoutesGatewayIsGone(t *testing.T) {
+	h := newHarness(t)
+	vpc := h.create("aws:ec2/vpc:Vpc", "vpc", object{"cidrBlock": "10.0.0.0/16"})
+	gateway := h.create("aws:ec2/internetGateway:InternetGateway", "gateway", object{"vpcId": vpc.id})
+	table := h.create("aws:ec2/routeTable:RouteTable", "table", object{"vpcId": vpc.id})
+	h.create("aws:ec2/route:Route", "internet", object{
+		"routeTableId": table.id, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": gateway.id,
+	})
+	require.NoError(t, h.delete(gateway))
+	h.update(table, object{"vpcId": vpc.id, "tags": object{"Name": "public"}})
+	require.Len(t, h.state().RouteTables[table.id].Objects("routes"), 1)
+}

@@ -1,573 +1,479 @@
 package awsplugin
 
 import (
+	"cmp"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// permissions are the requests to AWS's APIs by which terraform-provider-aws
-// 5.100, which pulumi-aws 6.83 bridges, does one thing with a resource of a type.
-// After a create or an update the provider reads the resource, so both need the
-// permissions of read, too; the table does not repeat them. It leaves out requests
-// that the provider sends only under circumstances that localcloud does not have.
-//
-// A test compares the table with a recording of the provider. Which action a request
-// needs, and on what, is as in AWS's Service Authorization Reference.
-type permissions struct {
-	create, read, update, delete func(q question) []call
-}
+// signIn says with what account the plugin was called, and which is the
+// administrator's.
+type signIn func() (given, root store.Account, err error)
 
-// permissionsOf is the table: the permissions of each resource type.
-func permissionsOf() map[string]permissions {
-	return map[string]permissions{
-		"aws:ec2/vpc:Vpc": {
-			create: func(q question) []call {
-				return all(
-					q.makes("ec2:CreateVpc", "vpc"),
-					q.ifTrue("enableDnsHostnames", q.on("ec2:ModifyVpcAttribute", q.self("vpc"))),
-				)
-			},
-			read: func(q question) []call {
-				return all(
-					q.about("ec2:DescribeVpcs", "ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"),
-					q.on("ec2:DescribeVpcAttribute", q.self("vpc")),
-				)
-			},
-			update: func(q question) []call {
-				return all(
-					q.retags(q.self("vpc")),
-					q.ifChanged("enableDnsHostnames", q.on("ec2:ModifyVpcAttribute", q.self("vpc"))),
-				)
-			},
-			delete: func(q question) []call { return all(q.on("ec2:DeleteVpc", q.self("vpc")), q.about("ec2:DescribeVpcs")) },
-		},
-		"aws:ec2/subnet:Subnet": {
-			create: func(q question) []call {
-				return all(
-					q.makes("ec2:CreateSubnet", "subnet", q.ec2("vpc", q.text("vpcId"))),
-					q.ifTrue("mapPublicIpOnLaunch", q.on("ec2:ModifySubnetAttribute", q.self("subnet"))),
-				)
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeSubnets") },
-			update: func(q question) []call {
-				return all(
-					q.retags(q.self("subnet")),
-					q.ifChanged("mapPublicIpOnLaunch", q.on("ec2:ModifySubnetAttribute", q.self("subnet"))),
-				)
-			},
-			delete: func(q question) []call {
-				return all(q.about("ec2:DescribeNetworkInterfaces"), q.on("ec2:DeleteSubnet", q.self("subnet")))
-			},
-		},
-		"aws:ec2/internetGateway:InternetGateway": {
-			create: func(q question) []call {
-				return all(
-					q.makes("ec2:CreateInternetGateway", "internet-gateway"),
-					q.ifGiven("vpcId", q.on("ec2:AttachInternetGateway", q.self("internet-gateway"), q.ec2("vpc", q.text("vpcId")))),
-				)
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeInternetGateways") },
-			update: func(q question) []call {
-				return all(
-					q.retags(q.self("internet-gateway")),
-					q.ifChanged("vpcId", all(
-						q.detachesGateway(),
-						q.ifGiven("vpcId", q.on("ec2:AttachInternetGateway", q.self("internet-gateway"), q.ec2("vpc", q.text("vpcId")))),
-					)),
-				)
-			},
-			delete: func(q question) []call {
-				return all(
-					q.detachesGateway(),
-					q.on("ec2:DeleteInternetGateway", q.self("internet-gateway")), q.about("ec2:DescribeInternetGateways"),
-				)
-			},
-		},
-		"aws:ec2/routeTable:RouteTable": {
-			create: func(q question) []call {
-				return all(
-					q.makes("ec2:CreateRouteTable", "route-table", q.ec2("vpc", q.text("vpcId"))),
-					q.ifGiven("routes", q.on("ec2:CreateRoute", q.self("route-table"))),
-				)
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeRouteTables") },
-			update: func(q question) []call {
-				return all(
-					q.retags(q.self("route-table")),
-					q.ifChanged("routes", all(
-						q.on("ec2:CreateRoute", q.self("route-table")),
-						q.on("ec2:ReplaceRoute", q.self("route-table")),
-						q.on("ec2:DeleteRoute", q.self("route-table")),
-					)),
-				)
-			},
-			delete: func(q question) []call {
-				calls := all(q.about("ec2:DescribeRouteTables"), q.on("ec2:DeleteRouteTable", q.self("route-table")))
-				for _, a := range q.RouteTableAssociations {
-					if a.RouteTableID == q.id {
-						calls = append(calls, q.on("ec2:DisassociateRouteTable", q.self("route-table"), q.ec2("subnet", a.SubnetID))...)
-					}
-				}
-				return calls
-			},
-		},
-		"aws:ec2/route:Route": {
-			create: func(q question) []call { return q.on("ec2:CreateRoute", q.ec2("route-table", q.text("routeTableId"))) },
-			read:   func(q question) []call { return q.about("ec2:DescribeRouteTables") },
-			update: func(q question) []call { return q.on("ec2:ReplaceRoute", q.ec2("route-table", q.text("routeTableId"))) },
-			delete: func(q question) []call {
-				return all(q.on("ec2:DeleteRoute", q.ec2("route-table", q.text("routeTableId"))), q.about("ec2:DescribeRouteTables"))
-			},
-		},
-		"aws:ec2/routeTableAssociation:RouteTableAssociation": {
-			create: func(q question) []call { return q.on("ec2:AssociateRouteTable", q.tableAndSubnet()...) },
-			read:   func(q question) []call { return q.about("ec2:DescribeRouteTables") },
-			update: func(q question) []call { return q.on("ec2:ReplaceRouteTableAssociation", q.tableAndSubnet()...) },
-			delete: func(q question) []call {
-				return all(q.on("ec2:DisassociateRouteTable", q.tableAndSubnet()...), q.about("ec2:DescribeRouteTables"))
-			},
-		},
-		"aws:ec2/vpcEndpoint:VpcEndpoint": {
-			create: func(q question) []call {
-				others := []target{q.ec2("vpc", q.text("vpcId"))}
-				for _, id := range q.texts("routeTableIds") {
-					others = append(others, q.ec2("route-table", id))
-				}
-				return q.makes("ec2:CreateVpcEndpoint", "vpc-endpoint", others...)
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeVpcEndpoints", "ec2:DescribePrefixLists") },
-			update: func(q question) []call {
-				changed := []target{q.self("vpc-endpoint")}
-				for _, id := range q.texts("routeTableIds") {
-					changed = append(changed, q.ec2("route-table", id))
-				}
-				return all(q.retags(q.self("vpc-endpoint")), q.ifChanged("routeTableIds", q.on("ec2:ModifyVpcEndpoint", changed...)))
-			},
-			delete: func(q question) []call {
-				return all(q.on("ec2:DeleteVpcEndpoints", q.self("vpc-endpoint")), q.about("ec2:DescribeVpcEndpoints"))
-			},
-		},
-		"aws:ec2/securityGroupRule:SecurityGroupRule": {
-			create: func(q question) []call {
-				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:AuthorizeSecurityGroupIngress", q.rulesGroup()))
-			},
-			read: func(q question) []call {
-				return q.about("ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules")
-			},
-			update: func(q question) []call {
-				return q.ifChanged("description", q.on("ec2:UpdateSecurityGroupRuleDescriptionsIngress", q.rulesGroup()))
-			},
-			delete: func(q question) []call {
-				return all(q.about("ec2:DescribeSecurityGroups"), q.on("ec2:RevokeSecurityGroupIngress", q.rulesGroup()))
-			},
-		},
-		"aws:ec2/securityGroup:SecurityGroup": {
-			create: func(q question) []call {
-				return all(
-					q.makes("ec2:CreateSecurityGroup", "security-group", q.ec2("vpc", q.text("vpcId"))),
-					// The rule that EC2 gives every new group.
-					q.on("ec2:RevokeSecurityGroupEgress", q.self("security-group")),
-					q.ifGiven("ingress", q.on("ec2:AuthorizeSecurityGroupIngress", q.self("security-group"))),
-					q.ifGiven("egress", q.on("ec2:AuthorizeSecurityGroupEgress", q.self("security-group"))),
-				)
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeSecurityGroups") },
-			update: func(q question) []call {
-				group := q.self("security-group")
-				return all(
-					q.retags(group),
-					q.ifChanged("ingress", all(q.on("ec2:RevokeSecurityGroupIngress", group), q.on("ec2:AuthorizeSecurityGroupIngress", group))),
-					q.ifChanged("egress", all(q.on("ec2:RevokeSecurityGroupEgress", group), q.on("ec2:AuthorizeSecurityGroupEgress", group))),
-				)
-			},
-			delete: func(q question) []call {
-				group := q.self("security-group")
-				return all(
-					q.about("ec2:DescribeNetworkInterfaces"),
-					q.ifTrue("revokeRulesOnDelete", all(q.on("ec2:RevokeSecurityGroupIngress", group), q.on("ec2:RevokeSecurityGroupEgress", group))),
-					q.on("ec2:DeleteSecurityGroup", group), q.about("ec2:DescribeSecurityGroups"),
-				)
-			},
-		},
-		"aws:ec2/keyPair:KeyPair": {
-			create: func(q question) []call {
-				key := q.ec2("key-pair", q.name("keyName", "keyNamePrefix"))
-				return all(q.on("ec2:ImportKeyPair", key.with(q.requestTags())), q.tagsNew("ImportKeyPair", key))
-			},
-			read:   func(q question) []call { return q.about("ec2:DescribeKeyPairs") },
-			update: func(q question) []call { return q.retags(q.self("key-pair")) },
-			delete: func(q question) []call {
-				return q.on("ec2:DeleteKeyPair", q.self("key-pair"))
-			},
-		},
-		"aws:ec2/instance:Instance": {
-			create: func(q question) []call {
-				volume, volumeTags := q.fresh("volume"), q.tags("volumeTags").request()
-				others := []target{
-					q.ec2("subnet", q.text("subnetId")), q.image(q.text("ami")), q.fresh("network-interface"), volume.with(volumeTags),
-				}
-				for _, id := range q.texts("vpcSecurityGroupIds") {
-					others = append(others, q.ec2("security-group", id))
-				}
-				if key := q.text("keyName"); key != "" {
-					others = append(others, q.ec2("key-pair", key))
-				}
-				return all(
-					q.ifGiven("creditSpecification", q.about("ec2:DescribeInstanceTypes")),
-					q.ifGiven("rootBlockDevice", q.about("ec2:DescribeImages")),
-					q.makes("ec2:RunInstances", "instance", others...),
-					q.ifGiven("iamInstanceProfile", q.passesRoleOf(q.text("iamInstanceProfile"))),
-					q.ifGiven("volumeTags", q.on("ec2:CreateTags", volume.with(volumeTags, createAction("RunInstances")))),
-					q.ifGiven("rootBlockDevice.tags", q.on("ec2:CreateTags", volume.with(q.tags("rootBlockDevice.tags").request()))),
-					// The provider sets it once more on the instance that is made.
-					q.ifGiven("instanceInitiatedShutdownBehavior", q.on("ec2:ModifyInstanceAttribute", q.self("instance"))),
-				)
-			},
-			read: func(q question) []call {
-				return all(
-					q.about("ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeTags", "ec2:DescribeVpcs", "ec2:DescribeVolumes",
-						"ec2:DescribeInstanceCreditSpecifications"),
-					q.on("ec2:DescribeInstanceAttribute", q.self("instance")),
-				)
-			},
-			update: func(q question) []call {
-				instance := q.self("instance")
-				return all(
-					q.retags(instance),
-					q.ifChanged("volumeTags", q.retagsFrom("volumeTags", q.rootVolume())),
-					q.ifChanged("rootBlockDevice.tags", q.retagsFrom("rootBlockDevice.tags", q.rootVolume())),
-					q.ifChanged("iamInstanceProfile", all(
-						q.about("ec2:DescribeIamInstanceProfileAssociations"),
-						q.associatesProfile(instance),
-						q.ifGiven("iamInstanceProfile", q.passesRoleOf(q.text("iamInstanceProfile"))),
-					)),
-					q.ifChanged("vpcSecurityGroupIds", q.on("ec2:ModifyNetworkInterfaceAttribute", q.interfaceAndGroups()...)),
-					q.ifChanged("instanceInitiatedShutdownBehavior", q.on("ec2:ModifyInstanceAttribute", instance)),
-					q.ifChanged("maintenanceOptions", q.on("ec2:ModifyInstanceMaintenanceOptions", instance)),
-					q.ifChanged("creditSpecification", q.on("ec2:ModifyInstanceCreditSpecification", instance)),
-					q.ifChanged("metadataOptions", q.on("ec2:ModifyInstanceMetadataOptions", instance)),
-				)
-			},
-			delete: func(q question) []call {
-				return all(
-					// The provider lifts the protection from termination first. It only logs a refusal, which
-					// is a refusal all the same.
-					q.on("ec2:ModifyInstanceAttribute", q.self("instance")),
-					q.on("ec2:TerminateInstances", q.self("instance")), q.about("ec2:DescribeInstances"),
-				)
-			},
-		},
-		"aws:ec2/eip:Eip": {
-			create: func(q question) []call { return q.makes("ec2:AllocateAddress", "elastic-ip") },
-			read: func(q question) []call {
-				return all(q.about("ec2:DescribeAddresses"), q.on("ec2:DescribeAddressesAttribute", q.self("elastic-ip")))
-			},
-			update: func(q question) []call { return q.retags(q.self("elastic-ip")) },
-			delete: func(q question) []call {
-				calls := q.on("ec2:ReleaseAddress", q.self("elastic-ip"))
-				if a := q.Addresses[q.id]; a != nil && a.AssociationID != "" {
-					calls = append(calls, q.on("ec2:DisassociateAddress", q.self("elastic-ip"))...)
-				}
-				return calls
-			},
-		},
-		"aws:ec2/eipAssociation:EipAssociation": {
-			create: func(q question) []call {
-				return q.on("ec2:AssociateAddress", q.ec2("elastic-ip", q.text("allocationId")), q.ec2("instance", q.text("instanceId")))
-			},
-			read: func(q question) []call { return q.about("ec2:DescribeAddresses") },
-			update: func(question) []call {
-				return nil // every property of it forces replacement
-			},
-			delete: func(q question) []call {
-				return q.on("ec2:DisassociateAddress", q.ec2("elastic-ip", q.text("allocationId")))
-			},
-		},
-
-		"aws:route53/record:Record": {
-			create: question.changesRecord,
-			read: func(q question) []call {
-				return all(q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ListResourceRecordSets", hostedZone()))
-			},
-			update: question.changesRecord,
-			delete: func(q question) []call {
-				return all(
-					q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ListResourceRecordSets", hostedZone()),
-					q.changesRecord(),
-				)
-			},
-		},
-
-		"aws:iam/policy:Policy": {
-			create: func(q question) []call {
-				return all(
-					q.on("iam:CreatePolicy", q.managedPolicy().with(q.requestTags())),
-					q.ifGiven("tags", q.on("iam:TagPolicy", q.managedPolicy().with(q.requestTags()))),
-				)
-			},
-			read: func(q question) []call {
-				return all(q.on("iam:GetPolicy", q.managedPolicy()), q.on("iam:GetPolicyVersion", q.managedPolicy()))
-			},
-			update: func(q question) []call {
-				return all(
-					q.ifChanged("policy", all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:CreatePolicyVersion", q.managedPolicy()))),
-					q.retagsIAM("Policy", q.managedPolicy()),
-				)
-			},
-			delete: func(q question) []call {
-				return all(q.on("iam:ListPolicyVersions", q.managedPolicy()), q.on("iam:DeletePolicyVersion", q.managedPolicy()),
-					q.on("iam:DeletePolicy", q.managedPolicy()))
-			},
-		},
-		"aws:iam/role:Role": {
-			create: func(q question) []call {
-				return all(
-					q.on("iam:CreateRole", q.role().with(q.requestTags())),
-					q.ifGiven("tags", q.on("iam:TagRole", q.role().with(q.requestTags()))),
-				)
-			},
-			read: func(q question) []call {
-				calls := all(q.on("iam:GetRole", q.role()), q.on("iam:ListRolePolicies", q.role()), q.on("iam:ListAttachedRolePolicies", q.role()))
-				if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
-					calls = append(calls, q.on("iam:GetRolePolicy", q.role())...)
-				}
-				return calls
-			},
-			update: func(q question) []call {
-				return all(
-					q.ifChanged("assumeRolePolicy", q.on("iam:UpdateAssumeRolePolicy", q.role())),
-					q.ifChanged("description", q.on("iam:UpdateRoleDescription", q.role())),
-					q.ifChanged("maxSessionDuration", q.on("iam:UpdateRole", q.role())),
-					q.ifChanged("permissionsBoundary", q.bounds()),
-					q.retagsIAM("Role", q.role()),
-				)
-			},
-			delete: func(q question) []call {
-				calls := all(
-					q.on("iam:ListInstanceProfilesForRole", q.role()),
-					q.on("iam:ListRolePolicies", q.role()),
-					q.ifTrue("forceDetachPolicies", all(q.on("iam:ListAttachedRolePolicies", q.role()), q.on("iam:DeleteRolePolicy", q.role()))),
-					q.on("iam:DeleteRole", q.role()),
-				)
-				for _, p := range q.InstanceProfiles {
-					if p.Role == q.id {
-						calls = append(calls, q.on("iam:RemoveRoleFromInstanceProfile", q.profileNamed(p.Name))...)
-					}
-				}
-				return calls
-			},
-		},
-		"aws:iam/rolePolicy:RolePolicy": {
-			create: func(q question) []call { return q.on("iam:PutRolePolicy", q.roleNamed(q.text("role"))) },
-			read:   func(q question) []call { return q.on("iam:GetRolePolicy", q.policysRole()) },
-			update: func(q question) []call { return q.on("iam:PutRolePolicy", q.policysRole()) },
-			delete: func(q question) []call { return q.on("iam:DeleteRolePolicy", q.policysRole()) },
-		},
-		"aws:iam/instanceProfile:InstanceProfile": {
-			create: func(q question) []call {
-				return all(
-					q.on("iam:CreateInstanceProfile", q.profile().with(q.requestTags())),
-					q.ifGiven("tags", q.on("iam:TagInstanceProfile", q.profile().with(q.requestTags()))),
-					q.ifGiven("role", q.addsRole()),
-				)
-			},
-			read: func(q question) []call {
-				role := q.profilesRole()
-				switch {
-				case role == "":
-					return q.on("iam:GetInstanceProfile", q.profile())
-				case q.id != "" && q.Roles[role] == nil:
-					// The provider takes a role that is gone out of the profile, in a refresh as well.
-					return all(q.on("iam:GetInstanceProfile", q.profile()), q.on("iam:GetRole", q.roleNamed(role)),
-						q.on("iam:RemoveRoleFromInstanceProfile", q.profile()))
-				}
-				return all(q.on("iam:GetInstanceProfile", q.profile()), q.on("iam:GetRole", q.roleNamed(role)))
-			},
-			update: func(q question) []call {
-				return all(
-					q.ifChanged("role", all(q.on("iam:RemoveRoleFromInstanceProfile", q.profile()), q.ifGiven("role", q.addsRole()))),
-					q.retagsIAM("InstanceProfile", q.profile()),
-				)
-			},
-			delete: func(q question) []call {
-				return all(
-					q.ifGiven("role", q.on("iam:RemoveRoleFromInstanceProfile", q.profile())),
-					q.on("iam:DeleteInstanceProfile", q.profile()),
-				)
-			},
-		},
-
-		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": {
-			create: func(q question) []call {
-				return all(
-					q.on("iam:CreateOpenIDConnectProvider", q.provider().with(q.requestTags())),
-					q.ifGiven("tags", q.on("iam:TagOpenIDConnectProvider", q.provider().with(q.requestTags()))),
-				)
-			},
-			read: func(q question) []call { return q.on("iam:GetOpenIDConnectProvider", q.provider()) },
-			update: func(q question) []call {
-				return all(
-					q.ifChanged("thumbprintLists", q.on("iam:UpdateOpenIDConnectProviderThumbprint", q.provider())),
-					q.changesClientIDs(),
-					q.retagsIAM("OpenIDConnectProvider", q.provider()),
-				)
-			},
-			delete: func(q question) []call { return q.on("iam:DeleteOpenIDConnectProvider", q.provider()) },
-		},
-
-		"aws:s3/bucketV2:BucketV2": {
-			create: func(q question) []call {
-				return all(q.onBucket("s3:CreateBucket"), q.ifGiven("tags", q.onBucket("s3:PutBucketTagging")))
-			},
-			// The provider reads all that once was part of the resource.
-			read: func(q question) []call {
-				return q.onBucket("s3:ListBucket", "s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketWebsite",
-					"s3:GetBucketVersioning", "s3:GetAccelerateConfiguration", "s3:GetBucketRequestPayment", "s3:GetBucketLogging",
-					"s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:GetEncryptionConfiguration",
-					"s3:GetBucketObjectLockConfiguration", "s3:GetBucketTagging")
-			},
-			update: func(q question) []call { return q.ifChanged("tags", q.onBucket("s3:PutBucketTagging")) },
-			delete: func(q question) []call {
-				return all(
-					q.onBucket("s3:DeleteBucket"),
-					q.ifTrue("forceDestroy", all(
-						q.onBucket("s3:ListBucketVersions"),
-						q.on("s3:DeleteObject", q.objects()), q.on("s3:DeleteObjectVersion", q.objects()),
-					)),
-					q.onBucket("s3:ListBucket"), // HeadBucket, until the bucket is gone
-				)
-			},
-		},
-		"aws:s3/bucketVersioningV2:BucketVersioningV2": bucketSetting("s3:GetBucketVersioning", "s3:PutBucketVersioning", "s3:PutBucketVersioning"),
-		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketSetting(
-			"s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration", "s3:PutEncryptionConfiguration"),
-		// The provider asks for these settings until they are gone.
-		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": bucketSetting(
-			"s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:GetBucketPublicAccessBlock"),
-		"aws:s3/bucketOwnershipControls:BucketOwnershipControls": bucketSetting(
-			"s3:GetBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:GetBucketOwnershipControls"),
-		"aws:s3/bucketPolicy:BucketPolicy": bucketSetting(
-			"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"),
-		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2": bucketSetting(
-			"s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
+// identify finds out who calls, or answers as AWS does to an unknown caller.
+func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
+	const hint = "for the local cloud's own, run: eval \"$(make -s env)\""
+	given, root, err := pl.signIn()
+	if err != nil {
+		return caller.Caller{}, err
 	}
-}
-
-// bucketSetting are the permissions of a resource that is a setting of a bucket.
-func bucketSetting(get, put string, remove ...string) permissions {
-	return permissions{
-		create: func(q question) []call { return q.onBucket(put) },
-		read:   func(q question) []call { return q.onBucket(get) },
-		update: func(q question) []call { return q.onBucket(put) },
-		delete: func(q question) []call { return q.onBucket(remove...) },
+	if given.AccessKeyID == "" {
+		return caller.Caller{}, apiError("MissingAuthenticationToken", "AWS_ACCESS_KEY_ID is not set; %s", hint)
 	}
+	found, err := caller.Find(state, root, given.AccessKeyID)
+	switch {
+	case err != nil:
+		return caller.Caller{}, err
+	case found == nil:
+		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
+			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
+	case found.SecretAccessKey != given.SecretAccessKey:
+		return caller.Caller{}, apiError("SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you "+
+				"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+	}
+	return *found, nil
 }
 
-// The following are what several entries of the table have in common.
+// call is one request to one of AWS's APIs.
+type call struct {
+	action string // such as ec2:RunInstances
+	target target
+}
 
-func (q question) detachesGateway() []call {
-	if g := q.InternetGateways[q.id]; g != nil && g.VpcID != "" {
-		return q.on("ec2:DetachInternetGateway", q.self("internet-gateway"), q.ec2("vpc", g.VpcID))
+// target is what a request is about, with the condition keys that come with it.
+type target struct {
+	arn  string
+	keys map[string]string
+}
+
+// with is the target in a request that has more condition keys.
+func (t target) with(more ...map[string]string) target {
+	keys := map[string]string{}
+	for _, m := range append([]map[string]string{t.keys}, more...) {
+		maps.Copy(keys, m)
+	}
+	return target{t.arn, keys}
+}
+
+// authorize refuses the operation when the caller may not send one of the
+// requests that it takes. The error is AWS's for the first of them; what else is
+// missing follows.
+func (op *operation) authorize(calls []call) error {
+	refused := map[string]bool{}
+	code, first := "", ""
+	for _, c := range calls {
+		service, _, _ := strings.Cut(c.action, ":")
+		keys := map[string]string{"aws:securetransport": "true", "aws:requestedregion": op.region}
+		if service == "iam" || service == "route53" {
+			keys["aws:requestedregion"] = "us-east-1" // where the services of the whole world are
+		}
+		maps.Copy(keys, c.target.keys)
+		path, _ := strings.CutPrefix(c.target.arn, "arn:aws:s3:::")
+		bucket, _, _ := strings.Cut(path, "/")
+		own, err := op.bucketPolicy(bucket)
+		if err != nil {
+			return err
+		}
+		refusal := op.caller.Refusal(policy.Request{Action: c.action, Resource: c.target.arn, Keys: keys}, own)
+		switch {
+		case refusal == "":
+		case first == "":
+			code, first = "AccessDenied", refusal
+			if service == "ec2" {
+				code, first = "UnauthorizedOperation", "You are not authorized to perform this operation. "+refusal
+			}
+		default:
+			refused[c.action+" on "+c.target.arn] = true
+		}
+	}
+	if first == "" {
+		return nil
+	}
+	if len(refused) > 0 {
+		first += ". Not allowed either, and needed here: " + strings.Join(slices.Sorted(maps.Keys(refused)), ", ")
+	}
+	return apiError(code, "%s", first)
+}
+
+// question is what the permissions are asked about: one operation on one resource.
+type question struct {
+	*operation
+	kind        *kind
+	id          string // empty before the resource is made
+	inputs, old store.Record
+}
+
+// self is the resource that the question is about. When it is about to be made, it
+// is there, with its tags, by the time of the request.
+func (q question) self() target {
+	if q.id != "" {
+		return q.of(q.kind.Token, q.id)
+	}
+	name := "*"
+	if auto := q.kind.Autoname; auto != nil && q.kind.IDPrefix == "" {
+		name = cmp.Or(q.text(auto.Property), q.text(auto.PrefixProperty)+"*")
+	} else if q.kind.NameProperty != "" {
+		name = q.text(q.kind.NameProperty)
+	}
+	arn := q.kind.arnOf(q.region, q.text("path"), name)
+	return target{arn: arn}.with(resourceTags(q.inputs.Tags("tags")), boundedBy(q.text("permissionsBoundary")))
+}
+
+// of is a resource of a type with its tags.
+func (q question) of(token, id string) target {
+	k, r := q.plugin.kinds[token], q.record(token, id)
+	arn := cmp.Or(r.Text("arn"), k.arnOf(q.region, "/", id))
+	if r == nil && k.IDIsARN {
+		arn = id
+	}
+	return target{arn: arn}.with(resourceTags(r.Tags("tags")), boundedBy(r.Text("permissionsBoundary")))
+}
+
+// boundedBy is a role's permissions boundary as the condition key of requests about the role.
+func boundedBy(boundary string) map[string]string {
+	if boundary == "" {
+		return nil
+	}
+	return map[string]string{"iam:permissionsboundary": boundary}
+}
+
+// requestTags are tags as the condition keys of a request that sets them.
+func requestTags(tags map[string]string) map[string]string { return tagKeys("aws:requesttag/", tags) }
+
+// resourceTags are tags as the condition keys of a request about what has them.
+func resourceTags(tags map[string]string) map[string]string { return tagKeys("aws:resourcetag/", tags) }
+
+func tagKeys(kind string, tags map[string]string) map[string]string {
+	keys := map[string]string{}
+	for name, value := range tags {
+		keys[kind+strings.ToLower(name)] = value
+	}
+	return keys
+}
+
+// texts are the strings of an input, or before a delete what they were, or else what
+// the resource has.
+func (q question) texts(path string) []string {
+	for _, r := range []store.Record{q.inputs, q.old, q.stored()} {
+		if r.At(path) != nil {
+			return r.Texts(path)
+		}
 	}
 	return nil
 }
 
-// rulesGroup is the security group that a rule of its own is in.
-func (q question) rulesGroup() target { return q.ec2("security-group", q.text("securityGroupId")) }
+func (q question) text(path string) string { return strings.Join(q.texts(path), " ") }
 
-func (q question) tableAndSubnet() []target {
-	return []target{q.ec2("route-table", q.text("routeTableId")), q.ec2("subnet", q.text("subnetId"))}
+// stored is the resource that the question is about, or nil.
+func (q question) stored() store.Record {
+	if q.kind == nil || q.id == "" {
+		return nil
+	}
+	return q.record(q.kind.Token, q.id)
 }
 
-func (q question) interfaceAndGroups() []target {
-	targets := []target{q.fresh("network-interface")}
-	if i := q.Instances[q.id]; i != nil {
-		targets[0] = q.ec2("network-interface", i.Instance.PrimaryNetworkInterfaceID)
+// given reports whether an input is there, and neither empty nor false.
+func (q question) given(path string) bool {
+	if len(q.inputs) == 0 {
+		return q.old.Has(path)
 	}
-	for _, id := range q.texts("vpcSecurityGroupIds") {
-		targets = append(targets, q.ec2("security-group", id))
-	}
-	return targets
+	return q.inputs.Has(path)
 }
 
-// associatesProfile gives an instance another profile, or its first one.
-func (q question) associatesProfile(instance target) []call {
-	if i := q.Instances[q.id]; i != nil && i.Instance.IamInstanceProfile != "" {
-		return q.on("ec2:ReplaceIamInstanceProfileAssociation", instance)
-	}
-	return q.on("ec2:AssociateIamInstanceProfile", instance)
+func (q question) changed(path string) bool {
+	return !reflect.DeepEqual(q.inputs.At(path), q.old.At(path))
 }
 
-// bounds gives a role another permissions boundary, or takes it away. IAM's condition key has the boundary of the
-// request, or else the one that the role has.
-func (q question) bounds() []call {
-	boundary := at(q.inputs, "permissionsBoundary")
-	if !boundary.IsString() || boundary.AsString() == "" {
-		return q.on("iam:DeleteRolePermissionsBoundary", q.role())
+// calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
+// pulumi-aws 6.83 bridges, runs one operation on a resource: create, read, update or
+// delete it. After a create or an update the provider reads the resource, and it sets
+// tags that changed; schema.json does not repeat that. It leaves out requests that the
+// provider sends only under circumstances that localcloud does not have.
+//
+// schema.json has a list of clauses for each: conditions, and a colon behind them;
+// then actions and the targets that each is about, or the name of one of the special
+// requests. "given P" holds when the input P is there, and not empty; "changed P" when
+// an update changes it; "has P" and "lacks P" by what the resource has. Actions without
+// a target are about no resource. Targets are
+//
+//	@self      the resource
+//	@new       the resource that the request makes, with its tags
+//	@P         what the property P refers to
+//
+// and the ones of question.target. A test compares the table with a recording of the
+// provider. Which action a request needs, and on what, is as in AWS's Service
+// Authorization Reference.
+func (k *kind) calls(phase string, q question) []call {
+	q.kind = k
+	calls := q.clauses(k.Calls[phase]...)
+	if phase == "update" {
+		calls = append(q.retags(), calls...)
 	}
-	return q.on("iam:PutRolePermissionsBoundary", q.role().with(boundedBy(boundary.AsString())))
-}
-
-// changesClientIDs adds and removes the client ids of an OIDC provider one by one.
-func (q question) changesClientIDs() []call {
-	before, after := texts(q.old, "clientIdLists"), q.texts("clientIdLists")
-	var calls []call
-	if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
-		calls = append(calls, q.on("iam:AddClientIDToOpenIDConnectProvider", q.provider())...)
-	}
-	if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
-		calls = append(calls, q.on("iam:RemoveClientIDFromOpenIDConnectProvider", q.provider())...)
+	if phase == "create" || phase == "update" {
+		calls = append(calls, q.clauses(k.Calls["read"]...)...)
 	}
 	return calls
 }
 
-// passesRoleOf is needed to give the role of an instance profile to EC2.
-func (q question) passesRoleOf(profile string) []call {
-	if p := q.InstanceProfiles[profile]; p != nil && p.Role != "" {
-		return q.passes(p.Role)
+func (q question) clauses(clauses ...string) []call {
+	var calls []call
+	for _, clause := range clauses {
+		conditions, body, conditional := strings.Cut(clause, ": ")
+		if !conditional {
+			conditions, body = "", clause
+		}
+		if q.hold(strings.Fields(conditions)) {
+			calls = append(calls, q.clause(strings.Fields(body))...)
+		}
 	}
-	return nil
+	return calls
 }
 
-func (q question) passes(role string) []call {
-	return q.on("iam:PassRole", q.roleNamed(role).with(map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}))
+func (q question) hold(conditions []string) bool {
+	for condition := range slices.Chunk(conditions, 2) {
+		switch word, property := condition[0], condition[1]; {
+		case word == "given" && !q.given(property), word == "changed" && !q.changed(property),
+			word == "has" && !q.stored().Has(property), word == "lacks" && q.stored().Has(property):
+			return false
+		}
+	}
+	return true
 }
 
-func (q question) addsRole() []call {
-	return all(q.on("iam:AddRoleToInstanceProfile", q.profile()), q.passes(q.text("role")))
+func (q question) clause(words []string) []call {
+	var actions, names []string
+	var calls []call
+	for _, word := range words {
+		name, isTarget := strings.CutPrefix(word, "@")
+		switch {
+		case isTarget:
+			names = append(names, name)
+		case strings.Contains(word, ":"):
+			actions = append(actions, word)
+		default:
+			more, _ := q.special(word)
+			calls = append(calls, more...)
+		}
+	}
+	targets := []target{{arn: "*"}}
+	if len(names) > 0 {
+		targets = nil
+	}
+	for _, name := range names {
+		targets = append(targets, q.target(name)...)
+	}
+	for _, action := range actions {
+		for _, t := range targets {
+			calls = append(calls, call{action, t})
+		}
+		if slices.Contains(names, "new") && q.given("tags") {
+			calls = append(calls, q.tagsNew(action))
+		}
+	}
+	return calls
 }
 
-func (q question) changesRecord() []call {
-	return all(
-		q.on("route53:GetHostedZone", hostedZone()), q.on("route53:ChangeResourceRecordSets", hostedZone().with(q.recordName())),
-		q.on("route53:GetChange", target{arn: "arn:aws:route53:::change/*"}),
-	)
+// target is what a name in the declarations stands for, with its tags.
+func (q question) target(name string) []target {
+	switch name {
+	case "self":
+		return []target{q.self()}
+	case "new":
+		t := target{arn: q.self().arn}
+		return []target{t.with(boundedBy(q.text("permissionsBoundary")), requestTags(q.inputs.Tags("tags")))}
+	case "objects":
+		return []target{{arn: q.self().arn + "/*"}}
+	case "zone":
+		return []target{hostedZone()}
+	case "image": // an AMI belongs to whom published it
+		return []target{{arn: "arn:aws:ec2:" + q.region + "::image/" + q.text("ami")}}
+	case "newInterface":
+		return []target{{arn: q.ec2ARN("network-interface", "*")}}
+	case "newVolume":
+		return []target{q.newVolume("volumeTags")}
+	case "interface":
+		id := q.stored().Text("primaryNetworkInterfaceId")
+		return []target{{arn: q.ec2ARN("network-interface", cmp.Or(id, "*"))}}
+	}
+	input := q.kind.Inputs[name]
+	ids := q.texts(name)
+	if len(ids) == 0 && input.Type == "string" && input.Required {
+		ids = []string{""}
+	}
+	var targets []target
+	for _, id := range ids {
+		targets = append(targets, q.of(input.RefersTo, id))
+	}
+	return targets
 }
 
-// recordName is the name of the record as the condition key of requests that change it.
-func (q question) recordName() map[string]string {
-	name := strings.TrimSuffix(strings.ToLower(q.text("name")), ".")
-	return map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": strings.Replace(name, "*", `\052`, 1)}
+// tagsNew is what a request needs beside its own action when it tags what it makes.
+func (q question) tagsNew(action string) call {
+	service, name, _ := strings.Cut(action, ":")
+	t := q.target("new")[0]
+	switch service {
+	case "ec2":
+		return call{"ec2:CreateTags", t.with(createAction(name))}
+	case "iam":
+		return call{"iam:Tag" + strings.TrimPrefix(name, "Create"), t}
+	default:
+		return call{"s3:PutBucketTagging", q.self()}
+	}
+}
+
+func createAction(action string) map[string]string {
+	return map[string]string{"ec2:createaction": action}
+}
+
+// retags are the requests for the tags that an update changes.
+func (q question) retags() []call {
+	service, _, _ := strings.Cut(q.kind.ARN, ":")
+	switch {
+	case !q.changed("tags"):
+		return nil
+	case service == "ec2":
+		return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "tags", q.self())
+	case service == "iam":
+		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
+		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made, "tags", q.self())
+	default:
+		return []call{{"s3:PutBucketTagging", q.self()}}
+	}
+}
+
+// retagsAs are the requests that first take away tags, and then set others.
+func (q question) retagsAs(set, remove, property string, t target) (calls []call) {
+	before, after := q.old.Tags(property), q.inputs.Tags(property)
+	changed, removed := maps.Clone(after), maps.Clone(before)
+	maps.DeleteFunc(changed, func(key, value string) bool { old, had := before[key]; return had && old == value })
+	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
+	if len(removed) > 0 {
+		keys := map[string]string{}
+		if remove == "ec2:DeleteTags" {
+			keys = requestTags(removed)
+		}
+		calls = append(calls, call{remove, t.with(keys)})
+	}
+	if len(changed) > 0 {
+		left := t.with(requestTags(changed))
+		for key := range resourceTags(removed) {
+			delete(left.keys, key)
+		}
+		calls = append(calls, call{set, left})
+	}
+	return calls
+}
+
+// special are the requests of a name in the table that depend on more than the inputs.
+func (q question) special(name string) (calls []call, known bool) {
+	add := func(action string, t target) { calls = append(calls, call{action, t}) }
+	switch name {
+	case "detach":
+		if vpc := q.stored().Text("vpcId"); vpc != "" {
+			add("ec2:DetachInternetGateway", q.self())
+			add("ec2:DetachInternetGateway", q.of("aws:ec2/vpc:Vpc", vpc))
+		}
+	case "disassociateSubnets":
+		for _, a := range q.RouteTableAssociations {
+			if a.Text("routeTableId") == q.id {
+				add("ec2:DisassociateRouteTable", q.self())
+				add("ec2:DisassociateRouteTable", q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))
+			}
+		}
+	case "tagNewVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags").with(createAction("RunInstances")))
+	case "tagRootVolume":
+		add("ec2:CreateTags", q.newVolume("volumeTags", "rootBlockDevice.tags"))
+	case "retagVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
+	case "retagRootVolume":
+		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
+	case "passRole", "passProfilesRole": // to EC2
+		role := q.text("role")
+		if name == "passProfilesRole" {
+			role = q.InstanceProfiles[q.text("iamInstanceProfile")].Text("role")
+		}
+		if role != "" {
+			toEC2 := map[string]string{"iam:passedtoservice": "ec2.amazonaws.com"}
+			add("iam:PassRole", q.of("aws:iam/role:Role", role).with(toEC2))
+		}
+	case "changeRecord":
+		name := strings.Replace(schema.NormalDomain(q.text("name")), "*", `\052`, 1)
+		record := map[string]string{"route53:changeresourcerecordsetsnormalizedrecordnames": name}
+		add("route53:GetHostedZone", hostedZone())
+		add("route53:ChangeResourceRecordSets", hostedZone().with(record))
+		add("route53:GetChange", target{arn: "arn:aws:route53:::change/*"})
+	case "readPolicies":
+		if r := q.Roles[q.id]; r != nil && len(r.Policies) > 0 {
+			add("iam:GetRolePolicy", q.self())
+		}
+	case "bound":
+		// A role gets another permissions boundary, or none. IAM's condition key has the boundary of
+		// the request, or else the one that the role has.
+		if boundary := q.inputs.Text("permissionsBoundary"); boundary != "" {
+			add("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
+		} else {
+			add("iam:DeleteRolePermissionsBoundary", q.self())
+		}
+	case "leaveProfiles":
+		for name, p := range q.InstanceProfiles {
+			if p.Text("role") == q.id {
+				add("iam:RemoveRoleFromInstanceProfile", q.of("aws:iam/instanceProfile:InstanceProfile", name))
+			}
+		}
+	case "readProfilesRole":
+		role := q.text("role")
+		if p := q.InstanceProfiles[q.id]; p != nil {
+			role = p.Text("role")
+		}
+		if role != "" {
+			add("iam:GetRole", q.of("aws:iam/role:Role", role))
+		}
+		if role != "" && q.id != "" && q.Roles[role] == nil {
+			// The provider takes a role that is gone out of the profile, in a refresh as well.
+			add("iam:RemoveRoleFromInstanceProfile", q.self())
+		}
+	case "changeClientIDs":
+		// The provider adds and removes the client ids of an OIDC provider one by one.
+		before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
+		if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
+			add("iam:AddClientIDToOpenIDConnectProvider", q.self())
+		}
+		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
+			add("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())
+		}
+	default:
+		return nil, false
+	}
+	return calls, true
+}
+
+// newVolume is the root volume that a launch makes, with the tags of some inputs.
+func (q question) newVolume(tags ...string) target {
+	t := target{arn: q.ec2ARN("volume", "*")}
+	for _, property := range tags {
+		t = t.with(requestTags(q.inputs.Tags(property)))
+	}
+	return t
+}
+
+func (q question) rootVolume() target {
+	instance := q.stored()
+	tags := instance.Tags("rootBlockDevice.tags")
+	if instance["volumeTags"] != nil {
+		tags = instance.Tags("volumeTags")
+	}
+	volume := cmp.Or(instance.Text("rootBlockDevice.volumeId"), "*")
+	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(tags))
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }
-
-// policysRole is the role whose inline policy is asked about.
-func (q question) policysRole() target {
-	role, _, _ := strings.Cut(q.id, ":")
-	if role == "" {
-		role = q.text("role")
-	}
-	return q.roleNamed(role)
-}
-
-func (q question) profilesRole() string {
-	if p := q.InstanceProfiles[q.id]; p != nil {
-		return p.Role
-	}
-	return q.text("role")
-}
-
-func all(calls ...[]call) []call { return slices.Concat(calls...) }

@@ -8,44 +8,33 @@ package awsplugin
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/aws/smithy-go"
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/middleware/cancel"
 	presource "github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
 	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+	"immutable-infra/localcloud/internal/state"
 )
-
-// errGone is what a resource answers that does not exist (any more).
-var errGone = errors.New("the resource does not exist")
-
-// resource is what the plugin can do with one type. The methods run alone,
-// within a transaction of the store.
-type resource interface {
-	// create makes the resource and returns its id.
-	create(ctx context.Context, op *operation, inputs property.Map) (string, error)
-	// read returns the struct whose JSON form is the resource's outputs, or errGone.
-	read(ctx context.Context, op *operation, id string) (any, error)
-	// update changes the resource in place to what inputs say.
-	update(ctx context.Context, op *operation, id string, inputs property.Map) error
-	// delete deletes the resource, or returns errGone.
-	delete(ctx context.Context, op *operation, id string) error
-}
-
-// updateRefuser is a resource that cannot make every change in place that AWS
-// can, and says so in a preview already.
-type updateRefuser interface {
-	refuseUpdate(op *operation, id string, inputs property.Map) error
-}
 
 // objectStore is the S3 server.
 type objectStore interface {
@@ -71,14 +60,12 @@ type objects struct {
 }
 
 type plugin struct {
-	types     map[string]*schema.Type
-	resources map[string]resource
-	store     *store.Store
-	cloud     cloud.Cloud
+	kinds map[string]*kind
+	store *store.Store
+	cloud cloud.Cloud
 	// openObjects is called when an operation needs the S3 server, so that a
 	// preview works while it is down.
 	openObjects func() (objects, error)
-	permissions map[string]permissions
 	signIn      signIn
 	config      atomic.Pointer[config]
 }
@@ -88,46 +75,17 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	if err != nil {
 		return nil, err
 	}
-	return &plugin{
-		types:       types,
-		resources:   resources(),
-		store:       store.Open(storePath),
-		cloud:       c,
-		openObjects: openObjects,
-		permissions: permissionsOf(),
-		signIn:      who,
-	}, nil
-}
-
-func resources() map[string]resource {
-	return map[string]resource{
-		"aws:ec2/vpc:Vpc":                                     vpc{},
-		"aws:ec2/subnet:Subnet":                               subnet{},
-		"aws:ec2/internetGateway:InternetGateway":             internetGateway{},
-		"aws:ec2/routeTable:RouteTable":                       routeTable{},
-		"aws:ec2/route:Route":                                 route{},
-		"aws:ec2/routeTableAssociation:RouteTableAssociation": routeTableAssociation{},
-		"aws:ec2/vpcEndpoint:VpcEndpoint":                     vpcEndpoint{},
-		"aws:ec2/securityGroup:SecurityGroup":                 securityGroup{},
-		"aws:ec2/securityGroupRule:SecurityGroupRule":         securityGroupRule{},
-		"aws:ec2/keyPair:KeyPair":                             keyPair{},
-		"aws:ec2/instance:Instance":                           instance{},
-		"aws:ec2/eip:Eip":                                     eip{},
-		"aws:ec2/eipAssociation:EipAssociation":               eipAssociation{},
-		"aws:route53/record:Record":                           record{},
-		"aws:iam/policy:Policy":                               managedPolicy{},
-		"aws:iam/role:Role":                                   role{},
-		"aws:iam/rolePolicy:RolePolicy":                       rolePolicy{},
-		"aws:iam/instanceProfile:InstanceProfile":             instanceProfile{},
-		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": openIDConnectProvider{},
-		"aws:s3/bucketV2:BucketV2":                            bucket{},
-		"aws:s3/bucketVersioningV2:BucketVersioningV2":        bucketVersioning{},
-		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": bucketEncryption{},
-		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock":                                     bucketPublicAccessBlock{},
-		"aws:s3/bucketOwnershipControls:BucketOwnershipControls":                                     bucketOwnershipControls{},
-		"aws:s3/bucketPolicy:BucketPolicy":                                                           bucketPolicy{},
-		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2":                       bucketLifecycle{},
+	declared := kinds()
+	for token, k := range declared {
+		k.Type = types[token]
+		switch {
+		case k.Table != "":
+			k.rows = in(k.Table)
+		case k.Within != nil:
+			k.rows = listed(*k.Within, k.id)
+		}
 	}
+	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
 }
 
 // provider returns the plugin as the framework serves it.
@@ -146,164 +104,269 @@ func (pl *plugin) provider() p.Provider {
 	})
 }
 
-func (pl *plugin) lookup(urn presource.URN) (*schema.Type, resource, error) {
+func (pl *plugin) lookup(urn presource.URN) (*kind, error) {
 	token := string(urn.Type())
-	t, r := pl.types[token], pl.resources[token]
-	if t == nil || r == nil {
-		return nil, nil, fmt.Errorf("localcloud does not support resource type %s; it supports %s",
-			token, strings.Join(slices.Sorted(maps.Keys(pl.types)), ", "))
+	k := pl.kinds[token]
+	if k == nil {
+		return nil, fmt.Errorf("localcloud does not support resource type %s; it supports %s",
+			token, strings.Join(slices.Sorted(maps.Keys(pl.kinds)), ", "))
 	}
-	return t, r, nil
+	return k, nil
 }
 
-func (pl *plugin) check(_ context.Context, request p.CheckRequest) (p.CheckResponse, error) {
-	t, _, err := pl.lookup(request.Urn)
+func (pl *plugin) check(_ context.Context, request p.CheckRequest) (response p.CheckResponse, err error) {
+	k, err := pl.lookup(request.Urn)
 	if err != nil {
-		return p.CheckResponse{}, err
+		return response, err
 	}
 	inputs := request.Inputs
 	if config := pl.config.Load(); config != nil {
-		inputs = config.tag(t, inputs)
+		inputs = config.tag(k.Type, inputs)
 	}
-	checked, failures, err := t.Check(request.Urn.Name(), request.State, inputs)
-	if err != nil {
-		return p.CheckResponse{}, err
-	}
-	return p.CheckResponse{Inputs: checked, Failures: failures}, nil
-}
-
-func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (p.DiffResponse, error) {
-	t, _, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.DiffResponse{}, err
-	}
-	return t.Diff(request.OldInputs, request.Inputs, request.State), nil
-}
-
-func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (p.CreateResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.CreateResponse{}, err
-	}
-	if request.DryRun {
-		return p.CreateResponse{Properties: t.PreviewCreate(request.Properties)}, nil
-	}
-	var response p.CreateResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		q := question{operation: op, inputs: request.Properties}
-		if err := op.authorize(all(may.create(q), may.read(q))); err != nil {
-			return err
-		}
-		id, err := r.create(ctx, op, request.Properties)
-		if err != nil {
-			return err
-		}
-		response.ID = id
-		response.Properties, err = outputs(ctx, op, t, r, id, request.Properties)
-		return err
-	})
-	if err != nil {
-		return p.CreateResponse{}, fmt.Errorf("create %s: %w", t.Token, err)
-	}
+	response.Inputs, response.Failures = k.Check(request.Urn.Name(), request.State, inputs)
 	return response, nil
 }
 
-func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (p.ReadResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.ReadResponse{}, err
+func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (response p.DiffResponse, err error) {
+	k, err := pl.lookup(request.Urn)
+	if err == nil {
+		response = k.Diff(request.OldInputs, request.Inputs, request.State)
 	}
-	var response p.ReadResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(may.read(question{operation: op, id: request.ID, inputs: request.Inputs})); err != nil {
+	return response, err
+}
+
+func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response p.CreateResponse, err error) {
+	if request.DryRun {
+		k, err := pl.lookup(request.Urn)
+		if err == nil {
+			response.Properties = k.PreviewCreate(request.Properties)
+		}
+		return response, err
+	}
+	q := question{inputs: schema.Record(request.Properties)}
+	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
+		if response.ID, err = k.create(ctx, op, request.Properties); err != nil {
 			return err
 		}
-		properties, err := outputs(ctx, op, t, r, request.ID, request.Inputs)
+		response.Properties, err = k.outputs(ctx, op, response.ID, request.Properties)
+		return err
+	})
+	return response, err
+}
+
+func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs)}
+	err = pl.operate(ctx, "read", request.Urn, q, false, func(op *operation, k *kind) error {
+		properties, err := k.outputs(ctx, op, request.ID, request.Inputs)
 		if errors.Is(err, errGone) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: t.Refresh(request.Inputs, properties)}
-		return nil
+		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
+		return err
 	})
-	if err != nil {
-		return p.ReadResponse{}, fmt.Errorf("read %s %q: %w", t.Token, request.ID, err)
-	}
-	return response, nil
+	return response, err
 }
 
-func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (p.UpdateResponse, error) {
-	t, r, err := pl.lookup(request.Urn)
-	if err != nil {
-		return p.UpdateResponse{}, err
-	}
-	var response p.UpdateResponse
-	may := pl.permissions[t.Token]
-	err = pl.run(ctx, func(op *operation) error {
-		if refuser, ok := r.(updateRefuser); ok {
-			if err := refuser.refuseUpdate(op, request.ID, request.Inputs); err != nil {
+func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
+	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
+	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
+		if k.forbid != nil {
+			if err := k.forbid(op.record(k.Token, request.ID), q.inputs); err != nil {
 				return err
 			}
 		}
 		if request.DryRun {
-			response.Properties = t.PreviewUpdate(request.State, request.Inputs)
+			response.Properties = k.PreviewUpdate(request.State, request.Inputs)
 			return nil
 		}
-		q := question{operation: op, id: request.ID, inputs: request.Inputs, old: request.OldInputs}
-		if err := op.authorize(all(may.update(q), may.read(q))); err != nil {
+		if err := k.update(ctx, op, request.ID, request.Inputs); err != nil {
 			return err
 		}
-		if err := r.update(ctx, op, request.ID, request.Inputs); err != nil {
-			return err
-		}
-		var err error
-		response.Properties, err = outputs(ctx, op, t, r, request.ID, request.Inputs)
+		response.Properties, err = k.outputs(ctx, op, request.ID, request.Inputs)
 		return err
 	})
-	if err != nil {
-		return p.UpdateResponse{}, fmt.Errorf("update %s %q: %w", t.Token, request.ID, err)
-	}
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
-	t, r, err := pl.lookup(request.Urn)
+	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
+	err := pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
+		return k.delete(ctx, op, request.ID)
+	})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+// operate does something with a resource, if the caller may. A preview asks for no permission.
+func (pl *plugin) operate(
+	ctx context.Context, phase string, urn presource.URN, q question, preview bool, do func(op *operation, k *kind) error,
+) error {
+	k, err := pl.lookup(urn)
 	if err != nil {
 		return err
 	}
-	may := pl.permissions[t.Token]
 	err = pl.run(ctx, func(op *operation) error {
-		if err := op.authorize(may.delete(question{operation: op, id: request.ID, old: request.OldInputs})); err != nil {
-			return err
+		q.operation = op
+		if !preview {
+			if err := op.authorize(k.calls(phase, q)); err != nil {
+				return err
+			}
 		}
-		return r.delete(ctx, op, request.ID)
+		return do(op, k)
 	})
-	if err != nil && !errors.Is(err, errGone) {
-		return fmt.Errorf("delete %s %q: %w", t.Token, request.ID, err)
+	if err != nil {
+		return fmt.Errorf("cannot %s %s: %w", phase, strings.TrimSpace(k.Token+" "+q.id), err)
 	}
 	return nil
 }
 
 // outputs reads a resource and shapes what the engine keeps of it.
-func outputs(ctx context.Context, op *operation, t *schema.Type, r resource, id string, inputs property.Map) (property.Map, error) {
-	record, err := r.read(ctx, op, id)
+func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs property.Map) (property.Map, error) {
+	r, err := k.read(ctx, op, id)
 	if err != nil {
 		return property.Map{}, err
 	}
-	properties, err := schema.Encode(record)
-	if err != nil {
-		return property.Map{}, err
+	return schema.MarkSecrets(k.WithAllTags(schema.Value(map[string]any(r)).AsMap()), inputs), nil
+}
+
+// version is that of the SDK that the plugin answers to.
+const version = "6.83.4"
+
+// Serve runs the plugin for the engine that started it, until the engine ends
+// it. dir is localcloud's directory. The environment says who calls, as
+// for the real provider: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+func Serve(ctx context.Context, dir string) error {
+	given := store.Account{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
 	}
-	if slices.Contains(t.Outputs, "tagsAll") {
-		tags := properties.Get("tags")
-		if tags.IsNull() {
-			tags = property.New(map[string]property.Value{})
+	pl, err := open(dir, given)
+	if err != nil {
+		return err
+	}
+	return pl.provider().Run(ctx, "aws", version)
+}
+
+// open opens the plugin of a home for a caller with an access key.
+func open(dir string, given store.Account) (*plugin, error) {
+	local, err := cloud.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the local cloud: %w", err)
+	}
+	// Once, so that all operations share the server's connections.
+	openObjects := sync.OnceValues(func() (objects, error) {
+		settings, err := local.S3()
+		if err != nil {
+			return objects{}, err
 		}
-		properties = properties.Set("tagsAll", tags)
+		server, err := s3server.New(settings)
+		if err != nil {
+			return objects{}, err
+		}
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	})
+	who := func() (_, root store.Account, err error) {
+		settings, err := local.S3()
+		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
 	}
-	return schema.MarkSecrets(properties, inputs), nil
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
+}
+
+// accountID is the AWS account that everything belongs to.
+const accountID = caller.AccountID
+
+// cleanUpTime bounds what is done after a failed or cancelled operation.
+const cleanUpTime = time.Minute
+
+// operation is one request of the engine, which has the store for itself.
+type operation struct {
+	*store.Transaction
+	plugin *plugin
+	cloud  cloud.Cloud
+	region string
+	caller caller.Caller
+}
+
+// run runs an operation on the store.
+func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
+	config := pl.config.Load()
+	if config == nil {
+		return fmt.Errorf("the aws provider is not configured")
+	}
+	return pl.store.Update(ctx, func(tx *store.Transaction) error {
+		who, err := pl.identify(tx.State)
+		if err != nil {
+			return err
+		}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.Region, caller: who}
+		if err := op.removeAbandoned(ctx); err != nil {
+			return err
+		}
+		return do(op)
+	})
+}
+
+// onS3 does something at the S3 server. what names it in an error.
+func (op *operation) onS3(what string, do func(server objects) error) error {
+	server, err := op.plugin.openObjects()
+	if err != nil {
+		return fmt.Errorf("cannot open the S3 server: %w", err)
+	}
+	if err := do(server); err != nil {
+		return fmt.Errorf("cannot %s: %w", what, err)
+	}
+	return nil
+}
+
+// s3Prefixes are the addresses of S3, the contents of its prefix list.
+func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	err := op.onS3("read the address of the S3 server's endpoint", func(server objects) error {
+		endpoint, err := url.Parse(server.endpoint)
+		if err != nil {
+			return err
+		}
+		addr, err := netip.ParseAddr(endpoint.Hostname())
+		prefixes = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
+		return err
+	})
+	return prefixes, err
+}
+
+func (op *operation) ec2ARN(kind, id string) string {
+	return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", op.region, accountID, kind, id)
+}
+
+// newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
+func newID(prefix string) string { return prefix + "-" + randomHex(17) }
+
+// uniqueName completes a name prefix, in the form of the Terraform provider.
+func uniqueName(prefix string) string {
+	return prefix + time.Now().UTC().Format("20060102150405") + randomHex(12)
+}
+
+func randomHex(digits int) string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // crypto/rand ends the program rather than fail
+	return hex.EncodeToString(b)[:digits]
+}
+
+// randomText returns capital letters and digits from 2 to 7, as AWS's keys have them.
+func randomText(length int) string { return (rand.Text() + rand.Text())[:length] }
+
+// apiError is an error in the form of AWS's APIs: a code that programs know,
+// and a message for people.
+func apiError(code, format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+// invalidParameter is the error of most APIs for a value that they do not take.
+func invalidParameter(format string, args ...any) error {
+	return apiError("InvalidParameterValue", format, args...)
+}
+
+// detached returns a context for cleaning up after ctx is done.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
 }

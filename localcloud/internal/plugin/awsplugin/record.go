@@ -6,129 +6,83 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
-
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// record makes record sets in the one hosted zone.
-type record struct{}
-
-func (record) create(ctx context.Context, op *operation, inputs property.Map) (string, error) {
-	r, err := newRecordSet(inputs)
-	if err != nil {
-		return "", err
+// checkRecord checks a record set of the one hosted zone. The type may change in an
+// update: the real provider deletes the old set and creates the new one in one
+// change, and the engine keeps the old id.
+func checkRecord(op *operation, r store.Record) error {
+	if zone := r.Text("zoneId"); zone != cloud.ZoneID {
+		return apiError("NoSuchHostedZone",
+			"No hosted zone found with ID: %s; localcloud has %s (%s)", zone, cloud.ZoneID, cloud.ZoneName)
 	}
-	switch existing := op.recordSet(r.Name, r.Type); {
-	case existing != nil && !r.AllowOverwrite:
-		return "", recordExists(r)
-	case existing != nil:
-		delete(op.Records, existing.ID)
-	case op.Records[r.ID] != nil:
-		return "", fmt.Errorf("localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that one first", r.ID)
+	name, kind := schema.NormalDomain(r.Text("name")), r.Text("type")
+	r["name"], r["fqdn"], r["allowOverwrite"] = name, name, r.Flag("allowOverwrite")
+	if name != cloud.ZoneName && !strings.HasSuffix(name, "."+cloud.ZoneName) {
+		// The real provider treats it as a name within the zone and puts the
+		// zone's behind it, which no program with another domain can mean.
+		return changeError("RRSet with DNS name %s. is not permitted in zone %s.; write the full name, such as www.%s",
+			name, cloud.ZoneName, cloud.ZoneName)
 	}
-	return r.ID, op.putRecord(ctx, r)
-}
-
-func (record) read(_ context.Context, op *operation, id string) (any, error) {
-	return found(op.Records, id)
-}
-
-// update also changes the type: the real provider deletes the old set and creates the new
-// one in one change, and the engine keeps the old id.
-func (record) update(ctx context.Context, op *operation, id string, inputs property.Map) error {
-	old, err := found(op.Records, id)
-	if err != nil {
-		return err
+	if cloud.IsOwnName(name) {
+		return changeError("RRSet with DNS name %s. is not permitted: the name is localcloud's own", name)
 	}
-	r, err := newRecordSet(inputs)
-	if err != nil {
-		return err
+	if name == cloud.ZoneName && kind == "CNAME" {
+		return changeError("RRSet of type CNAME with DNS name %s. is not permitted at apex in zone %s.", name, cloud.ZoneName)
 	}
-	if r.Type != old.Type && op.recordSet(r.Name, r.Type) != nil {
-		return recordExists(r)
+	if name == cloud.ZoneName && kind == "NS" {
+		return changeError(
+			"RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support another", name)
 	}
-	r.ID = id
-	return op.putRecord(ctx, r)
-}
-
-func (record) delete(ctx context.Context, op *operation, id string) error {
-	if _, err := found(op.Records, id); err != nil {
-		return err
+	if _, err := served(r).RRs(); err != nil {
+		return changeError("Invalid Resource Record: %s", err)
 	}
-	delete(op.Records, id)
-	return op.applyRecords(ctx)
-}
-
-// newRecordSet reads a record set, and checks what can be known of it alone.
-func newRecordSet(inputs property.Map) (*store.RecordSet, error) {
-	var r store.RecordSet
-	if err := schema.Decode(inputs, &r); err != nil {
-		return nil, err
+	if other := op.Records[recordID(r)]; r["id"] == nil && other != nil && other.Text("type") != kind {
+		return fmt.Errorf(
+			"localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that "+
+				"one first",
+			recordID(r))
 	}
-	if r.ZoneID != cloud.ZoneID {
-		return nil, apiError("NoSuchHostedZone", "No hosted zone found with ID: %s; localcloud has %s (%s)", r.ZoneID, cloud.ZoneID, cloud.ZoneName)
-	}
-	r.Name = schema.NormalDomain(r.Name)
-	r.Fqdn = r.Name
-	r.ID = r.ZoneID + "_" + r.Name + "_" + r.Type
-	if r.Name != cloud.ZoneName && !strings.HasSuffix(r.Name, "."+cloud.ZoneName) {
-		// The real provider takes it for a name within the zone and puts the
-		// zone's behind it, which is not what anybody means by another domain.
-		return nil, changeError("RRSet with DNS name %s. is not permitted in zone %s.; write the full name, such as www.%s",
-			r.Name, cloud.ZoneName, cloud.ZoneName)
-	}
-	if cloud.IsOwnName(r.Name) {
-		return nil, changeError("RRSet with DNS name %s. is not permitted: the name is localcloud's own", r.Name)
-	}
-	if r.Name == cloud.ZoneName && r.Type == "CNAME" {
-		return nil, changeError("RRSet of type CNAME with DNS name %s. is not permitted at apex in zone %s.", r.Name, cloud.ZoneName)
-	}
-	if r.Name == cloud.ZoneName && r.Type == "NS" {
-		return nil, changeError("RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support another", r.Name)
-	}
-	if _, err := served(&r).RRs(); err != nil {
-		return nil, changeError("Invalid Resource Record: %s", err)
-	}
-	return &r, nil
-}
-
-// recordSet returns the record set of a name and a type, or nil.
-func (op *operation) recordSet(name, kind string) *store.RecordSet {
-	for _, r := range op.Records {
-		if r.Name == name && r.Type == kind {
-			return r
+	for id, other := range op.Records {
+		sameName, sameType := id != r.Text("id") && other.Text("name") == name, other.Text("type") == kind
+		switch {
+		case sameName && sameType && (r["id"] != nil || !r.Flag("allowOverwrite")):
+			return changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", name, kind)
+		case sameName && !sameType && (other.Text("type") == "CNAME" || kind == "CNAME"):
+			return changeError(
+				"RRSet of type %s with DNS name %s. is not permitted as it conflicts with other records with the same DNS "+
+					"name in zone %s.",
+				kind, name, cloud.ZoneName)
 		}
 	}
 	return nil
 }
 
-func recordExists(r *store.RecordSet) error {
-	return changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", r.Fqdn, r.Type)
+func recordID(r store.Record) string {
+	return r.Text("zoneId") + "_" + r.Text("name") + "_" + r.Text("type")
 }
 
-// putRecord makes or replaces a record set.
-func (op *operation) putRecord(ctx context.Context, r *store.RecordSet) error {
-	for _, other := range op.Records {
-		if other.ID != r.ID && other.Name == r.Name && other.Type != r.Type && (other.Type == "CNAME" || r.Type == "CNAME") {
-			return changeError("RRSet of type %s with DNS name %s. is not permitted as it conflicts with other records with the same DNS name in zone %s.",
-				r.Type, r.Name, cloud.ZoneName)
+// makeRecord takes the place of a record set that it may overwrite.
+func makeRecord(_ context.Context, op *operation, r store.Record) error {
+	for id, other := range op.Records {
+		if other.Text("name") == r.Text("name") && other.Text("type") == r.Text("type") {
+			delete(op.Records, id)
 		}
 	}
-	op.Records[r.ID] = r
-	return op.applyRecords(ctx)
+	return nil
 }
 
 // applyRecords brings the name server to what the store says.
-func (op *operation) applyRecords(ctx context.Context) error {
-	var records []names.Record
+func applyRecords(ctx context.Context, op *operation, _, _ store.Record) error {
+	var records []dns.Record
 	for _, r := range op.Records {
 		records = append(records, served(r))
 	}
-	slices.SortFunc(records, func(a, b names.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
+	slices.SortFunc(records, func(a, b dns.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
 	if err := op.cloud.ApplyRecords(ctx, records); err != nil {
 		return fmt.Errorf("apply the records of %s: %w", cloud.ZoneName, err)
 	}
@@ -137,14 +91,14 @@ func (op *operation) applyRecords(ctx context.Context) error {
 
 // served is a record set as the API gets it. The provider puts a TXT value in
 // quotation marks.
-func served(r *store.RecordSet) names.Record {
-	values := slices.Clone(r.Records)
-	if r.Type == "TXT" {
+func served(r store.Record) dns.Record {
+	values := r.Texts("records")
+	if r.Text("type") == "TXT" {
 		for i, value := range values {
 			values[i] = `"` + value + `"`
 		}
 	}
-	return names.Record{Name: r.Name, Type: r.Type, TTL: r.TTL, Values: values}
+	return dns.Record{Name: r.Text("name"), Type: r.Text("type"), TTL: int64(r.Number("ttl")), Values: values}
 }
 
 // changeError is the error of a change that Route 53 refuses.

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/localcloud/internal/cloud"
-	"immutable-infra/localcloud/internal/names"
+	"immutable-infra/localcloud/internal/dns"
 )
 
 const recordType = "aws:route53/record:Record"
@@ -32,7 +32,7 @@ func TestARecordIsServedUntilItIsDeleted(t *testing.T) {
 	require.Equal(t, "site.localcloud.test", a.get("fqdn"))
 	mx := h.create(recordType, "mail", recordInputs(object{"type": "MX", "records": []string{"10 mail.example.org"}}))
 	txt := h.create(recordType, "dmarc", recordInputs(object{"name": "_dmarc.localcloud.test", "type": "TXT", "records": []string{"v=DMARC1; p=reject"}}))
-	require.Equal(t, []names.Record{
+	require.Equal(t, []dns.Record{
 		{Name: "_dmarc.localcloud.test", Type: "TXT", TTL: 300, Values: []string{`"v=DMARC1; p=reject"`}},
 		{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.1"}},
 		{Name: "site.localcloud.test", Type: "MX", TTL: 300, Values: []string{"10 mail.example.org"}},
@@ -81,7 +81,7 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		})
 	}
 	h.update(a, recordInputs(object{"ttl": 60, "records": []string{"198.18.1.9"}}))
-	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.9"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.9"}}}, h.cloud.records)
 }
 
 func TestARecordsTypeChangesInPlace(t *testing.T) {
@@ -93,7 +93,7 @@ func TestARecordsTypeChangesInPlace(t *testing.T) {
 	require.NoError(t, h.delete(txt))
 
 	h.update(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}))
-	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300, Values: []string{"www.example.org"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300, Values: []string{"www.example.org"}}}, h.cloud.records)
 	require.True(t, h.refresh(a))
 	require.Equal(t, "CNAME", a.get("type"))
 	h.refuses("conflicts with other records", recordType, recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
@@ -101,7 +101,7 @@ func TestARecordsTypeChangesInPlace(t *testing.T) {
 
 	h.update(a, recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::1"}}))
 	taken := h.create(recordType, "taken", recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::2"}, "allowOverwrite": true}))
-	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}}, h.cloud.records)
 	require.NoError(t, h.delete(taken))
 	require.Empty(t, h.state().Records)
 }
@@ -159,7 +159,7 @@ func TestARecordIsOverwrittenOnlyWhenThatIsAllowed(t *testing.T) {
 	h.create(recordType, "old", recordInputs())
 	h.refuses("but it already exists", recordType, recordInputs(object{"allowOverwrite": false}))
 	taken := h.create(recordType, "new", recordInputs(object{"allowOverwrite": true, "records": []string{"198.18.1.2"}}))
-	require.Equal(t, []names.Record{{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.2"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.2"}}}, h.cloud.records)
 	_, diff := h.diff(taken, recordInputs(object{"records": []string{"198.18.1.2"}}))
 	require.False(t, diff.HasChanges, "what is no longer said stays as it was")
 }

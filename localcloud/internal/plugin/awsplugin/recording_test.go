@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/property"
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // recordings hold what the real provider did and which inputs it has; the _source of each
@@ -49,26 +51,27 @@ func (r recording) actions() map[string][]string {
 // input, changes every input, and names what the site has.
 func (s *site) demanded(token, id string) map[string][]string {
 	s.t.Helper()
-	properties, may := s.plugin.types[token].Inputs, s.plugin.permissions[token]
+	k := s.plugin.kinds[token]
+	properties := k.Inputs
 	real := object{"iamInstanceProfile": s.profile.id, "role": s.role.id, "vpcId": s.vpc.id, "subnetId": s.subnet.id}
-	inputs := func(text string) property.Map {
+	inputs := func(text string) store.Record {
 		given := samples(properties, text)
 		for name, value := range real {
 			if _, has := properties[name]; has && text == "on" {
 				given = given.Set(name, toValue(value))
 			}
 		}
-		return given
+		return schema.Record(given)
 	}
 	actions := map[string][]string{}
 	require.NoError(s.t, s.plugin.run(s.t.Context(), func(op *operation) error {
-		for phase, calls := range map[string][]call{
-			"create": may.create(question{operation: op, inputs: inputs("on")}),
-			"read":   may.read(question{operation: op, id: id, inputs: inputs("on")}),
-			"update": may.update(question{operation: op, id: id, inputs: inputs("off"), old: inputs("on")}),
-			"delete": may.delete(question{operation: op, id: id, old: inputs("on")}),
+		for phase, q := range map[string]question{
+			"create": {operation: op, inputs: inputs("on")},
+			"read":   {operation: op, id: id, inputs: inputs("on")},
+			"update": {operation: op, id: id, inputs: inputs("off"), old: inputs("on")},
+			"delete": {operation: op, id: id, old: inputs("on")},
 		} {
-			for _, c := range calls {
+			for _, c := range k.calls(phase, q) {
 				actions[phase] = append(actions[phase], c.action)
 			}
 		}
@@ -122,7 +125,7 @@ func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
 	}
 	recorded := readRecording[recording](t, "calls.json")
 	var missing, surplus []string
-	for token := range s.plugin.types {
+	for token := range s.plugin.kinds {
 		require.Contains(t, recorded, token, "testdata/provider/calls.json has no recording of %s: record which API actions the provider calls for the type, and add them", token)
 		id := cmp.Or(ids[token], "any")
 		demanded, called := s.demanded(token, id), recorded[token].actions()

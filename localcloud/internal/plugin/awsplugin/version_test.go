@@ -10,7 +10,7 @@ import (
 
 // The engine looks for the plugin of the SDK's version.
 func TestThePluginHasTheVersionOfTheSDKThatTheProgramsUse(t *testing.T) {
-	for _, path := range []string{"../../../../go.mod", "../../../../bootstrap/go.mod"} {
+	for _, path := range []string{"../../../../go.mod", "../../../../ops/go.mod"} {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		module, err := modfile.Parse(path, text, nil)

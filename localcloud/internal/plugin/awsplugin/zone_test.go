@@ -5,6 +5,9 @@ import (
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
 // zonesOffering asks as the program does.
@@ -20,7 +23,7 @@ func (h *harness) zonesOffering(instanceType string) ([]string, error) {
 		return nil, err
 	}
 	require.Equal(h.t, response.Return.Get("instanceTypes").AsArray().Len(), response.Return.Get("locations").AsArray().Len())
-	return texts(response.Return, "locations"), nil
+	return store.Record(schema.Record(response.Return)).Texts("locations"), nil
 }
 
 func TestNotEveryZoneOffersEveryInstanceType(t *testing.T) {

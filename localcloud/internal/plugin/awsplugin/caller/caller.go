@@ -18,11 +18,11 @@ const AccountID = "123456789012"
 // sessionName is that of every role's session.
 const sessionName = "localcloud"
 
-// Caller is somebody with an access key.
 type Caller struct {
 	ARN string
-	// UserID is the unique id, as sts:GetCallerIdentity tells it.
-	UserID string
+	// UserID is the unique id, as sts:GetCallerIdentity answers it.
+	UserID          string
+	SecretAccessKey string
 	// roleARN is empty for the administrator, who may do everything.
 	roleARN  string
 	policies []policy.Document
@@ -30,67 +30,52 @@ type Caller struct {
 	boundary *policy.Document
 }
 
-// Find returns whose access key it is, and the secret key that belongs to it.
-// root is the S3 server's own account, the administrator's. Nobody has an access
-// key that is not known; known is false then.
-func Find(state *store.State, root store.Account, accessKeyID string) (c Caller, secretAccessKey string, known bool, err error) {
+// Find returns whose access key it is, or nil. root is the S3 server's own account,
+// the administrator's.
+func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, error) {
 	if accessKeyID == root.AccessKeyID {
-		return Caller{
+		return &Caller{
 			ARN:    "arn:aws:iam::" + AccountID + ":user/localcloud",
-			UserID: "AIDALOCALCLOUD0000000",
-		}, root.SecretAccessKey, true, nil
+			UserID: "AIDALOCALCLOUD0000000", SecretAccessKey: root.SecretAccessKey,
+		}, nil
 	}
 	for name, r := range state.Roles {
 		if r.Account == nil || r.Account.AccessKeyID != accessKeyID {
 			continue
 		}
-		policies, err := Policies(r)
+		policies, boundary, err := Documents(state, r)
 		if err != nil {
-			return Caller{}, "", false, err
+			return nil, err
 		}
-		boundary, err := Boundary(state, r)
-		if err != nil {
-			return Caller{}, "", false, err
-		}
-		return Caller{
-			ARN:      fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
-			UserID:   r.Role.UniqueID + ":" + sessionName,
-			roleARN:  r.Role.Arn,
-			policies: policies,
-			boundary: boundary,
-		}, r.Account.SecretAccessKey, true, nil
+		return &Caller{
+			ARN:             fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
+			UserID:          r.Shown.Text("uniqueId") + ":" + sessionName,
+			SecretAccessKey: r.Account.SecretAccessKey,
+			roleARN:         r.Shown.Text("arn"), policies: policies, boundary: boundary,
+		}, nil
 	}
-	return Caller{}, "", false, nil
+	return nil, nil
 }
 
-// Policies reads the inline policies of a role, in the order of their names.
-func Policies(r *store.RoleRecord) ([]policy.Document, error) {
-	var documents []policy.Document
+// Documents reads the inline policies of a role, in the order of their names, and its
+// permissions boundary, which is nil for a role without one.
+func Documents(state *store.State, r *store.Role) (policies []policy.Document, boundary *policy.Document, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Policies)) {
-		document, err := policy.RolePolicy(r.Policies[name].Policy)
+		document, err := policy.RolePolicy(r.Policies[name].Text("policy"))
 		if err != nil {
-			return nil, fmt.Errorf("policy %s of role %s: %w", name, r.Role.Name, err)
+			return nil, nil, fmt.Errorf("policy %s of role %s: %w", name, r.Shown.Text("name"), err)
 		}
-		documents = append(documents, document)
+		policies = append(policies, document)
 	}
-	return documents, nil
-}
-
-// Boundary reads the permissions boundary of a role; it returns nil for a role without one.
-func Boundary(state *store.State, r *store.RoleRecord) (*policy.Document, error) {
-	arn := r.Role.PermissionsBoundary
+	arn := r.Shown.Text("permissionsBoundary")
 	if arn == "" {
-		return nil, nil
+		return policies, nil, nil
 	}
-	managed := state.Policies[arn]
-	if managed == nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: there is no policy %s", r.Role.Name, arn)
-	}
-	document, err := policy.RolePolicy(managed.Policy)
+	document, err := policy.RolePolicy(state.Policies[arn].Text("policy"))
 	if err != nil {
-		return nil, fmt.Errorf("permissions boundary of role %s: %w", r.Role.Name, err)
+		return nil, nil, fmt.Errorf("permissions boundary %s of role %s: %w", arn, r.Shown.Text("name"), err)
 	}
-	return &document, nil
+	return policies, &document, nil
 }
 
 // Refusal is AWS's message when the caller may not send the request, and empty

@@ -11,10 +11,10 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 )
 
-// reviewed reads a policy that the program in bootstrap/access makes, as it was reviewed there.
+// reviewed reads a policy that the program in ops/access makes, as it was reviewed there.
 func reviewed(t *testing.T, name string) policy.Document {
 	t.Helper()
-	text, err := os.ReadFile("../../../../../bootstrap/access/permissions/testdata/" + name + ".json")
+	text, err := os.ReadFile("../../../../../ops/access/permissions/testdata/" + name + ".json")
 	require.NoError(t, err)
 	return rolePolicy(t, string(text))
 }

@@ -12,9 +12,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// Document is a policy document.
 type Document struct {
 	Version   string     `json:"Version"`
 	ID        string     `json:"Id,omitempty"`
@@ -24,7 +24,6 @@ type Document struct {
 // Statements accepts a single statement in place of a list.
 type Statements []Statement
 
-// Statement is one statement of a document.
 type Statement struct {
 	Sid          string     `json:"Sid,omitempty"`
 	Effect       string     `json:"Effect"`
@@ -47,26 +46,26 @@ type Principal struct {
 // in place of their text, as condition values may be written.
 type Strings []string
 
-// parse decodes a document and refuses elements that IAM does not know.
-func parse(text string) (Document, error) {
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.DisallowUnknownFields()
+// read decodes a document, and refuses elements that IAM does not know, and what
+// check refuses of a statement.
+func read(text string, check func(s Statement) error) (Document, error) {
 	var document Document
-	if err := decoder.Decode(&document); err != nil {
+	if err := strict([]byte(text), &document); err != nil {
 		return Document{}, fmt.Errorf("the policy is not a valid JSON policy document: %w", err)
 	}
-	if decoder.More() {
-		return Document{}, errors.New("the policy has text after its end")
-	}
-	if document.Version != "" && document.Version != "2012-10-17" && document.Version != "2008-10-17" {
+	if !slices.Contains([]string{"", "2012-10-17", "2008-10-17"}, document.Version) {
 		return Document{}, fmt.Errorf("the policy has Version %q: write \"2012-10-17\"", document.Version)
 	}
 	if len(document.Statement) == 0 {
 		return Document{}, errors.New("the policy has no Statement")
 	}
 	for i, s := range document.Statement {
+		err := check(s)
 		if s.Effect != "Allow" && s.Effect != "Deny" {
-			return Document{}, fmt.Errorf("%s has Effect %q: write Allow or Deny", s.name(i), s.Effect)
+			err = fmt.Errorf("has Effect %q: write Allow or Deny", s.Effect)
+		}
+		if err != nil {
+			return Document{}, fmt.Errorf("%s %w", s.name(i), err)
 		}
 	}
 	return document, nil
@@ -80,21 +79,7 @@ func (s Statement) name(index int) string {
 }
 
 // UnmarshalJSON accepts one statement or a list.
-func (s *Statements) UnmarshalJSON(data []byte) error {
-	var list []Statement
-	if isList(data) {
-		if err := strict(data, &list); err != nil {
-			return err
-		}
-	} else {
-		list = make([]Statement, 1)
-		if err := strict(data, &list[0]); err != nil {
-			return err
-		}
-	}
-	*s = list
-	return nil
-}
+func (s *Statements) UnmarshalJSON(data []byte) error { return strict(asList(data), (*[]Statement)(s)) }
 
 // UnmarshalJSON accepts "*" or an object of lists.
 func (p *Principal) UnmarshalJSON(data []byte) error {
@@ -112,39 +97,49 @@ func (p *Principal) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// MarshalJSON writes what UnmarshalJSON accepts.
+func (p Principal) MarshalJSON() ([]byte, error) {
+	if p.Everybody {
+		return []byte(`"*"`), nil
+	}
+	return json.Marshal(p.Kinds)
+}
+
 // UnmarshalJSON accepts one value or a list.
 func (s *Strings) UnmarshalJSON(data []byte) error {
-	values := make([]any, 1)
-	if isList(data) {
-		if err := json.Unmarshal(data, &values); err != nil {
-			return err
-		}
-	} else if err := json.Unmarshal(data, &values[0]); err != nil {
+	var values []any
+	if err := json.Unmarshal(asList(data), &values); err != nil {
 		return err
 	}
-	list := make(Strings, 0, len(values))
+	*s = make(Strings, 0, len(values))
 	for _, v := range values {
-		switch v := v.(type) {
-		case string:
-			list = append(list, v)
-		case bool, float64:
-			list = append(list, fmt.Sprint(v))
+		switch v.(type) {
+		case string, bool, float64:
+			*s = append(*s, fmt.Sprint(v))
 		default:
 			return fmt.Errorf("%s is not a string or a list of strings", data)
 		}
 	}
-	*s = list
 	return nil
 }
 
-func isList(data []byte) bool {
-	return bytes.HasPrefix(bytes.TrimSpace(data), []byte("["))
+func asList(data []byte) []byte {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) {
+		return data
+	}
+	return slices.Concat([]byte("["), data, []byte("]"))
 }
 
-// strict is needed because a decoder's DisallowUnknownFields does not reach
-// below a type with its own UnmarshalJSON.
+// strict is needed at every level, because a decoder's DisallowUnknownFields does
+// not reach below a type with its own UnmarshalJSON.
 func strict(data []byte, target any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(target)
+	if err := decoder.Decode(target); err != nil {
+		return err
+	}
+	if decoder.More() {
+		return errors.New("it has text after its end")
+	}
+	return nil
 }

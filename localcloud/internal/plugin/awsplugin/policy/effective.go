@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -12,36 +13,25 @@ import (
 type Identity struct {
 	RoleARN string
 	// AccessKeyID names the role's account at the S3 server, and is empty
-	// while there is none: then nobody can act as the role.
+	// while there is none: then no caller can act as the role.
 	AccessKeyID string
 	Policies    []Document
 	// Boundary is the role's permissions boundary, and nil for a role without one.
 	Boundary *Document
 }
 
-// effectiveStatement is a statement in the S3 server's dialect, whose
-// principals are access key ids.
-type effectiveStatement struct {
-	Sid       string    `json:"Sid,omitempty"`
-	Effect    string    `json:"Effect"`
-	Principal any       `json:"Principal"`
-	Action    []string  `json:"Action"`
-	Resource  []string  `json:"Resource"`
-	Condition Condition `json:"Condition,omitempty"`
-}
-
 // Effective merges a bucket's own policy, which may be nil, with what the
 // policies of roles say about the bucket. It returns the document for the S3
 // server, or "" when there is nothing to say.
 func Effective(bucket string, own *Document, identities []Identity) (string, error) {
-	var statements []effectiveStatement
+	var statements []Statement
 	if own != nil {
 		for _, s := range own.Statement {
 			if err := s.checkBounded(identities); err != nil {
 				return "", err
 			}
 			if principals := translate(s, identities); principals != nil {
-				statements = append(statements, effectiveStatement{
+				statements = append(statements, Statement{
 					Effect: s.Effect, Principal: principals, Action: s.Action, Resource: s.Resource, Condition: s.Condition,
 				})
 			}
@@ -51,40 +41,30 @@ func Effective(bucket string, own *Document, identities []Identity) (string, err
 	if err != nil {
 		return "", err
 	}
-	statements = append(statements, roles...)
-	if len(statements) == 0 {
-		return "", nil
-	}
-	return encode(bucket, "2012-10-17", statements)
+	return encode(bucket, json.RawMessage(`"2012-10-17"`), append(statements, roles...))
 }
 
 // Merge puts what the policies of roles say about a bucket into its policy at the
 // S3 server, in place of what Merge put there before. The rest of that policy,
-// which may be empty, is somebody else's, and stays.
+// which may be empty, has another owner, and stays.
 func Merge(bucket, current string, identities []Identity) (string, error) {
-	document := struct {
-		Version   string
-		Statement json.RawMessage
-	}{Version: "2012-10-17"}
+	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
+	var others []json.RawMessage
+	err := json.Unmarshal([]byte(cmp.Or(current, "{}")), &document)
+	if err == nil {
+		err = json.Unmarshal(asList(document.Statement), &others)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+	}
 	var statements []any
-	if current != "" {
-		if err := json.Unmarshal([]byte(current), &document); err != nil {
+	for _, statement := range others {
+		var named struct{ Sid string }
+		if err := json.Unmarshal(statement, &named); err != nil {
 			return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
 		}
-		list := []json.RawMessage{document.Statement}
-		if isList(document.Statement) {
-			if err := json.Unmarshal(document.Statement, &list); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-		}
-		for _, statement := range list {
-			var named struct{ Sid string }
-			if err := json.Unmarshal(statement, &named); err != nil {
-				return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
-			}
-			if !strings.HasPrefix(named.Sid, mergedSid) {
-				statements = append(statements, statement)
-			}
+		if !strings.HasPrefix(named.Sid, mergedSid) {
+			statements = append(statements, statement)
 		}
 	}
 	roles, err := ofRoles(bucket, identities)
@@ -95,9 +75,6 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
 		statements = append(statements, statement)
 	}
-	if len(statements) == 0 {
-		return "", nil
-	}
 	return encode(bucket, document.Version, statements)
 }
 
@@ -105,16 +82,16 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 const mergedSid = "LocalcloudRole"
 
 // ofRoles is what the policies of roles say about a bucket, within the boundaries of the roles.
-func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error) {
-	var statements []effectiveStatement
+func ofRoles(bucket string, identities []Identity) ([]Statement, error) {
+	var statements []Statement
 	for _, identity := range identities {
 		if identity.AccessKeyID == "" {
 			continue
 		}
-		own := onBucketOf(identity.Policies, bucket, identity.AccessKeyID)
+		own := onBucket(bucket, identity.Policies...)
 		if identity.Boundary != nil {
 			var err error
-			if own, err = within(own, onBucketOf([]Document{*identity.Boundary}, bucket, identity.AccessKeyID)); err != nil {
+			if own, err = within(own, onBucket(bucket, *identity.Boundary)); err != nil {
 				return nil, fmt.Errorf("permissions boundary of %s: %w", identity.RoleARN, err)
 			}
 		}
@@ -127,35 +104,26 @@ func ofRoles(bucket string, identities []Identity) ([]effectiveStatement, error)
 
 // addTo adds a role's statement, or the role to one that says the same of other roles: the S3
 // server keeps a policy in an attribute of a directory, which has 4 KiB for all of them.
-func addTo(statements []effectiveStatement, added effectiveStatement, accessKeyID string) []effectiveStatement {
+func addTo(statements []Statement, added Statement, accessKeyID string) []Statement {
 	for _, statement := range statements {
-		principals, ok := statement.Principal.(map[string][]string)
-		if ok && statement.Effect == added.Effect && slices.Equal(statement.Action, added.Action) &&
-			slices.Equal(statement.Resource, added.Resource) && reflect.DeepEqual(statement.Condition, added.Condition) {
-			if !slices.Contains(principals["AWS"], accessKeyID) {
+		same := statement
+		same.Principal = nil
+		if reflect.DeepEqual(same, added) {
+			if principals := statement.Principal.Kinds; !slices.Contains(principals["AWS"], accessKeyID) {
 				principals["AWS"] = append(principals["AWS"], accessKeyID)
 			}
 			return statements
 		}
 	}
+	added.Principal = &Principal{Kinds: map[string]Strings{"AWS": {accessKeyID}}}
 	return append(statements, added)
 }
 
-func onBucketOf(documents []Document, bucket, accessKeyID string) []effectiveStatement {
-	var statements []effectiveStatement
-	for _, document := range documents {
-		for _, s := range document.Statement {
-			statements = append(statements, onBucket(s, bucket, accessKeyID)...)
-		}
+func encode[S any](bucket string, version json.RawMessage, statements []S) (string, error) {
+	if len(statements) == 0 {
+		return "", nil
 	}
-	return statements
-}
-
-func encode[S any](bucket, version string, statements []S) (string, error) {
-	document, err := json.Marshal(struct {
-		Version   string
-		Statement []S
-	}{version, statements})
+	document, err := json.Marshal(map[string]any{"Version": version, "Statement": statements})
 	if err != nil {
 		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
 	}
@@ -163,7 +131,7 @@ func encode[S any](bucket, version string, statements []S) (string, error) {
 }
 
 // CheckPrincipals refuses, as S3 does, a bucket policy for a role that does not
-// exist. A role that is deleted later does no harm: nobody can be it.
+// exist. A role that is deleted later does no harm: no caller can act as it.
 func (d Document) CheckPrincipals(accountID string, identities []Identity) error {
 	for i, s := range d.Statement {
 		for _, arn := range s.Principal.Kinds["AWS"] {
@@ -171,7 +139,8 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 			case arn == "*":
 			case isAccount(arn, accountID):
 				if s.Effect == "Deny" {
-					return fmt.Errorf("%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
+					return fmt.Errorf(
+						"%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
 				}
 			case !slices.ContainsFunc(identities, func(i Identity) bool { return i.RoleARN == arn }):
 				return fmt.Errorf("%s: %w: %q", s.name(i), ErrInvalidPrincipal, arn)
@@ -182,13 +151,13 @@ func (d Document) CheckPrincipals(accountID string, identities []Identity) error
 }
 
 // translate returns the principals of a bucket policy's statement, or nil when
-// the statement concerns nobody. The account as a principal delegates to the
+// the statement concerns no role. The account as a principal delegates to the
 // policies of its roles, which are merged in any case.
-func translate(s Statement, identities []Identity) any {
+func translate(s Statement, identities []Identity) *Principal {
 	if s.Principal.isEverybody() {
-		return "*"
+		return &Principal{Everybody: true}
 	}
-	var keys []string
+	var keys Strings
 	for _, identity := range identities {
 		if identity.AccessKeyID != "" && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
 			keys = append(keys, identity.AccessKeyID)
@@ -197,17 +166,28 @@ func translate(s Statement, identities []Identity) any {
 	if len(keys) == 0 {
 		return nil
 	}
-	return map[string][]string{"AWS": keys}
+	return &Principal{Kinds: map[string]Strings{"AWS": keys}}
 }
 
 func isAccount(principal, accountID string) bool {
 	return principal == accountID || principal == "arn:aws:iam::"+accountID+":root"
 }
 
-// onBucket restricts a role's statement to one bucket. Actions on the bucket
-// and actions on its objects become statements of their own, since the S3
-// server, unlike IAM, refuses an action beside a resource of the other kind.
-func onBucket(s Statement, bucket, accessKeyID string) []effectiveStatement {
+// onBucket restricts the statements of a role's policies to one bucket.
+func onBucket(bucket string, policies ...Document) []Statement {
+	var statements []Statement
+	for _, document := range policies {
+		for _, s := range document.Statement {
+			statements = append(statements, s.onBucket(bucket)...)
+		}
+	}
+	return statements
+}
+
+// onBucket restricts a statement to one bucket. Actions on the bucket and actions on its
+// objects become statements of their own, since the S3 server, unlike IAM, refuses an
+// action beside a resource of the other kind.
+func (s Statement) onBucket(bucket string) []Statement {
 	var buckets, objects []string
 	for _, resource := range s.Resource {
 		name, key, hasKey := strings.Cut(strings.TrimPrefix(resource, s3Prefix), "/")
@@ -217,35 +197,129 @@ func onBucket(s Statement, bucket, accessKeyID string) []effectiveStatement {
 		case !hasKey && wildcard(name, bucket):
 			buckets = append(buckets, s3Prefix+bucket)
 		}
-		// A pattern that ends in * goes on over the slash.
-		if prefix, open := strings.CutSuffix(name, "*"); !hasKey && open && wildcard(prefix+"*", bucket) {
+		// A pattern that ends in * matches across the slash.
+		if !hasKey && strings.HasSuffix(name, "*") && wildcard(name, bucket) {
 			objects = append(objects, s3Prefix+bucket+"/*")
 		}
 	}
-	principal := map[string][]string{"AWS": {accessKeyID}}
-	var statements []effectiveStatement
+	// The S3 server does not know the keys that have the same value in every request: it has one region.
+	fixed := map[string]string{"aws:requestedregion": "us-east-1"}
+	var statements []Statement
 	add := func(actions, resources []string, keys ...string) {
-		condition, possible := s.Condition.residual(func(key string) bool { return slices.Contains(keys, key) }, fixedKeys())
+		condition, possible := s.Condition.residual(keys, fixed)
 		if possible && len(actions) > 0 && len(resources) > 0 {
-			statements = append(statements, effectiveStatement{
-				Effect: s.Effect, Principal: principal, Action: actions, Resource: resources, Condition: condition,
+			statements = append(statements, Statement{
+				Effect: s.Effect, Action: actions, Resource: resources, Condition: condition,
 			})
 		}
 	}
-	listing, other := s.covered(bucketActions()), []string(nil)
+	listing, other := s.covered(s3Actions("bucket")), []string(nil)
 	if s.Condition.names("s3:prefix", "s3:delimiter", "s3:max-keys") {
 		// The requests of other actions do not have these keys.
-		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(listActions(), action) })
-		listing = s.covered(listActions())
+		lists := []string{"s3:ListBucket", "s3:ListBucketVersions"}
+		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(lists, action) })
+		listing = s.covered(lists)
 	}
 	add(listing, buckets, serverKeys()...)
 	add(other, buckets, "aws:securetransport")
-	add(s.covered(objectActions()), objects, "aws:securetransport")
+	add(s.covered(s3Actions("object")), objects, "aws:securetransport")
 	return statements
 }
 
-// fixedKeys are the keys that have the same value in every request to the S3
-// server, which does not know them: it has one region.
-func fixedKeys() map[string]string {
-	return map[string]string{"aws:requestedregion": "us-east-1"}
+// within returns what a role's statements on one bucket come to within those of its
+// permissions boundary. The S3 server knows no boundaries: so each allowance becomes one
+// for each statement of the boundary that allows a part of it.
+func within(own, boundary []Statement) ([]Statement, error) {
+	var statements []Statement
+	for _, s := range own {
+		for _, limit := range boundary {
+			if s.Effect == "Deny" || limit.Effect == "Deny" {
+				continue
+			}
+			common, err := s.within(limit)
+			if err != nil {
+				return nil, err
+			}
+			if len(common.Action) > 0 && len(common.Resource) > 0 {
+				statements = append(statements, common)
+			}
+		}
+	}
+	for _, s := range slices.Concat(own, boundary) {
+		if s.Effect == "Deny" {
+			statements = append(statements, s)
+		}
+	}
+	return statements, nil
+}
+
+func (s Statement) within(limit Statement) (common Statement, err error) {
+	outside := func(action string) bool { return !slices.Contains(limit.Action, action) }
+	common = Statement{Effect: s.Effect, Action: slices.DeleteFunc(slices.Clone(s.Action), outside)}
+	if len(common.Action) == 0 {
+		return common, nil
+	}
+	for _, own := range s.Resource {
+		for _, other := range limit.Resource {
+			resource, err := overlap(own, other)
+			if err != nil {
+				return Statement{}, err
+			}
+			if resource != "" && !slices.Contains(common.Resource, resource) {
+				common.Resource = append(common.Resource, resource)
+			}
+		}
+	}
+	common.Condition, err = s.Condition.and(limit.Condition)
+	return common, err
+}
+
+// overlap is the pattern of what two patterns both match, or "" for nothing.
+func overlap(a, b string) (string, error) {
+	beginA, _, patternA := strings.Cut(a, "*")
+	beginB, _, patternB := strings.Cut(b, "*")
+	begin := strings.HasPrefix(beginA, beginB) || strings.HasPrefix(beginB, beginA)
+	switch {
+	// A ? of one pattern must not be taken for text by the other.
+	case a != b && strings.Contains(a+b, "?"):
+	case wildcard(a, b):
+		return b, nil
+	case wildcard(b, a):
+		return a, nil
+	case !patternA || !patternB || !begin:
+		return "", nil
+	}
+	return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
+}
+
+// and is a condition that holds where both hold.
+func (c Condition) and(other Condition) (Condition, error) {
+	both := Condition{}
+	for _, condition := range []Condition{c, other} {
+		for operator, compared := range condition {
+			if both[operator] == nil {
+				both[operator] = map[string]Strings{}
+			}
+			for key, values := range compared {
+				if known, ok := both[operator][key]; ok && !reflect.DeepEqual(known, values) {
+					return nil, fmt.Errorf("localcloud cannot enforce two conditions %s on %q", operator, key)
+				}
+				both[operator][key] = values
+			}
+		}
+	}
+	return both, nil
+}
+
+// checkBounded refuses a bucket policy's allowance for a role with a permissions
+// boundary, which would limit that, too.
+func (s Statement) checkBounded(identities []Identity) error {
+	for _, identity := range identities {
+		if s.Effect == "Allow" && identity.Boundary != nil && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
+			return fmt.Errorf(
+				"the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
+				identity.RoleARN)
+		}
+	}
+	return nil
 }

@@ -1,11 +1,13 @@
 package policy
 
 import (
+	_ "embed"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// Request is what somebody asks one of AWS's services to do.
+// Request is a call of one of AWS's services.
 type Request struct {
 	Action string // such as ec2:RunInstances
 	// Resource is the ARN of what the action is about. For a resource that is yet
@@ -54,23 +56,126 @@ func (d Document) For(roleARN string) Document {
 }
 
 func (s Statement) isAbout(request Request) bool {
-	return s.coversAction(request.Action) && s.coversResource(request.Resource) && s.Condition.holds(request.Keys)
+	return s.coversAction(request.Action) && s.Condition.holds(request.Keys) &&
+		covers(s.Resource, s.NotResource, "s")(request.Resource)
 }
 
-// coversAction compares without regard to case, as IAM does.
-func (s Statement) coversAction(action string) bool {
-	action = strings.ToLower(action)
-	matches := func(pattern string) bool { return wildcard(strings.ToLower(pattern), action) }
-	if len(s.NotAction) > 0 {
-		return !slices.ContainsFunc(s.NotAction, matches)
-	}
-	return slices.ContainsFunc(s.Action, matches)
+func (s Statement) coversAction(action string) bool { return len(s.covered([]string{action})) > 0 }
+
+// covered lists the actions that a statement is about, without regard to case, as IAM does.
+func (s Statement) covered(actions []string) []string {
+	about := covers(s.Action, s.NotAction, "i")
+	return slices.DeleteFunc(slices.Clone(actions), func(action string) bool { return !about(action) })
 }
 
-func (s Statement) coversResource(resource string) bool {
-	matches := func(pattern string) bool { return wildcard(pattern, resource) }
-	if len(s.NotResource) > 0 {
-		return !slices.ContainsFunc(s.NotResource, matches)
+// covers reports of a text whether one of the patterns, or none of those in not, matches it.
+func covers(patterns, not Strings, flags string) func(text string) bool {
+	if len(not) == 0 {
+		return expression(patterns, flags).MatchString
 	}
-	return slices.ContainsFunc(s.Resource, matches)
+	excluded := expression(not, flags)
+	return func(text string) bool { return !excluded.MatchString(text) }
+}
+
+func wildcard(pattern, text string) bool { return expression([]string{pattern}, "s").MatchString(text) }
+
+// expression matches what one of IAM's patterns matches: * is any text, ? any one character.
+func expression(patterns []string, flags string) *regexp.Regexp {
+	alternatives := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		alternatives[i] = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+	}
+	return regexp.MustCompile("(?" + flags + ")^(?:" + strings.Join(alternatives, "|") + ")$")
+}
+
+// s3List has the actions of S3 (Service Authorization Reference, "Actions, resources, and condition
+// keys for Amazon S3"). Those of kind object and bucket are the ones that the S3 server checks in
+// bucket policies, by the kind of resource that they apply to. It has no use for the others: it does
+// not know what they are about, or no bucket policy can permit them. The aws plugin asks whether a
+// role may do some of them.
+//
+//go:embed s3actions.txt
+var s3List string
+
+// s3Actions lists the actions of S3 of some kinds: object, bucket, other.
+func s3Actions(kinds ...string) (actions []string) {
+	for line := range strings.Lines(s3List) {
+		kind, names, _ := strings.Cut(line, ":")
+		for name := range strings.FieldsSeq(names) {
+			if slices.Contains(kinds, kind) {
+				actions = append(actions, "s3:"+name)
+			}
+		}
+	}
+	return actions
+}
+
+// Condition maps operators to keys to values. All of them must hold.
+type Condition map[string]map[string]Strings
+
+// operators are the ways to compare that localcloud knows.
+func operators() []string {
+	return []string{
+		"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool",
+		"ForAllValues:StringLike",
+	}
+}
+
+func (c Condition) holds(keys map[string]string) bool {
+	_, possible := c.residual(nil, keys)
+	return possible
+}
+
+// compare is one operator on one key. A key that the request does not have is
+// equal to nothing.
+func compare(operator string, values []string, value string, present bool) bool {
+	switch operator {
+	case "StringEquals":
+		return present && slices.Contains(values, value)
+	case "StringEqualsIfExists":
+		return !present || slices.Contains(values, value)
+	case "StringNotEquals":
+		return !present || !slices.Contains(values, value)
+	case "ForAllValues:StringLike": // each key here has one value, or none
+		return !present || compare("StringLike", values, value, present)
+	case "StringLike", "ArnEquals", "ArnLike":
+		return present && expression(values, "s").MatchString(value)
+	case "Bool":
+		return present && slices.ContainsFunc(values, func(wanted string) bool { return strings.EqualFold(wanted, value) })
+	}
+	return false // check lets no other operator pass
+}
+
+// residual is what is left of a condition for the S3 server to check, which knows
+// some keys, in lower case, when the others have the given values, or none. It is false
+// when the condition cannot hold.
+func (c Condition) residual(known []string, keys map[string]string) (Condition, bool) {
+	left := Condition{}
+	for operator, compared := range c {
+		for key, values := range compared {
+			value, present := keys[strings.ToLower(key)]
+			switch {
+			case slices.Contains(known, strings.ToLower(key)):
+				if left[operator] == nil {
+					left[operator] = map[string]Strings{}
+				}
+				left[operator][key] = values
+			case !compare(operator, values, value, present):
+				return nil, false
+			}
+		}
+	}
+	return left, true
+}
+
+// names says whether the condition is about one of the keys, given in lower case.
+func (c Condition) names(keys ...string) bool {
+	for _, compared := range c {
+		for key := range compared {
+			if slices.Contains(keys, strings.ToLower(key)) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -10,57 +11,51 @@ import (
 
 const (
 	s3Prefix = "arn:aws:s3:::"
-	// GitHubIssuer is the issuer of the tokens of GitHub's workflows.
-	GitHubIssuer = "token.actions.githubusercontent.com"
+	// gitHubIssuer is the issuer of the tokens of GitHub's workflows.
+	gitHubIssuer = "token.actions.githubusercontent.com"
 )
 
 // TrustPolicy reads a role's assume role policy.
 func TrustPolicy(text string) (Document, error) {
-	document, err := parse(text)
-	if err != nil {
-		return Document{}, err
+	return read(text, func(s Statement) error {
+		return cmp.Or(
+			problem(s.Principal == nil, "has no Principal"),
+			problem(len(s.Action) == 0, "has no Action"),
+			problem(len(s.Resource)+len(s.NotResource) > 0, "has a Resource, which an assume role policy cannot have"),
+			s.checkFederated(),
+		)
+	})
+}
+
+func problem(found bool, text string) error {
+	if found {
+		return errors.New(text)
 	}
-	for i, s := range document.Statement {
-		switch {
-		case s.Principal == nil:
-			return Document{}, fmt.Errorf("%s has no Principal", s.name(i))
-		case len(s.Action) == 0:
-			return Document{}, fmt.Errorf("%s has no Action", s.name(i))
-		case len(s.Resource) > 0 || len(s.NotResource) > 0:
-			return Document{}, fmt.Errorf("%s has a Resource, which an assume role policy cannot have", s.name(i))
-		}
-		if err := s.checkFederated(i); err != nil {
-			return Document{}, err
-		}
-	}
-	return document, nil
+	return nil
 }
 
 // TrustsEC2 says whether EC2 may assume the role for an instance.
 func (d Document) TrustsEC2() bool {
-	for _, s := range d.Statement {
-		ec2 := s.Principal != nil && slices.Contains(s.Principal.Kinds["Service"], "ec2.amazonaws.com")
-		if s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
+		ec2 := slices.Contains(s.principals("Service"), "ec2.amazonaws.com")
+		return s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0
+	})
 }
 
-// checkFederated refuses what IAM refuses, so that nobody's workflows get the role by
+// checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
 // oversight: GitHub's tokens have one issuer for all repositories there are.
-func (s Statement) checkFederated(index int) error {
-	for _, provider := range s.Principal.Kinds["Federated"] {
-		if !s.coversAction("sts:AssumeRoleWithWebIdentity") {
-			return fmt.Errorf("%s trusts %q, and does not allow sts:AssumeRoleWithWebIdentity", s.name(index), provider)
-		}
+func (s Statement) checkFederated() error {
+	for _, provider := range s.principals("Federated") {
 		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
-		if !ok || !strings.HasPrefix(provider, "arn:aws:iam::") {
-			return fmt.Errorf("%s trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", s.name(index), provider)
-		}
-		if s.Effect == "Allow" && issuer == GitHubIssuer && !s.restricts(issuer+":sub") {
-			return fmt.Errorf("%s trusts every repository at GitHub: add a Condition StringEquals or StringLike on %q, such as \"repo:OWNER/REPOSITORY:*\"",
-				s.name(index), issuer+":sub")
+		switch {
+		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
+			return fmt.Errorf("trusts %q, and does not allow sts:AssumeRoleWithWebIdentity", provider)
+		case !ok || !strings.HasPrefix(provider, "arn:aws:iam::"):
+			return fmt.Errorf(
+				"trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", provider)
+		case s.Effect == "Allow" && issuer == gitHubIssuer && !s.restricts(issuer+":sub"):
+			return fmt.Errorf("trusts every repository at GitHub: add a Condition StringEquals or StringLike on %q, "+
+				"such as \"repo:OWNER/REPOSITORY:*\"", issuer+":sub")
 		}
 	}
 	return nil
@@ -81,68 +76,51 @@ func (s Statement) restricts(key string) bool {
 
 // RolePolicy reads an identity policy.
 func RolePolicy(text string) (Document, error) {
-	document, err := parse(text)
-	if err != nil {
-		return Document{}, err
-	}
-	for i, s := range document.Statement {
-		if s.Principal != nil || s.NotPrincipal != nil {
-			return Document{}, fmt.Errorf("%s specifies a principal, which a role's policy cannot", s.name(i))
-		}
-		switch {
-		case len(s.Action) > 0 && len(s.NotAction) > 0:
-			return Document{}, fmt.Errorf("%s has both Action and NotAction", s.name(i))
-		case len(s.Action) == 0 && len(s.NotAction) == 0:
-			return Document{}, fmt.Errorf("%s has no Action", s.name(i))
-		case len(s.Resource) > 0 && len(s.NotResource) > 0:
-			return Document{}, fmt.Errorf("%s has both Resource and NotResource", s.name(i))
-		case len(s.Resource) == 0 && len(s.NotResource) == 0:
-			return Document{}, fmt.Errorf("%s has no Resource", s.name(i))
-		}
-		if err := s.checkActions(i); err != nil {
-			return Document{}, err
-		}
-		if err := s.checkResources(i); err != nil {
-			return Document{}, err
-		}
-		if err := s.checkCondition(i, isRequestKey); err != nil {
-			return Document{}, err
-		}
-	}
-	return document, nil
+	return read(text, func(s Statement) error {
+		return cmp.Or(
+			problem(s.Principal != nil || s.NotPrincipal != nil, "specifies a principal, which a role's policy cannot"),
+			problem(len(s.Action) > 0 && len(s.NotAction) > 0, "has both Action and NotAction"),
+			problem(len(s.Action)+len(s.NotAction) == 0, "has no Action"),
+			problem(len(s.Resource) > 0 && len(s.NotResource) > 0, "has both Resource and NotResource"),
+			problem(len(s.Resource)+len(s.NotResource) == 0, "has no Resource"),
+			s.checkActions(), s.checkResources(), s.checkCondition(isRequestKey),
+		)
+	})
 }
 
 // checkActions refuses what is no action. Of S3 every action is known, since the
-// S3 server must be told each one.
-func (s Statement) checkActions(index int) error {
+// S3 server needs the name of each one.
+func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
+	known := s3Actions("object", "bucket", "other")
 	for _, pattern := range slices.Concat(s.Action, s.NotAction) {
 		if !form.MatchString(pattern) {
-			return fmt.Errorf("%s has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", s.name(index), pattern)
+			return fmt.Errorf("has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", pattern)
 		}
 		one := Statement{Action: Strings{pattern}}
-		if strings.HasPrefix(pattern, "s3:") && len(one.covered(slices.Concat(objectActions(), bucketActions(), otherActions()))) == 0 {
-			return fmt.Errorf("%s has Action %q, which S3 does not have, or localcloud cannot enforce", s.name(index), pattern)
+		if strings.HasPrefix(pattern, "s3:") && len(one.covered(known)) == 0 {
+			return fmt.Errorf("has Action %q, which S3 does not have, or localcloud cannot enforce", pattern)
 		}
 	}
 	return nil
 }
 
-func (s Statement) checkResources(index int) error {
-	if len(s.NotResource) > 0 && len(s.covered(slices.Concat(objectActions(), bucketActions()))) > 0 {
-		return fmt.Errorf("%s uses NotResource for actions of S3, which localcloud cannot enforce", s.name(index))
+func (s Statement) checkResources() error {
+	if len(s.NotResource) > 0 && len(s.covered(s3Actions("object", "bucket"))) > 0 {
+		return errors.New("uses NotResource for actions of S3, which localcloud cannot enforce")
 	}
 	form := regexp.MustCompile(`^arn:aws:[a-z0-9-]+:[^:]*:[^:]*:.+$`)
 	for _, resource := range slices.Concat(s.Resource, s.NotResource) {
 		switch {
 		case resource == "*":
 		case strings.Contains(resource, "${"):
-			return fmt.Errorf("%s has Resource %q with a policy variable, which localcloud cannot enforce", s.name(index), resource)
+			return fmt.Errorf("has Resource %q with a policy variable, which localcloud cannot enforce", resource)
 		case strings.HasPrefix(resource, "arn:aws:s3:") && !strings.HasPrefix(resource, s3Prefix):
-			return fmt.Errorf("%s has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", s.name(index), resource, s3Prefix, s3Prefix)
+			return fmt.Errorf(
+				"has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", resource, s3Prefix, s3Prefix)
 		case !form.MatchString(resource):
-			return fmt.Errorf("%s has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *",
-				s.name(index), resource)
+			return fmt.Errorf(
+				"has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *", resource)
 		}
 	}
 	return nil
@@ -150,81 +128,69 @@ func (s Statement) checkResources(index int) error {
 
 // BucketPolicy reads the policy that a program gives a bucket.
 func BucketPolicy(bucket, text string) (Document, error) {
-	document, err := parse(text)
-	if err != nil {
-		return Document{}, err
-	}
-	for i, s := range document.Statement {
-		if s.Principal == nil {
-			return Document{}, fmt.Errorf("%s has no Principal", s.name(i))
-		}
-		if err := s.check(i); err != nil {
-			return Document{}, err
+	return read(text, func(s Statement) error {
+		err := cmp.Or(
+			problem(s.Principal == nil, "has no Principal"),
+			problem(s.NotPrincipal != nil, "uses NotPrincipal, which localcloud cannot enforce"),
+			problem(len(s.NotAction) > 0, "uses NotAction, which localcloud cannot enforce"),
+			problem(len(s.NotResource) > 0, "uses NotResource, which localcloud cannot enforce"),
+			problem(len(s.Action) == 0, "has no Action"),
+			problem(len(s.Resource) == 0, "has no Resource"),
+		)
+		if err != nil {
+			return err
 		}
 		for kind := range s.Principal.Kinds {
 			if kind != "AWS" {
-				return Document{}, fmt.Errorf("%s has a principal of kind %s: localcloud knows only AWS principals", s.name(i), kind)
+				return fmt.Errorf("has a principal of kind %s: localcloud knows only AWS principals", kind)
 			}
-		}
-		if len(s.Resource) == 0 {
-			return Document{}, fmt.Errorf("%s has no Resource", s.name(i))
 		}
 		for _, resource := range s.Resource {
 			name, _, _ := strings.Cut(strings.TrimPrefix(resource, s3Prefix), "/")
 			if !strings.HasPrefix(resource, s3Prefix) || name != bucket {
-				return Document{}, fmt.Errorf("policy has an invalid resource: %s has %q, which is not in bucket %q", s.name(i), resource, bucket)
+				return fmt.Errorf("has an invalid resource: %q is not in bucket %q", resource, bucket)
 			}
 		}
-	}
-	return document, nil
+		return s.checkCondition(func(key string) bool { return slices.Contains(serverKeys(), key) })
+	})
 }
 
 // IsPublic says whether the policy grants anything to everybody, as a public
 // access block understands it.
 func (d Document) IsPublic() bool {
-	for _, s := range d.Statement {
-		if s.Effect == "Allow" && s.Principal != nil && s.Principal.isEverybody() {
-			return true
-		}
+	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
+		return s.Effect == "Allow" && s.Principal != nil && s.Principal.isEverybody()
+	})
+}
+
+// principals are those of a kind; a statement without a principal has none.
+func (s Statement) principals(kind string) Strings {
+	if s.Principal == nil {
+		return nil
 	}
-	return false
+	return s.Principal.Kinds[kind]
 }
 
 func (p Principal) isEverybody() bool {
 	return p.Everybody || slices.Contains(p.Kinds["AWS"], "*")
 }
 
-// check refuses what cannot be enforced in any kind of S3 policy.
-func (s Statement) check(index int) error {
-	switch {
-	case s.NotPrincipal != nil:
-		return fmt.Errorf("%s uses NotPrincipal, which localcloud cannot enforce", s.name(index))
-	case len(s.NotAction) > 0:
-		return fmt.Errorf("%s uses NotAction, which localcloud cannot enforce", s.name(index))
-	case len(s.NotResource) > 0:
-		return fmt.Errorf("%s uses NotResource, which localcloud cannot enforce", s.name(index))
-	case len(s.Action) == 0:
-		return fmt.Errorf("%s has no Action", s.name(index))
-	}
-	return s.checkCondition(index, func(key string) bool { return slices.Contains(serverKeys(), key) })
-}
-
 // checkCondition refuses a condition that cannot be decided by. known gets keys in lower case.
-func (s Statement) checkCondition(index int, known func(key string) bool) error {
+func (s Statement) checkCondition(known func(key string) bool) error {
 	for operator, keys := range s.Condition {
 		if !slices.Contains(operators(), operator) {
-			return fmt.Errorf("%s has a Condition %s, which localcloud cannot enforce; it knows %s",
-				s.name(index), operator, strings.Join(operators(), ", "))
+			return fmt.Errorf(
+				"has a Condition %s, which localcloud cannot enforce; it knows %s", operator, strings.Join(operators(), ", "))
 		}
 		for key, values := range keys {
 			if !known(strings.ToLower(key)) {
-				return fmt.Errorf("%s has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
-					s.name(index), operator, key, strings.Join(serverKeys(), ", "), strings.Join(requestKeys(), ", "))
+				return fmt.Errorf(
+					"has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
+					operator, key, strings.Join(serverKeys(), ", "), strings.Join(requestKeys(), ", "))
 			}
-			for _, value := range values {
-				if strings.Contains(value, "${") {
-					return fmt.Errorf("%s has a Condition on %q with the policy variable %q, which localcloud cannot enforce", s.name(index), key, value)
-				}
+			if i := slices.IndexFunc(values, func(value string) bool { return strings.Contains(value, "${") }); i >= 0 {
+				return fmt.Errorf(
+					"has a Condition on %q with the policy variable %q, which localcloud cannot enforce", key, values[i])
 			}
 		}
 	}
@@ -241,7 +207,10 @@ func serverKeys() []string {
 // requestKeys are the keys that the requests to all other services have. The last
 // ones are followed by the key of a tag.
 func requestKeys() []string {
-	return []string{"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice", "iam:permissionsboundary", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/"}
+	return []string{
+		"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice",
+		"iam:permissionsboundary", "ec2:createaction", "aws:resourcetag/", "aws:requesttag/",
+	}
 }
 
 func isRequestKey(key string) bool {
@@ -251,5 +220,5 @@ func isRequestKey(key string) bool {
 	return slices.Contains(slices.Concat(serverKeys(), requestKeys()), key)
 }
 
-// ErrInvalidPrincipal is what S3 answers to a policy for somebody who does not exist.
+// ErrInvalidPrincipal is what S3 answers to a policy for a principal that does not exist.
 var ErrInvalidPrincipal = errors.New("invalid principal in policy")

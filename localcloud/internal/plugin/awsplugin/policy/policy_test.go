@@ -295,3 +295,15 @@ func TestRolesThatAreAllowedTheSameShareAStatement(t *testing.T) {
 		{"Sid": "LocalcloudRole2", "Effect": "Allow", "Principal": {"AWS": ["C"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/y"]}
 	]}`, merged)
 }
+
+func TestARoleThatSharesOneStatementDoesNotGetTheOther(t *testing.T) {
+	role := func(key, actions string) policy.Identity {
+		return policy.Identity{AccessKeyID: key, Policies: []policy.Document{rolePolicy(t, statement(
+			`{"Effect":"Allow","Action":`+actions+`,"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`))}}
+	}
+	effective, err := policy.Effective("b", nil, []policy.Identity{role("A", `["s3:ListBucket","s3:GetObject"]`), role("B", `"s3:ListBucket"`)})
+	require.NoError(t, err)
+	require.JSONEq(t, statement(`[
+		{"Effect":"Allow","Principal":{"AWS":["A","B"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"]},
+		{"Effect":"Allow","Principal":{"AWS":["A"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]`), effective)
+}

@@ -4,16 +4,24 @@
 package s3server
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -22,7 +30,6 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// Server is the S3 server.
 type Server struct {
 	settings cloud.S3
 	http     *http.Client
@@ -56,7 +63,6 @@ func New(settings cloud.S3) (*Server, error) {
 	}, nil
 }
 
-// Buckets returns the names of all buckets.
 func (s *Server) Buckets(ctx context.Context) ([]string, error) {
 	var names []string
 	pages := s3.NewListBucketsPaginator(s.s3, &s3.ListBucketsInput{})
@@ -79,7 +85,6 @@ func (s *Server) CreateBucket(ctx context.Context, bucket string) error {
 	return err
 }
 
-// BucketExists says whether the bucket is there.
 func (s *Server) BucketExists(ctx context.Context, bucket string) (bool, error) {
 	_, err := s.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
 	var notFound *types.NotFound
@@ -168,12 +173,12 @@ func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
 		}
 		if len(deleted.Errors) > 0 {
 			first := deleted.Errors[0]
-			return fmt.Errorf("delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
+			return fmt.Errorf(
+				"delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
 		}
 	}
 }
 
-// PutVersioning sets the versioning status, Enabled or Suspended.
 func (s *Server) PutVersioning(ctx context.Context, bucket, status string) error {
 	_, err := s.s3.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
 		Bucket:                  &bucket,
@@ -182,7 +187,6 @@ func (s *Server) PutVersioning(ctx context.Context, bucket, status string) error
 	return err
 }
 
-// PutOwnership sets who owns new objects.
 func (s *Server) PutOwnership(ctx context.Context, bucket, ownership string) error {
 	_, err := s.s3.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
 		Bucket: &bucket,
@@ -224,4 +228,60 @@ func ignore(err error, code string) error {
 		return nil
 	}
 	return err
+}
+
+// account is the body of versitygw's create-user request.
+type account struct {
+	XMLName xml.Name `xml:"Account"`
+	Access  string
+	Secret  string
+	// Role "user" may do what bucket policies allow and nothing else.
+	Role string
+}
+
+// CreateAccount makes an account that has no permission but those that bucket
+// policies give it. An account that exists with the same id is left as it is.
+func (s *Server) CreateAccount(ctx context.Context, accessKeyID, secretAccessKey string) error {
+	body, err := xml.Marshal(account{Access: accessKeyID, Secret: secretAccessKey, Role: "user"})
+	if err != nil {
+		return fmt.Errorf("encode the account: %w", err)
+	}
+	return s.admin(ctx, "create-user", nil, body, "XAdminUserExists")
+}
+
+// DeleteAccount deletes an account, or does nothing when there is none.
+func (s *Server) DeleteAccount(ctx context.Context, accessKeyID string) error {
+	return s.admin(ctx, "delete-user", url.Values{"access": {accessKeyID}}, nil, "XAdminUserNotFound")
+}
+
+// admin sends one request of versitygw's admin API, which is signed like S3's.
+func (s *Server) admin(ctx context.Context, action string, query url.Values, body []byte, tolerated string) error {
+	target := strings.TrimSuffix(s.settings.Endpoint, "/") + "/" + action
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPatch, target, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("S3 server: %s: %w", action, err)
+	}
+	sum := sha256.Sum256(body)
+	hash := hex.EncodeToString(sum[:])
+	request.Header.Set("X-Amz-Content-Sha256", hash)
+	root := aws.Credentials{AccessKeyID: s.settings.AccessKeyID, SecretAccessKey: s.settings.SecretAccessKey}
+	if err := v4.NewSigner().SignHTTP(ctx, root, request, hash, "s3", s.settings.Region, time.Now()); err != nil {
+		return fmt.Errorf("S3 server: sign %s: %w", action, err)
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("S3 server: %s: %w", action, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("S3 server: read the answer to %s: %w", action, err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices && !bytes.Contains(answer, []byte(tolerated)) {
+		return fmt.Errorf("S3 server: %s: %s: %s", action, response.Status, bytes.TrimSpace(answer))
+	}
+	return nil
 }

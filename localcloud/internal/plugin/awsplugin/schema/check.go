@@ -7,70 +7,58 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/aws/smithy-go"
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// DefaultsKey is where the checked inputs list the properties whose values the
+// defaultsKey is where the checked inputs list the properties whose values the
 // provider generated, as the Terraform bridge does.
-const DefaultsKey = "__defaults"
+const defaultsKey = "__defaults"
 
 // Check validates a program's inputs, fills in defaults and generated names,
 // and returns every problem found. Unknown values pass: they are checked again
 // once they are known. A generated name is kept from oldInputs.
-func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure, error) {
+func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure) {
 	c := checker{token: t.Token}
 	checked := c.object("", inputs, t.Inputs, t.Unsupported, t.Hints)
-	checked, err := t.autoname(name, oldInputs, checked, &c)
-	if err != nil {
-		return property.Map{}, nil, err
-	}
-	return checked, c.failures, nil
+	return t.autoname(name, oldInputs, checked, &c), c.failures
 }
 
-func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker) (property.Map, error) {
+func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker) property.Map {
 	auto := t.Autoname
 	if auto == nil || has(inputs, auto.Property) || has(inputs, auto.PrefixProperty) {
-		return inputs, nil
+		return inputs
 	}
 	generated := oldInputs.Get(auto.Property)
-	if !IsDefaulted(oldInputs, auto.Property) || !generated.IsString() {
+	if !isDefaulted(oldInputs, auto.Property) || !generated.IsString() {
 		suffix := make([]byte, 4)
-		if _, err := rand.Read(suffix); err != nil {
-			return property.Map{}, fmt.Errorf("generate a name: %w", err)
-		}
+		_, _ = rand.Read(suffix) // crypto/rand ends the program rather than fail
 		text := name + "-" + hex.EncodeToString(suffix)[:7]
 		if auto.Lowercase {
 			text = strings.ToLower(text)
 		}
 		if len(text) > auto.MaxLength {
-			c.fail(auto.Property, "the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
+			c.fail(auto.Property,
+				"the generated name %q is longer than %d characters: give the resource a shorter name, or set %s",
 				text, auto.MaxLength, auto.Property)
 		}
 		generated = property.New(text)
 	}
 	defaults := property.New([]property.Value{property.New(auto.Property)})
-	return inputs.Set(auto.Property, generated).Set(DefaultsKey, defaults), nil
+	return inputs.Set(auto.Property, generated).Set(defaultsKey, defaults)
 }
 
-// IsDefaulted says whether Check generated the value of the named property.
-func IsDefaulted(inputs property.Map, name string) bool {
-	defaults := inputs.Get(DefaultsKey)
-	if !defaults.IsArray() {
-		return false
-	}
-	for _, v := range defaults.AsArray().All {
-		if v.IsString() && v.AsString() == name {
-			return true
-		}
-	}
-	return false
+func isDefaulted(inputs property.Map, name string) bool {
+	defaults, _ := JSON(inputs.Get(defaultsKey)).([]any)
+	return slices.Contains(defaults, any(name))
 }
 
-// checker collects the problems of one resource.
 type checker struct {
 	token    string
 	failures []p.CheckFailure
@@ -109,7 +97,7 @@ func (c *checker) object(
 				c.fail(join(path, name), "missing required property %q of %s", join(path, name), c.token)
 			}
 			if schema.Default != nil {
-				checked[name] = fromJSON(schema.Default)
+				checked[name] = Value(schema.Default)
 			}
 			continue
 		}
@@ -124,10 +112,7 @@ func (c *checker) object(
 
 func (c *checker) value(path string, v property.Value, schema *Property) property.Value {
 	v = coerce(v, schema)
-	if v.IsComputed() {
-		return v
-	}
-	if !c.typed(path, v, schema) {
+	if v.IsComputed() || !c.typed(path, v, schema) {
 		return v
 	}
 	switch schema.Type {
@@ -149,34 +134,23 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 	if schema.MaxLength > 0 && v.IsString() && len(v.AsString()) > schema.MaxLength {
 		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
 	}
-	if len(schema.Values) > 0 && !slices.Contains(schema.Values, toJSON(v)) {
-		shown, err := json.Marshal(schema.Values)
-		if err != nil {
-			shown = fmt.Append(nil, schema.Values)
-		}
+	if len(schema.Values) > 0 && !slices.Contains(schema.Values, JSON(v)) {
+		shown, _ := json.Marshal(schema.Values) // they came from JSON
 		c.fail(path, "localcloud does not support this value of property %q of %s; write one of %s", path, c.token, shown)
 	}
 	return v
 }
 
 func (c *checker) typed(path string, v property.Value, schema *Property) bool {
-	ok := false
-	switch schema.Type {
-	case "string":
-		ok = v.IsString()
-	case "boolean":
-		ok = v.IsBool()
-	case "integer":
-		ok = v.IsNumber() && v.AsNumber() == math.Trunc(v.AsNumber())
-	case "map", "object":
-		ok = v.IsMap()
-	case "array", "set":
-		ok = v.IsArray()
-	}
-	if !ok {
+	wanted := map[string]string{
+		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object",
+		"array": "a list", "set": "a list",
+	}[schema.Type]
+	right := kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber()))
+	if !right {
 		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
 	}
-	return ok
+	return right
 }
 
 // coerce accepts what the bridge accepts in place of a string: the resource
@@ -193,10 +167,7 @@ func coerce(v property.Value, schema *Property) property.Value {
 		if v.HasComputed() {
 			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
 		}
-		document, err := json.Marshal(toJSON(v))
-		if err != nil {
-			return v
-		}
+		document, _ := json.Marshal(JSON(v)) // it is in JSON's form
 		return property.WithGoValue(v, string(document)).WithSecret(v.HasSecrets())
 	}
 	return v
@@ -233,4 +204,62 @@ func kind(v property.Value) string {
 	default:
 		return "nothing"
 	}
+}
+
+// Obeyed returns AWS's error for the first value of a record that breaks its rule.
+func (t *Type) Obeyed(record map[string]any) error {
+	return obeyed("", record, &Property{Properties: t.Inputs})
+}
+
+func obeyed(path string, value any, schema *Property) error {
+	if code, problem := schema.Rule.problem(value); problem != "" {
+		return &smithy.GenericAPIError{
+			Code: code, Message: fmt.Sprintf("%s is %v: %s", path, value, problem), Fault: smithy.FaultClient,
+		}
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+			if err := obeyed(join(path, name), value[name], schema.Properties[name]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i, item := range value {
+			if err := obeyed(fmt.Sprintf("%s[%d]", path, i), item, schema.Items); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// problem is what to write in place of a value, with the error's code, or "".
+func (r *Rule) problem(value any) (code, message string) {
+	if r == nil || value == nil {
+		return "", ""
+	}
+	size, matches := 0, true
+	switch value := value.(type) {
+	case float64:
+		size = int(value)
+	case string:
+		size, matches = len(value), regexp.MustCompile(r.Pattern).MatchString(value)
+	case []any:
+		size = len(value)
+	}
+	if r.CIDR {
+		block, err := netip.ParsePrefix(fmt.Sprint(value))
+		if err != nil || !block.Addr().Is4() {
+			return "InvalidParameterValue", "it is not an IPv4 CIDR block; write one such as 10.0.0.0/16"
+		}
+		if block != block.Masked() {
+			return "InvalidParameterValue", fmt.Sprintf("the CIDR block has host bits set; write %s", block.Masked())
+		}
+		size = block.Bits()
+	}
+	if matches && size >= r.Min && (r.Max == 0 || size <= r.Max) {
+		return "", ""
+	}
+	return r.Code, r.Message
 }

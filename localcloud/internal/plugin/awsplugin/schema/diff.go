@@ -23,24 +23,23 @@ func (t *Type) Diff(oldInputs, newInputs, state property.Map) p.DiffResponse {
 	d := differ{changes: map[string]p.PropertyDiff{}, inputs: newInputs}
 	d.object("", oldInputs, newInputs, state, t.Inputs, false)
 
-	replaces := false
-	for _, change := range d.changes {
-		replaces = replaces || change.Kind == p.AddReplace || change.Kind == p.UpdateReplace || change.Kind == p.DeleteReplace
-	}
-	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !IsDefaulted(newInputs, t.Autoname.Property)
+	fixedName := t.Autoname != nil && has(newInputs, t.Autoname.Property) && !isDefaulted(newInputs, t.Autoname.Property)
 	return p.DiffResponse{
 		HasChanges:          len(d.changes) > 0,
 		DetailedDiff:        d.changes,
-		DeleteBeforeReplace: replaces && fixedName,
+		DeleteBeforeReplace: d.replaces && fixedName,
 	}
 }
 
 type differ struct {
-	changes map[string]p.PropertyDiff
-	inputs  property.Map
+	changes  map[string]p.PropertyDiff
+	replaces bool // one of the changes replaces the resource
+	inputs   property.Map
 }
 
-func (d *differ) object(path string, oldMap, newMap, state property.Map, properties map[string]*Property, replace bool) {
+func (d *differ) object(
+	path string, oldMap, newMap, state property.Map, properties map[string]*Property, replace bool,
+) {
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		d.value(join(path, name), oldMap.Get(name), newMap.Get(name), state.Get(name), properties[name], replace)
 	}
@@ -69,7 +68,8 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		}
 		return
 	}
-	if schema.Type == "array" && newValue.IsArray() && oldValue.IsArray() && newValue.AsArray().Len() == oldValue.AsArray().Len() {
+	if schema.Type == "array" && newValue.IsArray() && oldValue.IsArray() &&
+		newValue.AsArray().Len() == oldValue.AsArray().Len() {
 		for i, item := range newValue.AsArray().All {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			stateItem := property.Value{}
@@ -90,7 +90,7 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 
 func (d *differ) add(path string, kind p.DiffKind, replace bool) {
 	if replace {
-		kind += "&replace"
+		kind, d.replaces = kind+"&replace", true
 	}
 	d.changes[path] = p.PropertyDiff{Kind: kind, InputDiff: true}
 }
@@ -113,21 +113,29 @@ func equal(a, b property.Value, schema *Property) bool {
 	if a.HasComputed() || b.HasComputed() {
 		return false
 	}
-	left, right := toJSON(a), toJSON(b)
+	return reflect.DeepEqual(meaning(JSON(a), schema), meaning(JSON(b), schema))
+}
+
+// meaning is a form that all values have which mean the same to AWS.
+func meaning(v any, schema *Property) any {
+	text, isText := v.(string)
 	switch {
 	case schema.Type == "set":
-		return reflect.DeepEqual(sorted(left), sorted(right))
-	case schema.Compare == "json" && a.IsString() && b.IsString():
-		return a.AsString() == b.AsString() || sameDocument(a.AsString(), b.AsString())
-	case schema.Compare == "trimmed" && a.IsString() && b.IsString():
-		return strings.TrimSpace(a.AsString()) == strings.TrimSpace(b.AsString())
-	case schema.Compare == "domain" && a.IsString() && b.IsString():
-		return NormalDomain(a.AsString()) == NormalDomain(b.AsString())
-	case schema.Compare == "issuer" && a.IsString() && b.IsString():
-		return strings.TrimPrefix(a.AsString(), "https://") == strings.TrimPrefix(b.AsString(), "https://")
-	default:
-		return reflect.DeepEqual(left, right)
+		return sorted(v)
+	case !isText:
+		return v
+	case schema.Compare == "trimmed":
+		return strings.TrimSpace(text)
+	case schema.Compare == "domain":
+		return NormalDomain(text)
+	case schema.Compare == "issuer":
+		return strings.TrimPrefix(text, "https://")
 	}
+	var document any
+	if schema.Compare == "json" && json.Unmarshal([]byte(text), &document) == nil {
+		return document
+	}
+	return v
 }
 
 // sorted orders the elements of a set by their JSON form.
@@ -138,22 +146,11 @@ func sorted(v any) []string {
 	}
 	texts := make([]string, 0, len(items))
 	for _, item := range items {
-		text, err := json.Marshal(item)
-		if err != nil {
-			text = fmt.Append(nil, item)
-		}
+		text, _ := json.Marshal(item) // it is in JSON's form
 		texts = append(texts, string(text))
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
-}
-
-func sameDocument(a, b string) bool {
-	var left, right any
-	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
-		return false
-	}
-	return reflect.DeepEqual(left, right)
 }
 
 // NormalDomain is a domain name without its final dot, in lower case, as

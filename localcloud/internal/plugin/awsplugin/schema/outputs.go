@@ -1,13 +1,16 @@
 package schema
 
 import (
+	"reflect"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
 // PreviewCreate returns the outputs of a resource that is yet to be made:
 // unknown where only AWS can say.
 func (t *Type) PreviewCreate(inputs property.Map) property.Map {
-	outputs := inputs.Delete(DefaultsKey)
+	outputs := inputs.Delete(defaultsKey)
 	for _, name := range t.Outputs {
 		outputs = outputs.Set(name, property.New(property.Computed))
 	}
@@ -16,25 +19,41 @@ func (t *Type) PreviewCreate(inputs property.Map) property.Map {
 			outputs = outputs.Set(name, property.New(property.Computed))
 		}
 	}
-	return t.previewTags(outputs)
+	return t.WithAllTags(outputs)
 }
 
 // PreviewUpdate returns the outputs of a resource after an update in place.
 func (t *Type) PreviewUpdate(state, inputs property.Map) property.Map {
-	outputs := state
-	for name, schema := range t.Inputs {
-		value, given := inputs.GetOk(name)
-		switch {
-		case given && !schema.Hashed:
-			outputs = outputs.Set(name, value)
-		case !given && !schema.Computed:
-			outputs = outputs.Delete(name)
-		}
-	}
-	return t.previewTags(outputs)
+	return t.WithAllTags(updated(state, inputs, t.Inputs))
 }
 
-func (t *Type) previewTags(outputs property.Map) property.Map {
+// Updated returns a record after an update in place.
+func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]any {
+	return t.Record(updated(Value(record).AsMap(), inputs, t.Inputs))
+}
+
+// updated sets what can change in place, and drops what is no longer given, unless AWS
+// keeps it.
+func updated(state, inputs property.Map, properties map[string]*Property) property.Map {
+	for name, schema := range properties {
+		before, after := state.Get(name), inputs.Get(name)
+		empty := after.IsNull() || after.IsString() && after.AsString() == ""
+		switch {
+		case schema.ForceNew, schema.Hashed, schema.Computed && empty:
+		case schema.Type == "object" && before.IsMap() && after.IsMap():
+			fields := updated(before.AsMap(), after.AsMap(), schema.Properties)
+			state = state.Set(name, property.WithGoValue(after, fields))
+		case !after.IsNull():
+			state = state.Set(name, after)
+		case schema.Type != "boolean":
+			state = state.Delete(name)
+		}
+	}
+	return state
+}
+
+// WithAllTags adds tagsAll to the outputs of a taggable resource.
+func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	if _, taggable := t.Inputs["tags"]; !taggable {
 		return outputs
 	}
@@ -43,6 +62,35 @@ func (t *Type) previewTags(outputs property.Map) property.Map {
 		tags = property.New(map[string]property.Value{})
 	}
 	return outputs.Set("tagsAll", tags)
+}
+
+// Record returns what a new resource is stored as: its inputs in JSON's form, and what AWS shows
+// where none is given.
+func (t *Type) Record(inputs property.Map) map[string]any {
+	record := Record(inputs)
+	complete(record, t.Inputs)
+	return record
+}
+
+func complete(fields map[string]any, properties map[string]*Property) {
+	for name, schema := range properties {
+		if given := fields[name]; schema.Shown != nil && (given == nil || given == "") {
+			fields[name] = JSON(Value(schema.Shown)) // a copy
+		}
+		if object, ok := fields[name].(map[string]any); ok {
+			complete(object, schema.Properties)
+		}
+	}
+}
+
+func Record(inputs property.Map) map[string]any {
+	record := map[string]any{}
+	for name, v := range inputs.All {
+		if name != defaultsKey && !v.IsNull() {
+			record[name] = JSON(v)
+		}
+	}
+	return record
 }
 
 // MarkSecrets marks each output secret whose input of the same name holds a secret.
@@ -99,20 +147,35 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 	}
 }
 
-// isEmpty covers what the JSON form of a state leaves out.
+// isEmpty reports whether a value says no more than its lack.
 func isEmpty(v property.Value) bool {
-	switch {
-	case v.IsString():
-		return v.AsString() == ""
-	case v.IsBool():
-		return !v.AsBool()
-	case v.IsNumber():
-		return v.AsNumber() == 0
-	case v.IsArray():
-		return v.AsArray().Len() == 0
-	case v.IsMap():
-		return v.AsMap().Len() == 0
-	default:
+	switch plain := reflect.ValueOf(JSON(v)); plain.Kind() {
+	case reflect.Invalid:
 		return v.IsNull()
+	case reflect.Slice, reflect.Map:
+		return plain.Len() == 0
+	default:
+		return plain.IsZero()
 	}
+}
+
+// Value returns a property with a value in JSON's form.
+func Value(v any) property.Value {
+	return resource.FromResourcePropertyValue(resource.NewPropertyValue(v))
+}
+
+// JSON returns a value in JSON's form. It drops what JSON has no word for: secretness,
+// and unknown values, which become null.
+func JSON(v property.Value) any {
+	return resource.ToResourcePropertyValue(v).MapRepl(nil, plain)
+}
+
+func plain(v resource.PropertyValue) (any, bool) {
+	switch {
+	case v.IsSecret():
+		return v.SecretValue().Element.MapRepl(nil, plain), true
+	case v.IsOutput():
+		return v.OutputValue().Element.MapRepl(nil, plain), true
+	}
+	return nil, v.IsComputed() || v.IsAsset() || v.IsArchive() || v.IsResourceReference()
 }

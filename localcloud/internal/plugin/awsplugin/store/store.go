@@ -4,21 +4,22 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/natefinch/atomic"
+
+	"immutable-infra/localcloud/internal/state"
 )
 
-// lockRetry is how often a waiting process looks whether the lock is free.
+// lockRetry is how often a waiting process tries the lock.
 const lockRetry = 20 * time.Millisecond
 
 // Store is the file that holds the State. It holds secrets: user data and the
@@ -41,7 +42,10 @@ type Transaction struct {
 // Save writes the state before the end of the transaction, so that what an
 // operation has begun is known even if its process is killed.
 func (tx *Transaction) Save() error {
-	return tx.store.save(tx.State)
+	if err := state.WriteJSON(tx.store.path, tx.State); err != nil {
+		return fmt.Errorf("the store: %w", err)
+	}
+	return nil
 }
 
 // Update runs an operation alone, over all processes, and saves the state when
@@ -61,11 +65,11 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 		}
 	}()
 
-	state, err := s.load()
+	saved, err := s.Read()
 	if err != nil {
 		return err
 	}
-	tx := &Transaction{State: state, store: s}
+	tx := &Transaction{State: saved, store: s}
 	if err := operation(tx); err != nil {
 		return err
 	}
@@ -74,32 +78,140 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 
 // Read returns the state as it was last saved, for who does not change it.
 func (s *Store) Read() (*State, error) {
-	return s.load()
+	saved := newState()
+	if err := state.ReadJSON(s.path, saved); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the store: %w", err)
+	}
+	return saved, nil
 }
 
-func (s *Store) load() (*State, error) {
-	document, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return newState(), nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
-	}
-	state := newState()
-	if err := json.Unmarshal(document, state); err != nil {
-		return nil, fmt.Errorf("decode the store %s: %w", s.path, err)
-	}
-	return state, nil
+// State is all that exists. Each collection is keyed by the resource's id, or
+// by its name where AWS identifies it by name.
+type State struct {
+	Vpcs                   Table                `json:"vpcs"`
+	Subnets                Table                `json:"subnets"`
+	InternetGateways       Table                `json:"internetGateways"`
+	RouteTables            Table                `json:"routeTables"`
+	RouteTableAssociations Table                `json:"routeTableAssociations"`
+	VpcEndpoints           Table                `json:"vpcEndpoints"`
+	SecurityGroups         Table                `json:"securityGroups"`
+	KeyPairs               Table                `json:"keyPairs"`
+	Instances              map[string]*Instance `json:"instances"`
+	Addresses              Table                `json:"addresses"`
+	Roles                  map[string]*Role     `json:"roles"`
+	Policies               Table                `json:"policies"`
+	InstanceProfiles       Table                `json:"instanceProfiles"`
+	OpenIDConnectProviders Table                `json:"openIdConnectProviders"`
+	Buckets                map[string]*Bucket   `json:"buckets"`
+	Records                Table                `json:"records"`
+
+	// LastPublicAddress makes the next public address a new one, so that a
+	// client that still talks to a released address reaches no other instance.
+	LastPublicAddress int `json:"lastPublicAddress"`
 }
 
-func (s *Store) save(state *State) error {
-	document, err := json.MarshalIndent(state, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the store: %w", err)
+// Table holds the resources of one type.
+type Table map[string]Record
+
+// Instance is an instance with what AWS knows of it and does not show.
+type Instance struct {
+	// Shown holds the SHA-1 of the user data, as the Terraform provider's state does.
+	Shown Record `json:"instance"`
+	// Pending is true until the instance runs. A pending instance that an
+	// operation finds was left behind by a process that was killed.
+	Pending  bool   `json:"pending,omitempty"`
+	VpcID    string `json:"vpcId"`
+	UserData []byte `json:"userData,omitempty"`
+	// PublicKey is that of the key pair at launch, which may be gone since.
+	PublicKey    string `json:"publicKey,omitempty"`
+	Architecture string `json:"architecture"`
+	// AutoPublicIP is the auto-assigned public address, empty while there is none.
+	AutoPublicIP string `json:"autoPublicIp,omitempty"`
+	// AutoAssign says that the instance asked for a public address at launch,
+	// and so gets one again when it loses an Elastic IP.
+	AutoAssign bool `json:"autoAssign"`
+}
+
+// Role is a role with its inline policies and the account that stands for it
+// at the S3 server.
+type Role struct {
+	Shown    Record `json:"role"`
+	Policies Table  `json:"policies"` // by their names
+	// Account is nil until an instance uses the role, or an operator asks for its credentials.
+	Account *Account `json:"account,omitempty"`
+}
+
+// Account is a user of the S3 server.
+type Account struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+}
+
+// Bucket is a bucket with its settings, each nil until it is made.
+type Bucket struct {
+	Shown        Record `json:"bucket"`
+	Versioning   Record `json:"versioning,omitempty"`
+	Encryption   Record `json:"encryption,omitempty"`
+	PublicAccess Record `json:"publicAccess,omitempty"`
+	// PublicAccessRemoved says that the block which every new bucket has was removed.
+	PublicAccessRemoved bool   `json:"publicAccessRemoved,omitempty"`
+	Ownership           Record `json:"ownership,omitempty"`
+	Policy              Record `json:"policy,omitempty"` // as the program wrote it
+	Lifecycle           Record `json:"lifecycle,omitempty"`
+}
+
+func newState() *State {
+	s := &State{}
+	for _, field := range reflect.ValueOf(s).Elem().Fields() {
+		if field.Kind() == reflect.Map {
+			field.Set(reflect.MakeMap(field.Type()))
+		}
 	}
-	// A new file gets mode 0600 from the temporary file that it is renamed from.
-	if err := atomic.WriteFile(s.path, bytes.NewReader(document)); err != nil {
-		return fmt.Errorf("write the store: %w", err)
+	return s
+}
+
+// Table returns the records of a table by its field in State. With the field of an entry behind it,
+// as in Buckets.Policy, they are that part of each entry, where there is one.
+func (s *State) Table(name string) Table {
+	entries, part := s.entries(name)
+	if part == "" {
+		return entries.Interface().(Table)
 	}
-	return nil
+	records := Table{}
+	for id, entry := range entries.Seq2() {
+		if r := entry.Elem().FieldByName(part).Interface().(Record); r != nil {
+			records[id.String()] = r
+		}
+	}
+	return records
+}
+
+// Put puts a record into a table, as Table names it.
+func (s *State) Put(table, id string, r Record) {
+	entries, part := s.entries(table)
+	if part == "" {
+		entries.SetMapIndex(reflect.ValueOf(id), reflect.ValueOf(r))
+		return
+	}
+	entry := entries.MapIndex(reflect.ValueOf(id))
+	if !entry.IsValid() {
+		entry = reflect.New(entries.Type().Elem().Elem())
+		entries.SetMapIndex(reflect.ValueOf(id), entry)
+	}
+	entry.Elem().FieldByName(part).Set(reflect.ValueOf(r))
+}
+
+// Drop takes a record out of a table. With what AWS shows, all that is known of an entry goes.
+func (s *State) Drop(table, id string) {
+	entries, part := s.entries(table)
+	if part != "" && part != "Shown" {
+		s.Put(table, id, nil)
+		return
+	}
+	entries.SetMapIndex(reflect.ValueOf(id), reflect.Value{})
+}
+
+func (s *State) entries(table string) (entries reflect.Value, part string) {
+	field, part, _ := strings.Cut(table, ".")
+	return reflect.ValueOf(s).Elem().FieldByName(field), part
 }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"immutable-infra/agent/internal/proc"
+	"immutable-infra/agent/internal/readiness"
+	"immutable-infra/server/report"
+)
+
+const (
+	// sendPause is the time between two reports.
+	sendPause = 5 * time.Second
+	// sendTimeout bounds one report.
+	sendTimeout = 20 * time.Second
+)
+
+// sender sends reports to whoever watches this server after it got the VIP.
+type sender struct {
+	readiness readiness.Readiness
+	bucket    interface {
+		Put(ctx context.Context, key string, content []byte, contentType string) error
+	}
+	project    string
+	holderFile string
+	runner     proc.Runner
+	log        *slog.Logger
+}
+
+// run sends reports while this server holds the VIP, for some time at most. A report that cannot be sent is logged.
+func (s sender) run(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(sendPause)
+	defer tick.Stop()
+	for {
+		if held, err := exists(s.holderFile); err != nil || !held {
+			return err
+		}
+		if err := s.send(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot send a report: " + err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s sender) send(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	looked, err := s.readiness.Await(ctx, 0)
+	if err != nil {
+		return err
+	}
+	sent := report.Report{Server: looked.Server, Time: time.Now().UTC(), Logs: looked.Logs}
+	for _, check := range looked.Checks {
+		sent.Checks = append(sent.Checks, report.Check(check))
+	}
+	if sent.Figures, err = s.figures(ctx, looked.Server); err != nil {
+		sent.Missing = err.Error()
+	}
+	content, err := json.Marshal(sent)
+	if err != nil {
+		return fmt.Errorf("cannot encode the report: %w", err)
+	}
+	return s.bucket.Put(ctx, report.Key, content, "application/json")
+}
+
+// figuresQuery asks Prometheus for the last figures of each server: those of earlier servers are in the history that
+// this one took over. The recording rules are server/files/prometheus/rules/recording.yaml's.
+const figuresQuery = `label_replace(last_over_time(server:site_errors:ratio_rate5m[1h]), "figure", "errors", "", "")
+or label_replace(last_over_time(server:site_latency_seconds:quantile_rate5m{quantile="0.95"}[1h]),
+  "figure", "latency", "", "")
+or label_replace(last_over_time(server:memory_available:ratio[1h]), "figure", "memory", "", "")
+or label_replace(last_over_time(server:disk_available:ratio[1h]), "figure", "disk", "", "")`
+
+// figures returns the figures of each server in the history, and the restarts of this server's containers.
+func (s sender) figures(ctx context.Context, server string) (map[string]report.Figures, error) {
+	output, err := s.runner.Run(ctx, proc.Command{Dir: s.project, Args: []string{
+		"docker", "compose", "exec", "-T", "prometheus", "busybox", "wget", "-q", "-O", "-",
+		"http://127.0.0.1:9090/api/v1/query?query=" + url.QueryEscape(figuresQuery),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	found, err := parseFigures(output)
+	if err != nil {
+		return nil, err
+	}
+	restarts, err := s.restarts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own := found[server]
+	own.Restarts = &restarts
+	found[server] = own
+	return found, nil
+}
+
+// parseFigures reads an answer of Prometheus' HTTP API.
+func parseFigures(answer []byte) (map[string]report.Figures, error) {
+	var parsed struct {
+		Data struct {
+			Result []struct {
+				Metric struct{ Server, Figure string }
+				Value  [2]any
+			}
+		}
+	}
+	if err := json.Unmarshal(answer, &parsed); err != nil {
+		return nil, fmt.Errorf("cannot read the answer of Prometheus: %w", err)
+	}
+	found := map[string]report.Figures{}
+	for _, sample := range parsed.Data.Result {
+		text, _ := sample.Value[1].(string)
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the answer of Prometheus: value %q", text)
+		}
+		// Without requests, a quantile is not a number, which JSON cannot hold.
+		if math.IsNaN(value) {
+			continue
+		}
+		f := found[sample.Metric.Server]
+		switch sample.Metric.Figure {
+		case "errors":
+			f.Errors = &value
+		case "latency":
+			f.Latency = &value
+		case "memory":
+			f.Memory = &value
+		case "disk":
+			f.Disk = &value
+		}
+		found[sample.Metric.Server] = f
+	}
+	return found, nil
+}
+
+// restarts counts how often the engine has restarted the project's containers.
+func (s sender) restarts(ctx context.Context) (float64, error) {
+	ids, err := s.runner.Run(ctx, proc.Command{
+		Dir: s.project, Args: []string{"docker", "compose", "ps", "--all", "--quiet"},
+	})
+	if err != nil {
+		return 0, err
+	}
+	counts, err := s.runner.Run(ctx, proc.Command{Dir: s.project,
+		Args: append([]string{"docker", "inspect", "--format", "{{.RestartCount}}"}, strings.Fields(string(ids))...)})
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, text := range strings.Fields(string(counts)) {
+		count, err := strconv.Atoi(text)
+		if err != nil {
+			return 0, errors.New("cannot read the output of docker inspect: " + text)
+		}
+		sum += count
+	}
+	return float64(sum), nil
+}

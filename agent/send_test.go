@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/agent/internal/proc"
+	"immutable-infra/agent/internal/readiness"
+	"immutable-infra/agent/internal/release"
+	"immutable-infra/server/report"
+)
+
+// engine stands in for Docker. Prometheus has figures of two servers.
+type engine struct{ broken bool }
+
+func (e engine) Run(_ context.Context, command proc.Command) ([]byte, error) {
+	if e.broken {
+		return nil, errors.New("service prometheus is not running")
+	}
+	switch line := strings.Join(command.Args, " "); {
+	case strings.Contains(line, "busybox wget"):
+		sample := func(server, figure, value string) string {
+			return fmt.Sprintf(`{"metric":{"server":%q,"figure":%q},"value":[1700000000.1,%q]}`, server, figure, value)
+		}
+		return []byte(`{"status":"success","data":{"resultType":"vector","result":[` + strings.Join([]string{
+			sample("i-new", "errors", "0.25"), sample("i-new", "latency", "NaN"), sample("i-new", "memory", "0.5"),
+			sample("i-new", "disk", "0.75"), sample("i-old", "errors", "0"), sample("i-old", "latency", "0.021"),
+		}, ",") + `]}}`), nil
+	case strings.HasSuffix(line, "ps --all --quiet"):
+		return []byte("one\ntwo\n"), nil
+	case strings.HasSuffix(line, "{{.RestartCount}} one two"):
+		return []byte("0\n3\n"), nil
+	default:
+		return nil, errors.New("unexpected command: " + line)
+	}
+}
+
+// outbox keeps what is sent, and when.
+type outbox struct {
+	sent []report.Report
+	at   []time.Time
+}
+
+func (o *outbox) Put(_ context.Context, key string, content []byte, _ string) error {
+	if key != report.Key {
+		return errors.New(key)
+	}
+	var r report.Report
+	if err := json.Unmarshal(content, &r); err != nil {
+		return err
+	}
+	o.sent, o.at = append(o.sent, r), append(o.at, time.Now())
+	return nil
+}
+
+type failing struct{}
+
+func (failing) Name() string { return "php" }
+
+func (failing) Check(context.Context) readiness.Result { return readiness.Result{Detail: "no answer"} }
+
+func newSender(t *testing.T, docker engine) (sender, *outbox) {
+	t.Helper()
+	dir, box := t.TempDir(), &outbox{}
+	holder := filepath.Join(dir, "holder")
+	require.NoError(t, os.WriteFile(holder, nil, 0o644))
+	return sender{
+		readiness: readiness.Readiness{
+			Server: "i-new", Releases: release.ReadReleases(dir), Checks: []readiness.Check{failing{}},
+			Memory: readiness.Memory{Path: filepath.Join(dir, "state")}, Runner: docker, Log: slog.New(slog.DiscardHandler),
+		},
+		bucket: box, project: dir, holderFile: holder, runner: docker, log: slog.New(slog.DiscardHandler),
+	}, box
+}
+
+func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
+	s, box := newSender(t, engine{})
+	require.NoError(t, s.send(t.Context()))
+	sent := box.sent[0]
+	require.Equal(t, "i-new", sent.Server)
+	require.Empty(t, sent.Missing)
+	require.Equal(t, "php", sent.Checks[0].Name)
+	require.False(t, sent.Checks[0].OK)
+	require.InDelta(t, 0.25, *sent.Figures["i-new"].Errors, 0)
+	require.Nil(t, sent.Figures["i-new"].Latency, "there were no requests")
+	require.InDelta(t, 0.5, *sent.Figures["i-new"].Memory, 0)
+	require.InDelta(t, 0.75, *sent.Figures["i-new"].Disk, 0)
+	require.InDelta(t, 3, *sent.Figures["i-new"].Restarts, 0)
+	require.InDelta(t, 0, *sent.Figures["i-old"].Errors, 0)
+	require.InDelta(t, 0.021, *sent.Figures["i-old"].Latency, 0)
+}
+
+func TestReportSaysWhyItHasNoFigures(t *testing.T) {
+	s, box := newSender(t, engine{broken: true})
+	require.NoError(t, s.send(t.Context()))
+	require.Equal(t, "service prometheus is not running", box.sent[0].Missing)
+}
+
+func TestReportsEndWithTheVIPOrAfterSomeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, box := newSender(t, engine{})
+		require.NoError(t, s.run(t.Context(), 58*time.Second))
+		require.Len(t, box.sent, 12)
+		require.Equal(t, 5*time.Second, box.at[1].Sub(box.at[0]))
+
+		require.NoError(t, os.Remove(s.holderFile))
+		require.NoError(t, s.run(t.Context(), time.Minute))
+		require.Len(t, box.sent, 12)
+	})
+}

@@ -1,0 +1,305 @@
+package bake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/server"
+	"immutable-infra/server/report"
+)
+
+// world is a cloud with the servers i-old and i-new. The VIP is at i-new.
+type world struct {
+	began  time.Time
+	holder string
+	gone   map[string]bool
+	// moves and terminated are the ids of instances, in order.
+	moves, terminated []string
+	objects           map[string][]byte
+	lines             []string
+	// refuses is the error of a move.
+	refuses error
+	// broken is the error of a visit of i-new after some time.
+	broken func(after time.Duration) error
+	// reports changes the report of i-new after some time. It returns false if there is none.
+	reports func(after time.Duration, r *report.Report) bool
+}
+
+func newWorld() *world {
+	return &world{began: time.Now(), holder: "i-new", gone: map[string]bool{}, objects: map[string][]byte{}}
+}
+
+func (w *world) AddressHolder(context.Context, string) (string, error) { return w.holder, nil }
+
+func (w *world) MoveAddress(_ context.Context, _, instance string) error {
+	if w.refuses != nil {
+		return w.refuses
+	}
+	w.holder = instance
+	w.moves = append(w.moves, instance)
+	return nil
+}
+
+func (w *world) TerminateInstance(_ context.Context, instance string) error {
+	w.terminated = append(w.terminated, instance)
+	return nil
+}
+
+func (w *world) Get(_ context.Context, key string) ([]byte, error) {
+	if key != report.Key {
+		if object, found := w.objects[key]; found {
+			return object, nil
+		}
+		return nil, errors.New("404 Not Found")
+	}
+	share, fast, none := 0.5, 0.02, 0.0
+	figures := report.Figures{Errors: &none, Latency: &fast, Memory: &share, Disk: &share, Restarts: &none}
+	r := report.Report{
+		Server: "i-new", Time: time.Now(), Checks: []report.Check{{Name: "containers", OK: true}},
+		Figures: map[string]report.Figures{"i-new": figures, "i-old": figures},
+	}
+	if w.reports != nil && !w.reports(time.Since(w.began), &r) {
+		return nil, errors.New("404 Not Found")
+	}
+	return json.Marshal(r)
+}
+
+func (w *world) Put(_ context.Context, key, _ string, content []byte) error {
+	w.objects[key] = content
+	return nil
+}
+
+func (w *world) visit(_ context.Context, server string) error {
+	if server != w.holder {
+		return errors.New("another server responds")
+	}
+	if server == "i-new" && w.broken != nil {
+		return w.broken(time.Since(w.began))
+	}
+	return nil
+}
+
+// bake bakes i-new, and returns the error and how long it took.
+func (w *world) bake(ctx context.Context, change func(*Bake)) (time.Duration, error) {
+	b := Bake{
+		Server: "i-new", Previous: "i-old", AllocationID: "eipalloc-1", Cloud: w, Bucket: w, Visit: w.visit,
+		Log: func(line string) { w.lines = append(w.lines, line) },
+	}
+	server.SetDefaults(&b.Criteria)
+	if change != nil {
+		change(&b)
+	}
+	began := time.Now()
+	err := b.Run(ctx)
+	return time.Since(began), err
+}
+
+func TestGoodServerKeepsTheVIPAfterTheBakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		took, err := w.bake(t.Context(), nil)
+		require.NoError(t, err)
+		require.Equal(t, 120*time.Second, took)
+		require.Empty(t, w.moves)
+		require.Empty(t, w.terminated)
+		require.Empty(t, w.objects)
+	})
+}
+
+// after returns a change of reports that begins after some time.
+func after(begin time.Duration, change func(r *report.Report)) func(time.Duration, *report.Report) bool {
+	return func(at time.Duration, r *report.Report) bool {
+		if at >= begin {
+			change(r)
+		}
+		return true
+	}
+}
+
+func figures(change func(f *report.Figures)) func(r *report.Report) {
+	return func(r *report.Report) {
+		f := r.Figures["i-new"]
+		change(&f)
+		r.Figures["i-new"] = f
+	}
+}
+
+func TestBrokenServerLosesTheVIP(t *testing.T) {
+	every := func(n int) func(time.Duration) error {
+		return func(at time.Duration) error {
+			if int(at.Seconds())%n == 0 {
+				return errors.New("/: got 500")
+			}
+			return nil
+		}
+	}
+	float := func(f float64) *float64 { return &f }
+	for name, c := range map[string]struct {
+		broken  func(time.Duration) error
+		reports func(time.Duration, *report.Report) bool
+		reason  string
+		within  time.Duration
+	}{
+		"does not respond": {
+			broken: func(time.Duration) error { return errors.New("dial: connection refused") },
+			reason: "3 visits in a row failed: dial: connection refused", within: 3 * time.Second,
+		},
+		"answers every tenth request with 500": {
+			broken: every(10), reason: "2 of 20 visits failed, the last one: /: got 500", within: 20 * time.Second,
+		},
+		"answers its visitors with 500": {
+			reports: after(30*time.Second, figures(func(f *report.Figures) { f.Errors = float(0.1) })),
+			reason:  "10.0 % of the responses are errors; the server before had 0.0 %", within: 50 * time.Second,
+		},
+		"is ten times slower": {
+			reports: after(0, figures(func(f *report.Figures) { f.Latency = float(0.4) })),
+			reason:  "95 % of the responses take up to 400 ms; the limit is 250 ms", within: 25 * time.Second,
+		},
+		"loses its memory": {
+			reports: after(60*time.Second, figures(func(f *report.Figures) { f.Memory = float(0.04) })),
+			reason:  "4.0 % of the memory is available", within: 80 * time.Second,
+		},
+		"fills its disk": {
+			reports: after(60*time.Second, figures(func(f *report.Figures) { f.Disk = float(0.01) })),
+			reason:  "1.0 % of the disk is available", within: 80 * time.Second,
+		},
+		"has a container that restarts": {
+			reports: after(10*time.Second, figures(func(f *report.Figures) { f.Restarts = float(2) })),
+			reason:  "containers restarted 2 times", within: 10 * time.Second,
+		},
+		"fails a check": {
+			reports: after(10*time.Second, func(r *report.Report) {
+				r.Checks = append(r.Checks, report.Check{Name: "php", Detail: "the probe has no answer"})
+			}),
+			reason: "the check php fails: the probe has no answer", within: 30 * time.Second,
+		},
+		"has another time": {
+			reports: after(0, func(r *report.Report) { r.Time = r.Time.Add(time.Hour) }),
+			reason:  "the server's clock is 3600 s fast", within: 25 * time.Second,
+		},
+		"stops reporting": {
+			reports: func(at time.Duration, _ *report.Report) bool { return at < 20*time.Second },
+			reason:  "the server sends no report: 404 Not Found", within: 40 * time.Second,
+		},
+		"repeats an old report": {
+			reports: after(0, func(r *report.Report) { r.Time = r.Time.Add(-time.Minute) }),
+			reason:  "the newest report is 60 s old, or the server's clock is slow", within: 25 * time.Second,
+		},
+		"cannot read its figures": {
+			reports: after(0, func(r *report.Report) { r.Missing = "prometheus is not running" }),
+			reason:  "the server cannot read its own figures: prometheus is not running", within: 25 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.broken, w.reports = c.broken, c.reports
+				took, err := w.bake(t.Context(), nil)
+				require.ErrorContains(t, err, "server i-new failed its bake: "+c.reason)
+				require.ErrorContains(t, err, "i-old serves. Correct the cause and run `pulumi up`")
+				require.LessOrEqual(t, took, c.within)
+				require.Equal(t, []string{"i-old"}, w.moves)
+				require.Equal(t, []string{"i-new"}, w.terminated)
+				require.Contains(t, string(w.objects["handover/failed/i-new.json"]), strings.Split(c.reason, ":")[0])
+
+				// The same server never gets the VIP again.
+				_, again := w.bake(t.Context(), nil)
+				require.ErrorContains(t, again, "server i-new failed its bake at ")
+				require.Len(t, w.moves, 1)
+			})
+		})
+	}
+}
+
+func TestPassingTroubleDoesNotFailABake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.reports = func(at time.Duration, r *report.Report) bool {
+			r.Checks[0].OK = int(at.Seconds())%30 >= 15
+			return at < 70*time.Second || at > 80*time.Second
+		}
+		w.broken = func(at time.Duration) error {
+			if at == 50*time.Second || at == 51*time.Second {
+				return errors.New("dial: i/o timeout")
+			}
+			return nil
+		}
+		_, err := w.bake(t.Context(), nil)
+		require.NoError(t, err)
+	})
+}
+
+func TestServerThatIsAsSlowAsTheOneBeforePasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.reports = after(0, func(r *report.Report) {
+			slow, errors := 2.0, 0.3
+			for id, f := range r.Figures {
+				f.Latency, f.Errors = &slow, &errors
+				r.Figures[id] = f
+			}
+		})
+		_, err := w.bake(t.Context(), nil)
+		require.NoError(t, err)
+	})
+}
+
+func TestWithoutAServerBeforeThereIsNoBake(t *testing.T) {
+	for _, previous := range []string{"", "i-new"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.broken = func(time.Duration) error { return errors.New("refused") }
+			took, err := w.bake(t.Context(), func(b *Bake) { b.Previous = previous })
+			require.NoError(t, err)
+			require.Zero(t, took)
+			require.Empty(t, w.moves)
+		})
+	}
+}
+
+func TestVIPThatCannotReturnStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = func(time.Duration) error { return errors.New("refused") }
+		w.refuses = errors.New("InvalidInstanceID.NotFound The instance ID 'i-old' does not exist")
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "server i-new failed its bake: 3 visits in a row failed")
+		require.ErrorContains(t, err, "the VIP cannot return, and i-new keeps serving: InvalidInstanceID.NotFound")
+		require.Equal(t, "i-new", w.holder)
+		require.Empty(t, w.terminated, "it is all that serves")
+	})
+}
+
+func TestVIPThatAnotherUpdateMovedIsNotTouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = func(at time.Duration) error {
+			w.holder = "i-newer"
+			return errors.New("another server responds")
+		}
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "the VIP is at i-newer by now, and stays there")
+		require.Empty(t, w.moves)
+		require.Empty(t, w.terminated)
+	})
+}
+
+func TestInterruptedBakeLeavesBothServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		took, err := w.bake(ctx, nil)
+		require.ErrorContains(t, err, "both servers stay; the next update repeats it")
+		require.Equal(t, time.Minute, took)
+		require.Empty(t, w.moves)
+		require.Empty(t, w.terminated)
+	})
+}

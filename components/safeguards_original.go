@@ -1,0 +1,5 @@
+//go:build original
+
+package components
+
+const safeguards = false

@@ -1,0 +1,54 @@
+package cmd
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// program starts a program of that path, which waits for its standard input.
+func program(t *testing.T, path, verb string) (ended <-chan error) {
+	t.Helper()
+	bash, err := exec.LookPath("bash")
+	require.NoError(t, err)
+	content, err := os.ReadFile(bash)
+	require.NoError(t, err)
+	if _, err := os.Stat(path); err != nil {
+		require.NoError(t, os.WriteFile(path, content, 0o755))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), verb), []byte("read -r line\n"), 0o644))
+	command := exec.Command(path, verb)
+	command.Dir = filepath.Dir(path)
+	input, err := command.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	done := make(chan error, 1)
+	go func() { done <- command.Wait() }()
+	t.Cleanup(func() { _ = input.Close() })
+	return done
+}
+
+func TestDownEndsThePluginsOfAKilledEngineAndNothingElse(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	own, other := filepath.Join(dir, "localcloud"), filepath.Join(dir, "other")
+	plugin := program(t, own, "plugin")
+	verb := program(t, own, "registry")
+	foreign := program(t, other, "plugin")
+	// As when localcloud was built again since.
+	require.NoError(t, os.Remove(own))
+
+	require.NoError(t, endPlugins(t.Context(), own))
+	require.ErrorContains(t, <-plugin, "terminated")
+	select {
+	case err := <-verb:
+		require.Fail(t, "another verb was ended", "%v", err)
+	case err := <-foreign:
+		require.Fail(t, "another program was ended", "%v", err)
+	default:
+	}
+	require.NoError(t, endPlugins(t.Context(), own))
+}

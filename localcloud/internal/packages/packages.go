@@ -1,0 +1,83 @@
+// Package packages installs the Debian packages that localcloud needs on this machine.
+package packages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"immutable-infra/localcloud/internal/run"
+)
+
+// requirement is a program that has to be on the machine.
+type requirement struct {
+	program string
+	debian  string // Debian's package
+	purpose string
+}
+
+func requirements() []requirement {
+	return []requirement{
+		{"docker", "docker.io", "Docker's client"},
+		{"dockerd", "docker.io", "Docker's engine"},
+		{"mmdebstrap", "mmdebstrap", "builds the servers' root file system"},
+		{"nft", "nftables", "the host's firewall table"},
+		{"ip", "iproute2", "network devices and routes"},
+		{"nsenter", "util-linux", "work in a gateway's network namespace"},
+		{"jekyll", "jekyll", "builds the site"},
+	}
+}
+
+// Install installs the programs that are missing: on Debian as root by
+// apt; elsewhere the error says what to install. engineRuns says whether a
+// Docker engine answers already, which makes dockerd unnecessary.
+func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
+	var missing []requirement
+	for _, need := range requirements() {
+		if need.program == "dockerd" && engineRuns {
+			continue
+		}
+		if !onPath(need.program) {
+			missing = append(missing, need)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	release, _ := os.ReadFile("/etc/os-release") // without it, this is not Debian
+	if !strings.Contains("\n"+string(release), "\nID=debian\n") || os.Geteuid() != 0 {
+		return errors.New(instructions(missing))
+	}
+	install := []string{"install", "--yes", "--quiet", "--no-install-recommends"}
+	for _, need := range missing {
+		install = append(install, need.debian)
+	}
+	for _, args := range [][]string{{"update", "--quiet"}, install} {
+		command := run.Command{Name: "apt-get", Args: args, Env: []string{"DEBIAN_FRONTEND=noninteractive"}}
+		if _, err := runner.Run(ctx, command); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func instructions(missing []requirement) string {
+	var text strings.Builder
+	text.WriteString("these programs are missing; install them (on Debian, root installs them with `make up`):")
+	for _, need := range missing {
+		fmt.Fprintf(&text, "\n  %s: %s (Debian package %s)", need.program, need.purpose, need.debian)
+	}
+	return text.String()
+}
+
+// onPath also looks where Debian puts what only root runs.
+func onPath(program string) bool {
+	if _, err := exec.LookPath(program); err == nil {
+		return true
+	}
+	_, err := os.Stat("/usr/sbin/" + program)
+	return err == nil
+}

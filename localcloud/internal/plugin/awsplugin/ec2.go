@@ -1,0 +1,103 @@
+package awsplugin
+
+import (
+	"context"
+	"encoding/xml"
+	"net/url"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	presource "github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+// EC2 answers the actions of EC2's query API by which the project's own programs move the VIP, for somebody who calls
+// with an access key. Each is the operation of the plugin that does the same. The result is to be encoded as XML.
+func EC2(ctx context.Context, dir, region string, given store.Account, form url.Values) (any, error) {
+	pl, err := open(dir, given)
+	if err != nil {
+		return nil, err
+	}
+	return pl.ec2(ctx, region, form)
+}
+
+func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any, error) {
+	pl.config.Store(&config{Region: region})
+	urn := func(token string) presource.URN { return presource.URN("urn:pulumi:api::ec2::" + token + "::request") }
+	switch action := form.Get("Action"); action {
+	case "DescribeAddresses":
+		described := addresses{XMLName: response(action)}
+		err := pl.run(ctx, func(op *operation) error {
+			if err := op.authorize([]call{{action: "ec2:DescribeAddresses", target: target{arn: "*"}}}); err != nil {
+				return err
+			}
+			id := form.Get("AllocationId.1")
+			a, found := op.Addresses[id]
+			if !found {
+				return apiError("InvalidAllocationID.NotFound", "The allocation ID '%s' does not exist", id)
+			}
+			described.Items = []address{{
+				PublicIP: a.Text("publicIp"), AllocationID: id,
+				AssociationID: a.Text("associationId"), InstanceID: a.Text("instance"),
+			}}
+			return nil
+		})
+		return described, err
+	case "AssociateAddress":
+		created, err := pl.create(ctx, p.CreateRequest{
+			Urn: urn("aws:ec2/eipAssociation:EipAssociation"),
+			Properties: property.NewMap(map[string]property.Value{
+				"allocationId":       property.New(form.Get("AllocationId")),
+				"instanceId":         property.New(form.Get("InstanceId")),
+				"allowReassociation": property.New(form.Get("AllowReassociation") == "true"),
+			}),
+		})
+		return association{XMLName: response(action), Return: true, AssociationID: created.ID}, err
+	case "TerminateInstances":
+		id := form.Get("InstanceId.1")
+		err := pl.run(ctx, func(op *operation) error {
+			if op.Instances[id] == nil {
+				return apiError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		err = pl.delete(ctx, p.DeleteRequest{Urn: urn("aws:ec2/instance:Instance"), ID: id})
+		return terminated{XMLName: response(action), InstanceID: id, State: "shutting-down"}, err
+	default:
+		return nil, apiError("InvalidAction",
+			"The action %s is not valid for this web service: localcloud's EC2 has DescribeAddresses, AssociateAddress "+
+				"and TerminateInstances", action)
+	}
+}
+
+func response(action string) xml.Name {
+	return xml.Name{Space: "http://ec2.amazonaws.com/doc/2016-11-15/", Local: action + "Response"}
+}
+
+type addresses struct {
+	XMLName xml.Name
+	Items   []address `xml:"addressesSet>item"`
+}
+
+type address struct {
+	PublicIP      string `xml:"publicIp"`
+	AllocationID  string `xml:"allocationId"`
+	AssociationID string `xml:"associationId,omitempty"`
+	InstanceID    string `xml:"instanceId,omitempty"`
+}
+
+type association struct {
+	XMLName       xml.Name
+	Return        bool   `xml:"return"`
+	AssociationID string `xml:"associationId"`
+}
+
+type terminated struct {
+	XMLName    xml.Name
+	InstanceID string `xml:"instancesSet>item>instanceId"`
+	State      string `xml:"instancesSet>item>currentState>name"`
+}

@@ -1,0 +1,311 @@
+package awsplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
+	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
+)
+
+// s3PrefixListID is the id of S3's prefix list in us-east-1. Here it serves in every region.
+const s3PrefixListID = "pl-63a5400a"
+
+// makeVPC makes a VPC with its main route table and default security group.
+func makeVPC(ctx context.Context, op *operation, r store.Record) error {
+	id, table, group := r.Text("id"), newID("rtb"), newID("sg")
+	r["defaultNetworkAclId"], r["dhcpOptionsId"] = newID("acl"), newID("dopt")
+	r["mainRouteTableId"], r["defaultRouteTableId"], r["defaultSecurityGroupId"] = table, table, group
+	op.RouteTables[table] = store.Record{
+		"id": table, "vpcId": id, "routes": []any{}, "ownerId": accountID, "arn": op.ec2ARN("route-table", table),
+	}
+	op.SecurityGroups[group] = store.Record{
+		"id": group, "vpcId": id, "name": "default", "description": "default VPC security group",
+		"ownerId": accountID, "arn": op.ec2ARN("security-group", group), "revokeRulesOnDelete": false,
+		"ingress": []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "self": true}},
+		"egress":  []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "cidrBlocks": []any{"0.0.0.0/0"}}},
+	}
+	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: storedCIDR(r.Text("cidrBlock"))}); err != nil {
+		clean, cancel := detached(ctx)
+		defer cancel()
+		if cleanUp := ignoreNotFound(op.cloud.DeleteVPC(clean, id)); cleanUp != nil {
+			return errors.Join(err, fmt.Errorf("clean up: %w", cleanUp))
+		}
+		return err
+	}
+	return nil
+}
+
+func removeVPC(ctx context.Context, op *operation, r store.Record) error {
+	delete(op.RouteTables, r.Text("mainRouteTableId"))
+	delete(op.SecurityGroups, r.Text("defaultSecurityGroupId"))
+	return ignoreNotFound(op.cloud.DeleteVPC(ctx, r.Text("id")))
+}
+
+// comesWithVPC reports whether a resource goes when its VPC goes.
+func (op *operation) comesWithVPC(id string) bool {
+	for _, v := range op.Vpcs {
+		if id == v.Text("mainRouteTableId") || id == v.Text("defaultSecurityGroupId") {
+			return true
+		}
+	}
+	return false
+}
+
+func checkSubnet(op *operation, r store.Record) error {
+	block := storedCIDR(r.Text("cidrBlock"))
+	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) {
+		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s.", block, v)
+	}
+	for id, other := range op.Subnets {
+		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
+		if sameVPC && storedCIDR(other.Text("cidrBlock")).Overlaps(block) {
+			return apiError("InvalidSubnet.Conflict",
+				"The CIDR '%s' conflicts with another subnet: %s has %s.", block, id, other.Text("cidrBlock"))
+		}
+	}
+	if r.Text("availabilityZone") == "" {
+		r["availabilityZone"] = zones(op.region)[0]
+	}
+	zone := slices.Index(zones(op.region), r.Text("availabilityZone"))
+	if zone < 0 {
+		return invalidParameter(
+			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability "+
+				"zones: %s.",
+			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
+	}
+	r["availabilityZoneId"] = zoneID(op.region, zone)
+	return nil
+}
+
+func removeSubnet(_ context.Context, op *operation, r store.Record) error {
+	for id, a := range op.RouteTableAssociations {
+		if a.Text("subnetId") == r.Text("id") {
+			delete(op.RouteTableAssociations, id)
+		}
+	}
+	return nil
+}
+
+// zoneID abbreviates the name of a region's i-th zone as AWS does: us-east-1a is use1-az1.
+func zoneID(region string, i int) string {
+	parts := strings.Split(region, "-")
+	id := parts[0]
+	for _, part := range parts[1:] {
+		id += part[:1]
+	}
+	return id + "-az" + strconv.Itoa(i+1)
+}
+
+// detachInternetGateway refuses to take a gateway from a VPC with public addresses.
+func detachInternetGateway(_ context.Context, op *operation, before, after store.Record) error {
+	vpc := before.Text("vpcId")
+	for id, i := range op.Instances {
+		if i.VpcID == vpc && after.Text("vpcId") != vpc && op.publicIP(i) != "" {
+			return apiError("DependencyViolation",
+				"Network %s has some mapped public address(es). Please unmap those public address(es) before detaching "+
+					"the gateway: %s of %s.",
+				vpc, op.publicIP(i), id)
+		}
+	}
+	return nil
+}
+
+// internetGatewayOf returns the gateway attached to a VPC, or "".
+func (op *operation) internetGatewayOf(vpcID string) string {
+	for id, g := range op.InternetGateways {
+		if g.Text("vpcId") == vpcID {
+			return id
+		}
+	}
+	return ""
+}
+
+func checkRouteTable(op *operation, r store.Record) error {
+	// The gateway of a route that an update does not change may be gone by now.
+	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, route := range r.Objects("routes") {
+		if err := op.checkRoute(r, route); err != nil {
+			return err
+		}
+		destination := route.Text("cidrBlock")
+		if seen[destination] {
+			return apiError("RouteAlreadyExists", "The route identified by %s already exists.", destination)
+		}
+		seen[destination] = true
+	}
+	return nil
+}
+
+// checkRoute refuses a route that does not lead to an internet gateway of the table's VPC.
+func (op *operation) checkRoute(table, route store.Record) error {
+	id := route.Text("gatewayId")
+	g, ok := op.InternetGateways[id]
+	if !ok {
+		return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
+	}
+	if vpc := table.Text("vpcId"); g.Text("vpcId") != vpc {
+		return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
+	}
+	return nil
+}
+
+func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
+	id := r.Text("id")
+	if op.comesWithVPC(id) {
+		return apiError("DependencyViolation",
+			"The routeTable '%s' is the main one of %s and cannot be deleted.", id, r.Text("vpcId"))
+	}
+	for _, e := range op.VpcEndpoints {
+		e["routeTableIds"] = slices.DeleteFunc(e.List("routeTableIds"), func(table any) bool { return table == id })
+	}
+	return nil
+}
+
+// routeID is the Terraform provider's: routes have no id in EC2.
+func routeID(r store.Record) string {
+	return fmt.Sprintf("r-%s%d", r.Text("routeTableId"), crc32.ChecksumIEEE([]byte(r.Text("destinationCidrBlock"))))
+}
+
+func checkRoute(op *operation, r store.Record) error {
+	return op.checkRoute(op.RouteTables[r.Text("routeTableId")], r)
+}
+
+// isPublic reports whether a subnet's route table leads to the internet.
+func (op *operation) isPublic(subnet store.Record) bool {
+	vpc := subnet.Text("vpcId")
+	table := op.Vpcs[vpc].Text("mainRouteTableId")
+	for _, a := range op.RouteTableAssociations {
+		if a.Text("subnetId") == subnet.Text("id") {
+			table = a.Text("routeTableId")
+		}
+	}
+	for _, route := range op.RouteTables[table].Objects("routes") {
+		gateway := route.Text("gatewayId")
+		if route["cidrBlock"] == "0.0.0.0/0" && gateway != "" && gateway == op.internetGatewayOf(vpc) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkVPCEndpoint(op *operation, r store.Record) error {
+	if service := "com.amazonaws." + op.region + ".s3"; r.Text("serviceName") != service {
+		return apiError("InvalidServiceName",
+			"The Vpc Endpoint Service '%s' does not exist; localcloud has %s.", r.Text("serviceName"), service)
+	}
+	for id, other := range op.VpcEndpoints {
+		for _, table := range other.Texts("routeTableIds") {
+			if id != r.Text("id") && slices.Contains(r.Texts("routeTableIds"), table) {
+				return apiError("RouteAlreadyExists",
+					"route table %s already has a route with destination-prefix-list-id %s", table, s3PrefixListID)
+			}
+		}
+	}
+	return nil
+}
+
+func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
+	prefixes, err := op.s3Prefixes()
+	if err != nil {
+		return err
+	}
+	blocks := []any{}
+	for _, prefix := range prefixes {
+		blocks = append(blocks, prefix.String())
+	}
+	r["cidrBlocks"], r["prefixListId"], r["requesterManaged"], r["state"] = blocks, s3PrefixListID, false, "available"
+	return nil
+}
+
+// storedCIDR reads a block that was checked before it was stored.
+func storedCIDR(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
+// contains reports whether inner lies wholly within outer.
+func contains(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, cloud.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
+func zones(region string) []string {
+	letters := "abc"
+	if region == "us-east-1" {
+		letters = "abcdef"
+	}
+	var names []string
+	for _, letter := range letters {
+		names = append(names, region+string(letter))
+	}
+	return names
+}
+
+// offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
+// neither t3 nor Graviton.
+func offers(zone, instanceType string) bool {
+	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
+	if !form.MatchString(instanceType) {
+		return false
+	}
+	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
+}
+
+// offering are the zones of a region that offer an instance type.
+func offering(region, instanceType string) []string {
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return !offers(zone, instanceType) })
+}
+
+// checkZone refuses a launch in a zone that lacks the instance type.
+func checkZone(region, zone, instanceType string) error {
+	others := offering(region, instanceType)
+	switch {
+	case slices.Contains(others, zone):
+		return nil
+	case len(others) == 0:
+		return invalidParameter("Invalid value '%s' for InstanceType.", instanceType)
+	}
+	return apiError("Unsupported",
+		"Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
+			"Please retry your request by not specifying an Availability Zone or choosing %s.",
+		instanceType, zone, strings.Join(others, ", "))
+}
+
+// getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
+func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
+	filters, kind := arguments.Objects("filters"), arguments.Text("locationType")
+	if kind != "availability-zone" || len(filters) != 1 || filters[0].Text("name") != "instance-type" {
+		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+			`write locationType "availability-zone" and one filter "instance-type"`)
+	}
+	types, locations, kinds := []any{}, []any{}, []any{}
+	for _, instanceType := range filters[0].Texts("values") {
+		if strings.ContainsAny(instanceType, "*?") {
+			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
+		}
+		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
+			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, kind)
+		}
+	}
+	return store.Record{
+		"id": op.region, "filters": arguments["filters"], "locationType": kind,
+		"instanceTypes": types, "locations": locations, "locationTypes": kinds,
+	}, nil
+}

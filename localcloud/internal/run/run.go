@@ -1,0 +1,137 @@
+// Package run runs commands. It is the one place of localcloud that starts a
+// process and waits for it, so that every failure reads the same.
+package run
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Command is one command line and its surroundings.
+type Command struct {
+	Name string
+	Args []string
+	// Dir is the working directory; "" means the current one.
+	Dir string
+	// Env is added to the environment of this process, as "KEY=value".
+	Env []string
+	// Stdin may be nil.
+	Stdin io.Reader
+	// Stream gets standard output and standard error as they come, beside
+	// what is captured. It may be nil.
+	Stream io.Writer
+}
+
+// Runner runs a command to its end and returns its standard output. The error
+// is an *Error.
+type Runner interface {
+	Run(ctx context.Context, command Command) ([]byte, error)
+}
+
+// Exec is the Runner that starts real processes.
+//
+// A cancelled context interrupts the command first (SIGINT) and kills it only
+// after Grace, so that a deployment can end its current step.
+type Exec struct{ Grace time.Duration }
+
+// IP is a command of iproute2.
+func IP(args ...string) Command { return Command{Name: "ip", Args: args} }
+
+func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, command.Name, command.Args...)
+	cmd.Dir = command.Dir
+	cmd.Env = append(os.Environ(), command.Env...)
+	cmd.Stdin = command.Stdin
+	// A process group of its own: Ctrl-C on the terminal reaches the command
+	// once, through the context, and not a second time through the terminal.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = max(e.Grace, 5*time.Second)
+
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if command.Stream != nil {
+		stream := &lockedWriter{writer: command.Stream}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, stream), io.MultiWriter(&stderr, stream)
+	}
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return stdout.Bytes(), &Error{Command: command, Output: stdout.String() + stderr.String(), Err: err}
+	}
+	return stdout.Bytes(), nil
+}
+
+// lockedWriter keeps a command's two output streams from interleaving within one write.
+type lockedWriter struct {
+	mu     sync.Mutex
+	writer io.Writer
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writer.Write(p)
+}
+
+// outputLines is how much of a failed command's output its error shows.
+const outputLines = 20
+
+// Error is a command that failed, with its command line and the last lines of its output.
+type Error struct {
+	Command Command
+	Output  string // standard output, and standard error after it
+	Err     error
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s: %v", strings.Join(append([]string{e.Command.Name}, e.Command.Args...), " "), e.Err)
+	output := strings.TrimSpace(e.Output)
+	if output == "" {
+		return text
+	}
+	lines := strings.Split(output, "\n")
+	return text + "\n  " + strings.Join(lines[max(0, len(lines)-outputLines):], "\n  ")
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Wrap puts what failed before an error, where there is one. It is deferred.
+func Wrap(err *error, format string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), *err)
+	}
+}
+
+// Await repeats try until it succeeds, ctx ends or limit has passed. Its error is the last one
+// that the end of the time did not cause.
+func Await(ctx context.Context, limit, interval time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var last error
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-ticker.C:
+		}
+	}
+}

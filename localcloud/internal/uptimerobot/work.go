@@ -1,0 +1,346 @@
+package uptimerobot
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"immutable-infra/localcloud/internal/https"
+)
+
+const (
+	// confirmations is how often a page that failed is asked for again, a second
+	// apart, before that is an outage. UptimeRobot takes up to half a minute for it.
+	confirmations = 2
+	// largestPage is the most that is read of a page, in bytes.
+	largestPage = 1 << 20
+
+	// deliveries is how often a web-hook is called that does not take an alert.
+	deliveries = 3
+	// noticesKept is how many notices are remembered: more than any test makes.
+	noticesKept = 1000
+	// noticeTimeout is how long a web-hook may take.
+	noticeTimeout = 15 * time.Second
+
+	// heartbeatInterval and heartbeatGrace are the heartbeat monitor's settings, in seconds.
+	heartbeatInterval = 60
+	heartbeatGrace    = 60
+)
+
+// Run makes the monitors work until the context ends.
+func (s *Server) Run(ctx context.Context) {
+	tick := time.NewTicker(s.settings.Second / 5)
+	defer tick.Stop()
+	var checks sync.WaitGroup
+	defer checks.Wait()
+	for {
+		for _, m := range s.due() {
+			checks.Go(func() { s.check(ctx, m) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// due returns the monitors whose time has come.
+func (s *Server) due() []monitor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []monitor
+	now := time.Now()
+	for id, m := range s.account.Monitors {
+		waits := now.Before(m.Due)
+		if m.Type == typeHeartbeat {
+			waits = (m.Status == statusUp) == s.beats(*m) // nor is one an outage that never beat
+		}
+		if s.busy[id] || waits {
+			continue
+		}
+		s.busy[id] = true
+		m.Due = now.Add(time.Duration(m.Interval) * s.settings.Second)
+		due = append(due, *m)
+	}
+	return due
+}
+
+// check asks for a monitor's page, and tells when it went down or came back.
+func (s *Server) check(ctx context.Context, m monitor) {
+	reason := s.ask(ctx, m)
+	for range confirmations {
+		if reason == "" || m.Type == typeHeartbeat || m.Status == statusDown || ctx.Err() != nil {
+			break
+		}
+		s.wait(ctx)
+		reason = s.ask(ctx, m)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	alert, to := s.record(m, reason)
+	for _, webhook := range to {
+		s.notify(ctx, webhook, alert)
+	}
+}
+
+func (s *Server) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.settings.Second)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// record keeps what was seen. When that is news, it returns the alert and who
+// hears of it.
+func (s *Server) record(seen monitor, reason string) (alert, []integration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, seen.ID)
+	m, ok := s.account.Monitors[seen.ID]
+	if !ok || m.Revision != seen.Revision {
+		return alert{}, nil // deleted, or changed, and checked again
+	}
+	m.Checks++
+	was, status := m.Status, statusUp
+	if reason != "" {
+		status = statusDown
+	}
+	m.Reason = reason
+	if was == status {
+		return alert{}, nil
+	}
+	now := time.Now().UTC()
+	news := alert{monitor: *m, down: status == statusDown, reason: reason, at: now, after: now.Sub(m.Since)}
+	m.Status, m.Since = status, now
+	s.save()
+	if was == statusNew && status == statusUp {
+		return alert{}, nil
+	}
+	var to []integration
+	for _, c := range m.Contacts {
+		i := s.account.Integrations[c.ID]
+		if i.Notify == notifyBoth || i.Notify == notifyDown && news.down || i.Notify == notifyUp && !news.down {
+			to = append(to, *i)
+		}
+	}
+	return news, to
+}
+
+// save keeps the account after work that no request caused.
+func (s *Server) save() {
+	if err := s.account.save(s.settings.File); err != nil {
+		s.settings.Log(err.Error())
+	}
+}
+
+// ask asks for a monitor's page once. It returns what is wrong with it, or "".
+func (s *Server) ask(ctx context.Context, m monitor) string {
+	if m.Type == typeHeartbeat {
+		if s.beats(m) {
+			return ""
+		}
+		return "No heartbeat received"
+	}
+	limit := time.Duration(m.Timeout) * s.settings.Second
+	if m.Timeout == 0 {
+		limit = 30 * s.settings.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, m.Method, m.URL, nil)
+	if err != nil {
+		return err.Error()
+	}
+	request.Header.Set("User-Agent", "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)")
+	response, err := s.settings.Client.Do(request)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
+			return "Connection Timeout"
+		}
+		return err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, largestPage))
+	if err != nil {
+		return err.Error()
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Sprintf("HTTP %d - %s", response.StatusCode, http.StatusText(response.StatusCode))
+	}
+	page, keyword := string(text), m.KeywordValue
+	if m.KeywordCaseType == 1 {
+		page, keyword = strings.ToLower(page), strings.ToLower(keyword)
+	}
+	switch found := strings.Contains(page, keyword); {
+	case m.Type == typeKeyword && found && m.KeywordType != keywordNotExists:
+		return "Keyword found"
+	case m.Type == typeKeyword && !found && m.KeywordType == keywordNotExists:
+		return "Keyword not found"
+	}
+	return ""
+}
+
+// addHeartbeat adds the heartbeat monitor if it is set and the account's file has none.
+func (s *Server) addHeartbeat() {
+	if s.settings.Heartbeat == "" || s.heartbeat(s.settings.Heartbeat) != nil {
+		return
+	}
+	id := s.account.newID()
+	s.account.Monitors[id] = &monitor{
+		ID: id, FriendlyName: "heartbeat", Type: typeHeartbeat, Token: s.settings.Heartbeat, Contacts: []contact{},
+		Interval: heartbeatInterval, Grace: heartbeatGrace, Status: statusNew, Since: time.Now().UTC(),
+	}
+}
+
+// heartbeat is the monitor with a token, or nil. The caller has the lock.
+func (s *Server) heartbeat(token string) *monitor {
+	for _, m := range s.account.Monitors {
+		if m.Type == typeHeartbeat && subtle.ConstantTimeCompare([]byte(m.Token), []byte(token)) == 1 {
+			return m
+		}
+	}
+	return nil
+}
+
+// beat takes a heartbeat. Run finds what it means.
+func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.heartbeat(r.PathValue("token"))
+	if m == nil {
+		https.Answer(w, http.StatusNotFound, map[string]any{"message": "Heartbeat not found"})
+		return
+	}
+	m.LastBeat = time.Now().UTC()
+	m.Beats++
+	s.save()
+	https.Answer(w, http.StatusOK, map[string]any{"message": "OK"})
+}
+
+// beats reports whether a monitor's last heartbeat is younger than its interval and grace together.
+func (s *Server) beats(m monitor) bool {
+	return time.Since(m.LastBeat) < time.Duration(m.Interval+m.Grace)*s.settings.Second
+}
+
+// alert is that a monitor went down, or came back.
+type alert struct {
+	monitor monitor
+	down    bool
+	reason  string
+	at      time.Time
+	// after is how long it had been in the state from before.
+	after time.Duration
+}
+
+// Notice is an alert that a web-hook was called for.
+type Notice struct {
+	At      time.Time `json:"at"`
+	Monitor string    `json:"monitor"`
+	// Type is Down or Up, and Details says why.
+	Type    string `json:"type"`
+	Details string `json:"details"`
+	// Error is why it was not taken, or "".
+	Error string `json:"error"`
+}
+
+// variables are those of a web-hook's template.
+func (a alert) variables() map[string]string {
+	kind, name, details := "2", "Up", "Successful response received"
+	if a.down {
+		kind, name, details = "1", "Down", a.reason
+	}
+	return map[string]string{
+		"monitorID":             strconv.FormatInt(a.monitor.ID, 10),
+		"monitorURL":            a.monitor.URL,
+		"monitorFriendlyName":   a.monitor.FriendlyName,
+		"alertType":             kind,
+		"alertTypeFriendlyName": name,
+		"alertDetails":          details,
+		"alertDateTime":         strconv.FormatInt(a.at.Unix(), 10),
+		"alertDuration":         strconv.Itoa(int(a.after.Seconds())),
+	}
+}
+
+// notify calls a web-hook until it takes the alert, or for some times.
+func (s *Server) notify(ctx context.Context, to integration, a alert) {
+	variables := a.variables()
+	notice := Notice{
+		At: a.at, Monitor: a.monitor.FriendlyName,
+		Type: variables["alertTypeFriendlyName"], Details: variables["alertDetails"],
+	}
+	for i := range deliveries {
+		if i > 0 {
+			s.wait(ctx)
+		}
+		err := s.deliver(ctx, to, variables)
+		if err == nil {
+			notice.Error = ""
+			break
+		}
+		notice.Error = err.Error()
+		s.settings.Log(fmt.Sprintf("%s of %s: %v", notice.Type, notice.Monitor, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notices = append(s.notices, notice)
+	s.notices = s.notices[max(0, len(s.notices)-noticesKept):]
+}
+
+// deliver calls a web-hook once. Its error does not have the URL, which is a secret.
+func (s *Server) deliver(ctx context.Context, to integration, variables map[string]string) error {
+	query := url.Values{}
+	var marks []string
+	for name, value := range variables {
+		query.Set(name, value)
+		marks = append(marks, "*"+name+"*", inJSON(value))
+	}
+	address := to.URL
+	if to.SendAsQuery {
+		address += query.Encode()
+	}
+	// The template with the variables in it, as JSON or as the fields of a form.
+	body, contentType := strings.NewReplacer(marks...).Replace(to.PostValue), "application/json"
+	if !to.SendAsJSON {
+		var fields map[string]any
+		_ = json.Unmarshal([]byte(body), &fields) // it is JSON; a form has the fields of an object only
+		form := url.Values{}
+		for name, value := range fields {
+			form.Set(name, fmt.Sprint(value))
+		}
+		body, contentType = form.Encode(), "application/x-www-form-urlencoded"
+	}
+	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
+	if err != nil {
+		return errors.New("the web-hook's URL cannot be used")
+	}
+	request.Header.Set("Content-Type", contentType)
+	response, err := s.settings.Client.Do(request)
+	if err != nil {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err
+		}
+		return fmt.Errorf("call the web-hook: %w", err)
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(response.Body, 1000))
+	if err != nil {
+		return fmt.Errorf("call the web-hook: %w", err)
+	}
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("the web-hook answers %s: %s", response.Status, said)
+	}
+	return nil
+}

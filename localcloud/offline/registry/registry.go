@@ -1,0 +1,268 @@
+// Package registry is the container registry that instances take for Docker
+// Hub: it serves the images that this machine built, and passes every other
+// name through to the real registry where that can be reached.
+package registry
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/image"
+)
+
+const (
+	// Upstream is the registry behind the name docker.io.
+	Upstream = "registry-1.docker.io"
+
+	upstreamTimeout = 5 * time.Second
+)
+
+// Handler serves the built images and passes other names to Upstream.
+type Handler struct {
+	objects  map[string]object // that are served here, by the paths of their addresses
+	held     map[string]bool   // repositories that are served here
+	names    []string          // all references that are served here
+	digests  map[string]string // of the real images, by reference
+	upstream http.RoundTripper
+}
+
+// object is a manifest, a configuration or a layer.
+type object struct {
+	mediaType types.MediaType
+	digest    v1.Hash
+	content   []byte
+	// file has the content of a layer, which is neither copied nor held in memory.
+	file string
+}
+
+// NewHandler returns a handler that serves images for this machine's architecture. upstream makes
+// the requests to Upstream. Where that answers at the start, an image for which pin knows the digest
+// comes from there.
+func NewHandler(
+	ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper,
+) (*Handler, error) {
+	layers := map[string]v1.Layer{}
+	h := &Handler{objects: map[string]object{}, held: map[string]bool{}, digests: map[string]string{}, upstream: upstream}
+	for _, image := range images {
+		for _, reference := range image.References {
+			if digest := pin(reference); digest != "" && h.upstreamHas(ctx, reference, digest) {
+				h.digests[reference] = digest
+				continue
+			}
+			if err := h.add(reference, image, layers); err != nil {
+				return nil, fmt.Errorf("add %s: %w", reference, err)
+			}
+			h.names = append(h.names, reference)
+		}
+	}
+	return h, nil
+}
+
+// upstreamHas reports whether Upstream answers and has the image of a digest.
+func (h *Handler) upstreamHas(ctx context.Context, reference, digest string) bool {
+	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	defer cancel()
+	repository, _, _ := strings.Cut(reference, ":")
+	image, err := name.NewDigest(Upstream + "/" + repository + "@" + digest)
+	if err != nil {
+		return false
+	}
+	_, err = remote.Head(image, remote.WithContext(ctx), remote.WithTransport(h.upstream))
+	return err == nil
+}
+
+// add serves an image under a reference.
+func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer) error {
+	built, err := image.build(layers)
+	if err != nil {
+		return err
+	}
+	manifest, err := built.Manifest()
+	if err != nil {
+		return err
+	}
+	text, err := built.RawManifest()
+	if err != nil {
+		return err
+	}
+	digest, err := built.Digest()
+	if err != nil {
+		return err
+	}
+	config, err := built.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	repository, tag, _ := strings.Cut(reference, ":")
+	h.held[repository] = true
+	for _, name := range []string{tag, digest.String()} {
+		h.objects["/v2/"+repository+"/manifests/"+name] = object{manifest.MediaType, digest, text, ""}
+	}
+	blobs := "/v2/" + repository + "/blobs/"
+	described := manifest.Config
+	h.objects[blobs+described.Digest.String()] = object{described.MediaType, described.Digest, config, ""}
+	for i, layer := range manifest.Layers {
+		h.objects[blobs+layer.Digest.String()] = object{layer.MediaType, layer.Digest, nil, image.Layers[i]}
+	}
+	return nil
+}
+
+// pathPattern has the repository, the kind of the object and its name.
+var pathPattern = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|tags|referrers)/([^/]+)$`)
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "localcloud's registry is read-only")
+		return
+	}
+	parts := pathPattern.FindStringSubmatch(r.URL.Path)
+	found, here := h.objects[r.URL.Path]
+	switch {
+	case here:
+		found.serve(w, r)
+		return
+	case r.URL.Path == "/v2/":
+		w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+		https.Answer(w, http.StatusOK, map[string]string{})
+		return
+	case parts == nil || h.held[parts[1]]:
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "localcloud's registry has no "+r.URL.Path)
+		return
+	}
+	if digest := h.digests[parts[1]+":"+parts[3]]; digest != "" {
+		r = r.Clone(r.Context())
+		r.URL.Path = "/v2/" + parts[1] + "/manifests/" + digest
+	}
+	h.pass(w, r, parts[1])
+}
+
+func (o object) serve(w http.ResponseWriter, r *http.Request) {
+	content := io.ReadSeeker(bytes.NewReader(o.content))
+	if o.file != "" {
+		layer, err := os.Open(o.file)
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+			return
+		}
+		defer layer.Close()
+		content = layer
+	}
+	w.Header().Set("Content-Type", string(o.mediaType))
+	w.Header().Set("Docker-Content-Digest", o.digest.String())
+	http.ServeContent(w, r, "", time.Time{}, content)
+}
+
+// pass asks the real registry, without a login.
+func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
+	ctx, cancel := context.WithTimeout(r.Context(), upstreamTimeout)
+	defer cancel()
+	repo, err := name.NewRepository(Upstream + "/" + repository)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "NAME_INVALID", err.Error())
+		return
+	}
+	unreachable := func(w http.ResponseWriter, _ *http.Request, err error) {
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
+			"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
+			strings.Join(h.names, ", "), repository, Upstream, err))
+	}
+	scopes := []string{repo.Scope(transport.PullScope)}
+	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, scopes)
+	if err != nil {
+		unreachable(w, r, err)
+		return
+	}
+	(&httputil.ReverseProxy{
+		Rewrite:      func(request *httputil.ProxyRequest) { request.SetURL(&url.URL{Scheme: "https", Host: Upstream}) },
+		Transport:    authenticated,
+		ErrorHandler: unreachable,
+	}).ServeHTTP(w, r)
+}
+
+// refuse answers in the error format of the OCI distribution specification.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	https.Answer(w, status, map[string]any{"errors": []map[string]string{{"code": code, "message": message}}})
+}
+
+// searchPath is PATH in Debian's images.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+type Image struct {
+	References []string // such as library/debian:trixie-slim
+	// Layers are files: gzipped tar archives, the lowest first.
+	Layers     []string
+	Entrypoint []string
+	Cmd        []string
+}
+
+func Images(minbase, traefik string) []Image {
+	return []Image{Debian(minbase), Traefik(minbase, traefik)}
+}
+
+// Debian is the minimal Debian image, from its root file system.
+func Debian(rootFileSystem string) Image {
+	return Image{
+		References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
+		Layers:     []string{rootFileSystem},
+		Cmd:        []string{"bash"},
+	}
+}
+
+// Traefik is an image with the upstream image's name, programs and start, from
+// the layer that image.Traefik describes and the root file system below it.
+func Traefik(rootFileSystem, traefik string) Image {
+	return Image{
+		References: []string{"library/traefik:" + image.TraefikVersion},
+		Layers:     []string{rootFileSystem, traefik},
+		Entrypoint: []string{"/entrypoint.sh"},
+		Cmd:        []string{"traefik"},
+	}
+}
+
+// build makes the image. layers are those that other images have read already, by their files.
+func (i Image) build(layers map[string]v1.Layer) (v1.Image, error) {
+	built := empty.Image
+	for _, file := range i.Layers {
+		if layers[file] == nil {
+			layer, err := tarball.LayerFromFile(file)
+			if err != nil {
+				return nil, err
+			}
+			layers[file] = layer
+		}
+		var err error
+		if built, err = mutate.AppendLayers(built, layers[file]); err != nil {
+			return nil, err
+		}
+	}
+	config, err := built.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.Architecture, config.OS = runtime.GOARCH, "linux"
+	config.Config.Entrypoint, config.Config.Cmd = i.Entrypoint, i.Cmd
+	config.Config.Env = []string{"PATH=" + searchPath}
+	return mutate.ConfigFile(built, config)
+}
