@@ -132,8 +132,10 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault) {
 		id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
 		p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", id)
 	} else {
-		broken := p.ssh(t, fault.command)
-		require.NoError(t, broken.err, broken.String())
+		// The VIP may return before the command ends, which cuts its connection. The reason below shows that it worked.
+		if broken := p.ssh(t, fault.command); broken.err != nil {
+			t.Log(broken.String())
+		}
 	}
 	err := <-up.ended
 	output := up.output(t)
