@@ -64,10 +64,7 @@ func (s sender) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sent := report.Report{Server: looked.Server, Time: time.Now().UTC(), Logs: looked.Logs}
-	for _, check := range looked.Checks {
-		sent.Checks = append(sent.Checks, report.Check(check))
-	}
+	sent := report.Report{Server: looked.Server, Time: time.Now().UTC(), Checks: looked.Checks, Logs: looked.Logs}
 	if sent.Figures, err = s.figures(ctx, looked.Server); err != nil {
 		sent.Missing = err.Error()
 	}

@@ -26,7 +26,7 @@ type Report struct {
 type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Since is when the check came into its state.
+	// Since is when the check came into this state, to the second, in UTC.
 	Since  time.Time `json:"since"`
 	Detail string    `json:"detail"`
 }

@@ -13,6 +13,7 @@ import (
 
 	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/release"
+	"immutable-infra/server/report"
 )
 
 const (
@@ -110,7 +111,7 @@ func (r Readiness) runChecks(ctx context.Context, wait time.Duration, deadline t
 
 // judge updates the states of the checks by their results. changed reports whether states have
 // changed.
-func judge(checks []Check, found []Result, states map[string]remembered) (results []CheckState, changed bool) {
+func judge(checks []Check, found []Result, states map[string]remembered) (results []report.Check, changed bool) {
 	now := time.Now().UTC().Truncate(time.Second)
 	for i, result := range found {
 		name := checks[i].Name()
@@ -122,19 +123,19 @@ func judge(checks []Check, found []Result, states map[string]remembered) (result
 			states[name] = before
 			changed = true
 		}
-		results = append(results, CheckState{Name: name, OK: ok, Since: before.Since, Detail: result.Detail})
+		results = append(results, report.Check{Name: name, OK: ok, Since: before.Since, Detail: result.Detail})
 	}
 	return results, changed
 }
 
 // progress writes a line for each check whose state has changed during this run.
-func (r Readiness) progress(results []CheckState, seen map[string]bool, elapsed time.Duration) {
+func (r Readiness) progress(results []report.Check, seen map[string]bool, elapsed time.Duration) {
 	for _, result := range results {
 		if before, known := seen[result.Name]; known && before == result.OK {
 			continue
 		}
 		seen[result.Name] = result.OK
-		fmt.Fprintf(r.Progress, "%6.1f s  %-11s  %-6s  %s\n", elapsed.Seconds(), result.Name, result.state(), result.Detail)
+		fmt.Fprintf(r.Progress, "%6.1f s  %-11s  %-6s  %s\n", elapsed.Seconds(), result.Name, word(result), result.Detail)
 	}
 }
 
@@ -148,7 +149,7 @@ func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	fmt.Fprintf(r.Progress, "         waiting for up to %s more\n", left.Round(time.Second))
 }
 
-func (r Readiness) report(results []CheckState) Report {
+func (r Readiness) report(results []report.Check) Report {
 	report := Report{Ready: true, Server: r.Server, Checks: results}
 	for _, result := range results {
 		report.Ready = report.Ready && result.OK
@@ -159,7 +160,7 @@ func (r Readiness) report(results []CheckState) Report {
 }
 
 // logs reads the log of each failure once.
-func (r Readiness) logs(ctx context.Context, results []CheckState, found []Result) map[string][]string {
+func (r Readiness) logs(ctx context.Context, results []report.Check, found []Result) map[string][]string {
 	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
 	defer cancel()
 	logs := map[string][]string{}

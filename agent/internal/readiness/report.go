@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"immutable-infra/server/report"
 )
 
 // Report describes whether a server is ready, and why not.
@@ -17,22 +19,15 @@ type Report struct {
 	// Server names the server: its EC2 instance id, if it has one.
 	Server string `json:"server"`
 	// Release is the id of the server's release, or "".
-	Release string       `json:"release"`
-	Checks  []CheckState `json:"checks"`
+	Release string         `json:"release"`
+	Checks  []report.Check `json:"checks"`
 	// Logs are the last lines of the logs of failing checks, by service or unit.
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-type CheckState struct {
-	Name string `json:"name"`
-	OK   bool   `json:"ok"`
-	// Since is when the check came into this state, to the second, in UTC.
-	Since  time.Time `json:"since"`
-	Detail string    `json:"detail"`
-}
-
-func (r CheckState) state() string {
-	if r.OK {
+// word is the state of a check in reports.
+func word(check report.Check) string {
+	if check.OK {
 		return "ok"
 	}
 	return "not ok"
@@ -63,7 +58,7 @@ func (r Report) WriteText(w io.Writer) error {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "CHECK\tSTATE\tSINCE\tDETAIL")
 	for _, check := range r.Checks {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", check.Name, check.state(), check.Since.Format(time.RFC3339), check.Detail)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", check.Name, word(check), check.Since.Format(time.RFC3339), check.Detail)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("cannot write the report: %w", err)
