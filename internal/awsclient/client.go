@@ -4,6 +4,7 @@ package awsclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -134,7 +135,7 @@ type Request struct {
 }
 
 // Do sends a request until it succeeds or fails permanently, 6 times at most, and returns the body of the response.
-// Any status but 2xx is an error: an *Error, if the service responded.
+// Any status but 2xx is an error, with AWS's code and message.
 func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	pause := firstPause
 	for try := 1; ; try++ {
@@ -149,18 +150,6 @@ func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 		}
 		pause *= 2
 	}
-}
-
-// Error is the response of a service that refused a request.
-type Error struct {
-	// Status is the HTTP status line, such as "404 Not Found".
-	Status string
-	// Code is AWS's name of the error, such as NoSuchKey. It is "" in a response without a body.
-	Code, Message string
-}
-
-func (e *Error) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Code, e.Message))
 }
 
 // temporaryError is an error after which the same request may succeed.
@@ -216,7 +205,6 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	if response.StatusCode/100 == 2 {
 		return text, nil
 	}
-	refused := &Error{Status: response.Status}
 	// S3 has the code and the message at the top, the query protocol of EC2 below Errors.
 	var described struct {
 		Code, Message string
@@ -225,15 +213,14 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 		}
 	}
 	_ = xml.Unmarshal(text, &described) // some responses have no body
-	refused.Code, refused.Message = described.Code, described.Message
-	if refused.Code == "" {
-		refused.Code, refused.Message = described.Errors.Error.Code, described.Errors.Error.Message
-	}
+	code := cmp.Or(described.Code, described.Errors.Error.Code)
+	message := cmp.Or(described.Message, described.Errors.Error.Message)
+	err = errors.New(strings.TrimSpace(fmt.Sprintf("%s %s %s", response.Status, code, message)))
 	if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests ||
-		slices.Contains([]string{"RequestTimeout", "RequestLimitExceeded"}, refused.Code) {
-		return nil, &temporaryError{refused}
+		slices.Contains([]string{"RequestTimeout", "RequestLimitExceeded"}, code) {
+		return nil, &temporaryError{err}
 	}
-	return nil, refused
+	return nil, err
 }
 
 // sign adds the headers of Signature Version 4. No other header is sent to S3: a bucket with ownership enforced rejects
