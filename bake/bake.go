@@ -138,7 +138,7 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 			reason = visited.verdict(b.Criteria)
 		case <-reports.C:
 			var found []problem
-			if last, found = b.read(ctx, began); len(found) > 0 {
+			if last, found = b.read(ctx); len(found) > 0 {
 				b.Log(fmt.Sprintf("after %.0f s: %s", time.Since(began).Seconds(), found[0].text))
 			}
 			reason = b.lasting(trouble, found)
@@ -201,8 +201,8 @@ func (b Bake) lasting(since map[string]time.Time, found []problem) string {
 	return ""
 }
 
-// read reads the report and finds its problems. A bake that began just now has none yet.
-func (b Bake) read(ctx context.Context, began time.Time) (*report.Report, []problem) {
+// read reads the report and finds its problems.
+func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 	content, err := b.Bucket.Get(ctx, report.Key)
 	if err != nil {
 		return nil, []problem{{"report", fmt.Sprintf("the server sends no report: %v", err), true}}
@@ -214,11 +214,11 @@ func (b Bake) read(ctx context.Context, began time.Time) (*report.Report, []prob
 	if r.Server != b.Server {
 		return nil, []problem{{"report", "the server sends no report", true}}
 	}
-	return &r, b.judge(r, time.Now(), began)
+	return &r, b.judge(r, time.Now())
 }
 
 // judge compares a report with the limits.
-func (b Bake) judge(r report.Report, now, began time.Time) []problem {
+func (b Bake) judge(r report.Report, now time.Time) []problem {
 	var found []problem
 	add := func(name string, mayPass bool, format string, args ...any) {
 		found = append(found, problem{name, fmt.Sprintf(format, args...), mayPass})
