@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"immutable-infra/bake"
@@ -81,18 +82,24 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	}
 	parent := pulumi.Parent(cutover)
 
-	// The server that holds the VIP before the move, to which the bake may return it. Its id is in the state: an update
-	// that was killed in the bake is continued by the next one.
-	previous, err := newLocalCommand(ctx, name+"-previous", localCommand{
-		Script: goRun("bake", "previous"),
-		Environment: pulumi.StringMap{
-			"REGION": pulumi.String(args.Region), "ALLOCATION_ID": args.AllocationID,
-		},
-		Triggers: pulumi.Array{args.ServerID},
-		Timeout:  (compileTimeout + reportTimeout).String(),
-	}, parent)
-	if err != nil {
-		return nil, fmt.Errorf("cutover %s: %w", name, err)
+	dependsOn := slices.Clone(args.DependsOn)
+	var previous *local.Command
+	if safeguards {
+		// The server that holds the VIP before the move, to which the bake may return it. Its id is in the state: an
+		// update that was killed in the bake is continued by the next one.
+		var err error
+		previous, err = newLocalCommand(ctx, name+"-previous", localCommand{
+			Script: goRun("bake", "previous"),
+			Environment: pulumi.StringMap{
+				"REGION": pulumi.String(args.Region), "ALLOCATION_ID": args.AllocationID,
+			},
+			Triggers: pulumi.Array{args.ServerID},
+			Timeout:  (compileTimeout + reportTimeout).String(),
+		}, parent)
+		if err != nil {
+			return nil, fmt.Errorf("cutover %s: %w", name, err)
+		}
+		dependsOn = append(dependsOn, previous)
 	}
 	association, err := ec2.NewEipAssociation(ctx, name, &ec2.EipAssociationArgs{
 		AllocationId: args.AllocationID,
@@ -102,8 +109,7 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		// Resource.AlreadyAssociated.
 		AllowReassociation: pulumi.Bool(true),
 		// An association that was created without the argument stays; the next one has it.
-	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}),
-		pulumi.DependsOn(append(slices.Clone(args.DependsOn), previous)),
+	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(dependsOn),
 		formerly(ctx, "VIP", "vip", "vip"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
