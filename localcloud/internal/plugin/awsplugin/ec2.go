@@ -12,7 +12,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// EC2 answers the actions of EC2's query API by which the project's own programs move the VIP, for somebody who calls
+// EC2 answers the actions of EC2's query API by which the project's own programs move the VIP, for the caller
 // with an access key. Each is the operation of the plugin that does the same. The result is to be encoded as XML.
 func EC2(ctx context.Context, dir, region string, given store.Account, form url.Values) (any, error) {
 	pl, err := open(dir, given)
