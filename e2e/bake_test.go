@@ -142,7 +142,8 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault) {
 	seen := visitors.seen(t)
 	require.Error(t, err, output)
 	t.Log(lineOf(t, output, `failed its bake: .*(`+fault.reason+`)`))
-	took := regexp.MustCompile(`the VIP is back at ` + before.ServerID + `, ([0-9.]+) s after the decision`).FindStringSubmatch(output)
+	took := regexp.MustCompile(`the VIP is back at ` + before.ServerID + `, ([0-9.]+) s after the decision`).
+		FindStringSubmatch(output)
 	require.NotNil(t, took, output)
 	seconds, err := strconv.ParseFloat(took[1], 64)
 	require.NoError(t, err)

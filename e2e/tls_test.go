@@ -269,7 +269,8 @@ func sizes(t *testing.T, p *project) {
 	measured := p.ssh(t, "cat /srv/metrics/server.prom")
 	require.NoError(t, measured.err, measured.String())
 	sum := 0
-	for _, found := range regexp.MustCompile(`(?m)^cgroup_memory_bytes\{name="(.+)"\} (\d+)$`).FindAllStringSubmatch(measured.stdout, -1) {
+	sample := regexp.MustCompile(`(?m)^cgroup_memory_bytes\{name="(.+)"\} (\d+)$`)
+	for _, found := range sample.FindAllStringSubmatch(measured.stdout, -1) {
 		bytes, err := strconv.Atoi(found[2])
 		require.NoError(t, err)
 		t.Logf("%4d MiB  %s", bytes/mebibyte, found[1])

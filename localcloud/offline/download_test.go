@@ -30,7 +30,8 @@ type publisher struct {
 
 func (p *publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.requests.Add(1)
-	forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, p.server.URL+"/?"+url.QueryEscape(r.URL.String()), nil)
+	forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, p.server.URL+"/?"+url.QueryEscape(r.URL.String()),
+		nil)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,8 @@ func newPublisher(t *testing.T, releases map[string][]string) *publisher {
 		require.NoError(t, archive.WriteHeader(&tar.Header{Name: programs[0] + "/", Typeflag: tar.TypeDir, Mode: 0o755}))
 		for _, name := range append(programs, "README.md") {
 			content := "#!/bin/sh\n# the real " + name + "\n"
-			require.NoError(t, archive.WriteHeader(&tar.Header{Name: programs[0] + "/" + name, Mode: 0o644, Size: int64(len(content))}))
+			require.NoError(t,
+				archive.WriteHeader(&tar.Header{Name: programs[0] + "/" + name, Mode: 0o644, Size: int64(len(content))}))
 			_, err := archive.Write([]byte(content))
 			require.NoError(t, err)
 		}
@@ -89,14 +91,18 @@ func online(t *testing.T, runner run.Runner) (Tools, *publisher) {
 		require.NoError(t, err)
 		return version
 	}
-	s3, acme, suffix := version("github.com/versity/versitygw"), version("github.com/letsencrypt/pebble/v2"), "linux-"+runtime.GOARCH+".tar.gz"
+	s3, acme, suffix := version("github.com/versity/versitygw"), version("github.com/letsencrypt/pebble/v2"),
+		"linux-"+runtime.GOARCH+".tar.gz"
 	p := newPublisher(t, map[string][]string{
-		"https://get.pulumi.com/releases/sdk/pulumi-v3.250.0-linux-" + arch("x64") + ".tar.gz":                                       {"pulumi", "pulumi-language-go", "pulumi-language-python"},
-		"https://get.pulumi.com/releases/plugins/pulumi-resource-tls-v5.2.0-" + suffix:                                               {"pulumi-resource-tls"},
-		"https://get.pulumi.com/releases/plugins/pulumi-resource-command-v1.2.1-" + suffix:                                           {"pulumi-resource-command"},
-		"https://github.com/versity/versitygw/releases/download/" + s3 + "/versitygw_" + s3 + "_Linux_" + arch("x86_64") + ".tar.gz": {"versitygw"},
-		"https://github.com/letsencrypt/pebble/releases/download/" + acme + "/pebble-" + suffix:                                      {"pebble"},
-		"https://github.com/traefik/traefik/releases/download/v3.7.13/traefik_v3.7.13_linux_" + runtime.GOARCH + ".tar.gz":           {"traefik"},
+		"https://get.pulumi.com/releases/sdk/pulumi-v3.250.0-linux-" + arch("x64") +
+			".tar.gz": {"pulumi", "pulumi-language-go", "pulumi-language-python"},
+		"https://get.pulumi.com/releases/plugins/pulumi-resource-tls-v5.2.0-" + suffix:     {"pulumi-resource-tls"},
+		"https://get.pulumi.com/releases/plugins/pulumi-resource-command-v1.2.1-" + suffix: {"pulumi-resource-command"},
+		"https://github.com/versity/versitygw/releases/download/" + s3 + "/versitygw_" + s3 + "_Linux_" + arch("x86_64") +
+			".tar.gz": {"versitygw"},
+		"https://github.com/letsencrypt/pebble/releases/download/" + acme + "/pebble-" + suffix: {"pebble"},
+		"https://github.com/traefik/traefik/releases/download/v3.7.13/traefik_v3.7.13_linux_" + runtime.GOARCH +
+			".tar.gz": {"traefik"},
 	})
 	tools.Network = newNetwork(p.pins())
 	tools.Network.client.Transport = p
@@ -115,7 +121,8 @@ func TestOnlineTheRealToolsAreDownloadedOnceAndNothingIsBuilt(t *testing.T) {
 		require.NoError(t, tools.Plugins(t.Context()))
 		for _, path := range []string{
 			"bin/pulumi", "bin/pulumi-language-go", "bin/versitygw", "bin/pebble", "bin/traefik",
-			"pulumi/plugins/resource-tls-v5.2.0/pulumi-resource-tls", "pulumi/plugins/resource-command-v1.2.1/pulumi-resource-command",
+			"pulumi/plugins/resource-tls-v5.2.0/pulumi-resource-tls",
+			"pulumi/plugins/resource-command-v1.2.1/pulumi-resource-command",
 		} {
 			path = filepath.Join(tools.Home.String(), path)
 			content, err := os.ReadFile(path)

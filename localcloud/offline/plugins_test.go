@@ -27,7 +27,8 @@ func (o *offline) RoundTrip(*http.Request) (*http.Response, error) {
 func pinnedPlugins() string {
 	const releases = "https://get.pulumi.com/releases/plugins/pulumi-resource-"
 	suffix := "-linux-" + runtime.GOARCH + ".tar.gz\n"
-	return "aa " + releases + "aws-v6.83.4" + suffix + "bb " + releases + "tls-v5.2.0" + suffix + "cc " + releases + "command-v1.2.1" + suffix
+	return "aa " + releases + "aws-v6.83.4" + suffix + "bb " + releases + "tls-v5.2.0" + suffix + "cc " + releases +
+		"command-v1.2.1" + suffix
 }
 
 func project(t *testing.T, runner run.Runner, machine http.RoundTripper) Tools {
@@ -54,13 +55,15 @@ func TestOfflineLocalcloudStandsInForEveryPlugin(t *testing.T) {
 	tools := project(t, nil, machine)
 	require.NoError(t, tools.Plugins(t.Context()))
 	for _, path := range []string{
-		"resource-aws-v6.83.4/pulumi-resource-aws", "resource-tls-v5.2.0/pulumi-resource-tls", "resource-command-v1.2.1/pulumi-resource-command",
+		"resource-aws-v6.83.4/pulumi-resource-aws", "resource-tls-v5.2.0/pulumi-resource-tls",
+		"resource-command-v1.2.1/pulumi-resource-command",
 	} {
 		script, err := os.ReadFile(filepath.Join(tools.Home.Pulumi(), "plugins", path))
 		require.NoError(t, err)
 		require.Contains(t, string(script), "bin/localcloud' plugin ")
 	}
-	require.EqualValues(t, 1, machine.tries.Load(), "the host of tls and command is tried once; the real aws plugin would talk to AWS")
+	require.EqualValues(t, 1, machine.tries.Load(),
+		"the host of tls and command is tried once; the real aws plugin would talk to AWS")
 	require.NoError(t, tools.Plugins(t.Context()))
 	require.EqualValues(t, 1, machine.tries.Load(), "an unreachable host is remembered")
 }

@@ -74,12 +74,14 @@ func (t Tools) Pulumi(ctx context.Context) error {
 
 // S3 makes bin/versitygw, which runs in a container without libraries.
 func (t Tools) S3(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"), tool{name: "versitygw", pinned: "tools"})
+	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"),
+		tool{name: "versitygw", pinned: "tools"})
 }
 
 // ACME makes bin/pebble, which runs in a container without libraries.
 func (t Tools) ACME(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH, tool{name: "pebble", pinned: "tools"})
+	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH,
+		tool{name: "pebble", pinned: "tools"})
 }
 
 // Traefik makes bin/traefik, which servers get as an image. Without the tables of a debugger it is a

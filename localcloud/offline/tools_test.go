@@ -122,7 +122,8 @@ func TestTraefikIsTheOneThatServersRun(t *testing.T) {
 	require.Equal(t, legoVersion, versions[legoModule])
 	for _, replace := range module.Replace {
 		if replace.Old.Path == legoModule {
-			require.Equal(t, Tools{Root: filepath.Join("..", "..")}.legoDir(), filepath.Join("..", "..", "tools", "traefik", replace.New.Path))
+			require.Equal(t, Tools{Root: filepath.Join("..", "..")}.legoDir(),
+				filepath.Join("..", "..", "tools", "traefik", replace.New.Path))
 			return
 		}
 	}

@@ -211,7 +211,8 @@ func nginxTest(t *testing.T, files map[string]string) {
 		"../lib/nginx/modules/ngx_http_headers_more_filter_module.so") + `;
 pid ` + dir + `/pid; error_log stderr; events {}
 http {
-access_log off; client_body_temp_path ` + dir + `/1; proxy_temp_path ` + dir + `/2; fastcgi_temp_path ` + dir + `/3; uwsgi_temp_path ` + dir + `/4; scgi_temp_path ` + dir + `/5;
+access_log off; client_body_temp_path ` + dir + `/1; proxy_temp_path ` + dir + `/2;
+fastcgi_temp_path ` + dir + `/3; uwsgi_temp_path ` + dir + `/4; scgi_temp_path ` + dir + `/5;
 map_hash_max_size 16384; map_hash_bucket_size 2048; variables_hash_max_size 16384; variables_hash_bucket_size 128;
 ` + files["http.conf"] + `
 server { listen 127.0.0.1:8080; absolute_redirect off;

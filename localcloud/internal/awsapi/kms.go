@@ -17,7 +17,7 @@ import (
 // Limits of KMS.
 const (
 	maxPlaintext   = 4096 // bytes
-	maxDataKey     = 1024 // bytes
+	maxDataKey     = 1024 // also bytes
 	maxRotations   = 10   // on demand, of one key
 	yearInDays     = 365
 	defaultWaiting = 30 // days until a key is deleted

@@ -89,7 +89,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		if service == "ec2" {
-			answer, err = s.settings.EC2(r.Context(), store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, form)
+			answer, err = s.settings.EC2(r.Context(),
+				store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, form)
 		} else {
 			answer, err = doSTS(who, form)
 		}

@@ -38,12 +38,13 @@ func root() store.Account {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, file: filepath.Join(t.TempDir(), "keys.json"), roles: map[string]*store.Role{}, now: time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)}
+	h := &harness{t: t, file: filepath.Join(t.TempDir(), "keys.json"), roles: map[string]*store.Role{},
+		now: time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)}
 	h.start()
 	return h
 }
 
-// start starts the services, anew when they ran.
+// start starts the services, and restarts those that ran.
 func (h *harness) start() {
 	h.t.Helper()
 	server, err := New(Settings{
@@ -85,10 +86,12 @@ func (h *harness) stackKey(aliasName string) *types.KeyMetadata {
 	h.t.Helper()
 	c := h.kms(root())
 	made, err := c.CreateKey(h.t.Context(), &kms.CreateKeyInput{
-		Description: aws.String("Secrets of a stack"), Tags: []types.Tag{{TagKey: aws.String("Stack"), TagValue: aws.String("test")}},
+		Description: aws.String("Secrets of a stack"),
+		Tags:        []types.Tag{{TagKey: aws.String("Stack"), TagValue: aws.String("test")}},
 	})
 	require.NoError(h.t, err)
-	_, err = c.CreateAlias(h.t.Context(), &kms.CreateAliasInput{AliasName: &aliasName, TargetKeyId: made.KeyMetadata.KeyId})
+	_, err = c.CreateAlias(h.t.Context(),
+		&kms.CreateAliasInput{AliasName: &aliasName, TargetKeyId: made.KeyMetadata.KeyId})
 	require.NoError(h.t, err)
 	return made.KeyMetadata
 }
@@ -107,11 +110,15 @@ func TestASecretIsReadAgainAfterARotationAndARestart(t *testing.T) {
 	key := h.stackKey("alias/immutable-infra-test")
 	alias := aws.String("alias/immutable-infra-test")
 	c := h.kms(root())
-	first, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: alias, Plaintext: []byte("data key"), EncryptionContext: map[string]string{"stack": "test", "a": "b"}})
+	first, err := c.Encrypt(ctx, &kms.EncryptInput{
+		KeyId: alias, Plaintext: []byte("data key"), EncryptionContext: map[string]string{"stack": "test", "a": "b"},
+	})
 	require.NoError(t, err)
 	require.Equal(t, *key.Arn, *first.KeyId)
 	require.NotContains(t, string(first.CiphertextBlob), "data key")
-	again, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: alias, Plaintext: []byte("data key"), EncryptionContext: map[string]string{"stack": "test", "a": "b"}})
+	again, err := c.Encrypt(ctx, &kms.EncryptInput{
+		KeyId: alias, Plaintext: []byte("data key"), EncryptionContext: map[string]string{"stack": "test", "a": "b"},
+	})
 	require.NoError(t, err)
 	require.NotEqual(t, first.CiphertextBlob, again.CiphertextBlob)
 
@@ -121,7 +128,9 @@ func TestASecretIsReadAgainAfterARotationAndARestart(t *testing.T) {
 	require.NoError(t, err)
 	h.start()
 	c = h.kms(root())
-	opened, err := c.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: first.CiphertextBlob, EncryptionContext: map[string]string{"a": "b", "stack": "test"}})
+	opened, err := c.Decrypt(ctx, &kms.DecryptInput{
+		CiphertextBlob: first.CiphertextBlob, EncryptionContext: map[string]string{"a": "b", "stack": "test"},
+	})
 	require.NoError(t, err)
 	require.Equal(t, "data key", string(opened.Plaintext))
 	require.Equal(t, *key.Arn, *opened.KeyId)
@@ -136,7 +145,8 @@ func TestASecretIsReadAgainAfterARotationAndARestart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, data.Plaintext, opened.Plaintext)
 
-	_, err = c.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: first.CiphertextBlob, EncryptionContext: map[string]string{"stack": "production"}})
+	_, err = c.Decrypt(ctx,
+		&kms.DecryptInput{CiphertextBlob: first.CiphertextBlob, EncryptionContext: map[string]string{"stack": "production"}})
 	refused(t, "InvalidCiphertextException", err)
 	spoilt := bytes.Clone(second.CiphertextBlob)
 	spoilt[len(spoilt)-1] ^= 1
@@ -175,7 +185,9 @@ func TestAKeyIsDescribedAsKMSDoes(t *testing.T) {
 	require.True(t, status.KeyRotationEnabled)
 	require.Equal(t, int32(365), *status.RotationPeriodInDays)
 
-	_, err = c.TagResource(ctx, &kms.TagResourceInput{KeyId: key.KeyId, Tags: []types.Tag{{TagKey: aws.String("Owner"), TagValue: aws.String("ada")}}})
+	_, err = c.TagResource(ctx, &kms.TagResourceInput{
+		KeyId: key.KeyId, Tags: []types.Tag{{TagKey: aws.String("Owner"), TagValue: aws.String("ada")}},
+	})
 	require.NoError(t, err)
 	tags, err := c.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: key.KeyId})
 	require.NoError(t, err)
@@ -203,7 +215,8 @@ func TestAKeyThatIsPendingDeletionIsOfNoUseUntilThatIsCancelled(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: key.KeyId, PendingWindowInDays: aws.Int32(3)})
 	refused(t, "ValidationException", err)
-	scheduled, err := c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: key.KeyId, PendingWindowInDays: aws.Int32(7)})
+	scheduled, err := c.ScheduleKeyDeletion(ctx,
+		&kms.ScheduleKeyDeletionInput{KeyId: key.KeyId, PendingWindowInDays: aws.Int32(7)})
 	require.NoError(t, err)
 	require.True(t, h.now.AddDate(0, 0, 7).Equal(*scheduled.DeletionDate))
 	_, err = c.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob})
@@ -273,11 +286,14 @@ func TestWhatKMSRefusesIsRefusedByItsErrors(t *testing.T) {
 			return err
 		}},
 		"an algorithm of key pairs": {"InvalidKeyUsageException", func() error {
-			_, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyId, Plaintext: []byte("x"), EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256})
+			_, err := c.Encrypt(ctx, &kms.EncryptInput{
+				KeyId: key.KeyId, Plaintext: []byte("x"), EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256,
+			})
 			return err
 		}},
 		"a key pair": {"UnsupportedOperationException", func() error {
-			_, err := c.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+			_, err := c.CreateKey(ctx,
+				&kms.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
 			return err
 		}},
 		"a key policy, which nothing would heed": {"ValidationException", func() error {
@@ -289,7 +305,8 @@ func TestWhatKMSRefusesIsRefusedByItsErrors(t *testing.T) {
 			return err
 		}},
 		"an operation of STS that localcloud does not have": {"InvalidAction", func() error {
-			_, err := h.sts(root()).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::123456789012:role/r"), RoleSessionName: aws.String("s")})
+			_, err := h.sts(root()).AssumeRole(ctx,
+				&sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::123456789012:role/r"), RoleSessionName: aws.String("s")})
 			return err
 		}},
 	} {
@@ -301,7 +318,8 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	h := newHarness(t)
 	ctx := t.Context()
 	test, production := h.stackKey("alias/test"), h.stackKey("alias/production")
-	reader := h.kms(h.role("preview", `[{"Effect":"Allow","Action":["kms:Decrypt","kms:DescribeKey"],"Resource":"`+*test.Arn+`"}]`))
+	reader := h.kms(h.role("preview",
+		`[{"Effect":"Allow","Action":["kms:Decrypt","kms:DescribeKey"],"Resource":"`+*test.Arn+`"}]`))
 	seal := func(key *types.KeyMetadata) []byte {
 		sealed, err := h.kms(root()).Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyId, Plaintext: []byte("secret")})
 		require.NoError(t, err)
@@ -312,8 +330,9 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	require.Equal(t, "secret", string(opened.Plaintext))
 	_, err = reader.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: seal(production)})
 	refused(t, "AccessDeniedException", err)
-	require.ErrorContains(t, err, "User: arn:aws:sts::123456789012:assumed-role/preview/localcloud is not authorized to perform: kms:Decrypt on resource: "+
-		*production.Arn+" because no identity-based policy allows the kms:Decrypt action")
+	require.ErrorContains(t, err,
+		"User: arn:aws:sts::123456789012:assumed-role/preview/localcloud is not authorized to perform: "+
+			"kms:Decrypt on resource: "+*production.Arn+" because no identity-based policy allows the kms:Decrypt action")
 	_, err = reader.Encrypt(ctx, &kms.EncryptInput{KeyId: test.KeyId, Plaintext: []byte("x")})
 	refused(t, "AccessDeniedException", err)
 	_, err = reader.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: test.KeyId})
@@ -323,17 +342,21 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	_, err = reader.ListAliases(ctx, &kms.ListAliasesInput{})
 	refused(t, "AccessDeniedException", err)
 
-	namer := h.kms(h.role("namer", `[{"Effect":"Allow","Action":"kms:*","Resource":["`+*test.Arn+`","arn:aws:kms:*:*:alias/test-*"]}]`))
+	namer := h.kms(h.role("namer",
+		`[{"Effect":"Allow","Action":"kms:*","Resource":["`+*test.Arn+`","arn:aws:kms:*:*:alias/test-*"]}]`))
 	name := func(aliasName string, key *types.KeyMetadata) error {
 		_, err := namer.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: &aliasName, TargetKeyId: key.KeyId})
 		return err
 	}
 	require.NoError(t, name("alias/test-2", test))
-	require.ErrorContains(t, name("alias/other", test), "kms:CreateAlias on resource: arn:aws:kms:us-east-1:123456789012:alias/other")
+	require.ErrorContains(t, name("alias/other", test),
+		"kms:CreateAlias on resource: arn:aws:kms:us-east-1:123456789012:alias/other")
 	require.ErrorContains(t, name("alias/test-3", production), "kms:CreateAlias on resource: "+*production.Arn)
-	_, err = namer.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/production"), TargetKeyId: test.KeyId})
+	_, err = namer.UpdateAlias(ctx,
+		&kms.UpdateAliasInput{AliasName: aws.String("alias/production"), TargetKeyId: test.KeyId})
 	refused(t, "AccessDeniedException", err)
-	_, err = namer.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/test-2"), TargetKeyId: production.KeyId})
+	_, err = namer.UpdateAlias(ctx,
+		&kms.UpdateAliasInput{AliasName: aws.String("alias/test-2"), TargetKeyId: production.KeyId})
 	refused(t, "AccessDeniedException", err)
 
 	tagged := h.kms(h.role("tagged", `[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},
@@ -359,7 +382,8 @@ func TestTheCallerIsWhoHasSigned(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "123456789012", *who.Account)
 	require.Equal(t, "arn:aws:iam::123456789012:user/localcloud", *who.Arn)
-	who, err = h.sts(h.role("preview", `{"Effect":"Deny","Action":"*","Resource":"*"}`)).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	who, err = h.sts(h.role("preview", `{"Effect":"Deny","Action":"*","Resource":"*"}`)).GetCallerIdentity(ctx,
+		&sts.GetCallerIdentityInput{})
 	require.NoError(t, err)
 	require.Equal(t, "arn:aws:sts::123456789012:assumed-role/preview/localcloud", *who.Arn)
 	require.Equal(t, "AROApreview:localcloud", *who.UserId)
@@ -378,7 +402,8 @@ func TestTheCallerIsWhoHasSigned(t *testing.T) {
 		_, err := h.kms(account).ListAliases(ctx, &kms.ListAliasesInput{})
 		refused(t, code, err)
 	}
-	response, err := h.http.Client().Post(h.http.URL, "application/x-www-form-urlencoded", strings.NewReader("Action=GetCallerIdentity&Version=2011-06-15"))
+	response, err := h.http.Client().Post(h.http.URL, "application/x-www-form-urlencoded",
+		strings.NewReader("Action=GetCallerIdentity&Version=2011-06-15"))
 	require.NoError(t, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)

@@ -110,7 +110,8 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 
 	listen, management := freePort(t), freePort(t)
 	config, err := pebbleConfig(pebbleSettings{
-		listen: listen, management: management, certificate: certificate, key: key, httpPort: int(webAddress.Port()), tlsPort: 1,
+		listen: listen, management: management, certificate: certificate, key: key, httpPort: int(webAddress.Port()),
+		tlsPort: 1,
 	})
 	require.NoError(t, err)
 	startPebble(t, binary, config, resolver)

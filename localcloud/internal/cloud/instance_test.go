@@ -9,7 +9,9 @@ import (
 )
 
 func TestInstanceTypesHaveTheMemoryThatAWSGivesThem(t *testing.T) {
-	for instanceType, gibibytes := range map[string]float64{"t3.nano": 0.5, "t4g.micro": 1, "t3a.small": 2, "t3.medium": 4} {
+	for instanceType, gibibytes := range map[string]float64{
+		"t3.nano": 0.5, "t4g.micro": 1, "t3a.small": 2, "t3.medium": 4,
+	} {
 		bytes, err := memory(instanceType)
 		require.NoError(t, err)
 		require.Equal(t, int64(gibibytes*(1<<30)), bytes, instanceType)

@@ -80,39 +80,47 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	})
 
 	t.Run("the metadata service wants a token", func(t *testing.T) {
-		require.Equal(t, "401", w.must(t, vip, "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/"))
+		require.Equal(t, "401",
+			w.must(t, vip, "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/"))
 		require.Equal(t, first, w.must(t, vip, `T=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token); curl -s -H "X-aws-ec2-metadata-token: $T" http://169.254.169.254/latest/meta-data/instance-id`))
 	})
 
 	t.Run("S3 answers by its AWS names with a certificate that validates", func(t *testing.T) {
-		require.Contains(t, w.must(t, vip, "curl -sS https://s3.us-east-1.amazonaws.com/some-bucket/key"), "<BucketName>some-bucket<")
-		require.Contains(t, w.must(t, vip, "curl -sS https://some-bucket.s3.us-east-1.amazonaws.com/key"), "<BucketName>some-bucket<")
+		require.Contains(t, w.must(t, vip, "curl -sS https://s3.us-east-1.amazonaws.com/some-bucket/key"),
+			"<BucketName>some-bucket<")
+		require.Contains(t, w.must(t, vip, "curl -sS https://some-bucket.s3.us-east-1.amazonaws.com/key"),
+			"<BucketName>some-bucket<")
 	})
 
 	t.Run("names of the zone resolve on the instance and on this machine", func(t *testing.T) {
 		const name = "site." + cloud.ZoneName
 		lookup := "getent ahostsv4 " + name + " | head -n 1 | cut -d ' ' -f 1"
 		for _, address := range []netip.Addr{vip, spare} {
-			require.NoError(t, w.local.ApplyRecords(ctx, []dns.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
-			require.Eventually(t, func() bool { return w.must(t, vip, lookup) == address.String() }, 10*time.Second, 200*time.Millisecond)
+			require.NoError(t,
+				w.local.ApplyRecords(ctx, []dns.Record{{Name: name, Type: "A", TTL: 1, Values: []string{address.String()}}}))
+			require.Eventually(t, func() bool { return w.must(t, vip, lookup) == address.String() }, 10*time.Second,
+				200*time.Millisecond)
 			here, err := exec.CommandContext(ctx, "sh", "-c", lookup).CombinedOutput()
 			require.NoError(t, err, string(here))
 			require.Equal(t, address.String(), strings.TrimSpace(string(here)))
 		}
 		require.NoError(t, w.local.ApplyRecords(ctx, nil))
-		require.Equal(t, "198.18.0.7", w.must(t, vip, "getent ahostsv4 "+cloud.VictorOpsName+" | head -n 1 | cut -d ' ' -f 1"))
+		require.Equal(t, "198.18.0.7",
+			w.must(t, vip, "getent ahostsv4 "+cloud.VictorOpsName+" | head -n 1 | cut -d ' ' -f 1"))
 	})
 
 	t.Run("the ACME server answers by its name with a certificate that validates", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://acme.localcloud.test/dir"), "newOrder")
 		bundle := state.Home(dir).AuthorityFile()
-		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle, "https://acme.localcloud.test/dir").CombinedOutput()
+		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle,
+			"https://acme.localcloud.test/dir").CombinedOutput()
 		require.NoError(t, err, string(here))
 		require.Contains(t, string(here), "newOrder")
 	})
 
 	t.Run("docker builds from debian:trixie-slim", func(t *testing.T) {
-		w.must(t, vip, "sudo apt-get install -qy --no-install-recommends docker.io docker-cli docker-compose docker-buildx iptables >/dev/null")
+		w.must(t, vip, "sudo apt-get install -qy --no-install-recommends docker.io docker-cli docker-compose "+
+			"docker-buildx iptables >/dev/null")
 		out := w.must(t, vip, `mkdir -p b && printf 'FROM debian:trixie-slim\nRUN apt-get update -q && apt-get install -qy --no-install-recommends nginx curl\n' > b/Dockerfile && sudo docker build -q -t web b && sudo docker run -d --name web -p 80:80 web nginx -g 'daemon off;'`)
 		require.NotEmpty(t, out)
 		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:80/; do :; done")
@@ -121,11 +129,14 @@ func TestInstancesOnThisMachine(t *testing.T) {
 
 	t.Run("docker runs Traefik's image as upstream's", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "sudo docker run --rm traefik:v3.7.13 version"), "3.7.13")
-		require.Contains(t, w.must(t, vip, "sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.7.13 --help"), "--entrypoints")
+		require.Contains(t, w.must(t, vip,
+			"sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.7.13 --help"), "--entrypoints")
 	})
 
 	t.Run("no container reaches the metadata service", func(t *testing.T) {
-		out, err := w.ssh(vip, "sudo docker exec web curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token")
+		out, err := w.ssh(vip,
+			"sudo docker exec web curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
+				"http://169.254.169.254/latest/api/token")
 		require.Error(t, err)
 		require.Empty(t, out)
 	})
@@ -267,13 +278,15 @@ func (w *world) apply(interfaces ...cloud.NetworkInterface) {
 func (w *world) run(eni cloud.NetworkInterface) {
 	w.t.Helper()
 	require.NoError(w.t, w.local.RunInstance(w.ctx, cloud.InstanceSpec{
-		ID: eni.InstanceID, VpcID: vpcID, AMI: cloud.ServerAMI, InstanceType: "t3.micro", PrivateIP: eni.PrivateIP, Name: "web",
+		ID: eni.InstanceID, VpcID: vpcID, AMI: cloud.ServerAMI, InstanceType: "t3.micro", PrivateIP: eni.PrivateIP,
+		Name: "web",
 	}))
 }
 
 func (w *world) await(address netip.Addr) {
 	w.t.Helper()
-	require.Eventually(w.t, func() bool { _, err := w.ssh(address, "true"); return err == nil }, 90*time.Second, 500*time.Millisecond)
+	require.Eventually(w.t, func() bool { _, err := w.ssh(address, "true"); return err == nil }, 90*time.Second,
+		500*time.Millisecond)
 }
 
 func (w *world) dial(address netip.Addr) (*ssh.Client, error) {

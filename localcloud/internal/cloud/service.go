@@ -130,8 +130,8 @@ func (l *Local) certify(s *service) error {
 		return err
 	}
 	if err := authority.Verify(certificate, s.hosts[0]); err != nil {
-		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not vouch for %s; "+
-			"run `make down`, then `make up`: %w", s.hosts[0], err)
+		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not "+
+			"certify %s; run `make down`, then `make up`: %w", s.hosts[0], err)
 	}
 	s.mounts = append(s.mounts, certificate+":"+Certificate(s.role)+":ro", key+":"+CertificateKey(s.role)+":ro")
 	return nil

@@ -19,9 +19,11 @@ func TestAShellReadsBackWhatEnvPrints(t *testing.T) {
 }
 
 func TestWhoActsAsARoleHasItsKeyAndNothingElseChanges(t *testing.T) {
-	before := environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROOT"}, {"AWS_SECRET_ACCESS_KEY", "root's"}, {"AWS_SESSION_TOKEN", ""}}
+	before := environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROOT"}, {"AWS_SECRET_ACCESS_KEY", "root's"},
+		{"AWS_SESSION_TOKEN", ""}}
 	after := before.as(store.Account{AccessKeyID: "AKIAROLE", SecretAccessKey: "role's"})
-	require.Equal(t, environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROLE"}, {"AWS_SECRET_ACCESS_KEY", "role's"}, {"AWS_SESSION_TOKEN", ""}}, after)
+	require.Equal(t, environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROLE"}, {"AWS_SECRET_ACCESS_KEY", "role's"},
+		{"AWS_SESSION_TOKEN", ""}}, after)
 	require.Equal(t, "AKIAROOT", before[1].value)
 }
 

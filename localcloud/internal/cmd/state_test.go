@@ -14,5 +14,6 @@ func TestTheBackendIsTheStateBucketAtTheS3Server(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "s3", backend.Scheme)
 	require.Equal(t, stateBucket, backend.Host)
-	require.Equal(t, url.Values{"region": {"us-east-1"}, "endpoint": {"https://198.18.0.3"}, "s3ForcePathStyle": {"true"}}, backend.Query())
+	require.Equal(t, url.Values{"region": {"us-east-1"}, "endpoint": {"https://198.18.0.3"}, "s3ForcePathStyle": {"true"}},
+		backend.Query())
 }

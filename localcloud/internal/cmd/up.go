@@ -186,8 +186,10 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	if err != nil {
 		port = defaultSSHPort // not set
 	}
-	fmt.Printf("\nThe site:  %s (curl --cacert %s)\nThe VIP:   %s\nLog in:    ssh -p %s -i %s -o UserKnownHostsFile=%s %s@%s\n",
-		found.URL, p.relative(p.home.AuthorityFile()), found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts), adminUser, found.VIP)
+	fmt.Printf("\nThe site:  %s (curl --cacert %s)\nThe VIP:   %s\nLog in:    ssh -p %s -i %s "+
+		"-o UserKnownHostsFile=%s %s@%s\n",
+		found.URL, p.relative(p.home.AuthorityFile()), found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts),
+		adminUser, found.VIP)
 	return nil
 }
 

@@ -30,19 +30,24 @@ func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
 		case name != "no-host-of-this-machine.localcloud.test.":
 			answer.Rcode = dns.RcodeRefused
 		case question.Question[0].Qtype == dns.TypeA:
-			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)}}
+			answer.Answer = []dns.RR{
+				&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)},
+			}
 		}
 		_ = w.WriteMsg(answer) // who asked is gone
 	})}
 	go func() { _ = nameserver.ActivateAndServe() }() // until the test ends
 	t.Cleanup(func() { _ = nameserver.Shutdown() })
 
-	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+	}))
 	t.Cleanup(site.Close)
 	_, port, err := net.SplitHostPort(site.Listener.Addr().String())
 	require.NoError(t, err)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw}), 0o600))
+	require.NoError(t,
+		os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw}), 0o600))
 
 	client, err := outwardClient(roots, packets.LocalAddr().String(), map[string]string{"example.com": "127.0.0.1"})
 	require.NoError(t, err)
@@ -59,7 +64,8 @@ func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
 	// The name of the certificate of httptest.
 	require.NoError(t, get("example.com"), "a host that was given is not asked for")
 	require.Empty(t, asked)
-	require.ErrorContains(t, get("no-host-of-this-machine.localcloud.test"), "certificate is valid for example.com", "it came there by the name server")
+	require.ErrorContains(t, get("no-host-of-this-machine.localcloud.test"), "certificate is valid for example.com",
+		"it came there by the name server")
 	require.NotEmpty(t, asked)
 	require.ErrorContains(t, get("alert.victorops.com"), "lookup alert.victorops.com")
 }

@@ -213,7 +213,8 @@ func characterStrings(value string) ([]string, error) {
 			return nil, errors.New("a quotation mark is missing")
 		}
 		if strings.ContainsFunc(match[1], func(c rune) bool { return c < ' ' || c > '~' }) {
-			return nil, errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
+			return nil,
+				errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
 		}
 		if strings.Contains(escaped.ReplaceAllString(match[1], ""), `\`) {
 			return nil, errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
@@ -225,7 +226,8 @@ func characterStrings(value string) ([]string, error) {
 			return escape[1:]
 		})
 		if len(text) > maxString {
-			return nil, fmt.Errorf("it has a string of %d bytes: split it into strings of at most %d, each in quotation marks", len(text), maxString)
+			return nil, fmt.Errorf("it has a string of %d bytes: split it into strings of at most %d, each in quotation marks",
+				len(text), maxString)
 		}
 		parts, size = append(parts, escape(text)), size+len(text)
 		rest = strings.TrimLeft(rest[len(match[0]):], " ")

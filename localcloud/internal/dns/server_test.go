@@ -37,7 +37,8 @@ func zone() dns.Zone {
 		set("*.any.localcloud.test", "A", "198.18.1.3"),
 		set("sub.localcloud.test", "NS", "ns.sub.localcloud.test", "ns.example.org"),
 		set("ns.sub.localcloud.test", "A", "198.18.1.4"),
-		set("long.localcloud.test", "TXT", `"`+strings.Repeat("a", 250)+`"`, `"`+strings.Repeat("b", 250)+`"`, `"`+strings.Repeat("c", 250)+`"`),
+		set("long.localcloud.test", "TXT", `"`+strings.Repeat("a", 250)+`"`, `"`+strings.Repeat("b", 250)+`"`,
+			`"`+strings.Repeat("c", 250)+`"`),
 	}}
 }
 
@@ -110,14 +111,17 @@ func TestNamesOfTheZoneAreAnsweredWithAuthority(t *testing.T) {
 		{"site.localcloud.test", miekg.TypeA, []string{"site.localcloud.test. A 198.18.1.1"}},
 		{"SITE.LocalCloud.test", miekg.TypeA, []string{"SITE.LocalCloud.test. A 198.18.1.1"}},
 		{"site.localcloud.test", miekg.TypeMX, []string{"site.localcloud.test. MX 10 mail.example.org."}},
-		{"two.localcloud.test", miekg.TypeA, []string{"two.localcloud.test. A 198.18.1.2", "two.localcloud.test. A 198.18.1.1"}},
+		{"two.localcloud.test", miekg.TypeA,
+			[]string{"two.localcloud.test. A 198.18.1.2", "two.localcloud.test. A 198.18.1.1"}},
 		{"localcloud.test", miekg.TypeTXT, []string{`localcloud.test. TXT "v=spf1 -all"`}},
 		{"localcloud.test", miekg.TypeNS, []string{"localcloud.test. NS ns.localcloud.test."}},
-		{"_sip._tcp.localcloud.test", miekg.TypeSRV, []string{"_sip._tcp.localcloud.test. SRV 10 5 5060 site.localcloud.test."}},
+		{"_sip._tcp.localcloud.test", miekg.TypeSRV,
+			[]string{"_sip._tcp.localcloud.test. SRV 10 5 5060 site.localcloud.test."}},
 		{"this.any.localcloud.test", miekg.TypeA, []string{"this.any.localcloud.test. A 198.18.1.3"}},
 		{"this.and.that.any.localcloud.test", miekg.TypeA, []string{"this.and.that.any.localcloud.test. A 198.18.1.3"}},
 		{"www.site.localcloud.test", miekg.TypeCNAME, []string{"www.site.localcloud.test. CNAME site.localcloud.test."}},
-		{"www.site.localcloud.test", miekg.TypeA, []string{"www.site.localcloud.test. CNAME site.localcloud.test.", "site.localcloud.test. A 198.18.1.1"}},
+		{"www.site.localcloud.test", miekg.TypeA,
+			[]string{"www.site.localcloud.test. CNAME site.localcloud.test.", "site.localcloud.test. A 198.18.1.1"}},
 		{"elsewhere.localcloud.test", miekg.TypeA, []string{"elsewhere.localcloud.test. CNAME www.example.org."}},
 	} {
 		for _, answer := range []*miekg.Msg{s.ask(t, c.name, c.kind), s.ask(t, c.name, c.kind, byTCP)} {
@@ -166,7 +170,8 @@ func TestASubzoneIsReferredToItsServers(t *testing.T) {
 		require.Equal(t, miekg.RcodeSuccess, answer.Rcode)
 		require.False(t, answer.Authoritative)
 		require.Empty(t, answer.Answer)
-		require.Equal(t, []string{"sub.localcloud.test. NS ns.sub.localcloud.test.", "sub.localcloud.test. NS ns.example.org."}, values(answer.Ns))
+		require.Equal(t, []string{"sub.localcloud.test. NS ns.sub.localcloud.test.",
+			"sub.localcloud.test. NS ns.example.org."}, values(answer.Ns))
 		require.Equal(t, []string{"ns.sub.localcloud.test. A 198.18.1.4"}, values(answer.Extra))
 	}
 }
@@ -196,7 +201,9 @@ func TestALongAnswerIsCutForUDPAndWholeForTCP(t *testing.T) {
 	whole := s.ask(t, "long.localcloud.test", miekg.TypeTXT, byTCP)
 	require.False(t, whole.Truncated)
 	require.Len(t, whole.Answer, 3)
-	extended := s.ask(t, "long.localcloud.test", miekg.TypeTXT, func(question *miekg.Msg, _ *miekg.Client) { question.SetEdns0(4096, false) })
+	extended := s.ask(t, "long.localcloud.test", miekg.TypeTXT, func(question *miekg.Msg, _ *miekg.Client) {
+		question.SetEdns0(4096, false)
+	})
 	require.False(t, extended.Truncated)
 	require.Len(t, extended.Answer, 3)
 	require.NotNil(t, extended.IsEdns0())
@@ -209,10 +216,12 @@ func TestAChangedRecordIsAnsweredAtOnce(t *testing.T) {
 	for _, address := range []string{"198.18.1.7", "198.18.1.8", "198.18.1.9"} {
 		changed.Records[1].Values = []string{address}
 		s.write(t, changed)
-		require.Equal(t, []string{"site.localcloud.test. A " + address}, values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer))
+		require.Equal(t, []string{"site.localcloud.test. A " + address},
+			values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer))
 	}
 	require.NoError(t, os.WriteFile(s.file, []byte("{"), 0o600))
-	require.Equal(t, []string{"site.localcloud.test. A 198.18.1.9"}, values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer),
+	require.Equal(t, []string{"site.localcloud.test. A 198.18.1.9"},
+		values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer),
 		"a broken file leaves the names as they were")
 }
 
@@ -232,13 +241,20 @@ func TestTheServerEndsWithItsContext(t *testing.T) {
 
 func TestAZoneThatCannotBeServedIsRefusedAsAWhole(t *testing.T) {
 	for want, record := range map[string]dns.Record{
-		"record set www.example.org is outside of it":                  {Name: "www.example.org", Type: "A", TTL: 1, Values: []string{"192.0.2.1"}},
-		"record set site.localcloud.test: nothing stands beside":       {Name: "site.localcloud.test", Type: "CNAME", TTL: 1, Values: []string{"a.example.org"}},
-		"record set www.site.localcloud.test: nothing stands beside":   {Name: "www.site.localcloud.test", Type: "A", TTL: 1, Values: []string{"192.0.2.1"}},
-		"record set localcloud.test: nothing stands beside a CNAME":    {Name: "localcloud.test", Type: "CNAME", TTL: 1, Values: []string{"a.example.org"}},
-		"it has two A record sets site.localcloud.test":                {Name: "site.localcloud.test", Type: "A", TTL: 1, Values: []string{"192.0.2.1"}},
-		"it has two NS record sets localcloud.test":                    {Name: "localcloud.test", Type: "NS", TTL: 1, Values: []string{"ns.example.org"}},
-		`A record set new.localcloud.test: value "www": write an IPv4`: {Name: "new.localcloud.test", Type: "A", TTL: 1, Values: []string{"www"}},
+		"record set www.example.org is outside of it": {Name: "www.example.org", Type: "A", TTL: 1,
+			Values: []string{"192.0.2.1"}},
+		"record set site.localcloud.test: nothing stands beside": {Name: "site.localcloud.test", Type: "CNAME", TTL: 1,
+			Values: []string{"a.example.org"}},
+		"record set www.site.localcloud.test: nothing stands beside": {Name: "www.site.localcloud.test", Type: "A", TTL: 1,
+			Values: []string{"192.0.2.1"}},
+		"record set localcloud.test: nothing stands beside a CNAME": {Name: "localcloud.test", Type: "CNAME", TTL: 1,
+			Values: []string{"a.example.org"}},
+		"it has two A record sets site.localcloud.test": {Name: "site.localcloud.test", Type: "A", TTL: 1,
+			Values: []string{"192.0.2.1"}},
+		"it has two NS record sets localcloud.test": {Name: "localcloud.test", Type: "NS", TTL: 1,
+			Values: []string{"ns.example.org"}},
+		`A record set new.localcloud.test: value "www": write an IPv4`: {Name: "new.localcloud.test", Type: "A", TTL: 1,
+			Values: []string{"www"}},
 	} {
 		bad := zone()
 		bad.Records = append(bad.Records, record)

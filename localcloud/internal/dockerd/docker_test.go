@@ -38,7 +38,9 @@ func TestAMissingContainerIsToldFromABrokenEngine(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoContainer)
 	require.NoError(t, docker.Remove(t.Context(), "web"))
 
-	docker = Docker{Runner: fixedAnswer{output: "Error response from daemon: device busy", err: errors.New("exit status 1")}}
+	docker = Docker{
+		Runner: fixedAnswer{output: "Error response from daemon: device busy", err: errors.New("exit status 1")},
+	}
 	_, err = docker.Inspect(t.Context(), "web")
 	require.NotErrorIs(t, err, ErrNoContainer)
 	require.ErrorContains(t, docker.Remove(t.Context(), "web"), "device busy")
@@ -53,7 +55,8 @@ func TestTheSocketFitsWhereverTheProjectIs(t *testing.T) {
 
 func TestNoEngineIsAnErrorOfItsOwn(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
-	_, _, err := New(state.Home(t.TempDir()), fixedAnswer{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
+	_, _, err := New(state.Home(t.TempDir()),
+		fixedAnswer{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
 	require.ErrorIs(t, err, ErrNotRunning)
 	require.ErrorContains(t, err, "Cannot connect")
 }

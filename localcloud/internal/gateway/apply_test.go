@@ -45,10 +45,13 @@ func TestCuttingAnAddressWithoutConnectionsIsNoError(t *testing.T) {
 		return "conntrack v1.4.8 (conntrack-tools): 0 flow entries have been deleted.", errors.New("exit status 1")
 	}}
 	require.NoError(t, cut(t.Context(), runner, netip.MustParseAddr("198.18.1.1")))
-	require.Equal(t, []string{"conntrack --delete --orig-dst 198.18.1.1", "conntrack --delete --reply-dst 198.18.1.1"}, runner.lines)
+	require.Equal(t, []string{"conntrack --delete --orig-dst 198.18.1.1", "conntrack --delete --reply-dst 198.18.1.1"},
+		runner.lines)
 }
 
 func TestAFailureToCutConnectionsIsReported(t *testing.T) {
-	runner := &script{answer: func(string) (string, error) { return "Operation not permitted", errors.New("exit status 1") }}
+	runner := &script{
+		answer: func(string) (string, error) { return "Operation not permitted", errors.New("exit status 1") },
+	}
 	require.ErrorContains(t, cut(t.Context(), runner, netip.MustParseAddr("198.18.1.1")), "Operation not permitted")
 }

@@ -79,9 +79,11 @@ func TestARuleForIPv6OnlyOpensNothing(t *testing.T) {
 
 func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
 	for name, rule := range map[string]cloud.Rule{
-		`protocol "sctp": localcloud knows tcp, udp, icmp and -1 (all)`:                  {Protocol: "sctp", CIDRs: prefixes("0.0.0.0/0")},
-		"tcp ports 90 to 80: write two ports between 0 and 65535, the lower one first":   {Protocol: "tcp", FromPort: 90, ToPort: 80, CIDRs: prefixes("0.0.0.0/0")},
-		"udp ports 0 to 65536: write two ports between 0 and 65535, the lower one first": {Protocol: "udp", ToPort: 65536, CIDRs: prefixes("0.0.0.0/0")},
+		`protocol "sctp": localcloud knows tcp, udp, icmp and -1 (all)`: {Protocol: "sctp", CIDRs: prefixes("0.0.0.0/0")},
+		"tcp ports 90 to 80: write two ports between 0 and 65535, the lower one first": {Protocol: "tcp", FromPort: 90,
+			ToPort: 80, CIDRs: prefixes("0.0.0.0/0")},
+		"udp ports 0 to 65536: write two ports between 0 and 65535, the lower one first": {Protocol: "udp", ToPort: 65536,
+			CIDRs: prefixes("0.0.0.0/0")},
 	} {
 		_, err := Ruleset(config(), cloud.GatewayState{Interfaces: []cloud.NetworkInterface{
 			{InstanceID: "i-1", PrivateIP: netip.MustParseAddr("10.42.1.10"), Ingress: []cloud.Rule{rule}},
@@ -114,6 +116,7 @@ func TestAlertsNeverLeaveTheMachine(t *testing.T) {
 }
 
 func TestEveryInterfaceHasALeaseAndAName(t *testing.T) {
-	require.Equal(t, "02:00:0a:2a:01:0a,10.42.1.10,ip-10-42-1-10\n02:00:0a:2a:01:0b,10.42.1.11,ip-10-42-1-11\n", dhcpHosts(twoServers()))
+	require.Equal(t, "02:00:0a:2a:01:0a,10.42.1.10,ip-10-42-1-10\n02:00:0a:2a:01:0b,10.42.1.11,ip-10-42-1-11\n",
+		dhcpHosts(twoServers()))
 	require.Contains(t, hosts(twoServers()), "10.42.1.10 ip-10-42-1-10.ec2.internal ip-10-42-1-10\n")
 }

@@ -12,7 +12,8 @@ func TestInstancesReachNoServiceOfThisMachine(t *testing.T) {
 }
 
 func TestNeighboursOnTheLANReachNothing(t *testing.T) {
-	require.Contains(t, rules(true), `oifname "localcloud" iifname != "localcloud" ct state != { established, related } drop`)
+	require.Contains(t, rules(true),
+		`oifname "localcloud" iifname != "localcloud" ct state != { established, related } drop`)
 }
 
 func TestAddressesAreTranslatedOnceOnly(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 func host(t *testing.T, content string) *Host {
 	t.Helper()
 	dir := t.TempDir()
-	h := &Host{home: state.Home(filepath.Join(dir, "home")), owner: filepath.Join(dir, "owner"), hosts: filepath.Join(dir, "hosts")}
+	h := &Host{home: state.Home(filepath.Join(dir, "home")), owner: filepath.Join(dir, "owner"),
+		hosts: filepath.Join(dir, "hosts")}
 	require.NoError(t, os.WriteFile(h.hosts, []byte(content), 0o644))
 	require.NoError(t, h.claim())
 	return h

@@ -63,7 +63,8 @@ func Server() (Recipe, error) {
 			"dpkg-divert --local --rename --add /usr/bin/systemd-detect-virt",
 			"systemctl enable systemd-networkd.service",
 			// They act on hardware that the host owns, as the profiles of apparmor do on its kernel.
-			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer cloud-init-hotplugd.socket apparmor.service",
+			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer " +
+				"cloud-init-hotplugd.socket apparmor.service",
 			// Every instance makes or is given its own.
 			"rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id",
 			": > /etc/machine-id",

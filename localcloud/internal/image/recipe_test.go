@@ -68,7 +68,8 @@ tool-bookworm https://packages.example/tool
 }
 
 func TestAnotherSystemsMirrorsAreNotUsed(t *testing.T) {
-	require.Equal(t, "bookworm", debianCodename([]byte("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n")))
+	require.Equal(t, "bookworm",
+		debianCodename([]byte("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n")))
 	require.Empty(t, debianCodename([]byte("ID=ubuntu\nVERSION_CODENAME=noble\n")))
 	require.Empty(t, debianCodename([]byte("ID=debian\n")), "Debian's unstable has none")
 }

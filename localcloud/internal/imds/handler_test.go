@@ -31,8 +31,9 @@ func instance() cloud.NetworkInterface {
 			SecurityGroups: []string{"web"}, UserData: []byte("#cloud-config\n"),
 			KeyName: "bootstrap", PublicKey: "ssh-ed25519 AAAA bootstrap", Architecture: "x86_64",
 			HopLimit: 1, TokensRequired: true, Enabled: true,
-			Role: &cloud.RoleCredentials{RoleName: "server", InstanceProfileARN: "arn:aws:iam::000000000000:instance-profile/server",
-				AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret", Lifetime: time.Hour},
+			Role: &cloud.RoleCredentials{RoleName: "server",
+				InstanceProfileARN: "arn:aws:iam::000000000000:instance-profile/server",
+				AccessKeyID:        "AKIAEXAMPLE", SecretAccessKey: "secret", Lifetime: time.Hour},
 		},
 	}
 }
@@ -40,7 +41,9 @@ func instance() cloud.NetworkInterface {
 // serve runs the service for one instance, which every request comes from.
 func serve(t *testing.T, eni cloud.NetworkInterface) string {
 	t.Helper()
-	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) { return eni, true, nil }))
+	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) {
+		return eni, true, nil
+	}))
 	t.Cleanup(server.Close)
 	return server.URL
 }
@@ -104,13 +107,16 @@ func TestARequestWithoutATokenIsRefusedWhereTokensAreRequired(t *testing.T) {
 }
 
 func TestAForgedTokenIsRefused(t *testing.T) {
-	status, _ := request(t, http.MethodGet, serve(t, instance())+"/latest/meta-data/", "X-aws-ec2-metadata-token", "forged")
+	status, _ := request(t, http.MethodGet, serve(t, instance())+"/latest/meta-data/", "X-aws-ec2-metadata-token",
+		"forged")
 	require.Equal(t, http.StatusUnauthorized, status)
 }
 
 func TestATokenOfOneInstanceIsNoUseToAnother(t *testing.T) {
 	current := instance()
-	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) { return current, true, nil }))
+	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) {
+		return current, true, nil
+	}))
 	t.Cleanup(server.Close)
 	stolen := token(t, server.URL)
 	current.InstanceID = "i-00000000000000001"
@@ -142,7 +148,8 @@ func TestATokenIsIssuedOnlyOnProperTerms(t *testing.T) {
 func TestADisabledServiceAnswersForbidden(t *testing.T) {
 	eni := instance()
 	eni.Metadata.Enabled = false
-	status, _ := request(t, http.MethodPut, serve(t, eni)+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+	status, _ := request(t, http.MethodPut, serve(t, eni)+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds",
+		"60")
 	require.Equal(t, http.StatusForbidden, status)
 }
 

@@ -47,7 +47,8 @@ func verify(t *testing.T, authority *pki.Authority, certificateFile, name string
 
 func TestServersAreTrustedByNameAndByAddress(t *testing.T) {
 	authority := open(t, t.TempDir())
-	certificate, _, err := authority.Issue("s3", []string{"s3.us-east-1.amazonaws.com", "*.s3.us-east-1.amazonaws.com"}, []net.IP{net.IPv4(198, 18, 0, 3)})
+	certificate, _, err := authority.Issue("s3", []string{"s3.us-east-1.amazonaws.com", "*.s3.us-east-1.amazonaws.com"},
+		[]net.IP{net.IPv4(198, 18, 0, 3)})
 	require.NoError(t, err)
 	for _, name := range []string{"s3.us-east-1.amazonaws.com", "bucket.s3.us-east-1.amazonaws.com", "198.18.0.3"} {
 		require.NoError(t, verify(t, authority, certificate, name), name)
@@ -151,7 +152,9 @@ func TestACertifiedAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
 		}
 		require.NoError(t, verified(issued(x509.Certificate{DNSNames: []string{"site.localcloud.test"}})))
 		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"example.org"}})), "not permitted")
-		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"docker.io"}})), "not permitted", "its issuer may, it may not")
-		require.ErrorContains(t, verified(issued(x509.Certificate{IPAddresses: []net.IP{net.IPv4(198, 18, 0, 3)}})), "excluded")
+		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"docker.io"}})), "not permitted",
+			"its issuer may, it may not")
+		require.ErrorContains(t, verified(issued(x509.Certificate{IPAddresses: []net.IP{net.IPv4(198, 18, 0, 3)}})),
+			"excluded")
 	}
 }

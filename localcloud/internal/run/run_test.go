@@ -32,7 +32,8 @@ func TestACancelledCommandIsInterruptedAndMayEndItsStep(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	started := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
 	output, err := run.Exec{Grace: 10 * time.Second}.Run(ctx, run.Command{
-		Name: "bash", Args: []string{"-c", `sleep 60 >/dev/null & trap 'kill $!; echo ended; exit 1' INT; echo started; wait`}, Stream: started,
+		Name: "bash", Args: []string{"-c",
+			`sleep 60 >/dev/null & trap 'kill $!; echo ended; exit 1' INT; echo started; wait`}, Stream: started,
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, "started\nended\n", string(output))

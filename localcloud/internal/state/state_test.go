@@ -39,7 +39,8 @@ func TestTheHomeIsInTheProjectUnlessNamed(t *testing.T) {
 
 func TestALinkToAnotherCheckoutsHomeIsThatHome(t *testing.T) {
 	t.Setenv(state.Variable, "")
-	for name, link := range map[string]string{"absolute": "/elsewhere/.localcloud", "relative": "../elsewhere/.localcloud"} {
+	for name, link := range map[string]string{"absolute": "/elsewhere/.localcloud",
+		"relative": "../elsewhere/.localcloud"} {
 		t.Run(name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "project")
 			require.NoError(t, os.Mkdir(root, 0o755))

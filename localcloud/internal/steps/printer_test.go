@@ -16,8 +16,10 @@ func TestEachStepSaysHowItEndedAndHowLongItTook(t *testing.T) {
 	var out bytes.Buffer
 	printer := steps.NewPrinter(&out, false)
 	require.NoError(t, printer.Run(t.Context(), "start S3", func(context.Context) error { return nil }))
-	require.EqualError(t, printer.Run(t.Context(), "start the network", func(context.Context) error { return errors.New("no engine") }), "start the network: no engine")
-	require.Regexp(t, `^ • start S3\n ✓ start S3 \(\d+\.\d s\)\n • start the network\n ✗ start the network \(\d+\.\d s\)\n$`, out.String())
+	require.EqualError(t, printer.Run(t.Context(), "start the network",
+		func(context.Context) error { return errors.New("no engine") }), "start the network: no engine")
+	require.Regexp(t,
+		`^ • start S3\n ✓ start S3 \(\d+\.\d s\)\n • start the network\n ✗ start the network \(\d+\.\d s\)\n$`, out.String())
 }
 
 func TestATerminalEndsWithOneLineForEachStep(t *testing.T) {

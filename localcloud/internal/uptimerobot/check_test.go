@@ -119,7 +119,8 @@ func TestAPageThatDoesNotAnswerInTimeIsAnOutage(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(hang) })
 	d := serve(t)
-	d.created(t, "/v3/monitors", fmt.Sprintf(`{"friendlyName": "slow", "type": "HTTP", "url": %q, "interval": 30, "timeout": 1}`, server.URL))
+	d.created(t, "/v3/monitors",
+		fmt.Sprintf(`{"friendlyName": "slow", "type": "HTTP", "url": %q, "interval": 30, "timeout": 1}`, server.URL))
 	d.start(t)
 	d.is(t, "DOWN")
 	require.Equal(t, "Connection Timeout", d.State().Monitors[0].Reason)
@@ -130,7 +131,8 @@ func TestAPageOfAnUnknownAuthorityIsAnOutage(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(server.Close)
 	d := serve(t)
-	d.created(t, "/v3/monitors", fmt.Sprintf(`{"friendlyName": "theirs", "type": "HTTP", "url": %q, "interval": 30, "timeout": 30}`, server.URL))
+	d.created(t, "/v3/monitors",
+		fmt.Sprintf(`{"friendlyName": "theirs", "type": "HTTP", "url": %q, "interval": 30, "timeout": 30}`, server.URL))
 	d.start(t)
 	d.is(t, "DOWN")
 	require.Contains(t, d.State().Monitors[0].Reason, "certificate")
@@ -140,7 +142,8 @@ func TestAMonitorThatIsChangedIsAskedForAtOnce(t *testing.T) {
 	t.Parallel()
 	page := servePage(t)
 	d := serve(t)
-	id := d.created(t, "/v3/monitors", fmt.Sprintf(`{"friendlyName": "m", "type": "HTTP", "url": %q, "interval": 2678400, "timeout": 30}`, page.url))
+	id := d.created(t, "/v3/monitors",
+		fmt.Sprintf(`{"friendlyName": "m", "type": "HTTP", "url": %q, "interval": 2678400, "timeout": 30}`, page.url))
 	d.start(t)
 	d.is(t, "UP")
 	status, text := d.ask(t, http.MethodPatch, fmt.Sprintf("/v3/monitors/%d", id), key,

@@ -32,7 +32,8 @@ func TestWhatIsDesiredIsMadeOnceAndTakenAway(t *testing.T) {
 	d := serve(t)
 	before := program.run(t, d, "read", site(watched), "")
 	require.NoError(t, before.err, before.stderr)
-	require.Equal(t, "there is no web-hook \"VictorOps: example.org\"\nthere is no monitor \"example.org\"\nthere is no status page \"example.org\"", before.stdout)
+	require.Equal(t, "there is no web-hook \"VictorOps: example.org\"\nthere is no monitor \"example.org\"\nthere is "+
+		"no status page \"example.org\"", before.stdout)
 
 	first := program.run(t, d, "create", site(watched), "")
 	require.NoError(t, first.err, first.stderr)
@@ -110,7 +111,8 @@ func TestWhatSomebodyChangedOrDeletedByHandIsFoundAndPutBack(t *testing.T) {
 
 	status, text := d.ask(t, http.MethodDelete, fmt.Sprintf("/v3/monitors/%d", made.Monitors["site"]), key, "")
 	require.Equal(t, http.StatusOK, status, text)
-	status, text = d.ask(t, http.MethodPatch, fmt.Sprintf("/v3/psps/%d", made.Page), key, `{"customDomain": "elsewhere.example.org"}`)
+	status, text = d.ask(t, http.MethodPatch, fmt.Sprintf("/v3/psps/%d", made.Page), key,
+		`{"customDomain": "elsewhere.example.org"}`)
 	require.Equal(t, http.StatusOK, status, text)
 	read := program.run(t, d, "read", site(watched), "")
 	require.NoError(t, read.err, read.stderr)
@@ -134,7 +136,8 @@ func TestWhatIsNoLongerDesiredIsDeleted(t *testing.T) {
 	d := serve(t)
 	more := site(watched)
 	more["monitors"] = append(more["monitors"].([]any), object{
-		"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health", "interval": 60, "timeout": 30,
+		"key": "monitoring", "name": "monitoring.example.org", "url": "https://monitoring.example.org/api/health",
+		"interval": 60, "timeout": 30,
 	})
 	first := program.run(t, d, "create", more, "")
 	require.NoError(t, first.err, first.stderr)
@@ -206,16 +209,19 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			told:   "UptimeRobot's rate limit is exhausted for 1",
 		},
 		"a rate limit for longer than there is time": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Status: 429, Header: map[string]string{"X-RateLimit-Reset": "3600"}, Body: throttled}},
-			told:   "which is longer than the time that is left: retry later", failed: true,
+			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Status: 429,
+				Header: map[string]string{"X-RateLimit-Reset": "3600"}, Body: throttled}},
+			told: "which is longer than the time that is left: retry later", failed: true,
 		},
 		"a list fails twice": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 2, Status: 503, Body: "upstream connect error"}},
 			told:   "status 503: upstream connect error; retrying",
 		},
 		"a list fails for good": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: hooks, Times: 100, Status: 500, Body: `{"message": "Internal server error", "statusCode": 500}`}},
-			told:   "cannot list the web-hooks: 5 attempts failed, the last with: GET /integrations: status 500: Internal server error", failed: true,
+			faults: []uptimerobot.Fault{{Method: "GET", Path: hooks, Times: 100, Status: 500,
+				Body: `{"message": "Internal server error", "statusCode": 500}`}},
+			told: "cannot list the web-hooks: 5 attempts failed, the last with: GET /integrations: status 500: Internal " +
+				"server error", failed: true,
 		},
 		"a list's connection is cut": {
 			faults: []uptimerobot.Fault{{Method: "GET", Path: pages, Times: 1, Cut: true}},
@@ -226,8 +232,10 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			told:   "the response is not what the API documents",
 		},
 		"a creation answers 404 though it was made": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true}},
-			told:   `monitor "example.org" exists`,
+			faults: []uptimerobot.Fault{
+				{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true},
+			},
+			told: `monitor "example.org" exists`,
 		},
 		"a creation answers 404 though it was made, and the list is behind": {
 			faults: []uptimerobot.Fault{
@@ -286,12 +294,16 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			told: "Your plan has 0 monitors", failed: true,
 		},
 		"it is taken for wrong, and the answer has the secrets": {
-			faults: []uptimerobot.Fault{answers("POST", hooks, 400, fmt.Sprintf(`{"message": ["urlToNotify .../%s/site is wrong", "Bearer %s"]}`, victorOpsKey, key))},
-			told:   "UptimeRobot rejected the request: cannot create web-hook \"VictorOps: example.org\": POST /integrations: status 400: urlToNotify .../(secret)/site is wrong; Bearer (secret)", failed: true,
+			faults: []uptimerobot.Fault{answers("POST", hooks, 400,
+				fmt.Sprintf(`{"message": ["urlToNotify .../%s/site is wrong", "Bearer %s"]}`, victorOpsKey, key))},
+			told: "UptimeRobot rejected the request: cannot create web-hook \"VictorOps: example.org\": POST " +
+				"/integrations: status 400: urlToNotify .../(secret)/site is wrong; Bearer (secret)", failed: true,
 		},
 		"it leads elsewhere": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 1, Status: 302, Header: map[string]string{"Location": "http://example.org/"}}},
-			told:   "cannot list the monitors: GET /monitors: status 302", failed: true,
+			faults: []uptimerobot.Fault{{
+				Method: "GET", Path: monitors, Times: 1, Status: 302, Header: map[string]string{"Location": "http://example.org/"},
+			}},
+			told: "cannot list the monitors: GET /monitors: status 302", failed: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

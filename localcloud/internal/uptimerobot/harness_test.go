@@ -126,7 +126,8 @@ func (p program) runWith(t *testing.T, api, apiKey, webhook, verb string, desire
 	secrets, err := json.Marshal(map[string]string{"key": apiKey, "webhook": webhook})
 	require.NoError(t, err)
 	command := exec.CommandContext(t.Context(), p.path, verb)
-	command.Env = []string{"UPTIMEROBOT_API=" + api, "UPTIMEROBOT_DESIRED=" + string(document), "PULUMI_COMMAND_STDOUT=" + before}
+	command.Env = []string{"UPTIMEROBOT_API=" + api, "UPTIMEROBOT_DESIRED=" + string(document),
+		"PULUMI_COMMAND_STDOUT=" + before}
 	command.Stdin = bytes.NewReader(secrets)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr

@@ -34,34 +34,52 @@ func TestWhatUptimeRobotWouldRefuseIsRefused(t *testing.T) {
 		status             int
 		says               string
 	}{
-		"no name":                   {"POST", "/v3/monitors", `{"type": "HTTP"}`, 400, `["friendlyName should not be empty","interval should not be empty","timeout should not be empty","url should not be empty"]`},
-		"an unknown field":          {"POST", "/v3/monitors", with(goodMonitor, "friendlyName", "friendly_name"), 400, "property friendly_name should not exist"},
-		"too short an interval":     {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": 29`), 400, "interval must not be less than 30"},
-		"an interval in words":      {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": "30"`), 400, "interval must be an integer number"},
-		"too long a timeout":        {"POST", "/v3/monitors", with(goodMonitor, `"timeout": 10`, `"timeout": 61`), 400, "timeout must not be greater than 60"},
-		"an unknown type":           {"POST", "/v3/monitors", with(goodMonitor, "KEYWORD", "keyword"), 400, "type must be one of the following values"},
-		"a URL that is none":        {"POST", "/v3/monitors", with(goodMonitor, "https://", ""), 400, "url must be a URL address"},
-		"a truth value in words":    {"POST", "/v3/integrations", with(goodHook, "true", `"true"`), 400, "sendAsQueryString must be a boolean value"},
-		"too long a name":           {"POST", "/v3/monitors", with(goodMonitor, "a & b", strings.Repeat("a", 251)), 400, "friendlyName must be shorter than or equal to 250 characters"},
-		"a list that is none":       {"POST", "/v3/psps", with(goodPage, "[0]", "0"), 400, "monitorIds must be an array"},
-		"a URL that is a number":    {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"type": "Webhook", "data": {"urlToNotify": 1}}`, 400, "urlToNotify must be a string"},
-		"a keyword without a value": {"POST", "/v3/monitors", with(goodMonitor, `, "keywordValue": "\"release\""`, ""), 400, "needs keywordType, keywordValue"},
-		"an unknown contact":        {"POST", "/v3/monitors", with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1", "threshold": 0, "recurrence": 0}],`), 400, "alert contact 1 does not exist"},
-		"half a contact":            {"POST", "/v3/monitors", with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1"}],`), 400, "threshold should not be empty"},
-		"a monitor twice":           {"POST", "/v3/monitors", goodMonitor, 409, "Monitor already exists"},
-		"a list, not an object":     {"POST", "/v3/monitors", `[]`, 400, "not a JSON object"},
-		"a web-hook without a URL":  {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "{}"}}`, 400, "urlToNotify should not be empty"},
-		"a template that is none":   {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "a", "urlToNotify": "https://a.example/"}}`, 400, "postValue must be a json string"},
-		"a query without its mark":  {"POST", "/v3/integrations", with(goodHook, "example/?", "example/"), 400, "must end with ? or &"},
-		"another integration":       {"POST", "/v3/integrations", `{"type": "Slack", "data": {}}`, 400, "type must be one of"},
-		"a web-hook twice":          {"POST", "/v3/integrations", goodHook, 409, "Integration already exists"},
-		"a change without its type": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"data": {"friendlyName": "b"}}`, 400, "type should not be empty"},
-		"an unknown monitor shown":  {"POST", "/v3/psps", `{"friendlyName": "b", "monitorIds": [7]}`, 400, "monitor 7 does not exist"},
-		"a domain twice":            {"POST", "/v3/psps", goodPage, 409, "already in use"},
-		"something that is gone":    {"GET", "/v3/monitors/7", "", 404, `{"code":"000-004","message":"Monitor not found"}`},
-		"an id in words":            {"GET", "/v3/monitors/seven", "", 400, "numeric string is expected"},
-		"an unknown filter":         {"GET", "/v3/monitors?limit=5", "", 400, "property limit should not exist"},
-		"an unknown path":           {"GET", "/v3/user/me", "", 404, "Cannot GET /v3/user/me"},
+		"no name": {"POST", "/v3/monitors", `{"type": "HTTP"}`, 400, `["friendlyName should not be empty","interval should not be empty","timeout should not be empty","url should not be empty"]`},
+		"an unknown field": {"POST", "/v3/monitors", with(goodMonitor, "friendlyName", "friendly_name"), 400,
+			"property friendly_name should not exist"},
+		"too short an interval": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": 29`), 400,
+			"interval must not be less than 30"},
+		"an interval in words": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": "30"`), 400,
+			"interval must be an integer number"},
+		"too long a timeout": {"POST", "/v3/monitors", with(goodMonitor, `"timeout": 10`, `"timeout": 61`), 400,
+			"timeout must not be greater than 60"},
+		"an unknown type": {"POST", "/v3/monitors", with(goodMonitor, "KEYWORD", "keyword"), 400,
+			"type must be one of the following values"},
+		"a URL that is none": {"POST", "/v3/monitors", with(goodMonitor, "https://", ""), 400, "url must be a URL address"},
+		"a truth value in words": {"POST", "/v3/integrations", with(goodHook, "true", `"true"`), 400,
+			"sendAsQueryString must be a boolean value"},
+		"too long a name": {"POST", "/v3/monitors", with(goodMonitor, "a & b", strings.Repeat("a", 251)), 400,
+			"friendlyName must be shorter than or equal to 250 characters"},
+		"a list that is none": {"POST", "/v3/psps", with(goodPage, "[0]", "0"), 400, "monitorIds must be an array"},
+		"a URL that is a number": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook),
+			`{"type": "Webhook", "data": {"urlToNotify": 1}}`, 400, "urlToNotify must be a string"},
+		"a keyword without a value": {"POST", "/v3/monitors", with(goodMonitor, `, "keywordValue": "\"release\""`, ""), 400,
+			"needs keywordType, keywordValue"},
+		"an unknown contact": {"POST", "/v3/monitors",
+			with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1", "threshold": 0, "recurrence": 0}],`), 400,
+			"alert contact 1 does not exist"},
+		"half a contact": {"POST", "/v3/monitors", with(goodMonitor, "{",
+			`{"assignedAlertContacts": [{"alertContactId": "1"}],`), 400, "threshold should not be empty"},
+		"a monitor twice":       {"POST", "/v3/monitors", goodMonitor, 409, "Monitor already exists"},
+		"a list, not an object": {"POST", "/v3/monitors", `[]`, 400, "not a JSON object"},
+		"a web-hook without a URL": {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "{}"}}`, 400,
+			"urlToNotify should not be empty"},
+		"a template that is none": {"POST", "/v3/integrations",
+			`{"type": "Webhook", "data": {"postValue": "a", "urlToNotify": "https://a.example/"}}`, 400,
+			"postValue must be a json string"},
+		"a query without its mark": {"POST", "/v3/integrations", with(goodHook, "example/?", "example/"), 400,
+			"must end with ? or &"},
+		"another integration": {"POST", "/v3/integrations", `{"type": "Slack", "data": {}}`, 400, "type must be one of"},
+		"a web-hook twice":    {"POST", "/v3/integrations", goodHook, 409, "Integration already exists"},
+		"a change without its type": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"data": {"friendlyName": "b"}}`,
+			400, "type should not be empty"},
+		"an unknown monitor shown": {"POST", "/v3/psps", `{"friendlyName": "b", "monitorIds": [7]}`, 400,
+			"monitor 7 does not exist"},
+		"a domain twice":         {"POST", "/v3/psps", goodPage, 409, "already in use"},
+		"something that is gone": {"GET", "/v3/monitors/7", "", 404, `{"code":"000-004","message":"Monitor not found"}`},
+		"an id in words":         {"GET", "/v3/monitors/seven", "", 400, "numeric string is expected"},
+		"an unknown filter":      {"GET", "/v3/monitors?limit=5", "", 400, "property limit should not exist"},
+		"an unknown path":        {"GET", "/v3/user/me", "", 404, "Cannot GET /v3/user/me"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, text := d.ask(t, test.method, test.path, key, test.body)
@@ -81,7 +99,9 @@ func TestWhatUptimeRobotWouldRefuseIsRefused(t *testing.T) {
 func TestAListHasPagesThatLeadOn(t *testing.T) {
 	d := serve(t)
 	for i := range 5 {
-		d.created(t, "/v3/monitors", fmt.Sprintf(`{"friendlyName": "m%d", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`, i, i))
+		d.created(t, "/v3/monitors",
+			fmt.Sprintf(`{"friendlyName": "m%d", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`,
+				i, i))
 	}
 	var names []string
 	for path := "/v3/monitors"; path != ""; {
@@ -137,13 +157,15 @@ func TestAnAccountOutlivesTheProcess(t *testing.T) {
 
 func TestFaultsAreOrderedOverHTTPAndCheckedThere(t *testing.T) {
 	d := serve(t)
-	status, _ := d.ask(t, http.MethodPut, "/localcloud/faults", "", `[{"method": "GET", "path": "/v3/psps", "times": 1, "status": 503}]`)
+	status, _ := d.ask(t, http.MethodPut, "/localcloud/faults", "",
+		`[{"method": "GET", "path": "/v3/psps", "times": 1, "status": 503}]`)
 	require.Equal(t, http.StatusNoContent, status)
 	for _, expected := range []int{503, 200} {
 		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
 		require.Equal(t, expected, status)
 	}
-	for _, wrong := range []string{`[{"method": "GET", "times": 1}]`, `[{"method": "GET", "status": 500}]`, `[{"verb": "GET"}]`, `{}`} {
+	for _, wrong := range []string{`[{"method": "GET", "times": 1}]`, `[{"method": "GET", "status": 500}]`,
+		`[{"verb": "GET"}]`, `{}`} {
 		status, text := d.ask(t, http.MethodPut, "/localcloud/faults", "", wrong)
 		require.Equal(t, http.StatusBadRequest, status, text)
 	}

@@ -264,7 +264,8 @@ func TestAnAlertSurvivesAnOutageOfVictorOps(t *testing.T) {
 	t.Cleanup(endpoint.Close)
 	a := startAlertmanager(t, endpoint, key)
 
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, endpoint.URL+"/localcloud/outage", strings.NewReader(`{"status": 503, "times": 2}`))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, endpoint.URL+"/localcloud/outage",
+		strings.NewReader(`{"status": 503, "times": 2}`))
 	require.NoError(t, err)
 	response, err := endpoint.Client().Do(request)
 	require.NoError(t, err)
@@ -331,7 +332,8 @@ func TestHeartbeatURLIsNotInTheLog(t *testing.T) {
 	a.fire("Watchdog", "i-1", "none")
 	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
 	endpoint.Close()
-	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") }, "it says that nobody is there")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") },
+		"it says that nobody is there")
 	require.NotContains(t, a.log.String(), "5c1e0f")
 }
 
@@ -345,7 +347,8 @@ func TestAKeyThatIsRefusedIsNotInTheLog(t *testing.T) {
 	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
 	endpoint.Close()
 	a.fire("MemoryLow", "i-2", "warning")
-	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") }, "it says that nobody is there")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") },
+		"it says that nobody is there")
 	require.NotContains(t, a.log.String(), key)
 	require.Empty(t, server.Messages())
 }

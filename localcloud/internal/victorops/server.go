@@ -189,7 +189,8 @@ func parse(body []byte) (Message, error) {
 func fromUptimeRobot(query url.Values) (Message, error) {
 	for _, name := range []string{"monitorID", "monitorFriendlyName", "alertType"} {
 		if query.Get(name) == "" {
-			return Message{}, errors.New(name + " is missing in the query: the web-hook has to send the variables as a query string")
+			return Message{},
+				errors.New(name + " is missing in the query: the web-hook has to send the variables as a query string")
 		}
 	}
 	// 3 is a certificate or a domain that expires.

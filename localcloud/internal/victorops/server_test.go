@@ -93,14 +93,19 @@ func TestWhatVictorOpsWouldRefuseIsRefused(t *testing.T) {
 		status             int
 		says               string
 	}{
-		"another key":         {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`, http.StatusNotFound, "no such API key"},
-		"no JSON":             {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest, "not a JSON object"},
-		"null":                {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object: it is null"},
-		"no message type":     {http.MethodPost, alerts + key + "/site", `{"entity_id": "a"}`, http.StatusBadRequest, "message_type is missing: write one of CRITICAL,"},
-		"unknown type":        {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest, `message_type is "PANIC"`},
-		"a number for a name": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`, http.StatusBadRequest, "entity_id is not a string"},
-		"no routing key":      {http.MethodPost, alerts + key + "/", `{"message_type": "INFO"}`, http.StatusNotFound, ""},
-		"read":                {http.MethodGet, alerts + key + "/site", ``, http.StatusMethodNotAllowed, ""},
+		"another key": {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`,
+			http.StatusNotFound, "no such API key"},
+		"no JSON": {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest,
+			"not a JSON object"},
+		"null": {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object: it is null"},
+		"no message type": {http.MethodPost, alerts + key + "/site", `{"entity_id": "a"}`, http.StatusBadRequest,
+			"message_type is missing: write one of CRITICAL,"},
+		"unknown type": {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest,
+			`message_type is "PANIC"`},
+		"a number for a name": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`,
+			http.StatusBadRequest, "entity_id is not a string"},
+		"no routing key": {http.MethodPost, alerts + key + "/", `{"message_type": "INFO"}`, http.StatusNotFound, ""},
+		"read":           {http.MethodGet, alerts + key + "/site", ``, http.StatusMethodNotAllowed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, answer := send(t, test.method, url+test.path, test.body)
@@ -134,7 +139,8 @@ const fromUptimeRobot = "/integrations/uptimerobot/20131114/alert/"
 func TestAnOutageThatUptimeRobotSeesIsOneIncidentUntilItIsOver(t *testing.T) {
 	url := serve(t).URL
 	const monitor = "?monitorID=800000001&monitorFriendlyName=example.org&monitorURL=https%3A%2F%2Fexample.org%2F"
-	for _, alert := range []string{"&alertType=1&alertDetails=HTTP+502", "&alertType=2&alertDetails=OK", "&alertType=3&alertDetails=30+days"} {
+	for _, alert := range []string{"&alertType=1&alertDetails=HTTP+502", "&alertType=2&alertDetails=OK",
+		"&alertType=3&alertDetails=30+days"} {
 		status, answer := send(t, http.MethodPost, url+fromUptimeRobot+key+"/site"+monitor+alert, "")
 		require.Equal(t, http.StatusOK, status)
 		require.Equal(t, map[string]any{"result": "success", "entity_id": "uptimerobot/800000001"}, answer)
@@ -157,11 +163,13 @@ func TestAWebHookThatDoesNotSendItsVariablesIsRefused(t *testing.T) {
 		"?monitorID=1": "monitorFriendlyName is missing",
 		"?monitorID=1&monitorFriendlyName=a&alertType=Down": "not 1, 2 or 3",
 	} {
-		status, answer := send(t, http.MethodPost, url+fromUptimeRobot+key+"/site"+query, `{"monitorID": "1", "alertType": "1"}`)
+		status, answer := send(t, http.MethodPost, url+fromUptimeRobot+key+"/site"+query,
+			`{"monitorID": "1", "alertType": "1"}`)
 		require.Equal(t, http.StatusBadRequest, status)
 		require.Contains(t, answer["message"], reason)
 	}
-	status, _ := send(t, http.MethodPost, url+fromUptimeRobot+"another/site?monitorID=1&monitorFriendlyName=a&alertType=1", "")
+	status, _ := send(t, http.MethodPost, url+fromUptimeRobot+"another/site?monitorID=1&monitorFriendlyName=a&alertType=1",
+		"")
 	require.Equal(t, http.StatusNotFound, status)
 	require.Empty(t, received(t, url))
 }

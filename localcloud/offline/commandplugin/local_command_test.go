@@ -181,7 +181,8 @@ func TestChildrenThatLetThePipesGoAreNotWaitedForAndGoOn(t *testing.T) {
 		"create": str("(until test -e end; do sleep 0.02; done; touch ended) >/dev/null 2>&1 & " +
 			"echo $$ > shell; wait"),
 	})
-	require.Eventually(t, func() bool { return fileHasContent(filepath.Join(dir, "shell")) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return fileHasContent(filepath.Join(dir, "shell")) }, 10*time.Second,
+		5*time.Millisecond)
 	require.NoError(t, command.server.Cancel())
 	require.ErrorContains(t, <-failed, "signal: killed")
 	write(t, filepath.Join(dir, "end"), "")

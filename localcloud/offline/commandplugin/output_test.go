@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shortly bounds how long a test looks at something that must not happen.
+// shortly is how long a test watches for an event that must not happen.
 const shortly = 300 * time.Millisecond
 
 func writeAll(t *testing.T, target io.Writer, chunks ...string) {

@@ -128,7 +128,8 @@ func TestAnotherHostKeyThanThePinnedOneIsRefused(t *testing.T) {
 		"hostKey":        str(string(ssh.MarshalAuthorizedKey(other.PublicKey()))),
 		"dialErrorLimit": property.New(0.0),
 	})
-	require.ErrorContains(t, newResource(t, remoteURN).create(inputs), "after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch")
+	require.ErrorContains(t, newResource(t, remoteURN).create(inputs),
+		"after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch")
 	require.Zero(t, server.logins.Load())
 }
 

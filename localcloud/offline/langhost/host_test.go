@@ -33,7 +33,8 @@ func program(t *testing.T, main string) string {
 
 func setMain(t *testing.T, dir, main string) {
 	t.Helper()
-	source := "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nvar _, _ = fmt.Print, os.Exit\n\nfunc main() {\n" + main + "\n}\n"
+	source := "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nvar _, _ = fmt.Print, os.Exit\n\nfunc main() {\n" +
+		main + "\n}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
 }
 

@@ -107,7 +107,8 @@ func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, response.StatusCode)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(body), "library/debian:trixie-slim, library/debian:13-slim, library/traefik:v3.7.13, not library/nginx")
+	require.Contains(t, string(body),
+		"library/debian:trixie-slim, library/debian:13-slim, library/traefik:v3.7.13, not library/nginx")
 	require.Contains(t, string(body), "network is unreachable")
 }
 

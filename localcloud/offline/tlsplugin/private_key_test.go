@@ -19,7 +19,8 @@ const privateKeyURN = resource.URN("urn:pulumi:local::site::tls:index/privateKey
 
 func server(t *testing.T) integration.Server {
 	t.Helper()
-	server, err := integration.NewServer(t.Context(), name, semver.MustParse(version), integration.WithProvider(provider()))
+	server, err := integration.NewServer(t.Context(), name, semver.MustParse(version),
+		integration.WithProvider(provider()))
 	require.NoError(t, err)
 	return server
 }

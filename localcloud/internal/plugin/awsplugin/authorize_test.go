@@ -29,7 +29,8 @@ func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 			for _, name := range []string{"create", "read", "update", "delete"} {
 				for _, c := range k.calls(name, question{operation: op, id: id}) {
 					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
-					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token, c.target.arn)
+					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token,
+						c.target.arn)
 				}
 			}
 			require.NotEmpty(t, k.Calls, token)
@@ -60,7 +61,8 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 	defer s.as("preview")()
 	before := s.state()
 	everything := []*live{
-		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership, s.block, s.encryption,
+		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership,
+		s.block, s.encryption,
 		s.versioning, s.content, s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
 	}
 	for _, r := range everything {
@@ -75,14 +77,16 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 	}
 	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), false),
 		"is not authorized to perform: ec2:CreateTags on resource: "+s.server.get("arn"))
-	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), true), "a preview asks for nothing")
+	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), true),
+		"a preview asks for nothing")
 	require.Equal(t, before, s.state())
 }
 
 func TestADeployerOfOneRegionMakesAndDestroysEverything(t *testing.T) {
 	s := &site{harness: newHarness(t)}
 	s.grant("deploy", `[
-		{"Effect":"Allow","Action":["ec2:*","s3:*"],"Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":["ec2:*","s3:*"],"Resource":"*",
+			"Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
 		{"Effect":"Allow","Action":"iam:*","Resource":["arn:aws:iam::123456789012:role/server-*","arn:aws:iam::123456789012:instance-profile/server-*"]}]`)
 	defer s.as("deploy")()
 	s.makeSite()
@@ -94,8 +98,9 @@ func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
 	s.grant("deploy", `{"Effect":"Allow","Action":["ec2:*"],"Resource":"*"}`)
 	back := s.as("deploy")
 	_, err := s.tryCreate("aws:ec2/instance:Instance", "second", s.serverInputs())
-	require.ErrorContains(t, err, "AccessDenied: User: arn:aws:sts::123456789012:assumed-role/deploy/localcloud is not authorized to perform: "+
-		"iam:PassRole on resource: "+s.role.get("arn")+" because no identity-based policy allows the iam:PassRole action")
+	require.ErrorContains(t, err,
+		"AccessDenied: User: arn:aws:sts::123456789012:assumed-role/deploy/localcloud is not authorized to perform: "+
+			"iam:PassRole on resource: "+s.role.get("arn")+" because no identity-based policy allows the iam:PassRole action")
 	require.Len(t, s.cloud.instances, 1)
 	_, err = s.tryCreate("aws:s3/bucketV2:BucketV2", "second", object{"bucket": "second"})
 	require.ErrorContains(t, err, "s3:CreateBucket on resource: arn:aws:s3:::second")
@@ -120,13 +125,17 @@ func TestARoleMayOnlyTouchWhatHasItsTag(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `[
 		{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"},
-		{"Effect":"Allow","Action":"ec2:CreateVpc","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"local","aws:RequestedRegion":"us-east-1"}}},
-		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*:123456789012:vpc/*","Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}},
-		{"Effect":"Allow","Action":["ec2:ModifyVpcAttribute","ec2:DeleteVpc","ec2:CreateTags"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}}]`)
+		{"Effect":"Allow","Action":"ec2:CreateVpc","Resource":"*",
+			"Condition":{"StringEquals":{"aws:RequestTag/Stack":"local","aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*:123456789012:vpc/*",
+			"Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}},
+		{"Effect":"Allow","Action":["ec2:ModifyVpcAttribute","ec2:DeleteVpc","ec2:CreateTags"],"Resource":"*",
+			"Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}}]`)
 	defer s.as("deploy")()
 	_, err := s.tryCreate("aws:ec2/vpc:Vpc", "untagged", object{"cidrBlock": "10.1.0.0/16"})
 	require.ErrorContains(t, err, "ec2:CreateVpc on resource: arn:aws:ec2:us-east-1:123456789012:vpc/*")
-	_, err = s.tryCreate("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16", "tags": object{"Stack": "production"}})
+	_, err = s.tryCreate("aws:ec2/vpc:Vpc", "other",
+		object{"cidrBlock": "10.1.0.0/16", "tags": object{"Stack": "production"}})
 	require.ErrorContains(t, err, "ec2:CreateVpc")
 	inputs := object{"cidrBlock": "10.1.0.0/16", "enableDnsHostnames": true, "tags": object{"Stack": "local"}}
 	own := s.create("aws:ec2/vpc:Vpc", "own", inputs)
@@ -142,9 +151,12 @@ func TestTagsAreSetOnWhatHasLostThoseThatAreRemoved(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `[
 		{"Effect":"Allow","Action":["ec2:Describe*","ec2:CreateVpc","iam:Get*","iam:List*","iam:CreateRole"],"Resource":"*"},
-		{"Effect":"Allow","Action":["ec2:CreateTags","ec2:DeleteTags","iam:TagRole","iam:UntagRole"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}},
-		{"Effect":"Allow","Action":"iam:TagRole","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"local"}}},
-		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"*","Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}}]`)
+		{"Effect":"Allow","Action":["ec2:CreateTags","ec2:DeleteTags","iam:TagRole","iam:UntagRole"],"Resource":"*",
+			"Condition":{"StringEquals":{"aws:ResourceTag/Stack":"local"}}},
+		{"Effect":"Allow","Action":"iam:TagRole","Resource":"*",
+			"Condition":{"StringEquals":{"aws:RequestTag/Stack":"local"}}},
+		{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"*",
+			"Condition":{"StringEquals":{"ec2:CreateAction":"CreateVpc"}}}]`)
 	defer s.as("deploy")()
 	for token, c := range map[string]struct {
 		inputs  object
@@ -170,12 +182,15 @@ func TestABucketsPolicyCountsForWhatTheProviderDoesWithIt(t *testing.T) {
 	role := s.grant("deploy", `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)
 	other := s.grant("other", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
 	s.update(s.tls, object{"bucket": s.content.id, "policy": object{"Version": "2012-10-17", "Statement": []object{
-		{"Effect": "Deny", "Principal": object{"AWS": role.get("arn")}, "Action": "s3:DeleteBucketPolicy", "Resource": s.content.get("arn")},
-		{"Effect": "Allow", "Principal": object{"AWS": other.get("arn")}, "Action": "s3:GetBucketPolicy", "Resource": s.content.get("arn")},
+		{"Effect": "Deny", "Principal": object{"AWS": role.get("arn")}, "Action": "s3:DeleteBucketPolicy",
+			"Resource": s.content.get("arn")},
+		{"Effect": "Allow", "Principal": object{"AWS": other.get("arn")}, "Action": "s3:GetBucketPolicy",
+			"Resource": s.content.get("arn")},
 	}}})
 	back := s.as("deploy")
 	require.True(t, s.refresh(s.tls))
-	require.ErrorContains(t, s.delete(s.tls), "s3:DeleteBucketPolicy on resource: arn:aws:s3:::site-content with an explicit deny")
+	require.ErrorContains(t, s.delete(s.tls),
+		"s3:DeleteBucketPolicy on resource: arn:aws:s3:::site-content with an explicit deny")
 	back()
 	defer s.as("other")()
 	require.True(t, s.refresh(s.tls))
@@ -194,8 +209,11 @@ func TestNobodyComesInWithAKeyThatTheLocalCloudDoesNotHave(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, "make -s env")
 		require.ErrorContains(t, s.delete(s.vip), want)
-		require.ErrorContains(t, s.harness.server.Configure(p.ConfigureRequest{Args: toMap(object{"region": "us-east-1"})}), want)
-		require.NoError(t, s.harness.server.Configure(p.ConfigureRequest{Args: toMap(object{"region": "us-east-1", "skipCredentialsValidation": true})}))
+		require.ErrorContains(t, s.harness.server.Configure(p.ConfigureRequest{Args: toMap(object{"region": "us-east-1"})}),
+			want)
+		require.NoError(t, s.harness.server.Configure(p.ConfigureRequest{
+			Args: toMap(object{"region": "us-east-1", "skipCredentialsValidation": true}),
+		}))
 	}
 	s.given = s.root
 	require.True(t, s.refresh(s.vip))

@@ -22,13 +22,15 @@ func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
 		everything           = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
 	)
 	h := newHarness(t)
-	boundary := h.create("aws:iam/policy:Policy", "boundary", object{"name": "immutable-infra-server-test", "policy": reviewed(t, "server-test")})
+	boundary := h.create("aws:iam/policy:Policy", "boundary",
+		object{"name": "immutable-infra-server-test", "policy": reviewed(t, "server-test")})
 	other := h.create("aws:iam/policy:Policy", "other", object{"name": "other", "policy": everything})
 	require.Equal(t, "arn:aws:iam::123456789012:policy/immutable-infra-server-test", boundary.id)
 	h.create(roleType, "deploy", object{"name": "deploy", "assumeRolePolicy": trustEC2})
 	h.create(policyType, "deploy", object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
 	server := func(changes object) object {
-		inputs := object{"name": "web", "path": "/immutable-infra/test/", "assumeRolePolicy": trustEC2, "permissionsBoundary": boundary.id}
+		inputs := object{"name": "web", "path": "/immutable-infra/test/", "assumeRolePolicy": trustEC2,
+			"permissionsBoundary": boundary.id}
 		for name, value := range changes {
 			inputs[name] = value
 		}
@@ -56,9 +58,12 @@ func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
 	withoutBoundary := server(nil)
 	delete(withoutBoundary, "permissionsBoundary")
 	require.ErrorContains(t, h.tryUpdate(role, withoutBoundary, false), "iam:DeleteRolePermissionsBoundary")
-	require.ErrorContains(t, h.tryUpdate(role, server(object{"permissionsBoundary": other.id}), false), "iam:PutRolePermissionsBoundary")
-	require.ErrorContains(t, h.tryUpdate(role, server(object{"assumeRolePolicy": strings.Replace(trustEC2, "ec2.", "lambda.", 1)}), false), "iam:UpdateAssumeRolePolicy")
-	require.ErrorContains(t, h.tryUpdate(boundary, object{"name": "immutable-infra-server-test", "policy": everything}, false), "iam:CreatePolicyVersion")
+	require.ErrorContains(t, h.tryUpdate(role, server(object{"permissionsBoundary": other.id}), false),
+		"iam:PutRolePermissionsBoundary")
+	require.ErrorContains(t, h.tryUpdate(role, server(object{"assumeRolePolicy": strings.Replace(trustEC2, "ec2.",
+		"lambda.", 1)}), false), "iam:UpdateAssumeRolePolicy")
+	require.ErrorContains(t, h.tryUpdate(boundary, object{"name": "immutable-infra-server-test", "policy": everything},
+		false), "iam:CreatePolicyVersion")
 	require.ErrorContains(t, h.delete(boundary), "iam:DeletePolicy")
 
 	// A role from before there were boundaries gets its own without being replaced, and may then have policies.
@@ -70,9 +75,11 @@ func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
 	back()
 
 	require.ErrorContains(t, h.delete(boundary), "DeleteConflict")
-	h.refuses("NoSuchEntity", roleType, server(object{"name": "late", "permissionsBoundary": "arn:aws:iam::123456789012:policy/missing"}))
+	h.refuses("NoSuchEntity", roleType,
+		server(object{"name": "late", "permissionsBoundary": "arn:aws:iam::123456789012:policy/missing"}))
 	h.refuses("EntityAlreadyExists", "aws:iam/policy:Policy", object{"name": "other", "policy": everything})
-	h.refuses("LimitExceeded", "aws:iam/policy:Policy", object{"policy": strings.Replace(everything, `"*"`, `"ec2:`+strings.Repeat("a", maxManagedPolicy)+`"`, 1)})
+	h.refuses("LimitExceeded", "aws:iam/policy:Policy",
+		object{"policy": strings.Replace(everything, `"*"`, `"ec2:`+strings.Repeat("a", maxManagedPolicy)+`"`, 1)})
 	h.refuses("MalformedPolicyDocument", "aws:iam/policy:Policy", object{"policy": "{}"})
 }
 
@@ -80,9 +87,11 @@ func TestAServerReachesWithItsRoleWhatTheBoundaryAllowsAndNoMore(t *testing.T) {
 	s := newSite(t)
 	own := s.create("aws:s3/bucketV2:BucketV2", "own", object{"bucket": "test-backup-1"})
 	s.create("aws:s3/bucketV2:BucketV2", "foreign", object{"bucket": "payroll"})
-	boundary := s.create("aws:iam/policy:Policy", "boundary", object{"name": "boundary", "policy": reviewed(t, "server-test")})
+	boundary := s.create("aws:iam/policy:Policy", "boundary",
+		object{"name": "boundary", "policy": reviewed(t, "server-test")})
 	const everything = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
-	s.create("aws:iam/role:Role", "web", object{"name": "web", "assumeRolePolicy": trustEC2, "permissionsBoundary": boundary.id})
+	s.create("aws:iam/role:Role", "web",
+		object{"name": "web", "assumeRolePolicy": trustEC2, "permissionsBoundary": boundary.id})
 	s.create("aws:iam/rolePolicy:RolePolicy", "web", object{"name": "web", "role": "web", "policy": everything})
 	defer s.as("web")()
 	account := s.given.AccessKeyID
@@ -97,6 +106,8 @@ func TestAServerReachesWithItsRoleWhatTheBoundaryAllowsAndNoMore(t *testing.T) {
 
 	// The boundary is changed by an administrator, and counts at once.
 	s.given = s.root
-	s.update(boundary, object{"name": "boundary", "policy": strings.Replace(reviewed(t, "server-test"), `"s3:PutObject"`, `"s3:GetObject"`, 1)})
+	s.update(boundary, object{
+		"name": "boundary", "policy": strings.Replace(reviewed(t, "server-test"), `"s3:PutObject"`, `"s3:GetObject"`, 1),
+	})
 	require.NotContains(t, s.objects.buckets[own.id].policy, `"s3:PutObject"`)
 }

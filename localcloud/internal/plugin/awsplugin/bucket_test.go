@@ -25,20 +25,37 @@ func TestSettingsOfBucketsThatAWSRefusesAreRefused(t *testing.T) {
 		code, token string
 		inputs      object
 	}{
-		"a bucket that exists":          {"BucketAlreadyOwnedByYou", "aws:s3/bucketV2:BucketV2", object{"bucket": s.content.id}},
-		"a bucket with a bad name":      {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "Content"}},
-		"a bucket named as an address":  {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "10.0.0.1"}},
-		"versioning of no bucket":       {"NoSuchBucket", "aws:s3/bucketVersioningV2:BucketVersioningV2", object{"bucket": "none", "versioningConfiguration": object{"status": "Enabled"}}},
-		"the bucket of another account": {"AccessDenied", "aws:s3/bucketVersioningV2:BucketVersioningV2", object{"bucket": s.content.id, "expectedBucketOwner": "210987654321", "versioningConfiguration": object{"status": "Enabled"}}},
-		"a public policy":               {"BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id, "policy": publicRead}},
-		"a policy for nobody known":     {"invalid principal", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id, "policy": object{"Version": "2012-10-17", "Statement": object{"Effect": "Allow", "Principal": object{"AWS": "arn:aws:iam::123456789012:role/nobody"}, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::site-content/*"}}}},
-		"a policy for another bucket":   {"MalformedPolicy", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id, "policy": object{"Statement": object{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::site-backup"}}}},
-		"a rule that does nothing":      {"at least one action", lifecycle, rules(object{"id": "a", "status": "Enabled"})},
-		"a rule's name twice":           {"Rule ID must be unique", lifecycle, rules(object{"id": "a", "status": "Enabled", "expiration": object{"days": 1}}, object{"id": "a", "status": "Enabled", "expiration": object{"days": 1}})},
-		"a rule without days":           {"must be a positive integer", lifecycle, rules(object{"id": "a", "status": "Enabled", "noncurrentVersionExpiration": object{"noncurrentDays": 0}})},
-		"a rule that keeps too many":    {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled", "noncurrentVersionExpiration": object{"noncurrentDays": 1, "newerNoncurrentVersions": 101}})},
-		"a rule with two expirations":   {"exactly one of", lifecycle, rules(object{"id": "a", "status": "Enabled", "expiration": object{"days": 1, "expiredObjectDeleteMarker": true}})},
-		"encryption without a rule":     {"MalformedXML", "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", object{"bucket": s.content.id, "rules": []object{{"bucketKeyEnabled": true}}}},
+		"a bucket that exists": {"BucketAlreadyOwnedByYou", "aws:s3/bucketV2:BucketV2",
+			object{"bucket": s.content.id}},
+		"a bucket with a bad name":     {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "Content"}},
+		"a bucket named as an address": {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "10.0.0.1"}},
+		"versioning of no bucket": {"NoSuchBucket", "aws:s3/bucketVersioningV2:BucketVersioningV2",
+			object{"bucket": "none", "versioningConfiguration": object{"status": "Enabled"}}},
+		"the bucket of another account": {"AccessDenied", "aws:s3/bucketVersioningV2:BucketVersioningV2",
+			object{"bucket": s.content.id, "expectedBucketOwner": "210987654321",
+				"versioningConfiguration": object{"status": "Enabled"}}},
+		"a public policy": {"BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+			object{"bucket": s.content.id, "policy": publicRead}},
+		"a policy for nobody known": {"invalid principal", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id,
+			"policy": object{"Version": "2012-10-17",
+				"Statement": object{"Effect": "Allow", "Principal": object{"AWS": "arn:aws:iam::123456789012:role/nobody"},
+					"Action": "s3:GetObject", "Resource": "arn:aws:s3:::site-content/*"}}}},
+		"a policy for another bucket": {"MalformedPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+			object{"bucket": s.content.id, "policy": object{
+				"Statement": object{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::site-backup"},
+			}}},
+		"a rule that does nothing": {"at least one action", lifecycle, rules(object{"id": "a", "status": "Enabled"})},
+		"a rule's name twice": {"Rule ID must be unique", lifecycle, rules(object{"id": "a", "status": "Enabled",
+			"expiration": object{"days": 1}}, object{"id": "a", "status": "Enabled", "expiration": object{"days": 1}})},
+		"a rule without days": {"must be a positive integer", lifecycle,
+			rules(object{"id": "a", "status": "Enabled", "noncurrentVersionExpiration": object{"noncurrentDays": 0}})},
+		"a rule that keeps too many": {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled",
+			"noncurrentVersionExpiration": object{"noncurrentDays": 1, "newerNoncurrentVersions": 101}})},
+		"a rule with two expirations": {"exactly one of", lifecycle,
+			rules(object{"id": "a", "status": "Enabled", "expiration": object{"days": 1, "expiredObjectDeleteMarker": true}})},
+		"encryption without a rule": {"MalformedXML",
+			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2",
+			object{"bucket": s.content.id, "rules": []object{{"bucketKeyEnabled": true}}}},
 	} {
 		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
 	}
@@ -47,11 +64,14 @@ func TestSettingsOfBucketsThatAWSRefusesAreRefused(t *testing.T) {
 func TestANewBucketTakesNoPublicPolicyUntilItsBlockIsRemoved(t *testing.T) {
 	h := newHarness(t)
 	h.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content"})
-	h.refuses("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": "site-content", "policy": publicRead})
-	block := h.create("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "content", object{"bucket": "site-content"})
+	h.refuses("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+		object{"bucket": "site-content", "policy": publicRead})
+	block := h.create("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "content",
+		object{"bucket": "site-content"})
 	require.NoError(t, h.delete(block))
 	h.create("aws:s3/bucketPolicy:BucketPolicy", "content", object{"bucket": "site-content", "policy": publicRead})
-	h.refuses("public policy", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", object{"bucket": "site-content", "restrictPublicBuckets": true})
+	h.refuses("public policy", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+		object{"bucket": "site-content", "restrictPublicBuckets": true})
 }
 
 func TestABucketWithObjectsIsNotLostByAccident(t *testing.T) {

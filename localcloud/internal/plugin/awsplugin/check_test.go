@@ -23,11 +23,13 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			`cidrBlok: unknown property "cidrBlok" of aws:ec2/vpc:Vpc; known are: assignGeneratedIpv6CidrBlock, cidrBlock`,
 		},
 		"a misspelt nested property": {
-			"aws:s3/bucketVersioningV2:BucketVersioningV2", object{"bucket": "b", "versioningConfiguration": object{"status": "Enabled", "state": "on"}},
+			"aws:s3/bucketVersioningV2:BucketVersioningV2",
+			object{"bucket": "b", "versioningConfiguration": object{"status": "Enabled", "state": "on"}},
 			`versioningConfiguration.state: unknown property "versioningConfiguration.state"`,
 		},
 		"a misspelt property in a list": {
-			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "gateway": "x"}}},
+			"aws:ec2/routeTable:RouteTable",
+			object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "gateway": "x"}}},
 			`routes[0].gateway: unknown property "routes[0].gateway"`,
 		},
 		"a property that AWS has": {
@@ -39,11 +41,13 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			`use aws:s3/bucketVersioningV2:BucketVersioningV2`,
 		},
 		"a nested property that AWS has": {
-			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "natGatewayId": "nat-1"}}},
+			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1",
+				"routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "natGatewayId": "nat-1"}}},
 			`routes[0].natGatewayId: localcloud does not support property`,
 		},
 		"a value that it cannot honour": {
-			"aws:ec2/instance:Instance", object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true},
+			"aws:ec2/instance:Instance",
+			object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true},
 			`monitoring: localcloud does not support this value of property "monitoring" of aws:ec2/instance:Instance; write one of [false]`,
 		},
 		"a value of the wrong type": {
@@ -83,7 +87,8 @@ func TestAllProblemsOfAResourceAreToldAtOnce(t *testing.T) {
 func TestAnUnknownResourceTypeIsNamedBesideThoseThatExist(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.server.Check(p.CheckRequest{Urn: urnOf("aws:rds/instance:Instance", "db"), Inputs: property.Map{}})
-	require.ErrorContains(t, err, "localcloud does not support resource type aws:rds/instance:Instance; it supports aws:ec2/eip:Eip, ")
+	require.ErrorContains(t, err,
+		"localcloud does not support resource type aws:rds/instance:Instance; it supports aws:ec2/eip:Eip, ")
 }
 
 func TestAPreviewPassesValuesThatAreNotKnownYet(t *testing.T) {
@@ -94,7 +99,9 @@ func TestAPreviewPassesValuesThatAreNotKnownYet(t *testing.T) {
 		"vpcSecurityGroupIds": property.New([]property.Value{unknown}), "metadataOptions": object{"httpTokens": unknown},
 	})
 	require.Empty(t, failures)
-	response, err := h.server.Create(p.CreateRequest{Urn: urnOf("aws:ec2/instance:Instance", "server"), Properties: checked, DryRun: true})
+	response, err := h.server.Create(p.CreateRequest{
+		Urn: urnOf("aws:ec2/instance:Instance", "server"), Properties: checked, DryRun: true,
+	})
 	require.NoError(t, err)
 	require.Empty(t, h.cloud.instances)
 	for _, name := range []string{"publicIp", "privateIp", "arn", "availabilityZone"} {
@@ -103,7 +110,8 @@ func TestAPreviewPassesValuesThatAreNotKnownYet(t *testing.T) {
 	require.Equal(t, "t3.small", response.Properties.Get("instanceType").AsString())
 
 	_, failures = h.check("aws:iam/rolePolicy:RolePolicy", "p", object{
-		"role": "r", "policy": object{"Statement": []object{{"Effect": "Allow", "Action": "s3:GetObject", "Resource": unknown}}},
+		"role":   "r",
+		"policy": object{"Statement": []object{{"Effect": "Allow", "Action": "s3:GetObject", "Resource": unknown}}},
 	})
 	require.Empty(t, failures)
 }

@@ -18,13 +18,18 @@ func TestWhatIsWrongInTheProvidersConfigurationIsToldByKey(t *testing.T) {
 		key    string
 		want   string
 	}{
-		"no region":          {object{}, "region", "pulumi config set aws:region us-east-1"},
-		"a bad region":       {object{"region": "mars"}, "region", `"mars" is not an AWS region`},
-		"an unknown key":     {object{"region": "us-east-1", "regoin": "x"}, "regoin", "localcloud does not support the configuration key aws:regoin"},
-		"a key it has not":   {object{"region": "us-east-1", "profile": "x"}, "profile", "localcloud does not support the configuration key aws:profile"},
-		"another account":    {object{"region": "us-east-1", "allowedAccountIds": `["210987654321"]`}, "allowedAccountIds", "localcloud's is 123456789012"},
-		"tags without tags":  {object{"region": "us-east-1", "defaultTags": `{"a":"b"}`}, "defaultTags", `must have the form {"tags"`},
-		"a flag of no sense": {object{"region": "us-east-1", "skipMetadataApiCheck": "maybe"}, "skipMetadataApiCheck", "must be of type boolean"},
+		"no region":    {object{}, "region", "pulumi config set aws:region us-east-1"},
+		"a bad region": {object{"region": "mars"}, "region", `"mars" is not an AWS region`},
+		"an unknown key": {object{"region": "us-east-1", "regoin": "x"}, "regoin",
+			"localcloud does not support the configuration key aws:regoin"},
+		"a key it has not": {object{"region": "us-east-1", "profile": "x"}, "profile",
+			"localcloud does not support the configuration key aws:profile"},
+		"another account": {object{"region": "us-east-1", "allowedAccountIds": `["210987654321"]`}, "allowedAccountIds",
+			"localcloud's is 123456789012"},
+		"tags without tags": {object{"region": "us-east-1", "defaultTags": `{"a":"b"}`}, "defaultTags",
+			`must have the form {"tags"`},
+		"a flag of no sense": {object{"region": "us-east-1", "skipMetadataApiCheck": "maybe"}, "skipMetadataApiCheck",
+			"must be of type boolean"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response, err := h.server.CheckConfig(p.CheckRequest{Inputs: toMap(c.inputs)})

@@ -64,11 +64,13 @@ func TestAssociationsThatAWSRefusesAreRefused(t *testing.T) {
 	s.refuses("InvalidAllocationID.NotFound", association, object{"allocationId": "eipalloc-1", "instanceId": s.server.id})
 	s.refuses("InvalidInstanceID.NotFound", association, object{"allocationId": s.vip.id, "instanceId": "i-1"})
 	s.moveVIP(s.server)
-	s.refuses("Resource.AlreadyAssociated", association, object{"allocationId": s.vip.id, "instanceId": s.server.id, "allowReassociation": false})
+	s.refuses("Resource.AlreadyAssociated", association,
+		object{"allocationId": s.vip.id, "instanceId": s.server.id, "allowReassociation": false})
 
 	vpc := s.create("aws:ec2/vpc:Vpc", "closed", object{"cidrBlock": "10.1.0.0/16"})
 	subnet := s.create("aws:ec2/subnet:Subnet", "closed", object{"vpcId": vpc.id, "cidrBlock": "10.1.0.0/24"})
-	closed := s.create("aws:ec2/instance:Instance", "closed", object{"ami": testAMI, "instanceType": "t3.small", "subnetId": subnet.id})
+	closed := s.create("aws:ec2/instance:Instance", "closed",
+		object{"ami": testAMI, "instanceType": "t3.small", "subnetId": subnet.id})
 	s.refuses("Gateway.NotAttached", association, object{"allocationId": s.vip.id, "instanceId": closed.id})
 }
 

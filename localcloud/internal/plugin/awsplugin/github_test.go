@@ -10,7 +10,8 @@ import (
 )
 
 const trustGitHub = `{"Version":"2012-10-17","Statement":{"Effect":"Allow",
-	"Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity",
+	"Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},
+	"Action":"sts:AssumeRoleWithWebIdentity",
 	"Condition":{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com","token.actions.githubusercontent.com:sub":"repo:ada/site:pull_request"}}}}`
 
 func gitHub(changes ...object) object {

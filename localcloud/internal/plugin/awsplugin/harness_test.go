@@ -48,14 +48,16 @@ type live struct {
 
 func newHarness(t *testing.T, config ...object) *harness {
 	t.Helper()
-	h := &harness{t: t, cloud: newFakeCloud(), objects: newFakeObjects(), root: store.Account{AccessKeyID: "AKIAROOT", SecretAccessKey: "root's"}}
+	h := &harness{t: t, cloud: newFakeCloud(), objects: newFakeObjects(),
+		root: store.Account{AccessKeyID: "AKIAROOT", SecretAccessKey: "root's"}}
 	h.given = h.root
 	var err error
 	h.plugin, err = newPlugin(filepath.Join(t.TempDir(), "cloud", "aws.json"), h.cloud, func() (objects, error) {
 		return objects{objectStore: h.objects, endpoint: "https://198.18.0.3"}, nil
 	}, func() (given, root store.Account, err error) { return h.given, h.root, nil })
 	require.NoError(t, err)
-	h.server, err = integration.NewServer(t.Context(), "aws", semver.MustParse(version), integration.WithProvider(h.plugin.provider()))
+	h.server, err = integration.NewServer(t.Context(), "aws", semver.MustParse(version),
+		integration.WithProvider(h.plugin.provider()))
 	require.NoError(t, err)
 	settings := object{"region": "us-east-1"}
 	for _, c := range config {
@@ -113,7 +115,9 @@ func (h *harness) diff(r *live, inputs object) (property.Map, p.DiffResponse) {
 	checked, err := h.server.Check(p.CheckRequest{Urn: r.urn, State: r.inputs, Inputs: toMap(inputs)})
 	require.NoError(h.t, err)
 	require.Empty(h.t, checked.Failures)
-	response, err := h.server.Diff(p.DiffRequest{ID: r.id, Urn: r.urn, State: r.outputs, OldInputs: r.inputs, Inputs: checked.Inputs})
+	response, err := h.server.Diff(p.DiffRequest{
+		ID: r.id, Urn: r.urn, State: r.outputs, OldInputs: r.inputs, Inputs: checked.Inputs,
+	})
 	require.NoError(h.t, err)
 	return checked.Inputs, response
 }
@@ -210,7 +214,7 @@ func toValue(v any) property.Value {
 	}
 }
 
-// fakeCloud remembers what it was told to run.
+// fakeCloud records the resources that the plugin asked for.
 type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState

@@ -17,17 +17,27 @@ func TestRolesThatAWSRefusesAreRefused(t *testing.T) {
 		code, token string
 		inputs      object
 	}{
-		"a role's name twice":         {"EntityAlreadyExists", "aws:iam/role:Role", object{"name": s.role.id, "assumeRolePolicy": trustEC2}},
-		"a role with a bad name":      {"ValidationError", "aws:iam/role:Role", object{"name": "a b", "assumeRolePolicy": trustEC2}},
-		"a role with a short session": {"ValidationError", "aws:iam/role:Role", object{"assumeRolePolicy": trustEC2, "maxSessionDuration": 60}},
-		"a role that trusts no JSON":  {"MalformedPolicyDocument", "aws:iam/role:Role", object{"assumeRolePolicy": "trust me"}},
-		"a role that trusts nobody":   {"MalformedPolicyDocument", "aws:iam/role:Role", object{"assumeRolePolicy": readContent}},
-		"a policy of no role":         {"NoSuchEntity", "aws:iam/rolePolicy:RolePolicy", object{"role": "nobody", "policy": readContent}},
-		"a policy with a principal":   {"specifies a principal", "aws:iam/rolePolicy:RolePolicy", object{"role": s.role.id, "policy": denyInsecure}},
-		"a policy that is too long":   {"LimitExceeded", "aws:iam/rolePolicy:RolePolicy", object{"role": s.role.id, "policy": strings.ReplaceAll(readContent, "/*", "/"+strings.Repeat("a", maxRolePolicies)+"*")}},
-		"a profile of no role":        {"NoSuchEntity", "aws:iam/instanceProfile:InstanceProfile", object{"role": "nobody"}},
-		"a profile's name twice":      {"EntityAlreadyExists", "aws:iam/instanceProfile:InstanceProfile", object{"name": s.profile.id}},
-		"a path that is not a path":   {"ValidationError", "aws:iam/instanceProfile:InstanceProfile", object{"path": "site"}},
+		"a role's name twice": {"EntityAlreadyExists", "aws:iam/role:Role",
+			object{"name": s.role.id, "assumeRolePolicy": trustEC2}},
+		"a role with a bad name": {"ValidationError", "aws:iam/role:Role",
+			object{"name": "a b", "assumeRolePolicy": trustEC2}},
+		"a role with a short session": {"ValidationError", "aws:iam/role:Role",
+			object{"assumeRolePolicy": trustEC2, "maxSessionDuration": 60}},
+		"a role that trusts no JSON": {"MalformedPolicyDocument", "aws:iam/role:Role",
+			object{"assumeRolePolicy": "trust me"}},
+		"a role that trusts nobody": {"MalformedPolicyDocument", "aws:iam/role:Role",
+			object{"assumeRolePolicy": readContent}},
+		"a policy of no role": {"NoSuchEntity", "aws:iam/rolePolicy:RolePolicy",
+			object{"role": "nobody", "policy": readContent}},
+		"a policy with a principal": {"specifies a principal", "aws:iam/rolePolicy:RolePolicy",
+			object{"role": s.role.id, "policy": denyInsecure}},
+		"a policy that is too long": {"LimitExceeded", "aws:iam/rolePolicy:RolePolicy", object{
+			"role": s.role.id, "policy": strings.ReplaceAll(readContent, "/*", "/"+strings.Repeat("a", maxRolePolicies)+"*"),
+		}},
+		"a profile of no role": {"NoSuchEntity", "aws:iam/instanceProfile:InstanceProfile", object{"role": "nobody"}},
+		"a profile's name twice": {"EntityAlreadyExists", "aws:iam/instanceProfile:InstanceProfile",
+			object{"name": s.profile.id}},
+		"a path that is not a path": {"ValidationError", "aws:iam/instanceProfile:InstanceProfile", object{"path": "site"}},
 	} {
 		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
 	}
@@ -54,7 +64,9 @@ func TestARefreshOfAProfileWhoseRoleIsGoneWrites(t *testing.T) {
 	}))
 	s.grant("preview", `[{"Effect":"Allow","Action":["iam:List*","iam:Get*"],"Resource":"*"}]`)
 	back := s.as("preview")
-	_, err := s.harness.server.Read(p.ReadRequest{ID: s.profile.id, Urn: s.profile.urn, Properties: s.profile.outputs, Inputs: s.profile.inputs})
+	_, err := s.harness.server.Read(p.ReadRequest{
+		ID: s.profile.id, Urn: s.profile.urn, Properties: s.profile.outputs, Inputs: s.profile.inputs,
+	})
 	require.ErrorContains(t, err, "iam:RemoveRoleFromInstanceProfile on resource: "+s.profile.get("arn"))
 	back()
 	require.True(t, s.refresh(s.profile))
@@ -97,7 +109,8 @@ func TestAChangedRolePolicyReachesTheBucketsAtOnce(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	require.Equal(t, "s3:GetObject s3:ListBucket", actions())
-	s.update(s.rolePolicy, object{"role": s.role.id, "policy": strings.Replace(readContent, "s3:GetObject", "s3:PutObject", 1)})
+	s.update(s.rolePolicy,
+		object{"role": s.role.id, "policy": strings.Replace(readContent, "s3:GetObject", "s3:PutObject", 1)})
 	require.Equal(t, "s3:PutObject s3:ListBucket", actions())
 	require.NoError(t, s.delete(s.rolePolicy))
 	require.Empty(t, actions())
@@ -119,7 +132,8 @@ func TestADeletedRoleLeavesNothingOnTheBuckets(t *testing.T) {
 	profile := s.create("aws:iam/instanceProfile:InstanceProfile", "forced", object{"role": role.id})
 	server := s.create("aws:ec2/instance:Instance", "forced", s.serverInputs(object{"iamInstanceProfile": profile.id}))
 	account := s.cloud.networkInterface(t, server.id).Metadata.Role.AccessKeyID
-	s.update(s.tls, object{"bucket": s.content.id, "policy": strings.Replace(readContent, `"Action"`, `"Principal":{"AWS":"`+role.get("arn")+`"},"Action"`, 2)})
+	s.update(s.tls, object{"bucket": s.content.id,
+		"policy": strings.Replace(readContent, `"Action"`, `"Principal":{"AWS":"`+role.get("arn")+`"},"Action"`, 2)})
 	require.Contains(t, s.objects.buckets["site-content"].policy, account)
 
 	require.NoError(t, s.delete(server))

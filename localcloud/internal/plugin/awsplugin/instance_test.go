@@ -65,10 +65,12 @@ func TestServersThatAWSRefusesAreRefused(t *testing.T) {
 		"a reserved address":             {"does not fall within the subnet", object{"privateIp": "10.0.1.1"}},
 		"an address in use":              {"InvalidIPAddress.InUse", object{"privateIp": "10.0.1.4"}},
 		"another zone":                   {"does not match the subnet's", object{"availabilityZone": "us-east-1b"}},
-		"too much user data":             {"User data is limited to 16384 bytes", object{"userData": strings.Repeat("#", maxUserData+1)}},
-		"user data that is not base64":   {"InvalidUserData.Malformed", object{"userData": nil, "userDataBase64": "#"}},
-		"too many hops":                  {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
-		"throughput of a gp2 volume":     {"InvalidParameterCombination", object{"rootBlockDevice": object{"volumeType": "gp2", "throughput": 125}}},
+		"too much user data": {"User data is limited to 16384 bytes",
+			object{"userData": strings.Repeat("#", maxUserData+1)}},
+		"user data that is not base64": {"InvalidUserData.Malformed", object{"userData": nil, "userDataBase64": "#"}},
+		"too many hops":                {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
+		"throughput of a gp2 volume": {"InvalidParameterCombination",
+			object{"rootBlockDevice": object{"volumeType": "gp2", "throughput": 125}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.refuses(c.code, "aws:ec2/instance:Instance", s.serverInputs(c.change))
@@ -124,7 +126,8 @@ func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			server := s.create("aws:ec2/instance:Instance", "second", s.serverInputs(object{"instanceInitiatedShutdownBehavior": "terminate"}))
+			server := s.create("aws:ec2/instance:Instance", "second",
+				s.serverInputs(object{"instanceInitiatedShutdownBehavior": "terminate"}))
 			s.cloud.switchedOff = map[string]bool{server.id: true, s.server.id: true}
 			find(s, server)
 			require.NotContains(t, s.cloud.instances, server.id)
@@ -133,7 +136,8 @@ func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T)
 			require.Equal(t, "stopped", s.server.get("instanceState"))
 			require.Empty(t, s.server.get("publicIp"), "it has lost the address that it was launched with")
 			_, diff := s.diff(s.server, s.serverInputs())
-			require.Equal(t, map[string]p.PropertyDiff{"associatePublicIpAddress": {Kind: p.UpdateReplace, InputDiff: true}}, diff.DetailedDiff)
+			require.Equal(t, map[string]p.PropertyDiff{"associatePublicIpAddress": {Kind: p.UpdateReplace, InputDiff: true}},
+				diff.DetailedDiff)
 		})
 	}
 }
@@ -151,7 +155,8 @@ func TestSomeChangesOfAServerHappenInPlace(t *testing.T) {
 	require.Equal(t, 2, n.Metadata.HopLimit)
 	require.False(t, n.Metadata.TokensRequired)
 	require.True(t, s.server.outputs.Get("tagsAll").Equals(toValue(object{"Name": "renamed"})))
-	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"vpcSecurityGroupIds": []string{"sg-1"}}), false), "InvalidGroup.NotFound")
+	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"vpcSecurityGroupIds": []string{"sg-1"}}), false),
+		"InvalidGroup.NotFound")
 }
 
 func TestAChangeThatWouldStopALiveServerIsRefusedInThePreviewAlready(t *testing.T) {
@@ -163,7 +168,8 @@ func TestAChangeThatWouldStopALiveServerIsRefusedInThePreviewAlready(t *testing.
 	} {
 		for _, dryRun := range []bool{true, false} {
 			err := s.tryUpdate(s.server, s.serverInputs(change), dryRun)
-			require.ErrorContains(t, err, "a change of "+name+" in place is not supported by localcloud: this project replaces servers")
+			require.ErrorContains(t, err,
+				"a change of "+name+" in place is not supported by localcloud: this project replaces servers")
 		}
 	}
 	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"a": "b"}}), true))

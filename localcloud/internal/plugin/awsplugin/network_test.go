@@ -24,32 +24,53 @@ func TestNetworksThatAWSRefusesAreRefused(t *testing.T) {
 		code, token string
 		inputs      object
 	}{
-		"a VPC that is too big":            {"InvalidVpc.Range", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/8"}},
-		"a VPC with host bits":             {"write 10.0.0.0/16", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.1/16"}},
-		"a VPC without CIDR":               {"is not an IPv4 CIDR block", "aws:ec2/vpc:Vpc", object{"cidrBlock": "ten"}},
-		"a subnet of no VPC":               {"InvalidVpcID.NotFound", "aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1", "cidrBlock": "10.0.2.0/24"}},
-		"a subnet outside its VPC":         {"InvalidSubnet.Range", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.1.2.0/24"}},
-		"a subnet that overlaps":           {"InvalidSubnet.Conflict", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.0.1.128/25"}},
-		"a zone of another region":         {"InvalidParameterValue", "aws:ec2/subnet:Subnet", object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "eu-west-1a"}},
-		"a second internet gateway":        {"already has an internet gateway", "aws:ec2/internetGateway:InternetGateway", object{"vpcId": s.vpc.id}},
-		"a second route to the internet":   {"RouteAlreadyExists", "aws:ec2/route:Route", object{"routeTableId": s.table.id, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}},
-		"a route to no gateway":            {"InvalidGatewayID.NotFound", "aws:ec2/routeTable:RouteTable", object{"vpcId": s.vpc.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1"}}}},
-		"a route to another VPC's gateway": {"different networks", "aws:ec2/routeTable:RouteTable", object{"vpcId": other.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}}}},
-		"a second route table of a subnet": {"Resource.AlreadyAssociated", "aws:ec2/routeTableAssociation:RouteTableAssociation", object{"routeTableId": s.table.id, "subnetId": s.subnet.id}},
-		"an endpoint for another service":  {"InvalidServiceName", "aws:ec2/vpcEndpoint:VpcEndpoint", object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.dynamodb"}},
-		"a second endpoint of a table":     {"RouteAlreadyExists", "aws:ec2/vpcEndpoint:VpcEndpoint", object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.s3", "routeTableIds": []string{s.table.id}}},
-		"a group's name twice":             {"InvalidGroup.Duplicate", "aws:ec2/securityGroup:SecurityGroup", object{"vpcId": s.vpc.id, "name": "default"}},
-		"a group's name like an id":        {"cannot begin with sg-", "aws:ec2/securityGroup:SecurityGroup", object{"vpcId": s.vpc.id, "name": "sg-web"}},
-		"a rule twice":                     {"InvalidPermission.Duplicate", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, world), object{"protocol": "6", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
-		"a rule for nobody":                {"is for nobody", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, nil))},
-		"a rule with ports reversed":       {"Invalid TCP/UDP port range", "aws:ec2/securityGroup:SecurityGroup", group(tcp(443, 80, world))},
-		"a rule for all with ports":        {"must both be 0", "aws:ec2/securityGroup:SecurityGroup", group(object{"protocol": "-1", "fromPort": 0, "toPort": 65535, "cidrBlocks": []string{"0.0.0.0/0"}})},
-		"a rule with host bits":            {"write 10.0.0.0/8", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"cidrBlocks": []string{"10.1.2.3/8"}}))},
-		"a rule for an unknown group":      {"InvalidGroup.NotFound", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"securityGroups": []string{"sg-1"}}))},
-		"a rule for an unknown list":       {"InvalidPrefixListID.NotFound", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, object{"prefixListIds": []string{"pl-1"}}))},
-		"a protocol without a name":        {"Invalid value 'http'", "aws:ec2/securityGroup:SecurityGroup", group(object{"protocol": "http", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
-		"a key that is no key":             {"InvalidKey.Format", "aws:ec2/keyPair:KeyPair", object{"publicKey": "-----BEGIN"}},
-		"a key pair's name twice":          {"InvalidKeyPair.Duplicate", "aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": s.key.id}},
+		"a VPC that is too big": {"InvalidVpc.Range", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/8"}},
+		"a VPC with host bits":  {"write 10.0.0.0/16", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.1/16"}},
+		"a VPC without CIDR":    {"is not an IPv4 CIDR block", "aws:ec2/vpc:Vpc", object{"cidrBlock": "ten"}},
+		"a subnet of no VPC": {"InvalidVpcID.NotFound", "aws:ec2/subnet:Subnet",
+			object{"vpcId": "vpc-1", "cidrBlock": "10.0.2.0/24"}},
+		"a subnet outside its VPC": {"InvalidSubnet.Range", "aws:ec2/subnet:Subnet",
+			object{"vpcId": s.vpc.id, "cidrBlock": "10.1.2.0/24"}},
+		"a subnet that overlaps": {"InvalidSubnet.Conflict", "aws:ec2/subnet:Subnet",
+			object{"vpcId": s.vpc.id, "cidrBlock": "10.0.1.128/25"}},
+		"a zone of another region": {"InvalidParameterValue", "aws:ec2/subnet:Subnet",
+			object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "eu-west-1a"}},
+		"a second internet gateway": {"already has an internet gateway", "aws:ec2/internetGateway:InternetGateway",
+			object{"vpcId": s.vpc.id}},
+		"a second route to the internet": {"RouteAlreadyExists", "aws:ec2/route:Route",
+			object{"routeTableId": s.table.id, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}},
+		"a route to no gateway": {"InvalidGatewayID.NotFound", "aws:ec2/routeTable:RouteTable",
+			object{"vpcId": s.vpc.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1"}}}},
+		"a route to another VPC's gateway": {"different networks", "aws:ec2/routeTable:RouteTable",
+			object{"vpcId": other.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}}}},
+		"a second route table of a subnet": {"Resource.AlreadyAssociated",
+			"aws:ec2/routeTableAssociation:RouteTableAssociation", object{"routeTableId": s.table.id, "subnetId": s.subnet.id}},
+		"an endpoint for another service": {"InvalidServiceName", "aws:ec2/vpcEndpoint:VpcEndpoint",
+			object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.dynamodb"}},
+		"a second endpoint of a table": {"RouteAlreadyExists", "aws:ec2/vpcEndpoint:VpcEndpoint",
+			object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.s3", "routeTableIds": []string{s.table.id}}},
+		"a group's name twice": {"InvalidGroup.Duplicate", "aws:ec2/securityGroup:SecurityGroup",
+			object{"vpcId": s.vpc.id, "name": "default"}},
+		"a group's name like an id": {"cannot begin with sg-", "aws:ec2/securityGroup:SecurityGroup",
+			object{"vpcId": s.vpc.id, "name": "sg-web"}},
+		"a rule twice": {"InvalidPermission.Duplicate", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, world),
+			object{"protocol": "6", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a rule for nobody": {"is for nobody", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, nil))},
+		"a rule with ports reversed": {"Invalid TCP/UDP port range", "aws:ec2/securityGroup:SecurityGroup",
+			group(tcp(443, 80, world))},
+		"a rule for all with ports": {"must both be 0", "aws:ec2/securityGroup:SecurityGroup",
+			group(object{"protocol": "-1", "fromPort": 0, "toPort": 65535, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a rule with host bits": {"write 10.0.0.0/8", "aws:ec2/securityGroup:SecurityGroup",
+			group(tcp(80, 80, object{"cidrBlocks": []string{"10.1.2.3/8"}}))},
+		"a rule for an unknown group": {"InvalidGroup.NotFound", "aws:ec2/securityGroup:SecurityGroup",
+			group(tcp(80, 80, object{"securityGroups": []string{"sg-1"}}))},
+		"a rule for an unknown list": {"InvalidPrefixListID.NotFound", "aws:ec2/securityGroup:SecurityGroup",
+			group(tcp(80, 80, object{"prefixListIds": []string{"pl-1"}}))},
+		"a protocol without a name": {"Invalid value 'http'", "aws:ec2/securityGroup:SecurityGroup",
+			group(object{"protocol": "http", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}})},
+		"a key that is no key": {"InvalidKey.Format", "aws:ec2/keyPair:KeyPair", object{"publicKey": "-----BEGIN"}},
+		"a key pair's name twice": {"InvalidKeyPair.Duplicate", "aws:ec2/keyPair:KeyPair",
+			object{"publicKey": testPublicKey, "keyName": s.key.id}},
 	} {
 		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
 	}
@@ -125,11 +146,14 @@ func TestWithoutARouteToTheInternetAPublicAddressIsNoUse(t *testing.T) {
 func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
 	const token = "aws:ec2/securityGroupRule:SecurityGroupRule"
 	s := newSite(t)
-	group := s.create("aws:ec2/securityGroup:SecurityGroup", "runner", object{"vpcId": s.vpc.id, "tags": object{"Project": "immutable-infra", "Stack": "test"}})
-	server := s.create("aws:ec2/instance:Instance", "second", s.serverInputs(object{"vpcSecurityGroupIds": []string{group.id}}))
+	group := s.create("aws:ec2/securityGroup:SecurityGroup", "runner",
+		object{"vpcId": s.vpc.id, "tags": object{"Project": "immutable-infra", "Stack": "test"}})
+	server := s.create("aws:ec2/instance:Instance", "second",
+		s.serverInputs(object{"vpcSecurityGroupIds": []string{group.id}}))
 	open := func() []cloud.Rule { return s.cloud.networkInterface(t, server.id).Ingress }
 	inputs := func(changes object) object {
-		all := object{"securityGroupId": group.id, "type": "ingress", "protocol": "tcp", "fromPort": 12222, "toPort": 12222, "cidrBlocks": []string{"203.0.113.7/32"}}
+		all := object{"securityGroupId": group.id, "type": "ingress", "protocol": "tcp", "fromPort": 12222, "toPort": 12222,
+			"cidrBlocks": []string{"203.0.113.7/32"}}
 		for name, value := range changes {
 			all[name] = value
 		}
@@ -137,7 +161,8 @@ func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
 	}
 	require.Empty(t, open())
 	s.create("aws:iam/role:Role", "deploy", object{"name": "deploy", "assumeRolePolicy": trustEC2})
-	s.create("aws:iam/rolePolicy:RolePolicy", "deploy", object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
+	s.create("aws:iam/rolePolicy:RolePolicy", "deploy",
+		object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
 	back := s.as("deploy")
 	rule := s.create(token, "runner", inputs(nil))
 	require.Len(t, open(), 1)

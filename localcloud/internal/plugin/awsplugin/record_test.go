@@ -16,7 +16,8 @@ const recordType = "aws:route53/record:Record"
 
 // recordInputs are those of the site's A record, with changes.
 func recordInputs(changes ...object) object {
-	inputs := object{"zoneId": cloud.ZoneID, "name": "site.localcloud.test", "type": "A", "ttl": 300, "records": []string{"198.18.1.1"}}
+	inputs := object{"zoneId": cloud.ZoneID, "name": "site.localcloud.test", "type": "A", "ttl": 300,
+		"records": []string{"198.18.1.1"}}
 	for _, change := range changes {
 		for name, value := range change {
 			inputs[name] = value
@@ -31,7 +32,8 @@ func TestARecordIsServedUntilItIsDeleted(t *testing.T) {
 	require.Equal(t, cloud.ZoneID+"_site.localcloud.test_A", a.id)
 	require.Equal(t, "site.localcloud.test", a.get("fqdn"))
 	mx := h.create(recordType, "mail", recordInputs(object{"type": "MX", "records": []string{"10 mail.example.org"}}))
-	txt := h.create(recordType, "dmarc", recordInputs(object{"name": "_dmarc.localcloud.test", "type": "TXT", "records": []string{"v=DMARC1; p=reject"}}))
+	txt := h.create(recordType, "dmarc",
+		recordInputs(object{"name": "_dmarc.localcloud.test", "type": "TXT", "records": []string{"v=DMARC1; p=reject"}}))
 	require.Equal(t, []dns.Record{
 		{Name: "_dmarc.localcloud.test", Type: "TXT", TTL: 300, Values: []string{`"v=DMARC1; p=reject"`}},
 		{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.1"}},
@@ -62,12 +64,15 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		want   map[string]p.DiffKind
 	}{
 		"another order, another spelling": {same, map[string]p.DiffKind{}},
-		"a name":                          {object{"name": "www.localcloud.test"}, map[string]p.DiffKind{"name": p.UpdateReplace, "records": p.Update}},
-		"a zone":                          {object{"zoneId": "Z1", "records": same["records"]}, map[string]p.DiffKind{"zoneId": p.UpdateReplace}},
-		"an address":                      {object{"records": []string{"198.18.1.1"}}, map[string]p.DiffKind{"records": p.Update}},
-		"a time to live":                  {object{"ttl": 60, "records": same["records"]}, map[string]p.DiffKind{"ttl": p.Update}},
+		"a name": {object{"name": "www.localcloud.test"},
+			map[string]p.DiffKind{"name": p.UpdateReplace, "records": p.Update}},
+		"a zone":     {object{"zoneId": "Z1", "records": same["records"]}, map[string]p.DiffKind{"zoneId": p.UpdateReplace}},
+		"an address": {object{"records": []string{"198.18.1.1"}}, map[string]p.DiffKind{"records": p.Update}},
+		"a time to live": {object{"ttl": 60, "records": same["records"]},
+			map[string]p.DiffKind{"ttl": p.Update}},
 		"an address that is not known yet": {
-			object{"records": property.New([]property.Value{property.New(property.Computed)})}, map[string]p.DiffKind{"records": p.Update},
+			object{"records": property.New([]property.Value{property.New(property.Computed)})},
+			map[string]p.DiffKind{"records": p.Update},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,27 +86,34 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		})
 	}
 	h.update(a, recordInputs(object{"ttl": 60, "records": []string{"198.18.1.9"}}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.9"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.9"}}},
+		h.cloud.records)
 }
 
 func TestARecordsTypeChangesInPlace(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs())
 	txt := h.create(recordType, "txt", recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
-	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "TXT", "records": []string{"other"}}), false), "but it already exists")
-	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}), false), "conflicts with other records")
+	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "TXT", "records": []string{"other"}}), false),
+		"but it already exists")
+	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}),
+		false), "conflicts with other records")
 	require.NoError(t, h.delete(txt))
 
 	h.update(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300, Values: []string{"www.example.org"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300,
+		Values: []string{"www.example.org"}}}, h.cloud.records)
 	require.True(t, h.refresh(a))
 	require.Equal(t, "CNAME", a.get("type"))
-	h.refuses("conflicts with other records", recordType, recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
+	h.refuses("conflicts with other records", recordType,
+		recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
 	h.refuses("keeps it; remove that one first", recordType, recordInputs())
 
 	h.update(a, recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::1"}}))
-	taken := h.create(recordType, "taken", recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::2"}, "allowOverwrite": true}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}}, h.cloud.records)
+	taken := h.create(recordType, "taken",
+		recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::2"}, "allowOverwrite": true}))
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}},
+		h.cloud.records)
 	require.NoError(t, h.delete(taken))
 	require.Empty(t, h.state().Records)
 }
@@ -109,28 +121,38 @@ func TestARecordsTypeChangesInPlace(t *testing.T) {
 func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
 	h := newHarness(t)
 	h.create(recordType, "site", recordInputs())
-	h.create(recordType, "www", recordInputs(object{"name": "www.localcloud.test", "type": "CNAME", "records": []string{"site.localcloud.test"}}))
+	h.create(recordType, "www",
+		recordInputs(object{"name": "www.localcloud.test", "type": "CNAME", "records": []string{"site.localcloud.test"}}))
 	for name, c := range map[string]struct {
 		code   string
 		change object
 	}{
-		"an unknown zone":             {"NoSuchHostedZone", object{"zoneId": "Z1"}},
-		"another domain":              {"RRSet with DNS name www.example.org. is not permitted in zone localcloud.test.", object{"name": "www.example.org"}},
-		"another domain, ends alike":  {"is not permitted in zone", object{"name": "www.notlocalcloud.test"}},
-		"half a name":                 {"write the full name, such as www.localcloud.test", object{"name": "www"}},
-		"a record that exists":        {"Tried to create resource record set [name='site.localcloud.test.', type='A'] but it already exists", object{"records": []string{"198.18.1.2"}}},
-		"the same, spelt otherwise":   {"but it already exists", object{"name": "SITE.localcloud.test."}},
-		"a CNAME beside another":      {"conflicts with other records", object{"type": "CNAME", "records": []string{"www.example.org"}}},
-		"another beside a CNAME":      {"conflicts with other records", object{"name": "www.localcloud.test"}},
-		"a CNAME at the apex":         {"is not permitted at apex in zone localcloud.test.", object{"name": "localcloud.test", "type": "CNAME", "records": []string{"www.example.org"}}},
-		"name servers of the zone":    {"belongs to the zone", object{"name": "localcloud.test", "type": "NS", "records": []string{"ns.example.org"}}},
-		"a name that is localcloud's": {"the name is localcloud's own", object{"name": "acme.localcloud.test", "allowOverwrite": true}},
-		"a name with a blank":         {"another character", object{"name": "a b.localcloud.test"}},
-		"an A that is no address":     {"write an IPv4 address", object{"name": "new.localcloud.test", "records": []string{"www.example.org"}}},
-		"a TXT in quotation marks":    {"outside of quotation marks", object{"type": "TXT", "records": []string{`"v=spf1 -all"`}}},
-		"two CNAMEs":                  {"a CNAME has one", object{"name": "new.localcloud.test", "type": "CNAME", "records": []string{"a.example.org", "b.example.org"}}},
-		"no value":                    {"it has no value", object{"name": "new.localcloud.test", "records": []string{}}},
-		"no time to live":             {"TTL 0: write seconds between 1", object{"name": "new.localcloud.test", "ttl": 0}},
+		"an unknown zone": {"NoSuchHostedZone", object{"zoneId": "Z1"}},
+		"another domain": {"RRSet with DNS name www.example.org. is not permitted in zone localcloud.test.",
+			object{"name": "www.example.org"}},
+		"another domain, ends alike": {"is not permitted in zone", object{"name": "www.notlocalcloud.test"}},
+		"half a name":                {"write the full name, such as www.localcloud.test", object{"name": "www"}},
+		"a record that exists": {"Tried to create resource record set [name='site.localcloud.test.', type='A'] " +
+			"but it already exists", object{"records": []string{"198.18.1.2"}}},
+		"the same, spelt otherwise": {"but it already exists", object{"name": "SITE.localcloud.test."}},
+		"a CNAME beside another": {"conflicts with other records",
+			object{"type": "CNAME", "records": []string{"www.example.org"}}},
+		"another beside a CNAME": {"conflicts with other records", object{"name": "www.localcloud.test"}},
+		"a CNAME at the apex": {"is not permitted at apex in zone localcloud.test.",
+			object{"name": "localcloud.test", "type": "CNAME", "records": []string{"www.example.org"}}},
+		"name servers of the zone": {"belongs to the zone",
+			object{"name": "localcloud.test", "type": "NS", "records": []string{"ns.example.org"}}},
+		"a name that is localcloud's": {"the name is localcloud's own",
+			object{"name": "acme.localcloud.test", "allowOverwrite": true}},
+		"a name with a blank": {"another character", object{"name": "a b.localcloud.test"}},
+		"an A that is no address": {"write an IPv4 address",
+			object{"name": "new.localcloud.test", "records": []string{"www.example.org"}}},
+		"a TXT in quotation marks": {"outside of quotation marks",
+			object{"type": "TXT", "records": []string{`"v=spf1 -all"`}}},
+		"two CNAMEs": {"a CNAME has one",
+			object{"name": "new.localcloud.test", "type": "CNAME", "records": []string{"a.example.org", "b.example.org"}}},
+		"no value":        {"it has no value", object{"name": "new.localcloud.test", "records": []string{}}},
+		"no time to live": {"TTL 0: write seconds between 1", object{"name": "new.localcloud.test", "ttl": 0}},
 	} {
 		t.Run(name, func(t *testing.T) { h.refuses(c.code, recordType, recordInputs(c.change)) })
 	}
@@ -141,10 +163,14 @@ func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
 func TestWhatLocalcloudDoesNotKnowOfRecordsIsRefusedByName(t *testing.T) {
 	h := newHarness(t)
 	for want, change := range map[string]object{
-		`aliases: localcloud does not support property "aliases" of aws:route53/record:Record: use records and ttl`: {"aliases": []object{{"name": "a"}}},
-		`weightedRoutingPolicies: localcloud does not support property`:                                             {"weightedRoutingPolicies": []object{{"weight": 1}}},
-		`ttl: missing required property "ttl"`:                                                                      {"ttl": nil},
-		`records: missing required property "records"`:                                                              {"records": nil},
+		`aliases: localcloud does not support property "aliases" of aws:route53/record:Record: use records and ttl`: {
+			"aliases": []object{{"name": "a"}},
+		},
+		`weightedRoutingPolicies: localcloud does not support property`: {
+			"weightedRoutingPolicies": []object{{"weight": 1}},
+		},
+		`ttl: missing required property "ttl"`:         {"ttl": nil},
+		`records: missing required property "records"`: {"records": nil},
 		`type: localcloud does not support this value of property "type" of aws:route53/record:Record; write one of ["A","AAAA","CAA","CNAME","MX","NS","SRV","TXT"]`: {"type": "PTR"},
 		`value: unknown property "value"`: {"value": "198.18.1.1"},
 	} {
@@ -159,7 +185,8 @@ func TestARecordIsOverwrittenOnlyWhenThatIsAllowed(t *testing.T) {
 	h.create(recordType, "old", recordInputs())
 	h.refuses("but it already exists", recordType, recordInputs(object{"allowOverwrite": false}))
 	taken := h.create(recordType, "new", recordInputs(object{"allowOverwrite": true, "records": []string{"198.18.1.2"}}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.2"}}}, h.cloud.records)
+	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.2"}}},
+		h.cloud.records)
 	_, diff := h.diff(taken, recordInputs(object{"records": []string{"198.18.1.2"}}))
 	require.False(t, diff.HasChanges, "what is no longer said stays as it was")
 }

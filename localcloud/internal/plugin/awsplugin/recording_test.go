@@ -34,7 +34,7 @@ func readRecording[T any](t *testing.T, file string) map[string]T {
 	return document.Types
 }
 
-// actions are the phases of a recording. What a create or an update ends in is left to read.
+// actions are the phases of a recording. The reads that end a create or an update count as read.
 func (r recording) actions() map[string][]string {
 	under := func(circumstances map[string][]string) []string {
 		return slices.Concat(slices.Collect(maps.Values(circumstances))...)
@@ -99,19 +99,25 @@ func notDemanded() []exception {
 		{"aws:ec2/instance:Instance", "update", "ec2:MonitorInstances", unsupported},
 		{"aws:ec2/subnet:Subnet", "update", "ec2:AssociateSubnetCidrBlock", noIPv6},
 		{"aws:ec2/vpc:Vpc", "update", "ec2:AssociateVpcCidrBlock", noIPv6},
-		{"aws:iam/instanceProfile:InstanceProfile", "read", "iam:RemoveRoleFromInstanceProfile", "demanded once the role is gone: TestARefreshOfAProfileWhoseRoleIsGoneWrites"},
+		{"aws:iam/instanceProfile:InstanceProfile", "read", "iam:RemoveRoleFromInstanceProfile",
+			"demanded once the role is gone: TestARefreshOfAProfileWhoseRoleIsGoneWrites"},
 		{"aws:iam/role:Role", "delete", "iam:DetachRolePolicy", "localcloud attaches no managed policies"},
-		{"aws:iam/role:Role", "update", "iam:DeleteRolePermissionsBoundary", "demanded when the boundary is taken away: TestTheDeployRoleIsNoAdministrator"},
+		{"aws:iam/role:Role", "update", "iam:DeleteRolePermissionsBoundary",
+			"demanded when the boundary is taken away: TestTheDeployRoleIsNoAdministrator"},
 	}
 }
 
 // notRecorded are demanded actions that the recording lacks.
 func notRecorded() []exception {
 	return []exception{
-		{"aws:ec2/routeTable:RouteTable", "delete", "ec2:DisassociateRouteTable", "the provider's source ends the associations that the table still has; none was left in the recording"},
-		{"aws:ec2/securityGroup:SecurityGroup", "delete", "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress", "the provider's source, with revokeRulesOnDelete; the recording was without"},
-		{"aws:ec2/subnet:Subnet", "create", "ec2:ModifySubnetAttribute", "with mapPublicIpOnLaunch, as in a recorded update; the recorded create was without"},
-		{"aws:iam/instanceProfile:InstanceProfile", "update", "iam:PassRole", "AddRoleToInstanceProfile needs it in an update as in a create, by AWS's Service Authorization Reference"},
+		{"aws:ec2/routeTable:RouteTable", "delete", "ec2:DisassociateRouteTable",
+			"the provider's source ends the associations that the table still has; none was left in the recording"},
+		{"aws:ec2/securityGroup:SecurityGroup", "delete", "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress",
+			"the provider's source, with revokeRulesOnDelete; the recording was without"},
+		{"aws:ec2/subnet:Subnet", "create", "ec2:ModifySubnetAttribute",
+			"with mapPublicIpOnLaunch, as in a recorded update; the recorded create was without"},
+		{"aws:iam/instanceProfile:InstanceProfile", "update", "iam:PassRole",
+			"AddRoleToInstanceProfile needs it in an update as in a create, by AWS's Service Authorization Reference"},
 	}
 }
 
@@ -119,14 +125,18 @@ func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
 	s := newSite(t)
 	s.moveVIP(s.server)
 	ids := map[string]string{
-		"aws:ec2/vpc:Vpc": s.vpc.id, "aws:ec2/subnet:Subnet": s.subnet.id, "aws:ec2/internetGateway:InternetGateway": s.gateway.id,
-		"aws:ec2/routeTable:RouteTable": s.table.id, "aws:ec2/instance:Instance": s.server.id, "aws:ec2/eip:Eip": s.vip.id,
+		"aws:ec2/vpc:Vpc": s.vpc.id, "aws:ec2/subnet:Subnet": s.subnet.id,
+		"aws:ec2/internetGateway:InternetGateway": s.gateway.id,
+		"aws:ec2/routeTable:RouteTable":           s.table.id, "aws:ec2/instance:Instance": s.server.id,
+		"aws:ec2/eip:Eip":   s.vip.id,
 		"aws:iam/role:Role": s.role.id, "aws:iam/instanceProfile:InstanceProfile": s.profile.id,
 	}
 	recorded := readRecording[recording](t, "calls.json")
 	var missing, surplus []string
 	for token := range s.plugin.kinds {
-		require.Contains(t, recorded, token, "testdata/provider/calls.json has no recording of %s: record which API actions the provider calls for the type, and add them", token)
+		require.Contains(t, recorded, token,
+			"testdata/provider/calls.json has no recording of %s: record which API actions the provider calls for the type, "+
+				"and add them", token)
 		id := cmp.Or(ids[token], "any")
 		demanded, called := s.demanded(token, id), recorded[token].actions()
 		for phase := range called {
@@ -139,9 +149,11 @@ func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, lines(t, notDemanded()), missing,
-		"the provider calls what the table does not demand (or notDemanded names what is no difference): add it to the table, or here with a reason")
+		"the provider calls what the table does not demand (or notDemanded names what is no difference): add it to the "+
+			"table, or here with a reason")
 	require.ElementsMatch(t, lines(t, notRecorded()), surplus,
-		"the table demands what the provider was never seen to call (or notRecorded names what is no difference): remove it, or add it here with a reason")
+		"the table demands what the provider was never seen to call (or notRecorded names what is no difference): remove "+
+			"it, or add it here with a reason")
 }
 
 // difference is the items that are not among others, each once, as lines that begin with the prefix.

@@ -61,10 +61,13 @@ func (s *site) makeSite() {
 	s.content = s.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content", "forceDestroy": true})
 	s.versioning = s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "content",
 		object{"bucket": s.content.id, "versioningConfiguration": object{"status": "Enabled"}})
-	s.encryption = s.create("aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", "content",
-		object{"bucket": s.content.id, "rules": []object{{"applyServerSideEncryptionByDefault": object{"sseAlgorithm": "AES256"}}}})
+	s.encryption = s.create("aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2",
+		"content",
+		object{"bucket": s.content.id,
+			"rules": []object{{"applyServerSideEncryptionByDefault": object{"sseAlgorithm": "AES256"}}}})
 	s.block = s.create("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "content", object{
-		"bucket": s.content.id, "blockPublicAcls": true, "blockPublicPolicy": true, "ignorePublicAcls": true, "restrictPublicBuckets": true,
+		"bucket": s.content.id, "blockPublicAcls": true, "blockPublicPolicy": true, "ignorePublicAcls": true,
+		"restrictPublicBuckets": true,
 	})
 	s.ownership = s.create("aws:s3/bucketOwnershipControls:BucketOwnershipControls", "content",
 		object{"bucket": s.content.id, "rule": object{"objectOwnership": "BucketOwnerEnforced"}})
@@ -86,7 +89,9 @@ func (s *site) makeSite() {
 			{"protocol": "tcp", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}, "description": "HTTP"},
 			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}},
 		},
-		"egress": []object{{"protocol": "tcp", "fromPort": 443, "toPort": 443, "prefixListIds": []string{s.endpoint.get("prefixListId")}}},
+		"egress": []object{
+			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "prefixListIds": []string{s.endpoint.get("prefixListId")}},
+		},
 	})
 	s.server = s.create("aws:ec2/instance:Instance", "server", s.serverInputs())
 	s.vip = s.create("aws:ec2/eip:Eip", "vip", object{"domain": "vpc"})

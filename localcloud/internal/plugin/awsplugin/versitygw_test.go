@@ -40,7 +40,8 @@ func versitygwBinary(t *testing.T) string {
 		binary = filepath.Join(os.Getenv("LOCALCLOUD_HOME"), "bin", "versitygw")
 	}
 	if binary == "" {
-		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary, or LOCALCLOUD_HOME to a home that has been started")
+		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary, " +
+			"or LOCALCLOUD_HOME to a home that has been started")
 	}
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("no S3 server to test with: %s", err)
@@ -67,7 +68,8 @@ func startVersitygw(t *testing.T) cloud.S3 {
 		AccessKeyID: "AKIAROOT", SecretAccessKey: "root-secret-key",
 	}
 	command := exec.Command(binary, "--port", address, "--region", settings.Region, "--cert", certFile, "--key", keyFile,
-		"--access", settings.AccessKeyID, "--secret", settings.SecretAccessKey, "--iam-dir", filepath.Join(dir, "iam"), "--quiet",
+		"--access", settings.AccessKeyID, "--secret", settings.SecretAccessKey, "--iam-dir", filepath.Join(dir, "iam"),
+		"--quiet",
 		"posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
@@ -117,7 +119,9 @@ func client(t *testing.T, settings cloud.S3, provider aws.CredentialsProvider) *
 	require.True(t, roots.AppendCertsFromPEM(pemText))
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(settings.Endpoint), Region: settings.Region, UsePathStyle: true, Credentials: provider,
-		HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}},
+		HTTPClient: &http.Client{
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
+		},
 	})
 }
 
@@ -149,13 +153,18 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	s := &site{harness: newHarness(t)}
-	s.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	s.plugin.openObjects = func() (objects, error) {
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	}
 	s.cloudNetwork()
 
-	for name, denied := range map[string]string{"site-content": denyInsecure, "site-backup": strings.ReplaceAll(denyInsecure, "site-content", "site-backup")} {
+	for name, denied := range map[string]string{"site-content": denyInsecure,
+		"site-backup": strings.ReplaceAll(denyInsecure, "site-content", "site-backup")} {
 		b := s.create("aws:s3/bucketV2:BucketV2", name, object{"bucket": name, "forceDestroy": true})
-		s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", name, object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
-		s.create("aws:s3/bucketOwnershipControls:BucketOwnershipControls", name, object{"bucket": b.id, "rule": object{"objectOwnership": "BucketOwnerEnforced"}})
+		s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", name,
+			object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
+		s.create("aws:s3/bucketOwnershipControls:BucketOwnershipControls", name,
+			object{"bucket": b.id, "rule": object{"objectOwnership": "BucketOwnerEnforced"}})
 		s.create("aws:s3/bucketPolicy:BucketPolicy", name, object{"bucket": b.id, "policy": denied})
 	}
 	s.role = s.create("aws:iam/role:Role", "server", object{"assumeRolePolicy": trustEC2})
@@ -163,9 +172,11 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	grants := s.create("aws:iam/rolePolicy:RolePolicy", "server", object{"role": s.role.id, "policy": object{
 		"Version": "2012-10-17",
 		"Statement": []object{
-			{"Effect": "Allow", "Action": "s3:GetObject", "Resource": []string{"arn:aws:s3:::site-content/*", "arn:aws:s3:::site-backup/*"}},
+			{"Effect": "Allow", "Action": "s3:GetObject",
+				"Resource": []string{"arn:aws:s3:::site-content/*", "arn:aws:s3:::site-backup/*"}},
 			{"Effect": "Allow", "Action": []string{"s3:PutObject", "s3:DeleteObject"}, "Resource": "arn:aws:s3:::site-backup/*"},
-			{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": []string{"arn:aws:s3:::site-content", "arn:aws:s3:::site-backup"}},
+			{"Effect": "Allow", "Action": "s3:ListBucket",
+				"Resource": []string{"arn:aws:s3:::site-content", "arn:aws:s3:::site-backup"}},
 		},
 	}})
 	instance := s.create("aws:ec2/instance:Instance", "server", object{
@@ -173,7 +184,8 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	})
 
 	ctx := t.Context()
-	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	root := client(t, settings,
+		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
 	require.NoError(t, put(ctx, root, "site-content", "index.html", "front page"))
 	account := s.cloud.networkInterface(t, instance.id).Metadata.Role
 	require.NotNil(t, account)
@@ -182,7 +194,8 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	body, err := get(ctx, role, "site-content", "index.html")
 	require.NoError(t, err)
 	require.Equal(t, "front page", body)
-	require.Equal(t, "AccessDenied", code(put(ctx, role, "site-content", "index.html", "defaced")), "the content bucket is read-only")
+	require.Equal(t, "AccessDenied", code(put(ctx, role, "site-content", "index.html", "defaced")),
+		"the content bucket is read-only")
 	_, err = get(ctx, role, "site-content", "missing.html")
 	require.Equal(t, "NoSuchKey", code(err), "a missing object is told from a denied one")
 	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("site-content")})
@@ -213,7 +226,8 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	_, err = anonymous.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("site-content")})
 	require.Equal(t, "AccessDenied", code(err))
 
-	withToken := client(t, settings, credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, "token"))
+	withToken := client(t, settings,
+		credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, "token"))
 	_, err = get(ctx, withToken, "site-content", "index.html")
 	require.Equal(t, "InvalidToken", code(err), "so the metadata service must hand out an empty session token")
 
@@ -227,14 +241,18 @@ func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *test
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	h.plugin.openObjects = func() (objects, error) {
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	}
 	b := h.create("aws:s3/bucketV2:BucketV2", "backup", object{"bucket": "site-backup"})
-	h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "backup", object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
+	h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "backup",
+		object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
 	_, err = h.tryCreate("aws:s3/bucketV2:BucketV2", "again", object{"bucket": "site-backup"})
 	require.ErrorContains(t, err, "BucketAlreadyOwnedByYou")
 
 	ctx := t.Context()
-	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	root := client(t, settings,
+		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
 	require.NoError(t, put(ctx, root, b.id, "acme.json", "one"))
 	require.ErrorContains(t, h.delete(b), "BucketNotEmpty")
 	_, err = root.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.id, Key: aws.String("acme.json")})
@@ -251,9 +269,12 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	h.plugin.openObjects = func() (objects, error) {
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	}
 	ctx := t.Context()
-	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	root := client(t, settings,
+		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
 	makeBucket := func(name string) {
 		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
 		require.NoError(t, err)
@@ -265,7 +286,8 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	})
 	require.NoError(t, err)
 	h.grant("preview", `[
-		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::*","Condition":{"StringLike":{"s3:prefix":".pulumi/*"},"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
+		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::*",
+			"Condition":{"StringLike":{"s3:prefix":".pulumi/*"},"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
 		{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::*/.pulumi/*"},
 		{"Effect":"Deny","NotAction":["s3:Get*","s3:List*","ec2:Describe*"],"Resource":"*"}]`)
 	as := func() *s3.Client {
@@ -277,7 +299,8 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	body, err := get(ctx, role, "state", ".pulumi/meta.yaml")
 	require.NoError(t, err)
 	require.Equal(t, "version: 1", body)
-	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("state"), Prefix: aws.String(".pulumi/stacks/")})
+	_, err = role.ListObjectsV2(ctx,
+		&s3.ListObjectsV2Input{Bucket: aws.String("state"), Prefix: aws.String(".pulumi/stacks/")})
 	require.NoError(t, err)
 	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("state")})
 	require.Equal(t, "AccessDenied", code(err))
@@ -300,9 +323,12 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) { return objects{objectStore: server, endpoint: settings.Endpoint}, nil }
+	h.plugin.openObjects = func() (objects, error) {
+		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+	}
 	ctx := t.Context()
-	root := client(t, settings, credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
+	root := client(t, settings,
+		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
 	as := func(role string) *s3.Client {
 		account, err := h.plugin.roleAccount(ctx, role)
 		require.NoError(t, err)
@@ -315,22 +341,31 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 	}
 	for _, stack := range []string{"test", "production"} {
 		h.create("aws:s3/bucketV2:BucketV2", stack, object{"bucket": stack + "-backup-1"})
-		h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", stack, object{"bucket": stack + "-backup-1", "versioningConfiguration": object{"status": "Enabled"}})
-		boundary := h.create("aws:iam/policy:Policy", stack, object{"name": "immutable-infra-server-" + stack, "policy": reviewed(t, "server-"+stack)})
-		for name, inputs := range map[string]object{"deploy-" + stack: {}, "server-" + stack: {"permissionsBoundary": boundary.id}} {
+		h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", stack,
+			object{"bucket": stack + "-backup-1", "versioningConfiguration": object{"status": "Enabled"}})
+		boundary := h.create("aws:iam/policy:Policy", stack,
+			object{"name": "immutable-infra-server-" + stack, "policy": reviewed(t, "server-"+stack)})
+		for name, inputs := range map[string]object{
+			"deploy-" + stack: {},
+			"server-" + stack: {"permissionsBoundary": boundary.id},
+		} {
 			inputs["name"], inputs["assumeRolePolicy"] = name, trustEC2
 			h.create("aws:iam/role:Role", name, inputs)
 		}
-		h.create("aws:iam/rolePolicy:RolePolicy", "deploy-"+stack, object{"name": "deploy", "role": "deploy-" + stack, "policy": reviewed(t, "deploy-"+stack)})
-		h.create("aws:iam/rolePolicy:RolePolicy", "server-"+stack, object{"name": "all", "role": "server-" + stack, "policy": `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`})
+		h.create("aws:iam/rolePolicy:RolePolicy", "deploy-"+stack,
+			object{"name": "deploy", "role": "deploy-" + stack, "policy": reviewed(t, "deploy-"+stack)})
+		h.create("aws:iam/rolePolicy:RolePolicy", "server-"+stack, object{"name": "all", "role": "server-" + stack,
+			"policy": `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`})
 	}
 
 	deploy := as("deploy-test")
 	for key, allowed := range map[string]bool{
 		"stacks/immutable-infra/test.json": true, "history/immutable-infra/test/test-1.history.json": true,
 		"backups/immutable-infra/test/test.1.json": true, "locks/organization/immutable-infra/test/1.json": true,
-		"stacks/immutable-infra/production.json": false, "stacks/immutable-infra-access/access.json": false, "stacks/immutable-infra/test2.json": false,
-		"locks/organization/immutable-infra/production/1.json": false, "history/immutable-infra/production/production-1.history.json": false, "meta.yaml": false,
+		"stacks/immutable-infra/production.json": false, "stacks/immutable-infra-access/access.json": false,
+		"stacks/immutable-infra/test2.json":                            false,
+		"locks/organization/immutable-infra/production/1.json":         false,
+		"history/immutable-infra/production/production-1.history.json": false, "meta.yaml": false,
 	} {
 		err := put(ctx, deploy, state, ".pulumi/"+key, "{}")
 		if allowed {
@@ -348,7 +383,9 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 	require.Equal(t, "one", body)
 	versions, err := root.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String("production-backup-1")})
 	require.NoError(t, err)
-	_, err = web.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("production-backup-1"), Key: aws.String("history/1"), VersionId: versions.Versions[0].VersionId})
+	_, err = web.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: aws.String("production-backup-1"), Key: aws.String("history/1"), VersionId: versions.Versions[0].VersionId,
+	})
 	require.Equal(t, "AccessDenied", code(err), "its policy allows it, and its boundary does not")
 	require.Equal(t, "AccessDenied", code(put(ctx, web, "payroll", "2026.csv", "")))
 	require.Equal(t, "AccessDenied", code(put(ctx, web, state, ".pulumi/stacks/immutable-infra-access/access.json", "{}")))

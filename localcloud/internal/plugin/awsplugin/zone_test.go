@@ -16,19 +16,23 @@ func (h *harness) zonesOffering(instanceType string) ([]string, error) {
 	response, err := h.server.Invoke(p.InvokeRequest{
 		Token: "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings",
 		Args: toMap(object{
-			"locationType": "availability-zone", "filters": []object{{"name": "instance-type", "values": []string{instanceType}}},
+			"locationType": "availability-zone",
+			"filters":      []object{{"name": "instance-type", "values": []string{instanceType}}},
 		}),
 	})
 	if err != nil {
 		return nil, err
 	}
-	require.Equal(h.t, response.Return.Get("instanceTypes").AsArray().Len(), response.Return.Get("locations").AsArray().Len())
+	require.Equal(h.t, response.Return.Get("instanceTypes").AsArray().Len(),
+		response.Return.Get("locations").AsArray().Len())
 	return store.Record(schema.Record(response.Return)).Texts("locations"), nil
 }
 
 func TestNotEveryZoneOffersEveryInstanceType(t *testing.T) {
 	h := newHarness(t)
-	for instanceType, letters := range map[string]string{"t3.micro": "abcdf", "t4g.small": "abcdf", "t2.micro": "abcdef", "t3.mcro": ""} {
+	for instanceType, letters := range map[string]string{
+		"t3.micro": "abcdf", "t4g.small": "abcdf", "t2.micro": "abcdef", "t3.mcro": "",
+	} {
 		zones, err := h.zonesOffering(instanceType)
 		require.NoError(t, err)
 		expected := []string{}
@@ -53,11 +57,16 @@ func TestWhoMayNotAskForOfferingsIsRefused(t *testing.T) {
 
 func TestALaunchInAZoneThatLacksTheInstanceTypeIsRefused(t *testing.T) {
 	s := newSite(t)
-	subnet := s.create("aws:ec2/subnet:Subnet", "e", object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "us-east-1e"})
+	subnet := s.create("aws:ec2/subnet:Subnet", "e",
+		object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "us-east-1e"})
 	for _, instanceType := range []string{"t3.small", "t4g.small"} {
-		message := s.refuses("Unsupported", "aws:ec2/instance:Instance", s.serverInputs(object{"subnetId": subnet.id, "instanceType": instanceType}))
-		require.Contains(t, message, "Unsupported: Your requested instance type ("+instanceType+") is not supported in your requested Availability Zone (us-east-1e). "+
-			"Please retry your request by not specifying an Availability Zone or choosing us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f.")
+		message := s.refuses("Unsupported", "aws:ec2/instance:Instance",
+			s.serverInputs(object{"subnetId": subnet.id, "instanceType": instanceType}))
+		require.Contains(t, message,
+			"Unsupported: Your requested instance type ("+instanceType+") is not supported in your requested Availability "+
+				"Zone (us-east-1e). "+
+				"Please retry your request by not specifying an Availability Zone or choosing us-east-1a, us-east-1b, "+
+				"us-east-1c, us-east-1d, us-east-1f.")
 	}
 	s.create("aws:ec2/instance:Instance", "old", s.serverInputs(object{"subnetId": subnet.id, "instanceType": "t2.small"}))
 }

@@ -87,10 +87,14 @@ func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
 
 func TestABucketsOwnPolicyIsMergedAndItsRolesTranslated(t *testing.T) {
 	own, err := policy.BucketPolicy("b", statement(`[
-		{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],"Condition":{"Bool":{"aws:SecureTransport":false}}},
-		{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:role/a","arn:aws:iam::123456789012:role/unused"]},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},
-		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},
-		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/unused"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]`))
+		{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],
+			"Condition":{"Bool":{"aws:SecureTransport":false}}},
+		{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:role/a","arn:aws:iam::123456789012:role/unused"]},
+			"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},
+		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},
+			"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},
+		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/unused"},
+			"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]`))
 	require.NoError(t, err)
 	identities := []policy.Identity{
 		{RoleARN: "arn:aws:iam::123456789012:role/a", AccessKeyID: "AKIA1"},
@@ -99,38 +103,49 @@ func TestABucketsOwnPolicyIsMergedAndItsRolesTranslated(t *testing.T) {
 	effective, err := policy.Effective("b", &own, identities)
 	require.NoError(t, err)
 	require.JSONEq(t, statement(`[
-		{"Effect":"Deny","Principal":"*","Action":["s3:*"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],"Condition":{"Bool":{"aws:SecureTransport":["false"]}}},
+		{"Effect":"Deny","Principal":"*","Action":["s3:*"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],
+			"Condition":{"Bool":{"aws:SecureTransport":["false"]}}},
 		{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]`), effective)
 
 	require.NoError(t, own.CheckPrincipals(account, identities))
 	require.ErrorIs(t, own.CheckPrincipals(account, nil), policy.ErrInvalidPrincipal)
-	whole, err := policy.BucketPolicy("b", statement(`{"Effect":"Deny","Principal":{"AWS":"123456789012"},"Action":"s3:*","Resource":"arn:aws:s3:::b"}`))
+	whole, err := policy.BucketPolicy("b",
+		statement(`{"Effect":"Deny","Principal":{"AWS":"123456789012"},"Action":"s3:*","Resource":"arn:aws:s3:::b"}`))
 	require.NoError(t, err)
 	require.ErrorContains(t, whole.CheckPrincipals(account, identities), "would shut out everybody")
 }
 
 func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
 	for name, c := range map[string]struct{ statement, want string }{
-		"an action without its service":             {`[{"Effect":"Allow","Action":"ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "ChangeResourceRecordSets"`},
-		"any action of any service by name":         {`{"Effect":"Allow","Action":"*:Get*","Resource":"*"}`, `has Action "*:Get*"`},
-		"a misspelt action":                         {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
-		"NotAction beside Action":                   {`{"Effect":"Allow","Action":"s3:PutObject","NotAction":"s3:GetObject","Resource":"*"}`, "both Action and NotAction"},
-		"NotResource beside Resource":               {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","NotResource":"*"}`, "both Resource and NotResource"},
-		"NotResource that S3 would have to look at": {`{"Effect":"Deny","NotAction":"ec2:*","NotResource":"*"}`, "NotResource for actions of S3"},
-		"NotResource":                               {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
-		"an unknown condition":                      {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
-		"another resource":                          {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource"},
-		"an unknown operator":                       {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringLikeIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringLikeIfExists"},
-		"a tag's key that is missing":               {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
-		"a variable":                                {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
-		"a variable in a resource":                  {`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:user/${aws:username}"}`, "policy variable"},
-		"a name in place of an ARN":                 {`{"Effect":"Allow","Action":"iam:PassRole","Resource":"server"}`, `Resource "server"`},
-		"any service's resource":                    {`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:*:*:*:*"}`, `Resource "arn:aws:*:*:*:*"`},
-		"no resource":                               {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
-		"no action":                                 {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
-		"a misspelt effect":                         {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
-		"a misspelt element":                        {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
-		"no statement":                              {`[]`, "has no Statement"},
+		"an action without its service":     {`[{"Effect":"Allow","Action":"ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "ChangeResourceRecordSets"`},
+		"any action of any service by name": {`{"Effect":"Allow","Action":"*:Get*","Resource":"*"}`, `has Action "*:Get*"`},
+		"a misspelt action":                 {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
+		"NotAction beside Action": {
+			`{"Effect":"Allow","Action":"s3:PutObject","NotAction":"s3:GetObject","Resource":"*"}`, "both Action and NotAction",
+		},
+		"NotResource beside Resource": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","NotResource":"*"}`,
+			"both Resource and NotResource"},
+		"NotResource that S3 would have to look at": {`{"Effect":"Deny","NotAction":"ec2:*","NotResource":"*"}`,
+			"NotResource for actions of S3"},
+		"NotResource":          {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
+		"an unknown condition": {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
+		"another resource": {
+			`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource",
+		},
+		"an unknown operator":         {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringLikeIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringLikeIfExists"},
+		"a tag's key that is missing": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
+		"a variable":                  {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
+		"a variable in a resource": {
+			`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:user/${aws:username}"}`, "policy variable",
+		},
+		"a name in place of an ARN": {`{"Effect":"Allow","Action":"iam:PassRole","Resource":"server"}`, `Resource "server"`},
+		"any service's resource": {`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:*:*:*:*"}`,
+			`Resource "arn:aws:*:*:*:*"`},
+		"no resource":        {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
+		"no action":          {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
+		"a misspelt effect":  {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
+		"a misspelt element": {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
+		"no statement":       {`[]`, "has no Statement"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := policy.RolePolicy(statement(c.statement))
@@ -138,11 +153,14 @@ func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
 		})
 	}
 	for name, c := range map[string]struct{ statement, want string }{
-		"no principal":        {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`, "has no Principal"},
+		"no principal": {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
+			"has no Principal"},
 		"a service principal": {`{"Effect":"Allow","Principal":{"Service":"logging.s3.amazonaws.com"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}`, "principal of kind Service"},
-		"another bucket":      {`{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bb/*"}`, "not in bucket"},
-		"a named principal":   {`{"Effect":"Allow","Principal":"me","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`, `principal "me"`},
-		"NotPrincipal":        {`{"Effect":"Deny","Principal":"*","NotPrincipal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`, "NotPrincipal"},
+		"another bucket": {`{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bb/*"}`,
+			"not in bucket"},
+		"a named principal": {`{"Effect":"Allow","Principal":"me","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
+			`principal "me"`},
+		"NotPrincipal": {`{"Effect":"Deny","Principal":"*","NotPrincipal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`, "NotPrincipal"},
 	} {
 		t.Run("a bucket's: "+name, func(t *testing.T) {
 			_, err := policy.BucketPolicy("b", statement(c.statement))
@@ -188,16 +206,25 @@ func TestWhatARoleMayDo(t *testing.T) {
 		request    policy.Request
 		want       policy.Decision
 	}{
-		"nothing without a statement about it": {`[{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*"}]`, run, policy.NotAllowed},
-		"what a pattern of actions covers":     {`[{"Effect":"Allow","Action":"ec2:r*Instances","Resource":"*"}]`, run, policy.Allowed},
-		"everything":                           {`[{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Allowed},
-		"all but what NotAction names":         {`[{"Effect":"Allow","NotAction":["iam:*","ec2:Run*"],"Resource":"*"}]`, run, policy.NotAllowed},
-		"what NotAction does not name":         {`[{"Effect":"Allow","NotAction":"ec2:Terminate*","Resource":"arn:aws:ec2:*:*:instance/*"}]`, run, policy.Allowed},
-		"a resource by a pattern":              {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:us-east-1:123456789012:instance/i-?123*"}]`, run, policy.Allowed},
-		"another resource":                     {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.NotAllowed},
-		"all resources but some":               {`[{"Effect":"Allow","Action":"ec2:*","NotResource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.Allowed},
+		"nothing without a statement about it": {`[{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*"}]`, run,
+			policy.NotAllowed},
+		"what a pattern of actions covers": {`[{"Effect":"Allow","Action":"ec2:r*Instances","Resource":"*"}]`, run,
+			policy.Allowed},
+		"everything": {`[{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Allowed},
+		"all but what NotAction names": {`[{"Effect":"Allow","NotAction":["iam:*","ec2:Run*"],"Resource":"*"}]`, run,
+			policy.NotAllowed},
+		"what NotAction does not name": {
+			`[{"Effect":"Allow","NotAction":"ec2:Terminate*","Resource":"arn:aws:ec2:*:*:instance/*"}]`, run, policy.Allowed,
+		},
+		"a resource by a pattern": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:us-east-1:123456789012:instance/i-?123*"}]`, run, policy.Allowed},
+		"another resource": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:vpc/*"}]`,
+			run, policy.NotAllowed},
+		"all resources but some": {
+			`[{"Effect":"Allow","Action":"ec2:*","NotResource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.Allowed,
+		},
 		"an action about no resource, by an ARN": {
-			`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:*"}]`, policy.Request{Action: "ec2:DescribeVpcs", Resource: "*"}, policy.NotAllowed,
+			`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:*"}]`,
+			policy.Request{Action: "ec2:DescribeVpcs", Resource: "*"}, policy.NotAllowed,
 		},
 		"a denial wins": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:RunInstances","Resource":"*"},{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Denied,
@@ -215,10 +242,12 @@ func TestWhatARoleMayDo(t *testing.T) {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/stack":"local"},"StringLike":{"aws:RequestedRegion":"eu-*"}}}]`, run, policy.NotAllowed,
 		},
 		"a key that the request does not have": {
-			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:ResourceTag/stack":"*"}}}]`, run, policy.NotAllowed,
+			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:ResourceTag/stack":"*"}}}]`, run,
+			policy.NotAllowed,
 		},
 		"no key is unequal to all": {
-			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Denied,
+			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:ResourceTag/stack":"local"}}}]`,
+			run, policy.Denied,
 		},
 		"no key where it need not exist": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Allowed,
@@ -272,8 +301,10 @@ func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
 		return err
 	}
 	require.NoError(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"},"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}`))
-	require.ErrorContains(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"}}`), "every repository at GitHub")
-	require.ErrorContains(t, trust(`{"StringLike":{"token.actions.githubusercontent.com:sub":["repo:o/r:*","*"]}}`), "every repository at GitHub")
+	require.ErrorContains(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"}}`),
+		"every repository at GitHub")
+	require.ErrorContains(t, trust(`{"StringLike":{"token.actions.githubusercontent.com:sub":["repo:o/r:*","*"]}}`),
+		"every repository at GitHub")
 	_, err := policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity"}`))
 	require.ErrorContains(t, err, "knows only OIDC providers")
 	_, err = policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/example.com"},"Action":"sts:AssumeRole"}`))
@@ -282,17 +313,20 @@ func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
 
 func TestRolesThatAreAllowedTheSameShareAStatement(t *testing.T) {
 	role := func(key string, resources ...string) policy.Identity {
-		return policy.Identity{AccessKeyID: key, Policies: []policy.Document{{Version: "2012-10-17", Statement: []policy.Statement{{
-			Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: resources,
-		}}}}}
+		return policy.Identity{AccessKeyID: key,
+			Policies: []policy.Document{{Version: "2012-10-17", Statement: []policy.Statement{{
+				Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: resources,
+			}}}}}
 	}
 	merged, err := policy.Merge("state", "", []policy.Identity{
 		role("A", "arn:aws:s3:::state/x"), role("B", "arn:aws:s3:::state/x"), role("C", "arn:aws:s3:::state/y"),
 	})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
-		{"Sid": "LocalcloudRole1", "Effect": "Allow", "Principal": {"AWS": ["A", "B"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/x"]},
-		{"Sid": "LocalcloudRole2", "Effect": "Allow", "Principal": {"AWS": ["C"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/y"]}
+		{"Sid": "LocalcloudRole1", "Effect": "Allow", "Principal": {"AWS": ["A", "B"]},
+			"Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/x"]},
+		{"Sid": "LocalcloudRole2", "Effect": "Allow", "Principal": {"AWS": ["C"]},
+			"Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::state/y"]}
 	]}`, merged)
 }
 
@@ -301,7 +335,8 @@ func TestARoleThatSharesOneStatementDoesNotGetTheOther(t *testing.T) {
 		return policy.Identity{AccessKeyID: key, Policies: []policy.Document{rolePolicy(t, statement(
 			`{"Effect":"Allow","Action":`+actions+`,"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`))}}
 	}
-	effective, err := policy.Effective("b", nil, []policy.Identity{role("A", `["s3:ListBucket","s3:GetObject"]`), role("B", `"s3:ListBucket"`)})
+	effective, err := policy.Effective("b", nil,
+		[]policy.Identity{role("A", `["s3:ListBucket","s3:GetObject"]`), role("B", `"s3:ListBucket"`)})
 	require.NoError(t, err)
 	require.JSONEq(t, statement(`[
 		{"Effect":"Allow","Principal":{"AWS":["A","B"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"]},

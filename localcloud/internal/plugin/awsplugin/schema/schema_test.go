@@ -49,23 +49,24 @@ func stricter() map[string]string {
 		noAlias     = "AWS has an alias in its place, and localcloud has not"
 	)
 	return map[string]string{
-		"aws:ec2/eipAssociation:EipAssociation allocationId":                         "AWS takes publicIp in its place",
-		"aws:ec2/eipAssociation:EipAssociation instanceId":                           "AWS takes networkInterfaceId in its place",
-		"aws:ec2/instance:Instance ami":                                              noDefault,
-		"aws:ec2/instance:Instance instanceType":                                     noDefault,
-		"aws:ec2/instance:Instance subnetId":                                         noDefault,
-		"aws:ec2/securityGroup:SecurityGroup vpcId":                                  noDefault,
-		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":                     "AWS takes other sources in its place, and localcloud has not",
-		"aws:ec2/subnet:Subnet cidrBlock":                                            noDefault,
-		"aws:ec2/vpc:Vpc cidrBlock":                                                  noDefault,
-		"aws:ec2/route:Route destinationCidrBlock":                                   onlyGateway,
-		"aws:ec2/route:Route gatewayId":                                              onlyGateway,
-		"aws:ec2/routeTable:RouteTable routes[].cidrBlock":                           onlyGateway,
-		"aws:ec2/routeTable:RouteTable routes[].gatewayId":                           onlyGateway,
-		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId":               "AWS takes gatewayId in its place",
-		"aws:route53/record:Record records":                                          noAlias,
-		"aws:route53/record:Record ttl":                                              noAlias,
-		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2 rules": "S3 refuses a configuration without rules",
+		"aws:ec2/eipAssociation:EipAssociation allocationId":           "AWS takes publicIp in its place",
+		"aws:ec2/eipAssociation:EipAssociation instanceId":             "AWS takes networkInterfaceId in its place",
+		"aws:ec2/instance:Instance ami":                                noDefault,
+		"aws:ec2/instance:Instance instanceType":                       noDefault,
+		"aws:ec2/instance:Instance subnetId":                           noDefault,
+		"aws:ec2/securityGroup:SecurityGroup vpcId":                    noDefault,
+		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":       "AWS takes other sources in its place",
+		"aws:ec2/subnet:Subnet cidrBlock":                              noDefault,
+		"aws:ec2/vpc:Vpc cidrBlock":                                    noDefault,
+		"aws:ec2/route:Route destinationCidrBlock":                     onlyGateway,
+		"aws:ec2/route:Route gatewayId":                                onlyGateway,
+		"aws:ec2/routeTable:RouteTable routes[].cidrBlock":             onlyGateway,
+		"aws:ec2/routeTable:RouteTable routes[].gatewayId":             onlyGateway,
+		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId": "AWS takes gatewayId in its place",
+		"aws:route53/record:Record records":                            noAlias,
+		"aws:route53/record:Record ttl":                                noAlias,
+		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2 rules": "S3 refuses a configuration " +
+			"without rules",
 	}
 }
 
@@ -86,7 +87,8 @@ func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
 	require.NoError(t, err)
 	expected, actual := map[string]string{}, map[string]string{}
 	for token, s := range types {
-		require.Contains(t, document.Types, token, "testdata/provider/schema.json lacks %s: read the provider's schema of the type, and add it", token)
+		require.Contains(t, document.Types, token,
+			"testdata/provider/schema.json lacks %s: read the provider's schema of the type, and add it", token)
 		inputs := map[string]string{}
 		paths("", s.Inputs, s.Unsupported, inputs)
 		for path, what := range document.Types[token] {
@@ -107,8 +109,10 @@ func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, expected, actual, "for an input that localcloud must require and AWS does not, add the reason to stricter")
+	require.Equal(t, expected, actual,
+		"for an input that localcloud must require and AWS does not, add the reason to stricter")
 	for input := range stricter() {
-		require.True(t, strings.HasPrefix(actual[input], "required"), "stricter names %s, which localcloud does not require", input)
+		require.True(t, strings.HasPrefix(actual[input], "required"), "stricter names %s, which localcloud does not require",
+			input)
 	}
 }
