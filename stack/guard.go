@@ -14,13 +14,15 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/internal/rehearsal"
 )
 
 // guard rejects well-formed values that do not belong in this stack: settings of the local cloud
 // and documentation placeholders in a stack on AWS, and names of another stack in any.
 func (v *validator) guard(c *Config) {
 	others := v.siblingStacks()
-	if !rehearsal(v.stack) {
+	if !rehearsal.Stack(v.stack) {
 		v.realNames(c)
 		v.realFiles(c)
 		v.realAddresses(c)
@@ -35,11 +37,6 @@ func (v *validator) guard(c *Config) {
 				" is a staging environment, whose certificates browsers refuse; write the directory of the real one",
 			v.toSet("acmeDirectory", Defaults().ACMEDirectory))
 	}
-}
-
-// rehearsal reports whether a stack runs on the local cloud.
-func rehearsal(stack string) bool {
-	return stack == "local" || strings.HasPrefix(stack, "local-")
 }
 
 // The placeholders of Pulumi.production.yaml and Pulumi.test.yaml.
@@ -192,7 +189,7 @@ func (v *validator) realIDs(c *Config, others []siblingStack) {
 			return
 		}
 		for _, other := range others {
-			if id != "" && rehearsal(other.stack) && id == of(other.config) {
+			if id != "" && rehearsal.Stack(other.stack) && id == of(other.config) {
 				v.add(key, fmt.Sprintf("%s belongs to the local cloud (%s); %s", v.redacted(key, id), other.file, write),
 					v.toSet(key, example))
 				return

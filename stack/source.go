@@ -3,6 +3,8 @@ package stack
 import (
 	"regexp"
 	"strings"
+
+	"immutable-infra/internal/rehearsal"
 )
 
 // source is the origin of a configuration. It is empty for values alone.
@@ -24,7 +26,7 @@ func (o source) hidden(key string) bool {
 // toSet is the command that sets a key, or an element of a list. It has no value of a secret: Pulumi prompts for it,
 // and no shell history keeps it.
 func (o source) toSet(key, value string) string {
-	if o.stack != "" && !rehearsal(o.stack) {
+	if o.stack != "" && !rehearsal.Stack(o.stack) {
 		// The guards would reject these examples.
 		value = strings.NewReplacer("ada@example.org", "YOU@YOUR-DOMAIN", "example.org", "YOUR-DOMAIN", "192.0.2.7",
 			"YOUR-ADDRESS", placeholderZone, "YOUR-ZONE-ID").Replace(value)

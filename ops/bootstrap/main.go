@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"immutable-infra/internal/rehearsal"
 	"immutable-infra/ops/bootstrap/internal/backend"
 	"immutable-infra/ops/bootstrap/internal/bucket"
 	"immutable-infra/ops/bootstrap/internal/key"
@@ -123,7 +124,7 @@ func read(args []string) (*order, error) {
 		check(o.Bucket != "", "BUCKET is not set, and has no default with ENDPOINT; set it, such as BUCKET=my-pulumi-state")
 	}
 	// A key in the wrong place costs money, or encrypts secrets that cannot be decrypted elsewhere.
-	rehearsed := o.Stack == "local" || strings.HasPrefix(o.Stack, "local-")
+	rehearsed := rehearsal.Stack(o.Stack)
 	inLocalCloud := os.Getenv("AWS_ENDPOINT_URL_KMS") != ""
 	check(o.Stack == "" || !rehearsed || inLocalCloud,
 		`STACK=%s is a stack of the local cloud, but this shell is set up for AWS; run: eval "$(make -s env)"`,
