@@ -21,5 +21,5 @@ func Equal(t *testing.T, name, text string) {
 	}
 	expected, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, string(expected), text, "%s differs; if the change is meant: UPDATE_GOLDEN=1 go test ./...", path)
+	require.Equal(t, string(expected), text, "%s differs; if the change is meant, run make golden", path)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/golden"
 	"immutable-infra/ops/access/permissions"
 )
 
@@ -135,15 +136,7 @@ func TestThePoliciesAreAsReviewed(t *testing.T) {
 		var indented bytes.Buffer
 		require.NoError(t, json.Indent(&indented, []byte(text), "", "  "))
 		indented.WriteByte('\n')
-		path := filepath.Join("testdata", name+".json")
-		if os.Getenv("UPDATE_GOLDEN") == "1" {
-			require.NoError(t, os.WriteFile(path, indented.Bytes(), 0o644))
-			continue
-		}
-		expected, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.Equal(t, string(expected), indented.String(),
-			"%s differs; if the change is meant: UPDATE_GOLDEN=1 go test ./...", path)
+		golden.Equal(t, name+".json", indented.String())
 	}
 }
 
