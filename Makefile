@@ -23,6 +23,11 @@ IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in \
 SERVED_BY := nginx libnginx-mod-http-brotli-filter libnginx-mod-http-headers-more-filter php8.2-fpm
 LIBRARIES := libacl1 libapparmor1 libargon2-1 libbrotli1 libpcre2-8-0 libsodium23 libssl3 libsystemd0 libxml2
 
+# The tools that tests find by the environment; a missing one fails a test, which `go test` alone skips.
+WITH_TOOLS := REQUIRE_TOOLS=1 \
+	LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
+	PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH"
+
 # Without C: the same static programs on every machine, and one build of each package.
 export CGO_ENABLED := 0
 
@@ -103,18 +108,19 @@ access: ## Create the roles of GitHub's workflows: docs/github.md
 test: check e2e ## Run every test, the end-to-end ones included
 
 .PHONY: check
-check: lint ## Check format, prose, lint and unit tests
+check: lint tools ## Check format, prose, lint and unit tests
+	@for module in $(MODULES); do $(WITH_TOOLS) go test -C $$module ./... || exit 1; done
+
+.PHONY: tools
+tools: versitygw ## Install, build and unpack the tools of unit tests; CONTRIBUTING.md says how to use them
 	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types $(LIBRARIES)
 	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
-	@$(MAKE) -s versitygw
 	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
-	@for module in $(filter-out e2e,$(MODULES)); do \
-	  LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" LOCALCLOUD_PEBBLE="$(CURDIR)/.localcloud/bin/pebble" \
-	    PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" \
-	    go test -C $$module ./... || exit 1; \
-	done
-	@LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
-	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" go test -C e2e ./...
+
+.PHONY: golden
+golden: ## Write the reviewed files of tests below testdata/ again: review the difference
+	UPDATE_GOLDEN=1 go test -count 1 . ./stack
+	UPDATE_GOLDEN=1 go test -C ops -count 1 ./access/...
 
 .PHONY: lint
 lint: prose ## Check format and lint: Go, shell, workflows, prose

@@ -28,16 +28,6 @@ const (
 	originalBucket = "original"
 )
 
-// versitygw is the program of the S3 server.
-func versitygw(t *testing.T) string {
-	t.Helper()
-	program := os.Getenv("LOCALCLOUD_VERSITYGW")
-	if program == "" {
-		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary")
-	}
-	return program
-}
-
 // TestBackup measures the cost of backups while a history grows, and their restores, for the
 // project and for the system that it is modelled on.
 func TestBackup(t *testing.T) {
@@ -101,7 +91,7 @@ type backupBench struct {
 
 func newBackupBench(t *testing.T, agent serveragent.Program, series int, values simulated.Values) *backupBench {
 	t.Helper()
-	store := s3server.Start(t, versitygw(t), serveragent.Bucket, originalBucket)
+	store := s3server.Start(t, serveragent.Bucket, originalBucket)
 	server := agent.Server(t, store, "i-0123456789abcdef0")
 	server.TakeVIP(t)
 	prometheus, err := simulated.New(server.Data(), server.Name, series, values)

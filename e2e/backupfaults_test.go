@@ -17,6 +17,7 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 	"immutable-infra/e2e/internal/serveragent"
 	"immutable-infra/e2e/internal/simulated"
+	"immutable-infra/internal/testtool"
 )
 
 // faultSeries is the number of series where it does not matter.
@@ -119,7 +120,7 @@ func (w faultWorld) during(request string, meanwhile func()) (happened func() bo
 // TestBackupFaults injects faults into a real storage of Prometheus and into its backup, and
 // compares the restored samples one by one.
 func TestBackupFaults(t *testing.T) {
-	program := versitygw(t)
+	testtool.Named(t, "LOCALCLOUD_VERSITYGW")
 	agent := serveragent.Build(t, root(t).dir)
 	for name, test := range map[string]func(w faultWorld){
 		"the last record is half written":          faultTornRecord,
@@ -131,7 +132,7 @@ func TestBackupFaults(t *testing.T) {
 		"a server is restored and replaced itself": faultGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(faultWorld{s3server.Start(t, program, serveragent.Bucket), t, agent})
+			test(faultWorld{s3server.Start(t, serveragent.Bucket), t, agent})
 		})
 	}
 }
@@ -175,7 +176,7 @@ func faultTornRecord(w faultWorld) {
 func faultChangesMeanwhile(w faultWorld) {
 	for _, part := range []string{"wal", "checkpoints", "blocks", "catalogues", "manifests"} {
 		w.t.Run("before the first of the "+part, func(t *testing.T) {
-			w := faultWorld{s3server.Start(t, versitygw(t), serveragent.Bucket), t, w.agent}
+			w := faultWorld{s3server.Start(t, serveragent.Bucket), t, w.agent}
 			server := w.first()
 			server.advance(9*time.Hour + time.Minute)
 			before := server.Blocks()
@@ -222,7 +223,7 @@ func faultDamaged(w faultWorld) {
 		"bytes of the newest manifest": {"history/manifests/", ".json", scramble, 1, false},
 	} {
 		w.t.Run(name, func(t *testing.T) {
-			w := faultWorld{s3server.Start(t, versitygw(t), serveragent.Bucket), t, w.agent}
+			w := faultWorld{s3server.Start(t, serveragent.Bucket), t, w.agent}
 			server := w.first()
 			server.advance(5 * time.Hour)
 			// The last one before a block is cut, and three that contain it.

@@ -13,15 +13,14 @@ import (
 
 	"immutable-infra/e2e/internal/s3server"
 	"immutable-infra/e2e/internal/serveragent"
+	"immutable-infra/internal/testtool"
 )
 
 // TestRestoreDrill runs the drill on a backup with known content.
 func TestRestoreDrill(t *testing.T) {
-	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("no Prometheus on the PATH: make check unpacks Debian's")
-	}
+	testtool.Path(t, "prometheus")
 	agent := serveragent.Build(t, root(t).dir)
-	w := faultWorld{s3server.Start(t, versitygw(t), serveragent.Bucket), t, agent}
+	w := faultWorld{s3server.Start(t, serveragent.Bucket), t, agent}
 	server := w.first()
 	server.advance(7*time.Hour + time.Minute)
 	server.backup()

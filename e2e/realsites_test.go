@@ -101,7 +101,7 @@ func TestRealSitesAreWhole(t *testing.T) {
 			build.Dir = source
 			build.Env = append(os.Environ(), "JEKYLL_ENV=production", "LANG=C.UTF-8")
 			output, err := build.CombinedOutput()
-			if err != nil && strings.Contains(string(output), "cannot load such file") {
+			if err != nil && strings.Contains(string(output), "cannot load such file") && os.Getenv("E2E") != "sites" {
 				t.Skipf("needs Jekyll's plugins: make test-sites installs them\n%s", output)
 			}
 			require.NoError(t, err, string(output))

@@ -19,7 +19,7 @@ const contentBucket = "content"
 
 // TestSync builds and syncs with the real program to a real S3 server.
 func TestSync(t *testing.T) {
-	server := s3server.Start(t, versitygw(t), contentBucket)
+	server := s3server.Start(t, contentBucket)
 	p := publisher.New(t, root(t).dir, server, contentBucket)
 	p.Write(t, "index.html", "front")
 	p.Write(t, "about.html", "about")

@@ -79,7 +79,7 @@ func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 	// Like S3. Without it, each request opens a connection.
 	t.Setenv("VGW_KEEP_ALIVE", "true")
 	buckets := []string{"ours", "rclone", "s3cmd", "aws"}
-	server := s3server.Start(t, versitygw(t), buckets...)
+	server := s3server.Start(t, buckets...)
 	// The proxy that counts would take processor time.
 	server.URL = server.Direct
 	if late > 0 {

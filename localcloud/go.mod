@@ -152,5 +152,8 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	gotest.tools/v3 v3.5.2 // indirect
+	immutable-infra v0.0.0
 	lukechampine.com/frand v1.5.1 // indirect
 )
+
+replace immutable-infra => ../

@@ -3,17 +3,18 @@ package publish
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	p := newProject(t, "blog/infra", "..")
 	p.write(map[string]string{
 		"_config.yml":                            "title: blog\nexclude: [notes.md, 404]\n",
@@ -41,7 +42,7 @@ func TestBuildInLinkedWorkDirectoryIsComplete(t *testing.T) {
 }
 
 func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	p := newProject(t, "project", "real")
 	require.NoError(t, os.Symlink("real", "site"))
 	p.settings.SiteDir = "site"
@@ -82,7 +83,7 @@ func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 }
 
 func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	p := newProject(t, "project, [a] {b}*?", "../blog, [1] {2}*?")
 	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
 	p.strange("")
@@ -105,7 +106,7 @@ func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
 }
 
 func TestB4JekyllsOwnFilesAndAPluginsDoNotChangeTheHash(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
 		"_config.yml": "incremental: true\n", "index.html": frontMatter + "front",
@@ -142,7 +143,7 @@ func TestLogOfABuildNamesNoDotfiles(t *testing.T) {
 }
 
 func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	for name, c := range map[string]struct {
 		file, config string
 		published    bool
@@ -168,7 +169,7 @@ func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
 }
 
 func TestB6APostHasTheSameAddressInEachTimeZone(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	for _, zone := range []string{"", "America/Los_Angeles", "Pacific/Kiritimati"} {
 		t.Run("TZ="+zone, func(t *testing.T) {
 			t.Setenv("TZ", zone)
@@ -449,7 +450,7 @@ func TestTheSitesOwnConfigurationIsRead(t *testing.T) {
 }
 
 func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
-	needJekyll(t)
+	testtool.Path(t, "jekyll")
 	p := newProject(t, "blog/docs/infra", "../..")
 	p.write(map[string]string{
 		"_config.yml": "source: docs\ndestination: docs/out\n", "docs/index.html": frontMatter + "front",
@@ -461,10 +462,8 @@ func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
 }
 
 func TestB4ALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
-	needJekyll(t)
-	if _, err := exec.LookPath("bundle"); err != nil {
-		t.Skip("install bundler")
-	}
+	testtool.Path(t, "jekyll")
+	testtool.Path(t, "bundle")
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"Gemfile": "gem 'jekyll'\n", "index.html": frontMatter + "front"})
 	hash := p.hash()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -86,15 +85,6 @@ func tools(t *testing.T, scripts map[string]string) {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o755))
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-}
-
-// needJekyll skips a test if the machine has no Jekyll. In CI that is an error.
-func needJekyll(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("jekyll"); err != nil {
-		require.Empty(t, os.Getenv("CI"), "install Jekyll: ops/scripts/need.sh jekyll")
-		t.Skip("install Jekyll: ops/scripts/need.sh jekyll")
-	}
 }
 
 // strange creates special files in a directory of the site, and files that editors and desktops

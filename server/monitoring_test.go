@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,24 +15,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
-)
 
-// tool is the path of a program of Prometheus' or Alertmanager's packages. Without it, it skips the
-// test.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("%s is not on the PATH: `make check` unpacks it, from Debian's packages prometheus and "+
-			"prometheus-alertmanager", name)
-	}
-	require.NoError(t, err)
-	return path
-}
+	"immutable-infra/internal/testtool"
+)
 
 func runTool(t *testing.T, name string, args ...string) {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), tool(t, name), args...).CombinedOutput()
+	output, err := exec.CommandContext(t.Context(), testtool.Path(t, name), args...).CombinedOutput()
 	require.NoError(t, err, "%s %s:\n%s", name, strings.Join(args, " "), output)
 }
 
@@ -265,8 +253,8 @@ func withHeartbeat(t *testing.T, c container) container {
 // routed is the receiver of an alert by a rendered configuration.
 func routed(t *testing.T, config, alertname string) string {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "config", "routes", "test", "--config.file", config,
-		"alertname="+alertname, "server=i-0123456789abcdef0").Output()
+	output, err := exec.CommandContext(t.Context(), testtool.Path(t, "amtool"),
+		"config", "routes", "test", "--config.file", config, "alertname="+alertname, "server=i-0123456789abcdef0").Output()
 	require.NoError(t, err)
 	return strings.TrimSpace(string(output))
 }
@@ -302,7 +290,7 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 // 0.26, which knows no such file. Servers have 0.28.
 func withoutURLFile(t *testing.T, config, text string) {
 	t.Helper()
-	version, err := exec.CommandContext(t.Context(), tool(t, "amtool"), "--version").CombinedOutput()
+	version, err := exec.CommandContext(t.Context(), testtool.Path(t, "amtool"), "--version").CombinedOutput()
 	require.NoError(t, err, string(version))
 	if !regexp.MustCompile(`version 0\.(1\d|2[0-5])\.`).Match(version) {
 		return
@@ -542,7 +530,7 @@ func TestPrometheusReadsTheServersMetrics(t *testing.T) {
 	text, err := os.Open(filepath.Join(s.root, "srv/metrics/server.prom"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, text.Close()) }()
-	command := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "metrics")
+	command := exec.CommandContext(t.Context(), testtool.Path(t, "promtool"), "check", "metrics")
 	command.Stdin = text
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, string(output))

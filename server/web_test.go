@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/server/rules"
 )
 
@@ -73,7 +74,7 @@ func stoppedWebServer(t *testing.T) *webServer {
 	types := exec.CommandContext(t.Context(), "sh", "files/nginx/types")
 	list, err := os.Open("/etc/mime.types")
 	if err != nil {
-		t.Skip("no list of types here: apt-get install media-types")
+		testtool.Missing(t, "no list of types here: run make tools, which installs media-types")
 	}
 	defer func() { require.NoError(t, list.Close()) }()
 	types.Stdin = list
@@ -161,7 +162,7 @@ func program(t *testing.T, names ...string) string {
 			}
 		}
 	}
-	t.Skipf("%s is not installed here", names[0])
+	testtool.Missing(t, "%s is not installed here: run make tools", names[0])
 	return ""
 }
 

@@ -687,7 +687,9 @@ func TestCommandsOfMessagesLeadToAValidConfiguration(t *testing.T) {
 				var removals []func()
 				for _, problem := range problems {
 					if strings.HasPrefix(problem.Key, "Pulumi.") {
-						t.Skip("somebody has to look")
+						// Only an operator can correct another stack's file.
+						require.Empty(t, problem.Commands, problem.Key)
+						return
 					}
 					require.NotEmpty(t, problem.Commands, problem.Key)
 					for _, command := range problem.Commands {

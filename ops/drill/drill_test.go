@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"immutable-infra/internal/testtool"
 )
 
 // site is a stack whose Pulumi and agent are scripts. The agent restores a directory, and prints the report of
@@ -76,10 +78,7 @@ func (s *site) drill(args ...string) (code int, found report, stderr string) {
 // measure runs a real Prometheus for some scrapes. It returns their minimum and maximum number.
 func (s *site) measure() (least, most int64) {
 	s.t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		s.t.Skip("no Prometheus on the PATH: make check unpacks Debian's")
-	}
+	program := testtool.Path(s.t, "prometheus")
 	const wanted = 3
 	var scrapes atomic.Int64
 	enough := make(chan struct{})
@@ -155,9 +154,7 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 }
 
 func TestNothingMeasuredFails(t *testing.T) {
-	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("no Prometheus on the PATH: make check unpacks Debian's")
-	}
+	testtool.Path(t, "prometheus")
 	s := newSite(t)
 	if err := os.Mkdir(s.saved, 0o755); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 if ! command -v apt-get >/dev/null; then
-  echo "cannot unpack ${missing[*]}: no apt-get; tests that need them are skipped unless they are on the PATH" >&2
+  echo "cannot unpack ${missing[*]}: no apt-get; put them on the PATH" >&2
   exit 0
 fi
 echo "unpacking ${missing[*]}"

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
@@ -199,13 +201,10 @@ func FuzzRedirects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) { check(t, nil, text) })
 }
 
-// nginxTest makes the real nginx check the files. Without nginx, it skips the test.
+// nginxTest makes the real nginx check the files.
 func nginxTest(t *testing.T, files map[string]string) {
 	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed here")
-	}
+	nginx := testtool.Path(t, "nginx")
 	dir := t.TempDir()
 	configuration := "load_module " + filepath.Join(filepath.Dir(nginx),
 		"../lib/nginx/modules/ngx_http_headers_more_filter_module.so") + `;

@@ -17,16 +17,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // startPrometheus runs a real Prometheus on a data directory until the test ends, and returns its
 // address. It collects from targets, if any.
 func startPrometheus(t *testing.T, data string, targets ...string) string {
 	t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		t.Skip("no Prometheus to test with: put one on PATH, as make check does")
-	}
+	program := testtool.Path(t, "prometheus")
 	config := filepath.Join(t.TempDir(), "prometheus.yaml")
 	text := "global: {scrape_interval: 50ms, scrape_timeout: 50ms}\n"
 	if len(targets) > 0 {

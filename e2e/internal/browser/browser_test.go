@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // onePixel is a picture of one green pixel.
@@ -49,7 +51,7 @@ func write(t *testing.T, files map[string]string) string {
 // TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after another.
 func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
-		t.Skip("needs Chromium: ops/scripts/need.sh chromium")
+		testtool.Missing(t, "Chromium is not installed here: run make tools")
 	}
 	browser, stop, err := Start(t.Context(),
 		Options{Others: map[string]string{"https://player.example/": "<!doctype html><title>Player</title><p>Player</p>"}})

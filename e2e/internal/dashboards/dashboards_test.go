@@ -1,7 +1,6 @@
 package dashboards
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/internal/testtool"
 )
 
 func hour(server string) Values {
@@ -113,11 +114,7 @@ func TestDashboardsHaveTheNamesThatLinksUse(t *testing.T) {
 }
 
 func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Skip("promtool is not on the PATH: `make check` unpacks it, from Debian's package prometheus")
-	}
-	require.NoError(t, err)
+	promtool := testtool.Path(t, "promtool")
 	type rule struct {
 		Record string `yaml:"record"`
 		Expr   string `yaml:"expr"`

@@ -3,7 +3,6 @@
 package s3server
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // The account of the server.
@@ -58,37 +58,14 @@ type Server struct {
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Start runs the program until the test ends, with these buckets.
-func Start(t *testing.T, program string, buckets ...string) *Server {
+// Start runs the server until the test ends, with these buckets.
+func Start(t *testing.T, buckets ...string) *Server {
 	t.Helper()
 	server := &Server{dir: t.TempDir(), traffic: Traffic{Requests: map[string]int{}}}
 	for _, bucket := range buckets {
 		require.NoError(t, os.Mkdir(filepath.Join(server.dir, bucket), 0o755))
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-	command := exec.Command(program, "--port", address, "--region", Region, "--access", AccessKey, "--secret", SecretKey,
-		"--quiet", "posix", server.dir)
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	require.NoError(t, command.Start())
-	t.Cleanup(func() {
-		// The only error expected here is the one from Kill.
-		_, _ = command.Process.Kill(), command.Wait()
-		if t.Failed() {
-			t.Log(output.String())
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		connection, err := net.Dial("tcp", address)
-		if err == nil {
-			require.NoError(t, connection.Close())
-			break
-		}
-		require.True(t, time.Now().Before(deadline), "the S3 server does not listen: %s", &output)
-	}
+	address := testtool.S3{Region: Region, AccessKey: AccessKey, SecretKey: SecretKey}.Start(t, server.dir)
 	server.Direct = "http://" + address
 	server.front(t, address)
 	return server

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/acme"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/localcloud/internal/dns"
 	"immutable-infra/localcloud/internal/pki"
 	"immutable-infra/localcloud/internal/state"
@@ -96,7 +97,7 @@ func TestAnAnswerThatIsNoCertificateIsNotTrusted(t *testing.T) {
 // localcloud's configuration, name server and certificate authority, and gets a
 // certificate from it by HTTP-01.
 func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
-	binary := pebbleBinary(t)
+	binary := testtool.Named(t, "LOCALCLOUD_PEBBLE")
 	authority, own, certificate, key := loopbackAuthority(t)
 
 	site := "site." + ZoneName
@@ -177,16 +178,6 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	_, err = leaf.Verify(x509.VerifyOptions{Roots: bundle, Intermediates: issuers, DNSName: site})
 	require.NoError(t, err)
 	require.InDelta(t, 90*24, leaf.NotAfter.Sub(leaf.NotBefore).Hours(), 1)
-}
-
-// pebbleBinary finds the real ACME server, or skips the test.
-func pebbleBinary(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("LOCALCLOUD_PEBBLE")
-	if binary == "" {
-		t.Skip("no ACME server to test with: set LOCALCLOUD_PEBBLE to a pebble binary")
-	}
-	return binary
 }
 
 // startNames serves records, and returns the server's address.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/localcloud/internal/victorops"
 )
 
@@ -62,11 +63,7 @@ func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *ale
 // startBeatingAlertmanager starts one that has the URL of a heartbeat monitor, unless that is empty.
 func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, heartbeat string) *alertmanager {
 	t.Helper()
-	program, err := exec.LookPath("prometheus-alertmanager")
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Skip("prometheus-alertmanager is not on the PATH: `make check` unpacks it, from Debian's package of that name")
-	}
-	require.NoError(t, err)
+	program := testtool.Path(t, "prometheus-alertmanager")
 	source := filepath.Join("..", "..", "..", "server", "files", "alertmanager")
 	root := t.TempDir()
 	address := freeAddress(t)

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -23,6 +21,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"immutable-infra/internal/testtool"
 )
 
 // Gateway is versitygw, a real S3 server, with one bucket, whose objects are files below Dir.
@@ -39,53 +39,20 @@ type Gateway struct {
 	skew      time.Duration
 }
 
-// StartGateway runs the program that LOCALCLOUD_VERSITYGW names until the test ends, and points the
-// SDK's default chain at it. Without the variable it skips the test.
+// StartGateway runs it until the test ends, and points the SDK's default chain at it.
 func StartGateway(t *testing.T) *Gateway {
 	t.Helper()
-	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
-	if binary == "" {
-		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary")
-	}
 	data := t.TempDir()
 	gateway := &Gateway{Bucket: "backup", Dir: filepath.Join(data, "backup")}
 	if err := os.Mkdir(gateway.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	environment := Environment("", filepath.Join(t.TempDir(), "none"))
-	command := exec.Command(binary, "--port", address, "--region", environment["AWS_REGION"],
-		"--access", environment["AWS_ACCESS_KEY_ID"], "--secret", environment["AWS_SECRET_ACCESS_KEY"], "--quiet", "posix",
-		data)
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		// The only error expected here is the one from Kill.
-		_, _ = command.Process.Kill(), command.Wait()
-		if t.Failed() {
-			t.Log(output.String())
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		connection, err := net.Dial("tcp", address)
-		if err == nil {
-			connection.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("versitygw does not listen: %s", &output)
-		}
-	}
+	address := testtool.S3{
+		Region:    environment["AWS_REGION"],
+		AccessKey: environment["AWS_ACCESS_KEY_ID"],
+		SecretKey: environment["AWS_SECRET_ACCESS_KEY"],
+	}.Start(t, data)
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
 		// The signature covers it.

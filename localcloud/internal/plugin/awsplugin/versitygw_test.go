@@ -1,26 +1,16 @@
 package awsplugin
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -28,86 +18,28 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 )
 
-// versitygwBinary finds the real S3 server, or skips the test.
-func versitygwBinary(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("LOCALCLOUD_VERSITYGW")
-	if binary == "" && os.Getenv("LOCALCLOUD_HOME") != "" {
-		binary = filepath.Join(os.Getenv("LOCALCLOUD_HOME"), "bin", "versitygw")
-	}
-	if binary == "" {
-		t.Skip("no S3 server to test with: set LOCALCLOUD_VERSITYGW to a versitygw binary, " +
-			"or LOCALCLOUD_HOME to a home that has been started")
-	}
-	if _, err := os.Stat(binary); err != nil {
-		t.Skipf("no S3 server to test with: %s", err)
-	}
-	return binary
-}
-
 // startVersitygw runs a real S3 server with TLS on a loopback port.
 func startVersitygw(t *testing.T) cloud.S3 {
 	t.Helper()
-	binary := versitygwBinary(t)
 	dir := t.TempDir()
-	certFile, keyFile := throwAwayCertificate(t, dir)
+	certFile, keyFile := testtool.Certificate(t, dir)
 	for _, name := range []string{"data", "versions", "iam"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-
 	settings := cloud.S3{
-		Endpoint: "https://" + address, Region: "us-east-1", CAFile: certFile,
-		AccessKeyID: "AKIAROOT", SecretAccessKey: "root-secret-key",
+		Region: "us-east-1", CAFile: certFile, AccessKeyID: "AKIAROOT", SecretAccessKey: "root-secret-key",
 	}
-	command := exec.Command(binary, "--port", address, "--region", settings.Region, "--cert", certFile, "--key", keyFile,
-		"--access", settings.AccessKeyID, "--secret", settings.SecretAccessKey, "--iam-dir", filepath.Join(dir, "iam"),
-		"--quiet",
-		"posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	require.NoError(t, command.Start())
-	t.Cleanup(func() {
-		require.NoError(t, command.Process.Kill())
-		_ = command.Wait() // Its only news is that it was killed.
-		if t.Failed() {
-			t.Log(output.String())
-		}
-	})
-	require.Eventually(t, func() bool {
-		connection, err := net.Dial("tcp", address)
-		if err != nil {
-			return false
-		}
-		return connection.Close() == nil
-	}, 20*time.Second, 20*time.Millisecond, "versitygw does not listen")
+	settings.Endpoint = "https://" + testtool.S3{
+		Region: settings.Region, AccessKey: settings.AccessKeyID, SecretKey: settings.SecretAccessKey,
+		Flags:      []string{"--cert", certFile, "--key", keyFile, "--iam-dir", filepath.Join(dir, "iam")},
+		PosixFlags: []string{"--versioning-dir", filepath.Join(dir, "versions")},
+	}.Start(t, filepath.Join(dir, "data"))
 	return settings
-}
-
-func throwAwayCertificate(t *testing.T, dir string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "S3 test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
-	return certFile, keyFile
 }
 
 // client speaks S3 as an instance would.
