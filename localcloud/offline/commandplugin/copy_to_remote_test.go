@@ -13,21 +13,11 @@ import (
 // copyTo are the inputs that copy source, a path on this machine.
 func copyTo(t *testing.T, server *sshServer, source, target string) map[string]property.Value {
 	t.Helper()
-	info, err := os.Stat(source)
-	require.NoError(t, err)
-	inputs := map[string]property.Value{
-		"connection": property.New(server.connection()), "remotePath": str(target),
-	}
-	if info.IsDir() {
-		archive, err := resource.NewPathArchive(source)
-		require.NoError(t, err)
-		inputs["source"] = property.New(archive)
-		return inputs
-	}
 	asset, err := resource.NewPathAsset(source)
 	require.NoError(t, err)
-	inputs["source"] = property.New(asset)
-	return inputs
+	return map[string]property.Value{
+		"connection": property.New(server.connection()), "remotePath": str(target), "source": property.New(asset),
+	}
 }
 
 func write(t *testing.T, path, content string) {
@@ -57,53 +47,12 @@ func TestAFileIsCopiedToAPathIntoADirectoryAndOverAFile(t *testing.T) {
 	requireContent(t, filepath.Join(there, "old"), "bundle")
 }
 
-func TestADirectoryIsCopiedWithAllBelowIt(t *testing.T) {
-	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	source := filepath.Join(here, "bundle")
-	write(t, filepath.Join(source, "compose.yaml"), "compose")
-	write(t, filepath.Join(source, "nginx", "nginx.conf"), "nginx")
-
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, there)))
-	requireContent(t, filepath.Join(there, "bundle", "compose.yaml"), "compose")
-	requireContent(t, filepath.Join(there, "bundle", "nginx", "nginx.conf"), "nginx")
-
-	target := filepath.Join(there, "target")
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source+"/", target)))
-	requireContent(t, filepath.Join(target, "nginx", "nginx.conf"), "nginx")
-}
-
-func TestADirectoryIsNotCopiedOverAFile(t *testing.T) {
-	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	write(t, filepath.Join(here, "file"), "x")
-	write(t, filepath.Join(there, "file"), "kept")
-	err := newResource(t, copyURN).create(copyTo(t, server, here, filepath.Join(there, "file")))
-	require.ErrorContains(t, err, "exists but is not a directory")
-	requireContent(t, filepath.Join(there, "file"), "kept")
-}
-
 func TestMissingParentDirectoriesAreMade(t *testing.T) {
 	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
 	write(t, filepath.Join(here, "file"), "x")
 	file := filepath.Join(there, "for", "a", "file")
 	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, filepath.Join(here, "file"), file)))
 	requireContent(t, file, "x")
-	directory := filepath.Join(there, "for", "a", "directory")
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, here+"/", directory)))
-	requireContent(t, filepath.Join(directory, "file"), "x")
-}
-
-func TestATextIsCopiedToTheFileOfItsPath(t *testing.T) {
-	server, there := startSSHServer(t), t.TempDir()
-	asset, err := resource.NewTextAsset("text")
-	require.NoError(t, err)
-	inputs := map[string]property.Value{
-		"connection": property.New(server.connection()), "source": property.New(asset),
-		"remotePath": str(filepath.Join(there, "a", "file")),
-	}
-	require.NoError(t, newResource(t, copyURN).create(inputs))
-	requireContent(t, filepath.Join(there, "a", "file"), "text")
-	err = newResource(t, copyURN).create(with(inputs, "remotePath", str(there)))
-	require.ErrorContains(t, err, "is a directory")
 }
 
 func TestChangedContentIsCopiedAgainAndUnchangedContentIsNot(t *testing.T) {
@@ -131,19 +80,28 @@ func TestChangedContentIsCopiedAgainAndUnchangedContentIsNot(t *testing.T) {
 func TestAPreviewCopiesNothing(t *testing.T) {
 	server, here := startSSHServer(t), t.TempDir()
 	write(t, filepath.Join(here, "file"), "x")
-	newResource(t, copyURN).previewCreate(copyTo(t, server, here, filepath.Join(here, "target")))
+	newResource(t, copyURN).previewCreate(copyTo(t, server, filepath.Join(here, "file"), filepath.Join(here, "target")))
 	require.Zero(t, server.logins.Load())
 }
 
-func TestASourceThatIsNeitherATextNorHasAPathIsRefused(t *testing.T) {
+func TestASourceThatIsNoFileIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "x")
-	asset, err := resource.NewURIAsset("file://" + file)
+	uri, err := resource.NewURIAsset("file://" + file)
 	require.NoError(t, err)
-	failures := newResource(t, copyURN).failures(map[string]property.Value{
-		"connection": property.New(startSSHServer(t).connection()),
-		"remotePath": str("/tmp/x"), "source": property.New(asset),
-	})
-	require.Len(t, failures, 1)
-	require.Equal(t, "asset", failures[0].Property)
+	text, err := resource.NewTextAsset("text")
+	require.NoError(t, err)
+	archive, err := resource.NewPathArchive(filepath.Dir(file))
+	require.NoError(t, err)
+	for name, sources := range map[string][]property.Value{
+		"asset": {property.New(uri), property.New(text)}, "archive": {property.New(archive)},
+	} {
+		for _, source := range sources {
+			failures := newResource(t, copyURN).failures(map[string]property.Value{
+				"connection": property.New(startSSHServer(t).connection()), "remotePath": str("/tmp/x"), "source": source,
+			})
+			require.Len(t, failures, 1)
+			require.Equal(t, name, failures[0].Property)
+		}
+	}
 }

@@ -130,23 +130,6 @@ func TestUpdateAndDeleteSeeThePreviousOutput(t *testing.T) {
 	require.Equal(t, "/", command.stdout())
 }
 
-func TestFilesThatACommandMadeAreReturned(t *testing.T) {
-	dir := t.TempDir()
-	command := newResource(t, localURN)
-	require.NoError(t, command.create(map[string]property.Value{
-		"create":       str("mkdir -p src && touch src/index.js src/secret.js top.txt"),
-		"dir":          str(dir),
-		"assetPaths":   list("src/**.js", "!**secret.*"),
-		"archivePaths": list("*.txt"),
-	}))
-	assets := command.state.Get("assets").AsMap()
-	require.Equal(t, 1, assets.Len())
-	require.Equal(t, filepath.Join(dir, "src/index.js"), assets.Get("src/index.js").AsAsset().Path)
-	// An archive loses its type on the way into the state, in the real plugin too.
-	require.Equal(t, filepath.Join(dir, "top.txt"), command.state.Get("archive").
-		AsMap().Get("assets").AsMap().Get("top.txt").AsMap().Get("path").AsString())
-}
-
 func TestTimeoutKillsTheInterpreterAloneAndItsChildrenAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -208,16 +191,6 @@ func TestALineOf64KiBHangsALocalCommandPastItsTimeout(t *testing.T) {
 		require.Fail(t, "the command did not hang", err)
 	case <-time.After(shortly):
 	}
-}
-
-func TestOutputThatLocalCommandsDoNotReturnIsKeptFromBefore(t *testing.T) {
-	inputs := map[string]property.Value{
-		"create": str("touch made"), "dir": str(t.TempDir()), "assetPaths": list("made"),
-	}
-	command := newResource(t, localURN)
-	require.NoError(t, command.create(inputs))
-	require.NoError(t, command.update(with(inputs, "assetPaths", property.New(property.Null))))
-	require.True(t, command.state.Get("assets").AsMap().Get("made").IsAsset())
 }
 
 func TestOutputThatIsNotUTF8FailsThoughTheCommandSucceeded(t *testing.T) {

@@ -140,15 +140,6 @@ func TestAnUnpinnedHostKeyIsNotChecked(t *testing.T) {
 	require.Equal(t, "in", command.stdout())
 }
 
-func TestPasswordLogsIn(t *testing.T) {
-	inputs := commandOn(startSSHServer(t), "echo in", map[string]property.Value{
-		"privateKey": property.New(property.Null), "password": str("correct"),
-	})
-	command := newResource(t, remoteURN)
-	require.NoError(t, command.create(inputs))
-	require.Equal(t, "in", command.stdout())
-}
-
 func TestMalformedKeysFailWithoutAnAttempt(t *testing.T) {
 	for key, message := range map[string]string{
 		"hostKey": "failed to parse host key: ", "privateKey": "ssh: no key found",
@@ -277,17 +268,6 @@ func TestTheConnectionOfACommandStaysOpen(t *testing.T) {
 	server := startSSHServer(t)
 	require.NoError(t, newResource(t, remoteURN).create(commandOn(server, "true", nil)))
 	require.Never(t, func() bool { return server.open.Load() == 0 }, shortly, 10*time.Millisecond)
-}
-
-func TestCommandRunsThroughABastion(t *testing.T) {
-	bastion, host := startSSHServer(t), startSSHServer(t)
-	command := newResource(t, remoteURN)
-	require.NoError(t, command.create(commandOn(host, "echo in", map[string]property.Value{
-		"proxy": property.New(bastion.connection()),
-	})))
-	require.Equal(t, "in", command.stdout())
-	require.EqualValues(t, 1, bastion.logins.Load())
-	require.EqualValues(t, 1, host.logins.Load())
 }
 
 // closedPort is a port on which nothing listens.

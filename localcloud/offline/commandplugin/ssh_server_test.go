@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
-	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -63,12 +62,6 @@ func startSSHServer(t *testing.T) *sshServer {
 			}
 			return &ssh.Permissions{}, nil
 		},
-		PasswordCallback: func(_ ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
-			if string(password) != "correct" {
-				return nil, errors.New("refused")
-			}
-			return &ssh.Permissions{}, nil
-		},
 	}
 	server.config.AddHostKey(server.hostKey)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,44 +110,12 @@ func (s *sshServer) serveConn(ctx context.Context, conn net.Conn) {
 	defer cancel()
 	go ssh.DiscardRequests(requests)
 	for opened := range channels {
-		if opened.ChannelType() == "direct-tcpip" {
-			go s.forward(opened)
-			continue
-		}
 		channel, requests, err := opened.Accept()
 		if err != nil {
 			return
 		}
 		go s.serveSession(ctx, channel, requests)
 	}
-}
-
-// forward connects a client to what it asked for: the server is a bastion.
-func (s *sshServer) forward(opened ssh.NewChannel) {
-	var target struct {
-		Host       string
-		Port       uint32
-		Origin     string
-		OriginPort uint32
-	}
-	if err := ssh.Unmarshal(opened.ExtraData(), &target); err != nil {
-		_ = opened.Reject(ssh.ConnectionFailed, err.Error())
-		return
-	}
-	conn, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.ParseIP(target.Host), Port: int(target.Port)})
-	if err != nil {
-		_ = opened.Reject(ssh.ConnectionFailed, err.Error())
-		return
-	}
-	channel, requests, err := opened.Accept()
-	if err != nil {
-		_ = conn.Close()
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	go func() { _, _ = io.Copy(conn, channel); _ = conn.Close() }()
-	_, _ = io.Copy(channel, conn)
-	_ = channel.Close()
 }
 
 func (s *sshServer) serveSession(ctx context.Context, channel ssh.Channel, requests <-chan *ssh.Request) {
