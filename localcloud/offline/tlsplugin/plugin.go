@@ -1,16 +1,12 @@
 // Package tlsplugin is a resource plugin for the one type of the Pulumi
-// package tls that the program uses. It stands in for pulumi-resource-tls
+// package tls that the program uses, and its one algorithm. It stands in for pulumi-resource-tls
 // where that binary is not available, and behaves like version 5.2.0 of it.
 package tlsplugin
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"encoding/hex"
@@ -36,8 +32,6 @@ const (
 	// Terraform provider, stores in __meta. Without it the real plugin would convert a key from an
 	// older version.
 	meta = `{"schema_version":"1"}`
-	// minRSABits is the smallest RSA key that Go's crypto/rsa generates.
-	minRSABits = 1024
 )
 
 // Serve runs the plugin until the engine ends it. It reads the engine's
@@ -75,7 +69,7 @@ type input struct {
 
 func keyInputs() map[string]input {
 	return map[string]input{
-		"algorithm":  {values: []string{"RSA", "ECDSA", "ED25519"}},
+		"algorithm":  {values: []string{"ED25519"}},
 		"ecdsaCurve": {fallback: property.New("P224"), values: []string{"P224", "P256", "P384", "P521"}},
 		"rsaBits":    {fallback: property.New(2048.0)},
 	}
@@ -109,9 +103,7 @@ func checkKey(_ context.Context, req p.CheckRequest) (response p.CheckResponse, 
 			fail(name, "missing required property %q", name)
 		case value.HasComputed():
 		case len(in.values) == 0 && (!value.IsNumber() || value.AsNumber() != math.Trunc(value.AsNumber())):
-			fail(name, "%q must be a whole number", name)
-		case len(in.values) == 0 && value.AsNumber() < minRSABits:
-			fail(name, "%v bits are too few for an RSA key: write %d or more", value.AsNumber(), minRSABits)
+			fail(name, "%q must be an integer", name)
 		case len(in.values) > 0 && (!value.IsString() || !slices.Contains(in.values, value.AsString())):
 			fail(name, "the value of %q is not supported: write one of %s", name, strings.Join(in.values, ", "))
 		}
@@ -136,11 +128,8 @@ func createKey(_ context.Context, req p.CreateRequest) (response p.CreateRespons
 	response.Properties = wanted(req.Properties)
 	forms := map[string]string{}
 	if !req.DryRun {
-		algorithm := response.Properties.Get("algorithm").AsString()
-		response.ID, err = generate(forms, algorithm, response.Properties.Get("ecdsaCurve").AsString(),
-			int(response.Properties.Get("rsaBits").AsNumber()))
-		if err != nil {
-			return p.CreateResponse{}, fmt.Errorf("make an %s key: %w", algorithm, err)
+		if response.ID, err = generate(forms); err != nil {
+			return p.CreateResponse{}, fmt.Errorf("make an ED25519 key: %w", err)
 		}
 		response.Properties = response.Properties.Set("__meta", property.New(meta)).Set("id", property.New(response.ID))
 	}
@@ -159,44 +148,13 @@ func createKey(_ context.Context, req p.CreateRequest) (response p.CreateRespons
 	return response, nil
 }
 
-// generate makes a new key and sets its forms, by the names of the outputs. The curve matters to
-// ECDSA only, the bits to RSA only. The id is public: the SHA-1 of the public key, as the real plugin
-// has it.
-//
-// The PEM forms and publicKeyOpenssh, a line of authorized_keys, end in a newline. privateKeyPem is
-// PKCS #1 for RSA, SEC 1 for ECDSA, PKCS #8 for ED25519. The OpenSSH forms are empty for curve P224,
-// which OpenSSH does not know.
-func generate(forms map[string]string, algorithm, curve string, bits int) (id string, err error) {
-	var key crypto.Signer
-	kind, own := "PRIVATE KEY", []byte(nil)
-	switch algorithm {
-	case "RSA":
-		made, err := rsa.GenerateKey(rand.Reader, bits)
-		if err != nil {
-			return "", err
-		}
-		key, kind, own = made, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(made)
-	case "ECDSA":
-		chosen := map[string]elliptic.Curve{
-			"P224": elliptic.P224(), "P256": elliptic.P256(), "P384": elliptic.P384(), "P521": elliptic.P521(),
-		}[curve]
-		if chosen == nil {
-			return "", fmt.Errorf("unknown curve %q", curve)
-		}
-		made, err := ecdsa.GenerateKey(chosen, rand.Reader)
-		if err != nil {
-			return "", err
-		}
-		key, kind = made, "EC PRIVATE KEY"
-		if own, err = x509.MarshalECPrivateKey(made); err != nil {
-			return "", err
-		}
-	case "ED25519":
-		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
-			return "", err
-		}
-	default:
-		return "", fmt.Errorf("unknown algorithm %q", algorithm)
+// generate makes a new key and sets its forms, by the names of the outputs. The id is public: the
+// SHA-1 of the public key, as the real plugin has it. The PEM forms, both PKCS #8, and
+// publicKeyOpenssh, a line of authorized_keys, end in a newline.
+func generate(forms map[string]string) (id string, err error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -206,19 +164,12 @@ func generate(forms map[string]string, algorithm, curve string, bits int) (id st
 	if err != nil {
 		return "", err
 	}
-	if own == nil {
-		own = pkcs8
-	}
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	forms["privateKeyPem"], forms["privateKeyPemPkcs8"] = block(kind, own), block("PRIVATE KEY", pkcs8)
-	forms["publicKeyPem"] = block("PUBLIC KEY", publicDER)
+	forms["privateKeyPem"] = block("PRIVATE KEY", pkcs8)
+	forms["privateKeyPemPkcs8"], forms["publicKeyPem"] = forms["privateKeyPem"], block("PUBLIC KEY", publicDER)
 	sum := sha1.Sum(publicDER)
-	id = hex.EncodeToString(sum[:])
-	if algorithm == "ECDSA" && curve == "P224" {
-		return id, nil
-	}
 	openSSH, err := ssh.MarshalPrivateKey(key, "")
 	if err != nil {
 		return "", err
@@ -231,5 +182,5 @@ func generate(forms map[string]string, algorithm, curve string, bits int) (id st
 	forms["publicKeyOpenssh"] = string(ssh.MarshalAuthorizedKey(public))
 	forms["publicKeyFingerprintMd5"] = ssh.FingerprintLegacyMD5(public)
 	forms["publicKeyFingerprintSha256"] = ssh.FingerprintSHA256(public)
-	return id, nil
+	return hex.EncodeToString(sum[:]), nil
 }
