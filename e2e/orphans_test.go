@@ -33,7 +33,6 @@ func recordedKinds() map[string]string {
 		"routeTableAssociations": "aws:ec2/routeTableAssociation:RouteTableAssociation",
 		"vpcEndpoints":           "aws:ec2/vpcEndpoint:VpcEndpoint",
 		"securityGroups":         "aws:ec2/securityGroup:SecurityGroup",
-		"keyPairs":               "aws:ec2/keyPair:KeyPair",
 		"instances":              instanceKind,
 		"addresses":              "aws:ec2/eip:Eip",
 		"roles":                  "aws:iam/role:Role",

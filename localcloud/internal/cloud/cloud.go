@@ -113,8 +113,6 @@ type Metadata struct {
 	SubnetCIDR       netip.Prefix
 	SecurityGroups   []string // names
 	UserData         []byte   // as given, gzip or plain; nil means none
-	KeyName          string   // "" means none
-	PublicKey        string   // authorized_keys line of the key pair
 	Architecture     string
 	// HopLimit is the IP time to live of the service's answers. At 1, no
 	// container on the instance gets an answer.

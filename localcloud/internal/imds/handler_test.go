@@ -29,8 +29,7 @@ func instance() cloud.NetworkInterface {
 			VpcID: "vpc-1", SubnetID: "subnet-1",
 			VpcCIDR: netip.MustParsePrefix("10.42.0.0/16"), SubnetCIDR: netip.MustParsePrefix("10.42.1.0/24"),
 			SecurityGroups: []string{"web"}, UserData: []byte("#cloud-config\n"),
-			KeyName: "bootstrap", PublicKey: "ssh-ed25519 AAAA bootstrap", Architecture: "x86_64",
-			HopLimit: 1, TokensRequired: true, Enabled: true,
+			Architecture: "x86_64", HopLimit: 1, TokensRequired: true, Enabled: true,
 			Role: &cloud.RoleCredentials{RoleName: "server",
 				InstanceProfileARN: "arn:aws:iam::000000000000:instance-profile/server",
 				AccessKeyID:        "AKIAEXAMPLE", SecretAccessKey: "secret", Lifetime: time.Hour},
@@ -170,8 +169,6 @@ func TestDocumentsThatCloudInitReads(t *testing.T) {
 		"/2021-03-23/meta-data/instance-id":                                                "i-0123456789abcdef0",
 		"/2021-03-23/meta-data/local-hostname":                                             "ip-10-42-1-10.ec2.internal",
 		"/2021-03-23/meta-data/public-ipv4":                                                "198.18.1.7",
-		"/2021-03-23/meta-data/public-keys/":                                               "0=bootstrap",
-		"/2021-03-23/meta-data/public-keys/0/openssh-key":                                  "ssh-ed25519 AAAA bootstrap",
 		"/2021-03-23/meta-data/network/interfaces/macs/":                                   mac + "/",
 		"/2021-03-23/meta-data/network/interfaces/macs/" + mac + "/subnet-ipv4-cidr-block": "10.42.1.0/24",
 		"/2021-03-23/meta-data/network/interfaces/macs/" + mac + "/ipv4-associations/":     "198.18.1.7",
@@ -189,7 +186,7 @@ func TestDocumentsThatCloudInitReads(t *testing.T) {
 func TestWhatAnInstanceDoesNotHaveIsNotThere(t *testing.T) {
 	eni := instance()
 	eni.PublicIP = netip.Addr{}
-	eni.Metadata.UserData, eni.Metadata.Role, eni.Metadata.KeyName = nil, nil, ""
+	eni.Metadata.UserData, eni.Metadata.Role = nil, nil
 	url := serve(t, eni)
 	for _, path := range []string{
 		"/latest/user-data", "/latest/meta-data/public-ipv4", "/latest/meta-data/public-keys/",

@@ -68,10 +68,8 @@ func asJSON(value any) (string, error) {
 // directories with a trailing slash.
 func (t tree) get(path string) ([]byte, bool) {
 	path = strings.TrimSuffix(path, "/")
-	for _, name := range []string{path, path + "/"} { // the list of keys is a document: "0=name"
-		if content, found := t[name]; found {
-			return content, true
-		}
+	if content, found := t[path]; found {
+		return content, true
 	}
 	parent := strings.TrimPrefix(path+"/", "/")
 	names := map[string]bool{}

@@ -61,7 +61,7 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 	defer s.as("preview")()
 	before := s.state()
 	everything := []*live{
-		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership,
+		association, s.vip, s.server, s.group, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership,
 		s.block, s.encryption,
 		s.versioning, s.content, s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
 	}

@@ -59,8 +59,8 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			`cidrBlock: missing required property "cidrBlock" of aws:ec2/subnet:Subnet`,
 		},
 		"two properties that exclude each other": {
-			"aws:ec2/keyPair:KeyPair", object{"publicKey": testPublicKey, "keyName": "a", "keyNamePrefix": "b"},
-			`keyName: "keyName" conflicts with "keyNamePrefix"`,
+			"aws:iam/instanceProfile:InstanceProfile", object{"name": "a", "namePrefix": "b"},
+			`name: "name" conflicts with "namePrefix"`,
 		},
 		"a prefix that leaves no room for what completes it": {
 			"aws:s3/bucketV2:BucketV2", object{"bucketPrefix": strings.Repeat("a", 38)},
@@ -123,7 +123,6 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 		"aws:iam/rolePolicy:RolePolicy":           "name",
 		"aws:iam/instanceProfile:InstanceProfile": "name",
 		"aws:ec2/securityGroup:SecurityGroup":     "name",
-		"aws:ec2/keyPair:KeyPair":                 "keyName",
 		"aws:s3/bucketV2:BucketV2":                "bucket",
 	} {
 		inputs := object{}
@@ -134,8 +133,6 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 			inputs["role"], inputs["policy"] = "r", readContent
 		case "aws:ec2/securityGroup:SecurityGroup":
 			inputs["vpcId"] = "vpc-1"
-		case "aws:ec2/keyPair:KeyPair":
-			inputs["publicKey"] = testPublicKey
 		}
 		checked, failures := h.check(token, "Site", inputs)
 		require.Empty(t, failures, token)
@@ -155,8 +152,8 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 	_, failures := h.check("aws:s3/bucketV2:BucketV2", strings.Repeat("a", 60), object{})
 	require.Len(t, failures, 1)
 	require.Contains(t, failures[0], "longer than 63 characters")
-	checked, _ := h.check("aws:ec2/keyPair:KeyPair", "k", object{"publicKey": testPublicKey, "keyNamePrefix": "site-"})
-	require.False(t, checked.Get("keyName").IsString())
+	checked, _ := h.check("aws:iam/instanceProfile:InstanceProfile", "p", object{"namePrefix": "site-"})
+	require.False(t, checked.Get("name").IsString())
 }
 
 func TestDefaultTagsAreOnEveryResourceThatCanHaveTags(t *testing.T) {

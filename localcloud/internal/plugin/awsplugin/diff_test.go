@@ -106,10 +106,6 @@ func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 	_, diff = s.diff(s.role, object{"assumeRolePolicy": "\n" + trustEC2 + "  "})
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
-	_, diff = s.diff(s.key, object{"publicKey": "\n" + testPublicKey + " \n"})
-	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
-	_, diff = s.diff(s.key, object{"publicKey": testPublicKey + " with another comment\n"})
-	require.True(t, replaces(diff), "EC2 ignores the comment; the provider does not")
 }
 
 func TestAReplacementDeletesFirstOnlyWhenTheNameIsFixed(t *testing.T) {

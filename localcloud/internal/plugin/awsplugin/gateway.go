@@ -130,8 +130,6 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 		VpcCIDR:          storedCIDR(op.Vpcs[i.VpcID].Text("cidrBlock")),
 		SubnetCIDR:       storedCIDR(subnet.Text("cidrBlock")),
 		UserData:         i.UserData,
-		KeyName:          i.Shown.Text("keyName"),
-		PublicKey:        i.PublicKey,
 		Architecture:     i.Architecture,
 		HopLimit:         options.Number("httpPutResponseHopLimit"),
 		TokensRequired:   options.Text("httpTokens") == "required",

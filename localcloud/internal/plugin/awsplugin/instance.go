@@ -3,10 +3,7 @@ package awsplugin
 import (
 	"cmp"
 	"context"
-	"crypto/md5"  //nolint:gosec // EC2's fingerprint of an imported RSA key is MD5.
 	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -15,8 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"golang.org/x/crypto/ssh"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -183,8 +178,7 @@ func applyInstance(ctx context.Context, op *operation, before, after store.Recor
 // newInstance checks a record as RunInstances does, and fills in what AWS chooses.
 func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
 	subnet := op.Subnets[r.Text("subnetId")]
-	key := op.KeyPairs[r.Text("keyName")]
-	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId"), PublicKey: key.Text("publicKey")}
+	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId")}
 	zone := subnet.Text("availabilityZone")
 	if wanted := r.Text("availabilityZone"); wanted != "" && wanted != zone {
 		return nil, invalidParameter("The availability zone '%s' does not match the subnet's, '%s'", wanted, zone)
@@ -340,32 +334,5 @@ func completeRootVolume(r store.Record, deviceName string) error {
 		root["iops"] = float64(min(max(100, 3*size), 16000))
 	}
 	root["deviceName"], root["volumeId"] = deviceName, newID("vol")
-	return nil
-}
-
-// checkKeyPair checks a public key, and adds its type and fingerprint.
-func checkKeyPair(_ *operation, r store.Record) error {
-	if r["keyPairId"] != nil {
-		return nil
-	}
-	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(r.Text("publicKey")))
-	if err != nil || len(options) > 0 || strings.TrimSpace(string(rest)) != "" {
-		return apiError("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
-	}
-	switch key.Type() {
-	case ssh.KeyAlgoED25519:
-		sum := sha256.Sum256(key.Marshal())
-		r["keyType"], r["fingerprint"] = "ed25519", base64.StdEncoding.EncodeToString(sum[:])
-	case ssh.KeyAlgoRSA:
-		der, err := x509.MarshalPKIXPublicKey(key.(ssh.CryptoPublicKey).CryptoPublicKey())
-		if err != nil {
-			return fmt.Errorf("fingerprint the public key: %w", err)
-		}
-		sum := md5.Sum(der) //nolint:gosec // See above.
-		r["keyType"], r["fingerprint"] = "rsa", strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":")
-	default:
-		return apiError("InvalidKey.Format", "Key of type %s is not supported: EC2 imports ED25519 and RSA keys", key.Type())
-	}
-	r["publicKey"], r["keyPairId"] = strings.TrimSpace(r.Text("publicKey")), newID("key")
 	return nil
 }

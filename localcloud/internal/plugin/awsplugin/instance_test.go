@@ -31,7 +31,6 @@ func TestAServerComesUpWithWhatAWSWouldGiveIt(t *testing.T) {
 	require.Equal(t, "t3.small", spec.InstanceType)
 	m := s.cloud.networkInterface(t, s.server.id).Metadata
 	require.Equal(t, "#cloud-config\n", string(m.UserData))
-	require.Equal(t, testPublicKey, m.PublicKey)
 	require.True(t, m.TokensRequired)
 	require.Equal(t, 1, m.HopLimit)
 	require.True(t, m.Enabled)
@@ -55,7 +54,6 @@ func TestServersThatAWSRefusesAreRefused(t *testing.T) {
 		"an unknown AMI":                 {"InvalidAMIID.NotFound", object{"ami": "ami-1"}},
 		"an AMI of another architecture": {"does not match the architecture 'x86_64'", object{"instanceType": "t4g.small"}},
 		"an unknown subnet":              {"InvalidSubnetID.NotFound", object{"subnetId": "subnet-1"}},
-		"an unknown key pair":            {"InvalidKeyPair.NotFound", object{"keyName": "nobody"}},
 		"an unknown group":               {"InvalidGroup.NotFound", object{"vpcSecurityGroupIds": []string{"sg-1"}}},
 		"a group of another VPC":         {"different networks", object{"vpcSecurityGroupIds": []string{foreign.id}}},
 		"an unknown profile":             {"Invalid IAM Instance Profile name", object{"iamInstanceProfile": "nobody"}},

@@ -271,14 +271,12 @@ func kinds() map[string]*kind {
 		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
 		"aws:ec2/internetGateway:InternetGateway":             {apply: detachInternetGateway},
 		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
-		"aws:ec2/route:Route":                                 {id: routeID, check: checkRoute},
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
 		"aws:ec2/securityGroupRule:SecurityGroupRule": {
 			id: groupRuleID, check: checkGroupRule,
 		},
-		"aws:ec2/keyPair:KeyPair": {check: checkKeyPair},
 		"aws:ec2/instance:Instance": {
 			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance,
 			show: showInstance,

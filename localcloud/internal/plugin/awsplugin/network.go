@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -172,15 +171,6 @@ func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 		e["routeTableIds"] = slices.DeleteFunc(e.List("routeTableIds"), func(table any) bool { return table == id })
 	}
 	return nil
-}
-
-// routeID is the Terraform provider's: routes have no id in EC2.
-func routeID(r store.Record) string {
-	return fmt.Sprintf("r-%s%d", r.Text("routeTableId"), crc32.ChecksumIEEE([]byte(r.Text("destinationCidrBlock"))))
-}
-
-func checkRoute(op *operation, r store.Record) error {
-	return op.checkRoute(op.RouteTables[r.Text("routeTableId")], r)
 }
 
 // isPublic reports whether a subnet's route table leads to the internet.

@@ -7,9 +7,8 @@ import (
 )
 
 const (
-	testPublicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHUVfHOtzTLQE0dPwF+ZTTzgeBRZvH8vcPqJrHsHOPLd bootstrap"
-	trustEC2      = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}}`
-	denyInsecure  = `{"Version":"2012-10-17","Statement":[{"Sid":"DenyInsecureTransport","Effect":"Deny","Principal":"*","Action":"s3:*",
+	trustEC2     = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}}`
+	denyInsecure = `{"Version":"2012-10-17","Statement":[{"Sid":"DenyInsecureTransport","Effect":"Deny","Principal":"*","Action":"s3:*",
 		"Resource":["arn:aws:s3:::site-content","arn:aws:s3:::site-content/*"],"Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}`
 	readContent = `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::site-content/*"},
@@ -82,7 +81,6 @@ func (s *site) makeSite() {
 	s.role = s.create("aws:iam/role:Role", "server", object{"assumeRolePolicy": trustEC2})
 	s.rolePolicy = s.create("aws:iam/rolePolicy:RolePolicy", "server", object{"role": s.role.id, "policy": readContent})
 	s.profile = s.create("aws:iam/instanceProfile:InstanceProfile", "server", object{"role": s.role.id})
-	s.key = s.create("aws:ec2/keyPair:KeyPair", "bootstrap", object{"publicKey": testPublicKey})
 	s.group = s.create("aws:ec2/securityGroup:SecurityGroup", "server", object{
 		"vpcId": s.vpc.id,
 		"ingress": []object{
@@ -101,7 +99,7 @@ func (s *site) makeSite() {
 func (s *site) serverInputs(changes ...object) object {
 	inputs := object{
 		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "associatePublicIpAddress": true,
-		"vpcSecurityGroupIds": []string{s.group.id}, "keyName": s.key.id, "iamInstanceProfile": s.profile.id,
+		"vpcSecurityGroupIds": []string{s.group.id}, "iamInstanceProfile": s.profile.id,
 		"userData": "#cloud-config\n", "userDataReplaceOnChange": true,
 		"metadataOptions":     object{"httpTokens": "required", "httpPutResponseHopLimit": 1},
 		"creditSpecification": object{"cpuCredits": "standard"},
@@ -127,7 +125,7 @@ func TestASecondUpOrARefreshOfAPlainProgramChangesNothing(t *testing.T) {
 		"vpc": s.vpc, "gateway": s.gateway, "subnet": s.subnet, "table": s.table, "association": s.association,
 		"endpoint": s.endpoint, "content": s.content, "versioning": s.versioning, "encryption": s.encryption,
 		"block": s.block, "ownership": s.ownership, "policy": s.tls, "lifecycle": s.lifecycle, "role": s.role,
-		"role policy": s.rolePolicy, "profile": s.profile, "key": s.key, "group": s.group, "server": s.server, "vip": s.vip,
+		"role policy": s.rolePolicy, "profile": s.profile, "group": s.group, "server": s.server, "vip": s.vip,
 	}
 	for name, r := range all {
 		before := *r
@@ -144,7 +142,7 @@ func (s *site) destroySite() {
 	s.t.Helper()
 	association := s.moveVIP(s.server)
 	for _, r := range []*live{
-		association, s.vip, s.server, s.group, s.key, s.profile, s.rolePolicy, s.role,
+		association, s.vip, s.server, s.group, s.profile, s.rolePolicy, s.role,
 		s.lifecycle, s.tls, s.ownership, s.block, s.encryption, s.versioning, s.content,
 		s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
 	} {

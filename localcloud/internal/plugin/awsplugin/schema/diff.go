@@ -124,8 +124,6 @@ func meaning(v any, schema *Property) any {
 		return sorted(v)
 	case !isText:
 		return v
-	case schema.Compare == "trimmed":
-		return strings.TrimSpace(text)
 	case schema.Compare == "domain":
 		return NormalDomain(text)
 	case schema.Compare == "issuer":

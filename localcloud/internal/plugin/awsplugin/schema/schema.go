@@ -95,9 +95,8 @@ type Property struct {
 	ConflictsWith []string `json:"conflictsWith"`
 	// MaxLength is the largest number of characters, or 0 where the provider checks none.
 	MaxLength int `json:"maxLength"`
-	// Compare is "json" for a JSON document, "trimmed" for text whose outer white space
-	// the provider drops, "domain" for a domain name, "issuer" for a URL whose https://
-	// may be left out, and empty for plain equality.
+	// Compare is "json" for a JSON document, "domain" for a domain name, "issuer" for a URL
+	// whose https:// may be left out, and empty for plain equality.
 	Compare string `json:"compare"`
 	// Hashed properties appear in the state as a hash of the input.
 	Hashed bool  `json:"hashed"`

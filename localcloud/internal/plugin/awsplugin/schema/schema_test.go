@@ -58,8 +58,6 @@ func stricter() map[string]string {
 		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":       "AWS takes other sources in its place",
 		"aws:ec2/subnet:Subnet cidrBlock":                              noDefault,
 		"aws:ec2/vpc:Vpc cidrBlock":                                    noDefault,
-		"aws:ec2/route:Route destinationCidrBlock":                     onlyGateway,
-		"aws:ec2/route:Route gatewayId":                                onlyGateway,
 		"aws:ec2/routeTable:RouteTable routes[].cidrBlock":             onlyGateway,
 		"aws:ec2/routeTable:RouteTable routes[].gatewayId":             onlyGateway,
 		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId": "AWS takes gatewayId in its place",

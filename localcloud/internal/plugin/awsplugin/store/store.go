@@ -95,7 +95,6 @@ type State struct {
 	RouteTableAssociations Table                `json:"routeTableAssociations"`
 	VpcEndpoints           Table                `json:"vpcEndpoints"`
 	SecurityGroups         Table                `json:"securityGroups"`
-	KeyPairs               Table                `json:"keyPairs"`
 	Instances              map[string]*Instance `json:"instances"`
 	Addresses              Table                `json:"addresses"`
 	Roles                  map[string]*Role     `json:"roles"`
@@ -119,11 +118,9 @@ type Instance struct {
 	Shown Record `json:"instance"`
 	// Pending is true until the instance runs. A pending instance that an
 	// operation finds was left behind by a process that was killed.
-	Pending  bool   `json:"pending,omitempty"`
-	VpcID    string `json:"vpcId"`
-	UserData []byte `json:"userData,omitempty"`
-	// PublicKey is that of the key pair at launch, which may be gone since.
-	PublicKey    string `json:"publicKey,omitempty"`
+	Pending      bool   `json:"pending,omitempty"`
+	VpcID        string `json:"vpcId"`
+	UserData     []byte `json:"userData,omitempty"`
 	Architecture string `json:"architecture"`
 	// AutoPublicIP is the auto-assigned public address, empty while there is none.
 	AutoPublicIP string `json:"autoPublicIp,omitempty"`
