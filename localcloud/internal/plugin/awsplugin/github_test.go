@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	p "github.com/pulumi/pulumi-go-provider"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,21 +41,6 @@ func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
 	require.Equal(t, toValue([]string{"sts.amazonaws.com", "example"}), provider.outputs.Get("clientIdLists"))
 	require.ErrorContains(t, h.tryUpdate(provider, gitHub(object{"clientIdLists": []string{}}), false), "LimitExceeded")
 
-	lookUp := func(arguments object) (p.InvokeResponse, error) {
-		return h.server.Invoke(p.InvokeRequest{
-			Token: tokens.Type("aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"), Args: toMap(arguments),
-		})
-	}
-	for _, arguments := range []object{{"url": "https://token.actions.githubusercontent.com"}, {"arn": provider.id}} {
-		found, err := lookUp(arguments)
-		require.NoError(t, err)
-		require.Equal(t, provider.id, found.Return.Get("arn").AsString())
-	}
-	_, err := lookUp(object{"url": "https://gitlab.com"})
-	require.ErrorContains(t, err, "NoSuchEntity")
-	_, err = lookUp(object{})
-	require.ErrorContains(t, err, "write one of arn and url")
-
 	h.refuses("EntityAlreadyExists", token, gitHub())
 	h.refuses("ValidationError", token, gitHub(object{"url": "http://example.com"}))
 	h.refuses("ValidationError", token, gitHub(object{"url": "https://example.com", "thumbprintLists": []string{"abc"}}))
@@ -69,10 +52,6 @@ func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
 	back := h.as("reader")
 	require.True(t, h.refresh(provider))
 	require.ErrorContains(t, h.delete(provider), "iam:DeleteOpenIDConnectProvider on resource: "+provider.id)
-	_, err = lookUp(object{"arn": provider.id})
-	require.NoError(t, err)
-	_, err = lookUp(object{"url": "https://token.actions.githubusercontent.com"})
-	require.ErrorContains(t, err, "iam:ListOpenIDConnectProviders because no")
 	back()
 	require.NoError(t, h.delete(provider))
 	require.False(t, h.refresh(provider))

@@ -292,8 +292,8 @@ func kinds() map[string]*kind {
 		"aws:iam/rolePolicy:RolePolicy": {
 			rows: rolePolicyRows(), id: rolePolicyID, check: checkRolePolicy, apply: applyRolePolicy,
 		},
-		"aws:iam/instanceProfile:InstanceProfile": {apply: applyInstanceProfile, show: showInstanceProfile},
-		providerToken: {check: checkProvider},
+		"aws:iam/instanceProfile:InstanceProfile":             {apply: applyInstanceProfile, show: showInstanceProfile},
+		"aws:iam/openIdConnectProvider:OpenIdConnectProvider": {check: checkProvider},
 
 		"aws:s3/bucketV2:BucketV2": {
 			check: checkBucket, make: makeBucket, remove: removeBucket, apply: applyBucket, show: showBucket,

@@ -19,7 +19,7 @@ const (
 type site struct {
 	*harness
 	vpc, gateway, subnet, table, association, endpoint     *live
-	role, rolePolicy, profile, key, group                  *live
+	role, rolePolicy, profile, group                       *live
 	content, versioning, encryption, block, ownership, tls *live
 	lifecycle, server, vip                                 *live
 }
