@@ -17,7 +17,6 @@ import (
 // Limits of KMS.
 const (
 	maxPlaintext   = 4096 // bytes
-	maxDataKey     = 1024 // also bytes
 	maxRotations   = 10   // on demand, of one key
 	yearInDays     = 365
 	defaultWaiting = 30 // days until a key is deleted
@@ -60,19 +59,16 @@ func kmsActions() map[string]action {
 		"CreateAlias":          {"AliasName TargetKeyId", noKey, (*request).createAlias},
 		"UpdateAlias":          {"AliasName TargetKeyId", noKey, (*request).updateAlias},
 		"DeleteAlias":          {"AliasName", noKey, (*request).deleteAlias},
-		"ListAliases":          {"KeyId Limit Marker", noKey, (*request).listAliases},
 		"EnableKeyRotation":    {"KeyId RotationPeriodInDays", used, (*request).enableKeyRotation},
 		"GetKeyRotationStatus": {"KeyId", permitted, (*request).getKeyRotationStatus},
 		"RotateKeyOnDemand":    {"KeyId", used, (*request).rotateKeyOnDemand},
 		"TagResource":          {"KeyId Tags", noKey, (*request).tagResource},
-		"ListResourceTags":     {"KeyId Limit Marker", permitted, (*request).listResourceTags},
 		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
 		"Decrypt":              {common + "EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
-		"GenerateDataKey":      {common + "KeySpec NumberOfBytes", used | byAlias, (*request).generateDataKey},
 	}
 }
 
-// parameters are those of all actions. There are no grants, and lists have one page.
+// parameters are those of all actions. There are no grants.
 type parameters struct {
 	KeyID                          string `json:"KeyId"`
 	TargetKeyID                    string `json:"TargetKeyId"`
@@ -86,7 +82,6 @@ type parameters struct {
 	EncryptionContext              map[string]string
 	EncryptionAlgorithm            string
 	Plaintext, CiphertextBlob      []byte
-	NumberOfBytes                  int
 }
 
 type tag struct {
@@ -263,29 +258,6 @@ func (r *request) permittedAlias() (*alias, error) {
 	return a, err
 }
 
-func (r *request) listAliases(*key) (any, error) {
-	if err := r.authorize(r.action, "*", nil); err != nil {
-		return nil, err
-	}
-	var only *key
-	if r.KeyID != "" {
-		var err error
-		if only, err = r.find(r.KeyID, noKey); err != nil {
-			return nil, err
-		}
-	}
-	list := []map[string]any{}
-	for _, name := range slices.Sorted(maps.Keys(r.kms.Aliases)) {
-		if a := r.kms.Aliases[name]; only == nil || a.KeyID == only.ID {
-			list = append(list, map[string]any{
-				"AliasName": name, "AliasArn": r.arn(name), "TargetKeyId": a.KeyID,
-				"CreationDate": seconds(a.Created), "LastUpdatedDate": seconds(a.Updated),
-			})
-		}
-	}
-	return map[string]any{"Aliases": list, "Truncated": false}, nil
-}
-
 func (r *request) enableKeyRotation(k *key) (any, error) {
 	period, err := days("RotationPeriodInDays", r.RotationPeriodInDays, yearInDays, 90, 2560)
 	if err != nil {
@@ -344,14 +316,6 @@ func (r *request) withTags(others map[string]string) (tags, keys map[string]stri
 	return tags, keys, nil
 }
 
-func (r *request) listResourceTags(k *key) (any, error) {
-	tags := []tag{}
-	for _, name := range slices.Sorted(maps.Keys(k.Tags)) {
-		tags = append(tags, tag{name, k.Tags[name]})
-	}
-	return map[string]any{"Tags": tags, "Truncated": false}, nil
-}
-
 func (r *request) encrypt(k *key) (any, error) {
 	if len(r.Plaintext) == 0 || len(r.Plaintext) > maxPlaintext {
 		return nil, refuse("ValidationException",
@@ -390,17 +354,6 @@ func (r *request) decrypt(*key) (any, error) {
 		err = refuse("InvalidCiphertextException", "")
 	}
 	return map[string]any{"Plaintext": plaintext, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
-}
-
-func (r *request) generateDataKey(k *key) (any, error) {
-	size := map[string]int{"AES_128": 16, "AES_256": 32, "": r.NumberOfBytes}[r.KeySpec]
-	if size < 1 || size > maxDataKey || (r.KeySpec != "" && r.NumberOfBytes != 0) {
-		return nil, refuse("ValidationException",
-			"write either KeySpec, AES_128 or AES_256, or NumberOfBytes, 1 to %d", maxDataKey)
-	}
-	plaintext := randomBytes(size)
-	blob, err := k.encrypt(plaintext, r.EncryptionContext)
-	return map[string]any{"CiphertextBlob": blob, "Plaintext": plaintext, "KeyId": r.arn("key/" + k.ID)}, err
 }
 
 // find finds a key by its id or ARN, or by the name or ARN of an alias, that meets a demand.
