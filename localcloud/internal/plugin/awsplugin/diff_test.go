@@ -31,10 +31,6 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 			object{"userData": property.New(property.Computed)},
 			map[string]p.DiffKind{"userData": p.UpdateReplace},
 		},
-		"unknown user data in base64 in a preview": {
-			object{"userData": nil, "userDataBase64": property.New(property.Computed)},
-			map[string]p.DiffKind{"userDataBase64": p.AddReplace},
-		},
 		"an instance type of the same architecture": {
 			object{"instanceType": "t3.micro"},
 			map[string]p.DiffKind{"instanceType": p.Update},

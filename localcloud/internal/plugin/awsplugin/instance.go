@@ -1,7 +1,6 @@
 package awsplugin
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
 	"encoding/base64"
@@ -10,8 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -135,8 +132,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 // resize its volume.
 func forbidInstance(r, inputs store.Record) error {
 	for _, name := range []string{
-		"instanceType", "userData", "userDataBase64",
-		"rootBlockDevice.volumeSize", "rootBlockDevice.volumeType", "rootBlockDevice.iops", "rootBlockDevice.throughput",
+		"instanceType", "userData", "rootBlockDevice.volumeSize", "rootBlockDevice.volumeType",
 	} {
 		next := inputs.At(name)
 		if name == "userData" && inputs.Has(name) {
@@ -192,13 +188,11 @@ func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.In
 		return nil, err
 	}
 	i.Architecture = image.Architecture
-	if err := completeRootVolume(r, image.RootDeviceName); err != nil {
-		return nil, err
-	}
+	completeRootVolume(r, image.RootDeviceName)
 	if i.UserData, err = userData(r); err != nil {
 		return nil, err
 	}
-	privateIP, err := op.privateIP(subnet, r.Text("privateIp"))
+	privateIP, err := op.privateIP(subnet)
 	if err != nil {
 		return nil, err
 	}
@@ -256,9 +250,9 @@ func (op *operation) checkProfile(name string) error {
 	return nil
 }
 
-// privateIP checks an address, or chooses the first free one. AWS keeps the
-// first four addresses and the last one of a subnet to itself.
-func (op *operation) privateIP(subnet store.Record, wanted string) (string, error) {
+// privateIP chooses the first free address. AWS keeps the first four addresses and the last one
+// of a subnet to itself.
+func (op *operation) privateIP(subnet store.Record) (string, error) {
 	block := storedCIDR(subnet.Text("cidrBlock"))
 	used := map[string]bool{}
 	for _, i := range op.Instances {
@@ -271,19 +265,9 @@ func (op *operation) privateIP(subnet store.Record, wanted string) (string, erro
 		first = first.Next()
 	}
 	for address := first; block.Contains(address.Next()); address = address.Next() {
-		text := address.String()
-		switch {
-		case wanted == "" && !used[text]:
-			return text, nil
-		case wanted == text && used[text]:
-			return "", apiError("InvalidIPAddress.InUse", "Address %s is in use.", wanted)
-		case wanted == text:
+		if text := address.String(); !used[text] {
 			return text, nil
 		}
-	}
-	if wanted != "" {
-		return "", invalidParameter(
-			"Address %s does not fall within the subnet's address range %s, or is reserved", wanted, block)
 	}
 	return "", apiError("InsufficientFreeAddressesInSubnet",
 		"There are not enough free addresses in subnet '%s'", subnet.Text("id"))
@@ -292,13 +276,11 @@ func (op *operation) privateIP(subnet store.Record, wanted string) (string, erro
 // userData returns what the instance gets, and leaves in the record what the
 // Terraform provider keeps in its state.
 func userData(r store.Record) ([]byte, error) {
-	text, encoded := r.Text("userData"), r.Text("userDataBase64")
+	text := r.Text("userData")
 	data := []byte(text)
 	// The provider sends what already is base64 as it is.
-	if decoded, err := base64.StdEncoding.DecodeString(cmp.Or(encoded, text)); err == nil {
+	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
 		data = decoded
-	} else if encoded != "" {
-		return nil, apiError("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data: %s", err)
 	}
 	if text != "" {
 		r["userData"] = hashUserData(text)
@@ -314,25 +296,14 @@ func hashUserData(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// completeRootVolume checks the root volume as EC2 does, and fills in what it chooses.
-func completeRootVolume(r store.Record, deviceName string) error {
+// completeRootVolume fills in what EC2 chooses for the root volume.
+func completeRootVolume(r store.Record, deviceName string) {
 	root := r.Object("rootBlockDevice")
-	size, kind, iops := root.Number("volumeSize"), root.Text("volumeType"), root.Number("iops")
-	switch {
-	case root.Number("throughput") != 0 && kind != "gp3":
-		return apiError("InvalidParameterCombination", "The parameter Throughput is not supported for %s volumes.", kind)
-	case iops != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, kind):
-		return apiError("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", kind)
-	case iops == 0 && strings.HasPrefix(kind, "io"):
-		return apiError("MissingParameter", "The parameter iops must be specified for %s volumes.", kind)
-	}
-	switch kind {
+	switch root.Text("volumeType") {
 	case "gp3":
-		root["iops"] = float64(cmp.Or(iops, 3000))
-		root["throughput"] = float64(cmp.Or(root.Number("throughput"), 125))
+		root["iops"], root["throughput"] = 3000.0, 125.0
 	case "gp2":
-		root["iops"] = float64(min(max(100, 3*size), 16000))
+		root["iops"] = float64(min(max(100, 3*root.Number("volumeSize")), 16000))
 	}
 	root["deviceName"], root["volumeId"] = deviceName, newID("vol")
-	return nil
 }

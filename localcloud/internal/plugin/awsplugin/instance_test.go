@@ -59,16 +59,10 @@ func TestServersThatAWSRefusesAreRefused(t *testing.T) {
 		"an unknown profile":             {"Invalid IAM Instance Profile name", object{"iamInstanceProfile": "nobody"}},
 		"a profile without a role":       {"has no associated IAM Roles", object{"iamInstanceProfile": empty.id}},
 		"a role that EC2 cannot assume":  {"EC2 cannot assume the role", object{"iamInstanceProfile": lambda.id}},
-		"an address outside the subnet":  {"does not fall within the subnet", object{"privateIp": "10.0.9.9"}},
-		"a reserved address":             {"does not fall within the subnet", object{"privateIp": "10.0.1.1"}},
-		"an address in use":              {"InvalidIPAddress.InUse", object{"privateIp": "10.0.1.4"}},
 		"another zone":                   {"does not match the subnet's", object{"availabilityZone": "us-east-1b"}},
 		"too much user data": {"User data is limited to 16384 bytes",
 			object{"userData": strings.Repeat("#", maxUserData+1)}},
-		"user data that is not base64": {"InvalidUserData.Malformed", object{"userData": nil, "userDataBase64": "#"}},
-		"too many hops":                {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
-		"throughput of a gp2 volume": {"InvalidParameterCombination",
-			object{"rootBlockDevice": object{"volumeType": "gp2", "throughput": 125}}},
+		"too many hops": {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.refuses(c.code, "aws:ec2/instance:Instance", s.serverInputs(c.change))
@@ -81,7 +75,7 @@ func TestUserDataOfExactlyTheLimitArrivesWhole(t *testing.T) {
 	s := newSite(t)
 	data := strings.Repeat("\x1f", maxUserData)
 	server := s.create("aws:ec2/instance:Instance", "b", s.serverInputs(object{
-		"userData": nil, "userDataBase64": base64.StdEncoding.EncodeToString([]byte(data)),
+		"userData": base64.StdEncoding.EncodeToString([]byte(data)),
 	}))
 	require.Equal(t, data, string(s.cloud.networkInterface(t, server.id).Metadata.UserData))
 }

@@ -299,7 +299,7 @@ func (q question) target(name string) []target {
 	case "newInterface":
 		return []target{{arn: q.ec2ARN("network-interface", "*")}}
 	case "newVolume":
-		return []target{q.newVolume("volumeTags")}
+		return []target{{arn: q.ec2ARN("volume", "*")}}
 	case "interface":
 		id := q.stored().Text("primaryNetworkInterfaceId")
 		return []target{{arn: q.ec2ARN("network-interface", cmp.Or(id, "*"))}}
@@ -389,12 +389,9 @@ func (q question) special(name string) (calls []call, known bool) {
 				add("ec2:DisassociateRouteTable", q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))
 			}
 		}
-	case "tagNewVolume":
-		add("ec2:CreateTags", q.newVolume("volumeTags").with(createAction("RunInstances")))
 	case "tagRootVolume":
-		add("ec2:CreateTags", q.newVolume("volumeTags", "rootBlockDevice.tags"))
-	case "retagVolume":
-		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "volumeTags", q.rootVolume())
+		tags := requestTags(q.inputs.Tags("rootBlockDevice.tags"))
+		add("ec2:CreateTags", target{arn: q.ec2ARN("volume", "*")}.with(tags))
 	case "retagRootVolume":
 		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
 	case "passRole", "passProfilesRole": // to EC2
@@ -457,23 +454,10 @@ func (q question) special(name string) (calls []call, known bool) {
 	return calls, true
 }
 
-// newVolume is the root volume that a launch makes, with the tags of some inputs.
-func (q question) newVolume(tags ...string) target {
-	t := target{arn: q.ec2ARN("volume", "*")}
-	for _, property := range tags {
-		t = t.with(requestTags(q.inputs.Tags(property)))
-	}
-	return t
-}
-
 func (q question) rootVolume() target {
 	instance := q.stored()
-	tags := instance.Tags("rootBlockDevice.tags")
-	if instance["volumeTags"] != nil {
-		tags = instance.Tags("volumeTags")
-	}
 	volume := cmp.Or(instance.Text("rootBlockDevice.volumeId"), "*")
-	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(tags))
+	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(instance.Tags("rootBlockDevice.tags")))
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }
