@@ -195,6 +195,11 @@ test-bake: up ## Break servers after they got the VIP, and check that it returns
 	@ops/scripts/need.sh openssh-client curl rclone
 	E2E=bake go test -C e2e -count 1 -v -timeout 90m -run '^TestBake$$' .
 
+.PHONY: test-drain
+test-drain: up ## Download from a server while another one replaces it
+	@ops/scripts/need.sh openssh-client
+	E2E=drain go test -C e2e -count 1 -v -timeout 40m -run '^TestDrain$$' .
+
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client

@@ -9,10 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/agent/internal/engine"
 	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
@@ -46,6 +48,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		holderFile = holderFlag(flags)
 		state      = flags.String("state", "/run/agent-ready.json",
 			"`file` that remembers since when the checks are in their states")
+		socket = flags.String("docker", engine.Socket, "`socket` of Docker's engine")
 		asJSON = flags.Bool("json", false, "print the report as JSON")
 		send   = flags.Duration("send", 0,
 			"for this `time`, send reports to the backup bucket instead, while this server holds the VIP")
@@ -85,11 +88,17 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	// As root in another user's directory: nothing is created.
 	releases := release.ReadReleases(*dir)
 	system := proc.System{}
+	docker := engine.New(*socket)
+	// Reports are frequent, and the files of a site may be large.
+	filesEvery := time.Duration(0)
+	if *send > 0 {
+		filesEvery = filesPause
+	}
 	checked := readiness.Readiness{
 		Server:   server,
 		Releases: releases,
 		Checks: []readiness.Check{
-			readiness.Containers{Project: *project, Runner: system},
+			&readiness.Containers{Project: *project, Docker: docker, Runner: system},
 			&readiness.Served{
 				Bucket:      content,
 				Releases:    releases,
@@ -97,8 +106,9 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 				Web:         web.NewClient(site, domain, readiness.UserAgent),
 				Project:     *project,
 				PullService: pullService,
+				FilesEvery:  filesEvery,
 			},
-			readiness.PHP{Project: *project, Runner: system},
+			readiness.PHP{Project: *project, Docker: docker},
 			readiness.Certificates{
 				Address:    net.JoinHostPort(site.Hostname(), cmp.Or(site.Port(), "443")),
 				Names:      names.names,
@@ -126,7 +136,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		if err != nil {
 			return err
 		}
-		return sender{checked, backup, *project, *holderFile, system, log}.run(ctx, *send)
+		return sender{checked, backup, *project, *holderFile, docker, log}.run(ctx, *send)
 	}
 	report, err := checked.Await(ctx, *wait)
 	if err != nil {

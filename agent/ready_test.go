@@ -2,15 +2,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 
 	"immutable-infra/agent/internal/bucket/buckettest"
 	"immutable-infra/agent/internal/certificates/certificatestest"
+	"immutable-infra/agent/internal/engine/enginetest"
 	"immutable-infra/agent/internal/release/releasetest"
 )
 
@@ -25,11 +29,7 @@ import (
 //
 //nolint:lll // a raw string
 const (
-	soundDocker = `case "$*" in
-"compose config --services") echo web ;;
-"compose exec -T web busybox wget"*) echo ok ;;
-"compose ps --all --format json") echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"healthy","ExitCode":0}' ;;
-esac`
+	soundDocker    = `[ "$*" != "compose config --services" ] || echo web`
 	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
 printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
 printf 'Id=agent-backup.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
@@ -43,16 +43,26 @@ func install(t *testing.T, dir, name, script string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
-// newServer is a server that is ready. It returns the directory of the stand-in programs and the
-// command line.
-func newServer(t *testing.T) (programs string, args []string) {
+// readyServer is a server that is ready.
+type readyServer struct {
+	// programs is the directory of the stand-in programs, and args the command line.
+	programs string
+	args     []string
+	docker   *enginetest.Engine
+	// web is its container, and php the answer of PHP's probe in it.
+	web enginetest.Container
+	php http.HandlerFunc
+}
+
+func newServer(t *testing.T) *readyServer {
 	t.Helper()
 	return newServerOf(t, releasetest.Site{"index.html": "hello"})
 }
 
 // newServerOf is a server of a site. Its web server responds with 503 for dynamic files.
-func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []string) {
+func newServerOf(t *testing.T, site releasetest.Site) *readyServer {
 	t.Helper()
+	server := &readyServer{php: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }}
 	s3 := buckettest.Start(t)
 	for name, content := range site {
 		s3.Put("site/"+name, content)
@@ -81,24 +91,42 @@ func newServerOf(t *testing.T, site releasetest.Site) (programs string, args []s
 	prometheus := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(prometheus, "restored.json"), []byte(`{"found": false}`), 0o644))
 
-	programs = t.TempDir()
-	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
-	install(t, programs, "docker", soundDocker)
-	install(t, programs, "systemctl", soundSystemctl)
-	install(t, programs, "journalctl", "echo the journal of $2")
+	// The port of a container is always the same, so each server has an address of its own.
+	project := t.TempDir()
+	random := make([]byte, 3)
+	_, _ = rand.Read(random) // never fails
+	status, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:8081", 1+random[0]%250, random[1], 1+random[2]%250))
+	require.NoError(t, err)
+	probe := &httptest.Server{Listener: status, Config: &http.Server{Handler: http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) { server.php(w, r) })}}
+	probe.Start()
+	t.Cleanup(probe.Close)
+	server.web = enginetest.Container{
+		ID: "site-web-1", Service: "web", Dir: project, State: "running", Health: "healthy",
+		Address: status.Addr().(*net.TCPAddr).IP.String(),
+	}
+	server.docker = enginetest.Start(t, server.web)
+
+	server.programs = t.TempDir()
+	t.Setenv("PATH", server.programs+":"+os.Getenv("PATH"))
+	install(t, server.programs, "docker", soundDocker)
+	install(t, server.programs, "systemctl", soundSystemctl)
+	install(t, server.programs, "journalctl", "echo the journal of $2")
 	env := settingsOf(t, s3.Bucket, "SITE_NAMES=site.example.org,monitoring.site.example.org")
-	return programs, []string{
-		"ready", "--env-file", env, "--dir", dir, "--project", t.TempDir(), "--url", listener.URL,
+	server.args = []string{
+		"ready", "--env-file", env, "--dir", dir, "--project", project, "--docker", server.docker.Socket,
+		"--url", listener.URL,
 		"--state", filepath.Join(t.TempDir(), "state.json"), "--traefik", traefik, "--holder-file",
 		filepath.Join(traefik, "holder"),
 		"--prometheus", prometheus,
 	}
+	return server
 }
 
 func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
-	_, args := newServer(t)
+	server := newServer(t)
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stdout)
+	require.Equal(t, exitDone, run(t.Context(), server.args, &stdout, &stderr), &stdout)
 	//nolint:lll // a raw string
 	require.Regexp(t, `^ready: server \S+, release [0-9a-f]{16}
 
@@ -115,10 +143,10 @@ $`, stdout.String())
 }
 
 func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
-	programs, args := newServer(t)
-	install(t, programs, "systemctl", strings.Replace(soundSystemctl, "=active", "=inactive", 1))
+	server := newServer(t)
+	install(t, server.programs, "systemctl", strings.Replace(soundSystemctl, "=active", "=inactive", 1))
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), append(args, "--json"), &stdout, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), append(server.args, "--json"), &stdout, &stderr))
 	require.Empty(t, stderr.String(), "the report says it all")
 	var report struct {
 		Ready   bool
@@ -150,30 +178,25 @@ func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
 		"contact.php": "<?php if ($_SERVER['REQUEST_METHOD'] !== 'POST') { http_response_code(500); }",
 	}
-	programs, args := newServerOf(t, site)
 	var stdout bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), args, &stdout, io.Discard), &stdout)
+	require.Equal(t, exitDone, run(t.Context(), newServerOf(t, site).args, &stdout, io.Discard), &stdout)
 
-	good, args := newServer(t)
-	require.NotEqual(t, programs, good)
-	install(t, good, "docker",
-		`case "$*" in *php_probe) echo 'wget: server returned error: HTTP/1.1 502 Bad Gateway' >&2; exit 1 ;; esac
-`+soundDocker)
+	good := newServer(t)
+	good.php = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no upstream", http.StatusBadGateway) }
 	stdout.Reset()
-	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, io.Discard))
-	require.Regexp(t,
-		`(?m)^php          not ok  .*: exit status 1: wget: server returned error: HTTP/1\.1 502 Bad Gateway$`,
+	require.Equal(t, exitFailed, run(t.Context(), good.args, &stdout, io.Discard))
+	require.Regexp(t, `(?m)^php          not ok  .*the probe does not respond: 502 Bad Gateway: no upstream$`,
 		stdout.String())
 	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
 func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
-	programs, args := newServer(t)
-	install(t, programs, "systemctl",
+	server := newServer(t)
+	install(t, server.programs, "systemctl",
 		strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running",
 			"=activating\\nSubState=auto-restart").Replace(soundSystemctl))
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), args, &stdout, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), server.args, &stdout, &stderr))
 	require.Regexp(t,
 		`(?m)^agent        not ok  20\S{17}Z  agent-watch\.service: activating \(auto-restart, result success\), restarts: 12$`, stdout.String())
 	require.Contains(t, stdout.String(),
@@ -181,16 +204,13 @@ func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 }
 
 func TestReadyWaitsForAContainerToTurnHealthy(t *testing.T) {
-	programs, args := newServer(t)
-	// Healthy from the second check on.
-	install(t, programs, "docker", `case "$*" in
-"compose config --services") echo web ;;
-"compose exec"*) echo ok ;;
-*) health=healthy; [ -e asked ] || health=starting; touch asked
-   echo '{"Name":"site-web-1","Service":"web","State":"running","Health":"'$health'"}' ;;
-esac`)
+	server := newServer(t)
+	starting := server.web
+	starting.Health = "starting"
+	server.docker.Set(starting)
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), append(args, "--wait", "1m"), &stdout, &stderr), &stdout)
+	progress := &firstWrite{Writer: &stderr, then: func() { server.docker.Set(server.web) }}
+	require.Equal(t, exitDone, run(t.Context(), append(server.args, "--wait", "1m"), &stdout, progress), &stdout)
 	require.Regexp(t, `^ +\d+\.\d s  containers   not ok  web: starting, its health check has not succeeded yet
  +\d+\.\d s  release      ok      .*
  +\d+\.\d s  php          ok      .*
@@ -201,6 +221,18 @@ esac`)
  +\d+\.\d s  containers   ok      web: healthy
 $`, stderr.String())
 	require.Regexp(t, "^ready: ", stdout.String())
+}
+
+// firstWrite calls a function at the first write.
+type firstWrite struct {
+	io.Writer
+	then func()
+	once sync.Once
+}
+
+func (w *firstWrite) Write(text []byte) (int, error) {
+	w.once.Do(w.then)
+	return w.Writer.Write(text)
 }
 
 func TestErrorOfReadyUsageNamesTheFix(t *testing.T) {

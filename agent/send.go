@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
-	"immutable-infra/agent/internal/proc"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/server/report"
 )
@@ -22,6 +19,10 @@ const (
 	sendPause = 5 * time.Second
 	// sendTimeout bounds one report.
 	sendTimeout = 20 * time.Second
+	// filesPause is the time after which the files of the site are requested again.
+	filesPause = time.Minute
+	// prometheusPort is where Prometheus listens in its container.
+	prometheusPort = 9090
 )
 
 // sender sends reports to whoever watches this server after it got the VIP.
@@ -32,7 +33,7 @@ type sender struct {
 	}
 	project    string
 	holderFile string
-	runner     proc.Runner
+	docker     readiness.Docker
 	log        *slog.Logger
 }
 
@@ -85,10 +86,8 @@ or label_replace(last_over_time(server:disk_available:ratio[1h]), "figure", "dis
 
 // figures returns the figures of each server in the history, and the restarts of this server's containers.
 func (s sender) figures(ctx context.Context, server string) (map[string]report.Figures, error) {
-	output, err := s.runner.Run(ctx, proc.Command{Dir: s.project, Args: []string{
-		"docker", "compose", "exec", "-T", "prometheus", "busybox", "wget", "-q", "-O", "-",
-		"http://127.0.0.1:9090/api/v1/query?query=" + url.QueryEscape(figuresQuery),
-	}})
+	output, err := s.docker.Get(ctx, s.project, prometheusService, prometheusPort,
+		"/api/v1/query?query="+url.QueryEscape(figuresQuery))
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +95,13 @@ func (s sender) figures(ctx context.Context, server string) (map[string]report.F
 	if err != nil {
 		return nil, err
 	}
-	restarts, err := s.restarts(ctx)
+	containers, err := s.docker.Containers(ctx, s.project)
 	if err != nil {
 		return nil, err
+	}
+	restarts := 0.0
+	for _, container := range containers {
+		restarts += float64(container.Restarts)
 	}
 	own := found[server]
 	own.Restarts = &restarts
@@ -144,28 +147,4 @@ func parseFigures(answer []byte) (map[string]report.Figures, error) {
 		found[sample.Metric.Server] = f
 	}
 	return found, nil
-}
-
-// restarts counts how often the engine has restarted the project's containers.
-func (s sender) restarts(ctx context.Context) (float64, error) {
-	ids, err := s.runner.Run(ctx, proc.Command{
-		Dir: s.project, Args: []string{"docker", "compose", "ps", "--all", "--quiet"},
-	})
-	if err != nil {
-		return 0, err
-	}
-	counts, err := s.runner.Run(ctx, proc.Command{Dir: s.project,
-		Args: append([]string{"docker", "inspect", "--format", "{{.RestartCount}}"}, strings.Fields(string(ids))...)})
-	if err != nil {
-		return 0, err
-	}
-	sum := 0
-	for _, text := range strings.Fields(string(counts)) {
-		count, err := strconv.Atoi(text)
-		if err != nil {
-			return 0, errors.New("cannot read the output of docker inspect: " + text)
-		}
-		sum += count
-	}
-	return float64(sum), nil
 }

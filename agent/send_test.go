@@ -15,35 +15,33 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"immutable-infra/agent/internal/proc"
+	"immutable-infra/agent/internal/engine"
 	"immutable-infra/agent/internal/readiness"
 	"immutable-infra/agent/internal/release"
 	"immutable-infra/server/report"
 )
 
-// engine stands in for Docker. Prometheus has figures of two servers.
-type engine struct{ broken bool }
+// figures stands in for Docker. Prometheus has figures of two servers.
+type figures struct{ broken bool }
 
-func (e engine) Run(_ context.Context, command proc.Command) ([]byte, error) {
-	if e.broken {
+func (f figures) Get(_ context.Context, _, service string, port int, path string) ([]byte, error) {
+	if f.broken {
 		return nil, errors.New("service prometheus is not running")
 	}
-	switch line := strings.Join(command.Args, " "); {
-	case strings.Contains(line, "busybox wget"):
-		sample := func(server, figure, value string) string {
-			return fmt.Sprintf(`{"metric":{"server":%q,"figure":%q},"value":[1700000000.1,%q]}`, server, figure, value)
-		}
-		return []byte(`{"status":"success","data":{"resultType":"vector","result":[` + strings.Join([]string{
-			sample("i-new", "errors", "0.25"), sample("i-new", "latency", "NaN"), sample("i-new", "memory", "0.5"),
-			sample("i-new", "disk", "0.75"), sample("i-old", "errors", "0"), sample("i-old", "latency", "0.021"),
-		}, ",") + `]}}`), nil
-	case strings.HasSuffix(line, "ps --all --quiet"):
-		return []byte("one\ntwo\n"), nil
-	case strings.HasSuffix(line, "{{.RestartCount}} one two"):
-		return []byte("0\n3\n"), nil
-	default:
-		return nil, errors.New("unexpected command: " + line)
+	if service != "prometheus" || port != 9090 || !strings.HasPrefix(path, "/api/v1/query?query=label_replace") {
+		return nil, fmt.Errorf("unexpected request: %s %d %s", service, port, path)
 	}
+	sample := func(server, figure, value string) string {
+		return fmt.Sprintf(`{"metric":{"server":%q,"figure":%q},"value":[1700000000.1,%q]}`, server, figure, value)
+	}
+	return []byte(`{"status":"success","data":{"resultType":"vector","result":[` + strings.Join([]string{
+		sample("i-new", "errors", "0.25"), sample("i-new", "latency", "NaN"), sample("i-new", "memory", "0.5"),
+		sample("i-new", "disk", "0.75"), sample("i-old", "errors", "0"), sample("i-old", "latency", "0.021"),
+	}, ",") + `]}}`), nil
+}
+
+func (f figures) Containers(context.Context, string) ([]engine.Container, error) {
+	return []engine.Container{{Service: "web"}, {Service: "php", Restarts: 2}, {Service: "traefik", Restarts: 1}}, nil
 }
 
 // outbox keeps what is sent, and when.
@@ -70,7 +68,7 @@ func (failing) Name() string { return "php" }
 
 func (failing) Check(context.Context) readiness.Result { return readiness.Result{Detail: "no answer"} }
 
-func newSender(t *testing.T, docker engine) (sender, *outbox) {
+func newSender(t *testing.T, docker figures) (sender, *outbox) {
 	t.Helper()
 	dir, box := t.TempDir(), &outbox{}
 	holder := filepath.Join(dir, "holder")
@@ -78,14 +76,14 @@ func newSender(t *testing.T, docker engine) (sender, *outbox) {
 	return sender{
 		readiness: readiness.Readiness{
 			Server: "i-new", Releases: release.ReadReleases(dir), Checks: []readiness.Check{failing{}},
-			Memory: readiness.Memory{Path: filepath.Join(dir, "state")}, Runner: docker, Log: slog.New(slog.DiscardHandler),
+			Memory: readiness.Memory{Path: filepath.Join(dir, "state")}, Log: slog.New(slog.DiscardHandler),
 		},
-		bucket: box, project: dir, holderFile: holder, runner: docker, log: slog.New(slog.DiscardHandler),
+		bucket: box, project: dir, holderFile: holder, docker: docker, log: slog.New(slog.DiscardHandler),
 	}, box
 }
 
 func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
-	s, box := newSender(t, engine{})
+	s, box := newSender(t, figures{})
 	require.NoError(t, s.send(t.Context()))
 	sent := box.sent[0]
 	require.Equal(t, "i-new", sent.Server)
@@ -102,14 +100,14 @@ func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
 }
 
 func TestReportSaysWhyItHasNoFigures(t *testing.T) {
-	s, box := newSender(t, engine{broken: true})
+	s, box := newSender(t, figures{broken: true})
 	require.NoError(t, s.send(t.Context()))
 	require.Equal(t, "service prometheus is not running", box.sent[0].Missing)
 }
 
 func TestReportsEndWithTheVIPOrAfterSomeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, box := newSender(t, engine{})
+		s, box := newSender(t, figures{})
 		require.NoError(t, s.run(t.Context(), 58*time.Second))
 		require.Len(t, box.sent, 12)
 		require.Equal(t, 5*time.Second, box.at[1].Sub(box.at[0]))

@@ -28,6 +28,7 @@ const (
 	logPause = 5 * time.Second
 	// maxBody is how many bytes of a response are read, maxQuoted how many are quoted.
 	maxBody, maxQuoted = 4096, 200
+	httpsPort          = 443
 )
 
 // Resolver looks up the addresses of a name. net.DefaultResolver is one.
@@ -47,6 +48,27 @@ type Target struct {
 	AnyCertificate bool
 	// Server is the id of the server, Release the name of the release.
 	Server, Release string
+}
+
+// FromEnvironment reads a target from the variables NAME, ADDRESS and ROOTS: the site's name, an IPv4 address whose port
+// 443 is probed, and optionally a PEM file of the trusted authorities. The error names each invalid variable.
+func FromEnvironment(variable func(string) string) (Target, error) {
+	var problems []error
+	target := Target{Name: variable("NAME")}
+	if target.Name == "" {
+		problems = append(problems, errors.New("NAME is not set"))
+	}
+	address, err := netip.ParseAddr(variable("ADDRESS"))
+	if err != nil || !address.Is4() {
+		problems = append(problems, fmt.Errorf("ADDRESS is %q: expected an IPv4 address", variable("ADDRESS")))
+	}
+	target.Address = netip.AddrPortFrom(address, httpsPort)
+	if file := variable("ROOTS"); file != "" {
+		if target.Roots, err = Roots(file); err != nil {
+			problems = append(problems, fmt.Errorf("cannot read ROOTS: %w", err))
+		}
+	}
+	return target, errors.Join(problems...)
 }
 
 // Await probes the site until it is served as expected. After within it returns an error with the actual responses; the

@@ -73,7 +73,10 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.NoError(t, err, last)
 	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
 	require.LessOrEqual(t, seconds, 870)
-	require.Contains(t, calls, "docker compose --progress plain up --detach")
+	started := slices.Index(calls, "docker compose --progress plain up --detach")
+	require.Positive(t, started)
+	require.Greater(t, slices.Index(calls, "systemctl enable --quiet --now traefik-drain.service"), started,
+		"the unit starts a container, which must exist")
 	require.Contains(t, calls,
 		"systemctl enable --quiet --now agent-pull.timer agent-backup.timer agent-watch.service agent-report.path "+
 			"bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer "+

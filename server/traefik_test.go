@@ -27,8 +27,31 @@ type frontOfGrafana struct {
 	last http.Header
 }
 
-// newFrontOfGrafana starts it. Without Traefik, which the local cloud builds, it skips the test.
+// newFrontOfGrafana starts it.
 func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
+	t.Helper()
+	front := &frontOfGrafana{}
+	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		front.mu.Lock()
+		defer front.mu.Unlock()
+		front.arrived = append(front.arrived, request.URL.Path)
+		front.last = request.Header.Clone()
+		front.last.Set("Host", request.Host)
+	}))
+	t.Cleanup(grafana.Close)
+	front.address, _ = startTraefik(t, "http://grafana:3000", grafana.URL)
+	require.Eventually(t, func() bool {
+		status, err := front.ask("GET", "/api/health")
+		return err == nil && status == http.StatusOK
+	}, 20*time.Second, 50*time.Millisecond)
+	return front
+}
+
+// startTraefik starts Traefik with the server's rules and further flags, until the test ends. One of its services is
+// at another URL. Without Traefik, which the local cloud builds, it skips the test.
+func startTraefik(
+	t *testing.T, service, url string, flags ...string,
+) (address string, process *os.Process) {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
 	if traefik == "" {
@@ -38,29 +61,19 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 		t.Skip("no Traefik here: make up builds it, or LOCALCLOUD_TRAEFIK names it")
 	}
 	ports := freeAddresses(t, 3)
-	front := &frontOfGrafana{address: ports[0]}
-	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
-		front.mu.Lock()
-		defer front.mu.Unlock()
-		front.arrived = append(front.arrived, request.URL.Path)
-		front.last = request.Header.Clone()
-		front.last.Set("Host", request.Host)
-	}))
-	t.Cleanup(grafana.Close)
-
 	dir := t.TempDir()
 	for source, target := range map[string]string{"site.yaml": "site.yaml", "states/waiting.yaml": "state.yaml"} {
 		text, err := files.ReadFile("files/traefik/" + source)
 		require.NoError(t, err)
 		require.NoError(t,
-			os.WriteFile(filepath.Join(dir, target),
-				[]byte(strings.ReplaceAll(string(text), "http://grafana:3000", grafana.URL)), 0o644))
+			os.WriteFile(filepath.Join(dir, target), []byte(strings.ReplaceAll(string(text), service, url)), 0o644))
 	}
-	command := exec.CommandContext(t.Context(), traefik,
-		"--entrypoints.http.address="+ports[1], "--entrypoints.https.address="+front.address,
-		"--entrypoints.metrics.address="+ports[2],
-		"--ping.entrypoint=metrics", "--providers.file.directory="+dir, "--log.level=ERROR", "--global.checknewversion=false",
-		"--global.sendanonymoususage=false")
+	command := exec.CommandContext(t.Context(), traefik, append([]string{
+		"--entrypoints.http.address=" + ports[1], "--entrypoints.https.address=" + ports[0],
+		"--entrypoints.metrics.address=" + ports[2],
+		"--ping.entrypoint=metrics", "--providers.file.directory=" + dir, "--log.level=ERROR", "--global.checknewversion=false",
+		"--global.sendanonymoususage=false",
+	}, flags...)...)
 	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1",
 		"COMPOSE_PROFILES=mail,grafana")
 	var log strings.Builder
@@ -73,11 +86,7 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 			t.Logf("Traefik: %s", log.String())
 		}
 	})
-	require.Eventually(t, func() bool {
-		status, err := front.ask("GET", "/api/health")
-		return err == nil && status == http.StatusOK
-	}, 20*time.Second, 50*time.Millisecond)
-	return front
+	return ports[0], command.Process
 }
 
 // ask sends a path as it is, unlike a client of net/http.

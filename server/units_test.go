@@ -29,7 +29,7 @@ func TestUnitsAreValid(t *testing.T) {
 			text, err := source.files.ReadFile(name)
 			require.NoError(t, err)
 			// The programs of a server are not on this machine.
-			text = regexp.MustCompile(`(?m)^(ExecStart=-?)\S+`).ReplaceAll(text, []byte("${1}/bin/true"))
+			text = regexp.MustCompile(`(?m)^(Exec(?:Start|Stop)=-?)\S+`).ReplaceAll(text, []byte("${1}/bin/true"))
 			path := filepath.Join(dir, filepath.Base(name))
 			require.NoError(t, os.WriteFile(path, text, 0o644))
 			args = append(args, path)

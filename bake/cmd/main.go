@@ -24,9 +24,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"immutable-infra/bake"
@@ -39,54 +39,75 @@ const (
 	exitUsage  = 2
 )
 
-var errUsage = errors.New("usage: bake previous|watch")
+// command is what the command line asks for.
+type command func(ctx context.Context, variable func(string) string, stdout, stderr io.Writer) error
+
+// errSetting is the error of an invalid setting.
+var errSetting = errors.New("invalid setting")
 
 func main() {
+	os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run runs a command, and returns the exit code.
+func run(args []string, variable func(string) string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	stop()
+	defer stop()
+	do := map[string]command{"previous": previous, "watch": watch}[strings.Join(args, " ")]
+	if do == nil {
+		fmt.Fprintln(stderr, "usage: bake previous|watch")
+		return exitUsage
+	}
+	err := do(ctx, variable, stdout, stderr)
 	switch {
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitUsage)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitFailed)
+	case err == nil:
+		return 0
+	case errors.Is(err, errSetting):
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	default:
+		fmt.Fprintln(stderr, err)
+		return exitFailed
 	}
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	if len(args) != 1 || args[0] != "previous" && args[0] != "watch" {
-		return errUsage
+// previous prints the id of the server that holds the VIP.
+func previous(ctx context.Context, variable func(string) string, stdout, _ io.Writer) error {
+	if err := missing(variable, "REGION", "ALLOCATION_ID"); err != nil {
+		return err
 	}
-	client, err := awsclient.New(ctx, getenv("REGION"), getenv)
+	client, err := awsclient.New(ctx, variable("REGION"), variable)
 	if err != nil {
 		return err
 	}
-	if args[0] == "previous" {
-		holder, err := client.AddressHolder(ctx, getenv("ALLOCATION_ID"))
-		if err == nil {
-			_, err = fmt.Fprint(stdout, holder)
-		}
-		return err
+	holder, err := client.AddressHolder(ctx, variable("ALLOCATION_ID"))
+	if err == nil {
+		_, err = fmt.Fprint(stdout, holder)
 	}
+	return err
+}
+
+// watch bakes the server.
+func watch(ctx context.Context, variable func(string) string, stdout, stderr io.Writer) error {
 	watched := bake.Bake{
-		Server: getenv("SERVER"), Previous: getenv("PREVIOUS"), AllocationID: getenv("ALLOCATION_ID"),
-		Cloud: client, Bucket: awsclient.Bucket{Client: client, Name: getenv("BUCKET")},
+		Server: variable("SERVER"), Previous: variable("PREVIOUS"), AllocationID: variable("ALLOCATION_ID"),
 		Log: func(line string) { fmt.Fprintln(stderr, line) },
 	}
-	target := probe.Target{Name: getenv("NAME")}
-	address, err := netip.ParseAddr(getenv("ADDRESS"))
-	target.Address = netip.AddrPortFrom(address, 443)
-	if err == nil {
-		err = json.Unmarshal([]byte(getenv("BAKE")), &watched.Criteria)
-	}
-	if err == nil && getenv("ROOTS") != "" {
-		target.Roots, err = probe.Roots(getenv("ROOTS"))
-	}
+	target, err := probe.FromEnvironment(variable)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		err = fmt.Errorf("%w: %w", errSetting, err)
 	}
+	if limits := json.Unmarshal([]byte(variable("BAKE")), &watched.Criteria); limits != nil {
+		err = errors.Join(err, fmt.Errorf("%w: BAKE: expected criteria in JSON: %w", errSetting, limits))
+	}
+	if err := errors.Join(err, missing(variable, "REGION", "ALLOCATION_ID", "SERVER", "BUCKET")); err != nil {
+		return err
+	}
+	client, err := awsclient.New(ctx, variable("REGION"), variable)
+	if err != nil {
+		return err
+	}
+	watched.Cloud, watched.Bucket = client, awsclient.Bucket{Client: client, Name: variable("BUCKET")}
 	watched.Visit = func(ctx context.Context, server string) error {
 		visited := target
 		visited.Server = server
@@ -97,4 +118,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	_, err = fmt.Fprintf(stdout, "server %s keeps the VIP", watched.Server)
 	return err
+}
+
+// missing returns an error for each variable that is not set.
+func missing(variable func(string) string, names ...string) error {
+	var problems []error
+	for _, name := range names {
+		if variable(name) == "" {
+			problems = append(problems, fmt.Errorf("%w: %s is not set", errSetting, name))
+		}
+	}
+	return errors.Join(problems...)
 }

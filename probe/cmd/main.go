@@ -61,35 +61,27 @@ func run(variable func(string) string, resolver probe.Resolver, stdout, stderr i
 
 // settings reads the environment. The error names every invalid setting.
 func settings(variable func(string) string) (probe.Target, time.Duration, error) {
-	var problems []error
-	target := probe.Target{Name: variable("NAME"), Server: variable("SERVER"), Release: variable("RELEASE")}
-	for _, name := range []string{"NAME", "SERVER", "RELEASE"} {
+	target, err := probe.FromEnvironment(variable)
+	problems := []error{err}
+	target.Server, target.Release = variable("SERVER"), variable("RELEASE")
+	for _, name := range []string{"SERVER", "RELEASE"} {
 		if variable(name) == "" {
 			problems = append(problems, fmt.Errorf("%s is not set", name))
 		}
 	}
-	address, err := netip.ParseAddr(variable("ADDRESS"))
-	if err != nil || !address.Is4() {
-		problems = append(problems, fmt.Errorf("ADDRESS is %q: expected an IPv4 address", variable("ADDRESS")))
-	}
-	port := uint64(443)
 	if text := variable("PORT"); text != "" {
-		if port, err = strconv.ParseUint(text, 10, 16); err != nil || port == 0 {
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || port == 0 {
 			problems = append(problems, fmt.Errorf("PORT is %q: expected a port, such as 443", text))
 		}
+		target.Address = netip.AddrPortFrom(target.Address.Addr(), uint16(port))
 	}
-	target.Address = netip.AddrPortFrom(address, uint16(port))
 	switch certificate := variable("CERTIFICATE"); certificate {
 	case "valid":
 	case "any":
 		target.AnyCertificate = true
 	default:
 		problems = append(problems, fmt.Errorf("CERTIFICATE is %q: expected valid or any", certificate))
-	}
-	if file := variable("ROOTS"); file != "" {
-		if target.Roots, err = probe.Roots(file); err != nil {
-			problems = append(problems, fmt.Errorf("cannot read ROOTS: %w", err))
-		}
 	}
 	seconds, err := strconv.ParseUint(variable("WITHIN"), 10, 31)
 	if err != nil {

@@ -1,17 +1,21 @@
 package readiness
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
+	"immutable-infra/agent/internal/engine"
 	"immutable-infra/agent/internal/proc"
 )
+
+// Docker answers about the containers of the compose project in a directory. engine.Engine is one.
+type Docker interface {
+	Containers(ctx context.Context, dir string) ([]engine.Container, error)
+	// Get requests a path of a service at the address of its container.
+	Get(ctx context.Context, dir, service string, port int, path string) ([]byte, error)
+}
 
 // Containers checks that every service of a compose project exists, runs, and is healthy.
 //
@@ -19,12 +23,18 @@ import (
 // moment.
 type Containers struct {
 	Project string
-	Runner  proc.Runner
+	Docker  Docker
+	// Runner asks Compose for the services of the project.
+	Runner proc.Runner
+
+	// services are those of the project. They stay the same on a server.
+	services []string
 }
 
-func (c Containers) Name() string { return "containers" }
+func (c *Containers) Name() string { return "containers" }
 
-func (c Containers) Check(ctx context.Context) Result {
+// Check must not be called while it runs.
+func (c *Containers) Check(ctx context.Context) Result {
 	services, containers, err := c.list(ctx)
 	if err != nil {
 		return failed(err, unitLog("docker.service"))
@@ -39,7 +49,7 @@ func (c Containers) Check(ctx context.Context) Result {
 			continue
 		}
 		for _, container := range containers[service] {
-			state, ok := container.judge()
+			state, ok := judgeContainer(container)
 			if ok {
 				found.pass(service + ": " + state)
 				continue
@@ -55,62 +65,29 @@ func (c Containers) Check(ctx context.Context) Result {
 }
 
 // list returns the services of the project, sorted, and their containers.
-func (c Containers) list(ctx context.Context) (services []string, containers map[string][]container, err error) {
-	output, err := c.Runner.Run(ctx,
-		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
-	if err != nil {
-		return nil, nil, err
-	}
-	services = strings.Fields(string(output))
-	slices.Sort(services)
-
-	output, err = c.Runner.Run(ctx,
-		proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "ps", "--all", "--format", "json"}})
-	if err != nil {
-		return nil, nil, err
-	}
-	containers = map[string][]container{}
-	// One JSON object per line, since Compose 2.21.
-	decoder := json.NewDecoder(bytes.NewReader(output))
-	for {
-		var next container
-		err := decoder.Decode(&next)
-		if errors.Is(err, io.EOF) {
-			return services, containers, nil
-		}
+func (c *Containers) list(ctx context.Context) (services []string, containers map[string][]engine.Container, err error) {
+	if len(c.services) == 0 {
+		output, err := c.Runner.Run(ctx,
+			proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})
 		if err != nil {
-			return nil, nil, fmt.Errorf("cannot read the output of docker compose ps: %w", err)
+			return nil, nil, err
 		}
-		if !next.oneOff() {
-			containers[next.Service] = append(containers[next.Service], next)
-		}
+		c.services = strings.Fields(string(output))
+		slices.Sort(c.services)
 	}
+	found, err := c.Docker.Containers(ctx, c.Project)
+	if err != nil {
+		return nil, nil, err
+	}
+	containers = map[string][]engine.Container{}
+	for _, next := range found {
+		containers[next.Service] = append(containers[next.Service], next)
+	}
+	return c.services, containers, nil
 }
 
-// container is an entry of `docker compose ps --format json`.
-type container struct {
-	Name    string
-	Service string
-	// State is Docker's word: created, running, paused, restarting, removing, exited or dead.
-	State string
-	// Status is Docker's sentence, such as "Restarting (1) 3 seconds ago".
-	Status string
-	// Health is starting, healthy or unhealthy, and empty when the container
-	// does not run or has no health check.
-	Health   string
-	ExitCode int
-	// Labels are name=value, separated by commas.
-	Labels string
-}
-
-// oneOff reports whether the container is left over from a `docker compose run`, and not part of
-// the service.
-func (c container) oneOff() bool {
-	return strings.Contains(c.Labels, "com.docker.compose.oneoff=True")
-}
-
-// judge returns the state of the container and whether it is healthy.
-func (c container) judge() (state string, ok bool) {
+// judgeContainer returns the state of a container and whether it is healthy.
+func judgeContainer(c engine.Container) (state string, ok bool) {
 	switch {
 	case c.State == "running" && c.Health == "healthy":
 		return "healthy", true

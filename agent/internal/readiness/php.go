@@ -4,27 +4,26 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"immutable-infra/agent/internal/proc"
 )
 
-const phpProbe = "ok"
+const (
+	phpProbe = "ok"
+	// statusPort is the port of the web server for the other containers.
+	statusPort = 8081
+)
 
 // PHP checks that the web server reaches PHP and that PHP runs, with a probe script of the server's
 // own. The site's pages do not matter.
 type PHP struct {
 	Project string
-	Runner  proc.Runner
+	Docker  Docker
 }
 
 func (p PHP) Name() string { return "php" }
 
 func (p PHP) Check(ctx context.Context) Result {
 	logs := []Log{serviceLog(p.Project, "php"), serviceLog(p.Project, "web")}
-	output, err := p.Runner.Run(ctx, proc.Command{Dir: p.Project, Args: []string{
-		"docker", "compose", "exec", "-T", "web", "busybox", "wget", "-q", "-T", "5", "-O", "-",
-		"http://127.0.0.1:8081/php_probe",
-	}})
+	output, err := p.Docker.Get(ctx, p.Project, "web", statusPort, "/php_probe")
 	if err != nil {
 		return fail("the probe does not respond: "+oneLine(err.Error()), logs...)
 	}

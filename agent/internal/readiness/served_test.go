@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -379,4 +380,27 @@ func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 			require.Equal(t, ready, result.Verdict == Pass, result.Detail)
 		})
 	}
+}
+
+func TestFilesThatPassedAreRequestedAgainAfterSomeTime(t *testing.T) {
+	s := newServer(t, exampleSite())
+	s.served.FilesEvery = time.Hour
+	first := s.check()
+	require.Equal(t, Pass, first.Verdict, first.Detail)
+	all := len(s.web.requests)
+	require.Equal(t, first, s.check())
+	require.Equal(t, []string{"/.well-known/release"}, s.web.requests[all:])
+
+	s.served.passed.at = time.Now().Add(-s.served.FilesEvery)
+	require.Equal(t, first, s.check())
+	require.Len(t, s.web.requests, 2*all+1)
+
+	build := exampleSite()
+	build["index.html"] = "another front page"
+	s.upload(build)
+	s.pull()
+	s.web.serve(build.ID(), exampleSite())
+	result := s.check()
+	require.Equal(t, "/ has other bytes than in the bucket", result.Detail, "a new release is checked at once")
+	require.Equal(t, result, s.check(), "and a failure each time")
 }

@@ -46,7 +46,9 @@ type Cloud interface {
 	// the applied GatewayState. It returns when the machine runs, not when
 	// cloud-init is done.
 	RunInstance(ctx context.Context, spec InstanceSpec) error
-	// TerminateInstance ends an instance and deletes its volumes.
+	// ShutDownInstance shuts an instance down and returns when it is off. One that takes too long is switched off.
+	ShutDownInstance(ctx context.Context, id string) error
+	// TerminateInstance shuts an instance down and deletes its volumes.
 	TerminateInstance(ctx context.Context, id string) error
 	// InstanceState returns InstanceRunning, InstanceStopped, or an error that
 	// wraps ErrNotFound. An instance that switched itself off is stopped.

@@ -18,9 +18,12 @@ import (
 const (
 	// networkDevice is what the primary interface is called on an EC2 machine of the Nitro kind.
 	networkDevice = "ens5"
-	// stopTimeout is how long a terminated instance may take to shut down, in seconds.
-	stopTimeout = "30"
-	mebibyte    = 1 << 20
+	// shutdownTimeout is how long an instance may take to shut down, in seconds. EC2 promises no time for a
+	// termination: its user guide finds a few minutes normal, and its API reference gives a reboot four.
+	shutdownTimeout = "120"
+	// restartTimeout is the same where the instance starts again and has lost its network: nobody waits for it.
+	restartTimeout = "30"
+	mebibyte       = 1 << 20
 )
 
 // memory returns the memory of an instance type in bytes.
@@ -95,13 +98,24 @@ func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) 
 	return err
 }
 
+func (l *Local) ShutDownInstance(ctx context.Context, id string) (err error) {
+	defer run.Wrap(&err, "shut down instance %s", id)
+	current, err := l.findInstance(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = l.docker.Run(ctx, "stop", "--time", shutdownTimeout, current.ID)
+	return err
+}
+
 func (l *Local) TerminateInstance(ctx context.Context, id string) (err error) {
 	defer run.Wrap(&err, "terminate instance %s", id)
-	current, err := l.findInstance(ctx, id)
+	err = l.ShutDownInstance(ctx, id)
+	var current dockerd.Container
 	if err == nil {
-		if _, err := l.docker.Run(ctx, "stop", "--time", stopTimeout, current.ID); err != nil {
-			return err
-		}
+		current, err = l.findInstance(ctx, id)
+	}
+	if err == nil {
 		err = l.docker.Remove(ctx, current.ID)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -158,7 +172,7 @@ func (l *Local) healInstance(ctx context.Context, instance dockerd.Container) er
 		}
 		if running {
 			// It lives in the namespace that went away.
-			if _, err := l.docker.Run(ctx, "stop", "--time", stopTimeout, instance.ID); err != nil {
+			if _, err := l.docker.Run(ctx, "stop", "--time", restartTimeout, instance.ID); err != nil {
 				return err
 			}
 			running = false

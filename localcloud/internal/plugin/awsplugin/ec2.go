@@ -3,6 +3,7 @@ package awsplugin
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"net/url"
 
 	p "github.com/pulumi/pulumi-go-provider"
@@ -56,16 +57,17 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 		return association{XMLName: response(action), Return: true, AssociationID: created.ID}, err
 	case "TerminateInstances":
 		id := form.Get("InstanceId.1")
-		err := pl.run(ctx, func(op *operation) error {
-			if op.Instances[id] == nil {
-				return apiError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
+		instance := urn("aws:ec2/instance:Instance")
+		_, err := pl.permitDelete(ctx, instance, question{id: id})
+		if errors.Is(err, errGone) {
+			return nil, apiError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
 		}
-		err = pl.delete(ctx, p.DeleteRequest{Urn: urn("aws:ec2/instance:Instance"), ID: id})
+		if err == nil {
+			// EC2 responds before the instance shuts down. One whose deletion fails is still listed.
+			go func(ctx context.Context) {
+				_ = pl.delete(ctx, p.DeleteRequest{Urn: instance, ID: id})
+			}(context.WithoutCancel(ctx))
+		}
 		return terminated{XMLName: response(action), InstanceID: id, State: "shutting-down"}, err
 	default:
 		return nil, apiError("InvalidAction",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -117,9 +118,14 @@ func TestEC2sQueryAPIMovesTheVIPAsThePluginDoes(t *testing.T) {
 	require.Equal(t, vip, s.cloud.networkInterface(t, second.id).PublicIP.String())
 	require.False(t, s.refresh(old), "its association is another one")
 
+	shutDown := make(chan struct{})
+	s.cloud.shutDown = shutDown
 	_, err = call("TerminateInstances", "InstanceId.1", s.server.id)
 	require.NoError(t, err)
-	require.Nil(t, s.state().Instances[s.server.id])
+	require.Equal(t, second.id, holder(), "EC2 responds while an instance shuts down")
+	require.NotNil(t, s.state().Instances[s.server.id])
+	close(shutDown)
+	require.Eventually(t, func() bool { return s.state().Instances[s.server.id] == nil }, time.Minute, 10*time.Millisecond)
 
 	for code, request := range map[string][]string{
 		"InvalidInstanceID.NotFound":   {"AssociateAddress", "AllocationId", s.vip.id, "InstanceId", "i-1"},

@@ -225,6 +225,8 @@ type fakeCloud struct {
 	// switchedOff are the instances that shut themselves down.
 	switchedOff map[string]bool
 	runError    error
+	// shutDown holds up ShutDownInstance until it is closed, unless it is nil.
+	shutDown chan struct{}
 	// recordsError makes ApplyRecords fail.
 	recordsError error
 }
@@ -279,6 +281,13 @@ func (c *fakeCloud) RunInstance(_ context.Context, spec cloud.InstanceSpec) erro
 		}
 	}
 	return errors.New("the instance's network interface is not part of the gateway's state")
+}
+
+func (c *fakeCloud) ShutDownInstance(context.Context, string) error {
+	if c.shutDown != nil {
+		<-c.shutDown
+	}
+	return nil
 }
 
 func (c *fakeCloud) TerminateInstance(_ context.Context, id string) error {

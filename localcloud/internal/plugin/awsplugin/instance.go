@@ -146,6 +146,10 @@ func forbidInstance(r, inputs store.Record) error {
 	return nil
 }
 
+func shutDownInstance(ctx context.Context, c cloud.Cloud, id string) error {
+	return ignoreNotFound(c.ShutDownInstance(ctx, id))
+}
+
 func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
+	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
@@ -20,8 +21,8 @@ import (
 var errGone = errors.New("the resource does not exist")
 
 // kind is a resource type. All operations on all types follow from their entries in
-// schema.json; the hooks are what a type has of its own. They run alone, within a
-// transaction of the store.
+// schema.json; the hooks are what a type has of its own. All but shutDown run alone,
+// within a transaction of the store.
 type kind struct {
 	*schema.Type
 	rows rows
@@ -34,6 +35,8 @@ type kind struct {
 	make func(ctx context.Context, op *operation, r store.Record) error
 	// forbid names the changes in place that localcloud cannot make, in a preview too.
 	forbid func(before, inputs store.Record) error
+	// shutDown is what precedes the end of a resource and takes long: other operations go on meanwhile.
+	shutDown func(ctx context.Context, c cloud.Cloud, id string) error
 	// remove refuses the end of a resource, or ends what it stands for.
 	remove func(ctx context.Context, op *operation, r store.Record) error
 	// apply brings a change to whom it concerns, after it is in the store. before
@@ -159,17 +162,26 @@ func (k *kind) update(ctx context.Context, op *operation, id string, inputs prop
 	return k.changed(ctx, op, before, after)
 }
 
-func (k *kind) delete(ctx context.Context, op *operation, id string) error {
+// deletable returns the record of a resource that may end, or errGone.
+func (k *kind) deletable(op *operation, id string) (store.Record, error) {
 	r := op.record(k.Token, id)
 	if r == nil {
-		return errGone
+		return nil, errGone
 	}
 	if user := op.userOf(k, id); user != "" {
 		code := "DependencyViolation"
 		if strings.HasPrefix(k.ARN, "iam:") {
 			code = "DeleteConflict"
 		}
-		return apiError(code, "The %s '%s' has dependencies and cannot be deleted: %s uses it.", k.label(), id, user)
+		return nil, apiError(code, "The %s '%s' has dependencies and cannot be deleted: %s uses it.", k.label(), id, user)
+	}
+	return r, nil
+}
+
+func (k *kind) delete(ctx context.Context, op *operation, id string) error {
+	r, err := k.deletable(op, id)
+	if err != nil {
+		return err
 	}
 	if k.remove != nil {
 		if err := k.remove(ctx, op, r); err != nil {
@@ -278,8 +290,8 @@ func kinds() map[string]*kind {
 			id: groupRuleID, check: checkGroupRule,
 		},
 		"aws:ec2/instance:Instance": {
-			check: checkInstance, forbid: forbidInstance, make: makeInstance, remove: removeInstance, apply: applyInstance,
-			show: showInstance,
+			check: checkInstance, forbid: forbidInstance, make: makeInstance, shutDown: shutDownInstance, remove: removeInstance,
+			apply: applyInstance, show: showInstance,
 		},
 		"aws:ec2/eip:Eip": {make: makeAddress, remove: removeAddress},
 		// Every property of an association forces replacement.

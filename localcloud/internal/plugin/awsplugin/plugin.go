@@ -190,13 +190,36 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
 	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
-	err := pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
-		return k.delete(ctx, op, request.ID)
-	})
+	shutDown, err := pl.permitDelete(ctx, request.Urn, q)
+	if err == nil {
+		err = shutDown(ctx)
+	}
+	if err == nil {
+		err = pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
+			return k.delete(ctx, op, request.ID)
+		})
+	}
 	if errors.Is(err, errGone) {
 		return nil
 	}
 	return err
+}
+
+// permitDelete refuses a deletion as AWS does, and returns what precedes it.
+func (pl *plugin) permitDelete(
+	ctx context.Context, urn presource.URN, q question,
+) (shutDown func(context.Context) error, err error) {
+	err = pl.operate(ctx, "delete", urn, q, false, func(op *operation, k *kind) error {
+		shutDown = func(ctx context.Context) error {
+			if k.shutDown == nil {
+				return nil
+			}
+			return k.shutDown(ctx, pl.cloud, q.id)
+		}
+		_, err := k.deletable(op, q.id)
+		return err
+	})
+	return shutDown, err
 }
 
 // operate does something with a resource, if the caller may. A preview asks for no permission.
