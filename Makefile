@@ -192,6 +192,11 @@ test-bake: up ## Break servers after they got the VIP, and check that it returns
 	@ops/scripts/need.sh openssh-client curl rclone
 	E2E=bake go test -C e2e -count 1 -v -timeout 90m -run '^TestBake$$' .
 
+.PHONY: test-overload
+test-overload: up ## Send up to ten times the visitors that a server can answer, and replace it meanwhile
+	@ops/scripts/need.sh openssh-client
+	E2E=overload go test -C e2e -count 1 -v -timeout 60m -run '^TestOverload$$' .
+
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client
