@@ -17,7 +17,7 @@ import (
 const (
 	// serverCPUs is the share of the machine that the server may use, so that the visitors have enough of the rest for ten
 	// times as many as it can answer.
-	serverCPUs = "0.4"
+	serverCPUs = "0.2"
 	// offerTime is how long each number of visitors comes.
 	offerTime = 15 * time.Second
 	// goodShare is the least share of the maximum that is served under overload.
@@ -41,11 +41,11 @@ func TestOverload(t *testing.T) {
 
 	var fresh float64
 	t.Run("fresh connections", func(t *testing.T) {
-		fresh = overload(t, p, func(rate int) load.Visitors { return load.Visitors{Fresh: rate} })
+		fresh = overload(t, p, 30, func(rate int) load.Visitors { return load.Visitors{Fresh: rate} })
 	})
 	t.Run("kept connections", func(t *testing.T) {
 		const rate = 10
-		overload(t, p, func(total int) load.Visitors {
+		overload(t, p, 150, func(total int) load.Visitors {
 			return load.Visitors{KeepAlive: max(1, total/rate), KeepAliveRate: rate, Patient: true}
 		})
 	})
@@ -96,10 +96,10 @@ func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64
 	return float64(report.Served) / took.Seconds(), report
 }
 
-// overload finds out how many requests per second the server can answer, offers up to ten times as many, and returns
-// the maximum.
-func overload(t *testing.T, p *project, visitors func(rate int) load.Visitors) (capacity float64) {
-	for rate := 20; ; rate += rate / 2 {
+// overload finds out how many requests per second the server can answer, from least on, offers up to ten times as many,
+// and returns the maximum.
+func overload(t *testing.T, p *project, least int, visitors func(rate int) load.Visitors) (capacity float64) {
+	for rate := least; ; rate += rate / 2 {
 		served, report := p.offer(t, visitors(rate))
 		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), kinds(report))
 		capacity = max(capacity, served)

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// places is the limit of handshakes in admission.nft.
+// places is the limit of arrivals in admission.nft.
 const places = 128
 
 // admission is a visitor, a router with the rules of admission.nft, and a web server behind it, each in a network
@@ -80,7 +80,7 @@ func (a *admission) in(name string, f func()) {
 	done.Wait()
 }
 
-// serve accepts connections and responds to the first data of each after it received from the channel.
+// serve accepts connections and responds to the data of each after it received from the channel.
 func (a *admission) serve(respond <-chan struct{}) {
 	var listener net.Listener
 	a.in("web", func() {
@@ -100,7 +100,10 @@ func (a *admission) serve(respond <-chan struct{}) {
 			}
 			go func() {
 				defer connection.Close()
-				if n, _ := connection.Read(make([]byte, 2000)); n > 0 {
+				for {
+					if n, _ := connection.Read(make([]byte, 2000)); n == 0 {
+						return
+					}
 					<-respond
 					connection.Write(make([]byte, 200))
 				}
@@ -109,7 +112,7 @@ func (a *admission) serve(respond <-chan struct{}) {
 	}()
 }
 
-// visit connects, sends a greeting like TLS' and awaits the response.
+// visit connects, and twice sends data and awaits the response: a handshake and a request.
 func (a *admission) visit() error { return a.visitPort("8443") }
 
 func (a *admission) visitPort(port string) error {
@@ -121,14 +124,18 @@ func (a *admission) visitPort(port string) error {
 	}
 	defer connection.Close()
 	connection.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := connection.Write(make([]byte, 300)); err != nil {
-		return err
+	for range 2 {
+		if _, err := connection.Write(make([]byte, 300)); err != nil {
+			return err
+		}
+		if _, err = connection.Read(make([]byte, 200)); err != nil {
+			return err
+		}
 	}
-	_, err = connection.Read(make([]byte, 200))
-	return err
+	return nil
 }
 
-func TestConnectionsBeyondTheHandshakesInProgressAreReset(t *testing.T) {
+func TestConnectionsBeyondTheFreePlacesAreReset(t *testing.T) {
 	a := newAdmission(t)
 	respond := make(chan struct{})
 	a.serve(respond)
@@ -148,7 +155,7 @@ func TestConnectionsBeyondTheHandshakesInProgressAreReset(t *testing.T) {
 		a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "counter", "ip", "admission", "refused"))
 }
 
-func TestAPlaceIsFreeAgainWithTheFirstData(t *testing.T) {
+func TestAPlaceIsFreeAgainWithTheFirstResponse(t *testing.T) {
 	a := newAdmission(t)
 	respond := make(chan struct{})
 	close(respond)
@@ -202,7 +209,7 @@ func TestAConnectionThatTheServerEndsFreesItsPlace(t *testing.T) {
 		}()
 	})
 	for range 3 * places {
-		require.Error(t, a.visitPort("8080"))
+		require.Error(t, a.visitPort("8080"), "the server only closes")
 	}
 	require.NoError(t, a.visit())
 	require.Contains(t,
