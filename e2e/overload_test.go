@@ -60,6 +60,9 @@ func TestOverload(t *testing.T) {
 		after := p.outputs(t)
 		require.NotEqual(t, before, after.ServerID)
 		t.Logf("%.1f s; %s", up.took.Seconds(), kinds(report.Fresh))
+		for _, failure := range report.Fresh.Failures {
+			require.Equal(t, refusal, failure.Kind, "a request that was admitted failed: %s", failure.Detail)
+		}
 		server, _ := p.served(t)
 		require.Equal(t, after.ServerID, server)
 	})
