@@ -200,6 +200,11 @@ test-drain: up ## Download from a server while another one replaces it
 	@ops/scripts/need.sh openssh-client
 	E2E=drain go test -C e2e -count 1 -v -timeout 40m -run '^TestDrain$$' .
 
+.PHONY: test-overload
+test-overload: up ## Send up to ten times the visitors that a server can answer, and replace it meanwhile
+	@ops/scripts/need.sh openssh-client
+	E2E=overload go test -C e2e -count 1 -v -timeout 60m -run '^TestOverload$$' .
+
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -163,7 +164,8 @@ func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
 }
 
 // Visit requests the front page and the id of the server once, on a connection of its own. It fails if another server
-// responds, or that one with an error of its own. The certificate is verified as in Await. It takes 5 s at most.
+// responds, or that one with an error of its own. A connection that is reset is tried again, because a server with too
+// many visitors resets some. The certificate is verified as in Await. It takes 5 s at most.
 func (t Target) Visit(ctx context.Context, resolver Resolver) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -172,7 +174,15 @@ func (t Target) Visit(ctx context.Context, resolver Resolver) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	if front, _ := t.ask(ctx, client, "", ""); front.err != nil || front.status >= http.StatusInternalServerError {
+	front, _ := t.ask(ctx, client, "", "")
+	for errors.Is(front.err, syscall.ECONNRESET) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			front, _ = t.ask(ctx, client, "", "")
+		}
+	}
+	if front.err != nil || front.status >= http.StatusInternalServerError {
 		return fmt.Errorf("/: got %s", front)
 	}
 	if named, _ := t.ask(ctx, client, ".well-known/server", "server"); !named.names(t.Server) {

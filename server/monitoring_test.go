@@ -401,6 +401,7 @@ func newMeasuredServer(t *testing.T) *measuredServer {
 	s.write("srv/site/releases/3f0c6f1b2a9d8e47/release.json", "{}")
 	require.NoError(t, os.Symlink("releases/3f0c6f1b2a9d8e47", filepath.Join(s.root, "srv/site/current")))
 	s.docker(`echo "0a1b web"; echo "2c3d php"`)
+	s.program("nft", `printf 'table ip admission {\n\tcounter refused {\n\t\tpackets 17 bytes 680\n\t}\n}\n'`)
 	return s
 }
 
@@ -413,7 +414,12 @@ func (s *measuredServer) write(path, content string) {
 
 func (s *measuredServer) docker(script string) {
 	s.Helper()
-	require.NoError(s, os.WriteFile(filepath.Join(s.programs, "docker"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	s.program("docker", script)
+}
+
+func (s *measuredServer) program(name, script string) {
+	s.Helper()
+	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 }
 
 // cgroup creates the cgroup of a container or a service.
@@ -463,7 +469,16 @@ func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
 		`server_has_vip 0`,
 		`server_draining 0`,
 		`site_release_info{release="3f0c6f1b2a9d8e47"} 1`,
+		`site_refused_connections_total 17`,
 	}, lines)
+}
+
+func TestMetricsSurviveAServerThatRefusesNothing(t *testing.T) {
+	s := newMeasuredServer(t)
+	s.program("nft", "echo 'Error: No such file or directory' >&2; exit 1")
+	lines := s.collect()
+	require.Contains(t, lines, "server_has_vip 0")
+	require.NotContains(t, strings.Join(lines, "\n"), "site_refused_connections_total")
 }
 
 func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.T) {

@@ -49,7 +49,11 @@ func (c *crowd) send(ctx context.Context, client *client, schedule schedule, fir
 	}
 	began := time.Now()
 	// One worker at first: vegeta adds one whenever all of them await a response.
-	attacker := vegeta.NewAttacker(vegeta.Client(&client.Client), vegeta.Workers(1))
+	options := []func(*vegeta.Attacker){vegeta.Client(&client.Client), vegeta.Workers(1)}
+	if c.visitors.Patient {
+		options = append(options, vegeta.MaxWorkers(1))
+	}
+	attacker := vegeta.NewAttacker(options...)
 	results := attacker.Attack(targets, pacer{schedule: schedule, ctx: ctx}, 0, "")
 	c.clients = append(c.clients, client)
 	c.running.Go(func() {
@@ -92,6 +96,11 @@ func (c *crowd) summary(began, ended time.Time) Summary {
 	c.running.Wait()
 	slices.SortFunc(c.failures, func(a, b Failure) int { return a.At.Compare(b.At) })
 	s := Summary{Requests: c.requests, Failures: c.failures, Behind: c.behind}
+	for _, answer := range c.answers {
+		if !answer.at.After(ended) {
+			s.Served++
+		}
+	}
 	s.LongestGap, s.GapAt = longestGap(c.answers, began, ended)
 	s.P50, s.P99, s.Max = quantile(c.answers, 0.50), quantile(c.answers, 0.99), quantile(c.answers, 1)
 	// Requests that were due before the end and never sent were late until then.

@@ -33,6 +33,8 @@ type Visitors struct {
 	KeepAlive int
 	// KeepAliveRate is the number of requests per second of each of those.
 	KeepAliveRate int
+	// Patient makes each of those await a response before the next request: a late one is sent at once.
+	Patient bool
 	// Timeout of one request. Default: 10 s.
 	Timeout time.Duration
 }

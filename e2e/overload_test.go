@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"immutable-infra/e2e/internal/load"
+)
+
+const (
+	// serverCPUs is the share of the machine that the server may use, so that the visitors have enough of the rest for ten
+	// times as many as it can answer.
+	serverCPUs = "0.4"
+	// offerTime is how long each number of visitors comes.
+	offerTime = 15 * time.Second
+	// goodShare is the least share of the maximum that is served under overload.
+	goodShare = 0.8
+	// recovery is the time after an overload within which every visitor is served again.
+	recovery = 5 * time.Second
+	// refusal is the kind of a connection that the server refused.
+	refusal = "reset"
+)
+
+// TestOverload sends more visitors than the server can answer, and requires that it serves as many as it can.
+func TestOverload(t *testing.T) {
+	if os.Getenv("E2E") != "overload" {
+		t.Skip("needs a local cloud that is up and takes ten minutes: make test-overload")
+	}
+	p := root(t)
+	p.loadEnv(t)
+	p.startClean(t)
+	p.converges(t)
+	p.limitCPUs(t, p.outputs(t).ServerID)
+
+	var fresh float64
+	t.Run("fresh connections", func(t *testing.T) {
+		fresh = overload(t, p, 60, func(rate int) load.Visitors { return load.Visitors{Fresh: rate} })
+	})
+	t.Run("kept connections", func(t *testing.T) {
+		const rate = 10
+		overload(t, p, 200, func(total int) load.Visitors {
+			return load.Visitors{KeepAlive: max(1, total/rate), KeepAliveRate: rate, Patient: true}
+		})
+	})
+	t.Run("a replacement at twice the capacity", func(t *testing.T) {
+		before := p.outputs(t).ServerID
+		p.set(t, "generation", int(time.Now().Unix()))
+		visitors, err := p.come(t, load.Visitors{Fresh: int(2 * fresh)})
+		require.NoError(t, err)
+		up := p.pulumiUp(t)
+		report := visitors.Stop()
+		require.NoError(t, up.err, up.String())
+		after := p.outputs(t)
+		require.NotEqual(t, before, after.ServerID)
+		t.Logf("%.1f s; %s", up.took.Seconds(), kinds(report.Fresh))
+		for _, failure := range report.Fresh.Failures {
+			require.Equal(t, refusal, failure.Kind, "a request that was admitted failed: %s", failure.Detail)
+		}
+		server, _ := p.served(t)
+		require.Equal(t, after.ServerID, server)
+	})
+}
+
+// limitCPUs limits the processor time of a server, and ends its reports for the bake, which is over: they would take
+// much of it.
+func (p *project) limitCPUs(t *testing.T, server string) {
+	t.Helper()
+	stop := p.ssh(t, "sudo systemctl stop agent-report.path agent-report.service")
+	require.NoError(t, stop.err, stop.String())
+	id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
+	require.NotEmpty(t, id)
+	p.must(t, time.Minute, "docker", "update", "--cpus", serverCPUs, id)
+}
+
+// come sends visitors of one page.
+func (p *project) come(t *testing.T, visitors load.Visitors) (*load.Run, error) {
+	t.Helper()
+	visitors.URL, visitors.Roots, visitors.Pages = siteURL, p.roots(t), map[string]string{"/about/": ""}
+	return load.Start(t.Context(), visitors)
+}
+
+// offer sends visitors for a time, and returns how many requests were served per second.
+func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64, report load.Summary) {
+	t.Helper()
+	run, err := p.come(t, visitors)
+	require.NoError(t, err)
+	began := time.Now()
+	<-time.After(offerTime)
+	took := time.Since(began)
+	both := run.Stop()
+	report = both.Fresh
+	if visitors.KeepAlive > 0 {
+		report = both.KeepAlive
+	}
+	return float64(report.Served) / took.Seconds(), report
+}
+
+// overload finds out how many requests per second the server can answer, from least on, offers up to ten times as many,
+// and returns the maximum.
+func overload(t *testing.T, p *project, least int, visitors func(rate int) load.Visitors) (capacity float64) {
+	for rate := least; ; rate += rate / 2 {
+		served, report := p.offer(t, visitors(rate))
+		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), kinds(report))
+		capacity = max(capacity, served)
+		if served < 0.8*float64(rate) {
+			break
+		}
+	}
+	for _, factor := range []int{1, 2, 5, 10} {
+		rate := factor * int(capacity)
+		served, report := p.offer(t, visitors(rate))
+		ended := time.Now()
+		after, err := p.come(t, visitors(int(capacity/2)))
+		for err != nil && time.Since(ended) < recovery {
+			after, err = p.come(t, visitors(int(capacity/2)))
+		}
+		require.NoError(t, err, "the server does not recover")
+		<-time.After(2 * recovery)
+		recovered := after.Stop()
+		t.Logf("%d times: %d/s offered, %.0f/s served (%.0f %%); median %d ms, longest %d ms; %s; afterwards %s", factor, rate,
+			served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), kinds(report),
+			kinds(recovered.Fresh)+kinds(recovered.KeepAlive))
+		require.GreaterOrEqual(t, served, goodShare*capacity)
+		for _, failure := range append(recovered.Fresh.Failures, recovered.KeepAlive.Failures...) {
+			require.Less(t, failure.At.Sub(ended), recovery, "%s: %s", failure.Kind, failure.Detail)
+		}
+		for _, failure := range report.Failures {
+			require.Equal(t, refusal, failure.Kind, "a request that was admitted failed: %s", failure.Detail)
+		}
+	}
+	return capacity
+}
+
+// kinds counts the failures of each kind.
+func kinds(report load.Summary) string {
+	count := map[string]int{}
+	for _, failure := range report.Failures {
+		count[failure.Kind]++
+	}
+	text := fmt.Sprintf("%d requests", report.Requests)
+	for _, kind := range slices.Sorted(maps.Keys(count)) {
+		text += fmt.Sprintf(", %d %s", count[kind], kind)
+	}
+	return text
+}
