@@ -62,7 +62,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"systemd/prometheus-pause.path": 0o644, "systemd/prometheus-pause.service": 0o644,
 		"systemd/prometheus-resume.path": 0o644, "systemd/prometheus-resume.service": 0o644,
 		"systemd/traefik-drain.service": 0o644,
-		"admission.nft": 0o644, "systemd/admission.service": 0o644,
+		"admission.nft":                 0o644, "systemd/admission.service": 0o644,
 		"systemd/web-reload.path": 0o644, "systemd/web-reload.service": 0o644,
 
 		"compose.monitoring.yaml": 0o644, "metrics/collect": 0o644, "metrics/updates": 0o644,

@@ -167,7 +167,9 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		established, err := w.dial(vip)
 		require.NoError(t, err)
 		defer established.Close()
-		a.PublicIP, b.PublicIP = netip.Addr{}, vip
+		_, err = w.local.SetMove(cloud.MoveText{Window: "0s", Connections: "none"})
+		require.NoError(t, err)
+		a.PublicIP, b.PublicIP, b.Elastic = netip.Addr{}, vip, true
 		w.apply(a, b)
 		require.Equal(t, "ip-10-20-1-11", w.must(t, vip, "hostname"))
 		require.False(t, reachable(netip.AddrPortFrom(spare, 12222)), "the spare address is gone")
