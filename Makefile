@@ -180,6 +180,13 @@ restore-drill: ## Restore the newest backup of the stack STACK (local) as a test
 	  PATH="$(CURDIR)/.localcloud/cache/debian/usr/bin:$$PATH" \
 	  .localcloud/bin/drill --stack "$(LOOKED_AT)" --max-age "$(or $(MAX_AGE),15m)" --agent .localcloud/bin/agent
 
+.PHONY: measure-move
+measure-move: ## Measure what visitors of the stack STACK (local) get while COMMAND, or you, move its address
+	@mkdir -p .localcloud/bin
+	@go build -C ops -o ../.localcloud/bin/measure-move ./measuremove
+	@$(IN_ITS_ENVIRONMENT); .localcloud/bin/measure-move --stack "$(LOOKED_AT)" $(if $(JSON),--json "$(JSON)") \
+	  $(FLAGS) $(if $(COMMAND),-- $(COMMAND))
+
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones of every kind, and check that the old one serves
 	@ops/scripts/need.sh openssh-client curl

@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"immutable-infra/ops/internal/program"
 )
 
-const (
-	pulumiTimeout  = 2 * time.Minute
-	restoreTimeout = 30 * time.Minute
-)
+const restoreTimeout = 30 * time.Minute
 
 // drill has the settings of one restore drill.
 type drill struct {
@@ -39,11 +35,11 @@ type restored struct {
 }
 
 func (d drill) run(ctx context.Context) (found report, err error) {
-	bucket, err := pulumi(ctx, "stack", "output", "backupBucket", "--stack", d.stack)
+	bucket, err := program.Pulumi(ctx, "stack", "output", "backupBucket", "--stack", d.stack)
 	if err != nil {
 		return report{}, fmt.Errorf("cannot look up the backup bucket: %w", err)
 	}
-	region, err := pulumi(ctx, "config", "get", "aws:region", "--stack", d.stack)
+	region, err := program.Pulumi(ctx, "config", "get", "aws:region", "--stack", d.stack)
 	if err != nil {
 		return report{}, fmt.Errorf("cannot look up the bucket's region: %w", err)
 	}
@@ -82,7 +78,7 @@ func (d drill) restore(ctx context.Context, bucket, region, dir string) (restore
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		return restored{}, fmt.Errorf("cannot write the settings of the agent: %w", err)
 	}
-	output, err := command(ctx, restoreTimeout, d.agent, "verify", "--env-file", settings, "--dir", dir)
+	output, err := program.Output(ctx, restoreTimeout, d.agent, "verify", "--env-file", settings, "--dir", dir)
 	if err != nil {
 		return restored{}, fmt.Errorf("cannot restore the newest backup: %w", err)
 	}
@@ -91,34 +87,4 @@ func (d drill) restore(ctx context.Context, bucket, region, dir string) (restore
 		return restored{}, fmt.Errorf("cannot parse the agent's report: %w: %s", err, output)
 	}
 	return there, nil
-}
-
-// pulumi returns the one value that a command of Pulumi prints.
-func pulumi(ctx context.Context, args ...string) (string, error) {
-	output, err := command(ctx, pulumiTimeout, "pulumi", append(args, "--non-interactive")...)
-	if err != nil {
-		return "", err
-	}
-	value := strings.TrimSpace(output)
-	if value == "" {
-		return "", fmt.Errorf("pulumi %s printed nothing", strings.Join(args, " "))
-	}
-	return value, nil
-}
-
-// command runs a program and returns its stdout. Its stderr goes to the user, since it may be a warning.
-func command(ctx context.Context, limit time.Duration, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %s", limit))
-	defer cancel()
-	command := exec.CommandContext(ctx, name, args...)
-	command.Stderr = os.Stderr
-	var stdout bytes.Buffer
-	command.Stdout = &stdout
-	if err := command.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", fmt.Errorf("%s %s: %w", filepath.Base(name), args[0], err)
-	}
-	return stdout.String(), nil
 }

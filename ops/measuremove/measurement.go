@@ -1,0 +1,439 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// pollPause is the time between two calls of EC2's API, pollTimeout bounds one.
+	pollPause   = 250 * time.Millisecond
+	pollTimeout = 5 * time.Second
+	// progressPause is the time between two lines of progress, checkPause that between two checks for the end.
+	progressPause = 5 * time.Second
+	checkPause    = 100 * time.Millisecond
+)
+
+// settings are the settings of a measurement.
+type settings struct {
+	site site
+	// old is the id of the server that holds the address before the move.
+	old string
+	// interval is the time between two fresh requests. timeout bounds each request, maxInFlight how many there are at a
+	// time.
+	interval, timeout time.Duration
+	maxInFlight       int
+	// visitors is the number of visitors who keep a connection, keptInterval the time between two requests of each.
+	visitors     int
+	keptInterval time.Duration
+	// after is for how long the measurement continues when the move is over, limit the longest time that it takes.
+	after, limit time.Duration
+	// holder returns the id of the server that holds the address by EC2's API. Optional.
+	holder func(ctx context.Context) (string, error)
+	// ended is closed when the command that moves the address has ended. nil: there is no command.
+	ended <-chan struct{}
+	// log gets a line of progress.
+	log func(line string)
+}
+
+// milliseconds is a duration that is a number of milliseconds in JSON, to a tenth.
+type milliseconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (m milliseconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(math.Round(float64(m)/float64(100*time.Microsecond)) / 10)
+}
+
+// request is a request on a connection of its own. Times are from the beginning of the measurement.
+type request struct {
+	Number int          `json:"number"`
+	Due    milliseconds `json:"dueMs"`
+	Sent   milliseconds `json:"sentMs"`
+	Ended  milliseconds `json:"endedMs"`
+	// Connect and Secure are the durations of the TCP and TLS handshakes.
+	Connect milliseconds `json:"connectMs"`
+	Secure  milliseconds `json:"tlsMs"`
+	// Server is the id of the server that answered. Without an answer, Failure is the kind and FailedIn the stage.
+	Server   string `json:"server,omitempty"`
+	Failure  string `json:"failure,omitempty"`
+	FailedIn stage  `json:"failedIn,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+}
+
+// result is the server that answered, or the kind of the failure.
+func (r request) result() string { return r.Server + r.Failure }
+
+// How a kept connection ended, unless it failed.
+const (
+	endAnnounced = "announced"
+	endOpen      = "open at the end"
+)
+
+// keptConnection is a connection of a visitor who keeps one, or the failure to open it.
+type keptConnection struct {
+	Visitor int          `json:"visitor"`
+	Opened  milliseconds `json:"openedMs"`
+	Ended   milliseconds `json:"endedMs"`
+	// EndedBy is how it ended: announced by the server, open at the end of the measurement, or a kind of failure.
+	EndedBy  string `json:"endedBy"`
+	FailedIn stage  `json:"failedIn,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+	// Asked is the number of requests, Answers that of the answers by server.
+	Asked   int            `json:"asked"`
+	Answers map[string]int `json:"answers"`
+	// LastAnswer is when the last answer arrived, or 0.
+	LastAnswer milliseconds `json:"lastAnswerMs,omitempty"`
+}
+
+func (k *keptConnection) fail(err error, in stage) {
+	k.EndedBy, k.FailedIn, k.Detail = kindOf(err), in, err.Error()
+}
+
+// association is when the address moved by EC2's API: between the beginning of the last call that named the old server
+// and the end of the first one that named another.
+type association struct {
+	After  milliseconds `json:"afterMs"`
+	Before milliseconds `json:"beforeMs"`
+	Server string       `json:"server"`
+}
+
+// measurement is a measurement at work, and then its results.
+type measurement struct {
+	settings
+	began time.Time
+
+	mutex sync.Mutex
+	// fresh are the fresh requests, and kept the kept connections, that have ended.
+	fresh []request
+	kept  []keptConnection
+	// sent counts the fresh requests, inFlight those that have not ended.
+	sent, inFlight, mostInFlight int
+	// results counts the fresh requests by result. last is the last result, and changed when it differed from the one
+	// before it.
+	results map[string]int
+	last    string
+	changed time.Duration
+	// keptBy is the server of each open kept connection by visitor; "" before the first answer.
+	keptBy map[int]string
+	// association is nil if EC2's API showed no move.
+	association *association
+}
+
+// measure sends requests until the move is over, the limit has passed, or ctx ends. It awaits those in flight.
+func measure(ctx context.Context, s settings) *measurement {
+	m := &measurement{
+		settings: s, began: time.Now(), fresh: []request{}, kept: []keptConnection{},
+		results: map[string]int{}, keptBy: map[int]string{},
+	}
+	ctx, stop := context.WithTimeout(ctx, s.limit)
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() { m.sendFresh(ctx) })
+	for visitor := range s.visitors {
+		running.Go(func() { m.keep(ctx, visitor) })
+	}
+	if s.holder != nil {
+		running.Go(func() { m.poll(ctx) })
+	}
+	m.await(ctx)
+	stop()
+	running.Wait()
+	slices.SortFunc(m.fresh, func(a, b request) int { return a.Number - b.Number })
+	return m
+}
+
+// now is the time since the beginning.
+func (m *measurement) now() time.Duration { return time.Since(m.began) }
+
+// pause waits until a time since the beginning. It returns false if ctx ends before.
+func (m *measurement) pause(ctx context.Context, until time.Duration) bool {
+	timer := time.NewTimer(until - m.now())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return ctx.Err() == nil
+	}
+}
+
+// await returns when the move is over, or ctx ends.
+func (m *measurement) await(ctx context.Context) {
+	check, progress := time.NewTicker(checkPause), time.NewTicker(progressPause)
+	defer check.Stop()
+	defer progress.Stop()
+	pending, ended := m.ended, time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pending:
+			pending, ended = nil, m.now() // a closed channel is always ready
+			m.log("the command has ended")
+		case <-progress.C:
+			m.logProgress()
+		case <-check.C:
+			if pending == nil && m.over(ended) {
+				return
+			}
+		}
+	}
+}
+
+// over reports whether the move is over: for some time, fresh requests have had one result, and no other server has had
+// a kept connection. Without a command, another server must have answered; with one, it must have ended for as long.
+func (m *measurement) over(ended time.Duration) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.ended == nil && m.newServer() == "" {
+		return false
+	}
+	for _, server := range m.keptBy {
+		if server != "" && server != m.last {
+			m.changed = m.now()
+		}
+	}
+	return m.now()-max(m.changed, ended) >= m.after
+}
+
+// newServer is the first server but the old one that answered a fresh request, or "".
+func (m *measurement) newServer() string {
+	for _, r := range m.fresh {
+		if r.Server != "" && r.Server != m.old {
+			return r.Server
+		}
+	}
+	return ""
+}
+
+func (m *measurement) logProgress() {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	parts := []string{fmt.Sprintf("%d requests", m.sent)}
+	for _, result := range slices.Sorted(maps.Keys(m.results)) {
+		parts = append(parts, fmt.Sprintf("%s: %d", result, m.results[result]))
+	}
+	m.log(fmt.Sprintf("%s, in flight: %d; kept connections: %d",
+		strings.Join(parts, ", "), m.inFlight, len(m.keptBy)))
+}
+
+// sendFresh sends the numbered requests. None is left out: one for which there is no room, or this machine has no time,
+// is sent late.
+func (m *measurement) sendFresh(ctx context.Context) {
+	room := make(chan struct{}, m.maxInFlight)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for number := 1; ; number++ {
+		due := time.Duration(number-1) * m.interval
+		if !m.pause(ctx, due) {
+			return
+		}
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		m.mutex.Lock()
+		m.sent++
+		m.inFlight++
+		m.mostInFlight = max(m.mostInFlight, m.inFlight)
+		m.mutex.Unlock()
+		running.Go(func() {
+			m.record(m.sendOne(number, due))
+			<-room
+		})
+	}
+}
+
+// sendOne sends a request on a connection of its own, whether or not the measurement ends meanwhile.
+func (m *measurement) sendOne(number int, due time.Duration) request {
+	r := request{Number: number, Due: milliseconds(due), Sent: milliseconds(m.now())}
+	ctx, cancel := context.WithTimeout(context.Background(), m.timeout)
+	defer cancel()
+	c, opened, err := m.site.open(ctx)
+	r.Connect, r.Secure, r.FailedIn = milliseconds(opened.connect), milliseconds(opened.secure), opened.failedIn
+	if err == nil {
+		defer c.close()
+		r.FailedIn = answering
+		deadline, _ := ctx.Deadline()
+		err = c.SetDeadline(deadline)
+	}
+	if err == nil {
+		err = c.send(fmt.Sprintf("n=%d", number), true)
+	}
+	if err == nil {
+		r.Server, _, err = c.receive()
+	}
+	r.Ended = milliseconds(m.now())
+	if err != nil {
+		r.Failure, r.Detail = kindOf(err), err.Error()
+		return r
+	}
+	r.FailedIn = ""
+	return r
+}
+
+func (m *measurement) record(r request) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.fresh = append(m.fresh, r)
+	m.inFlight--
+	if m.results[r.result()]++; m.results[r.result()] == 1 {
+		if r.Server != "" {
+			m.log(fmt.Sprintf("%s answers: request %d", r.Server, r.Number))
+		} else {
+			m.log(fmt.Sprintf("request %d failed in the stage %s: %s", r.Number, r.FailedIn, r.Detail))
+		}
+	}
+	if r.result() != m.last {
+		m.last, m.changed = r.result(), m.now()
+	}
+}
+
+// poll asks EC2's API which server holds the address, until it names another than the old one.
+func (m *measurement) poll(ctx context.Context) {
+	var named time.Duration
+	var failure string
+	for {
+		began := m.now()
+		asked, cancel := context.WithTimeout(ctx, pollTimeout)
+		holder, err := m.holder(asked)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if err.Error() != failure {
+				failure = err.Error()
+				m.log(failure)
+			}
+		case holder == m.old:
+			named = began
+		case holder != "":
+			m.mutex.Lock()
+			m.association = &association{After: milliseconds(named), Before: milliseconds(m.now()), Server: holder}
+			m.mutex.Unlock()
+			m.log("EC2's API names " + holder)
+			return
+		}
+		if !m.pause(ctx, began+pollPause) {
+			return
+		}
+	}
+}
+
+// keep is a visitor who keeps a connection, and opens another one when it ends.
+func (m *measurement) keep(ctx context.Context, visitor int) {
+	// Spread, or all of them would send at the same moment.
+	phase := m.keptInterval * time.Duration(visitor) / time.Duration(m.visitors)
+	next := func() time.Duration { return phase + ((m.now()-phase)/m.keptInterval+1)*m.keptInterval }
+	if !m.pause(ctx, phase) {
+		return
+	}
+	for ctx.Err() == nil {
+		k := m.keepOne(ctx, visitor, next)
+		k.Ended = milliseconds(m.now())
+		m.mutex.Lock()
+		m.kept = append(m.kept, k)
+		delete(m.keptBy, visitor)
+		m.mutex.Unlock()
+		// One that was never used is not replaced before the next request is due.
+		if k.Asked == 0 && !m.pause(ctx, next()) {
+			return
+		}
+	}
+}
+
+// reply is a response on a kept connection, or its end.
+type reply struct {
+	server string
+	last   bool
+	err    error
+}
+
+// keepOne opens a connection and sends a request at each moment that next returns, until the connection ends.
+func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time.Duration) keptConnection {
+	k := keptConnection{Visitor: visitor + 1, Opened: milliseconds(m.now()), Answers: map[string]int{}}
+	opening, cancel := context.WithTimeout(context.Background(), m.timeout)
+	defer cancel()
+	c, opened, err := m.site.open(opening)
+	if err != nil {
+		k.fail(err, opened.failedIn)
+		return k
+	}
+	m.setKept(visitor, "")
+	replies, done := make(chan reply), make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for ended := false; !ended; {
+			var r reply
+			r.server, r.last, r.err = c.receive()
+			select {
+			case replies <- r:
+			case <-done:
+			}
+			ended = r.err != nil || r.last
+		}
+	})
+	defer reading.Wait()
+	defer close(done)
+	defer c.close()
+	for {
+		due := time.NewTimer(next() - m.now())
+		select {
+		case <-ctx.Done():
+			due.Stop()
+			k.EndedBy = endOpen
+			return k
+		case r := <-replies:
+			due.Stop()
+			if r.err == nil {
+				r.err = fmt.Errorf("a response without a request, by %s", r.server)
+			}
+			k.fail(r.err, "")
+			return k
+		case <-due.C:
+		}
+		k.Asked++
+		sending := c.SetWriteDeadline(time.Now().Add(m.timeout))
+		if sending == nil {
+			sending = c.send(fmt.Sprintf("visitor=%d&n=%d", k.Visitor, k.Asked), false)
+		}
+		if sending != nil {
+			k.fail(sending, answering)
+			return k
+		}
+		patience := time.NewTimer(m.timeout)
+		select {
+		case <-patience.C:
+			k.fail(context.DeadlineExceeded, answering)
+			return k
+		case r := <-replies:
+			patience.Stop()
+			if r.err != nil {
+				k.fail(r.err, answering)
+				return k
+			}
+			k.Answers[r.server]++
+			k.LastAnswer = milliseconds(m.now())
+			m.setKept(visitor, r.server)
+			if r.last {
+				k.EndedBy = endAnnounced
+				return k
+			}
+		}
+	}
+}
+
+func (m *measurement) setKept(visitor int, server string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.keptBy[visitor] = server
+}
