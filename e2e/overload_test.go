@@ -20,6 +20,8 @@ const (
 	serverCPUs = "0.4"
 	// offerTime is how long each number of visitors comes.
 	offerTime = 15 * time.Second
+	// warmUp is the time before, in which those who keep their connection open it.
+	warmUp = 5 * time.Second
 	// goodShare is the least share of the maximum that is served under overload.
 	goodShare = 0.8
 	// recovery is the time after an overload within which every visitor is served again.
@@ -86,20 +88,21 @@ func (p *project) come(t *testing.T, visitors load.Visitors) (*load.Run, error) 
 	return load.Start(t.Context(), visitors)
 }
 
-// offer sends visitors for a time, and returns how many requests were served per second.
+// offer sends visitors for a time, and returns how many requests were served per second after they had warmed up.
 func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64, report load.Summary) {
 	t.Helper()
 	run, err := p.come(t, visitors)
 	require.NoError(t, err)
-	began := time.Now()
+	<-time.After(warmUp)
+	began, before := time.Now(), run.Served()
 	<-time.After(offerTime)
-	took := time.Since(began)
+	perSecond = float64(run.Served()-before) / time.Since(began).Seconds()
 	both := run.Stop()
 	report = both.Fresh
 	if visitors.KeepAlive > 0 {
 		report = both.KeepAlive
 	}
-	return float64(report.Served) / took.Seconds(), report
+	return perSecond, report
 }
 
 // overload finds out how many requests per second the server can answer, from least on, offers up to ten times as many,

@@ -91,16 +91,17 @@ func (c *crowd) record(result *vegeta.Result, due time.Time) {
 	c.answers = append(c.answers, answer{at: result.Timestamp.Add(result.Latency), took: result.Latency})
 }
 
+func (c *crowd) served() int {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return len(c.answers)
+}
+
 // summary awaits the requests in flight.
 func (c *crowd) summary(began, ended time.Time) Summary {
 	c.running.Wait()
 	slices.SortFunc(c.failures, func(a, b Failure) int { return a.At.Compare(b.At) })
 	s := Summary{Requests: c.requests, Failures: c.failures, Behind: c.behind}
-	for _, answer := range c.answers {
-		if !answer.at.After(ended) {
-			s.Served++
-		}
-	}
 	s.LongestGap, s.GapAt = longestGap(c.answers, began, ended)
 	s.P50, s.P99, s.Max = quantile(c.answers, 0.50), quantile(c.answers, 0.99), quantile(c.answers, 1)
 	// Requests that were due before the end and never sent were late until then.

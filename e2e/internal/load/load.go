@@ -125,6 +125,9 @@ func (v *Visitors) checkEachPage(ctx context.Context) error {
 	return nil
 }
 
+// Served is the number of correct responses so far.
+func (r *Run) Served() int { return r.fresh.served() + r.keepAlive.served() }
+
 // Stop stops the visitors, awaits the requests in flight, and returns the results. It is called
 // once.
 func (r *Run) Stop() Report {

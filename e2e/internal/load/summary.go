@@ -10,8 +10,6 @@ import (
 // Summary are the results of visitors of one kind.
 type Summary struct {
 	Requests int
-	// Served is the number of correct responses that were complete before the end.
-	Served int
 	// Failures are the requests without a correct response, by the time they were sent.
 	Failures []Failure
 	// LongestGap is the longest time without a correct response, by the times at which responses
@@ -53,7 +51,6 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(struct {
 		Requests     int       `json:"requests"`
-		Served       int       `json:"served"`
 		Failures     []Failure `json:"failures"`
 		LongestGapMs float64   `json:"longestGapMs"`
 		GapAt        time.Time `json:"gapAt"`
@@ -65,7 +62,7 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 		Resets       int       `json:"resets"`
 		BehindMs     float64   `json:"behindMs"`
 	}{
-		s.Requests, s.Served, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99),
+		s.Requests, failures, Milliseconds(s.LongestGap), s.GapAt, Milliseconds(s.P50), Milliseconds(s.P99),
 		Milliseconds(s.Max),
 		s.Reconnects, s.Repeated, s.Resets, Milliseconds(s.Behind),
 	})
