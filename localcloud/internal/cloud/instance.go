@@ -21,7 +21,7 @@ const (
 	// shutdownTimeout is how long an instance may take to shut down, in seconds. EC2 promises no time for a
 	// termination: its user guide finds a few minutes normal, and its API reference gives a reboot four.
 	shutdownTimeout = "120"
-	// restartTimeout is the same where the instance starts again and has lost its network: nobody waits for it.
+	// restartTimeout is the same where the instance starts again and has lost its network: no visitor waits for it.
 	restartTimeout = "30"
 	mebibyte       = 1 << 20
 )

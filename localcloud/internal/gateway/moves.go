@@ -13,9 +13,6 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// kernelLifetime is for how long the kernel keeps an idle TCP connection by default.
-const kernelLifetime = 5 * 24 * time.Hour
-
 // record is the state to which the gateway was last brought, as far as the next one depends on it.
 type record struct {
 	// Holders are the instances that public addresses lead to.
@@ -110,20 +107,28 @@ func (r record) settle(ctx context.Context, runner run.Runner, after record, mov
 }
 
 // settle gives the connections of the address to the old instance their lifetime. The kernel drops them at its end:
-// later packets of theirs reach the new instance, which resets the connection. Connections to the new instance are left
-// of an earlier association: they live on.
+// later packets of theirs reach the new instance, which resets the connection.
+//
+// A lifetime cannot be changed. Connections to the new instance have one if that held the address before: they are
+// dropped, and their next packet makes them again. Those to the old one have one if an earlier call was killed.
 func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Duration) error {
+	const fixed = "FIXED_TIMEOUT"
 	type change struct {
 		at   holder
 		args []string
 	}
-	changes := []change{{m.to, keepFor(kernelLifetime)}}
+	limited := []string{"--delete", "--status", fixed}
+	changes := []change{{m.to, limited}, {m.from, limited}}
 	switch lifetime {
 	case cloud.UntilEnd:
 	case 0:
 		changes = append(changes, change{m.from, []string{"--delete"}})
 	default:
-		changes = append(changes, change{m.from, keepFor(lifetime)})
+		seconds := (lifetime + time.Second - 1) / time.Second
+		// The command sets the status as a whole, and the kernel refuses to unset the first two.
+		changes = append(changes, change{m.from, []string{
+			"--update", "--timeout", strconv.FormatInt(int64(seconds), 10), "--status", "SEEN_REPLY,ASSURED," + fixed,
+		}})
 	}
 	for _, c := range changes {
 		public, private := m.address.String(), c.at.PrivateIP.String()
@@ -137,15 +142,6 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 		}
 	}
 	return nil
-}
-
-// keepFor updates connections so that they end after a time, whatever packets they still have. The command sets a
-// status as a whole, and the kernel refuses to unset the first two.
-func keepFor(lifetime time.Duration) []string {
-	seconds := (lifetime + time.Second - 1) / time.Second
-	return []string{
-		"--update", "--timeout", strconv.FormatInt(int64(seconds), 10), "--status", "SEEN_REPLY,ASSURED,FIXED_TIMEOUT",
-	}
 }
 
 // cut forgets the established connections of an address: those that came to it and those that left by it.

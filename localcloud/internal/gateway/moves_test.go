@@ -150,22 +150,22 @@ func settled(t *testing.T, move cloud.Move, other string) []string {
 }
 
 func TestConnectionsLiveOnAsLongAsIsSet(t *testing.T) {
-	keep := func(seconds string) string {
-		return "conntrack --update --timeout " + seconds + " --status SEEN_REPLY,ASSURED,FIXED_TIMEOUT"
+	limited := []string{
+		"conntrack --delete --status FIXED_TIMEOUT --orig-dst 198.18.1.1 --reply-src 10.42.1.11",
+		"conntrack --delete --status FIXED_TIMEOUT --orig-src 10.42.1.11 --reply-dst 198.18.1.1",
+		"conntrack --delete --status FIXED_TIMEOUT --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
+		"conntrack --delete --status FIXED_TIMEOUT --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
 	}
-	back := []string{
-		keep("432000") + " --orig-dst 198.18.1.1 --reply-src 10.42.1.11",
-		keep("432000") + " --orig-src 10.42.1.11 --reply-dst 198.18.1.1",
-	}
-	require.Equal(t, append(slices.Clone(back),
+	require.Equal(t, append(slices.Clone(limited),
 		"conntrack --delete --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
 		"conntrack --delete --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
 	), settled(t, cloud.Move{}, "i-old"))
-	require.Equal(t, append(slices.Clone(back),
-		keep("2")+" --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
-		keep("2")+" --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
+	const keep = "conntrack --update --timeout 2 --status SEEN_REPLY,ASSURED,FIXED_TIMEOUT"
+	require.Equal(t, append(slices.Clone(limited),
+		keep+" --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
+		keep+" --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
 	), settled(t, cloud.Move{Connections: 1500 * time.Millisecond}, "i-old"))
-	require.Equal(t, back, settled(t, cloud.Move{Connections: cloud.UntilEnd}, "i-old"))
+	require.Equal(t, limited, settled(t, cloud.Move{Connections: cloud.UntilEnd}, "i-old"))
 }
 
 func TestConnectionsEndWithTheInstance(t *testing.T) {

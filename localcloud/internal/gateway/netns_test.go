@@ -314,16 +314,34 @@ func TestConnectionOfTheWindowOutlivesIt(t *testing.T) {
 func TestConnectionsLiveOnWhenTheAddressReturns(t *testing.T) {
 	n := newNetwork(t)
 	n.apply("i-old", "i-new", cloud.Move{})
-	kept := n.kept("tcp4", "i-old")
-	moved := time.Now()
+	kept, idle := n.kept("tcp4", "i-old"), n.kept("tcp4", "i-old")
 	move := cloud.Move{Connections: time.Second}
 	n.apply("i-new", "i-old", move)
+	require.Equal(t, "i-old", ask(kept))
 	other := n.kept("tcp4", "i-new")
 	returned := time.Now()
 	n.apply("i-old", "i-new", move)
 	require.Equal(t, "i-old", n.fresh("tcp4"))
 	until(t, returned, move.Connections, "i-new", "reset", func() string { return ask(other) })
-	until(t, moved, 2*time.Second, "i-old", "i-old", func() string { return ask(kept) })
+	until(t, returned, 2*time.Second, "i-old", "i-old", func() string { return ask(kept) })
+
+	movedAgain := time.Now()
+	n.apply("i-new", "i-old", move)
+	until(t, movedAgain, move.Connections, "i-old", "reset", func() string { return ask(kept) })
+	require.Equal(t, "reset", ask(idle))
+}
+
+func TestApplyThatWasKilledIsRepeated(t *testing.T) {
+	n := newNetwork(t)
+	n.apply("i-old", "i-new", cloud.Move{})
+	n.kept("tcp4", "i-old")
+	before := n.record
+	move := cloud.Move{Window: time.Second, Arrive: cloud.AtOld, Connections: time.Minute}
+	n.apply("i-new", "i-old", move)
+	n.record = before
+	moved := time.Now()
+	n.apply("i-new", "i-old", move)
+	until(t, moved, move.Window, "i-old", "i-new", func() string { return n.fresh("tcp4") })
 }
 
 func TestConnectionThatLeftByTheAddressLivesOnAsIsSet(t *testing.T) {

@@ -35,7 +35,7 @@ type kind struct {
 	make func(ctx context.Context, op *operation, r store.Record) error
 	// forbid names the changes in place that localcloud cannot make, in a preview too.
 	forbid func(before, inputs store.Record) error
-	// shutDown is what precedes the end of a resource and takes long: other operations go on meanwhile.
+	// shutDown is what precedes the end of a resource and takes long: other operations continue meanwhile.
 	shutDown func(ctx context.Context, c cloud.Cloud, id string) error
 	// remove refuses the end of a resource, or ends what it stands for.
 	remove func(ctx context.Context, op *operation, r store.Record) error
