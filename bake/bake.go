@@ -15,8 +15,8 @@ import (
 	"immutable-infra/server/report"
 )
 
-// ArrivalTimeout is how long EC2 may take to bring new connections to the server that the VIP was associated with. Until
-// the first one arrives, neither the bake time nor a criterion counts.
+// ArrivalTimeout is how long EC2 may take to bring new connections to the server that the VIP was associated with.
+// Until the first one arrives, neither the bake time nor a criterion counts.
 const ArrivalTimeout = time.Minute
 
 // Criteria decide when a bake fails: docs/settings.md.

@@ -42,7 +42,8 @@ func newAdmission(t *testing.T) *admission {
 	}
 	for i, name := range []string{"visitor", "web"} {
 		host, router := fmt.Sprintf("10.0.%d.2", i), fmt.Sprintf("10.0.%d.1", i)
-		a.run("ip", "-n", a.prefix+"router", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", a.prefix+name)
+		a.run("ip", "-n", a.prefix+"router", "link", "add", name, "type", "veth",
+			"peer", "name", "eth0", "netns", a.prefix+name)
 		a.run("ip", "-n", a.prefix+"router", "address", "add", router+"/24", "dev", name)
 		a.run("ip", "-n", a.prefix+"router", "link", "set", name, "up")
 		a.run("ip", "-n", a.prefix+name, "address", "add", host+"/24", "dev", "eth0")

@@ -79,8 +79,8 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 		"the unit starts a container, which must exist")
 	require.Contains(t, calls,
 		"systemctl enable --quiet --now admission.service agent-pull.timer agent-backup.timer agent-watch.service "+
-			"agent-report.path bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path server-metrics.timer "+
-			"security-updates.timer")
+			"agent-report.path bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path "+
+			"server-metrics.timer security-updates.timer")
 	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer",
 		"the bootstrap login ends by the clock until the VIP is here")
 }

@@ -71,8 +71,8 @@ func startTraefik(
 	command := exec.CommandContext(t.Context(), traefik, append([]string{
 		"--entrypoints.http.address=" + ports[1], "--entrypoints.https.address=" + ports[0],
 		"--entrypoints.metrics.address=" + ports[2],
-		"--ping.entrypoint=metrics", "--providers.file.directory=" + dir, "--log.level=ERROR", "--global.checknewversion=false",
-		"--global.sendanonymoususage=false",
+		"--ping.entrypoint=metrics", "--providers.file.directory=" + dir, "--log.level=ERROR",
+		"--global.checknewversion=false", "--global.sendanonymoususage=false",
 	}, flags...)...)
 	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1",
 		"COMPOSE_PROFILES=mail,grafana")
