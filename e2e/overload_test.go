@@ -127,8 +127,8 @@ func overload(t *testing.T, p *project, least int, visitors func(rate int) load.
 		require.NoError(t, err, "the server does not recover")
 		<-time.After(2 * recovery)
 		recovered := after.Stop()
-		t.Logf("%d times: %d/s offered, %.0f/s served (%.0f %%); median %d ms, longest %d ms; %s; afterwards %s", factor, rate,
-			served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), kinds(report),
+		t.Logf("%d times: %d/s offered, %.0f/s served (%.0f %%); median %d ms, longest %d ms; %s; afterwards %s",
+			factor, rate, served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), kinds(report),
 			kinds(recovered.Fresh)+kinds(recovered.KeepAlive))
 		require.GreaterOrEqual(t, served, goodShare*capacity)
 		for _, failure := range append(recovered.Fresh.Failures, recovered.KeepAlive.Failures...) {

@@ -40,8 +40,8 @@ func (m Move) String() string {
 	return fmt.Sprintf("%s to %s, connections: %s", m.Window, m.Arrive, m.Connections)
 }
 
-// Loses reports whether requests may fail for no fault of the servers: those that arrive nowhere, or whose connection is
-// cut.
+// Loses reports whether requests may fail for no fault of the servers: those that arrive nowhere, or whose connection
+// is cut.
 func (m Move) Loses() bool { return m.Lost() > 0 || m.Connections == "none" }
 
 // Lost is for how long after a move packets arrive nowhere.

@@ -258,7 +258,8 @@ package_upgrade: true
 	return w
 }
 
-// moves associates the Elastic IP with the other instance, and requires that fresh and old connections arrive as is set.
+// moves associates the Elastic IP with the other instance, and requires that fresh and old connections arrive as the
+// settings of the move say.
 func (w *world) moves(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInterface, text cloud.MoveText) {
 	t.Helper()
 	move, err := w.local.SetMove(text)

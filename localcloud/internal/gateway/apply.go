@@ -64,7 +64,8 @@ func load(
 			return record{}, err
 		}
 	}
-	if _, err := runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}); err != nil {
+	load := run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}
+	if _, err := runner.Run(ctx, load); err != nil {
 		return record{}, err
 	}
 	if err := dropAddresses(ctx, runner, after.Holders); err != nil {

@@ -82,7 +82,9 @@ func (r record) next(wanted cloud.GatewayState, now time.Time) (record, []move) 
 }
 
 // settle deals with the connections that addresses had in the record, once the rules are those of the record after it.
-func (r record) settle(ctx context.Context, runner run.Runner, after record, moves []move, lifetime time.Duration) error {
+func (r record) settle(
+	ctx context.Context, runner run.Runner, after record, moves []move, lifetime time.Duration,
+) error {
 	for _, m := range moves {
 		if err := m.settle(ctx, runner, lifetime); err != nil {
 			return err

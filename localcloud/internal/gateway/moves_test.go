@@ -106,8 +106,10 @@ func TestAssociationsTakeEffectInTheirOrder(t *testing.T) {
 		move    cloud.Move
 		windows []time.Duration
 	}{
-		"the way back takes as long":    {slow, []time.Duration{20 * time.Second, 30 * time.Second}},
-		"the way back is over before":   {cloud.Move{Window: time.Second, Arrive: cloud.AtOld}, []time.Duration{time.Second, time.Second}},
+		"the way back takes as long": {slow, []time.Duration{20 * time.Second, 30 * time.Second}},
+		"the way back is over before": {
+			cloud.Move{Window: time.Second, Arrive: cloud.AtOld}, []time.Duration{time.Second, time.Second},
+		},
 		"the way back takes effect now": {cloud.Move{Arrive: cloud.AtOld}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

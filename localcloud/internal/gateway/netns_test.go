@@ -175,7 +175,8 @@ func (n *network) dial(space, protocol, address string) (connection net.Conn, er
 	n.t.Helper()
 	inSpace(n.t, space, func() {
 		// Shorter than the retransmission of a SYN: it does not reach into the time after a window.
-		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, net.JoinHostPort(address, strconv.Itoa(servicePort)))
+		target := net.JoinHostPort(address, strconv.Itoa(servicePort))
+		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, target)
 	})
 	return connection, err
 }

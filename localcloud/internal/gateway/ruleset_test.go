@@ -52,8 +52,14 @@ func twoServers() cloud.GatewayState {
 func TestRulesetIsAsReviewed(t *testing.T) {
 	began := time.Now()
 	rules, err := Ruleset(config(), twoServers(), []window{
-		{netip.MustParseAddr("198.18.1.1"), began.Add(2 * time.Second), cloud.AtOld, holder{"i-new", netip.MustParseAddr("10.42.1.11")}},
-		{netip.MustParseAddr("198.18.1.1"), began.Add(6500*time.Millisecond + 1), cloud.AtNothing, holder{"i-old", netip.MustParseAddr("10.42.1.10")}},
+		{
+			netip.MustParseAddr("198.18.1.1"), began.Add(2 * time.Second), cloud.AtOld,
+			holder{"i-new", netip.MustParseAddr("10.42.1.11")},
+		},
+		{
+			netip.MustParseAddr("198.18.1.1"), began.Add(6500*time.Millisecond + 1), cloud.AtNothing,
+			holder{"i-old", netip.MustParseAddr("10.42.1.10")},
+		},
 	}, began)
 	require.NoError(t, err)
 	golden := filepath.Join("testdata", "two-servers.nft")

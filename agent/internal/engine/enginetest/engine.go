@@ -92,7 +92,9 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 		if !hidden {
 			entries = append(entries, map[string]any{
 				"Id": c.ID, "Names": []string{"/" + c.ID}, "State": c.State, "Status": c.Status, "Labels": labels,
-				"NetworkSettings": map[string]any{"Networks": map[string]any{"site_site": map[string]string{"IPAddress": c.Address}}},
+				"NetworkSettings": map[string]any{
+					"Networks": map[string]any{"site_site": map[string]string{"IPAddress": c.Address}},
+				},
 			})
 		}
 	}
