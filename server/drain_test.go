@@ -224,7 +224,8 @@ func TestNoConnectionHoldsTraefikBeyondItsGracePeriod(t *testing.T) {
 	slow, socket, silent := s.dial(), s.dial(), s.dial()
 	for path, connection := range map[string]net.Conn{"/slow": slow, "/socket": socket} {
 		_, err := io.WriteString(connection, "GET "+path+" HTTP/1.1\r\nHost: example.org\r\n"+
-			"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+			"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 		require.NoError(t, err)
 		require.Equal(t, path, <-s.arrived)
 	}

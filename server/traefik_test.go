@@ -49,9 +49,7 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 
 // startTraefik starts Traefik with the server's rules and further flags, until the test ends. One of its services is
 // at another URL. Without Traefik, which the local cloud builds, it skips the test.
-func startTraefik(
-	t *testing.T, service, url string, flags ...string,
-) (address string, process *os.Process) {
+func startTraefik(t *testing.T, service, url string, flags ...string) (address string, process *os.Process) {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
 	if traefik == "" {
@@ -71,8 +69,8 @@ func startTraefik(
 	command := exec.CommandContext(t.Context(), traefik, append([]string{
 		"--entrypoints.http.address=" + ports[1], "--entrypoints.https.address=" + ports[0],
 		"--entrypoints.metrics.address=" + ports[2],
-		"--ping.entrypoint=metrics", "--providers.file.directory=" + dir, "--log.level=ERROR", "--global.checknewversion=false",
-		"--global.sendanonymoususage=false",
+		"--ping.entrypoint=metrics", "--providers.file.directory=" + dir, "--log.level=ERROR",
+		"--global.checknewversion=false", "--global.sendanonymoususage=false",
 	}, flags...)...)
 	command.Env = append(os.Environ(), "DOMAIN=example.org", "ALIASES=", "SITE_NAMES=example.org", "HSTS=max-age=1",
 		"COMPOSE_PROFILES=mail,grafana")
