@@ -43,7 +43,8 @@ func containers(services string, found ...engine.Container) *Containers {
 
 func healthy(service string) engine.Container {
 	return engine.Container{
-		Name: "site-" + service + "-1", Service: service, State: "running", Status: "Up 7 seconds (healthy)", Health: "healthy",
+		Name: "site-" + service + "-1", Service: service, State: "running", Status: "Up 7 seconds (healthy)",
+		Health: "healthy",
 	}
 }
 
@@ -85,7 +86,9 @@ func TestEachUnhealthyStateIsReported(t *testing.T) {
 			logs:   []string{"web"},
 		},
 		"restarting": {
-			found:  []engine.Container{{Name: "site-web-1", Service: "web", State: "restarting", Status: "Restarting (1) 3 seconds ago"}},
+			found: []engine.Container{{
+				Name: "site-web-1", Service: "web", State: "restarting", Status: "Restarting (1) 3 seconds ago",
+			}},
 			detail: "web: restarting because it exits (Restarting (1) 3 seconds ago)",
 			logs:   []string{"web"},
 		},
