@@ -51,7 +51,7 @@ type Target struct {
 	Server, Release string
 }
 
-// FromEnvironment reads a target from the variables NAME, ADDRESS and ROOTS: the site's name, an IPv4 address whose
+// FromEnvironment reads a target from the variables NAME, ADDRESS and ROOTS: the site's name, an IPv4 address, whose
 // port 443 is probed, and optionally a PEM file of the trusted authorities. The error names each invalid variable.
 func FromEnvironment(variable func(string) string) (Target, error) {
 	var problems []error

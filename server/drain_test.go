@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// drainLimit is how long a visitor may finish a request after the server began to end.
+// drainLimit is how long the requests in progress may take after the start of the shutdown.
 const drainLimit = time.Minute
 
 // lifecycle are Traefik's flags of compose.yaml for the end of its life.

@@ -49,9 +49,7 @@ func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
 
 // startTraefik starts Traefik with the server's rules and further flags, until the test ends. One of its services is
 // at another URL. Without Traefik, which the local cloud builds, it skips the test.
-func startTraefik(
-	t *testing.T, service, url string, flags ...string,
-) (address string, process *os.Process) {
+func startTraefik(t *testing.T, service, url string, flags ...string) (address string, process *os.Process) {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
 	if traefik == "" {

@@ -184,7 +184,7 @@ func get(ctx context.Context, client *http.Client, target string) ([]byte, error
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		// The path has an encoded query or an id, which no log needs.
+		// Without the URL, whose query is encoded.
 		if failed, ok := errors.AsType[*url.Error](err); ok {
 			err = failed.Err
 		}

@@ -29,8 +29,10 @@ func TestContainersOfTheProjectAreFoundWithTheirStates(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Container{
 		{Name: "site-php-1", Service: "php", State: "exited", ExitCode: 137},
-		{Name: "site-web-1", Service: "web", State: "running", Status: "Up 2 hours (healthy)",
-			Health: "healthy", Restarts: 3},
+		{
+			Name: "site-web-1", Service: "web", State: "running", Status: "Up 2 hours (healthy)", Health: "healthy",
+			Restarts: 3,
+		},
 	}, found)
 }
 

@@ -65,9 +65,9 @@ func (c *Containers) Check(ctx context.Context) Result {
 }
 
 // list returns the services of the project, sorted, and their containers.
-func (c *Containers) list(ctx context.Context) (
-	services []string, containers map[string][]engine.Container, err error,
-) {
+func (c *Containers) list(
+	ctx context.Context,
+) (services []string, containers map[string][]engine.Container, err error) {
 	if len(c.services) == 0 {
 		output, err := c.Runner.Run(ctx,
 			proc.Command{Dir: c.Project, Args: []string{"docker", "compose", "config", "--services"}})

@@ -86,9 +86,9 @@ func TestEachUnhealthyStateIsReported(t *testing.T) {
 			logs:   []string{"web"},
 		},
 		"restarting": {
-			found: []engine.Container{
-				{Name: "site-web-1", Service: "web", State: "restarting", Status: "Restarting (1) 3 seconds ago"},
-			},
+			found: []engine.Container{{
+				Name: "site-web-1", Service: "web", State: "restarting", Status: "Restarting (1) 3 seconds ago",
+			}},
 			detail: "web: restarting because it exits (Restarting (1) 3 seconds ago)",
 			logs:   []string{"web"},
 		},

@@ -90,11 +90,10 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 			hidden = hidden || labels[name] != value
 		}
 		if !hidden {
+			networks := map[string]any{"site_site": map[string]string{"IPAddress": c.Address}}
 			entries = append(entries, map[string]any{
 				"Id": c.ID, "Names": []string{"/" + c.ID}, "State": c.State, "Status": c.Status, "Labels": labels,
-				"NetworkSettings": map[string]any{
-					"Networks": map[string]any{"site_site": map[string]string{"IPAddress": c.Address}},
-				},
+				"NetworkSettings": map[string]any{"Networks": networks},
 			})
 		}
 	}
