@@ -338,7 +338,7 @@ func (m *measurement) poll(ctx context.Context) {
 func (m *measurement) keep(ctx context.Context, visitor int) {
 	// Spread, or all of them would send at the same moment.
 	phase := m.keptInterval * time.Duration(visitor) / time.Duration(m.visitors)
-	next := func() time.Duration { return phase + ((m.now()-phase)/m.keptInterval+1)*m.keptInterval }
+	next := func() time.Duration { return m.now() + m.keptInterval - (m.now()-phase)%m.keptInterval }
 	if !m.pause(ctx, phase) {
 		return
 	}

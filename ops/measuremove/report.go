@@ -93,7 +93,8 @@ func newReport(stack, address string, m *measurement) report {
 		Stack: stack, Site: m.site.name, Address: address, Began: m.began,
 		Interval: milliseconds(m.interval), Timeout: milliseconds(m.timeout),
 		Old: m.old, New: m.successor, Association: m.association,
-		CommandEnded: milliseconds(m.commandEnded), MostInFlight: m.mostInFlight, Kept: m.kept, Fresh: m.fresh, Phases: []phase{},
+		CommandEnded: milliseconds(m.commandEnded), MostInFlight: m.mostInFlight,
+		Kept: m.kept, Fresh: m.fresh, Phases: []phase{},
 	}
 	slices.SortFunc(r.Kept, func(a, b keptConnection) int {
 		return cmp.Or(cmp.Compare(a.Visitor, b.Visitor), cmp.Compare(a.Opened, b.Opened))
