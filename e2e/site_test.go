@@ -93,6 +93,7 @@ func TestTheSite(t *testing.T) {
 	part("the server hands over, and resumes when its successor does not come", handover)
 	part("an update replaces the server, excludes a second update and shows no secret, nor does its rollback, "+
 		"and no visitor notices", rollback)
+	part("make measure-move counts each request of a move once", moveMeasured)
 	part("an edited post is served without a new server", editPost)
 	part("bad Liquid changes nothing", badLiquid)
 	part("a rollback repairs an interrupted sync", halfSync)

@@ -208,26 +208,24 @@ func TestMoveIsMeasuredOverRealConnections(t *testing.T) {
 			}
 			require.Positive(t, servers[serverOld])
 			require.Positive(t, servers[serverNew])
-			sent, lived := 0, 0
+			sent := 0
 			for _, phase := range r.Phases {
 				sent += phase.Sent
 			}
 			require.Len(t, r.Fresh, sent)
-			cut := 0
+			ends := map[string]int{}
 			for _, kept := range r.Kept {
-				switch {
-				case kept.Answers[serverOld] == 0:
-				case kept.EndedBy == endOpen:
-					lived++
-				case kept.EndedBy == kindReset:
-					cut++
-				}
 				require.LessOrEqual(t, len(kept.Answers), 1, "a connection has one server")
+				if kept.Answers[serverOld] > 0 {
+					ends[kept.EndedBy]++
+				}
 			}
+			// On a busy machine, some visitors may not have come before the move.
+			require.Len(t, ends, 1)
 			if cuts {
-				require.Equal(t, []int{0, 10}, []int{lived, cut})
+				require.Positive(t, ends[kindReset])
 			} else {
-				require.Equal(t, []int{10, 0}, []int{lived, cut})
+				require.Positive(t, ends[endOpen])
 				require.Empty(t, servers[""], "no request failed")
 			}
 		})

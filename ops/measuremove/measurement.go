@@ -120,17 +120,28 @@ type measurement struct {
 	results map[string]int
 	last    string
 	changed time.Duration
-	// keptBy is the server of each open kept connection by visitor; "" before the first answer.
-	keptBy map[int]string
+	// successor is the first server but the old one that answered a fresh request, and moved when it did.
+	successor string
+	moved     time.Duration
+	// open are the open kept connections by visitor.
+	open map[int]openConnection
+	// commandEnded is when the command ended, or 0.
+	commandEnded time.Duration
 	// association is nil if EC2's API showed no move.
 	association *association
+}
+
+// openConnection is an open kept connection. Its server is "" before the first answer.
+type openConnection struct {
+	opened time.Duration
+	server string
 }
 
 // measure sends requests until the move is over, the limit has passed, or ctx ends. It awaits those in flight.
 func measure(ctx context.Context, s settings) *measurement {
 	m := &measurement{
 		settings: s, began: time.Now(), fresh: []request{}, kept: []keptConnection{},
-		results: map[string]int{}, keptBy: map[int]string{},
+		results: map[string]int{}, open: map[int]openConnection{},
 	}
 	ctx, stop := context.WithTimeout(ctx, s.limit)
 	defer stop()
@@ -169,18 +180,18 @@ func (m *measurement) await(ctx context.Context) {
 	check, progress := time.NewTicker(checkPause), time.NewTicker(progressPause)
 	defer check.Stop()
 	defer progress.Stop()
-	pending, ended := m.ended, time.Duration(0)
+	pending := m.ended
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-pending:
-			pending, ended = nil, m.now() // a closed channel is always ready
+			pending, m.commandEnded = nil, m.now() // a closed channel is always ready
 			m.log("the command has ended")
 		case <-progress.C:
 			m.logProgress()
 		case <-check.C:
-			if pending == nil && m.over(ended) {
+			if pending == nil && m.over() {
 				return
 			}
 		}
@@ -189,28 +200,19 @@ func (m *measurement) await(ctx context.Context) {
 
 // over reports whether the move is over: for some time, fresh requests have had one result, and no other server has had
 // a kept connection. Without a command, another server must have answered; with one, it must have ended for as long.
-func (m *measurement) over(ended time.Duration) bool {
+func (m *measurement) over() bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if m.ended == nil && m.newServer() == "" {
+	if m.ended == nil && m.successor == "" {
 		return false
 	}
-	for _, server := range m.keptBy {
-		if server != "" && server != m.last {
+	for _, c := range m.open {
+		unknown := c.server == "" && m.successor != "" && c.opened < m.moved
+		if unknown || c.server != "" && c.server != m.last {
 			m.changed = m.now()
 		}
 	}
-	return m.now()-max(m.changed, ended) >= m.after
-}
-
-// newServer is the first server but the old one that answered a fresh request, or "".
-func (m *measurement) newServer() string {
-	for _, r := range m.fresh {
-		if r.Server != "" && r.Server != m.old {
-			return r.Server
-		}
-	}
-	return ""
+	return m.now()-max(m.changed, m.commandEnded) >= m.after
 }
 
 func (m *measurement) logProgress() {
@@ -221,7 +223,7 @@ func (m *measurement) logProgress() {
 		parts = append(parts, fmt.Sprintf("%s: %d", result, m.results[result]))
 	}
 	m.log(fmt.Sprintf("%s, in flight: %d; kept connections: %d",
-		strings.Join(parts, ", "), m.inFlight, len(m.keptBy)))
+		strings.Join(parts, ", "), m.inFlight, len(m.open)))
 }
 
 // sendFresh sends the numbered requests. None is left out: one for which there is no room, or this machine has no time,
@@ -292,6 +294,9 @@ func (m *measurement) record(r request) {
 			m.log(fmt.Sprintf("request %d failed in the stage %s: %s", r.Number, r.FailedIn, r.Detail))
 		}
 	}
+	if m.successor == "" && r.Server != "" && r.Server != m.old {
+		m.successor, m.moved = r.Server, m.now()
+	}
 	if r.result() != m.last {
 		m.last, m.changed = r.result(), m.now()
 	}
@@ -333,7 +338,7 @@ func (m *measurement) poll(ctx context.Context) {
 func (m *measurement) keep(ctx context.Context, visitor int) {
 	// Spread, or all of them would send at the same moment.
 	phase := m.keptInterval * time.Duration(visitor) / time.Duration(m.visitors)
-	next := func() time.Duration { return phase + ((m.now()-phase)/m.keptInterval+1)*m.keptInterval }
+	next := func() time.Duration { return m.now() + m.keptInterval - (m.now()-phase)%m.keptInterval }
 	if !m.pause(ctx, phase) {
 		return
 	}
@@ -342,7 +347,7 @@ func (m *measurement) keep(ctx context.Context, visitor int) {
 		k.Ended = milliseconds(m.now())
 		m.mutex.Lock()
 		m.kept = append(m.kept, k)
-		delete(m.keptBy, visitor)
+		delete(m.open, visitor)
 		m.mutex.Unlock()
 		// One that was never used is not replaced before the next request is due.
 		if k.Asked == 0 && !m.pause(ctx, next()) {
@@ -368,7 +373,7 @@ func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time
 		k.fail(err, opened.failedIn)
 		return k
 	}
-	m.setKept(visitor, "")
+	m.setOpen(visitor, k, "")
 	replies, done := make(chan reply), make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -423,7 +428,7 @@ func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time
 			}
 			k.Answers[r.server]++
 			k.LastAnswer = milliseconds(m.now())
-			m.setKept(visitor, r.server)
+			m.setOpen(visitor, k, r.server)
 			if r.last {
 				k.EndedBy = endAnnounced
 				return k
@@ -432,8 +437,8 @@ func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time
 	}
 }
 
-func (m *measurement) setKept(visitor int, server string) {
+func (m *measurement) setOpen(visitor int, k keptConnection, server string) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	m.keptBy[visitor] = server
+	m.open[visitor] = openConnection{time.Duration(k.Opened), server}
 }

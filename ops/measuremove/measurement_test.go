@@ -59,8 +59,8 @@ func TestMoveAtOnceLosesNothing(t *testing.T) {
 		require.Equal(t, endOpen, first[1].EndedBy)
 		require.Equal(t, map[string]int{serverNew: first[1].Asked}, first[1].Answers)
 		require.Equal(t, map[string]int{serverOld: 9}, r.ofVisitor(2)[0].Answers)
-		// Five seconds after the first answer of the new server.
-		require.InDelta(t, 152, len(r.Fresh), 1)
+		// Five seconds after each connection that was opened before the first answer of the new server has had one, at 11 s.
+		require.InDelta(t, 160, len(r.Fresh), 1)
 	})
 }
 
@@ -283,6 +283,19 @@ func TestMeasurementContinuesUntilTheCommandEnds(t *testing.T) {
 		timer := time.AfterFunc(at(30.05), func() { close(ended) })
 		defer timer.Stop()
 		require.InDelta(t, 351, len(w.measure().Fresh), 1)
+	})
+}
+
+func TestConnectionWithoutAnAnswerIsAwaited(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.route = moving(at(10.05))
+		w.drains = at(8)
+		w.keptInterval = 40 * time.Second
+		r := w.measure()
+		kept := r.ofVisitor(1)[0]
+		require.Equal(t, map[string]int{serverOld: 1}, kept.Answers, "the first request on it is at 40 s")
+		require.Equal(t, endAnnounced, kept.EndedBy)
+		require.InDelta(t, 450, len(r.Fresh), 2)
 	})
 }
 

@@ -64,6 +64,8 @@ type report struct {
 	// times refer: the association, or else the beginning of the window.
 	Association *association `json:"association,omitempty"`
 	Zero        milliseconds `json:"zeroMs"`
+	// CommandEnded is when the command ended, or 0.
+	CommandEnded milliseconds `json:"commandEndedMs,omitempty"`
 	// FirstNew and LastOld are when the first answer of the new server and the last one of the old server arrived.
 	FirstNew milliseconds `json:"firstNewMs"`
 	LastOld  milliseconds `json:"lastOldMs"`
@@ -90,8 +92,9 @@ func newReport(stack, address string, m *measurement) report {
 	r := report{
 		Stack: stack, Site: m.site.name, Address: address, Began: m.began,
 		Interval: milliseconds(m.interval), Timeout: milliseconds(m.timeout),
-		Old: m.old, New: m.newServer(), Association: m.association,
-		MostInFlight: m.mostInFlight, Kept: m.kept, Fresh: m.fresh, Phases: []phase{},
+		Old: m.old, New: m.successor, Association: m.association,
+		CommandEnded: milliseconds(m.commandEnded), MostInFlight: m.mostInFlight,
+		Kept: m.kept, Fresh: m.fresh, Phases: []phase{},
 	}
 	slices.SortFunc(r.Kept, func(a, b keptConnection) int {
 		return cmp.Or(cmp.Compare(a.Visitor, b.Visitor), cmp.Compare(a.Opened, b.Opened))
@@ -132,11 +135,11 @@ func newReport(stack, address string, m *measurement) report {
 // the first of the requests in a row that the old server did not answer. It ends when the new server has answered every
 // request for the settle time, without a lost SYN. If there was no move, it is empty and at the end.
 func (r report) window() (begin, end int) {
-	isNew := func(request request) bool { return request.Server == r.New }
-	begin = slices.IndexFunc(r.Fresh, isNew)
-	if r.New == "" || begin < 0 {
+	if r.New == "" {
 		return len(r.Fresh), len(r.Fresh)
 	}
+	isNew := func(request request) bool { return request.Server == r.New }
+	begin = slices.IndexFunc(r.Fresh, isNew)
 	firstNew := begin
 	for begin > 0 && r.Fresh[begin-1].Server != r.Old {
 		begin--
