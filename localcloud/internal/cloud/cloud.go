@@ -34,8 +34,8 @@ type Cloud interface {
 
 	// ApplyGateway brings the VPC's gateway to the given state in one step:
 	// address translation, security groups, DHCP leases, metadata documents.
-	// Established connections of a public address that moved, or that is gone,
-	// are cut.
+	// An Elastic IP moves to another instance by the settings of the move.
+	// Established connections of any other public address that is gone are cut.
 	ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error
 
 	// ApplyRecords makes the given record sets those of the hosted zone, for the
@@ -74,6 +74,8 @@ type VPC struct {
 // GatewayState is all that the gateway of one VPC must do.
 type GatewayState struct {
 	Interfaces []NetworkInterface
+	// Move is how Elastic IPs move with this state. ApplyGateway sets it.
+	Move Move
 }
 
 // NetworkInterface is the primary network interface of one instance, with what

@@ -141,8 +141,8 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "cloud-init status --wait"), "status: done")
 	})
 
+	b := w.eni(second, "10.20.1.11", spare)
 	t.Run("an Elastic IP moves to another instance at once", func(t *testing.T) {
-		b := w.eni(second, "10.20.1.11", spare)
 		w.apply(a, b)
 		w.run(b)
 		w.await(spare)
@@ -156,19 +156,27 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		established, err := w.dial(vip)
 		require.NoError(t, err)
 		defer established.Close()
-		a.PublicIP, b.PublicIP = netip.Addr{}, vip
+		_, err = w.local.SetMove(cloud.MoveText{Window: "0s", Connections: "none"})
+		require.NoError(t, err)
+		a.PublicIP, b.PublicIP, b.Elastic = netip.Addr{}, vip, true
 		w.apply(a, b)
 		require.Equal(t, "ip-10-20-1-11", w.must(t, vip, "hostname"))
 		require.False(t, reachable(netip.AddrPortFrom(spare, 12222)), "the spare address is gone")
-		cut := make(chan error, 1)
-		go func() { _, _, err := established.SendRequest("keepalive@openssh.com", true, nil); cut <- err }()
-		select {
-		case err := <-cut:
-			require.Error(t, err)
-		case <-time.After(10 * time.Second):
-			t.Fatal("the old connection still waits for an answer")
-		}
+		require.Error(t, keepAlive(t, established))
 	})
+
+	for i, text := range []cloud.MoveText{
+		{Window: "1s", Arrive: "old", Connections: "none"},
+		{Window: "6s", Arrive: "old", Connections: "end"},
+		{Window: "6s", Arrive: "nothing", Connections: "none"},
+		{Window: "30s", Arrive: "old", Connections: "60s"},
+	} {
+		from, to := &b, &a
+		if i%2 == 1 {
+			from, to = to, from
+		}
+		t.Run(fmt.Sprintf("an Elastic IP moves as is set: %+v", text), func(t *testing.T) { w.moves(t, vip, from, to, text) })
+	}
 
 	t.Run("an instance that is switched off from within stays off", func(t *testing.T) {
 		// The connection may or may not live to see the command's end.
@@ -237,6 +245,61 @@ package_upgrade: true
 `, bytes.TrimSpace(ssh.MarshalAuthorizedKey(key)), port)
 	require.NoError(t, local.CreateVPC(ctx, cloud.VPC{ID: vpcID, CIDRBlock: netip.MustParsePrefix("10.20.0.0/16")}))
 	return w
+}
+
+// moves moves the Elastic IP between two instances, and requires that fresh and old connections arrive as is set.
+func (w *world) moves(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInterface, text cloud.MoveText) {
+	t.Helper()
+	move, err := w.local.SetMove(text)
+	require.NoError(t, err)
+	established, err := w.dial(vip)
+	require.NoError(t, err)
+	defer established.Close()
+	began := time.Now()
+	from.PublicIP, from.Elastic, to.PublicIP, to.Elastic = netip.Addr{}, false, vip, true
+	w.apply(*from, *to)
+	applied := time.Now()
+	before, after := cloud.PrivateHostname(from.PrivateIP), cloud.PrivateHostname(to.PrivateIP)
+	for {
+		asked := time.Since(applied)
+		answer, err := w.ssh(vip, "hostname")
+		if err == nil && answer == after {
+			require.GreaterOrEqual(t, time.Since(began), move.Window, "the new instance answers too early")
+			break
+		}
+		require.Less(t, asked, move.Window, "the new instance does not answer: %q, %v", answer, err)
+		if move.Arrive == cloud.AtNothing {
+			require.Error(t, err)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, before, answer)
+		}
+	}
+	switch move.Connections {
+	case 0:
+		require.Error(t, keepAlive(t, established))
+	case cloud.UntilEnd:
+		require.NoError(t, keepAlive(t, established))
+	default:
+		require.NoError(t, keepAlive(t, established))
+		require.Eventually(t, func() bool { return keepAlive(t, established) != nil },
+			time.Until(applied.Add(move.Connections+5*time.Second)), time.Second)
+		require.GreaterOrEqual(t, time.Since(began), move.Connections)
+	}
+}
+
+// keepAlive sends a request that the other side answers as long as the connection lives.
+func keepAlive(t *testing.T, connection *ssh.Client) error {
+	t.Helper()
+	answered := make(chan error, 1)
+	go func() { _, _, err := connection.SendRequest("keepalive@openssh.com", true, nil); answered <- err }()
+	select {
+	case err := <-answered:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Error("the old connection still waits for an answer")
+		return nil
+	}
 }
 
 func world0() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }

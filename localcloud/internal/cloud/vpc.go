@@ -90,6 +90,9 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewaySt
 		return err
 	}
 	defer run.Wrap(&err, "VPC %s", vpcID)
+	if wanted.Move, err = l.Move(); err != nil {
+		return err
+	}
 	if err := state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted); err != nil {
 		return err
 	}
@@ -102,14 +105,15 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewaySt
 
 const (
 	// visitedShares and aloofShares are the weights, in the processors of this
-	// machine, of an instance with an Elastic IP and of one without.
+	// machine, of an instance that has or had an Elastic IP and of one that never had.
 	visitedShares = 1024
 	aloofShares   = 64
 )
 
 // shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
-// before one without, which is being set up or deleted. On AWS each has processors
-// of its own: there, a new server that builds its images does not slow the old one.
+// before one without, which is being set up. On AWS each has processors of its own:
+// there, a new server that builds its images does not slow the old one. Visitors reach
+// an instance for some time after its Elastic IP moved, so that it keeps its weight.
 func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied GatewayState) error {
 	shares := map[string]int64{}
 	for _, i := range applied.Interfaces {
@@ -119,7 +123,7 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied Gatew
 	}
 	instances, err := l.instances(ctx, vpcID)
 	for _, instance := range instances {
-		wanted := max(aloofShares, shares[instance.Config.Labels[labelInstance]])
+		wanted := max(instance.HostConfig.CPUShares, shares[instance.Config.Labels[labelInstance]])
 		if err == nil && instance.HostConfig.CPUShares != wanted {
 			_, err = l.docker.Run(ctx, "update", "--cpu-shares", strconv.FormatInt(wanted, 10), instance.Name)
 		}

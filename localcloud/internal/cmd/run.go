@@ -32,6 +32,7 @@ const usage = `usage: localcloud <verb>
   down      destroy the stack and the local cloud
   env       print export lines for a shell (-role NAME: that act as a role)
   status    show what runs and its memory (-json)
+  move      show how an Elastic IP moves, or change it (-window 6s -arrive nothing -connections 1m)
 `
 
 type verb func(ctx context.Context, args []string) error
@@ -43,7 +44,7 @@ func Run(ctx context.Context, args []string) error {
 		return fmt.Errorf("no verb\n%s", usage)
 	}
 	run := map[string]verb{
-		"up": upVerb, "down": downVerb, "env": envVerb, "status": statusVerb,
+		"up": upVerb, "down": downVerb, "env": envVerb, "status": statusVerb, "move": moveVerb,
 		"plugin": pluginVerb, "gateway": gatewayVerb, "dns": dnsVerb,
 		"registry": serve("registry", containerRegistry), "awsapi": serve("awsapi", awsAPI),
 		"victorops": serve("victorops", victorOps), "uptimerobot": serve("uptimerobot", uptimeRobot),

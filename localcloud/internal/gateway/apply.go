@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/run"
@@ -33,49 +34,43 @@ func Apply(ctx context.Context, runner run.Runner) (err error) {
 	if err != nil {
 		return err
 	}
-	rules, err := Ruleset(config, wanted)
-	if err != nil {
-		return err
-	}
-	before, now := map[netip.Addr]netip.Addr{}, mapping(wanted)
-	if err := state.ReadJSON(mappingFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var before record
+	if err := state.ReadJSON(recordFile, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := writeLeases(wanted); err != nil {
 		return err
 	}
-	// The outside interface takes the public addresses, so that the network finds them here.
-	for public := range now {
-		if _, err := runner.Run(ctx, run.IP("address", "replace", public.String()+"/32", "dev", outside)); err != nil {
-			return err
-		}
-	}
-	load := run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}
-	if _, err := runner.Run(ctx, load); err != nil {
+	after, err := load(ctx, runner, config, wanted, before, time.Now())
+	if err != nil {
 		return err
 	}
-	if err := dropAddresses(ctx, runner, now); err != nil {
-		return err
-	}
-	for public, private := range before {
-		if now[public] != private {
-			if err := cut(ctx, runner, public); err != nil {
-				return err
-			}
-		}
-	}
-	return state.WriteJSON(mappingFile, now)
+	return state.WriteJSON(recordFile, after)
 }
 
-// mapping is which private address each public one leads to.
-func mapping(wanted cloud.GatewayState) map[netip.Addr]netip.Addr {
-	result := map[netip.Addr]netip.Addr{}
-	for _, eni := range wanted.Interfaces {
-		if eni.PublicIP.IsValid() {
-			result[eni.PublicIP] = eni.PrivateIP
+// load brings the kernel to a state, from that of the record before. It returns the record of the new one.
+func load(
+	ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted cloud.GatewayState, before record,
+	now time.Time,
+) (record, error) {
+	after, moves := before.next(wanted, now)
+	rules, err := Ruleset(config, wanted, after.Windows, now)
+	if err != nil {
+		return record{}, err
+	}
+	// The outside interface takes the public addresses, so that the network finds them here.
+	for public := range after.Holders {
+		if _, err := runner.Run(ctx, run.IP("address", "replace", public.String()+"/32", "dev", outside)); err != nil {
+			return record{}, err
 		}
 	}
-	return result
+	if _, err := runner.Run(ctx, run.Command{Name: "nft", Args: []string{"-f", "-"}, Stdin: strings.NewReader(rules)}); err != nil {
+		return record{}, err
+	}
+	if err := dropAddresses(ctx, runner, after.Holders); err != nil {
+		return record{}, err
+	}
+	return after, before.settle(ctx, runner, after, moves, wanted.Move.Connections)
 }
 
 // writeLeases rewrites what dnsmasq reads again on SIGHUP.
@@ -98,7 +93,7 @@ func writeLeases(wanted cloud.GatewayState) error {
 }
 
 // dropAddresses gives up the public addresses that belong to no interface any more.
-func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]netip.Addr) error {
+func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]holder) error {
 	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
 		return err
@@ -121,22 +116,6 @@ func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr
 			if _, err := runner.Run(ctx, run.IP("address", "del", address.Local.String()+"/32", "dev", outside)); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// cut forgets the established connections of a public address, those that came
-// to it and those that left by it.
-func cut(ctx context.Context, runner run.Runner, public netip.Addr) error {
-	for _, direction := range []string{"--orig-dst", "--reply-dst"} {
-		_, err := runner.Run(ctx, run.Command{Name: "conntrack", Args: []string{"--delete", direction, public.String()}})
-		// conntrack fails when there was nothing to delete.
-		if failed, ok := errors.AsType[*run.Error](err); ok && strings.Contains(failed.Output, "0 flow entries") {
-			err = nil
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil

@@ -35,7 +35,7 @@ func TestOnlyAddressesThatBelongToNobodyAreGivenUp(t *testing.T) {
 	runner := &script{answer: func(string) (string, error) {
 		return `[{"addr_info":[{"local":"198.18.0.16","prefixlen":23},{"local":"198.18.1.1","prefixlen":32},{"local":"198.18.1.2","prefixlen":32}]}]`, nil
 	}}
-	wanted := map[netip.Addr]netip.Addr{netip.MustParseAddr("198.18.1.1"): netip.MustParseAddr("10.42.1.10")}
+	wanted := map[netip.Addr]holder{netip.MustParseAddr("198.18.1.1"): {"i-old", netip.MustParseAddr("10.42.1.10")}}
 	require.NoError(t, dropAddresses(t.Context(), runner, wanted))
 	require.Equal(t, []string{"ip -json -4 address show dev eth0", "ip address del 198.18.1.2/32 dev eth0"}, runner.lines)
 }
@@ -45,7 +45,10 @@ func TestCuttingAnAddressWithoutConnectionsIsNoError(t *testing.T) {
 		return "conntrack v1.4.8 (conntrack-tools): 0 flow entries have been deleted.", errors.New("exit status 1")
 	}}
 	require.NoError(t, cut(t.Context(), runner, netip.MustParseAddr("198.18.1.1")))
-	require.Equal(t, []string{"conntrack --delete --orig-dst 198.18.1.1", "conntrack --delete --reply-dst 198.18.1.1"}, runner.lines)
+	require.Equal(t, []string{
+		"conntrack --delete --orig-dst 198.18.1.1", "conntrack --delete --reply-dst 198.18.1.1",
+		"conntrack --delete --orig-src 198.18.1.1", "conntrack --delete --reply-src 198.18.1.1",
+	}, runner.lines)
 }
 
 func TestAFailureToCutConnectionsIsReported(t *testing.T) {

@@ -31,9 +31,9 @@ const (
 	leaseFile      = runDir + "/leases"
 	configFile     = runDir + "/dnsmasq.conf"
 	dnsmasqPIDFile = runDir + "/dnsmasq.pid"
-	// mappingFile is the public addresses as last applied, gone with the
+	// recordFile is the record of the state that was last applied, gone with the
 	// container as the connections are.
-	mappingFile = runDir + "/public.json"
+	recordFile = runDir + "/record.json"
 )
 
 // Run is the first process of a gateway's container. It returns when the

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"immutable-infra/localcloud/internal/cloud"
 )
@@ -33,13 +35,21 @@ type chain struct {
 	Matches []string
 }
 
-// Ruleset is the whole nftables configuration of a gateway. Loading it replaces
-// what was there in one transaction.
+// divert is where fresh packets to a public address arrive in a window. It is a map from the address to the old
+// instance, or a set if nothing arrives. Its one element times out in the kernel, when the window is over.
+type divert struct {
+	Name    string
+	ToOld   bool
+	Element string
+}
+
+// Ruleset is the whole nftables configuration of a gateway at a time. Loading it
+// replaces what was there in one transaction.
 //
 // A packet between an instance and the world, or between two instances, has to
 // pass the sender's egress rules and the receiver's ingress rules; the instance
 // metadata service and the DNS server stand outside security groups, as on AWS.
-func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState) (string, error) {
+func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []window, now time.Time) (string, error) {
 	elements := map[string][]string{} // by set or map
 	add := func(set, format string, values ...any) {
 		elements[set] = append(elements[set], fmt.Sprintf(format, values...))
@@ -69,6 +79,17 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState) (string, erro
 			chains = append(chains, group)
 		}
 	}
+	var diverts []divert
+	for i, w := range windows {
+		left := (w.Until.Sub(now) + time.Millisecond - 1) / time.Millisecond
+		d := divert{Name: fmt.Sprintf("window-%d", i), Element: fmt.Sprintf("%s timeout %dms", w.Address, left)}
+		// Packets to an instance that has ended arrive nowhere.
+		if w.Arrive == cloud.AtOld && slices.ContainsFunc(state.Interfaces,
+			func(eni cloud.NetworkInterface) bool { return eni.InstanceID == w.From.InstanceID }) {
+			d.ToOld, d.Element = true, d.Element+" : "+w.From.PrivateIP.String()
+		}
+		diverts = append(diverts, d)
+	}
 	return fill(rulesetTemplate, struct {
 		cloud.GatewayConfig
 		cloud.GatewayState
@@ -76,7 +97,8 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState) (string, erro
 		Inside, Outside, Metadata string
 		Elements                  map[string][]string
 		Chains                    []chain
-	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, elements, chains})
+		Diverts                   []divert
+	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, elements, chains, diverts})
 }
 
 // fill fills values into a template of this package.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,7 +50,11 @@ func twoServers() cloud.GatewayState {
 }
 
 func TestRulesetIsAsReviewed(t *testing.T) {
-	rules, err := Ruleset(config(), twoServers())
+	began := time.Now()
+	rules, err := Ruleset(config(), twoServers(), []window{
+		{netip.MustParseAddr("198.18.1.1"), began.Add(2 * time.Second), cloud.AtOld, holder{"i-new", netip.MustParseAddr("10.42.1.11")}},
+		{netip.MustParseAddr("198.18.1.1"), began.Add(6500*time.Millisecond + 1), cloud.AtNothing, holder{"i-old", netip.MustParseAddr("10.42.1.10")}},
+	}, began)
 	require.NoError(t, err)
 	golden := filepath.Join("testdata", "two-servers.nft")
 	if *update {
@@ -65,7 +70,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestAnInstanceWithoutRulesIsClosed(t *testing.T) {
 	rules, err := Ruleset(config(), cloud.GatewayState{Interfaces: []cloud.NetworkInterface{
 		{InstanceID: "i-1", PrivateIP: netip.MustParseAddr("10.42.1.10"), PublicIP: netip.MustParseAddr("198.18.1.1")},
-	}})
+	}}, nil, time.Now())
 	require.NoError(t, err)
 	require.Contains(t, rules, "chain ingress-0 {\n\t\tdrop\n\t}")
 	require.Contains(t, rules, "chain egress-0 {\n\t\tdrop\n\t}")
@@ -85,7 +90,7 @@ func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
 	} {
 		_, err := Ruleset(config(), cloud.GatewayState{Interfaces: []cloud.NetworkInterface{
 			{InstanceID: "i-1", PrivateIP: netip.MustParseAddr("10.42.1.10"), Ingress: []cloud.Rule{rule}},
-		}})
+		}}, nil, time.Now())
 		require.EqualError(t, err, "ingress rule of i-1: "+name)
 	}
 }

@@ -1,0 +1,363 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"immutable-infra/localcloud/internal/cloud"
+	"immutable-infra/localcloud/internal/run"
+)
+
+// The namespaces are those of the visitors, of the gateway, and of two servers.
+const (
+	outsideSpace = "eip-outside"
+	gatewaySpace = "eip-gateway"
+	servicePort  = 443
+	// tick is the time between two requests of a visitor. Times of the kernel are exact to a fraction of it.
+	tick = 100 * time.Millisecond
+)
+
+// network is the gateway's rules at work in network namespaces of this machine: two servers answer each line with their
+// id, by TCP and by UDP.
+type network struct {
+	t      *testing.T
+	record record
+}
+
+// inGateway runs commands in the gateway's namespace.
+type inGateway struct{}
+
+func (inGateway) Run(ctx context.Context, command run.Command) ([]byte, error) {
+	command.Args = slices.Concat([]string{"netns", "exec", gatewaySpace, command.Name}, command.Args)
+	command.Name = "ip"
+	return run.Exec{}.Run(ctx, command)
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes network namespaces")
+	}
+	for _, tool := range []string{"ip", "nft", "conntrack"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("needs " + tool)
+		}
+	}
+	ip := func(line string) {
+		output, err := exec.CommandContext(t.Context(), "ip", strings.Fields(line)...).CombinedOutput()
+		require.NoError(t, err, "ip %s: %s", line, output)
+	}
+	servers := []string{"i-old", "i-new"}
+	for _, space := range append([]string{outsideSpace, gatewaySpace}, servers...) {
+		name := space
+		if strings.HasPrefix(name, "i-") {
+			name = "eip-" + space
+		}
+		ip("netns add " + name)
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+		ip("-n " + name + " link set lo up")
+	}
+	ip("netns exec " + gatewaySpace + " sysctl -qw net.ipv4.ip_forward=1")
+	ip("link add eth0 netns " + gatewaySpace + " type veth peer name eth0 netns " + outsideSpace)
+	ip("-n " + gatewaySpace + " address add 198.18.0.16/23 dev eth0")
+	ip("-n " + outsideSpace + " address add 198.18.0.1/23 dev eth0")
+	ip("-n " + gatewaySpace + " link add vpc0 type bridge")
+	ip("-n " + gatewaySpace + " address add 10.42.0.1/16 dev vpc0")
+	for _, link := range []string{gatewaySpace + " eth0", outsideSpace + " eth0", gatewaySpace + " vpc0"} {
+		space, device, _ := strings.Cut(link, " ")
+		ip("-n " + space + " link set " + device + " up")
+	}
+	for _, eni := range between("i-old", "i-new", cloud.Move{}).Interfaces {
+		space := "eip-" + eni.InstanceID
+		ip("link add " + eni.InstanceID + " netns " + gatewaySpace + " type veth peer name eth0 netns " + space)
+		ip("-n " + gatewaySpace + " link set " + eni.InstanceID + " master vpc0 up")
+		ip("-n " + space + " link set eth0 address " + cloud.MAC(eni.PrivateIP) + " up")
+		ip("-n " + space + " address add " + eni.PrivateIP.String() + "/16 dev eth0")
+		ip("-n " + space + " route add default via 10.42.0.1")
+		answer(t, space, eni.InstanceID)
+	}
+	return &network{t: t}
+}
+
+// inSpace runs a function in a network namespace. Its sockets stay there.
+func inSpace(t *testing.T, space string, work func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		// Not unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		file, err := os.Open("/run/netns/" + space)
+		if err == nil {
+			defer file.Close()
+			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+		}
+		if err == nil {
+			work()
+		}
+		done <- err
+	}()
+	require.NoError(t, <-done)
+}
+
+// answer answers each line with the id, by TCP and by UDP, until the test ends.
+func answer(t *testing.T, space, id string) {
+	t.Helper()
+	inSpace(t, space, func() {
+		listener, err := net.Listen("tcp4", fmt.Sprintf(":%d", servicePort))
+		if !assertNoError(t, err) {
+			return
+		}
+		packets, err := net.ListenPacket("udp4", fmt.Sprintf(":%d", servicePort))
+		if !assertNoError(t, err) {
+			return
+		}
+		t.Cleanup(func() { _, _ = listener.Close(), packets.Close() })
+		go func() {
+			for {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer connection.Close()
+					for lines := bufio.NewScanner(connection); lines.Scan(); {
+						fmt.Fprintln(connection, id)
+					}
+				}()
+			}
+		}()
+		go func() {
+			buffer := make([]byte, 64)
+			for {
+				_, from, err := packets.ReadFrom(buffer)
+				if err != nil {
+					return
+				}
+				_, _ = packets.WriteTo([]byte(id+"\n"), from)
+			}
+		}()
+	})
+}
+
+func assertNoError(t *testing.T, err error) bool {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+	return err == nil
+}
+
+// apply brings the gateway to a state.
+func (n *network) apply(holder, other string, move cloud.Move) {
+	n.t.Helper()
+	var err error
+	n.record, err = load(n.t.Context(), inGateway{}, config(), between(holder, other, move), n.record, time.Now())
+	require.NoError(n.t, err)
+}
+
+// dial connects from a namespace. It returns nil if nothing answers.
+func (n *network) dial(space, protocol, address string) (connection net.Conn, err error) {
+	n.t.Helper()
+	inSpace(n.t, space, func() {
+		// Shorter than the retransmission of a SYN: it does not reach into the time after a window.
+		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, net.JoinHostPort(address, strconv.Itoa(servicePort)))
+	})
+	return connection, err
+}
+
+// ask sends a line, and returns the id of the server that answers, "nothing", or "reset".
+func ask(connection net.Conn) string {
+	_ = connection.SetDeadline(time.Now().Add(5 * tick))
+	_, err := fmt.Fprintln(connection, "who")
+	var line string
+	if err == nil {
+		line, err = bufio.NewReader(connection).ReadString('\n')
+	}
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return strings.TrimSpace(line)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "nothing"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	default:
+		return err.Error()
+	}
+}
+
+// fresh asks by a connection of its own.
+func (n *network) fresh(protocol string) string {
+	n.t.Helper()
+	connection, err := n.dial(outsideSpace, protocol, vip().String())
+	if err != nil {
+		return "nothing"
+	}
+	defer connection.Close()
+	return ask(connection)
+}
+
+// kept returns a connection that has had an answer.
+func (n *network) kept(protocol, from string) net.Conn {
+	n.t.Helper()
+	connection, err := n.dial(outsideSpace, protocol, vip().String())
+	require.NoError(n.t, err)
+	n.t.Cleanup(func() { connection.Close() })
+	require.Equal(n.t, from, ask(connection))
+	return connection
+}
+
+// until requires that an answer is the first one until it is the second one, after the given time since the move.
+func until(t *testing.T, moved time.Time, change time.Duration, before, after string, answer func() string) {
+	t.Helper()
+	for {
+		asked := time.Since(moved)
+		got := answer()
+		answered := time.Since(moved)
+		if got == after && before != after {
+			require.GreaterOrEqual(t, answered, change, "%s too early", after)
+			return
+		}
+		require.Equal(t, before, got, "%s after the move", asked)
+		if asked > change+time.Second {
+			require.Equal(t, before, after, "still %s %s after the move", got, asked)
+			return
+		}
+		time.Sleep(tick)
+	}
+}
+
+func TestFreshPacketsArriveAsIsSet(t *testing.T) {
+	n := newNetwork(t)
+	for _, protocol := range []string{"tcp4", "udp4"} {
+		for _, move := range []cloud.Move{
+			{Arrive: cloud.AtOld},
+			{Window: time.Second, Arrive: cloud.AtOld},
+			{Window: time.Second, Arrive: cloud.AtNothing},
+		} {
+			t.Run(fmt.Sprintf("%s %+v", protocol, move.Text()), func(t *testing.T) {
+				n.t = t
+				n.apply("i-old", "i-new", cloud.Move{})
+				require.Equal(t, "i-old", n.fresh(protocol))
+				moved := time.Now()
+				n.apply("i-new", "i-old", move)
+				before := map[cloud.Arrival]string{cloud.AtOld: "i-old", cloud.AtNothing: "nothing"}[move.Arrive]
+				if move.Window == 0 {
+					before = "i-new"
+				}
+				until(t, moved, move.Window, before, "i-new", func() string { return n.fresh(protocol) })
+			})
+		}
+	}
+}
+
+func TestConnectionsArriveAsIsSet(t *testing.T) {
+	n := newNetwork(t)
+	for _, move := range []cloud.Move{
+		{},
+		{Connections: time.Second},
+		{Connections: cloud.UntilEnd},
+		{Window: 2 * time.Second, Arrive: cloud.AtNothing, Connections: time.Second},
+		{Window: 2 * time.Second, Arrive: cloud.AtOld},
+	} {
+		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
+			n.t = t
+			n.apply("i-old", "i-new", cloud.Move{})
+			kept := n.kept("tcp4", "i-old")
+			moved := time.Now()
+			n.apply("i-new", "i-old", move)
+			if move.Connections == cloud.UntilEnd {
+				until(t, moved, time.Second, "i-old", "i-old", func() string { return ask(kept) })
+				n.apply("i-new", "", move)
+				require.Equal(t, "reset", ask(kept), "the new server does not know the connection")
+				return
+			}
+			// In a window in which nothing arrives, the end of a connection does not either.
+			end := "reset"
+			if move.Arrive == cloud.AtNothing && move.Window > move.Connections {
+				end = "nothing"
+			}
+			until(t, moved, move.Connections, "i-old", end, func() string { return ask(kept) })
+		})
+	}
+}
+
+func TestConnectionOfTheWindowOutlivesIt(t *testing.T) {
+	n := newNetwork(t)
+	n.apply("i-old", "i-new", cloud.Move{})
+	moved := time.Now()
+	move := cloud.Move{Window: time.Second, Arrive: cloud.AtOld}
+	n.apply("i-new", "i-old", move)
+	kept := n.kept("tcp4", "i-old")
+	until(t, moved, move.Window, "i-old", "i-new", func() string { return n.fresh("tcp4") })
+	require.Equal(t, "i-old", ask(kept))
+	n.apply("i-new", "", move)
+	require.Equal(t, "reset", ask(kept))
+	require.Equal(t, "i-new", n.fresh("tcp4"))
+}
+
+func TestConnectionsLiveOnWhenTheAddressReturns(t *testing.T) {
+	n := newNetwork(t)
+	n.apply("i-old", "i-new", cloud.Move{})
+	kept, idle := n.kept("tcp4", "i-old"), n.kept("tcp4", "i-old")
+	move := cloud.Move{Connections: time.Second}
+	n.apply("i-new", "i-old", move)
+	require.Equal(t, "i-old", ask(kept))
+	other := n.kept("tcp4", "i-new")
+	returned := time.Now()
+	n.apply("i-old", "i-new", move)
+	require.Equal(t, "i-old", n.fresh("tcp4"))
+	until(t, returned, move.Connections, "i-new", "reset", func() string { return ask(other) })
+	until(t, returned, 2*time.Second, "i-old", "i-old", func() string { return ask(kept) })
+
+	movedAgain := time.Now()
+	n.apply("i-new", "i-old", move)
+	until(t, movedAgain, move.Connections, "i-old", "reset", func() string { return ask(kept) })
+	require.Equal(t, "reset", ask(idle))
+}
+
+func TestApplyThatWasKilledIsRepeated(t *testing.T) {
+	n := newNetwork(t)
+	n.apply("i-old", "i-new", cloud.Move{})
+	n.kept("tcp4", "i-old")
+	before := n.record
+	move := cloud.Move{Window: time.Second, Arrive: cloud.AtOld, Connections: time.Minute}
+	n.apply("i-new", "i-old", move)
+	n.record = before
+	moved := time.Now()
+	n.apply("i-new", "i-old", move)
+	until(t, moved, move.Window, "i-old", "i-new", func() string { return n.fresh("tcp4") })
+}
+
+func TestConnectionThatLeftByTheAddressLivesOnAsIsSet(t *testing.T) {
+	n := newNetwork(t)
+	answer(t, outsideSpace, "the internet")
+	n.apply("i-old", "i-new", cloud.Move{})
+	kept, err := n.dial("eip-i-old", "tcp4", "198.18.0.1")
+	require.NoError(t, err)
+	defer kept.Close()
+	require.Equal(t, "the internet", ask(kept))
+	moved := time.Now()
+	n.apply("i-new", "i-old", cloud.Move{Window: time.Second, Arrive: cloud.AtNothing, Connections: 2 * time.Second})
+	// The old server has no address of its own here: its packets then have no way out.
+	until(t, moved, 2*time.Second, "the internet", "nothing", func() string { return ask(kept) })
+	byNew, err := n.dial("eip-i-new", "tcp4", "198.18.0.1")
+	require.NoError(t, err)
+	defer byNew.Close()
+	require.Equal(t, "the internet", ask(byNew))
+}
