@@ -15,6 +15,10 @@ import (
 	"immutable-infra/server/report"
 )
 
+// ArrivalTimeout is how long EC2 may take to bring new connections to the server that the VIP was associated with.
+// Until the first one arrives, neither the bake time nor a criterion counts.
+const ArrivalTimeout = time.Minute
+
 // Criteria decide when a bake fails: docs/settings.md.
 type Criteria struct {
 	// Time is how long the new server is watched, in seconds. 0 is no bake.
@@ -104,8 +108,12 @@ func (b Bake) Run(ctx context.Context) error {
 	case b.Time == 0:
 		return nil
 	}
-	b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
-	reason, last := b.watch(ctx)
+	var last *report.Report
+	reason := b.arrive(ctx)
+	if reason == "" && ctx.Err() == nil {
+		b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
+		reason, last = b.watch(ctx)
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("stopped the bake of %s: both servers stay; the next update repeats it: %w",
 			b.Server, context.Cause(ctx))
@@ -114,6 +122,26 @@ func (b Bake) Run(ctx context.Context) error {
 		return nil
 	}
 	return b.giveBack(ctx, reason, last)
+}
+
+// arrive waits until a visit arrives at the server and succeeds. It returns why the bake failed, or "".
+func (b Bake) arrive(ctx context.Context) (reason string) {
+	began := time.Now()
+	for {
+		err := b.Visit(ctx, b.Server)
+		took := time.Since(began)
+		switch {
+		case err == nil:
+			return ""
+		case took >= ArrivalTimeout:
+			return fmt.Sprintf("no visit arrived at it within %.0f s, the last one: %v", took.Seconds(), err)
+		}
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(visitPause):
+		}
+	}
 }
 
 // watch returns why the bake failed, or "", and the last report.
@@ -291,8 +319,9 @@ func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report) 
 	if err == nil {
 		err = b.Bucket.Put(ctx, failureKey(b.Server), "application/json", append(record, '\n'))
 	}
-	// It must not get the VIP again, and no update deletes it before the next one that succeeds.
-	return errors.Join(failed, err, b.Cloud.TerminateInstance(ctx, b.Server), b.served(ctx, decided), b.advice(last))
+	// Until the VIP leads to the server before, visitors reach this one or none. Then it ends: it must not get the VIP
+	// again, and no update deletes it before the next one that succeeds.
+	return errors.Join(failed, err, b.served(ctx, decided), b.Cloud.TerminateInstance(ctx, b.Server), b.advice(last))
 }
 
 // served waits until the server before serves again.
@@ -331,8 +360,10 @@ func (b Bake) notHolder(ctx context.Context, holder string) error {
 	content, err := b.Bucket.Get(ctx, failureKey(b.Server))
 	var record failure
 	if err == nil && json.Unmarshal(content, &record) == nil {
+		// The bake that failed may have been killed before this.
+		err := b.Cloud.TerminateInstance(ctx, b.Server)
 		return errors.Join(b.advice(nil), fmt.Errorf("server %s failed its bake at %s: %s",
-			b.Server, record.Time.Format(time.RFC3339), record.Reason))
+			b.Server, record.Time.Format(time.RFC3339), record.Reason), err)
 	}
 	return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,13 +20,17 @@ import (
 type world struct {
 	began  time.Time
 	holder string
-	gone   map[string]bool
 	// moves and terminated are the ids of instances, in order.
 	moves, terminated []string
 	objects           map[string][]byte
 	lines             []string
 	// refuses is the error of a move.
 	refuses error
+	// window is for how long after a move visits do not reach the server that holds the VIP, and inWindow the server that
+	// they reach then, or "". moved is the time of the last move.
+	window   time.Duration
+	inWindow string
+	moved    time.Time
 	// broken is the error of a visit of i-new after some time.
 	broken func(after time.Duration) error
 	// reports changes the report of i-new after some time. It returns false if there is none.
@@ -33,7 +38,8 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{began: time.Now(), holder: "i-new", gone: map[string]bool{}, objects: map[string][]byte{}}
+	now := time.Now()
+	return &world{began: now, moved: now, holder: "i-new", objects: map[string][]byte{}}
 }
 
 func (w *world) AddressHolder(context.Context, string) (string, error) { return w.holder, nil }
@@ -42,12 +48,15 @@ func (w *world) MoveAddress(_ context.Context, _, instance string) error {
 	if w.refuses != nil {
 		return w.refuses
 	}
-	w.holder = instance
+	w.holder, w.inWindow, w.moved = instance, w.holder, time.Now()
 	w.moves = append(w.moves, instance)
 	return nil
 }
 
-func (w *world) TerminateInstance(_ context.Context, instance string) error {
+func (w *world) TerminateInstance(ctx context.Context, instance string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	w.terminated = append(w.terminated, instance)
 	return nil
 }
@@ -77,10 +86,18 @@ func (w *world) Put(_ context.Context, key, _ string, content []byte) error {
 }
 
 func (w *world) visit(_ context.Context, server string) error {
-	if server != w.holder {
-		return errors.New("another server responds")
+	reached := w.holder
+	if time.Since(w.moved) < w.window {
+		reached = w.inWindow
 	}
-	if server == "i-new" && w.broken != nil {
+	switch {
+	case reached == "" || slices.Contains(w.terminated, reached):
+		// The time of an attempt that nothing answers.
+		time.Sleep(5 * time.Second)
+		return errors.New("dial: i/o timeout")
+	case server != reached:
+		return errors.New("another server responds")
+	case server == "i-new" && w.broken != nil:
 		return w.broken(time.Since(w.began))
 	}
 	return nil
@@ -131,10 +148,20 @@ func figures(change func(f *report.Figures)) func(r *report.Report) {
 	}
 }
 
+// late is an error of each visit but the one at which the bake begins.
+func late(err error) func(time.Duration) error {
+	return func(at time.Duration) error {
+		if at > 0 {
+			return err
+		}
+		return nil
+	}
+}
+
 func TestBrokenServerLosesTheVIP(t *testing.T) {
 	every := func(n int) func(time.Duration) error {
 		return func(at time.Duration) error {
-			if int(at.Seconds())%n == 0 {
+			if at > 0 && int(at.Seconds())%n == 0 {
 				return errors.New("/: got 500")
 			}
 			return nil
@@ -148,7 +175,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 		within  time.Duration
 	}{
 		"does not respond": {
-			broken: func(time.Duration) error { return errors.New("dial: connection refused") },
+			broken: late(errors.New("dial: connection refused")),
 			reason: "3 visits in a row failed: dial: connection refused", within: 3 * time.Second,
 		},
 		"answers every tenth request with 500": {
@@ -267,7 +294,7 @@ func TestWithoutAServerBeforeThereIsNoBake(t *testing.T) {
 func TestVIPThatCannotReturnStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		w.broken = func(time.Duration) error { return errors.New("refused") }
+		w.broken = late(errors.New("refused"))
 		w.refuses = errors.New("InvalidInstanceID.NotFound The instance ID 'i-old' does not exist")
 		_, err := w.bake(t.Context(), nil)
 		require.ErrorContains(t, err, "server i-new failed its bake: 3 visits in a row failed")
@@ -288,6 +315,72 @@ func TestVIPThatAnotherUpdateMovedIsNotTouched(t *testing.T) {
 		require.ErrorContains(t, err, "the VIP is at i-newer by now, and stays there")
 		require.Empty(t, w.moves)
 		require.Empty(t, w.terminated)
+	})
+}
+
+func TestWindowOfTheMoveIsNotCountedAgainstTheServer(t *testing.T) {
+	for name, inWindow := range map[string]string{"the old server responds": "i-old", "nothing arrives": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.window, w.inWindow = 30*time.Second, inWindow
+				took, err := w.bake(t.Context(), nil)
+				require.NoError(t, err)
+				require.Empty(t, w.moves)
+				require.InDelta(t, 150, took.Seconds(), 6, "the bake time counts from the arrival on")
+			})
+		})
+	}
+}
+
+func TestServerThatNoVisitArrivesAtLosesTheVIP(t *testing.T) {
+	for name, c := range map[string]struct{ inWindow, reason string }{
+		"the old server responds": {"i-old", "no visit arrived at it within 60 s, the last one: another server responds"},
+		"nothing arrives":         {"", "no visit arrived at it within 65 s, the last one: dial: i/o timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.window, w.inWindow = time.Hour, c.inWindow
+				_, err := w.bake(t.Context(), nil)
+				require.ErrorContains(t, err, "server i-new failed its bake: "+c.reason)
+				require.Equal(t, []string{"i-old"}, w.moves)
+			})
+		})
+	}
+}
+
+func TestServerThatFailedServesUntilTheVIPIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = late(errors.New("/: got 500"))
+		w.window = 6 * time.Second
+		w.moved = w.began.Add(-w.window)
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "server i-new failed its bake")
+		require.Equal(t, []string{"i-new"}, w.terminated)
+		lines := strings.Join(w.lines, "\n")
+		require.Contains(t, lines, "the VIP is back at i-old, 0.0 s after the decision")
+		require.Contains(t, lines, "i-old serves again, 6.0 s after the decision")
+	})
+}
+
+func TestKilledWayBackIsFinishedByTheNextUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = late(errors.New("/: got 500"))
+		w.window = 6 * time.Second
+		w.moved = w.began.Add(-w.window)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := w.bake(ctx, nil)
+		require.ErrorContains(t, err, "server i-new failed its bake")
+		require.Equal(t, "i-old", w.holder)
+		require.Empty(t, w.terminated)
+
+		_, err = w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "server i-new failed its bake at ")
+		require.Equal(t, []string{"i-new"}, w.terminated)
 	})
 }
 

@@ -150,7 +150,8 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		},
 		// Not the release: a change of the content alone has no bake.
 		Triggers: pulumi.Array{association.ID()},
-		Timeout:  (compileTimeout + time.Duration(args.Bake.Time)*time.Second + returnTimeout + reportTimeout).String(),
+		Timeout: (compileTimeout + bake.ArrivalTimeout + time.Duration(args.Bake.Time)*time.Second + returnTimeout +
+			reportTimeout).String(),
 	}, parent, pulumi.DependsOn([]pulumi.Resource{probed}))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
