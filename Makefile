@@ -192,6 +192,11 @@ test-bake: up ## Break servers after they got the VIP, and check that it returns
 	@ops/scripts/need.sh openssh-client curl rclone
 	E2E=bake go test -C e2e -count 1 -v -timeout 90m -run '^TestBake$$' .
 
+.PHONY: test-moves
+test-moves: up ## Replace the server REPLACEMENTS (60) and 4 x EACH (10) times, with the VIP moving in five ways
+	@ops/scripts/need.sh openssh-client
+	E2E=moves go test -C e2e -count 1 -v -timeout 6h -run '^TestMoves$$' .
+
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client

@@ -21,6 +21,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"immutable-infra/e2e/internal/switchover"
 )
 
 // TestTheSite takes the project through its life on one machine, in this order: each part finds the
@@ -501,6 +503,7 @@ func rollback(t *testing.T, p *project) {
 
 	before := p.outputs(t)
 	certificate := p.certificate(t, siteName)
+	p.moveAs(t, switchover.Move{Window: 6 * time.Second, Arrive: "old", Connections: "1m0s"})
 	visitors := p.visit(t)
 	refused := checkout.run(t, time.Minute, "make", "rollback", "STACK=local")
 	require.Error(t, refused.err, "there are uncommitted changes")
@@ -511,7 +514,12 @@ func rollback(t *testing.T, p *project) {
 	between := p.outputs(t)
 	require.NotEqual(t, before.ServerID, between.ServerID)
 	sameCertificate(t, certificate, p.certificate(t, siteName))
+	require.Zero(t, visitors.seen(t).unharmed(t))
 
+	// Of fresh requests in the window, those that wait for it to end succeed.
+	nothing := switchover.Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "none"}
+	p.moveAs(t, nothing)
+	visitors = p.visit(t)
 	back := checkout.run(t, 15*time.Minute, "make", "rollback", "STACK=local")
 	require.NoError(t, back.err, back.String())
 	restored, err := os.ReadFile(filepath.Join(checkout.dir, "Pulumi.local.yaml"))
@@ -521,8 +529,10 @@ func rollback(t *testing.T, p *project) {
 		"a new server, not one from before")
 	p.converged(t)
 
-	t.Logf("the update took %.0f s, the rollback %.0f s; requests cut by the two moves of the VIP: %d",
-		second.took.Seconds(), back.took.Seconds(), visitors.seen(t).unharmed(t))
+	seen := visitors.seen(t)
+	require.GreaterOrEqual(t, seen.report.Fresh.LongestGap, nothing.Window-moveLimit, "the window was felt")
+	t.Logf("the update took %.0f s, the rollback %.0f s; requests lost by the move of the rollback: %d",
+		second.took.Seconds(), back.took.Seconds(), seen.unharmed(t))
 	server, release := p.served(t)
 	require.Equal(t, p.outputs(t).ServerID, server)
 	require.Equal(t, before.Release, release)

@@ -50,6 +50,13 @@ func TestSwitchover(t *testing.T) {
 	p := root(t)
 	p.loadEnv(t)
 	p.startClean(t)
+	if flags := os.Getenv("MOVE"); flags != "" {
+		settings, err := switchover.ParseMove(flags)
+		require.NoError(t, err, "MOVE")
+		p.moveAs(t, settings)
+	} else {
+		p.moveAs(t, kindMove())
+	}
 
 	reports := []switchover.Report{}
 	for _, way := range ways() {
@@ -65,17 +72,7 @@ func TestSwitchover(t *testing.T) {
 			// Builds the program, which is not part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
 			incidents := p.incidents(t)
-			for i := range number(t, way.variable, way.replacements) {
-				t.Run(strconv.Itoa(i+1), func(t *testing.T) {
-					r := replaceServer(t, changed)
-					replacements = append(replacements, r)
-					if way.strict {
-						problems := r.Problems()
-						// A test's report omits texts that are too long.
-						require.Empty(t, problems[:min(len(problems), 10)], "visitors or admins noticed, %d times", len(problems))
-					}
-				})
-			}
+			replaceServers(t, changed, number(t, way.variable, way.replacements), way.strict, &replacements)
 			if way.strict {
 				require.Equal(t, incidents, p.incidents(t), "UptimeRobot noticed")
 			}
@@ -85,13 +82,80 @@ func TestSwitchover(t *testing.T) {
 		p.converges(t)
 	})
 
-	file := filepath.Join(p.dir, ".build", "switchover.json")
-	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-	require.NoError(t, os.WriteFile(file, inJSON(t, reports), 0o644))
+	file := writeReports(t, p, "switchover.json", reports)
 	for i := range reports {
 		reports[i].Each = nil
 	}
 	t.Logf("%s has each replacement; together they are:\n%s", file, inJSON(t, reports))
+}
+
+// kindMove is the kindest move: fresh packets reach the new server at once, and no old connection lives on.
+func kindMove() switchover.Move { return switchover.Move{Arrive: "old", Connections: "none"} }
+
+// TestMoves replaces the server under load again and again, with the VIP moving in each of the ways in which AWS may
+// move it. No request may fail but those that a way loses by itself.
+func TestMoves(t *testing.T) {
+	if os.Getenv("E2E") != "moves" {
+		t.Skip("needs a local cloud that is up and takes three hours: make test-moves")
+	}
+	p := root(t)
+	p.loadEnv(t)
+	p.startClean(t)
+	changed := p.copy(t)
+	changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
+	each := number(t, "EACH", 10)
+	var reports []switchover.Report
+	for _, way := range []struct {
+		settings     switchover.Move
+		replacements int
+	}{
+		{kindMove(), number(t, "REPLACEMENTS", 60)},
+		{switchover.Move{Window: time.Second, Arrive: "old", Connections: "end"}, each},
+		{switchover.Move{Window: 6 * time.Second, Arrive: "old", Connections: "1m0s"}, each},
+		{switchover.Move{Window: 30 * time.Second, Arrive: "old", Connections: "end"}, each},
+		{switchover.Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "1m0s"}, each},
+	} {
+		t.Run(way.settings.String(), func(t *testing.T) {
+			p.moveAs(t, way.settings)
+			var replacements []switchover.Replacement
+			defer func() { reports = append(reports, switchover.NewReport("project", replacements)) }()
+			replaceServers(t, changed, way.replacements, true, &replacements)
+		})
+	}
+	t.Run("the unchanged project converges", func(t *testing.T) { p.converges(t) })
+
+	requests := 0
+	for _, report := range reports {
+		requests += report.Fresh.Requests + report.KeepAlive.Requests
+	}
+	t.Logf("%d requests; %s has each replacement; together they are:\n%s", requests,
+		writeReports(t, p, "moves.json", reports), switchover.Table(reports))
+}
+
+// replaceServers replaces the server several times under load, and adds the results. With strict, each problem that
+// visitors or admins had is a failure.
+func replaceServers(t *testing.T, p *project, count int, strict bool, replacements *[]switchover.Replacement) {
+	t.Helper()
+	for i := range count {
+		t.Run(strconv.Itoa(i+1), func(t *testing.T) {
+			r := replaceServer(t, p)
+			*replacements = append(*replacements, r)
+			if strict {
+				problems := r.Problems()
+				// A test's report omits texts that are too long.
+				require.Empty(t, problems[:min(len(problems), 10)], "visitors or admins noticed, %d times", len(problems))
+			}
+		})
+	}
+}
+
+// writeReports writes reports to a file in .build, and returns its path.
+func writeReports(t *testing.T, p *project, name string, reports []switchover.Report) string {
+	t.Helper()
+	file := filepath.Join(p.dir, ".build", name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, inJSON(t, reports), 0o644))
+	return file
 }
 
 func inJSON(t *testing.T, reports []switchover.Report) []byte {
@@ -123,7 +187,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	admin := newAdmin(t, p, before)
 	stop := admin.keepLoggingIn()
 
-	r := switchover.Replacement{Generation: generation, Began: time.Now()}
+	r := switchover.Replacement{Generation: generation, Move: p.moveSettings(t), Began: time.Now()}
 	up, log := p.pulumiUpFollowed(t)
 	r.Ended, r.Engine = time.Now(), log
 	// The new server lets admins in at once.

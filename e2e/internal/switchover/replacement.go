@@ -24,6 +24,8 @@ const associationType = "aws:ec2/eipAssociation:EipAssociation"
 // Replacement is an update that created a new server, and its effects.
 type Replacement struct {
 	Generation int
+	// Move is how the VIP moved.
+	Move Move
 	// Began and Ended are of the whole `pulumi up`.
 	Began, Ended time.Time
 	Engine       engine.Log
@@ -51,10 +53,14 @@ func (r Replacement) moves() []engine.Step {
 }
 
 // inFlight reports whether a request sent at a time, which took a while, was in progress while the
-// VIP moved, or within a grace after it. A connection that a move cuts gets no response.
+// VIP moved, while packets arrived nowhere, or within a grace after it. A connection that a move cuts
+// gets no response. A move that loses nothing has no excuse.
 func (r Replacement) inFlight(at time.Time, took, grace time.Duration) bool {
+	if !r.Move.Loses() {
+		return false
+	}
 	for _, move := range r.moves() {
-		if !at.After(move.Ended.Add(grace)) && !at.Add(took).Before(move.Began) {
+		if !at.After(move.Ended.Add(r.Move.Lost()+grace)) && !at.Add(took).Before(move.Began) {
 			return true
 		}
 	}
@@ -106,11 +112,12 @@ func (r Replacement) Problems() []string {
 				failure.Detail))
 		}
 	}
-	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= GapLimit {
+	limit := r.Move.Lost() + GapLimit
+	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= limit {
 		problems = append(problems,
 			fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine "+
 				"was late in asking",
-				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), GapLimit, behind.Round(time.Millisecond)))
+				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), limit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
 		problems = append(problems, "no login was attempted")

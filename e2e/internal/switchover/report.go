@@ -15,7 +15,9 @@ const examples = 10
 
 // Report has the figures of replacements that were made in the same way.
 type Report struct {
-	Way          string `json:"way"`
+	Way string `json:"way"`
+	// Move describes how the VIP moved.
+	Move         string `json:"move"`
 	Replacements int    `json:"replacements"`
 	// Fresh and KeepAlive summarize all replacements: numbers are sums; longest gap, maximum and
 	// behind are the worst; quantiles the medians.
@@ -93,6 +95,9 @@ type Line struct {
 
 func NewReport(way string, replacements []Replacement) Report {
 	report := Report{Way: way, Replacements: len(replacements)}
+	if len(replacements) > 0 {
+		report.Move = replacements[0].Move.String()
+	}
 	var fresh, keepAlive []Visits
 	var times []Times
 	for _, r := range replacements {

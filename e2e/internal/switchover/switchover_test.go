@@ -18,10 +18,11 @@ func at(seconds float64) time.Time {
 }
 
 // good is a replacement in which the VIP moved between its 40th and 41st second without any
-// failure.
+// failure. The move cut connections.
 func good() Replacement {
 	return Replacement{
 		Generation: 7,
+		Move:       Move{Arrive: "old", Connections: "none"},
 		Began:      at(0),
 		Ended:      at(45),
 		Engine: engine.Log{
@@ -91,6 +92,47 @@ func TestOnlyRequestsInFlightDuringTheMoveMayFail(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRequestsThatArriveNowhereMayFail(t *testing.T) {
+	r := good()
+	r.Move = Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "end"}
+	r.Load.Fresh.LongestGap = 6200 * time.Millisecond
+	r.Load.Fresh.Failures = []load.Failure{failed(46.9, 10*time.Second)}
+	require.Empty(t, r.Problems())
+	r.Load.Fresh.Failures = append(r.Load.Fresh.Failures, failed(47.1, time.Second))
+	require.Len(t, r.Problems(), 1)
+	r.Load.Fresh.LongestGap = 6300 * time.Millisecond
+	require.Len(t, r.Problems(), 2)
+}
+
+func TestMoveThatLosesNothingExcusesNothing(t *testing.T) {
+	r := good()
+	r.Move = Move{Window: 30 * time.Second, Arrive: "old", Connections: "1m0s"}
+	r.Logins = r.Logins[:1]
+	require.Empty(t, r.Problems())
+	r.Load.KeepAlive.Failures = []load.Failure{failed(40.5, time.Millisecond)}
+	r.Logins = good().Logins
+	require.Len(t, r.Problems(), 2)
+}
+
+func TestSettingsOfAMoveAreReadBack(t *testing.T) {
+	move, err := ParseMove("-window 1m30s -arrive nothing -connections end\n")
+	require.NoError(t, err)
+	require.Equal(t, Move{Window: 90 * time.Second, Arrive: "nothing", Connections: "end"}, move)
+	require.Equal(t, []string{"-window", "1m30s", "-arrive", "nothing", "-connections", "end"}, move.Flags())
+	_, err = ParseMove("-window 6 -arrive nothing -connections end")
+	require.ErrorContains(t, err, `settings of the move "-window 6 -arrive nothing -connections end"`)
+}
+
+func TestTableHasALineForTheVisitorsOfEachKind(t *testing.T) {
+	r := good()
+	r.Load.Fresh.Failures = []load.Failure{failed(40, time.Second), failed(40.1, time.Second), failed(10, time.Second)}
+	r.Load.Fresh.Failures[0].Kind = "timeout"
+	require.Equal(t, `MOVE                          REPLACEMENTS  VISITORS  REQUESTS  FAILED AT THE MOVE  FAILED OTHERWISE  LONGEST GAP  RECONNECTS
+0s to old, connections: none  1             fresh     9000      1 reset, 1 timeout  1 reset           100 ms       0
+0s to old, connections: none  1             kept      4500      0                   0                 50 ms        3
+`, Table([]Report{NewReport("project", []Replacement{r})}))
 }
 
 func TestCutOfAKeptConnectionIsNoticedAtTheNextRequest(t *testing.T) {
