@@ -12,8 +12,8 @@ import (
 func Table(reports []Report) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "MOVE\tREPLACEMENTS\tVISITORS\tREQUESTS\tFAILED AT THE MOVE\tFAILED OTHERWISE\t"+
-		"LONGEST GAP\tRECONNECTS")
+	fmt.Fprintln(table, "MOVE\tREPLACEMENTS\tVISITORS\tREQUESTS\tFAILED AT THE MOVE\tFAILED OTHERWISE\tLONGEST GAP\t"+
+		"RECONNECTS")
 	for _, report := range reports {
 		for _, row := range []struct {
 			visitors string
