@@ -86,8 +86,8 @@ func moveMeasured(t *testing.T, p *project) {
 	require.Contains(t, unknown.stderr, "cannot measure a move of stack local-nowhere: cannot read the outputs")
 }
 
-// readMeasuredMove reads a measurement, and requires that each request is accounted for once, and that each was answered
-// before and after the move.
+// readMeasuredMove reads a measurement, and requires that each request is accounted for once, and that it was answered
+// if it was sent before or after the move.
 func readMeasuredMove(t *testing.T, file, from, to string) measuredMove {
 	t.Helper()
 	content, err := os.ReadFile(file)
