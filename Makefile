@@ -4,7 +4,7 @@ LOCALCLOUD := .localcloud/bin/localcloud
 MODULES := . agent ops localcloud e2e
 SCRIPTS := \
 	server/boot/reboot-required server/boot/bootstrap-login server/boot/bootstrap-remove \
-	server/files/provision server/files/bounded server/files/nginx/types \
+	server/files/provision server/files/bounded server/files/drain server/files/nginx/types \
 	server/files/metrics/collect server/files/metrics/updates \
 	server/files/prometheus/entrypoint server/files/alertmanager/entrypoint \
 	server/files/php/entrypoint server/files/php/sendmail \

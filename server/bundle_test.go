@@ -49,7 +49,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]int64{
-		"agent": 0o755, "bounded": 0o755, "provision": 0o755, "compose.yaml": 0o644, "resolved.conf": 0o644,
+		"agent": 0o755, "bounded": 0o755, "drain": 0o644, "provision": 0o755, "compose.yaml": 0o644, "resolved.conf": 0o644,
 		"nginx/Dockerfile": 0o644, "nginx/nginx.conf": 0o644, "nginx/types": 0o644,
 		"php/Dockerfile": 0o644, "php/entrypoint": 0o644, "php/php-fpm.conf": 0o644, "php/probe.php": 0o644,
 		"php/sendmail": 0o644, "php/site.ini": 0o644,

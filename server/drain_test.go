@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +25,9 @@ import (
 
 // drainLimit is how long the requests in progress may take after the start of the shutdown.
 const drainLimit = time.Minute
+
+// largeSize is the size of a response that fits into the buffers of a connection, in bytes.
+const largeSize = 1 << 20
 
 // lifecycle are Traefik's flags of compose.yaml for the end of its life.
 func lifecycle(t *testing.T) (flags []string) {
@@ -44,7 +50,7 @@ func TestAServerThatIsSwitchedOffStopsTraefikFirstAndWaitsAMinute(t *testing.T) 
 	}
 	// systemd stops units in the reverse order of their start.
 	require.Subset(t, strings.Fields(unit["After"]), []string{"docker.service", "network.target"})
-	require.Equal(t, "/usr/bin/docker stop site-traefik-1", unit["ExecStop"])
+	require.Equal(t, "/bin/bash /opt/site/drain site-traefik-1 8443", unit["ExecStop"])
 	// The unit is stopped by these targets and by no other, such as reboot.target or shutdown.target.
 	require.Equal(t, []string{"poweroff.target", "halt.target"}, strings.Fields(unit["Conflicts"]))
 	require.Equal(t, "no", unit["DefaultDependencies"])
@@ -95,6 +101,9 @@ func newSlowSite(t *testing.T, flags ...string) *slowSite {
 			s.arrived <- r.URL.Path
 			<-finish.Done()
 			_, _ = io.WriteString(w, "full")
+		case "/large":
+			_, _ = w.Write(make([]byte, largeSize))
+			s.arrived <- r.URL.Path
 		case "/socket":
 			connection, stream, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -236,4 +245,87 @@ func TestNoConnectionHoldsTraefikBeyondItsGracePeriod(t *testing.T) {
 	s.closed(socket, 4*grace)
 	s.closed(silent, 4*grace)
 	require.Less(t, <-ended, 4*grace)
+}
+
+// drain runs the script in place of the stop signal, with a stand-in for Docker.
+func (s *slowSite) drain() (ended <-chan time.Duration) {
+	s.Helper()
+	if os.Geteuid() != 0 {
+		s.Skip("needs root to enter a network")
+	}
+	script, err := files.ReadFile("files/drain")
+	require.NoError(s, err)
+	dir := s.TempDir()
+	path := filepath.Join(dir, "drain")
+	require.NoError(s, os.WriteFile(path, script, 0o644))
+	docker := fmt.Sprintf(`#!/bin/bash
+case $1 in
+inspect) echo %[1]d ;;
+stop) kill -TERM %[1]d; while kill -0 %[1]d 2>/dev/null; do sleep 0.05; done ;;
+kill) kill -KILL %[1]d ;;
+esac
+`, s.process.Pid)
+	require.NoError(s, os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o755))
+	_, port, err := net.SplitHostPort(s.address)
+	require.NoError(s, err)
+	command := exec.CommandContext(s.Context(), "bash", path, "site-traefik-1", port)
+	command.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	var output strings.Builder
+	command.Stdout, command.Stderr = &output, &output
+	began := time.Now()
+	require.NoError(s, command.Start())
+	took := make(chan time.Duration, 1)
+	go func() {
+		_, _ = s.process.Wait() // or the stand-in would see it for ever
+	}()
+	go func() {
+		if err := command.Wait(); err != nil || output.Len() > 0 {
+			s.Errorf("%v: %s", err, output.String())
+		}
+		took <- time.Since(began)
+	}()
+	return took
+}
+
+func TestConnectionsThatSayNothingDoNotHoldTheServer(t *testing.T) {
+	s := newSlowSite(t)
+	idle := s.dial()
+	require.Equal(t, http.StatusOK, s.exchange(idle, "/"))
+	scanner, err := net.Dial("tcp", s.address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = scanner.Close() })
+	require.Less(t, <-s.drain(), 10*time.Second)
+}
+
+func TestTheLastBytesReachASlowVisitorBeforeTraefikEnds(t *testing.T) {
+	s := newSlowSite(t)
+	visitor := s.dial()
+	_, err := io.WriteString(visitor, "GET /large HTTP/1.1\r\nHost: example.org\r\n\r\n")
+	require.NoError(t, err)
+	require.Equal(t, "/large", <-s.arrived)
+	ended := s.drain()
+	// Without the wait for the visitor, it has ended by then.
+	select {
+	case took := <-ended:
+		require.Failf(t, "Traefik has ended", "after %s", took)
+	case <-time.After(4 * time.Second):
+	}
+	response, err := http.ReadResponse(bufio.NewReader(visitor), nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Len(t, body, largeSize)
+	require.Less(t, <-ended, drainLimit/2)
+}
+
+func TestARequestInProgressHoldsTheServerForTheGracePeriodAtMost(t *testing.T) {
+	const grace = 4 * time.Second
+	s := newSlowSite(t, "--entrypoints.https.transport.lifecycle.gracetimeout="+grace.String())
+	slow := s.dial()
+	_, err := io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: example.org\r\n\r\n")
+	require.NoError(t, err)
+	require.Equal(t, "/slow", <-s.arrived)
+	took := <-s.drain()
+	require.Greater(t, took, grace)
+	require.Less(t, took, 4*grace)
 }
