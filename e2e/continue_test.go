@@ -16,6 +16,8 @@ func TestBakeKeepsTheOldServerWhenTheUpdateContinues(t *testing.T) {
 	p := root(t)
 	p.loadEnv(t)
 	p.startClean(t)
+	// The fault begins when the VIP arrives: the site is verified before.
+	p.moveAs(t, kindMove())
 	// Pulumi keeps what the last bake depends on.
 	p.converges(t)
 	before := p.outputs(t)
