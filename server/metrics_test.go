@@ -24,6 +24,7 @@ func metricSources() []metricSource {
 	return []metricSource{
 		{"agent_", "node", "textfile"},
 		{"server_", "node", "textfile"},
+		{"site_refused_", "node", "textfile"},
 		{"node_boot_time_", "node", "stat"},
 		{"node_cpu_", "node", "cpu"},
 		{"node_disk_", "node", "diskstats"},

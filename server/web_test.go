@@ -428,7 +428,7 @@ func TestWithoutPHPPagesAreServed(t *testing.T) {
 	require.NoError(t, w.php.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
 		answer, _ := w.get("/api/hello.php")
-		return answer.StatusCode == http.StatusBadGateway
+		return answer.StatusCode == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") == "5"
 	}, 20*time.Second, 20*time.Millisecond)
 	answer, body := w.get("/about/")
 	require.Equal(t, http.StatusOK, answer.StatusCode)
@@ -1015,6 +1015,33 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 		require.Equal(t, int64(size), got)
 		require.Greater(t, time.Since(began), 2*time.Second)
 	})
+}
+
+// The limits are those of php-fpm.conf: five workers, and a queue of 128 in the kernel, which takes one more.
+func TestRequestsBeyondTheQueueOfPHPAreRefusedAtOnce(t *testing.T) {
+	const served, refused = 5 + 129, 40
+	w := newSite(t, map[string]string{"slow.php": "<?php usleep(200000); echo 'done';"})
+	var visitors sync.WaitGroup
+	var busy atomic.Int64
+	for range served + refused {
+		visitors.Go(func() {
+			began := time.Now()
+			response, err := http.Get(w.url + "/slow.php")
+			if !assert.NoError(t, err) {
+				return
+			}
+			assert.NoError(t, response.Body.Close())
+			if response.StatusCode != http.StatusServiceUnavailable {
+				assert.Equal(t, http.StatusOK, response.StatusCode)
+				return
+			}
+			busy.Add(1)
+			assert.Equal(t, "5", response.Header.Get("Retry-After"))
+			assert.Less(t, time.Since(began), 3*time.Second)
+		})
+	}
+	visitors.Wait()
+	require.InDelta(t, refused, busy.Load(), refused/2)
 }
 
 func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
