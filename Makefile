@@ -217,11 +217,6 @@ test-moves: up ## Replace the server REPLACEMENTS (60) and 4 x EACH (10) times, 
 	@ops/scripts/need.sh openssh-client
 	E2E=moves go test -C e2e -count 1 -v -timeout 6h -run '^TestMoves$$' .
 
-.PHONY: test-moves
-test-moves: up ## Replace the server REPLACEMENTS (60) and 4 x EACH (10) times, with the VIP moving in five ways
-	@ops/scripts/need.sh openssh-client
-	E2E=moves go test -C e2e -count 1 -v -timeout 6h -run '^TestMoves$$' .
-
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client
