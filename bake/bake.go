@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"immutable-infra/server/report"
 )
@@ -52,6 +52,8 @@ const (
 	// returnTimeout bounds the calls that return the VIP, servedTimeout the wait until the server before serves again.
 	returnTimeout = 10 * time.Second
 	servedTimeout = 2 * time.Minute
+	// maxText bounds a text of a report.
+	maxText = 500
 )
 
 // Cloud moves the VIP. *awsclient.Client is one.
@@ -237,7 +239,7 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 	}
 	var r report.Report
 	if err := json.Unmarshal(content, &r); err != nil {
-		return nil, []problem{{"report", fmt.Sprintf("the server's report is invalid: %v", err), true}}
+		return nil, []problem{{"report", printable(fmt.Sprintf("the server's report is invalid: %v", err)), true}}
 	}
 	if r.Server != b.Server {
 		return nil, []problem{{"report", "the server sends no report", true}}
@@ -249,7 +251,7 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 func (b Bake) judge(r report.Report, now time.Time) []problem {
 	var found []problem
 	add := func(name string, mayPass bool, format string, args ...any) {
-		found = append(found, problem{name, fmt.Sprintf(format, args...), mayPass})
+		found = append(found, problem{name, printable(fmt.Sprintf(format, args...)), mayPass})
 	}
 	switch age := now.Sub(r.Time); {
 	case age < -maxClockError:
@@ -289,6 +291,21 @@ func (b Bake) judge(r report.Report, now time.Time) []problem {
 	return found
 }
 
+// printable is a text of the server without control characters, which a terminal would obey, and of at most maxText
+// bytes: a server that was broken into may report anything.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "..."
+	}
+	return text
+}
+
 func value(figure *float64, otherwise float64) float64 {
 	if figure == nil {
 		return otherwise
@@ -321,7 +338,7 @@ func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report) 
 	}
 	// Until the VIP leads to the server before, visitors reach this one or none. Then it ends: it must not get the VIP
 	// again, and no update deletes it before the next one that succeeds.
-	return errors.Join(failed, err, b.served(ctx, decided), b.Cloud.TerminateInstance(ctx, b.Server), b.advice(last))
+	return errors.Join(failed, err, b.served(ctx, decided), b.Cloud.TerminateInstance(ctx, b.Server), b.advice())
 }
 
 // served waits until the server before serves again.
@@ -342,17 +359,11 @@ func (b Bake) served(ctx context.Context, decided time.Time) error {
 	}
 }
 
-// advice says what to do, and shows the logs of the last report.
-func (b Bake) advice(last *report.Report) error {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
-		"The report is in the backup bucket: %s", b.Previous, failureKey(b.Server))
-	if last != nil {
-		for _, service := range slices.Sorted(maps.Keys(last.Logs)) {
-			fmt.Fprintf(&text, "\nlast lines of the log of %s:\n  %s", service, strings.Join(last.Logs[service], "\n  "))
-		}
-	}
-	return errors.New(text.String())
+// advice says what to do. The logs of the report name visitors, and the output of an update may be public: they stay in
+// the bucket.
+func (b Bake) advice() error {
+	return fmt.Errorf("%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
+		"The report, with the last lines of the logs, is in the backup bucket: %s", b.Previous, failureKey(b.Server))
 }
 
 // notHolder explains why a server that does not hold the VIP has no bake.
@@ -362,8 +373,8 @@ func (b Bake) notHolder(ctx context.Context, holder string) error {
 	if err == nil && json.Unmarshal(content, &record) == nil {
 		// The bake that failed may have been killed before this.
 		err := b.Cloud.TerminateInstance(ctx, b.Server)
-		return errors.Join(b.advice(nil), fmt.Errorf("server %s failed its bake at %s: %s",
-			b.Server, record.Time.Format(time.RFC3339), record.Reason), err)
+		return errors.Join(b.advice(), fmt.Errorf("server %s failed its bake at %s: %s",
+			b.Server, record.Time.Format(time.RFC3339), printable(record.Reason)), err)
 	}
 	return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
 }

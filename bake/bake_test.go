@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -396,3 +397,45 @@ func TestInterruptedBakeLeavesBothServers(t *testing.T) {
 		require.Empty(t, w.terminated)
 	})
 }
+
+func TestAFailedBakeShowsNothingOfTheLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.reports = func(_ time.Duration, r *report.Report) bool {
+			r.Checks[0] = report.Check{Name: "containers", Detail: "web: \x1b]0;exited\a"}
+			r.Logs = map[string][]string{"traefik": {"203.0.113.7 GET /reset?token=secret"}}
+			return true
+		}
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "the check containers fails: web:  ]0;exited ")
+		output := err.Error() + strings.Join(w.lines, "\n")
+		require.NotContains(t, output, "203.0.113.7")
+		require.NotContains(t, output, "\x1b")
+		require.Contains(t, string(w.objects[failureKey("i-new")]), "203.0.113.7", "the operator finds the logs in the bucket")
+	})
+}
+
+// FuzzReport reads any report, as one of a server that was broken into.
+func FuzzReport(f *testing.F) {
+	w := newWorld()
+	sound, err := w.Get(context.Background(), report.Key)
+	require.NoError(f, err)
+	f.Add(sound)
+	f.Add([]byte(`{"server":"i-new","time":"2026-01-01T00:00:00Z","checks":[{"name":"disk\u001b","detail":"` +
+		strings.Repeat("x", 1000) + `"}],"figures":{"i-new":{"errors":1e308,"latency":-1}},"missing":"\u0000"}`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		b := Bake{Server: "i-new", Previous: "i-old", Bucket: only(content)}
+		_, found := b.read(t.Context())
+		for _, problem := range found {
+			require.LessOrEqual(t, len(problem.text), maxText+len("..."))
+			require.NotContains(t, problem.text, "\x1b")
+			require.True(t, utf8.ValidString(problem.text), problem.text)
+		}
+	})
+}
+
+// only is a bucket in which each object has this content.
+type only []byte
+
+func (o only) Get(context.Context, string) ([]byte, error)       { return o, nil }
+func (o only) Put(context.Context, string, string, []byte) error { return nil }
