@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/e2e/internal/load"
@@ -26,8 +27,6 @@ const (
 	goodShare = 0.8
 	// recovery is the time after an overload within which every visitor is served again.
 	recovery = 5 * time.Second
-	// refusal is the kind of a connection that the server refused.
-	refusal = "reset"
 )
 
 // TestOverload sends more visitors than the server can answer, and requires that it serves as many as it can.
@@ -43,15 +42,19 @@ func TestOverload(t *testing.T) {
 
 	var fresh float64
 	t.Run("fresh connections", func(t *testing.T) {
-		fresh = overload(t, p, 60, func(rate int) load.Visitors { return load.Visitors{Fresh: rate} })
+		visitors := func(rate int) load.Visitors { return load.Visitors{Fresh: rate} }
+		fresh = p.capacity(t, 60, visitors)
+		p.overload(t, fresh, visitors)
 	})
 	t.Run("kept connections", func(t *testing.T) {
 		const rate = 10
-		overload(t, p, 200, func(total int) load.Visitors {
+		visitors := func(total int) load.Visitors {
 			return load.Visitors{KeepAlive: max(1, total/rate), KeepAliveRate: rate, Patient: true}
-		})
+		}
+		p.overload(t, p.capacity(t, 200, visitors), visitors)
 	})
 	t.Run("a replacement at twice the capacity", func(t *testing.T) {
+		require.NotZero(t, fresh, "the capacity is not known: run all of TestOverload")
 		before := p.outputs(t).ServerID
 		p.set(t, "generation", int(time.Now().Unix()))
 		visitors, err := p.come(t, load.Visitors{Fresh: int(2 * fresh)})
@@ -62,9 +65,8 @@ func TestOverload(t *testing.T) {
 		after := p.outputs(t)
 		require.NotEqual(t, before, after.ServerID)
 		t.Logf("%.1f s; %s", up.took.Seconds(), kinds(report.Fresh))
-		for _, failure := range report.Fresh.Failures {
-			require.Equal(t, refusal, failure.Kind, "a request that was admitted failed: %s", failure.Detail)
-		}
+		require.Greater(t, report.Fresh.Requests, 1000)
+		refusedOnly(t, report.Fresh)
 		server, _ := p.served(t)
 		require.Equal(t, after.ServerID, server)
 	})
@@ -105,17 +107,23 @@ func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64
 	return perSecond, report
 }
 
-// overload finds out how many requests per second the server can answer, from least on, offers up to ten times as many,
-// and returns the maximum.
-func overload(t *testing.T, p *project, least int, visitors func(rate int) load.Visitors) (capacity float64) {
+// capacity is how many requests per second the server can answer, found by offering more and more, from least on.
+func (p *project) capacity(t *testing.T, least int, visitors func(rate int) load.Visitors) float64 {
+	t.Helper()
+	capacity := 0.0
 	for rate := least; ; rate += rate / 2 {
 		served, report := p.offer(t, visitors(rate))
 		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), kinds(report))
 		capacity = max(capacity, served)
-		if served < 0.8*float64(rate) {
-			break
+		if served < goodShare*float64(rate) {
+			return capacity
 		}
 	}
+}
+
+// overload offers up to ten times as many requests as the server can answer.
+func (p *project) overload(t *testing.T, capacity float64, visitors func(rate int) load.Visitors) {
+	t.Helper()
 	for _, factor := range []int{1, 2, 5, 10} {
 		rate := factor * int(capacity)
 		served, report := p.offer(t, visitors(rate))
@@ -130,15 +138,21 @@ func overload(t *testing.T, p *project, least int, visitors func(rate int) load.
 		t.Logf("%d times: %d/s offered, %.0f/s served (%.0f %%); median %d ms, longest %d ms; %s; afterwards %s",
 			factor, rate, served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), kinds(report),
 			kinds(recovered.Fresh)+kinds(recovered.KeepAlive))
-		require.GreaterOrEqual(t, served, goodShare*capacity)
+		assert.GreaterOrEqual(t, served, goodShare*capacity)
 		for _, failure := range append(recovered.Fresh.Failures, recovered.KeepAlive.Failures...) {
 			require.Less(t, failure.At.Sub(ended), recovery, "%s: %s", failure.Kind, failure.Detail)
 		}
-		for _, failure := range report.Failures {
-			require.Equal(t, refusal, failure.Kind, "a request that was admitted failed: %s", failure.Detail)
-		}
+		refusedOnly(t, report)
 	}
-	return capacity
+}
+
+// refusedOnly requires that no request failed but those whose connection the server refused.
+func refusedOnly(t *testing.T, report load.Summary) {
+	t.Helper()
+	for _, failure := range report.Failures {
+		require.Contains(t, []string{"reset", "refused"}, failure.Kind, "a request that was admitted failed: %s",
+			failure.Detail)
+	}
 }
 
 // kinds counts the failures of each kind.
