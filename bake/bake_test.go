@@ -411,7 +411,8 @@ func TestAFailedBakeShowsNothingOfTheLogs(t *testing.T) {
 		output := err.Error() + strings.Join(w.lines, "\n")
 		require.NotContains(t, output, "203.0.113.7")
 		require.NotContains(t, output, "\x1b")
-		require.Contains(t, string(w.objects[failureKey("i-new")]), "203.0.113.7", "the operator finds the logs in the bucket")
+		require.Contains(t, string(w.objects[failureKey("i-new")]), "203.0.113.7",
+			"the operator finds the logs in the bucket")
 	})
 }
 
