@@ -47,7 +47,9 @@ func lateFaults(s3 string) []lateFault {
 			name: "a container in a restart loop",
 			command: "for i in 1 2 3; do " +
 				"sudo kill -KILL $(sudo docker inspect --format '{{.State.Pid}}' site-nginx-exporter-1); " +
-				"until sudo docker inspect --format '{{.State.Running}}' site-nginx-exporter-1 | grep -q true; do :; done; " +
+				// Docker does not notice at once: the process would be 0, which is every process of this session.
+				"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Running}}' site-nginx-exporter-1)\" " +
+				"= \"$i true\" ]; do :; done; " +
 				"done",
 			reason: `containers restarted [23] times`,
 		},
