@@ -55,7 +55,7 @@ func lateFaults(s3 string) []lateFault {
 		},
 		{
 			name: "a full disk", command: "sudo mount -t tmpfs -o size=64k tmpfs /srv/site",
-			reason: `the check (disk|release|containers) fails: `,
+			reason: `the check (agent|containers|disk|release) fails: `,
 		},
 		{
 			name: "an agent that is dead", command: "sudo systemctl stop agent-report.path agent-report.service",
