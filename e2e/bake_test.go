@@ -131,7 +131,7 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault) {
 	server, _ := p.served(t)
 	require.NotEqual(t, before.ServerID, server)
 	if fault.kill {
-		id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
+		id := p.container(t, server)
 		p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", id)
 	} else {
 		// The VIP may return before the command ends, which cuts its connection. The reason below shows that it worked.

@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +61,7 @@ func TestOverload(t *testing.T) {
 		require.NoError(t, up.err, up.String())
 		after := p.outputs(t)
 		require.NotEqual(t, before, after.ServerID)
-		t.Logf("%.1f s; %s", up.took.Seconds(), kinds(report.Fresh))
+		t.Logf("%.1f s; %s", up.took.Seconds(), outcome(report.Fresh))
 		require.Greater(t, report.Fresh.Requests, 1000)
 		refusedOnly(t, report.Fresh)
 		server, _ := p.served(t)
@@ -78,8 +75,7 @@ func (p *project) limitCPUs(t *testing.T, server string) {
 	t.Helper()
 	stop := p.ssh(t, "sudo systemctl stop agent-report.path agent-report.service")
 	require.NoError(t, stop.err, stop.String())
-	id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
-	require.NotEmpty(t, id)
+	id := p.container(t, server)
 	p.must(t, time.Minute, "docker", "update", "--cpus", serverCPUs, id)
 }
 
@@ -113,7 +109,7 @@ func (p *project) capacity(t *testing.T, least int, visitors func(rate int) load
 	capacity := 0.0
 	for rate := least; ; rate += rate / 2 {
 		served, report := p.offer(t, visitors(rate))
-		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), kinds(report))
+		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), outcome(report))
 		capacity = max(capacity, served)
 		if served < goodShare*float64(rate) {
 			return capacity
@@ -136,8 +132,8 @@ func (p *project) overload(t *testing.T, capacity float64, visitors func(rate in
 		<-time.After(2 * recovery)
 		recovered := after.Stop()
 		t.Logf("%d times: %d/s offered, %.0f/s served (%.0f %%); median %d ms, longest %d ms; %s; afterwards %s",
-			factor, rate, served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), kinds(report),
-			kinds(recovered.Fresh)+kinds(recovered.KeepAlive))
+			factor, rate, served, 100*served/capacity, report.P50.Milliseconds(), report.Max.Milliseconds(), outcome(report),
+			outcome(recovered.Fresh)+"; "+outcome(recovered.KeepAlive))
 		assert.GreaterOrEqual(t, served, goodShare*capacity)
 		for _, failure := range append(recovered.Fresh.Failures, recovered.KeepAlive.Failures...) {
 			require.Less(t, failure.At.Sub(ended), recovery, "%s: %s", failure.Kind, failure.Detail)
@@ -155,15 +151,7 @@ func refusedOnly(t *testing.T, report load.Summary) {
 	}
 }
 
-// kinds counts the failures of each kind.
-func kinds(report load.Summary) string {
-	count := map[string]int{}
-	for _, failure := range report.Failures {
-		count[failure.Kind]++
-	}
-	text := fmt.Sprintf("%d requests", report.Requests)
-	for _, kind := range slices.Sorted(maps.Keys(count)) {
-		text += fmt.Sprintf(", %d %s", count[kind], kind)
-	}
-	return text
+// outcome describes the requests and failures of visitors.
+func outcome(report load.Summary) string {
+	return fmt.Sprintf("%d requests, failed: %s", report.Requests, load.Kinds(load.ByKind(report.Failures)))
 }

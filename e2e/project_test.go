@@ -252,6 +252,14 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 	return ids
 }
 
+// container returns the id of the container that is a server.
+func (p *project) container(t *testing.T, server string) string {
+	t.Helper()
+	id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
+	require.NotEmpty(t, id, "server %s does not run", server)
+	return id
+}
+
 // ssh runs a command on the server as an admin, with OpenSSH's client, which knows only the stack's
 // CA and must not prompt.
 func (p *project) ssh(t *testing.T, command string) result {

@@ -169,13 +169,7 @@ func (s settings) preflight(ctx context.Context) error {
 		return fmt.Errorf("the site does not answer: %w", err)
 	}
 	defer c.close()
-	deadline, _ := ctx.Deadline()
-	var server string
-	if err = c.SetDeadline(deadline); err == nil {
-		if err = c.send("n=0", true); err == nil {
-			server, _, err = c.receive()
-		}
-	}
+	server, err := c.ask(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("the site does not name its server: %w", err)
 	}

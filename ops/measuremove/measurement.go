@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -218,12 +216,11 @@ func (m *measurement) over() bool {
 func (m *measurement) logProgress() {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	parts := []string{fmt.Sprintf("%d requests", m.sent)}
-	for _, result := range slices.Sorted(maps.Keys(m.results)) {
-		parts = append(parts, fmt.Sprintf("%s: %d", result, m.results[result]))
+	text := fmt.Sprintf("%d requests, ", m.sent)
+	if len(m.results) > 0 {
+		text += counts(m.results) + ", "
 	}
-	m.log(fmt.Sprintf("%s, in flight: %d; kept connections: %d",
-		strings.Join(parts, ", "), m.inFlight, len(m.open)))
+	m.log(fmt.Sprintf("%sin flight: %d; kept connections: %d", text, m.inFlight, len(m.open)))
 }
 
 // sendFresh sends the numbered requests. None is left out: one for which there is no room, or this machine has no time,
@@ -264,14 +261,7 @@ func (m *measurement) sendOne(number int, due time.Duration) request {
 	if err == nil {
 		defer c.close()
 		r.FailedIn = answering
-		deadline, _ := ctx.Deadline()
-		err = c.SetDeadline(deadline)
-	}
-	if err == nil {
-		err = c.send(fmt.Sprintf("n=%d", number), true)
-	}
-	if err == nil {
-		r.Server, _, err = c.receive()
+		r.Server, err = c.ask(ctx, number)
 	}
 	r.Ended = milliseconds(m.now())
 	if err != nil {

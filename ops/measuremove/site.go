@@ -116,6 +116,19 @@ func (c *connection) receive() (server string, last bool, err error) {
 	return named.Server, response.Close, nil
 }
 
+// ask sends the only request of a connection, and returns the id of the server that answers before ctx ends.
+func (c *connection) ask(ctx context.Context, number int) (server string, err error) {
+	deadline, _ := ctx.Deadline()
+	if err := c.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	if err := c.send(fmt.Sprintf("n=%d", number), true); err != nil {
+		return "", err
+	}
+	server, _, err = c.receive()
+	return server, err
+}
+
 // Kinds of failures.
 const (
 	kindRefused  = "refused"

@@ -2,8 +2,11 @@ package load
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -77,6 +80,27 @@ func (f Failure) MarshalJSON() ([]byte, error) {
 		Kind   string    `json:"kind"`
 		Detail string    `json:"detail"`
 	}{f.At, Milliseconds(f.Took), f.Page, f.Kind, f.Detail})
+}
+
+// ByKind counts failures by their kind.
+func ByKind(failures []Failure) map[string]int {
+	counts := map[string]int{}
+	for _, failure := range failures {
+		counts[failure.Kind]++
+	}
+	return counts
+}
+
+// Kinds lists numbers of failures by their kind, such as "3 reset, 1 timeout", or "0".
+func Kinds(counts map[string]int) string {
+	if len(counts) == 0 {
+		return "0"
+	}
+	var list []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, fmt.Sprintf("%d %s", counts[kind], kind))
+	}
+	return strings.Join(list, ", ")
 }
 
 // Milliseconds is a duration for a report, to a tenth of a millisecond.

@@ -140,19 +140,11 @@ func (r Replacement) figure() Figure {
 func (r Replacement) visits(s load.Summary, grace time.Duration) Visits {
 	inFlight, others := r.split(s.Failures, grace)
 	return Visits{
-		Requests: s.Requests, InFlight: byKind(inFlight), Other: byKind(others),
+		Requests: s.Requests, InFlight: load.ByKind(inFlight), Other: load.ByKind(others),
 		LongestGapMs: load.Milliseconds(s.LongestGap),
 		P50Ms:        load.Milliseconds(s.P50), P99Ms: load.Milliseconds(s.P99), MaxMs: load.Milliseconds(s.Max),
 		Reconnects: s.Reconnects, Repeated: s.Repeated, Resets: s.Resets, BehindMs: load.Milliseconds(s.Behind),
 	}
-}
-
-func byKind(failures []load.Failure) map[string]int {
-	kinds := map[string]int{}
-	for _, failure := range failures {
-		kinds[failure.Kind]++
-	}
-	return kinds
 }
 
 func (r Replacement) judge(login Login) Logins {

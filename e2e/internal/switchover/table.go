@@ -2,10 +2,10 @@ package switchover
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"immutable-infra/e2e/internal/load"
 )
 
 // Table shows reports as a table with a line each: failures that the move excuses, and all others, by their kind.
@@ -20,22 +20,10 @@ func Table(reports []Report) string {
 			visits   Visits
 		}{{"fresh", report.Fresh}, {"kept", report.KeepAlive}} {
 			fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%s\t%s\t%.0f ms\t%d\n", report.Move, report.Replacements, row.visitors,
-				row.visits.Requests, kinds(row.visits.InFlight), kinds(row.visits.Other), row.visits.LongestGapMs,
+				row.visits.Requests, load.Kinds(row.visits.InFlight), load.Kinds(row.visits.Other), row.visits.LongestGapMs,
 				row.visits.Reconnects)
 		}
 	}
 	table.Flush()
 	return text.String()
-}
-
-// kinds lists numbers of failures by their kind.
-func kinds(counts map[string]int) string {
-	if len(counts) == 0 {
-		return "0"
-	}
-	var list []string
-	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		list = append(list, fmt.Sprintf("%d %s", counts[kind], kind))
-	}
-	return strings.Join(list, ", ")
 }

@@ -22,8 +22,10 @@ func moveVerb(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	move, err := p.local.Move()
-	if text != (cloud.MoveText{}) {
+	var move cloud.Move
+	if text == (cloud.MoveText{}) {
+		move, err = p.local.Move()
+	} else {
 		move, err = p.local.SetMove(text)
 	}
 	if err != nil {
