@@ -1,21 +1,20 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
+
+	"immutable-infra/internal/testtool"
+	"immutable-infra/internal/testtool/netns"
 )
 
 // places is the limit of arrivals in admission.nft.
@@ -30,16 +29,9 @@ type admission struct {
 
 func newAdmission(t *testing.T) *admission {
 	t.Helper()
-	for _, program := range []string{"ip", "nft"} {
-		if _, err := exec.LookPath(program); err != nil || os.Geteuid() != 0 {
-			t.Skip("needs root and the programs ip and nft, to make network namespaces")
-		}
-	}
+	testtool.Path(t, "nft")
 	a := &admission{T: t, prefix: "admission-" + strconv.Itoa(os.Getpid()) + "-"}
-	for _, name := range []string{"visitor", "router", "web"} {
-		a.run("ip", "netns", "add", a.prefix+name)
-		t.Cleanup(func() { a.run("ip", "netns", "del", a.prefix+name) })
-	}
+	netns.Add(t, a.prefix+"visitor", a.prefix+"router", a.prefix+"web")
 	for i, name := range []string{"visitor", "web"} {
 		host, router := fmt.Sprintf("10.0.%d.2", i), fmt.Sprintf("10.0.%d.1", i)
 		a.run("ip", "-n", a.prefix+"router", "link", "add", name, "type", "veth",
@@ -62,35 +54,12 @@ func (a *admission) run(name string, args ...string) string {
 	return string(output)
 }
 
-// in runs f on a thread in the namespace: a socket stays in the one where it was made.
-func (a *admission) in(name string, f func()) {
-	var done sync.WaitGroup
-	done.Go(func() {
-		// Not unlocked, so that the thread ends with the goroutine.
-		runtime.LockOSThread()
-		namespace, err := os.Open("/run/netns/" + a.prefix + name)
-		if err == nil {
-			err = errors.Join(unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET), namespace.Close())
-		}
-		if err != nil {
-			a.Error(err)
-			return
-		}
-		f()
-	})
-	done.Wait()
-}
-
-// serve accepts connections and responds to the data of each after it received from the channel.
-func (a *admission) serve(respond <-chan struct{}) {
+// serve accepts connections at a port, and handles each in a goroutine of its own before it is closed.
+func (a *admission) serve(port string, handle func(net.Conn)) {
 	var listener net.Listener
-	a.in("web", func() {
-		var err error
-		listener, err = net.Listen("tcp", "10.0.1.2:8443")
-		if err != nil {
-			a.Error(err)
-		}
-	})
+	var err error
+	netns.In(a, a.prefix+"web", func() { listener, err = net.Listen("tcp", "10.0.1.2:"+port) })
+	require.NoError(a, err)
 	require.NotNil(a, listener)
 	a.Cleanup(func() { listener.Close() })
 	go func() {
@@ -101,16 +70,27 @@ func (a *admission) serve(respond <-chan struct{}) {
 			}
 			go func() {
 				defer connection.Close()
-				for {
-					if n, _ := connection.Read(make([]byte, 2000)); n == 0 {
-						return
-					}
-					<-respond
-					connection.Write(make([]byte, 200))
-				}
+				handle(connection)
 			}()
 		}
 	}()
+}
+
+// answering responds to the data of each connection.
+func answering(connection net.Conn) {
+	for {
+		if n, _ := connection.Read(make([]byte, 2000)); n == 0 {
+			return
+		}
+		connection.Write(make([]byte, 200))
+	}
+}
+
+// refused requires the number of refused connections, as a regular expression.
+func (a *admission) refused(count string) {
+	a.Helper()
+	require.Regexp(a, "packets "+count+" ",
+		a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "counter", "ip", "admission", "refused"))
 }
 
 // visit connects, and twice sends data and awaits the response: a handshake and a request.
@@ -119,7 +99,9 @@ func (a *admission) visit() error { return a.visitPort("8443") }
 func (a *admission) visitPort(port string) error {
 	var connection net.Conn
 	var err error
-	a.in("visitor", func() { connection, err = net.DialTimeout("tcp", "10.0.1.2:"+port, 10*time.Second) })
+	netns.In(a, a.prefix+"visitor", func() {
+		connection, err = net.DialTimeout("tcp", "10.0.1.2:"+port, 10*time.Second)
+	})
 	if err != nil {
 		return err
 	}
@@ -139,12 +121,15 @@ func (a *admission) visitPort(port string) error {
 func TestConnectionsBeyondTheFreePlacesAreReset(t *testing.T) {
 	a := newAdmission(t)
 	respond := make(chan struct{})
-	a.serve(respond)
+	a.serve("8443", func(connection net.Conn) {
+		<-respond
+		answering(connection)
+	})
 	results := make(chan error)
 	for range places + 20 {
 		go func() { results <- a.visit() }()
 	}
-	// Their places are kept for three seconds, and the others are reset before.
+	// The others are reset before the three seconds for which a connection keeps its place.
 	for range 20 {
 		require.ErrorIs(t, <-results, syscall.ECONNRESET)
 	}
@@ -152,15 +137,12 @@ func TestConnectionsBeyondTheFreePlacesAreReset(t *testing.T) {
 	for range places {
 		require.NoError(t, <-results, "a connection that was admitted is answered")
 	}
-	require.Regexp(t, `packets (2\d|[3-9]\d) `,
-		a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "counter", "ip", "admission", "refused"))
+	a.refused(`(2\d|[3-9]\d)`)
 }
 
 func TestAPlaceIsFreeAgainWithTheFirstResponse(t *testing.T) {
 	a := newAdmission(t)
-	respond := make(chan struct{})
-	close(respond)
-	a.serve(respond)
+	a.serve("8443", answering)
 	for range 4 * places {
 		require.NoError(t, a.visit())
 	}
@@ -168,18 +150,13 @@ func TestAPlaceIsFreeAgainWithTheFirstResponse(t *testing.T) {
 
 func TestTheFullSetIsSoonFreeOfVisitorsWhoSayNothing(t *testing.T) {
 	a := newAdmission(t)
-	respond := make(chan struct{})
-	close(respond)
-	a.serve(respond)
+	a.serve("8443", answering)
 	for range 3 * places {
-		a.in("visitor", func() {
-			silent, err := net.Dial("tcp", "10.0.1.2:8443")
-			if err != nil {
-				a.Error(err)
-				return
-			}
-			a.Cleanup(func() { silent.Close() })
-		})
+		var silent net.Conn
+		var err error
+		netns.In(t, a.prefix+"visitor", func() { silent, err = net.Dial("tcp", "10.0.1.2:8443") })
+		require.NoError(t, err)
+		t.Cleanup(func() { silent.Close() })
 	}
 	began := time.Now()
 	require.NoError(t, a.visit(), "a visitor who comes at the same time waits")
@@ -188,31 +165,11 @@ func TestTheFullSetIsSoonFreeOfVisitorsWhoSayNothing(t *testing.T) {
 
 func TestAConnectionThatTheServerEndsFreesItsPlace(t *testing.T) {
 	a := newAdmission(t)
-	respond := make(chan struct{})
-	close(respond)
-	a.serve(respond)
-	a.in("web", func() {
-		listener, err := net.Listen("tcp", "10.0.1.2:8080")
-		if err != nil {
-			a.Error(err)
-			return
-		}
-		a.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				connection, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				connection.Read(make([]byte, 10))
-				connection.Close()
-			}
-		}()
-	})
+	a.serve("8443", answering)
+	a.serve("8080", func(connection net.Conn) { connection.Read(make([]byte, 10)) })
 	for range 3 * places {
 		require.Error(t, a.visitPort("8080"), "the server only closes")
 	}
 	require.NoError(t, a.visit())
-	require.Contains(t,
-		a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "counter", "ip", "admission", "refused"), "packets 0 ")
+	a.refused("0")
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +15,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
+	"immutable-infra/internal/testtool"
+	"immutable-infra/internal/testtool/netns"
 	"immutable-infra/localcloud/internal/cloud"
 	"immutable-infra/localcloud/internal/run"
 )
@@ -50,13 +49,8 @@ func (inGateway) Run(ctx context.Context, command run.Command) ([]byte, error) {
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root makes network namespaces")
-	}
-	for _, tool := range []string{"ip", "nft", "conntrack"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("needs " + tool)
-		}
+	for _, tool := range []string{"nft", "conntrack"} {
+		testtool.Path(t, tool)
 	}
 	ip := func(line string) {
 		output, err := exec.CommandContext(t.Context(), "ip", strings.Fields(line)...).CombinedOutput()
@@ -68,8 +62,7 @@ func newNetwork(t *testing.T) *network {
 		if strings.HasPrefix(name, "i-") {
 			name = "eip-" + space
 		}
-		ip("netns add " + name)
-		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+		netns.Add(t, name)
 		ip("-n " + name + " link set lo up")
 	}
 	ip("netns exec " + gatewaySpace + " sysctl -qw net.ipv4.ip_forward=1")
@@ -94,30 +87,10 @@ func newNetwork(t *testing.T) *network {
 	return &network{t: t}
 }
 
-// inSpace runs a function in a network namespace. Its sockets stay there.
-func inSpace(t *testing.T, space string, work func()) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		// Not unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		file, err := os.Open("/run/netns/" + space)
-		if err == nil {
-			defer file.Close()
-			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
-		}
-		if err == nil {
-			work()
-		}
-		done <- err
-	}()
-	require.NoError(t, <-done)
-}
-
 // answer answers each line with the id, by TCP and by UDP, until the test ends.
 func answer(t *testing.T, space, id string) {
 	t.Helper()
-	inSpace(t, space, func() {
+	netns.In(t, space, func() {
 		listener, err := net.Listen("tcp4", fmt.Sprintf(":%d", servicePort))
 		if !assertNoError(t, err) {
 			return
@@ -173,7 +146,7 @@ func (n *network) apply(holder, other string, move cloud.Move) {
 // dial connects from a namespace. It returns nil if nothing answers.
 func (n *network) dial(space, protocol, address string) (connection net.Conn, err error) {
 	n.t.Helper()
-	inSpace(n.t, space, func() {
+	netns.In(n.t, space, func() {
 		// Shorter than the retransmission of a SYN: it does not reach into the time after a window.
 		target := net.JoinHostPort(address, strconv.Itoa(servicePort))
 		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, target)
