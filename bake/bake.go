@@ -8,10 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
+	"immutable-infra/internal/lines"
 	"immutable-infra/server/report"
 )
 
@@ -52,7 +51,7 @@ const (
 	// returnTimeout bounds the calls that return the VIP, servedTimeout the wait until the server before serves again.
 	returnTimeout = 10 * time.Second
 	servedTimeout = 2 * time.Minute
-	// maxText bounds a text of a report.
+	// maxText is how many bytes of a text of a report are shown: a server that was broken into may report anything.
 	maxText = 500
 )
 
@@ -239,7 +238,7 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 	}
 	var r report.Report
 	if err := json.Unmarshal(content, &r); err != nil {
-		return nil, []problem{{"report", printable(fmt.Sprintf("the server's report is invalid: %v", err)), true}}
+		return nil, []problem{{"report", lines.Printable(fmt.Sprintf("the server's report is invalid: %v", err), maxText), true}}
 	}
 	if r.Server != b.Server {
 		return nil, []problem{{"report", "the server sends no report", true}}
@@ -251,7 +250,7 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 func (b Bake) judge(r report.Report, now time.Time) []problem {
 	var found []problem
 	add := func(name string, mayPass bool, format string, args ...any) {
-		found = append(found, problem{name, printable(fmt.Sprintf(format, args...)), mayPass})
+		found = append(found, problem{name, lines.Printable(fmt.Sprintf(format, args...), maxText), mayPass})
 	}
 	switch age := now.Sub(r.Time); {
 	case age < -maxClockError:
@@ -289,21 +288,6 @@ func (b Bake) judge(r report.Report, now time.Time) []problem {
 		add("restarts", false, "containers restarted %.0f times", restarts)
 	}
 	return found
-}
-
-// printable is a text of the server without control characters, which a terminal would obey, and of at most maxText
-// bytes: a server that was broken into may report anything.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "..."
-	}
-	return text
 }
 
 func value(figure *float64, otherwise float64) float64 {
@@ -374,7 +358,7 @@ func (b Bake) notHolder(ctx context.Context, holder string) error {
 		// The bake that failed may have been killed before this.
 		err := b.Cloud.TerminateInstance(ctx, b.Server)
 		return errors.Join(b.advice(), fmt.Errorf("server %s failed its bake at %s: %s",
-			b.Server, record.Time.Format(time.RFC3339), printable(record.Reason)), err)
+			b.Server, record.Time.Format(time.RFC3339), lines.Printable(record.Reason, maxText)), err)
 	}
 	return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
 }

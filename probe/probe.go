@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"immutable-infra/internal/lines"
 )
 
 const (
@@ -277,7 +279,7 @@ func (t Target) problems(s seen) []string {
 	if s.lookup != nil {
 		return []string{s.lookup.Error()}
 	}
-	var lines []string
+	var found []string
 	for _, question := range []struct {
 		key, expected string
 		answer        answer
@@ -285,21 +287,21 @@ func (t Target) problems(s seen) []string {
 		if question.answer.names(question.expected) {
 			continue
 		}
-		lines = append(lines,
+		found = append(found,
 			fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
 	}
-	if len(lines) == 0 {
+	if len(found) == 0 {
 		return nil
 	}
 	if s.certificate != nil {
-		lines = append(lines, "certificate: "+describe(s.certificate))
+		found = append(found, "certificate: "+describe(s.certificate))
 	}
 	if s.server.names(t.Server) && s.release.err == nil {
-		lines = append(lines,
+		found = append(found,
 			fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service",
 				t.Release))
 	}
-	return lines
+	return found
 }
 
 // names reports whether a successful response names the value.
@@ -320,11 +322,7 @@ func (a answer) String() string {
 
 // clean shortens foreign text to one line.
 func clean(text string) string {
-	line := strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
-	if len(line) > maxQuoted {
-		line = strings.ToValidUTF8(line[:maxQuoted], "") + "..."
-	}
-	return line
+	return lines.Printable(strings.Join(strings.Fields(text), " "), maxQuoted)
 }
 
 func describe(c *x509.Certificate) string {

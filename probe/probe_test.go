@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -197,4 +198,54 @@ func TestProbeEndsInTime(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Less(t, time.Since(began), 5*time.Second)
 	})
+}
+
+// A server with too many visitors resets some of their connections: docs/server.md.
+func TestVisitIsTriedAgainWhenItsConnectionIsReset(t *testing.T) {
+	for name, test := range map[string]struct {
+		resets  int32
+		failure string
+	}{
+		"a few resets":       {resets: 3},
+		"nothing but resets": {resets: 1 << 20, failure: "/: got "},
+		"no reset":           {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := testsite.Start(t, "example.com", testsite.Serving("i-new", "r-new"))
+			front, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { front.Close() })
+			var connections atomic.Int32
+			go func() {
+				for {
+					visitor, err := front.Accept()
+					if err != nil {
+						return
+					}
+					if connections.Add(1) <= test.resets {
+						_, _ = visitor.Read(make([]byte, 1)) // the rest of the greeting is lost
+						visitor.Close()
+						continue
+					}
+					server, err := net.Dial("tcp", site.Address.String())
+					if err != nil {
+						visitor.Close()
+						return
+					}
+					go func() { _, _ = io.Copy(server, visitor) }()
+					go func() { _, _ = io.Copy(visitor, server) }()
+				}
+			}()
+			visited := target(t, site)
+			visited.Address = netip.MustParseAddrPort(front.Addr().String())
+			err = visited.Visit(t.Context(), &resolver{results: []any{here}})
+			if test.failure == "" {
+				require.NoError(t, err)
+				require.Equal(t, test.resets+1, connections.Load(), "one connection for both requests")
+				return
+			}
+			require.ErrorContains(t, err, test.failure)
+			require.Greater(t, connections.Load(), int32(5))
+		})
+	}
 }

@@ -56,3 +56,17 @@ func TestTheErrorOfTheTargetIsReturned(t *testing.T) {
 	_, err := io.WriteString(NewWriter(target), "one\n")
 	require.ErrorIs(t, err, broken)
 }
+
+func TestPrintableTextHasNoControlCharactersAndALimit(t *testing.T) {
+	for text, want := range map[string]string{
+		"caf\u00e9 200 %":                       "caf\u00e9 200 %",
+		"\x1b]0;title\a\nnext":                  " ]0;title  next",
+		"\x1b[31m::add-mask::\r":                " [31m::add-mask:: ",
+		"bad \xff\xfe bytes":                    "bad ? bytes",
+		strings.Repeat("x", 41):                 strings.Repeat("x", 40) + "...",
+		"\u00e9" + strings.Repeat("\u00e9", 20): strings.Repeat("\u00e9", 20) + "...",
+		strings.Repeat("x", 39) + "\u00e9":      strings.Repeat("x", 39) + "...",
+	} {
+		require.Equal(t, want, Printable(text, 40), "%q", text)
+	}
+}
