@@ -238,7 +238,8 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 	}
 	var r report.Report
 	if err := json.Unmarshal(content, &r); err != nil {
-		return nil, []problem{{"report", lines.Printable(fmt.Sprintf("the server's report is invalid: %v", err), maxText), true}}
+		text := lines.Printable(fmt.Sprintf("the server's report is invalid: %v", err), maxText)
+		return nil, []problem{{"report", text, true}}
 	}
 	if r.Server != b.Server {
 		return nil, []problem{{"report", "the server sends no report", true}}

@@ -17,8 +17,8 @@ import (
 	"immutable-infra/internal/testtool/netns"
 )
 
-// places is the limit of arrivals in admission.nft.
-const places = 128
+// slots is the limit of pending connections in admission.nft.
+const slots = 128
 
 // admission is a visitor, a router with the rules of admission.nft, and a web server behind it, each in a network
 // namespace of its own.
@@ -118,7 +118,7 @@ func (a *admission) visitPort(port string) error {
 	return nil
 }
 
-func TestConnectionsBeyondTheFreePlacesAreReset(t *testing.T) {
+func TestConnectionsBeyondTheFreeSlotsAreReset(t *testing.T) {
 	a := newAdmission(t)
 	respond := make(chan struct{})
 	a.serve("8443", func(connection net.Conn) {
@@ -126,32 +126,32 @@ func TestConnectionsBeyondTheFreePlacesAreReset(t *testing.T) {
 		answering(connection)
 	})
 	results := make(chan error)
-	for range places + 20 {
+	for range slots + 20 {
 		go func() { results <- a.visit() }()
 	}
-	// The others are reset before the three seconds for which a connection keeps its place.
+	// The others are reset before the three seconds for which a connection keeps its slot.
 	for range 20 {
 		require.ErrorIs(t, <-results, syscall.ECONNRESET)
 	}
 	close(respond)
-	for range places {
+	for range slots {
 		require.NoError(t, <-results, "a connection that was admitted is answered")
 	}
 	a.refused(`(2\d|[3-9]\d)`)
 }
 
-func TestAPlaceIsFreeAgainWithTheFirstResponse(t *testing.T) {
+func TestFirstResponseFreesTheSlot(t *testing.T) {
 	a := newAdmission(t)
 	a.serve("8443", answering)
-	for range 4 * places {
+	for range 4 * slots {
 		require.NoError(t, a.visit())
 	}
 }
 
-func TestTheFullSetIsSoonFreeOfVisitorsWhoSayNothing(t *testing.T) {
+func TestSilentConnectionsHoldTheirSlotsBriefly(t *testing.T) {
 	a := newAdmission(t)
 	a.serve("8443", answering)
-	for range 3 * places {
+	for range 3 * slots {
 		var silent net.Conn
 		var err error
 		netns.In(t, a.prefix+"visitor", func() { silent, err = net.Dial("tcp", "10.0.1.2:8443") })
@@ -163,11 +163,11 @@ func TestTheFullSetIsSoonFreeOfVisitorsWhoSayNothing(t *testing.T) {
 	require.Less(t, time.Since(began), 3*time.Second)
 }
 
-func TestAConnectionThatTheServerEndsFreesItsPlace(t *testing.T) {
+func TestConnectionThatTheServerClosesFreesItsSlot(t *testing.T) {
 	a := newAdmission(t)
 	a.serve("8443", answering)
 	a.serve("8080", func(connection net.Conn) { connection.Read(make([]byte, 10)) })
-	for range 3 * places {
+	for range 3 * slots {
 		require.Error(t, a.visitPort("8080"), "the server only closes")
 	}
 	require.NoError(t, a.visit())
