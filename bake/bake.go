@@ -48,9 +48,9 @@ const (
 	goodLatency = 0.25
 	// maxClockError is by how much the server's clock may differ from that of this machine.
 	maxClockError = 30 * time.Second
-	// returnTimeout bounds the calls that return the VIP, servedTimeout the wait until the server before serves again.
+	// returnTimeout bounds the calls that move the VIP, recordTimeout the write of the record before them.
 	returnTimeout = 10 * time.Second
-	servedTimeout = 2 * time.Minute
+	recordTimeout = 2 * time.Second
 	// maxText is how many bytes of a text of a report are shown: a server that was broken into may report anything.
 	maxText = 500
 )
@@ -89,6 +89,8 @@ type failure struct {
 	Time   time.Time      `json:"time"`
 	Reason string         `json:"reason"`
 	Report *report.Report `json:"report,omitempty"`
+	// Kept reports that the server before did not serve any more, and that this one has the VIP again.
+	Kept bool `json:"kept,omitempty"`
 }
 
 func failureKey(server string) string { return "handover/failed/" + server + ".json" }
@@ -101,17 +103,26 @@ func (b Bake) Run(ctx context.Context) error {
 		return nil
 	}
 	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	earlier := b.earlier(ctx)
+	returned := earlier != nil && !earlier.Kept
+	switch {
+	case holder != b.Server && returned:
+		return b.finish(ctx, holder, *earlier)
 	case holder != b.Server:
-		return b.notHolder(ctx, holder)
+		return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
+	case returned:
+		// The way back was killed before the VIP moved, or the next update moved it again.
+		return b.giveBack(ctx, earlier.Reason, earlier.Report, true)
 	case b.Time == 0:
 		return nil
 	}
 	var last *report.Report
 	reason := b.arrive(ctx)
-	if reason == "" && ctx.Err() == nil {
+	arrived := reason == ""
+	if arrived && ctx.Err() == nil {
 		b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
 		reason, last = b.watch(ctx)
 	}
@@ -119,10 +130,18 @@ func (b Bake) Run(ctx context.Context) error {
 		return fmt.Errorf("stopped the bake of %s: both servers stay; the next update repeats it: %w",
 			b.Server, context.Cause(ctx))
 	}
-	if reason == "" {
+	switch {
+	case reason == "":
 		return nil
+	case earlier != nil:
+		return errors.Join(b.failed(reason), b.kept())
 	}
-	return b.giveBack(ctx, reason, last)
+	return b.giveBack(ctx, reason, last, arrived)
+}
+
+// failed is the error of a bake that failed.
+func (b Bake) failed(reason string) error {
+	return fmt.Errorf("server %s failed its bake: %s", b.Server, reason)
 }
 
 // arrive waits until a visit arrives at the server and succeeds. It returns why the bake failed, or "".
@@ -298,37 +317,106 @@ func value(figure *float64, otherwise float64) float64 {
 	return *figure
 }
 
-// giveBack returns the VIP to the server before, terminates the server, and returns what happened as an error.
-func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report) error {
+// giveBack returns the VIP to the server before, terminates the server, and returns what happened as an error. If the
+// server before does not serve, a server at which visits arrived gets the VIP again.
+func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report, arrived bool) error {
 	decided := time.Now()
 	b.Log("the bake failed: " + reason)
-	failed := fmt.Errorf("server %s failed its bake: %s", b.Server, reason)
-	moving, cancel := context.WithTimeout(ctx, returnTimeout)
-	defer cancel()
-	// Another update may have moved the VIP meanwhile: it is that one's then.
-	holder, err := b.Cloud.AddressHolder(moving, b.AllocationID)
-	if err == nil && holder != b.Server {
-		return fmt.Errorf("%w; the VIP is at %s by now, and stays there", failed, orNone(holder))
-	}
-	if err == nil {
-		err = b.Cloud.MoveAddress(moving, b.AllocationID, b.Previous)
-	}
-	if err != nil {
-		return errors.Join(failed, fmt.Errorf("the VIP cannot return, and %s keeps serving: %w", b.Server, err))
+	failed := b.failed(reason)
+	// First, so that the next update continues from here if this one is killed.
+	record := failure{Server: b.Server, Time: decided.UTC(), Reason: reason, Report: last}
+	recorded := b.record(ctx, record)
+	if elsewhere, err := b.move(ctx, b.Server, b.Previous); err != nil {
+		if !elsewhere {
+			err = fmt.Errorf("the VIP cannot return, and %s keeps serving: %w", b.Server, err)
+		}
+		return errors.Join(failed, recorded, err)
 	}
 	b.Log(fmt.Sprintf("the VIP is back at %s, %.1f s after the decision", b.Previous, time.Since(decided).Seconds()))
-	record, err := json.MarshalIndent(failure{b.Server, decided.UTC(), reason, last}, "", "  ")
-	if err == nil {
-		err = b.Bucket.Put(ctx, failureKey(b.Server), "application/json", append(record, '\n'))
+	if recorded != nil {
+		recorded = b.record(ctx, record)
 	}
-	// Until the VIP leads to the server before, visitors reach this one or none. Then it ends: it must not get the VIP
-	// again, and no update deletes it before the next one that succeeds.
-	return errors.Join(failed, err, b.served(ctx, decided), b.Cloud.TerminateInstance(ctx, b.Server), b.advice())
+	// Until the VIP leads to the server before, visitors reach this one or none.
+	served := b.served(ctx, decided)
+	if served != nil && (arrived || ctx.Err() != nil) {
+		return errors.Join(failed, recorded, served, b.keep(ctx, record))
+	}
+	// It must not get the VIP again, and no update deletes it before the next one that succeeds.
+	return errors.Join(failed, recorded, served, b.terminate(ctx), b.advice(b.Previous))
+}
+
+// move moves the VIP from one server to another. elsewhere reports that the VIP is at a third one, where another update
+// moved it: it is that one's then.
+func (b Bake) move(ctx context.Context, from, to string) (elsewhere bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, returnTimeout)
+	defer cancel()
+	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
+	switch {
+	case err != nil:
+		return false, err
+	case holder != from:
+		return true, fmt.Errorf("the VIP is at %s by now, and stays there", orNone(holder))
+	}
+	return false, b.Cloud.MoveAddress(ctx, b.AllocationID, to)
+}
+
+// keep moves the VIP to the server that failed, because the one before it does not serve at all. If ctx has ended, the
+// VIP stays.
+func (b Bake) keep(ctx context.Context, record failure) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if _, err := b.move(ctx, b.Previous, b.Server); err != nil {
+		return err
+	}
+	b.Log(fmt.Sprintf("the VIP is at %s again, because %s does not serve", b.Server, b.Previous))
+	record.Kept = true
+	return errors.Join(b.record(ctx, record), b.kept())
+}
+
+// kept says that the server that failed keeps the VIP.
+func (b Bake) kept() error {
+	return fmt.Errorf("the way back failed, because %s does not serve: %s keeps the VIP. Correct the cause and replace it",
+		b.Previous, b.Server)
+}
+
+// record writes the record of the failure to the bucket.
+func (b Bake) record(ctx context.Context, record failure) error {
+	text, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode the record of the bake: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	return b.Bucket.Put(ctx, failureKey(b.Server), "application/json", append(text, '\n'))
+}
+
+// earlier returns the record of an earlier bake of the server that failed, or nil.
+func (b Bake) earlier(ctx context.Context) *failure {
+	content, err := b.Bucket.Get(ctx, failureKey(b.Server))
+	var record failure
+	if err != nil || json.Unmarshal(content, &record) != nil {
+		return nil
+	}
+	record.Reason = lines.Printable(record.Reason, maxText)
+	return &record
+}
+
+// terminate ends the server, unless another update moved the VIP to it meanwhile.
+func (b Bake) terminate(ctx context.Context) error {
+	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
+	if err == nil && holder == b.Server {
+		err = fmt.Errorf("the VIP is at %s again, which therefore keeps running", b.Server)
+	}
+	if err != nil {
+		return err
+	}
+	return b.Cloud.TerminateInstance(ctx, b.Server)
 }
 
 // served waits until the server before serves again.
 func (b Bake) served(ctx context.Context, decided time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ArrivalTimeout)
 	defer cancel()
 	for {
 		err := b.Visit(ctx, b.Previous)
@@ -344,24 +432,17 @@ func (b Bake) served(ctx context.Context, decided time.Time) error {
 	}
 }
 
-// advice says what to do. The logs of the report name visitors, and the output of an update may be public: they stay in
+// advice says which server serves, and what to do. The logs of the report name visitors, and the output of an update may be public: they stay in
 // the bucket.
-func (b Bake) advice() error {
+func (b Bake) advice(serving string) error {
 	return fmt.Errorf("%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
-		"The report, with the last lines of the logs, is in the backup bucket: %s", b.Previous, failureKey(b.Server))
+		"The report, with the last lines of the logs, is in the backup bucket: %s", serving, failureKey(b.Server))
 }
 
-// notHolder explains why a server that does not hold the VIP has no bake.
-func (b Bake) notHolder(ctx context.Context, holder string) error {
-	content, err := b.Bucket.Get(ctx, failureKey(b.Server))
-	var record failure
-	if err == nil && json.Unmarshal(content, &record) == nil {
-		// The bake that failed may have been killed before this.
-		err := b.Cloud.TerminateInstance(ctx, b.Server)
-		return errors.Join(b.advice(), fmt.Errorf("server %s failed its bake at %s: %s",
-			b.Server, record.Time.Format(time.RFC3339), lines.Printable(record.Reason, maxText)), err)
-	}
-	return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
+// finish ends the way back of an earlier bake, which was killed. The VIP has left the server.
+func (b Bake) finish(ctx context.Context, holder string, earlier failure) error {
+	return errors.Join(b.advice(orNone(holder)), fmt.Errorf("server %s failed its bake at %s: %s",
+		b.Server, earlier.Time.Format(time.RFC3339), earlier.Reason), b.terminate(ctx))
 }
 
 func orNone(server string) string {

@@ -25,6 +25,8 @@ type world struct {
 	moves, terminated []string
 	objects           map[string][]byte
 	lines             []string
+	// gone is a server that does not respond any more.
+	gone string
 	// refuses is the error of a move.
 	refuses error
 	// window is for how long after a move visits do not reach the server that holds the VIP, and inWindow the server that
@@ -92,7 +94,7 @@ func (w *world) visit(_ context.Context, server string) error {
 		reached = w.inWindow
 	}
 	switch {
-	case reached == "" || slices.Contains(w.terminated, reached):
+	case reached == "" || reached == w.gone || slices.Contains(w.terminated, reached):
 		// The time of an attempt that nothing answers.
 		time.Sleep(5 * time.Second)
 		return errors.New("dial: i/o timeout")
@@ -302,6 +304,64 @@ func TestVIPThatCannotReturnStays(t *testing.T) {
 		require.ErrorContains(t, err, "the VIP cannot return, and i-new keeps serving: InvalidInstanceID.NotFound")
 		require.Equal(t, "i-new", w.holder)
 		require.Empty(t, w.terminated, "it is all that serves")
+	})
+}
+
+func TestVIPReturnsToTheNewServerIfTheOldOneIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.gone = "i-old"
+		restarts := 2.0
+		w.reports = after(10*time.Second, figures(func(f *report.Figures) { f.Restarts = &restarts }))
+		const reason, kept = "server i-new failed its bake: containers restarted 2 times",
+			"the way back failed, because i-old does not serve: i-new keeps the VIP"
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, reason)
+		require.ErrorContains(t, err, "i-old holds the VIP again, but does not serve: dial: i/o timeout")
+		require.ErrorContains(t, err, kept)
+		require.Equal(t, []string{"i-old", "i-new"}, w.moves)
+
+		_, again := w.bake(t.Context(), nil)
+		require.ErrorContains(t, again, reason)
+		require.ErrorContains(t, again, kept)
+		require.Len(t, w.moves, 2, "the VIP goes to no server that does not serve twice")
+		require.Empty(t, w.terminated)
+	})
+}
+
+func TestWayBackThatWasKilledBeforeTheMoveIsFinishedByTheNextUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = late(errors.New("/: got 500"))
+		w.refuses = context.Canceled
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, w.moves)
+
+		w.refuses, w.broken = nil, nil
+		took, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "server i-new failed its bake: 3 visits in a row failed: /: got 500")
+		require.Zero(t, took)
+		require.Equal(t, []string{"i-old"}, w.moves)
+		require.Equal(t, []string{"i-new"}, w.terminated)
+	})
+}
+
+func TestServerThatGetsTheVIPDuringTheWayBackIsNotTerminated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broken = late(errors.New("/: got 500"))
+		_, err := w.bake(t.Context(), func(b *Bake) {
+			b.Visit = func(ctx context.Context, server string) error {
+				err := w.visit(ctx, server)
+				if server == "i-old" {
+					w.holder = "i-new"
+				}
+				return err
+			}
+		})
+		require.ErrorContains(t, err, "the VIP is at i-new again, which therefore keeps running")
+		require.Empty(t, w.terminated)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,4 +111,21 @@ func TestWrongCommandLineIsAnsweredWithTheRightOne(t *testing.T) {
 		require.Equal(t, exitUsage, code, args)
 		require.Equal(t, "usage: bake previous|watch\n", stderr)
 	}
+}
+
+// Nobody reads the lines of a bake whose update was killed.
+func TestBakeOutlivesItsReader(t *testing.T) {
+	const marker = "BAKE_WITHOUT_READER"
+	if os.Getenv(marker) != "" {
+		os.Exit(run(nil, os.Getenv, os.Stdout, os.Stderr))
+	}
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, reader.Close())
+	defer writer.Close()
+	alone := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
+	alone.Env, alone.Stderr = append(os.Environ(), marker+"=1"), writer
+	var exit *exec.ExitError
+	require.ErrorAs(t, alone.Run(), &exit)
+	require.Equal(t, exitUsage, exit.ExitCode(), exit)
 }
