@@ -200,7 +200,7 @@ test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement (or that
 .PHONY: test-bake
 test-bake: up ## Break servers after they got the VIP, and check that it returns
 	@ops/scripts/need.sh openssh-client curl rclone
-	E2E=bake go test -C e2e -count 1 -v -timeout 90m -run '^TestBake' .
+	E2E=bake go test -C e2e -count 1 -v -timeout 150m -run '^TestBake' .
 
 .PHONY: test-drain
 test-drain: up ## Download from a server while another one replaces it

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
@@ -14,81 +15,215 @@ import (
 )
 
 const (
-	// bakeTime is the bake time of these tests, in seconds.
-	bakeTime = 60
+	// faultBakeTime and killBakeTime are the bake times of these tests, in seconds. The figures of a report show a fault
+	// after up to 65 s: of a scrape, a rule and two reports, and bakePatience.
+	faultBakeTime, killBakeTime = 120, 60
 	// returnLimit is how long the VIP may take to return after the decision.
 	returnLimit = 10 * time.Second
+	// endLimit is how long a server may take to shut down.
+	endLimit = 3 * time.Minute
 	// baking is in the output of an update from the beginning of the bake.
 	baking = "still runs"
+	// wrongRelease is the id of a release that is in no bucket.
+	wrongRelease = "0123456789abcdef"
+	// oldReport is the reason of a bake without new reports.
+	oldReport = `the newest report is \d+ s old|the server sends no report`
 )
 
 // lateFault is a fault that begins while the server holds the VIP.
 type lateFault struct {
 	name string
-	// command runs on the server as an admin, who may use sudo. kill ends the server instead.
+	// command runs on the server as an admin, who may use sudo.
 	command string
-	kill    bool
+	// strike makes a fault that no command can make.
+	strike func(t *testing.T, p *project, server string)
 	// reason is in the error of the update.
 	reason string
 }
 
+// asRoot is a command that runs a script as root.
+func asRoot(script string) string { return "sudo bash -e -s <<'END'\n" + script + "\nEND" }
+
+// noWeb stops the web server, which fails a bake after three visits.
+func noWeb() lateFault {
+	return lateFault{
+		name: "no web server", command: "cd /opt/site && sudo docker compose stop web",
+		reason: `visits in a row failed: /: got 502`,
+	}
+}
+
+// restartLoop restarts a container that visitors do not need.
+func restartLoop() lateFault {
+	return lateFault{
+		name: "a container in a restart loop",
+		command: "for i in 1 2 3; do " +
+			"sudo kill -KILL $(sudo docker inspect --format '{{.State.Pid}}' site-nginx-exporter-1); " +
+			// Docker does not notice at once: the process would be 0, which is every process of this session.
+			"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Running}}' site-nginx-exporter-1)\" " +
+			"= \"$i true\" ]; do :; done; " +
+			"done",
+		reason: `containers restarted [23] times`,
+	}
+}
+
 func lateFaults(s3 string) []lateFault {
 	return []lateFault{
-		{
-			name: "no web server", command: "cd /opt/site && sudo docker compose stop web",
-			reason: `visits in a row failed: /: got 502`,
-		},
+		noWeb(),
 		{
 			name: "a web server that hangs", command: "sudo docker pause site-web-1",
 			reason: `visits in a row failed: /: got .*(deadline|timeout)`,
 		},
 		{name: "no PHP", command: "cd /opt/site && sudo docker compose stop php", reason: `the check (containers|php) fails: `},
-		{
-			name: "a container in a restart loop",
-			command: "for i in 1 2 3; do " +
-				"sudo kill -KILL $(sudo docker inspect --format '{{.State.Pid}}' site-nginx-exporter-1); " +
-				// Docker does not notice at once: the process would be 0, which is every process of this session.
-				"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Running}}' site-nginx-exporter-1)\" " +
-				"= \"$i true\" ]; do :; done; " +
-				"done",
-			reason: `containers restarted [23] times`,
-		},
+		restartLoop(),
 		{
 			name: "a full disk", command: "sudo mount -t tmpfs -o size=64k tmpfs /srv/site",
 			reason: `the check (agent|containers|disk|release) fails: `,
 		},
 		{
-			name: "an agent that is dead", command: "sudo systemctl stop agent-report.path agent-report.service",
-			reason: `the newest report is \d+ s old|the server sends no report`,
+			name: "a certificate for the wrong name",
+			// Traefik reads acme.json when it starts. Without a certificate for the site's name, it presents its own.
+			// Meanwhile, visitors' connections wait: the bake must not fail because Traefik restarts.
+			command: asRoot(`python3 - <<'PYTHON'
+import json
+path = "/srv/traefik/acme/acme.json"
+with open(path) as file:
+    storage = json.load(file)
+for resolver in storage.values():
+    other = next(c for c in resolver["Certificates"] if c["domain"]["main"].startswith("www."))
+    for certificate in resolver["Certificates"]:
+        certificate.update(certificate=other["certificate"], key=other["key"])
+with open(path, "w") as file:
+    json.dump(storage, file)
+PYTHON
+nft 'table ip fault { chain first { type filter hook prerouting priority -300; tcp dport 443 tcp flags syn drop; }; }'
+docker restart --time 1 site-traefik-1 </dev/null
+until [ "$(docker inspect --format '{{.State.Health.Status}}' site-traefik-1)" = healthy ]; do sleep 0.1; done
+nft delete table ip fault`),
+			reason: `visits in a row failed: /: got .*certificate is (valid for|not valid)`,
 		},
 		{
-			name: "no way to S3", command: "sudo ip route add blackhole " + s3,
-			reason: `the newest report is \d+ s old|the server sends no report`,
+			name: "every tenth request fails",
+			// The configuration is in the image, whose files cannot be changed.
+			command: asRoot(`sed -e 's/access_log off;/& split_clients $request_id $fault { 10% 1; * 0; }/' \
+  -e 's/absolute_redirect off;/& if ($fault) { return 500; }/' /opt/site/nginx/nginx.conf |
+  docker exec --interactive site-web-1 sh -c 'cat >/tmp/nginx.conf'
+nsenter --mount --target "$(docker inspect --format '{{.State.Pid}}' site-web-1)" \
+  busybox mount -o bind /tmp/nginx.conf /etc/nginx/nginx.conf
+docker exec site-web-1 nginx -s reload </dev/null`),
+			reason: `visits (in a row )?failed.*got 500|of the responses are errors|the check release fails: .*status 500`,
 		},
+		{
+			name: "ten times the latency",
+			// nginx's workers stand still for 1 s of 1.1 s.
+			command: "sudo docker exec --detach site-web-1 sh -c " +
+				"'while :; do kill -s STOP -- -1; sleep 1; kill -s CONT -- -1; sleep 0.1; done'",
+			reason: `95 % of the responses take up to \d+ ms`,
+		},
+		{name: "a wrong clock", strike: shiftClock, reason: `the server's clock is 3[56]\d\d s fast`},
+		{
+			name: "the wrong release",
+			// The agent would correct it. The start waits for the end of a run.
+			command: asRoot(`systemctl stop agent-pull.timer
+systemctl start agent-pull.service
+cd /srv/site
+right=$(basename "$(readlink current)")
+cp -a "releases/$right" releases/` + wrongRelease + `
+sed -i "s/$right/` + wrongRelease + `/g" releases/` + wrongRelease + `/nginx/*.conf releases/` + wrongRelease + `/release.json
+ln -sfn releases/` + wrongRelease + ` current
+docker exec site-web-1 nginx -s reload </dev/null`),
+			reason: `the check release fails: this server has ` + wrongRelease,
+		},
+		{
+			name: "a leak",
+			// The kernel cannot take back the memory of this file system: it ends processes until the containers of the
+			// site are among them.
+			command: asRoot(`mount -t tmpfs tmpfs /mnt
+systemd-run --quiet bash -c 'while :; do head -c 8M /dev/zero >>/mnt/leak; sleep 0.2; done'`),
+			reason: `containers restarted \d+ times|visits (in a row )?failed|the check \w+ fails: |of the memory is available|` +
+				oldReport,
+		},
+		{
+			name: "memory that slowly gets lost",
+			// A server of the local cloud shows the memory of this machine. So this one's exporter gets figures of its own.
+			command: asRoot(`figures() {
+  awk -v percent="$1" '/^MemTotal:/ { all = $2 } /^MemAvailable:/ { $2 = int(all * percent / 100) } { print }' /proc/meminfo
+}
+figures 50 >/srv/metrics/meminfo
+nsenter --mount --target "$(docker inspect --format '{{.State.Pid}}' site-node-1)" \
+  busybox mount -o bind /host/root/meminfo /proc/meminfo
+for percent in 40 30 20 10 6 3; do
+  figures "$percent" >/srv/metrics/meminfo
+  sleep 2
+done`),
+			reason: `[23]\.\d % of the memory is available`,
+		},
+		{
+			name: "an agent that is dead", command: "sudo systemctl stop agent-report.path agent-report.service",
+			reason: oldReport,
+		},
+		{name: "no way to S3", command: "sudo ip route add blackhole " + s3, reason: oldReport},
 		{
 			name:    "no DNS",
 			command: "sudo systemctl stop systemd-resolved && echo 'nameserver 127.0.0.9' | sudo tee /etc/resolv.conf",
-			reason:  `the newest report is \d+ s old|the server sends no report`,
+			reason:  oldReport,
 		},
 		{
 			name: "no network", command: "sudo systemd-run --on-active=1 ip link set ens5 down",
 			reason: `visits in a row failed: `,
 		},
-		{name: "a kernel that panics", kill: true, reason: `visits in a row failed: `},
+		{name: "a kernel that panics", strike: killServer, reason: `visits in a row failed: `},
 	}
 }
 
-// TestBake breaks servers after they got the VIP, each in another way, and kills updates in the bake.
+// shiftClock makes the last report of the server one of a server whose clock is an hour fast. Servers of the local cloud
+// have this machine's clock.
+func shiftClock(t *testing.T, p *project, server string) {
+	t.Helper()
+	const key = "handover/report.json"
+	bucket := p.outputs(t).BackupBucket
+	var report map[string]any
+	eventually(t, time.Minute, func() (bool, string) {
+		text := p.object(t, bucket, key)
+		return json.Unmarshal([]byte(text), &report) == nil && report["server"] == server, text
+	})
+	stopped := p.ssh(t, "sudo systemctl stop agent-report.path agent-report.service")
+	require.NoError(t, stopped.err, stopped.String())
+	report["time"] = time.Now().Add(time.Hour).UTC()
+	text, err := json.Marshal(report)
+	require.NoError(t, err)
+	put := p.runInput(t, time.Minute, string(text), "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat",
+		":s3,env_auth=true:"+bucket+"/"+key)
+	require.NoError(t, put.err, put.String())
+}
+
+// killServer ends a server without any notice.
+func killServer(t *testing.T, p *project, server string) {
+	t.Helper()
+	p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", p.container(t, server))
+}
+
+// wayBackMoment is a moment of the way back: some time after a line of the bake.
+type wayBackMoment struct {
+	line  string
+	later time.Duration
+}
+
+func wayBackMoments() []wayBackMoment {
+	const decided, moved, over = "the bake failed: ", "the VIP is back at ", " serves again, "
+	return []wayBackMoment{{decided, 0}, {moved, 0}, {moved, 2 * time.Second}, {moved, 4 * time.Second}, {over, 0}}
+}
+
+// TestBake breaks servers after they got the VIP, each in another way, and kills updates in the bake and on the way
+// back.
 func TestBake(t *testing.T) {
 	if os.Getenv("E2E") != "bake" {
-		t.Skip("needs a local cloud that is up and takes half an hour: make test-bake")
+		t.Skip("needs a local cloud that is up and takes an hour and a half: make test-bake")
 	}
 	p := root(t)
 	p.loadEnv(t)
 	p.startClean(t)
 	p.converges(t)
 	replaced := p.copy(t)
-	replaced.set(t, "bakeTime", bakeTime)
 	s3, err := url.Parse(strings.TrimSpace(replaced.must(t, time.Minute, "printenv", "AWS_ENDPOINT_URL_S3")))
 	require.NoError(t, err)
 
@@ -96,49 +231,82 @@ func TestBake(t *testing.T) {
 	// Each update shows, too, that nothing of the one before it is in the way.
 	for _, fault := range lateFaults(s3.Hostname()) {
 		generation++
-		t.Run(fault.name, func(t *testing.T) { breakInBake(t, replaced, generation, fault) })
+		t.Run(fault.name, func(t *testing.T) {
+			replaced.set(t, "bakeTime", faultBakeTime)
+			breakInBake(t, replaced, generation, fault)
+		})
 	}
 	for i := range 5 {
 		generation++
-		moment := time.Duration(i) * bakeTime / 5 * time.Second
+		moment := time.Duration(i) * killBakeTime / 5 * time.Second
 		t.Run(fmt.Sprintf("an update that is killed after %.0f s of the bake", moment.Seconds()), func(t *testing.T) {
+			replaced.set(t, "bakeTime", killBakeTime)
 			killInBake(t, replaced, generation, moment)
 		})
 	}
+	for _, moment := range wayBackMoments() {
+		generation++
+		t.Run(fmt.Sprintf("an update that is killed %.0f s after %q", moment.later.Seconds(), moment.line),
+			func(t *testing.T) {
+				replaced.set(t, "bakeTime", killBakeTime)
+				killOnWayBack(t, replaced, generation, moment)
+			})
+	}
+	generation++
+	t.Run("an old server that is gone", func(t *testing.T) {
+		replaced.set(t, "bakeTime", killBakeTime)
+		loseOldServer(t, replaced, generation)
+	})
 	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 }
 
 // startBake starts an update with a new server, and returns when its bake begins.
-func (p *project) startBake(t *testing.T, generation int) *update {
+func (p *project) startBake(t *testing.T, generation int, args ...string) *update {
 	t.Helper()
 	p.set(t, "generation", generation)
-	up := p.startUp(t)
-	eventually(t, bootTimeout, func() (bool, string) {
-		select {
-		case err := <-up.ended:
-			require.Failf(t, "the update ended before the bake", "%v\n%s", err, up.output(t))
-		default:
-		}
-		return strings.Contains(up.output(t), baking), up.output(t)
-	})
+	up := p.startUp(t, args...)
+	up.awaitOutput(t, bootTimeout, baking)
 	return up
 }
 
-func breakInBake(t *testing.T, p *project, generation int, fault lateFault) {
-	before := p.outputs(t)
-	visitors := p.visit(t)
-	up := p.startBake(t, generation)
-	server, _ := p.served(t)
-	require.NotEqual(t, before.ServerID, server)
-	if fault.kill {
-		id := p.container(t, server)
-		p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", id)
-	} else {
-		// The VIP may return before the command ends, which cuts its connection. The reason below shows that it worked.
-		if broken := p.ssh(t, fault.command); broken.err != nil {
-			t.Log(broken.String())
+// awaitOutput waits for a text in the output of an update that runs.
+func (u *update) awaitOutput(t *testing.T, limit time.Duration, text string) {
+	t.Helper()
+	over := time.After(limit)
+	// The lines of the way back follow each other within a tenth of a second.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(u.output(t), text) {
+		select {
+		case err := <-u.ended:
+			require.Failf(t, "the update ended before "+text, "%v\n%s", err, u.output(t))
+		case <-over:
+			require.Failf(t, "not within "+limit.String()+": "+text, "%s", u.output(t))
+		case <-tick.C:
 		}
 	}
+}
+
+// breaks makes a fault of the server that holds the VIP.
+func (p *project) breaks(t *testing.T, fault lateFault, server string) {
+	t.Helper()
+	if fault.strike != nil {
+		fault.strike(t, p, server)
+		return
+	}
+	// The VIP may return before the command ends, which cuts its connection. The reason of the bake shows that it worked.
+	if broken := p.ssh(t, fault.command); broken.err != nil {
+		t.Log(broken.String())
+	}
+}
+
+func breakInBake(t *testing.T, p *project, generation int, fault lateFault, args ...string) {
+	before := p.outputs(t)
+	visitors := p.visit(t)
+	up := p.startBake(t, generation, args...)
+	server, _ := p.served(t)
+	require.NotEqual(t, before.ServerID, server)
+	p.breaks(t, fault, server)
 	err := <-up.ended
 	output := up.output(t)
 	seen := visitors.seen(t)
@@ -164,6 +332,15 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault) {
 	require.NoError(t, ready.err, ready.String())
 }
 
+// serves waits until a server serves, for the time in which the VIP may lead nowhere.
+func serves(t *testing.T, p *project, server string) {
+	t.Helper()
+	eventually(t, time.Minute, func() (bool, string) {
+		served, _ := p.served(t)
+		return served == server, served
+	})
+}
+
 // killInBake kills the engine in the bake, whose process lives on, and updates again.
 func killInBake(t *testing.T, p *project, generation int, moment time.Duration) {
 	visitors := p.visit(t)
@@ -182,4 +359,74 @@ func killInBake(t *testing.T, p *project, generation int, moment time.Duration) 
 	p.forgetPending(t)
 	p.converged(t)
 	t.Logf("the next update took %.0f s", next.took.Seconds())
+}
+
+// killOnWayBack kills the engine on the way back, whose process lives on, and updates again.
+func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMoment) {
+	before := p.outputs(t)
+	up := p.startBake(t, generation)
+	server, _ := p.served(t)
+	require.NotEqual(t, before.ServerID, server)
+	p.breaks(t, noWeb(), server)
+	up.awaitOutput(t, time.Minute, moment.line)
+	select {
+	case err := <-up.ended:
+		require.Failf(t, "the update ended before it was killed", "%v\n%s", err, up.output(t))
+	case <-time.After(moment.later):
+	}
+	plugins := up.kill(t)
+	took := up.awaitOthers(t, workLimit, plugins)
+	serves(t, p, before.ServerID)
+	// EC2 responds before it ends the server.
+	eventually(t, endLimit, func() (bool, string) {
+		left := p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server)
+		return left == "", "the server that failed still runs"
+	})
+
+	visitors := p.visit(t)
+	next := p.upAfterKill(t)
+	require.NoError(t, next.err, next.String())
+	visitors.seen(t).unharmed(t)
+	p.forgetPending(t)
+	require.NotContains(t, []string{before.ServerID, server}, p.outputs(t).ServerID)
+	p.converged(t)
+	t.Logf("the way back ended %.1f s after the kill; the next update took %.0f s", took.Seconds(), next.took.Seconds())
+}
+
+// loseOldServer ends the old server during the bake, which fails after that for a reason with which the new server
+// still serves.
+func loseOldServer(t *testing.T, p *project, generation int) {
+	before := p.outputs(t)
+	visitors := p.visit(t)
+	up := p.startBake(t, generation)
+	server, _ := p.served(t)
+	require.NotEqual(t, before.ServerID, server)
+	killServer(t, p, before.ServerID)
+	p.breaks(t, restartLoop(), server)
+	require.Error(t, <-up.ended, up.output(t))
+	kept := "the way back failed, because " + before.ServerID + " does not serve: " + server + " keeps the VIP"
+	for _, line := range []string{
+		server + " failed its bake: containers restarted ", before.ServerID + " holds the VIP again, but does not serve: ",
+		kept,
+	} {
+		t.Log(lineOf(t, up.output(t), line))
+	}
+	serves(t, p, server)
+	atMoves, others := visitors.seen(t).failures()
+	t.Logf("%d requests failed, and %d in flight at a move", len(others), len(atMoves))
+
+	visitors = p.visit(t)
+	again := p.pulumiUp(t)
+	require.Error(t, again.err, again.String())
+	require.Contains(t, again.String(), kept)
+	require.Empty(t, visitors.seen(t).moves, "the VIP stays")
+	serves(t, p, server)
+
+	p.set(t, "generation", generation+1)
+	visitors = p.visit(t)
+	next := p.pulumiUp(t)
+	require.NoError(t, next.err, next.String())
+	visitors.seen(t).unharmed(t)
+	require.NotContains(t, []string{before.ServerID, server}, p.outputs(t).ServerID)
+	p.converged(t)
 }

@@ -149,13 +149,13 @@ type update struct {
 }
 
 // startUp starts an update in a session of its own, which identifies its processes.
-func (p *project) startUp(t *testing.T) *update {
+func (p *project) startUp(t *testing.T, args ...string) *update {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
-	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"), "up", "--yes", "--stack", "local",
-		"--non-interactive")
+	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"),
+		append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 	engine.Dir, engine.Env = p.dir, p.env
 	// A file instead of a pipe: the plugins may keep it open.
 	engine.Stdout, engine.Stderr = log, log
