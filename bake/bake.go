@@ -432,8 +432,8 @@ func (b Bake) served(ctx context.Context, decided time.Time) error {
 	}
 }
 
-// advice says which server serves, and what to do. The logs of the report name visitors, and the output of an update may
-// be public: they stay in the bucket.
+// advice says which server serves, and what to do. The logs of the report name visitors, and the output of an update
+// may be public: they stay in the bucket.
 func (b Bake) advice(serving string) error {
 	return fmt.Errorf("%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
 		"The report, with the last lines of the logs, is in the backup bucket: %s", serving, failureKey(b.Server))
