@@ -53,9 +53,7 @@ type key struct {
 }
 
 type alias struct {
-	KeyID   string    `json:"keyId"`
-	Created time.Time `json:"created"`
-	Updated time.Time `json:"updated"`
+	KeyID string `json:"keyId"`
 }
 
 func openKeyring(path string) (*keyring, error) {

@@ -128,24 +128,6 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	return shown, nil
 }
 
-// forbidInstance names the changes that on AWS stop and start the instance, or
-// resize its volume.
-func forbidInstance(r, inputs store.Record) error {
-	for _, name := range []string{
-		"instanceType", "userData", "rootBlockDevice.volumeSize", "rootBlockDevice.volumeType",
-	} {
-		next := inputs.At(name)
-		if name == "userData" && inputs.Has(name) {
-			next = hashUserData(inputs.Text(name))
-		}
-		if inputs.Has(name) && next != r.At(name) {
-			return fmt.Errorf("a change of %s in place is not supported by localcloud: this project replaces servers; "+
-				"set userDataReplaceOnChange, and pulumi.ReplaceOnChanges([]string{%q})", name, name)
-		}
-	}
-	return nil
-}
-
 func shutDownInstance(ctx context.Context, c cloud.Cloud, id string) error {
 	return ignoreNotFound(c.ShutDownInstance(ctx, id))
 }
@@ -154,29 +136,13 @@ func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// checkInstance checks what can change in place.
-func checkInstance(op *operation, r store.Record) error {
-	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
-		r["vpcSecurityGroupIds"] = []any{op.Vpcs[op.network(r)].Text("defaultSecurityGroupId")}
-	}
-	if profile := r.Text("iamInstanceProfile"); profile != "" {
-		return op.checkProfile(profile)
-	}
-	return nil
-}
-
-func applyInstance(ctx context.Context, op *operation, before, after store.Record) error {
-	if before == nil || after == nil {
-		return nil
-	}
-	if err := op.useRole(ctx, after.Text("iamInstanceProfile")); err != nil {
-		return err
-	}
-	return op.applyGateways(ctx, op.network(after))
-}
-
 // newInstance checks a record as RunInstances does, and fills in what AWS chooses.
 func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
+	if profile := r.Text("iamInstanceProfile"); profile != "" {
+		if err := op.checkProfile(profile); err != nil {
+			return nil, err
+		}
+	}
 	subnet := op.Subnets[r.Text("subnetId")]
 	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId")}
 	zone := subnet.Text("availabilityZone")
@@ -287,17 +253,13 @@ func userData(r store.Record) ([]byte, error) {
 		data = decoded
 	}
 	if text != "" {
-		r["userData"] = hashUserData(text)
+		sum := sha1.Sum([]byte(text)) //nolint:gosec // See above.
+		r["userData"] = hex.EncodeToString(sum[:])
 	}
 	if len(data) > maxUserData {
 		return nil, invalidParameter("User data is limited to %d bytes; this has %d", maxUserData, len(data))
 	}
 	return data, nil
-}
-
-func hashUserData(text string) string {
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // See above.
-	return hex.EncodeToString(sum[:])
 }
 
 // completeRootVolume fills in what EC2 chooses for the root volume.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
@@ -30,8 +30,6 @@ func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 	op.SecurityGroups[group] = store.Record{
 		"id": group, "vpcId": id, "name": "default", "description": "default VPC security group",
 		"ownerId": accountID, "arn": op.ec2ARN("security-group", group), "revokeRulesOnDelete": false,
-		"ingress": []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "self": true}},
-		"egress":  []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "cidrBlocks": []any{"0.0.0.0/0"}}},
 	}
 	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: storedCIDR(r.Text("cidrBlock"))}); err != nil {
 		clean, cancel := detached(ctx)
@@ -75,45 +73,27 @@ func checkSubnet(op *operation, r store.Record) error {
 	if r.Text("availabilityZone") == "" {
 		r["availabilityZone"] = zones(op.region)[0]
 	}
-	zone := slices.Index(zones(op.region), r.Text("availabilityZone"))
-	if zone < 0 {
+	if !slices.Contains(zones(op.region), r.Text("availabilityZone")) {
 		return invalidParameter(
 			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability "+
 				"zones: %s.",
 			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
 	}
-	r["availabilityZoneId"] = zoneID(op.region, zone)
 	return nil
 }
 
 func removeSubnet(_ context.Context, op *operation, r store.Record) error {
-	for id, a := range op.RouteTableAssociations {
-		if a.Text("subnetId") == r.Text("id") {
-			delete(op.RouteTableAssociations, id)
-		}
-	}
+	maps.DeleteFunc(op.RouteTableAssociations, func(_ string, a store.Record) bool { return a["subnetId"] == r["id"] })
 	return nil
 }
 
-// zoneID abbreviates the name of a region's i-th zone as AWS does: us-east-1a is use1-az1.
-func zoneID(region string, i int) string {
-	parts := strings.Split(region, "-")
-	id := parts[0]
-	for _, part := range parts[1:] {
-		id += part[:1]
-	}
-	return id + "-az" + strconv.Itoa(i+1)
-}
-
-// detachInternetGateway refuses to take a gateway from a VPC with public addresses.
-func detachInternetGateway(_ context.Context, op *operation, before, after store.Record) error {
-	vpc := before.Text("vpcId")
+// removeInternetGateway refuses to take a gateway from a VPC with public addresses.
+func removeInternetGateway(_ context.Context, op *operation, r store.Record) error {
 	for id, i := range op.Instances {
-		if i.VpcID == vpc && after.Text("vpcId") != vpc && op.publicIP(i) != "" {
+		if address := op.publicIP(i); address != "" && i.VpcID == r["vpcId"] {
 			return apiError("DependencyViolation",
 				"Network %s has some mapped public address(es). Please unmap those public address(es) before detaching "+
-					"the gateway: %s of %s.",
-				vpc, op.publicIP(i), id)
+					"the gateway: %s of %s.", i.VpcID, address, id)
 		}
 	}
 	return nil
@@ -134,29 +114,15 @@ func checkRouteTable(op *operation, r store.Record) error {
 	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
 		return nil
 	}
-	seen := map[string]bool{}
 	for _, route := range r.Objects("routes") {
-		if err := op.checkRoute(r, route); err != nil {
-			return err
+		id := route.Text("gatewayId")
+		gateway := op.InternetGateways[id]
+		if gateway == nil {
+			return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
 		}
-		destination := route.Text("cidrBlock")
-		if seen[destination] {
-			return apiError("RouteAlreadyExists", "The route identified by %s already exists.", destination)
+		if vpc := r.Text("vpcId"); gateway.Text("vpcId") != vpc {
+			return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
 		}
-		seen[destination] = true
-	}
-	return nil
-}
-
-// checkRoute refuses a route that does not lead to an internet gateway of the table's VPC.
-func (op *operation) checkRoute(table, route store.Record) error {
-	id := route.Text("gatewayId")
-	g, ok := op.InternetGateways[id]
-	if !ok {
-		return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
-	}
-	if vpc := table.Text("vpcId"); g.Text("vpcId") != vpc {
-		return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
 	}
 	return nil
 }
@@ -207,16 +173,9 @@ func checkVPCEndpoint(op *operation, r store.Record) error {
 	return nil
 }
 
-func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
-	prefixes, err := op.s3Prefixes()
-	if err != nil {
-		return err
-	}
-	blocks := []any{}
-	for _, prefix := range prefixes {
-		blocks = append(blocks, prefix.String())
-	}
-	r["cidrBlocks"], r["prefixListId"], r["requesterManaged"], r["state"] = blocks, s3PrefixListID, false, "available"
+func makeVPCEndpoint(_ context.Context, _ *operation, r store.Record) error {
+	r["cidrBlocks"], r["prefixListId"] = []any{cloud.S3Address().String() + "/32"}, s3PrefixListID
+	r["requesterManaged"], r["state"] = false, "available"
 	return nil
 }
 

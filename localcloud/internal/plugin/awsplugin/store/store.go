@@ -95,6 +95,7 @@ type State struct {
 	RouteTableAssociations Table                `json:"routeTableAssociations"`
 	VpcEndpoints           Table                `json:"vpcEndpoints"`
 	SecurityGroups         Table                `json:"securityGroups"`
+	SecurityGroupRules     Table                `json:"securityGroupRules"`
 	Instances              map[string]*Instance `json:"instances"`
 	Addresses              Table                `json:"addresses"`
 	Roles                  map[string]*Role     `json:"roles"`
@@ -150,11 +151,9 @@ type Bucket struct {
 	Versioning   Record `json:"versioning,omitempty"`
 	Encryption   Record `json:"encryption,omitempty"`
 	PublicAccess Record `json:"publicAccess,omitempty"`
-	// PublicAccessRemoved says that the block which every new bucket has was removed.
-	PublicAccessRemoved bool   `json:"publicAccessRemoved,omitempty"`
-	Ownership           Record `json:"ownership,omitempty"`
-	Policy              Record `json:"policy,omitempty"` // as the program wrote it
-	Lifecycle           Record `json:"lifecycle,omitempty"`
+	Ownership    Record `json:"ownership,omitempty"`
+	Policy       Record `json:"policy,omitempty"` // as the program wrote it
+	Lifecycle    Record `json:"lifecycle,omitempty"`
 }
 
 func newState() *State {
