@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -148,7 +149,8 @@ func checkLifecycle(_ *operation, r store.Record) error {
 			return apiError("InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule: %s", id)
 		}
 		ids[id] = true
-		if !rule.Has("expiration") && !rule.Has("noncurrentVersionExpiration") && !rule.Has("abortIncompleteMultipartUpload") {
+		actions := []string{"expiration", "noncurrentVersionExpiration", "abortIncompleteMultipartUpload"}
+		if !slices.ContainsFunc(actions, rule.Has) {
 			return apiError("InvalidArgument", "lifecycle rule %q: at least one action needs to be specified in a rule", id)
 		}
 	}

@@ -65,7 +65,7 @@ func cloudRules(records []store.Record) []cloud.Rule {
 	for _, r := range records {
 		rule := cloud.Rule{Protocol: r.Text("protocol"), FromPort: r.Number("fromPort"), ToPort: r.Number("toPort")}
 		for _, text := range r.Texts("cidrBlocks") {
-			rule.CIDRs = append(rule.CIDRs, storedCIDR(text))
+			rule.CIDRs = append(rule.CIDRs, netip.MustParsePrefix(text))
 		}
 		rules = append(rules, rule)
 	}
@@ -82,8 +82,8 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 		AccountID:        accountID,
 		VpcID:            i.VpcID,
 		SubnetID:         subnet.Text("id"),
-		VpcCIDR:          storedCIDR(op.Vpcs[i.VpcID].Text("cidrBlock")),
-		SubnetCIDR:       storedCIDR(subnet.Text("cidrBlock")),
+		VpcCIDR:          netip.MustParsePrefix(op.Vpcs[i.VpcID].Text("cidrBlock")),
+		SubnetCIDR:       netip.MustParsePrefix(subnet.Text("cidrBlock")),
 		UserData:         i.UserData,
 		Architecture:     i.Architecture,
 		HopLimit:         options.Number("httpPutResponseHopLimit"),

@@ -71,13 +71,13 @@ func (op *operation) launch(ctx context.Context, i *store.Instance) error {
 // removeSwitchedOff terminates the instances that shut themselves down and that
 // asked to be terminated then.
 func (op *operation) removeSwitchedOff(ctx context.Context) error {
-	for id, i := range op.Instances {
+	for _, i := range op.Instances {
 		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != shutdownTerminates {
 			continue
 		}
 		state, err := op.instanceState(ctx, i)
 		if err != nil {
-			return fmt.Errorf("ask for the state of instance %s: %w", id, err)
+			return err
 		}
 		if state == shutdownTerminates {
 			if err := op.removeInstance(ctx, i); err != nil {
@@ -91,14 +91,17 @@ func (op *operation) removeSwitchedOff(ctx context.Context) error {
 // instanceState is the state of an instance, or "" for one that was terminated by
 // other means, or shutdownTerminates for one that has shut itself down to that end.
 func (op *operation) instanceState(ctx context.Context, i *store.Instance) (string, error) {
-	state, err := op.cloud.InstanceState(ctx, i.Shown.Text("id"))
+	id := i.Shown.Text("id")
+	state, err := op.cloud.InstanceState(ctx, id)
 	switch {
 	case errors.Is(err, cloud.ErrNotFound):
 		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("ask for the state of instance %s: %w", id, err)
 	case state == cloud.InstanceStopped && i.Shown.Text("instanceInitiatedShutdownBehavior") == shutdownTerminates:
-		return shutdownTerminates, err
+		return shutdownTerminates, nil
 	}
-	return state, err
+	return state, nil
 }
 
 func showInstance(ctx context.Context, op *operation, r store.Record) (store.Record, error) {
@@ -106,7 +109,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	i := op.Instances[id]
 	state, err := op.instanceState(ctx, i)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
+		return nil, err
 	}
 	if state == "" || state == shutdownTerminates {
 		// Free its addresses.
@@ -223,7 +226,7 @@ func (op *operation) checkProfile(name string) error {
 // privateIP chooses the first free address. AWS keeps the first four addresses and the last one
 // of a subnet to itself.
 func (op *operation) privateIP(subnet store.Record) (string, error) {
-	block := storedCIDR(subnet.Text("cidrBlock"))
+	block := netip.MustParsePrefix(subnet.Text("cidrBlock"))
 	used := map[string]bool{}
 	for _, i := range op.Instances {
 		if i.VpcID == subnet.Text("vpcId") {

@@ -209,8 +209,8 @@ func fixed(advice string, properties ...string) func(paths []string) error {
 	return func(paths []string) error {
 		for _, path := range paths {
 			if property, _, _ := strings.Cut(path, "."); slices.Contains(properties, property) {
-				return fmt.Errorf("a change of %s in place is not supported by localcloud: %s pulumi.ReplaceOnChanges([]string{%q})",
-					path, advice, path)
+				return fmt.Errorf("a change of %s in place is not supported by localcloud: %s "+
+					"pulumi.ReplaceOnChanges([]string{%q})", path, advice, path)
 			}
 		}
 		return nil

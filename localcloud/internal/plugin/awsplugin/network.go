@@ -31,7 +31,8 @@ func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 		"id": group, "vpcId": id, "name": "default", "description": "default VPC security group",
 		"ownerId": accountID, "arn": op.ec2ARN("security-group", group), "revokeRulesOnDelete": false,
 	}
-	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: storedCIDR(r.Text("cidrBlock"))}); err != nil {
+	block := netip.MustParsePrefix(r.Text("cidrBlock"))
+	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: block}); err != nil {
 		clean, cancel := detached(ctx)
 		defer cancel()
 		if cleanUp := ignoreNotFound(op.cloud.DeleteVPC(clean, id)); cleanUp != nil {
@@ -59,13 +60,13 @@ func (op *operation) comesWithVPC(id string) bool {
 }
 
 func checkSubnet(op *operation, r store.Record) error {
-	block := storedCIDR(r.Text("cidrBlock"))
-	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) {
+	block := netip.MustParsePrefix(r.Text("cidrBlock"))
+	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(netip.MustParsePrefix(v), block) {
 		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s.", block, v)
 	}
 	for id, other := range op.Subnets {
 		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
-		if sameVPC && storedCIDR(other.Text("cidrBlock")).Overlaps(block) {
+		if sameVPC && netip.MustParsePrefix(other.Text("cidrBlock")).Overlaps(block) {
 			return apiError("InvalidSubnet.Conflict",
 				"The CIDR '%s' conflicts with another subnet: %s has %s.", block, id, other.Text("cidrBlock"))
 		}
@@ -178,9 +179,6 @@ func makeVPCEndpoint(_ context.Context, _ *operation, r store.Record) error {
 	r["requesterManaged"], r["state"] = false, "available"
 	return nil
 }
-
-// storedCIDR reads a block that was checked before it was stored.
-func storedCIDR(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 // contains reports whether inner lies wholly within outer.
 func contains(outer, inner netip.Prefix) bool {

@@ -92,13 +92,13 @@ func addTo(statements []Statement, added Statement, accessKeyID string) []Statem
 		same := statement
 		same.Principal = nil
 		if reflect.DeepEqual(same, added) {
-			if principals := statement.Principal.Kinds; !slices.Contains(principals["AWS"], accessKeyID) {
+			if principals := statement.Principal; !slices.Contains(principals["AWS"], accessKeyID) {
 				principals["AWS"] = append(principals["AWS"], accessKeyID)
 			}
 			return statements
 		}
 	}
-	added.Principal = &Principal{Kinds: map[string]Strings{"AWS": {accessKeyID}}}
+	added.Principal = Principal{"AWS": {accessKeyID}}
 	return append(statements, added)
 }
 

@@ -37,7 +37,7 @@ func problem(found bool, text string) error {
 // TrustsEC2 says whether EC2 may assume the role for an instance.
 func (d Document) TrustsEC2() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
-		ec2 := slices.Contains(s.principals("Service"), "ec2.amazonaws.com")
+		ec2 := slices.Contains(s.Principal["Service"], "ec2.amazonaws.com")
 		return s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0
 	})
 }
@@ -45,7 +45,7 @@ func (d Document) TrustsEC2() bool {
 // checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
 // oversight: GitHub's tokens have one issuer for all repositories there are.
 func (s Statement) checkFederated() error {
-	for _, provider := range s.principals("Federated") {
+	for _, provider := range s.Principal["Federated"] {
 		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
 		switch {
 		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
@@ -141,7 +141,7 @@ func BucketPolicy(bucket, text string) (Document, error) {
 		if err != nil {
 			return err
 		}
-		for kind, names := range s.Principal.Kinds {
+		for kind, names := range s.Principal {
 			if kind != "AWS" || !slices.Equal(names, Strings{"*"}) {
 				return fmt.Errorf("has a principal of kind %s, %q: localcloud knows only \"*\"; write what a role may do into its "+
 					"own policy", kind, names)
@@ -162,14 +162,6 @@ func (d Document) IsPublic() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
 		return s.Effect == "Allow"
 	})
-}
-
-// principals are those of a kind; a statement without a principal has none.
-func (s Statement) principals(kind string) Strings {
-	if s.Principal == nil {
-		return nil
-	}
-	return s.Principal.Kinds[kind]
 }
 
 // checkCondition refuses a condition that cannot be decided by. known gets keys in lower case.
