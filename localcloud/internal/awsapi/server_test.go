@@ -342,9 +342,11 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	refused(t, "AccessDeniedException", err)
 
 	tagged := h.kms(h.role("tagged", `[
-		{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},
+		{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*",
+			"Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},
 		{"Effect":"Allow","Action":["kms:CreateKey","kms:TagResource"],"Resource":"*"},
-		{"Effect":"Deny","Action":"kms:TagResource","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"production"}}}]`))
+		{"Effect":"Deny","Action":"kms:TagResource","Resource":"*",
+			"Condition":{"StringEquals":{"aws:RequestTag/Stack":"production"}}}]`))
 	_, err = tagged.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: seal(test)})
 	require.NoError(t, err)
 	stack := func(name string) *kms.CreateKeyInput {

@@ -126,7 +126,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	shown["instanceState"], shown["publicIp"], shown["associatePublicIpAddress"] = state, address, address != ""
 	shown["publicDns"] = ""
 	if op.Vpcs[i.VpcID].Flag("enableDnsHostnames") {
-		shown["publicDns"] = op.publicDNS(address)
+		shown["publicDns"] = publicDNS(address)
 	}
 	return shown, nil
 }
@@ -169,14 +169,11 @@ func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.In
 	if err != nil {
 		return nil, err
 	}
-	i.AutoAssign = subnet.Flag("mapPublicIpOnLaunch")
-	if r["associatePublicIpAddress"] != nil {
-		i.AutoAssign = r.Flag("associatePublicIpAddress")
-	}
 	if err := op.autoAssign(i); err != nil {
 		return nil, err
 	}
-	r["privateIp"], r["privateDns"] = privateIP, op.privateDNS(privateIP)
+	r["privateIp"] = privateIP
+	r["privateDns"] = cloud.PrivateHostname(netip.MustParseAddr(privateIP)) + "." + cloud.PrivateDomain
 	r["primaryNetworkInterfaceId"] = newID("eni")
 	return i, nil
 }

@@ -205,19 +205,15 @@ func zones(region string) []string {
 	return names
 }
 
-// offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
-// neither t3 nor Graviton.
-func offers(zone, instanceType string) bool {
+// offering lists the zones of a region that offer an instance type. On AWS, us-east-1e has neither
+// t3 nor Graviton.
+func offering(region, instanceType string) []string {
 	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
 	if !form.MatchString(instanceType) {
-		return false
+		return nil
 	}
-	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
-}
-
-// offering are the zones of a region that offer an instance type.
-func offering(region, instanceType string) []string {
-	return slices.DeleteFunc(zones(region), func(zone string) bool { return !offers(zone, instanceType) })
+	lacking := strings.HasPrefix(instanceType, "t3.") || schema.Architecture(instanceType) == "arm64"
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return zone == "us-east-1e" && lacking })
 }
 
 // checkZone refuses a launch in a zone that lacks the instance type.

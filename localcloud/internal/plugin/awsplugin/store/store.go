@@ -125,9 +125,6 @@ type Instance struct {
 	Architecture string `json:"architecture"`
 	// AutoPublicIP is the auto-assigned public address, empty while there is none.
 	AutoPublicIP string `json:"autoPublicIp,omitempty"`
-	// AutoAssign says that the instance asked for a public address at launch,
-	// and so gets one again when it loses an Elastic IP.
-	AutoAssign bool `json:"autoAssign"`
 }
 
 // Role is a role with its inline policies and the account that stands for it
