@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -175,8 +174,6 @@ func checkProvider(_ *operation, r store.Record) error {
 	r["url"] = strings.TrimPrefix(r.Text("url"), "https://")
 	return nil
 }
-
-func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
 // useRole makes the account at the S3 server that stands for the role of an
 // instance profile, and gives it what the role's policies allow.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
@@ -101,7 +102,8 @@ func (k *kind) identify(op *operation, r store.Record) {
 		r["id"] = k.id(r)
 	}
 	for property, value := range map[string]string{
-		"arn": k.arnOf(op.region, r.Text("path"), name), "ownerId": accountID, "createDate": now(),
+		"arn": k.arnOf(op.region, r.Text("path"), name), "ownerId": accountID,
+		"createDate": time.Now().UTC().Format(time.RFC3339),
 	} {
 		if slices.Contains(k.Outputs, property) {
 			r[property] = value
