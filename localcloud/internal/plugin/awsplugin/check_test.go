@@ -52,8 +52,8 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			`monitoring: localcloud does not support this value of property "monitoring" of aws:ec2/instance:Instance; write one of [false]`,
 		},
 		"a rule for a group": {
-			"aws:ec2/securityGroup:SecurityGroup", object{"vpcId": "vpc-1", "ingress": []object{{"protocol": "tcp", "fromPort": 80,
-				"toPort": 80, "cidrBlocks": []string{"10.0.0.0/8"}, "securityGroups": []string{"sg-1"}}}},
+			"aws:ec2/securityGroup:SecurityGroup", object{"vpcId": "vpc-1", "ingress": []object{{"protocol": "tcp",
+				"fromPort": 80, "toPort": 80, "cidrBlocks": []string{"10.0.0.0/8"}, "securityGroups": []string{"sg-1"}}}},
 			`ingress[0].securityGroups: localcloud does not support property "ingress[0].securityGroups"`,
 		},
 		"a rule for all protocols": {

@@ -93,8 +93,9 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 func TestARecordsTypeDoesNotChangeInPlace(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs())
+	txt := recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}})
 	for _, dryRun := range []bool{true, false} {
-		require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}), dryRun),
+		require.ErrorContains(t, h.tryUpdate(a, txt, dryRun),
 			`a change of type in place is not supported by localcloud: set pulumi.ReplaceOnChanges([]string{"type"})`)
 	}
 	require.Equal(t, "A", h.cloud.records[0].Type)
