@@ -33,6 +33,7 @@ func recordedKinds() map[string]string {
 		"routeTableAssociations": "aws:ec2/routeTableAssociation:RouteTableAssociation",
 		"vpcEndpoints":           "aws:ec2/vpcEndpoint:VpcEndpoint",
 		"securityGroups":         "aws:ec2/securityGroup:SecurityGroup",
+		"securityGroupRules":     "aws:ec2/securityGroupRule:SecurityGroupRule",
 		"instances":              instanceKind,
 		"addresses":              "aws:ec2/eip:Eip",
 		"roles":                  "aws:iam/role:Role",

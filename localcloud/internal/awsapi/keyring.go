@@ -53,9 +53,7 @@ type key struct {
 }
 
 type alias struct {
-	KeyID   string    `json:"keyId"`
-	Created time.Time `json:"created"`
-	Updated time.Time `json:"updated"`
+	KeyID string `json:"keyId"`
 }
 
 func openKeyring(path string) (*keyring, error) {
@@ -85,7 +83,11 @@ func newKey(now time.Time) *key {
 	return k
 }
 
-func (k *key) rotate() { k.Materials = append(k.Materials, randomBytes(materialSize)) }
+func (k *key) rotate() {
+	material := make([]byte, materialSize)
+	_, _ = rand.Read(material) // crypto/rand ends the program rather than fail
+	k.Materials = append(k.Materials, material)
+}
 
 // blobVersion is the first byte of a ciphertext. The key's id, the number of its
 // material, a nonce and what AES-GCM sealed follow.
@@ -147,11 +149,4 @@ func (k *key) sealer(number int, header []byte, context map[string]string) (ciph
 	}
 	text, err := json.Marshal(context) // in the order of the keys
 	return sealer, slices.Concat(header, text), err
-}
-
-// randomBytes needs no error: crypto/rand ends the program rather than fail.
-func randomBytes(size int) []byte {
-	b := make([]byte, size)
-	_, _ = rand.Read(b)
-	return b
 }

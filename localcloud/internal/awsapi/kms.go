@@ -16,10 +16,11 @@ import (
 
 // Limits of KMS.
 const (
-	maxPlaintext   = 4096 // bytes
-	maxRotations   = 10   // on demand, of one key
-	yearInDays     = 365
-	defaultWaiting = 30 // days until a key is deleted
+	maxPlaintext = 4096 // bytes
+	maxRotations = 10   // on demand, of one key
+	yearInDays   = 365
+	// The days until a key is deleted. The most are the default.
+	minWaiting, maxWaiting = 7, 30
 )
 
 const algorithm = "SYMMETRIC_DEFAULT"
@@ -48,21 +49,17 @@ func kmsActions() map[string]action {
 	const changed, used = permitted | notPending, permitted | notPending | enabled
 	const common = "KeyId GrantTokens EncryptionContext "
 	return map[string]action{
-		"CreateKey": {
-			"Description KeyUsage KeySpec CustomerMasterKeySpec Origin MultiRegion Tags", noKey, (*request).createKey,
-		},
+		"CreateKey":            {"Description KeyUsage KeySpec Tags", noKey, (*request).createKey},
 		"DescribeKey":          {"KeyId GrantTokens", permitted | byAlias, (*request).describeKey},
 		"EnableKey":            {"KeyId", changed, setState(stateEnabled)},
 		"DisableKey":           {"KeyId", changed, setState(stateDisabled)},
 		"ScheduleKeyDeletion":  {"KeyId PendingWindowInDays", changed, (*request).scheduleKeyDeletion},
 		"CancelKeyDeletion":    {"KeyId", permitted, (*request).cancelKeyDeletion},
 		"CreateAlias":          {"AliasName TargetKeyId", noKey, (*request).createAlias},
-		"UpdateAlias":          {"AliasName TargetKeyId", noKey, (*request).updateAlias},
 		"DeleteAlias":          {"AliasName", noKey, (*request).deleteAlias},
-		"EnableKeyRotation":    {"KeyId RotationPeriodInDays", used, (*request).enableKeyRotation},
+		"EnableKeyRotation":    {"KeyId", used, (*request).enableKeyRotation},
 		"GetKeyRotationStatus": {"KeyId", permitted, (*request).getKeyRotationStatus},
 		"RotateKeyOnDemand":    {"KeyId", used, (*request).rotateKeyOnDemand},
-		"TagResource":          {"KeyId Tags", noKey, (*request).tagResource},
 		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
 		"Decrypt":              {common + "EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
 	}
@@ -74,11 +71,8 @@ type parameters struct {
 	TargetKeyID                    string `json:"TargetKeyId"`
 	AliasName                      string
 	Description, KeyUsage, KeySpec string
-	CustomerMasterKeySpec, Origin  string
-	MultiRegion                    bool
 	Tags                           []tag
 	PendingWindowInDays            *int
-	RotationPeriodInDays           *int
 	EncryptionContext              map[string]string
 	EncryptionAlgorithm            string
 	Plaintext, CiphertextBlob      []byte
@@ -132,24 +126,22 @@ func (r *request) handle(a action, body []byte) (any, error) {
 func (r *request) createKey(*key) (any, error) {
 	for name, given := range map[string][2]string{
 		"KeyUsage": {r.KeyUsage, "ENCRYPT_DECRYPT"}, "KeySpec": {r.KeySpec, algorithm},
-		"CustomerMasterKeySpec": {r.CustomerMasterKeySpec, algorithm}, "Origin": {r.Origin, "AWS_KMS"},
 	} {
 		if given[0] != "" && given[0] != given[1] {
 			return nil, refuse("UnsupportedOperationException",
 				"localcloud has no keys of %s %s: write %s", name, given[0], given[1])
 		}
 	}
-	if r.MultiRegion {
-		return nil, refuse("UnsupportedOperationException", "localcloud has no multi-region keys")
-	}
 	k := newKey(r.settings.Now())
-	k.Description = r.Description
-	tags, keys, err := r.withTags(nil)
-	if err != nil {
-		return nil, err
+	k.Description, k.Tags = r.Description, map[string]string{}
+	for _, t := range r.Tags {
+		if t.TagKey == "" || len(t.TagKey) > 128 || len(t.TagValue) > 256 || strings.HasPrefix(t.TagKey, "aws:") {
+			return nil, refuse("TagException", "The tag %q is invalid", t.TagKey)
+		}
+		k.Tags[t.TagKey] = t.TagValue
 	}
-	k.Tags = tags
-	err = r.authorize(r.action, "*", keys)
+	keys := tagKeys("aws:requesttag/", k.Tags)
+	err := r.authorize(r.action, "*", keys)
 	if err == nil && len(r.Tags) > 0 {
 		err = r.authorize("kms:TagResource", "*", keys)
 	}
@@ -158,6 +150,15 @@ func (r *request) createKey(*key) (any, error) {
 	}
 	r.kms.Keys[k.ID] = k
 	return map[string]any{"KeyMetadata": r.metadata(k)}, r.kms.save()
+}
+
+// tagKeys are tags as the condition keys of a request.
+func tagKeys(kind string, tags map[string]string) map[string]string {
+	keys := map[string]string{}
+	for name, value := range tags {
+		keys[kind+strings.ToLower(name)] = value
+	}
+	return keys
 }
 
 func (r *request) describeKey(k *key) (any, error) {
@@ -171,21 +172,14 @@ func setState(state string) func(r *request, k *key) (any, error) {
 	}
 }
 
-// days is a parameter that is a number of days, or the default.
-func days(name string, given *int, otherwise, least, most int) (int, error) {
-	if given == nil {
-		return otherwise, nil
-	}
-	if *given < least || *given > most {
-		return 0, refuse("ValidationException", "%s is %d: write %d to %d", name, *given, least, most)
-	}
-	return *given, nil
-}
-
 func (r *request) scheduleKeyDeletion(k *key) (any, error) {
-	waiting, err := days("PendingWindowInDays", r.PendingWindowInDays, defaultWaiting, 7, defaultWaiting)
-	if err != nil {
-		return nil, err
+	waiting := maxWaiting
+	if given := r.PendingWindowInDays; given != nil {
+		waiting = *given
+	}
+	if waiting < minWaiting || waiting > maxWaiting {
+		return nil, refuse("ValidationException",
+			"PendingWindowInDays is %d: write %d to %d", waiting, minWaiting, maxWaiting)
 	}
 	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, waiting)
 	return map[string]any{
@@ -215,38 +209,15 @@ func (r *request) createAlias(*key) (any, error) {
 	if r.kms.Aliases[r.AliasName] != nil {
 		return nil, refuse("AlreadyExistsException", "An alias with the name %s already exists", r.arn(r.AliasName))
 	}
-	return r.setAlias(&alias{Created: r.settings.Now()})
-}
-
-func (r *request) updateAlias(*key) (any, error) {
-	a, err := r.permittedAlias()
-	if err != nil {
-		return nil, err
-	}
-	return r.setAlias(a)
-}
-
-// setAlias makes an alias one of the key that the request names.
-func (r *request) setAlias(a *alias) (any, error) {
 	k, err := r.find(r.TargetKeyID, permitted|notPending)
 	if err != nil {
 		return nil, err
 	}
-	a.KeyID, a.Updated = k.ID, r.settings.Now()
-	r.kms.Aliases[r.AliasName] = a
+	r.kms.Aliases[r.AliasName] = &alias{KeyID: k.ID}
 	return nil, r.kms.save()
 }
 
 func (r *request) deleteAlias(*key) (any, error) {
-	if _, err := r.permittedAlias(); err != nil {
-		return nil, err
-	}
-	delete(r.kms.Aliases, r.AliasName)
-	return nil, r.kms.save()
-}
-
-// permittedAlias is an alias that the caller may change, with the key that it has now.
-func (r *request) permittedAlias() (*alias, error) {
 	if err := r.authorize(r.action, r.arn(r.AliasName), nil); err != nil {
 		return nil, err
 	}
@@ -254,16 +225,15 @@ func (r *request) permittedAlias() (*alias, error) {
 	if !ok {
 		return nil, refuse("NotFoundException", "Alias %s is not found.", r.arn(r.AliasName))
 	}
-	_, err := r.find(a.KeyID, permitted)
-	return a, err
+	if _, err := r.find(a.KeyID, permitted); err != nil {
+		return nil, err
+	}
+	delete(r.kms.Aliases, r.AliasName)
+	return nil, r.kms.save()
 }
 
 func (r *request) enableKeyRotation(k *key) (any, error) {
-	period, err := days("RotationPeriodInDays", r.RotationPeriodInDays, yearInDays, 90, 2560)
-	if err != nil {
-		return nil, err
-	}
-	k.RotationDays = period
+	k.RotationDays = yearInDays
 	return nil, r.kms.save()
 }
 
@@ -283,37 +253,6 @@ func (r *request) rotateKeyOnDemand(k *key) (any, error) {
 	}
 	k.rotate()
 	return map[string]any{"KeyId": k.ID}, r.kms.save()
-}
-
-func (r *request) tagResource(*key) (any, error) {
-	k, err := r.find(r.KeyID, noKey)
-	if err != nil {
-		return nil, err
-	}
-	tags, keys, err := r.withTags(k.Tags)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.meets(k, permitted|notPending, keys); err != nil {
-		return nil, err
-	}
-	k.Tags = tags
-	return nil, r.kms.save()
-}
-
-// withTags adds the tags of the request to others, and returns the condition keys
-// that the request has by them.
-func (r *request) withTags(others map[string]string) (tags, keys map[string]string, err error) {
-	tags, keys = map[string]string{}, map[string]string{}
-	maps.Copy(tags, others)
-	for _, t := range r.Tags {
-		if t.TagKey == "" || len(t.TagKey) > 128 || len(t.TagValue) > 256 || strings.HasPrefix(t.TagKey, "aws:") {
-			return nil, nil, refuse("TagException", "The tag %q is invalid", t.TagKey)
-		}
-		tags[t.TagKey] = t.TagValue
-		keys["aws:requesttag/"+strings.ToLower(t.TagKey)] = t.TagValue
-	}
-	return tags, keys, nil
 }
 
 func (r *request) encrypt(k *key) (any, error) {
@@ -374,19 +313,14 @@ func (r *request) find(name string, wanted demand) (*key, error) {
 	if !ok {
 		return nil, refuse("NotFoundException", "Key '%s' does not exist", r.arn("key/"+id))
 	}
-	return k, r.meets(k, wanted, nil)
+	return k, r.meets(k, wanted)
 }
 
-// meets refuses a key that does not meet a demand. keys are the condition keys of the request.
-func (r *request) meets(k *key, wanted demand, keys map[string]string) error {
+// meets refuses a key that does not meet a demand.
+func (r *request) meets(k *key, wanted demand) error {
 	arn := r.arn("key/" + k.ID)
 	if wanted&permitted != 0 {
-		all := map[string]string{}
-		for name, value := range k.Tags {
-			all["aws:resourcetag/"+strings.ToLower(name)] = value
-		}
-		maps.Copy(all, keys)
-		if err := r.authorize(r.action, arn, all); err != nil {
+		if err := r.authorize(r.action, arn, tagKeys("aws:resourcetag/", k.Tags)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@
 package awsapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -84,15 +85,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isKMS:
 		answer, err = s.doKMS(target, who, body)
 	default:
-		var form url.Values
-		if form, err = query(r, body); err != nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if err = r.ParseForm(); err != nil {
+			err = refuse("MalformedQueryString", "%s", err)
 			break
 		}
 		if service == "ec2" {
 			answer, err = s.settings.EC2(r.Context(),
-				store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, form)
+				store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, r.Form)
 		} else {
-			answer, err = doSTS(who, form)
+			answer, err = doSTS(who, r.Form)
 		}
 	}
 	if err != nil {
@@ -148,19 +150,6 @@ type callerIdentity struct {
 	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
 	Account   string   `xml:"GetCallerIdentityResult>Account"`
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
-}
-
-// query returns the parameters of a request of the query protocol.
-func query(r *http.Request, body []byte) (url.Values, error) {
-	text := string(body)
-	if r.Method == http.MethodGet {
-		text = r.URL.RawQuery
-	}
-	form, err := url.ParseQuery(text)
-	if err != nil {
-		return nil, refuse("MalformedQueryString", "%s", err)
-	}
-	return form, nil
 }
 
 func doSTS(who caller.Caller, form url.Values) (any, error) {

@@ -178,13 +178,10 @@ func TestAKeyIsDescribedAsKMSDoes(t *testing.T) {
 	require.True(t, status.KeyRotationEnabled)
 	require.Equal(t, int32(365), *status.RotationPeriodInDays)
 
-	_, err = c.TagResource(ctx, &kms.TagResourceInput{
-		KeyId: key.KeyId, Tags: []types.Tag{{TagKey: aws.String("Owner"), TagValue: aws.String("ada")}},
-	})
-	require.NoError(t, err)
-
 	other := h.stackKey("alias/two")
-	_, err = c.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/one"), TargetKeyId: other.KeyId})
+	_, err = c.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/one")})
+	require.NoError(t, err)
+	_, err = c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/one"), TargetKeyId: other.KeyId})
 	require.NoError(t, err)
 	for _, alias := range []string{"alias/one", "arn:aws:kms:us-east-1:123456789012:alias/one", "alias/two"} {
 		described, err = c.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &alias})
@@ -263,8 +260,8 @@ func TestWhatKMSRefusesIsRefusedByItsErrors(t *testing.T) {
 			_, err := c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/aws/ebs"), TargetKeyId: key.KeyId})
 			return err
 		}},
-		"a new key for no alias": {"NotFoundException", func() error {
-			_, err := c.UpdateAlias(ctx, &kms.UpdateAliasInput{AliasName: aws.String("alias/none"), TargetKeyId: key.KeyId})
+		"the deletion of no alias": {"NotFoundException", func() error {
+			_, err := c.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/none")})
 			return err
 		}},
 		"too much to encrypt": {"ValidationException", func() error {
@@ -336,26 +333,31 @@ func TestARoleDoesWithAKeyWhatItsPoliciesAllow(t *testing.T) {
 	require.ErrorContains(t, name("alias/other", test),
 		"kms:CreateAlias on resource: arn:aws:kms:us-east-1:123456789012:alias/other")
 	require.ErrorContains(t, name("alias/test-3", production), "kms:CreateAlias on resource: "+*production.Arn)
-	_, err = namer.UpdateAlias(ctx,
-		&kms.UpdateAliasInput{AliasName: aws.String("alias/production"), TargetKeyId: test.KeyId})
+	_, err = namer.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/production")})
 	refused(t, "AccessDeniedException", err)
-	_, err = namer.UpdateAlias(ctx,
-		&kms.UpdateAliasInput{AliasName: aws.String("alias/test-2"), TargetKeyId: production.KeyId})
+	_, err = h.kms(root()).CreateAlias(ctx,
+		&kms.CreateAliasInput{AliasName: aws.String("alias/test-3"), TargetKeyId: production.KeyId})
+	require.NoError(t, err)
+	_, err = namer.DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: aws.String("alias/test-3")})
 	refused(t, "AccessDeniedException", err)
 
-	tagged := h.kms(h.role("tagged", `[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},
-		{"Effect":"Deny","Action":"kms:TagResource","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Stack":"production"}}}]`))
+	tagged := h.kms(h.role("tagged", `[
+		{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*",
+			"Condition":{"StringEquals":{"aws:ResourceTag/Stack":"test"}}},
+		{"Effect":"Allow","Action":["kms:CreateKey","kms:TagResource"],"Resource":"*"},
+		{"Effect":"Deny","Action":"kms:TagResource","Resource":"*",
+			"Condition":{"StringEquals":{"aws:RequestTag/Stack":"production"}}}]`))
 	_, err = tagged.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: seal(test)})
 	require.NoError(t, err)
-	stack := func(name string) *kms.TagResourceInput {
-		return &kms.TagResourceInput{KeyId: test.KeyId, Tags: []types.Tag{{TagKey: aws.String("Stack"), TagValue: &name}}}
+	stack := func(name string) *kms.CreateKeyInput {
+		return &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("Stack"), TagValue: &name}}}
 	}
-	_, err = tagged.TagResource(ctx, stack("production"))
+	_, err = tagged.CreateKey(ctx, stack("production"))
 	refused(t, "AccessDeniedException", err)
 	require.ErrorContains(t, err, "with an explicit deny")
-	_, err = tagged.TagResource(ctx, stack("drill"))
+	drill, err := tagged.CreateKey(ctx, stack("drill"))
 	require.NoError(t, err)
-	_, err = tagged.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: seal(test)})
+	_, err = tagged.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: seal(drill.KeyMetadata)})
 	refused(t, "AccessDeniedException", err)
 }
 

@@ -67,7 +67,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// putToken answers PUT /latest/api/token.
 func (h *Handler) putToken(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
 	switch {

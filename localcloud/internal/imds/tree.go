@@ -15,10 +15,6 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// defaultLifetime is how long credentials of a role are valid when the role
-// does not say.
-const defaultLifetime = 6 * time.Hour
-
 //go:embed tree.txtar
 var documents string
 
@@ -32,9 +28,9 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	lifetime := defaultLifetime
-	if role := eni.Metadata.Role; role != nil && role.Lifetime > 0 {
-		lifetime = role.Lifetime
+	expiration := ""
+	if role := eni.Metadata.Role; role != nil {
+		expiration = timestamp(now.Add(role.Lifetime))
 	}
 	var filled strings.Builder
 	if err := parsed.Execute(&filled, struct {
@@ -45,7 +41,7 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 		eni, eni.Metadata, cloud.MAC(eni.PrivateIP), strings.TrimPrefix(eni.InstanceID, "i-"),
 		cloud.PrivateHostname(eni.PrivateIP) + "." + cloud.PrivateDomain,
 		"ec2-" + strings.ReplaceAll(eni.PublicIP.String(), ".", "-") + ".compute-1.amazonaws.com",
-		strings.Join(eni.Metadata.SecurityGroups, "\n"), timestamp(now), timestamp(now.Add(lifetime)),
+		strings.Join(eni.Metadata.SecurityGroups, "\n"), timestamp(now), expiration,
 	}); err != nil {
 		return nil, fmt.Errorf("instance metadata: %w", err)
 	}

@@ -23,7 +23,7 @@ func makeAddress(_ context.Context, op *operation, r store.Record) error {
 	if err != nil {
 		return err
 	}
-	r["allocationId"], r["domain"], r["publicIp"], r["publicDns"] = r["id"], "vpc", address, op.publicDNS(address)
+	r["allocationId"], r["domain"], r["publicIp"], r["publicDns"] = r["id"], "vpc", address, publicDNS(address)
 	disassociate(r)
 	return nil
 }
@@ -162,30 +162,16 @@ func (op *operation) publicIP(i *store.Instance) string {
 
 // autoAssign gives an instance a new auto-assigned address if it asked for one at launch.
 func (op *operation) autoAssign(i *store.Instance) (err error) {
-	if i.AutoAssign {
+	if i.Shown.Flag("associatePublicIpAddress") {
 		i.AutoPublicIP, err = op.allocatePublicIP()
 	}
 	return err
 }
 
-// publicDNS is the name that AWS gives to a public address, and "" for none.
-func (op *operation) publicDNS(address string) string {
+// publicDNS is the name that AWS gives to a public address in us-east-1, and "" for none.
+func publicDNS(address string) string {
 	if address == "" {
 		return ""
 	}
-	return op.dnsName("ec2", address, "compute-1", "compute") + ".amazonaws.com"
-}
-
-// privateDNS is the name that AWS gives to a private address.
-func (op *operation) privateDNS(address string) string {
-	return op.dnsName("ip", address, "ec2", "compute") + ".internal"
-}
-
-// dnsName names an address within us-east-1's own zone, or that of another region.
-func (op *operation) dnsName(prefix, address, virginia, others string) string {
-	zone := virginia
-	if op.region != "us-east-1" {
-		zone = op.region + "." + others
-	}
-	return prefix + "-" + strings.ReplaceAll(address, ".", "-") + "." + zone
+	return "ec2-" + strings.ReplaceAll(address, ".", "-") + ".compute-1.amazonaws.com"
 }

@@ -47,8 +47,45 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 		},
 		"a value that it cannot honour": {
 			"aws:ec2/instance:Instance",
-			object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true},
+			object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true,
+				"vpcSecurityGroupIds": []string{"sg-1"}},
 			`monitoring: localcloud does not support this value of property "monitoring" of aws:ec2/instance:Instance; write one of [false]`,
+		},
+		"a rule for a group": {
+			"aws:ec2/securityGroup:SecurityGroup", object{"vpcId": "vpc-1", "ingress": []object{{"protocol": "tcp",
+				"fromPort": 80, "toPort": 80, "cidrBlocks": []string{"10.0.0.0/8"}, "securityGroups": []string{"sg-1"}}}},
+			`ingress[0].securityGroups: localcloud does not support property "ingress[0].securityGroups"`,
+		},
+		"a rule for all protocols": {
+			"aws:ec2/securityGroup:SecurityGroup", object{"vpcId": "vpc-1", "ingress": []object{{"protocol": "-1", "fromPort": 0,
+				"toPort": 0, "cidrBlocks": []string{"10.0.0.0/8"}}}},
+			`ingress[0].protocol: localcloud does not support this value of property "ingress[0].protocol" of ` +
+				`aws:ec2/securityGroup:SecurityGroup; write one of ["tcp"]`,
+		},
+		"a bucket without versions": {
+			"aws:s3/bucketVersioningV2:BucketVersioningV2",
+			object{"bucket": "b", "versioningConfiguration": object{"status": "Suspended"}},
+			`versioningConfiguration.status: localcloud does not support this value of property`,
+		},
+		"a bucket that may be public": {
+			"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", object{"bucket": "b", "blockPublicAcls": true,
+				"blockPublicPolicy": false, "ignorePublicAcls": true, "restrictPublicBuckets": true},
+			`blockPublicPolicy: localcloud does not support this value of property`,
+		},
+		"objects that expire": {
+			"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+			object{"bucket": "b", "rules": []object{{"id": "a", "status": "Enabled",
+				"expiration": object{"days": 1, "expiredObjectDeleteMarker": true}}}},
+			`rules[0].expiration.days: localcloud does not support property`,
+		},
+		"encryption without an algorithm": {
+			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2",
+			object{"bucket": "b", "rules": []object{{"bucketKeyEnabled": true}}},
+			`missing required property "rules[0].applyServerSideEncryptionByDefault"`,
+		},
+		"a role that takes its policies with it": {
+			"aws:iam/role:Role", object{"assumeRolePolicy": trustEC2, "forceDetachPolicies": true},
+			`forceDetachPolicies: localcloud does not support property`,
 		},
 		"a value of the wrong type": {
 			"aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1", "cidrBlock": 10},
@@ -81,7 +118,7 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 
 func TestAllProblemsOfAResourceAreToldAtOnce(t *testing.T) {
 	_, failures := newHarness(t).check("aws:ec2/instance:Instance", "x", object{"amy": "", "tenancy": "host"})
-	require.Len(t, failures, 5, "%v", failures)
+	require.Len(t, failures, 6, "%v", failures)
 }
 
 func TestAnUnknownResourceTypeIsNamedBesideThoseThatExist(t *testing.T) {
@@ -156,14 +193,14 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 	require.False(t, checked.Get("name").IsString())
 }
 
-func TestDefaultTagsAreOnEveryResourceThatCanHaveTags(t *testing.T) {
-	h := newHarness(t, object{"defaultTags": `{"tags":{"project":"site","stack":"local"}}`})
-	checked, _ := h.check("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16", "tags": object{"stack": "mine"}})
-	require.True(t, checked.Get("tags").Equals(toValue(object{"project": "site", "stack": "mine"})))
-	checked, _ = h.check("aws:iam/rolePolicy:RolePolicy", "p", object{"role": "r", "policy": readContent})
-	require.True(t, checked.Get("tags").IsNull())
-	v := h.create("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16"})
-	require.True(t, v.outputs.Get("tagsAll").Equals(toValue(object{"project": "site", "stack": "local"})))
+func TestTagsAreShownOnEveryResourceThatCanHaveThem(t *testing.T) {
+	h := newHarness(t)
+	tags := object{"project": "site", "stack": "local"}
+	v := h.create("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16", "tags": tags})
+	require.True(t, v.outputs.Get("tagsAll").Equals(toValue(tags)))
+	role := h.create("aws:iam/role:Role", "r", object{"assumeRolePolicy": trustEC2})
+	p := h.create("aws:iam/rolePolicy:RolePolicy", "p", object{"role": role.id, "policy": readContent})
+	require.True(t, p.outputs.Get("tagsAll").IsNull())
 }
 
 func TestASecretInputStaysSecretInTheOutputs(t *testing.T) {

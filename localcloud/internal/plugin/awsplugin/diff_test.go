@@ -97,7 +97,7 @@ func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
 			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}},
 			{"protocol": "tcp", "fromPort": 80, "toPort": 80, "cidrBlocks": []string{"0.0.0.0/0"}, "description": "HTTP"},
 		},
-		"egress": []object{{"protocol": "tcp", "fromPort": 443, "toPort": 443, "prefixListIds": []string{s3PrefixListID}}},
+		"egress": []object{{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}}},
 	})
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 	_, diff = s.diff(s.role, object{"assumeRolePolicy": "\n" + trustEC2 + "  "})

@@ -24,7 +24,7 @@ func EC2(ctx context.Context, dir, region string, given store.Account, form url.
 }
 
 func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any, error) {
-	pl.config.Store(&config{Region: region})
+	pl.region.Store(&region)
 	urn := func(token string) presource.URN { return presource.URN("urn:pulumi:api::ec2::" + token + "::request") }
 	switch action := form.Get("Action"); action {
 	case "DescribeAddresses":

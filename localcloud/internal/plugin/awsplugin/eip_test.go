@@ -70,8 +70,9 @@ func TestAssociationsThatAWSRefusesAreRefused(t *testing.T) {
 
 	vpc := s.create("aws:ec2/vpc:Vpc", "closed", object{"cidrBlock": "10.1.0.0/16"})
 	subnet := s.create("aws:ec2/subnet:Subnet", "closed", object{"vpcId": vpc.id, "cidrBlock": "10.1.0.0/24"})
-	closed := s.create("aws:ec2/instance:Instance", "closed",
-		object{"ami": testAMI, "instanceType": "t3.small", "subnetId": subnet.id})
+	group := s.create("aws:ec2/securityGroup:SecurityGroup", "closed", object{"vpcId": vpc.id})
+	closed := s.create("aws:ec2/instance:Instance", "closed", object{"ami": testAMI, "instanceType": "t3.small",
+		"subnetId": subnet.id, "vpcSecurityGroupIds": []string{group.id}})
 	s.refuses("Gateway.NotAttached", association, object{"allocationId": s.vip.id, "instanceId": closed.id})
 }
 

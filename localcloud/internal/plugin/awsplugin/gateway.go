@@ -23,33 +23,23 @@ func (op *operation) applyGateways(ctx context.Context, vpcs ...string) error {
 		if op.Vpcs[vpc] == nil {
 			continue
 		}
-		state, err := op.gatewayState(vpc)
-		if err != nil {
-			return err
-		}
-		if err := op.cloud.ApplyGateway(ctx, vpc, state); err != nil {
+		if err := op.cloud.ApplyGateway(ctx, vpc, op.gatewayState(vpc)); err != nil {
 			return fmt.Errorf("apply the state of the gateway of %s: %w", vpc, err)
 		}
 	}
 	return nil
 }
 
-func (op *operation) gatewayState(vpcID string) (cloud.GatewayState, error) {
-	var state cloud.GatewayState
+func (op *operation) gatewayState(vpcID string) (state cloud.GatewayState) {
 	for _, id := range slices.Sorted(maps.Keys(op.Instances)) {
-		if op.Instances[id].VpcID != vpcID {
-			continue
+		if i := op.Instances[id]; i.VpcID == vpcID {
+			state.Interfaces = append(state.Interfaces, op.networkInterface(i))
 		}
-		networkInterface, err := op.networkInterface(op.Instances[id])
-		if err != nil {
-			return cloud.GatewayState{}, fmt.Errorf("instance %s: %w", id, err)
-		}
-		state.Interfaces = append(state.Interfaces, networkInterface)
 	}
-	return state, nil
+	return state
 }
 
-func (op *operation) networkInterface(i *store.Instance) (cloud.NetworkInterface, error) {
+func (op *operation) networkInterface(i *store.Instance) cloud.NetworkInterface {
 	subnet := op.Subnets[i.Shown.Text("subnetId")]
 	n := cloud.NetworkInterface{
 		InstanceID: i.Shown.Text("id"),
@@ -63,58 +53,23 @@ func (op *operation) networkInterface(i *store.Instance) (cloud.NetworkInterface
 	}
 	for _, id := range i.Shown.Texts("vpcSecurityGroupIds") {
 		g := op.SecurityGroups[id]
-		for direction, all := range map[string]*[]cloud.Rule{"ingress": &n.Ingress, "egress": &n.Egress} {
-			rules, err := op.rules(g, direction)
-			if err != nil {
-				return cloud.NetworkInterface{}, err
-			}
-			*all = append(*all, rules...)
-		}
+		n.Ingress = append(n.Ingress, cloudRules(op.ingress(g))...)
+		n.Egress = append(n.Egress, cloudRules(g.Objects("egress"))...)
 		n.Metadata.SecurityGroups = append(n.Metadata.SecurityGroups, g.Text("name"))
 	}
-	return n, nil
+	return n
 }
 
-// rules resolves the peers of a group's rules in a direction to addresses.
-func (op *operation) rules(g store.Record, direction string) ([]cloud.Rule, error) {
+func cloudRules(records []store.Record) []cloud.Rule {
 	var rules []cloud.Rule
-	for _, r := range g.Objects(direction) {
-		rule := cloud.Rule{
-			Protocol: protocolName(r.Text("protocol")), FromPort: r.Number("fromPort"), ToPort: r.Number("toPort"),
-		}
+	for _, r := range records {
+		rule := cloud.Rule{Protocol: r.Text("protocol"), FromPort: r.Number("fromPort"), ToPort: r.Number("toPort")}
 		for _, text := range r.Texts("cidrBlocks") {
-			rule.CIDRs = append(rule.CIDRs, storedCIDR(text))
+			rule.CIDRs = append(rule.CIDRs, netip.MustParsePrefix(text))
 		}
-		if slices.Contains(r.Texts("prefixListIds"), s3PrefixListID) {
-			prefixes, err := op.s3Prefixes()
-			if err != nil {
-				return nil, err
-			}
-			rule.CIDRs = append(rule.CIDRs, prefixes...)
-		}
-		groups := r.Texts("securityGroups")
-		if r.Flag("self") {
-			groups = append(groups, g.Text("id"))
-		}
-		rule.CIDRs = append(rule.CIDRs, op.members(groups)...)
-		if len(rule.CIDRs) > 0 {
-			rules = append(rules, rule)
-		}
+		rules = append(rules, rule)
 	}
-	return rules, nil
-}
-
-// members returns the private addresses of the instances in any of the groups.
-func (op *operation) members(groups []string) []netip.Prefix {
-	var addresses []netip.Prefix
-	for _, i := range op.Instances {
-		member := func(group string) bool { return slices.Contains(groups, group) }
-		if slices.ContainsFunc(i.Shown.Texts("vpcSecurityGroupIds"), member) {
-			addresses = append(addresses, netip.PrefixFrom(netip.MustParseAddr(i.Shown.Text("privateIp")), 32))
-		}
-	}
-	slices.SortFunc(addresses, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	return addresses
+	return rules
 }
 
 func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Metadata {
@@ -127,8 +82,8 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 		AccountID:        accountID,
 		VpcID:            i.VpcID,
 		SubnetID:         subnet.Text("id"),
-		VpcCIDR:          storedCIDR(op.Vpcs[i.VpcID].Text("cidrBlock")),
-		SubnetCIDR:       storedCIDR(subnet.Text("cidrBlock")),
+		VpcCIDR:          netip.MustParsePrefix(op.Vpcs[i.VpcID].Text("cidrBlock")),
+		SubnetCIDR:       netip.MustParsePrefix(subnet.Text("cidrBlock")),
 		UserData:         i.UserData,
 		Architecture:     i.Architecture,
 		HopLimit:         options.Number("httpPutResponseHopLimit"),

@@ -52,8 +52,8 @@ func newHarness(t *testing.T, config ...object) *harness {
 		root: store.Account{AccessKeyID: "AKIAROOT", SecretAccessKey: "root's"}}
 	h.given = h.root
 	var err error
-	h.plugin, err = newPlugin(filepath.Join(t.TempDir(), "cloud", "aws.json"), h.cloud, func() (objects, error) {
-		return objects{objectStore: h.objects, endpoint: "https://198.18.0.3"}, nil
+	h.plugin, err = newPlugin(filepath.Join(t.TempDir(), "cloud", "aws.json"), h.cloud, func() (objectStore, error) {
+		return h.objects, nil
 	}, func() (given, root store.Account, err error) { return h.given, h.root, nil })
 	require.NoError(t, err)
 	h.server, err = integration.NewServer(t.Context(), "aws", semver.MustParse(version),

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"immutable-infra/localcloud/internal/plugin/awsplugin/caller"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
@@ -31,7 +29,7 @@ func checkRole(op *operation, r store.Record) error {
 // removeRole takes a role out of its profiles, as the provider does, and ends its account.
 func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	id := r.Text("id")
-	if len(op.Roles[id].Policies) > 0 && !r.Flag("forceDetachPolicies") {
+	if len(op.Roles[id].Policies) > 0 {
 		return apiError("DeleteConflict", "Cannot delete entity, must delete policies first.")
 	}
 	account := op.Roles[id].Account
@@ -52,7 +50,7 @@ func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	if err := op.syncBuckets(ctx); err != nil {
 		return err
 	}
-	return op.onS3("delete the S3 account of role "+id, func(server objects) error {
+	return op.onS3("delete the S3 account of role "+id, func(server objectStore) error {
 		return server.DeleteAccount(ctx, account.AccessKeyID)
 	})
 }
@@ -170,22 +168,12 @@ func (op *operation) applyProfile(ctx context.Context, name string) error {
 	return op.applyGateways(ctx, vpcs...)
 }
 
-// checkProvider checks an OIDC provider, which roles trust. No caller signs in through one
-// here: `localcloud env -role` prints the credentials of roles.
+// checkProvider brings an OIDC provider, which roles trust, to the form of IAM: without a scheme. No
+// caller signs in through one here: `localcloud env -role` prints the credentials of roles.
 func checkProvider(_ *operation, r store.Record) error {
-	// The scheme may be left out, and IAM leaves it out.
-	issuer := strings.TrimPrefix(r.Text("url"), "https://")
-	parsed, err := url.Parse("https://" + issuer)
-	if err != nil || parsed.Hostname() == "" || !strings.Contains(parsed.Hostname(), ".") || parsed.Port() != "" ||
-		parsed.RawQuery != "" || parsed.Fragment != "" || strings.Contains(issuer, "://") {
-		return apiError("ValidationError",
-			"Invalid Open ID Connect Provider URL %q: write https://HOST or https://HOST/PATH", r.Text("url"))
-	}
-	r["url"] = issuer
+	r["url"] = strings.TrimPrefix(r.Text("url"), "https://")
 	return nil
 }
-
-func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
 // useRole makes the account at the S3 server that stands for the role of an
 // instance profile, and gives it what the role's policies allow.
@@ -202,7 +190,7 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
-	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objects) error {
+	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objectStore) error {
 		return server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey)
 	})
 	if err != nil {
@@ -254,7 +242,7 @@ func (op *operation) syncRole(ctx context.Context, name string) error {
 // own and those of the roles.
 func (op *operation) syncBuckets(ctx context.Context) error {
 	var names []string
-	err := op.onS3("list the buckets", func(server objects) (err error) {
+	err := op.onS3("list the buckets", func(server objectStore) (err error) {
 		names, err = server.Buckets(ctx)
 		return err
 	})
@@ -278,23 +266,16 @@ func (op *operation) syncBucket(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	own, err := op.bucketPolicy(name)
-	if err != nil {
-		return err
-	}
-	return op.onS3("set the effective policy of bucket "+name, func(server objects) error {
-		if op.Buckets[name] != nil {
-			effective, err := policy.Effective(name, own, identities)
-			if err != nil {
-				return err
-			}
-			return server.PutPolicy(ctx, name, effective)
-		}
+	return op.onS3("set the effective policy of bucket "+name, func(server objectStore) error {
 		current, err := server.Policy(ctx, name)
 		if err != nil {
 			return err
 		}
-		merged, err := policy.Merge(name, current, identities)
+		own := current
+		if b := op.Buckets[name]; b != nil {
+			own = b.Policy.Text("policy")
+		}
+		merged, err := policy.Merge(name, own, identities)
 		if err != nil || merged == current {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
@@ -83,8 +84,10 @@ func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {
 	require.Empty(t, s.objects.accounts)
 	require.Empty(t, s.objects.buckets["site-content"].policy)
 
+	group := s.create("aws:ec2/securityGroup:SecurityGroup", "server", object{"vpcId": s.vpc.id})
 	s.create("aws:ec2/instance:Instance", "server", object{
 		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "iamInstanceProfile": s.profile.id,
+		"vpcSecurityGroupIds": []string{group.id},
 	})
 	require.Len(t, s.objects.accounts, 1)
 	require.NotEmpty(t, s.objects.buckets["site-content"].policy)
@@ -93,12 +96,7 @@ func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {
 func TestAChangedRolePolicyReachesTheBucketsAtOnce(t *testing.T) {
 	s := newSite(t)
 	actions := func() string {
-		var document struct {
-			Statement []struct {
-				Effect string
-				Action []string
-			}
-		}
+		var document policy.Document
 		require.NoError(t, json.Unmarshal([]byte(s.objects.buckets["site-content"].policy), &document))
 		var all []string
 		for _, statement := range document.Statement {
@@ -127,17 +125,16 @@ func TestABucketMadeAfterTheServerIsWithinItsReach(t *testing.T) {
 
 func TestADeletedRoleLeavesNothingOnTheBuckets(t *testing.T) {
 	s := newSite(t)
-	role := s.create("aws:iam/role:Role", "forced", object{"assumeRolePolicy": trustEC2, "forceDetachPolicies": true})
-	s.create("aws:iam/rolePolicy:RolePolicy", "forced", object{"role": role.id, "policy": readContent})
-	profile := s.create("aws:iam/instanceProfile:InstanceProfile", "forced", object{"role": role.id})
-	server := s.create("aws:ec2/instance:Instance", "forced", s.serverInputs(object{"iamInstanceProfile": profile.id}))
+	role := s.create("aws:iam/role:Role", "other", object{"assumeRolePolicy": trustEC2})
+	rolePolicy := s.create("aws:iam/rolePolicy:RolePolicy", "other", object{"role": role.id, "policy": readContent})
+	profile := s.create("aws:iam/instanceProfile:InstanceProfile", "other", object{"role": role.id})
+	server := s.create("aws:ec2/instance:Instance", "other", s.serverInputs(object{"iamInstanceProfile": profile.id}))
 	account := s.cloud.networkInterface(t, server.id).Metadata.Role.AccessKeyID
-	s.update(s.tls, object{"bucket": s.content.id,
-		"policy": strings.Replace(readContent, `"Action"`, `"Principal":{"AWS":"`+role.get("arn")+`"},"Action"`, 2)})
 	require.Contains(t, s.objects.buckets["site-content"].policy, account)
 
 	require.NoError(t, s.delete(server))
 	require.NoError(t, s.delete(profile))
+	require.NoError(t, s.delete(rolePolicy))
 	require.NoError(t, s.delete(role))
 	require.NotContains(t, s.objects.buckets["site-content"].policy, account)
 	require.NotContains(t, s.objects.accounts, account)

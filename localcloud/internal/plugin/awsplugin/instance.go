@@ -71,13 +71,13 @@ func (op *operation) launch(ctx context.Context, i *store.Instance) error {
 // removeSwitchedOff terminates the instances that shut themselves down and that
 // asked to be terminated then.
 func (op *operation) removeSwitchedOff(ctx context.Context) error {
-	for id, i := range op.Instances {
+	for _, i := range op.Instances {
 		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != shutdownTerminates {
 			continue
 		}
 		state, err := op.instanceState(ctx, i)
 		if err != nil {
-			return fmt.Errorf("ask for the state of instance %s: %w", id, err)
+			return err
 		}
 		if state == shutdownTerminates {
 			if err := op.removeInstance(ctx, i); err != nil {
@@ -91,14 +91,17 @@ func (op *operation) removeSwitchedOff(ctx context.Context) error {
 // instanceState is the state of an instance, or "" for one that was terminated by
 // other means, or shutdownTerminates for one that has shut itself down to that end.
 func (op *operation) instanceState(ctx context.Context, i *store.Instance) (string, error) {
-	state, err := op.cloud.InstanceState(ctx, i.Shown.Text("id"))
+	id := i.Shown.Text("id")
+	state, err := op.cloud.InstanceState(ctx, id)
 	switch {
 	case errors.Is(err, cloud.ErrNotFound):
 		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("ask for the state of instance %s: %w", id, err)
 	case state == cloud.InstanceStopped && i.Shown.Text("instanceInitiatedShutdownBehavior") == shutdownTerminates:
-		return shutdownTerminates, err
+		return shutdownTerminates, nil
 	}
-	return state, err
+	return state, nil
 }
 
 func showInstance(ctx context.Context, op *operation, r store.Record) (store.Record, error) {
@@ -106,7 +109,7 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	i := op.Instances[id]
 	state, err := op.instanceState(ctx, i)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the state of instance %s: %w", id, err)
+		return nil, err
 	}
 	if state == "" || state == shutdownTerminates {
 		// Free its addresses.
@@ -123,27 +126,9 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	shown["instanceState"], shown["publicIp"], shown["associatePublicIpAddress"] = state, address, address != ""
 	shown["publicDns"] = ""
 	if op.Vpcs[i.VpcID].Flag("enableDnsHostnames") {
-		shown["publicDns"] = op.publicDNS(address)
+		shown["publicDns"] = publicDNS(address)
 	}
 	return shown, nil
-}
-
-// forbidInstance names the changes that on AWS stop and start the instance, or
-// resize its volume.
-func forbidInstance(r, inputs store.Record) error {
-	for _, name := range []string{
-		"instanceType", "userData", "rootBlockDevice.volumeSize", "rootBlockDevice.volumeType",
-	} {
-		next := inputs.At(name)
-		if name == "userData" && inputs.Has(name) {
-			next = hashUserData(inputs.Text(name))
-		}
-		if inputs.Has(name) && next != r.At(name) {
-			return fmt.Errorf("a change of %s in place is not supported by localcloud: this project replaces servers; "+
-				"set userDataReplaceOnChange, and pulumi.ReplaceOnChanges([]string{%q})", name, name)
-		}
-	}
-	return nil
 }
 
 func shutDownInstance(ctx context.Context, c cloud.Cloud, id string) error {
@@ -154,29 +139,13 @@ func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// checkInstance checks what can change in place.
-func checkInstance(op *operation, r store.Record) error {
-	if len(r.Texts("vpcSecurityGroupIds")) == 0 {
-		r["vpcSecurityGroupIds"] = []any{op.Vpcs[op.network(r)].Text("defaultSecurityGroupId")}
-	}
-	if profile := r.Text("iamInstanceProfile"); profile != "" {
-		return op.checkProfile(profile)
-	}
-	return nil
-}
-
-func applyInstance(ctx context.Context, op *operation, before, after store.Record) error {
-	if before == nil || after == nil {
-		return nil
-	}
-	if err := op.useRole(ctx, after.Text("iamInstanceProfile")); err != nil {
-		return err
-	}
-	return op.applyGateways(ctx, op.network(after))
-}
-
 // newInstance checks a record as RunInstances does, and fills in what AWS chooses.
 func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
+	if profile := r.Text("iamInstanceProfile"); profile != "" {
+		if err := op.checkProfile(profile); err != nil {
+			return nil, err
+		}
+	}
 	subnet := op.Subnets[r.Text("subnetId")]
 	i := &store.Instance{Shown: r, VpcID: subnet.Text("vpcId")}
 	zone := subnet.Text("availabilityZone")
@@ -200,14 +169,11 @@ func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.In
 	if err != nil {
 		return nil, err
 	}
-	i.AutoAssign = subnet.Flag("mapPublicIpOnLaunch")
-	if r["associatePublicIpAddress"] != nil {
-		i.AutoAssign = r.Flag("associatePublicIpAddress")
-	}
 	if err := op.autoAssign(i); err != nil {
 		return nil, err
 	}
-	r["privateIp"], r["privateDns"] = privateIP, op.privateDNS(privateIP)
+	r["privateIp"] = privateIP
+	r["privateDns"] = cloud.PrivateHostname(netip.MustParseAddr(privateIP)) + "." + cloud.PrivateDomain
 	r["primaryNetworkInterfaceId"] = newID("eni")
 	return i, nil
 }
@@ -257,7 +223,7 @@ func (op *operation) checkProfile(name string) error {
 // privateIP chooses the first free address. AWS keeps the first four addresses and the last one
 // of a subnet to itself.
 func (op *operation) privateIP(subnet store.Record) (string, error) {
-	block := storedCIDR(subnet.Text("cidrBlock"))
+	block := netip.MustParsePrefix(subnet.Text("cidrBlock"))
 	used := map[string]bool{}
 	for _, i := range op.Instances {
 		if i.VpcID == subnet.Text("vpcId") {
@@ -287,17 +253,13 @@ func userData(r store.Record) ([]byte, error) {
 		data = decoded
 	}
 	if text != "" {
-		r["userData"] = hashUserData(text)
+		sum := sha1.Sum([]byte(text)) //nolint:gosec // See above.
+		r["userData"] = hex.EncodeToString(sum[:])
 	}
 	if len(data) > maxUserData {
 		return nil, invalidParameter("User data is limited to %d bytes; this has %d", maxUserData, len(data))
 	}
 	return data, nil
-}
-
-func hashUserData(text string) string {
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // See above.
-	return hex.EncodeToString(sum[:])
 }
 
 // completeRootVolume fills in what EC2 chooses for the root volume.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 
@@ -33,8 +34,8 @@ type kind struct {
 	check func(op *operation, r store.Record) error
 	// make completes a new record, and makes what it stands for.
 	make func(ctx context.Context, op *operation, r store.Record) error
-	// forbid names the changes in place that localcloud cannot make, in a preview too.
-	forbid func(before, inputs store.Record) error
+	// forbid refuses the changes in place that localcloud cannot make, by their paths, in a preview too.
+	forbid func(paths []string) error
 	// shutDown is what precedes the end of a resource and takes long: other operations continue meanwhile.
 	shutDown func(ctx context.Context, c cloud.Cloud, id string) error
 	// remove refuses the end of a resource, or ends what it stands for.
@@ -101,7 +102,8 @@ func (k *kind) identify(op *operation, r store.Record) {
 		r["id"] = k.id(r)
 	}
 	for property, value := range map[string]string{
-		"arn": k.arnOf(op.region, r.Text("path"), name), "ownerId": accountID, "createDate": now(),
+		"arn": k.arnOf(op.region, r.Text("path"), name), "ownerId": accountID,
+		"createDate": time.Now().UTC().Format(time.RFC3339),
 	} {
 		if slices.Contains(k.Outputs, property) {
 			r[property] = value
@@ -204,6 +206,19 @@ func (k *kind) changed(ctx context.Context, op *operation, before, after store.R
 	return op.applyGateways(ctx, op.network(before), op.network(after))
 }
 
+// fixed refuses changes in place of some properties. advice begins what to do.
+func fixed(advice string, properties ...string) func(paths []string) error {
+	return func(paths []string) error {
+		for _, path := range paths {
+			if property, _, _ := strings.Cut(path, "."); slices.Contains(properties, property) {
+				return fmt.Errorf("a change of %s in place is not supported by localcloud: %s "+
+					"pulumi.ReplaceOnChanges([]string{%q})", path, advice, path)
+			}
+		}
+		return nil
+	}
+}
+
 // either returns the record after a change, or of a resource that goes the one before it.
 func either(before, after store.Record) store.Record {
 	if after == nil {
@@ -281,23 +296,24 @@ func kinds() map[string]*kind {
 	return map[string]*kind{
 		"aws:ec2/vpc:Vpc":                                     {make: makeVPC, remove: removeVPC},
 		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
-		"aws:ec2/internetGateway:InternetGateway":             {apply: detachInternetGateway},
+		"aws:ec2/internetGateway:InternetGateway":             {forbid: fixed("set", "vpcId"), remove: removeInternetGateway},
 		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
-		"aws:ec2/securityGroupRule:SecurityGroupRule": {
-			id: groupRuleID, check: checkGroupRule,
-		},
+		"aws:ec2/securityGroupRule:SecurityGroupRule":         {check: checkGroupRule},
 		"aws:ec2/instance:Instance": {
-			check: checkInstance, forbid: forbidInstance, make: makeInstance, shutDown: shutDownInstance, remove: removeInstance,
-			apply: applyInstance, show: showInstance,
+			forbid: fixed("this project replaces servers; set userDataReplaceOnChange, and", "iamInstanceProfile",
+				"instanceType", "metadataOptions", "rootBlockDevice", "userData", "vpcSecurityGroupIds"),
+			make: makeInstance, shutDown: shutDownInstance, remove: removeInstance, show: showInstance,
 		},
 		"aws:ec2/eip:Eip": {make: makeAddress, remove: removeAddress},
 		// Every property of an association forces replacement.
 		"aws:ec2/eipAssociation:EipAssociation": {rows: associationRows(), make: makeAssociation, apply: moveAddress},
 
-		"aws:route53/record:Record": {id: recordID, check: checkRecord, make: makeRecord, apply: applyRecords},
+		"aws:route53/record:Record": {
+			id: recordID, check: checkRecord, forbid: fixed("set", "type"), apply: applyRecords,
+		},
 
 		"aws:iam/policy:Policy": {check: checkManagedPolicy, apply: applyManagedPolicy},
 		"aws:iam/role:Role":     {check: checkRole, remove: removeRole, apply: applyRole},
@@ -310,16 +326,14 @@ func kinds() map[string]*kind {
 		"aws:s3/bucketV2:BucketV2": {
 			check: checkBucket, make: makeBucket, remove: removeBucket, apply: applyBucket, show: showBucket,
 		},
-		"aws:s3/bucketVersioningV2:BucketVersioningV2":           {check: checkVersioning, apply: applyVersioning},
-		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": {check: checkPublicAccess, apply: applyPublicAccess},
+		"aws:s3/bucketVersioningV2:BucketVersioningV2":           {apply: applyVersioning},
+		"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": {},
 		"aws:s3/bucketOwnershipControls:BucketOwnershipControls": {apply: applyOwnership},
 		"aws:s3/bucketPolicy:BucketPolicy":                       {check: checkBucketPolicy, apply: applyBucketPolicy},
 
 		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2": {check: checkLifecycle},
 
-		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": {
-			check: checkEncryption,
-		},
+		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": {},
 	}
 }
 
@@ -335,50 +349,5 @@ func in(table string) rows {
 		all:  func(s *store.State) store.Table { return s.Table(table) },
 		put:  func(s *store.State, id string, r store.Record) { s.Put(table, id, r) },
 		drop: func(s *store.State, id string) { s.Drop(table, id) },
-	}
-}
-
-// listed is the rows of a type whose resources are elements of a list in another one.
-func listed(within schema.Within, id func(r store.Record) string) rows {
-	record := func(parentID string, element any) store.Record {
-		r := store.Record{within.Parent: parentID}
-		maps.Copy(r, within.Fixed)
-		for property, name := range within.Elements {
-			if value, ok := element.(map[string]any)[name]; ok {
-				r[property] = value
-			}
-		}
-		r["id"] = id(r)
-		return r
-	}
-	drop := func(s *store.State, id string) {
-		for parentID, p := range s.Table(within.Table) {
-			dropped := func(element any) bool { return record(parentID, element)["id"] == id }
-			p[within.List] = slices.DeleteFunc(p.List(within.List), dropped)
-		}
-	}
-	return rows{
-		all: func(s *store.State) store.Table {
-			records := store.Table{}
-			for parentID, p := range s.Table(within.Table) {
-				for _, element := range p.List(within.List) {
-					r := record(parentID, element)
-					records[r.Text("id")] = r
-				}
-			}
-			return records
-		},
-		put: func(s *store.State, id string, r store.Record) {
-			drop(s, id)
-			element := map[string]any{}
-			for property, name := range within.Elements {
-				if value, ok := r[property]; ok {
-					element[name] = value
-				}
-			}
-			p := s.Table(within.Table)[r.Text(within.Parent)]
-			p[within.List] = append(p.List(within.List), element)
-		},
-		drop: drop,
 	}
 }

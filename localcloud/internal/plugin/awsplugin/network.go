@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"immutable-infra/localcloud/internal/cloud"
@@ -30,10 +30,9 @@ func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 	op.SecurityGroups[group] = store.Record{
 		"id": group, "vpcId": id, "name": "default", "description": "default VPC security group",
 		"ownerId": accountID, "arn": op.ec2ARN("security-group", group), "revokeRulesOnDelete": false,
-		"ingress": []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "self": true}},
-		"egress":  []any{map[string]any{"protocol": "-1", "fromPort": 0.0, "toPort": 0.0, "cidrBlocks": []any{"0.0.0.0/0"}}},
 	}
-	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: storedCIDR(r.Text("cidrBlock"))}); err != nil {
+	block := netip.MustParsePrefix(r.Text("cidrBlock"))
+	if err := op.cloud.CreateVPC(ctx, cloud.VPC{ID: id, CIDRBlock: block}); err != nil {
 		clean, cancel := detached(ctx)
 		defer cancel()
 		if cleanUp := ignoreNotFound(op.cloud.DeleteVPC(clean, id)); cleanUp != nil {
@@ -61,13 +60,13 @@ func (op *operation) comesWithVPC(id string) bool {
 }
 
 func checkSubnet(op *operation, r store.Record) error {
-	block := storedCIDR(r.Text("cidrBlock"))
-	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(storedCIDR(v), block) {
+	block := netip.MustParsePrefix(r.Text("cidrBlock"))
+	if v := op.Vpcs[r.Text("vpcId")].Text("cidrBlock"); !contains(netip.MustParsePrefix(v), block) {
 		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid: it must lie within the VPC's %s.", block, v)
 	}
 	for id, other := range op.Subnets {
 		sameVPC := other.Text("vpcId") == r.Text("vpcId") && id != r.Text("id")
-		if sameVPC && storedCIDR(other.Text("cidrBlock")).Overlaps(block) {
+		if sameVPC && netip.MustParsePrefix(other.Text("cidrBlock")).Overlaps(block) {
 			return apiError("InvalidSubnet.Conflict",
 				"The CIDR '%s' conflicts with another subnet: %s has %s.", block, id, other.Text("cidrBlock"))
 		}
@@ -75,45 +74,27 @@ func checkSubnet(op *operation, r store.Record) error {
 	if r.Text("availabilityZone") == "" {
 		r["availabilityZone"] = zones(op.region)[0]
 	}
-	zone := slices.Index(zones(op.region), r.Text("availabilityZone"))
-	if zone < 0 {
+	if !slices.Contains(zones(op.region), r.Text("availabilityZone")) {
 		return invalidParameter(
 			"Value (%s) for parameter availabilityZone is invalid. Subnets can be created in the following availability "+
 				"zones: %s.",
 			r.Text("availabilityZone"), strings.Join(zones(op.region), ", "))
 	}
-	r["availabilityZoneId"] = zoneID(op.region, zone)
 	return nil
 }
 
 func removeSubnet(_ context.Context, op *operation, r store.Record) error {
-	for id, a := range op.RouteTableAssociations {
-		if a.Text("subnetId") == r.Text("id") {
-			delete(op.RouteTableAssociations, id)
-		}
-	}
+	maps.DeleteFunc(op.RouteTableAssociations, func(_ string, a store.Record) bool { return a["subnetId"] == r["id"] })
 	return nil
 }
 
-// zoneID abbreviates the name of a region's i-th zone as AWS does: us-east-1a is use1-az1.
-func zoneID(region string, i int) string {
-	parts := strings.Split(region, "-")
-	id := parts[0]
-	for _, part := range parts[1:] {
-		id += part[:1]
-	}
-	return id + "-az" + strconv.Itoa(i+1)
-}
-
-// detachInternetGateway refuses to take a gateway from a VPC with public addresses.
-func detachInternetGateway(_ context.Context, op *operation, before, after store.Record) error {
-	vpc := before.Text("vpcId")
+// removeInternetGateway refuses to take a gateway from a VPC with public addresses.
+func removeInternetGateway(_ context.Context, op *operation, r store.Record) error {
 	for id, i := range op.Instances {
-		if i.VpcID == vpc && after.Text("vpcId") != vpc && op.publicIP(i) != "" {
+		if address := op.publicIP(i); address != "" && i.VpcID == r["vpcId"] {
 			return apiError("DependencyViolation",
 				"Network %s has some mapped public address(es). Please unmap those public address(es) before detaching "+
-					"the gateway: %s of %s.",
-				vpc, op.publicIP(i), id)
+					"the gateway: %s of %s.", i.VpcID, address, id)
 		}
 	}
 	return nil
@@ -134,29 +115,15 @@ func checkRouteTable(op *operation, r store.Record) error {
 	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
 		return nil
 	}
-	seen := map[string]bool{}
 	for _, route := range r.Objects("routes") {
-		if err := op.checkRoute(r, route); err != nil {
-			return err
+		id := route.Text("gatewayId")
+		gateway := op.InternetGateways[id]
+		if gateway == nil {
+			return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
 		}
-		destination := route.Text("cidrBlock")
-		if seen[destination] {
-			return apiError("RouteAlreadyExists", "The route identified by %s already exists.", destination)
+		if vpc := r.Text("vpcId"); gateway.Text("vpcId") != vpc {
+			return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
 		}
-		seen[destination] = true
-	}
-	return nil
-}
-
-// checkRoute refuses a route that does not lead to an internet gateway of the table's VPC.
-func (op *operation) checkRoute(table, route store.Record) error {
-	id := route.Text("gatewayId")
-	g, ok := op.InternetGateways[id]
-	if !ok {
-		return apiError("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", id)
-	}
-	if vpc := table.Text("vpcId"); g.Text("vpcId") != vpc {
-		return invalidParameter("the route table of %s and network gateway %s belong to different networks", vpc, id)
 	}
 	return nil
 }
@@ -207,21 +174,11 @@ func checkVPCEndpoint(op *operation, r store.Record) error {
 	return nil
 }
 
-func makeVPCEndpoint(_ context.Context, op *operation, r store.Record) error {
-	prefixes, err := op.s3Prefixes()
-	if err != nil {
-		return err
-	}
-	blocks := []any{}
-	for _, prefix := range prefixes {
-		blocks = append(blocks, prefix.String())
-	}
-	r["cidrBlocks"], r["prefixListId"], r["requesterManaged"], r["state"] = blocks, s3PrefixListID, false, "available"
+func makeVPCEndpoint(_ context.Context, _ *operation, r store.Record) error {
+	r["cidrBlocks"], r["prefixListId"] = []any{cloud.S3Address().String() + "/32"}, s3PrefixListID
+	r["requesterManaged"], r["state"] = false, "available"
 	return nil
 }
-
-// storedCIDR reads a block that was checked before it was stored.
-func storedCIDR(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 // contains reports whether inner lies wholly within outer.
 func contains(outer, inner netip.Prefix) bool {
@@ -248,19 +205,15 @@ func zones(region string) []string {
 	return names
 }
 
-// offers reports whether instances of a type can be launched in a zone. On AWS, us-east-1e has
-// neither t3 nor Graviton.
-func offers(zone, instanceType string) bool {
+// offering lists the zones of a region that offer an instance type. On AWS, us-east-1e has neither
+// t3 nor Graviton.
+func offering(region, instanceType string) []string {
 	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
 	if !form.MatchString(instanceType) {
-		return false
+		return nil
 	}
-	return zone != "us-east-1e" || !strings.HasPrefix(instanceType, "t3.") && schema.Architecture(instanceType) != "arm64"
-}
-
-// offering are the zones of a region that offer an instance type.
-func offering(region, instanceType string) []string {
-	return slices.DeleteFunc(zones(region), func(zone string) bool { return !offers(zone, instanceType) })
+	lacking := strings.HasPrefix(instanceType, "t3.") || schema.Architecture(instanceType) == "arm64"
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return zone == "us-east-1e" && lacking })
 }
 
 // checkZone refuses a launch in a zone that lacks the instance type.

@@ -202,8 +202,8 @@ func (q question) changed(path string) bool {
 // schema.json has a list of clauses for each: conditions, and a colon behind them;
 // then actions and the targets that each is about, or the name of one of the special
 // requests. "given P" holds when the input P is there, and not empty; "changed P" when
-// an update changes it; "has P" and "lacks P" by what the resource has. Actions without
-// a target are about no resource. Targets are
+// an update changes it; "has P" when the resource has it. Actions without a target are
+// about no resource. Targets are
 //
 //	@self      the resource
 //	@new       the resource that the request makes, with its tags
@@ -242,7 +242,7 @@ func (q question) hold(conditions []string) bool {
 	for condition := range slices.Chunk(conditions, 2) {
 		switch word, property := condition[0], condition[1]; {
 		case word == "given" && !q.given(property), word == "changed" && !q.changed(property),
-			word == "has" && !q.stored().Has(property), word == "lacks" && q.stored().Has(property):
+			word == "has" && !q.stored().Has(property):
 			return false
 		}
 	}
@@ -300,9 +300,6 @@ func (q question) target(name string) []target {
 		return []target{{arn: q.ec2ARN("network-interface", "*")}}
 	case "newVolume":
 		return []target{{arn: q.ec2ARN("volume", "*")}}
-	case "interface":
-		id := q.stored().Text("primaryNetworkInterfaceId")
-		return []target{{arn: q.ec2ARN("network-interface", cmp.Or(id, "*"))}}
 	}
 	input := q.kind.Inputs[name]
 	ids := q.texts(name)
@@ -322,16 +319,12 @@ func (q question) tagsNew(action string) call {
 	t := q.target("new")[0]
 	switch service {
 	case "ec2":
-		return call{"ec2:CreateTags", t.with(createAction(name))}
+		return call{"ec2:CreateTags", t.with(map[string]string{"ec2:createaction": name})}
 	case "iam":
 		return call{"iam:Tag" + strings.TrimPrefix(name, "Create"), t}
 	default:
 		return call{"s3:PutBucketTagging", q.self()}
 	}
-}
-
-func createAction(action string) map[string]string {
-	return map[string]string{"ec2:createaction": action}
 }
 
 // retags are the requests for the tags that an update changes.
@@ -341,18 +334,18 @@ func (q question) retags() []call {
 	case !q.changed("tags"):
 		return nil
 	case service == "ec2":
-		return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "tags", q.self())
+		return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags")
 	case service == "iam":
 		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
-		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made, "tags", q.self())
+		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made)
 	default:
 		return []call{{"s3:PutBucketTagging", q.self()}}
 	}
 }
 
 // retagsAs are the requests that first take away tags, and then set others.
-func (q question) retagsAs(set, remove, property string, t target) (calls []call) {
-	before, after := q.old.Tags(property), q.inputs.Tags(property)
+func (q question) retagsAs(set, remove string) (calls []call) {
+	t, before, after := q.self(), q.old.Tags("tags"), q.inputs.Tags("tags")
 	changed, removed := maps.Clone(after), maps.Clone(before)
 	maps.DeleteFunc(changed, func(key, value string) bool { old, had := before[key]; return had && old == value })
 	maps.DeleteFunc(removed, func(key, _ string) bool { _, has := after[key]; return has })
@@ -377,23 +370,6 @@ func (q question) retagsAs(set, remove, property string, t target) (calls []call
 func (q question) special(name string) (calls []call, known bool) {
 	add := func(action string, t target) { calls = append(calls, call{action, t}) }
 	switch name {
-	case "detach":
-		if vpc := q.stored().Text("vpcId"); vpc != "" {
-			add("ec2:DetachInternetGateway", q.self())
-			add("ec2:DetachInternetGateway", q.of("aws:ec2/vpc:Vpc", vpc))
-		}
-	case "disassociateSubnets":
-		for _, a := range q.RouteTableAssociations {
-			if a.Text("routeTableId") == q.id {
-				add("ec2:DisassociateRouteTable", q.self())
-				add("ec2:DisassociateRouteTable", q.of("aws:ec2/subnet:Subnet", a.Text("subnetId")))
-			}
-		}
-	case "tagRootVolume":
-		tags := requestTags(q.inputs.Tags("rootBlockDevice.tags"))
-		add("ec2:CreateTags", target{arn: q.ec2ARN("volume", "*")}.with(tags))
-	case "retagRootVolume":
-		calls = q.retagsAs("ec2:CreateTags", "ec2:DeleteTags", "rootBlockDevice.tags", q.rootVolume())
 	case "passRole", "passProfilesRole": // to EC2
 		role := q.text("role")
 		if name == "passProfilesRole" {
@@ -439,25 +415,10 @@ func (q question) special(name string) (calls []call, known bool) {
 			// The provider takes a role that is gone out of the profile, in a refresh as well.
 			add("iam:RemoveRoleFromInstanceProfile", q.self())
 		}
-	case "changeClientIDs":
-		// The provider adds and removes the client ids of an OIDC provider one by one.
-		before, after := q.old.Texts("clientIdLists"), q.inputs.Texts("clientIdLists")
-		if slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(before, id) }) {
-			add("iam:AddClientIDToOpenIDConnectProvider", q.self())
-		}
-		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) }) {
-			add("iam:RemoveClientIDFromOpenIDConnectProvider", q.self())
-		}
 	default:
 		return nil, false
 	}
 	return calls, true
-}
-
-func (q question) rootVolume() target {
-	instance := q.stored()
-	volume := cmp.Or(instance.Text("rootBlockDevice.volumeId"), "*")
-	return target{arn: q.ec2ARN("volume", volume)}.with(resourceTags(instance.Tags("rootBlockDevice.tags")))
 }
 
 func hostedZone() target { return target{arn: "arn:aws:route53:::hostedzone/" + cloud.ZoneID} }

@@ -13,8 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -53,24 +51,19 @@ type objectStore interface {
 	DeleteAccount(ctx context.Context, accessKeyID string) error
 }
 
-// objects is the S3 server with the address that instances reach it by.
-type objects struct {
-	objectStore
-	endpoint string
-}
-
 type plugin struct {
 	kinds map[string]*kind
 	store *store.Store
 	cloud cloud.Cloud
 	// openObjects is called when an operation needs the S3 server, so that a
 	// preview works while it is down.
-	openObjects func() (objects, error)
+	openObjects func() (objectStore, error)
 	signIn      signIn
-	config      atomic.Pointer[config]
+	// region is nil until the provider is configured.
+	region atomic.Pointer[string]
 }
 
-func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, error), who signIn) (*plugin, error) {
+func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objectStore, error), who signIn) (*plugin, error) {
 	types, err := schema.Load()
 	if err != nil {
 		return nil, err
@@ -78,11 +71,8 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objects, err
 	declared := kinds()
 	for token, k := range declared {
 		k.Type = types[token]
-		switch {
-		case k.Table != "":
+		if k.Table != "" {
 			k.rows = in(k.Table)
-		case k.Within != nil:
-			k.rows = listed(*k.Within, k.id)
 		}
 	}
 	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
@@ -116,15 +106,10 @@ func (pl *plugin) lookup(urn presource.URN) (*kind, error) {
 
 func (pl *plugin) check(_ context.Context, request p.CheckRequest) (response p.CheckResponse, err error) {
 	k, err := pl.lookup(request.Urn)
-	if err != nil {
-		return response, err
+	if err == nil {
+		response.Inputs, response.Failures = k.Check(request.Urn.Name(), request.State, request.Inputs)
 	}
-	inputs := request.Inputs
-	if config := pl.config.Load(); config != nil {
-		inputs = config.tag(k.Type, inputs)
-	}
-	response.Inputs, response.Failures = k.Check(request.Urn.Name(), request.State, inputs)
-	return response, nil
+	return response, err
 }
 
 func (pl *plugin) diff(_ context.Context, request p.DiffRequest) (response p.DiffResponse, err error) {
@@ -171,7 +156,8 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
 	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
 		if k.forbid != nil {
-			if err := k.forbid(op.record(k.Token, request.ID), q.inputs); err != nil {
+			changes := k.Diff(request.OldInputs, request.Inputs, request.State).DetailedDiff
+			if err := k.forbid(slices.Sorted(maps.Keys(changes))); err != nil {
 				return err
 			}
 		}
@@ -190,9 +176,9 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
 	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
-	shutDown, err := pl.permitDelete(ctx, request.Urn, q)
-	if err == nil {
-		err = shutDown(ctx)
+	k, err := pl.permitDelete(ctx, request.Urn, q)
+	if err == nil && k.shutDown != nil {
+		err = k.shutDown(ctx, pl.cloud, q.id)
 	}
 	if err == nil {
 		err = pl.operate(ctx, "delete", request.Urn, q, false, func(op *operation, k *kind) error {
@@ -205,21 +191,14 @@ func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
 	return err
 }
 
-// permitDelete refuses a deletion as AWS does, and returns what precedes it.
-func (pl *plugin) permitDelete(
-	ctx context.Context, urn presource.URN, q question,
-) (shutDown func(context.Context) error, err error) {
+// permitDelete refuses a deletion as AWS does, and returns the resource's kind.
+func (pl *plugin) permitDelete(ctx context.Context, urn presource.URN, q question) (of *kind, err error) {
 	err = pl.operate(ctx, "delete", urn, q, false, func(op *operation, k *kind) error {
-		shutDown = func(ctx context.Context) error {
-			if k.shutDown == nil {
-				return nil
-			}
-			return k.shutDown(ctx, pl.cloud, q.id)
-		}
+		of = k
 		_, err := k.deletable(op, q.id)
 		return err
 	})
-	return shutDown, err
+	return of, err
 }
 
 // operate does something with a resource, if the caller may. A preview asks for no permission.
@@ -278,16 +257,12 @@ func open(dir string, given store.Account) (*plugin, error) {
 		return nil, fmt.Errorf("open the local cloud: %w", err)
 	}
 	// Once, so that all operations share the server's connections.
-	openObjects := sync.OnceValues(func() (objects, error) {
+	openObjects := sync.OnceValues(func() (objectStore, error) {
 		settings, err := local.S3()
 		if err != nil {
-			return objects{}, err
+			return nil, err
 		}
-		server, err := s3server.New(settings)
-		if err != nil {
-			return objects{}, err
-		}
-		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
+		return s3server.New(settings)
 	})
 	who := func() (_, root store.Account, err error) {
 		settings, err := local.S3()
@@ -313,8 +288,8 @@ type operation struct {
 
 // run runs an operation on the store.
 func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
-	config := pl.config.Load()
-	if config == nil {
+	region := pl.region.Load()
+	if region == nil {
 		return fmt.Errorf("the aws provider is not configured")
 	}
 	return pl.store.Update(ctx, func(tx *store.Transaction) error {
@@ -322,7 +297,7 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 		if err != nil {
 			return err
 		}
-		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: config.Region, caller: who}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: *region, caller: who}
 		if err := op.removeAbandoned(ctx); err != nil {
 			return err
 		}
@@ -331,7 +306,7 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 }
 
 // onS3 does something at the S3 server. what names it in an error.
-func (op *operation) onS3(what string, do func(server objects) error) error {
+func (op *operation) onS3(what string, do func(server objectStore) error) error {
 	server, err := op.plugin.openObjects()
 	if err != nil {
 		return fmt.Errorf("cannot open the S3 server: %w", err)
@@ -340,21 +315,6 @@ func (op *operation) onS3(what string, do func(server objects) error) error {
 		return fmt.Errorf("cannot %s: %w", what, err)
 	}
 	return nil
-}
-
-// s3Prefixes are the addresses of S3, the contents of its prefix list.
-func (op *operation) s3Prefixes() ([]netip.Prefix, error) {
-	var prefixes []netip.Prefix
-	err := op.onS3("read the address of the S3 server's endpoint", func(server objects) error {
-		endpoint, err := url.Parse(server.endpoint)
-		if err != nil {
-			return err
-		}
-		addr, err := netip.ParseAddr(endpoint.Hostname())
-		prefixes = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
-		return err
-	})
-	return prefixes, err
 }
 
 func (op *operation) ec2ARN(kind, id string) string {

@@ -12,16 +12,14 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// checkRecord checks a record set of the one hosted zone. The type may change in an
-// update: the real provider deletes the old set and creates the new one in one
-// change, and the engine keeps the old id.
+// checkRecord checks a record set of the one hosted zone.
 func checkRecord(op *operation, r store.Record) error {
 	if zone := r.Text("zoneId"); zone != cloud.ZoneID {
 		return apiError("NoSuchHostedZone",
 			"No hosted zone found with ID: %s; localcloud has %s (%s)", zone, cloud.ZoneID, cloud.ZoneName)
 	}
 	name, kind := schema.NormalDomain(r.Text("name")), r.Text("type")
-	r["name"], r["fqdn"], r["allowOverwrite"] = name, name, r.Flag("allowOverwrite")
+	r["name"], r["fqdn"] = name, name
 	if name != cloud.ZoneName && !strings.HasSuffix(name, "."+cloud.ZoneName) {
 		// The real provider treats it as a name within the zone and puts the
 		// zone's behind it, which no program with another domain can mean.
@@ -41,16 +39,10 @@ func checkRecord(op *operation, r store.Record) error {
 	if _, err := served(r).RRs(); err != nil {
 		return changeError("Invalid Resource Record: %s", err)
 	}
-	if other := op.Records[recordID(r)]; r["id"] == nil && other != nil && other.Text("type") != kind {
-		return fmt.Errorf(
-			"localcloud cannot create %s: the record set that had this id until its type changed keeps it; remove that "+
-				"one first",
-			recordID(r))
-	}
 	for id, other := range op.Records {
 		sameName, sameType := id != r.Text("id") && other.Text("name") == name, other.Text("type") == kind
 		switch {
-		case sameName && sameType && (r["id"] != nil || !r.Flag("allowOverwrite")):
+		case sameName && sameType:
 			return changeError("Tried to create resource record set [name='%s.', type='%s'] but it already exists", name, kind)
 		case sameName && !sameType && (other.Text("type") == "CNAME" || kind == "CNAME"):
 			return changeError(
@@ -64,16 +56,6 @@ func checkRecord(op *operation, r store.Record) error {
 
 func recordID(r store.Record) string {
 	return r.Text("zoneId") + "_" + r.Text("name") + "_" + r.Text("type")
-}
-
-// makeRecord takes the place of a record set that it may overwrite.
-func makeRecord(_ context.Context, op *operation, r store.Record) error {
-	for id, other := range op.Records {
-		if other.Text("name") == r.Text("name") && other.Text("type") == r.Text("type") {
-			delete(op.Records, id)
-		}
-	}
-	return nil
 }
 
 // applyRecords brings the name server to what the store says.

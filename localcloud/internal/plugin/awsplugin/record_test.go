@@ -90,32 +90,15 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		h.cloud.records)
 }
 
-func TestARecordsTypeChangesInPlace(t *testing.T) {
+func TestARecordsTypeDoesNotChangeInPlace(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs())
-	txt := h.create(recordType, "txt", recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
-	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "TXT", "records": []string{"other"}}), false),
-		"but it already exists")
-	require.ErrorContains(t, h.tryUpdate(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}),
-		false), "conflicts with other records")
-	require.NoError(t, h.delete(txt))
-
-	h.update(a, recordInputs(object{"type": "CNAME", "records": []string{"www.example.org"}}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "CNAME", TTL: 300,
-		Values: []string{"www.example.org"}}}, h.cloud.records)
-	require.True(t, h.refresh(a))
-	require.Equal(t, "CNAME", a.get("type"))
-	h.refuses("conflicts with other records", recordType,
-		recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}}))
-	h.refuses("keeps it; remove that one first", recordType, recordInputs())
-
-	h.update(a, recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::1"}}))
-	taken := h.create(recordType, "taken",
-		recordInputs(object{"type": "AAAA", "records": []string{"2001:db8::2"}, "allowOverwrite": true}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "AAAA", TTL: 300, Values: []string{"2001:db8::2"}}},
-		h.cloud.records)
-	require.NoError(t, h.delete(taken))
-	require.Empty(t, h.state().Records)
+	txt := recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}})
+	for _, dryRun := range []bool{true, false} {
+		require.ErrorContains(t, h.tryUpdate(a, txt, dryRun),
+			`a change of type in place is not supported by localcloud: set pulumi.ReplaceOnChanges([]string{"type"})`)
+	}
+	require.Equal(t, "A", h.cloud.records[0].Type)
 }
 
 func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
@@ -143,7 +126,7 @@ func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
 		"name servers of the zone": {"belongs to the zone",
 			object{"name": "localcloud.test", "type": "NS", "records": []string{"ns.example.org"}}},
 		"a name that is localcloud's": {"the name is localcloud's own",
-			object{"name": "acme.localcloud.test", "allowOverwrite": true}},
+			object{"name": "acme.localcloud.test"}},
 		"a name with a blank": {"another character", object{"name": "a b.localcloud.test"}},
 		"an A that is no address": {"write an IPv4 address",
 			object{"name": "new.localcloud.test", "records": []string{"www.example.org"}}},
@@ -166,6 +149,7 @@ func TestWhatLocalcloudDoesNotKnowOfRecordsIsRefusedByName(t *testing.T) {
 		`aliases: localcloud does not support property "aliases" of aws:route53/record:Record: use records and ttl`: {
 			"aliases": []object{{"name": "a"}},
 		},
+		`allowOverwrite: localcloud does not support property`: {"allowOverwrite": true},
 		`weightedRoutingPolicies: localcloud does not support property`: {
 			"weightedRoutingPolicies": []object{{"weight": 1}},
 		},
@@ -178,17 +162,6 @@ func TestWhatLocalcloudDoesNotKnowOfRecordsIsRefusedByName(t *testing.T) {
 		require.Len(t, failures, 1)
 		require.Contains(t, failures[0], want)
 	}
-}
-
-func TestARecordIsOverwrittenOnlyWhenThatIsAllowed(t *testing.T) {
-	h := newHarness(t)
-	h.create(recordType, "old", recordInputs())
-	h.refuses("but it already exists", recordType, recordInputs(object{"allowOverwrite": false}))
-	taken := h.create(recordType, "new", recordInputs(object{"allowOverwrite": true, "records": []string{"198.18.1.2"}}))
-	require.Equal(t, []dns.Record{{Name: "site.localcloud.test", Type: "A", TTL: 300, Values: []string{"198.18.1.2"}}},
-		h.cloud.records)
-	_, diff := h.diff(taken, recordInputs(object{"records": []string{"198.18.1.2"}}))
-	require.False(t, diff.HasChanges, "what is no longer said stays as it was")
 }
 
 func TestARecordThatTheNameServerDoesNotTakeDoesNotExist(t *testing.T) {

@@ -88,7 +88,7 @@ func (s *site) makeSite() {
 			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}},
 		},
 		"egress": []object{
-			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "prefixListIds": []string{s.endpoint.get("prefixListId")}},
+			{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": []string{"0.0.0.0/0"}},
 		},
 	})
 	s.server = s.create("aws:ec2/instance:Instance", "server", s.serverInputs())

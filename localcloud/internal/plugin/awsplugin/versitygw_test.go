@@ -85,9 +85,7 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	s := &site{harness: newHarness(t)}
-	s.plugin.openObjects = func() (objects, error) {
-		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
-	}
+	s.plugin.openObjects = func() (objectStore, error) { return server, nil }
 	s.cloudNetwork()
 
 	for name, denied := range map[string]string{"site-content": denyInsecure,
@@ -111,8 +109,10 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 				"Resource": []string{"arn:aws:s3:::site-content", "arn:aws:s3:::site-backup"}},
 		},
 	}})
+	group := s.create("aws:ec2/securityGroup:SecurityGroup", "server", object{"vpcId": s.vpc.id})
 	instance := s.create("aws:ec2/instance:Instance", "server", object{
 		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "iamInstanceProfile": s.profile.id,
+		"vpcSecurityGroupIds": []string{group.id},
 	})
 
 	ctx := t.Context()
@@ -173,9 +173,7 @@ func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *test
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) {
-		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
-	}
+	h.plugin.openObjects = func() (objectStore, error) { return server, nil }
 	b := h.create("aws:s3/bucketV2:BucketV2", "backup", object{"bucket": "site-backup"})
 	h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "backup",
 		object{"bucket": b.id, "versioningConfiguration": object{"status": "Enabled"}})
@@ -201,9 +199,7 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) {
-		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
-	}
+	h.plugin.openObjects = func() (objectStore, error) { return server, nil }
 	ctx := t.Context()
 	root := client(t, settings,
 		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
@@ -255,9 +251,7 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	h := newHarness(t)
-	h.plugin.openObjects = func() (objects, error) {
-		return objects{objectStore: server, endpoint: settings.Endpoint}, nil
-	}
+	h.plugin.openObjects = func() (objectStore, error) { return server, nil }
 	ctx := t.Context()
 	root := client(t, settings,
 		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))

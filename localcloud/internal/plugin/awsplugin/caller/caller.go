@@ -23,9 +23,9 @@ type Caller struct {
 	// UserID is the unique id, as sts:GetCallerIdentity answers it.
 	UserID          string
 	SecretAccessKey string
-	// roleARN is empty for the administrator, who may do everything.
-	roleARN  string
-	policies []policy.Document
+	// administrator may do everything.
+	administrator bool
+	policies      []policy.Document
 	// boundary is nil for a role without one.
 	boundary *policy.Document
 }
@@ -36,7 +36,7 @@ func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, 
 	if accessKeyID == root.AccessKeyID {
 		return &Caller{
 			ARN:    "arn:aws:iam::" + AccountID + ":user/localcloud",
-			UserID: "AIDALOCALCLOUD0000000", SecretAccessKey: root.SecretAccessKey,
+			UserID: "AIDALOCALCLOUD0000000", SecretAccessKey: root.SecretAccessKey, administrator: true,
 		}, nil
 	}
 	for name, r := range state.Roles {
@@ -51,7 +51,7 @@ func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, 
 			ARN:             fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, name, sessionName),
 			UserID:          r.Shown.Text("uniqueId") + ":" + sessionName,
 			SecretAccessKey: r.Account.SecretAccessKey,
-			roleARN:         r.Shown.Text("arn"), policies: policies, boundary: boundary,
+			policies:        policies, boundary: boundary,
 		}, nil
 	}
 	return nil, nil
@@ -79,14 +79,14 @@ func Documents(state *store.State, r *store.Role) (policies []policy.Document, b
 }
 
 // Refusal is AWS's message when the caller may not send the request, and empty
-// when they may. resourcePolicy is that of the bucket that it is about, or nil.
+// when they may. resourcePolicy is that of the bucket that it is about, which speaks of everybody, or nil.
 func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document) string {
-	if c.roleARN == "" {
+	if c.administrator {
 		return ""
 	}
 	documents := c.policies
 	if resourcePolicy != nil {
-		documents = append(slices.Clip(documents), resourcePolicy.For(c.roleARN))
+		documents = append(slices.Clip(documents), *resourcePolicy)
 	}
 	on := ""
 	if request.Resource != "*" {

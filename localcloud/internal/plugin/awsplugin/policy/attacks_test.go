@@ -383,7 +383,7 @@ func TestARolesRightsOnABucketAreThoseWithinItsBoundary(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			effective, err := policy.Effective("b", nil, []policy.Identity{identity(c.own, c.boundary)})
+			effective, err := merged(t, "", []policy.Identity{identity(c.own, c.boundary)})
 			require.NoError(t, err)
 			if c.want == "" {
 				require.Empty(t, effective)
@@ -406,7 +406,7 @@ func TestARolesRightsOnABucketAreThoseWithinItsBoundary(t *testing.T) {
 		},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {
-			_, err := policy.Effective("b", nil, []policy.Identity{identity(c.own, c.boundary)})
+			_, err := merged(t, "", []policy.Identity{identity(c.own, c.boundary)})
 			require.ErrorContains(t, err, "localcloud cannot enforce")
 		})
 	}

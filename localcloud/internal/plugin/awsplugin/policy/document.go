@@ -25,22 +25,20 @@ type Document struct {
 type Statements []Statement
 
 type Statement struct {
-	Sid          string     `json:"Sid,omitempty"`
-	Effect       string     `json:"Effect"`
-	Principal    *Principal `json:"Principal,omitempty"`
-	NotPrincipal *Principal `json:"NotPrincipal,omitempty"`
-	Action       Strings    `json:"Action,omitempty"`
-	NotAction    Strings    `json:"NotAction,omitempty"`
-	Resource     Strings    `json:"Resource,omitempty"`
-	NotResource  Strings    `json:"NotResource,omitempty"`
-	Condition    Condition  `json:"Condition,omitempty"`
+	Sid          string    `json:"Sid,omitempty"`
+	Effect       string    `json:"Effect"`
+	Principal    Principal `json:"Principal,omitempty"`
+	NotPrincipal Principal `json:"NotPrincipal,omitempty"`
+	Action       Strings   `json:"Action,omitempty"`
+	NotAction    Strings   `json:"NotAction,omitempty"`
+	Resource     Strings   `json:"Resource,omitempty"`
+	NotResource  Strings   `json:"NotResource,omitempty"`
+	Condition    Condition `json:"Condition,omitempty"`
 }
 
-// Principal is everybody, or lists by kind: AWS, Service, Federated, CanonicalUser.
-type Principal struct {
-	Everybody bool
-	Kinds     map[string]Strings
-}
+// Principal lists principals by kind: AWS, Service, Federated, CanonicalUser. "*" is everybody, who is
+// {"AWS": "*"} as well.
+type Principal map[string]Strings
 
 // Strings accepts a single value in place of a list, and booleans and numbers
 // in place of their text, as condition values may be written.
@@ -84,7 +82,7 @@ func (s *Statements) UnmarshalJSON(data []byte) error { return strict(asList(dat
 // UnmarshalJSON accepts "*" or an object of lists.
 func (p *Principal) UnmarshalJSON(data []byte) error {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
-		return json.Unmarshal(data, &p.Kinds)
+		return json.Unmarshal(data, (*map[string]Strings)(p))
 	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
@@ -93,16 +91,8 @@ func (p *Principal) UnmarshalJSON(data []byte) error {
 	if text != "*" {
 		return fmt.Errorf(`principal %q: write "*" or an object such as {"AWS": "arn:..."}`, text)
 	}
-	p.Everybody = true
+	*p = Principal{"AWS": {text}}
 	return nil
-}
-
-// MarshalJSON writes what UnmarshalJSON accepts.
-func (p Principal) MarshalJSON() ([]byte, error) {
-	if p.Everybody {
-		return []byte(`"*"`), nil
-	}
-	return json.Marshal(p.Kinds)
 }
 
 // UnmarshalJSON accepts one value or a list.

@@ -20,33 +20,9 @@ type Identity struct {
 	Boundary *Document
 }
 
-// Effective merges a bucket's own policy, which may be nil, with what the
-// policies of roles say about the bucket. It returns the document for the S3
-// server, or "" when there is nothing to say.
-func Effective(bucket string, own *Document, identities []Identity) (string, error) {
-	var statements []Statement
-	if own != nil {
-		for _, s := range own.Statement {
-			if err := s.checkBounded(identities); err != nil {
-				return "", err
-			}
-			if principals := translate(s, identities); principals != nil {
-				statements = append(statements, Statement{
-					Effect: s.Effect, Principal: principals, Action: s.Action, Resource: s.Resource, Condition: s.Condition,
-				})
-			}
-		}
-	}
-	roles, err := ofRoles(bucket, identities)
-	if err != nil {
-		return "", err
-	}
-	return encode(bucket, json.RawMessage(`"2012-10-17"`), append(statements, roles...))
-}
-
-// Merge puts what the policies of roles say about a bucket into its policy at the
-// S3 server, in place of what Merge put there before. The rest of that policy,
-// which may be empty, has another owner, and stays.
+// Merge puts what the policies of roles say about a bucket into a policy of the
+// bucket, which may be empty, in place of what Merge put there before. It returns the
+// document for the S3 server, or "" when there is nothing to say.
 func Merge(bucket, current string, identities []Identity) (string, error) {
 	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
 	var others []json.RawMessage
@@ -75,7 +51,14 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
 		statements = append(statements, statement)
 	}
-	return encode(bucket, document.Version, statements)
+	if len(statements) == 0 {
+		return "", nil
+	}
+	merged, err := json.Marshal(map[string]any{"Version": document.Version, "Statement": statements})
+	if err != nil {
+		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
+	}
+	return string(merged), nil
 }
 
 // mergedSid begins the ids of the statements that Merge writes.
@@ -109,68 +92,14 @@ func addTo(statements []Statement, added Statement, accessKeyID string) []Statem
 		same := statement
 		same.Principal = nil
 		if reflect.DeepEqual(same, added) {
-			if principals := statement.Principal.Kinds; !slices.Contains(principals["AWS"], accessKeyID) {
+			if principals := statement.Principal; !slices.Contains(principals["AWS"], accessKeyID) {
 				principals["AWS"] = append(principals["AWS"], accessKeyID)
 			}
 			return statements
 		}
 	}
-	added.Principal = &Principal{Kinds: map[string]Strings{"AWS": {accessKeyID}}}
+	added.Principal = Principal{"AWS": {accessKeyID}}
 	return append(statements, added)
-}
-
-func encode[S any](bucket string, version json.RawMessage, statements []S) (string, error) {
-	if len(statements) == 0 {
-		return "", nil
-	}
-	document, err := json.Marshal(map[string]any{"Version": version, "Statement": statements})
-	if err != nil {
-		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
-	}
-	return string(document), nil
-}
-
-// CheckPrincipals refuses, as S3 does, a bucket policy for a role that does not
-// exist. A role that is deleted later does no harm: no caller can act as it.
-func (d Document) CheckPrincipals(accountID string, identities []Identity) error {
-	for i, s := range d.Statement {
-		for _, arn := range s.Principal.Kinds["AWS"] {
-			switch {
-			case arn == "*":
-			case isAccount(arn, accountID):
-				if s.Effect == "Deny" {
-					return fmt.Errorf(
-						"%s denies the whole account, which would shut out everybody: localcloud does not support it", s.name(i))
-				}
-			case !slices.ContainsFunc(identities, func(i Identity) bool { return i.RoleARN == arn }):
-				return fmt.Errorf("%s: %w: %q", s.name(i), ErrInvalidPrincipal, arn)
-			}
-		}
-	}
-	return nil
-}
-
-// translate returns the principals of a bucket policy's statement, or nil when
-// the statement concerns no role. The account as a principal delegates to the
-// policies of its roles, which are merged in any case.
-func translate(s Statement, identities []Identity) *Principal {
-	if s.Principal.isEverybody() {
-		return &Principal{Everybody: true}
-	}
-	var keys Strings
-	for _, identity := range identities {
-		if identity.AccessKeyID != "" && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
-			keys = append(keys, identity.AccessKeyID)
-		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	return &Principal{Kinds: map[string]Strings{"AWS": keys}}
-}
-
-func isAccount(principal, accountID string) bool {
-	return principal == accountID || principal == "arn:aws:iam::"+accountID+":root"
 }
 
 // onBucket restricts the statements of a role's policies to one bucket.
@@ -309,17 +238,4 @@ func (c Condition) and(other Condition) (Condition, error) {
 		}
 	}
 	return both, nil
-}
-
-// checkBounded refuses a bucket policy's allowance for a role with a permissions
-// boundary, which would limit that, too.
-func (s Statement) checkBounded(identities []Identity) error {
-	for _, identity := range identities {
-		if s.Effect == "Allow" && identity.Boundary != nil && slices.Contains(s.Principal.Kinds["AWS"], identity.RoleARN) {
-			return fmt.Errorf(
-				"the bucket policy allows something to %s, which has a permissions boundary: localcloud cannot enforce it",
-				identity.RoleARN)
-		}
-	}
-	return nil
 }

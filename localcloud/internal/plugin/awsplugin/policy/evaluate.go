@@ -46,15 +46,6 @@ func Evaluate(documents []Document, request Request) Decision {
 	return decision
 }
 
-// For returns the statements of a bucket's policy that speak of a role by name,
-// or of everybody.
-func (d Document) For(roleARN string) Document {
-	d.Statement = slices.DeleteFunc(slices.Clone(d.Statement), func(s Statement) bool {
-		return !s.Principal.isEverybody() && !slices.Contains(s.Principal.Kinds["AWS"], roleARN)
-	})
-	return d
-}
-
 func (s Statement) isAbout(request Request) bool {
 	return s.coversAction(request.Action) && s.Condition.holds(request.Keys) &&
 		covers(s.Resource, s.NotResource, "s")(request.Resource)

@@ -37,7 +37,7 @@ func problem(found bool, text string) error {
 // TrustsEC2 says whether EC2 may assume the role for an instance.
 func (d Document) TrustsEC2() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
-		ec2 := slices.Contains(s.principals("Service"), "ec2.amazonaws.com")
+		ec2 := slices.Contains(s.Principal["Service"], "ec2.amazonaws.com")
 		return s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0
 	})
 }
@@ -45,7 +45,7 @@ func (d Document) TrustsEC2() bool {
 // checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
 // oversight: GitHub's tokens have one issuer for all repositories there are.
 func (s Statement) checkFederated() error {
-	for _, provider := range s.principals("Federated") {
+	for _, provider := range s.Principal["Federated"] {
 		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
 		switch {
 		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
@@ -126,7 +126,8 @@ func (s Statement) checkResources() error {
 	return nil
 }
 
-// BucketPolicy reads the policy that a program gives a bucket.
+// BucketPolicy reads the policy that a program gives a bucket. It speaks of everybody: what a role may
+// do, the policies of the role say.
 func BucketPolicy(bucket, text string) (Document, error) {
 	return read(text, func(s Statement) error {
 		err := cmp.Or(
@@ -140,9 +141,10 @@ func BucketPolicy(bucket, text string) (Document, error) {
 		if err != nil {
 			return err
 		}
-		for kind := range s.Principal.Kinds {
-			if kind != "AWS" {
-				return fmt.Errorf("has a principal of kind %s: localcloud knows only AWS principals", kind)
+		for kind, names := range s.Principal {
+			if kind != "AWS" || !slices.Equal(names, Strings{"*"}) {
+				return fmt.Errorf("has a principal of kind %s, %q: localcloud knows only \"*\"; write what a role may do into its "+
+					"own policy", kind, names)
 			}
 		}
 		for _, resource := range s.Resource {
@@ -155,24 +157,11 @@ func BucketPolicy(bucket, text string) (Document, error) {
 	})
 }
 
-// IsPublic says whether the policy grants anything to everybody, as a public
-// access block understands it.
+// IsPublic says whether a bucket's policy grants anything, which is then to everybody.
 func (d Document) IsPublic() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
-		return s.Effect == "Allow" && s.Principal != nil && s.Principal.isEverybody()
+		return s.Effect == "Allow"
 	})
-}
-
-// principals are those of a kind; a statement without a principal has none.
-func (s Statement) principals(kind string) Strings {
-	if s.Principal == nil {
-		return nil
-	}
-	return s.Principal.Kinds[kind]
-}
-
-func (p Principal) isEverybody() bool {
-	return p.Everybody || slices.Contains(p.Kinds["AWS"], "*")
 }
 
 // checkCondition refuses a condition that cannot be decided by. known gets keys in lower case.
@@ -219,6 +208,3 @@ func isRequestKey(key string) bool {
 	}
 	return slices.Contains(slices.Concat(serverKeys(), requestKeys()), key)
 }
-
-// ErrInvalidPrincipal is what S3 answers to a policy for a principal that does not exist.
-var ErrInvalidPrincipal = errors.New("invalid principal in policy")

@@ -64,16 +64,13 @@ func New(settings cloud.S3) (*Server, error) {
 }
 
 func (s *Server) Buckets(ctx context.Context) ([]string, error) {
+	output, err := s.s3.ListBuckets(ctx, &s3.ListBucketsInput{})
+	if err != nil {
+		return nil, err
+	}
 	var names []string
-	pages := s3.NewListBucketsPaginator(s.s3, &s3.ListBucketsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range page.Buckets {
-			names = append(names, aws.ToString(b.Name))
-		}
+	for _, b := range output.Buckets {
+		names = append(names, aws.ToString(b.Name))
 	}
 	return names, nil
 }

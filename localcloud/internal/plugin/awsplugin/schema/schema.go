@@ -24,8 +24,7 @@ type Type struct {
 	Token string `json:"-"`
 	// Table is where the resources are in the store, such as Vpcs, or Buckets.Policy for a part of
 	// another resource. It is empty for those that are kept otherwise.
-	Table  string  `json:"table"`
-	Within *Within `json:"within"`
+	Table string `json:"table"`
 	// ARN is the service and the kind of resource in the type's ARNs, such as ec2:vpc.
 	// It is empty for a part of another resource.
 	ARN string `json:"arn"`
@@ -101,16 +100,6 @@ type Property struct {
 	// Hashed properties appear in the state as a hash of the input.
 	Hashed bool  `json:"hashed"`
 	Rule   *Rule `json:"rule"`
-}
-
-// Within says that resources are elements of a list in another one, which their property Parent names.
-type Within struct {
-	Table  string `json:"table"`
-	Parent string `json:"parent"`
-	List   string `json:"list"`
-	// Elements are the element's properties by the resource's. All resources have what is fixed.
-	Elements map[string]string `json:"elements"`
-	Fixed    map[string]any    `json:"fixed"`
 }
 
 // Unique is a constraint, and AWS's error.

@@ -41,12 +41,27 @@ func paths(prefix string, properties map[string]*Property, unsupported []string,
 	}
 }
 
+// refused reports whether localcloud does not support an input, or what the input is a part of.
+func refused(inputs map[string]string, path string) bool {
+	for i, r := range path + "." {
+		if r == '.' && inputs[path[:i]] == "unsupported" {
+			return true
+		}
+	}
+	return false
+}
+
 // stricter are the inputs that localcloud requires and AWS does not.
 func stricter() map[string]string {
 	const (
 		noDefault   = "AWS has a default VPC, IPAM or a launch template in its place, and localcloud has not"
 		onlyGateway = "localcloud has no other target of a route, and no other destination"
 		noAlias     = "AWS has an alias in its place, and localcloud has not"
+		onlyBlocks  = "AWS takes groups and prefix lists in its place"
+		blocked     = "no bucket may be public here"
+		ofLifecycle = "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2 "
+		ofBlock     = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock "
+		encryption  = "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2 rules[]"
 	)
 	return map[string]string{
 		"aws:ec2/eipAssociation:EipAssociation allocationId":           "AWS takes publicIp in its place",
@@ -54,6 +69,9 @@ func stricter() map[string]string {
 		"aws:ec2/instance:Instance ami":                                noDefault,
 		"aws:ec2/instance:Instance instanceType":                       noDefault,
 		"aws:ec2/instance:Instance subnetId":                           noDefault,
+		"aws:ec2/instance:Instance vpcSecurityGroupIds":                "AWS takes the VPC's default group in its place",
+		"aws:ec2/securityGroup:SecurityGroup egress[].cidrBlocks":      onlyBlocks,
+		"aws:ec2/securityGroup:SecurityGroup ingress[].cidrBlocks":     onlyBlocks,
 		"aws:ec2/securityGroup:SecurityGroup vpcId":                    noDefault,
 		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":       "AWS takes other sources in its place",
 		"aws:ec2/subnet:Subnet cidrBlock":                              noDefault,
@@ -63,8 +81,15 @@ func stricter() map[string]string {
 		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId": "AWS takes gatewayId in its place",
 		"aws:route53/record:Record records":                            noAlias,
 		"aws:route53/record:Record ttl":                                noAlias,
-		"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2 rules": "S3 refuses a configuration " +
-			"without rules",
+
+		ofBlock + "blockPublicAcls":       blocked,
+		ofBlock + "blockPublicPolicy":     blocked,
+		ofBlock + "ignorePublicAcls":      blocked,
+		ofBlock + "restrictPublicBuckets": blocked,
+		ofLifecycle + "rules":             "S3 refuses a configuration without rules",
+		ofLifecycle + "rules[].abortIncompleteMultipartUpload.daysAfterInitiation": "S3 refuses the action without it",
+		ofLifecycle + "rules[].expiration.expiredObjectDeleteMarker":               "AWS takes a date or days in its place",
+		encryption + ".applyServerSideEncryptionByDefault":                         "S3 refuses a rule without it",
 	}
 }
 
@@ -92,7 +117,7 @@ func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
 		for path, what := range document.Types[token] {
 			input := token + " " + path
 			switch {
-			case inputs[path] == "unsupported":
+			case refused(inputs, path):
 				continue // which flags it has is of no importance
 			case stricter()[input] != "":
 				what = strings.Replace(what, "optional", "required", 1)

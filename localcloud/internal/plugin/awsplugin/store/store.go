@@ -95,6 +95,7 @@ type State struct {
 	RouteTableAssociations Table                `json:"routeTableAssociations"`
 	VpcEndpoints           Table                `json:"vpcEndpoints"`
 	SecurityGroups         Table                `json:"securityGroups"`
+	SecurityGroupRules     Table                `json:"securityGroupRules"`
 	Instances              map[string]*Instance `json:"instances"`
 	Addresses              Table                `json:"addresses"`
 	Roles                  map[string]*Role     `json:"roles"`
@@ -124,9 +125,6 @@ type Instance struct {
 	Architecture string `json:"architecture"`
 	// AutoPublicIP is the auto-assigned public address, empty while there is none.
 	AutoPublicIP string `json:"autoPublicIp,omitempty"`
-	// AutoAssign says that the instance asked for a public address at launch,
-	// and so gets one again when it loses an Elastic IP.
-	AutoAssign bool `json:"autoAssign"`
 }
 
 // Role is a role with its inline policies and the account that stands for it
@@ -150,11 +148,9 @@ type Bucket struct {
 	Versioning   Record `json:"versioning,omitempty"`
 	Encryption   Record `json:"encryption,omitempty"`
 	PublicAccess Record `json:"publicAccess,omitempty"`
-	// PublicAccessRemoved says that the block which every new bucket has was removed.
-	PublicAccessRemoved bool   `json:"publicAccessRemoved,omitempty"`
-	Ownership           Record `json:"ownership,omitempty"`
-	Policy              Record `json:"policy,omitempty"` // as the program wrote it
-	Lifecycle           Record `json:"lifecycle,omitempty"`
+	Ownership    Record `json:"ownership,omitempty"`
+	Policy       Record `json:"policy,omitempty"` // as the program wrote it
+	Lifecycle    Record `json:"lifecycle,omitempty"`
 }
 
 func newState() *State {
