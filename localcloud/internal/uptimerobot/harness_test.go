@@ -27,6 +27,7 @@ const (
 // double is an account with its API served.
 type double struct {
 	*uptimerobot.Server
+	*faulty
 	url     string
 	webhook string
 	alerts  *victorops.Server
@@ -50,10 +51,11 @@ func serve(t *testing.T, change ...func(*uptimerobot.Settings)) *double {
 	}
 	server, err := uptimerobot.New(settings)
 	require.NoError(t, err)
-	endpoint := httptest.NewServer(server)
+	api := &faulty{api: server, before: map[string]*httptest.ResponseRecorder{}}
+	endpoint := httptest.NewServer(api)
 	t.Cleanup(endpoint.Close)
 	return &double{
-		Server: server, url: endpoint.URL, alerts: alerts,
+		Server: server, faulty: api, url: endpoint.URL, alerts: alerts,
 		webhook: told.URL + "/integrations/uptimerobot/20131114/alert/" + victorOpsKey + "/site?",
 	}
 }

@@ -65,16 +65,12 @@ func Paid() Plan {
 //
 //	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
 //	GET  /localcloud/state     what exists, without secrets: State
-//	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
 	http.Handler
 	settings Settings
 
 	mu      sync.Mutex
 	account account
-	// before are the lists as they were before the last change, by path.
-	before  map[string][]any
-	faults  []Fault
 	busy    map[int64]bool
 	notices []Notice
 	// window is the minute in which requests are counted.
@@ -85,10 +81,7 @@ type Server struct {
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
 	mux := http.NewServeMux()
-	s := &Server{
-		Handler: http.MaxBytesHandler(mux, largestBody), settings: settings,
-		before: map[string][]any{}, busy: map[int64]bool{},
-	}
+	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), settings: settings, busy: map[int64]bool{}}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
@@ -111,7 +104,6 @@ func New(settings Settings) (*Server, error) {
 	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, s.State())
 	})
-	mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
 }
 
@@ -144,22 +136,15 @@ func (r *refusal) body() any {
 // api is a handler that knows the rules of all requests.
 func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		fault, fails := s.fault(r)
-		if fails && !fault.CarriedOut && !fault.Stale {
-			fault.answer(w)
-			return
-		}
 		if !s.counts(w) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.WriteHeader(http.StatusTooManyRequests)
 			_, _ = io.WriteString(w, "ThrottlerException: Too Many Requests") // an error is that of a caller who is gone
 			return
 		}
-		status, body, err := s.answered(fault, handle, r)
+		status, body, err := s.answered(handle, r)
 		refused, ok := errors.AsType[*refusal](err)
 		switch {
-		case fault.CarriedOut:
-			fault.answer(w)
 		case ok:
 			https.Answer(w, refused.status, refused.body())
 		case err != nil:
@@ -173,18 +158,13 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 }
 
 // answered carries out a request whose key is right.
-func (s *Server) answered(
-	fault Fault, handle func(*http.Request) (int, any, error), r *http.Request,
-) (status int, body any, err error) {
+func (s *Server) answered(handle func(*http.Request) (int, any, error), r *http.Request) (int, any, error) {
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
 		return 0, nil, refuse(http.StatusUnauthorized, "003-005", "Unauthorized")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if stale, ok := s.before[strings.TrimPrefix(r.URL.Path, "/v3")]; ok && fault.Stale {
-		return http.StatusOK, map[string]any{"data": stale, "nextLink": nil}, nil
-	}
-	status, body, err = handle(r)
+	status, body, err := handle(r)
 	if err == nil && r.Method != http.MethodGet {
 		err = s.account.save(s.settings.File)
 	}
@@ -238,7 +218,6 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 			return 0, nil, refuse(http.StatusNotFound, "000-004", "%s not found", k.noun)
 		}
 	}
-	before := s.snapshot(k)
 	status, count := http.StatusOK, s.account.Changed
 	switch {
 	case r.Method == http.MethodGet && isList:
@@ -247,7 +226,6 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 		return status, k.tell(id), nil
 	case r.Method == http.MethodDelete:
 		k.remove(id)
-		s.before[k.path] = before
 		s.account.Deleted[k.path]++
 		return status, map[string]any{}, nil
 	case isList:
@@ -274,7 +252,6 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if id, err = k.write(id, content); err != nil {
 		return 0, nil, err
 	}
-	s.before[k.path] = before
 	count[k.path]++
 	return status, k.tell(id), nil
 }
@@ -302,12 +279,4 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 		data = append(data, k.tell(id))
 	}
 	return http.StatusOK, map[string]any{"data": data, "nextLink": next}, nil
-}
-
-func (s *Server) snapshot(k kind) []any {
-	all := []any{}
-	for _, id := range k.ids() {
-		all = append(all, k.tell(id))
-	}
-	return all
 }

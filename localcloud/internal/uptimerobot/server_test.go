@@ -154,19 +154,3 @@ func TestAnAccountOutlivesTheProcess(t *testing.T) {
 	require.Equal(t, state, again.State())
 	require.Greater(t, again.created(t, "/v3/integrations", goodHook), id, "no id is given twice")
 }
-
-func TestFaultsAreOrderedOverHTTPAndCheckedThere(t *testing.T) {
-	d := serve(t)
-	status, _ := d.ask(t, http.MethodPut, "/localcloud/faults", "",
-		`[{"method": "GET", "path": "/v3/psps", "times": 1, "status": 503}]`)
-	require.Equal(t, http.StatusNoContent, status)
-	for _, expected := range []int{503, 200} {
-		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
-		require.Equal(t, expected, status)
-	}
-	for _, wrong := range []string{`[{"method": "GET", "times": 1}]`, `[{"method": "GET", "status": 500}]`,
-		`[{"verb": "GET"}]`, `{}`} {
-		status, text := d.ask(t, http.MethodPut, "/localcloud/faults", "", wrong)
-		require.Equal(t, http.StatusBadRequest, status, text)
-	}
-}
