@@ -36,12 +36,10 @@ type Tools struct {
 // tool is a program that is downloaded, or built from its Go module.
 type tool struct {
 	name, pkg string
-	// pinned is the directory, in the project, of the module that pins its version.
-	pinned string
-	// release is the address of the publisher's archive; beside are further programs in it.
-	release string
-	beside  []string
-	flags   []string // of go build
+	pinned    string   // the directory, in the project, of the module that pins its version
+	release   string   // the address of the publisher's archive
+	beside    []string // further programs in that archive
+	flags     []string // of go build
 	// prepare, if any, makes what the build needs beside its modules.
 	prepare func(context.Context) error
 }

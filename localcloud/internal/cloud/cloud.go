@@ -89,8 +89,7 @@ type NetworkInterface struct {
 	// Elastic IP is associated. The zero value means none, and then no way in
 	// or out except to S3.
 	PublicIP netip.Addr
-	// Elastic is whether PublicIP is an Elastic IP.
-	Elastic  bool
+	Elastic  bool // whether PublicIP is an Elastic IP
 	Ingress  []Rule
 	Egress   []Rule
 	Metadata Metadata
@@ -120,12 +119,10 @@ type Metadata struct {
 	Architecture     string
 	// HopLimit is the IP time to live of the service's answers. At 1, no
 	// container on the instance gets an answer.
-	HopLimit int
-	// TokensRequired refuses every request without a session token (IMDSv2).
-	TokensRequired bool
-	// Enabled false answers 403 to everything.
-	Enabled bool
-	Role    *RoleCredentials // nil without an instance profile
+	HopLimit       int
+	TokensRequired bool             // refuses every request without a session token (IMDSv2)
+	Enabled        bool             // false answers 403 to everything
+	Role           *RoleCredentials // nil without an instance profile
 }
 
 // RoleCredentials are what the metadata service hands out for the instance's role.

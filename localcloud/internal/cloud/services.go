@@ -20,11 +20,9 @@ import (
 
 // The services of localcloud find these files and variables in their containers, and take no other settings.
 const (
-	// DataDir is a service's own directory.
-	DataDir = "/data"
-	// BaseLayer and TraefikLayer are the layers of the registry's images.
-	BaseLayer    = "/minbase.tar.gz"
-	TraefikLayer = "/traefik.tar.gz"
+	DataDir      = "/data"           // a service's own directory
+	BaseLayer    = "/minbase.tar.gz" // a layer of the registry's images
+	TraefikLayer = "/traefik.tar.gz" // the other one
 
 	// RootKeyVariable and RootSecretVariable have the administrator's access key.
 	RootKeyVariable    = "ROOT_ACCESS_KEY"

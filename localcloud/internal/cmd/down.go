@@ -73,8 +73,7 @@ func (p *project) destroyStack(ctx context.Context) error {
 }
 
 const (
-	// orphanLimit is how long a plugin may take to end.
-	orphanLimit = 10 * time.Second
+	orphanLimit = 10 * time.Second // how long a plugin may take to end
 	orphanPoll  = 50 * time.Millisecond
 )
 

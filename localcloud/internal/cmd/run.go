@@ -80,8 +80,7 @@ func pluginVerb(ctx context.Context, args []string) error {
 }
 
 const (
-	// stackName is the stack that localcloud deploys.
-	stackName = "local"
+	stackName = "local" // the stack that localcloud deploys
 	// interruptGrace is how long an interrupted deployment may take to end its current step.
 	interruptGrace = 2 * time.Minute
 )

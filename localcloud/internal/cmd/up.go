@@ -194,8 +194,7 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 }
 
 const (
-	// adminUser is the user whose key Pulumi.local.yaml names.
-	adminUser      = "admin"
+	adminUser      = "admin" // the user whose key Pulumi.local.yaml names
 	defaultSSHPort = "12222"
 )
 

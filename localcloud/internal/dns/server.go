@@ -16,10 +16,8 @@ import (
 )
 
 const (
-	// maxDatagram is the size of UDP messages that no network splits, in bytes.
-	maxDatagram = 1232
-	// idleTimeout is how long a connection may stay open without a question.
-	idleTimeout = 2 * time.Second
+	maxDatagram = 1232            // the size of UDP messages that no network splits, in bytes
+	idleTimeout = 2 * time.Second // how long a connection may stay open without a question
 )
 
 // Handler answers from a zone file as it is at each question.

@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// apexTTL is the time to live of the zone's own records, in seconds.
-	apexTTL = 900
+	apexTTL = 900 // the time to live of the zone's own records, in seconds
 	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS it
 	// is 15 minutes; here, no test could wait for that.
 	negativeTTL = 5
@@ -23,8 +22,7 @@ const (
 type Table struct {
 	origin string // with the final dot, as all names here
 	soa    *dns.SOA
-	// sets are the records by name and type.
-	sets map[string]map[uint16][]dns.RR
+	sets   map[string]map[uint16][]dns.RR // the records by name and type
 	// exists holds the names of the sets and all names above them, within the
 	// zone: a name may exist without a record of its own.
 	exists map[string]bool

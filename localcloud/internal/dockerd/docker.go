@@ -26,8 +26,7 @@ var ErrNoContainer = errors.New("no such container")
 // Docker is the docker command, pointed at one engine.
 type Docker struct {
 	Runner run.Runner
-	// Host is DOCKER_HOST; "" means what the environment says.
-	Host string
+	Host   string // DOCKER_HOST; "" means what the environment says
 	// find returns Host at each command instead, where it is set.
 	find func(context.Context) (string, error)
 }

@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	// maxSocketPath is the longest path of a Unix socket (sun_path, unix(7)).
-	maxSocketPath = 107
+	maxSocketPath = 107 // the longest path of a Unix socket (sun_path, unix(7))
 	startTimeout  = 60 * time.Second
 	stopTimeout   = 60 * time.Second
 )

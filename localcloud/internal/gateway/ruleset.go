@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	outside = "eth0" // the interface on localcloud's network
-	inside  = "vpc0" // the bridge to which the instances are plugged
-	// metadataAddress is the instance metadata service's, the same on every VPC.
-	metadataAddress = "169.254.169.254"
+	outside         = "eth0"            // the interface on localcloud's network
+	inside          = "vpc0"            // the bridge to which the instances are plugged
+	metadataAddress = "169.254.169.254" // the instance metadata service's, the same on every VPC
 	maxPort         = 65535
 )
 

@@ -20,10 +20,8 @@ import (
 )
 
 const (
-	// Range is the benchmarking range of RFC 2544, which no network routes.
-	Range = "198.18.0.0/15"
-	// Bridge is the host's interface on localcloud's network.
-	Bridge = "localcloud"
+	Range  = "198.18.0.0/15" // the benchmarking range of RFC 2544, which no network routes
+	Bridge = "localcloud"    // the host's interface on localcloud's network
 	// noTable removes the host's table, if there is one.
 	noTable = "table ip localcloud\ndelete table ip localcloud\n"
 

@@ -12,12 +12,9 @@ import (
 type Recipe struct {
 	Name     string
 	Packages []string
-	// Files are added at the end.
-	Files []File
-	// Commands run in the finished system, before the files are added.
-	Commands []string
-	// Compress makes the archive a gzip, for a registry's layer.
-	Compress bool
+	Files    []File   // added at the end
+	Commands []string // run in the finished system, before the files are added
+	Compress bool     // makes the archive a gzip, for a registry's layer
 }
 
 // File is one file of a recipe or of a layer.

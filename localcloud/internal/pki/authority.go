@@ -27,8 +27,7 @@ import (
 const (
 	authorityLifetime   = 10 * 365 * 24 * time.Hour
 	certificateLifetime = 365 * 24 * time.Hour
-	// renewBefore leaves a long-lived local cloud room to be started again.
-	renewBefore = 30 * 24 * time.Hour
+	renewBefore         = 30 * 24 * time.Hour // leaves a long-lived local cloud room to be started again
 )
 
 // Authority is a certificate authority kept as ca.pem and ca.key in one directory.

@@ -17,14 +17,11 @@ import (
 
 // Command is one command line and its surroundings.
 type Command struct {
-	Name string
-	Args []string
-	// Dir is the working directory; "" means the current one.
-	Dir string
-	// Env is added to the environment of this process, as "KEY=value".
-	Env []string
-	// Stdin may be nil.
-	Stdin io.Reader
+	Name  string
+	Args  []string
+	Dir   string    // the working directory; "" means the current one
+	Env   []string  // added to the environment of this process, as "KEY=value"
+	Stdin io.Reader // may be nil
 	// Stream gets standard output and standard error as they come, beside
 	// what is captured. It may be nil.
 	Stream io.Writer

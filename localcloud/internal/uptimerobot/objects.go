@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	typeKeyword = "KEYWORD"
-	// typeHeartbeat waits for requests instead of making them.
-	typeHeartbeat = "HEARTBEAT"
+	typeKeyword   = "KEYWORD"
+	typeHeartbeat = "HEARTBEAT" // waits for requests instead of making them
 	typeWebhook   = "Webhook"
 
 	keywordNotExists = "ALERT_NOT_EXISTS"
@@ -42,20 +41,17 @@ type monitor struct {
 	KeywordCaseType int
 	KeywordValue    string
 	Contacts        []contact
-	// Token is the secret in the URL of a heartbeat, and Grace how many seconds one may be late.
-	Token string
-	Grace int
-	// LastBeat is when the last heartbeat came, and Beats how many did.
-	LastBeat time.Time
-	Beats    int
+	Token           string    // the secret in the URL of a heartbeat
+	Grace           int       // how many seconds a heartbeat may be late
+	LastBeat        time.Time // of the last heartbeat
+	Beats           int       // how many heartbeats came
 
-	Status string
-	Reason string
-	Since  time.Time
-	Checks int
-	// Due is when it is asked for next, and Revision counts its changes.
-	Due      time.Time
-	Revision int
+	Status   string
+	Reason   string
+	Since    time.Time
+	Checks   int
+	Due      time.Time // when it is asked for next
+	Revision int       // counts its changes
 }
 
 // contact is a web-hook that a monitor tells.
@@ -79,8 +75,7 @@ type page struct {
 	ID           int64
 	FriendlyName string
 	CustomDomain string
-	// MonitorIDs are those that it shows; a single 0 shows all.
-	MonitorIDs []int64
+	MonitorIDs   []int64 // those that it shows; a single 0 shows all
 }
 
 func (s *Server) kinds() []kind {

@@ -26,32 +26,23 @@ const largestBody = 1 << 20
 
 // Settings are those of an account and of the double itself.
 type Settings struct {
-	// Key is the account's main API key.
-	Key string
-	// Plan is what the account has paid for.
-	Plan Plan
-	// PageSize is how many objects a page of a list has.
-	PageSize int
-	// Heartbeat is the token of the account's heartbeat monitor; "" is none.
-	Heartbeat string
-	// Client asks for the monitored pages and calls web-hooks.
-	Client *http.Client
+	Key       string       // the account's main API key
+	Plan      Plan         // what the account has paid for
+	PageSize  int          // how many objects a page of a list has
+	Heartbeat string       // the token of the account's heartbeat monitor; "" is none
+	Client    *http.Client // asks for the monitored pages and calls web-hooks
 	// File keeps the account over a restart. Optional.
 	File string
 	// Second is how long a second of a monitor's interval is. It is one, but in tests.
 	Second time.Duration
-	// Log gets the errors that no answer reports.
-	Log func(string)
+	Log    func(string) // gets the errors that no answer reports
 }
 
 // Plan is what an account may do.
 type Plan struct {
-	// RequestsPerMinute is how many requests the API takes.
-	RequestsPerMinute int
-	// MinInterval is the shortest interval of a monitor, in seconds.
-	MinInterval int
-	// Monitors is how many monitors there may be.
-	Monitors int
+	RequestsPerMinute int // how many requests the API takes
+	MinInterval       int // the shortest interval of a monitor, in seconds
+	Monitors          int // how many monitors there may be
 	// Webhooks and CustomDomains say whether there may be any.
 	Webhooks, CustomDomains bool
 }
@@ -73,8 +64,7 @@ type Server struct {
 	account account
 	busy    map[int64]bool
 	notices []Notice
-	// window is the minute in which requests are counted.
-	window  time.Time
+	window  time.Time // the minute in which requests are counted
 	counted int
 }
 
@@ -109,10 +99,9 @@ func New(settings Settings) (*Server, error) {
 
 // refusal is an answer that is an error, for who asked.
 type refusal struct {
-	status int
-	code   string
-	// messages are several when the input is not valid.
-	messages []string
+	status   int
+	code     string
+	messages []string // several when the input is not valid
 }
 
 func (r *refusal) Error() string { return strings.Join(r.messages, "; ") }
@@ -199,9 +188,8 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 type kind struct {
 	noun, path string
 	schemas    schemas
-	// ids are sorted, and tell returns one of them in the API's form.
-	ids  func() []int64
-	tell func(id int64) any
+	ids        func() []int64     // sorted
+	tell       func(id int64) any // an object in the API's form
 	// write makes or changes an object by a request's body; id is 0 for a new one. It returns the id.
 	write  func(id int64, content []byte) (int64, error)
 	remove func(id int64)

@@ -22,19 +22,14 @@ const (
 	// confirmations is how often a page that failed is asked for again, a second
 	// apart, before that is an outage. UptimeRobot takes up to half a minute for it.
 	confirmations = 2
-	// largestPage is the most that is read of a page, in bytes.
-	largestPage = 1 << 20
+	largestPage   = 1 << 20 // the most that is read of a page, in bytes
 
-	// deliveries is how often a web-hook is called that does not take an alert.
-	deliveries = 3
-	// noticesKept is how many notices are remembered: more than any test makes.
-	noticesKept = 1000
-	// noticeTimeout is how long a web-hook may take.
-	noticeTimeout = 15 * time.Second
+	deliveries    = 3                // how often a web-hook is called that does not take an alert
+	noticesKept   = 1000             // how many notices are remembered: more than any test makes
+	noticeTimeout = 15 * time.Second // how long a web-hook may take
 
-	// heartbeatInterval and heartbeatGrace are the heartbeat monitor's settings, in seconds.
-	heartbeatInterval = 60
-	heartbeatGrace    = 60
+	heartbeatInterval = 60 // of the heartbeat monitor, in seconds
+	heartbeatGrace    = 60 // the same
 )
 
 // Run makes the monitors work until the context ends.
@@ -240,8 +235,7 @@ type Notice struct {
 	// Error is why it was not taken, or "".
 	Error string `json:"error"`
 
-	// variables are those of a web-hook's template.
-	variables map[string]string
+	variables map[string]string // for a web-hook's template
 }
 
 // newNotice says how a monitor is, by its Reason, after it was otherwise since Since.

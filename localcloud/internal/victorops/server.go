@@ -22,10 +22,8 @@ import (
 )
 
 const (
-	// kept is how many alerts are remembered: more than any test sends.
-	kept = 1000
-	// largestBody is the most that is read of a request, in bytes.
-	largestBody = 1 << 20
+	kept        = 1000    // how many alerts are remembered: more than any test sends
+	largestBody = 1 << 20 // the most that is read of a request, in bytes
 )
 
 // Message is one alert that was accepted.

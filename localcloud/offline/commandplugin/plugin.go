@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	name = "command"
-	// version is that of the plugin which this one behaves like.
-	version = "1.2.1"
+	name    = "command"
+	version = "1.2.1" // of the plugin which this one behaves like
 )
 
 // Serve runs the plugin until the engine ends it. It reads the engine's

@@ -33,10 +33,8 @@ import (
 )
 
 const (
-	// version is that of the Pulumi release whose language host this one follows.
-	version = "3.250.0"
-	// engineProbe is how often the host checks that its engine is there.
-	engineProbe = time.Minute
+	version     = "3.250.0"   // of the Pulumi release whose language host this one follows
+	engineProbe = time.Minute // how often the host checks that its engine is there
 )
 
 // Serve runs the language host until ctx ends, the engine interrupts it, or the
@@ -99,9 +97,8 @@ type host struct {
 
 	// stdout and stderr are the program's; the engine shows them.
 	stdout, stderr io.Writer
-	// cancelled ends when the engine cancels what is under way.
-	cancelled context.Context
-	cancel    context.CancelFunc
+	cancelled      context.Context // ends when the engine cancels what is under way
+	cancel         context.CancelFunc
 
 	engineAddress atomic.Pointer[string]
 }

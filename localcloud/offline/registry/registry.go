@@ -32,8 +32,7 @@ import (
 )
 
 const (
-	// Upstream is the registry behind the name docker.io.
-	Upstream = "registry-1.docker.io"
+	Upstream = "registry-1.docker.io" // the registry behind the name docker.io
 
 	upstreamTimeout = 5 * time.Second
 )
@@ -52,8 +51,7 @@ type object struct {
 	mediaType types.MediaType
 	digest    v1.Hash
 	content   []byte
-	// file has the content of a layer, which is neither copied nor held in memory.
-	file string
+	file      string // has the content of a layer, which is neither copied nor held in memory
 }
 
 // NewHandler returns a handler that serves images for this machine's architecture. upstream makes
@@ -210,8 +208,7 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 type Image struct {
 	References []string // such as library/debian:trixie-slim
-	// Layers are files: gzipped tar archives, the lowest first.
-	Layers     []string
+	Layers     []string // files: gzipped tar archives, the lowest first
 	Entrypoint []string
 	Cmd        []string
 }

@@ -22,9 +22,8 @@ import (
 )
 
 const (
-	name = "tls"
-	// version is that of the SDK whose default provider asks for this plugin.
-	version = "5.2.0"
+	name    = "tls"
+	version = "5.2.0" // of the SDK whose default provider asks for this plugin
 
 	// privateKey is the one type. It has no update: every change of an input replaces the key.
 	privateKey = "tls:index/privateKey:PrivateKey"
