@@ -26,25 +26,22 @@ const largestBody = 1 << 20
 
 // Settings are those of an account and of the double itself.
 type Settings struct {
-	Key       string       // the account's main API key
-	Plan      Plan         // what the account has paid for
-	PageSize  int          // how many objects a page of a list has
-	Heartbeat string       // the token of the account's heartbeat monitor; "" is none
-	Client    *http.Client // asks for the monitored pages and calls web-hooks
-	// File keeps the account over a restart. Optional.
-	File string
-	// Second is how long a second of a monitor's interval is. It is one, but in tests.
-	Second time.Duration
-	Log    func(string) // gets the errors that no answer reports
+	Key       string        // the account's main API key
+	Plan      Plan          // what the account has paid for
+	PageSize  int           // how many objects a page of a list has
+	Heartbeat string        // the token of the account's heartbeat monitor; "" is none
+	Client    *http.Client  // asks for the monitored pages and calls web-hooks
+	File      string        // keeps the account over a restart; "" is none
+	Second    time.Duration // how long a second of a monitor's interval is: shorter in tests
+	Log       func(string)  // gets the errors that no answer reports
 }
 
 // Plan is what an account may do.
 type Plan struct {
-	RequestsPerMinute int // how many requests the API takes
-	MinInterval       int // the shortest interval of a monitor, in seconds
-	Monitors          int // how many monitors there may be
-	// Webhooks and CustomDomains say whether there may be any.
-	Webhooks, CustomDomains bool
+	RequestsPerMinute       int  // how many requests the API takes
+	MinInterval             int  // the shortest interval of a monitor, in seconds
+	Monitors                int  // how many monitors there may be
+	Webhooks, CustomDomains bool // whether there may be any
 }
 
 // Paid is a plan that has everything.
