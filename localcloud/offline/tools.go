@@ -249,11 +249,10 @@ func (t Tools) Plugins(ctx context.Context) error {
 // realPlugin returns the directory of the user's plugin or of the publisher's, which it downloads
 // into the cache; "" means none.
 func (t Tools) realPlugin(ctx context.Context, release, binary, user, cached string) (string, error) {
-	if executable(filepath.Join(user, binary)) {
-		return user, nil
-	}
-	if executable(filepath.Join(cached, binary)) {
-		return cached, nil
+	for _, dir := range []string{user, cached} {
+		if executable(filepath.Join(dir, binary)) {
+			return dir, nil
+		}
 	}
 	err := t.Network.Fetch(ctx, release, map[string]string{binary: filepath.Join(cached, binary)})
 	if errors.Is(err, ErrOffline) {

@@ -99,12 +99,8 @@ func (m Move) With(text MoveText) (Move, error) {
 // Move returns the settings that the next association uses.
 func (l *Local) Move() (Move, error) {
 	var text MoveText
-	err := state.ReadJSON(l.moveFile(), &text)
-	if errors.Is(err, fs.ErrNotExist) {
-		return DefaultMove(), nil
-	}
-	move := DefaultMove()
-	if err == nil {
+	move, err := DefaultMove(), state.ReadJSON(l.moveFile(), &text)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		move, err = move.With(text)
 	}
 	if err != nil {

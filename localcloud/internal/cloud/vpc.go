@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -171,12 +172,8 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	if err != nil {
 		return GatewayConfig{}, err
 	}
-	taken := map[netip.Addr]bool{}
-	for _, other := range others {
-		taken[other.Address] = true
-	}
 	address := firstGateway()
-	for taken[address] {
+	for slices.ContainsFunc(others, func(other GatewayConfig) bool { return other.Address == address }) {
 		address = address.Next()
 	}
 	config = GatewayConfig{VPC: vpc, Address: address}

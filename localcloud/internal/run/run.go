@@ -27,6 +27,14 @@ type Command struct {
 	Stream io.Writer
 }
 
+// Find returns the path of a program. It also looks where Debian installs what is on the path of root only.
+func Find(program string) (string, error) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/" + program)
+}
+
 // Runner runs a command to its end and returns its standard output. The error
 // is an *Error.
 type Runner interface {

@@ -122,18 +122,17 @@ func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 		}
 	}{monitor: &m, HTTPMethodType: &m.Method}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	if m.Type == typeKeyword && (m.KeywordType == "" || m.KeywordValue == "" || m.Method != "GET") {
-		return 0, refuse(http.StatusBadRequest, "",
-			"a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
+		return 0, invalid("a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
 	}
 	if request.AssignedAlertContacts != nil {
 		m.Contacts = []contact{}
 		for _, c := range *request.AssignedAlertContacts {
 			to, err := strconv.ParseInt(c.AlertContactID, 10, 64)
 			if _, ok := s.account.Integrations[to]; err != nil || !ok {
-				return 0, refuse(http.StatusBadRequest, "", "alert contact %s does not exist", c.AlertContactID)
+				return 0, invalid(fmt.Sprintf("alert contact %s does not exist", c.AlertContactID))
 			}
 			m.Contacts = append(m.Contacts, contact{to, c.Threshold, c.Recurrence})
 		}
@@ -193,10 +192,10 @@ func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	}
 	request := struct{ Data data }{data{&i, &i.Notify, &i.URL, &i.SendAsQuery}}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	if i.SendAsQuery && !strings.HasSuffix(i.URL, "?") && !strings.HasSuffix(i.URL, "&") {
-		return 0, refuse(http.StatusBadRequest, "", "urlToNotify must end with ? or &")
+		return 0, invalid("urlToNotify must end with ? or &")
 	}
 	if !s.settings.Plan.Webhooks {
 		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support Webhook integrations")
@@ -232,11 +231,11 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 		p.MonitorIDs = slices.Clone(p.MonitorIDs)
 	}
 	if err := json.Unmarshal(content, &p); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	for _, shown := range p.MonitorIDs {
 		if _, ok := s.account.Monitors[shown]; !ok && shown != 0 {
-			return 0, refuse(http.StatusBadRequest, "", "monitor %d does not exist", shown)
+			return 0, invalid(fmt.Sprintf("monitor %d does not exist", shown))
 		}
 	}
 	if p.CustomDomain != "" && !s.settings.Plan.CustomDomains {

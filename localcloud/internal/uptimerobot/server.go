@@ -14,15 +14,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"immutable-infra/localcloud/internal/https"
 )
-
-// largestBody is the most that is read of a request, in bytes.
-const largestBody = 1 << 20
 
 // Settings are those of an account and of the double itself.
 type Settings struct {
@@ -68,7 +64,7 @@ type Server struct {
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
 	mux := http.NewServeMux()
-	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), settings: settings, busy: map[int64]bool{}}
+	s := &Server{Handler: mux, settings: settings, busy: map[int64]bool{}}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
@@ -96,27 +92,25 @@ func New(settings Settings) (*Server, error) {
 
 // refusal is an answer that is an error, for who asked.
 type refusal struct {
-	status   int
-	code     string
-	messages []string // several when the input is not valid
+	status int
+	body   map[string]any
 }
 
-func (r *refusal) Error() string { return strings.Join(r.messages, "; ") }
+func (r *refusal) Error() string { return fmt.Sprint(r.body["message"]) }
 
 func refuse(status int, code, format string, args ...any) error {
-	return &refusal{status, code, []string{fmt.Sprintf(format, args...)}}
+	body := map[string]any{"message": fmt.Sprintf(format, args...)}
+	if code != "" {
+		body["code"] = code
+	}
+	return &refusal{status, body}
 }
 
-// body is the API's form of a refusal.
-func (r *refusal) body() any {
-	if r.status == http.StatusBadRequest {
-		return map[string]any{"message": r.messages, "error": "Bad Request", "statusCode": r.status}
-	}
-	body := map[string]any{"message": r.messages[0]}
-	if r.code != "" {
-		body["code"] = r.code
-	}
-	return body
+// invalid refuses a request that is wrong in itself.
+func invalid(messages ...string) error {
+	return &refusal{http.StatusBadRequest, map[string]any{
+		"message": messages, "error": "Bad Request", "statusCode": http.StatusBadRequest,
+	}}
 }
 
 // api is a handler that knows the rules of all requests.
@@ -132,7 +126,7 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 		refused, ok := errors.AsType[*refusal](err)
 		switch {
 		case ok:
-			https.Answer(w, refused.status, refused.body())
+			https.Answer(w, refused.status, refused.body)
 		case err != nil:
 			s.settings.Log(err.Error())
 			https.Answer(w, http.StatusInternalServerError,
@@ -197,7 +191,7 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if !isList {
 		var err error
 		if id, err = strconv.ParseInt(r.PathValue("id"), 10, 64); err != nil {
-			return 0, nil, refuse(http.StatusBadRequest, "", "Validation failed (numeric string is expected)")
+			return 0, nil, invalid("Validation failed (numeric string is expected)")
 		}
 		if !slices.Contains(k.ids(), id) {
 			return 0, nil, refuse(http.StatusNotFound, "000-004", "%s not found", k.noun)
@@ -221,11 +215,11 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	}
 	content, err := io.ReadAll(r.Body)
 	if err != nil {
-		return 0, nil, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, nil, invalid(err.Error())
 	}
 	var body map[string]any
 	if err := json.Unmarshal(content, &body); err != nil || body == nil {
-		return 0, nil, refuse(http.StatusBadRequest, "", "the body is not a JSON object")
+		return 0, nil, invalid("the body is not a JSON object")
 	}
 	wanted := k.schemas.change
 	if isList {
@@ -245,11 +239,11 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 	after := int64(0)
 	for name := range r.URL.Query() {
 		if name != "cursor" {
-			return 0, nil, refuse(http.StatusBadRequest, "", "property %s should not exist", name)
+			return 0, nil, invalid("property " + name + " should not exist")
 		}
 		var err error
 		if after, err = strconv.ParseInt(r.URL.Query().Get(name), 10, 64); err != nil {
-			return 0, nil, refuse(http.StatusBadRequest, "", "cursor is invalid")
+			return 0, nil, invalid("cursor is invalid")
 		}
 	}
 	ids := slices.DeleteFunc(k.ids(), func(id int64) bool { return id <= after })

@@ -21,10 +21,8 @@ import (
 	"immutable-infra/localcloud/internal/https"
 )
 
-const (
-	kept        = 1000    // how many alerts are remembered: more than any test sends
-	largestBody = 1 << 20 // the most that is read of a request, in bytes
-)
+// kept is how many alerts are remembered: more than any test sends.
+const kept = 1000
 
 // Message is one alert that was accepted.
 type Message struct {
@@ -58,7 +56,7 @@ type Server struct {
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
 	mux := http.NewServeMux()
-	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), key: key}
+	s := &Server{Handler: mux, key: key}
 	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
 	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
 	mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {

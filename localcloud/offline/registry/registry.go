@@ -6,6 +6,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -97,19 +98,10 @@ func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer)
 		return err
 	}
 	manifest, err := built.Manifest()
-	if err != nil {
-		return err
-	}
-	text, err := built.RawManifest()
-	if err != nil {
-		return err
-	}
-	digest, err := built.Digest()
-	if err != nil {
-		return err
-	}
-	config, err := built.RawConfigFile()
-	if err != nil {
+	text, textErr := built.RawManifest()
+	digest, digestErr := built.Digest()
+	config, configErr := built.RawConfigFile()
+	if err := errors.Join(err, textErr, digestErr, configErr); err != nil {
 		return err
 	}
 	repository, tag, _ := strings.Cut(reference, ":")
