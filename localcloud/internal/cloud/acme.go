@@ -19,10 +19,9 @@ import (
 )
 
 const (
-	acmeManagementPort = 15000 // where Pebble publishes its root certificates
-	// acmeValidity is the lifetime of certificates: that of Let's Encrypt's, in seconds.
-	acmeValidity   = 90 * 24 * 60 * 60
-	acmeRetryAfter = 1 // when a client should ask again for an order, in seconds
+	acmeManagementPort = 15000             // where Pebble publishes its root certificates
+	acmeValidity       = 90 * 24 * 60 * 60 // the lifetime of certificates: that of Let's Encrypt's, in seconds
+	acmeRetryAfter     = 1                 // when a client should ask again for an order, in seconds
 
 	maxRoots    = 16       // more than Pebble ever has
 	maxRootSize = 64 << 10 // bytes, more than one of them ever has

@@ -61,13 +61,11 @@ const (
 	InstanceStopped = "stopped"
 )
 
-// Image is what is known of an AMI.
 type Image struct {
 	Architecture   string
 	RootDeviceName string
 }
 
-// VPC is one virtual network.
 type VPC struct {
 	ID        string
 	CIDRBlock netip.Prefix

@@ -21,9 +21,8 @@ import (
 )
 
 const (
-	Region = "us-east-1" // the region whose endpoints exist in localcloud
-	// ServerAMI is the one AMI that localcloud serves, and ServerAMIName its name.
-	ServerAMI     = "ami-0deb1a13000000000"
+	Region        = "us-east-1"             // the region whose endpoints exist in localcloud
+	ServerAMI     = "ami-0deb1a13000000000" // the one AMI that localcloud serves
 	ServerAMIName = "debian-13-amd64-localcloud"
 	RootDevice    = "/dev/xvda" // the root device name of Debian's AMIs
 
@@ -77,7 +76,6 @@ type Local struct {
 
 var _ Cloud = (*Local)(nil)
 
-// Open opens the local cloud of a home directory.
 func Open(dir string) (*Local, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)

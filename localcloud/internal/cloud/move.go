@@ -51,7 +51,6 @@ type MoveText struct {
 	Connections string `json:"connections"`
 }
 
-// Text returns the words for a move.
 func (m Move) Text() MoveText {
 	text := MoveText{Window: m.Window.String(), Arrive: string(m.Arrive), Connections: m.Connections.String()}
 	switch m.Connections {

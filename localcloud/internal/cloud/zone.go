@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	// ZoneID is the id of the one hosted zone that exists, and ZoneName its name.
-	ZoneID   = "Z0LOCALCLOUD00000001"
+	ZoneID   = "Z0LOCALCLOUD00000001" // of the one hosted zone that exists
 	ZoneName = "localcloud.test"
 	ZoneFile = "zone.json" // the zone's file, in the name server's directory
 

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	apexTTL = 900 // the time to live of the zone's own records, in seconds
+	apexTTL = 900 // the time to live of the zone's own NS record, in seconds
 	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS it
 	// is 15 minutes; here, no test could wait for that.
 	negativeTTL = 5
@@ -35,15 +35,16 @@ func NewTable(zone Zone, serial uint32) (*Table, error) {
 		return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 	}
 	t := &Table{origin: dns.Fqdn(zone.Name), sets: map[string]map[uint16][]dns.RR{}, exists: map[string]bool{}}
-	header := func(kind uint16) dns.RR_Header {
-		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: apexTTL}
+	header := func(kind uint16, ttl uint32) dns.RR_Header {
+		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 	}
+	// A resolver caches a negative answer for as long as the record in it lives.
 	t.soa = &dns.SOA{
-		Hdr: header(dns.TypeSOA), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
+		Hdr: header(dns.TypeSOA, negativeTTL), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
 		Refresh: 7200, Retry: 900, Expire: 1209600, Minttl: negativeTTL,
 	}
 	t.add(t.soa)
-	t.add(&dns.NS{Hdr: header(dns.TypeNS), Ns: dns.Fqdn(zone.Server)})
+	t.add(&dns.NS{Hdr: header(dns.TypeNS, apexTTL), Ns: dns.Fqdn(zone.Server)})
 	for _, record := range zone.Records {
 		if err := t.addSet(record); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", zone.Name, err)
@@ -139,7 +140,7 @@ func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 			answers = alias
 		}
 		if len(answers) == 0 {
-			reply.Ns = []dns.RR{t.negative()}
+			reply.Ns = []dns.RR{t.soa}
 		}
 		for _, record := range answers {
 			record = dns.Copy(record)
@@ -187,14 +188,6 @@ func (t *Table) glue(servers []dns.RR) []dns.RR {
 		addresses = slices.Concat(addresses, sets[dns.TypeA], sets[dns.TypeAAAA])
 	}
 	return addresses
-}
-
-// negative is the SOA record of an answer without records. A resolver caches that answer for as long
-// as the record lives.
-func (t *Table) negative() dns.RR {
-	soa := *t.soa
-	soa.Hdr.Ttl = negativeTTL
-	return &soa
 }
 
 // Host is a name with one of its addresses.

@@ -64,7 +64,7 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if command.Stream != nil {
-		stream := &lockedWriter{writer: command.Stream}
+		stream := &LockedWriter{Writer: command.Stream}
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, stream), io.MultiWriter(&stderr, stream)
 	}
 	if err := cmd.Run(); err != nil {
@@ -76,16 +76,16 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// lockedWriter keeps a command's two output streams from interleaving within one write.
-type lockedWriter struct {
+// LockedWriter keeps a command's two output streams from interleaving within one write.
+type LockedWriter struct {
+	Writer io.Writer
 	mu     sync.Mutex
-	writer io.Writer
 }
 
-func (w *lockedWriter) Write(p []byte) (int, error) {
+func (w *LockedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.writer.Write(p)
+	return w.Writer.Write(p)
 }
 
 // outputLines is how much of a failed command's output its error shows.

@@ -58,8 +58,7 @@ type State struct {
 	Created map[string]int `json:"created"`
 	Changed map[string]int `json:"changed"`
 	Deleted map[string]int `json:"deleted"`
-	// Notices are the calls of web-hooks, oldest first.
-	Notices []Notice `json:"notices"`
+	Notices []Notice       `json:"notices"` // the calls of web-hooks, oldest first
 }
 
 // MonitorState is a monitor, and how its page is.

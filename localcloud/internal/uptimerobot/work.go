@@ -229,11 +229,9 @@ func (s *Server) beats(m monitor) bool {
 type Notice struct {
 	At      time.Time `json:"at"`
 	Monitor string    `json:"monitor"`
-	// Type is Down or Up, and Details says why.
-	Type    string `json:"type"`
-	Details string `json:"details"`
-	// Error is why it was not taken, or "".
-	Error string `json:"error"`
+	Type    string    `json:"type"`    // Down or Up
+	Details string    `json:"details"` // why it is so
+	Error   string    `json:"error"`   // why it was not taken, or ""
 
 	variables map[string]string // for a web-hook's template
 }

@@ -26,16 +26,11 @@ const kept = 1000
 
 // Message is one alert that was accepted.
 type Message struct {
-	// Received is when it arrived.
-	Received time.Time `json:"received"`
-	// RoutingKey is the last element of the path that it was sent to.
-	RoutingKey string `json:"routingKey"`
-	// Type is one of messageTypes, in capitals.
-	Type string `json:"messageType"`
-	// EntityID names the incident, as sent or as assigned.
-	EntityID string `json:"entityId"`
-	// Fields is the whole body as it was sent.
-	Fields map[string]any `json:"fields"`
+	Received   time.Time      `json:"received"`    // when it arrived
+	RoutingKey string         `json:"routingKey"`  // the last element of the path that it was sent to
+	Type       string         `json:"messageType"` // one of messageTypes, in capitals
+	EntityID   string         `json:"entityId"`    // names the incident, as sent or as assigned
+	Fields     map[string]any `json:"fields"`      // the whole body as it was sent
 }
 
 // Server is the endpoint, and beside it, what only the double has:

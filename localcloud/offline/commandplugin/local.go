@@ -21,8 +21,7 @@ type LocalCommandArgs struct {
 	// Interpreter is the program, and its arguments, that gets the command as
 	// its last argument: /bin/sh -c by default.
 	Interpreter []string `pulumi:"interpreter,optional"`
-	// Dir is the working directory: the plugin's own by default.
-	Dir *string `pulumi:"dir,optional"`
+	Dir         *string  `pulumi:"dir,optional"` // the working directory: the plugin's own by default
 }
 
 type LocalCommandState struct {

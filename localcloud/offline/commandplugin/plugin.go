@@ -12,11 +12,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
@@ -155,8 +156,7 @@ type output struct {
 	stdout, stderr io.Writer
 	// both is the two streams in the order of their arrival, for the error of a
 	// failed command.
-	both                         lockedBuffer
-	stdoutContent, stderrContent bytes.Buffer
+	both, stdoutContent, stderrContent bytes.Buffer
 
 	lines *io.PipeWriter
 	shown chan struct{} // closed when nothing is shown any more
@@ -165,11 +165,12 @@ type output struct {
 func newOutput(ctx context.Context, logging *Logging) *output {
 	reader, lines := io.Pipe()
 	out := &output{lines: lines, shown: make(chan struct{})}
+	both := &run.LockedWriter{Writer: &out.both}
 	collect := func(content io.Writer, own Logging) io.Writer {
 		if logging == nil || *logging == own || *logging == LogStdoutAndStderr {
-			return io.MultiWriter(content, &out.both, lines)
+			return io.MultiWriter(content, both, lines)
 		}
-		return io.MultiWriter(content, &out.both)
+		return io.MultiWriter(content, both)
 	}
 	out.stdout = collect(&out.stdoutContent, LogStdout)
 	out.stderr = collect(&out.stderrContent, LogStderr)
@@ -194,21 +195,4 @@ func (o *output) finish(command string, err error) (CommandOutputs, error) {
 		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),
 		Stderr: strings.TrimSuffix(o.stderrContent.String(), "\n"),
 	}, nil
-}
-
-type lockedBuffer struct {
-	mutex  sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(chunk []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.Write(chunk)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.String()
 }
