@@ -17,9 +17,8 @@ import (
 // ErrNotFound is returned for an instance or a VPC that is not there.
 var ErrNotFound = errors.New("not found")
 
-// Cloud is the seam between the aws plugin (control plane) and what really
-// runs. Every method is idempotent, so that an update that was killed half-way
-// can be repeated.
+// Cloud is the seam between the aws plugin (control plane) and what really runs. Every method is
+// idempotent, so that an update that was killed half-way can be repeated.
 type Cloud interface {
 	// Image checks that an AMI id is one that this machine can start, and
 	// returns its architecture ("x86_64" or "arm64") and root device name.
@@ -42,9 +41,8 @@ type Cloud interface {
 	// DNS and on this machine itself. Names of OwnRecords are not among them.
 	ApplyRecords(ctx context.Context, records []dns.Record) error
 
-	// RunInstance starts an instance whose NetworkInterface is already part of
-	// the applied GatewayState. It returns when the machine runs, not when
-	// cloud-init is done.
+	// RunInstance starts an instance whose NetworkInterface is already part of the applied
+	// GatewayState. It returns when the machine runs, not when cloud-init is done.
 	RunInstance(ctx context.Context, spec InstanceSpec) error
 	// ShutDownInstance shuts an instance down and returns when it is off. One that takes too long is switched off.
 	ShutDownInstance(ctx context.Context, id string) error
@@ -83,9 +81,8 @@ type GatewayState struct {
 type NetworkInterface struct {
 	InstanceID string
 	PrivateIP  netip.Addr
-	// PublicIP is the Elastic IP, or the auto-assigned public address while no
-	// Elastic IP is associated. The zero value means none, and then no way in
-	// or out except to S3.
+	// PublicIP is the Elastic IP, or the auto-assigned public address while no Elastic IP is
+	// associated. The zero value means none, and then no way in or out except to S3.
 	PublicIP netip.Addr
 	Elastic  bool // whether PublicIP is an Elastic IP
 	Ingress  []Rule

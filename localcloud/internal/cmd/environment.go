@@ -23,8 +23,7 @@ import (
 // environment is what a shell or a command needs to work with the local cloud. An empty variable is to be unset.
 type environment map[string]string
 
-// environment returns the variables; it needs the S3 server's account, not the
-// server running.
+// environment returns the variables; it needs the S3 server's account, not the server running.
 func (p *project) environment(ctx context.Context) (environment, error) {
 	s3, err := p.local.S3()
 	if err != nil {

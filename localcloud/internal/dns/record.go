@@ -23,8 +23,7 @@ const (
 
 // Record is one record set: all values of one type at one name.
 type Record struct {
-	// Name is a full name without the final dot, in lower case. Its first
-	// label may be an asterisk.
+	// Name is a full name without the final dot, in lower case. Its first label may be an asterisk.
 	Name   string   `json:"name"`
 	Type   string   `json:"type"` // one of Types
 	TTL    int64    `json:"ttl"`  // seconds
@@ -77,8 +76,7 @@ func (r Record) records() (records []dns.RR, err error) {
 // Zone is a zone as it is kept in a file.
 type Zone struct {
 	Name string `json:"name"` // without the final dot, in lower case
-	// Server is the zone's one name server: a name within it, with an address
-	// among the records.
+	// Server is the zone's one name server: a name within it, with an address among the records.
 	Server  string   `json:"server"`
 	Records []Record `json:"records"`
 }

@@ -28,8 +28,7 @@ type Table struct {
 	exists map[string]bool
 }
 
-// NewTable checks a zone as a whole. Its serial number should grow with every
-// change.
+// NewTable checks a zone as a whole. Its serial number should grow with every change.
 func NewTable(zone Zone, serial uint32) (*Table, error) {
 	if err := checkName(zone.Name); err != nil {
 		return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
@@ -179,8 +178,7 @@ func (t *Table) delegation(name string) []dns.RR {
 	return nil
 }
 
-// glue returns the addresses of name servers, as far as they are records of
-// this zone.
+// glue returns the addresses of name servers, as far as they are records of this zone.
 func (t *Table) glue(servers []dns.RR) []dns.RR {
 	var addresses []dns.RR
 	for _, server := range servers {

@@ -88,9 +88,8 @@ func (e *Engine) Ensure(ctx context.Context) (docker Docker, own bool, err error
 	return Docker{Runner: e.runner, Host: e.host()}, true, e.start(ctx)
 }
 
-// start runs dockerd beyond the life of this process. Its firewall rules and
-// default bridge are off: localcloud has its own, and stopping the engine must
-// leave nothing behind.
+// start runs dockerd beyond the life of this process. Its firewall rules and default bridge are
+// off: localcloud has its own, and stopping the engine must leave nothing behind.
 func (e *Engine) start(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "start a Docker engine")
 	daemon, err := run.Find("dockerd")

@@ -110,9 +110,8 @@ func fill(text string, values any) (string, error) {
 	return filled.String(), err
 }
 
-// match renders the conditions of one security group rule; address is "saddr"
-// or "daddr". A rule without IPv4 ranges matches nothing, because localcloud
-// has no IPv6.
+// match renders the conditions of one security group rule; address is "saddr" or "daddr". A rule
+// without IPv4 ranges matches nothing, because localcloud has no IPv6.
 func match(rule cloud.Rule, address string) ([]string, error) {
 	protocol, err := protocolMatch(rule)
 	var statements []string

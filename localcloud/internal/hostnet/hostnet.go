@@ -1,7 +1,6 @@
-// Package hostnet prepares this machine's own network for localcloud: the
-// blackhole route that keeps stray traffic of "the internet" of localcloud on
-// the machine, the firewall table, IP forwarding, and the names of the hosted
-// zone. Undo puts everything back.
+// Package hostnet prepares this machine's own network for localcloud: the blackhole route that
+// keeps stray traffic of "the internet" of localcloud on the machine, the firewall table, IP
+// forwarding, and the names of the hosted zone. Undo puts everything back.
 package hostnet
 
 import (

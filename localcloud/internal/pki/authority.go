@@ -1,6 +1,5 @@
-// Package pki is the certificate authority of localcloud. It may vouch only
-// for the names that localcloud answers for, so that trusting it on a server
-// endangers nothing else.
+// Package pki is the certificate authority of localcloud. It may vouch only for the names that
+// localcloud answers for, so that trusting it on a server endangers nothing else.
 package pki
 
 import (
@@ -76,9 +75,8 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 // CertificateFile is the authority's own certificate, PEM.
 func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.pem") }
 
-// Issue makes sure that <name>.pem and <name>.key in the authority's directory
-// are a server certificate for the given names and addresses, and returns
-// their paths.
+// Issue makes sure that <name>.pem and <name>.key in the authority's directory are a server
+// certificate for the given names and addresses, and returns their paths.
 func (a *Authority) Issue(
 	name string, names []string, addresses []net.IP,
 ) (certificateFile, keyFile string, err error) {

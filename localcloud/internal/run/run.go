@@ -35,8 +35,7 @@ func Find(program string) (string, error) {
 	return exec.LookPath("/usr/sbin/" + program)
 }
 
-// Runner runs a command to its end and returns its standard output. The error
-// is an *Error.
+// Runner runs a command to its end and returns its standard output. The error is an *Error.
 type Runner interface {
 	Run(ctx context.Context, command Command) ([]byte, error)
 }

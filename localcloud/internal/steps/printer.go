@@ -1,6 +1,5 @@
-// Package steps shows work as a list of steps, one line each: on a terminal a
-// line that moves while the step runs, elsewhere plain lines, and in the end a
-// check or a cross with the time it took.
+// Package steps shows work as a list of steps, one line each: on a terminal a line that moves while
+// the step runs, elsewhere plain lines, and in the end a check or a cross with the time it took.
 package steps
 
 import (

@@ -1,6 +1,5 @@
-// Package victorops stands in for two endpoints of Splunk On-Call, which was
-// VictorOps: the generic one, and that for UptimeRobot. It takes alerts as they do,
-// and keeps them to be read.
+// Package victorops stands in for two endpoints of Splunk On-Call, which was VictorOps: the generic
+// one, and that for UptimeRobot. It takes alerts as they do, and keeps them to be read.
 package victorops
 
 import (

@@ -20,8 +20,7 @@ import (
 // changed. Deleting the resource leaves the copy.
 type CopyToRemote struct{}
 
-// CopyToRemoteArgs are the inputs, named as in the Go SDK
-// pulumi-command/sdk@v1.2.1.
+// CopyToRemoteArgs are the inputs, named as in the Go SDK pulumi-command/sdk@v1.2.1.
 type CopyToRemoteArgs struct {
 	Connection *Connection          `pulumi:"connection" provider:"secret"` // secret as a whole
 	Source     types.AssetOrArchive `pulumi:"source"`                       // a file asset
@@ -70,8 +69,7 @@ func (*CopyToRemote) Create(
 	return infer.CreateResponse[CopyToRemoteState]{ID: id, Output: state}, err
 }
 
-// Update copies if the content or the destination changed. A preview does not
-// connect.
+// Update copies if the content or the destination changed. A preview does not connect.
 func (*CopyToRemote) Update(
 	ctx context.Context, req infer.UpdateRequest[CopyToRemoteArgs, CopyToRemoteState],
 ) (response infer.UpdateResponse[CopyToRemoteState], err error) {

@@ -37,9 +37,8 @@ func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = ar
 // run runs command, nil for none, and sets the outputs. The command inherits
 // this process's environment.
 //
-// As in the real plugin, the end of ctx kills the interpreter alone: what it
-// started continues, and is waited for as long as it holds the interpreter's
-// standard output or error.
+// As in the real plugin, the end of ctx kills the interpreter alone: what it started continues, and
+// is waited for as long as it holds the interpreter's standard output or error.
 func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {
 		return nil

@@ -1,7 +1,6 @@
-// Package commandplugin is a resource plugin for the types of the Pulumi
-// package command that the program uses. It stands in for
-// pulumi-resource-command where that binary is not available, and behaves like
-// version 1.2.1 of it. localcloud/README.md lists what differs.
+// Package commandplugin is a resource plugin for the types of the Pulumi package command that the
+// program uses. It stands in for pulumi-resource-command where that binary is not available, and
+// behaves like version 1.2.1 of it. localcloud/README.md lists what differs.
 package commandplugin
 
 import (
@@ -25,9 +24,8 @@ const (
 	version = "1.2.1" // of the plugin which this one behaves like
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's
-// address from the command line and prints its own port on standard output, as
-// every Pulumi plugin does.
+// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
+// line and prints its own port on standard output, as every Pulumi plugin does.
 func Serve(ctx context.Context) error {
 	provider, err := provider()
 	if err == nil {
@@ -146,16 +144,14 @@ const (
 	LogNone            Logging = "none"
 )
 
-// output collects what a command writes and shows it to the engine, line by
-// line, as Logging asks.
+// output collects what a command writes and shows it to the engine, line by line, as Logging asks.
 //
 // As in the real plugin, a line that bufio.Scanner cannot hold (64 KiB with its
 // newline) ends the showing, and nothing reads the pipe from then on: the
 // command blocks at its next write, and the plugin waits for it without end.
 type output struct {
 	stdout, stderr io.Writer
-	// both is the two streams in the order of their arrival, for the error of a
-	// failed command.
+	// both is the two streams in the order of their arrival, for the error of a failed command.
 	both, stdoutContent, stderrContent bytes.Buffer
 
 	lines *io.PipeWriter

@@ -137,10 +137,9 @@ func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	return repeat(ctx, *c.DialErrorLimit, func() (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
 }
 
-// repeat makes attempts, with the back-off of the real plugin, until one
-// succeeds, more than limit have failed or ctx ends. The engine shows each
-// failed one without its reason; the reason of the last is in the error of a
-// reached limit and nowhere else.
+// repeat makes attempts, with the back-off of the real plugin, until one succeeds, more than limit
+// have failed or ctx ends. The engine shows each failed one without its reason; the reason of the
+// last is in the error of a reached limit and nowhere else.
 func repeat(ctx context.Context, limit int, attempt func() (*ssh.Client, error)) (*ssh.Client, error) {
 	var client *ssh.Client
 	shownLimit := strconv.Itoa(limit)

@@ -37,10 +37,9 @@ const (
 	engineProbe = time.Minute // how often the host checks that its engine is there
 )
 
-// Serve runs the language host until ctx ends, the engine interrupts it, or the
-// engine is gone. args are the command line without the program's name: the
-// engine's address, after flags that only old engines set. The port is printed
-// on standard output.
+// Serve runs the language host until ctx ends, the engine interrupts it, or the engine is gone.
+// args are the command line without the program's name: the engine's address, after flags that only
+// old engines set. The port is printed on standard output.
 func Serve(ctx context.Context, args []string) error {
 	if err := serve(ctx, args, engineProbe); err != nil {
 		return fmt.Errorf("serve the language host: %w", err)
@@ -182,9 +181,8 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	return &pulumirpc.RunResponse{Error: err.Error()}, nil
 }
 
-// environment is how the program learns of the stack, its configuration and
-// the engine: this process's environment and the variables that pulumi.Run of
-// the Go SDK reads.
+// environment is how the program learns of the stack, its configuration and the engine: this
+// process's environment and the variables that pulumi.Run of the Go SDK reads.
 func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, error) {
 	config, err := json.Marshal(req.GetConfig())
 	secret, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))

@@ -33,9 +33,8 @@ const (
 	meta = `{"schema_version":"1"}`
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's
-// address from the command line and prints its own port on standard output, as
-// every Pulumi plugin does.
+// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
+// line and prints its own port on standard output, as every Pulumi plugin does.
 func Serve(ctx context.Context) error {
 	if err := provider().Run(ctx, name, version); err != nil {
 		return fmt.Errorf("serve the %s plugin: %w", name, err)
