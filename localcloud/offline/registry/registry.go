@@ -205,27 +205,21 @@ type Image struct {
 	Cmd        []string
 }
 
+// Images are the minimal Debian image, from its root file system, and Traefik's with the upstream
+// image's name, programs and start, from the layer that image.Traefik describes above it.
 func Images(minbase, traefik string) []Image {
-	return []Image{Debian(minbase), Traefik(minbase, traefik)}
-}
-
-// Debian is the minimal Debian image, from its root file system.
-func Debian(rootFileSystem string) Image {
-	return Image{
-		References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
-		Layers:     []string{rootFileSystem},
-		Cmd:        []string{"bash"},
-	}
-}
-
-// Traefik is an image with the upstream image's name, programs and start, from
-// the layer that image.Traefik describes and the root file system below it.
-func Traefik(rootFileSystem, traefik string) Image {
-	return Image{
-		References: []string{"library/traefik:" + image.TraefikVersion},
-		Layers:     []string{rootFileSystem, traefik},
-		Entrypoint: []string{"/entrypoint.sh"},
-		Cmd:        []string{"traefik"},
+	return []Image{
+		{
+			References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
+			Layers:     []string{minbase},
+			Cmd:        []string{"bash"},
+		},
+		{
+			References: []string{"library/traefik:" + image.TraefikVersion},
+			Layers:     []string{minbase, traefik},
+			Entrypoint: []string{"/entrypoint.sh"},
+			Cmd:        []string{"traefik"},
+		},
 	}
 }
 
