@@ -29,17 +29,10 @@ func loadAccount(file string) (account, error) {
 		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
 		Created: map[string]int{}, Changed: map[string]int{}, Deleted: map[string]int{},
 	}
-	if err := state.ReadJSON(file, &a); file != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(file, &a); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return a, err
 	}
 	return a, nil
-}
-
-func (a *account) save(file string) error {
-	if file == "" {
-		return nil
-	}
-	return state.WriteJSON(file, a)
 }
 
 func (a *account) newID() int64 {

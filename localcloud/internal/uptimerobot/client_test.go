@@ -188,9 +188,13 @@ func TestFailuresOfTheAPI(t *testing.T) {
 	answers := func(method, path string, status int, body string) fault {
 		return fault{Method: method, Path: path, Times: 1, Status: status, Body: body}
 	}
+	// lacks are the refusals of what the account's plan has not.
+	lacks := func(path, message string) []fault {
+		return []fault{{Method: "POST", Path: path, Times: 100, Status: 403,
+			Body: fmt.Sprintf(`{"message": %q, "code": "000-003"}`, message)}}
+	}
 	soon := map[string]string{"X-RateLimit-Reset": "1"}
 	for name, test := range map[string]struct {
-		plan   func(*uptimerobot.Plan)
 		faults []fault
 		// prepare makes something before.
 		prepare func(t *testing.T, d *double)
@@ -278,20 +282,20 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			told: "UptimeRobot rejected the API key: set a main API key of the account", failed: true,
 		},
 		"the plan has no web-hooks": {
-			plan: func(plan *uptimerobot.Plan) { plan.Webhooks = false },
-			told: `uptimeRobotWebhook`, failed: true,
+			faults: lacks(hooks, "Your plan does not support Webhook integrations"),
+			told:   `uptimeRobotWebhook`, failed: true,
 		},
 		"the plan has no domains of one's own": {
-			plan: func(plan *uptimerobot.Plan) { plan.CustomDomains = false },
-			told: `create status page "example.org": POST /psps: status 403, code 000-003: Your plan does not support custom domains`, failed: true,
+			faults: lacks(pages, "Your plan does not support custom domains"),
+			told:   `create status page "example.org": POST /psps: status 403, code 000-003: Your plan does not support custom domains`, failed: true,
 		},
 		"the plan has longer intervals only": {
-			plan: func(plan *uptimerobot.Plan) { plan.MinInterval = 300 },
-			told: "uptimeRobotInterval", failed: true,
+			faults: lacks(monitors, "Your plan does not support an interval of less than 300 seconds"),
+			told:   "uptimeRobotInterval", failed: true,
 		},
 		"the plan has no monitor left": {
-			plan: func(plan *uptimerobot.Plan) { plan.Monitors = 0 },
-			told: "Your plan has 0 monitors", failed: true,
+			faults: lacks(monitors, "Your plan has 0 monitors"),
+			told:   "Your plan has 0 monitors", failed: true,
 		},
 		"it is taken for wrong, and the answer has the secrets": {
 			faults: []fault{answers("POST", hooks, 400,
@@ -308,11 +312,7 @@ func TestFailuresOfTheAPI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := serve(t, func(s *uptimerobot.Settings) {
-				if test.plan != nil {
-					test.plan(&s.Plan)
-				}
-			})
+			d := serve(t)
 			d.Fail(test.faults...)
 			if test.prepare != nil {
 				test.prepare(t, d)
@@ -330,7 +330,7 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			}
 			require.Error(t, result.err)
 			require.Empty(t, result.stdout)
-			if test.plan != nil || test.prepare != nil {
+			if test.prepare != nil {
 				return // as long as it is so
 			}
 			d.Fail()

@@ -43,8 +43,9 @@ func serve(t *testing.T, change ...func(*uptimerobot.Settings)) *double {
 	told := httptest.NewServer(alerts)
 	t.Cleanup(told.Close)
 	settings := uptimerobot.Settings{
-		Key: key, Plan: uptimerobot.Paid(), PageSize: 2, Client: &http.Client{}, Second: second,
-		Log: func(told string) { t.Log(told) },
+		Key: key, RequestsPerMinute: 100, PageSize: 2, Client: &http.Client{}, Second: second,
+		File: filepath.Join(t.TempDir(), "account.json"),
+		Log:  func(told string) { t.Log(told) },
 	}
 	for _, c := range change {
 		c(&settings)

@@ -26,6 +26,8 @@ const (
 	notifyBoth = "UpAndDown"
 	notifyDown = "Down"
 	notifyUp   = "Up"
+
+	maxMonitors = 50 // of the account's plan
 )
 
 // monitor is a page that is asked for. The names of the fields are those of the API but for case.
@@ -137,19 +139,14 @@ func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 			m.Contacts = append(m.Contacts, contact{to, c.Threshold, c.Recurrence})
 		}
 	}
-	plan := s.settings.Plan
-	if m.Interval < plan.MinInterval {
-		return 0, refuse(http.StatusForbidden, "000-003",
-			"Your plan does not support an interval of less than %d seconds", plan.MinInterval)
-	}
 	for _, other := range s.account.Monitors {
 		if other.ID != id && other.URL == m.URL && other.Type == m.Type {
 			return 0, refuse(http.StatusConflict, "000-002", "Monitor already exists")
 		}
 	}
 	if id == 0 {
-		if len(s.account.Monitors) >= plan.Monitors {
-			return 0, refuse(http.StatusForbidden, "000-003", "Your plan has %d monitors", plan.Monitors)
+		if len(s.account.Monitors) >= maxMonitors {
+			return 0, refuse(http.StatusForbidden, "000-003", "Your plan has %d monitors", maxMonitors)
 		}
 		m.ID = s.account.newID()
 	}
@@ -197,9 +194,6 @@ func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	if i.SendAsQuery && !strings.HasSuffix(i.URL, "?") && !strings.HasSuffix(i.URL, "&") {
 		return 0, invalid("urlToNotify must end with ? or &")
 	}
-	if !s.settings.Plan.Webhooks {
-		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support Webhook integrations")
-	}
 	for _, other := range s.account.Integrations {
 		if other.ID != id && other.URL == i.URL {
 			return 0, refuse(http.StatusConflict, "000-002", "Integration already exists")
@@ -237,9 +231,6 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 		if _, ok := s.account.Monitors[shown]; !ok && shown != 0 {
 			return 0, invalid(fmt.Sprintf("monitor %d does not exist", shown))
 		}
-	}
-	if p.CustomDomain != "" && !s.settings.Plan.CustomDomains {
-		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support custom domains")
 	}
 	for _, other := range s.account.Pages {
 		if other.ID != id && p.CustomDomain != "" && other.CustomDomain == p.CustomDomain {

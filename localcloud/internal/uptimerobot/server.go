@@ -18,31 +18,19 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
 
 // Settings are those of an account and of the double itself.
 type Settings struct {
-	Key       string        // the account's main API key
-	Plan      Plan          // what the account has paid for
-	PageSize  int           // how many objects a page of a list has
-	Heartbeat string        // the token of the account's heartbeat monitor; "" is none
-	Client    *http.Client  // asks for the monitored pages and calls web-hooks
-	File      string        // keeps the account over a restart; "" is none
-	Second    time.Duration // how long a second of a monitor's interval is: shorter in tests
-	Log       func(string)  // gets the errors that no answer reports
-}
-
-// Plan is what an account may do.
-type Plan struct {
-	RequestsPerMinute       int  // how many requests the API takes
-	MinInterval             int  // the shortest interval of a monitor, in seconds
-	Monitors                int  // how many monitors there may be
-	Webhooks, CustomDomains bool // whether there may be any
-}
-
-// Paid is a plan that has everything.
-func Paid() Plan {
-	return Plan{RequestsPerMinute: 100, MinInterval: 30, Monitors: 50, Webhooks: true, CustomDomains: true}
+	Key               string        // the account's main API key
+	RequestsPerMinute int           // how many the account's plan has
+	PageSize          int           // how many objects a page of a list has
+	Heartbeat         string        // the token of the account's heartbeat monitor; "" is none
+	Client            *http.Client  // asks for the monitored pages and calls web-hooks
+	File              string        // keeps the account over a restart
+	Second            time.Duration // how long a second of a monitor's interval is: shorter in tests
+	Log               func(string)  // gets the errors that no answer reports
 }
 
 // Server is the API below /v3, and beside it, what only the double has:
@@ -146,7 +134,7 @@ func (s *Server) answered(handle func(*http.Request) (int, any, error), r *http.
 	defer s.mu.Unlock()
 	status, body, err := handle(r)
 	if err == nil && r.Method != http.MethodGet {
-		err = s.account.save(s.settings.File)
+		err = state.WriteJSON(s.settings.File, s.account)
 	}
 	return status, body, err
 }
@@ -159,7 +147,7 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 	if now.Sub(s.window) >= time.Minute {
 		s.window, s.counted = now, 0
 	}
-	limit := s.settings.Plan.RequestsPerMinute
+	limit := s.settings.RequestsPerMinute
 	ok := s.counted < limit
 	s.counted = min(s.counted+1, limit)
 	reset := int(s.window.Add(time.Minute).Sub(now)/time.Second) + 1

@@ -125,7 +125,7 @@ func TestAListHasPagesThatLeadOn(t *testing.T) {
 }
 
 func TestMoreRequestsThanThePlanHasAreRefusedForTheRestOfTheMinute(t *testing.T) {
-	d := serve(t, func(s *uptimerobot.Settings) { s.Plan.RequestsPerMinute = 3 })
+	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 3 })
 	for range 3 {
 		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
 		require.Equal(t, http.StatusOK, status)
@@ -153,4 +153,18 @@ func TestAnAccountOutlivesTheProcess(t *testing.T) {
 	again := serve(t, inFile)
 	require.Equal(t, state, again.State())
 	require.Greater(t, again.created(t, "/v3/integrations", goodHook), id, "no id is given twice")
+}
+
+func TestMonitorsAboveThePlansAreRefused(t *testing.T) {
+	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 1000 })
+	monitor := func(i int) string {
+		return fmt.Sprintf(
+			`{"friendlyName": "m", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`, i)
+	}
+	for i := range 50 {
+		d.created(t, "/v3/monitors", monitor(i))
+	}
+	status, text := d.ask(t, http.MethodPost, "/v3/monitors", key, monitor(50))
+	require.Equal(t, http.StatusForbidden, status)
+	require.JSONEq(t, `{"message": "Your plan has 50 monitors", "code": "000-003"}`, text)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
@@ -131,7 +132,7 @@ func (s *Server) record(seen monitor, reason string) (Notice, []integration) {
 
 // save keeps the account after work that no request caused.
 func (s *Server) save() {
-	if err := s.account.save(s.settings.File); err != nil {
+	if err := state.WriteJSON(s.settings.File, s.account); err != nil {
 		s.settings.Log(err.Error())
 	}
 }
