@@ -1,6 +1,7 @@
 package uptimerobot
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -145,11 +146,7 @@ func (s *Server) ask(ctx context.Context, m monitor) string {
 		}
 		return "No heartbeat received"
 	}
-	limit := time.Duration(m.Timeout) * s.settings.Second
-	if m.Timeout == 0 {
-		limit = 30 * s.settings.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmp.Or(m.Timeout, 30))*s.settings.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, m.Method, m.URL, nil)
 	if err != nil {
