@@ -36,12 +36,10 @@ type Tools struct {
 // tool is a program that is downloaded, or built from its Go module.
 type tool struct {
 	name, pkg string
-	// pinned is the directory, in the project, of the module that pins its version.
-	pinned string
-	// release is the address of the publisher's archive; beside are further programs in it.
-	release string
-	beside  []string
-	flags   []string // of go build
+	pinned    string   // the directory, in the project, of the module that pins its version
+	release   string   // the address of the publisher's archive
+	beside    []string // further programs in that archive
+	flags     []string // of go build
 	// prepare, if any, makes what the build needs beside its modules.
 	prepare func(context.Context) error
 }
@@ -216,52 +214,44 @@ func (t Tools) Plugins(ctx context.Context) error {
 		{"command", "github.com/pulumi/pulumi-command/sdk"},
 	} {
 		version, err := t.version(plugin.sdk)
-		if err != nil {
-			return fmt.Errorf("install plugin %s: %w", plugin.name, err)
-		}
-		directory, binary := "resource-"+plugin.name+"-"+version, "pulumi-resource-"+plugin.name
-		target := filepath.Join(t.Home.Pulumi(), "plugins", directory)
-		real := ""
-		if plugin.name != "aws" {
-			release := fmt.Sprintf("https://get.pulumi.com/releases/plugins/%s-%s-linux-%s.tar.gz", binary, version,
-				runtime.GOARCH)
-			// Into the cache, so that it outlives `down`.
-			cached := filepath.Join(t.Home.Cache(), "plugins", directory)
-			real, err = t.realPlugin(ctx, release, binary, filepath.Join(user, ".pulumi", "plugins", directory), cached)
-		}
 		if err == nil {
-			err = os.MkdirAll(filepath.Dir(target), 0o755)
-		}
-		switch {
-		case err != nil:
-		case real != "":
-			err = link(real, target)
-		default:
-			if err = os.RemoveAll(target); err == nil {
-				err = t.script(filepath.Join(target, binary), plugin.name)
-			}
+			err = t.plugin(ctx, plugin.name, version, filepath.Join(user, ".pulumi"))
 		}
 		if err != nil {
-			return fmt.Errorf("install plugin %s %s: %w", plugin.name, version, err)
+			return fmt.Errorf("install plugin %s: %w", strings.TrimSpace(plugin.name+" "+version), err)
 		}
 	}
 	return nil
 }
 
-// realPlugin returns the directory of the user's plugin or of the publisher's, which it downloads
-// into the cache; "" means none.
-func (t Tools) realPlugin(ctx context.Context, release, binary, user, cached string) (string, error) {
-	if executable(filepath.Join(user, binary)) {
-		return user, nil
+// plugin installs a plugin. user is the user's own PULUMI_HOME.
+func (t Tools) plugin(ctx context.Context, name, version, user string) error {
+	directory, binary := filepath.Join("plugins", "resource-"+name+"-"+version), "pulumi-resource-"+name
+	target := filepath.Join(t.Home.Pulumi(), directory)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
 	}
-	if executable(filepath.Join(cached, binary)) {
-		return cached, nil
+	if name != "aws" {
+		cached := filepath.Join(t.Home.Cache(), directory) // there, it outlives `down`
+		for _, dir := range []string{filepath.Join(user, directory), cached} {
+			if executable(filepath.Join(dir, binary)) {
+				return link(dir, target)
+			}
+		}
+		release := fmt.Sprintf("https://get.pulumi.com/releases/plugins/%s-%s-linux-%s.tar.gz", binary, version,
+			runtime.GOARCH)
+		err := t.Network.Fetch(ctx, release, map[string]string{binary: filepath.Join(cached, binary)})
+		if err == nil {
+			return link(cached, target)
+		}
+		if !errors.Is(err, ErrOffline) {
+			return err
+		}
 	}
-	err := t.Network.Fetch(ctx, release, map[string]string{binary: filepath.Join(cached, binary)})
-	if errors.Is(err, ErrOffline) {
-		return "", nil
+	if err := os.RemoveAll(target); err != nil {
+		return err
 	}
-	return cached, err
+	return t.script(filepath.Join(target, binary), name)
 }
 
 // script makes an executable that is localcloud under one of its plugin names.

@@ -19,16 +19,12 @@ import (
 )
 
 const (
-	// acmeManagementPort is where Pebble publishes its root certificates.
-	acmeManagementPort = 15000
-	// acmeValidity is the lifetime of certificates: that of Let's Encrypt's, in seconds.
-	acmeValidity = 90 * 24 * 60 * 60
-	// acmeRetryAfter is when a client should ask again for an order, in seconds.
-	acmeRetryAfter = 1
+	acmeManagementPort = 15000             // where Pebble publishes its root certificates
+	acmeValidity       = 90 * 24 * 60 * 60 // the lifetime of certificates: that of Let's Encrypt's, in seconds
+	acmeRetryAfter     = 1                 // when a client should ask again for an order, in seconds
 
-	// maxRoots and maxRootSize (bytes) exceed what Pebble ever has.
-	maxRoots    = 16
-	maxRootSize = 64 << 10
+	maxRoots    = 16       // more than Pebble ever has
+	maxRootSize = 64 << 10 // bytes, more than one of them ever has
 )
 
 // StartACME starts the ACME authority, which asks the server of StartDNS for names, and waits

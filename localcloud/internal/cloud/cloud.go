@@ -17,9 +17,8 @@ import (
 // ErrNotFound is returned for an instance or a VPC that is not there.
 var ErrNotFound = errors.New("not found")
 
-// Cloud is the seam between the aws plugin (control plane) and what really
-// runs. Every method is idempotent, so that an update that was killed half-way
-// can be repeated.
+// Cloud is the seam between the aws plugin (control plane) and what really runs. Every method is
+// idempotent, so that an update that was killed half-way can be repeated.
 type Cloud interface {
 	// Image checks that an AMI id is one that this machine can start, and
 	// returns its architecture ("x86_64" or "arm64") and root device name.
@@ -42,9 +41,8 @@ type Cloud interface {
 	// DNS and on this machine itself. Names of OwnRecords are not among them.
 	ApplyRecords(ctx context.Context, records []dns.Record) error
 
-	// RunInstance starts an instance whose NetworkInterface is already part of
-	// the applied GatewayState. It returns when the machine runs, not when
-	// cloud-init is done.
+	// RunInstance starts an instance whose NetworkInterface is already part of the applied
+	// GatewayState. It returns when the machine runs, not when cloud-init is done.
 	RunInstance(ctx context.Context, spec InstanceSpec) error
 	// ShutDownInstance shuts an instance down and returns when it is off. One that takes too long is switched off.
 	ShutDownInstance(ctx context.Context, id string) error
@@ -61,13 +59,11 @@ const (
 	InstanceStopped = "stopped"
 )
 
-// Image is what is known of an AMI.
 type Image struct {
 	Architecture   string
 	RootDeviceName string
 }
 
-// VPC is one virtual network.
 type VPC struct {
 	ID        string
 	CIDRBlock netip.Prefix
@@ -85,12 +81,10 @@ type GatewayState struct {
 type NetworkInterface struct {
 	InstanceID string
 	PrivateIP  netip.Addr
-	// PublicIP is the Elastic IP, or the auto-assigned public address while no
-	// Elastic IP is associated. The zero value means none, and then no way in
-	// or out except to S3.
+	// PublicIP is the Elastic IP, or the auto-assigned public address while no Elastic IP is
+	// associated. The zero value means none, and then no way in or out except to S3.
 	PublicIP netip.Addr
-	// Elastic is whether PublicIP is an Elastic IP.
-	Elastic  bool
+	Elastic  bool // whether PublicIP is an Elastic IP
 	Ingress  []Rule
 	Egress   []Rule
 	Metadata Metadata
@@ -120,12 +114,10 @@ type Metadata struct {
 	Architecture     string
 	// HopLimit is the IP time to live of the service's answers. At 1, no
 	// container on the instance gets an answer.
-	HopLimit int
-	// TokensRequired refuses every request without a session token (IMDSv2).
-	TokensRequired bool
-	// Enabled false answers 403 to everything.
-	Enabled bool
-	Role    *RoleCredentials // nil without an instance profile
+	HopLimit       int
+	TokensRequired bool             // refuses every request without a session token (IMDSv2)
+	Enabled        bool             // false answers 403 to everything
+	Role           *RoleCredentials // nil without an instance profile
 }
 
 // RoleCredentials are what the metadata service hands out for the instance's role.

@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	// networkDevice is what the primary interface is called on an EC2 machine of the Nitro kind.
-	networkDevice = "ens5"
+	networkDevice = "ens5" // what the primary interface is called on an EC2 machine of the Nitro kind
 	// shutdownTimeout is how long an instance may take to shut down, in seconds. EC2 promises no time for a
 	// termination: its user guide finds a few minutes normal, and its API reference gives a reboot four.
 	shutdownTimeout = "120"

@@ -21,27 +21,22 @@ import (
 )
 
 const (
-	// Region is the region whose endpoints exist in localcloud.
-	Region = "us-east-1"
-	// ServerAMI is the one AMI that localcloud serves, and ServerAMIName its name.
-	ServerAMI     = "ami-0deb1a13000000000"
+	Region        = "us-east-1"             // the region whose endpoints exist in localcloud
+	ServerAMI     = "ami-0deb1a13000000000" // the one AMI that localcloud serves
 	ServerAMIName = "debian-13-amd64-localcloud"
-	// RootDevice is the root device name of Debian's AMIs.
-	RootDevice = "/dev/xvda"
+	RootDevice    = "/dev/xvda" // the root device name of Debian's AMIs
 
 	network = "localcloud"
 	// subnet is "the internet" of localcloud; public addresses come from its
 	// second half and are reached on the link.
-	subnet = "198.18.0.0/23"
-	// automatic is where the engine takes addresses from when none is asked for.
-	automatic = "198.18.0.128/25"
+	subnet    = "198.18.0.0/23"
+	automatic = "198.18.0.128/25" // where the engine takes addresses from when none is asked for
 
 	// Every container says by these labels what it is and what it belongs to.
 	labelRole     = dockerd.Label + ".role"
 	labelVPC      = dockerd.Label + ".vpc"
 	labelInstance = dockerd.Label + ".instance"
-	// labelSpec names what a service was started with.
-	labelSpec = dockerd.Label + ".spec"
+	labelSpec     = dockerd.Label + ".spec" // names what a service was started with
 
 	roleGateway   = "gateway"
 	roleInterface = "interface"
@@ -55,8 +50,7 @@ const (
 	roleVictorOps   = "victorops"
 	roleUptimeRobot = "uptimerobot"
 
-	// program is where localcloud itself is in its own containers.
-	program = "/localcloud"
+	program = "/localcloud" // where localcloud itself is in its own containers
 )
 
 // The addresses of this machine and of the services on localcloud's network.
@@ -82,7 +76,6 @@ type Local struct {
 
 var _ Cloud = (*Local)(nil)
 
-// Open opens the local cloud of a home directory.
 func Open(dir string) (*Local, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)

@@ -15,8 +15,7 @@ import (
 type Move struct {
 	// Window is for how long, after the association, fresh packets to the address do not reach the new instance.
 	Window time.Duration
-	// Arrive is where they arrive in the window.
-	Arrive Arrival
+	Arrive Arrival // where they arrive in the window
 	// Connections is for how long the connections that the address has at the association live on at the old instance:
 	// 0 cuts them at once, UntilEnd never.
 	Connections time.Duration
@@ -37,8 +36,7 @@ const UntilEnd time.Duration = -1
 const (
 	// none and end are the words for a lifetime of 0 and for UntilEnd.
 	none, end = "none", "end"
-	// maxMove is the longest duration of a setting.
-	maxMove = time.Hour
+	maxMove   = time.Hour // the longest duration of a setting
 )
 
 // DefaultMove is the least kind move that the published sources support.
@@ -53,7 +51,6 @@ type MoveText struct {
 	Connections string `json:"connections"`
 }
 
-// Text returns the words for a move.
 func (m Move) Text() MoveText {
 	text := MoveText{Window: m.Window.String(), Arrive: string(m.Arrive), Connections: m.Connections.String()}
 	switch m.Connections {
@@ -101,12 +98,8 @@ func (m Move) With(text MoveText) (Move, error) {
 // Move returns the settings that the next association uses.
 func (l *Local) Move() (Move, error) {
 	var text MoveText
-	err := state.ReadJSON(l.moveFile(), &text)
-	if errors.Is(err, fs.ErrNotExist) {
-		return DefaultMove(), nil
-	}
-	move := DefaultMove()
-	if err == nil {
+	move, err := DefaultMove(), state.ReadJSON(l.moveFile(), &text)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		move, err = move.With(text)
 	}
 	if err != nil {

@@ -34,8 +34,7 @@ type service struct {
 	mounts      []string
 	environment []string
 	command     []string
-	// config is what else it depends on: a change of it restarts the service.
-	config string
+	config      string // what else it depends on: a change of it restarts the service
 }
 
 // spec tells two descriptions of a service apart.

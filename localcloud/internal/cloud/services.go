@@ -20,20 +20,15 @@ import (
 
 // The services of localcloud find these files and variables in their containers, and take no other settings.
 const (
-	// DataDir is a service's own directory.
-	DataDir = "/data"
-	// BaseLayer and TraefikLayer are the layers of the registry's images.
-	BaseLayer    = "/minbase.tar.gz"
-	TraefikLayer = "/traefik.tar.gz"
+	DataDir      = "/data"           // a service's own directory
+	BaseLayer    = "/minbase.tar.gz" // a layer of the registry's images
+	TraefikLayer = "/traefik.tar.gz" // the other one
 
-	// RootKeyVariable and RootSecretVariable have the administrator's access key.
-	RootKeyVariable    = "ROOT_ACCESS_KEY"
-	RootSecretVariable = "ROOT_SECRET_KEY"
-	// VictorOpsKeyVariable and UptimeRobotKeyVariable have the keys of the doubles' accounts.
-	VictorOpsKeyVariable   = "VICTOROPS_KEY"
-	UptimeRobotKeyVariable = "UPTIMEROBOT_KEY"
-	// UptimeRobotHeartbeatVariable has the token of the account's heartbeat monitor.
-	UptimeRobotHeartbeatVariable = "UPTIMEROBOT_HEARTBEAT"
+	RootKeyVariable              = "ROOT_ACCESS_KEY"       // the id of the administrator's access key
+	RootSecretVariable           = "ROOT_SECRET_KEY"       // its secret
+	VictorOpsKeyVariable         = "VICTOROPS_KEY"         // the key of the double's account
+	UptimeRobotKeyVariable       = "UPTIMEROBOT_KEY"       // the same
+	UptimeRobotHeartbeatVariable = "UPTIMEROBOT_HEARTBEAT" // the token of the account's heartbeat monitor
 
 	// VictorOpsKey and UptimeRobotKey open nothing but the doubles, and are no secrets.
 	VictorOpsKey   = "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00"
@@ -90,7 +85,6 @@ func (l *Local) S3() (S3, error) {
 	}, nil
 }
 
-// StartS3 starts the S3 server.
 func (l *Local) StartS3(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	for _, dir := range []string{"data", "versions", "iam"} {
@@ -180,7 +174,6 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 	})
 }
 
-// StartVictorOps starts the VictorOps double.
 func (l *Local) StartVictorOps(ctx context.Context) error {
 	return l.startOwn(ctx, service{
 		role: roleVictorOps, address: VictorOpsAddress(), hosts: []string{VictorOpsName},

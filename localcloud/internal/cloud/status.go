@@ -16,8 +16,7 @@ type Status struct {
 	// EngineMemory is the resident memory of localcloud's own Docker engine
 	// and what it started beside the containers, in bytes; 0 with the user's.
 	EngineMemory int64 `json:"engineMemory"`
-	// Memory is the sum, in bytes.
-	Memory int64 `json:"memory"`
+	Memory       int64 `json:"memory"` // the sum, in bytes
 }
 
 // ContainerStatus is one container. Memory is without the page cache that the

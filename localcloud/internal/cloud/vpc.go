@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,17 +21,14 @@ import (
 // GatewayConfig is what the gateway of a VPC is started with. It and the
 // GatewayState reach the gateway's container as files in one directory.
 type GatewayConfig struct {
-	VPC VPC
-	// Address is the gateway's own on localcloud's network.
-	Address netip.Addr
+	VPC     VPC
+	Address netip.Addr // the gateway's own on localcloud's network
 }
 
 const (
-	// GatewayConfigFile and GatewayStateFile are the files' names.
-	GatewayConfigFile = "gateway.json"
-	GatewayStateFile  = "state.json"
-	// GatewayDir is their directory in the gateway's container.
-	GatewayDir = "/vpc"
+	GatewayConfigFile = "gateway.json" // a GatewayConfig
+	GatewayStateFile  = "state.json"   // a GatewayState
+	GatewayDir        = "/vpc"         // their directory in the gateway's container
 )
 
 // Router is the VPC's default gateway: the first address of its CIDR block.
@@ -174,12 +172,8 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	if err != nil {
 		return GatewayConfig{}, err
 	}
-	taken := map[netip.Addr]bool{}
-	for _, other := range others {
-		taken[other.Address] = true
-	}
 	address := firstGateway()
-	for taken[address] {
+	for slices.ContainsFunc(others, func(other GatewayConfig) bool { return other.Address == address }) {
 		address = address.Next()
 	}
 	config = GatewayConfig{VPC: vpc, Address: address}

@@ -16,21 +16,17 @@ import (
 )
 
 const (
-	// ZoneID is the id of the one hosted zone that exists, and ZoneName its name.
-	ZoneID   = "Z0LOCALCLOUD00000001"
+	ZoneID   = "Z0LOCALCLOUD00000001" // of the one hosted zone that exists
 	ZoneName = "localcloud.test"
-	// ZoneFile is the zone's file, in the name server's directory.
-	ZoneFile = "zone.json"
+	ZoneFile = "zone.json" // the zone's file, in the name server's directory
 
-	// VictorOpsName is where VictorOps takes alerts.
-	VictorOpsName = "alert.victorops.com"
+	VictorOpsName = "alert.victorops.com" // where VictorOps takes alerts
 
 	nameServerName  = "ns." + ZoneName
 	acmeName        = "acme." + ZoneName
 	uptimeRobotName = "uptimerobot." + ZoneName
 
-	// ownTTL is the time to live of localcloud's own records, in seconds.
-	ownTTL  = 60
+	ownTTL  = 60 // the time to live of localcloud's own records, in seconds
 	dnsPort = 53
 )
 

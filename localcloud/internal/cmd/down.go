@@ -73,8 +73,7 @@ func (p *project) destroyStack(ctx context.Context) error {
 }
 
 const (
-	// orphanLimit is how long a plugin may take to end.
-	orphanLimit = 10 * time.Second
+	orphanLimit = 10 * time.Second // how long a plugin may take to end
 	orphanPoll  = 50 * time.Millisecond
 )
 
@@ -82,7 +81,6 @@ const (
 // after some minutes: Pulumi's library checks so rarely. executable is localcloud's; processes of
 // other programs are not touched.
 func endPlugins(ctx context.Context, executable string) error {
-	told := map[int]bool{}
 	return run.Await(ctx, orphanLimit, orphanPoll, func(context.Context) error {
 		pids, err := plugins(executable)
 		if err != nil {
@@ -92,10 +90,6 @@ func endPlugins(ctx context.Context, executable string) error {
 			return nil
 		}
 		for _, pid := range pids {
-			if told[pid] {
-				continue
-			}
-			told[pid] = true
 			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("end plugin with process id %d: %w", pid, err)
 			}
@@ -108,23 +102,16 @@ func endPlugins(ctx context.Context, executable string) error {
 // before, as a plugin.
 func plugins(executable string) ([]int, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return nil, err
-	}
 	var pids []int
 	for _, link := range links {
 		// One that cannot be read ended meanwhile, or is a part of the kernel.
 		target, _ := os.Readlink(link)
 		line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
 		arguments := strings.Split(string(line), "\x00")
-		if strings.TrimSuffix(target, " (deleted)") != executable || len(arguments) < 2 || arguments[1] != "plugin" {
-			continue
+		if strings.TrimSuffix(target, " (deleted)") == executable && len(arguments) > 1 && arguments[1] == "plugin" {
+			pid, invalid := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			pids, err = append(pids, pid), errors.Join(err, invalid)
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if err != nil {
-			return nil, err
-		}
-		pids = append(pids, pid)
 	}
-	return pids, nil
+	return pids, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,53 +20,48 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-type variable struct {
-	name, value string
-}
+// environment is what a shell or a command needs to work with the local cloud. An empty variable is to be unset.
+type environment map[string]string
 
-// environment is what a shell or a command needs to work with the local cloud.
-type environment []variable
-
-// environment returns the variables; it needs the S3 server's account, not the
-// server running.
+// environment returns the variables; it needs the S3 server's account, not the server running.
 func (p *project) environment(ctx context.Context) (environment, error) {
 	s3, err := p.local.S3()
 	if err != nil {
 		return nil, err
 	}
 	variables := environment{
-		{"PATH", p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin())},
-		{state.Variable, p.home.String()},
-		{"PULUMI_HOME", p.home.Pulumi()},
-		{"PULUMI_BACKEND_URL", backendURL(s3)},
-		{"PULUMI_CONFIG_PASSPHRASE", "localcloud"},
-		{"PULUMI_SKIP_UPDATE_CHECK", "true"},
-		{"AWS_ACCESS_KEY_ID", s3.AccessKeyID},
-		{"AWS_SECRET_ACCESS_KEY", s3.SecretAccessKey},
+		"PATH":                     p.home.Bin() + ":" + withoutElement(os.Getenv("PATH"), p.home.Bin()),
+		state.Variable:             p.home.String(),
+		"PULUMI_HOME":              p.home.Pulumi(),
+		"PULUMI_BACKEND_URL":       backendURL(s3),
+		"PULUMI_CONFIG_PASSPHRASE": "localcloud",
+		"PULUMI_SKIP_UPDATE_CHECK": "true",
+		"AWS_ACCESS_KEY_ID":        s3.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY":    s3.SecretAccessKey,
 		// The local cloud's keys need no token, and its S3 server refuses any.
-		{"AWS_SESSION_TOKEN", ""},
-		{"AWS_REGION", s3.Region},
+		"AWS_SESSION_TOKEN": "",
+		"AWS_REGION":        s3.Region,
 		// The AWS CLI's version 1 knows no other name for it.
-		{"AWS_DEFAULT_REGION", s3.Region},
-		{"AWS_ENDPOINT_URL_S3", s3.Endpoint},
-		{"AWS_ENDPOINT_URL_KMS", cloud.AWSAPIEndpoint()},
-		{"AWS_ENDPOINT_URL_STS", cloud.AWSAPIEndpoint()},
-		{"AWS_ENDPOINT_URL_EC2", cloud.AWSAPIEndpoint()},
-		{"AWS_CA_BUNDLE", s3.CAFile},
+		"AWS_DEFAULT_REGION":   s3.Region,
+		"AWS_ENDPOINT_URL_S3":  s3.Endpoint,
+		"AWS_ENDPOINT_URL_KMS": cloud.AWSAPIEndpoint(),
+		"AWS_ENDPOINT_URL_STS": cloud.AWSAPIEndpoint(),
+		"AWS_ENDPOINT_URL_EC2": cloud.AWSAPIEndpoint(),
+		"AWS_CA_BUNDLE":        s3.CAFile,
 		// With the provider "AWS", rclone puts the bucket's name before the
 		// endpoint's, which does not work with an address.
-		{"RCLONE_S3_PROVIDER", "Other"},
-		{"RCLONE_S3_ENDPOINT", s3.Endpoint},
-		{"RCLONE_S3_FORCE_PATH_STYLE", "true"},
-		{"RCLONE_CA_CERT", s3.CAFile},
-		{"UPTIMEROBOT_CA_BUNDLE", s3.CAFile},
+		"RCLONE_S3_PROVIDER":         "Other",
+		"RCLONE_S3_ENDPOINT":         s3.Endpoint,
+		"RCLONE_S3_FORCE_PATH_STYLE": "true",
+		"RCLONE_CA_CERT":             s3.CAFile,
+		"UPTIMEROBOT_CA_BUNDLE":      s3.CAFile,
 	}
 	docker, own, err := p.engine.Find(ctx)
 	if err != nil && !errors.Is(err, dockerd.ErrNotRunning) {
 		return nil, err
 	}
 	if own {
-		variables = append(variables, variable{"DOCKER_HOST", docker.Host})
+		variables["DOCKER_HOST"] = docker.Host
 	}
 	return variables, nil
 }
@@ -73,8 +69,8 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 // list is the form that os/exec takes.
 func (e environment) list() []string {
 	var list []string
-	for _, v := range e {
-		list = append(list, v.name+"="+v.value)
+	for name, value := range e {
+		list = append(list, name+"="+value)
 	}
 	return list
 }
@@ -82,11 +78,11 @@ func (e environment) list() []string {
 // export is the form that a POSIX shell takes.
 func (e environment) export() string {
 	var text strings.Builder
-	for _, v := range e {
-		if v.value == "" {
-			fmt.Fprintf(&text, "unset %s\n", v.name)
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		if e[name] == "" {
+			fmt.Fprintf(&text, "unset %s\n", name)
 		} else {
-			fmt.Fprintf(&text, "export %s='%s'\n", v.name, strings.ReplaceAll(v.value, "'", `'\''`))
+			fmt.Fprintf(&text, "export %s='%s'\n", name, strings.ReplaceAll(e[name], "'", `'\''`))
 		}
 	}
 	return text.String()
@@ -121,13 +117,8 @@ func envVerb(ctx context.Context, args []string) error {
 
 // as is the environment with the access key of another account.
 func (e environment) as(account store.Account) environment {
-	keys := map[string]string{"AWS_ACCESS_KEY_ID": account.AccessKeyID, "AWS_SECRET_ACCESS_KEY": account.SecretAccessKey}
-	changed := slices.Clone(e)
-	for i, v := range changed {
-		if value, ok := keys[v.name]; ok {
-			changed[i].value = value
-		}
-	}
+	changed := maps.Clone(e)
+	changed["AWS_ACCESS_KEY_ID"], changed["AWS_SECRET_ACCESS_KEY"] = account.AccessKeyID, account.SecretAccessKey
 	return changed
 }
 

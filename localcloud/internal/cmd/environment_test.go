@@ -12,19 +12,19 @@ import (
 func TestAShellReadsBackWhatEnvPrints(t *testing.T) {
 	value := `it's "a" $(false) path`
 	t.Setenv("STALE", "from before")
-	text := environment{{"ODD", value}, {"STALE", ""}}.export() + `printf %s "$ODD${STALE-}"`
+	text := environment{"ODD": value, "STALE": ""}.export() + `printf %s "$ODD${STALE-}"`
 	output, err := exec.CommandContext(t.Context(), "sh", "-c", text).Output()
 	require.NoError(t, err)
 	require.Equal(t, value, string(output))
 }
 
 func TestWhoActsAsARoleHasItsKeyAndNothingElseChanges(t *testing.T) {
-	before := environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROOT"}, {"AWS_SECRET_ACCESS_KEY", "root's"},
-		{"AWS_SESSION_TOKEN", ""}}
+	before := environment{"PATH": "/bin", "AWS_ACCESS_KEY_ID": "AKIAROOT", "AWS_SECRET_ACCESS_KEY": "root's",
+		"AWS_SESSION_TOKEN": ""}
 	after := before.as(store.Account{AccessKeyID: "AKIAROLE", SecretAccessKey: "role's"})
-	require.Equal(t, environment{{"PATH", "/bin"}, {"AWS_ACCESS_KEY_ID", "AKIAROLE"}, {"AWS_SECRET_ACCESS_KEY", "role's"},
-		{"AWS_SESSION_TOKEN", ""}}, after)
-	require.Equal(t, "AKIAROOT", before[1].value)
+	require.Equal(t, environment{"PATH": "/bin", "AWS_ACCESS_KEY_ID": "AKIAROLE", "AWS_SECRET_ACCESS_KEY": "role's",
+		"AWS_SESSION_TOKEN": ""}, after)
+	require.Equal(t, "AKIAROOT", before["AWS_ACCESS_KEY_ID"])
 }
 
 func TestRepeatedEnvDoesNotGrowThePath(t *testing.T) {

@@ -80,10 +80,8 @@ func pluginVerb(ctx context.Context, args []string) error {
 }
 
 const (
-	// stackName is the stack that localcloud deploys.
-	stackName = "local"
-	// interruptGrace is how long an interrupted deployment may take to end its current step.
-	interruptGrace = 2 * time.Minute
+	stackName      = "local"         // the stack that localcloud deploys
+	interruptGrace = 2 * time.Minute // how long an interrupted deployment may take to end its current step
 )
 
 type project struct {

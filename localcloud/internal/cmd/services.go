@@ -111,8 +111,11 @@ func dnsVerb(ctx context.Context, _ []string) error {
 	return dns.Serve(ctx, dns.NewHandler(filepath.Join(cloud.DataDir, cloud.ZoneFile)), stream, packets)
 }
 
-// listPageSize is how many objects a page of UptimeRobot's lists has.
-const listPageSize = 50
+// The limits of UptimeRobot's API.
+const (
+	listPageSize      = 50  // objects in a page of a list
+	requestsPerMinute = 100 // of a paid plan
+)
 
 // uptimeRobot is the UptimeRobot double, whose monitors work until ctx ends.
 func uptimeRobot(ctx context.Context) (http.Handler, error) {
@@ -126,7 +129,7 @@ func uptimeRobot(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	server, err := uptimerobot.New(uptimerobot.Settings{
-		Key: key, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), Plan: uptimerobot.Paid(),
+		Key: key, Heartbeat: os.Getenv(cloud.UptimeRobotHeartbeatVariable), RequestsPerMinute: requestsPerMinute,
 		PageSize: listPageSize, Client: client, File: filepath.Join(cloud.DataDir, "account.json"),
 		Second: time.Second, Log: func(message string) { log.Print(message) },
 	})

@@ -71,9 +71,8 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// releaseStaleLock takes a lock off the stack that a killed deployment left:
-// its process is on this machine and gone. The lock of a process that runs
-// stays, and pulumi then says who holds it.
+// releaseStaleLock takes a lock off the stack that a killed deployment left: its process is on this
+// machine and gone. The lock of a process that runs stays, and pulumi then says who holds it.
 func (p *project) releaseStaleLock(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {

@@ -50,8 +50,7 @@ func upVerb(ctx context.Context, args []string) error {
 	return p.deploy(ctx, printer)
 }
 
-// start brings up everything below the stack. Each step does nothing when its
-// work is done already.
+// start brings up everything below the stack. Each step does nothing when its work is done already.
 func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	recipes, err := cloud.Recipes()
 	if err != nil {
@@ -194,8 +193,7 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 }
 
 const (
-	// adminUser is the user whose key Pulumi.local.yaml names.
-	adminUser      = "admin"
+	adminUser      = "admin" // the user whose key Pulumi.local.yaml names
 	defaultSSHPort = "12222"
 )
 

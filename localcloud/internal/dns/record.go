@@ -23,8 +23,7 @@ const (
 
 // Record is one record set: all values of one type at one name.
 type Record struct {
-	// Name is a full name without the final dot, in lower case. Its first
-	// label may be an asterisk.
+	// Name is a full name without the final dot, in lower case. Its first label may be an asterisk.
 	Name   string   `json:"name"`
 	Type   string   `json:"type"` // one of Types
 	TTL    int64    `json:"ttl"`  // seconds
@@ -77,91 +76,82 @@ func (r Record) records() (records []dns.RR, err error) {
 // Zone is a zone as it is kept in a file.
 type Zone struct {
 	Name string `json:"name"` // without the final dot, in lower case
-	// Server is the zone's one name server: a name within it, with an address
-	// among the records.
+	// Server is the zone's one name server: a name within it, with an address among the records.
 	Server  string   `json:"server"`
 	Records []Record `json:"records"`
 }
 
-func (r Record) record(value string) (dns.RR, error) {
-	header := dns.RR_Header{Name: dns.Fqdn(r.Name), Rrtype: dns.StringToType[r.Type], Class: dns.ClassINET,
-		Ttl: uint32(r.TTL)}
+// record writes a value as a line of a zone file, and has that parsed.
+func (r Record) record(value string) (record dns.RR, err error) {
 	switch r.Type {
 	case "A":
-		address, err := netip.ParseAddr(value)
-		if err != nil || !address.Is4() {
+		if address, err := netip.ParseAddr(value); err != nil || !address.Is4() {
 			return nil, errors.New("write an IPv4 address, such as 192.0.2.1")
 		}
-		return &dns.A{Hdr: header, A: address.AsSlice()}, nil
 	case "AAAA":
-		address, err := netip.ParseAddr(value)
-		if err != nil || !address.Is6() || address.Zone() != "" {
+		if address, err := netip.ParseAddr(value); err != nil || !address.Is6() || address.Zone() != "" {
 			return nil, errors.New("write an IPv6 address, such as 2001:db8::1")
 		}
-		return &dns.AAAA{Hdr: header, AAAA: address.AsSlice()}, nil
-	case "CNAME":
-		target, err := fullName(value)
-		return &dns.CNAME{Hdr: header, Target: target}, err
-	case "NS":
-		target, err := fullName(value)
-		return &dns.NS{Hdr: header, Ns: target}, err
+	case "CNAME", "NS":
+		value, err = fullName(value)
 	case "MX":
-		n, host, err := numbersAndHost(value, 1, "write a preference and a host, such as 10 mail.example.org")
-		return &dns.MX{Hdr: header, Preference: n[0], Mx: host}, err
+		value, err = numbersAndHost(value, 1, "write a preference and a host, such as 10 mail.example.org")
 	case "SRV":
-		n, host, err := numbersAndHost(value, 3, "write priority, weight, port and host, such as 10 5 443 www.example.org")
-		return &dns.SRV{Hdr: header, Priority: n[0], Weight: n[1], Port: n[2], Target: host}, err
+		value, err = numbersAndHost(value, 3, "write priority, weight, port and host, such as 10 5 443 www.example.org")
 	case "CAA":
-		return authorization(header, value)
+		value, err = authorization(value)
 	case "TXT":
-		parts, err := characterStrings(value)
-		return &dns.TXT{Hdr: header, Txt: parts}, err
+		_, value, err = characterStrings(value)
+	default:
+		err = fmt.Errorf("unknown type: write one of %s", strings.Join(Types(), ", "))
 	}
-	return nil, fmt.Errorf("unknown type: write one of %s", strings.Join(Types(), ", "))
+	if err != nil {
+		return nil, err
+	}
+	return dns.NewRR(fmt.Sprintf("%s %d IN %s %s", dns.Fqdn(r.Name), r.TTL, r.Type, value))
 }
 
-// numbersAndHost reads count numbers of 16 bits and a name, in which "." means no host.
-func numbersAndHost(value string, count int, usage string) (numbers [3]uint16, host string, err error) {
+// numbersAndHost checks count numbers of 16 bits and a name, in which "." means no host.
+func numbersAndHost(value string, count int, usage string) (string, error) {
 	fields := strings.Fields(value)
 	if len(fields) != count+1 {
-		return numbers, "", errors.New(usage)
+		return "", errors.New(usage)
 	}
-	for i, field := range fields[:count] {
-		number, err := strconv.ParseUint(field, 10, 16)
-		if err != nil {
-			return numbers, "", fmt.Errorf("%q is no number between 0 and 65535: %s", field, usage)
+	for _, field := range fields[:count] {
+		if _, err := strconv.ParseUint(field, 10, 16); err != nil {
+			return "", fmt.Errorf("%q is no number between 0 and 65535: %s", field, usage)
 		}
-		numbers[i] = uint16(number)
 	}
-	if host = fields[count]; host != "." {
-		host, err = fullName(host)
+	if host := fields[count]; host != "." {
+		if _, err := fullName(host); err != nil {
+			return "", err
+		}
 	}
-	return numbers, host, err
+	return dns.Fqdn(strings.Join(fields, " ")), nil
 }
 
 var authorizationPattern = regexp.MustCompile(`^(\d+) +(\S+) +(.+)$`)
 
-func authorization(header dns.RR_Header, value string) (dns.RR, error) {
+func authorization(value string) (string, error) {
 	const usage = `write flags, tag and a quoted value, such as 0 issue "letsencrypt.org"`
 	parts := authorizationPattern.FindStringSubmatch(value)
 	if parts == nil {
-		return nil, errors.New(usage)
+		return "", errors.New(usage)
 	}
-	flags, err := strconv.ParseUint(parts[1], 10, 8)
-	if err != nil {
-		return nil, errors.New(usage)
+	if _, err := strconv.ParseUint(parts[1], 10, 8); err != nil {
+		return "", errors.New(usage)
 	}
 	if strings.ContainsFunc(parts[2], func(c rune) bool { return !isLetterOrDigit(c) }) {
-		return nil, fmt.Errorf("the tag %q has another character than letters and digits: %s", parts[2], usage)
+		return "", fmt.Errorf("the tag %q has another character than letters and digits: %s", parts[2], usage)
 	}
-	values, err := characterStrings(parts[3])
+	count, text, err := characterStrings(parts[3])
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, usage)
+		return "", fmt.Errorf("%w: %s", err, usage)
 	}
-	if len(values) != 1 {
-		return nil, errors.New(usage)
+	if count != 1 {
+		return "", errors.New(usage)
 	}
-	return &dns.CAA{Hdr: header, Flag: uint8(flags), Tag: parts[2], Value: values[0]}, nil
+	return parts[1] + " " + parts[2] + " " + text, nil
 }
 
 // fullName checks a name in a value and returns it with its final dot.
@@ -199,60 +189,45 @@ var (
 	escaped      = regexp.MustCompile(`\\([0-3][0-7]{2}|[^0-9])`)
 )
 
-// characterStrings reads one or more quoted strings and returns them in the
-// form of zone files, without the quotation marks.
-func characterStrings(value string) ([]string, error) {
-	var parts []string
+// characterStrings reads one or more quoted strings. It returns how many, and their form in a zone file.
+func characterStrings(value string) (count int, text string, err error) {
 	size := 0
-	for rest := strings.TrimLeft(value, " "); rest != ""; {
+	for rest := strings.TrimLeft(value, " "); rest != ""; count++ {
 		if rest[0] != '"' {
-			return nil, errors.New("it has text outside of quotation marks")
+			return 0, "", errors.New("it has text outside of quotation marks")
 		}
 		match := quotedString.FindStringSubmatch(rest)
 		if match == nil {
-			return nil, errors.New("a quotation mark is missing")
+			return 0, "", errors.New("a quotation mark is missing")
 		}
 		if strings.ContainsFunc(match[1], func(c rune) bool { return c < ' ' || c > '~' }) {
-			return nil,
+			return 0, "",
 				errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
 		}
 		if strings.Contains(escaped.ReplaceAllString(match[1], ""), `\`) {
-			return nil, errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
+			return 0, "", errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
 		}
-		text := escaped.ReplaceAllStringFunc(match[1], func(escape string) string {
-			if code, err := strconv.ParseUint(escape[1:], 8, 8); err == nil {
-				return string([]byte{byte(code)})
-			}
-			return escape[1:]
-		})
-		if len(text) > maxString {
-			return nil, fmt.Errorf("it has a string of %d bytes: split it into strings of at most %d, each in quotation marks",
-				len(text), maxString)
+		length := len(escaped.ReplaceAllString(match[1], "x"))
+		if length > maxString {
+			return 0, "", fmt.Errorf(
+				"it has a string of %d bytes: split it into strings of at most %d, each in quotation marks", length, maxString)
 		}
-		parts, size = append(parts, escape(text)), size+len(text)
+		size += length
+		text += match[0] + " "
 		rest = strings.TrimLeft(rest[len(match[0]):], " ")
 	}
-	if len(parts) == 0 {
-		return nil, errors.New("it has no text in quotation marks")
+	if count == 0 {
+		return 0, "", errors.New("it has no text in quotation marks")
 	}
 	if size > maxTextOfValue {
-		return nil, fmt.Errorf("it has %d bytes of text: at most %d", size, maxTextOfValue)
+		return 0, "", fmt.Errorf("it has %d bytes of text: at most %d", size, maxTextOfValue)
 	}
-	return parts, nil
-}
-
-// escape writes bytes as zone files do, which is also how the dns package keeps them.
-func escape(text string) string {
-	var result []byte
-	for _, c := range []byte(text) {
-		switch {
-		case c == '"' || c == '\\':
-			result = append(result, '\\', c)
-		case c < ' ' || c > '~':
-			result = fmt.Appendf(result, `\%03d`, c)
-		default:
-			result = append(result, c)
+	// Where Route 53 has octal codes, a zone file has decimal ones.
+	text = escaped.ReplaceAllStringFunc(text, func(escape string) string {
+		if code, err := strconv.ParseUint(escape[1:], 8, 8); err == nil {
+			return fmt.Sprintf(`\%03d`, code)
 		}
-	}
-	return string(result)
+		return escape
+	})
+	return count, text, nil
 }

@@ -2,7 +2,6 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -17,9 +16,8 @@ import (
 )
 
 const (
-	// maxDatagram is the size of UDP messages that no network splits, in bytes.
-	maxDatagram     = 1232
-	shutdownTimeout = 2 * time.Second
+	maxDatagram = 1232            // the size of UDP messages that no network splits, in bytes
+	idleTimeout = 2 * time.Second // how long a connection may stay open without a question
 )
 
 // Handler answers from a zone file as it is at each question.
@@ -83,32 +81,17 @@ func readTable(path string) (*Table, error) {
 // Serve answers on a stream listener (TCP) and a packet listener (UDP) until
 // the context ends or one of them fails. It closes both.
 func Serve(ctx context.Context, handler dns.Handler, stream net.Listener, packets net.PacketConn) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, serving := errgroup.WithContext(ctx)
+	context.AfterFunc(serving, func() { stream.Close(); packets.Close() })
+	idle := func() time.Duration { return idleTimeout }
 	for _, server := range []*dns.Server{
-		{Listener: stream, Handler: handler},
+		{Listener: stream, Handler: handler, IdleTimeout: idle},
 		{PacketConn: packets, Handler: handler, UDPSize: maxDatagram},
 	} {
-		started, ended := make(chan struct{}), make(chan error, 1)
-		server.NotifyStartedFunc = func() { close(started) }
-		go func() { ended <- server.ActivateAndServe() }()
-		group.Go(func() error {
-			var err error
-			select {
-			case err = <-ended:
-			case <-started:
-				select {
-				case err = <-ended:
-				case <-ctx.Done():
-					closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-					defer cancel()
-					// A connection that does not end in time is cut with the process.
-					if err = server.ShutdownContext(closing); err == nil || errors.Is(err, context.DeadlineExceeded) {
-						return nil
-					}
-				}
-			}
-			return fmt.Errorf("name server ended: %w", err)
-		})
+		group.Go(server.ActivateAndServe)
 	}
-	return group.Wait()
+	if err := group.Wait(); ctx.Err() == nil {
+		return fmt.Errorf("name server ended: %w", err)
+	}
+	return nil
 }

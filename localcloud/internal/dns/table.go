@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// apexTTL is the time to live of the zone's own records, in seconds.
-	apexTTL = 900
+	apexTTL = 900 // the time to live of the zone's own NS record, in seconds
 	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS it
 	// is 15 minutes; here, no test could wait for that.
 	negativeTTL = 5
@@ -23,29 +22,28 @@ const (
 type Table struct {
 	origin string // with the final dot, as all names here
 	soa    *dns.SOA
-	// sets are the records by name and type.
-	sets map[string]map[uint16][]dns.RR
+	sets   map[string]map[uint16][]dns.RR // the records by name and type
 	// exists holds the names of the sets and all names above them, within the
 	// zone: a name may exist without a record of its own.
 	exists map[string]bool
 }
 
-// NewTable checks a zone as a whole. Its serial number should grow with every
-// change.
+// NewTable checks a zone as a whole. Its serial number should grow with every change.
 func NewTable(zone Zone, serial uint32) (*Table, error) {
 	if err := checkName(zone.Name); err != nil {
 		return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 	}
 	t := &Table{origin: dns.Fqdn(zone.Name), sets: map[string]map[uint16][]dns.RR{}, exists: map[string]bool{}}
-	header := func(kind uint16) dns.RR_Header {
-		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: apexTTL}
+	header := func(kind uint16, ttl uint32) dns.RR_Header {
+		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 	}
+	// A resolver caches a negative answer for as long as the record in it lives.
 	t.soa = &dns.SOA{
-		Hdr: header(dns.TypeSOA), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
+		Hdr: header(dns.TypeSOA, negativeTTL), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
 		Refresh: 7200, Retry: 900, Expire: 1209600, Minttl: negativeTTL,
 	}
 	t.add(t.soa)
-	t.add(&dns.NS{Hdr: header(dns.TypeNS), Ns: dns.Fqdn(zone.Server)})
+	t.add(&dns.NS{Hdr: header(dns.TypeNS, apexTTL), Ns: dns.Fqdn(zone.Server)})
 	for _, record := range zone.Records {
 		if err := t.addSet(record); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", zone.Name, err)
@@ -141,7 +139,7 @@ func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 			answers = alias
 		}
 		if len(answers) == 0 {
-			reply.Ns = []dns.RR{t.negative()}
+			reply.Ns = []dns.RR{t.soa}
 		}
 		for _, record := range answers {
 			record = dns.Copy(record)
@@ -180,8 +178,7 @@ func (t *Table) delegation(name string) []dns.RR {
 	return nil
 }
 
-// glue returns the addresses of name servers, as far as they are records of
-// this zone.
+// glue returns the addresses of name servers, as far as they are records of this zone.
 func (t *Table) glue(servers []dns.RR) []dns.RR {
 	var addresses []dns.RR
 	for _, server := range servers {
@@ -189,14 +186,6 @@ func (t *Table) glue(servers []dns.RR) []dns.RR {
 		addresses = slices.Concat(addresses, sets[dns.TypeA], sets[dns.TypeAAAA])
 	}
 	return addresses
-}
-
-// negative is the SOA record of an answer without records. A resolver caches that answer for as long
-// as the record lives.
-func (t *Table) negative() dns.RR {
-	soa := *t.soa
-	soa.Hdr.Ttl = negativeTTL
-	return &soa
 }
 
 // Host is a name with one of its addresses.

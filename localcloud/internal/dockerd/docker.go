@@ -26,10 +26,8 @@ var ErrNoContainer = errors.New("no such container")
 // Docker is the docker command, pointed at one engine.
 type Docker struct {
 	Runner run.Runner
-	// Host is DOCKER_HOST; "" means what the environment says.
-	Host string
-	// find returns Host at each command instead, where it is set.
-	find func(context.Context) (string, error)
+	Host   string                                // DOCKER_HOST; "" means what the environment says
+	find   func(context.Context) (string, error) // returns Host at each command instead, where it is set
 }
 
 // Container is what localcloud wants to know of a container.

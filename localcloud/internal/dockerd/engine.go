@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	// maxSocketPath is the longest path of a Unix socket (sun_path, unix(7)).
-	maxSocketPath = 107
+	maxSocketPath = 107 // the longest path of a Unix socket (sun_path, unix(7))
 	startTimeout  = 60 * time.Second
 	stopTimeout   = 60 * time.Second
 )
@@ -89,14 +88,13 @@ func (e *Engine) Ensure(ctx context.Context) (docker Docker, own bool, err error
 	return Docker{Runner: e.runner, Host: e.host()}, true, e.start(ctx)
 }
 
-// start runs dockerd beyond the life of this process. Its firewall rules and
-// default bridge are off: localcloud has its own, and stopping the engine must
-// leave nothing behind.
+// start runs dockerd beyond the life of this process. Its firewall rules and default bridge are
+// off: localcloud has its own, and stopping the engine must leave nothing behind.
 func (e *Engine) start(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "start a Docker engine")
-	daemon, err := findDaemon()
+	daemon, err := run.Find("dockerd")
 	if err != nil {
-		return err
+		return errors.New("no dockerd on this machine: install Docker's engine (on Debian: apt-get install docker.io)")
 	}
 	for _, dir := range []string{e.home.Engine(), e.home.Run(), e.execRoot()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -280,16 +278,4 @@ func (e *Engine) host() string {
 func answers(ctx context.Context, docker Docker) error {
 	_, err := docker.Run(ctx, "version", "--format", "{{.Server.Version}}")
 	return err
-}
-
-// findDaemon also looks where Debian installs it, which is on the path of root only.
-func findDaemon() (string, error) {
-	if path, err := exec.LookPath("dockerd"); err == nil {
-		return path, nil
-	}
-	const debian = "/usr/sbin/dockerd"
-	if _, err := os.Stat(debian); err != nil {
-		return "", errors.New("no dockerd on this machine: install Docker's engine (on Debian: apt-get install docker.io)")
-	}
-	return debian, nil
 }

@@ -1,6 +1,5 @@
-// Package gateway is what runs in the gateway container of a VPC: router and
-// address translation (nftables), DHCP and DNS (dnsmasq), and the instance
-// metadata service.
+// Package gateway is what runs in the gateway container of a VPC: router and address translation
+// (nftables), DHCP and DNS (dnsmasq), and the instance metadata service.
 package gateway
 
 import (

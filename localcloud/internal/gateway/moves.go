@@ -15,12 +15,9 @@ import (
 
 // record is the state to which the gateway was last brought, as far as the next one depends on it.
 type record struct {
-	// Holders are the instances that public addresses lead to.
-	Holders map[netip.Addr]holder
-	// Private are the private addresses of all instances.
-	Private []netip.Addr
-	// Windows are the windows of moves, in the order of the associations.
-	Windows []window
+	Holders map[netip.Addr]holder // the instances that public addresses lead to
+	Private []netip.Addr          // the private addresses of all instances
+	Windows []window              // the windows of moves, in the order of the associations
 }
 
 // holder is an instance that a public address leads to.
@@ -34,8 +31,7 @@ type window struct {
 	Address netip.Addr
 	Until   time.Time
 	Arrive  cloud.Arrival
-	// From is the instance that held the address before.
-	From holder
+	From    holder // the instance that held the address before
 }
 
 // move is an association of an address that another instance held.

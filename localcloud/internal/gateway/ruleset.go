@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	outside = "eth0" // the interface on localcloud's network
-	inside  = "vpc0" // the bridge to which the instances are plugged
-	// metadataAddress is the instance metadata service's, the same on every VPC.
-	metadataAddress = "169.254.169.254"
+	outside         = "eth0"            // the interface on localcloud's network
+	inside          = "vpc0"            // the bridge to which the instances are plugged
+	metadataAddress = "169.254.169.254" // the instance metadata service's, the same on every VPC
 	maxPort         = 65535
 )
 
@@ -111,9 +110,8 @@ func fill(text string, values any) (string, error) {
 	return filled.String(), err
 }
 
-// match renders the conditions of one security group rule; address is "saddr"
-// or "daddr". A rule without IPv4 ranges matches nothing, because localcloud
-// has no IPv6.
+// match renders the conditions of one security group rule; address is "saddr" or "daddr". A rule
+// without IPv4 ranges matches nothing, because localcloud has no IPv6.
 func match(rule cloud.Rule, address string) ([]string, error) {
 	protocol, err := protocolMatch(rule)
 	var statements []string

@@ -1,7 +1,6 @@
-// Package hostnet prepares this machine's own network for localcloud: the
-// blackhole route that keeps stray traffic of "the internet" of localcloud on
-// the machine, the firewall table, IP forwarding, and the names of the hosted
-// zone. Undo puts everything back.
+// Package hostnet prepares this machine's own network for localcloud: the blackhole route that
+// keeps stray traffic of "the internet" of localcloud on the machine, the firewall table, IP
+// forwarding, and the names of the hosted zone. Undo puts everything back.
 package hostnet
 
 import (
@@ -20,10 +19,8 @@ import (
 )
 
 const (
-	// Range is the benchmarking range of RFC 2544, which no network routes.
-	Range = "198.18.0.0/15"
-	// Bridge is the host's interface on localcloud's network.
-	Bridge = "localcloud"
+	Range  = "198.18.0.0/15" // the benchmarking range of RFC 2544, which no network routes
+	Bridge = "localcloud"    // the host's interface on localcloud's network
 	// noTable removes the host's table, if there is one.
 	noTable = "table ip localcloud\ndelete table ip localcloud\n"
 

@@ -21,9 +21,8 @@ const (
 	newlineAdded = "\n# The line above had no end.\n"
 )
 
-// WriteNames makes names known on this machine, and forgets those from before.
-// While this home does not have the network, it does nothing: the names would
-// lead nowhere.
+// WriteNames makes names known on this machine, and forgets those from before. While this home does
+// not have the network, it does nothing: the names would lead nowhere.
 func (h *Host) WriteNames(hosts []dns.Host) error {
 	if owned, err := h.owned(); err != nil || !owned {
 		return err

@@ -1,4 +1,4 @@
-// Package https serves handlers in localcloud's service containers.
+// Package https serves handlers in localcloud's service containers. A request's body is limited to 1 MiB.
 package https
 
 import (
@@ -13,6 +13,7 @@ import (
 const (
 	headerTimeout   = 10 * time.Second
 	shutdownTimeout = 2 * time.Second
+	largestBody     = 1 << 20 // bytes
 )
 
 // Serve serves the handler with TLS until the context ends.
@@ -28,7 +29,7 @@ func ServePlain(ctx context.Context, handler http.Handler, listener net.Listener
 }
 
 func serve(ctx context.Context, handler http.Handler, start func(*http.Server) error) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{Handler: http.MaxBytesHandler(handler, largestBody), ReadHeaderTimeout: headerTimeout}
 	stopped := context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()

@@ -22,8 +22,7 @@ type Builder struct {
 	Runner run.Runner
 }
 
-// Archive builds a recipe's root file system, if the cache has none, and
-// returns its path.
+// Archive builds a recipe's root file system, if the cache has none, and returns its path.
 func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, err error) {
 	defer run.Wrap(&err, "image %s", recipe.Name)
 	name, err := recipe.FileName()
@@ -60,8 +59,7 @@ func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, er
 	return archive, os.Rename(target, archive)
 }
 
-// Import makes sure that the engine has the recipe's image and returns its
-// tag.
+// Import makes sure that the engine has the recipe's image and returns its tag.
 func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recipe) (string, error) {
 	hash, err := recipe.Hash()
 	if err != nil {

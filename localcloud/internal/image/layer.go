@@ -18,8 +18,7 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// TraefikVersion is the release of Traefik that tools/traefik builds, and the
-// tag of its image.
+// TraefikVersion is the release of Traefik that tools/traefik builds, and the tag of its image.
 const TraefikVersion = "v3.7.13"
 
 //go:embed traefik/entrypoint.sh

@@ -13,9 +13,8 @@ import (
 // suite is the Debian release of all images.
 const suite = "trixie"
 
-// sources are the images' apt sources: the mirrors that this machine has for
-// its own Debian. Without any, where it is not Debian, the list is empty and
-// mmdebstrap takes its defaults.
+// sources are the images' apt sources: the mirrors that this machine has for its own Debian.
+// Without any, where it is not Debian, the list is empty and mmdebstrap takes its defaults.
 func sources(ctx context.Context, runner run.Runner) ([]string, error) {
 	release, err := os.ReadFile("/etc/os-release")
 	codename := debianCodename(release)

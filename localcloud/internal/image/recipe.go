@@ -3,8 +3,10 @@
 package image
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
+	"io/fs"
 	"strings"
 )
 
@@ -12,12 +14,9 @@ import (
 type Recipe struct {
 	Name     string
 	Packages []string
-	// Files are added at the end.
-	Files []File
-	// Commands run in the finished system, before the files are added.
-	Commands []string
-	// Compress makes the archive a gzip, for a registry's layer.
-	Compress bool
+	Files    []File   // added at the end
+	Commands []string // run in the finished system, before the files are added
+	Compress bool     // makes the archive a gzip, for a registry's layer
 }
 
 // File is one file of a recipe or of a layer.
@@ -29,6 +28,8 @@ type File struct {
 	Executable bool
 }
 
+// serverFiles are below the paths that they have on a server. Scripts become executable.
+//
 //go:embed server
 var serverFiles embed.FS
 
@@ -70,24 +71,17 @@ func Server() (Recipe, error) {
 			": > /etc/machine-id",
 		},
 	}
-	for _, file := range []struct {
-		source, path string
-		executable   bool
-	}{
-		{"systemd-detect-virt", "usr/bin/systemd-detect-virt", true},
-		{"dmidecode", "usr/sbin/dmidecode", true},
-		{"localcloud-init", "usr/sbin/localcloud-init", true},
-		{"localcloud-shutdown", "usr/lib/systemd/system-shutdown/localcloud", true},
-		{"90_localcloud.cfg", "etc/cloud/cloud.cfg.d/90_localcloud.cfg", false},
-		{"chrony", "etc/default/chrony", false},
-	} {
-		content, err := serverFiles.ReadFile("server/" + file.source)
-		if err != nil {
-			return Recipe{}, fmt.Errorf("server image: %w", err)
+	err := fs.WalkDir(serverFiles, "server", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
 		}
-		recipe.Files = append(recipe.Files, File{Path: file.path, Content: content, Executable: file.executable})
-	}
-	return recipe, nil
+		content, err := serverFiles.ReadFile(path)
+		file := File{Path: strings.TrimPrefix(path, "server/"), Content: content}
+		file.Executable = bytes.HasPrefix(content, []byte("#!"))
+		recipe.Files = append(recipe.Files, file)
+		return err
+	})
+	return recipe, err
 }
 
 // Hash names a recipe's content.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 
 	"immutable-infra/localcloud/internal/run"
@@ -40,7 +39,7 @@ func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 		if need.program == "dockerd" && engineRuns {
 			continue
 		}
-		if !onPath(need.program) {
+		if _, err := run.Find(need.program); err != nil {
 			missing = append(missing, need)
 		}
 	}
@@ -71,13 +70,4 @@ func instructions(missing []requirement) string {
 		fmt.Fprintf(&text, "\n  %s: %s (Debian package %s)", need.program, need.purpose, need.debian)
 	}
 	return text.String()
-}
-
-// onPath also looks where Debian puts what only root runs.
-func onPath(program string) bool {
-	if _, err := exec.LookPath(program); err == nil {
-		return true
-	}
-	_, err := os.Stat("/usr/sbin/" + program)
-	return err == nil
 }

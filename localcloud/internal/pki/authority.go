@@ -1,6 +1,5 @@
-// Package pki is the certificate authority of localcloud. It may vouch only
-// for the names that localcloud answers for, so that trusting it on a server
-// endangers nothing else.
+// Package pki is the certificate authority of localcloud. It may vouch only for the names that
+// localcloud answers for, so that trusting it on a server endangers nothing else.
 package pki
 
 import (
@@ -27,8 +26,7 @@ import (
 const (
 	authorityLifetime   = 10 * 365 * 24 * time.Hour
 	certificateLifetime = 365 * 24 * time.Hour
-	// renewBefore leaves a long-lived local cloud room to be started again.
-	renewBefore = 30 * 24 * time.Hour
+	renewBefore         = 30 * 24 * time.Hour // leaves a long-lived local cloud room to be started again
 )
 
 // Authority is a certificate authority kept as ca.pem and ca.key in one directory.
@@ -77,9 +75,8 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 // CertificateFile is the authority's own certificate, PEM.
 func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.pem") }
 
-// Issue makes sure that <name>.pem and <name>.key in the authority's directory
-// are a server certificate for the given names and addresses, and returns
-// their paths.
+// Issue makes sure that <name>.pem and <name>.key in the authority's directory are a server
+// certificate for the given names and addresses, and returns their paths.
 func (a *Authority) Issue(
 	name string, names []string, addresses []net.IP,
 ) (certificateFile, keyFile string, err error) {

@@ -17,21 +17,25 @@ import (
 
 // Command is one command line and its surroundings.
 type Command struct {
-	Name string
-	Args []string
-	// Dir is the working directory; "" means the current one.
-	Dir string
-	// Env is added to the environment of this process, as "KEY=value".
-	Env []string
-	// Stdin may be nil.
-	Stdin io.Reader
+	Name  string
+	Args  []string
+	Dir   string    // the working directory; "" means the current one
+	Env   []string  // added to the environment of this process, as "KEY=value"
+	Stdin io.Reader // may be nil
 	// Stream gets standard output and standard error as they come, beside
 	// what is captured. It may be nil.
 	Stream io.Writer
 }
 
-// Runner runs a command to its end and returns its standard output. The error
-// is an *Error.
+// Find returns the path of a program. It also looks where Debian installs what is on the path of root only.
+func Find(program string) (string, error) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/" + program)
+}
+
+// Runner runs a command to its end and returns its standard output. The error is an *Error.
 type Runner interface {
 	Run(ctx context.Context, command Command) ([]byte, error)
 }
@@ -59,7 +63,7 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if command.Stream != nil {
-		stream := &lockedWriter{writer: command.Stream}
+		stream := &LockedWriter{Writer: command.Stream}
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, stream), io.MultiWriter(&stderr, stream)
 	}
 	if err := cmd.Run(); err != nil {
@@ -71,16 +75,16 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// lockedWriter keeps a command's two output streams from interleaving within one write.
-type lockedWriter struct {
+// LockedWriter keeps a command's two output streams from interleaving within one write.
+type LockedWriter struct {
+	Writer io.Writer
 	mu     sync.Mutex
-	writer io.Writer
 }
 
-func (w *lockedWriter) Write(p []byte) (int, error) {
+func (w *LockedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.writer.Write(p)
+	return w.Writer.Write(p)
 }
 
 // outputLines is how much of a failed command's output its error shows.

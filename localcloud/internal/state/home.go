@@ -17,8 +17,7 @@ const Variable = "LOCALCLOUD_HOME"
 // Home is an absolute path of a .localcloud directory.
 type Home string
 
-// FindRoot returns the project's root: the nearest directory, from dir
-// upwards, with a Pulumi.yaml.
+// FindRoot returns the project's root: the nearest directory, from dir upwards, with a Pulumi.yaml.
 func FindRoot(dir string) (string, error) {
 	start, err := filepath.Abs(dir)
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package steps shows work as a list of steps, one line each: on a terminal a
-// line that moves while the step runs, elsewhere plain lines, and in the end a
-// check or a cross with the time it took.
+// Package steps shows work as a list of steps, one line each: on a terminal a line that moves while
+// the step runs, elsewhere plain lines, and in the end a check or a cross with the time it took.
 package steps
 
 import (
@@ -20,10 +19,10 @@ type Printer struct {
 	out      io.Writer
 	terminal bool
 
-	mu     sync.Mutex
-	active []*step
-	stop   func() // ends the animation
-	frame  int
+	mu       sync.Mutex
+	active   []*step
+	animated bool
+	frame    int
 }
 
 type step struct {
@@ -57,10 +56,9 @@ func (p *Printer) begin(current *step) {
 		fmt.Fprintf(p.out, " • %s\n", current.name)
 		return
 	}
-	if len(p.active) == 1 {
-		ctx, stop := context.WithCancel(context.Background())
-		p.stop = stop
-		go p.animate(ctx)
+	if !p.animated {
+		p.animated = true
+		go p.animate()
 	}
 }
 
@@ -74,30 +72,25 @@ func (p *Printer) end(current *step, err error) {
 	}
 	p.clearLine()
 	fmt.Fprintf(p.out, " %s %s (%.1f s)\n", mark, current.name, time.Since(current.started).Seconds())
-	if len(p.active) == 0 && p.terminal {
-		p.stop()
-	}
 }
 
-// animate draws the steps that run until ctx ends.
-func (p *Printer) animate(ctx context.Context) {
+// animate draws the steps that run until there is none.
+func (p *Printer) animate() {
 	ticker := time.NewTicker(redrawInterval)
 	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for range ticker.C {
+		if !p.draw() {
 			return
-		case <-ticker.C:
-			p.draw()
 		}
 	}
 }
 
-func (p *Printer) draw() {
+func (p *Printer) draw() (animated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.active) == 0 {
-		return
+	p.animated = len(p.active) > 0
+	if !p.animated {
+		return false
 	}
 	var names []string
 	for _, current := range p.active {
@@ -108,6 +101,7 @@ func (p *Printer) draw() {
 	p.clearLine()
 	fmt.Fprintf(p.out, " %c %s (%.0f s)", frames[p.frame], strings.Join(names, ", "),
 		time.Since(p.active[0].started).Seconds())
+	return true
 }
 
 func (p *Printer) clearLine() {

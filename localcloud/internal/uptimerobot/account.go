@@ -1,16 +1,12 @@
 package uptimerobot
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
-	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	"immutable-infra/localcloud/internal/https"
 	"immutable-infra/localcloud/internal/state"
 )
 
@@ -33,17 +29,10 @@ func loadAccount(file string) (account, error) {
 		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
 		Created: map[string]int{}, Changed: map[string]int{}, Deleted: map[string]int{},
 	}
-	if err := state.ReadJSON(file, &a); file != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := state.ReadJSON(file, &a); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return a, err
 	}
 	return a, nil
-}
-
-func (a *account) save(file string) error {
-	if file == "" {
-		return nil
-	}
-	return state.WriteJSON(file, a)
 }
 
 func (a *account) newID() int64 {
@@ -62,8 +51,7 @@ type State struct {
 	Created map[string]int `json:"created"`
 	Changed map[string]int `json:"changed"`
 	Deleted map[string]int `json:"deleted"`
-	// Notices are the calls of web-hooks, oldest first.
-	Notices []Notice `json:"notices"`
+	Notices []Notice       `json:"notices"` // the calls of web-hooks, oldest first
 }
 
 // MonitorState is a monitor, and how its page is.
@@ -127,76 +115,4 @@ func (s *Server) State() State {
 		state.Pages = append(state.Pages, PageState{p.ID, p.FriendlyName, p.CustomDomain, slices.Clone(p.MonitorIDs)})
 	}
 	return state
-}
-
-// Fault is a failure on purpose.
-type Fault struct {
-	// Method and Path say which requests fail: those of the method whose path
-	// begins so.
-	Method string `json:"method"`
-	Path   string `json:"path"`
-	// Times is how many requests fail so.
-	Times int `json:"times"`
-
-	// Status, Header and Body are the answer, unless one of the following is set.
-	Status int               `json:"status"`
-	Header map[string]string `json:"header"`
-	Body   string            `json:"body"`
-	// CarriedOut does what was asked for before.
-	CarriedOut bool `json:"carriedOut"`
-	// Cut closes the connection in place of an answer.
-	Cut bool `json:"cut"`
-	// Stale answers for a list as it was before the last change.
-	Stale bool `json:"stale"`
-}
-
-func (f *Fault) answer(w http.ResponseWriter) {
-	if f.Cut {
-		panic(http.ErrAbortHandler)
-	}
-	for name, value := range f.Header {
-		w.Header().Set(name, value)
-	}
-	w.WriteHeader(f.Status)
-	_, _ = w.Write([]byte(f.Body)) // an error is that of a caller who is gone
-}
-
-// fault is how a request fails.
-func (s *Server) fault(r *http.Request) (fault Fault, fails bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.faults {
-		f := &s.faults[i]
-		if f.Times > 0 && f.Method == r.Method && strings.HasPrefix(r.URL.Path, f.Path) {
-			f.Times--
-			return *f, true
-		}
-	}
-	return Fault{}, false
-}
-
-// Fail makes the next requests fail.
-func (s *Server) Fail(faults ...Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = faults
-}
-
-func (s *Server) takeFaults(w http.ResponseWriter, r *http.Request) {
-	var faults []Fault
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&faults)
-	for _, f := range faults {
-		if f.Times < 1 || f.Method == "" || (f.Status < 200 || f.Status > 599) && !f.Cut && !f.Stale {
-			err = errors.New("a fault needs a method, times, and a status from 200 to 599, cut or stale")
-		}
-	}
-	if err != nil {
-		https.Answer(w, http.StatusBadRequest, map[string]string{
-			"message": err.Error() + `: write [{"method": "GET", "path": "/v3/monitors", "times": 2, "status": 503}]`})
-		return
-	}
-	s.Fail(faults...)
-	w.WriteHeader(http.StatusNoContent)
 }

@@ -76,8 +76,8 @@ func TestAChangedNameIsChangedInPlace(t *testing.T) {
 	renamed["page"].(object)["name"] = "Ada & Bob"
 	// A change that fails, or whose answer is lost, is made again.
 	d.Fail(
-		uptimerobot.Fault{Method: "PATCH", Path: "/v3/monitors", Times: 1, Status: 503},
-		uptimerobot.Fault{Method: "PATCH", Path: "/v3/psps", Times: 1, Cut: true, CarriedOut: true},
+		fault{Method: "PATCH", Path: "/v3/monitors", Times: 1, Status: 503},
+		fault{Method: "PATCH", Path: "/v3/psps", Times: 1, Cut: true, CarriedOut: true},
 	)
 	update := program.run(t, d, "update", renamed, first.stdout)
 	require.NoError(t, update.err, update.stderr)
@@ -185,13 +185,17 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		pages     = "/v3/psps"
 	)
 	program := buildProgram(t)
-	answers := func(method, path string, status int, body string) uptimerobot.Fault {
-		return uptimerobot.Fault{Method: method, Path: path, Times: 1, Status: status, Body: body}
+	answers := func(method, path string, status int, body string) fault {
+		return fault{Method: method, Path: path, Times: 1, Status: status, Body: body}
+	}
+	// lacks are the refusals of what the account's plan has not.
+	lacks := func(path, message string) []fault {
+		return []fault{{Method: "POST", Path: path, Times: 100, Status: 403,
+			Body: fmt.Sprintf(`{"message": %q, "code": "000-003"}`, message)}}
 	}
 	soon := map[string]string{"X-RateLimit-Reset": "1"}
 	for name, test := range map[string]struct {
-		plan   func(*uptimerobot.Plan)
-		faults []uptimerobot.Fault
+		faults []fault
 		// prepare makes something before.
 		prepare func(t *testing.T, d *double)
 		key     string
@@ -201,69 +205,69 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		failed bool
 	}{
 		"a rate limit, when it lists": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 2, Status: 429, Header: soon, Body: throttled}},
+			faults: []fault{{Method: "GET", Path: monitors, Times: 2, Status: 429, Header: soon, Body: throttled}},
 			told:   "UptimeRobot's rate limit is exhausted for 1",
 		},
 		"a rate limit, when it creates": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 429, Header: soon, Body: throttled}},
+			faults: []fault{{Method: "POST", Path: monitors, Times: 1, Status: 429, Header: soon, Body: throttled}},
 			told:   "UptimeRobot's rate limit is exhausted for 1",
 		},
 		"a rate limit for longer than there is time": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Status: 429,
+			faults: []fault{{Method: "POST", Path: pages, Times: 1, Status: 429,
 				Header: map[string]string{"X-RateLimit-Reset": "3600"}, Body: throttled}},
 			told: "which is longer than the time that is left: retry later", failed: true,
 		},
 		"a list fails twice": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: monitors, Times: 2, Status: 503, Body: "upstream connect error"}},
+			faults: []fault{{Method: "GET", Path: monitors, Times: 2, Status: 503, Body: "upstream connect error"}},
 			told:   "status 503: upstream connect error; retrying",
 		},
 		"a list fails for good": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: hooks, Times: 100, Status: 500,
+			faults: []fault{{Method: "GET", Path: hooks, Times: 100, Status: 500,
 				Body: `{"message": "Internal server error", "statusCode": 500}`}},
 			told: "cannot list the web-hooks: 5 attempts failed, the last with: GET /integrations: status 500: Internal " +
 				"server error", failed: true,
 		},
 		"a list's connection is cut": {
-			faults: []uptimerobot.Fault{{Method: "GET", Path: pages, Times: 1, Cut: true}},
+			faults: []fault{{Method: "GET", Path: pages, Times: 1, Cut: true}},
 			told:   `created status page "example.org"`,
 		},
 		"a list is no JSON": {
-			faults: []uptimerobot.Fault{answers("GET", monitors, 200, "<html>")},
+			faults: []fault{answers("GET", monitors, 200, "<html>")},
 			told:   "the response is not what the API documents",
 		},
 		"a creation answers 404 though it was made": {
-			faults: []uptimerobot.Fault{
+			faults: []fault{
 				{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true},
 			},
 			told: `monitor "example.org" exists`,
 		},
 		"a creation answers 404 though it was made, and the list is behind": {
-			faults: []uptimerobot.Fault{
+			faults: []fault{
 				{Method: "POST", Path: monitors, Times: 1, Status: 404, Body: notFound, CarriedOut: true},
 				{Method: "GET", Path: monitors, Times: 3, Stale: true},
 			},
 			told: `monitor "example.org" exists`,
 		},
 		"a creation fails with 500 though it was made": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: hooks, Times: 1, Status: 500, Body: "{}", CarriedOut: true}},
+			faults: []fault{{Method: "POST", Path: hooks, Times: 1, Status: 500, Body: "{}", CarriedOut: true}},
 			told:   `web-hook "VictorOps: example.org" exists`,
 		},
 		"a creation's connection is cut though it was made": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: pages, Times: 1, Cut: true, CarriedOut: true}},
+			faults: []fault{{Method: "POST", Path: pages, Times: 1, Cut: true, CarriedOut: true}},
 			told:   `status page "example.org" exists`,
 		},
 		"a creation is answered by something else though it was made": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Status: 200, Body: "{}", CarriedOut: true}},
+			faults: []fault{{Method: "POST", Path: monitors, Times: 1, Status: 200, Body: "{}", CarriedOut: true}},
 			told:   "it has no id",
 		},
 		"a creation's connection is cut before": {
-			faults: []uptimerobot.Fault{{Method: "POST", Path: monitors, Times: 1, Cut: true}},
+			faults: []fault{{Method: "POST", Path: monitors, Times: 1, Cut: true}},
 			told:   `created monitor "example.org"`,
 		},
 		"a list is behind, and the creation is a duplicate": {
 			prepare: func(t *testing.T, d *double) {
 				d.created(t, hooks, fmt.Sprintf(`{"type": "Webhook", "data": {"friendlyName": "VictorOps: example.org", "urlToNotify": %q, "postValue": "{}"}}`, d.webhook))
-				d.Fail(uptimerobot.Fault{Method: "GET", Path: hooks, Times: 2, Stale: true})
+				d.Fail(fault{Method: "GET", Path: hooks, Times: 2, Stale: true})
 			},
 			told: `web-hook "VictorOps: example.org" exists`,
 		},
@@ -278,29 +282,29 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			told: "UptimeRobot rejected the API key: set a main API key of the account", failed: true,
 		},
 		"the plan has no web-hooks": {
-			plan: func(plan *uptimerobot.Plan) { plan.Webhooks = false },
-			told: `uptimeRobotWebhook`, failed: true,
+			faults: lacks(hooks, "Your plan does not support Webhook integrations"),
+			told:   `uptimeRobotWebhook`, failed: true,
 		},
 		"the plan has no domains of one's own": {
-			plan: func(plan *uptimerobot.Plan) { plan.CustomDomains = false },
-			told: `create status page "example.org": POST /psps: status 403, code 000-003: Your plan does not support custom domains`, failed: true,
+			faults: lacks(pages, "Your plan does not support custom domains"),
+			told:   `create status page "example.org": POST /psps: status 403, code 000-003: Your plan does not support custom domains`, failed: true,
 		},
 		"the plan has longer intervals only": {
-			plan: func(plan *uptimerobot.Plan) { plan.MinInterval = 300 },
-			told: "uptimeRobotInterval", failed: true,
+			faults: lacks(monitors, "Your plan does not support an interval of less than 300 seconds"),
+			told:   "uptimeRobotInterval", failed: true,
 		},
 		"the plan has no monitor left": {
-			plan: func(plan *uptimerobot.Plan) { plan.Monitors = 0 },
-			told: "Your plan has 0 monitors", failed: true,
+			faults: lacks(monitors, "Your plan has 0 monitors"),
+			told:   "Your plan has 0 monitors", failed: true,
 		},
 		"it is taken for wrong, and the answer has the secrets": {
-			faults: []uptimerobot.Fault{answers("POST", hooks, 400,
+			faults: []fault{answers("POST", hooks, 400,
 				fmt.Sprintf(`{"message": ["urlToNotify .../%s/site is wrong", "Bearer %s"]}`, victorOpsKey, key))},
 			told: "UptimeRobot rejected the request: cannot create web-hook \"VictorOps: example.org\": POST " +
 				"/integrations: status 400: urlToNotify .../(secret)/site is wrong; Bearer (secret)", failed: true,
 		},
 		"it leads elsewhere": {
-			faults: []uptimerobot.Fault{{
+			faults: []fault{{
 				Method: "GET", Path: monitors, Times: 1, Status: 302, Header: map[string]string{"Location": "http://example.org/"},
 			}},
 			told: "cannot list the monitors: GET /monitors: status 302", failed: true,
@@ -308,11 +312,7 @@ func TestFailuresOfTheAPI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := serve(t, func(s *uptimerobot.Settings) {
-				if test.plan != nil {
-					test.plan(&s.Plan)
-				}
-			})
+			d := serve(t)
 			d.Fail(test.faults...)
 			if test.prepare != nil {
 				test.prepare(t, d)
@@ -330,7 +330,7 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			}
 			require.Error(t, result.err)
 			require.Empty(t, result.stdout)
-			if test.plan != nil || test.prepare != nil {
+			if test.prepare != nil {
 				return // as long as it is so
 			}
 			d.Fail()
@@ -348,9 +348,9 @@ func TestFailuresWhileItIsTakenAway(t *testing.T) {
 	first := program.run(t, d, "create", site(watched), "")
 	require.NoError(t, first.err, first.stderr)
 	d.Fail(
-		uptimerobot.Fault{Method: "DELETE", Path: "/v3/psps", Times: 1, Cut: true, CarriedOut: true},
-		uptimerobot.Fault{Method: "DELETE", Path: "/v3/monitors", Times: 1, Status: 502},
-		uptimerobot.Fault{Method: "DELETE", Path: "/v3/integrations", Times: 1, Status: 410, CarriedOut: true},
+		fault{Method: "DELETE", Path: "/v3/psps", Times: 1, Cut: true, CarriedOut: true},
+		fault{Method: "DELETE", Path: "/v3/monitors", Times: 1, Status: 502},
+		fault{Method: "DELETE", Path: "/v3/integrations", Times: 1, Status: 410, CarriedOut: true},
 	)
 	gone := program.run(t, d, "delete", site(watched), first.stdout)
 	require.NoError(t, gone.err, gone.stderr)
@@ -366,7 +366,7 @@ func TestAListThatIsBehindIsNoDifference(t *testing.T) {
 	d := serve(t)
 	first := program.run(t, d, "create", site(watched), "")
 	require.NoError(t, first.err, first.stderr)
-	d.Fail(uptimerobot.Fault{Method: "GET", Path: "/v3/monitors", Times: 1, Stale: true})
+	d.Fail(fault{Method: "GET", Path: "/v3/monitors", Times: 1, Stale: true})
 	read := program.run(t, d, "read", site(watched), "")
 	require.NoError(t, read.err, read.stderr)
 	require.Empty(t, read.stdout)

@@ -27,6 +27,7 @@ const (
 // double is an account with its API served.
 type double struct {
 	*uptimerobot.Server
+	*faulty
 	url     string
 	webhook string
 	alerts  *victorops.Server
@@ -42,18 +43,20 @@ func serve(t *testing.T, change ...func(*uptimerobot.Settings)) *double {
 	told := httptest.NewServer(alerts)
 	t.Cleanup(told.Close)
 	settings := uptimerobot.Settings{
-		Key: key, Plan: uptimerobot.Paid(), PageSize: 2, Client: &http.Client{}, Second: second,
-		Log: func(told string) { t.Log(told) },
+		Key: key, RequestsPerMinute: 100, PageSize: 2, Client: &http.Client{}, Second: second,
+		File: filepath.Join(t.TempDir(), "account.json"),
+		Log:  func(told string) { t.Log(told) },
 	}
 	for _, c := range change {
 		c(&settings)
 	}
 	server, err := uptimerobot.New(settings)
 	require.NoError(t, err)
-	endpoint := httptest.NewServer(server)
+	api := &faulty{api: server, before: map[string]*httptest.ResponseRecorder{}}
+	endpoint := httptest.NewServer(api)
 	t.Cleanup(endpoint.Close)
 	return &double{
-		Server: server, url: endpoint.URL, alerts: alerts,
+		Server: server, faulty: api, url: endpoint.URL, alerts: alerts,
 		webhook: told.URL + "/integrations/uptimerobot/20131114/alert/" + victorOpsKey + "/site?",
 	}
 }

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	typeKeyword = "KEYWORD"
-	// typeHeartbeat waits for requests instead of making them.
-	typeHeartbeat = "HEARTBEAT"
+	typeKeyword   = "KEYWORD"
+	typeHeartbeat = "HEARTBEAT" // waits for requests instead of making them
 	typeWebhook   = "Webhook"
 
 	keywordNotExists = "ALERT_NOT_EXISTS"
@@ -27,6 +26,8 @@ const (
 	notifyBoth = "UpAndDown"
 	notifyDown = "Down"
 	notifyUp   = "Up"
+
+	maxMonitors = 50 // of the account's plan
 )
 
 // monitor is a page that is asked for. The names of the fields are those of the API but for case.
@@ -42,20 +43,17 @@ type monitor struct {
 	KeywordCaseType int
 	KeywordValue    string
 	Contacts        []contact
-	// Token is the secret in the URL of a heartbeat, and Grace how many seconds one may be late.
-	Token string
-	Grace int
-	// LastBeat is when the last heartbeat came, and Beats how many did.
-	LastBeat time.Time
-	Beats    int
+	Token           string    // the secret in the URL of a heartbeat
+	Grace           int       // how many seconds a heartbeat may be late
+	LastBeat        time.Time // of the last heartbeat
+	Beats           int       // how many heartbeats came
 
-	Status string
-	Reason string
-	Since  time.Time
-	Checks int
-	// Due is when it is asked for next, and Revision counts its changes.
-	Due      time.Time
-	Revision int
+	Status   string
+	Reason   string
+	Since    time.Time
+	Checks   int
+	Due      time.Time // when it is asked for next
+	Revision int       // counts its changes
 }
 
 // contact is a web-hook that a monitor tells.
@@ -79,8 +77,7 @@ type page struct {
 	ID           int64
 	FriendlyName string
 	CustomDomain string
-	// MonitorIDs are those that it shows; a single 0 shows all.
-	MonitorIDs []int64
+	MonitorIDs   []int64 // those that it shows; a single 0 shows all
 }
 
 func (s *Server) kinds() []kind {
@@ -127,26 +124,20 @@ func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 		}
 	}{monitor: &m, HTTPMethodType: &m.Method}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	if m.Type == typeKeyword && (m.KeywordType == "" || m.KeywordValue == "" || m.Method != "GET") {
-		return 0, refuse(http.StatusBadRequest, "",
-			"a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
+		return 0, invalid("a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
 	}
 	if request.AssignedAlertContacts != nil {
 		m.Contacts = []contact{}
 		for _, c := range *request.AssignedAlertContacts {
 			to, err := strconv.ParseInt(c.AlertContactID, 10, 64)
 			if _, ok := s.account.Integrations[to]; err != nil || !ok {
-				return 0, refuse(http.StatusBadRequest, "", "alert contact %s does not exist", c.AlertContactID)
+				return 0, invalid(fmt.Sprintf("alert contact %s does not exist", c.AlertContactID))
 			}
 			m.Contacts = append(m.Contacts, contact{to, c.Threshold, c.Recurrence})
 		}
-	}
-	plan := s.settings.Plan
-	if m.Interval < plan.MinInterval {
-		return 0, refuse(http.StatusForbidden, "000-003",
-			"Your plan does not support an interval of less than %d seconds", plan.MinInterval)
 	}
 	for _, other := range s.account.Monitors {
 		if other.ID != id && other.URL == m.URL && other.Type == m.Type {
@@ -154,8 +145,8 @@ func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 		}
 	}
 	if id == 0 {
-		if len(s.account.Monitors) >= plan.Monitors {
-			return 0, refuse(http.StatusForbidden, "000-003", "Your plan has %d monitors", plan.Monitors)
+		if len(s.account.Monitors) >= maxMonitors {
+			return 0, refuse(http.StatusForbidden, "000-003", "Your plan has %d monitors", maxMonitors)
 		}
 		m.ID = s.account.newID()
 	}
@@ -198,13 +189,10 @@ func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	}
 	request := struct{ Data data }{data{&i, &i.Notify, &i.URL, &i.SendAsQuery}}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	if i.SendAsQuery && !strings.HasSuffix(i.URL, "?") && !strings.HasSuffix(i.URL, "&") {
-		return 0, refuse(http.StatusBadRequest, "", "urlToNotify must end with ? or &")
-	}
-	if !s.settings.Plan.Webhooks {
-		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support Webhook integrations")
+		return 0, invalid("urlToNotify must end with ? or &")
 	}
 	for _, other := range s.account.Integrations {
 		if other.ID != id && other.URL == i.URL {
@@ -237,15 +225,12 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 		p.MonitorIDs = slices.Clone(p.MonitorIDs)
 	}
 	if err := json.Unmarshal(content, &p); err != nil {
-		return 0, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, invalid(err.Error())
 	}
 	for _, shown := range p.MonitorIDs {
 		if _, ok := s.account.Monitors[shown]; !ok && shown != 0 {
-			return 0, refuse(http.StatusBadRequest, "", "monitor %d does not exist", shown)
+			return 0, invalid(fmt.Sprintf("monitor %d does not exist", shown))
 		}
-	}
-	if p.CustomDomain != "" && !s.settings.Plan.CustomDomains {
-		return 0, refuse(http.StatusForbidden, "000-003", "Your plan does not support custom domains")
 	}
 	for _, other := range s.account.Pages {
 		if other.ID != id && p.CustomDomain != "" && other.CustomDomain == p.CustomDomain {

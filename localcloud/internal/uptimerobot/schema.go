@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -64,7 +63,7 @@ func check(body any, wanted *jsonschema.Schema) error {
 	}
 	messages := problems(found)
 	slices.Sort(messages)
-	return &refusal{status: http.StatusBadRequest, messages: messages}
+	return invalid(messages...)
 }
 
 func problems(found *jsonschema.ValidationError) (messages []string) {

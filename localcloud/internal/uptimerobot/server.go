@@ -14,81 +14,45 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
-
-// largestBody is the most that is read of a request, in bytes.
-const largestBody = 1 << 20
 
 // Settings are those of an account and of the double itself.
 type Settings struct {
-	// Key is the account's main API key.
-	Key string
-	// Plan is what the account has paid for.
-	Plan Plan
-	// PageSize is how many objects a page of a list has.
-	PageSize int
-	// Heartbeat is the token of the account's heartbeat monitor; "" is none.
-	Heartbeat string
-	// Client asks for the monitored pages and calls web-hooks.
-	Client *http.Client
-	// File keeps the account over a restart. Optional.
-	File string
-	// Second is how long a second of a monitor's interval is. It is one, but in tests.
-	Second time.Duration
-	// Log gets the errors that no answer reports.
-	Log func(string)
-}
-
-// Plan is what an account may do.
-type Plan struct {
-	// RequestsPerMinute is how many requests the API takes.
-	RequestsPerMinute int
-	// MinInterval is the shortest interval of a monitor, in seconds.
-	MinInterval int
-	// Monitors is how many monitors there may be.
-	Monitors int
-	// Webhooks and CustomDomains say whether there may be any.
-	Webhooks, CustomDomains bool
-}
-
-// Paid is a plan that has everything.
-func Paid() Plan {
-	return Plan{RequestsPerMinute: 100, MinInterval: 30, Monitors: 50, Webhooks: true, CustomDomains: true}
+	Key               string        // the account's main API key
+	RequestsPerMinute int           // how many the account's plan has
+	PageSize          int           // how many objects a page of a list has
+	Heartbeat         string        // the token of the account's heartbeat monitor; "" is none
+	Client            *http.Client  // asks for the monitored pages and calls web-hooks
+	File              string        // keeps the account over a restart
+	Second            time.Duration // how long a second of a monitor's interval is: shorter in tests
+	Log               func(string)  // gets the errors that no answer reports
 }
 
 // Server is the API below /v3, and beside it, what only the double has:
 //
 //	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
 //	GET  /localcloud/state     what exists, without secrets: State
-//	PUT  /localcloud/faults    []Fault: fail so, in place of what was to be before
 type Server struct {
 	http.Handler
 	settings Settings
 
 	mu      sync.Mutex
 	account account
-	// before are the lists as they were before the last change, by path.
-	before  map[string][]any
-	faults  []Fault
 	busy    map[int64]bool
 	notices []Notice
-	// window is the minute in which requests are counted.
-	window  time.Time
+	window  time.Time // the minute in which requests are counted
 	counted int
 }
 
 // New returns a server with what its file has. Run makes its monitors work.
 func New(settings Settings) (*Server, error) {
 	mux := http.NewServeMux()
-	s := &Server{
-		Handler: http.MaxBytesHandler(mux, largestBody), settings: settings,
-		before: map[string][]any{}, busy: map[int64]bool{},
-	}
+	s := &Server{Handler: mux, settings: settings, busy: map[int64]bool{}}
 	var err error
 	if s.account, err = loadAccount(settings.File); err != nil {
 		return nil, err
@@ -111,57 +75,46 @@ func New(settings Settings) (*Server, error) {
 	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, s.State())
 	})
-	mux.HandleFunc("PUT /localcloud/faults", s.takeFaults)
 	return s, nil
 }
 
 // refusal is an answer that is an error, for who asked.
 type refusal struct {
 	status int
-	code   string
-	// messages are several when the input is not valid.
-	messages []string
+	body   map[string]any
 }
 
-func (r *refusal) Error() string { return strings.Join(r.messages, "; ") }
+func (r *refusal) Error() string { return fmt.Sprint(r.body["message"]) }
 
 func refuse(status int, code, format string, args ...any) error {
-	return &refusal{status, code, []string{fmt.Sprintf(format, args...)}}
+	body := map[string]any{"message": fmt.Sprintf(format, args...)}
+	if code != "" {
+		body["code"] = code
+	}
+	return &refusal{status, body}
 }
 
-// body is the API's form of a refusal.
-func (r *refusal) body() any {
-	if r.status == http.StatusBadRequest {
-		return map[string]any{"message": r.messages, "error": "Bad Request", "statusCode": r.status}
-	}
-	body := map[string]any{"message": r.messages[0]}
-	if r.code != "" {
-		body["code"] = r.code
-	}
-	return body
+// invalid refuses a request that is wrong in itself.
+func invalid(messages ...string) error {
+	return &refusal{http.StatusBadRequest, map[string]any{
+		"message": messages, "error": "Bad Request", "statusCode": http.StatusBadRequest,
+	}}
 }
 
 // api is a handler that knows the rules of all requests.
 func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		fault, fails := s.fault(r)
-		if fails && !fault.CarriedOut && !fault.Stale {
-			fault.answer(w)
-			return
-		}
 		if !s.counts(w) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.WriteHeader(http.StatusTooManyRequests)
 			_, _ = io.WriteString(w, "ThrottlerException: Too Many Requests") // an error is that of a caller who is gone
 			return
 		}
-		status, body, err := s.answered(fault, handle, r)
+		status, body, err := s.answered(handle, r)
 		refused, ok := errors.AsType[*refusal](err)
 		switch {
-		case fault.CarriedOut:
-			fault.answer(w)
 		case ok:
-			https.Answer(w, refused.status, refused.body())
+			https.Answer(w, refused.status, refused.body)
 		case err != nil:
 			s.settings.Log(err.Error())
 			https.Answer(w, http.StatusInternalServerError,
@@ -173,20 +126,15 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 }
 
 // answered carries out a request whose key is right.
-func (s *Server) answered(
-	fault Fault, handle func(*http.Request) (int, any, error), r *http.Request,
-) (status int, body any, err error) {
+func (s *Server) answered(handle func(*http.Request) (int, any, error), r *http.Request) (int, any, error) {
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
 		return 0, nil, refuse(http.StatusUnauthorized, "003-005", "Unauthorized")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if stale, ok := s.before[strings.TrimPrefix(r.URL.Path, "/v3")]; ok && fault.Stale {
-		return http.StatusOK, map[string]any{"data": stale, "nextLink": nil}, nil
-	}
-	status, body, err = handle(r)
+	status, body, err := handle(r)
 	if err == nil && r.Method != http.MethodGet {
-		err = s.account.save(s.settings.File)
+		err = state.WriteJSON(s.settings.File, s.account)
 	}
 	return status, body, err
 }
@@ -199,7 +147,7 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 	if now.Sub(s.window) >= time.Minute {
 		s.window, s.counted = now, 0
 	}
-	limit := s.settings.Plan.RequestsPerMinute
+	limit := s.settings.RequestsPerMinute
 	ok := s.counted < limit
 	s.counted = min(s.counted+1, limit)
 	reset := int(s.window.Add(time.Minute).Sub(now)/time.Second) + 1
@@ -219,9 +167,8 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 type kind struct {
 	noun, path string
 	schemas    schemas
-	// ids are sorted, and tell returns one of them in the API's form.
-	ids  func() []int64
-	tell func(id int64) any
+	ids        func() []int64     // sorted
+	tell       func(id int64) any // an object in the API's form
 	// write makes or changes an object by a request's body; id is 0 for a new one. It returns the id.
 	write  func(id int64, content []byte) (int64, error)
 	remove func(id int64)
@@ -232,13 +179,12 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if !isList {
 		var err error
 		if id, err = strconv.ParseInt(r.PathValue("id"), 10, 64); err != nil {
-			return 0, nil, refuse(http.StatusBadRequest, "", "Validation failed (numeric string is expected)")
+			return 0, nil, invalid("Validation failed (numeric string is expected)")
 		}
 		if !slices.Contains(k.ids(), id) {
 			return 0, nil, refuse(http.StatusNotFound, "000-004", "%s not found", k.noun)
 		}
 	}
-	before := s.snapshot(k)
 	status, count := http.StatusOK, s.account.Changed
 	switch {
 	case r.Method == http.MethodGet && isList:
@@ -247,7 +193,6 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 		return status, k.tell(id), nil
 	case r.Method == http.MethodDelete:
 		k.remove(id)
-		s.before[k.path] = before
 		s.account.Deleted[k.path]++
 		return status, map[string]any{}, nil
 	case isList:
@@ -258,11 +203,11 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	}
 	content, err := io.ReadAll(r.Body)
 	if err != nil {
-		return 0, nil, refuse(http.StatusBadRequest, "", "%s", err)
+		return 0, nil, invalid(err.Error())
 	}
 	var body map[string]any
 	if err := json.Unmarshal(content, &body); err != nil || body == nil {
-		return 0, nil, refuse(http.StatusBadRequest, "", "the body is not a JSON object")
+		return 0, nil, invalid("the body is not a JSON object")
 	}
 	wanted := k.schemas.change
 	if isList {
@@ -274,7 +219,6 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if id, err = k.write(id, content); err != nil {
 		return 0, nil, err
 	}
-	s.before[k.path] = before
 	count[k.path]++
 	return status, k.tell(id), nil
 }
@@ -283,11 +227,11 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 	after := int64(0)
 	for name := range r.URL.Query() {
 		if name != "cursor" {
-			return 0, nil, refuse(http.StatusBadRequest, "", "property %s should not exist", name)
+			return 0, nil, invalid("property " + name + " should not exist")
 		}
 		var err error
 		if after, err = strconv.ParseInt(r.URL.Query().Get(name), 10, 64); err != nil {
-			return 0, nil, refuse(http.StatusBadRequest, "", "cursor is invalid")
+			return 0, nil, invalid("cursor is invalid")
 		}
 	}
 	ids := slices.DeleteFunc(k.ids(), func(id int64) bool { return id <= after })
@@ -302,12 +246,4 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 		data = append(data, k.tell(id))
 	}
 	return http.StatusOK, map[string]any{"data": data, "nextLink": next}, nil
-}
-
-func (s *Server) snapshot(k kind) []any {
-	all := []any{}
-	for _, id := range k.ids() {
-		all = append(all, k.tell(id))
-	}
-	return all
 }

@@ -125,7 +125,7 @@ func TestAListHasPagesThatLeadOn(t *testing.T) {
 }
 
 func TestMoreRequestsThanThePlanHasAreRefusedForTheRestOfTheMinute(t *testing.T) {
-	d := serve(t, func(s *uptimerobot.Settings) { s.Plan.RequestsPerMinute = 3 })
+	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 3 })
 	for range 3 {
 		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
 		require.Equal(t, http.StatusOK, status)
@@ -155,18 +155,16 @@ func TestAnAccountOutlivesTheProcess(t *testing.T) {
 	require.Greater(t, again.created(t, "/v3/integrations", goodHook), id, "no id is given twice")
 }
 
-func TestFaultsAreOrderedOverHTTPAndCheckedThere(t *testing.T) {
-	d := serve(t)
-	status, _ := d.ask(t, http.MethodPut, "/localcloud/faults", "",
-		`[{"method": "GET", "path": "/v3/psps", "times": 1, "status": 503}]`)
-	require.Equal(t, http.StatusNoContent, status)
-	for _, expected := range []int{503, 200} {
-		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
-		require.Equal(t, expected, status)
+func TestMonitorsAboveThePlansAreRefused(t *testing.T) {
+	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 1000 })
+	monitor := func(i int) string {
+		return fmt.Sprintf(
+			`{"friendlyName": "m", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`, i)
 	}
-	for _, wrong := range []string{`[{"method": "GET", "times": 1}]`, `[{"method": "GET", "status": 500}]`,
-		`[{"verb": "GET"}]`, `{}`} {
-		status, text := d.ask(t, http.MethodPut, "/localcloud/faults", "", wrong)
-		require.Equal(t, http.StatusBadRequest, status, text)
+	for i := range 50 {
+		d.created(t, "/v3/monitors", monitor(i))
 	}
+	status, text := d.ask(t, http.MethodPost, "/v3/monitors", key, monitor(50))
+	require.Equal(t, http.StatusForbidden, status)
+	require.JSONEq(t, `{"message": "Your plan has 50 monitors", "code": "000-003"}`, text)
 }

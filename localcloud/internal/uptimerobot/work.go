@@ -1,6 +1,7 @@
 package uptimerobot
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -16,25 +17,21 @@ import (
 	"time"
 
 	"immutable-infra/localcloud/internal/https"
+	"immutable-infra/localcloud/internal/state"
 )
 
 const (
 	// confirmations is how often a page that failed is asked for again, a second
 	// apart, before that is an outage. UptimeRobot takes up to half a minute for it.
 	confirmations = 2
-	// largestPage is the most that is read of a page, in bytes.
-	largestPage = 1 << 20
+	largestPage   = 1 << 20 // the most that is read of a page, in bytes
 
-	// deliveries is how often a web-hook is called that does not take an alert.
-	deliveries = 3
-	// noticesKept is how many notices are remembered: more than any test makes.
-	noticesKept = 1000
-	// noticeTimeout is how long a web-hook may take.
-	noticeTimeout = 15 * time.Second
+	deliveries    = 3                // how often a web-hook is called that does not take an alert
+	noticesKept   = 1000             // how many notices are remembered: more than any test makes
+	noticeTimeout = 15 * time.Second // how long a web-hook may take
 
-	// heartbeatInterval and heartbeatGrace are the heartbeat monitor's settings, in seconds.
-	heartbeatInterval = 60
-	heartbeatGrace    = 60
+	heartbeatInterval = 60 // of the heartbeat monitor, in seconds
+	heartbeatGrace    = 60 // the same
 )
 
 // Run makes the monitors work until the context ends.
@@ -89,9 +86,9 @@ func (s *Server) check(ctx context.Context, m monitor) {
 	if ctx.Err() != nil {
 		return
 	}
-	alert, to := s.record(m, reason)
+	notice, to := s.record(m, reason)
 	for _, webhook := range to {
-		s.notify(ctx, webhook, alert)
+		s.notify(ctx, webhook, notice)
 	}
 }
 
@@ -101,36 +98,33 @@ func (s *Server) wait(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// record keeps what was seen. When that is news, it returns the alert and who
-// hears of it.
-func (s *Server) record(seen monitor, reason string) (alert, []integration) {
+// record keeps what was seen. When that is news, it returns the notice and who gets it.
+func (s *Server) record(seen monitor, reason string) (Notice, []integration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.busy, seen.ID)
 	m, ok := s.account.Monitors[seen.ID]
 	if !ok || m.Revision != seen.Revision {
-		return alert{}, nil // deleted, or changed, and checked again
+		return Notice{}, nil // deleted, or changed, and checked again
 	}
 	m.Checks++
-	was, status := m.Status, statusUp
+	was, status, wants := m.Status, statusUp, notifyUp
 	if reason != "" {
-		status = statusDown
+		status, wants = statusDown, notifyDown
 	}
 	m.Reason = reason
 	if was == status {
-		return alert{}, nil
+		return Notice{}, nil
 	}
-	now := time.Now().UTC()
-	news := alert{monitor: *m, down: status == statusDown, reason: reason, at: now, after: now.Sub(m.Since)}
-	m.Status, m.Since = status, now
+	news := newNotice(m)
+	m.Status, m.Since = status, news.At
 	s.save()
 	if was == statusNew && status == statusUp {
-		return alert{}, nil
+		return Notice{}, nil
 	}
 	var to []integration
 	for _, c := range m.Contacts {
-		i := s.account.Integrations[c.ID]
-		if i.Notify == notifyBoth || i.Notify == notifyDown && news.down || i.Notify == notifyUp && !news.down {
+		if i := s.account.Integrations[c.ID]; i.Notify == notifyBoth || i.Notify == wants {
 			to = append(to, *i)
 		}
 	}
@@ -139,7 +133,7 @@ func (s *Server) record(seen monitor, reason string) (alert, []integration) {
 
 // save keeps the account after work that no request caused.
 func (s *Server) save() {
-	if err := s.account.save(s.settings.File); err != nil {
+	if err := state.WriteJSON(s.settings.File, s.account); err != nil {
 		s.settings.Log(err.Error())
 	}
 }
@@ -152,11 +146,7 @@ func (s *Server) ask(ctx context.Context, m monitor) string {
 		}
 		return "No heartbeat received"
 	}
-	limit := time.Duration(m.Timeout) * s.settings.Second
-	if m.Timeout == 0 {
-		limit = 30 * s.settings.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmp.Or(m.Timeout, 30))*s.settings.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, m.Method, m.URL, nil)
 	if err != nil {
@@ -233,57 +223,44 @@ func (s *Server) beats(m monitor) bool {
 	return time.Since(m.LastBeat) < time.Duration(m.Interval+m.Grace)*s.settings.Second
 }
 
-// alert is that a monitor went down, or came back.
-type alert struct {
-	monitor monitor
-	down    bool
-	reason  string
-	at      time.Time
-	// after is how long it had been in the state from before.
-	after time.Duration
-}
-
 // Notice is an alert that a web-hook was called for.
 type Notice struct {
 	At      time.Time `json:"at"`
 	Monitor string    `json:"monitor"`
-	// Type is Down or Up, and Details says why.
-	Type    string `json:"type"`
-	Details string `json:"details"`
-	// Error is why it was not taken, or "".
-	Error string `json:"error"`
+	Type    string    `json:"type"`    // Down or Up
+	Details string    `json:"details"` // why it is so
+	Error   string    `json:"error"`   // why it was not taken, or ""
+
+	variables map[string]string // for a web-hook's template
 }
 
-// variables are those of a web-hook's template.
-func (a alert) variables() map[string]string {
-	kind, name, details := "2", "Up", "Successful response received"
-	if a.down {
-		kind, name, details = "1", "Down", a.reason
+// newNotice says how a monitor is, by its Reason, after it was otherwise since Since.
+func newNotice(m *monitor) Notice {
+	n := Notice{At: time.Now().UTC(), Monitor: m.FriendlyName, Type: "Up", Details: "Successful response received"}
+	kind := "2"
+	if m.Reason != "" {
+		n.Type, n.Details, kind = "Down", m.Reason, "1"
 	}
-	return map[string]string{
-		"monitorID":             strconv.FormatInt(a.monitor.ID, 10),
-		"monitorURL":            a.monitor.URL,
-		"monitorFriendlyName":   a.monitor.FriendlyName,
+	n.variables = map[string]string{
+		"monitorID":             strconv.FormatInt(m.ID, 10),
+		"monitorURL":            m.URL,
+		"monitorFriendlyName":   m.FriendlyName,
 		"alertType":             kind,
-		"alertTypeFriendlyName": name,
-		"alertDetails":          details,
-		"alertDateTime":         strconv.FormatInt(a.at.Unix(), 10),
-		"alertDuration":         strconv.Itoa(int(a.after.Seconds())),
+		"alertTypeFriendlyName": n.Type,
+		"alertDetails":          n.Details,
+		"alertDateTime":         strconv.FormatInt(n.At.Unix(), 10),
+		"alertDuration":         strconv.Itoa(int(n.At.Sub(m.Since).Seconds())),
 	}
+	return n
 }
 
 // notify calls a web-hook until it takes the alert, or for some times.
-func (s *Server) notify(ctx context.Context, to integration, a alert) {
-	variables := a.variables()
-	notice := Notice{
-		At: a.at, Monitor: a.monitor.FriendlyName,
-		Type: variables["alertTypeFriendlyName"], Details: variables["alertDetails"],
-	}
+func (s *Server) notify(ctx context.Context, to integration, notice Notice) {
 	for i := range deliveries {
 		if i > 0 {
 			s.wait(ctx)
 		}
-		err := s.deliver(ctx, to, variables)
+		err := s.deliver(ctx, to, notice.variables)
 		if err == nil {
 			notice.Error = ""
 			break

@@ -1,6 +1,5 @@
-// Package victorops stands in for two endpoints of Splunk On-Call, which was
-// VictorOps: the generic one, and that for UptimeRobot. It takes alerts as they do,
-// and keeps them to be read.
+// Package victorops stands in for two endpoints of Splunk On-Call, which was VictorOps: the generic
+// one, and that for UptimeRobot. It takes alerts as they do, and keeps them to be read.
 package victorops
 
 import (
@@ -21,42 +20,23 @@ import (
 	"immutable-infra/localcloud/internal/https"
 )
 
-const (
-	// kept is how many alerts are remembered: more than any test sends.
-	kept = 1000
-	// largestBody is the most that is read of a request, in bytes.
-	largestBody = 1 << 20
-)
+// kept is how many alerts are remembered: more than any test sends.
+const kept = 1000
 
 // Message is one alert that was accepted.
 type Message struct {
-	// Received is when it arrived.
-	Received time.Time `json:"received"`
-	// RoutingKey is the last element of the path that it was sent to.
-	RoutingKey string `json:"routingKey"`
-	// Type is one of messageTypes, in capitals.
-	Type string `json:"messageType"`
-	// EntityID names the incident, as sent or as assigned.
-	EntityID string `json:"entityId"`
-	// Fields is the whole body as it was sent.
-	Fields map[string]any `json:"fields"`
-}
-
-// outage is how the double fails on purpose.
-type outage struct {
-	// Status is what alerts are answered with, from 400 to 599.
-	Status int `json:"status"`
-	// Times is how many alerts are answered so; 0 ends an outage.
-	Times int `json:"times"`
+	Received   time.Time      `json:"received"`    // when it arrived
+	RoutingKey string         `json:"routingKey"`  // the last element of the path that it was sent to
+	Type       string         `json:"messageType"` // one of messageTypes, in capitals
+	EntityID   string         `json:"entityId"`    // names the incident, as sent or as assigned
+	Fields     map[string]any `json:"fields"`      // the whole body as it was sent
 }
 
 // Server is the endpoint, and beside it, what only the double has:
 //
-//	POST   /integrations/generic/20131114/alert/{key}/{routing}
-//	POST   /integrations/uptimerobot/20131114/alert/{key}/{routing}?...    from UptimeRobot
-//	GET    /localcloud/alerts    the accepted alerts, oldest first: []Message
-//	DELETE /localcloud/alerts    forget them
-//	PUT    /localcloud/outage    {"status": 503, "times": 2}: refuse the next alerts
+//	POST  /integrations/generic/20131114/alert/{key}/{routing}
+//	POST  /integrations/uptimerobot/20131114/alert/{key}/{routing}?...    from UptimeRobot
+//	GET   /localcloud/alerts    the accepted alerts, oldest first: []Message
 //
 // The key of an alert is not kept.
 type Server struct {
@@ -65,13 +45,12 @@ type Server struct {
 
 	mu       sync.Mutex
 	messages []Message
-	outage   outage
 }
 
 // New returns the endpoint of an account with that key.
 func New(key string) *Server {
 	mux := http.NewServeMux()
-	s := &Server{Handler: http.MaxBytesHandler(mux, largestBody), key: key}
+	s := &Server{Handler: mux, key: key}
 	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
 	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
 	mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
@@ -80,13 +59,6 @@ func New(key string) *Server {
 	mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
 	})
-	mux.HandleFunc("DELETE /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
-		s.mu.Lock()
-		s.messages = nil
-		s.mu.Unlock()
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("PUT /localcloud/outage", s.fail)
 	return s
 }
 
@@ -99,10 +71,6 @@ func (s *Server) Messages() []Message {
 
 // take takes an alert that comes in the form that read knows.
 func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []byte) (Message, error)) {
-	if status := s.refusal(); status != 0 {
-		failure(w, status, http.StatusText(status))
-		return
-	}
 	if subtle.ConstantTimeCompare([]byte(r.PathValue("key")), []byte(s.key)) != 1 {
 		failure(w, http.StatusNotFound, "there is no such API key")
 		return
@@ -125,35 +93,6 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []b
 	s.messages = s.messages[max(0, len(s.messages)-kept):]
 	s.mu.Unlock()
 	https.Answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
-}
-
-// refusal is the status that the outage has for an alert, 0 without one.
-func (s *Server) refusal() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.outage.Times == 0 {
-		return 0
-	}
-	s.outage.Times--
-	return s.outage.Status
-}
-
-func (s *Server) fail(w http.ResponseWriter, r *http.Request) {
-	var o outage
-	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-		failure(w, http.StatusBadRequest,
-			fmt.Sprintf(`the body is not an outage: %v: write {"status": 503, "times": 2}`, err))
-		return
-	}
-	if o.Times < 0 || (o.Times > 0 && (o.Status < http.StatusBadRequest || o.Status > 599)) {
-		failure(w, http.StatusBadRequest, fmt.Sprintf(
-			"outage with status %d, %d times: write a status from 400 to 599, and how many alerts get it", o.Status, o.Times))
-		return
-	}
-	s.mu.Lock()
-	s.outage = o
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // messageTypes are the values of the one field that an alert must have.

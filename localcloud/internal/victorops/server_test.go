@@ -71,10 +71,6 @@ func TestAnAlertIsKeptInTheOrderAndTheWordsItCameIn(t *testing.T) {
 	require.Equal(t, "i-1", messages[0].Fields["server"], "fields of one's own are taken")
 	require.Equal(t, "RECOVERY", messages[1].Type, "small letters will do")
 	require.False(t, messages[1].Received.Before(messages[0].Received))
-
-	status, _ := send(t, http.MethodDelete, url+"/localcloud/alerts", "")
-	require.Equal(t, http.StatusNoContent, status)
-	require.Empty(t, received(t, url))
 }
 
 func TestAnIncidentWithoutANameIsGivenOne(t *testing.T) {
@@ -117,21 +113,6 @@ func TestWhatVictorOpsWouldRefuseIsRefused(t *testing.T) {
 		})
 	}
 	require.Empty(t, received(t, url), "nothing that was refused is kept")
-}
-
-func TestAnOutageIsOverAfterAsManyAlertsAsItWasToLast(t *testing.T) {
-	url := serve(t).URL
-	status, _ := send(t, http.MethodPut, url+"/localcloud/outage", `{"status": 503, "times": 2}`)
-	require.Equal(t, http.StatusNoContent, status)
-	for _, expected := range []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK} {
-		status, _ := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
-		require.Equal(t, expected, status)
-	}
-	require.Len(t, received(t, url), 1)
-
-	status, answer := send(t, http.MethodPut, url+"/localcloud/outage", `{"status": 200, "times": 2}`)
-	require.Equal(t, http.StatusBadRequest, status)
-	require.Contains(t, answer["message"], "write a status from 400 to 599")
 }
 
 const fromUptimeRobot = "/integrations/uptimerobot/20131114/alert/"

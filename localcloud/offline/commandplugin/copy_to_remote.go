@@ -20,22 +20,17 @@ import (
 // changed. Deleting the resource leaves the copy.
 type CopyToRemote struct{}
 
-// CopyToRemoteArgs are the inputs, named as in the Go SDK
-// pulumi-command/sdk@v1.2.1.
+// CopyToRemoteArgs are the inputs, named as in the Go SDK pulumi-command/sdk@v1.2.1.
 type CopyToRemoteArgs struct {
-	// Connection is secret as a whole.
-	Connection *Connection `pulumi:"connection" provider:"secret"`
-	// Source is a file asset.
-	Source types.AssetOrArchive `pulumi:"source"`
-	// RemotePath is where the copy goes; copyPath says how.
-	RemotePath string `pulumi:"remotePath"`
+	Connection *Connection          `pulumi:"connection" provider:"secret"` // secret as a whole
+	Source     types.AssetOrArchive `pulumi:"source"`                       // a file asset
+	RemotePath string               `pulumi:"remotePath"`                   // where the copy goes: see copyFile
 	// Triggers are any values; a change of one replaces the resource.
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 }
 
 type CopyToRemoteState struct{ CopyToRemoteArgs }
 
-// Annotate gives the type the token under which the SDK registers it.
 func (c *CopyToRemote) Annotate(a infer.Annotator) { a.SetToken("remote", "CopyToRemote") }
 
 // Check refuses a source that is not a file. The real plugin also takes texts and directories.
@@ -74,8 +69,7 @@ func (*CopyToRemote) Create(
 	return infer.CreateResponse[CopyToRemoteState]{ID: id, Output: state}, err
 }
 
-// Update copies if the content or the destination changed. A preview does not
-// connect.
+// Update copies if the content or the destination changed. A preview does not connect.
 func (*CopyToRemote) Update(
 	ctx context.Context, req infer.UpdateRequest[CopyToRemoteArgs, CopyToRemoteState],
 ) (response infer.UpdateResponse[CopyToRemoteState], err error) {

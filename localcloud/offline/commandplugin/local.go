@@ -21,8 +21,7 @@ type LocalCommandArgs struct {
 	// Interpreter is the program, and its arguments, that gets the command as
 	// its last argument: /bin/sh -c by default.
 	Interpreter []string `pulumi:"interpreter,optional"`
-	// Dir is the working directory: the plugin's own by default.
-	Dir *string `pulumi:"dir,optional"`
+	Dir         *string  `pulumi:"dir,optional"` // the working directory: the plugin's own by default
 }
 
 type LocalCommandState struct {
@@ -38,9 +37,8 @@ func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = ar
 // run runs command, nil for none, and sets the outputs. The command inherits
 // this process's environment.
 //
-// As in the real plugin, the end of ctx kills the interpreter alone: what it
-// started continues, and is waited for as long as it holds the interpreter's
-// standard output or error.
+// As in the real plugin, the end of ctx kills the interpreter alone: what it started continues, and
+// is waited for as long as it holds the interpreter's standard output or error.
 func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {
 		return nil

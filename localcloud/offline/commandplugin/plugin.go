@@ -1,7 +1,6 @@
-// Package commandplugin is a resource plugin for the types of the Pulumi
-// package command that the program uses. It stands in for
-// pulumi-resource-command where that binary is not available, and behaves like
-// version 1.2.1 of it. localcloud/README.md lists what differs.
+// Package commandplugin is a resource plugin for the types of the Pulumi package command that the
+// program uses. It stands in for pulumi-resource-command where that binary is not available, and
+// behaves like version 1.2.1 of it. localcloud/README.md lists what differs.
 package commandplugin
 
 import (
@@ -12,22 +11,21 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"immutable-infra/localcloud/internal/run"
 )
 
 const (
-	name = "command"
-	// version is that of the plugin which this one behaves like.
-	version = "1.2.1"
+	name    = "command"
+	version = "1.2.1" // of the plugin which this one behaves like
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's
-// address from the command line and prints its own port on standard output, as
-// every Pulumi plugin does.
+// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
+// line and prints its own port on standard output, as every Pulumi plugin does.
 func Serve(ctx context.Context) error {
 	provider, err := provider()
 	if err == nil {
@@ -146,18 +144,15 @@ const (
 	LogNone            Logging = "none"
 )
 
-// output collects what a command writes and shows it to the engine, line by
-// line, as Logging asks.
+// output collects what a command writes and shows it to the engine, line by line, as Logging asks.
 //
 // As in the real plugin, a line that bufio.Scanner cannot hold (64 KiB with its
 // newline) ends the showing, and nothing reads the pipe from then on: the
 // command blocks at its next write, and the plugin waits for it without end.
 type output struct {
 	stdout, stderr io.Writer
-	// both is the two streams in the order of their arrival, for the error of a
-	// failed command.
-	both                         lockedBuffer
-	stdoutContent, stderrContent bytes.Buffer
+	// both is the two streams in the order of their arrival, for the error of a failed command.
+	both, stdoutContent, stderrContent bytes.Buffer
 
 	lines *io.PipeWriter
 	shown chan struct{} // closed when nothing is shown any more
@@ -166,11 +161,12 @@ type output struct {
 func newOutput(ctx context.Context, logging *Logging) *output {
 	reader, lines := io.Pipe()
 	out := &output{lines: lines, shown: make(chan struct{})}
+	both := &run.LockedWriter{Writer: &out.both}
 	collect := func(content io.Writer, own Logging) io.Writer {
 		if logging == nil || *logging == own || *logging == LogStdoutAndStderr {
-			return io.MultiWriter(content, &out.both, lines)
+			return io.MultiWriter(content, both, lines)
 		}
-		return io.MultiWriter(content, &out.both)
+		return io.MultiWriter(content, both)
 	}
 	out.stdout = collect(&out.stdoutContent, LogStdout)
 	out.stderr = collect(&out.stderrContent, LogStderr)
@@ -195,21 +191,4 @@ func (o *output) finish(command string, err error) (CommandOutputs, error) {
 		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),
 		Stderr: strings.TrimSuffix(o.stderrContent.String(), "\n"),
 	}, nil
-}
-
-type lockedBuffer struct {
-	mutex  sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(chunk []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.Write(chunk)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.String()
 }

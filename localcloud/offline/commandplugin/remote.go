@@ -22,8 +22,7 @@ type RemoteCommand struct {
 
 type RemoteCommandArgs struct {
 	CommandArgs
-	// Connection is secret as a whole.
-	Connection *Connection `pulumi:"connection" provider:"secret"`
+	Connection *Connection `pulumi:"connection" provider:"secret"` // secret as a whole
 }
 
 type RemoteCommandState struct {
@@ -31,7 +30,6 @@ type RemoteCommandState struct {
 	CommandOutputs
 }
 
-// Annotate gives the type the token under which the SDK registers it.
 func (c *RemoteCommand) Annotate(a infer.Annotator) { a.SetToken("remote", "Command") }
 
 func (s *RemoteCommandState) set(args RemoteCommandArgs) { s.RemoteCommandArgs = args }
@@ -80,9 +78,8 @@ func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 
 // Connection says how to reach a host over SSH and how to log in there: by a key in the inputs.
 type Connection struct {
-	Host string `pulumi:"host"`
-	// Port is a number without fraction.
-	Port       *float64 `pulumi:"port,optional"`
+	Host       string   `pulumi:"host"`
+	Port       *float64 `pulumi:"port,optional"` // a number without fraction
 	User       *string  `pulumi:"user,optional"`
 	PrivateKey *string  `pulumi:"privateKey,optional" provider:"secret"`
 	// HostKey is a line of authorized_keys format: the only key that is
@@ -140,10 +137,9 @@ func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	return repeat(ctx, *c.DialErrorLimit, func() (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
 }
 
-// repeat makes attempts, with the back-off of the real plugin, until one
-// succeeds, more than limit have failed or ctx ends. The engine shows each
-// failed one without its reason; the reason of the last is in the error of a
-// reached limit and nowhere else.
+// repeat makes attempts, with the back-off of the real plugin, until one succeeds, more than limit
+// have failed or ctx ends. The engine shows each failed one without its reason; the reason of the
+// last is in the error of a reached limit and nowhere else.
 func repeat(ctx context.Context, limit int, attempt func() (*ssh.Client, error)) (*ssh.Client, error) {
 	var client *ssh.Client
 	shownLimit := strconv.Itoa(limit)

@@ -33,16 +33,13 @@ import (
 )
 
 const (
-	// version is that of the Pulumi release whose language host this one follows.
-	version = "3.250.0"
-	// engineProbe is how often the host checks that its engine is there.
-	engineProbe = time.Minute
+	version     = "3.250.0"   // of the Pulumi release whose language host this one follows
+	engineProbe = time.Minute // how often the host checks that its engine is there
 )
 
-// Serve runs the language host until ctx ends, the engine interrupts it, or the
-// engine is gone. args are the command line without the program's name: the
-// engine's address, after flags that only old engines set. The port is printed
-// on standard output.
+// Serve runs the language host until ctx ends, the engine interrupts it, or the engine is gone.
+// args are the command line without the program's name: the engine's address, after flags that only
+// old engines set. The port is printed on standard output.
 func Serve(ctx context.Context, args []string) error {
 	if err := serve(ctx, args, engineProbe); err != nil {
 		return fmt.Errorf("serve the language host: %w", err)
@@ -99,9 +96,8 @@ type host struct {
 
 	// stdout and stderr are the program's; the engine shows them.
 	stdout, stderr io.Writer
-	// cancelled ends when the engine cancels what is under way.
-	cancelled context.Context
-	cancel    context.CancelFunc
+	cancelled      context.Context // ends when the engine cancels what is under way
+	cancel         context.CancelFunc
 
 	engineAddress atomic.Pointer[string]
 }
@@ -185,9 +181,8 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	return &pulumirpc.RunResponse{Error: err.Error()}, nil
 }
 
-// environment is how the program learns of the stack, its configuration and
-// the engine: this process's environment and the variables that pulumi.Run of
-// the Go SDK reads.
+// environment is how the program learns of the stack, its configuration and the engine: this
+// process's environment and the variables that pulumi.Run of the Go SDK reads.
 func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, error) {
 	config, err := json.Marshal(req.GetConfig())
 	secret, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
@@ -208,26 +203,25 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 	), nil
 }
 
-// start starts the program: the one that the runtime option binary names, or
-// else one built from the program's directory.
+// start builds and starts the program.
 func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (*exec.Cmd, error) {
 	if req.GetAttachDebugger() {
 		return nil, errors.New("this language host attaches no debugger: run without --attach-debugger")
 	}
-	program, err := binaryOption(req)
-	if err != nil {
-		return nil, err
+	options := req.GetInfo().GetOptions().AsMap()
+	for _, option := range []string{"binary", "buildTarget"} {
+		if _, set := options[option]; set {
+			return nil, fmt.Errorf("the runtime option %s in Pulumi.yaml is not supported: remove it", option)
+		}
 	}
-	if program == "" {
-		dir := req.GetInfo().GetProgramDirectory()
-		var done func()
-		if program, done, err = executableFor(ctx, dir); err == nil {
-			defer done()
-			err = build(ctx, dir, program)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("build the program in %s: %w", dir, err)
-		}
+	dir := req.GetInfo().GetProgramDirectory()
+	program, unlock, err := executableFor(ctx, dir)
+	if err == nil {
+		defer unlock()
+		err = build(ctx, dir, program)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build the program in %s: %w", dir, err)
 	}
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Dir, cmd.Env = req.GetPwd(), environment
@@ -238,47 +232,18 @@ func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment
 	return cmd, nil
 }
 
-// binaryOption is the executable that the runtime option binary of Pulumi.yaml
-// names, empty where it is unset: a path relative to the program's working
-// directory, or a name on PATH.
-func binaryOption(req *pulumirpc.RunRequest) (string, error) {
-	options := req.GetInfo().GetOptions().AsMap()
-	if _, set := options["buildTarget"]; set {
-		return "", errors.New("the runtime option buildTarget in Pulumi.yaml is not supported: remove it")
+// executableFor is where the executable of dir goes, and stays: an unchanged program need not be linked again. It is
+// the caller's alone until unlock, to be called once it runs.
+func executableFor(ctx context.Context, dir string) (executable string, unlock func(), err error) {
+	home := state.Home(os.Getenv(state.Variable))
+	if home == "" {
+		return "", nil, errors.New(state.Variable + " is empty: it names localcloud's home")
 	}
-	option, set := options["binary"]
-	if !set {
-		return "", nil
-	}
-	binary, isString := option.(string)
-	if !isString || binary == "" {
-		return "", fmt.Errorf("the runtime option binary in Pulumi.yaml is %v: write a path", option)
-	}
-	local := filepath.Join(req.GetPwd(), binary)
-	if _, err := os.Stat(local); err == nil && !filepath.IsAbs(binary) {
-		return local, nil
-	}
-	found, err := exec.LookPath(binary)
-	if err != nil {
-		return "", fmt.Errorf("the runtime option binary in Pulumi.yaml: %w", err)
-	}
-	return found, nil
-}
-
-// executableFor is where the executable of dir goes. It is the caller's alone until the function
-// that is returned with it, to be called once it runs. Where LOCALCLOUD_HOME is set it stays there,
-// so that an unchanged program need not be linked again.
-func executableFor(ctx context.Context, dir string) (executable string, done func(), err error) {
-	localcloud := state.Home(os.Getenv(state.Variable))
-	if localcloud == "" {
-		temporary, err := os.MkdirTemp("", "pulumi-program-")
-		return filepath.Join(temporary, "program"), func() { os.RemoveAll(temporary) }, err
-	}
-	if err := os.MkdirAll(localcloud.Programs(), 0o755); err != nil {
+	if err := os.MkdirAll(home.Programs(), 0o755); err != nil {
 		return "", nil, err
 	}
 	hash := sha256.Sum256([]byte(dir))
-	executable = filepath.Join(localcloud.Programs(), hex.EncodeToString(hash[:8]))
+	executable = filepath.Join(home.Programs(), hex.EncodeToString(hash[:8]))
 	lock := flock.New(executable + ".lock")
 	_, err = lock.TryLockContext(ctx, lockInterval)
 	return executable, func() { lock.Close() }, err

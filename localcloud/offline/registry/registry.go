@@ -6,6 +6,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,8 +33,7 @@ import (
 )
 
 const (
-	// Upstream is the registry behind the name docker.io.
-	Upstream = "registry-1.docker.io"
+	Upstream = "registry-1.docker.io" // the registry behind the name docker.io
 
 	upstreamTimeout = 5 * time.Second
 )
@@ -52,8 +52,7 @@ type object struct {
 	mediaType types.MediaType
 	digest    v1.Hash
 	content   []byte
-	// file has the content of a layer, which is neither copied nor held in memory.
-	file string
+	file      string // has the content of a layer, which is neither copied nor held in memory
 }
 
 // NewHandler returns a handler that serves images for this machine's architecture. upstream makes
@@ -99,19 +98,10 @@ func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer)
 		return err
 	}
 	manifest, err := built.Manifest()
-	if err != nil {
-		return err
-	}
-	text, err := built.RawManifest()
-	if err != nil {
-		return err
-	}
-	digest, err := built.Digest()
-	if err != nil {
-		return err
-	}
-	config, err := built.RawConfigFile()
-	if err != nil {
+	text, textErr := built.RawManifest()
+	digest, digestErr := built.Digest()
+	config, configErr := built.RawConfigFile()
+	if err := errors.Join(err, textErr, digestErr, configErr); err != nil {
 		return err
 	}
 	repository, tag, _ := strings.Cut(reference, ":")
@@ -210,33 +200,26 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 type Image struct {
 	References []string // such as library/debian:trixie-slim
-	// Layers are files: gzipped tar archives, the lowest first.
-	Layers     []string
+	Layers     []string // files: gzipped tar archives, the lowest first
 	Entrypoint []string
 	Cmd        []string
 }
 
+// Images are the minimal Debian image, from its root file system, and Traefik's with the upstream
+// image's name, programs and start, from the layer that image.Traefik describes above it.
 func Images(minbase, traefik string) []Image {
-	return []Image{Debian(minbase), Traefik(minbase, traefik)}
-}
-
-// Debian is the minimal Debian image, from its root file system.
-func Debian(rootFileSystem string) Image {
-	return Image{
-		References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
-		Layers:     []string{rootFileSystem},
-		Cmd:        []string{"bash"},
-	}
-}
-
-// Traefik is an image with the upstream image's name, programs and start, from
-// the layer that image.Traefik describes and the root file system below it.
-func Traefik(rootFileSystem, traefik string) Image {
-	return Image{
-		References: []string{"library/traefik:" + image.TraefikVersion},
-		Layers:     []string{rootFileSystem, traefik},
-		Entrypoint: []string{"/entrypoint.sh"},
-		Cmd:        []string{"traefik"},
+	return []Image{
+		{
+			References: []string{"library/debian:trixie-slim", "library/debian:13-slim"},
+			Layers:     []string{minbase},
+			Cmd:        []string{"bash"},
+		},
+		{
+			References: []string{"library/traefik:" + image.TraefikVersion},
+			Layers:     []string{minbase, traefik},
+			Entrypoint: []string{"/entrypoint.sh"},
+			Cmd:        []string{"traefik"},
+		},
 	}
 }
 

@@ -32,7 +32,7 @@ func serve(t *testing.T, next upstream) *httptest.Server {
 	t.Helper()
 	root := layer(t, "etc/debian_version", "13.0\n")
 	traefik := layer(t, "usr/local/bin/traefik", strings.Repeat("a large program ", 1<<16))
-	images := []registry.Image{registry.Debian(root), registry.Traefik(root, traefik)}
+	images := registry.Images(root, traefik)
 	handler, err := registry.NewHandler(t.Context(), images, func(string) string { return "" }, next)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)

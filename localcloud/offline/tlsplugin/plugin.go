@@ -22,9 +22,8 @@ import (
 )
 
 const (
-	name = "tls"
-	// version is that of the SDK whose default provider asks for this plugin.
-	version = "5.2.0"
+	name    = "tls"
+	version = "5.2.0" // of the SDK whose default provider asks for this plugin
 
 	// privateKey is the one type. It has no update: every change of an input replaces the key.
 	privateKey = "tls:index/privateKey:PrivateKey"
@@ -34,9 +33,8 @@ const (
 	meta = `{"schema_version":"1"}`
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's
-// address from the command line and prints its own port on standard output, as
-// every Pulumi plugin does.
+// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
+// line and prints its own port on standard output, as every Pulumi plugin does.
 func Serve(ctx context.Context) error {
 	if err := provider().Run(ctx, name, version); err != nil {
 		return fmt.Errorf("serve the %s plugin: %w", name, err)
