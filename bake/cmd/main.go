@@ -51,7 +51,7 @@ func main() {
 
 // run runs a command, and returns the exit code.
 func run(args []string, variable func(string) string, stdout, stderr io.Writer) int {
-	// A way back is finished even if nobody reads its lines any more, because the update was killed.
+	// A way back is finished even if the update that read its lines was killed.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -113,7 +113,7 @@ func TestWrongCommandLineIsAnsweredWithTheRightOne(t *testing.T) {
 	}
 }
 
-// Nobody reads the lines of a bake whose update was killed.
+// An update that was killed reads no lines any more.
 func TestBakeOutlivesItsReader(t *testing.T) {
 	const marker = "BAKE_WITHOUT_READER"
 	if os.Getenv(marker) != "" {
