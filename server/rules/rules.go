@@ -75,7 +75,7 @@ func lines(text []byte, limit int, p *problems) []line {
 	var found []line
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	for i, bare := range strings.Split(string(text), "\n") {
-		bare = strings.Trim(bare, " \t\r")
+		bare = strings.TrimSpace(bare)
 		switch {
 		case bare == "" || bare[0] == '#':
 		case len(bare) > limit:

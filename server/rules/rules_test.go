@@ -57,6 +57,9 @@ func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 func TestFilesOfOtherEditorsAreRead(t *testing.T) {
 	_, err := Parse([]byte("\ufeff/*\r\n\tX-A: b\r\n"), []byte("\ufeff/a\t\t/b   301\r\n"))
 	require.NoError(t, err)
+	// Editors and web pages leave spaces that are not ASCII's.
+	_, err = Parse([]byte("/*\n\u00a0\n\u00a0\u00a0X-A: b\n"), []byte("\u2000\n\u00a0# comment\n/a\u00a0/b\u00a0\n"))
+	require.NoError(t, err)
 	_, err = Parse([]byte("/*\n  X-A: \xff\n"), []byte("/a /b\x00\n"))
 	require.EqualError(t, err,
 		"_headers line 2: the line is not UTF-8; save the file as UTF-8\n_headers line 1: the path has no headers; write "+
@@ -193,7 +196,7 @@ func FuzzHeaders(f *testing.F) {
 
 func FuzzRedirects(f *testing.F) {
 	for _, seed := range []string{
-		"/a /b", "/a/* /b/:splat?x=:splat#:splat 301!", "/:y-:m/ü%22 https://example.org:8/$1 308",
+		"/a /b", "/a/* /b/:splat?x=:splat#:splat 301!", "/:y-:m/ü%22 https://example.org:8/$1 308", "\u2000",
 		"/a/:b /:b:b 200\n/A/x /y 410", "/\"\\;{}$ /'%0 451",
 	} {
 		f.Add([]byte(seed))
