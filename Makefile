@@ -113,7 +113,7 @@ check: lint tools ## Check format, prose, lint and unit tests
 
 .PHONY: tools
 tools: versitygw ## Install, build and unpack the tools of unit tests; CONTRIBUTING.md says how to use them
-	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack $(LIBRARIES)
+	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack logrotate $(LIBRARIES)
 	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 
