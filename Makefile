@@ -171,6 +171,13 @@ bench-sync: versitygw ## Measure the upload of a site against rclone, s3cmd and 
 	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
 	  go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
 
+.PHONY: bench-requests
+bench-requests: up ## Measure requests a second on kept connections: the stack, Traefik alone, nginx alone
+	@ops/scripts/need.sh nghttp2-client $(LIBRARIES)
+	@ops/scripts/unpack.sh .localcloud/cache/debian $(SERVED_BY)
+	E2E=requests PATH="$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" \
+	  go test -C e2e -count 1 -v -timeout 30m -run '^TestRequests$$' .
+
 .PHONY: restore-drill
 restore-drill: ## Restore the newest backup of the stack STACK (local) as a test, and query it with Prometheus
 	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus >&2
