@@ -113,7 +113,7 @@ check: lint tools ## Check format, prose, lint and unit tests
 
 .PHONY: tools
 tools: versitygw ## Install, build and unpack the tools of unit tests; CONTRIBUTING.md says how to use them
-	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack $(LIBRARIES)
+	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack logrotate $(LIBRARIES)
 	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 
@@ -170,6 +170,13 @@ bench-sync: versitygw ## Measure the upload of a site against rclone, s3cmd and 
 	@ops/scripts/need.sh rclone s3cmd awscli
 	E2E=sync LOCALCLOUD_VERSITYGW="$(CURDIR)/.localcloud/bin/versitygw" \
 	  go test -C e2e -count 1 -v -timeout 30m -run '^TestSyncBench$$' .
+
+.PHONY: bench-requests
+bench-requests: up ## Measure requests a second on kept connections: the stack, Traefik alone, nginx alone
+	@ops/scripts/need.sh nghttp2-client $(LIBRARIES)
+	@ops/scripts/unpack.sh .localcloud/cache/debian $(SERVED_BY)
+	E2E=requests PATH="$(CURDIR)/.localcloud/cache/debian/usr/sbin:$$PATH" \
+	  go test -C e2e -count 1 -v -timeout 30m -run '^TestRequests$$' .
 
 .PHONY: restore-drill
 restore-drill: ## Restore the newest backup of the stack STACK (local) as a test, and query it with Prometheus

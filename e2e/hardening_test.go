@@ -53,6 +53,22 @@ func securityUpdatesAreCounted(t *testing.T, p *project) {
 	require.Equal(t, before.stdout, p.ssh(t, packages).stdout)
 }
 
+// accessLogIsRotated removes the access log and runs the unit that rotates it, which must make Traefik, in its
+// container, create another one.
+func accessLogIsRotated(t *testing.T, p *project) {
+	rotated := p.ssh(t, "sudo rm /srv/traefik/log/access.log && "+
+		"sudo systemctl start access-log.service")
+	require.NoError(t, rotated.err, rotated.String())
+	eventually(t, 20*time.Second, func() (bool, string) {
+		p.served(t)
+		logged := p.ssh(t, "sudo grep -c . /srv/traefik/log/access.log")
+		return logged.err == nil, logged.String()
+	})
+	require.Error(t, p.ssh(t, "cat /srv/traefik/log/access.log").err, "visitors' addresses are for admins only")
+	unit := p.ssh(t, "systemctl show --property=Result access-log.service && systemctl is-active access-log.timer")
+	require.Equal(t, "Result=success\nactive\n", unit.stdout)
+}
+
 // containersReach tries, from the networks of some containers, every port that the others and the
 // server itself listen on.
 func containersReach(t *testing.T, p *project) {

@@ -65,7 +65,7 @@ func moveMeasured(t *testing.T, p *project) {
 	for _, request := range move.Fresh {
 		if request.Server == between.ServerID {
 			query := fmt.Sprintf(`"GET /.well-known/server?n=%d HTTP/1.1" 200`, request.Number)
-			logged := p.ssh(t, fmt.Sprintf("sudo docker logs site-traefik-1 2>/dev/null | grep -cF '%s'", query))
+			logged := p.ssh(t, fmt.Sprintf("sudo grep -cF '%s' /srv/traefik/log/access.log", query))
 			require.Equal(t, "1\n", logged.stdout, logged.String())
 			break
 		}

@@ -85,6 +85,7 @@ func TestTheSite(t *testing.T) {
 	part("buckets deny forbidden requests", bucketsRefuse)
 	part("metadata needs a token and is unreachable for containers", metadata)
 	part("pending security updates are counted", securityUpdatesAreCounted)
+	part("the access log is rotated", accessLogIsRotated)
 	part("containers reach only those that they need, and PHP none", containersReach)
 	part("the server's configuration is valid for its own cloud-init", cloudInit)
 	part("the agent reports whether the server is ready, and why not", agentReady)

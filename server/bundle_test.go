@@ -56,6 +56,7 @@ func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
 		"php/sendmail": 0o644, "php/site.ini": 0o644,
 		"traefik/site.yaml": 0o644, "traefik/states/waiting.yaml": 0o644, "traefik/states/serving.yaml": 0o644,
 		"traefik/states/draining.yaml": 0o644,
+		"traefik/logrotate.conf":       0o644, "systemd/access-log.service": 0o644, "systemd/access-log.timer": 0o644,
 		"systemd/agent-backup.service": 0o644, "systemd/agent-backup.timer": 0o644,
 		"systemd/agent-pull.service": 0o644, "systemd/agent-pull.timer": 0o644, "systemd/agent-watch.service": 0o644,
 		"systemd/agent-report.path": 0o644, "systemd/agent-report.service": 0o644, "systemd/bootstrap-remove.path": 0o644,

@@ -80,7 +80,7 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	require.Contains(t, calls,
 		"systemctl enable --quiet --now admission.service agent-pull.timer agent-backup.timer agent-watch.service "+
 			"agent-report.path bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path "+
-			"server-metrics.timer security-updates.timer")
+			"server-metrics.timer security-updates.timer access-log.timer")
 	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer",
 		"the bootstrap login ends by the clock until the VIP is here")
 }
@@ -140,7 +140,7 @@ func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
 	require.Positive(t, restored)
 	require.Greater(t, slices.Index(calls, "docker compose --progress plain up --detach"), restored)
 
-	require.Contains(t, calls, "install -d -m 0700 -o site-agent -g site-agent /srv/traefik/acme")
+	require.Contains(t, calls, "install -d -m 0700 -o site-agent -g site-agent /srv/traefik/acme /srv/traefik/log")
 	require.Contains(t, calls, "install -m 0644 traefik/site.yaml /srv/traefik/dynamic/site.yaml")
 	require.Contains(t, calls,
 		"install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
