@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -119,14 +120,15 @@ func loopback(t *testing.T, count int) (addresses []string) {
 	return addresses
 }
 
-// background runs a program until the test ends.
+// background runs a program, and what it starts, until the test ends.
 func background(t *testing.T, command *exec.Cmd) {
 	t.Helper()
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		_ = command.Process.Kill()
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		_ = command.Wait() // killed
 		if t.Failed() {
 			t.Logf("%s: %s", command.Path, output.String())

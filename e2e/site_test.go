@@ -806,4 +806,8 @@ func downAndUp(t *testing.T, p *project, before string) {
 	require.Less(t, up.took, 3*time.Minute)
 	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
+
+	again := p.run(t, 15*time.Minute, "make", "up")
+	require.NoError(t, again.err, again.String())
+	require.Regexp(t, `Resources:\n +\d+ unchanged\n`, again.String())
 }

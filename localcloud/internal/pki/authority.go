@@ -106,12 +106,15 @@ func (a *Authority) Issue(
 
 // Certify signs the public key of another authority, whose own certificate (DER) has no limits:
 // whoever trusts what it returns, PEM, trusts that authority for domains and their subdomains only.
+// It returns the same each time: the servers have it in their user data.
 func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 	other, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("certify an authority: %w", err)
 	}
-	signed, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+	// Without a source of randomness, the signature is deterministic.
+	signed, err := x509.CreateCertificate(nil, &x509.Certificate{
+		SerialNumber:                other.SerialNumber,
 		RawSubject:                  other.RawSubject,
 		SubjectKeyId:                other.SubjectKeyId,
 		NotBefore:                   other.NotBefore,
