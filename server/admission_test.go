@@ -7,18 +7,24 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/internal/testtool"
 	"immutable-infra/internal/testtool/netns"
 )
 
-// slots is the limit of pending connections in admission.nft.
-const slots = 128
+// slots and active are the limits of pending and of active connections in admission.nft.
+const (
+	slots  = 128
+	active = 192
+)
 
 // admission is a visitor, a router with the rules of admission.nft, and a web server behind it, each in a network
 // namespace of its own.
@@ -97,25 +103,38 @@ func (a *admission) refused(count string) {
 func (a *admission) visit() error { return a.visitPort("8443") }
 
 func (a *admission) visitPort(port string) error {
-	var connection net.Conn
-	var err error
+	connection, err := a.open(port)
+	if err == nil {
+		connection.Close()
+	}
+	return err
+}
+
+// open is a visit that keeps its connection.
+func (a *admission) open(port string) (connection net.Conn, err error) {
 	netns.In(a, a.prefix+"visitor", func() {
 		connection, err = net.DialTimeout("tcp", "10.0.1.2:"+port, 10*time.Second)
 	})
 	if err != nil {
+		return nil, err
+	}
+	for range 2 {
+		if err := ask(connection); err != nil {
+			connection.Close()
+			return nil, err
+		}
+	}
+	return connection, nil
+}
+
+// ask sends a request and awaits the response.
+func ask(connection net.Conn) error {
+	connection.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := connection.Write(make([]byte, 300)); err != nil {
 		return err
 	}
-	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(10 * time.Second))
-	for range 2 {
-		if _, err := connection.Write(make([]byte, 300)); err != nil {
-			return err
-		}
-		if _, err = connection.Read(make([]byte, 200)); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := connection.Read(make([]byte, 200))
+	return err
 }
 
 func TestConnectionsBeyondTheFreeSlotsAreReset(t *testing.T) {
@@ -172,4 +191,38 @@ func TestConnectionThatTheServerClosesFreesItsSlot(t *testing.T) {
 	}
 	require.NoError(t, a.visit())
 	a.refused("0")
+}
+
+func TestConnectionsBeyondTheActiveOnesAreReset(t *testing.T) {
+	a := newAdmission(t)
+	a.serve("8443", answering)
+	kept := make([]net.Conn, 2*active)
+	for i := range kept {
+		// Idle ones make room for the next.
+		require.Eventually(t, func() (ok bool) {
+			var err error
+			kept[i], err = a.open("8443")
+			return err == nil
+		}, 10*time.Second, time.Millisecond)
+		t.Cleanup(func() { kept[i].Close() })
+	}
+
+	var answered, reset atomic.Int32
+	var visitors sync.WaitGroup
+	for _, connection := range kept {
+		visitors.Go(func() {
+			for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
+				if err := ask(connection); err != nil {
+					assert.ErrorIs(t, err, syscall.ECONNRESET)
+					reset.Add(1)
+					return
+				}
+			}
+			answered.Add(1)
+		})
+	}
+	visitors.Wait()
+	require.EqualValues(t, active, answered.Load())
+	require.EqualValues(t, active, reset.Load())
+	require.Eventually(t, func() bool { return a.visit() == nil }, 5*time.Second, 10*time.Millisecond)
 }
