@@ -57,7 +57,7 @@ func newAccessLog(t *testing.T, kept int) *accessLog {
 	etc := t.TempDir()
 	l.rotation = rotationCommands(t,
 		"/usr/sbin/logrotate", program(t, "logrotate"), "/var/lib/access-log", etc, "/opt/site/traefik", etc,
-		"/srv/traefik/log", l.dir, signalToTraefik, fmt.Sprintf("kill -USR1 %d", l.process.Pid))
+		"/srv/traefik/log", l.dir, "/srv/metrics", etc, signalToTraefik, fmt.Sprintf("kill -USR1 %d", l.process.Pid))
 	text, err := files.ReadFile("files/traefik/logrotate.conf")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(etc, "logrotate.conf"), []byte(strings.NewReplacer(
@@ -89,7 +89,7 @@ func rotationCommands(t *testing.T, replace ...string) (commands []string) {
 	for _, line := range regexp.MustCompile(`(?m)^Exec\w+=-?(.*)$`).FindAllStringSubmatch(string(text), -1) {
 		commands = append(commands, strings.NewReplacer(replace...).Replace(line[1]))
 	}
-	require.Len(t, commands, 2)
+	require.Len(t, commands, 3)
 	return commands
 }
 
