@@ -229,7 +229,10 @@ func TestBake(t *testing.T) {
 	s3, err := url.Parse(strings.TrimSpace(replaced.must(t, time.Minute, "printenv", "AWS_ENDPOINT_URL_S3")))
 	require.NoError(t, err)
 
-	generation := firstGeneration
+	generation := firstGeneration + 1
+	t.Run("an update without a fault is longer by the bake time", func(t *testing.T) {
+		bakeTakesItsTime(t, replaced, firstGeneration)
+	})
 	// Each update shows, too, that nothing of the one before it is in the way.
 	for _, fault := range lateFaults(s3.Hostname()) {
 		generation++
@@ -260,6 +263,22 @@ func TestBake(t *testing.T) {
 		loseOldServer(t, replaced, generation)
 	})
 	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
+}
+
+// bakeTakesItsTime updates without and with a bake, and requires that the latter takes longer by the bake time only.
+func bakeTakesItsTime(t *testing.T, p *project, generation int) {
+	for i, bakeTime := range []int{0, killBakeTime} {
+		p.set(t, "bakeTime", bakeTime)
+		p.set(t, "generation", generation+i)
+		up := p.pulumiUp(t)
+		require.NoError(t, up.err, up.String())
+		took := regexp.MustCompile(`cutover-bake created replacement \(([0-9.]+)s\)`).FindStringSubmatch(up.String())
+		require.NotNil(t, took, up.String())
+		t.Logf("bake time %d s: the bake took %s s of %.0f s", bakeTime, took[1], up.took.Seconds())
+		seconds, err := strconv.ParseFloat(took[1], 64)
+		require.NoError(t, err)
+		require.InDelta(t, bakeTime, seconds, 5)
+	}
 }
 
 // startBake starts an update with a new server, and returns when its bake begins.

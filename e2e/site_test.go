@@ -558,6 +558,7 @@ func editPost(t *testing.T, p *project) {
 	after := edited.outputs(t)
 	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
 	require.Contains(t, marker, after.Release, "R6: the update ends when visitors get the new release")
+	require.NotContains(t, up.String(), "cutover-bake created", "nothing is baked, because nothing moved")
 	// PHP always runs, and serves either the old release or the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
 		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
