@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -110,12 +111,16 @@ func (a *admission) visitPort(port string) error {
 	return err
 }
 
-// open is a visit that keeps its connection.
-func (a *admission) open(port string) (connection net.Conn, err error) {
+func (a *admission) dial(port string) (connection net.Conn, err error) {
 	netns.In(a, a.prefix+"visitor", func() {
 		connection, err = net.DialTimeout("tcp", "10.0.1.2:"+port, 10*time.Second)
 	})
-	if err != nil {
+	return connection, err
+}
+
+// open is a visit that keeps its connection.
+func (a *admission) open(port string) (connection net.Conn, err error) {
+	if connection, err = a.dial(port); err != nil {
 		return nil, err
 	}
 	for range 2 {
@@ -125,6 +130,32 @@ func (a *admission) open(port string) (connection net.Conn, err error) {
 		}
 	}
 	return connection, nil
+}
+
+// abandon sends two messages, and resets the connection without a response.
+func (a *admission) abandon(port string) {
+	a.Helper()
+	connection, err := a.dial(port)
+	require.NoError(a, err)
+	for range 2 {
+		_, err = connection.Write(make([]byte, 300))
+		require.NoError(a, err)
+	}
+	reset(a, connection)
+}
+
+// reset closes a connection as a client does that has not read everything.
+func reset(t testing.TB, connection net.Conn) {
+	t.Helper()
+	require.NoError(t, connection.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, connection.Close())
+}
+
+// occupied is the number of slots of a set that are taken.
+func (a *admission) occupied(set string) int {
+	a.Helper()
+	list := a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "set", "ip", "admission", set)
+	return strings.Count(list, "expires")
 }
 
 // ask sends a request and awaits the response.
@@ -171,9 +202,7 @@ func TestSilentConnectionsHoldTheirSlotsBriefly(t *testing.T) {
 	a := newAdmission(t)
 	a.serve("8443", answering)
 	for range 3 * slots {
-		var silent net.Conn
-		var err error
-		netns.In(t, a.prefix+"visitor", func() { silent, err = net.Dial("tcp", "10.0.1.2:8443") })
+		silent, err := a.dial("8443")
 		require.NoError(t, err)
 		t.Cleanup(func() { silent.Close() })
 	}
@@ -191,6 +220,21 @@ func TestConnectionThatTheServerClosesFreesItsSlot(t *testing.T) {
 	}
 	require.NoError(t, a.visit())
 	a.refused("0")
+}
+
+func TestConnectionThatTheClientResetsFreesItsSlots(t *testing.T) {
+	a := newAdmission(t)
+	a.serve("8443", answering)
+	a.serve("8080", func(connection net.Conn) { io.Copy(io.Discard, connection) })
+	const visitors = slots / 2
+	for range visitors {
+		answered, err := a.open("8443")
+		require.NoError(t, err)
+		reset(t, answered)
+		a.abandon("8080")
+	}
+	require.Less(t, a.occupied("active"), visitors/2)
+	require.Less(t, a.occupied("pending"), visitors/2)
 }
 
 func TestConnectionsBeyondTheActiveOnesAreReset(t *testing.T) {
