@@ -39,16 +39,18 @@ type sender struct {
 
 // run sends reports while this server holds the VIP, for some time at most. A report that cannot be sent is logged.
 func (s sender) run(ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	end := time.Now().Add(limit)
 	tick := time.NewTicker(sendPause)
 	defer tick.Stop()
 	for {
 		if held, err := exists(s.holderFile); err != nil || !held {
 			return err
 		}
-		if err := s.send(ctx); err != nil && ctx.Err() == nil {
+		last := !time.Now().Before(end)
+		if err := s.send(ctx, last); err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot send a report: " + err.Error())
+		} else if last {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -58,14 +60,16 @@ func (s sender) run(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-func (s sender) send(ctx context.Context) error {
+func (s sender) send(ctx context.Context, last bool) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	looked, err := s.readiness.Await(ctx, 0)
 	if err != nil {
 		return err
 	}
-	sent := report.Report{Server: looked.Server, Time: time.Now().UTC(), Checks: looked.Checks, Logs: looked.Logs}
+	sent := report.Report{
+		Server: looked.Server, Time: time.Now().UTC(), Last: last, Checks: looked.Checks, Logs: looked.Logs,
+	}
 	if sent.Figures, err = s.figures(ctx, looked.Server); err != nil {
 		sent.Missing = err.Error()
 	}

@@ -84,7 +84,7 @@ func newSender(t *testing.T, docker figures) (sender, *outbox) {
 
 func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
 	s, box := newSender(t, figures{})
-	require.NoError(t, s.send(t.Context()))
+	require.NoError(t, s.send(t.Context(), false))
 	sent := box.sent[0]
 	require.Equal(t, "i-new", sent.Server)
 	require.Empty(t, sent.Missing)
@@ -101,7 +101,7 @@ func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
 
 func TestReportSaysWhyItHasNoFigures(t *testing.T) {
 	s, box := newSender(t, figures{broken: true})
-	require.NoError(t, s.send(t.Context()))
+	require.NoError(t, s.send(t.Context(), false))
 	require.Equal(t, "service prometheus is not running", box.sent[0].Missing)
 }
 
@@ -109,11 +109,13 @@ func TestReportsEndWithTheVIPOrAfterSomeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, box := newSender(t, figures{})
 		require.NoError(t, s.run(t.Context(), 58*time.Second))
-		require.Len(t, box.sent, 12)
+		require.Len(t, box.sent, 13)
 		require.Equal(t, 5*time.Second, box.at[1].Sub(box.at[0]))
+		require.False(t, box.sent[11].Last)
+		require.True(t, box.sent[12].Last)
 
 		require.NoError(t, os.Remove(s.holderFile))
 		require.NoError(t, s.run(t.Context(), time.Minute))
-		require.Len(t, box.sent, 12)
+		require.Len(t, box.sent, 13)
 	})
 }

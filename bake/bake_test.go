@@ -281,6 +281,22 @@ func TestServerThatIsAsSlowAsTheOneBeforePasses(t *testing.T) {
 	})
 }
 
+func TestBakeThatIsRepeatedLateUsesTheLastReport(t *testing.T) {
+	for _, ok := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.reports = after(0, func(r *report.Report) {
+				r.Time, r.Last, r.Checks[0].OK = r.Time.Add(-24*time.Hour), true, ok
+			})
+			if _, err := w.bake(t.Context(), nil); ok {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, "the check containers fails")
+			}
+		})
+	}
+}
+
 func TestWithoutAServerBeforeThereIsNoBake(t *testing.T) {
 	for _, previous := range []string{"", "i-new"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -103,18 +103,20 @@ func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64
 	return perSecond, report
 }
 
-// capacity is how many requests per second the server can answer, found by offering more and more, from least on.
+// capacity is how many requests per second the server can answer, found by offering more and more, from least on, until
+// two rates in turn are not served: one may be due to something else on the machine.
 func (p *project) capacity(t *testing.T, least int, visitors func(rate int) load.Visitors) float64 {
 	t.Helper()
 	capacity := 0.0
-	for rate := least; ; rate += rate / 2 {
+	for rate, short := least, 0; short < 2; rate += rate / 2 {
 		served, report := p.offer(t, visitors(rate))
 		t.Logf("%d/s offered: %.0f/s served; median %d ms; %s", rate, served, report.P50.Milliseconds(), outcome(report))
 		capacity = max(capacity, served)
-		if served < goodShare*float64(rate) {
-			return capacity
+		if short++; served >= goodShare*float64(rate) {
+			short = 0
 		}
 	}
+	return capacity
 }
 
 // overload offers up to ten times as many requests as the server can answer.

@@ -12,6 +12,8 @@ type Report struct {
 	// Server is the id of the instance, Time its clock.
 	Server string    `json:"server"`
 	Time   time.Time `json:"time"`
+	// Last says that no further report follows.
+	Last bool `json:"last,omitempty"`
 	// Checks are those of `agent ready`.
 	Checks []Check `json:"checks"`
 	// Figures are those of this server and of the one before it, by their ids. A figure that was not measured is nil.
