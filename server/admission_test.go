@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -235,6 +236,20 @@ func TestConnectionThatTheClientResetsFreesItsSlots(t *testing.T) {
 	}
 	require.Less(t, a.occupied("active"), visitors/2)
 	require.Less(t, a.occupied("pending"), visitors/2)
+}
+
+func TestVanishedClientsAreForgotten(t *testing.T) {
+	a := newAdmission(t)
+	a.serve("8443", answering)
+	silent, err := a.dial("8443")
+	require.NoError(t, err)
+	t.Cleanup(func() { silent.Close() })
+	tracked := a.run("ip", "netns", "exec", a.prefix+"router", "cat", "/proc/net/nf_conntrack")
+	found := regexp.MustCompile(`tcp +6 (\d+) ESTABLISHED`).FindStringSubmatch(tracked)
+	require.NotNil(t, found, tracked)
+	seconds, err := strconv.Atoi(found[1])
+	require.NoError(t, err)
+	require.LessOrEqual(t, seconds, 300)
 }
 
 func TestConnectionsBeyondTheActiveOnesAreReset(t *testing.T) {
