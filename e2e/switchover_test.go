@@ -72,7 +72,7 @@ func TestSwitchover(t *testing.T) {
 			// Builds the program, which is not part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
 			incidents := p.incidents(t)
-			replaceServers(t, changed, number(t, way.variable, way.replacements), way.strict, &replacements)
+			replaceServers(t, changed, 200, number(t, way.variable, way.replacements), way.strict, &replacements)
 			if way.strict {
 				require.Equal(t, incidents, p.incidents(t), "UptimeRobot noticed")
 			}
@@ -119,7 +119,8 @@ func TestMoves(t *testing.T) {
 			p.moveAs(t, way.settings)
 			var replacements []switchover.Replacement
 			defer func() { reports = append(reports, switchover.NewReport("project", replacements)) }()
-			replaceServers(t, changed, way.replacements, true, &replacements)
+			// With 200 a second, a replacement takes much longer.
+			replaceServers(t, changed, 100, way.replacements, true, &replacements)
 		})
 	}
 	t.Run("the unchanged project converges", func(t *testing.T) { p.converges(t) })
@@ -132,13 +133,15 @@ func TestMoves(t *testing.T) {
 		writeReports(t, p, "moves.json", reports), switchover.Table(reports))
 }
 
-// replaceServers replaces the server several times under load, and adds the results. With strict, each problem that
-// visitors or admins had is a failure.
-func replaceServers(t *testing.T, p *project, count int, strict bool, replacements *[]switchover.Replacement) {
+// replaceServers replaces the server several times while fresh visitors a second come, and adds the results. With
+// strict, each problem that visitors or admins had is a failure.
+func replaceServers(t *testing.T, p *project, fresh, count int, strict bool,
+	replacements *[]switchover.Replacement,
+) {
 	t.Helper()
 	for i := range count {
 		t.Run(strconv.Itoa(i+1), func(t *testing.T) {
-			r := replaceServer(t, p)
+			r := replaceServer(t, p, fresh)
 			*replacements = append(*replacements, r)
 			if strict {
 				problems := r.Problems()
@@ -172,8 +175,8 @@ func inTheOriginalWay(_ *testing.T, p *project) {
 	p.env = append(slices.Clone(p.env), strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -tags=original"))
 }
 
-// replaceServer replaces the server under load.
-func replaceServer(t *testing.T, p *project) switchover.Replacement {
+// replaceServer replaces the server while fresh visitors a second come on new connections, and others keep theirs.
+func replaceServer(t *testing.T, p *project, fresh int) switchover.Replacement {
 	t.Helper()
 	before := p.outputs(t)
 	// One that no server had before.
@@ -181,7 +184,7 @@ func replaceServer(t *testing.T, p *project) switchover.Replacement {
 	p.set(t, "generation", generation)
 
 	visitors, err := load.Start(t.Context(), load.Visitors{
-		URL: siteURL, Roots: p.roots(t), Pages: pages(t), Fresh: 200, KeepAlive: 50, KeepAliveRate: 2,
+		URL: siteURL, Roots: p.roots(t), Pages: pages(t), Fresh: fresh, KeepAlive: 50, KeepAliveRate: 2,
 	})
 	require.NoError(t, err)
 	admin := newAdmin(t, p, before)
