@@ -69,6 +69,12 @@ func (s *site) awaitRequests(t *testing.T, more int64) {
 	require.Eventually(t, func() bool { return s.requests.Load() >= wanted }, 10*time.Second, time.Millisecond)
 }
 
+// awaitServed waits until visitors have received some responses.
+func awaitServed(t *testing.T, run *Run, count int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return run.Served() >= count }, 10*time.Second, time.Millisecond)
+}
+
 func (s *site) start(t *testing.T, v Visitors) *Run {
 	t.Helper()
 	v.URL = s.URL
@@ -233,7 +239,7 @@ func TestRequestIsRepeatedOnANewConnectionLikeABrowser(t *testing.T) {
 func TestAConnectionThatIsCutWhileIdleIsReplaced(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 1, KeepAliveRate: 5})
-	s.awaitRequests(t, 2)
+	awaitServed(t, run, 2)
 	s.CloseClientConnections()
 	s.awaitRequests(t, 2)
 	report := run.Stop()
@@ -311,7 +317,7 @@ func TestAConnectionOfHTTP2ThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) 
 func TestAConnectionOfHTTP2ThatIsCutIsReplaced(t *testing.T) {
 	s, roots := secureSite(t)
 	run := s.start(t, Visitors{Roots: roots, KeepAlive: 1, KeepAliveRate: 5})
-	s.awaitRequests(t, 2)
+	awaitServed(t, run, 2)
 	s.CloseClientConnections()
 	s.awaitRequests(t, 2)
 	report := run.Stop()
