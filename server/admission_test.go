@@ -50,8 +50,8 @@ func newAdmission(t *testing.T) *admission {
 		a.run("ip", "-n", a.prefix+name, "link", "set", "eth0", "up")
 		a.run("ip", "-n", a.prefix+name, "route", "add", "default", "via", router)
 	}
-	a.run("ip", "netns", "exec", a.prefix+"router", "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-	a.run("ip", "netns", "exec", a.prefix+"router", "nft", "-f", "files/admission.nft")
+	a.onRouter("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	a.onRouter("nft", "-f", "files/admission.nft")
 	return a
 }
 
@@ -60,6 +60,12 @@ func (a *admission) run(name string, args ...string) string {
 	output, err := exec.Command(name, args...).CombinedOutput()
 	require.NoError(a, err, "%s %s: %s", name, strings.Join(args, " "), output)
 	return string(output)
+}
+
+// onRouter runs a command in the router's network.
+func (a *admission) onRouter(command ...string) string {
+	a.Helper()
+	return a.run("ip", append([]string{"netns", "exec", a.prefix + "router"}, command...)...)
 }
 
 // serve accepts connections at a port, and handles each in a goroutine of its own before it is closed.
@@ -97,8 +103,7 @@ func answering(connection net.Conn) {
 // refused requires the number of refused connections, as a regular expression.
 func (a *admission) refused(count string) {
 	a.Helper()
-	require.Regexp(a, "packets "+count+" ",
-		a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "counter", "ip", "admission", "refused"))
+	require.Regexp(a, "packets "+count+" ", a.onRouter("nft", "list", "counter", "ip", "admission", "refused"))
 }
 
 // visit connects, and twice sends data and awaits the response: a handshake and a request.
@@ -155,8 +160,7 @@ func reset(t testing.TB, connection net.Conn) {
 // occupied is the number of slots of a set that are taken.
 func (a *admission) occupied(set string) int {
 	a.Helper()
-	list := a.run("ip", "netns", "exec", a.prefix+"router", "nft", "list", "set", "ip", "admission", set)
-	return strings.Count(list, "expires")
+	return strings.Count(a.onRouter("nft", "list", "set", "ip", "admission", set), "expires")
 }
 
 // ask sends a request and awaits the response.
@@ -244,7 +248,7 @@ func TestVanishedClientsAreForgotten(t *testing.T) {
 	silent, err := a.dial("8443")
 	require.NoError(t, err)
 	t.Cleanup(func() { silent.Close() })
-	tracked := a.run("ip", "netns", "exec", a.prefix+"router", "cat", "/proc/net/nf_conntrack")
+	tracked := a.onRouter("cat", "/proc/net/nf_conntrack")
 	found := regexp.MustCompile(`tcp +6 (\d+) ESTABLISHED`).FindStringSubmatch(tracked)
 	require.NotNil(t, found, tracked)
 	seconds, err := strconv.Atoi(found[1])
