@@ -37,7 +37,8 @@ type sender struct {
 	log        *slog.Logger
 }
 
-// run sends reports while this server holds the VIP, for some time at most. A report that cannot be sent is logged.
+// run sends reports while this server holds the VIP, for some time, and then the last one. A report that cannot be sent
+// is logged, and another is sent in its place.
 func (s sender) run(ctx context.Context, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	tick := time.NewTicker(sendPause)
