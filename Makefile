@@ -19,8 +19,9 @@ IN_ITS_ENVIRONMENT = set -e; case "$(LOOKED_AT)" in \
 	local|local-*) variables=$$($(MAKE) -s --no-print-directory env); eval "$$variables";; esac
 
 # The tests of the web server need these packages unpacked, because Debian starts installed servers;
-# and these libraries.
+# and these libraries and extensions.
 SERVED_BY := nginx libnginx-mod-http-brotli-filter libnginx-mod-http-headers-more-filter php8.2-fpm
+EXTENSIONS := $(addprefix php8.2-,curl gd intl mbstring opcache xml zip)
 LIBRARIES := libacl1 libapparmor1 libargon2-1 libbrotli1 libpcre2-8-0 libsodium23 libssl3 libsystemd0 libxml2
 
 # The tools that tests find by the environment; a missing one fails a test, which `go test` alone skips.
@@ -113,7 +114,7 @@ check: lint tools ## Check format, prose, lint and unit tests
 
 .PHONY: tools
 tools: versitygw ## Install, build and unpack the tools of unit tests; CONTRIBUTING.md says how to use them
-	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack logrotate $(LIBRARIES)
+	@ops/scripts/need.sh jekyll git chromium msmtp socat media-types iproute2 nftables conntrack logrotate $(LIBRARIES) $(EXTENSIONS)
 	@ops/scripts/unpack.sh .localcloud/cache/debian prometheus prometheus-alertmanager $(SERVED_BY)
 	@go build -C tools -o ../.localcloud/bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 

@@ -29,7 +29,7 @@ import (
 type relay struct {
 	port  int
 	roots []byte
-	// message is an accepted message: its envelope, a line each, and its text.
+	// message receives each accepted message: the lines of its envelope, then its text.
 	message chan string
 }
 
@@ -64,13 +64,14 @@ func newRelay(t *testing.T, implicitTLS, startTLS bool) *relay {
 			if implicitTLS {
 				connection = tls.Server(connection, config)
 			}
-			go r.talk(connection, config, implicitTLS, startTLS)
+			go r.serve(connection, config, implicitTLS, startTLS)
 		}
 	}()
 	return r
 }
 
-func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTLS bool) {
+// serve speaks SMTP on a connection.
+func (r *relay) serve(connection net.Conn, config *tls.Config, encrypted, startTLS bool) {
 	defer func() { _ = connection.Close() }()
 	lines := bufio.NewReader(connection)
 	say := func(text string) { _, _ = io.WriteString(connection, text+"\r\n") }
@@ -131,29 +132,29 @@ func (r *relay) talk(connection net.Conn, config *tls.Config, encrypted, startTL
 	}
 }
 
-// throughRelay are settings that send mail through a relay.
+// throughRelay returns settings that send mail through a relay.
 func throughRelay(relay *relay) Settings {
 	return Settings{SMTPHost: "localhost", SMTPPort: relay.port, SMTPUser: relayUser, SMTPFrom: "noreply@example.org"}
 }
 
-// direct is the configuration of msmtp without the service mail in between.
+// direct returns a configuration of msmtp that bypasses the service mail.
 func (r *relay) direct(mail Settings, password string) string {
 	return strings.NewReplacer("host mail\n", "host 127.0.0.1\n", "port 2525\n",
 		fmt.Sprintf("port %d\n", r.port)).Replace(mail.msmtprc(password))
 }
 
-// phpImage has the files of PHP's image in a directory of the test.
+// phpImage is a directory with the files of PHP's image.
 type phpImage struct {
 	dir, tmp string
 	inside   *strings.Replacer
 }
 
-// newPHPImage creates them, with a configuration of msmtp and its trusted roots. PHP itself runs if
-// listen is set.
+// newPHPImage creates the files, with a configuration of msmtp and its trusted roots. listen is the path of PHP's
+// socket, or "" if PHP itself does not run.
 func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpImage {
 	t.Helper()
 	dir := t.TempDir()
-	// PHP runs as another user if root runs the test.
+	// If root runs the test, PHP runs as another user.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
@@ -170,7 +171,7 @@ func newPHPImage(t *testing.T, listen, configuration string, roots []byte) phpIm
 		image.write(t, name, string(text))
 	}
 	image.write(t, "msmtprc", configuration)
-	// msmtp reads no password from a file of another user, or one that other users can read.
+	// msmtp rejects a file with a password if it belongs to another user or is readable by others.
 	require.NoError(t, os.Chmod(filepath.Join(dir, "msmtprc"), 0o400))
 	if os.Geteuid() == 0 && listen != "" {
 		require.NoError(t, os.Chown(filepath.Join(dir, "msmtprc"), 65534, 65534))
@@ -217,7 +218,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 				roots = other.roots
 			}
 			image := newPHPImage(t, "", relay.direct(mail, test.password), roots)
-			// The last argument is one that a script may add, to send under another name.
+			// A script may add the last argument to send mail with another sender.
 			command := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail"),
 				"-fsomebody@example.com")
 			command.Stdin = strings.NewReader("To: ada@example.org\nSubject: hello\n\nfirst\n.\nlast\n")
@@ -248,7 +249,7 @@ func TestS10WithoutARelayTheLogSaysWhyNoMailIsSent(t *testing.T) {
 	require.Equal(t, "cannot send mail: no relay is configured; set smtpHost\n", string(output))
 }
 
-// php is PHP with the configuration of its image.
+// php is a running PHP with the configuration of its image.
 type php struct {
 	phpImage
 	address string
@@ -257,6 +258,9 @@ type php struct {
 func newPHP(t *testing.T, configuration string, roots []byte, arguments ...string) php {
 	t.Helper()
 	fpm := program(t, "php-fpm8.4", "php-fpm8.2")
+	// The package of an unpacked PHP has not enabled its extensions.
+	version := strings.TrimPrefix(filepath.Base(fpm), "php-fpm")
+	t.Setenv("PHP_INI_SCAN_DIR", filepath.Join("/etc/php", version, "mods-available"))
 	p := php{address: filepath.Join(socketDir(t), "php.sock")}
 	p.phpImage = newPHPImage(t, p.address, configuration, roots)
 	(&webServer{T: t}).start(append([]string{
@@ -274,7 +278,7 @@ func newPHP(t *testing.T, configuration string, roots []byte, arguments ...strin
 	return p
 }
 
-// log is PHP's log so far.
+// log returns PHP's log so far.
 func (p php) log(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.tmp, "error.log"))
@@ -282,14 +286,14 @@ func (p php) log(t *testing.T) string {
 	return string(text)
 }
 
-// run runs a script of the release, like nginx.
+// run runs a script of the release, as nginx would.
 func (p php) run(t *testing.T, script string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	p.write(t, "site/releases/1/site/script.php", script)
 	return p.runFile(t, filepath.Join(p.dir, "site/releases/1/site/script.php"), parameters, body)
 }
 
-// runFile speaks FastCGI, of which net/http has only the server's part.
+// runFile runs a script by FastCGI, for which the standard library has no client.
 func (p php) runFile(t *testing.T, path string, parameters map[string]string, body string) (answer string) {
 	t.Helper()
 	connection, err := net.Dial("unix", p.address)
@@ -394,10 +398,10 @@ func TestS10ASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
 	require.Contains(t, p.run(t, script, map[string]string{"HTTP_COOKIE": cookie}, ""), "\n\nvisit 2")
 	answer = p.run(t, script, map[string]string{"HTTP_COOKIE": "PHPSESSID=chosenbysomebodyelse0000000"}, "")
 	require.Contains(t, answer, "\n\nvisit 1")
-	require.Contains(t, answer, "Set-Cookie: PHPSESSID=", "an id that PHP did not make is not taken")
+	require.Contains(t, answer, "Set-Cookie: PHPSESSID=", "a session id that PHP did not create must be rejected")
 }
 
-func TestS10UploadsOfUpTo15MBAreTaken(t *testing.T) {
+func TestS10UploadsOfUpTo15MBAreAccepted(t *testing.T) {
 	p := newPHP(t, "", nil)
 	upload := func(size int) string {
 		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x",
@@ -432,8 +436,7 @@ func TestS10MailOfAScriptArrives(t *testing.T) {
 		20*time.Millisecond)
 }
 
-// mailThrough starts the program of the service mail, for a relay, and returns msmtp's
-// configuration.
+// mailThrough starts the program of the service mail for a relay, and returns msmtp's configuration.
 func mailThrough(t *testing.T, relay *relay) string {
 	t.Helper()
 	service := composeServices(t, "compose.yaml")["mail"]
