@@ -12,14 +12,14 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-// backupBucket is the bucket of the data that outlive a server.
+// backupBucket is the bucket for the data that outlives a server.
 type backupBucket struct{ name, region string }
 
 func (b *backupBucket) load(s *settings) {
 	b.name, b.region = s.required("BACKUP_BUCKET"), s.optional("AWS_REGION")
 }
 
-// open prepares access to the bucket on behalf of this server.
+// open opens the bucket, and returns it with the name of this server.
 func (b *backupBucket) open(ctx context.Context) (store *bucket.Bucket, server string, err error) {
 	store, err = bucket.Open(ctx, b.name, b.region)
 	if err != nil {
@@ -29,7 +29,7 @@ func (b *backupBucket) open(ctx context.Context) (store *bucket.Bucket, server s
 	return store, server, err
 }
 
-// archive is the data that outlive a server, on this server and in the backup bucket.
+// archive is the data that outlives a server, on this server and in the backup bucket.
 type archive struct {
 	backupBucket
 	certificates siteCertificates
@@ -55,8 +55,8 @@ func (a *archive) load(flags *flag.FlagSet) error {
 	return s.err()
 }
 
-// old returns the data of a server that holds the VIP, which never restores. Root's units watch dir
-// for requests to stop and start Prometheus.
+// old returns the data of a server that holds the VIP; it is never restored. Units that run as root watch dir for
+// requests to stop and start Prometheus.
 func (a *archive) old(store *bucket.Bucket, server, dir string, log *slog.Logger) (handover.Data, error) {
 	certificates, err := a.certificates.data(store, "", io.Discard, log)
 	return handover.Multi{certificates, a.history.old(store, server, dir, log)}, err
@@ -72,9 +72,9 @@ type restored struct {
 func (a *archive) successor(
 	store *bucket.Bucket, project string, found *restored, out io.Writer, log *slog.Logger,
 ) (handover.Data, error) {
-	ofCertificates, err := a.certificates.data(store, project, out, log)
-	ofCertificates.Note = func(result certificates.Result) { found.certificates = result }
-	ofHistory := a.history.successor(store, project, out, log)
-	ofHistory.Note = func(result history.Result) { found.history, found.done = result, true }
-	return handover.Multi{ofCertificates, ofHistory}, err
+	certificateData, err := a.certificates.data(store, project, out, log)
+	certificateData.Note = func(result certificates.Result) { found.certificates = result }
+	historyData := a.history.successor(store, project, out, log)
+	historyData.Note = func(result history.Result) { found.history, found.done = result, true }
+	return handover.Multi{certificateData, historyData}, err
 }

@@ -14,8 +14,8 @@ import (
 	"immutable-infra/agent/internal/metrics"
 )
 
-// backupTimeout bounds a run, so that a stalled transfer does not keep the timer from starting the
-// next one, which continues the transfer.
+// backupTimeout bounds a run, so that a stalled transfer does not keep the timer from starting the next run, which
+// resumes the transfer.
 const backupTimeout = 10 * time.Minute
 
 // backup runs `agent backup`: it parses the flags and runs certificates.Backup and history.Backup.
@@ -45,38 +45,38 @@ func backup(ctx context.Context, args []string, stderr io.Writer, log *slog.Logg
 		return err
 	}
 
-	running, cancel := context.WithTimeout(ctx, backupTimeout)
+	runCtx, cancel := context.WithTimeout(ctx, backupTimeout)
 	defer cancel()
-	saving := archive.history.backup(store, server, log)
+	historyBackup := archive.history.backup(store, server, log)
 	// A failure of one must not block the other.
-	gone, failed := archive.saveCertificates(running, store,
+	missing, failed := archive.saveCertificates(runCtx, store,
 		filepath.Join(filepath.Dir(*archive.history.state), "certificates.sent"), log)
-	report, err := saving.Run(running)
+	report, err := historyBackup.Run(runCtx)
 	failed = errors.Join(failed, err)
-	// Not within the time limit of the run.
-	if err := noteBackup(ctx, *path, saving, report, failed != nil, gone); err != nil {
+	// Not with runCtx, which may have expired.
+	if err := recordBackup(ctx, *path, historyBackup, report, failed != nil, missing); err != nil {
 		log.Warn(err.Error())
 	}
 	return failed
 }
 
-// saveCertificates backs up the certificates, and reports whether the backup was gone.
+// saveCertificates backs up the certificates, and reports whether an earlier upload was missing from the bucket.
 func (a *archive) saveCertificates(
 	ctx context.Context, store *bucket.Bucket, sent string, log *slog.Logger,
-) (gone bool, err error) {
-	saving, err := a.certificates.backup(store, log)
+) (missing bool, err error) {
+	certificateBackup, err := a.certificates.backup(store, log)
 	if err != nil {
 		return false, err
 	}
-	saving.Sent = sent
-	return saving.Watch(ctx)
+	certificateBackup.Sent = sent
+	return certificateBackup.Watch(ctx)
 }
 
-// noteBackup counts a run and writes its metrics.
-func noteBackup(
-	ctx context.Context, path string, saving history.Backup, report history.Report, failed, gone bool,
+// recordBackup records the outcome of a run and writes its metrics.
+func recordBackup(
+	ctx context.Context, path string, historyBackup history.Backup, report history.Report, failed, missing bool,
 ) error {
-	tally, err := saving.Note(ctx, failed, gone)
+	tally, err := historyBackup.Note(ctx, failed, missing)
 	if err != nil {
 		return err
 	}
@@ -90,15 +90,15 @@ func noteBackup(
 		{Name: "agent_backup_failures_total", Help: "Runs of the backup that failed on this server.",
 			Value: float64(tally.Failures), Counter: true},
 		{Name: "agent_backup_lost_objects_total",
-			Help:  "Objects that this server wrote to the backup bucket, did not delete, and found gone or changed.",
+			Help:  "Objects that this server wrote to the backup bucket, did not delete, and later found missing or changed.",
 			Value: float64(tally.Lost), Counter: true},
-		{Name: "agent_backup_epoch", Help: "The epoch in which this server backs up; 0 is none yet.",
+		{Name: "agent_backup_epoch", Help: "The epoch in which this server backs up; 0 if it has none yet.",
 			Value: float64(report.Epoch)},
 	}
 	if !tally.LastSuccess.IsZero() {
 		written = append(written, metrics.Metric{
 			Name:  "agent_last_backup_timestamp_seconds",
-			Help:  "When the backup bucket last had all that this server has to back up.",
+			Help:  "When the backup bucket last held everything that this server has to back up.",
 			Value: float64(tally.LastSuccess.Unix()),
 		})
 	}
@@ -109,9 +109,8 @@ func metricsFlag(flags *flag.FlagSet) *string {
 	return flags.String("metrics", "", "`file` for the node exporter's textfile collector; empty for none")
 }
 
-// noteSuccess writes to the metrics that a verb succeeded now. If that fails, the work is done
-// nevertheless.
-func noteSuccess(log *slog.Logger, path, name, help string) {
+// recordSuccess sets the metric of a verb to the current time. An error is only logged: the work is done.
+func recordSuccess(log *slog.Logger, path, name, help string) {
 	err := metrics.Textfile{Path: path}.Write(metrics.Metric{Name: name, Help: help, Value: float64(time.Now().Unix())})
 	if err != nil {
 		log.Warn(err.Error())

@@ -16,8 +16,8 @@ import (
 	"immutable-infra/agent/internal/compose"
 )
 
-// acmeCAPath is the file with the roots by which the ACME certificate authority is trusted, in
-// addition to those of every system.
+// acmeCAPath is the file with the root certificates to trust for the ACME certificate authority, in addition to
+// the system's roots.
 const acmeCAPath = "/etc/immutable-infra/acme-ca.pem"
 
 // siteCertificates are the site's certificates, on this server and in the backup bucket.
@@ -32,7 +32,7 @@ type siteCertificates struct {
 func certificateFlags(flags *flag.FlagSet) siteCertificates {
 	return siteCertificates{
 		ca: flags.String("acme-ca", acmeCAPath,
-			"`file` with the certificates by which the ACME certificate authority is trusted"),
+			"`file` with root certificates to trust for the ACME certificate authority"),
 		traefik: flags.String("traefik", "/srv/traefik", "`directory` of Traefik's state and certificates"),
 	}
 }
@@ -41,16 +41,16 @@ func (c *siteCertificates) load(s *settings) {
 	c.names, c.directory = strings.Split(s.required("SITE_NAMES"), ","), s.required("ACME_DIRECTORY")
 }
 
-// file is the path of acme.json, and record the path of the result of the last restore.
+// file returns the path of acme.json, and record that of the result of the last restore.
 func (c siteCertificates) file() string   { return filepath.Join(*c.traefik, "acme", "acme.json") }
 func (c siteCertificates) record() string { return filepath.Join(*c.traefik, "restored.json") }
 
-// stateFile is the path of Traefik's configuration for its state.
+// stateFile returns the path of Traefik's configuration for its state.
 func (c siteCertificates) stateFile() string {
 	return filepath.Join(*c.traefik, "dynamic", "state.yaml")
 }
 
-// key is the key of the certificates in the backup bucket.
+// key returns the key of the certificates in the backup bucket.
 func (c siteCertificates) key() (string, error) {
 	ca, err := os.ReadFile(*c.ca)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -59,8 +59,8 @@ func (c siteCertificates) key() (string, error) {
 	return certificates.Key(c.directory, string(ca)), nil
 }
 
-// roots are the authorities that can have issued the site's certificates. nil means that they are
-// unknown; browsers trust some authority then.
+// roots returns the roots that the site's certificates must chain to, or nil if they are unknown: for an authority
+// other than Let's Encrypt, or without system roots.
 func (c siteCertificates) roots() *x509.CertPool {
 	if c.directory != "https://acme-v02.api.letsencrypt.org/directory" {
 		return nil
@@ -88,12 +88,12 @@ func (c siteCertificates) restore(store certificates.Store) (certificates.Restor
 func (c siteCertificates) data(
 	store certificates.Store, project string, out io.Writer, log *slog.Logger,
 ) (certificates.Data, error) {
-	saving, err := c.backup(store, log)
+	backup, err := c.backup(store, log)
 	if err != nil {
 		return certificates.Data{}, err
 	}
-	restoring, err := c.restore(store)
-	return certificates.Data{Backup: saving, Restoring: restoring, Restart: traefikService(project).Restart, Out: out}, err
+	restore, err := c.restore(store)
+	return certificates.Data{Backup: backup, Restoring: restore, Restart: traefikService(project).Restart, Out: out}, err
 }
 
 func traefikService(project string) compose.Service {

@@ -31,7 +31,7 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	var stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), &stderr)
 	require.Empty(t, s3.TakeRequests())
-	require.Empty(t, stderr.String(), "this is how most of a server's first minutes are")
+	require.Empty(t, stderr.String(), "a server without the VIP logs nothing")
 	require.NoFileExists(t, metrics, "nothing was backed up")
 
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
@@ -54,13 +54,13 @@ func TestOnlyTheServerWithTheVIPBacksUp(t *testing.T) {
 	require.Contains(t, string(after), "\nagent_backup_failures_total 1\n")
 	const success = "agent_last_backup_timestamp_seconds "
 	_, when, _ := strings.Cut(string(noted), "\n"+success)
-	require.Contains(t, string(after), "\n"+success+when, "the last success is not forgotten")
+	require.Contains(t, string(after), "\n"+success+when, "the last success is kept")
 }
 
 func TestRestorePrintsItsResult(t *testing.T) {
 	s3 := buckettest.Start(t)
 	traefik, flags := siteFlags(t)
-	project, _ := dockerIn(t, "")
+	project, _ := fakeDocker(t, "")
 	holder := filepath.Join(t.TempDir(), "holder")
 	args := append([]string{
 		"restore", "--env-file", settingsOf(t, s3.Bucket), "--holder-file", holder, "--project", project,
@@ -70,7 +70,7 @@ func TestRestorePrintsItsResult(t *testing.T) {
 	require.Equal(t, exitDone, run(t.Context(), args, &stdout, &stderr), &stderr)
 	const noHistory = "restore: no history was backed up yet: Prometheus starts empty\n"
 	require.Equal(t,
-		"restore: no certificates were backed up yet; example.org: asked for when the VIP arrives\n"+noHistory,
+		"restore: no certificates were backed up yet; example.org: requested when the VIP arrives\n"+noHistory,
 		stdout.String())
 	require.FileExists(t, filepath.Join(traefik, "restored.json"))
 
@@ -108,7 +108,7 @@ func TestOnlyCertificatesOfTrustedAuthorityAreRestored(t *testing.T) {
 	s3 := buckettest.Start(t)
 	_, flags := siteFlags(t)
 	ca := filepath.Join(t.TempDir(), "acme-ca.pem")
-	project, _ := dockerIn(t, "")
+	project, _ := fakeDocker(t, "")
 	s3.Put(acmeKey, certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org")))
 	restored := func() string {
 		var stdout, stderr bytes.Buffer
@@ -122,7 +122,7 @@ func TestOnlyCertificatesOfTrustedAuthorityAreRestored(t *testing.T) {
 	require.Contains(t, restored(), "no certificates were backed up yet")
 
 	require.NoError(t, os.WriteFile(ca, nil, 0o644))
-	require.Contains(t, restored(), "example.org: valid until", "an empty file is as none")
+	require.Contains(t, restored(), "example.org: valid until", "an empty file is like none")
 }
 
 func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
@@ -131,7 +131,7 @@ func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
 			settings []string
 			args     string
 			code     int
-			says     string
+			want     string
 		}{
 			{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
 			{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
@@ -141,12 +141,12 @@ func TestErrorOfBackupAndRestoreUsageNamesTheFix(t *testing.T) {
 			{nil, "now", exitUsage, `unexpected argument "now": flags only`},
 			{nil, "-h", exitDone, "[flags]"},
 		} {
-			t.Run(verb+" "+c.says, func(t *testing.T) {
+			t.Run(verb+" "+c.want, func(t *testing.T) {
 				var stderr bytes.Buffer
 				args := append([]string{verb, "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 				require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
 				require.Contains(t, stderr.String(), "usage: agent "+verb)
-				require.Contains(t, stderr.String(), c.says)
+				require.Contains(t, stderr.String(), c.want)
 			})
 		}
 	}

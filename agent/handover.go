@@ -14,8 +14,7 @@ import (
 	"immutable-infra/agent/internal/traefik"
 )
 
-// watch runs `agent watch`: it parses the flags and runs handover.Watcher until ctx ends. A
-// requested end is no error.
+// watch runs `agent watch`: it parses the flags and runs handover.Watcher until ctx ends, which is not an error.
 func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent watch", flag.ContinueOnError)
 	var (
@@ -67,8 +66,8 @@ func watch(ctx context.Context, args []string, stderr io.Writer, log *slog.Logge
 	return nil
 }
 
-// announce runs `agent handover`: it parses the flags and runs handover.Successor.
-func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
+// takeOver runs `agent handover`: it parses the flags and runs handover.Successor.
+func takeOver(ctx context.Context, args []string, stdout, stderr io.Writer, log *slog.Logger) error {
 	flags := flag.NewFlagSet("agent handover", flag.ContinueOnError)
 	var (
 		archive = archiveFlags(flags)
@@ -88,7 +87,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 	case *wait <= 0:
 		return fmt.Errorf("%w: agent handover: --wait is %s: give a duration above zero, such as 30s", errUsage, *wait)
 	case *window > handover.MaxWindow:
-		return fmt.Errorf("%w: agent handover: --window is %s: give %s at most, the longest that a request is in force",
+		return fmt.Errorf("%w: agent handover: --window is %s: give at most %s, the longest window of a request",
 			errUsage, *window, handover.MaxWindow)
 	case *wait >= *window:
 		return fmt.Errorf("%w: agent handover: --wait is %s and --window %s: give a window that is longer than the wait, "+
@@ -113,7 +112,7 @@ func announce(ctx context.Context, args []string, stdout, stderr io.Writer, log 
 		Out:    stdout,
 	}.TakeOver(ctx)
 	if found.done {
-		noteRestore(log, *path, found.history, found.certificates)
+		recordRestore(log, *path, found.history, found.certificates)
 	}
 	return err
 }

@@ -22,8 +22,8 @@ import (
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
 
-// siteFlags are the flags of a verb that handles the certificates of a new server, whose directory
-// it returns.
+// siteFlags returns the flags of a verb that handles the certificates of a new server, and the directory of
+// Traefik.
 func siteFlags(t *testing.T) (traefik string, flags []string) {
 	t.Helper()
 	traefik = t.TempDir()
@@ -31,26 +31,25 @@ func siteFlags(t *testing.T) (traefik string, flags []string) {
 	return traefik, append(historyArgs(t), "--acme-ca", "none", "--traefik", traefik)
 }
 
-// historyArgs are the flags by which a verb finds the history of a server whose
-// Prometheus has never run.
+// historyArgs returns the flags by which a verb finds the history of a server whose Prometheus has never run.
 func historyArgs(t *testing.T) []string {
 	t.Helper()
 	return []string{"--prometheus", t.TempDir(), "--history-state", filepath.Join(t.TempDir(), "history.json")}
 }
 
-// handoverArgs is the command line of `agent handover` on such a server, with a Docker that does
-// everything it is asked for.
+// handoverArgs returns the command line of `agent handover` on such a server, with a Docker whose commands all
+// succeed.
 func handoverArgs(t *testing.T, flags ...string) []string {
 	t.Helper()
 	_, site := siteFlags(t)
-	project, _ := dockerIn(t, "")
+	project, _ := fakeDocker(t, "")
 	return append(append([]string{"handover", "--project", project, "--metrics", filepath.Join(project, "restore.prom")},
 		site...), flags...)
 }
 
-// dockerIn replaces Docker by a program that records its calls, and then runs the script. It
-// returns the compose project and the calls so far.
-func dockerIn(t *testing.T, script string) (project string, calls func() string) {
+// fakeDocker replaces Docker by a program that records its calls, and then runs the script. It returns the compose
+// project, and a function that returns the calls so far.
+func fakeDocker(t *testing.T, script string) (project string, calls func() string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()
 	install(t, programs, "docker", `echo "$*" >>calls; `+script)
@@ -74,14 +73,14 @@ func TestFirstServerStartsWithoutHandover(t *testing.T) {
 	s3 := buckettest.Start(t)
 	var stdout, stderr bytes.Buffer
 	prometheus := t.TempDir()
-	project, calls := dockerIn(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
+	project, calls := fakeDocker(t, "case \"$*\" in *stop*) ;; *) test -e "+prometheus+"/collecting || exit 1 ;; esac")
 	require.Equal(t, exitDone,
 		run(t.Context(), []string{
 			"handover", "--env-file", settingsOf(t, s3.Bucket), "--prometheus", prometheus, "--project", project,
 		}, &stdout, &stderr), &stderr)
 	require.Equal(t, "handover: no previous server\n", stdout.String())
 	require.Empty(t, stderr.String())
-	require.Equal(t, stopPrometheus+startPrometheus, calls(), "no other server collects, and it was waiting")
+	require.Equal(t, stopPrometheus+startPrometheus, calls(), "no other server collects")
 }
 
 func TestNewServerRequestsHandoverAndAwaitsAcknowledgment(t *testing.T) {
@@ -117,7 +116,7 @@ func TestTraefikRestartsForNewerCertificatesOfTheOldServer(t *testing.T) {
 	traefik, flags := siteFlags(t)
 	renewed := certificatestest.Storage(t, certificatestest.New(t, time.Now().AddDate(0, 3, 0), "example.org"))
 	s3.Put("certificates/c361ddfb95553cdf/acme.json", renewed)
-	project, calls := dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
+	project, calls := fakeDocker(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 
 	var stdout, stderr bytes.Buffer
 	args := append([]string{"handover", "--env-file", settingsOf(t, s3.Bucket), "--wait", "50ms", "--project", project},
@@ -162,7 +161,7 @@ func TestErrorOfHandoverUsageNamesTheFix(t *testing.T) {
 		settings []string
 		args     string
 		code     int
-		says     string
+		want     string
 	}{
 		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
 		{nil, "--wait 0s", exitUsage, "usage: agent handover: --wait is 0s: give a duration above zero, such as 30s"},
@@ -175,16 +174,16 @@ func TestErrorOfHandoverUsageNamesTheFix(t *testing.T) {
 		{nil, "now", exitUsage, `usage: agent handover: unexpected argument "now": flags only`},
 		{nil, "-h", exitDone, "usage: agent handover [flags]"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.want, func(t *testing.T) {
 			var stderr bytes.Buffer
 			args := append([]string{"handover", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
-			require.Contains(t, stderr.String(), c.says)
+			require.Contains(t, stderr.String(), c.want)
 		})
 	}
 }
 
-// The previous server's objects must not stop its replacement, at either restore.
+// The previous server's objects must not block its replacement, at either restore.
 func TestInvalidBucketDoesNotBlockUpdateAndIsInMetrics(t *testing.T) {
 	for _, verb := range []string{"restore", "handover"} {
 		t.Run(verb, func(t *testing.T) {

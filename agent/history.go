@@ -18,7 +18,7 @@ import (
 
 const (
 	prometheusService = "prometheus"
-	// pauseTimeout bounds a stop or start of Prometheus: longer than its grace period.
+	// pauseTimeout bounds a stop or start of Prometheus. It exceeds the grace period of a stop.
 	pauseTimeout = 60 * time.Second
 )
 
@@ -58,8 +58,8 @@ func (h siteHistory) restore(store *bucket.Bucket, log *slog.Logger) history.Res
 	return history.Restore{Store: store, Stack: h.stack, Dir: *h.prometheus, State: *h.state, Log: log}
 }
 
-// old is the history for the handover of a server that holds the VIP, where `agent watch` has no
-// access to Docker. Prometheus collects there already.
+// old returns the history as the handover.Data of a server that holds the VIP. There, `agent watch` has no access
+// to Docker, and Prometheus already collects.
 func (h siteHistory) old(store *bucket.Bucket, server, dir string, log *slog.Logger) history.Data {
 	prometheus := pause.Switch{Dir: dir, Timeout: pauseTimeout}
 	return history.Data{
@@ -76,7 +76,7 @@ func (h siteHistory) successor(store *bucket.Bucket, project string, out io.Writ
 	}
 }
 
-// collect allows Prometheus to collect, from its next start.
+// collect allows Prometheus to collect from its next start on.
 func (h siteHistory) collect() error {
 	if err := atomicfile.Write(filepath.Join(*h.prometheus, history.CollectingFile), nil, 0o644); err != nil {
 		return fmt.Errorf("cannot allow Prometheus to collect: %w", err)
@@ -99,8 +99,8 @@ func (h siteHistory) restoreStopped(
 			return history.Result{}, err
 		}
 		defer func() {
-			if failed := prometheus.Start(ctx); err == nil {
-				err = failed
+			if startErr := prometheus.Start(ctx); err == nil {
+				err = startErr
 			}
 		}()
 	}

@@ -26,14 +26,13 @@ func newHistoryServer(t *testing.T, s3 *buckettest.Server) historyServer {
 	t.Helper()
 	_, site := siteFlags(t)
 	s := historyServer{prometheus: t.TempDir(), metrics: filepath.Join(t.TempDir(), "history.prom")}
-	s.project, s.calls = dockerIn(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
+	s.project, s.calls = fakeDocker(t, `case "$*" in *" ps "*) echo 5b3f6d6a1c2e ;; esac`)
 	s.flags = append(site, "--env-file", settingsOf(t, s3.Bucket), "--prometheus", s.prometheus)
 	return s
 }
 
-// thisServerHolds makes this server the holder of the VIP, by the bucket's record and by its holder
-// file.
-func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) {
+// holdVIP makes this server the holder of the VIP, with the bucket's record and the holder file.
+func holdVIP(t *testing.T, s3 *buckettest.Server) (host, holder string) {
 	t.Helper()
 	host, err := serverName("none")
 	require.NoError(t, err)
@@ -43,8 +42,8 @@ func thisServerHolds(t *testing.T, s3 *buckettest.Server) (host, holder string) 
 	return host, holder
 }
 
-// measure appends to the write-ahead log.
-func (s historyServer) measure(t *testing.T, text string) {
+// appendWAL appends to the write-ahead log.
+func (s historyServer) appendWAL(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(s.prometheus, "data", "wal"), 0o755))
 	file, err := os.OpenFile(filepath.Join(s.prometheus, "data", "wal", "00000000"), os.O_CREATE|os.O_APPEND|os.O_WRONLY,
@@ -55,16 +54,16 @@ func (s historyServer) measure(t *testing.T, text string) {
 	require.NoError(t, file.Close())
 }
 
-// measured is the content of the write-ahead log below a directory.
-func measured(t *testing.T, dir string) string {
+// readWAL returns the content of the write-ahead log below a directory.
+func readWAL(t *testing.T, dir string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "data", "wal", "00000000"))
 	require.NoError(t, err)
 	return string(text)
 }
 
-// written is the file for the node exporter's textfile collector, without the help.
-func (s historyServer) written(t *testing.T) map[string]string {
+// readMetrics returns the values in the file for the node exporter's textfile collector, by metric.
+func (s historyServer) readMetrics(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(s.metrics)
 	require.NoError(t, err)
@@ -79,15 +78,15 @@ func (s historyServer) written(t *testing.T) map[string]string {
 
 func TestHistoryMovesToTheNextServer(t *testing.T) {
 	s3 := buckettest.Start(t)
-	host, holder := thisServerHolds(t, s3)
+	host, holder := holdVIP(t, s3)
 	old := newHistoryServer(t, s3)
-	old.measure(t, "one, two")
+	old.appendWAL(t, "one, two")
 	var stdout, stderr bytes.Buffer
 	backup := append([]string{"backup", "--holder-file", holder, "--metrics", old.metrics}, old.flags...)
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
-	old.measure(t, ", three")
+	old.appendWAL(t, ", three")
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
-	metrics := old.written(t)
+	metrics := old.readMetrics(t)
 	require.Equal(t, "1", metrics["agent_backup_epoch"])
 	require.Equal(t, "0", metrics["agent_backup_failures_total"])
 	require.Equal(t, "2", metrics["agent_backup_objects"], "the new bytes, and the manifest")
@@ -102,34 +101,34 @@ func TestHistoryMovesToTheNextServer(t *testing.T) {
 	}, successor.flags...)
 	require.Equal(t, exitDone, run(t.Context(), restore, &stdout, &stderr), &stderr)
 	require.Contains(t, stdout.String(), "restore: history of "+host+", ")
-	require.Equal(t, "one, two, three", measured(t, successor.prometheus))
+	require.Equal(t, "one, two, three", readWAL(t, successor.prometheus))
 	require.Equal(t, "ps --status running --quiet prometheus\n"+stopPrometheus+startPrometheus, successor.calls(),
-		"it must not run meanwhile")
+		"Prometheus must not run during the restore")
 	require.NoFileExists(t, filepath.Join(successor.prometheus, "collecting"), "the old server still collects")
-	metrics = successor.written(t)
+	metrics = successor.readMetrics(t)
 	require.Equal(t, "15", metrics["agent_restore_bytes"])
 	require.Equal(t, "0", metrics["agent_restore_fallbacks"])
 	require.Regexp(t, `^\d+(\.\d+)?$`, metrics["agent_restored_backup_age_seconds"])
 
 	// The last data of the old server.
-	old.measure(t, ", four")
+	old.appendWAL(t, ", four")
 	require.Equal(t, exitDone, run(t.Context(), backup, io.Discard, &stderr), &stderr)
 	s3.Put("handover/holder.json", oldHolds)
 	stdout.Reset()
-	project, calls := dockerIn(t, "")
+	project, calls := fakeDocker(t, "")
 	handover := append([]string{"handover", "--wait", "50ms", "--project", project}, successor.flags...)
 	require.Equal(t, exitDone, run(t.Context(), handover, &stdout, &stderr), &stderr)
 	require.Contains(t, stdout.String(), "\nrestored: history of "+host+", ")
-	require.Equal(t, "one, two, three, four", measured(t, successor.prometheus))
+	require.Equal(t, "one, two, three, four", readWAL(t, successor.prometheus))
 	require.Equal(t, stopPrometheus+startPrometheus, calls())
 	require.FileExists(t, filepath.Join(successor.prometheus, "collecting"))
 }
 
 func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	s3 := buckettest.Start(t)
-	_, holder := thisServerHolds(t, s3)
+	_, holder := holdVIP(t, s3)
 	s := newHistoryServer(t, s3)
-	s.measure(t, "one")
+	s.appendWAL(t, "one")
 	traefik := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(traefik, "acme"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), []byte("{"), 0o600))
@@ -140,9 +139,9 @@ func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	require.Contains(t, stderr.String(), "cannot back up the certificates: ")
 	_, exists := s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
-	metrics := s.written(t)
+	metrics := s.readMetrics(t)
 	require.Equal(t, "1", metrics["agent_backup_failures_total"])
-	require.NotContains(t, metrics, "agent_last_backup_timestamp_seconds", "there was none")
+	require.NotContains(t, metrics, "agent_last_backup_timestamp_seconds", "no backup succeeded")
 
 	// The other way round.
 	require.NoError(t, os.WriteFile(filepath.Join(traefik, "acme", "acme.json"), nil, 0o600))
@@ -150,7 +149,7 @@ func TestFailedBackupOfCertificatesDoesNotBlockTheHistory(t *testing.T) {
 	stderr.Reset()
 	require.Equal(t, exitFailed, run(t.Context(), args, io.Discard, &stderr))
 	require.NotContains(t, stderr.String(), "certificates")
-	require.Equal(t, "2", s.written(t)["agent_backup_failures_total"])
+	require.Equal(t, "2", s.readMetrics(t)["agent_backup_failures_total"])
 }
 
 func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
@@ -167,7 +166,7 @@ func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
 	holder := filepath.Join(t.TempDir(), "holder")
 	require.NoError(t, os.WriteFile(holder, nil, 0o644))
 	s := newHistoryServer(t, s3)
-	s.measure(t, "one, two")
+	s.appendWAL(t, "one, two")
 	require.Equal(t, exitDone,
 		run(t.Context(), append([]string{"backup", "--holder-file", holder}, s.flags...), io.Discard, &stderr), &stderr)
 	s3.DenyPuts()
@@ -188,11 +187,11 @@ func TestDrillVerifiesTheBackupAndChangesNothing(t *testing.T) {
 	for _, name := range []string{"ageSeconds", "seconds"} {
 		require.IsType(t, 0.0, report[name], name)
 	}
-	require.Equal(t, "one, two", measured(t, dir))
+	require.Equal(t, "one, two", readWAL(t, dir))
 }
 
 func TestErrorOfVerifyUsageNamesTheFix(t *testing.T) {
-	for settings, says := range map[string]string{
+	for settings, want := range map[string]string{
 		"BACKUP_BUCKET=": "server.env does not set BACKUP_BUCKET\n",
 		"STACK=":         "server.env does not set STACK\n",
 		"STACK=s":        "usage: agent verify: --dir is missing: give an empty directory",
@@ -200,7 +199,7 @@ func TestErrorOfVerifyUsageNamesTheFix(t *testing.T) {
 		var stderr bytes.Buffer
 		require.Equal(t, exitUsage,
 			run(t.Context(), []string{"verify", "--env-file", settingsOf(t, "b", settings)}, io.Discard, &stderr))
-		require.Contains(t, stderr.String(), says)
+		require.Contains(t, stderr.String(), want)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Command agent is the one program of this project on every server. Each verb does one job and ends,
-// except watch, which runs until it is stopped.
+// Command agent is this project's only program on the servers. Each verb does one job and exits, except watch,
+// which runs until it is stopped.
 //
 //	agent pull        download the site's current release
 //	agent ready       report whether this server may get visitors
@@ -45,7 +45,7 @@ verbs:
 agent <verb> -h lists the flags of a verb.
 `
 
-// errUsage marks an error of the command line, as opposed to a failure of the work.
+// errUsage marks an invalid command line or setting, as opposed to a failed run.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -55,11 +55,9 @@ func main() {
 	os.Exit(code)
 }
 
-// run runs the verb that args begins with and returns the exit code. Errors are logged here and
-// nowhere else.
+// run runs the verb args[0] and returns the exit code. The error of a verb is logged here and nowhere else.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// Other users (nginx, PHP) read the files of a release: their modes must not depend on the
-	// unit's umask.
+	// Other users (nginx, PHP) read the files of a release, so the file modes must not depend on the unit's umask.
 	syscall.Umask(0o022)
 
 	if len(args) == 0 {
@@ -78,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "watch":
 		err = watch(ctx, args[1:], stderr, log)
 	case "handover":
-		err = announce(ctx, args[1:], stdout, stderr, log)
+		err = takeOver(ctx, args[1:], stdout, stderr, log)
 	case "backup":
 		err = backup(ctx, args[1:], stderr, log)
 	case "restore":
@@ -119,8 +117,8 @@ func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	}))
 }
 
-// parseFlags parses the flags of a verb, which flags is named after. For wrong flags it returns an
-// errUsage; for a request for help, which it answers on stderr, flag.ErrHelp.
+// parseFlags parses the flags of a verb, whose name is that of the flag set. It returns an errUsage for invalid
+// flags, and flag.ErrHelp after printing the help on stderr.
 func parseFlags(flags *flag.FlagSet, args []string, usage string, stderr io.Writer) error {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {

@@ -23,7 +23,7 @@ import (
 	"immutable-infra/agent/internal/bucket/buckettest"
 )
 
-// asAgent in the environment makes the test binary behave as the agent.
+// asAgent is the environment variable that makes the test binary behave as the agent.
 const asAgent = "AGENT_TEST_RUN_MAIN"
 
 func TestMain(m *testing.M) {
@@ -33,12 +33,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// agent is the command `agent <args>`, run as a process of its own.
+// agent returns the command `agent <args>`, to be run as a process of its own.
 func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	// Each takes seconds; one that hangs is killed, and its error says so.
+	// Each command takes seconds. One that hangs is killed, which its error reports.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, program, args...)
@@ -48,7 +48,7 @@ func agent(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	return command, &stderr
 }
 
-// upload puts a build with this front page into the bucket.
+// upload uploads a build with this front page to the bucket.
 func upload(server *buckettest.Server, frontPage string) {
 	server.Put("site/index.html", frontPage)
 	server.Put("SHA256SUMS", fmt.Sprintf("%x  ./index.html\n", sha256.Sum256([]byte(frontPage))))
@@ -60,7 +60,7 @@ func await(t *testing.T, event <-chan struct{}) {
 	select {
 	case <-event:
 	case <-time.After(30 * time.Second):
-		require.FailNow(t, "the event did not come")
+		require.FailNow(t, "the event did not occur")
 	}
 }
 
@@ -76,7 +76,7 @@ func TestErrorOfUsageNamesTheFix(t *testing.T) {
 		args     string
 		settings []string
 		code     int
-		says     string
+		want     string
 	}{
 		{"", nil, exitUsage, "usage: agent <verb> [flags]"},
 		{"push", nil, exitUsage,
@@ -94,19 +94,19 @@ func TestErrorOfUsageNamesTheFix(t *testing.T) {
 		{"help", nil, exitDone, "usage: agent <verb> [flags]"},
 		{"pull -h", nil, exitDone, "usage: agent pull [flags]"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.want, func(t *testing.T) {
 			var stderr bytes.Buffer
 			args := strings.Fields(c.args)
 			if len(args) > 0 && args[0] == "pull" {
 				args = append([]string{"pull", "--env-file", settingsOf(t, "b", c.settings...)}, args[1:]...)
 			}
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
-			require.Contains(t, stderr.String(), c.says)
+			require.Contains(t, stderr.String(), c.want)
 		})
 	}
 }
 
-func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
+func TestSwitchLogsOneLineAndUnchangedReleaseNone(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	args := []string{
@@ -128,9 +128,9 @@ func TestTheJournalGetsOneLineForASwitchAndNoneForAQuietMinute(t *testing.T) {
 	require.Regexp(t, `^level=DEBUG msg="nothing new" release=[0-9a-f]{16}\n$`, stderr.String())
 }
 
-// The unit web-reload and nginx together: a request makes it read the configuration of the current
-// release.
-func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
+// The handler stands in for the unit web-reload and for nginx: a request makes it read the configuration of the
+// current release.
+func TestPullEndsWhenNewReleaseIsServed(t *testing.T) {
 	server := buckettest.Start(t)
 	dir, runtimeDirectory := filepath.Join(t.TempDir(), "site"), t.TempDir()
 	request := filepath.Join(runtimeDirectory, "reload")
@@ -166,7 +166,7 @@ func TestAPullEndsWhenVisitorsGetTheNewRelease(t *testing.T) {
 	}
 }
 
-func TestEachSuccessfulPullIsInTheMetrics(t *testing.T) {
+func TestSuccessfulPullIsInTheMetrics(t *testing.T) {
 	server := buckettest.Start(t)
 	metrics := filepath.Join(t.TempDir(), "pull.prom")
 	args := []string{
@@ -183,11 +183,11 @@ func TestEachSuccessfulPullIsInTheMetrics(t *testing.T) {
 
 	stderr.Reset()
 	require.NoError(t, os.RemoveAll(filepath.Dir(metrics)))
-	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "only the release matters")
+	require.Equal(t, exitDone, run(t.Context(), args, io.Discard, &stderr), "metrics are optional")
 	require.Contains(t, stderr.String(), "level=WARN msg=\"cannot write metrics: ")
 }
 
-func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
+func TestFailedPullLogsOneErrorAndExitsWithOne(t *testing.T) {
 	server := buckettest.Start(t)
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed,
@@ -200,9 +200,9 @@ func TestAFailedPullIsOneErrorLineAndExitCodeOne(t *testing.T) {
 func TestStalledTransferTimesOut(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
-	goOn := make(chan struct{})
-	defer close(goOn)
-	server.OnGet(func(string, *http.Request) { <-goOn })
+	gate := make(chan struct{})
+	defer close(gate)
+	server.OnGet(func(string, *http.Request) { <-gate })
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(),
 		[]string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", t.TempDir(), "--timeout", "50ms"}, io.Discard,
@@ -210,7 +210,7 @@ func TestStalledTransferTimesOut(t *testing.T) {
 	require.Contains(t, stderr.String(), "context deadline exceeded")
 }
 
-func TestABootIsNoticedByTheEmptyRuntimeDirectory(t *testing.T) {
+func TestEmptyRuntimeDirectoryCausesVerification(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	runtimeDirectory := t.TempDir()
@@ -227,7 +227,7 @@ func TestABootIsNoticedByTheEmptyRuntimeDirectory(t *testing.T) {
 	requireFrontPage(t, dir, "hello")
 }
 
-func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
+func TestReleaseIsReadableWithAnyUmask(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "hello")
 	before := syscall.Umask(0o077)
@@ -247,7 +247,7 @@ func TestThePagesAreReadableWhateverTheUmask(t *testing.T) {
 }
 
 // The machine kills the process during a download, without a chance to clean up.
-func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
+func TestKilledPullLeavesServedReleaseUnchangedAndNextPullSucceeds(t *testing.T) {
 	server := buckettest.Start(t)
 	dir := filepath.Join(t.TempDir(), "site")
 	args := []string{"pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir}
@@ -258,14 +258,14 @@ func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
 
 	upload(server, "second")
 	downloading := make(chan struct{})
-	goOn := make(chan struct{})
-	letGoOn := sync.OnceFunc(func() { close(goOn) })
-	defer letGoOn()
+	gate := make(chan struct{})
+	openGate := sync.OnceFunc(func() { close(gate) })
+	defer openGate()
 	var once sync.Once
 	server.OnGet(func(key string, _ *http.Request) {
 		if key == "site/index.html" {
 			once.Do(func() { close(downloading) })
-			<-goOn
+			<-gate
 		}
 	})
 	command, _ = agent(t, args...)
@@ -273,11 +273,11 @@ func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
 	await(t, downloading)
 	require.NoError(t, command.Process.Kill())
 	require.Error(t, command.Wait())
-	letGoOn()
+	openGate()
 	requireFrontPage(t, dir, "first")
 	left, err := filepath.Glob(filepath.Join(dir, "releases", "*.tmp-*"))
 	require.NoError(t, err)
-	require.Len(t, left, 1, "the kill must have come in the middle")
+	require.Len(t, left, 1, "the process must be killed during the download")
 
 	command, stderr = agent(t, args...)
 	require.NoError(t, command.Run(), stderr)
@@ -286,17 +286,17 @@ func TestAKilledPullKeepsWhatIsServedAndTheNextOneSucceeds(t *testing.T) {
 }
 
 // systemctl stop sends SIGTERM.
-func TestAStoppedPullCleansUp(t *testing.T) {
+func TestStoppedPullCleansUp(t *testing.T) {
 	server := buckettest.Start(t)
 	upload(server, "first")
 	dir := filepath.Join(t.TempDir(), "site")
 	downloading := make(chan struct{})
-	goOn := make(chan struct{})
-	defer close(goOn)
+	gate := make(chan struct{})
+	defer close(gate)
 	server.OnGet(func(key string, _ *http.Request) {
 		if key == "site/index.html" {
 			close(downloading)
-			<-goOn
+			<-gate
 		}
 	})
 	command, stderr := agent(t, "pull", "--env-file", settingsOf(t, server.Bucket), "--dir", dir)

@@ -16,7 +16,7 @@ import (
 
 const (
 	reloadTimeout = 10 * time.Second
-	// diskReserve stays free on the disk of the releases, the server's only one.
+	// diskReserve is how many bytes must stay free on the disk of the releases, the server's only one.
 	diskReserve = 1 << 30
 )
 
@@ -32,7 +32,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 				"release is served as soon as current names it)")
 		address = siteURLFlag(flags)
 		runtime = flags.String("runtime", "",
-			"`directory` that a boot empties: records the verified release (default: none, each run verifies)")
+			"`directory` that is emptied at boot; records the verified release (default: none, each run verifies)")
 		verify  = flags.Bool("verify", false, "hash every file of the current release even if that was done since boot")
 		timeout = flags.Duration("timeout", 10*time.Minute, "give up after this `time`; the next run starts over")
 		metrics = metricsFlag(flags)
@@ -45,7 +45,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	// The web server may still be reading the previous release.
+	// At least one old release, because the web server may still be reading it.
 	bucketName, keep := settings.required("CONTENT_BUCKET"), settings.atLeast(1, "RELEASES_KEPT")
 	domain := settings.required("DOMAIN")
 	if err := settings.err(); err != nil {
@@ -93,7 +93,7 @@ func pull(ctx context.Context, args []string, stderr io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	noteSuccess(log, *metrics, "agent_last_pull_timestamp_seconds",
-		"When this server last had the release of the content bucket.")
+	recordSuccess(log, *metrics, "agent_last_pull_timestamp_seconds",
+		"When this server last had the content bucket's current release.")
 	return nil
 }

@@ -47,7 +47,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 		prometheus = prometheusFlag(flags)
 		holderFile = holderFlag(flags)
 		state      = flags.String("state", "/run/agent-ready.json",
-			"`file` that remembers since when the checks are in their states")
+			"`file` that records since when each check has been in its state")
 		socket = flags.String("docker", engine.Socket, "`socket` of Docker's engine")
 		asJSON = flags.Bool("json", false, "print the report as JSON")
 		send   = flags.Duration("send", 0,
@@ -85,7 +85,7 @@ func ready(ctx context.Context, args []string, stdout, stderr io.Writer, log *sl
 	if err != nil {
 		return err
 	}
-	// As root in another user's directory: nothing is created.
+	// Read-only, because this process is root in another user's directory.
 	releases := release.ReadReleases(*dir)
 	system := proc.System{}
 	docker := engine.New(*socket)

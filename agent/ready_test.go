@@ -29,15 +29,15 @@ import (
 //
 //nolint:lll // a raw string
 const (
-	soundDocker    = `[ "$*" != "compose config --services" ] || echo web`
-	soundSystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
+	healthyDocker    = `[ "$*" != "compose config --services" ] || echo web`
+	healthySystemctl = `printf 'Id=agent-pull.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
 printf 'Id=agent-pull.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
 printf 'Id=agent-backup.timer\nLoadState=loaded\nActiveState=active\nSubState=waiting\nResult=success\n\n'
 printf 'Id=agent-backup.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainStatus=0\nExecMainExitTimestampMonotonic=1\n\n'
 printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nActiveEnterTimestampMonotonic=1\nNRestarts=0\n'`
 )
 
-// install shadows a program of the machine by a script.
+// install installs a script that shadows a program of the machine.
 func install(t *testing.T, dir, name, script string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
@@ -49,7 +49,7 @@ type readyServer struct {
 	programs string
 	args     []string
 	docker   *enginetest.Engine
-	// web is its container, and php the answer of PHP's probe in it.
+	// web is its container, and php the response of PHP's probe in it.
 	web enginetest.Container
 	php http.HandlerFunc
 }
@@ -59,7 +59,7 @@ func newServer(t *testing.T) *readyServer {
 	return newServerOf(t, releasetest.Site{"index.html": "hello"})
 }
 
-// newServerOf is a server of a site. Its web server responds with 503 for dynamic files.
+// newServerOf returns a ready server of a site. Its web server responds with 503 to requests for dynamic files.
 func newServerOf(t *testing.T, site releasetest.Site) *readyServer {
 	t.Helper()
 	server := &readyServer{php: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }}
@@ -91,7 +91,7 @@ func newServerOf(t *testing.T, site releasetest.Site) *readyServer {
 	prometheus := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(prometheus, "restored.json"), []byte(`{"found": false}`), 0o644))
 
-	// The port of a container is always the same, so each server has an address of its own.
+	// Because the port of a container is always the same, each server has its own address.
 	project := t.TempDir()
 	random := make([]byte, 3)
 	_, _ = rand.Read(random) // never fails
@@ -109,8 +109,8 @@ func newServerOf(t *testing.T, site releasetest.Site) *readyServer {
 
 	server.programs = t.TempDir()
 	t.Setenv("PATH", server.programs+":"+os.Getenv("PATH"))
-	install(t, server.programs, "docker", soundDocker)
-	install(t, server.programs, "systemctl", soundSystemctl)
+	install(t, server.programs, "docker", healthyDocker)
+	install(t, server.programs, "systemctl", healthySystemctl)
 	install(t, server.programs, "journalctl", "echo the journal of $2")
 	env := settingsOf(t, s3.Bucket, "SITE_NAMES=site.example.org,monitoring.site.example.org")
 	server.args = []string{
@@ -123,7 +123,7 @@ func newServerOf(t *testing.T, site releasetest.Site) *readyServer {
 	return server
 }
 
-func TestAReadyServerIsExitCodeZeroAndATable(t *testing.T) {
+func TestReadyServerExitsWithZeroAndPrintsTable(t *testing.T) {
 	server := newServer(t)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitDone, run(t.Context(), server.args, &stdout, &stderr), &stdout)
@@ -142,12 +142,12 @@ $`, stdout.String())
 	require.Empty(t, stderr.String())
 }
 
-func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
+func TestUnreadyServerExitsWithOneAndPrintsJSON(t *testing.T) {
 	server := newServer(t)
-	install(t, server.programs, "systemctl", strings.Replace(soundSystemctl, "=active", "=inactive", 1))
+	install(t, server.programs, "systemctl", strings.Replace(healthySystemctl, "=active", "=inactive", 1))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), append(server.args, "--json"), &stdout, &stderr))
-	require.Empty(t, stderr.String(), "the report says it all")
+	require.Empty(t, stderr.String(), "the report contains everything")
 	var report struct {
 		Ready   bool
 		Server  string
@@ -171,9 +171,8 @@ func TestAServerThatIsNotReadyIsExitCodeOneAndAReportForMachines(t *testing.T) {
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
-// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does
-// not.
-func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
+// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+func TestR1ReadinessDependsOnServerNotOnSite(t *testing.T) {
 	site := releasetest.Site{
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
 		"contact.php": "<?php if ($_SERVER['REQUEST_METHOD'] !== 'POST') { http_response_code(500); }",
@@ -190,11 +189,11 @@ func TestR1ReadinessIsAboutTheServerAndNotAboutTheSite(t *testing.T) {
 	require.Equal(t, 1, strings.Count(stdout.String(), "  not ok  "))
 }
 
-func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
+func TestCrashLoopingAgentIsNotReady(t *testing.T) {
 	server := newServer(t)
 	install(t, server.programs, "systemctl",
 		strings.NewReplacer("=running", "=auto-restart", "NRestarts=0", "NRestarts=12", "=active\\nSubState=running",
-			"=activating\\nSubState=auto-restart").Replace(soundSystemctl))
+			"=activating\\nSubState=auto-restart").Replace(healthySystemctl))
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), server.args, &stdout, &stderr))
 	require.Regexp(t,
@@ -203,7 +202,7 @@ func TestAnAgentThatIsKilledAgainAndAgainIsNotReady(t *testing.T) {
 		"\nlast lines of the log of agent-watch.service:\n  the journal of agent-watch.service\n")
 }
 
-func TestReadyWaitsForAContainerToTurnHealthy(t *testing.T) {
+func TestReadyWaitsForContainerToBecomeHealthy(t *testing.T) {
 	server := newServer(t)
 	starting := server.web
 	starting.Health = "starting"
@@ -240,7 +239,7 @@ func TestErrorOfReadyUsageNamesTheFix(t *testing.T) {
 		settings []string
 		args     string
 		code     int
-		says     string
+		want     string
 	}{
 		{[]string{"CONTENT_BUCKET="}, "", exitUsage, "server.env does not set CONTENT_BUCKET\n"},
 		{nil, "--wait -1s", exitUsage,
@@ -255,11 +254,11 @@ func TestErrorOfReadyUsageNamesTheFix(t *testing.T) {
 		{nil, "now", exitUsage, `usage: agent ready: unexpected argument "now": flags only`},
 		{nil, "-h", exitDone, "usage: agent ready [flags]"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.want, func(t *testing.T) {
 			var stderr bytes.Buffer
 			args := append([]string{"ready", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
-			require.Contains(t, stderr.String(), c.says)
+			require.Contains(t, stderr.String(), c.want)
 		})
 	}
 }

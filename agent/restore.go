@@ -48,12 +48,12 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer, log *
 	result, err := archive.history.restoreStopped(ctx, store, *project, log)
 	if err == nil {
 		fmt.Fprintf(stdout, "restore: %s\n", result)
-		noteRestore(log, *path, result, restored)
+		recordRestore(log, *path, result, restored)
 	}
 	return errors.Join(failed, err)
 }
 
-// restoreCertificates restores the certificates, and makes Traefik serve them.
+// restoreCertificates restores the certificates, and restarts Traefik if they changed.
 func (a *archive) restoreCertificates(
 	ctx context.Context, store *bucket.Bucket, project string, stdout io.Writer,
 ) (certificates.Result, error) {
@@ -72,8 +72,8 @@ func (a *archive) restoreCertificates(
 	return result, traefikService(project).Restart(ctx)
 }
 
-func noteRestore(log *slog.Logger, path string, result history.Result, of certificates.Result) {
-	flag := func(set bool) float64 {
+func recordRestore(log *slog.Logger, path string, result history.Result, certificateResult certificates.Result) {
+	toFloat := func(set bool) float64 {
 		if set {
 			return 1
 		}
@@ -85,7 +85,7 @@ func noteRestore(log *slog.Logger, path string, result history.Result, of certif
 			Help:  "When this server last restored the monitoring's history.",
 			Value: float64(time.Now().Unix()),
 		},
-		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that took.", Value: result.Seconds},
+		metrics.Metric{Name: "agent_restore_duration_seconds", Help: "How long that restore took.", Value: result.Seconds},
 		metrics.Metric{
 			Name:  "agent_restore_bytes",
 			Help:  "Bytes of the history that was restored.",
@@ -99,12 +99,12 @@ func noteRestore(log *slog.Logger, path string, result history.Result, of certif
 		metrics.Metric{
 			Name:  "agent_restore_lost",
 			Help:  "Whether backups of the history existed and none was usable, so that Prometheus started empty.",
-			Value: flag(result.Lost()),
+			Value: toFloat(result.Lost()),
 		},
 		metrics.Metric{
 			Name:  "agent_restore_certificates_unusable",
 			Help:  "Whether certificates in the backup bucket were unusable.",
-			Value: flag(of.Unusable != ""),
+			Value: toFloat(certificateResult.Unusable != ""),
 		},
 		metrics.Metric{
 			Name:  "agent_restored_backup_age_seconds",

@@ -19,13 +19,13 @@ const (
 	sendPause = 5 * time.Second
 	// sendTimeout bounds one report.
 	sendTimeout = 20 * time.Second
-	// filesPause is the time after which the files of the site are requested again.
+	// filesPause is the time between two requests for all files of the site.
 	filesPause = time.Minute
 	// prometheusPort is where Prometheus listens in its container.
 	prometheusPort = 9090
 )
 
-// sender sends reports to whoever watches this server after it got the VIP.
+// sender uploads reports to the backup bucket after this server got the VIP, for the deployment that watches it.
 type sender struct {
 	readiness readiness.Readiness
 	bucket    interface {
@@ -37,8 +37,8 @@ type sender struct {
 	log        *slog.Logger
 }
 
-// run sends reports while this server holds the VIP, for some time, and then the last one. A report that cannot be sent
-// is logged, and another is sent in its place.
+// run sends reports while this server holds the VIP, until limit has passed; then it sends the last one. If a
+// report cannot be sent, run logs the error and sends another one at the next tick.
 func (s sender) run(ctx context.Context, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	tick := time.NewTicker(sendPause)
@@ -64,14 +64,14 @@ func (s sender) run(ctx context.Context, limit time.Duration) error {
 func (s sender) send(ctx context.Context, last bool) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	looked, err := s.readiness.Await(ctx, 0)
+	checked, err := s.readiness.Await(ctx, 0)
 	if err != nil {
 		return err
 	}
 	sent := report.Report{
-		Server: looked.Server, Time: time.Now().UTC(), Last: last, Checks: looked.Checks, Logs: looked.Logs,
+		Server: checked.Server, Time: time.Now().UTC(), Last: last, Checks: checked.Checks, Logs: checked.Logs,
 	}
-	if sent.Figures, err = s.figures(ctx, looked.Server); err != nil {
+	if sent.Figures, err = s.figures(ctx, checked.Server); err != nil {
 		sent.Missing = err.Error()
 	}
 	content, err := json.Marshal(sent)
@@ -81,8 +81,8 @@ func (s sender) send(ctx context.Context, last bool) error {
 	return s.bucket.Put(ctx, report.Key, content, "application/json")
 }
 
-// figuresQuery asks Prometheus for the last figures of each server: those of earlier servers are in the history that
-// this one took over. The recording rules are server/files/prometheus/rules/recording.yaml's.
+// figuresQuery selects the latest figures of each server; those of earlier servers are in the history that this
+// server restored. The recording rules are in server/files/prometheus/rules/recording.yaml.
 const figuresQuery = `label_replace(last_over_time(server:site_errors:ratio_rate5m[1h]), "figure", "errors", "", "")
 or label_replace(last_over_time(server:site_latency_seconds:quantile_rate5m{quantile="0.95"}[1h]),
   "figure", "latency", "", "")
@@ -114,8 +114,8 @@ func (s sender) figures(ctx context.Context, server string) (map[string]report.F
 	return found, nil
 }
 
-// parseFigures reads an answer of Prometheus' HTTP API.
-func parseFigures(answer []byte) (map[string]report.Figures, error) {
+// parseFigures parses a response of Prometheus' HTTP API.
+func parseFigures(response []byte) (map[string]report.Figures, error) {
 	var parsed struct {
 		Data struct {
 			Result []struct {
@@ -124,15 +124,15 @@ func parseFigures(answer []byte) (map[string]report.Figures, error) {
 			}
 		}
 	}
-	if err := json.Unmarshal(answer, &parsed); err != nil {
-		return nil, fmt.Errorf("cannot read the answer of Prometheus: %w", err)
+	if err := json.Unmarshal(response, &parsed); err != nil {
+		return nil, fmt.Errorf("cannot parse the response of Prometheus: %w", err)
 	}
 	found := map[string]report.Figures{}
 	for _, sample := range parsed.Data.Result {
 		text, _ := sample.Value[1].(string)
 		value, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the answer of Prometheus: value %q", text)
+			return nil, fmt.Errorf("cannot parse the response of Prometheus: value %q", text)
 		}
 		// Without requests, a quantile is not a number, which JSON cannot hold.
 		if math.IsNaN(value) {

@@ -21,7 +21,7 @@ import (
 	"immutable-infra/server/report"
 )
 
-// figures stands in for Docker. Prometheus has figures of two servers.
+// figures is a fake of Docker, whose Prometheus has figures of two servers.
 type figures struct{ broken bool }
 
 func (f figures) Get(_ context.Context, _, service string, port int, path string) ([]byte, error) {
@@ -44,7 +44,7 @@ func (f figures) Containers(context.Context, string) ([]engine.Container, error)
 	return []engine.Container{{Service: "web"}, {Service: "php", Restarts: 2}, {Service: "traefik", Restarts: 1}}, nil
 }
 
-// outbox keeps what is sent, and when.
+// outbox records the reports that are sent, and when.
 type outbox struct {
 	sent []report.Report
 	at   []time.Time
@@ -82,7 +82,7 @@ func newSender(t *testing.T, docker figures) (sender, *outbox) {
 	}, box
 }
 
-func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
+func TestReportsContainFiguresOfBothServers(t *testing.T) {
 	s, box := newSender(t, figures{})
 	require.NoError(t, s.send(t.Context(), false))
 	sent := box.sent[0]
@@ -99,13 +99,13 @@ func TestReportsHaveTheFiguresOfBothServers(t *testing.T) {
 	require.InDelta(t, 0.021, *sent.Figures["i-old"].Latency, 0)
 }
 
-func TestReportSaysWhyItHasNoFigures(t *testing.T) {
+func TestReportContainsReasonForMissingFigures(t *testing.T) {
 	s, box := newSender(t, figures{broken: true})
 	require.NoError(t, s.send(t.Context(), false))
 	require.Equal(t, "service prometheus is not running", box.sent[0].Missing)
 }
 
-func TestReportsEndWithTheVIPOrAfterSomeTime(t *testing.T) {
+func TestReportsEndWithoutTheVIPOrAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, box := newSender(t, figures{})
 		require.NoError(t, s.run(t.Context(), 58*time.Second))

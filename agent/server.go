@@ -17,7 +17,7 @@ const (
 	holderPath = "/run/agent-watch/holder"
 )
 
-// serverName returns the EC2 instance ID, or the host name where cloud-init wrote no ID.
+// serverName returns the EC2 instance ID, or the host name if cloud-init wrote no ID.
 func serverName(instanceIDPath string) (string, error) {
 	id, err := os.ReadFile(instanceIDPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -51,7 +51,7 @@ func exists(path string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot check a flag file: %w", err)
+		return false, fmt.Errorf("cannot check for a file: %w", err)
 	}
 	return true, nil
 }

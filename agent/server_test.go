@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// settingsIn reads the settings of a file for a verb without flags.
+// settingsIn reads the settings in a file, for a verb without flags.
 func settingsIn(path string) (*settings, error) {
 	return loadSettings(flag.NewFlagSet("agent test", flag.ContinueOnError), path)
 }
 
-func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
+func TestSettingsAreReadFromFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.env")
 	require.NoError(t,
 		os.WriteFile(path, []byte("CONTENT_BUCKET=content-1\nAWS_REGION=eu-central-1\n\n# no value\n"), 0o644))
@@ -34,7 +34,7 @@ func TestAnAdminNeedNotKnowTheBucketsName(t *testing.T) {
 	require.ErrorContains(t, err, "cannot read the settings of the stack")
 }
 
-func TestTheServerIsNamedAsEC2NamesIt(t *testing.T) {
+func TestServerNameIsTheInstanceID(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "instance-id")
 	require.NoError(t, os.WriteFile(path, []byte("i-0123456789abcdef0\n"), 0o644))
 	name, err := serverName(path)
@@ -48,7 +48,7 @@ func TestTheServerIsNamedAsEC2NamesIt(t *testing.T) {
 	require.Equal(t, host, name)
 
 	_, err = serverName(t.TempDir())
-	require.ErrorContains(t, err, "cannot read the instance ID", "another name would be taken for another server")
+	require.ErrorContains(t, err, "cannot read the instance ID", "under another name this would be another server")
 }
 
 func TestUnitsGiveTheAgentItsRuntimeDirectories(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// settingsPath is the file in which cloud-init writes the settings of the stack.
+// settingsPath is the file to which cloud-init writes the settings of the stack.
 const settingsPath = "/etc/immutable-infra/server.env"
 
-// settings are the settings of the stack for its servers. They reach the agent by this file only:
-// flags name files on this machine, and configure a run.
+// settings are the settings of the stack for its servers. The settings file is their only source: flags name files
+// on this machine, and configure a run.
 type settings struct {
 	verb, path string
 	values     map[string]string
@@ -45,8 +45,7 @@ func loadSettings(flags *flag.FlagSet, path string) (*settings, error) {
 	return s, nil
 }
 
-// unquoted returns a value without its quotes. The writer quotes only values that need no escapes
-// within them.
+// unquoted returns a value without its quotes. The writer quotes only values that need no escapes.
 func unquoted(value string) string {
 	for _, quote := range []string{"'", `"`} {
 		if len(value) >= 2 && strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote) {
@@ -66,7 +65,7 @@ func (s *settings) required(name string) string {
 	return s.values[name]
 }
 
-// atLeast returns an integer.
+// atLeast returns an integer setting, and adds a problem if it is missing, invalid or below least.
 func (s *settings) atLeast(least int, name string) int {
 	text := s.required(name)
 	number, err := strconv.Atoi(text)

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/history"
 )
 
-var errNothing = errors.New("no history was backed up yet")
+var errNoBackup = errors.New("no history was backed up yet")
 
 // verify runs `agent verify`: it restores the history into an empty directory, and prints a
 // description of it on stdout, as JSON.
@@ -39,12 +39,12 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 	if *dir == "" {
 		return fmt.Errorf("%w: agent verify: --dir is missing: give an empty directory", errUsage)
 	}
-	there, err := os.ReadDir(*dir)
+	entries, err := os.ReadDir(*dir)
 	if err != nil {
 		return err
 	}
-	if len(there) > 0 {
-		return fmt.Errorf("%s is not empty: give another directory, so that all that is in it afterwards is from the backup",
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: give an empty directory, so that everything in it afterwards is from the backup",
 			*dir)
 	}
 	store, _, err := bucket.open(ctx)
@@ -61,10 +61,11 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer, log *s
 		return err
 	}
 	if result.Lost() {
-		return fmt.Errorf("none of the %d backups in the bucket is usable: the log above says why", result.Fallbacks)
+		return fmt.Errorf("none of the %d backups in the bucket is usable: see the log above for the reasons",
+			result.Fallbacks)
 	}
 	if !result.Found {
-		return errNothing
+		return errNoBackup
 	}
 	return nil
 }

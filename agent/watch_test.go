@@ -21,7 +21,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is the metadata service of a server with this public address.
+// serveMetadata serves the metadata of a server with this public address.
 func serveMetadata(t *testing.T, address string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +52,7 @@ func eventually(t *testing.T, holds func() bool) {
 	require.Eventually(t, holds, 30*time.Second, 10*time.Millisecond)
 }
 
-func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
+func TestWatchRunsUntilStopped(t *testing.T) {
 	s3 := buckettest.Start(t)
 	serveMetadata(t, "198.51.100.7")
 	dir := t.TempDir()
@@ -90,17 +90,17 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	now := time.Now().UTC()
 	s3.Put("handover/announcement.json", fmt.Sprintf(`{"id":"i-new-1","server":"i-new","announced":%q,"expires":%q}`,
 		now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano)))
-	// A unit of root's stops Prometheus, which writes its samples.
+	// A unit that runs as root stops Prometheus, which writes its samples.
 	pause := filepath.Join(dir, "pause")
 	eventually(t, func() bool { _, err := os.Stat(pause); return err == nil })
-	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not there yet")
+	require.Nil(t, record(t, s3, "handover/answer.json"), "its last data is not uploaded yet")
 	require.NoError(t, os.WriteFile(log, []byte("samples, and the last ones"), 0o644))
 	require.NoError(t, os.Remove(pause))
 	eventually(t, func() bool { return record(t, s3, "handover/answer.json")["announcement"] == "i-new-1" })
 	require.Equal(t, host, record(t, s3, "handover/answer.json")["server"])
 	requireState("draining")
 	backup, exists := s3.Object("certificates/c361ddfb95553cdf/acme.json")
-	require.True(t, exists, "the data are uploaded before the acknowledgment")
+	require.True(t, exists, "the data is uploaded before the acknowledgment")
 	require.Equal(t, certificates, backup.Content)
 	last, exists := s3.Object("history/wal/00000001/00000000/000000000000-000000000026")
 	require.True(t, exists)
@@ -108,7 +108,7 @@ func TestAWatchRunsUntilItIsStoppedAndEndsWell(t *testing.T) {
 	_, exists = s3.Object("history/manifests/00000001/00000001.json")
 	require.True(t, exists)
 
-	// It continues to check after the withdrawal.
+	// It continues to check after the handover.
 	s3.TakeRequests()
 	eventually(t, func() bool { return slices.Contains(s3.TakeRequests(), "GET handover/announcement.json 304") })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
@@ -126,7 +126,7 @@ func TestErrorOfWatchUsageNamesTheFix(t *testing.T) {
 		settings []string
 		args     string
 		code     int
-		says     string
+		want     string
 	}{
 		{[]string{"BACKUP_BUCKET="}, "", exitUsage, "server.env does not set BACKUP_BUCKET\n"},
 		{[]string{"SITE_NAMES="}, "", exitUsage, "server.env does not set SITE_NAMES\n"},
@@ -141,11 +141,11 @@ func TestErrorOfWatchUsageNamesTheFix(t *testing.T) {
 		{nil, "now", exitUsage, `usage: agent watch: unexpected argument "now": flags only`},
 		{nil, "-h", exitDone, "usage: agent watch [flags]"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.want, func(t *testing.T) {
 			var stderr bytes.Buffer
 			args := append([]string{"watch", "--env-file", settingsOf(t, "b", c.settings...)}, strings.Fields(c.args)...)
 			require.Equal(t, c.code, run(t.Context(), args, io.Discard, &stderr))
-			require.Contains(t, stderr.String(), c.says)
+			require.Contains(t, stderr.String(), c.want)
 		})
 	}
 }

@@ -1,5 +1,4 @@
-// Package bucket reads and writes the objects of an S3 bucket with the rights of
-// the server's instance role.
+// Package bucket reads and writes the objects of an S3 bucket with the permissions of the server's instance role.
 package bucket
 
 import (
@@ -20,19 +19,18 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// The reasons for which S3 does not do what was requested.
+// The reasons why S3 does not fulfill a request.
 var (
 	// ErrNotModified: the object still has the ETag that the caller knows.
 	ErrNotModified = errors.New("not modified")
 	// ErrNotFound: the bucket has no such object.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: the object exists, although it was to be new.
+	// ErrExists: the request was to create the object, but it exists already.
 	ErrExists = errors.New("exists already")
 	// ErrNoBucket: the bucket does not exist.
 	ErrNoBucket = errors.New("no such bucket")
-	// ErrUnreadable: the object exists and the bucket responds, but the object cannot be read: it
-	// is too large for the reader, archived, or encrypted with a key of its writer's. Anyone with
-	// write access can create such objects.
+	// ErrUnreadable: the object exists and the bucket responds, but the object cannot be read: it is too large for
+	// the reader, archived, or encrypted with its writer's key. Anyone with write access can create such objects.
 	ErrUnreadable = errors.New("the object is unreadable")
 	// ErrDenied: the caller may not read or write the object. To a caller without s3:ListBucket, S3
 	// responds in the same way for a missing object.
@@ -80,8 +78,8 @@ func Open(ctx context.Context, name, region string) (*Bucket, error) {
 		// Every byte is checked against the manifest's SHA-256: a checksum that S3 happens to lack
 		// is not worth a warning for each object.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		// The signature covers the SHA-256 of the body; a further checksum would follow the body,
-		// which not every S3 server reads.
+		// The signature covers the SHA-256 of the body. An additional checksum would be sent as a trailer, which
+		// not every S3 server reads.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	})
 	return &Bucket{client: client, name: name}, nil
@@ -107,8 +105,8 @@ func (b *Bucket) Get(ctx context.Context, key, knownETag string) (*Object, error
 	return &Object{Body: output.Body, ETag: aws.ToString(output.ETag)}, nil
 }
 
-// Size is the size of an object, in bytes. Errors are those of Get, but S3 gives no reason in
-// response to this request.
+// Size returns the size of an object, in bytes. Errors are those of Get, but S3 gives no reason in its response to
+// a HEAD request.
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 	output, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(b.name), Key: aws.String(key)})
 	if err != nil {
@@ -117,7 +115,8 @@ func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 	return aws.ToInt64(output.ContentLength), nil
 }
 
-// Read reads a whole object, of at most limit bytes: see Get.
+// Read reads a whole object of at most limit bytes. Errors are those of Get, and ErrUnreadable for a larger
+// object.
 func (b *Bucket) Read(
 	ctx context.Context, key, knownETag string, limit int64,
 ) (content []byte, etag string, err error) {
@@ -148,9 +147,8 @@ func (b *Bucket) Put(ctx context.Context, key string, content []byte, contentTyp
 	return nil
 }
 
-// PutNew writes an object that must not exist yet. If several clients write it at the same time,
-// one succeeds; the others get ErrExists. So does a client that repeats a write whose response it
-// did not get.
+// PutNew writes an object that must not exist yet. If several clients write it at the same time, one succeeds; the
+// others get ErrExists. So does a client that repeats a write after its response was lost.
 func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, contentType string) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: aws.String(b.name), Key: aws.String(key), Body: bytes.NewReader(content),
@@ -169,7 +167,7 @@ func (b *Bucket) PutNew(ctx context.Context, key string, content []byte, content
 	return fmt.Errorf("put %s: %w", b.URL(key), kind(err))
 }
 
-// PutSection writes a section of a file as an object, and reads it twice: see Put.
+// PutSection writes a section of a file, which it reads twice, as an object: see Put.
 func (b *Bucket) PutSection(ctx context.Context, key string, section *io.SectionReader) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: aws.String(b.name), Key: aws.String(key), Body: section, ContentType: aws.String("application/octet-stream"),
@@ -221,8 +219,8 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// kind puts this package's error for a response in front of S3's own words, and returns any other
-// error unchanged.
+// kind wraps the error of a response in this package's error for it, followed by S3's own words. It returns any
+// other error unchanged.
 func kind(err error) error {
 	var response *awshttp.ResponseError
 	if !errors.As(err, &response) {
@@ -250,7 +248,7 @@ func kind(err error) error {
 	}
 }
 
-// unreadable marks an error of a GET that is due to the object and not to the caller's rights.
+// unreadable marks an error of a GET that is due to the object, not to the caller's permissions.
 func unreadable(err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) && (api.ErrorCode() == "InvalidRequest" || api.ErrorCode() == "InvalidObjectState") ||
@@ -261,17 +259,17 @@ func unreadable(err error) error {
 	return err
 }
 
-// Object is an S3 object as one GET returned it. The caller closes Body.
+// Object is an S3 object, as returned by one GET. The caller must close Body.
 type Object struct {
 	Body io.ReadCloser
 	// ETag identifies this version of the object, in quotes, as S3 sent it.
 	ETag string
 }
 
-// Listing is the content of a bucket, in the order of the keys' bytes.
+// Listing is a list of a bucket's objects, in byte order of their keys.
 type Listing struct {
 	Objects []Entry
-	// Cut reports whether the bucket has more objects than a listing takes.
+	// Cut reports whether objects are missing from the listing because the bucket has too many.
 	Cut bool
 	// At is the time of the listing by the bucket's clock; zero if the bucket did not send it.
 	At time.Time

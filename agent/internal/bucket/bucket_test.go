@@ -63,7 +63,7 @@ func TestObjectIsReadAsWritten(t *testing.T) {
 	require.Equal(t, []string{get, get, get, put, put, put}, server.TakeRequests())
 }
 
-func TestASmallObjectIsReadAsAWhole(t *testing.T) {
+func TestReadReturnsWholeObjectUpToLimit(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("handover/holder.json", "12345678")
 	content, err := bucket.Open(t.Context(), server.Bucket, "")
@@ -124,9 +124,9 @@ func TestErrorWithoutRegionNamesTheVariable(t *testing.T) {
 	require.EqualError(t, err, "no AWS region: set AWS_REGION")
 }
 
-// The server's role opens the bucket, without a key in a file or in the environment, and with a
+// The server's role grants access to the bucket, without a key in a file or in the environment, and with a
 // metadata service that rejects requests without a token.
-func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
+func TestInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	server := buckettest.Start(t)
 	server.Put("SHA256SUMS", "text")
 	metadata := imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -155,11 +155,11 @@ func TestTheInstanceRoleIsUsedThroughIMDSv2(t *testing.T) {
 	require.Zero(t, metadata.Refused.Load())
 }
 
-// servers are those that must respond alike.
+// servers runs a test with each of the servers, which must respond alike.
 func servers(t *testing.T, test func(t *testing.T, store *bucket.Bucket)) {
 	for name, start := range map[string]func(t *testing.T) string{
-		"the double": func(t *testing.T) string { return buckettest.Start(t).Bucket },
-		"versitygw":  func(t *testing.T) string { return buckettest.StartGateway(t).Bucket },
+		"fake":      func(t *testing.T) string { return buckettest.Start(t).Bucket },
+		"versitygw": func(t *testing.T) string { return buckettest.StartGateway(t).Bucket },
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, err := bucket.Open(t.Context(), start(t), "")
@@ -169,7 +169,7 @@ func servers(t *testing.T, test func(t *testing.T, store *bucket.Bucket)) {
 	}
 }
 
-func TestOfTwoServersThatPutTheSameNewObjectOneSucceeds(t *testing.T) {
+func TestSecondPutOfNewObjectFails(t *testing.T) {
 	servers(t, func(t *testing.T, store *bucket.Bucket) {
 		require.NoError(t, store.PutNew(t.Context(), "epochs/1.json", []byte("i-1"), "application/json"))
 		err := store.PutNew(t.Context(), "epochs/1.json", []byte("i-2"), "application/json")
@@ -181,7 +181,7 @@ func TestOfTwoServersThatPutTheSameNewObjectOneSucceeds(t *testing.T) {
 	})
 }
 
-func TestOfManyServersAtOnceOneSucceeds(t *testing.T) {
+func TestOneOfManyConcurrentPutsOfNewObjectSucceeds(t *testing.T) {
 	servers(t, func(t *testing.T, store *bucket.Bucket) {
 		results := make(chan error)
 		for i := range 8 {
@@ -199,7 +199,7 @@ func TestOfManyServersAtOnceOneSucceeds(t *testing.T) {
 	})
 }
 
-func TestASectionOfAFileIsAnObject(t *testing.T) {
+func TestSectionOfFileIsStoredAsObject(t *testing.T) {
 	servers(t, func(t *testing.T, store *bucket.Bucket) {
 		file := strings.NewReader("0123456789")
 		for _, section := range []struct {
@@ -214,7 +214,7 @@ func TestASectionOfAFileIsAnObject(t *testing.T) {
 	})
 }
 
-func TestListingHasTheTimeOfTheBucketsClock(t *testing.T) {
+func TestListingContainsTimesOfTheBucketsClock(t *testing.T) {
 	servers(t, func(t *testing.T, store *bucket.Bucket) {
 		before := time.Now().Add(-2 * time.Second)
 		for _, key := range []string{"wal/2", "wal/1", "blocks/1"} {
@@ -230,7 +230,7 @@ func TestListingHasTheTimeOfTheBucketsClock(t *testing.T) {
 			require.WithinRange(t, listing.Objects[i].Modified, before, time.Now())
 		}
 		require.NoError(t, store.Delete(t.Context(), "wal/1"))
-		require.NoError(t, store.Delete(t.Context(), "wal/1"), "it is gone, which is what was asked for")
+		require.NoError(t, store.Delete(t.Context(), "wal/1"), "deleting a missing object succeeds")
 		listing, err = store.List(t.Context(), "wal/")
 		require.NoError(t, err)
 		require.Len(t, listing.Objects, 1)
@@ -240,7 +240,7 @@ func TestListingHasTheTimeOfTheBucketsClock(t *testing.T) {
 	})
 }
 
-func TestAListingOfManyObjectsIsWhole(t *testing.T) {
+func TestListingOfManyObjectsIsComplete(t *testing.T) {
 	gateway := buckettest.StartGateway(t)
 	store, err := bucket.Open(t.Context(), gateway.Bucket, "")
 	require.NoError(t, err)

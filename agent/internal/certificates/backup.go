@@ -14,8 +14,8 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// Backup uploads acme.json to the backup bucket. Only the server that holds the VIP may: the others
-// have a copy of an earlier state.
+// Backup uploads acme.json to the backup bucket. Only the server that holds the VIP may do this: the others have
+// an outdated copy.
 type Backup struct {
 	Store Store
 	Key   string
@@ -25,15 +25,15 @@ type Backup struct {
 	Log  *slog.Logger
 }
 
-// Run uploads acme.json if the bucket's differs. Without a certificate in it, there is nothing to
-// do. An incomplete one, such as while Traefik writes it, is an error, and nothing is uploaded.
+// Run uploads acme.json if it contains a certificate and differs from the bucket's copy. An incomplete file, for
+// example one that Traefik is still writing, is an error, and nothing is uploaded.
 func (b Backup) Run(ctx context.Context) error {
 	_, err := b.Watch(ctx)
 	return err
 }
 
-// Watch is Run, and reports whether this server's upload was gone from the bucket.
-func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
+// Watch is like Run, and also reports whether this server's earlier upload was missing from the bucket.
+func (b Backup) Watch(ctx context.Context) (missing bool, err error) {
 	text, err := atomicfile.Read(b.File, sizeLimit)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
 		return false, nil
@@ -46,7 +46,7 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 		return false, nil
 	}
 	if err == nil {
-		err = storage.sound()
+		err = storage.validate()
 	}
 	if err != nil {
 		return false, fmt.Errorf("cannot back up the certificates: keeping the backup, because %s is unusable: %w", b.File,
@@ -54,12 +54,12 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	}
 	stored, err := fetch(ctx, b.Store, b.Key)
 	if errors.Is(err, bucket.ErrNotFound) && b.Sent != "" {
-		_, missed := os.Lstat(b.Sent)
-		gone = missed == nil
+		_, statErr := os.Lstat(b.Sent)
+		missing = statErr == nil
 	}
 	switch {
 	case err == nil && bytes.Equal(stored, text):
-		return false, b.sent()
+		return false, b.recordSent()
 	case err != nil && !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrUnreadable):
 		return false, fmt.Errorf("cannot back up the certificates: %w", err)
 	}
@@ -68,19 +68,20 @@ func (b Backup) Watch(ctx context.Context) (gone bool, err error) {
 	if err := b.Store.Put(ctx, b.Key, text, "application/json"); err != nil {
 		return false, fmt.Errorf("cannot back up the certificates: %w", bucket.WithAdvice(err))
 	}
-	if gone {
-		b.Log.Warn("the backup of the certificates was gone from the bucket, and this server did not delete it", "key", b.Key)
+	if missing {
+		b.Log.Warn("the backup of the certificates was missing from the bucket, although this server did not delete it",
+			"key", b.Key)
 	}
 	var names []string
 	for _, certificate := range storage.Certificates() {
 		names = append(names, certificate.Leaf.DNSNames...)
 	}
 	b.Log.Info("backed up the certificates", "names", strings.Join(names, ","), "to", b.Key)
-	return gone, b.sent()
+	return missing, b.recordSent()
 }
 
-// sent notes that the bucket has the certificates.
-func (b Backup) sent() error {
+// recordSent records that the bucket has the certificates.
+func (b Backup) recordSent() error {
 	if b.Sent == "" {
 		return nil
 	}

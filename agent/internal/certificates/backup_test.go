@@ -18,10 +18,10 @@ import (
 
 const key = "certificates/0123456789abcdef/acme.json"
 
-// inMonths is the expiry of the certificates of these tests.
+// inMonths returns an expiry for the certificates of these tests.
 func inMonths(months int) time.Time { return time.Now().AddDate(0, months, 0) }
 
-// newBackup is the backup of a server whose acme.json does not exist yet.
+// newBackup returns the backup of a server whose acme.json does not exist yet.
 func newBackup(t *testing.T) (backup Backup, s3 *buckettest.Server, log *bytes.Buffer) {
 	t.Helper()
 	s3 = buckettest.Start(t)
@@ -68,7 +68,7 @@ func TestCertificatesAreBackedUpWhenTheyAreNew(t *testing.T) {
 	require.Equal(t, renewed, stored.Content)
 }
 
-func TestDeletedBackupIsRepeated(t *testing.T) {
+func TestDeletedBackupIsUploadedAgain(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	backup.write(t, certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org")))
 	require.NoError(t, backup.Run(t.Context()))
@@ -78,11 +78,11 @@ func TestDeletedBackupIsRepeated(t *testing.T) {
 	require.True(t, exists)
 }
 
-func TestAServerThatHasNoCertificateYetHasNothingToBackUp(t *testing.T) {
+func TestNothingIsBackedUpWithoutCertificate(t *testing.T) {
 	for name, text := range map[string]string{
-		"Traefik has not asked for any": "",
-		"it is waiting for the first":   certificatestest.Storage(t),
-		"it has none of any kind":       "{}",
+		"nothing requested yet": "",
+		"first request pending": certificatestest.Storage(t),
+		"no resolver":           "{}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
@@ -94,8 +94,8 @@ func TestAServerThatHasNoCertificateYetHasNothingToBackUp(t *testing.T) {
 	}
 }
 
-// Traefik writes the file in place: a concurrent reader gets a part of it.
-func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
+// Traefik writes the file in place: a concurrent reader may get a part of it.
+func TestPartlyWrittenFileNeverReplacesBackup(t *testing.T) {
 	backup, s3, _ := newBackup(t)
 	before := certificatestest.Storage(t, certificatestest.New(t, inMonths(3), "example.org"))
 	backup.write(t, before)
@@ -111,29 +111,29 @@ func TestAFileThatIsBeingWrittenNeverReplacesTheBackup(t *testing.T) {
 	require.Empty(t, s3.TakeRequests())
 }
 
-func TestUselessCertificatesAreNotBackedUp(t *testing.T) {
+func TestUnusableCertificatesAreNotBackedUp(t *testing.T) {
 	pair := certificatestest.New(t, inMonths(3), "example.org")
 	other := certificatestest.New(t, inMonths(3), "example.org")
-	for name, test := range map[string]struct{ text, says string }{
+	for name, test := range map[string]struct{ text, want string }{
 		"no account": {
 			strings.ReplaceAll(certificatestest.Storage(t, pair), `"uri": "https://acme.example.org/account/1"`, `"uri": ""`),
-			"there is no account of acme in it",
+			"it has no account for acme",
 		},
-		"another key": {
+		"key of another certificate": {
 			certificatestest.Storage(t, certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate, Key: other.Key}),
 			"its certificate 1 of acme is broken: tls: private key does not match public key",
 		},
-		"half a certificate": {
+		"truncated certificate": {
 			certificatestest.Storage(t,
 				certificatestest.Pair{Names: pair.Names, Certificate: pair.Certificate[:100], Key: pair.Key}),
 			"its certificate 1 of acme is broken: ",
 		},
-		"something else": {`[1]`, "it is not in the format of Traefik: "},
+		"another format": {`[1]`, "it is not in the format of Traefik: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
 			backup.write(t, test.text)
-			require.ErrorContains(t, backup.Run(t.Context()), test.says)
+			require.ErrorContains(t, backup.Run(t.Context()), test.want)
 			require.Empty(t, s3.TakeRequests())
 		})
 	}
@@ -143,7 +143,7 @@ func TestErrorOfFailedBackupNamesTheCause(t *testing.T) {
 	const advice = "access denied (AccessDenied: AccessDenied in words): check what this server's role may do in the " +
 		"backup bucket"
 	for name, deny := range map[string]func(*buckettest.Server){
-		"read": (*buckettest.Server).Deny, "written": (*buckettest.Server).DenyPuts,
+		"reading": (*buckettest.Server).Deny, "writing": (*buckettest.Server).DenyPuts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			backup, s3, _ := newBackup(t)
@@ -154,7 +154,7 @@ func TestErrorOfFailedBackupNamesTheCause(t *testing.T) {
 	}
 }
 
-func TestEachCertificateAuthorityHasABackupOfItsOwn(t *testing.T) {
+func TestEachCertificateAuthorityHasItsOwnBackup(t *testing.T) {
 	const directory, ca = "https://acme.example.org/dir", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	// echo https://acme.example.org/dir | sha256sum
 	require.Equal(t, "certificates/c361ddfb95553cdf/acme.json", Key(directory, ""))

@@ -14,7 +14,7 @@ type Data struct {
 	Restart func(ctx context.Context) error
 	// Note receives the result; it may be nil.
 	Note func(Result)
-	// Out receives a line when the certificates changed.
+	// Out receives a line if the certificates changed or the backup is unusable.
 	Out io.Writer
 }
 

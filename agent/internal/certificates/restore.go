@@ -45,11 +45,10 @@ type Result struct {
 	Missing []string
 }
 
-// Run restores the certificates of the site's names that are valid for at least MinimumValidity:
-// others would keep Traefik from requesting new ones. A missing backup, or one without some names,
-// is no error: Traefik requests certificates when the VIP arrives. Nor is an unusable one, whatever
-// the previous servers wrote; Result.Unusable describes it. A bucket that does not respond is an
-// error, since it may hold all certificates.
+// Run restores the certificates of the site's names that are valid for at least MinimumValidity: others would keep
+// Traefik from requesting new ones. A missing backup, or one without some of the names, is not an error: Traefik
+// requests certificates when the VIP arrives. Nor is an unusable backup, whatever the previous servers wrote;
+// Result.Unusable describes it. A bucket that does not respond is an error, since it may hold all certificates.
 func (r Restore) Run(ctx context.Context) (Result, error) {
 	result, err := r.run(ctx)
 	if err != nil {
@@ -66,12 +65,12 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 	result := Result{Found: true}
 	backup, stored, err := r.fetch(ctx)
 	switch {
-	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, errUseless):
+	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, errUnusable):
 		result.Found = false
-		if errors.Is(err, errUseless) {
+		if errors.Is(err, errUnusable) {
 			result.Unusable = err.Error()
 		}
-		// The certificates of this server itself stay.
+		// Keep this server's own certificates.
 		if result.Storage, err = ReadFile(r.File); err != nil {
 			return Result{}, err
 		}
@@ -79,12 +78,12 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		return Result{}, fmt.Errorf("the backup is unreadable; refusing to treat it as missing: %w", err)
 	default:
 		end := time.Now().Add(MinimumValidity)
-		kept, text, err := backup.only(func(certificate Certificate) bool {
+		kept, text, err := backup.filter(func(certificate Certificate) bool {
 			switch {
 			case !slices.ContainsFunc(r.Names, func(name string) bool { return certificate.Leaf.VerifyHostname(name) == nil }):
 				return false
 			case !certificate.trusted(r.Roots):
-				result.Unusable = "no authority that browsers trust certifies one of the certificates"
+				result.Unusable = "one of the certificates is not from an authority that browsers trust"
 				return false
 			default:
 				return !certificate.Leaf.NotAfter.Before(end)
@@ -107,24 +106,24 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 	return result, (Record{Missing: result.Missing}).write(r.Record)
 }
 
-// errUseless marks a backup that exists and is unusable.
-var errUseless = errors.New("is unusable")
+// errUnusable marks a backup that exists but is unusable.
+var errUnusable = errors.New("is unusable")
 
-// fetch reads the backup. Its errors are those of the store, and errUseless.
+// fetch reads the backup. Its errors are those of the store, and errUnusable.
 func (r Restore) fetch(ctx context.Context) (Storage, []byte, error) {
 	text, err := fetch(ctx, r.Store, r.Key)
 	if errors.Is(err, bucket.ErrUnreadable) {
-		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUseless, err)
+		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUnusable, err)
 	}
 	if err != nil {
 		return Storage{}, nil, err
 	}
 	backup, err := Parse(text)
 	if err == nil {
-		err = backup.sound()
+		err = backup.validate()
 	}
 	if err != nil {
-		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUseless, err)
+		return Storage{}, nil, fmt.Errorf("%s in the backup bucket %w: %w", r.Key, errUnusable, err)
 	}
 	return backup, text, nil
 }
@@ -133,7 +132,7 @@ func (r Result) String() string {
 	var parts []string
 	if r.Unusable != "" {
 		parts = append(parts,
-			"CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions are there for 30 days")
+			"CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: "+r.Unusable+"; earlier versions stay in the bucket for 30 days")
 	} else if !r.Found {
 		parts = append(parts, "no certificates were backed up yet")
 	}
@@ -143,9 +142,9 @@ func (r Result) String() string {
 				certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if len(r.Missing) > 0 {
-		parts = append(parts, strings.Join(r.Missing, ", ")+": asked for when the VIP arrives")
+		parts = append(parts, strings.Join(r.Missing, ", ")+": requested when the VIP arrives")
 	}
-	// Names and errors come from the writer: a line break in the output of an update could be a
+	// Names and errors come from the writer of the backup: a line break in the output of an update could be a
 	// command to CI.
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -22,7 +22,7 @@ import (
 	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
-// newRestore is the restore of a new server, whose Traefik has never run.
+// newRestore returns the restore of a new server, whose Traefik has never run.
 func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.Server) {
 	t.Helper()
 	s3 = buckettest.Start(t)
@@ -36,7 +36,7 @@ func newRestore(t *testing.T, names ...string) (restore Restore, s3 *buckettest.
 	}, s3
 }
 
-// restored is the content of acme.json, and the record.
+// restored returns the content of acme.json, and the record.
 func (r Restore) restored(t *testing.T) (text string, record Record) {
 	t.Helper()
 	content, err := os.ReadFile(r.File)
@@ -64,19 +64,19 @@ func TestNewServerHasThePreviousCertificates(t *testing.T) {
 	require.Equal(t, Record{}, record)
 	stat, err := os.Stat(restore.File)
 	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), stat.Mode().Perm(), "Traefik takes no other")
+	require.Equal(t, os.FileMode(0o600), stat.Mode().Perm(), "Traefik requires this mode")
 
 	result, err = restore.Run(t.Context())
 	require.NoError(t, err)
-	require.False(t, result.Changed, "there is nothing new")
+	require.False(t, result.Changed, "nothing is new")
 	left, err := os.ReadDir(filepath.Dir(restore.File))
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 }
 
-func TestTraefikOwnsWhatRootRestored(t *testing.T) {
+func TestRestoredFileBelongsToTraefik(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
+		t.Skip("only root can change the owner of files")
 	}
 	restore, s3 := newRestore(t, "example.org")
 	require.NoError(t, os.Chown(filepath.Dir(restore.File), 900, 901))
@@ -94,7 +94,7 @@ func TestFirstServerContinuesWithoutCertificates(t *testing.T) {
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Result{Missing: []string{"example.org", "www.example.org"}}, result)
-	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: asked for when the VIP arrives",
+	require.Equal(t, "no certificates were backed up yet; example.org, www.example.org: requested when the VIP arrives",
 		result.String())
 	require.NoFileExists(t, restore.File)
 	record, err := ReadRecord(restore.Record)
@@ -121,7 +121,7 @@ func TestNewNameIsReportedAndDoesNotBlockUpdate(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, result.Changed)
 	require.Equal(t, []string{"new.example.org"}, result.Missing)
-	require.Contains(t, result.String(), "; new.example.org: asked for when the VIP arrives")
+	require.Contains(t, result.String(), "; new.example.org: requested when the VIP arrives")
 	_, record := restore.restored(t)
 	require.Equal(t, Record{Missing: []string{"new.example.org"}}, record)
 }
@@ -135,9 +135,9 @@ func TestCertificateThatExpiresTooSoonIsNotRestored(t *testing.T) {
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"www.example.org", "old.example.org"}, result.Missing,
-		"Traefik does not ask for what it has")
+		"Traefik does not request certificates that it has")
 	text, record := restore.restored(t)
-	require.JSONEq(t, certificatestest.Storage(t, good), text, "the account and the rest are as they were")
+	require.JSONEq(t, certificatestest.Storage(t, good), text, "the rest is unchanged")
 	require.Equal(t, result.Missing, record.Missing)
 
 	result, err = restore.Run(t.Context())
@@ -145,7 +145,7 @@ func TestCertificateThatExpiresTooSoonIsNotRestored(t *testing.T) {
 	require.False(t, result.Changed)
 }
 
-func TestACertificateForSeveralNamesIsOneForEach(t *testing.T) {
+func TestCertificateForSeveralNamesCoversEachName(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org", "www.example.org", "monitoring.example.org")
 	s3.Put(key,
 		certificatestest.Storage(t, certificatestest.New(t, inMonths(1), "example.org", "www.example.org"),
@@ -162,39 +162,39 @@ func TestUnreachableBucketIsNotTreatedAsEmpty(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	s3.Deny()
 	_, err := restore.Run(t.Context())
-	for _, says := range []string{
+	for _, want := range []string{
 		"the backup is unreadable; refusing to treat it as missing: ", "access denied",
 		"check what this server's role may do",
 	} {
-		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, want)
 	}
 	require.NoFileExists(t, restore.File)
 	require.NoFileExists(t, restore.Record)
 }
 
-// The objects that a compromised server may leave in place of acme.json.
+// Objects that a compromised server could leave in place of acme.json.
 func TestUnusableCertificatesDoNotBlockTheNextServer(t *testing.T) {
 	pair, other := certificatestest.New(t, inMonths(3), "example.org"), certificatestest.New(t, inMonths(3), "example.org")
 	good := certificatestest.Storage(t, pair)
 	swapped := pair
 	swapped.Key = other.Key
-	for name, test := range map[string]struct{ text, says string }{
-		"half of it":           {good[:len(good)/2], "is unusable: it is not in the format of Traefik"},
-		"nothing":              {"", "is unusable: it is not in the format of Traefik"},
-		"an empty object":      {"{}", "is unusable: it has no certificate"},
-		"null":                 {"null", "is unusable: it has no certificate"},
-		"a list":               {"[]", "is unusable: it is not in the format of Traefik"},
-		"a number":             {"1e999", "is unusable: it is not in the format of Traefik"},
-		"brackets without end": {strings.Repeat("[", 1<<20), "is unusable: it is not in the format of Traefik"},
-		"no certificates":      {certificatestest.Storage(t), "is unusable: it has no certificate"},
+	for name, test := range map[string]struct{ text, want string }{
+		"truncated":        {good[:len(good)/2], "is unusable: it is not in the format of Traefik"},
+		"empty":            {"", "is unusable: it is not in the format of Traefik"},
+		"an empty object":  {"{}", "is unusable: it has no certificate"},
+		"null":             {"null", "is unusable: it has no certificate"},
+		"a list":           {"[]", "is unusable: it is not in the format of Traefik"},
+		"a number":         {"1e999", "is unusable: it is not in the format of Traefik"},
+		"endless brackets": {strings.Repeat("[", 1<<20), "is unusable: it is not in the format of Traefik"},
+		"no certificates":  {certificatestest.Storage(t), "is unusable: it has no certificate"},
 		"no account": {
 			strings.Replace(good, `"Account"`, `"Other"`, 1), "is unusable: its account of acme is not in the format of Traefik",
 		},
-		"no key of an account": {
-			strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: there is no account of acme in it",
+		"no account key": {
+			strings.Replace(good, `"PrivateKey": "`, `"PrivateKey": "AAAA`, 1), "is unusable: it has no account for acme",
 		},
-		"another one's key": {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
-		"far too much": {
+		"another key": {certificatestest.Storage(t, swapped), "is unusable: its certificate 1 of acme is broken"},
+		"too large": {
 			strings.Repeat("x", 2<<20), "is unusable: get s3://content/" + key + ": the object is unreadable",
 		},
 		"a command to CI": {"{\"\\n::stop-commands::\":{\"Certificates\":[1]}}", "?::stop-commands::"},
@@ -205,12 +205,12 @@ func TestUnusableCertificatesDoNotBlockTheNextServer(t *testing.T) {
 			result, err := restore.Run(t.Context())
 			require.NoError(t, err)
 			require.Contains(t, result.String(), "CERTIFICATES IN THE BACKUP BUCKET ARE UNUSABLE: ")
-			require.Contains(t, result.String(), test.says)
+			require.Contains(t, result.String(), test.want)
 			require.NotContains(t, result.String(), "\n")
-			require.Equal(t, []string{"example.org"}, result.Missing, "it is asked for")
+			require.Equal(t, []string{"example.org"}, result.Missing, "it will be requested")
 			require.NoFileExists(t, restore.File)
 
-			// The certificates restored before stay.
+			// The certificates that were restored before stay.
 			s3.Put(key, good)
 			_, err = restore.Run(t.Context())
 			require.NoError(t, err)
@@ -245,7 +245,7 @@ func TestCertificatesOfOtherNamesAreNotRestored(t *testing.T) {
 	require.Equal(t, []string{"example.org"}, result.Missing)
 }
 
-// It would be served for years, and Traefik would not request another one.
+// The forged certificate would be served for years, and Traefik would not request another one.
 func TestCertificateOfUntrustedAuthorityIsNotRestored(t *testing.T) {
 	restore, s3 := newRestore(t, "example.org")
 	forged := certificatestest.New(t, time.Now().AddDate(70, 0, 0), "example.org")
@@ -254,7 +254,7 @@ func TestCertificateOfUntrustedAuthorityIsNotRestored(t *testing.T) {
 	result, err := restore.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"example.org"}, result.Missing)
-	require.Contains(t, result.String(), "no authority that browsers trust certifies one of the certificates")
+	require.Contains(t, result.String(), "one of the certificates is not from an authority that browsers trust")
 	require.True(t, restore.Roots.AppendCertsFromPEM(forged.Certificate))
 	result, err = restore.Run(t.Context())
 	require.NoError(t, err)
@@ -308,18 +308,18 @@ func FuzzStorage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		storage, err := Parse(text)
-		if err != nil || storage.sound() != nil {
+		if err != nil || storage.validate() != nil {
 			return
 		}
 		storage.Missing([]string{"example.org"})
-		_, again, err := storage.only(func(Certificate) bool { return true })
+		_, again, err := storage.filter(func(Certificate) bool { return true })
 		require.NoError(t, err)
 		_, err = Parse(again)
 		require.NoError(t, err)
 	})
 }
 
-func TestTheRecordIsForMachinesToo(t *testing.T) {
+func TestRecordIsJSON(t *testing.T) {
 	restore, _ := newRestore(t, "example.org")
 	_, err := restore.Run(t.Context())
 	require.NoError(t, err)
@@ -381,7 +381,7 @@ func TestMissingFileHasNoCertificates(t *testing.T) {
 	require.Equal(t, []string{"example.org"}, storage.Missing([]string{"example.org"}))
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err = ReadFile(path)
-	require.NoError(t, err, "Traefik makes an empty one")
+	require.NoError(t, err, "Traefik creates an empty file")
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 	_, err = ReadFile(path)
 	require.ErrorContains(t, err, path+": it is not in the format of Traefik: ")

@@ -25,8 +25,8 @@ import (
 // renews once a day, but not while the VIP is elsewhere: this leaves it at least one day to do so.
 const MinimumValidity = 48 * time.Hour
 
-// trusted reports whether one of the roots certifies the certificate. Without roots, every
-// certificate is trusted.
+// trusted reports whether the certificate chains to one of the roots. If roots is nil, every certificate is
+// trusted.
 func (c Certificate) trusted(roots *x509.CertPool) bool {
 	if roots == nil {
 		return true
@@ -47,10 +47,10 @@ type Storage struct {
 	certificates []Certificate
 }
 
-// Certificate is one in acme.json, with its private key.
+// Certificate is a certificate in acme.json, with its private key.
 type Certificate struct {
 	Leaf *x509.Certificate
-	// chain are the issuers' certificates, in DER.
+	// chain holds the certificates of the issuers, in DER.
 	chain [][]byte
 
 	resolver string
@@ -117,7 +117,7 @@ func ReadFile(path string) (Storage, error) {
 
 func (s Storage) Certificates() []Certificate { return s.certificates }
 
-// For is the certificate that is valid longest for a name; false if there is none.
+// For returns the certificate for a name that is valid longest; exists is false if there is none.
 func (s Storage) For(name string) (longest Certificate, exists bool) {
 	for _, certificate := range s.certificates {
 		if certificate.Leaf.VerifyHostname(name) == nil &&
@@ -128,7 +128,7 @@ func (s Storage) For(name string) (longest Certificate, exists bool) {
 	return longest, exists
 }
 
-// Accounts are the URLs of the accounts at certificate authorities, sorted.
+// Accounts returns the URLs of the accounts with certificate authorities, sorted.
 func (s Storage) Accounts() []string {
 	var accounts []string
 	for _, resolver := range s.resolvers {
@@ -147,7 +147,7 @@ func (s Storage) Holds(leaf *x509.Certificate) bool {
 		func(certificate Certificate) bool { return bytes.Equal(certificate.Leaf.Raw, leaf.Raw) })
 }
 
-// Missing are the names without a certificate.
+// Missing returns the names without a certificate.
 func (s Storage) Missing(names []string) []string {
 	var missing []string
 	for _, name := range names {
@@ -158,9 +158,9 @@ func (s Storage) Missing(names []string) []string {
 	return missing
 }
 
-// sound is why acme.json is not worth a backup: it must have a certificate, and the account that
-// renews it.
-func (s Storage) sound() error {
+// validate returns an error unless acme.json is worth a backup: it must have a certificate, and for each
+// certificate the account that renews it.
+func (s Storage) validate() error {
 	if len(s.certificates) == 0 {
 		return errors.New("it has no certificate")
 	}
@@ -170,14 +170,14 @@ func (s Storage) sound() error {
 			return fmt.Errorf("its account of %s is not in the format of Traefik: %w", certificate.resolver, err)
 		}
 		if owner.Registration == nil || owner.Registration.URI == "" || !isKey(owner.PrivateKey) {
-			return fmt.Errorf("there is no account of %s in it, and certificates are unusable without the one that renews them",
+			return fmt.Errorf("it has no account for %s, and certificates are unusable without the account that renews them",
 				certificate.resolver)
 		}
 	}
 	return nil
 }
 
-// isKey reports whether an account's private key can be one.
+// isKey reports whether der is a private key, in the format of PKCS #1, SEC 1 or PKCS #8.
 func isKey(der []byte) bool {
 	_, err := x509.ParsePKCS1PrivateKey(der)
 	if err != nil {
@@ -189,8 +189,8 @@ func isKey(der []byte) bool {
 	return err == nil
 }
 
-// only drops the certificates that are not to be kept. The text is in the format of acme.json.
-func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, err error) {
+// filter returns the storage without the certificates that keep rejects, and its text in the format of acme.json.
+func (s Storage) filter(keep func(Certificate) bool) (kept Storage, text []byte, err error) {
 	kept.resolvers = map[string]resolver{}
 	for name, all := range s.resolvers {
 		kept.resolvers[name] = resolver{Account: all.Account}
@@ -200,11 +200,11 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 			continue
 		}
 		kept.certificates = append(kept.certificates, certificate)
-		of := kept.resolvers[certificate.resolver]
-		of.Certificates = append(of.Certificates, certificate.raw)
-		kept.resolvers[certificate.resolver] = of
+		entry := kept.resolvers[certificate.resolver]
+		entry.Certificates = append(entry.Certificates, certificate.raw)
+		kept.resolvers[certificate.resolver] = entry
 	}
-	// As Traefik writes it.
+	// Indented, like Traefik's own file.
 	text, err = json.MarshalIndent(kept.resolvers, "", "  ")
 	if err != nil {
 		return Storage{}, nil, fmt.Errorf("cannot write the certificates: %w", err)
@@ -212,10 +212,10 @@ func (s Storage) only(keep func(Certificate) bool) (kept Storage, text []byte, e
 	return kept, text, nil
 }
 
-// Key is the key in the backup bucket of Traefik's certificates and account for a certificate
-// authority: the one with the directory's URL, trusted by the certificates in ca, in PEM. Accounts
-// and certificates of one authority are useless with another, even if that has the same URL, as a
-// test authority has that was created again.
+// Key returns the key, in the backup bucket, of Traefik's certificates and account for a certificate authority.
+// directory is the URL of the authority's ACME directory, and ca its root certificates, in PEM. Certificates and
+// accounts of one authority are useless with another, even if both have the same URL, as with a test authority
+// that was recreated.
 func Key(directory, ca string) string {
 	sum := sha256.Sum256([]byte(directory + "\n" + ca))
 	return "certificates/" + hex.EncodeToString(sum[:8]) + "/acme.json"
@@ -224,7 +224,7 @@ func Key(directory, ca string) string {
 const (
 	// sizeLimit exceeds the size of any acme.json, in bytes.
 	sizeLimit = 1 << 20
-	// requestTimeout bounds one request to the bucket, its retries included.
+	// requestTimeout bounds one request to the bucket, including its retries.
 	requestTimeout = 15 * time.Second
 )
 

@@ -13,8 +13,7 @@ import (
 const (
 	// startTimeout is how long a service may take to become healthy.
 	startTimeout = 60 * time.Second
-	// commandTimeout bounds one command: longer than the grace period of a stopping service, and
-	// than startTimeout.
+	// commandTimeout bounds one command. It exceeds startTimeout and the grace period of a stopping service.
 	commandTimeout = 75 * time.Second
 )
 
@@ -32,7 +31,7 @@ func (s Service) Running(ctx context.Context) (bool, error) {
 	return strings.TrimSpace(running) != "", nil
 }
 
-// Stop stops the service and waits until it has ended. It is no error if the service does not run.
+// Stop stops the service and waits until it has ended. It is not an error if the service is not running.
 func (s Service) Stop(ctx context.Context) error {
 	if _, err := s.run(ctx, "stop", s.Name); err != nil {
 		return fmt.Errorf("cannot stop %s: %w", s.Name, err)
@@ -51,8 +50,7 @@ func (s Service) Start(ctx context.Context) error {
 	return nil
 }
 
-// Restart restarts the service and waits until it is healthy. If the service does not run, it does
-// nothing.
+// Restart restarts the service and waits until it is healthy. If the service is not running, Restart does nothing.
 func (s Service) Restart(ctx context.Context) error {
 	running, err := s.Running(ctx)
 	if err != nil || !running {
@@ -64,7 +62,7 @@ func (s Service) Restart(ctx context.Context) error {
 	return s.Start(ctx)
 }
 
-// run returns the output of a command of `docker compose`.
+// run runs a `docker compose` command and returns its output.
 func (s Service) run(ctx context.Context, args ...string) (string, error) {
 	output, err := proc.System{}.Run(ctx, proc.Command{
 		Dir: s.Project, Args: append([]string{"docker", "compose", "--progress", "plain"}, args...), Timeout: commandTimeout,

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docker replaces Docker by a program that records its calls, and then runs the script. It returns
-// a service and the calls so far.
+// docker replaces Docker by a program that records its calls, and then runs the script. It returns a service, and
+// a function that returns the calls so far.
 func docker(t *testing.T, name, script string) (service Service, calls func() []string) {
 	t.Helper()
 	programs, project := t.TempDir(), t.TempDir()
@@ -36,13 +36,13 @@ func TestRestartWaitsUntilTraefikIsHealthy(t *testing.T) {
 	}, calls())
 }
 
-func TestATraefikThatDoesNotRunIsNotStarted(t *testing.T) {
+func TestStoppedTraefikIsNotStarted(t *testing.T) {
 	traefik, calls := docker(t, "traefik", "")
 	require.NoError(t, traefik.Restart(t.Context()))
 	require.Len(t, calls(), 1)
 }
 
-func TestPrometheusHasEndedWhenItWasStoppedAndIsHealthyWhenItWasStarted(t *testing.T) {
+func TestStopAndStartWaitForPrometheus(t *testing.T) {
 	prometheus, calls := docker(t, "prometheus", "")
 	require.NoError(t, prometheus.Stop(t.Context()))
 	require.NoError(t, prometheus.Start(t.Context()))

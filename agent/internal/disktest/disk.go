@@ -1,4 +1,4 @@
-// Package disktest makes disks for tests.
+// Package disktest provides disks for tests.
 package disktest
 
 import (
@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Small mounts a file system of one MiB until the test ends, and returns its directory. It skips
-// the test if it may not mount.
+// Small mounts a file system of 1 MiB until the test ends, and returns its directory. It skips the test if the
+// process is not allowed to mount.
 func Small(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -16,11 +16,11 @@ func Small(t *testing.T) string {
 	}
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("no small disk can be mounted here: %v", err)
+		t.Skipf("cannot mount a small disk: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(disk, 0); err != nil {
-			t.Errorf("unmount the small disk: %v", err)
+			t.Errorf("cannot unmount the small disk: %v", err)
 		}
 	})
 	return disk

@@ -1,4 +1,5 @@
-// Package engine asks Docker's engine by its API. The docker command would start three programs for each question.
+// Package engine queries Docker's engine through its API. The docker command would start three programs for each
+// query.
 package engine
 
 import (
@@ -17,19 +18,20 @@ import (
 )
 
 const (
-	// Socket is where the engine of a server listens.
+	// Socket is the path of the engine's socket on a server.
 	Socket = "/run/docker.sock"
-	// answerTimeout bounds one request. maxAnswer is how many bytes of an answer are read, maxQuoted how many are quoted.
-	answerTimeout = 10 * time.Second
-	maxAnswer     = 1 << 20
-	maxQuoted     = 200
+	// requestTimeout bounds one request. maxResponse is how many bytes of a response are read, and maxQuoted how
+	// many of them an error quotes.
+	requestTimeout = 10 * time.Second
+	maxResponse    = 1 << 20
+	maxQuoted      = 200
 
 	serviceLabel = "com.docker.compose.service"
 	dirLabel     = "com.docker.compose.project.working_dir"
 	oneOffLabel  = "com.docker.compose.oneoff"
 )
 
-// statusError is an answer with another status than 200.
+// statusError is a response with a status other than 200.
 type statusError struct {
 	code int
 	text string
@@ -43,36 +45,36 @@ func (e statusError) Error() string {
 type Container struct {
 	Name    string
 	Service string
-	// State is Docker's word: created, running, paused, restarting, removing, exited or dead.
+	// State is the state in Docker's terms: created, running, paused, restarting, removing, exited or dead.
 	State string
-	// Status is Docker's sentence, such as "Restarting (1) 3 seconds ago".
+	// Status is Docker's description of the state, such as "Restarting (1) 3 seconds ago".
 	Status string
-	// Health is starting, healthy or unhealthy, and empty when the container does not run or has no health check.
+	// Health is starting, healthy or unhealthy, or "" if the container is not running or has no health check.
 	Health   string
 	ExitCode int
 	// Restarts is how often the engine has restarted the container.
 	Restarts int
 }
 
-// Engine is the engine at a socket.
+// Engine is a client of the engine that listens on a socket.
 type Engine struct {
 	socket, services *http.Client
 }
 
-// New returns the engine at the path of a Unix socket.
+// New returns a client of the engine that listens on the Unix socket at this path.
 func New(socket string) Engine {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	// A connection to a service would stay open until the next question.
+	// Without keep-alives, because a connection to a service would stay open until the next request.
 	return Engine{
-		socket:   &http.Client{Timeout: answerTimeout, Transport: &http.Transport{DialContext: dial}},
-		services: &http.Client{Timeout: answerTimeout, Transport: &http.Transport{DisableKeepAlives: true}},
+		socket:   &http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial}},
+		services: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 }
 
-// Containers returns the containers of the services of the compose project in a directory, those that do not run
-// included. Containers of docker compose run are left out.
+// Containers returns the containers of the services of the compose project in a directory, including those that
+// are not running. It omits containers of docker compose run.
 func (e Engine) Containers(ctx context.Context, dir string) ([]Container, error) {
 	found, err := e.list(ctx, dir, "")
 	if err != nil {
@@ -120,7 +122,7 @@ type entry struct {
 	}
 }
 
-// list returns the containers of a project, and of one of its services if that is not "".
+// list returns the containers of a project, or of one of its services if service is not "".
 func (e Engine) list(ctx context.Context, dir, service string) ([]entry, error) {
 	labels := []string{dirLabel + "=" + dir, oneOffLabel + "=False"}
 	if service != "" {
@@ -132,7 +134,7 @@ func (e Engine) list(ctx context.Context, dir, service string) ([]entry, error) 
 	}
 	query := url.Values{"all": {"true"}, "filters": {string(filters)}}
 	var found []entry
-	if err := e.ask(ctx, "/containers/json?"+query.Encode(), &found); err != nil {
+	if err := e.query(ctx, "/containers/json?"+query.Encode(), &found); err != nil {
 		return nil, fmt.Errorf("cannot list the containers: %w", err)
 	}
 	slices.SortFunc(found, func(a, b entry) int { return slices.Compare(a.Names, b.Names) })
@@ -149,7 +151,7 @@ func (e Engine) inspect(ctx context.Context, listed entry) (Container, error) {
 			Health   *struct{ Status string }
 		}
 	}
-	if err := e.ask(ctx, "/containers/"+listed.ID+"/json", &detail); err != nil {
+	if err := e.query(ctx, "/containers/"+listed.ID+"/json", &detail); err != nil {
 		return Container{}, fmt.Errorf("cannot inspect container %s: %w", listed.ID, err)
 	}
 	c := Container{
@@ -157,7 +159,7 @@ func (e Engine) inspect(ctx context.Context, listed entry) (Container, error) {
 		ExitCode: detail.State.ExitCode, Restarts: detail.RestartCount,
 	}
 	if len(detail.Name) > 0 {
-		c.Name = detail.Name[1:] // which begins with a slash
+		c.Name = detail.Name[1:] // without the leading slash
 	}
 	if c.State == "running" && detail.State.Health != nil && detail.State.Health.Status != "none" {
 		c.Health = detail.State.Health.Status
@@ -165,14 +167,14 @@ func (e Engine) inspect(ctx context.Context, listed entry) (Container, error) {
 	return c, nil
 }
 
-// ask decodes the engine's answer into a value.
-func (e Engine) ask(ctx context.Context, path string, into any) error {
-	answer, err := get(ctx, e.socket, "http://docker"+path)
+// query requests a path of the API and decodes the response into a value.
+func (e Engine) query(ctx context.Context, path string, into any) error {
+	body, err := get(ctx, e.socket, "http://docker"+path)
 	if err != nil {
-		return fmt.Errorf("cannot ask Docker: %w", err)
+		return fmt.Errorf("cannot query Docker: %w", err)
 	}
-	if err := json.Unmarshal(answer, into); err != nil {
-		return fmt.Errorf("cannot read the answer of Docker: %w", err)
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("cannot parse the response of Docker: %w", err)
 	}
 	return nil
 }
@@ -184,14 +186,14 @@ func get(ctx context.Context, client *http.Client, target string) ([]byte, error
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		// Without the URL, whose query is encoded.
+		// Omit the URL, whose query is encoded.
 		if failed, ok := errors.AsType[*url.Error](err); ok {
 			err = failed.Err
 		}
 		return nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	switch {
 	case err != nil:
 		return nil, err

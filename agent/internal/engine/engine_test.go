@@ -36,7 +36,7 @@ func TestContainersOfTheProjectAreFoundWithTheirStates(t *testing.T) {
 	}, found)
 }
 
-func TestServiceIsAskedAtTheAddressOfItsContainer(t *testing.T) {
+func TestServiceIsRequestedAtAddressOfItsContainer(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RequestURI() != "/query?a=b" {
 			http.Error(w, "no such page", http.StatusBadGateway)
@@ -61,9 +61,9 @@ func TestServiceIsAskedAtTheAddressOfItsContainer(t *testing.T) {
 	require.EqualError(t, err, "service web is not running")
 }
 
-func TestEngineThatDoesNotAnswerIsAnError(t *testing.T) {
+func TestUnreachableOrInvalidEngineIsAnError(t *testing.T) {
 	_, err := New(filepath.Join(t.TempDir(), "docker.sock")).Containers(t.Context(), dir)
-	require.ErrorContains(t, err, "cannot list the containers: cannot ask Docker: dial unix ")
+	require.ErrorContains(t, err, "cannot list the containers: cannot query Docker: dial unix ")
 
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	listener, err := net.Listen("unix", socket)
@@ -73,6 +73,6 @@ func TestEngineThatDoesNotAnswerIsAnError(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	_, err = New(socket).Containers(t.Context(), dir)
-	require.EqualError(t, err, "cannot list the containers: cannot read the answer of Docker: "+
+	require.EqualError(t, err, "cannot list the containers: cannot parse the response of Docker: "+
 		"invalid character 'N' looking for beginning of value")
 }

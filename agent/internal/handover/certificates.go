@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// firstRetry is the time from the arrival of the VIP to the first check that all certificates are
-	// present, and lastRetry the longest between two checks. In between it doubles: Let's Encrypt
-	// allows five failures an hour for each name.
+	// firstRetry is the delay from the arrival of the VIP to the first check for missing certificates, and
+	// lastRetry the longest delay between two checks. In between, the delay doubles: Let's Encrypt allows five
+	// failures per hour for each name.
 	firstRetry = 2 * time.Minute
 	lastRetry  = time.Hour
 )
@@ -23,7 +23,7 @@ type Certificates interface {
 type certificateRetry struct {
 	pause time.Duration
 	next  time.Time
-	// missed reports whether the last check found some missing.
+	// missed reports whether the last check found missing certificates.
 	missed bool
 }
 
@@ -32,8 +32,8 @@ func (r *certificateRetry) restart() {
 	r.pause, r.next = firstRetry, time.Now().Add(firstRetry)
 }
 
-// requestCertificates makes the proxy request missing certificates again: a DNS record may have
-// been late, or the certificate authority unreachable.
+// requestCertificates makes the proxy request missing certificates again: a DNS record may have been late, or the
+// certificate authority unreachable.
 func (w *Watcher) requestCertificates() {
 	r := &w.missing
 	if time.Now().Before(r.next) {

@@ -25,7 +25,7 @@ type holderRecord struct {
 
 	// since is when the VIP arrived.
 	since time.Time
-	// stored and flagged report whether the bucket and the file say so.
+	// stored reports whether the record is in the bucket, and flagged whether the file exists.
 	stored, flagged bool
 	// displaced reports whether the last check found another server in the record.
 	displaced bool
@@ -62,8 +62,8 @@ func (h *holderRecord) keep(ctx context.Context, observed bool) {
 	}
 }
 
-// verify makes keep write the record again if it is missing, invalid, or names another server for
-// the second time: the metadata service may be late, and the other server right.
+// verify makes keep write the record again if it is missing or invalid, or if it names another server for the
+// second time in a row: the metadata service may lag, and the record may be correct.
 func (h *holderRecord) verify(ctx context.Context) {
 	h.nextCheck = time.Now().Add(holderPause)
 	holder, err := ReadHolder(ctx, h.store)

@@ -11,7 +11,7 @@ import (
 	"immutable-infra/agent/internal/imdstest"
 )
 
-// serveMetadata is a metadata service with this response about the public address.
+// serveMetadata serves metadata with this response about the public address.
 func serveMetadata(t *testing.T, status int, text string) {
 	t.Helper()
 	imdstest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -31,11 +31,11 @@ func TestMetadataServiceReturnsThePublicAddress(t *testing.T) {
 		want   netip.Addr
 		err    string
 	}{
-		"an address":  {http.StatusOK, "198.51.100.7", vip, ""},
-		"a line":      {http.StatusOK, "198.51.100.7\n", vip, ""},
-		"no address":  {http.StatusNotFound, "<h1>404</h1>", none, ""},
-		"turned off":  {http.StatusForbidden, "", none, "cannot get the public address: "},
-		"other words": {http.StatusOK, "soon", none, "cannot parse the public address: "},
+		"an address": {http.StatusOK, "198.51.100.7", vip, ""},
+		"newline":    {http.StatusOK, "198.51.100.7\n", vip, ""},
+		"no address": {http.StatusNotFound, "<h1>404</h1>", noAddress, ""},
+		"turned off": {http.StatusForbidden, "", noAddress, "cannot get the public address: "},
+		"not an IP":  {http.StatusOK, "soon", noAddress, "cannot parse the public address: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveMetadata(t, test.status, test.text)

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Multi combines several Data, in order. If one fails, the others are called nevertheless.
+// Multi combines several Data, in order. A failure of one does not prevent the calls of the others.
 type Multi []Data
 
 func (m Multi) Release(ctx context.Context) error {

@@ -4,11 +4,11 @@ package handover
 type ProxyState string
 
 const (
-	// Waiting: it serves, and requests no certificates, since the VIP leads elsewhere.
+	// Waiting: the proxy serves, but requests no certificates, since another server holds the VIP.
 	Waiting ProxyState = "waiting"
-	// Serving: it serves, and requests the certificates that are missing.
+	// Serving: the proxy serves, and requests missing certificates.
 	Serving ProxyState = "serving"
-	// Draining: as Serving, and each response asks its visitor to reconnect.
+	// Draining: like Serving, and each response asks the visitor to reconnect.
 	Draining ProxyState = "draining"
 )
 
@@ -16,7 +16,7 @@ const (
 type Proxy interface {
 	// State returns the state that any process set last, or "" if that is unknown.
 	State() (ProxyState, error)
-	// Set sets the state. Serving has the proxy request missing certificates even if it was in that
-	// state before.
+	// Set sets the state. Serving makes the proxy request missing certificates, even if it was in that state
+	// before.
 	Set(state ProxyState) error
 }

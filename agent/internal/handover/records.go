@@ -34,10 +34,10 @@ const (
 	MaxWindow = 10 * time.Minute
 )
 
-// errInvalid is the error of a record that was read and cannot be parsed.
+// errInvalid is the error of a record that can be read but not parsed.
 var errInvalid = errors.New("invalid")
 
-// Holder says which server holds the VIP.
+// Holder is the record of which server holds the VIP.
 type Holder struct {
 	// Server is an EC2 instance ID, as in the other records.
 	Server string `json:"server"`
@@ -45,7 +45,7 @@ type Holder struct {
 	Since time.Time `json:"since"`
 }
 
-// HandoverRequest says that a successor is ready.
+// HandoverRequest is the request of a successor that is ready.
 type HandoverRequest struct {
 	// ID differs between the requests of one server.
 	ID        string    `json:"id"`
@@ -55,7 +55,7 @@ type HandoverRequest struct {
 	Expires time.Time `json:"expires"`
 }
 
-// HandoverAck says that the holder has handed over.
+// HandoverAck is the holder's confirmation that it has handed over.
 type HandoverAck struct {
 	// Request is the ID of the request.
 	Request      string    `json:"announcement"`
@@ -65,8 +65,8 @@ type HandoverAck struct {
 
 // Store is the backup bucket. Its errors are those of package bucket.
 type Store interface {
-	// Read returns an object of at most limit bytes, and its ETag. An object that
-	// still has knownETag is bucket.ErrNotModified.
+	// Read returns an object of at most limit bytes, and its ETag. If the object still has knownETag, the error is
+	// bucket.ErrNotModified.
 	Read(ctx context.Context, key, knownETag string, limit int64) (content []byte, etag string, err error)
 	// Put writes an object.
 	Put(ctx context.Context, key string, content []byte, contentType string) error
@@ -91,11 +91,11 @@ func IsName(text string) bool {
 	return text != "" && len(text) <= 200 && strings.Trim(text, nameCharacters) == ""
 }
 
-// inForce reports whether the request has not expired. The zero request never is in force.
+// inForce reports whether the request has not expired. The zero request is never in force.
 func (r HandoverRequest) inForce() bool { return time.Now().Before(r.Expires) }
 
-// read fetches a record. Its errors are those of Store.Read, and errInvalid. With the latter it
-// returns the ETag, if the record was read at all, so that the record need not be read again.
+// read fetches a record. Its errors are those of Store.Read, and errInvalid. With errInvalid, it returns the ETag
+// of a record that was read, so that the record need not be read again.
 func read[R record](ctx context.Context, store Store, key, knownETag string) (fetched R, etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -115,8 +115,7 @@ func read[R record](ctx context.Context, store Store, key, knownETag string) (fe
 	return fetched, etag, nil
 }
 
-// ReadHolder reads which server holds the VIP. Errors are those of Store.Read, or that the record is
-// invalid.
+// ReadHolder reads which server holds the VIP. Its errors are those of Store.Read, and errInvalid.
 func ReadHolder(ctx context.Context, store Store) (Holder, error) {
 	holder, _, err := read[Holder](ctx, store, HolderKey, "")
 	return holder, err

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A server hands over to an older or a newer one: a rollback updates to an older program.
+// A server may hand over to an older or a newer one: a rollback updates to an older program.
 func TestRecordsKeepTheFieldsThatOtherVersionsRead(t *testing.T) {
 	at := time.Date(2026, time.November, 23, 4, 39, 21, 0, time.UTC)
 	for want, record := range map[string]record{

@@ -1,9 +1,9 @@
 package handover
 
-// state is where a server is in the life that ends with its successor.
+// state is the state of a server between its start and its replacement by a successor.
 //
-// The server drains while it is handingOver, handedOver, resuming, recovering or replaced: the proxy
-// asks each visitor to come back on a new connection.
+// The server drains while it is handingOver, handedOver, resuming, recovering or replaced: the proxy asks each
+// visitor to reconnect.
 //
 //	[*] --> starting: not drained
 //	[*] --> restarted: drained
@@ -29,13 +29,13 @@ package handover
 //	recovering --> resuming: noRequest
 //	recovering --> replaced: vipAbsent
 //
-// An event that a state has no transition for leaves the state as it is.
+// An event without a transition leaves the state unchanged.
 type state string
 
 const (
-	// starting: the metadata service has not answered yet.
+	// starting: the metadata service has not responded yet.
 	starting state = "starting"
-	// restarted: as starting, and an earlier process left the server drained.
+	// restarted: like starting, but an earlier process left the server drained.
 	restarted state = "restarted"
 	// standby: another server holds the VIP. The proxy requests no certificates.
 	standby state = "standby"
@@ -58,7 +58,7 @@ const (
 type event string
 
 const (
-	// vipPresent and vipAbsent are the metadata service's answers.
+	// vipPresent and vipAbsent are the responses of the metadata service.
 	vipPresent event = "vipPresent"
 	vipAbsent  event = "vipAbsent"
 	// requested: the bucket holds a request that is in force and not acknowledged.
@@ -71,7 +71,7 @@ const (
 	resumed event = "resumed"
 )
 
-// transitions is what type state draws.
+// transitions returns the transitions in the diagram of type state.
 func transitions() map[state]map[event]state {
 	return map[state]map[event]state{
 		starting:    {vipAbsent: standby, vipPresent: active},

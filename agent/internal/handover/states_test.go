@@ -22,35 +22,35 @@ var errFault = errors.New("injected")
 // reach starts a server and brings it into a state in which it stays until an event.
 func reach(t *testing.T, s state) *server {
 	t.Helper()
-	silentCloud := func(s *server) { s.cloud.answer(none, errFault) }
+	silentCloud := func(s *server) { s.cloud.answer(noAddress, errFault) }
 	noRelease := func(s *server) { s.data.release = func(context.Context) error { return errFault } }
 	noResume := func(s *server) { s.data.resume = func(context.Context) error { return errFault } }
 	noBucket := func(s *server) { s.bucket.fail("GET "+RequestKey, errFault) }
 	switch s {
 	case starting:
-		return start(t, none, silentCloud)
+		return start(t, noAddress, silentCloud)
 	case restarted:
-		return start(t, none, silentCloud, leaveDraining)
+		return start(t, noAddress, silentCloud, leaveDraining)
 	case standby:
-		return start(t, another)
+		return start(t, otherAddress)
 	case active:
 		return start(t, vip)
 	case handingOver:
 		server := start(t, vip, noRelease)
 		server.bucket.announce(t, "i-new", 2*time.Minute)
-		after(6 * time.Second)
+		advance(6 * time.Second)
 		return server
 	case handedOver:
 		server := start(t, vip)
 		server.bucket.announce(t, "i-new", 2*time.Minute)
-		after(6 * time.Second)
+		advance(6 * time.Second)
 		return server
 	case resuming:
 		return start(t, vip, leaveDraining, noResume)
 	case replaced:
 		server := reach(t, handedOver)
-		server.cloud.answer(another, nil)
-		after(2 * time.Second)
+		server.cloud.answer(otherAddress, nil)
+		advance(2 * time.Second)
 		return server
 	case recovering:
 		return start(t, vip, leaveDraining, noBucket)
@@ -60,7 +60,7 @@ func reach(t *testing.T, s state) *server {
 	}
 }
 
-// raise causes an event, as far as the state allows it.
+// raise causes an event, as far as the state allows, and waits for its effects.
 func raise(t *testing.T, s *server, e event) {
 	t.Helper()
 	wait := 2 * time.Second
@@ -68,7 +68,7 @@ func raise(t *testing.T, s *server, e event) {
 	case vipPresent:
 		s.cloud.answer(vip, nil)
 	case vipAbsent:
-		s.cloud.answer(another, nil)
+		s.cloud.answer(otherAddress, nil)
 	case requested:
 		s.bucket.fail("GET "+RequestKey, nil)
 		s.bucket.announce(t, "i-newer", 5*time.Minute)
@@ -82,7 +82,7 @@ func raise(t *testing.T, s *server, e event) {
 	default:
 		require.Fail(t, "unknown event", e)
 	}
-	after(wait)
+	advance(wait)
 }
 
 // effects are the effects of a transition and of those that follow from it within a check.
@@ -153,7 +153,7 @@ func expected() map[state]map[event]effects {
 }
 
 // All pairs of a state and an event, also those without a transition.
-func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
+func TestEachEventInEachStateFollowsTheDiagram(t *testing.T) {
 	tested := 0
 	for _, from := range []state{
 		starting, restarted, standby, active, handingOver, handedOver, resuming, replaced, recovering,
@@ -166,18 +166,18 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 					defer s.stop()
 					require.Equal(t, from, s.watcher.state)
 					s.transitions, s.data.calls = nil, nil
-					proxy := s.proxy.is()
+					proxy := s.proxy.current()
 					raise(t, s, e)
 					passed := slices.DeleteFunc(s.transitions,
 						func(passed string) bool { return passed == "handingOver requested handingOver" && e != requested })
 					if !exists {
 						require.Empty(t, passed)
 						require.Equal(t, from, s.watcher.state)
-						require.Equal(t, proxy, s.proxy.is())
+						require.Equal(t, proxy, s.proxy.current())
 						return
 					}
 					require.Equal(t, append([]string{fmt.Sprintf("%s %s %s", from, e, want.to)}, want.then...), passed)
-					require.Equal(t, want.proxy, s.proxy.is())
+					require.Equal(t, want.proxy, s.proxy.current())
 					require.Equal(t, want.holder, fileExists(s.holder))
 					require.Equal(t, want.calls, slices.Compact(s.data.calls))
 				})
@@ -196,7 +196,7 @@ func TestEachEventLeadsFromEachStateWhereTheDiagramSays(t *testing.T) {
 
 var arrow = regexp.MustCompile(`(?m)^\s*(\w+) --> (\w+): (\w+)$`)
 
-// arrows are the transitions of a diagram or, without one, of the program, as "from event to".
+// arrows returns the transitions of a diagram, as "from event to".
 func arrows(diagram string) []string {
 	var drawn []string
 	for _, match := range arrow.FindAllStringSubmatch(diagram, -1) {

@@ -23,7 +23,7 @@ type Successor struct {
 	Wait time.Duration
 	// Window is how long the request is in force: by then the VIP should have moved.
 	Window time.Duration
-	// Out gets a line about the outcome.
+	// Out receives a line about the outcome.
 	Out io.Writer
 }
 
@@ -73,7 +73,7 @@ func (s Successor) TakeOver(ctx context.Context) error {
 	return nil
 }
 
-// resume starts to collect if no other server does.
+// resume starts collecting data, on a server without another one to take over from.
 func (s Successor) resume(ctx context.Context) error {
 	if err := s.Data.Resume(ctx); err != nil {
 		return fmt.Errorf("cannot start collecting data: %w", err)
@@ -81,8 +81,7 @@ func (s Successor) resume(ctx context.Context) error {
 	return nil
 }
 
-// await waits for the acknowledgment of a request. If there is none, the error is that of the last
-// read.
+// await waits for the acknowledgment of a request. Without one, the error is that of the last read.
 func (s Successor) await(ctx context.Context, id string) (acknowledged bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Wait)
 	defer cancel()

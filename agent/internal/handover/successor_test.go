@@ -13,7 +13,7 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// newSuccessor is a ready server named i-new, and its output.
+// newSuccessor returns a ready server named i-new, its data, and its output.
 func newSuccessor(store *memory) (successor Successor, data *collected, out *bytes.Buffer) {
 	data, out = &collected{}, &bytes.Buffer{}
 	return Successor{
@@ -23,20 +23,20 @@ func newSuccessor(store *memory) (successor Successor, data *collected, out *byt
 
 const oldHolds = `{"server":"i-old","since":"2026-11-23T04:39:21Z"}`
 
-func TestTheOldServerHandsOverToTheNewOne(t *testing.T) {
+func TestOldServerHandsOverToNewServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := start(t, vip)
 		defer old.stop()
-		after(1300 * time.Millisecond)
+		advance(1300 * time.Millisecond)
 		successor, data, out := newSuccessor(old.bucket)
 		begin := time.Now()
 		require.NoError(t, successor.TakeOver(t.Context()))
-		// 0.7 seconds until the old server's check, three for its visitors, and the rest until this
-		// one's next read.
+		// 0.7 seconds until the old server's check, three for its visitors, and the rest until the new server's
+		// next read.
 		require.Equal(t, "handover: i-old handed over after 3.8 s\n", out.String())
 		require.Equal(t, []string{"release"}, old.data.taken())
 		require.Equal(t, []string{"restore"}, data.taken())
-		require.Equal(t, Draining, old.proxy.is())
+		require.Equal(t, Draining, old.proxy.current())
 		announcement := stored[HandoverRequest](t, old.bucket, RequestKey)
 		require.Equal(t, "i-new", announcement.Server)
 		require.Equal(t, begin.UTC(), announcement.Requested)
@@ -67,11 +67,11 @@ func TestFirstServerDoesNotWait(t *testing.T) {
 		require.Zero(t, time.Since(begin))
 		require.Equal(t, "handover: no previous server\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Equal(t, []string{"resume"}, data.taken(), "nobody else collects")
+		require.Equal(t, []string{"resume"}, data.taken(), "no other server collects")
 	})
 }
 
-func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
+func TestServerDoesNotTakeOverFromItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		store.write(HolderKey, `{"server":"i-new","since":"2026-11-23T04:39:21Z"}`)
@@ -79,14 +79,14 @@ func TestAServerDoesNotTakeOverFromItself(t *testing.T) {
 		require.NoError(t, successor.TakeOver(t.Context()))
 		require.Equal(t, "handover: this server already holds the VIP\n", out.String())
 		require.Empty(t, writes(store.takeRequests()))
-		require.Equal(t, []string{"resume"}, data.taken(), "its own data are authoritative")
+		require.Equal(t, []string{"resume"}, data.taken(), "its own data is authoritative")
 	})
 }
 
 func TestWaitForDeadServerIsBounded(t *testing.T) {
 	for name, prepare := range map[string]func(*memory){
-		"it never answered":       func(*memory) {},
-		"it answered another one": func(m *memory) { m.write(AckKey, `{"announcement":"i-new-1","server":"i-old"}`) },
+		"no acknowledgment":            func(*memory) {},
+		"acknowledged another request": func(m *memory) { m.write(AckKey, `{"announcement":"i-new-1","server":"i-old"}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,10 +107,10 @@ func TestWaitForDeadServerIsBounded(t *testing.T) {
 func TestUnreadableAcknowledgmentIsIgnoredAndReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(*memory)
-		says    string
+		want    string
 	}{
-		"out of reach": {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
-		"not understood": {
+		"unreachable": {func(m *memory) { m.fail("GET "+AckKey, errors.New("no route to host")) }, "no route to host"},
+		"invalid": {
 			func(m *memory) { m.write(AckKey, "{}") }, "handover/answer.json is invalid: a required field is missing",
 		},
 	} {
@@ -121,7 +121,7 @@ func TestUnreadableAcknowledgmentIsIgnoredAndReported(t *testing.T) {
 				test.prepare(store)
 				successor, _, out := newSuccessor(store)
 				require.NoError(t, successor.TakeOver(t.Context()))
-				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.says+")\n",
+				require.Equal(t, "handover: i-old did not answer within 30s: continuing without its last data ("+test.want+")\n",
 					out.String())
 			})
 		})
@@ -156,7 +156,7 @@ $`, out.String())
 
 func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 	const advice = "access denied: check what this server's role may do in the backup bucket"
-	for request, says := range map[string]string{
+	for request, want := range map[string]string{
 		"GET " + HolderKey:  "cannot read which server holds the VIP: " + advice,
 		"PUT " + RequestKey: "cannot request the handover: " + advice,
 	} {
@@ -165,7 +165,7 @@ func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 			store.write(HolderKey, oldHolds)
 			store.fail(request, bucket.ErrDenied)
 			successor, data, out := newSuccessor(store)
-			require.EqualError(t, successor.TakeOver(t.Context()), says)
+			require.EqualError(t, successor.TakeOver(t.Context()), want)
 			require.Empty(t, out.String())
 			require.Empty(t, data.taken())
 		})

@@ -14,7 +14,7 @@ import (
 // the journal.
 type errorThrottle struct {
 	log *slog.Logger
-	// kinds has the kind of failure of each job whose last attempt failed.
+	// kinds maps each job whose last attempt failed to the kind of its failure.
 	kinds map[string]string
 }
 
@@ -42,8 +42,8 @@ func (t errorThrottle) ok(job string, err error) bool {
 	return false
 }
 
-// kind distinguishes failures. Their texts do not, because each response of S3 has its own request
-// ID.
+// kind classifies a failure. The texts of errors cannot be compared, because each response of S3 has its own
+// request ID.
 func kind(err error) string {
 	for _, kind := range []error{bucket.ErrNotFound, bucket.ErrNoBucket, bucket.ErrDenied, errInvalid} {
 		if errors.Is(err, kind) {

@@ -22,8 +22,8 @@ type Data interface {
 	Restore(ctx context.Context) error
 }
 
-// Watcher runs on each server all its life. It serves and records that the server holds the VIP, and
-// hands over to a successor that requests it. Type state draws its states.
+// Watcher runs for the whole life of a server. While the server holds the VIP, it makes the proxy serve, records
+// the holder, and hands over to a successor that requests it. Its states are those of type state.
 type Watcher struct {
 	Server       string
 	VIP          netip.Addr
@@ -32,11 +32,11 @@ type Watcher struct {
 	Data         Data
 	Proxy        Proxy
 	Certificates Certificates
-	// HolderFile exists while this server is recorded as the holder of the VIP; "" is no file.
+	// HolderFile exists while this server is recorded as the holder of the VIP; "" for none.
 	HolderFile string
 	// Poll is the pause between two checks.
 	Poll time.Duration
-	// Drain is how long visitors are asked to reconnect before the server hands over.
+	// Drain is how long the proxy asks visitors to reconnect before the server hands over.
 	Drain time.Duration
 	Log   *slog.Logger
 
@@ -49,11 +49,11 @@ type Watcher struct {
 	// drained is when the proxy began to drain; zero while it does not.
 	drained time.Time
 
-	// request is the last one that the server began to follow; its ID is "" if none is known.
+	// request is the last request that the server acted on; its ID is "" if there is none.
 	request HandoverRequest
 	// closed is the ID of a request that ended because the VIP came back.
 	closed string
-	// etag is that of the request that needs no more work, and read whether the bucket ever answered.
+	// etag is that of a request that needs no more work, and read reports whether the bucket has ever responded.
 	etag string
 	read bool
 }
@@ -73,7 +73,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// start continues the state that an earlier process left.
+// start restores the state that an earlier process left.
 func (w *Watcher) start() {
 	w.throttle = newErrorThrottle(w.Log)
 	w.holder = holderRecord{server: w.Server, store: w.Store, file: w.HolderFile, log: w.Log, throttle: w.throttle}
@@ -93,15 +93,15 @@ func (w *Watcher) check(ctx context.Context) {
 	case starting, restarted:
 		return
 	case standby:
-		w.show(Waiting)
+		w.setProxy(Waiting)
 		w.holder.withdraw()
 		return
 	case replaced:
 		w.holder.withdraw()
 		return
 	case active:
-		// First: visitors may be waiting for a certificate.
-		w.show(Serving)
+		// Before anything else, because visitors may be waiting for a certificate.
+		w.setProxy(Serving)
 	}
 	w.holder.keep(ctx, observed)
 	if request, etag, found := w.readRequest(ctx); found {
@@ -118,7 +118,7 @@ func (w *Watcher) check(ctx context.Context) {
 	}
 }
 
-// apply follows the transition of an event, if the state has one.
+// apply applies the transition of an event, if the state has one.
 func (w *Watcher) apply(e event) (from state, exists bool) {
 	from = w.state
 	to, exists := transitions()[from][e]
@@ -129,11 +129,11 @@ func (w *Watcher) apply(e event) (from state, exists bool) {
 	return from, exists
 }
 
-// observeVIP asks whether this server holds the VIP, and reports whether the metadata service
-// answered. Without an answer the state does not change.
-func (w *Watcher) observeVIP(ctx context.Context) (answered bool) {
+// observeVIP checks whether this server holds the VIP, and reports whether the metadata service responded. Without
+// a response, the state does not change.
+func (w *Watcher) observeVIP(ctx context.Context) (responded bool) {
 	address, err := w.Metadata.PublicIPv4(ctx)
-	if !w.throttle.ok("ask the metadata service", err) {
+	if !w.throttle.ok("query the metadata service", err) {
 		return false
 	}
 	observed := vipAbsent
@@ -156,8 +156,8 @@ func (w *Watcher) observeVIP(ctx context.Context) (answered bool) {
 	return true
 }
 
-// show puts the proxy into a state, unless it already is.
-func (w *Watcher) show(state ProxyState) (ok bool) {
+// setProxy puts the proxy into a state, unless it already is in it.
+func (w *Watcher) setProxy(state ProxyState) (ok bool) {
 	if w.proxy == state {
 		return true
 	}
@@ -206,7 +206,7 @@ func (w *Watcher) readRequest(ctx context.Context) (request HandoverRequest, eta
 	return request, etag, true
 }
 
-// handOver asks visitors to reconnect, uploads the last data and acknowledges the request. After a
+// handOver makes the proxy ask visitors to reconnect, uploads the last data and acknowledges the request. After a
 // failure, the next check starts over.
 func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag string) {
 	w.apply(requested)
@@ -218,7 +218,7 @@ func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag st
 		w.drained = time.Now()
 	}
 	// A proxy that cannot drain must not hold up the successor: the move then cuts open connections.
-	w.show(Draining)
+	w.setProxy(Draining)
 	select {
 	case <-ctx.Done():
 		return
@@ -241,7 +241,7 @@ func (w *Watcher) handOver(ctx context.Context, request HandoverRequest, etag st
 
 // resume makes the server serve and collect again.
 func (w *Watcher) resume(ctx context.Context) {
-	if !w.show(Serving) || !w.throttle.ok("resume collecting data", w.Data.Resume(ctx)) {
+	if !w.setProxy(Serving) || !w.throttle.ok("resume collecting data", w.Data.Resume(ctx)) {
 		return
 	}
 	if w.request.ID != "" {

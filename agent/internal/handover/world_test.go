@@ -78,7 +78,7 @@ func (m *memory) request(ctx context.Context, what string) error {
 	return ctx.Err()
 }
 
-// fail makes a request return an error; nil ends that.
+// fail makes a request return an error, until it is called with nil.
 func (m *memory) fail(what string, err error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -110,7 +110,7 @@ func writes(requests []string) []string {
 	return slices.DeleteFunc(requests, func(request string) bool { return strings.HasPrefix(request, "GET ") })
 }
 
-// stored reads a record, which is empty if there is none.
+// stored reads a record; a missing record is empty.
 func stored[R record](t *testing.T, m *memory, key string) R {
 	t.Helper()
 	m.mutex.Lock()
@@ -122,7 +122,7 @@ func stored[R record](t *testing.T, m *memory, key string) R {
 	return read
 }
 
-// announce writes the request of a server, in force for this long, and returns its id.
+// announce writes the request of a server that is in force for this long, and returns its id.
 func (m *memory) announce(t *testing.T, server string, window time.Duration) string {
 	t.Helper()
 	now := time.Now().UTC()
@@ -138,7 +138,7 @@ func (m *memory) announce(t *testing.T, server string, window time.Duration) str
 	return announcement.ID
 }
 
-// cloud is a metadata service.
+// cloud is a fake metadata service.
 type cloud struct {
 	mutex   sync.Mutex
 	address netip.Addr
@@ -161,7 +161,7 @@ func (c *cloud) answer(address netip.Addr, err error) {
 type collected struct {
 	mutex sync.Mutex
 	calls []string
-	// release is called by Release, if it is not nil, and resume by Resume.
+	// release is called by Release, and resume by Resume, unless nil.
 	release, resume func(ctx context.Context) error
 }
 
@@ -241,8 +241,8 @@ func (f *fakeProxy) Set(state ProxyState) error {
 	return nil
 }
 
-// is returns the state; "" before the first one.
-func (f *fakeProxy) is() ProxyState {
+// current returns the state, or "" before the first one.
+func (f *fakeProxy) current() ProxyState {
 	state, _ := f.State()
 	return state
 }
@@ -256,14 +256,14 @@ func (f *fakeProxy) taken() []ProxyState {
 	return states
 }
 
-// fail makes the switch to a state fail; nil ends that.
+// fail makes switching to a state fail, until it is called with nil.
 func (f *fakeProxy) fail(err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	f.err = err
 }
 
-// certificates are certificates that these names lack.
+// certificates are the certificates of a server, of which these are missing.
 type certificates struct {
 	mutex   sync.Mutex
 	missing []string
@@ -285,13 +285,13 @@ func (c *certificates) miss(names ...string) {
 }
 
 var (
-	vip     = netip.MustParseAddr("198.51.100.7")
-	another = netip.MustParseAddr("203.0.113.20")
-	none    = netip.Addr{}
+	vip          = netip.MustParseAddr("198.51.100.7")
+	otherAddress = netip.MustParseAddr("203.0.113.20")
+	noAddress    = netip.Addr{}
 )
 
-// server is a server named i-old on which `agent watch` runs, in a synctest bubble. It checks in
-// each even second, beginning with 0.
+// server is a server named i-old that runs `agent watch` in a synctest bubble. It checks in each even second,
+// beginning with 0.
 type server struct {
 	t            *testing.T
 	bucket       *memory
@@ -303,11 +303,11 @@ type server struct {
 	watcher      *Watcher
 	holder       string
 	stop         func()
-	// transitions are "from event to", in order.
+	// transitions lists the transitions as "from event to", in order.
 	transitions []string
 }
 
-// start starts a server with this public address, after prepare has changed it.
+// start starts a server with this public address, after prepare has modified it.
 func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	t.Helper()
 	s := &server{
@@ -328,7 +328,7 @@ func start(t *testing.T, address netip.Addr, prepare ...func(*server)) *server {
 	return s
 }
 
-// restart ends the watching process and starts another one.
+// restart stops the watching process and starts another one.
 func (s *server) restart() {
 	s.t.Helper()
 	s.stop()
@@ -373,8 +373,8 @@ func (j journal) Handle(ctx context.Context, record slog.Record) error {
 	return nil
 }
 
-// after lets time pass.
-func after(d time.Duration) {
+// advance lets time pass.
+func advance(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -391,7 +391,7 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
-// leaveDraining is a server whose agent ended while it was draining.
+// leaveDraining prepares a server whose agent ended while it was draining.
 func leaveDraining(s *server) {
 	s.proxy.state = Draining
 }

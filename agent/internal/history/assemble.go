@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// assemble builds Prometheus' data directory from the restored files, replaces the present one, and
-// returns the blocks and files for the state of a backup.
+// assemble builds Prometheus' data directory from the restored files, replaces the current one, and returns the
+// state from which a backup continues.
 //
 // Blocks are hard links, because nothing writes to them. Prometheus repairs and removes files of
 // the write-ahead log, so these are copies.
@@ -30,7 +30,7 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 	for _, file := range manifest.files() {
 		sent, err := r.copy(file, filepath.Join(dir, file.Path))
 		if err != nil {
-			return nil, fmt.Errorf("cannot make %s: %w", file.Path, err)
+			return nil, fmt.Errorf("cannot copy %s: %w", file.Path, err)
 		}
 		known.Files[file.Path] = sent
 	}
@@ -45,7 +45,7 @@ func (r restoring) assemble(manifest backup) (*state, error) {
 			}
 		}
 	}
-	if err := r.giveAway(dir); err != nil {
+	if err := r.chown(dir); err != nil {
 		return nil, err
 	}
 	if err := r.sync(); err != nil {
@@ -77,11 +77,11 @@ func (r restoring) copy(file File, to string) (sentFile, error) {
 		return sentFile{}, err
 	}
 	sent := sentFile{File: file, Inode: inode(stat)}
-	sent.note(hasher)
+	sent.setHash(hasher)
 	return sent, copied.Close()
 }
 
-// makeDir creates a directory that belongs to Prometheus' user, unless it exists.
+// makeDir creates a directory that Prometheus' user owns, unless it exists.
 func (r restoring) makeDir(name string) error {
 	err := r.dir.Mkdir(name, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -90,12 +90,11 @@ func (r restoring) makeDir(name string) error {
 	if err != nil {
 		return err
 	}
-	return r.giveAway(name)
+	return r.chown(name)
 }
 
-// giveAway gives a directory and its contents to the owner of the restore's directory, if this
-// process runs as root.
-func (r restoring) giveAway(name string) error {
+// chown gives a directory and its contents to the owner of the restore's directory, if this process runs as root.
+func (r restoring) chown(name string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -115,7 +114,7 @@ func (r restoring) giveAway(name string) error {
 	})
 }
 
-// swap replaces the data directory by the new one, and removes the old one.
+// swap replaces the data directory with the new one, and removes the old one.
 func (r restoring) swap(name string) error {
 	parent, err := r.dir.Open(".")
 	if err != nil {
@@ -133,12 +132,11 @@ func (r restoring) swap(name string) error {
 	if err := r.sync(); err != nil {
 		return err
 	}
-	// The name now belongs to the old one.
+	// The name now refers to the old one.
 	return r.dir.RemoveAll(name)
 }
 
-// sync makes the written files survive a loss of power. With one sync for all: there may be
-// thousands.
+// sync makes the written files survive a power loss, with one system call for all of them: there may be thousands.
 func (r restoring) sync() error {
 	file, err := r.dir.Open(".")
 	if err != nil {

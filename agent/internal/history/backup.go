@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// partLimit is how much of a segment one object holds at most, in bytes: an interrupted upload
-	// starts over with that object.
+	// partLimit is the maximum size of an object with a part of a segment, in bytes: an interrupted upload starts
+	// over with that object.
 	partLimit = 16 << 20
-	// listings is how often a changing directory is listed before giving up.
-	listings = 5
+	// maxListings is how often a changing directory is listed before giving up.
+	maxListings = 5
 	// garbageInterval is the number of runs between two garbage collections in the bucket.
 	garbageInterval = 60
 )
@@ -34,8 +34,7 @@ const (
 // errChanging is the error of files that keep changing.
 var errChanging = errors.New("the files change faster than they can be uploaded")
 
-// Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP
-// may.
+// Backup uploads the new parts of Prometheus' data directory. Only the server that holds the VIP may do this.
 type Backup struct {
 	Store         *bucket.Bucket
 	Server, Stack string
@@ -49,7 +48,7 @@ type Backup struct {
 
 // Report describes a run.
 type Report struct {
-	// Bytes and Objects are how much was uploaded, the manifest included.
+	// Bytes and Objects are how much was uploaded, including the manifest.
 	Bytes           int64
 	Objects         int
 	Epoch, Sequence uint64
@@ -60,7 +59,7 @@ type Report struct {
 // repeat uploads.
 func (b Backup) Run(ctx context.Context) (Report, error) { return b.run(ctx, true) }
 
-// Last is Run without garbage collection, for a caller that waits.
+// Last is Run without garbage collection, for a caller that is waiting.
 func (b Backup) Last(ctx context.Context) (Report, error) { return b.run(ctx, false) }
 
 func (b Backup) run(ctx context.Context, garbage bool) (report Report, err error) {
@@ -136,7 +135,7 @@ func (u *upload) send(ctx context.Context) error {
 // log uploads the new bytes of the write-ahead log, and its checkpoint.
 func (u *upload) log(ctx context.Context) error {
 	var last error
-	for range listings {
+	for range maxListings {
 		checkpointFiles, segments, err := u.tsdb.log()
 		if errors.Is(err, fs.ErrNotExist) {
 			last = err
@@ -167,7 +166,7 @@ func (u *upload) log(ctx context.Context) error {
 		}
 		maps.DeleteFunc(u.state.Files, func(path string, _ sentFile) bool { return !slices.Contains(paths, path) })
 		if len(u.state.Files) < len(paths) {
-			// Meanwhile another epoch began, and a file had disappeared.
+			// A new epoch began in the meantime, and a recorded file was missing from the bucket.
 			last = errChanging
 			continue
 		}
@@ -176,7 +175,7 @@ func (u *upload) log(ctx context.Context) error {
 	return fmt.Errorf("cannot upload the write-ahead log in %s: %w", u.Dir, last)
 }
 
-// each uploads the named files one by one; false means that one was gone.
+// each uploads the named files one by one. all is false if a file no longer exists.
 func (u *upload) each(
 	ctx context.Context, names []string, send func(ctx context.Context, name string) error,
 ) (all bool, err error) {
@@ -207,8 +206,8 @@ func (u *upload) file(ctx context.Context, path string) error {
 	if exists &&
 		(known.Inode != inode(stat) || stat.Size() < known.Size || stat.Size() > known.Size &&
 			(known.Epoch != u.state.Epoch || checkpointFile(path))) {
-		// It is another file than the uploaded one, or than the one that this server began. Its
-		// keys are in use if they are of this epoch.
+		// The file was replaced, or it grew after an upload in another epoch. If the upload was in this epoch, its
+		// keys are in use.
 		if known.Epoch == u.state.Epoch {
 			u.Log.Warn("a file of the write-ahead log was replaced: starting another epoch for it", "file", path)
 			if err := u.claim(ctx); err != nil {
@@ -241,7 +240,7 @@ func (u *upload) file(ctx context.Context, path string) error {
 	return nil
 }
 
-// part uploads a section of a file, and records that.
+// part uploads a section of a file, and records the upload.
 func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.ReaderAt, from, length int64) error {
 	hasher, err := known.hasher()
 	if err != nil {
@@ -253,13 +252,13 @@ func (u *upload) part(ctx context.Context, known *sentFile, key string, file io.
 	if err := u.putSection(ctx, key, io.NewSectionReader(file, from, length)); err != nil {
 		return err
 	}
-	known.note(hasher)
+	known.setHash(hasher)
 	u.state.Files[known.Path] = *known
 	return u.sent(length)
 }
 
 func (u *upload) blocks(ctx context.Context) error {
-	for range listings {
+	for range maxListings {
 		ulids, err := u.tsdb.blocks()
 		if err != nil {
 			return err
@@ -322,7 +321,7 @@ func (u *upload) blockFile(ctx context.Context, block Block, name string) (Block
 	return BlockFile{Path: name, Size: size, SHA256: hex.EncodeToString(hasher.Sum(nil))}, nil
 }
 
-// segments are the segments of the write-ahead log, in order.
+// segments returns the segments of the write-ahead log, in order.
 func (u *upload) segments() []File {
 	var paths []string
 	for path := range u.state.Files {
@@ -356,9 +355,9 @@ func (u *upload) catalogue(ctx context.Context) error {
 	return nil
 }
 
-// manifest uploads the manifest of the present data.
+// manifest uploads the manifest of the current data.
 func (u *upload) manifest(ctx context.Context) error {
-	// Before the upload, so that no manifest ever has the key of another one.
+	// Saved before the upload, so that no two manifests ever have the same key.
 	u.state.Sequence++
 	if err := u.save(); err != nil {
 		return err
@@ -415,7 +414,7 @@ func (u *upload) count(bytes int64) {
 	u.report.Objects++
 }
 
-// sent saves the state now and then, in case this process is killed.
+// sent saves the state from time to time, in case this process is killed.
 func (u *upload) sent(bytes int64) error {
 	if u.unsaved += bytes; u.unsaved < partLimit {
 		return nil

@@ -29,7 +29,7 @@ func TestBackupUploadsOnlyNewBytes(t *testing.T) {
 			w.TakeRequests()
 			report := s.backup()
 			_, sent := w.TakeRequests()
-			require.Equal(t, report.Bytes, sent, "the report has the uploaded bytes")
+			require.Equal(t, report.Bytes, sent, "the report contains the number of uploaded bytes")
 			perHour[hour] += sent
 		}
 		require.Less(t, perHour[hour]/minutes, int64(50_000))
@@ -39,7 +39,7 @@ func TestBackupUploadsOnlyNewBytes(t *testing.T) {
 }
 
 // Prometheus keeps the segments of many hours, each with a part for every minute.
-func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
+func TestManifestDoesNotGrowWithKeptSegments(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-old")
 	w.move("i-old")
@@ -58,12 +58,12 @@ func TestAManifestDoesNotGrowWithTheSegmentsThatAreKept(t *testing.T) {
 	require.InDelta(t, sizes[0], sizes[segments-1], 10)
 	requireSame(t, s.history(), w.restored("i-new").history())
 
-	// Without a segment that the catalogue names, a backup is useless as well.
+	// Without a segment that the catalogue names, a backup is useless.
 	remove(t, w.Path(walRoot+"00000001/00000001/000000000000-000000000100"))
 	require.Equal(t, uint64(minutes), w.server("i-third").restore().Sequence, "the last one without segment 1")
 }
 
-func TestAQuietMinuteSendsAManifestOnly(t *testing.T) {
+func TestBackupWithoutNewDataUploadsManifestOnly(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	w.TakeRequests()
@@ -101,34 +101,34 @@ func TestInterruptedUploadContinues(t *testing.T) {
 	w.once(http.MethodPut, blockRoot+ulid+"/tombstones", cut)
 	require.ErrorContains(t, s.fails(), "tombstones")
 	w.TakeRequests()
-	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "it does not count as complete")
+	require.NotContains(t, w.Keys(t, blockRoot+ulid), blockRoot+ulid+"/meta.json", "the block does not count as complete")
 	requireSame(t, before, w.restored("i-new").history())
 	s.backup()
 	requests, _ = w.TakeRequests()
 	for _, key := range puts(requests) {
-		require.False(t, strings.HasPrefix(key, walRoot), "%s has arrived before", key)
+		require.False(t, strings.HasPrefix(key, walRoot), "%s was uploaded before", key)
 	}
 	requireSame(t, s.history(), w.restored("i-third").history())
 }
 
-func TestARunThatIsKilledLosesNothing(t *testing.T) {
+func TestKilledBackupLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	before, err := os.ReadFile(s.State)
 	require.NoError(t, err)
 	s.segment(0, 100)
 	s.backup()
-	// The upload succeeded, but this process did not learn of it.
+	// The upload succeeded, but its process was killed before it knew.
 	require.NoError(t, os.WriteFile(s.State, before, 0o644))
 	s.change(func(state *state) { state.Sequence++ })
 	s.segment(0, 100)
-	require.Equal(t, uint64(3), s.backup().Sequence, "no manifest takes the key of another one")
+	require.Equal(t, uint64(3), s.backup().Sequence, "no two manifests have the same key")
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestSamplesThatPrometheusMovesMeanwhileAreInTheBackup(t *testing.T) {
+func TestSamplesMovedDuringBackupAreBackedUp(t *testing.T) {
 	for name, prefix := range map[string]string{
-		"while segments are sent": walRoot, "while blocks are sent": blockRoot, "before the manifest": manifestRoot,
+		"while segments are uploaded": walRoot, "while blocks are uploaded": blockRoot, "before the manifest": manifestRoot,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -162,7 +162,7 @@ func TestSamplesThatPrometheusMovesMeanwhileAreInTheBackup(t *testing.T) {
 	}
 }
 
-func TestABlockThatPrometheusRemovesWhileItIsSentIsLeftOut(t *testing.T) {
+func TestBlockRemovedDuringUploadIsOmitted(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	ulid := s.block(2)
@@ -189,7 +189,7 @@ func TestUnfinishedFilesAreNotUploaded(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestMissingDataDirectoryIsNoEmptyBackup(t *testing.T) {
+func TestMissingDataDirectoryIsNotBackedUpAsEmpty(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	want := s.history()
@@ -211,7 +211,7 @@ func TestGapInSegmentsIsNotBackedUp(t *testing.T) {
 	requireSame(t, want, w.restored("i-new").history())
 }
 
-func TestAPrometheusThatHasNeverRunHasNothingToBackUp(t *testing.T) {
+func TestNothingIsBackedUpBeforePrometheusHasRun(t *testing.T) {
 	w := newWorld(t)
 	s := w.server("i-first")
 	w.move("i-first")
@@ -238,19 +238,19 @@ func TestEmptiedBucketIsFilledAgain(t *testing.T) {
 			}
 			if remove == "" {
 				require.ErrorContains(t, s.fails(), "does not name the server that holds the VIP yet")
-				// `agent watch` does so, a minute later at the latest.
+				// `agent watch` writes the record, a minute later at the latest.
 				w.move("i-old")
 			}
 			s.segment(0, 50)
 			s.backup()
 			requireSame(t, s.history(), w.restored("i-new").history())
-			require.Contains(t, s.log.String(), "the backup of this server is gone from the bucket")
+			require.Contains(t, s.log.String(), "the backup of this server is missing from the bucket")
 		})
 	}
 }
 
 func TestMissingPartOfBackupIsUploadedAgain(t *testing.T) {
-	for name, harm := range map[string]func(w *world){
+	for name, damage := range map[string]func(w *world){
 		"a part of a segment": func(w *world) { remove(w.t, w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0])) },
 		"half a part": func(w *world) {
 			require.NoError(w.t, os.Truncate(w.Path(w.Keys(w.t, walRoot+"00000001/00000001")[0]), 50))
@@ -268,10 +268,10 @@ func TestMissingPartOfBackupIsUploadedAgain(t *testing.T) {
 			s.segment(1, 100)
 			s.truncate(0, 2)
 			s.backup()
-			harm(w)
+			damage(w)
 			s.collectGarbageNext()
 			s.backup()
-			require.Contains(t, s.log.String(), "a part of the backup is gone from the bucket")
+			require.Contains(t, s.log.String(), "a part of the backup is missing from the bucket")
 			restored := w.server("i-new")
 			require.Zero(t, restored.restore().Fallbacks)
 			requireSame(t, s.history(), restored.history())
@@ -279,7 +279,7 @@ func TestMissingPartOfBackupIsUploadedAgain(t *testing.T) {
 	}
 }
 
-// Anything may have happened to the bucket since a server was created.
+// Anything may have happened to the bucket since the server was created.
 func TestFirstBackupOfSuccessorUploadsMissingObjects(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
@@ -314,7 +314,7 @@ func TestErrorOfDeniedBucketNamesTheCause(t *testing.T) {
 			require.ErrorContains(t, s.fails(), "check what this server's role may do in the backup bucket")
 			w.Intercept(nil)
 			s.backup()
-			require.Len(t, w.Keys(t, epochRoot), 1, "a denied object is not lost")
+			require.Len(t, w.Keys(t, epochRoot), 1, "a denied object does not count as lost")
 			requireSame(t, s.history(), w.restored("i-new").history())
 		})
 	}
@@ -357,5 +357,5 @@ func TestFailuresAreCountedAndTheLastSuccessIsKept(t *testing.T) {
 	s.restore()
 	tally, err = s.Note(t.Context(), true, false)
 	require.NoError(t, err)
-	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally, "a restore forgets neither")
+	require.Equal(t, Tally{Failures: 2, LastSuccess: success}, tally, "a restore keeps both")
 }

@@ -12,15 +12,15 @@ type Data struct {
 	Backup      Backup
 	Restoring   Restore
 	Stop, Start func(ctx context.Context) error
-	// Collect allows Prometheus to collect, from its next start.
+	// Collect allows Prometheus to collect from its next start on.
 	Collect func() error
 	// Note receives the result; it may be nil.
 	Note func(Result)
-	// Out gets a line about what was restored.
+	// Out receives a line about what was restored.
 	Out io.Writer
 }
 
-// Release stops Prometheus, which writes all its data, and uploads the rest.
+// Release stops Prometheus, which then writes all of its data, and uploads what the bucket lacks.
 func (d Data) Release(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -29,7 +29,8 @@ func (d Data) Release(ctx context.Context) error {
 	return err
 }
 
-// Resume makes Prometheus collect. If Prometheus runs already, it is waiting for this.
+// Resume makes Prometheus collect. It restarts a running Prometheus, which checks only at its start whether it may
+// collect.
 func (d Data) Resume(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err
@@ -44,8 +45,8 @@ func (d Data) collect(ctx context.Context) error {
 	return d.Start(ctx)
 }
 
-// Restore downloads the data of the previous server, and makes Prometheus continue with them. If
-// that fails, Prometheus runs as before and collects nothing.
+// Restore downloads the data of the previous server, and makes Prometheus continue with it. If the download fails,
+// Prometheus runs as before and collects nothing.
 func (d Data) Restore(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prometheus records the calls.
+// prometheus is a fake that records its calls.
 type prometheus struct {
 	calls []string
 	fails string
@@ -27,7 +27,7 @@ func (p *prometheus) call(name string) error {
 	return nil
 }
 
-// data is a server's history during a handover.
+// data returns the Data of a server during a handover.
 func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 	prometheus, out := &prometheus{}, &bytes.Buffer{}
 	return Data{
@@ -46,7 +46,7 @@ func (s *server) data() (Data, *prometheus, *bytes.Buffer) {
 	}, prometheus, out
 }
 
-func TestTheLastSamplesOfTheOldServerAreOnTheNewOneBeforeItCollects(t *testing.T) {
+func TestLastSamplesAreRestoredBeforeCollecting(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	s := w.restored("i-new")
@@ -74,7 +74,8 @@ func TestPrometheusOfTheFirstServerCollects(t *testing.T) {
 	w := newWorld(t)
 	data, asked, _ := w.restored("i-first").data()
 	require.NoError(t, data.Resume(t.Context()))
-	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls, "whether it may collect, it looks when it starts")
+	require.Equal(t, []string{"stop", "collect", "start"}, asked.calls,
+		"Prometheus checks at its start whether it may collect")
 }
 
 func TestRunningPrometheusIsNotTreatedAsStopped(t *testing.T) {
@@ -88,7 +89,7 @@ func TestRunningPrometheusIsNotTreatedAsStopped(t *testing.T) {
 	requireSame(t, want, old.history())
 }
 
-func TestANewServerThatCannotRestoreCollectsNothing(t *testing.T) {
+func TestNewServerWithFailedRestoreCollectsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.first("i-old")
 	s := w.restored("i-new")
@@ -97,6 +98,6 @@ func TestANewServerThatCannotRestoreCollectsNothing(t *testing.T) {
 	})
 	data, asked, _ := s.data()
 	require.ErrorIs(t, data.Restore(t.Context()), errUnreadable)
-	require.Equal(t, []string{"stop", "start"}, asked.calls, "the old one does")
+	require.Equal(t, []string{"stop", "start"}, asked.calls, "the old server still collects")
 	require.NoFileExists(t, filepath.Join(s.restoring.Dir, CollectingFile))
 }

@@ -22,7 +22,7 @@ const (
 var (
 	// errNotRestored protects a history that this server has not read.
 	errNotRestored = errors.New("the bucket already holds a history; replace this server so that the next one restores it")
-	// errFenced is the error of a server that lost the right to write.
+	// errFenced is the error of a server that has lost the right to write.
 	errFenced = errors.New("this server may not back up")
 )
 
@@ -33,8 +33,8 @@ type claim struct {
 	Claimed time.Time `json:"claimed"`
 }
 
-// fence checks that this server is still the one that writes, and that its uploads still exist, so
-// that it may continue with the next manifest of its epoch.
+// fence checks that this server is still the one that writes, and that its uploads still exist, so that it can
+// continue with the next manifest of its epoch.
 func (u *upload) fence(ctx context.Context) error {
 	if u.state.Epoch == 0 {
 		return u.claim(ctx)
@@ -59,16 +59,16 @@ func (u *upload) fence(ctx context.Context) error {
 	}
 	key := manifestKey(u.state.Epoch, u.state.Manifest)
 	_, err = read(ctx, u.Store, key, manifestLimit)
-	if lacking(err) {
+	if missingOrUnreadable(err) {
 		return u.startOver(ctx, key)
 	}
 	return err
 }
 
-// startOver uploads everything again, because the bucket was emptied.
+// startOver makes this run upload everything again, because the bucket was emptied.
 func (u *upload) startOver(ctx context.Context, missing string) error {
 	u.state.Lost++
-	u.Log.Warn("the backup of this server is gone from the bucket: uploading all of it again", "missing", missing)
+	u.Log.Warn("the backup of this server is missing from the bucket: uploading all of it again", "missing", missing)
 	u.state.forget()
 	return u.claim(ctx)
 }
@@ -81,9 +81,8 @@ func (u *upload) claim(ctx context.Context) error {
 		return fmt.Errorf("cannot claim an epoch: %w", err)
 	}
 	for range claimAttempts {
-		// The order matters. A claim by another server between the listing and this claim makes
-		// this one fail. So a claim that succeeds is that of a server that held the VIP while no
-		// later server had claimed.
+		// The order matters: if another server claims between the listing and this claim, this claim fails. A
+		// successful claim is therefore that of a server that held the VIP while no later server had claimed.
 		highest, found, err := u.highest(ctx)
 		if err != nil {
 			return fmt.Errorf("cannot claim an epoch: %w", err)
@@ -91,7 +90,7 @@ func (u *upload) claim(ctx context.Context) error {
 		if found && !u.state.Prepared {
 			return errNotRestored
 		}
-		if err := u.holds(ctx); err != nil {
+		if err := u.checkHolder(ctx); err != nil {
 			return err
 		}
 		claimed, err := u.putClaim(ctx, highest+1, text)
@@ -116,8 +115,8 @@ func (u *upload) claim(ctx context.Context) error {
 // epoch further ahead was made up, and would leave no numbers for later ones.
 const maxGap = 1_000_000
 
-// highestOf is the highest epoch in these listings that a server can have claimed; 0 is none.
-func highestOf(listings ...bucket.Listing) uint64 {
+// highestEpoch returns the highest epoch in these listings that a server can have claimed, or 0 if there is none.
+func highestEpoch(listings ...bucket.Listing) uint64 {
 	var epochs []uint64
 	for _, listing := range listings {
 		for _, entry := range listing.Objects {
@@ -140,7 +139,7 @@ func highestOf(listings ...bucket.Listing) uint64 {
 	return highest
 }
 
-// highest is the highest epoch that was ever claimed; 0 is none. found reports whether any object
+// highest returns the highest epoch that was ever claimed, or 0 if there is none. found reports whether any object
 // suggests a claim.
 func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err error) {
 	var listings []bucket.Listing
@@ -152,11 +151,11 @@ func (u *upload) highest(ctx context.Context) (highest uint64, found bool, err e
 		found = found || len(listing.Objects) > 0
 		listings = append(listings, listing)
 	}
-	return highestOf(listings...), found, nil
+	return highestEpoch(listings...), found, nil
 }
 
-// holds returns an error unless this server holds the VIP.
-func (u *upload) holds(ctx context.Context) error {
+// checkHolder returns an error unless this server holds the VIP.
+func (u *upload) checkHolder(ctx context.Context) error {
 	holder, err := handover.ReadHolder(ctx, u.Store)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
@@ -183,18 +182,15 @@ func (u *upload) putClaim(ctx context.Context, epoch uint64, text []byte) (claim
 	if !errors.Is(err, bucket.ErrExists) {
 		return false, bucket.WithAdvice(err)
 	}
-	there, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
-	if errors.Is(err, bucket.ErrNotFound) {
+	existing, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
+	if missingOrUnreadable(err) {
 		return false, nil
 	}
-	if errors.Is(err, bucket.ErrUnreadable) {
-		return false, nil
-	}
-	return string(there) == string(text), err
+	return string(existing) == string(text), err
 }
 
 // readClaim reads which server owns an epoch.
-func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exists bool, err error) {
+func (u *upload) readClaim(ctx context.Context, epoch uint64) (owner claim, exists bool, err error) {
 	text, err := read(ctx, u.Store, epochKey(epoch), claimLimit)
 	if errors.Is(err, bucket.ErrNotFound) {
 		return claim{}, false, nil
@@ -206,9 +202,9 @@ func (u *upload) readClaim(ctx context.Context, epoch uint64) (whose claim, exis
 }
 
 // parseClaim parses a claim. An invalid one belongs to no server.
-func parseClaim(text []byte) (whose claim) {
-	if err := json.Unmarshal(text, &whose); err != nil || !handover.IsName(whose.Server) {
+func parseClaim(text []byte) (owner claim) {
+	if err := json.Unmarshal(text, &owner); err != nil || !handover.IsName(owner.Server) {
 		return claim{}
 	}
-	return whose
+	return owner
 }

@@ -13,8 +13,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// succeeded is a server whose successor holds the VIP and has backed up. Both have continued to
-// measure.
+// succeeded returns a server whose successor holds the VIP and has backed up. Both have continued to collect.
 func succeeded(t *testing.T) (w *world, old, successor *server) {
 	w = newWorld(t)
 	old = w.first("i-old")
@@ -26,7 +25,7 @@ func succeeded(t *testing.T) (w *world, old, successor *server) {
 	return w, old, successor
 }
 
-func TestAnOldServerThatComesBackToLifeLeavesItsSuccessorsHistoryAlone(t *testing.T) {
+func TestRevivedServerDoesNotOverwriteTheHistoryOfItsSuccessor(t *testing.T) {
 	w, old, successor := succeeded(t)
 	w.TakeRequests()
 	require.EqualError(t, old.fails(), "cannot back up the history: this server may not back up: i-new has taken over")
@@ -41,19 +40,19 @@ func TestDelayedManifestOfReplacedServerIsIgnored(t *testing.T) {
 	old := w.first("i-old")
 	successor := w.restored("i-new")
 	old.segment(0, 2_000)
-	// Its run began while it held the VIP; the upload of the manifest takes long.
+	// Its run began while it held the VIP, and the upload of the manifest takes long.
 	w.once(http.MethodPut, manifestRoot, func(http.ResponseWriter, *http.Request) bool {
 		w.move("i-new")
 		successor.segment(1, 3_000)
 		successor.backup()
 		return false
 	})
-	require.Equal(t, uint64(2), old.backup().Sequence, "it does not know")
+	require.Equal(t, uint64(2), old.backup().Sequence, "the old server does not know of its successor")
 	requireSame(t, successor.history(), w.restored("i-third").history())
 	require.ErrorContains(t, old.fails(), "i-new has taken over")
 }
 
-func TestAServerThatLosesTheVIPWhileItClaimsDoesNotGetAheadOfItsSuccessor(t *testing.T) {
+func TestServerThatLosesTheVIPDuringClaimDoesNotOvertakeItsSuccessor(t *testing.T) {
 	w := newWorld(t)
 	old, successor := w.restored("i-old"), w.restored("i-new")
 	w.move("i-old")
@@ -68,7 +67,7 @@ func TestAServerThatLosesTheVIPWhileItClaimsDoesNotGetAheadOfItsSuccessor(t *tes
 	requireSame(t, successor.history(), w.restored("i-third").history())
 }
 
-func TestTwoServersThatBackUpAtOnceDoNotMixTheirHistories(t *testing.T) {
+func TestConcurrentServersDoNotMixTheirHistories(t *testing.T) {
 	w, old, successor := succeeded(t)
 	var group sync.WaitGroup
 	for _, s := range []*server{old, successor} {
@@ -102,7 +101,7 @@ func TestTwoRunsOfOneServerDoNotInterleave(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 }
 
-func TestServerThatGetsTheVIPBackClaimsANewEpoch(t *testing.T) {
+func TestServerThatRegainsTheVIPClaimsNewEpoch(t *testing.T) {
 	w, old, _ := succeeded(t)
 	w.move("i-old")
 	old.segment(1, 100)
@@ -189,7 +188,7 @@ func TestRepairedSegmentIsUploadedAgain(t *testing.T) {
 	s.add("wal/00000000", []byte(first["wal/00000000"][:30_000]+strings.Repeat("\x00", 10_000)))
 	require.NoError(t, os.Remove(s.Dir+"/wal/00000000.repair"))
 	s.segment(1, 10)
-	require.Equal(t, uint64(2), s.backup().Epoch, "its keys of the first are taken")
+	require.Equal(t, uint64(2), s.backup().Epoch, "the keys of the first epoch are in use")
 	requireSame(t, s.history(), w.restored("i-new").history())
 
 	// The earlier backup is unchanged.

@@ -19,7 +19,7 @@ import (
 // line is the network between the servers and the bucket.
 type line struct{ *toxiproxy.Proxy }
 
-// newLine is a bucket behind a network.
+// newLine returns a bucket behind a network, and the network.
 func newLine(t *testing.T) (*world, line) {
 	t.Helper()
 	w := newWorld(t)
@@ -35,25 +35,25 @@ func newLine(t *testing.T) (*world, line) {
 	return w, l
 }
 
-// server is a server behind the network.
+// server creates a server behind the network.
 func (l line) server(t *testing.T, name string) *server {
 	t.Helper()
 	return newServer(t, openStore(t), name, t.TempDir())
 }
 
-// harm adds a fault of the network, a toxic of toxiproxy, until it is removed.
-func (l line) harm(t *testing.T, toxic string) {
+// addToxic adds a fault of the network, a toxic of toxiproxy, until removeToxics is called.
+func (l line) addToxic(t *testing.T, toxic string) {
 	t.Helper()
 	_, err := l.Toxics.AddToxicJson(strings.NewReader(toxic))
 	require.NoError(t, err)
 }
 
-func (l line) mend(t *testing.T) {
+func (l line) removeToxics(t *testing.T) {
 	t.Helper()
 	l.Toxics.ResetToxics(t.Context())
 }
 
-// holder is a server with the VIP behind the network, with a history that is backed up.
+// holder creates a server behind the network that holds the VIP, with a history that is backed up.
 func (l line) holder(t *testing.T, w *world) *server {
 	t.Helper()
 	s := l.server(t, "i-old")
@@ -65,7 +65,7 @@ func (l line) holder(t *testing.T, w *world) *server {
 	return s
 }
 
-func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
+func TestRefusedConnectionsOnlyDelayBackups(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
@@ -81,7 +81,7 @@ func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
 
 	require.NoError(t, line.Start())
 	report := s.backup()
-	require.Less(t, report.Bytes, int64(4_500), "all new data, at once")
+	require.Less(t, report.Bytes, int64(4_500), "all new data in one run")
 	successor.restore()
 	requireSame(t, s.history(), successor.history())
 }
@@ -89,8 +89,8 @@ func TestRefusedConnectionsCostOnlyTheBackupsMeanwhile(t *testing.T) {
 func TestSlowBucketDoesNotFailTheBackup(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
-	line.harm(t, `{"type": "latency", "stream": "downstream", "attributes": {"latency": 100, "jitter": 50}}`)
-	line.harm(t, `{"type": "bandwidth", "stream": "upstream", "attributes": {"rate": 200}}`)
+	line.addToxic(t, `{"type": "latency", "stream": "downstream", "attributes": {"latency": 100, "jitter": 50}}`)
+	line.addToxic(t, `{"type": "bandwidth", "stream": "upstream", "attributes": {"rate": 200}}`)
 	s.segment(0, 100_000)
 	begin := time.Now()
 	s.backup()
@@ -104,11 +104,11 @@ func TestInterruptedUploadIsNeverVisible(t *testing.T) {
 	w, line := newLine(t)
 	s := line.holder(t, w)
 	want := s.history()
-	// Some bytes of a part, the block and the manifest arrive, and more each time.
+	// Some bytes of a part, the block and the manifest arrive, more each time.
 	s.segment(0, 60_000)
 	s.block(2)
 	for sent := int64(10_000); sent <= 70_000; sent += 20_000 {
-		line.harm(t, fmt.Sprintf(`{"type": "limit_data", "stream": "upstream", "attributes": {"bytes": %d}}`, sent))
+		line.addToxic(t, fmt.Sprintf(`{"type": "limit_data", "stream": "upstream", "attributes": {"bytes": %d}}`, sent))
 		_, err := s.Run(t.Context())
 		if err == nil {
 			want = s.history()
@@ -116,7 +116,7 @@ func TestInterruptedUploadIsNeverVisible(t *testing.T) {
 		successor := w.server("i-new")
 		require.Zero(t, successor.restore().Fallbacks)
 		requireSame(t, want, successor.history())
-		line.mend(t)
+		line.removeToxics(t)
 	}
 	s.segment(0, 10)
 	s.backup()
@@ -132,7 +132,7 @@ func TestInterruptedRestoreSucceedsEventually(t *testing.T) {
 	old.segment(0, 200_000)
 	old.backup()
 	s := line.server(t, "i-new")
-	line.harm(t, `{"type": "limit_data", "stream": "downstream", "attributes": {"bytes": 60000}}`)
+	line.addToxic(t, `{"type": "limit_data", "stream": "downstream", "attributes": {"bytes": 60000}}`)
 	failures := 0
 	for {
 		_, err := s.restoring.Run(t.Context())
@@ -142,11 +142,11 @@ func TestInterruptedRestoreSucceedsEventually(t *testing.T) {
 		require.NotErrorIs(t, err, errUnusable)
 		require.NoDirExists(t, s.Dir)
 		if failures++; failures == 3 {
-			line.mend(t)
+			line.removeToxics(t)
 		}
 		require.Less(t, failures, 5, err)
 	}
-	require.NotZero(t, failures, "the line must have been cut")
-	require.NotContains(t, s.log.String(), "taking the one before")
+	require.NotZero(t, failures, "the connection must have been cut")
+	require.NotContains(t, s.log.String(), "trying the one before")
 	requireSame(t, old.history(), s.history())
 }

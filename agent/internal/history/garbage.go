@@ -25,8 +25,7 @@ const (
 	maxDeleted = 10_000
 )
 
-// manifestsIn are the manifests in a listing, the newest first, without those of an epoch above
-// highest.
+// manifestsIn returns the manifests in a listing, newest first, without those of an epoch above highest.
 func manifestsIn(listing bucket.Listing, highest uint64) []manifestEntry {
 	var manifests []manifestEntry
 	for _, entry := range listing.Objects {
@@ -48,7 +47,7 @@ func sizesIn(listing bucket.Listing) map[string]int64 {
 	return sizes
 }
 
-// missing is the first of the objects that does not exist with its size, or "".
+// missing returns the key of the first object that does not exist with its size, or "".
 func missing(sizes map[string]int64, objects []object) string {
 	for _, object := range objects {
 		if size, exists := sizes[object.key]; !exists || size != object.size {
@@ -65,7 +64,7 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 		return bucket.Listing{}, err
 	}
 	if listing.Cut {
-		u.Log.Warn("the bucket holds more objects than a listing takes: only collecting garbage",
+		u.Log.Warn("the bucket holds more objects than a listing returns: only collecting garbage",
 			"objects", len(listing.Objects))
 		return listing, nil
 	}
@@ -92,11 +91,11 @@ func (u *upload) verify(ctx context.Context) (bucket.Listing, error) {
 
 func (u *upload) lost(key string) {
 	u.state.Lost++
-	u.Log.Warn("a part of the backup is gone from the bucket, or has another size: uploading it again", "key", key)
+	u.Log.Warn("a part of the backup is missing from the bucket or has a different size: uploading it again", "key", key)
 }
 
-// collectGarbage deletes unneeded objects, after the manifest of this run. It reports whether lost
-// objects have to be uploaded again; then it deletes nothing.
+// collectGarbage deletes unneeded objects, after the upload of this run's manifest. If lost is true, it has
+// deleted nothing, because objects have to be uploaded again first.
 func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	files, blocks, catalogue := len(u.state.Files), len(u.state.Blocks), u.state.Catalogue
 	listing, err := u.verify(ctx)
@@ -118,20 +117,20 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	own := slices.IndexFunc(manifests,
 		func(m manifestEntry) bool { return m.epoch == u.state.Epoch && m.sequence == u.state.Manifest })
 	if own != 0 {
-		// Another server is ahead, or this server's manifest is gone. If this server holds the VIP,
-		// the other manifest was made up, and the next epoch is above it.
-		if err := u.holds(ctx); err != nil {
+		// Another server is ahead, or this server's manifest is missing. If this server holds the VIP, the other
+		// manifest was made up, and the next epoch is above it.
+		if err := u.checkHolder(ctx); err != nil {
 			return false, nil
 		}
 		u.Log.Warn("a manifest in the bucket is ahead of this server's: starting another epoch")
 		return true, u.claim(ctx)
 	}
 	kept, rest := thin(manifests, u.Retention)
-	named, whole, err := u.named(ctx, kept)
+	named, complete, err := u.named(ctx, kept)
 	if err != nil {
 		return false, err
 	}
-	// As late as possible, because the steps before take time.
+	// As late as possible, because the previous steps take time.
 	if _, succeeded, err := u.readClaim(ctx, u.state.Epoch+1); err != nil || succeeded {
 		return false, err
 	}
@@ -139,7 +138,7 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	for _, manifest := range rest {
 		garbage = append(garbage, manifestKey(manifest.epoch, manifest.sequence))
 	}
-	if whole {
+	if complete {
 		now := manifests[own].modified
 		for _, entry := range listing.Objects {
 			if epoch, _, manifest := manifestOf(entry.Key); (!manifest || epoch > highest) && !named[entry.Key] &&
@@ -158,9 +157,8 @@ func (u *upload) collectGarbage(ctx context.Context) (lost bool, err error) {
 	return false, u.save()
 }
 
-// thin divides the manifests, the newest first, into those to keep and the others. It keeps the
-// newest two, all of the hour before the newest, and the last of each hour within the retention,
-// but at most maxKept.
+// thin divides the manifests, newest first, into those to keep and the others. It keeps the newest two, all of the
+// hour before the newest, and the last of each hour within the retention, but at most maxKept.
 func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []manifestEntry) {
 	hours := map[time.Time]bool{}
 	for i, manifest := range manifests {
@@ -176,10 +174,12 @@ func thin(manifests []manifestEntry, retention time.Duration) (kept, rest []mani
 	return kept, rest
 }
 
-// named are the keys that the manifests need. It reports whether all manifests could be parsed: if
-// not, their keys are unknown.
-func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map[string]bool, whole bool, err error) {
-	keys, whole = map[string]bool{epochKey(u.state.Epoch): true}, true
+// named returns the keys that the manifests need. complete is false if a manifest or catalogue could not be
+// parsed, so that its keys are unknown.
+func (u *upload) named(
+	ctx context.Context, manifests []manifestEntry,
+) (keys map[string]bool, complete bool, err error) {
+	keys, complete = map[string]bool{epochKey(u.state.Epoch): true}, true
 	catalogues := map[string]bool{}
 	var mutex sync.Mutex
 	unusable := func(err error) error {
@@ -188,7 +188,7 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 		}
 		mutex.Lock()
 		defer mutex.Unlock()
-		whole = false
+		complete = false
 		u.Log.Warn("collecting garbage: deleting manifests only", "error", err)
 		return nil
 	}
@@ -227,7 +227,7 @@ func (u *upload) named(ctx context.Context, manifests []manifestEntry) (keys map
 			keys[object.key] = true
 		}
 	}
-	return keys, whole, nil
+	return keys, complete, nil
 }
 
 func (u *upload) remove(ctx context.Context, keys []string) error {

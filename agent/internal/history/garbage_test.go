@@ -14,7 +14,7 @@ import (
 	"immutable-infra/agent/internal/bucket/buckettest"
 )
 
-func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
+func TestOldManifestsAreThinnedOut(t *testing.T) {
 	newest := time.Date(2026, 11, 26, 10, 30, 0, 0, time.UTC)
 	var manifests []manifestEntry
 	for minute := range uint64(3 * 24 * 60) {
@@ -33,9 +33,9 @@ func TestManifestsGetFewerAsTheyGetOlder(t *testing.T) {
 		manifests[i].modified = newest.AddDate(0, 0, -7*i)
 	}
 	kept, _ = thin(manifests, 24*time.Hour)
-	require.Equal(t, manifests[:2], kept, "the newest two are never too old")
+	require.Equal(t, manifests[:2], kept, "the newest two are always kept")
 
-	// A writer of an earlier epoch is younger than the newest.
+	// A manifest of an earlier epoch was written after the newest one.
 	manifests[1].modified = newest.Add(time.Hour)
 	kept, _ = thin(manifests[:2], 24*time.Hour)
 	require.Equal(t, manifests[:2], kept)
@@ -47,7 +47,7 @@ func (w *world) requireWhole() {
 	listing, err := w.store.List(w.t.Context(), root)
 	require.NoError(w.t, err)
 	sizes := sizesIn(listing)
-	for _, entry := range manifestsIn(listing, highestOf(listing)) {
+	for _, entry := range manifestsIn(listing, highestEpoch(listing)) {
 		manifest, err := fetchManifest(w.t.Context(), w.store, entry.epoch, entry.sequence)
 		require.NoError(w.t, err)
 		catalogue, err := fetchCatalogue(w.t.Context(), w.store, manifest.Catalogue)
@@ -56,7 +56,7 @@ func (w *world) requireWhole() {
 	}
 }
 
-// Three days of a server that is replaced each day, at a run every 20 minutes.
+// Three days of a server that is replaced each day, with a run every 20 minutes.
 func TestSizeOfTheBucketIsBounded(t *testing.T) {
 	w := newWorld(t)
 	s := w.restored("i-0")
@@ -91,8 +91,8 @@ func TestSizeOfTheBucketIsBounded(t *testing.T) {
 			}
 		}
 	}
-	// 24 hours bring 72 parts and 12 checkpoints, blocks and catalogues; about as many are kept of
-	// the current data.
+	// 24 hours add 72 parts and 12 checkpoints, blocks and catalogues; about as many are kept for the current
+	// data.
 	require.Less(t, most, 400)
 	require.Less(t, len(w.Keys(t, epochRoot)), 4)
 	requireSame(t, s.history(), w.restored("i-last").history())
@@ -150,7 +150,7 @@ func TestReplacedServerDeletesNothing(t *testing.T) {
 		w.store.Put(t.Context(), walRoot+"00000001/00000009/000000000000-000000000001", []byte("x"), "text/plain"))
 	w.age(walRoot+"00000001/00000009", 99*time.Hour)
 	for _, moment := range []string{manifestRoot + "00000001/00000003", manifestRoot + "00000001/00000001"} {
-		// While the manifest is written, and while all kept ones are read.
+		// While the manifest is uploaded, and while all kept manifests are read.
 		method := http.MethodPut
 		if strings.HasSuffix(moment, "1") {
 			method = http.MethodGet
@@ -172,7 +172,7 @@ func TestReplacedServerDeletesNothing(t *testing.T) {
 		for _, request := range requests {
 			require.NotContains(t, request, "DELETE")
 		}
-		// Again, without the incident.
+		// Restore the state before the incident.
 		w.Intercept(nil)
 		require.NoError(t, os.Rename(before, old.State))
 		for _, root := range []string{epochRoot, manifestRoot, walRoot} {
@@ -183,14 +183,14 @@ func TestReplacedServerDeletesNothing(t *testing.T) {
 		successor.restore()
 		w.move("i-old")
 	}
-	// Without an incident, it does delete.
+	// Without an incident, garbage is deleted.
 	old.collectGarbageNext()
 	old.backup()
 	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"))
 }
 
-// The claims were removed, by which the old server would have noticed.
-func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
+// Without the claims, the old server cannot notice that it was replaced.
+func TestServerWithoutTheNewestManifestDeletesNothing(t *testing.T) {
 	w, old, successor := succeeded(t)
 	require.NoError(t, os.RemoveAll(w.Path(epochKey(2))))
 	const key = walRoot + "00000001/00000009/000000000000-000000000001"
@@ -203,10 +203,10 @@ func TestAServerThatIsNotTheNewestDeletesNothing(t *testing.T) {
 }
 
 func TestObjectsOfUnknownManifestAreNotDeleted(t *testing.T) {
-	for name, harm := range map[string]func(w *world){
+	for name, damage := range map[string]func(w *world){
 		"half a manifest":     func(w *world) { require.NoError(w.t, os.Truncate(w.Path(manifestKey(1, 1)), 100)) },
 		"a missing catalogue": func(w *world) { require.NoError(w.t, os.RemoveAll(w.Path(catalogueRoot))) },
-		"a newer one's format": func(w *world) {
+		"a newer format": func(w *world) {
 			require.NoError(w.t, os.WriteFile(w.Path(manifestKey(1, 1)), []byte(`{"version":2}`), 0o644))
 		},
 	} {
@@ -218,7 +218,7 @@ func TestObjectsOfUnknownManifestAreNotDeleted(t *testing.T) {
 			const key = walRoot + "00000001/00000009/000000000000-000000000001"
 			require.NoError(t, w.store.Put(t.Context(), key, []byte("x"), "text/plain"))
 			w.age(walRoot+"00000001/00000009", 99*time.Hour)
-			harm(w)
+			damage(w)
 			s.collectGarbageNext()
 			s.backup()
 			require.NotEmpty(t, w.Keys(t, key))
@@ -249,10 +249,10 @@ func TestFailedGarbageCollectionIsAnErrorAfterTheBackup(t *testing.T) {
 	requireSame(t, s.history(), w.restored("i-new").history())
 	w.Intercept(nil)
 	s.backup()
-	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"), "the next run tries again")
+	require.Empty(t, w.Keys(t, walRoot+"00000001/00000009"), "the next run retries")
 }
 
-func TestAHandoverDoesNotWaitForGarbageCollection(t *testing.T) {
+func TestHandoverDoesNotWaitForGarbageCollection(t *testing.T) {
 	w := newWorld(t)
 	s := w.first("i-old")
 	s.collectGarbageNext()

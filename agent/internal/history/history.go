@@ -6,11 +6,10 @@
 // finally a manifest that names all of them. It reads the WAL before the blocks, so that samples
 // that Prometheus moves from one to the other meanwhile are in both, never in neither.
 //
-// No object in the bucket is overwritten by another one: each key names its writer or its content.
-// A writer is an epoch. The servers that hold the VIP claim epochs one after the other, and a
-// restore takes the newest manifest of the highest epoch. So a replaced server cannot undo its
-// successor's backups, whatever it does. No decision depends on the clock of a server: epoch and
-// sequence define the order, and the bucket's clock the age.
+// No object in the bucket is overwritten by another one: each key names its writer or its content. A writer is an
+// epoch. The servers that hold the VIP claim epochs one after the other, and a restore uses the newest manifest of
+// the highest epoch. A replaced server therefore cannot undo its successor's backups, whatever it does. No
+// decision depends on the clock of a server: epoch and sequence define the order, and the bucket's clock the age.
 package history
 
 import (
@@ -36,12 +35,12 @@ const (
 
 const (
 	jsonType = "application/json"
-	// requestTimeout bounds a small request to the bucket, its retries included; readTimeout bounds
-	// a larger one, or several.
+	// requestTimeout bounds a small request to the bucket, including its retries; readTimeout bounds a larger one,
+	// or several.
 	requestTimeout = 20 * time.Second
 	readTimeout    = time.Minute
-	// slowest is the minimum average rate of a transfer, in bytes per second.
-	slowest = 32 << 10
+	// minRate is the minimum average rate of a transfer, in bytes per second.
+	minRate = 32 << 10
 	// parallel is how many small requests run at a time.
 	parallel = 8
 )
@@ -75,7 +74,7 @@ func number(text string) (uint64, bool) {
 }
 
 func transferTimeout(bytes int64) time.Duration {
-	return requestTimeout + time.Duration(bytes/slowest)*time.Second
+	return requestTimeout + time.Duration(bytes/minRate)*time.Second
 }
 
 // read reads a whole object of at most limit bytes.

@@ -25,7 +25,7 @@ func (w *world) put(key string, content []byte) {
 	require.NoError(w.t, w.store.Put(w.t.Context(), key, content, jsonType))
 }
 
-// forge writes a manifest, and a catalogue that it names.
+// forge writes a manifest with this catalogue.
 func (w *world) forge(manifest Manifest, catalogue any) {
 	w.t.Helper()
 	text, err := json.Marshal(catalogue)
@@ -49,17 +49,16 @@ func (w *world) newest() (Manifest, Catalogue) {
 	return manifest, catalogue
 }
 
-// attacks are the objects that a compromised server may write beside its good backup, or instead of
-// it.
+// attacks are the objects that a compromised server may write in addition to its good backup, or instead of it.
 var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	"a newer format":    func(w *world, m Manifest, c Catalogue) { m.Version = 999; w.forge(m, c) },
 	"a newer catalogue": func(w *world, m Manifest, c Catalogue) { c.Version = 999; w.forge(m, c) },
 	"another stack":     func(w *world, m Manifest, c Catalogue) { m.Stack = "evil"; w.forge(m, c) },
-	"a stack of no name": func(w *world, m Manifest, c Catalogue) {
+	"an invalid stack name": func(w *world, m Manifest, c Catalogue) {
 		m.Stack = "\n::stop-commands::x"
 		w.forge(m, c)
 	},
-	"a name of a megabyte": func(w *world, m Manifest, c Catalogue) {
+	"a name of 1 MiB": func(w *world, m Manifest, c Catalogue) {
 		m.Server = strings.Repeat("i", 1<<20)
 		w.forge(m, c)
 	},
@@ -71,17 +70,20 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 	"brackets without end": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), []byte(strings.Repeat("[", 200_000)))
 	},
-	"a manifest of eight megabytes": func(w *world, m Manifest, _ Catalogue) {
+	"a manifest of 8 MiB": func(w *world, m Manifest, _ Catalogue) {
 		w.put(manifestKey(m.Epoch, m.Sequence), make([]byte, 8<<20))
 	},
-	"a catalogue of eight megabytes": func(w *world, m Manifest, c Catalogue) {
+	"a catalogue of 8 MiB": func(w *world, m Manifest, c Catalogue) {
 		w.forge(m, map[string]any{"version": 1, "x": strings.Repeat("x", 8<<20)})
 	},
 	"a catalogue of a million blocks": func(w *world, m Manifest, c Catalogue) {
 		w.forge(m, map[string]any{"version": 1, "blocks": make([]struct{}, 1_000_000)})
 	},
-	"a block twice": func(w *world, m Manifest, c Catalogue) { c.Blocks = append(c.Blocks, c.Blocks[0]); w.forge(m, c) },
-	"a file of a block twice": func(w *world, m Manifest, c Catalogue) {
+	"a duplicate block": func(w *world, m Manifest, c Catalogue) {
+		c.Blocks = append(c.Blocks, c.Blocks[0])
+		w.forge(m, c)
+	},
+	"a duplicate file of a block": func(w *world, m Manifest, c Catalogue) {
 		c.Blocks[0].Files = append(c.Blocks[0].Files, c.Blocks[0].Files[0])
 		w.forge(m, c)
 	},
@@ -101,21 +103,21 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		c.Blocks[0].Files[0].Path = "chunks/0\x00"
 		w.forge(m, c)
 	},
-	"a chunk with a name that no disk takes": func(w *world, m Manifest, c Catalogue) {
+	"a chunk with an overlong name": func(w *world, m Manifest, c Catalogue) {
 		c.Blocks[0].Files[0].Path = "chunks/" + strings.Repeat("0", 300)
 		w.forge(m, c)
 	},
-	"a segment with a name that no disk takes": func(w *world, m Manifest, c Catalogue) {
+	"a segment with an overlong name": func(w *world, m Manifest, c Catalogue) {
 		m.WAL[0].Path = "wal/" + strings.Repeat("0", 300)
 		w.forge(m, c)
 	},
-	"a segment twice": func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
-	"a negative size": func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
+	"a duplicate segment": func(w *world, m Manifest, c Catalogue) { m.WAL = append(m.WAL, m.WAL[0]); w.forge(m, c) },
+	"a negative size":     func(w *world, m Manifest, c Catalogue) { c.Blocks[0].Files[0].Size = -1; w.forge(m, c) },
 	"the largest size": func(w *world, m Manifest, c Catalogue) {
 		c.Blocks[0].Files[0].Size = math.MaxInt64
 		w.forge(m, c)
 	},
-	"parts that wrap": func(w *world, m Manifest, c Catalogue) {
+	"parts that overflow": func(w *world, m Manifest, c Catalogue) {
 		m.WAL[0].Parts = []int64{math.MaxInt64, math.MaxInt64, 2 + m.WAL[0].Size}
 		w.forge(m, c)
 	},
@@ -127,7 +129,7 @@ var attacks = map[string]func(w *world, manifest Manifest, catalogue Catalogue){
 		m.WAL[0].Epoch = math.MaxUint64
 		w.forge(m, c)
 	},
-	"a checkpoint twice": func(w *world, m Manifest, c Catalogue) {
+	"a duplicate checkpoint": func(w *world, m Manifest, c Catalogue) {
 		file := File{Path: "wal/checkpoint.00000000/00000000", Epoch: 1, Size: 1, SHA256: sumOf([]byte("x"))}
 		w.put(file.objects()[0].key, []byte("x"))
 		m.Checkpoint = []File{file, file}
@@ -146,7 +148,7 @@ func TestObjectsOfCompromisedServerDoNotBlockTheNextOne(t *testing.T) {
 			old := w.first("i-old")
 			want := old.history()
 			manifest, catalogue := w.newest()
-			// Beside a good one, which is restored.
+			// In addition to a good backup, which is restored.
 			manifest.Sequence = 7
 			attack(w, manifest, catalogue)
 			s := w.server("i-new")
@@ -163,10 +165,10 @@ func TestObjectsOfCompromisedServerDoNotBlockTheNextOne(t *testing.T) {
 			if name != "another stack" {
 				require.True(t, result.Lost())
 				require.Contains(t, result.String(), "NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (1)")
-				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "it would fill the disk")
+				require.NoDirExists(t, filepath.Join(s.restoring.Dir, restoredDir), "unusable downloads must not fill the disk")
 			} else {
-				require.Equal(t, "evil", result.Stack, "there is no other")
-				require.Contains(t, s.log.String(), "is that of another stack: using it, since this stack has none")
+				require.Equal(t, "evil", result.Stack, "no other backup exists")
+				require.Contains(t, s.log.String(), "belongs to another stack: using it, since this stack has none")
 			}
 			w.move("i-newer")
 			s.segment(1, 100)
@@ -225,7 +227,7 @@ func TestHighestEpochLeavesNumbersForLaterOnes(t *testing.T) {
 			s.collectGarbageNext()
 			s.backup()
 			if epoch > maxGap {
-				require.Empty(t, w.Keys(t, manifestKey(epoch, math.MaxUint64)), "it goes when it is old")
+				require.Empty(t, w.Keys(t, manifestKey(epoch, math.MaxUint64)), "it is deleted when it is old")
 			}
 		})
 	}
@@ -246,7 +248,7 @@ func TestHighestSequenceDoesNotHideLaterManifests(t *testing.T) {
 
 func TestInvalidClaimDoesNotBlockBackups(t *testing.T) {
 	for name, text := range map[string]string{
-		"half": "{", "a list": "[]", "nothing": "", "too much": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`,
+		"truncated": "{", "a list": "[]", "empty": "", "large": strings.Repeat("x", 1<<20), "a newline": `{"server":"\n"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -303,7 +305,7 @@ func TestLostObjectsAreCounted(t *testing.T) {
 	require.Equal(t, uint64(1), lost())
 	require.NoError(t, os.RemoveAll(w.Path(root)))
 	require.Greater(t, lost(), uint64(1))
-	require.NotEmpty(t, w.Keys(t, blockRoot), "it is sent again")
+	require.NotEmpty(t, w.Keys(t, blockRoot), "it is uploaded again")
 }
 
 func TestHistoryWithoutManifestsIsNotTreatedAsEmpty(t *testing.T) {
@@ -313,10 +315,10 @@ func TestHistoryWithoutManifestsIsNotTreatedAsEmpty(t *testing.T) {
 	require.True(t, w.server("i-new").restore().Lost())
 }
 
-// Prometheus' user owns the directory, and must not lead root out of it.
+// Prometheus' user owns the directory, and must not be able to lead root out of it.
 func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be led astray")
+		t.Skip("only root runs with more rights than the owner")
 	}
 	const prometheus = 9090
 	for _, name := range []string{restoredDir, DataDir, DataDir + ".new", CollectingFile, recordFile} {
@@ -341,7 +343,7 @@ func TestRootFollowsNoLinkThatPrometheusPlants(t *testing.T) {
 
 			entries, err := os.ReadDir(elsewhere)
 			require.NoError(t, err)
-			require.Len(t, entries, 1, "nothing was written there, and nothing removed")
+			require.Len(t, entries, 1, "nothing was created or removed outside the directory")
 			stat, err := os.Stat(secret)
 			require.NoError(t, err)
 			require.Zero(t, stat.Sys().(*syscall.Stat_t).Uid)
@@ -417,8 +419,8 @@ func FuzzCatalogue(f *testing.F) {
 func FuzzClaim(f *testing.F) {
 	f.Add([]byte(`{"server":"i-1","claimed":"2026-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if whose := parseClaim(text); whose.Server != "" {
-			require.True(t, handover.IsName(whose.Server))
+		if owner := parseClaim(text); owner.Server != "" {
+			require.True(t, handover.IsName(owner.Server))
 		}
 	})
 }
@@ -456,7 +458,7 @@ func requireObjects(t *testing.T, objects []object) {
 	}
 }
 
-// Endless pages of unknown objects.
+// An endless list of pages of unknown objects.
 func TestBucketBeyondTheListingLimitDoesNotBlockTheNextServer(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
@@ -480,7 +482,7 @@ func TestBucketBeyondTheListingLimitDoesNotBlockTheNextServer(t *testing.T) {
 	s := w.server("i-new")
 	require.Zero(t, s.restore().Fallbacks)
 	require.Equal(t, int32(100), pages.Load())
-	require.Contains(t, s.log.String(), `"the bucket holds more objects than a listing takes" objects=99900`)
+	require.Contains(t, s.log.String(), `"the bucket holds more objects than a listing returns" objects=99900`)
 	requireSame(t, old.history(), s.history())
 	w.move("i-new")
 	s.segment(1, 10)

@@ -23,35 +23,35 @@ const (
 	// catalogue.
 	manifestLimit  = 256 << 10
 	catalogueLimit = 4 << 20
-	// maxEntries exceeds the files and parts in any catalogue: two bytes of JSON take many more in
-	// memory.
+	// maxEntries exceeds the number of files and parts in any catalogue. It bounds the memory for decoding: two
+	// bytes of JSON can take many more in memory.
 	maxEntries = 100_000
 )
 
 var (
 	// errUnusable marks an invalid backup, as opposed to one that could not be read.
 	errUnusable = errors.New("unusable")
-	// errNewer marks an object that a newer agent has written.
+	// errNewer marks an object that was written by a newer agent.
 	errNewer = errors.New("was written by a newer agent: use that one, or a newer one, here too")
 )
 
-// Manifest names everything that the bucket holds of a server's history at one time. Its catalogue
-// lists the parts that rarely change, so that the size of the manifest does not grow.
+// Manifest lists everything that the bucket holds of a server's history at one time. Its catalogue lists the parts
+// that rarely change, so that the size of the manifest does not grow.
 type Manifest struct {
 	Version int `json:"version"`
-	// Stack owns the history.
+	// Stack is the name of the stack that owns the history.
 	Stack string `json:"stack"`
 	// Server is the EC2 instance id of the writer.
 	Server string `json:"server"`
 	// Epoch and Sequence order all manifests.
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
-	// Time is for people: nothing depends on that server's clock.
+	// Time is informational: nothing depends on the clock of the server.
 	Time time.Time `json:"time"`
 	// WAL is the last segment of the write-ahead log, the only one that grows. The earlier
 	// segments, whose many parts stay the same for hours, are in the catalogue.
 	WAL []File `json:"wal"`
-	// Checkpoint are the files of the newest complete checkpoint, if there is one.
+	// Checkpoint lists the files of the newest complete checkpoint, if there is one.
 	Checkpoint []File `json:"checkpoint,omitempty"`
 	// Catalogue is the SHA-256 of the catalogue.
 	Catalogue string `json:"catalogue"`
@@ -91,7 +91,8 @@ func (m Manifest) objects() []object {
 	return objects
 }
 
-// with is the manifest with the segments of its catalogue. A gap between them makes it errUnusable.
+// with returns the manifest with the segments of its catalogue added. The error for a gap between the segments is
+// errUnusable.
 func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 	m.WAL = append(slices.Clip(catalogue.WAL), m.WAL...)
 	var segments []string
@@ -108,13 +109,13 @@ func (m Manifest) with(catalogue Catalogue) (Manifest, error) {
 	return m, nil
 }
 
-// check returns why the manifest is unusable.
+// check returns an error if the manifest is unusable.
 func (m Manifest) check(epoch, sequence uint64) error {
 	switch {
 	case m.Epoch != epoch || m.Sequence != sequence:
 		return fmt.Errorf("it claims to be %s", m)
 	case !handover.IsName(m.Stack) || !handover.IsName(m.Server) || !isSum(m.Catalogue):
-		return errors.New("it names no stack, server or catalogue")
+		return errors.New("its stack, server or catalogue is missing or invalid")
 	}
 	if err := checkSegments(m.WAL); err != nil {
 		return err
@@ -123,7 +124,7 @@ func (m Manifest) check(epoch, sequence uint64) error {
 	seen := map[string]bool{}
 	for _, file := range m.Checkpoint {
 		if !checkpointFile(file.Path) || seen[file.Path] || directory != "" && path.Dir(file.Path) != directory {
-			return fmt.Errorf("%q is no file of the checkpoint, or is listed twice", file.Path)
+			return fmt.Errorf("%q is not a file of the checkpoint, or is listed twice", file.Path)
 		}
 		directory, seen[file.Path] = path.Dir(file.Path), true
 		if err := file.check(); err != nil {
@@ -136,7 +137,7 @@ func (m Manifest) check(epoch, sequence uint64) error {
 func checkSegments(files []File) error {
 	for _, file := range files {
 		if _, ok := segmentOf(file.Path); !ok {
-			return fmt.Errorf("%q is no segment", file.Path)
+			return fmt.Errorf("%q is not a segment", file.Path)
 		}
 		if err := file.check(); err != nil {
 			return err
@@ -145,8 +146,8 @@ func checkSegments(files []File) error {
 	return nil
 }
 
-// gapless names the first missing segment among those at these paths, which are in order and follow
-// the checkpoint in a directory, if there is one: Prometheus does not start with a gap.
+// gapless returns an error for the first missing segment, because Prometheus does not start with a gap. The
+// segments are in order, and follow the checkpoint in checkpointDir, unless that is "".
 func gapless(segments []string, checkpointDir string) error {
 	if len(segments) == 0 {
 		return errors.New("there is no segment of the write-ahead log")
@@ -163,10 +164,10 @@ func gapless(segments []string, checkpointDir string) error {
 	return nil
 }
 
-// fetchManifest reads a manifest. A missing or invalid one is errUnusable, or errNewer.
+// fetchManifest reads a manifest. The error for a missing or invalid one is errUnusable, or errNewer.
 func fetchManifest(ctx context.Context, store *bucket.Bucket, epoch, sequence uint64) (Manifest, error) {
 	text, err := read(ctx, store, manifestKey(epoch, sequence), manifestLimit)
-	if lacking(err) {
+	if missingOrUnreadable(err) {
 		return Manifest{}, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
@@ -194,14 +195,14 @@ func parseManifest(text []byte, epoch, sequence uint64) (Manifest, error) {
 func fetchCatalogue(ctx context.Context, store *bucket.Bucket, sum string) (Catalogue, error) {
 	key := catalogueKey(sum)
 	text, err := read(ctx, store, key, catalogueLimit)
-	if lacking(err) {
+	if missingOrUnreadable(err) {
 		return Catalogue{}, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
 		return Catalogue{}, err
 	}
 	if sumOf(text) != sum {
-		return Catalogue{}, fmt.Errorf("%s is %w: it has another SHA-256", key, errUnusable)
+		return Catalogue{}, fmt.Errorf("%s is %w: its SHA-256 does not match its name", key, errUnusable)
 	}
 	return parseCatalogue(text, key)
 }
@@ -231,16 +232,16 @@ func parseCatalogue(text []byte, key string) (Catalogue, error) {
 	return catalogue, nil
 }
 
-// unmarshal decodes JSON from the bucket within a limit of memory.
+// unmarshal decodes JSON from the bucket, within a memory limit.
 func unmarshal(text []byte, into any) error {
 	if bytes.Count(text, []byte("{")) > maxEntries || bytes.Count(text, []byte(",")) > 5*maxEntries {
-		return errors.New("it names more files than any server has")
+		return errors.New("it lists more files than any server has")
 	}
 	return json.Unmarshal(text, into)
 }
 
-// lacking reports whether an object is missing or unusable.
-func lacking(err error) bool {
+// missingOrUnreadable reports whether an error means that an object is missing or unreadable.
+func missingOrUnreadable(err error) bool {
 	return errors.Is(err, bucket.ErrNotFound) || errors.Is(err, bucket.ErrUnreadable)
 }
 
@@ -283,15 +284,15 @@ func (b Block) bytes() int64 {
 	return sum
 }
 
-// check returns why it cannot be a block.
+// check returns an error if the block is invalid.
 func (b Block) check() error {
 	if !isULID(b.ULID) {
-		return fmt.Errorf("%q is no name of a block", b.ULID)
+		return fmt.Errorf("%q is not the name of a block", b.ULID)
 	}
 	found := map[string]bool{}
 	for _, file := range b.Files {
 		if !blockFile(file.Path) || !plausibleSize(file.Size) || !isSum(file.SHA256) || found[file.Path] {
-			return fmt.Errorf("block %s: %q is no file of a block, is listed twice, or has no size or SHA-256", b.ULID,
+			return fmt.Errorf("block %s: %q is not a file of a block, is listed twice, or has no valid size or SHA-256", b.ULID,
 				file.Path)
 		}
 		found[file.Path] = true
@@ -306,7 +307,7 @@ func isULID(name string) bool {
 	return len(name) == 26 && strings.Trim(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
 }
 
-// blockFile reports whether a path below a block's directory is one of Prometheus'.
+// blockFile reports whether a path below a block's directory is that of a file of Prometheus.
 func blockFile(path string) bool {
 	if chunk, ok := strings.CutPrefix(path, "chunks/"); ok {
 		return chunk != "" && len(chunk) <= 20 && strings.Trim(chunk, "0123456789") == ""
@@ -354,17 +355,17 @@ func (f File) objects() []object {
 	return objects
 }
 
-// partKey is the key of the part of a segment that begins at this offset.
+// partKey returns the key of the part of a segment with this offset and length.
 func (f File) partKey(from, length int64) string {
 	return fmt.Sprintf("%s%08d/%s/%012d-%012d", walRoot, f.Epoch, strings.TrimPrefix(f.Path, walDir+"/"), from,
 		from+length)
 }
 
-// check returns why it cannot be a file of the write-ahead log.
+// check returns an error if the file is invalid.
 func (f File) check() error {
 	_, segment := segmentOf(f.Path)
 	if !segment && !checkpointFile(f.Path) {
-		return fmt.Errorf("%q is no file of a write-ahead log", f.Path)
+		return fmt.Errorf("%q is not a file of a write-ahead log", f.Path)
 	}
 	var sum int64
 	for _, length := range f.Parts {
@@ -377,7 +378,7 @@ func (f File) check() error {
 	case segment && sum != f.Size:
 		return fmt.Errorf("%s has %d bytes, and its parts have %d", f.Path, f.Size, sum)
 	case !plausibleSize(f.Size) || !isSum(f.SHA256):
-		return fmt.Errorf("%s has no size or no SHA-256", f.Path)
+		return fmt.Errorf("%s has no valid size or SHA-256", f.Path)
 	default:
 		return nil
 	}
@@ -386,15 +387,15 @@ func (f File) check() error {
 // plausibleSize reports whether a file can have this size. Sums of such sizes do not overflow.
 func plausibleSize(size int64) bool { return size >= 0 && size <= 1<<40 }
 
-// segmentOf is the number of the segment at a path below the data directory; false if the path is
-// no segment.
+// segmentOf returns the number of the segment at a path below the data directory, and false if the path is not a
+// segment.
 func segmentOf(path string) (uint64, bool) {
 	name, ok := strings.CutPrefix(path, walDir+"/")
 	segment, also := number(name)
 	return segment, ok && also
 }
 
-// checkpointOf is the number of a complete checkpoint, from the name of its directory.
+// checkpointOf returns the number of a complete checkpoint, from the name of its directory.
 func checkpointOf(name string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(name, checkpoint)
 	index, also := number(digits)

@@ -52,11 +52,11 @@ func startPrometheus(t *testing.T, data string, targets ...string) string {
 	require.Eventually(t, func() bool {
 		response, err := http.Get("http://" + address + "/-/ready")
 		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
-	}, 30*time.Second, 20*time.Millisecond, "Prometheus does not get ready: %s", &output)
+	}, 30*time.Second, 20*time.Millisecond, "Prometheus does not become ready: %s", &output)
 	return address
 }
 
-// samples are all samples of a metric in a Prometheus, by time.
+// samples returns all samples of a metric in a Prometheus, by time.
 func samples(t *testing.T, address, metric string) map[float64]string {
 	t.Helper()
 	response, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(metric+"[1h]"))
@@ -92,7 +92,7 @@ func TestRealPrometheusServesTheRestoredSamples(t *testing.T) {
 		require.Eventually(t, func() bool { return len(samples(t, before, "visits")) > 8*(round+1) }, 30*time.Second,
 			20*time.Millisecond)
 		want = samples(t, before, "visits")
-		// It continues collecting meanwhile.
+		// Prometheus continues to collect during the backup.
 		old.backup()
 	}
 

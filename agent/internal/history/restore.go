@@ -26,7 +26,7 @@ import (
 // Names below the directory of a Restore.
 const (
 	DataDir = "data"
-	// restoredDir has the downloaded files, from which the data directory is built.
+	// restoredDir contains the downloaded files, from which the data directory is built.
 	restoredDir = "restored"
 	// CollectingFile exists while Prometheus may collect.
 	CollectingFile = "collecting"
@@ -34,28 +34,26 @@ const (
 
 	// unfinished ends the name of an incomplete directory.
 	unfinished = ".tmp"
-	// fetches is how often an interrupted transfer is started.
-	fetches = 3
+	// fetchAttempts is how often a transfer is attempted.
+	fetchAttempts = 3
 
-	// maxTried is how many manifests are tried, more than the garbage collection leaves; searchTime
-	// is for how long further ones are tried.
+	// maxTried is how many manifests are tried at most, which is more than garbage collection keeps. searchTime is
+	// how long manifests are tried.
 	maxTried   = 300
 	searchTime = 3 * time.Minute
 )
 
-// errUnreadable is the error of a backup that may exist.
+// errUnreadable is the error if it is unknown whether a usable backup exists.
 var errUnreadable = errors.New("the backup is unreadable; refusing to treat it as missing")
 
-// Restore downloads the history from the bucket, where another server uploaded it. Prometheus must
-// not run meanwhile.
+// Restore downloads the history from the bucket, where another server uploaded it. Prometheus must not be running.
 type Restore struct {
 	Store *bucket.Bucket
-	// Stack is the one that this server belongs to.
+	// Stack is the stack that this server belongs to.
 	Stack string
 	// Dir contains Prometheus' data directory, and belongs to Prometheus' user.
 	Dir string
-	// State is the path of the state file of Backup, which continues from the restored data; "" is
-	// none.
+	// State is the path of the state file of Backup, which continues from the restored data; "" for none.
 	State string
 	Log   *slog.Logger
 }
@@ -93,7 +91,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	run := restoring{r, dir}
-	if err := run.own(restoredDir); err != nil {
+	if err := run.discardForeign(restoredDir); err != nil {
 		return Result{}, err
 	}
 	found, manifest, err := run.newest(ctx, begin.Add(searchTime))
@@ -109,7 +107,7 @@ func (r Restore) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	if r.State != "" {
-		// The counts continue.
+		// Carry over the counts.
 		before, err := loadState(r.State)
 		if err != nil {
 			return Result{}, err
@@ -130,9 +128,9 @@ type restoring struct {
 	dir *os.Root
 }
 
-// own removes the file of this name, unless it is a directory of this process' user: no other user
-// can have put links or pipes into that.
-func (r restoring) own(name string) error {
+// discardForeign removes the file at name, unless it is a directory that this process' user owns: no other user
+// can have put links or pipes into such a directory.
+func (r restoring) discardForeign(name string) error {
 	info, err := r.dir.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -144,7 +142,7 @@ func (r restoring) own(name string) error {
 	if info.IsDir() && ok && int(owner.Uid) == os.Geteuid() {
 		return nil
 	}
-	r.Log.Error("the files fetched before belong to another user: fetching all of them again", "directory", name)
+	r.Log.Error("earlier downloads belong to another user: downloading everything again", "directory", name)
 	return r.dir.RemoveAll(name)
 }
 
@@ -153,10 +151,10 @@ type backup struct {
 	blocks []Block
 }
 
-// newest downloads the newest usable backup, and describes it. Anyone with write access can write
-// any number of manifests: it tries maxTried, and none after end.
+// newest downloads the newest usable backup, and describes it. Because anyone with write access can write any
+// number of manifests, it tries at most maxTried of them, and none after end.
 func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, error) {
-	// Manifests first: their objects are older than they are.
+	// Manifests first, because their objects are older than they are.
 	manifests, err := list(ctx, r.Store, manifestRoot)
 	if err != nil {
 		return Result{}, backup{}, unreadable(err)
@@ -169,9 +167,9 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	case len(manifests.Objects) == 0 && len(epochs.Objects) == 0:
 		return Result{}, backup{}, nil
 	case len(manifests.Objects) == 0:
-		r.Log.Error("servers backed up a history, but all of its manifests are gone")
+		r.Log.Error("servers backed up a history, but all of its manifests are missing")
 	case manifests.Cut:
-		r.Log.Error("the bucket holds more manifests than a listing takes: the newest may be missed",
+		r.Log.Error("the bucket holds more manifests than a listing returns: the newest may be missed",
 			"manifests", len(manifests.Objects))
 	}
 	all, err := list(ctx, r.Store, root)
@@ -181,14 +179,14 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 	sizes := sizesIn(all)
 	if all.Cut {
 		// Objects that are not in the listing are read one by one.
-		r.Log.Error("the bucket holds more objects than a listing takes", "objects", len(all.Objects))
+		r.Log.Error("the bucket holds more objects than a listing returns", "objects", len(all.Objects))
 		sizes = nil
 	}
-	candidates := manifestsIn(manifests, highestOf(manifests, epochs))
-	useless := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
-	if useless > 0 {
+	candidates := manifestsIn(manifests, highestEpoch(manifests, epochs))
+	unusable := len(manifestsIn(manifests, math.MaxUint64)) - len(candidates)
+	if unusable > 0 {
 		r.Log.Error("backups of the history are in an epoch that no server can have claimed: skipping them",
-			"backups", useless)
+			"backups", unusable)
 	}
 	var foreign []Manifest
 	try := func(manifest Manifest, modified time.Time) (Result, backup, error) {
@@ -200,7 +198,7 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 			Found: true, Stack: manifest.Stack, Server: manifest.Server, Epoch: manifest.Epoch, Sequence: manifest.Sequence,
 			// The bucket's clock may round the two times differently.
 			AgeSeconds: max(0, manifests.At.Sub(modified).Seconds()), Fetched: bytes, Blocks: len(fetched.blocks),
-			Fallbacks: useless,
+			Fallbacks: unusable,
 		}
 		for _, file := range fetched.files() {
 			result.Bytes += file.Size
@@ -211,11 +209,11 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		return result, fetched, nil
 	}
 	written := map[string]time.Time{}
-	passOver := func(epoch, sequence uint64, err error) bool {
+	skip := func(epoch, sequence uint64, err error) bool {
 		if !errors.Is(err, errUnusable) && !errors.Is(err, errNewer) {
 			return false
 		}
-		useless++
+		unusable++
 		r.Log.Error("a backup of the history is unusable: trying the one before", "epoch", epoch, "sequence", sequence,
 			"error", err)
 		return true
@@ -224,7 +222,7 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		if i == maxTried || time.Now().After(end) {
 			r.Log.Error("too many backups of the history are unusable: skipping the others", "tried", i,
 				"others", len(candidates)-i)
-			useless += len(candidates) - i
+			unusable += len(candidates) - i
 			break
 		}
 		manifest, err := fetchManifest(ctx, r.Store, candidate.epoch, candidate.sequence)
@@ -242,35 +240,35 @@ func (r restoring) newest(ctx context.Context, end time.Time) (Result, backup, e
 		}
 		if err == nil {
 			if len(foreign) > 0 {
-				r.Log.Error("backups of the history are those of another stack: skipping them", "backups", len(foreign),
+				r.Log.Error("backups of the history belong to another stack: skipping them", "backups", len(foreign),
 					"stack", foreign[0].Stack)
 				result.Fallbacks += len(foreign)
 			}
 			return result, fetched, nil
 		}
-		if !passOver(candidate.epoch, candidate.sequence, err) {
+		if !skip(candidate.epoch, candidate.sequence, err) {
 			return Result{}, backup{}, err
 		}
 	}
-	// The bucket belongs to this stack. Another name is a previous one of the stack, or was made up
-	// by a writer who could have written this one as well.
+	// The bucket belongs to this stack. Another name is a previous name of the stack, or was made up by a writer
+	// who could have written this name as well.
 	for _, manifest := range foreign {
 		if time.Now().After(end) {
-			useless += len(foreign)
+			unusable += len(foreign)
 			break
 		}
 		result, fetched, err := try(manifest, written[manifest.String()])
 		if err == nil {
-			r.Log.Error("the newest usable backup of the history is that of another stack: using it, since this stack has none",
+			r.Log.Error("the newest usable backup of the history belongs to another stack: using it, since this stack has none",
 				"stack", manifest.Stack, "server", manifest.Server)
 			return result, fetched, nil
 		}
-		if !passOver(manifest.Epoch, manifest.Sequence, err) {
+		if !skip(manifest.Epoch, manifest.Sequence, err) {
 			return Result{}, backup{}, err
 		}
 	}
-	r.Log.Error("no backup of the history is usable: starting empty", "backups", max(useless, 1))
-	return Result{Fallbacks: max(useless, 1)}, backup{}, r.dir.RemoveAll(restoredDir)
+	r.Log.Error("no backup of the history is usable: starting empty", "backups", max(unusable, 1))
+	return Result{Fallbacks: max(unusable, 1)}, backup{}, r.dir.RemoveAll(restoredDir)
 }
 
 // fetch downloads the files that a manifest names and the restored directory lacks, and removes all
@@ -322,7 +320,7 @@ func (r restoring) fetch(ctx context.Context, manifest Manifest, sizes map[strin
 	return backup{manifest, catalogue.Blocks}, fetched, err
 }
 
-// unreadable reports whether an error of the bucket leaves open what exists.
+// unreadable marks an error with errUnreadable, unless it shows that the backup is unusable.
 func unreadable(err error) error {
 	if errors.Is(err, errUnusable) || errors.Is(err, errNewer) {
 		return err
@@ -330,7 +328,7 @@ func unreadable(err error) error {
 	return fmt.Errorf("%w: %w", errUnreadable, err)
 }
 
-// fits checks that a backup leaves a fifth of the free space of the disk.
+// fits checks that a backup leaves a fifth of the disk's free space.
 func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	var need int64
 	add := func(size int64, name string) {
@@ -340,7 +338,7 @@ func (r restoring) fits(manifest Manifest, blocks []Block) error {
 	}
 	for _, file := range manifest.files() {
 		add(file.Size, file.Path)
-		// The copy.
+		// The copy in the data directory.
 		need += file.Size
 	}
 	for _, block := range blocks {
@@ -388,7 +386,7 @@ func (r restoring) prune(manifest Manifest, blocks []Block) error {
 	return nil
 }
 
-// block downloads a block. Its directory gets its name once it is complete.
+// block downloads a block. Its directory gets its final name once it is complete.
 func (r restoring) block(ctx context.Context, block Block) (fetched int64, err error) {
 	dir := filepath.Join(restoredDir, block.ULID)
 	if r.complete(dir, block) {
@@ -402,7 +400,7 @@ func (r restoring) block(ctx context.Context, block Block) (fetched int64, err e
 		if err := r.dir.MkdirAll(filepath.Dir(local), 0o755); err != nil {
 			return fetched, err
 		}
-		more, err := r.whole(ctx, local, file.Size, file.SHA256, []object{{block.key(file.Path), file.Size}})
+		more, err := r.download(ctx, local, file.Size, file.SHA256, []object{{block.key(file.Path), file.Size}})
 		fetched += more
 		if err != nil {
 			return fetched, err
@@ -427,12 +425,12 @@ func (r restoring) file(ctx context.Context, file File) (fetched int64, err erro
 	if err := r.dir.MkdirAll(filepath.Dir(local), 0o755); err != nil {
 		return 0, err
 	}
-	return r.whole(ctx, local, file.Size, file.SHA256, file.objects())
+	return r.download(ctx, local, file.Size, file.SHA256, file.objects())
 }
 
-// whole downloads the objects of a file, except for the first ones that exist already, until the
-// file has this size and SHA-256.
-func (r restoring) whole(
+// download downloads the objects of a file, except for those at its beginning that exist already, and checks its
+// size and SHA-256.
+func (r restoring) download(
 	ctx context.Context, local string, size int64, sum string, objects []object,
 ) (fetched int64, err error) {
 	file, err := r.dir.OpenFile(local, os.O_CREATE|os.O_RDWR, 0o644)
@@ -471,17 +469,17 @@ func (r restoring) whole(
 			return fetched, file.Close()
 		}
 		if have == 0 {
-			return fetched, fmt.Errorf("%s is %w: its SHA-256 is another one", filepath.Base(local), errUnusable)
+			return fetched, fmt.Errorf("%s is %w: its SHA-256 does not match", filepath.Base(local), errUnusable)
 		}
-		// The existing file was another one of the same name.
+		// The existing file has other content: download all objects.
 		have = 0
 	}
 }
 
-// object writes an object at its offset in a file.
+// object downloads an object to its offset in a file, and retries if the transfer is cut off.
 func (r restoring) object(ctx context.Context, file *os.File, object object, at int64) error {
 	var last error
-	for range fetches {
+	for range fetchAttempts {
 		if last = r.attempt(ctx, file, object, at); last == nil || !errors.Is(last, errCut) || ctx.Err() != nil {
 			return last
 		}
@@ -496,7 +494,7 @@ func (r restoring) attempt(ctx context.Context, file *os.File, object object, at
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(object.size))
 	defer cancel()
 	got, err := r.Store.Get(ctx, object.key, "")
-	if lacking(err) {
+	if missingOrUnreadable(err) {
 		return fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	if err != nil {
@@ -504,7 +502,7 @@ func (r restoring) attempt(ctx context.Context, file *os.File, object object, at
 	}
 	defer got.Body.Close()
 	// One more byte than expected: the hash would not reveal that further bytes were cut off.
-	read := &failing{reader: io.LimitReader(got.Body, object.size+1)}
+	read := &sourceReader{reader: io.LimitReader(got.Body, object.size+1)}
 	written, err := io.Copy(io.NewOffsetWriter(file, at), read)
 	switch {
 	case read.err != nil:
@@ -512,22 +510,22 @@ func (r restoring) attempt(ctx context.Context, file *os.File, object object, at
 	case err != nil:
 		return err
 	case written != object.size:
-		return fmt.Errorf("%s is %w: it has not %d bytes", object.key, errUnusable, object.size)
+		return fmt.Errorf("%s is %w: it does not have %d bytes", object.key, errUnusable, object.size)
 	default:
 		return nil
 	}
 }
 
-// failing is a reader that keeps its error, to distinguish it from one of the disk.
-type failing struct {
+// sourceReader is a reader that keeps its error, to distinguish it from an error of the disk.
+type sourceReader struct {
 	reader io.Reader
 	err    error
 }
 
-func (f *failing) Read(p []byte) (int, error) {
-	n, err := f.reader.Read(p)
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.reader.Read(p)
 	if err != nil && err != io.EOF {
-		f.err = err
+		s.err = err
 	}
 	return n, err
 }

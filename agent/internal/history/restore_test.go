@@ -52,13 +52,13 @@ func TestNewServerContinuesThePreviousHistory(t *testing.T) {
 	require.Equal(t, size, result.Bytes)
 	require.Equal(t, size, result.Fetched)
 
-	// It continues: it uploads new data only.
+	// The successor continues: it uploads new data only.
 	w.move("i-new")
 	successor.segment(4, 700)
 	report = successor.backup()
 	require.Equal(t, uint64(2), report.Epoch)
 	require.Equal(t, 4, report.Objects,
-		"the claim, the new bytes, the catalogue with what was the last segment, and the manifest")
+		"the claim, the new bytes, the catalogue with the segment that was the last one, and the manifest")
 	third := w.restored("i-third")
 	requireSame(t, successor.history(), third.history())
 }
@@ -79,7 +79,7 @@ func TestHandoverDownloadsOnlyNewData(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
-	successor.segment(1, 10) // It runs, and collects nothing.
+	successor.segment(1, 10) // Its Prometheus runs, but collects nothing.
 	old.segment(0, 700)
 	old.segment(1, 300)
 	old.backup()
@@ -133,7 +133,7 @@ func TestInterruptedTransferIsRetried(t *testing.T) {
 	old := w.first("i-old")
 	cuts := 0
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasPrefix(w.Key(r), walRoot) || cuts == fetches-1 {
+		if !strings.HasPrefix(w.Key(r), walRoot) || cuts == fetchAttempts-1 {
 			return false
 		}
 		cuts++
@@ -143,7 +143,7 @@ func TestInterruptedTransferIsRetried(t *testing.T) {
 		return cut(writer, r)
 	})
 	s := w.server("i-new")
-	require.Zero(t, s.restore().Fallbacks, "that it is cut off tells nothing about the backup")
+	require.Zero(t, s.restore().Fallbacks, "an interrupted transfer does not make the backup unusable")
 	requireSame(t, old.history(), s.history())
 
 	cuts = -1_000
@@ -152,7 +152,7 @@ func TestInterruptedTransferIsRetried(t *testing.T) {
 	require.ErrorContains(t, err, "the transfer was cut off")
 }
 
-// Downloads are verified, whatever is in restored.
+// Files in restored are verified, whatever they contain.
 func TestEarlierDownloadsAreVerifiedAsWell(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
@@ -168,9 +168,9 @@ func TestEarlierDownloadsAreVerifiedAsWell(t *testing.T) {
 	requireSame(t, old.history(), s.history())
 }
 
-// harm are faults of the newest backup that leave the previous one intact. The newest has segment
-// 1, the block 2 and the checkpoint 0.
-func harm(t *testing.T, w *world) map[string]func() {
+// damages returns faults of the newest backup that leave the previous one intact. The newest has segment 1, block
+// 2 and checkpoint 0.
+func damages(t *testing.T, w *world) map[string]func() {
 	t.Helper()
 	const (
 		manifest = manifestRoot + "00000001/00000002.json"
@@ -207,27 +207,27 @@ func harm(t *testing.T, w *world) map[string]func() {
 		require.NoError(t, os.WriteFile(w.Path(manifest), text, 0o644))
 	}
 	return map[string]func(){
-		"half a manifest":              func() { half(manifest) },
-		"an empty manifest":            func() { require.NoError(t, os.Truncate(w.Path(manifest), 0)) },
-		"a missing part":               func() { remove(t, w.Path(part)) },
-		"half a part":                  func() { half(part) },
-		"a part with other bytes":      func() { other(part) },
-		"a missing checkpoint":         func() { remove(t, w.Path(chkpt)) },
-		"a checkpoint of other bytes":  func() { other(chkpt) },
-		"a missing index":              func() { remove(t, w.Path(block+"index")) },
-		"half an index":                func() { half(block + "index") },
-		"an index with other bytes":    func() { other(block + "index") },
-		"half a meta.json":             func() { half(block + "meta.json") },
-		"missing chunks":               func() { remove(t, w.Path(block+"chunks/000001")) },
-		"a missing catalogue":          func() { remove(t, w.Path(catalogue())) },
-		"half a catalogue":             func() { half(catalogue()) },
-		"a catalogue with other bytes": func() { other(catalogue()) },
-		"a missing segment":            func() { edit(func(m *Manifest) { m.WAL = nil }) },
-		"a gap before the segments":    func() { edit(func(m *Manifest) { m.WAL[0].Path = "wal/00000002" }) },
-		"parts that are not the file":  func() { edit(func(m *Manifest) { m.WAL[0].Parts = []int64{499} }) },
-		"a part of no bytes":           func() { edit(func(m *Manifest) { m.WAL[0].Parts = []int64{500, 0} }) },
-		"another one's manifest":       func() { edit(func(m *Manifest) { m.Sequence = 7 }) },
-		"a path that leads elsewhere":  func() { edit(func(m *Manifest) { m.WAL[0].Path = "wal/../../../etc/passwd" }) },
+		"half a manifest":               func() { half(manifest) },
+		"an empty manifest":             func() { require.NoError(t, os.Truncate(w.Path(manifest), 0)) },
+		"a missing part":                func() { remove(t, w.Path(part)) },
+		"half a part":                   func() { half(part) },
+		"a part with other bytes":       func() { other(part) },
+		"a missing checkpoint":          func() { remove(t, w.Path(chkpt)) },
+		"a checkpoint with other bytes": func() { other(chkpt) },
+		"a missing index":               func() { remove(t, w.Path(block+"index")) },
+		"half an index":                 func() { half(block + "index") },
+		"an index with other bytes":     func() { other(block + "index") },
+		"half a meta.json":              func() { half(block + "meta.json") },
+		"missing chunks":                func() { remove(t, w.Path(block+"chunks/000001")) },
+		"a missing catalogue":           func() { remove(t, w.Path(catalogue())) },
+		"half a catalogue":              func() { half(catalogue()) },
+		"a catalogue with other bytes":  func() { other(catalogue()) },
+		"a missing segment":             func() { edit(func(m *Manifest) { m.WAL = nil }) },
+		"a gap before the segments":     func() { edit(func(m *Manifest) { m.WAL[0].Path = "wal/00000002" }) },
+		"parts of another size":         func() { edit(func(m *Manifest) { m.WAL[0].Parts = []int64{499} }) },
+		"an empty part":                 func() { edit(func(m *Manifest) { m.WAL[0].Parts = []int64{500, 0} }) },
+		"another sequence":              func() { edit(func(m *Manifest) { m.Sequence = 7 }) },
+		"a path outside the directory":  func() { edit(func(m *Manifest) { m.WAL[0].Path = "wal/../../../etc/passwd" }) },
 		"two checkpoints": func() {
 			edit(func(m *Manifest) { m.Checkpoint[0].Path = "wal/checkpoint.00000000/../00000000" })
 		},
@@ -235,7 +235,7 @@ func harm(t *testing.T, w *world) map[string]func() {
 }
 
 func TestDamagedBackupIsLoggedAndThePreviousOneRestored(t *testing.T) {
-	for name := range harm(t, nil) {
+	for name := range damages(t, nil) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			old := w.first("i-old")
@@ -243,7 +243,7 @@ func TestDamagedBackupIsLoggedAndThePreviousOneRestored(t *testing.T) {
 			old.segment(1, 500)
 			old.truncate(0, 2)
 			old.backup()
-			harm(t, w)[name]()
+			damages(t, w)[name]()
 			s := w.server("i-new")
 			result := s.restore()
 			require.Equal(t, 1, result.Fallbacks)
@@ -264,7 +264,7 @@ func TestDamagedBackupIsLoggedAndThePreviousOneRestored(t *testing.T) {
 	}
 }
 
-func TestASuccessorThatHasNotBackedUpYetDoesNotHideTheHistory(t *testing.T) {
+func TestClaimWithoutBackupDoesNotHideTheHistory(t *testing.T) {
 	w := newWorld(t)
 	old := w.first("i-old")
 	successor := w.restored("i-new")
@@ -285,9 +285,9 @@ func TestUnreadableBackupIsNotTreatedAsMissing(t *testing.T) {
 		}
 	}
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"denied":       refuse(http.StatusForbidden, "AccessDenied"),
-		"out of order": refuse(http.StatusInternalServerError, "InternalError"),
-		"busy":         refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
+		"denied":  refuse(http.StatusForbidden, "AccessDenied"),
+		"failing": refuse(http.StatusInternalServerError, "InternalError"),
+		"busy":    refuse(http.StatusServiceUnavailable, "SlowDown"), "cut off": cut,
 	} {
 		for _, part := range []string{manifestRoot, root, manifestRoot + "0", catalogueRoot, blockRoot, walRoot} {
 			t.Run(name+" "+part, func(t *testing.T) {
@@ -339,26 +339,26 @@ func TestStackContinuesInAnotherBucket(t *testing.T) {
 	old.backup()
 	copied := t.TempDir()
 	require.NoError(t, os.CopyFS(copied, os.DirFS(w.Path(root))))
-	there := newWorld(t)
-	require.NoError(t, os.CopyFS(there.Path(root), os.DirFS(copied)))
-	s := there.restored("i-new")
+	target := newWorld(t)
+	require.NoError(t, os.CopyFS(target.Path(root), os.DirFS(copied)))
+	s := target.restored("i-new")
 	requireSame(t, old.history(), s.history())
-	there.move("i-new")
+	target.move("i-new")
 	s.segment(1, 10)
 	require.Equal(t, uint64(2), s.backup().Epoch)
-	require.Equal(t, uint64(3), old.backup().Sequence, "the old one continues in the old bucket")
-	requireSame(t, s.history(), there.restored("i-third").history())
+	require.Equal(t, uint64(3), old.backup().Sequence, "the old server continues in the old bucket")
+	requireSame(t, s.history(), target.restored("i-third").history())
 }
 
-// No order and no age depends on the clock of a server.
-func TestAClockThatIsAnHourOffChangesNothing(t *testing.T) {
+// Neither order nor age depends on the clock of a server.
+func TestServerClockThatIsAnHourOffHasNoEffect(t *testing.T) {
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(fmt.Sprint(skew), func(t *testing.T) {
 			w := newWorld(t)
 			t.Setenv("AWS_MAX_ATTEMPTS", "3")
 			w.store = openStore(t)
 			first := w.first("i-first")
-			// As if the backups of the second were an hour older, or younger.
+			// The backups of the second server seem an hour older, or younger.
 			w.Skew(skew)
 			second := w.restored("i-second")
 			w.move("i-second")
@@ -403,9 +403,9 @@ func TestBackupTooLargeForTheDiskIsSkipped(t *testing.T) {
 	requireSame(t, old.history(), bigger.history())
 }
 
-func TestPrometheusOwnsWhatRootRestoredAndTheAgentItsState(t *testing.T) {
+func TestRestoredFilesBelongToPrometheusAndStateToAgent(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
+		t.Skip("only root can change the owner of files")
 	}
 	w := newWorld(t)
 	empty := w.server("i-first")

@@ -12,7 +12,7 @@ import (
 // recordLimit exceeds the size of any result, in bytes.
 const recordLimit = 64 << 10
 
-// Result is the result of a restore. It is kept beside the data for later reports.
+// Result is the result of a restore. It is kept next to the data for later reports.
 type Result struct {
 	// Found reports whether a backup existed.
 	Found bool `json:"found"`
@@ -38,7 +38,7 @@ type Result struct {
 func (r Result) String() string {
 	if r.Lost() {
 		return fmt.Sprintf("NO BACKUP OF THE HISTORY IN THE BUCKET IS USABLE (%d): Prometheus starts empty; "+
-			"earlier versions of the objects are in the bucket for 30 days", r.Fallbacks)
+			"earlier versions of the objects stay in the bucket for 30 days", r.Fallbacks)
 	}
 	if !r.Found {
 		return "no history was backed up yet: Prometheus starts empty"

@@ -22,14 +22,14 @@ import (
 // stateLimit exceeds the size of any state, in bytes.
 const stateLimit = 64 << 20
 
-// state is a server's knowledge of the bucket, in a file that outlives the process: without it,
-// everything would have to be uploaded again, or read to compare.
+// state is what a server knows about the bucket, in a file that outlives the process: without it, everything would
+// have to be uploaded again, or downloaded to compare.
 type state struct {
 	// Prepared reports whether the previous content of the bucket is known: a restore has read it,
 	// or there was none.
 	Prepared bool `json:"prepared"`
-	// Epoch is this server's own; 0 is none yet. Sequence is the number of the last manifest that
-	// was begun in it, and Manifest that of the last one in the bucket.
+	// Epoch is this server's epoch; 0 if it has none yet. Sequence is the number of the last manifest that was
+	// begun in it, and Manifest that of the last one in the bucket.
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
 	Manifest uint64 `json:"manifest"`
@@ -52,8 +52,7 @@ type state struct {
 // sentFile is the uploaded part of a file.
 type sentFile struct {
 	File
-	// Inode is the inode of the file on the disk: with another inode, the same name is another
-	// file.
+	// Inode is the inode of the file on the disk: a file of the same name with another inode is a different file.
 	Inode uint64 `json:"inode"`
 	// Hash is the state of the SHA-256 of all uploaded bytes, so that they need not be read again
 	// when the file grows.
@@ -95,7 +94,7 @@ func (s *state) forget() {
 	s.Manifest, s.Catalogue, s.Files, s.Blocks = 0, "", map[string]sentFile{}, nil
 }
 
-// block is the uploaded part of a block.
+// block returns an uploaded block.
 func (s *state) block(ulid string) (Block, bool) {
 	i, found := slices.BinarySearchFunc(s.Blocks, ulid,
 		func(block Block, ulid string) int { return strings.Compare(block.ULID, ulid) })
@@ -105,25 +104,25 @@ func (s *state) block(ulid string) (Block, bool) {
 	return s.Blocks[i], true
 }
 
-// newSent is a file of which nothing was uploaded.
+// newSent returns a file of which nothing was uploaded yet.
 func newSent(path string, epoch, inode uint64) sentFile {
 	file := sentFile{File: File{Path: path, Epoch: epoch}, Inode: inode}
-	file.note(sha256.New())
+	file.setHash(sha256.New())
 	return file
 }
 
-// hasher continues the SHA-256 of the uploaded bytes.
+// hasher returns a hash that continues the SHA-256 of the uploaded bytes.
 func (f sentFile) hasher() (hash.Hash, error) {
 	hasher := sha256.New()
-	// The standard library documents it.
+	// The documentation of crypto/sha256 guarantees this interface.
 	if err := hasher.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.Hash); err != nil {
 		return nil, fmt.Errorf("cannot resume the SHA-256 of %s: %w", f.Path, err)
 	}
 	return hasher, nil
 }
 
-// note records the SHA-256 of the uploaded bytes.
-func (f *sentFile) note(hasher hash.Hash) {
+// setHash records the SHA-256 of the uploaded bytes.
+func (f *sentFile) setHash(hasher hash.Hash) {
 	f.Hash, _ = hasher.(encoding.BinaryMarshaler).MarshalBinary()
 	f.SHA256 = hex.EncodeToString(hasher.Sum(nil))
 }
@@ -138,15 +137,15 @@ func inode(info fs.FileInfo) uint64 {
 // Tally counts the backups of this server.
 type Tally struct {
 	Failures uint64
-	// Lost is how many objects of this server, which it did not delete, were gone from the bucket.
+	// Lost is how many objects of this server were missing from the bucket although it did not delete them.
 	Lost uint64
-	// LastSuccess is when the last successful one ended; zero is never.
+	// LastSuccess is when the last successful backup ended; zero for never.
 	LastSuccess time.Time
 }
 
-// Note counts a run that just ended, and whether another backup was gone from the bucket, and
-// returns the counts so far.
-func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
+// Note counts a run that has just ended, and whether another object was missing from the bucket. It returns the
+// counts so far.
+func (b Backup) Note(ctx context.Context, failed, missing bool) (Tally, error) {
 	unlock, err := lockfile.Lock(ctx, b.State+".lock")
 	if err != nil {
 		return Tally{}, err
@@ -156,7 +155,7 @@ func (b Backup) Note(ctx context.Context, failed, gone bool) (Tally, error) {
 	if err != nil {
 		return Tally{}, err
 	}
-	if gone {
+	if missing {
 		state.Lost++
 	}
 	if failed {

@@ -70,7 +70,7 @@ type server struct {
 	log       *logText
 }
 
-// logText is a log for concurrent writers.
+// logText is a log buffer for concurrent writers.
 type logText struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -88,7 +88,7 @@ func (l *logText) String() string {
 	return l.text.String()
 }
 
-// server creates a new server, of the stack production.
+// server creates a new server of the stack production.
 func (w *world) server(name string) *server {
 	w.t.Helper()
 	return newServer(w.t, w.store, name, w.t.TempDir())
@@ -109,7 +109,7 @@ func newServer(t *testing.T, store *bucket.Bucket, name, dir string) *server {
 	}
 }
 
-// restored is a new server with the restored history.
+// restored creates a new server and restores its history.
 func (w *world) restored(name string) *server {
 	w.t.Helper()
 	s := w.server(name)
@@ -117,7 +117,7 @@ func (w *world) restored(name string) *server {
 	return s
 }
 
-// restore restores, and must succeed.
+// restore runs a restore, which must succeed.
 func (s *server) restore() Result {
 	s.t.Helper()
 	result, err := s.restoring.Run(s.t.Context())
@@ -125,7 +125,7 @@ func (s *server) restore() Result {
 	return result
 }
 
-// backup backs up, and must succeed.
+// backup runs a backup, which must succeed.
 func (s *server) backup() Report {
 	s.t.Helper()
 	report, err := s.Run(s.t.Context())
@@ -159,7 +159,7 @@ func (s *server) segment(number, size int) {
 	s.write(fmt.Sprintf("wal/%08d", number), size)
 }
 
-// block creates a block, whose name ends with this number.
+// block creates a block whose name ends with this number.
 func (s *server) block(number int) (ulid string) {
 	s.t.Helper()
 	ulid = fmt.Sprintf("01ARZ3NDEKTSV4RRFFQ69G%04d", number)
@@ -169,8 +169,8 @@ func (s *server) block(number int) (ulid string) {
 	return ulid
 }
 
-// truncate does what Prometheus does every two hours: it creates a block and a checkpoint of the
-// segments up to this one, and removes these.
+// truncate does what Prometheus does every two hours: it creates a block, and a checkpoint of the segments up to
+// this one, and removes these segments.
 func (s *server) truncate(upTo, number int) {
 	s.t.Helper()
 	s.block(number)
@@ -185,7 +185,7 @@ func (s *server) truncate(upTo, number int) {
 	}
 }
 
-// history are all files that a backup must contain, by path.
+// history returns all files that a backup must contain, by path.
 func (s *server) history() map[string]string {
 	s.t.Helper()
 	files := map[string]string{}
@@ -204,18 +204,18 @@ func (s *server) history() map[string]string {
 	return files
 }
 
-// requireSame checks that a server has the same history as another one had.
+// requireSame checks that two histories are the same.
 func requireSame(t *testing.T, want, got map[string]string) {
 	t.Helper()
 	for path, text := range want {
 		require.Contains(t, got, path)
 		// Not by require.Equal, which would print all of it.
-		require.True(t, got[path] == text, "%s has other bytes: %d, and there were %d", path, len(got[path]), len(text))
+		require.True(t, got[path] == text, "%s has other bytes: %d bytes instead of %d", path, len(got[path]), len(text))
 	}
 	require.Len(t, got, len(want))
 }
 
-// first is the stack's first server, with the VIP and a history that is backed up.
+// first creates the stack's first server, with the VIP and a history that is backed up.
 func (w *world) first(name string) *server {
 	w.t.Helper()
 	s := w.restored(name)
@@ -226,7 +226,7 @@ func (w *world) first(name string) *server {
 	return s
 }
 
-// fails backs up, and must fail.
+// fails runs a backup, which must fail, and returns its error.
 func (s *server) fails() error {
 	s.t.Helper()
 	_, err := s.Run(s.t.Context())
@@ -248,7 +248,7 @@ func (s *server) change(change func(*state)) {
 	require.NoError(s.t, state.save(s.State))
 }
 
-// puts are the keys of the writing requests.
+// puts returns the keys of the PUT requests.
 func puts(requests []string) []string {
 	var keys []string
 	for _, request := range requests {
@@ -259,8 +259,8 @@ func puts(requests []string) []string {
 	return keys
 }
 
-// once calls do at the first request of this method whose key begins with prefix. do decides the
-// response. Other requests continue meanwhile.
+// once calls do for the first request with this method whose key begins with prefix. do reports whether it has
+// responded. Other requests continue meanwhile.
 func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.Request) (answered bool)) {
 	var done atomic.Bool
 	w.Intercept(func(writer http.ResponseWriter, r *http.Request) bool {
@@ -271,8 +271,8 @@ func (w *world) once(method, prefix string, do func(http.ResponseWriter, *http.R
 	})
 }
 
-// cut ends the connection of a request.
+// cut closes the connection of a request.
 func cut(http.ResponseWriter, *http.Request) bool {
-	// The server treats it as a handler's way to do so.
+	// net/http closes the connection of a handler that panics with this value.
 	panic(http.ErrAbortHandler)
 }

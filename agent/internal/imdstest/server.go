@@ -1,5 +1,5 @@
-// Package imdstest is an instance metadata service for tests. Like version 2, it rejects requests
-// without a token.
+// Package imdstest provides an instance metadata service for tests. Like version 2, it rejects requests without a
+// token.
 package imdstest
 
 import (
@@ -16,9 +16,9 @@ type Server struct {
 	Refused atomic.Int32
 }
 
-// Serve passes requests with the token to a handler until the test ends, and points the SDK at the
-// service. Their paths begin with /latest/meta-data/.
-func Serve(t *testing.T, answer http.HandlerFunc) *Server {
+// Serve passes requests with the token to handler until the test ends, and points the SDK at the service. The
+// paths of the requests begin with /latest/meta-data/.
+func Serve(t *testing.T, handler http.HandlerFunc) *Server {
 	t.Helper()
 	server := &Server{}
 	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +30,7 @@ func Serve(t *testing.T, answer http.HandlerFunc) *Server {
 			server.Refused.Add(1)
 			w.WriteHeader(http.StatusUnauthorized)
 		default:
-			answer(w, r)
+			handler(w, r)
 		}
 	}))
 	t.Cleanup(listener.Close)

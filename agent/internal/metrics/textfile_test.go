@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheExporterFindsWholeMetrics(t *testing.T) {
+func TestMetricsFileIsReplacedAsAWhole(t *testing.T) {
 	dir := t.TempDir()
 	file := Textfile{Path: filepath.Join(dir, "pull.prom")}
 	for _, value := range []float64{1795651422.25, 1795651483} {

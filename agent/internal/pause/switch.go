@@ -1,4 +1,5 @@
-// Package pause makes root stop and start Prometheus for a process without access to Docker.
+// Package pause lets a process without access to Docker stop and start Prometheus, through systemd units that run
+// as root.
 package pause
 
 import (
@@ -14,26 +15,26 @@ import (
 const (
 	pauseFile  = "pause"
 	resumeFile = "resume"
-	// poll is the pause between two checks of the file.
+	// poll is the time between two checks of the file.
 	poll = 50 * time.Millisecond
 )
 
-// Switch creates request files that root's units wait for: they do what the file's name says, and
-// then remove it.
+// Switch creates request files. A unit that runs as root watches for each of them, does what its name says, and
+// then removes it.
 type Switch struct {
 	Dir string
 	// Timeout bounds a request.
 	Timeout time.Duration
 }
 
-// Pause stops Prometheus and waits for it.
-func (s Switch) Pause(ctx context.Context) error { return s.ask(ctx, pauseFile, resumeFile) }
+// Pause stops Prometheus and waits until it has stopped.
+func (s Switch) Pause(ctx context.Context) error { return s.request(ctx, pauseFile, resumeFile) }
 
-// Resume starts Prometheus and waits for it.
-func (s Switch) Resume(ctx context.Context) error { return s.ask(ctx, resumeFile, pauseFile) }
+// Resume starts Prometheus and waits until it has started.
+func (s Switch) Resume(ctx context.Context) error { return s.request(ctx, resumeFile, pauseFile) }
 
-// ask creates a request file and waits until it is removed. It withdraws the opposite request.
-func (s Switch) ask(ctx context.Context, file, opposite string) error {
+// request creates a request file and waits until it is removed. It withdraws the opposite request.
+func (s Switch) request(ctx context.Context, file, opposite string) error {
 	path := filepath.Join(s.Dir, file)
 	if err := os.Remove(filepath.Join(s.Dir, opposite)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot %s: %w", file, err)

@@ -11,14 +11,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheLastDataIsReadOnlyWhenPrometheusHasEnded(t *testing.T) {
-	for name, ask := range map[string]func(Switch, context.Context) error{"pause": Switch.Pause, "resume": Switch.Resume} {
+func TestSwitchWaitsUntilRequestIsFulfilled(t *testing.T) {
+	for name, request := range map[string]func(Switch, context.Context) error{
+		"pause": Switch.Pause, "resume": Switch.Resume,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
 				time.AfterFunc(3*time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, name))) })
 				begin := time.Now()
-				require.NoError(t, ask(Switch{Dir: dir, Timeout: time.Minute}, t.Context()))
+				require.NoError(t, request(Switch{Dir: dir, Timeout: time.Minute}, t.Context()))
 				require.InDelta(t, 3, time.Since(begin).Seconds(), 0.1)
 			})
 		})
@@ -31,7 +33,7 @@ func TestErrorNamesTheUnitThatDoesNotRespond(t *testing.T) {
 		err := Switch{Dir: dir, Timeout: time.Minute}.Pause(t.Context())
 		require.EqualError(t, err,
 			"cannot pause: "+dir+"/pause still exists after 1m0s: check the systemd unit that waits for it")
-		// Its response comes late: only the last request matters.
+		// The response comes late: only the last request matters.
 		time.AfterFunc(time.Second, func() { require.NoError(t, os.Remove(filepath.Join(dir, "resume"))) })
 		require.NoError(t, Switch{Dir: dir, Timeout: time.Minute}.Resume(t.Context()))
 		require.NoFileExists(t, filepath.Join(dir, "pause"))

@@ -1,4 +1,4 @@
-// Package proc runs programs of this server.
+// Package proc runs programs on this server.
 package proc
 
 import (
@@ -16,7 +16,7 @@ type Command struct {
 	// Dir is where it runs; "" is the agent's directory.
 	Dir  string
 	Args []string
-	// WithStderr counts its stderr as output, too.
+	// WithStderr adds stderr to the output.
 	WithStderr bool
 	// Timeout bounds it. Default: 20 s.
 	Timeout time.Duration
@@ -41,7 +41,7 @@ type System struct{}
 
 func (System) Run(ctx context.Context, command Command) ([]byte, error) {
 	timeout := cmp.Or(command.Timeout, defaultTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no response within %s", timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command.Args[0], command.Args[1:]...)
 	cmd.Dir = command.Dir

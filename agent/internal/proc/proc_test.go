@@ -8,13 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestErrorHasTheCommandAndItsOutput(t *testing.T) {
+func TestErrorContainsTheCommandAndItsOutput(t *testing.T) {
 	for name, test := range map[string]struct {
 		script string
 		want   string
 	}{
-		"with words":    {"echo 'no daemon' >&2; exit 3", "exit status 3: no daemon"},
-		"without words": {"exit 3", "exit status 3"},
+		"with output":    {"echo 'no daemon' >&2; exit 3", "exit status 3: no daemon"},
+		"without output": {"exit 3", "exit status 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := System{}.Run(t.Context(), Command{Args: []string{"sh", "-c", test.script}})
@@ -25,14 +25,14 @@ func TestErrorHasTheCommandAndItsOutput(t *testing.T) {
 	require.ErrorContains(t, err, `no-such-program: exec: "no-such-program": executable file not found`)
 }
 
-func TestAHangingCommandEndsWithItsContext(t *testing.T) {
+func TestHangingCommandEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the look is over"))
+	cancel(errors.New("the check is over"))
 	_, err := System{}.Run(ctx, Command{Args: []string{"sleep", "60"}})
-	require.EqualError(t, err, "sleep 60: the look is over")
+	require.EqualError(t, err, "sleep 60: the check is over")
 }
 
-func TestALogHasWhatWasWrittenOnStderr(t *testing.T) {
+func TestOutputContainsStderrOnRequest(t *testing.T) {
 	script := Command{Dir: t.TempDir(), Args: []string{"sh", "-c", "pwd; echo error >&2"}, WithStderr: true}
 	output, err := System{}.Run(t.Context(), script)
 	require.NoError(t, err)

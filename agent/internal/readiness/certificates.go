@@ -16,15 +16,14 @@ import (
 	"immutable-infra/agent/internal/web"
 )
 
-// noneYet is the detail for a name whose first certificate can only be requested when the VIP
-// arrives.
+// noneYet is the detail for a name whose first certificate cannot be requested before the VIP arrives.
 const noneYet = "none yet: requested when the VIP arrives"
 
-// Certificates checks that each name of the site is served with its own certificate, one of
-// acme.json that is valid long enough.
+// Certificates checks that each name of the site is served with a certificate of its own, which is in acme.json
+// and valid long enough.
 //
-// A name without a backed up certificate has none before the VIP arrives, because the certificate
-// authority looks for the server at the VIP. Until then the check passes.
+// A name without a backed up certificate has none before the VIP arrives, because the certificate authority
+// validates the name at the VIP. Until then the check passes.
 type Certificates struct {
 	// Address is host:port of the site's proxy on this server.
 	Address string
@@ -120,10 +119,9 @@ func judgeLeaf(stored certificates.Storage, leaf *x509.Certificate, name string)
 }
 
 func (c Certificates) served(ctx context.Context, name string) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no answer within %s", web.HeaderTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, web.HeaderTimeout, fmt.Errorf("no response within %s", web.HeaderTimeout))
 	defer cancel()
-	// The certificate's authority does not matter here: which ones are trusted depends on the
-	// client.
+	// The authority does not matter here: which ones are trusted depends on the client.
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
 	connection, err := dialer.DialContext(ctx, "tcp", c.Address)
 	if err != nil {

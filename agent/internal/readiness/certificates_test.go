@@ -15,29 +15,29 @@ import (
 	"immutable-infra/agent/internal/certificates/certificatestest"
 )
 
-// front is the site's proxy on a server, with a certificate for some names and a default one.
-type front struct {
+// fakeProxy is the site's proxy on a server, with a certificate for some names and a fallback for the others.
+type fakeProxy struct {
 	*testing.T
-	check     Certificates
-	served    map[string]certificatestest.Pair
-	otherwise certificatestest.Pair
+	check    Certificates
+	served   map[string]certificatestest.Pair
+	fallback certificatestest.Pair
 }
 
-// newFront is the proxy of a server of example.org and www.example.org that restored no certificate
-// and does not hold the VIP.
-func newFront(t *testing.T) *front {
+// newFakeProxy returns the proxy of a server of example.org and www.example.org that restored no certificate and
+// does not hold the VIP.
+func newFakeProxy(t *testing.T) *fakeProxy {
 	t.Helper()
 	dir := t.TempDir()
-	f := &front{
-		T:         t,
-		served:    map[string]certificatestest.Pair{},
-		otherwise: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default"),
+	f := &fakeProxy{
+		T:        t,
+		served:   map[string]certificatestest.Pair{},
+		fallback: certificatestest.New(t, time.Now().AddDate(1, 0, 0), "traefik.default"),
 	}
 	listener := httptest.NewUnstartedServer(http.NotFoundHandler())
 	listener.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		pair, exists := f.served[hello.ServerName]
 		if !exists {
-			pair = f.otherwise
+			pair = f.fallback
 		}
 		certificate := pair.TLS(t)
 		return &certificate, nil
@@ -56,13 +56,13 @@ func newFront(t *testing.T) *front {
 }
 
 // record writes the result of the restore.
-func (f *front) record(text string) {
+func (f *fakeProxy) record(text string) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.Record, []byte(text), 0o644))
 }
 
 // store writes acme.json, and makes the proxy serve its certificates.
-func (f *front) store(pairs ...certificatestest.Pair) {
+func (f *fakeProxy) store(pairs ...certificatestest.Pair) {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.File, []byte(certificatestest.Storage(f.T, pairs...)), 0o600))
 	for _, pair := range pairs {
@@ -73,18 +73,18 @@ func (f *front) store(pairs ...certificatestest.Pair) {
 }
 
 // hold moves the VIP to the server.
-func (f *front) hold() {
+func (f *fakeProxy) hold() {
 	f.Helper()
 	require.NoError(f, os.WriteFile(f.check.HolderFile, nil, 0o644))
 }
 
-func (f *front) run() Result {
+func (f *fakeProxy) run() Result {
 	f.Helper()
 	return f.check.Check(f.Context())
 }
 
 func TestEachNameIsServedWithItsCertificate(t *testing.T) {
-	f := newFront(t)
+	f := newFakeProxy(t)
 	f.hold()
 	end := time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 	f.store(certificatestest.New(t, end, "example.org"), certificatestest.New(t, end, "www.example.org"))
@@ -95,13 +95,13 @@ func TestEachNameIsServedWithItsCertificate(t *testing.T) {
 	}, f.run())
 }
 
-func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
-	f := newFront(t)
+func TestFirstServerIsReadyWithoutCertificate(t *testing.T) {
+	f := newFakeProxy(t)
 	require.Equal(t, Result{Verdict: Pass, Detail: "none yet: requested when the VIP arrives"}, f.run())
 
 	f.hold()
 	result := f.run()
-	require.Equal(t, Fail, result.Verdict, "with the VIP it must have it")
+	require.Equal(t, Fail, result.Verdict, "with the VIP, a certificate is required")
 	require.Equal(t, "example.org: has no certificate; www.example.org: has no certificate", result.Detail)
 	require.Equal(t, []string{"traefik"}, logNames(result))
 
@@ -112,10 +112,9 @@ func TestTheFirstServerIsReadyWithoutACertificate(t *testing.T) {
 		result.Detail)
 }
 
-// An authority whose certificates a CAA record forbids to this account has registered the account
-// nevertheless.
-func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
-	f := newFront(t)
+// An authority registers an account even if a CAA record forbids it to issue certificates to this account.
+func TestAccountWithoutCertificateIsReported(t *testing.T) {
+	f := newFakeProxy(t)
 	f.store()
 	require.Equal(t, Result{
 		Verdict: Pass, Detail: "none yet: requested when the VIP arrives; account https://acme.example.org/account/1",
@@ -127,19 +126,19 @@ func TestAnAccountThatGetsNoCertificateIsNamed(t *testing.T) {
 }
 
 func TestAccountIsPrintedWithoutControlCharacters(t *testing.T) {
-	f := newFront(t)
+	f := newFakeProxy(t)
 	text := `{"acme": {"Account": {"Registration": {"uri": "https://acme.example.org/1\u001b[2J\nready"}}}, "broken": {"Account": 7}}`
 	require.NoError(t, os.WriteFile(f.check.File, []byte(text), 0o600))
 	require.Equal(t, "none yet: requested when the VIP arrives; account https://acme.example.org/1; ready",
 		f.run().Detail)
 }
 
-func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
-	f := newFront(t)
+func TestOnlyNewNameMayLackCertificateBeforeVIPArrives(t *testing.T) {
+	f := newFakeProxy(t)
 	f.record(`{"missing":["www.example.org"]}`)
 	result := f.run()
 	require.Equal(t, Fail, result.Verdict)
-	require.Equal(t, "example.org: has no certificate", result.Detail, "a backup had it, and it is gone")
+	require.Equal(t, "example.org: has no certificate", result.Detail, "a backup had this certificate")
 
 	f.store(certificatestest.New(t, time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC), "example.org"))
 	require.Equal(t, Result{
@@ -152,51 +151,51 @@ func TestANewNameWaitsForTheVIPAndTheOthersDoNot(t *testing.T) {
 func TestProblemsOfCertificatesAreReported(t *testing.T) {
 	later := time.Now().AddDate(0, 3, 0)
 	for name, test := range map[string]struct {
-		prepare func(f *front)
+		prepare func(f *fakeProxy)
 		detail  string
 	}{
 		"nothing was restored": {
-			func(f *front) { require.NoError(f, os.Remove(f.check.Record)) },
+			func(f *fakeProxy) { require.NoError(f, os.Remove(f.check.Record)) },
 			`^example\.org: has no certificate; www\.example\.org: has no certificate$`,
 		},
-		"Traefik has not read it": {
-			func(f *front) {
+		"not loaded by Traefik": {
+			func(f *fakeProxy) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				delete(f.served, "www.example.org")
 			},
 			`^www\.example\.org: is served with a certificate that is not in acme\.json \(traefik\.default\); account https://acme\.example\.org/account/1$`,
 		},
-		"Traefik serves an old one": {
-			func(f *front) {
+		"old certificate served by Traefik": {
+			func(f *fakeProxy) {
 				f.store(certificatestest.New(t, later, "example.org", "www.example.org"))
 				f.served["www.example.org"] = certificatestest.New(t, later, "www.example.org")
 			},
 			`^www\.example\.org: is served with a certificate that is not in acme\.json \(www\.example\.org\); account https://acme\.example\.org/account/1$`,
 		},
-		"that of another name": {
-			func(f *front) {
+		"certificate of another name": {
+			func(f *fakeProxy) {
 				f.store(certificatestest.New(t, later, "example.org"), certificatestest.New(t, later, "www.example.org"))
 				f.served["www.example.org"] = f.served["example.org"]
 			},
 			`^www\.example\.org: is served with the certificate of example\.org; account https://acme\.example\.org/account/1$`,
 		},
-		"about to end": {
-			func(f *front) {
+		"about to expire": {
+			func(f *fakeProxy) {
 				f.store(certificatestest.New(t, later, "example.org"),
 					certificatestest.New(t, time.Now().Add(47*time.Hour), "www.example.org"))
 			},
 			`^www\.example\.org: its certificate expires at 20\S+Z, and must be valid for 48 hours; account https://acme\.example\.org/account/1$`,
 		},
-		"a file that is broken": {
-			func(f *front) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
+		"broken file": {
+			func(f *fakeProxy) { require.NoError(f, os.WriteFile(f.check.File, []byte("{"), 0o600)) },
 			`^cannot read the certificates: .*acme\.json: it is not in the format of Traefik: `,
 		},
-		"a record that is broken": {
-			func(f *front) { f.record("{") },
+		"broken record": {
+			func(f *fakeProxy) { f.record("{") },
 			`^cannot read what was restored: .*restored\.json: `,
 		},
 		"nothing listens": {
-			func(f *front) {
+			func(f *fakeProxy) {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(f, err)
 				f.check.Address = listener.Addr().String()
@@ -206,7 +205,7 @@ func TestProblemsOfCertificatesAreReported(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFront(t)
+			f := newFakeProxy(t)
 			test.prepare(f)
 			result := f.run()
 			require.Equal(t, Fail, result.Verdict)

@@ -9,7 +9,7 @@ import (
 type Check interface {
 	// Name is one word for reports.
 	Name() string
-	// Check reports whether the condition holds now. An error that hides this is a Fail.
+	// Check reports whether the condition holds now. If an error prevents that, the result is a Fail.
 	Check(ctx context.Context) Result
 }
 

@@ -10,7 +10,8 @@ import (
 	"immutable-infra/agent/internal/proc"
 )
 
-// Docker answers about the containers of the compose project in a directory. engine.Engine is one.
+// Docker provides information about the containers of the compose project in a directory. engine.Engine implements
+// it.
 type Docker interface {
 	Containers(ctx context.Context, dir string) ([]engine.Container, error)
 	// Get requests a path of a service at the address of its container.
@@ -19,21 +20,20 @@ type Docker interface {
 
 // Containers checks that every service of a compose project exists, runs, and is healthy.
 //
-// A service without a health check never counts as ready: it runs now, but may exit the next
-// moment.
+// A service without a health check never counts as ready: it runs now, but may exit at any moment.
 type Containers struct {
 	Project string
 	Docker  Docker
-	// Runner asks Compose for the services of the project.
+	// Runner runs Compose, which lists the services of the project.
 	Runner proc.Runner
 
-	// services are those of the project. They stay the same on a server.
+	// services are the services of the project, which do not change on a server.
 	services []string
 }
 
 func (c *Containers) Name() string { return "containers" }
 
-// Check must not be called while it runs.
+// Check must not be called concurrently.
 func (c *Containers) Check(ctx context.Context) Result {
 	services, containers, err := c.list(ctx)
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 
 const composeServices = "docker compose config --services"
 
-// docker is an engine with containers, and with services that answer or fail.
+// docker is an engine with these containers, and with services that respond with answer or err.
 type docker struct {
 	containers []engine.Container
 	answer     string
 	err        error
-	// asked gets each request of a service.
+	// asked receives the arguments of each request to a service.
 	asked *[]any
 }
 
@@ -36,7 +36,7 @@ func (d docker) Get(_ context.Context, dir, service string, port int, path strin
 	return []byte(d.answer), d.err
 }
 
-// containers is the check of a project with services and containers.
+// containers returns the check of a project with these services and containers.
 func containers(services string, found ...engine.Container) *Containers {
 	return &Containers{Project: "/opt/site", Docker: docker{containers: found}, Runner: answers{composeServices: services}}
 }
@@ -54,7 +54,7 @@ func TestContainersPassWhenEachServiceIsHealthy(t *testing.T) {
 
 	check.Runner = answers{}
 	require.Equal(t, Result{Verdict: Pass, Detail: "php: healthy; web: healthy"}, check.Check(t.Context()),
-		"Compose is asked once")
+		"Compose is queried once")
 }
 
 func TestEachUnhealthyStateIsReported(t *testing.T) {
@@ -66,7 +66,7 @@ func TestEachUnhealthyStateIsReported(t *testing.T) {
 		"no container": {
 			detail: "web: has no container",
 		},
-		"only a container of a service that is no more": {
+		"only a container of a removed service": {
 			found:  []engine.Container{{Name: "site-old-1", Service: "old", State: "running"}},
 			detail: "web: has no container",
 		},
@@ -145,8 +145,8 @@ func TestServerWithoutDockerIsNotReady(t *testing.T) {
 			"running?\n"), nil,
 			"docker compose config --services: exit status 1: Cannot connect to the Docker daemon at " +
 				"unix:///var/run/docker.sock.; Is the docker daemon running?"},
-		"engine dead": {answers{composeServices: "web\n"}, errors.New("cannot ask Docker: dial unix: connection refused"),
-			"cannot ask Docker: dial unix: connection refused"},
+		"engine dead": {answers{composeServices: "web\n"}, errors.New("cannot query Docker: dial unix: connection refused"),
+			"cannot query Docker: dial unix: connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := &Containers{Project: "/opt/site", Docker: docker{err: test.engine}, Runner: test.runner}
@@ -158,7 +158,7 @@ func TestServerWithoutDockerIsNotReady(t *testing.T) {
 	}
 }
 
-func TestAProjectWithoutServicesIsNotReady(t *testing.T) {
+func TestProjectWithoutServicesIsNotReady(t *testing.T) {
 	result := containers("\n").Check(t.Context())
 	require.Equal(t, Result{Detail: "the compose project in /opt/site has no services"}, result)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// diskBytesNeeded must stay free: a full disk cannot take a release or a log.
+	// diskBytesNeeded is how many bytes must be free: a full disk has no room for a release or a log.
 	diskBytesNeeded = 64 << 20
 	// diskFilesNeeded is the number of files that must fit.
 	diskFilesNeeded = 1000
@@ -16,10 +16,10 @@ const (
 
 // Disk checks the free space of the disks that a server writes to.
 type Disk struct {
-	// Paths name the file systems by a file or directory on each.
+	// Paths contains a file or directory on each of the file systems.
 	Paths []string
 	// Statfs queries the kernel: unix.Statfs.
-	Statfs func(path string, answer *unix.Statfs_t) error
+	Statfs func(path string, stat *unix.Statfs_t) error
 }
 
 func (d Disk) Name() string { return "disk" }
@@ -32,7 +32,7 @@ func (d Disk) Check(context.Context) Result {
 			found.fail(fmt.Sprintf("%s: %s", path, err))
 			continue
 		}
-		// The space for programs that do not run as root.
+		// Only the space that is available to programs that do not run as root.
 		bytes := disk.Bavail * uint64(disk.Bsize)
 		state := fmt.Sprintf("%s: %d MiB free, %d MiB needed", path, bytes>>20, diskBytesNeeded>>20)
 		// A file system that creates inodes on demand reports none in total.

@@ -10,21 +10,21 @@ import (
 	"immutable-infra/agent/internal/disktest"
 )
 
-// disks are those of a server whose releases are on a disk of their own.
+// disks returns the check of a server whose releases are on a disk of their own.
 func disks(releases unix.Statfs_t) Disk {
 	return Disk{
 		Paths: []string{"/", "/srv/site"},
-		Statfs: func(path string, answer *unix.Statfs_t) error {
-			*answer = unix.Statfs_t{Bsize: 4096, Bfree: 200_000, Bavail: 180_000, Files: 1_000_000, Ffree: 900_000}
+		Statfs: func(path string, stat *unix.Statfs_t) error {
+			*stat = unix.Statfs_t{Bsize: 4096, Bfree: 200_000, Bavail: 180_000, Files: 1_000_000, Ffree: 900_000}
 			if path == "/srv/site" {
-				*answer = releases
+				*stat = releases
 			}
 			return nil
 		},
 	}
 }
 
-func TestDiskSpaceIsThatOfOrdinaryUsers(t *testing.T) {
+func TestOnlyDiskSpaceForOrdinaryUsersCounts(t *testing.T) {
 	for name, test := range map[string]struct {
 		releases unix.Statfs_t
 		verdict  Verdict
@@ -63,7 +63,7 @@ func TestMissingDiskIsNotReady(t *testing.T) {
 	require.Equal(t, Result{Detail: missing + ": no such file or directory"}, result)
 }
 
-func TestAFullDiskIsNotReady(t *testing.T) {
+func TestFullDiskIsNotReady(t *testing.T) {
 	disk := disktest.Small(t)
 	result := Disk{Paths: []string{disk}, Statfs: unix.Statfs}.Check(t.Context())
 	require.Equal(t, Result{Detail: disk + ": 1 MiB free, 64 MiB needed"}, result)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAServerWithoutTheHistoryIsNotReady(t *testing.T) {
+func TestServerWithoutHistoryIsNotReady(t *testing.T) {
 	dir := t.TempDir()
 	check := History{Dir: dir}
 	require.Equal(t, "history", check.Name())

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// logLines is how many lines of a log a report has.
+	// logLines is how many lines of a log a report contains.
 	logLines = 20
-	// containerLogLines is how many lines of a container's log are read to get these. A check
-	// causes a line for each file in a web server's log, which is left out.
+	// containerLogLines is how many lines of a container's log are read to get that many: each check adds a line
+	// for each file to the web server's log, and these are omitted.
 	containerLogLines = 2000
 	// UserAgent marks the agent's own requests in such a log.
 	UserAgent = "agent-ready"
@@ -43,7 +43,7 @@ func projectLog(project string) Log {
 	}}
 }
 
-// probeLog is the output of a container's health check, which no other log contains.
+// probeLog returns the log of a container's health check, whose output no other log contains.
 func probeLog(service, container string) Log {
 	return Log{Name: service + ": health check", Command: proc.Command{
 		Args: []string{
@@ -59,8 +59,8 @@ func unitLog(unit string) Log {
 	}}
 }
 
-// tail reads the last lines of the log, without lines about the agent's own requests. If the log
-// cannot be read, it returns one line that says so: that must not prevent a report.
+// tail reads the last lines of the log, without those about the agent's own requests. If the log cannot be read,
+// it returns one line with the error, because that must not prevent a report.
 func (l Log) tail(ctx context.Context, runner proc.Runner) []string {
 	output, err := runner.Run(ctx, l.Command)
 	if err != nil {

@@ -11,8 +11,7 @@ import (
 	"immutable-infra/agent/internal/proc"
 )
 
-// answers is a Runner that answers each command, as it would be typed, with a text. An unknown
-// command fails.
+// answers is a Runner that responds to each command, as it would be typed, with a text. An unknown command fails.
 type answers map[string]string
 
 func (a answers) Run(_ context.Context, command proc.Command) ([]byte, error) {
@@ -46,7 +45,7 @@ func TestLogHasItsLastLinesWithoutControlSequences(t *testing.T) {
 	require.Equal(t, []string{"old", "web-1  | red", "last\uFFFD"}, read[logLines-3:])
 }
 
-func TestAnEmptyLogIsAnEmptyListForMachines(t *testing.T) {
+func TestEmptyLogIsAnEmptyList(t *testing.T) {
 	log := unitLog("agent-pull.service")
 	require.Equal(t, []string{}, log.tail(t.Context(), answers{log.Command.String(): "\n"}))
 }

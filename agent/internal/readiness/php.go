@@ -8,12 +8,12 @@ import (
 
 const (
 	phpProbe = "ok"
-	// statusPort is the port of the web server for the other containers.
+	// statusPort is the web server's port for requests of other containers.
 	statusPort = 8081
 )
 
-// PHP checks that the web server reaches PHP and that PHP runs, with a probe script of the server's
-// own. The site's pages do not matter.
+// PHP checks that the web server reaches PHP and that PHP runs, with the server's own probe script. The site's
+// pages do not matter.
 type PHP struct {
 	Project string
 	Docker  Docker
@@ -27,8 +27,8 @@ func (p PHP) Check(ctx context.Context) Result {
 	if err != nil {
 		return fail("the probe does not respond: "+oneLine(err.Error()), logs...)
 	}
-	if answer := strings.TrimSpace(string(output)); answer != phpProbe {
-		return fail(fmt.Sprintf("the probe responded with %q instead of %q", oneLine(answer), phpProbe), logs...)
+	if response := strings.TrimSpace(string(output)); response != phpProbe {
+		return fail(fmt.Sprintf("the probe responded with %q instead of %q", oneLine(response), phpProbe), logs...)
 	}
 	return pass("the probe runs")
 }

@@ -15,7 +15,7 @@ func TestR1PHPPassesWhenItsProbeRuns(t *testing.T) {
 		detail  string
 	}{
 		"runs": {docker{answer: "ok\n"}, Pass, "the probe runs"},
-		"lacks something": {
+		"lacks an extension": {
 			docker{answer: "cannot load the extension gd\n"}, Fail,
 			`the probe responded with "cannot load the extension gd" instead of "ok"`,
 		},
@@ -24,7 +24,7 @@ func TestR1PHPPassesWhenItsProbeRuns(t *testing.T) {
 			`the probe responded with "PHP Warning: session_start(); ok" instead of "ok"`,
 		},
 		"its source": {docker{answer: "<?php echo 'ok';"}, Fail, `the probe responded with "<?php echo 'ok';" instead of "ok"`},
-		"nothing":    {docker{answer: ""}, Fail, `the probe responded with "" instead of "ok"`},
+		"empty":      {docker{answer: ""}, Fail, `the probe responded with "" instead of "ok"`},
 		"no PHP": {
 			docker{err: errors.New("502 Bad Gateway: <html>\n<head>")}, Fail,
 			"the probe does not respond: 502 Bad Gateway: <html>; <head>",

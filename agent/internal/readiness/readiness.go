@@ -19,12 +19,12 @@ import (
 const (
 	// pollInterval is the pause between two checks.
 	pollInterval = time.Second
-	// checkGrace is how much time remains for a check that begins at the deadline: one that is cut
-	// off would report only that.
+	// checkGrace is how much time remains for a check that begins at the deadline: a check that is cut off would
+	// report nothing else.
 	checkGrace  = 10 * time.Second
 	logsTimeout = 10 * time.Second
-	// patience is how long a wait lasts until it prints the logs of failing checks. A healthy
-	// server is ready by then.
+	// patience is how long a wait lasts before it prints the logs of failing checks. A healthy server is ready by
+	// then.
 	patience     = 30 * time.Second
 	explainLines = 5
 )
@@ -35,20 +35,20 @@ type Readiness struct {
 	Releases *release.Releases
 	// Checks must all hold, in the order of the report.
 	Checks []Check
-	// Memory records since when the checks have been in their states.
+	// Memory records since when each check has been in its state.
 	Memory Memory
 	// Runner reads the logs of failing checks.
 	Runner proc.Runner
-	// Progress gets a line whenever a check changes its state during a wait, and, once, the logs of
-	// failing checks if the wait is long.
+	// Progress receives a line whenever a check changes its state during a wait, and, once, the logs of failing
+	// checks if the wait is long.
 	Progress io.Writer
-	// Log receives errors of the memory, which do not affect the report.
+	// Log receives errors of Memory, which do not affect the report.
 	Log *slog.Logger
 }
 
-// Await checks until every check passes at the same time, but not longer than wait, plus the time
-// of the last check and of reading logs: about 20 seconds. With a wait of 0 it checks once. The
-// report is that of the last check. The error is that of ctx, if it ends earlier.
+// Await checks until every check passes at the same time, but not longer than wait, plus the time of the last
+// check and of reading logs: about 20 seconds. With a wait of 0 it checks once. The report is that of the last
+// check. If ctx ends earlier, the error is that of ctx.
 func (r Readiness) Await(ctx context.Context, wait time.Duration) (Report, error) {
 	begin := time.Now()
 	deadline := begin.Add(wait)
@@ -109,17 +109,16 @@ func (r Readiness) runChecks(ctx context.Context, wait time.Duration, deadline t
 	return found
 }
 
-// judge updates the states of the checks by their results. changed reports whether states have
-// changed.
-func judge(checks []Check, found []Result, states map[string]remembered) (results []report.Check, changed bool) {
+// judge updates the states of the checks from their results. changed reports whether any state has changed.
+func judge(checks []Check, found []Result, states map[string]checkState) (results []report.Check, changed bool) {
 	now := time.Now().UTC().Truncate(time.Second)
 	for i, result := range found {
 		name := checks[i].Name()
 		before, known := states[name]
 		ok := result.Verdict == Pass || result.Verdict == Undecided && before.OK
-		// After a clock was set back, no state may begin in the future.
+		// If the clock was set back, no state may begin in the future.
 		if !known || before.OK != ok || before.Since.IsZero() || before.Since.After(now) {
-			before = remembered{OK: ok, Since: now}
+			before = checkState{OK: ok, Since: now}
 			states[name] = before
 			changed = true
 		}
@@ -139,7 +138,7 @@ func (r Readiness) progress(results []report.Check, seen map[string]bool, elapse
 	}
 }
 
-// explain prints why the wait takes long, for a caller that may not wait until the end.
+// explain prints why the wait takes long, for a caller that may not wait until its end.
 func (r Readiness) explain(logs map[string][]string, left time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(logs)) {
 		lines := logs[name]
@@ -161,7 +160,7 @@ func (r Readiness) report(results []report.Check) Report {
 
 // logs reads the log of each failure once.
 func (r Readiness) logs(ctx context.Context, results []report.Check, found []Result) map[string][]string {
-	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no answer within %s", logsTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("no response within %s", logsTimeout))
 	defer cancel()
 	logs := map[string][]string{}
 	for i, result := range results {

@@ -15,8 +15,8 @@ import (
 	"immutable-infra/agent/internal/release"
 )
 
-// scripted is a check whose result depends on the time since the test began. Times in these tests
-// are those of a synctest bubble, which begins at midnight of 2000-01-01, UTC.
+// scripted is a check whose result depends on the time since the test began. The tests run in a synctest bubble,
+// in which time begins at midnight UTC of 2000-01-01.
 type scripted struct {
 	name  string
 	check func(ctx context.Context, elapsed time.Duration) Result
@@ -43,9 +43,9 @@ func okAfter(name string, begin time.Duration) Check {
 	}}
 }
 
-var sound = Result{Verdict: Pass, Detail: "as it should be"}
+var passing = Result{Verdict: Pass, Detail: "as it should be"}
 
-// newReadiness is a server's readiness, and its output.
+// newReadiness returns a server's readiness, its progress output and its log.
 func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *bytes.Buffer) {
 	t.Helper()
 	progress, log = &bytes.Buffer{}, &bytes.Buffer{}
@@ -62,9 +62,9 @@ func newReadiness(t *testing.T, checks ...Check) (r Readiness, progress, log *by
 	}, progress, log
 }
 
-func TestReportOfAReadyServer(t *testing.T) {
+func TestReportOfReadyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, progress, log := newReadiness(t, always("containers", sound), always("release", sound))
+		r, progress, log := newReadiness(t, always("containers", passing), always("release", passing))
 		report, err := r.Await(t.Context(), 0)
 		require.NoError(t, err)
 		var text bytes.Buffer
@@ -80,14 +80,14 @@ release     ok     2000-01-01T00:00:00Z  as it should be
 	})
 }
 
-func TestACheckThatTurnsOkDuringTheWaitMakesTheServerReady(t *testing.T) {
+func TestCheckThatPassesDuringWaitMakesServerReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, progress, _ := newReadiness(t, okAfter("containers", 12*time.Second), always("release", sound))
+		r, progress, _ := newReadiness(t, okAfter("containers", 12*time.Second), always("release", passing))
 		begin := time.Now()
 		report, err := r.Await(t.Context(), 10*time.Minute)
 		require.NoError(t, err)
 		require.True(t, report.Ready)
-		require.Equal(t, 12*time.Second, time.Since(begin), "ready is ready: nothing more is waited for")
+		require.Equal(t, 12*time.Second, time.Since(begin), "the wait ends when the server is ready")
 		require.Empty(t, report.Logs)
 		require.Equal(t, `   0.0 s  containers   not ok  web: starting
    0.0 s  release      ok      as it should be
@@ -104,7 +104,7 @@ func TestChecksMustPassAtTheSameTime(t *testing.T) {
 			if elapsed >= 5*time.Second {
 				return Result{Detail: "it broke"}
 			}
-			return sound
+			return passing
 		}}
 		r, _, _ := newReadiness(t, okAfter("containers", 5*time.Second), breaks)
 		report, err := r.Await(t.Context(), 20*time.Second)
@@ -113,9 +113,9 @@ func TestChecksMustPassAtTheSameTime(t *testing.T) {
 	})
 }
 
-func TestReportOfServerThatIsNotReadyHasTheLogs(t *testing.T) {
+func TestReportOfUnreadyServerContainsLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, _, _ := newReadiness(t, okAfter("containers", time.Hour), always("release", sound))
+		r, _, _ := newReadiness(t, okAfter("containers", time.Hour), always("release", passing))
 		begin := time.Now()
 		report, err := r.Await(t.Context(), 90*time.Second)
 		require.NoError(t, err)
@@ -167,7 +167,7 @@ last lines of the log of web:
 
 func TestLogsAreShownDuringALongWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", sound))
+		r, progress, _ := newReadiness(t, okAfter("containers", 5*time.Minute), always("release", passing))
 		report, err := r.Await(t.Context(), 10*time.Minute)
 		require.NoError(t, err)
 		require.True(t, report.Ready)
@@ -182,7 +182,7 @@ func TestLogsAreShownDuringALongWait(t *testing.T) {
 	})
 }
 
-func TestReadyAtTheVeryDeadlineIsReady(t *testing.T) {
+func TestReadyExactlyAtDeadlineIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := newReadiness(t, okAfter("containers", 2500*time.Millisecond))
 		report, err := r.Await(t.Context(), 2500*time.Millisecond)
@@ -191,7 +191,7 @@ func TestReadyAtTheVeryDeadlineIsReady(t *testing.T) {
 	})
 }
 
-func TestACheckThatHangsIsCutOffSoonAfterTheDeadline(t *testing.T) {
+func TestHangingCheckIsCutOffSoonAfterDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := scripted{"release", func(ctx context.Context, _ time.Duration) Result {
 			<-ctx.Done()
@@ -218,9 +218,9 @@ func TestCancelledWaitEndsAtOnce(t *testing.T) {
 	})
 }
 
-func TestSinceIsRememberedFromRunToRun(t *testing.T) {
+func TestSinceIsKeptFromRunToRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, _, _ := newReadiness(t, okAfter("containers", 30*time.Second), always("release", sound))
+		r, _, _ := newReadiness(t, okAfter("containers", 30*time.Second), always("release", passing))
 		since := func() []string {
 			report, err := r.Await(t.Context(), 0)
 			require.NoError(t, err)
@@ -234,7 +234,7 @@ func TestSinceIsRememberedFromRunToRun(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		require.Equal(t, []string{"00:00:00", "00:00:00"}, since(), "still not ok, still ok")
 		time.Sleep(20 * time.Second)
-		require.Equal(t, []string{"00:00:40", "00:00:00"}, since(), "ok when it was seen to be")
+		require.Equal(t, []string{"00:00:40", "00:00:00"}, since(), "ok since it was checked")
 		time.Sleep(time.Hour)
 		require.Equal(t, []string{"00:00:40", "00:00:00"}, since())
 
@@ -256,17 +256,17 @@ func TestSinceIsRememberedFromRunToRun(t *testing.T) {
 	})
 }
 
-func TestReportDoesNotNeedTheMemory(t *testing.T) {
-	r, _, log := newReadiness(t, always("containers", sound))
+func TestReportIsCompleteWithoutMemory(t *testing.T) {
+	r, _, log := newReadiness(t, always("containers", passing))
 	r.Memory.Path = filepath.Join(t.TempDir(), "missing", "state.json")
 	report, err := r.Await(t.Context(), 0)
 	require.NoError(t, err)
 	require.True(t, report.Ready)
-	require.Contains(t, log.String(), `level=WARN msg="cannot remember the states of the checks: open `)
+	require.Contains(t, log.String(), `level=WARN msg="cannot save the states of the checks: open `)
 }
 
 func TestRunningPullKeepsTheVerdict(t *testing.T) {
-	for name, before := range map[string]Result{"was ok": sound, "was not ok": {Detail: "last run failed"}} {
+	for name, before := range map[string]Result{"was ok": passing, "was not ok": {Detail: "last run failed"}} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := newReadiness(t, always("timers", before))
 			first, err := r.Await(t.Context(), 0)
@@ -280,7 +280,7 @@ func TestRunningPullKeepsTheVerdict(t *testing.T) {
 			require.Equal(t, "runs", second.Checks[0].Detail)
 		})
 	}
-	t.Run("was never looked at", func(t *testing.T) {
+	t.Run("was never checked", func(t *testing.T) {
 		r, _, _ := newReadiness(t, always("timers", Result{Verdict: Undecided, Detail: "runs"}))
 		report, err := r.Await(t.Context(), 0)
 		require.NoError(t, err)
@@ -288,14 +288,14 @@ func TestRunningPullKeepsTheVerdict(t *testing.T) {
 	})
 }
 
-// A running `agent pull` has no result yet, and one starts every few seconds.
-func TestFrequentPullsDoNotKeepAServerFromBeingReady(t *testing.T) {
+// While `agent pull` runs, its result is unknown, and a run starts every few seconds.
+func TestFrequentPullsDoNotBlockReadiness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pulling := scripted{"agent", func(_ context.Context, elapsed time.Duration) Result {
 			if elapsed%(6*time.Second) < time.Second {
 				return Result{Verdict: Undecided, Detail: "agent-pull.service: running, its result is not known yet"}
 			}
-			return sound
+			return passing
 		}}
 		r, progress, _ := newReadiness(t, okAfter("containers", 12*time.Second), pulling)
 		report, err := r.Await(t.Context(), time.Minute)

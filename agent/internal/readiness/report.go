@@ -16,7 +16,7 @@ import (
 // Report describes whether a server is ready, and why not.
 type Report struct {
 	Ready bool `json:"ready"`
-	// Server names the server: its EC2 instance id, if it has one.
+	// Server is the EC2 instance id, or the host name if there is none.
 	Server string `json:"server"`
 	// Release is the id of the server's release, or "".
 	Release string         `json:"release"`
@@ -25,7 +25,7 @@ type Report struct {
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-// word is the state of a check in reports.
+// word returns the state of a check as reports show it.
 func word(check report.Check) string {
 	if check.OK {
 		return "ok"

@@ -23,14 +23,14 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// enoughProblems ends the comparison: the cause is clear by then.
+// enoughProblems is how many problems end the comparison: the cause is clear by then.
 const enoughProblems = 5
 
-// Served checks that visitors get the release in the content bucket, and each static file with its
-// bytes.
+// Served checks that the web server serves the release in the content bucket, and each static file of it
+// unchanged.
 //
-// It runs no page and ignores the responses of pages: a program of the site may fail, and that must
-// not keep the server from its visitors.
+// It requests no dynamic page: the site's own programs may fail, and that must not keep the server from going
+// live.
 type Served struct {
 	Bucket   *bucket.Bucket
 	Releases *release.Releases
@@ -44,10 +44,10 @@ type Served struct {
 	// FilesEvery is the time after which the files of a release that passed are requested again. Default: 0, each time.
 	FilesEvery time.Duration
 
-	// The last manifest and its ETag: a wait reads it once.
+	// The last manifest and its ETag, so that a wait downloads it once.
 	manifest manifest.Manifest
 	etag     string
-	// passed is what passed last, and when.
+	// passed is the last release that passed, how many of its files were checked, and when.
 	passed struct {
 		release string
 		files   int
@@ -57,7 +57,7 @@ type Served struct {
 
 func (s *Served) Name() string { return "release" }
 
-// Check must not be called while it runs.
+// Check must not be called concurrently.
 func (s *Served) Check(ctx context.Context) Result {
 	if err := s.fetchManifest(ctx); err != nil {
 		return failed(err)
@@ -144,22 +144,21 @@ func (s *Served) checkFiles(ctx context.Context, siteRules rules.Rules) (files i
 			return nil
 		})
 	}
-	// No request returns an error: its result is among the problems.
+	// Never fails: the failures of requests are among the problems.
 	_ = group.Wait()
 	slices.Sort(problems)
 	return files, problems
 }
 
-// program matches at least the names of files that PHP could run or include in some configuration.
-// The web server runs them or refuses them.
+// program matches at least the names of files that PHP could run or include in some configuration. The web server
+// runs them or rejects the request.
 var program = regexp.MustCompile(`(?i)\.(ph(p|t|ar)|inc)`)
 
-// ownName matches names at which a server responds by itself. No build has them today.
+// ownName matches paths that are reserved for the server. No build contains them today.
 var ownName = regexp.MustCompile(`^\.well-known/(release|server|acme-challenge)(/|$)`)
 
-// servedAt is the path of the URL at which a file of the site is sent unchanged. static is false
-// for other files: programs, hidden files, the site's rules, the error page, and names that belong
-// to the server.
+// servedAt returns the URL path at which a file of the site is served unchanged. static is false for other files:
+// programs, hidden files, the site's rules, the error page, and reserved paths.
 func servedAt(name string) (urlPath string, static bool) {
 	public, _ := strings.CutPrefix(name, ".well-known/")
 	switch {

@@ -95,7 +95,7 @@ type server struct {
 	served *Served
 }
 
-// newServer serves the build of the bucket.
+// newServer returns a server that serves this build, which is also in the bucket.
 func newServer(t *testing.T, build site) *server {
 	t.Helper()
 	s := &server{T: t, s3: buckettest.Start(t), dir: filepath.Join(t.TempDir(), "site"), web: &webServer{}}
@@ -119,7 +119,7 @@ func newServer(t *testing.T, build site) *server {
 	return s
 }
 
-// client asks for the site at an address.
+// client returns a client of the site at an address.
 func client(address *url.URL) *web.Client {
 	return web.NewClient(address, "site.example.org", UserAgent)
 }
@@ -163,13 +163,13 @@ func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 }
 
 // R1: the site's own programs do not affect the readiness of the server.
-func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
+func TestR1SitePagesNeverBlockReadiness(t *testing.T) {
 	for _, name := range []string{
 		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
 		"shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The web server would respond with 404, 503 or nothing: the check does not request it.
+			// The web server would respond with 404, 503 or not at all: the check does not request the file.
 			build := exampleSite().With(name, "<?php http_response_code(503); sleep(11);")
 			s := newServer(t, build)
 			served := maps.Clone(build)
@@ -182,7 +182,7 @@ func TestR1APageOfTheSiteNeverKeepsAServerFromItsVisitors(t *testing.T) {
 	}
 }
 
-// R1, R2: names that belong to the server, or that it hides, cannot be served by the site.
+// R1, R2: the site cannot serve paths that the server reserves or hides.
 func TestHiddenFilesAreNotRequested(t *testing.T) {
 	for _, name := range []string{
 		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
@@ -207,7 +207,7 @@ func TestHiddenFilesAreNotRequested(t *testing.T) {
 	}
 }
 
-func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
+func TestOwnRequestsAreOmittedFromLogs(t *testing.T) {
 	s := newServer(t, exampleSite())
 	var accessLog strings.Builder
 	accessLog.WriteString("web-1  | open() \"/srv/site/current/site/a.css\" failed (13: Permission denied)\n")
@@ -230,7 +230,7 @@ func TestTheAgentsOwnRequestsDoNotPushErrorsOutOfTheReport(t *testing.T) {
 		log.tail(t.Context(), answers{log.Command.String(): accessLog.String()}))
 }
 
-func TestAWaitReadsTheListOfFilesOnce(t *testing.T) {
+func TestUnchangedManifestIsReadOnce(t *testing.T) {
 	s := newServer(t, exampleSite())
 	require.Equal(t, Pass, s.check().Verdict)
 	require.Equal(t, Pass, s.check().Verdict)
@@ -274,7 +274,7 @@ func TestWrongBytesAreNotReady(t *testing.T) {
 	}
 }
 
-func TestReportOfAWrongSiteIsShort(t *testing.T) {
+func TestReportOfManyProblemsIsShort(t *testing.T) {
 	build := exampleSite()
 	for i := range 200 {
 		build = build.With(fmt.Sprintf("many/%d.txt", i), "content")
@@ -284,10 +284,10 @@ func TestReportOfAWrongSiteIsShort(t *testing.T) {
 	result := s.check()
 	require.Equal(t, enoughProblems, strings.Count(result.Detail, ": status 404 Not Found; "))
 	require.Regexp(t, "; perhaps more$", result.Detail)
-	require.Less(t, len(s.web.requests), 100, "the rest need not be asked for")
+	require.Less(t, len(s.web.requests), 100, "the rest is not requested")
 }
 
-func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
+func TestOutdatedReleaseIsNotReady(t *testing.T) {
 	old := exampleSite()
 	s := newServer(t, old)
 	build := old.With("index.html", "front page, new")
@@ -302,7 +302,7 @@ func TestAReleaseBehindTheBucketIsNotReady(t *testing.T) {
 	require.Equal(t, Pass, s.check().Verdict)
 }
 
-func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
+func TestServerThatHasNeverPulledIsNotReady(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.served.Releases = release.ReadReleases(filepath.Join(t.TempDir(), "site"))
@@ -311,7 +311,7 @@ func TestAServerThatHasNeverPulledIsNotReadyAndStaysUntouched(t *testing.T) {
 	require.Equal(t, "no release is on this server yet, the content bucket has "+build.ID(), result.Detail)
 }
 
-func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
+func TestWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	build := exampleSite()
 	s := newServer(t, build)
 	s.web.serve("0123456789abcdef", build)
@@ -322,7 +322,7 @@ func TestAWebServerOnAnotherReleaseIsNotReady(t *testing.T) {
 	require.Equal(t, []string{"containers"}, logNames(result))
 }
 
-func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
+func TestUnreachableWebServerIsNotReady(t *testing.T) {
 	s := newServer(t, exampleSite())
 	closed := httptest.NewTLSServer(s.web)
 	address, err := url.Parse(closed.URL)
@@ -334,7 +334,7 @@ func TestAWebServerThatDoesNotAnswerIsNotReady(t *testing.T) {
 	require.Regexp(t, `^/\.well-known/release: dial tcp .*: connect: connection refused$`, result.Detail)
 }
 
-func TestARedirectIsNotThePage(t *testing.T) {
+func TestRedirectIsNotReady(t *testing.T) {
 	s := newServer(t, exampleSite())
 	redirecting := httptest.NewTLSServer(http.RedirectHandler("/elsewhere", http.StatusMovedPermanently))
 	t.Cleanup(redirecting.Close)
@@ -344,7 +344,7 @@ func TestARedirectIsNotThePage(t *testing.T) {
 	require.Equal(t, "/.well-known/release: status 301 Moved Permanently", s.check().Detail)
 }
 
-func TestABucketThatCannotBeReadIsNotReadyAndSaysWhy(t *testing.T) {
+func TestUnreadableBucketIsNotReadyAndReported(t *testing.T) {
 	s := newServer(t, exampleSite())
 	s.s3.Delete(manifest.Name)
 	require.Contains(t, s.check().Detail, "no build has been uploaded yet: get s3://content/SHA256SUMS: not found")
@@ -363,7 +363,7 @@ func TestCancelledCheckBlamesNoFile(t *testing.T) {
 }
 
 // R1: files that the site's own rules hide are not served, and need not be.
-func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
+func TestFileHiddenByForcedRuleDoesNotBlockReadiness(t *testing.T) {
 	for rule, ready := range map[string]bool{
 		"/posts/* /moved 301!":      true,
 		"/posts/* /index.html 200!": true,
@@ -382,7 +382,7 @@ func TestAFileThatAForcedRuleHidesKeepsNoServerFromItsVisitors(t *testing.T) {
 	}
 }
 
-func TestFilesThatPassedAreRequestedAgainAfterSomeTime(t *testing.T) {
+func TestPassedFilesAreRequestedAgainAfterFilesEvery(t *testing.T) {
 	s := newServer(t, exampleSite())
 	s.served.FilesEvery = time.Hour
 	first := s.check()

@@ -17,10 +17,10 @@ func oneLine(text string) string {
 	return strings.Join(lines, "; ")
 }
 
-// escapeSequence is a terminal's control sequence, as ECMA-48 defines them.
+// escapeSequence matches a control sequence for terminals, as defined by ECMA-48.
 var escapeSequence = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
 
-// printable removes characters that would control a terminal: logs contain text of strangers.
+// printable removes characters that would control a terminal: logs contain untrusted text.
 func printable(line string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' {

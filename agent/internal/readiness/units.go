@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// settleTime is how long a service must have been active: one that exits right after its start
-	// is active for a moment, too.
+	// settleTime is how long a service must have been active: even one that exits right after its start is active
+	// for a moment.
 	settleTime = 5 * time.Second
-	// settleTimeRestarted is the same for a service that has exited before: one that exits again
-	// and again may run for a while each time.
+	// settleTimeRestarted is the same for a service that has exited before: one that keeps exiting may run for a
+	// while each time.
 	settleTimeRestarted = 30 * time.Second
 )
 
@@ -29,11 +29,11 @@ type Units struct {
 	// Services are the names of services that run permanently.
 	Services []string
 	Runner   proc.Runner
-	// Now is the time on the clock of systemd's timestamps: Monotonic.
+	// Now returns the time on the clock of systemd's timestamps: Monotonic.
 	Now func() (time.Duration, error)
 }
 
-// Monotonic is the time of CLOCK_MONOTONIC.
+// Monotonic returns the time of CLOCK_MONOTONIC.
 func Monotonic() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -49,7 +49,7 @@ func (u Units) Check(ctx context.Context) Result {
 	if err != nil {
 		return failed(err)
 	}
-	// After systemd's response, so that no unit has been active since the future.
+	// Read after systemd's response, so that no unit has been active since a time in the future.
 	now, err := u.Now()
 	if err != nil {
 		return failed(err)
@@ -88,8 +88,8 @@ func serviceOf(timer string) string {
 	return strings.TrimSuffix(timer, ".timer") + ".service"
 }
 
-// show queries systemd for all units at once, and returns its values by unit and property. A unit
-// that does not exist is included, with LoadState not-found.
+// show queries systemd for all units at once, and returns their properties by unit. A unit that does not exist is
+// included, with LoadState not-found.
 func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	var names []string
 	for _, timer := range u.Timers {
@@ -121,7 +121,7 @@ func (u Units) show(ctx context.Context) (map[string]unit, error) {
 	return units, nil
 }
 
-// unit are the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
+// unit holds the properties of a systemd unit, by name: see org.freedesktop.systemd1(5).
 type unit map[string]string
 
 // timerProblem returns the problem of a timer, or "".
@@ -138,8 +138,8 @@ func (u unit) timerProblem() string {
 	}
 }
 
-// lastRun returns the problem of the last run of a service, or "". While the service runs, ended is
-// false: systemd has forgotten the previous run then.
+// lastRun returns the problem of the last run of a service, or "". While the service runs, ended is false: systemd
+// no longer knows the result of the previous run.
 func (u unit) lastRun() (problem string, ended bool) {
 	switch {
 	case u["LoadState"] != "loaded":
@@ -172,7 +172,7 @@ func (u unit) serviceProblem(now time.Duration) string {
 	}
 	since, err := strconv.ParseInt(u["ActiveEnterTimestampMonotonic"], 10, 64)
 	if err != nil {
-		return fmt.Sprintf("active since %q, which is not understood", u["ActiveEnterTimestampMonotonic"])
+		return fmt.Sprintf("active since %q, which is not a timestamp", u["ActiveEnterTimestampMonotonic"])
 	}
 	if active := now - time.Duration(since)*time.Microsecond; active < settle {
 		return fmt.Sprintf("active for %.1f s, %.0f s needed%s", active.Seconds(), settle.Seconds(), restarts)

@@ -32,17 +32,17 @@ SubState=dead
 `
 )
 
-func lookAtTimers(t *testing.T, runner proc.Runner) Result {
+func checkTimers(t *testing.T, runner proc.Runner) Result {
 	t.Helper()
 	return Units{Timers: []string{"agent-pull.timer"}, Runner: runner, Now: Monotonic}.Check(t.Context())
 }
 
 func TestTimersPassWhenActiveAfterASuccess(t *testing.T) {
-	result := lookAtTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
+	result := checkTimers(t, answers{showPull: waitingTimer + "\n" + succeededService})
 	require.Equal(t, Result{Verdict: Pass, Detail: "agent-pull.timer: active, last run succeeded"}, result)
 }
 
-// replacer returns a function that changes a text, and fails if it does not.
+// replacer returns a function that changes a text, and fails the test if the text stays the same.
 func replacer(t *testing.T) func(text string, changes ...string) string {
 	return func(text string, changes ...string) string {
 		t.Helper()
@@ -93,13 +93,13 @@ func TestProblemsOfTimersAreReported(t *testing.T) {
 			detail:  "agent-pull.service: has not run since boot",
 			logs:    []string{"agent-pull.service"},
 		},
-		"runs now": {
+		"running": {
 			timer:   replaced(waitingTimer, "waiting", "running"),
 			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
 			verdict: Undecided,
 			detail:  "agent-pull.service: running, its result is not known yet",
 		},
-		"runs now, but the timer is dead": {
+		"running, but the timer is dead": {
 			timer:   replaced(waitingTimer, "active", "failed"),
 			service: replaced(succeededService, "93042173", "0", "=inactive", "=activating", "=dead", "=start"),
 			detail:  "agent-pull.timer: failed",
@@ -113,7 +113,7 @@ func TestProblemsOfTimersAreReported(t *testing.T) {
 			if test.service == "" {
 				test.service = succeededService
 			}
-			result := lookAtTimers(t, answers{showPull: test.timer + "\n" + test.service})
+			result := checkTimers(t, answers{showPull: test.timer + "\n" + test.service})
 			require.Equal(t, test.detail, result.Detail)
 			require.Equal(t, test.verdict, result.Verdict)
 			require.Equal(t, test.logs, logNames(result))
@@ -121,18 +121,18 @@ func TestProblemsOfTimersAreReported(t *testing.T) {
 	}
 }
 
-func TestASilentSystemdIsNotReady(t *testing.T) {
+func TestFailingSystemdIsNotReady(t *testing.T) {
 	require.Equal(t, Result{Detail: showPull + ": exit status 1: Failed to connect to bus"},
-		lookAtTimers(t, fails("Failed to connect to bus\n")))
+		checkTimers(t, fails("Failed to connect to bus\n")))
 	require.Equal(t, Result{Detail: "systemctl show does not report agent-pull.service"},
-		lookAtTimers(t, answers{showPull: waitingTimer}))
+		checkTimers(t, answers{showPull: waitingTimer}))
 }
 
 const showWatch = "systemctl show " +
 	"--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainExitTimestampMonotonic," +
 	"ActiveEnterTimestampMonotonic,NRestarts agent-watch.service"
 
-// runningService is active since the 100th second of the machine.
+// runningService has been active since second 100 of the monotonic clock.
 const runningService = `Result=success
 NRestarts=0
 ExecMainExitTimestampMonotonic=0
@@ -144,8 +144,8 @@ SubState=running
 ActiveEnterTimestampMonotonic=100000000
 `
 
-// lookAtService checks a service in a second of the machine.
-func lookAtService(t *testing.T, show string, second float64) Result {
+// checkService checks a service at this second of the monotonic clock.
+func checkService(t *testing.T, show string, second float64) Result {
 	t.Helper()
 	now := func() (time.Duration, error) { return time.Duration(second * float64(time.Second)), nil }
 	return Units{Services: []string{"agent-watch.service"}, Runner: answers{showWatch: show}, Now: now}.Check(t.Context())
@@ -153,12 +153,12 @@ func lookAtService(t *testing.T, show string, second float64) Result {
 
 func TestServicePassesWhenItStaysActive(t *testing.T) {
 	replaced := replacer(t)
-	sound := Result{Verdict: Pass, Detail: "agent-watch.service: active"}
-	require.Equal(t, sound, lookAtService(t, runningService, 105))
+	passing := Result{Verdict: Pass, Detail: "agent-watch.service: active"}
+	require.Equal(t, passing, checkService(t, runningService, 105))
 	restarted := replaced(runningService, "NRestarts=0", "NRestarts=1")
-	require.Equal(t, sound, lookAtService(t, restarted, 130), "a restart is forgiven")
+	require.Equal(t, passing, checkService(t, restarted, 130), "a restart is tolerated")
 	restarted = replaced(restarted, "Result=success", "Result=signal")
-	require.Equal(t, sound, lookAtService(t, restarted, 130), "the result is that of the run before")
+	require.Equal(t, passing, checkService(t, restarted, 130), "the result is that of the previous run")
 }
 
 func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
@@ -173,7 +173,7 @@ func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 			replaced(runningService, "NRestarts=0", "NRestarts=7"), 101.25,
 			"active for 1.2 s, 30 s needed, restarts: 7",
 		},
-		"killed now and then": {
+		"killed repeatedly": {
 			replaced(runningService, "NRestarts=0", "NRestarts=2"), 129,
 			"active for 29.0 s, 30 s needed, restarts: 2",
 		},
@@ -194,13 +194,13 @@ func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 			replaced(runningService, "=loaded", "=not-found", "=active", "=inactive", "=running", "=dead"), 200,
 			"not installed (not-found)",
 		},
-		"of a time that is not understood": {
+		"invalid timestamp": {
 			replaced(runningService, "=100000000", "=n/a"), 200,
-			`active since "n/a", which is not understood`,
+			`active since "n/a", which is not a timestamp`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result := lookAtService(t, test.show, test.second)
+			result := checkService(t, test.show, test.second)
 			require.Equal(t, Fail, result.Verdict)
 			require.Equal(t, "agent-watch.service: "+test.detail, result.Detail)
 			require.Equal(t, []string{"agent-watch.service"}, logNames(result))
@@ -208,7 +208,7 @@ func TestProblemsOfServicesAreReportedWithTheirLog(t *testing.T) {
 	}
 }
 
-func TestRunningServiceIsDecided(t *testing.T) {
+func TestUndecidedTimerDoesNotHideFailedService(t *testing.T) {
 	replaced := replacer(t)
 	units := Units{
 		Timers:   []string{"agent-pull.timer"},
@@ -231,7 +231,7 @@ func TestRunningServiceIsDecided(t *testing.T) {
 	require.Equal(t, Fail, units.Check(t.Context()).Verdict)
 }
 
-func TestTheClockIsTheOneOfSystemd(t *testing.T) {
+func TestUnitsUseTheMonotonicClock(t *testing.T) {
 	before, err := Monotonic()
 	require.NoError(t, err)
 	require.Positive(t, before)

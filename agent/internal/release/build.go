@@ -20,11 +20,11 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// parallelTransfers is how many files are transferred at a time: enough to hide S3's latency, few
-// enough for a server of 1 GB that serves meanwhile.
+// parallelTransfers is how many files are transferred at a time: enough to hide S3's latency, few enough for a
+// server of 1 GB that serves the site at the same time.
 const parallelTransfers = 8
 
-// Build is an unfinished release, under a temporary name beside the finished ones.
+// Build is an unfinished release, under a temporary name next to the finished ones.
 type Build struct {
 	releases   *Releases
 	manifest   manifest.Manifest
@@ -33,8 +33,8 @@ type Build struct {
 	downloaded atomic.Int64
 }
 
-// NewBuild begins the release that list describes. The caller must Discard it in the end, finished
-// or not.
+// NewBuild begins the release that list describes. The caller must call Discard in the end, whether the build was
+// finished or not.
 func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Build, error) {
 	path, err := os.MkdirTemp(filepath.Join(r.dir, releasesName), list.ID()+temporaryMark+"*")
 	if err != nil {
@@ -48,13 +48,13 @@ func (r *Releases) NewBuild(list manifest.Manifest, limits manifest.Limits) (*Bu
 	}, nil
 }
 
-// Fill adds every file of the manifest to the build: by a hard link from the first of the releases
-// in from that has it with the right bytes, else from the bucket. It checks each file's SHA-256 in
-// both cases. The first error ends the other transfers. If the downloads would leave less than
-// reserve bytes of the disk free, Fill fails before the first of them.
+// Fill adds every file of the manifest to the build: as a hard link from the first of the releases in from that
+// has the file with the right bytes, or else from the bucket. It checks each file's SHA-256 in both cases. The
+// first error ends the other transfers. If the downloads would leave less than reserve bytes of the disk free,
+// Fill fails before the first of them.
 //
-// Links instead of copies: a new post then costs the disk one page instead of the whole site, and
-// nothing ever writes to a finished release's file.
+// Links instead of copies: a new post then takes one page on the disk instead of the whole site. This is safe
+// because nothing ever writes to a file of a finished release.
 func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string, reserve int64) error {
 	var names []string
 	for name := range b.manifest.Files() {
@@ -74,7 +74,7 @@ func (b *Build) Fill(ctx context.Context, content *bucket.Bucket, from []string,
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	size, err := sizes(ctx, content, missing)
+	size, err := totalSize(ctx, content, missing)
 	if err != nil {
 		return err
 	}
@@ -128,9 +128,8 @@ func (b *Build) linkFrom(from []string, name string) (linked bool, err error) {
 	return false, nil
 }
 
-// link gives source, a file of another release, the additional name target if it has the digest. It
-// is no error if source differs, is missing, or cannot be linked or read: the file is then
-// downloaded.
+// link gives source, a file of another release, the additional name target if it has the digest. It is not an
+// error if source differs, is missing, or cannot be linked or read: the file is then downloaded.
 func (b *Build) link(source, target string, digest manifest.Digest) (bool, error) {
 	stat, err := os.Lstat(source)
 	if err != nil || !stat.Mode().IsRegular() {
@@ -182,9 +181,8 @@ func (b *Build) download(ctx context.Context, content *bucket.Bucket, name strin
 	return nil
 }
 
-// Finish writes nginx's configuration, the manifest and release.json, waits until the whole build
-// is on the disk, and gives it its final name. It does not switch to the release. It rejects a
-// build whose rules cannot be parsed.
+// Finish writes nginx's configuration, the manifest and release.json, syncs the whole build to the disk, and gives
+// it its final name. It does not switch to the release. It rejects a build whose rules cannot be parsed.
 func (b *Build) Finish() (Info, error) {
 	info := Info{Release: b.manifest.ID(), Files: b.manifest.Len(), Bytes: b.bytes.spent.Load()}
 	text, err := json.Marshal(info)
@@ -195,7 +193,7 @@ func (b *Build) Finish() (Info, error) {
 		b.writeNGINX,
 		func() error { return writeSynced(filepath.Join(b.path, infoName), append(text, '\n')) },
 		func() error { return writeSynced(filepath.Join(b.path, manifest.Name), b.manifest.Text()) },
-		// MkdirTemp creates it for its owner only, but web servers run as other users.
+		// MkdirTemp creates the directory for its owner only, but web servers run as other users.
 		func() error { return os.Chmod(b.path, 0o755) },
 		func() error { return syncDirs(b.path) },
 		func() error { return b.releases.install(b.path, info.Release) },
@@ -237,7 +235,7 @@ func (b *Build) Discard() error {
 	return nil
 }
 
-// syncDir makes the names in a directory survive a loss of power.
+// syncDir makes the names in a directory survive a power loss.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -250,7 +248,7 @@ func syncDir(path string) error {
 	return nil
 }
 
-// syncDirs does so for a directory and all directories below it.
+// syncDirs calls syncDir for a directory and all directories below it.
 func syncDirs(root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
@@ -260,7 +258,7 @@ func syncDirs(root string) error {
 	})
 }
 
-// writeSynced creates a file that is on the disk when it returns.
+// writeSynced creates a file and syncs it to the disk.
 func writeSynced(path string, text []byte) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	lastRetry = time.Minute
 )
 
-// failure remembers a build that could not be served. Runs follow each other within seconds, and
-// each attempt may cost a request for every file.
+// failure records a build that could not be served. Runs follow each other within seconds, and each attempt may
+// cost a request for every file.
 type failure struct {
 	Release  string `json:"release"`
 	Attempts int    `json:"attempts"`
@@ -29,8 +29,7 @@ type failure struct {
 	at time.Time
 }
 
-// loadFailure reads the file at path. A missing or broken one remembers nothing, which costs one
-// attempt.
+// loadFailure reads the file at path. A missing or broken file counts as no failure, which costs one attempt.
 func loadFailure(path string) failure {
 	var last failure
 	text, err := os.ReadFile(path)
@@ -52,7 +51,7 @@ func (f failure) tooEarly(release string, now time.Time) error {
 	if doublings := f.Attempts - 1; doublings < 4 {
 		pause = min(firstRetry<<doublings, lastRetry)
 	}
-	// After a clock was set back, the pause must not get longer.
+	// If the clock was set back, the pause must not get longer.
 	left := f.at.Add(pause).Sub(now)
 	if left <= 0 || f.at.After(now) {
 		return nil
@@ -60,7 +59,7 @@ func (f failure) tooEarly(release string, now time.Time) error {
 	return fmt.Errorf("%s (attempts: %d, the next one in %s)", f.Error, f.Attempts, left.Round(time.Second))
 }
 
-// next is the record after another failed attempt.
+// next returns the record after another failed attempt.
 func (f failure) next(release string, err error) failure {
 	if f.Release != release {
 		f.Attempts = 0

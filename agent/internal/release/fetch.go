@@ -10,9 +10,8 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// FetchManifest reads the manifest from the content bucket and returns its ETag, too. If the
-// manifest still has knownETag, the error is bucket.ErrNotModified. An empty knownETag always
-// reads.
+// FetchManifest reads the manifest from the content bucket and returns its ETag, too. If the manifest still has
+// knownETag, the error is bucket.ErrNotModified. With an empty knownETag, it always reads the manifest.
 func FetchManifest(
 	ctx context.Context, content *bucket.Bucket, knownETag string, limits manifest.Limits,
 ) (manifest.Manifest, string, error) {

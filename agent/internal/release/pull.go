@@ -33,21 +33,20 @@ type Pull struct {
 	// Keep is how many releases stay on disk besides the current one. At least 1, since readers may
 	// still use the previous one.
 	Keep int
-	// Verify hashes every file of the current release, as if the machine had
-	// just booted.
+	// Verify hashes every file of the current release, as if the machine had just booted.
 	Verify bool
-	// StateDir is a directory that a boot empties, in which runs remember which release they hashed
-	// since, and failures. When empty, every run verifies and retries.
+	// StateDir is a directory that is emptied at boot. Runs record there which release they have hashed since, and
+	// failures. If it is "", every run verifies and retries.
 	StateDir string
-	// Web is the web server that reads nginx's configuration of the current release. When nil, a
-	// release is served as soon as `current` names it.
+	// Web is the web server that reads nginx's configuration of the current release. If nil, a release is served
+	// as soon as `current` names it.
 	Web WebServer
 	// ReloadTimeout bounds the time until Web serves a release.
 	ReloadTimeout time.Duration
 	// Reserve is how many bytes of the disk a release must leave free.
 	Reserve int64
 	Limits  manifest.Limits
-	// Log gets one line per change.
+	// Log receives one line per change.
 	Log *slog.Logger
 }
 
@@ -99,8 +98,7 @@ func (p Pull) Run(ctx context.Context) error {
 	}
 }
 
-// serve serves the release of the list. It records the ETag once that succeeded: until then, the
-// next run does this again.
+// serve serves the release of the list. It records the ETag last: if it fails, the next run tries again.
 func (p Pull) serve(
 	ctx context.Context, list manifest.Manifest, etag, current string, sound bool, begin time.Time,
 ) error {
@@ -137,14 +135,14 @@ func (p Pull) serve(
 		return err
 	}
 	if !served {
-		// The web server may use any of the releases.
+		// The web server may be using any of the releases.
 		return nil
 	}
 	return p.Releases.Prune(p.Keep)
 }
 
-// current finds the release that is served and checks it. It logs a damaged one without an error:
-// the release in the bucket replaces it.
+// current finds the release that is served and checks it. A damaged release is logged and not an error: the
+// release in the bucket replaces it.
 func (p Pull) current(ctx context.Context) (id string, sound bool, err error) {
 	id, err = p.Releases.Current()
 	if err != nil || id == "" {
@@ -211,7 +209,7 @@ func (p Pull) obtain(
 	return info, build.Downloaded(), nil
 }
 
-// statePath is the path of a file of StateDir, or "" without one.
+// statePath returns the path of a file in StateDir, or "" without a StateDir.
 func (p Pull) statePath(name string) string {
 	if p.StateDir == "" {
 		return ""
@@ -219,7 +217,7 @@ func (p Pull) statePath(name string) string {
 	return filepath.Join(p.StateDir, name)
 }
 
-// verified is the release that was hashed since boot, or "", and when it last passed the check.
+// verified returns the release that was hashed since boot, or "", and when it last passed the check.
 func (p Pull) verified() (id string, at time.Time, err error) {
 	if p.StateDir == "" {
 		return "", time.Time{}, nil

@@ -38,7 +38,7 @@ type server struct {
 	journal *bytes.Buffer
 }
 
-// newServer has booted and never pulled.
+// newServer returns a server that has booted and never pulled.
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{T: t, s3: buckettest.Start(t), dir: filepath.Join(t.TempDir(), "site"), journal: &bytes.Buffer{}}
@@ -92,7 +92,7 @@ func (s *server) mustPull() {
 	s.requireTidy()
 }
 
-// pullFails pulls and returns the error's text.
+// pullFails pulls, expects a failure, and returns the text of the error.
 func (s *server) pullFails() string {
 	s.Helper()
 	err := s.run()
@@ -101,15 +101,15 @@ func (s *server) pullFails() string {
 	return err.Error()
 }
 
-// reboot empties the directory in which runs remember the time since boot.
+// reboot empties the directory that is emptied at boot.
 func (s *server) reboot() {
 	s.Helper()
 	require.NoError(s, os.RemoveAll(s.pull.StateDir))
 	require.NoError(s, os.Mkdir(s.pull.StateDir, 0o755))
 }
 
-// pass makes the records of runs older.
-func (s *server) pass(elapsed time.Duration) {
+// age makes the records of runs older.
+func (s *server) age(elapsed time.Duration) {
 	s.Helper()
 	paths, err := filepath.Glob(filepath.Join(s.pull.StateDir, "*"))
 	require.NoError(s, err)
@@ -121,7 +121,7 @@ func (s *server) pass(elapsed time.Duration) {
 	}
 }
 
-// requireServed expects that exactly this build is served.
+// requireServed checks that exactly this build is served.
 func (s *server) requireServed(build site) {
 	s.Helper()
 	target, err := os.Readlink(filepath.Join(s.dir, "current"))
@@ -143,7 +143,7 @@ func (s *server) requireServed(build site) {
 	require.Equal(s, build.Manifest(), string(manifest))
 }
 
-// requireTidy expects that no unfinished file is left on disk.
+// requireTidy checks that no unfinished file is left on disk.
 func (s *server) requireTidy() {
 	s.Helper()
 	for _, pattern := range []string{"*.tmp-*", "releases/*.tmp-*"} {
@@ -153,7 +153,7 @@ func (s *server) requireTidy() {
 	}
 }
 
-// releases lists the ids on disk.
+// releases returns the ids of the releases on disk.
 func (s *server) releases() []string {
 	s.Helper()
 	entries, err := os.ReadDir(filepath.Join(s.dir, "releases"))
@@ -165,12 +165,12 @@ func (s *server) releases() []string {
 	return ids
 }
 
-// file is the path of a file of a release on disk.
+// file returns the path of a file of a release on disk.
 func (s *server) file(build site, name string) string {
 	return filepath.Join(s.dir, "releases", build.ID(), "site", name)
 }
 
-// overwrite changes a file of a release in place, as a failing disk does.
+// overwrite changes a file of a release in place, like a failing disk.
 func (s *server) overwrite(build site, name, content string) {
 	s.Helper()
 	require.NoError(s, os.WriteFile(s.file(build, name), []byte(content), 0o644))
@@ -186,7 +186,7 @@ func firstBuild() site {
 	}
 }
 
-func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
+func TestFirstPullServesUploadedBuild(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -204,7 +204,7 @@ func TestTheFirstPullServesTheUploadedBuild(t *testing.T) {
 		s.journal.String())
 }
 
-func TestOtherUsersCanReadAReleaseAndOnlyTheOwnerCanWriteIt(t *testing.T) {
+func TestReleaseIsReadableByAllAndWritableByOwnerOnly(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022)) // systemd's
 	s := newServer(t)
 	s.upload(firstBuild())
@@ -235,7 +235,7 @@ func TestUnchangedBucketCostsOneRequestAndNoLogLine(t *testing.T) {
 	require.Empty(t, s.journal.String())
 }
 
-func TestAForgottenETagCostsOneManifestAndNoSwitch(t *testing.T) {
+func TestMissingETagCostsOneManifestAndNoSwitch(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	s.mustPull()
@@ -250,7 +250,7 @@ func TestAForgottenETagCostsOneManifestAndNoSwitch(t *testing.T) {
 	require.Empty(t, s.journal.String())
 }
 
-func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
+func TestEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -265,7 +265,7 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 		s.s3.TakeRequests())
 	require.Contains(t, s.journal.String(), "release="+second.ID()+" files=5 bytes=51 downloaded=13 from="+first.ID())
 
-	// The unchanged file is on the disk once.
+	// The unchanged file is on the disk only once.
 	one, err := os.Stat(s.file(first, "index.html"))
 	require.NoError(t, err)
 	two, err := os.Stat(s.file(second, "index.html"))
@@ -273,7 +273,7 @@ func TestAnEditedPostDownloadsOnlyThatPost(t *testing.T) {
 	require.True(t, os.SameFile(one, two))
 }
 
-func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
+func TestFileDeletedFromBuildIsNoLongerServed(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -286,8 +286,8 @@ func TestAFileDeletedFromTheBuildIsNoLongerServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// During a deploy: site/ has files of the next build, SHA256SUMS is still the previous one.
-func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) {
+// During a deploy, site/ has files of the next build, and SHA256SUMS is still the previous one.
+func TestPullDuringSyncServesOldReleaseAndSucceedsLater(t *testing.T) {
 	first := firstBuild()
 	second := first.With("index.html", "front page, second").With("new.html", "new").With("404.html", "gone")
 
@@ -329,7 +329,7 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 		s.requireServed(first)
 
 		s.upload(second)
-		s.pass(firstRetry)
+		s.age(firstRetry)
 		s.mustPull()
 		s.requireServed(second)
 	})
@@ -345,7 +345,7 @@ func TestDuringASyncTheOldReleaseIsServedAndTheNextMinuteSucceeds(t *testing.T) 
 	})
 }
 
-func TestABadManifestKeepsWhatIsServed(t *testing.T) {
+func TestInvalidManifestLeavesServedReleaseUnchanged(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":         "",
 		"no front page": site{"about.html": "x"}.Manifest(),
@@ -363,7 +363,7 @@ func TestABadManifestKeepsWhatIsServed(t *testing.T) {
 			require.Contains(t, s.pullFails(), "s3://content/SHA256SUMS is refused: SHA256SUMS")
 			s.requireServed(build)
 
-			next := build.With("index.html", "mended")
+			next := build.With("index.html", "fixed")
 			s.upload(next)
 			s.mustPull()
 			s.requireServed(next)
@@ -371,7 +371,7 @@ func TestABadManifestKeepsWhatIsServed(t *testing.T) {
 	}
 }
 
-func TestABuildTooLargeForTheServerIsRefused(t *testing.T) {
+func TestBuildAboveTheSizeLimitIsRejected(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -394,7 +394,7 @@ func TestEmptyBucketAndMissingPermissionDiffer(t *testing.T) {
 		"allow this server's role s3:GetObject on the bucket's objects and s3:ListBucket on the bucket", s.pullFails())
 }
 
-func TestAManifestDeletedFromTheBucketKeepsWhatIsServed(t *testing.T) {
+func TestDeletedManifestLeavesServedReleaseUnchanged(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -404,7 +404,7 @@ func TestAManifestDeletedFromTheBucketKeepsWhatIsServed(t *testing.T) {
 	s.requireServed(build)
 }
 
-func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
+func TestInterruptedPullLeavesServedReleaseUnchanged(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
 	s.upload(first)
@@ -430,7 +430,7 @@ func TestAStopInTheMiddleOfAPullKeepsWhatIsServed(t *testing.T) {
 	s.requireServed(second)
 }
 
-// Without a download, no transfer notices that the run should end.
+// Without a download, no transfer notices that the run was canceled.
 func TestBuildInterruptedBetweenFilesIsIncomplete(t *testing.T) {
 	s := newServer(t)
 	list, err := manifest.Parse([]byte(firstBuild().Manifest()), manifest.DefaultLimits())
@@ -480,9 +480,9 @@ func TestRollingBackToAnEarlierBuildDownloadsNothing(t *testing.T) {
 
 func TestRollbackToDamagedReleaseRepairsItFirst(t *testing.T) {
 	damages := map[string]func(t *testing.T, s *server, build site){
-		"wrong bytes":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
-		"missing file":  func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
-		"file too many": func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
+		"wrong bytes":  func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html", "front page, fi\x00st") },
+		"missing file": func(t *testing.T, s *server, b site) { require.NoError(t, os.Remove(s.file(b, "index.html"))) },
+		"extra file":   func(_ *testing.T, s *server, b site) { s.overwrite(b, "index.html.bak", "") },
 		"missing manifest": func(t *testing.T, s *server, b site) {
 			require.NoError(t,
 				os.Remove(s.file(b, "../SHA256SUMS")))
@@ -575,14 +575,14 @@ func TestReleaseThatLostAFileIsRepairedWithinAMinute(t *testing.T) {
 			s.upload(build)
 			s.mustPull()
 			damage(t, s, build)
-			s.pass(time.Minute)
+			s.age(time.Minute)
 			s.mustPull()
 			s.requireServed(build)
 		})
 	}
 }
 
-func TestACurrentLinkToNowhereIsReplaced(t *testing.T) {
+func TestInvalidCurrentLinkIsReplaced(t *testing.T) {
 	for _, target := range []string{"releases/0000000000000000", "/nowhere", "releases/..", "releases"} {
 		t.Run(target, func(t *testing.T) {
 			s := newServer(t)
@@ -595,14 +595,14 @@ func TestACurrentLinkToNowhereIsReplaced(t *testing.T) {
 	}
 }
 
-func TestADirectoryInThePlaceOfTheLinkIsNotTouched(t *testing.T) {
+func TestDirectoryNamedCurrentIsNotTouched(t *testing.T) {
 	s := newServer(t)
 	s.upload(firstBuild())
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "current"), 0o755))
 	require.Equal(t, filepath.Join(s.dir, "current")+" is not a symlink: move it out of the way", s.pullFails())
 }
 
-func TestADamagedReleaseIsStillServedWhileTheBucketIsOutOfReach(t *testing.T) {
+func TestDamagedReleaseIsServedWhileBucketIsUnreachable(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -637,7 +637,7 @@ func TestOldReleasesArePrunedByLastUse(t *testing.T) {
 
 // A reader that resolves `current` once, like a web server for each request, finds a complete
 // release at any time.
-func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
+func TestVisitorsNeverSeeIncompleteRelease(t *testing.T) {
 	const versions = 30
 	s := newServer(t)
 	s.pull.Keep = versions
@@ -688,7 +688,7 @@ func TestAVisitorNeverSeesHalfARelease(t *testing.T) {
 	for err := range failures {
 		require.NoError(t, err)
 	}
-	require.Greater(t, seen.Load(), int64(versions/2), "the readers must have been at it during the switches")
+	require.Greater(t, seen.Load(), int64(versions/2), "the readers must have run during the switches")
 	t.Logf("%d reads, %d changes seen", reads.Load(), seen.Load())
 }
 
@@ -713,7 +713,7 @@ func readPair(path string) (string, error) {
 }
 
 // While a damaged current release is repaired in place, the link never dangles.
-func TestRepairOfAReleaseLeavesNoGap(t *testing.T) {
+func TestCurrentNeverDanglesDuringRepair(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -736,25 +736,25 @@ func TestRepairOfAReleaseLeavesNoGap(t *testing.T) {
 	}()
 	for range 10 {
 		s.overwrite(build, "404.html", "")
-		s.pass(time.Minute)
+		s.age(time.Minute)
 		s.mustPull()
 	}
 	close(done)
 	require.NoError(t, <-failure)
 }
 
-func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
+func TestConcurrentPullsBuildTheReleaseOnce(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
 	begun := make(chan struct{})
-	goOn := make(chan struct{})
-	letGoOn := sync.OnceFunc(func() { close(goOn) })
-	defer letGoOn()
+	gate := make(chan struct{})
+	openGate := sync.OnceFunc(func() { close(gate) })
+	defer openGate()
 	var once sync.Once
 	s.s3.OnGet(func(string, *http.Request) {
 		once.Do(func() { close(begun) })
-		<-goOn
+		<-gate
 	})
 	results := make(chan error, 2)
 	go func() { results <- s.run() }()
@@ -764,13 +764,13 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	// A waiting run that is asked to stop does.
+	// A waiting run stops on request.
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	require.ErrorContains(t, s.pull.Run(ctx), "cannot await the end of another run: context deadline exceeded")
+	require.ErrorContains(t, s.pull.Run(ctx), "cannot wait for another run to end: context deadline exceeded")
 
 	go func() { results <- s.run() }()
-	letGoOn()
+	openGate()
 	require.NoError(t, <-results)
 	require.NoError(t, <-results)
 	s.requireServed(build)
@@ -779,9 +779,9 @@ func TestTwoPullsAtOnceBuildTheReleaseOnce(t *testing.T) {
 }
 
 // R5: a release that is too large for the disk is rejected before it fills the disk.
-func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
+func TestReleaseTooLargeForDiskIsRejectedBeforeDownload(t *testing.T) {
 	disk := disktest.Small(t)
-	for name, files := range map[string]int{"asked for one by one": 1, "listed": fewFiles + 1} {
+	for name, files := range map[string]int{"sizes requested one by one": 1, "sizes listed": fewFiles + 1} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
 			s.useDir(filepath.Join(disk, fmt.Sprint(files)))
@@ -797,7 +797,7 @@ func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 			}
 			s.upload(second)
 			require.Regexp(t,
-				`^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes stay free: `+
+				`^the release needs \d{6} bytes, and \S+ has (1\.0 MiB|\d+ bytes) free, of which 524288 bytes must stay free: `+
 					"make the site smaller, or set a larger rootVolumeSize and run pulumi up$", s.pullFails())
 			s.requireServed(first)
 			for _, request := range s.s3.TakeRequests() {
@@ -805,7 +805,7 @@ func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 			}
 
 			s.pull.Reserve = 1 << 17
-			s.pass(lastRetry)
+			s.age(lastRetry)
 			s.mustPull()
 			s.requireServed(second)
 			require.NoError(t, os.RemoveAll(s.dir))
@@ -813,7 +813,7 @@ func TestAReleaseLargerThanTheFreeDiskIsRefusedBeforeItsDownload(t *testing.T) {
 	}
 }
 
-func TestAFullDiskKeepsWhatIsServed(t *testing.T) {
+func TestFullDiskLeavesServedReleaseUnchanged(t *testing.T) {
 	disk := disktest.Small(t)
 	s := newServer(t)
 	s.useDir(disk)

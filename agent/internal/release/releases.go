@@ -36,9 +36,9 @@ const (
 	temporaryMark = ".tmp-"
 )
 
-// Releases is the directory on a server that holds the releases of the site and `current`, the
-// symlink to the one that is served. Nothing writes to the files of a release after it has got its
-// final name: so releases can share files by hard links, and readers need no locks.
+// Releases is the directory on a server that holds the releases of the site and `current`, the symlink to the one
+// that is served. Nothing writes to the files of a release after it has got its final name. Releases can therefore
+// share files by hard links, and readers need no locks.
 type Releases struct {
 	// dir is absolute where releases are written: nginx's configuration names it.
 	dir string
@@ -46,8 +46,8 @@ type Releases struct {
 	hsts string
 }
 
-// OpenReleases opens dir, an absolute or relative path, and creates missing directories. Releases
-// are served with hsts as their Strict-Transport-Security, or without it if that is empty.
+// OpenReleases opens dir, an absolute or relative path, and creates missing directories. Releases are served with
+// hsts as the value of Strict-Transport-Security, or without the header if hsts is "".
 func OpenReleases(dir, hsts string) (*Releases, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -90,8 +90,8 @@ func (r *Releases) RemoveTemporary() error {
 	return nil
 }
 
-// Current is the id of the release that `current` points to, whether or not that release exists. It
-// is empty when `current` is missing or points elsewhere.
+// Current returns the id of the release that `current` points to, whether or not that release exists. It is empty
+// when `current` is missing or points elsewhere.
 func (r *Releases) Current() (string, error) {
 	link := filepath.Join(r.dir, currentName)
 	target, err := os.Readlink(link)
@@ -209,10 +209,10 @@ func checkFile(path string, entry fs.DirEntry, want manifest.Digest, contents bo
 	return size, nil
 }
 
-// Switch serves a release on disk. Readers see the old release or the new one, never neither:
+// Switch makes `current` point to a release on disk. Readers see the old release or the new one, never neither:
 // rename(2) replaces the symlink in one step.
 func (r *Releases) Switch(id string) error {
-	// The time of its directory records when a release was last in use.
+	// The modification time of its directory records when a release was last in use.
 	now := time.Now()
 	if err := os.Chtimes(r.path(id), now, now); err != nil {
 		return fmt.Errorf("cannot switch to release %s: %w", id, err)
@@ -273,8 +273,8 @@ func (r *Releases) Prune(keep int) error {
 	return nil
 }
 
-// ETag is the ETag of the release's manifest in the bucket, or "" when it is not known. Losing it
-// costs one download of the manifest.
+// ETag returns the ETag of the release's manifest in the bucket, or "" if it is unknown. Losing it costs one
+// download of the manifest.
 func (r *Releases) ETag(id string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(r.dir, etagName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -298,8 +298,7 @@ func (r *Releases) RememberETag(id, etag string) error {
 	return nil
 }
 
-// install gives a finished build its final name, and replaces a damaged release of that name if
-// there is one.
+// install gives a finished build its final name, and replaces a damaged release of that name.
 func (r *Releases) install(temporary, id string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, r.path(id), unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {

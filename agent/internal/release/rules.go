@@ -25,7 +25,7 @@ func readRules(site string) (rules.Rules, error) {
 	}
 	parsed, err := rules.Parse(headers, redirects)
 	if err != nil {
-		return rules.Rules{}, fmt.Errorf("cannot serve by the site's rules: %w; correct them and run pulumi up", err)
+		return rules.Rules{}, fmt.Errorf("cannot apply the site's rules: %w; correct them and run pulumi up", err)
 	}
 	return parsed, nil
 }
@@ -38,7 +38,7 @@ func readOptional(path string) ([]byte, error) {
 	return text, err
 }
 
-// nginxFiles renders nginx's configuration for the release of an id, whose files are now in the
+// nginxFiles renders nginx's configuration for the release with this id, whose files are currently in the
 // directory site. The configuration names the release's final directory.
 func (r *Releases) nginxFiles(id, site string) (map[string]string, error) {
 	parsed, err := readRules(site)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAReleaseWhoseRulesDoNotParseIsRefused(t *testing.T) {
+func TestReleaseWithInvalidRulesIsRejected(t *testing.T) {
 	for name, text := range map[string]string{
 		"_redirects": "/a /b\n/old\n",
 		"_headers":   "/*\n  X-Fine: 1\n  not a header\n",
@@ -21,16 +21,16 @@ func TestAReleaseWhoseRulesDoNotParseIsRefused(t *testing.T) {
 			s.mustPull()
 			s.upload(first.With(name, text))
 			refused := s.pullFails()
-			require.Contains(t, refused, "cannot serve by the site's rules: "+name+" line ")
+			require.Contains(t, refused, "cannot apply the site's rules: "+name+" line ")
 			require.Contains(t, refused, "; correct them and run pulumi up")
 			s.requireServed(first)
 			require.Equal(t, []string{first.ID()}, s.releases())
 			require.Equal(t, 1, web.reloads)
 
-			mended := first.With(name, "# none\n")
-			s.upload(mended)
+			fixed := first.With(name, "# none\n")
+			s.upload(fixed)
 			s.mustPull()
-			require.Equal(t, mended.ID(), web.served)
+			require.Equal(t, fixed.ID(), web.served)
 		})
 	}
 }
@@ -43,10 +43,10 @@ func TestChangedConfigurationIsRepaired(t *testing.T) {
 		"removed": func(t *testing.T, _ *server, dir string) {
 			require.NoError(t, os.Remove(filepath.Join(dir, "http.conf")))
 		},
-		"too many": func(t *testing.T, _ *server, dir string) {
+		"extra": func(t *testing.T, _ *server, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "own.conf"), nil, 0o644))
 		},
-		"of another HSTS": func(t *testing.T, s *server, _ string) {
+		"another HSTS": func(t *testing.T, s *server, _ string) {
 			releases, err := OpenReleases(s.dir, "max-age=0")
 			require.NoError(t, err)
 			s.pull.Releases = releases
@@ -58,7 +58,7 @@ func TestChangedConfigurationIsRepaired(t *testing.T) {
 			s.upload(build)
 			s.mustPull()
 			damage(t, s, s.file(build, "../nginx"))
-			s.pass(time.Minute)
+			s.age(time.Minute)
 			s.mustPull()
 			require.Contains(t, s.journal.String(), `msg="repaired release"`)
 			require.Equal(t, 2, web.reloads)
@@ -68,7 +68,7 @@ func TestChangedConfigurationIsRepaired(t *testing.T) {
 	}
 }
 
-func TestTheConfigurationNamesTheReleasesOwnDirectory(t *testing.T) {
+func TestConfigurationNamesFinalDirectoryOfRelease(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)

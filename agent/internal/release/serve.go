@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// askInterval is the pause between two requests for the release that the web server names.
-	askInterval = 100 * time.Millisecond
-	// settleTime is how long it must name the same one: for a tenth of a second after a reload,
+	// pollInterval is the time between two requests for the release that the web server names.
+	pollInterval = 100 * time.Millisecond
+	// settleTime is how long the web server must name the same release: for a tenth of a second after a reload,
 	// nginx's old workers still accept requests.
 	settleTime = 200 * time.Millisecond
 )
@@ -62,33 +62,32 @@ func (p Pull) reload(ctx context.Context, id string) (served bool, err error) {
 	}
 }
 
-// awaitServed retries until the web server names the release for settleTime, refuses connections,
-// or ReloadTimeout is over. It returns the release that the web server named last, or the error if
-// it named none.
+// awaitServed polls until the web server names the release for settleTime or refuses connections, or ReloadTimeout
+// has passed. It returns the release that the web server named last, or the error if it named none.
 func (p Pull) awaitServed(ctx context.Context, id string) (named string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.ReloadTimeout)
 	defer cancel()
 	var since time.Time
 	for {
-		answer, failure := p.Web.Release(ctx)
+		latest, latestErr := p.Web.Release(ctx)
 		if ctx.Err() == nil || named == "" && err == nil {
 			// The error of a request that the timeout cut off is less useful than the previous one.
-			named, err = answer, failure
+			named, err = latest, latestErr
 		}
 		switch {
-		case errors.Is(failure, syscall.ECONNREFUSED):
-			return answer, failure
-		case failure != nil || answer != id:
+		case errors.Is(latestErr, syscall.ECONNREFUSED):
+			return latest, latestErr
+		case latestErr != nil || latest != id:
 			since = time.Time{}
 		case since.IsZero():
 			since = time.Now()
 		case time.Since(since) >= settleTime:
-			return answer, nil
+			return latest, nil
 		}
 		select {
 		case <-ctx.Done():
 			return named, err
-		case <-time.After(askInterval):
+		case <-time.After(pollInterval):
 		}
 	}
 }

@@ -20,20 +20,20 @@ import (
 type webServer struct {
 	*server
 	mutex sync.Mutex
-	// served is the release of its configuration.
+	// served is the release in its current configuration.
 	served string
-	// rejected are releases whose configuration it rejects.
+	// rejected contains the releases whose configuration it rejects.
 	rejected map[string]bool
-	// failure is its response to any request, if not nil.
+	// failure is its response to any request, unless nil.
 	failure error
 	// reloads and asked count the requests.
 	reloads, asked int
-	// slow is how many responses a reload takes to take effect.
+	// slow is how many responses it takes until a reload is effective.
 	slow, pending int
 	next          string
 }
 
-// newWebServer is one that runs, and reads the current release.
+// newWebServer returns a server, and its web server, which is running.
 func newWebServer(t *testing.T) (*server, *webServer) {
 	t.Helper()
 	s := newServer(t)
@@ -43,8 +43,8 @@ func newWebServer(t *testing.T) (*server, *webServer) {
 	return s, w
 }
 
-// soon shortens the wait for a web server that will not respond correctly.
-func (s *server) soon() {
+// shortenTimeout shortens the wait for a web server that will not respond correctly.
+func (s *server) shortenTimeout() {
 	s.pull.ReloadTimeout = 250 * time.Millisecond
 }
 
@@ -82,7 +82,7 @@ func (s *server) requireCurrent(id string) {
 	require.Equal(s, id, current)
 }
 
-func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
+func TestSwitchEndsWhenWebServerNamesNewRelease(t *testing.T) {
 	s, web := newWebServer(t)
 	web.slow = 1
 	first := firstBuild()
@@ -94,8 +94,8 @@ func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
 
 	asked := web.asked
 	s.mustPull()
-	require.Equal(t, 1, web.reloads, "nothing new is not a reason to reload")
-	require.Equal(t, asked, web.asked, "nor to ask the web server")
+	require.Equal(t, 1, web.reloads, "an unchanged release is not reloaded")
+	require.Equal(t, asked, web.asked, "nor is the web server queried")
 
 	second := first.With("index.html", "front page, second")
 	s.upload(second)
@@ -105,28 +105,28 @@ func TestASwitchIsDoneWhenTheWebServerNamesTheNewRelease(t *testing.T) {
 }
 
 // For a moment after a reload, workers with the previous configuration still accept requests.
-func TestASwitchIsNotDoneWhileAnOldWorkerAnswers(t *testing.T) {
+func TestSwitchWaitsForOldWorkersToEnd(t *testing.T) {
 	s, web := newWebServer(t)
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
 	second := first.With("index.html", "front page, second")
 	s.upload(second)
-	wavering := &wavering{webServer: web, old: first.ID(), begin: web.asked}
-	s.pull.Web = wavering
+	flapping := &flapping{webServer: web, old: first.ID(), begin: web.asked}
+	s.pull.Web = flapping
 	s.mustPull()
-	require.Greater(t, web.asked-wavering.begin, 4)
+	require.Greater(t, web.asked-flapping.begin, 4)
 	s.requireServed(second)
 }
 
-// wavering names the old release in its second and fourth response.
-type wavering struct {
+// flapping names the old release in its second and fourth response.
+type flapping struct {
 	*webServer
 	old   string
 	begin int
 }
 
-func (w *wavering) Release(ctx context.Context) (string, error) {
+func (w *flapping) Release(ctx context.Context) (string, error) {
 	named, err := w.webServer.Release(ctx)
 	if number := w.asked - w.begin; number == 2 || number == 4 {
 		return w.old, nil
@@ -134,22 +134,22 @@ func (w *wavering) Release(ctx context.Context) (string, error) {
 	return named, err
 }
 
-func TestARepairedReleaseIsReloaded(t *testing.T) {
+func TestRepairedReleaseIsReloaded(t *testing.T) {
 	s, web := newWebServer(t)
 	build := firstBuild()
 	s.upload(build)
 	s.mustPull()
 	require.NoError(t, os.RemoveAll(s.file(build, "../nginx")))
-	s.pass(time.Minute)
+	s.age(time.Minute)
 	s.mustPull()
 	require.Contains(t, s.journal.String(), "repaired release")
 	require.DirExists(t, s.file(build, "../nginx"))
 	require.Equal(t, 2, web.reloads)
 }
 
-func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
+func TestReleaseRejectedByWebServerIsRolledBack(t *testing.T) {
 	s, web := newWebServer(t)
-	s.soon()
+	s.shortenTimeout()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
@@ -164,23 +164,23 @@ func TestAReleaseThatTheWebServerRejectsIsSwitchedBack(t *testing.T) {
 			first.ID(), second.ID()), s.pullFails())
 	require.Less(t, time.Since(begin), 5*time.Second)
 	s.requireServed(first)
-	require.Equal(t, 3, web.reloads, "once for the new release, once back")
+	require.Equal(t, 3, web.reloads, "one for the new release, one for the rollback")
 	require.NotContains(t, s.journal.String(), "switched to release")
 
 	s.s3.TakeRequests()
 	web.rejected = nil
 	s.pull.ReloadTimeout = time.Minute
-	s.pass(firstRetry)
+	s.age(firstRetry)
 	s.mustPull()
-	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests(), "the ETag was not remembered, the files were")
+	require.Equal(t, []string{"GET SHA256SUMS 200"}, s.s3.TakeRequests(), "the files were kept, the ETag was not")
 	s.requireServed(second)
 	require.Equal(t, second.ID(), web.served)
 }
 
-// The web server names the served release, not `current`: the runs in between may have been killed.
-func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
+// The served release decides, not `current`: the runs in between may have been killed.
+func TestRollbackGoesToTheServedRelease(t *testing.T) {
 	s, web := newWebServer(t)
-	s.soon()
+	s.shortenTimeout()
 	builds := []site{firstBuild()}
 	for i := range 3 {
 		builds = append(builds, firstBuild().With("index.html", fmt.Sprint("version ", i)))
@@ -202,12 +202,12 @@ func TestTheSwitchBackGoesToTheReleaseThatIsServed(t *testing.T) {
 
 	web.rejected = nil
 	s.pull.ReloadTimeout = time.Minute
-	s.pass(firstRetry)
+	s.age(firstRetry)
 	s.mustPull()
 	s.requireServed(builds[2])
 }
 
-// stopping ends the run that waits for the web server.
+// stopping cancels the run that waits for the web server.
 type stopping struct {
 	*webServer
 	stop func()
@@ -219,9 +219,9 @@ func (s *stopping) Release(ctx context.Context) (string, error) {
 }
 
 // A run that is stopped after the switch leaves the check of the served release to the next one.
-func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
+func TestRunAfterInterruptedRunWaitsForWebServer(t *testing.T) {
 	s, web := newWebServer(t)
-	s.soon()
+	s.shortenTimeout()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
@@ -238,16 +238,16 @@ func TestARunAfterAStoppedOneStillWaitsForTheWebServer(t *testing.T) {
 	s.requireServed(first)
 }
 
-func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
+func TestSwitchSucceedsWithoutWebServer(t *testing.T) {
 	s, web := newWebServer(t)
 	web.failure = fmt.Errorf("dial tcp 127.0.0.1:443: %w", os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	build := firstBuild()
 	s.upload(build)
 	begin := time.Now()
 	s.mustPull()
-	require.Less(t, time.Since(begin), 10*time.Second, "it is not waited for")
+	require.Less(t, time.Since(begin), 10*time.Second, "the run does not wait for the web server")
 	s.requireServed(build)
-	require.Equal(t, 1, web.reloads, "it may be about to start")
+	require.Equal(t, 1, web.reloads, "the web server may be about to start")
 	require.Equal(t, 1, web.asked)
 	require.NotContains(t, s.journal.String(), "WARN")
 	s.s3.TakeRequests()
@@ -257,7 +257,7 @@ func TestWithoutAWebServerTheSwitchIsDone(t *testing.T) {
 
 func TestSwitchStaysIfTheWebServerDoesNotRespond(t *testing.T) {
 	s, web := newWebServer(t)
-	s.soon()
+	s.shortenTimeout()
 	s.pull.Keep = 1
 	first := firstBuild()
 	s.upload(first)
@@ -280,13 +280,14 @@ func TestSwitchStaysIfTheWebServerDoesNotRespond(t *testing.T) {
 	last := first.With("index.html", "last")
 	s.upload(last)
 	s.mustPull()
-	require.ElementsMatch(t, []string{last.ID(), builds[2].ID()}, s.releases(), "it is known which one is read")
+	require.ElementsMatch(t, []string{last.ID(), builds[2].ID()}, s.releases(),
+		"it is known which release the web server reads")
 }
 
-// A response before the timeout counts, not the timeout.
+// The last response before the timeout counts, not the timeout.
 func TestResponseCutOffByTheTimeoutDoesNotHideTheLastOne(t *testing.T) {
 	s, web := newWebServer(t)
-	s.soon()
+	s.shortenTimeout()
 	first := firstBuild()
 	s.upload(first)
 	s.mustPull()
@@ -298,7 +299,7 @@ func TestResponseCutOffByTheTimeoutDoesNotHideTheLastOne(t *testing.T) {
 	s.requireServed(first)
 }
 
-// hanging answers some requests, and leaves the others open.
+// hanging responds to some requests, and leaves the others open.
 type hanging struct {
 	*webServer
 	after int
@@ -312,23 +313,23 @@ func (h *hanging) Release(ctx context.Context) (string, error) {
 	return h.webServer.Release(ctx)
 }
 
-func TestAReloadThatCannotBeRequestedIsAnError(t *testing.T) {
+func TestFailedReloadRequestIsAnError(t *testing.T) {
 	s, web := newWebServer(t)
-	s.pull.Web = unable{web}
+	s.pull.Web = failingReload{web}
 	s.upload(firstBuild())
 	require.Equal(t, "no such directory", s.pullFails())
 	s.pull.Web = web
-	s.pass(firstRetry)
+	s.age(firstRetry)
 	s.mustPull()
 	require.Equal(t, firstBuild().ID(), web.served)
 }
 
-type unable struct{ *webServer }
+type failingReload struct{ *webServer }
 
-func (unable) Reload() error { return errors.New("no such directory") }
+func (failingReload) Reload() error { return errors.New("no such directory") }
 
-// R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does
-// not cost a request for each file every few seconds.
+// R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does not cost a
+// request for each file every few seconds.
 func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 	s := newServer(t)
 	first := firstBuild()
@@ -346,7 +347,7 @@ func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 			attempts++
 		}
 		s.requireServed(first)
-		s.pass(5 * time.Second)
+		s.age(5 * time.Second)
 	}
 	require.Equal(t, 8, attempts, "at 0, 5, 15, 35 and 75 seconds, and then once a minute")
 
@@ -360,7 +361,7 @@ func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 	require.Empty(t, left)
 }
 
-func TestTheFilesOfAReleaseAreCheckedOnceAMinute(t *testing.T) {
+func TestReleaseIsCheckedOnceAMinute(t *testing.T) {
 	s := newServer(t)
 	build := firstBuild()
 	s.upload(build)
@@ -368,12 +369,12 @@ func TestTheFilesOfAReleaseAreCheckedOnceAMinute(t *testing.T) {
 	require.NoError(t, os.Remove(s.file(build, "404.html")))
 	s.mustPull()
 	require.NoFileExists(t, s.file(build, "404.html"))
-	s.pass(time.Minute)
+	s.age(time.Minute)
 	s.mustPull()
 	s.requireServed(build)
-	// A clock that was set back is no reason to wait.
+	// If the clock was set back, the check must not wait.
 	require.NoError(t, os.Remove(s.file(build, "404.html")))
-	s.pass(-time.Hour)
+	s.age(-time.Hour)
 	s.mustPull()
 	s.requireServed(build)
 }
@@ -400,7 +401,7 @@ func TestReleasesShareTheirFilesButNotTheirConfiguration(t *testing.T) {
 			got, err := os.ReadFile(filepath.Join(s.file(build, ".."), "nginx", name))
 			require.NoError(t, err)
 			require.Equal(t, text, string(got))
-			require.False(t, strings.Contains(text, ".tmp-"), "it names the release's final directory")
+			require.False(t, strings.Contains(text, ".tmp-"), "the configuration names the release's final directory")
 		}
 	}
 }

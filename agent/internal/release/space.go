@@ -12,13 +12,13 @@ import (
 	"immutable-infra/agent/internal/bucket"
 )
 
-// fewFiles is the number of files up to which sizes are requested one by one. A listing of the
-// whole bucket takes a request for each thousand files, one after the other.
+// fewFiles is the number of files up to which sizes are requested one by one. Listing the whole bucket takes one
+// request per thousand files, one after the other.
 const fewFiles = 64
 
-// sizes is the sum of the sizes of files in the bucket, in bytes. It ignores a missing file: its
-// download reports it.
-func sizes(ctx context.Context, content *bucket.Bucket, names []string) (int64, error) {
+// totalSize returns the sum of the sizes of files in the bucket, in bytes. It ignores a missing file, whose
+// download reports the error.
+func totalSize(ctx context.Context, content *bucket.Bucket, names []string) (int64, error) {
 	if len(names) > fewFiles {
 		listing, err := content.List(ctx, siteName+"/")
 		if err != nil {
@@ -61,14 +61,14 @@ func checkSpace(dir string, bytes, reserve int64) error {
 	}
 	free := int64(stat.Bavail) * stat.Bsize
 	if bytes > free-reserve {
-		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s stay free: make the site smaller, or set "+
-			"a larger rootVolumeSize and run pulumi up",
+		return fmt.Errorf("the release needs %s, and %s has %s free, of which %s must stay free: make the site smaller, "+
+			"or set a larger rootVolumeSize and run pulumi up",
 			mebibytes(bytes), dir, mebibytes(free), mebibytes(reserve))
 	}
 	return nil
 }
 
-// mebibytes writes a size in MiB, or a small one in bytes.
+// mebibytes formats a size in MiB, or a small one in bytes.
 func mebibytes(bytes int64) string {
 	if bytes < 1<<20 {
 		return fmt.Sprintf("%d bytes", bytes)
@@ -83,8 +83,7 @@ type budget struct {
 	spent atomic.Int64
 }
 
-// Write counts data and keeps nothing of them, so that a budget can be another destination of a
-// copy.
+// Write counts data without keeping it, so that a budget can be another destination of a copy.
 func (b *budget) Write(data []byte) (int, error) {
 	if err := b.spend(int64(len(data))); err != nil {
 		return 0, err
@@ -101,10 +100,10 @@ func (b *budget) fits(bytes int64) error {
 	return nil
 }
 
-// spend counts bytes that need no copying.
+// spend counts bytes, and fails if they exceed the limit.
 func (b *budget) spend(bytes int64) error {
 	if b.spent.Add(bytes) > b.limit {
-		return fmt.Errorf("the build is larger than %d bytes in all", b.limit)
+		return fmt.Errorf("the build is larger than %d bytes in total", b.limit)
 	}
 	return nil
 }

@@ -1,5 +1,4 @@
-// Package traefik controls the Traefik in front of the site: it switches its state, and restarts
-// it.
+// Package traefik switches the state of the Traefik in front of the site.
 package traefik
 
 import (
@@ -22,7 +21,7 @@ type StateFile struct {
 	Shipped string
 }
 
-// State returns the state whose shipped file it is a copy of; "" for no such file.
+// State returns the state whose shipped file the state file is a copy of, or "" if there is none.
 func (f StateFile) State() (handover.ProxyState, error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,20 +42,19 @@ func (f StateFile) State() (handover.ProxyState, error) {
 	return "", nil
 }
 
-// Set replaces the file as a whole, because Traefik reads it at any event in the directory and must
-// never see a part of it. It writes the new file outside of the directory, where Traefik does not
-// watch.
+// Set replaces the file as a whole, because Traefik reads it at any event in the directory and must never see a
+// part of it. It writes the new file outside the directory, where Traefik does not watch.
 func (f StateFile) Set(state handover.ProxyState) error {
 	text, err := f.shipped(state)
 	if err != nil {
 		return err
 	}
-	beside := filepath.Join(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".new")
-	if err := atomicfile.Write(beside, text, 0o644); err != nil {
+	temporary := filepath.Join(filepath.Dir(filepath.Dir(f.Path)), filepath.Base(f.Path)+".new")
+	if err := atomicfile.Write(temporary, text, 0o644); err != nil {
 		return fmt.Errorf("cannot write the state of Traefik: %w", err)
 	}
-	if err := os.Rename(beside, f.Path); err != nil {
-		return fmt.Errorf("cannot write the state of Traefik: %w", errors.Join(err, os.Remove(beside)))
+	if err := os.Rename(temporary, f.Path); err != nil {
+		return fmt.Errorf("cannot write the state of Traefik: %w", errors.Join(err, os.Remove(temporary)))
 	}
 	return nil
 }

@@ -11,8 +11,7 @@ import (
 	"immutable-infra/agent/internal/handover"
 )
 
-// newStateFile is the file of a server with the same files as a real one, with a text for each
-// state.
+// newStateFile returns the state file of a server, with a shipped file for each state.
 func newStateFile(t *testing.T, root string) StateFile {
 	t.Helper()
 	f := StateFile{Path: filepath.Join(root, "dynamic", "state.yaml"), Shipped: t.TempDir()}
@@ -23,12 +22,12 @@ func newStateFile(t *testing.T, root string) StateFile {
 	return f
 }
 
-func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
+func TestStateFileIsReplacedAsAWhole(t *testing.T) {
 	root := t.TempDir()
 	f := newStateFile(t, root)
 	state, err := f.State()
 	require.NoError(t, err)
-	require.Empty(t, state, "no state was set")
+	require.Empty(t, state, "no state has been set")
 	for _, want := range []handover.ProxyState{handover.Waiting, handover.Serving, handover.Serving, handover.Draining} {
 		before, beforeErr := os.Stat(f.Path)
 		require.NoError(t, f.Set(want))
@@ -40,7 +39,7 @@ func TestTraefikSeesEachStateAsAWhole(t *testing.T) {
 		require.Equal(t, os.FileMode(0o644), after.Mode().Perm())
 		if beforeErr == nil {
 			require.False(t, os.SameFile(before, after),
-				"the file is replaced even in the same state: Traefik notices that")
+				"the file is replaced even in the same state, so that Traefik notices it")
 		}
 		state, err := f.State()
 		require.NoError(t, err)
@@ -61,7 +60,7 @@ func TestUnshippedStateIsUnknown(t *testing.T) {
 	require.Empty(t, state)
 }
 
-func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
+func TestFailedSwitchKeepsTheState(t *testing.T) {
 	root := disktest.Small(t)
 	f := newStateFile(t, root)
 	require.NoError(t, f.Set(handover.Serving))
@@ -77,7 +76,7 @@ func TestAFailedSwitchLeavesTheStateAsItWas(t *testing.T) {
 	require.Equal(t, handover.Serving, state)
 }
 
-func TestAnIncompleteBundleIsAnErrorThatNamesTheFile(t *testing.T) {
+func TestErrorOfIncompleteBundleNamesTheFile(t *testing.T) {
 	f := newStateFile(t, t.TempDir())
 	require.NoError(t, os.Remove(filepath.Join(f.Shipped, "draining.yaml")))
 	require.ErrorContains(t, f.Set(handover.Draining), "draining.yaml: no such file")

@@ -24,7 +24,7 @@ const (
 	requestTimeout = time.Minute
 	// ReleasePath is where the web server names the release that it serves.
 	ReleasePath = "/.well-known/release"
-	// releaseBytes is the most that is read of ReleasePath.
+	// releaseBytes is how many bytes of the response at ReleasePath are read at most.
 	releaseBytes = 4 << 10
 )
 
@@ -38,8 +38,8 @@ type Client struct {
 // NewClient returns a client for the site named host at an address without a path, such as
 // https://127.0.0.1. The user agent marks the requests in Traefik's log.
 //
-// It bypasses proxies, does not follow redirects, which are not the requested file, and gets
-// uncompressed bytes. It accepts any certificate: the first server of all has none yet.
+// The client bypasses proxies, requests uncompressed bytes, and does not follow redirects, because a redirect is
+// not the requested file. It accepts any certificate, because a stack's first server has none yet.
 func NewClient(address *url.URL, host, userAgent string) *Client {
 	return &Client{
 		address:   url.URL{Scheme: address.Scheme, Host: address.Host},
@@ -67,7 +67,7 @@ func ParseAddress(text string) (*url.URL, error) {
 	return address, nil
 }
 
-// Get requests a path, which is not escaped yet. The caller closes the response's body.
+// Get requests a path, in unescaped form. The caller must close the body of the response.
 func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	address := c.address
 	address.Path = path
@@ -78,7 +78,7 @@ func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	request.Host = c.host
 	request.Header.Set("User-Agent", c.userAgent)
 	response, err := c.http.Do(request)
-	// Without the method and address that url.Error adds.
+	// Omit the method and address that url.Error adds.
 	var inner *url.Error
 	if errors.As(err, &inner) {
 		err = inner.Err
@@ -86,8 +86,8 @@ func (c *Client) Get(ctx context.Context, path string) (*http.Response, error) {
 	return response, err
 }
 
-// Release returns the id of the release that the web server names. If nothing listens, the error is
-// an ECONNREFUSED.
+// Release returns the id of the release that the web server names. If nothing listens, the error is an
+// ECONNREFUSED.
 func (c *Client) Release(ctx context.Context) (id string, err error) {
 	response, err := c.Get(ctx, ReleasePath)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newClient is a client of a web server with one handler.
+// newClient returns a client of a web server with this handler.
 func newClient(t *testing.T, handler http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewTLSServer(handler)
@@ -25,7 +25,7 @@ func newClient(t *testing.T, handler http.HandlerFunc) *Client {
 	return NewClient(address, "site.example.org", "agent-test")
 }
 
-func TestTheReleaseIsTheOneThatVisitorsOfTheSiteGet(t *testing.T) {
+func TestReleaseIsRequestedLikeByAVisitor(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Host != "site.example.org" || r.TLS.ServerName != "site.example.org" || r.UserAgent() != "agent-test" ||
 			r.URL.Path != "/.well-known/release" {
@@ -39,10 +39,10 @@ func TestTheReleaseIsTheOneThatVisitorsOfTheSiteGet(t *testing.T) {
 	require.Equal(t, "3f0c6f1b2a9d8e47", id)
 }
 
-func TestAnAnswerWithoutAReleaseIsAnError(t *testing.T) {
+func TestResponseWithoutReleaseIsAnError(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer http.HandlerFunc
-		reason string
+		handler http.HandlerFunc
+		reason  string
 	}{
 		"no nginx": {
 			func(w http.ResponseWriter, _ *http.Request) {
@@ -65,16 +65,16 @@ func TestAnAnswerWithoutAReleaseIsAnError(t *testing.T) {
 				)
 			}, "/.well-known/release: invalid character '<' looking for beginning of value",
 		},
-		"nothing": {func(http.ResponseWriter, *http.Request) {}, "/.well-known/release: EOF"},
+		"empty": {func(http.ResponseWriter, *http.Request) {}, "/.well-known/release: EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newClient(t, test.answer).Release(t.Context())
+			_, err := newClient(t, test.handler).Release(t.Context())
 			require.EqualError(t, err, test.reason)
 		})
 	}
 }
 
-func TestRefusedConnectionAndSilenceDiffer(t *testing.T) {
+func TestRefusedConnectionAndTimeoutDiffer(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	address, err := url.Parse(server.URL)
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestRefusedConnectionAndSilenceDiffer(t *testing.T) {
 	require.NotErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-func TestAnAddressHasNoPath(t *testing.T) {
+func TestAddressWithPathIsRejected(t *testing.T) {
 	address, err := ParseAddress("https://127.0.0.1:8443/")
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:8443", address.Host)
@@ -102,12 +102,12 @@ func TestAnAddressHasNoPath(t *testing.T) {
 	}
 }
 
-func TestAReloadIsRequestedByAFile(t *testing.T) {
+func TestReloadIsRequestedByFile(t *testing.T) {
 	request := filepath.Join(t.TempDir(), "reload")
 	server := Server{ReloadRequest: request}
 	require.NoError(t, server.Reload())
 	require.FileExists(t, request)
-	require.NoError(t, server.Reload(), "the one before may not have been answered yet")
+	require.NoError(t, server.Reload(), "the previous request may still be pending")
 	require.NoError(t, os.Remove(request))
 
 	server.ReloadRequest = filepath.Join(request, "reload")

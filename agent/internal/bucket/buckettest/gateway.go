@@ -39,7 +39,7 @@ type Gateway struct {
 	skew      time.Duration
 }
 
-// StartGateway runs it until the test ends, and points the SDK's default chain at it.
+// StartGateway runs a gateway until the test ends, and points the SDK's default chain at it.
 func StartGateway(t *testing.T) *Gateway {
 	t.Helper()
 	data := t.TempDir()
@@ -55,17 +55,17 @@ func StartGateway(t *testing.T) *Gateway {
 	}.Start(t, data)
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
-		// The signature covers it.
+		// The signature covers the host.
 		r.Out.Host = r.In.Host
 		if gateway.clock() != 0 {
 			signAgain(t, r.Out, environment)
 		}
 	}, ModifyResponse: gateway.shift}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gateway.serve(proxy, w, r)
 	}))
-	t.Cleanup(front.Close)
-	gateway.URL = front.URL
+	t.Cleanup(server.Close)
+	gateway.URL = server.URL
 	for name, value := range Environment(gateway.URL, environment["AWS_CONFIG_FILE"]) {
 		t.Setenv(name, value)
 	}
@@ -92,7 +92,7 @@ func (g *Gateway) serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 	next.ServeHTTP(w, r)
 }
 
-// signAgain signs a request whose signature has another time.
+// signAgain replaces the signature of a request by one with the current time.
 func signAgain(t *testing.T, r *http.Request, environment map[string]string) {
 	r.Header.Del("Authorization")
 	credentials := aws.Credentials{
@@ -105,22 +105,22 @@ func signAgain(t *testing.T, r *http.Request, environment map[string]string) {
 	}
 }
 
-// Key is the key of a request, or the prefix that it lists.
+// Key returns the key of a request, or the prefix that it lists.
 func (g *Gateway) Key(r *http.Request) string {
 	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+g.Bucket), "/")
 	return key + r.URL.Query().Get("prefix")
 }
 
-// Intercept makes requests pass intercept first, which reports whether it has responded; nil
-// removes it.
+// Intercept sets a function that gets each request first, and reports whether it has responded to it; nil removes
+// the function.
 func (g *Gateway) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.intercept = intercept
 }
 
-// Skew puts the server's clock ahead. Like S3, the server then rejects requests signed by a clock
-// that is 15 minutes off.
+// Skew sets the server's clock ahead. Like S3, the server then rejects requests signed by a clock that is 15
+// minutes off.
 func (g *Gateway) Skew(ahead time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,7 +133,7 @@ func (g *Gateway) clock() time.Duration {
 	return g.skew
 }
 
-// shift changes the times in a response.
+// shift shifts the times in a response.
 func (g *Gateway) shift(response *http.Response) error {
 	skew := g.clock()
 	if skew == 0 {
@@ -172,7 +172,7 @@ func Refuse(w http.ResponseWriter, status int, code string) {
 	}
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
-	// The client may have gone.
+	// The client may have disconnected.
 	_ = xml.NewEncoder(w).Encode(body{Code: code, Message: code + " in words"})
 }
 
@@ -186,10 +186,10 @@ func (g *Gateway) TakeRequests() (requests []string, bytes int64) {
 	return requests, bytes
 }
 
-// Path is the file of an object.
+// Path returns the path of the file of an object.
 func (g *Gateway) Path(key string) string { return filepath.Join(g.Dir, filepath.FromSlash(key)) }
 
-// Keys are the keys of all objects that begin with prefix, in order.
+// Keys returns the keys of all objects that begin with prefix, in order.
 func (g *Gateway) Keys(t *testing.T, prefix string) []string {
 	t.Helper()
 	var keys []string
@@ -204,7 +204,7 @@ func (g *Gateway) Keys(t *testing.T, prefix string) []string {
 		return err
 	})
 	if err != nil {
-		t.Fatal(fmt.Errorf("list the objects: %w", err))
+		t.Fatal(fmt.Errorf("cannot list the objects: %w", err))
 	}
 	return keys
 }

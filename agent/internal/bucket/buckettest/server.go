@@ -1,5 +1,5 @@
-// Package buckettest has S3 servers for tests: Server, which implements the part of S3 that the
-// agent uses, with AWS's responses, and Gateway, a real one.
+// Package buckettest provides S3 servers for tests: Server, which implements the part of S3 that the agent uses,
+// with AWS's responses, and Gateway, a real one.
 package buckettest
 
 import (
@@ -38,8 +38,7 @@ type Object struct {
 	Modified    time.Time
 }
 
-// Start serves an empty bucket named "content" until the test ends, and points
-// the SDK's default chain at it.
+// Start serves an empty bucket named "content" until the test ends, and points the SDK's default chain at it.
 func Start(t *testing.T) *Server {
 	t.Helper()
 	server := &Server{Bucket: "content", objects: map[string]Object{}}
@@ -104,33 +103,33 @@ func (s *Server) DenyPuts() {
 	s.deniedPuts = true
 }
 
-// OnGet calls hook before each response to a GET, which waits for it.
+// OnGet calls hook before each response to a GET. The response waits until hook returns.
 func (s *Server) OnGet(hook func(key string, request *http.Request)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onGet = hook
 }
 
-// list is the response to a request to list the objects that begin with prefix.
+// list returns the response to a request to list the objects that begin with prefix.
 func (s *Server) list(prefix string) []byte {
 	type entry struct {
 		Key          string
 		Size         int
 		LastModified string
 	}
-	var answer struct {
+	var response struct {
 		XMLName  xml.Name `xml:"ListBucketResult"`
 		Contents []entry
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
 		if strings.HasPrefix(key, prefix) {
 			object := s.objects[key]
-			answer.Contents = append(answer.Contents,
+			response.Contents = append(response.Contents,
 				entry{key, len(object.Content), object.Modified.UTC().Format(time.RFC3339)})
 		}
 	}
-	// All of it can be encoded.
-	text, _ := xml.Marshal(answer)
+	// Never fails: all of it can be encoded.
+	text, _ := xml.Marshal(response)
 	return text
 }
 
@@ -211,7 +210,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 	case status == http.StatusOK:
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-		// The client may have gone.
+		// The client may have disconnected.
 		_, _ = w.Write(content)
 	case code != "":
 		Refuse(w, status, code)

@@ -1,4 +1,4 @@
-// Package certificatestest makes certificates, and Traefik's files of them, for tests.
+// Package certificatestest creates certificates, and Traefik's files with them, for tests.
 package certificatestest
 
 import (
@@ -48,7 +48,7 @@ func New(t *testing.T, end time.Time, names ...string) Pair {
 	}
 }
 
-// accountKey is the key of an account that exists nowhere.
+// accountKey returns the private key of a fictitious account.
 func accountKey(t *testing.T) []byte {
 	t.Helper()
 	key, err := base64.StdEncoding.DecodeString("" +
@@ -72,7 +72,7 @@ func accountKey(t *testing.T) []byte {
 	return key
 }
 
-// TLS is the pair for a server.
+// TLS returns the pair for a TLS server.
 func (p Pair) TLS(t *testing.T) tls.Certificate {
 	t.Helper()
 	pair, err := tls.X509KeyPair(p.Certificate, p.Key)
@@ -80,7 +80,7 @@ func (p Pair) TLS(t *testing.T) tls.Certificate {
 	return pair
 }
 
-// Storage is Traefik's acme.json with an account and these certificates.
+// Storage returns the content of Traefik's acme.json with an account and these certificates.
 func Storage(t *testing.T, pairs ...Pair) string {
 	t.Helper()
 	type domain struct {

@@ -1,4 +1,4 @@
-// Package enginetest stands in for Docker's engine.
+// Package enginetest provides a fake of Docker's engine for tests.
 package enginetest
 
 import (
@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,26 +14,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Engine has containers.
+// Engine is a fake engine with some containers.
 type Engine struct {
 	// Socket is the path of its socket.
 	Socket string
 
 	mu         sync.Mutex
 	containers []Container
-	asked      []string
 }
 
 // Container is a container of the engine.
 type Container struct {
 	ID, Service, State, Status, Health string
-	// Dir is that of its compose project. OneOff is a container of docker compose run.
+	// Dir is the directory of its compose project. OneOff marks a container of docker compose run.
 	Dir                string
 	OneOff             bool
 	ExitCode, Restarts int
-	// Address is its address in a network, "" if it does not run.
+	// Address is its address in a network, or "" if it is not running.
 	Address string
-	// Removed says that it is gone when it is inspected.
+	// Removed makes inspecting the container fail, as if it was removed after it was listed.
 	Removed bool
 }
 
@@ -62,17 +60,9 @@ func (e *Engine) Set(containers ...Container) {
 	e.containers = containers
 }
 
-// Asked returns the paths that were requested.
-func (e *Engine) Asked() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.asked)
-}
-
 func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.asked = append(e.asked, r.URL.Path)
 	var filters struct{ Label []string }
 	if err := json.Unmarshal([]byte(r.URL.Query().Get("filters")), &filters); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -103,7 +93,6 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.asked = append(e.asked, r.URL.Path)
 	for _, c := range e.containers {
 		if c.ID != r.PathValue("id") || c.Removed {
 			continue

@@ -1,4 +1,4 @@
-// Package releasetest makes builds of a site for tests.
+// Package releasetest creates builds of a site for tests.
 package releasetest
 
 import (
@@ -12,7 +12,7 @@ import (
 // Site is one build: the content of each file by its path.
 type Site map[string]string
 
-// Manifest is the build's SHA256SUMS.
+// Manifest returns the build's SHA256SUMS.
 func (s Site) Manifest() string {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s)) {
@@ -21,12 +21,12 @@ func (s Site) Manifest() string {
 	return text.String()
 }
 
-// ID is the build's release id.
+// ID returns the build's release id.
 func (s Site) ID() string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(s.Manifest())))[:16]
 }
 
-// With is the build with one file added or changed.
+// With returns the build with one file added or changed.
 func (s Site) With(name, content string) Site {
 	changed := maps.Clone(s)
 	changed[name] = content
